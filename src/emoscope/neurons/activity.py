@@ -1,0 +1,387 @@
+"""What the neurons did, item by item: an array store on disk with dimensions (item, neuron).
+
+The store holds sufficient statistics, not activations: firing counts and means for the scopes that span
+many positions, and the value itself for those that are one position. Every selector, budget, fold and
+control is computed from it, without the model.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, BloscShuffle
+
+if TYPE_CHECKING:
+    import xarray
+
+SCOPES = ("audio", "text", "decision", "answer")
+"""The positions that statistics count; a token count column and an int8 code 0..3 stand in this order."""
+
+SPANS = ("audio", "text")
+"""Scopes that span many positions: stored as firing counts and means. The other scopes are one position."""
+
+CHUNK_ITEMS = 32
+"""Items in one chunk of the store; a chunk holds one layer."""
+
+NOT_WRITTEN = -1
+"""Token count of an item that was not listened to yet."""
+
+
+def scope_parts(scope: str | Sequence[str]) -> tuple[str, ...]:
+    """Read a scope: its parts in the order of :data:`SCOPES`.
+
+    Raises:
+        ValueError: a part is not one of :data:`SCOPES`.
+
+    Example:
+        >>> scope_parts("answer+audio"), scope_parts(["text"]), scope_parts("all")
+        (('audio', 'answer'), ('text',), ('audio', 'text', 'decision', 'answer'))
+    """
+    parts = scope.split("+") if isinstance(scope, str) else list(scope)
+    if parts == ["all"]:
+        return SCOPES
+    unknown = [part for part in parts if part not in SCOPES]
+    if unknown or not parts:
+        raise ValueError(f'scope {scope!r} is not known: use "all" or a sum of {", ".join(SCOPES)}, as "audio+answer"')
+    return tuple(part for part in SCOPES if part in parts)
+
+
+@dataclass(frozen=True)
+class ActivityBlock:
+    """The statistics of one block of items, as a model's observer hands them over.
+
+    Attributes:
+        counts: for each scope of :data:`SPANS`, at how many positions a neuron fires; uint16 (item, layer, width).
+        means: for the same scopes, the mean activation over positions; float16 (item, layer, width).
+        values: for ``decision`` and ``answer`` the activation there; float16 (item, layer, width). Its sign is the
+            firing, so the writer must not round a small positive value to zero.
+        tokens: number of positions of each scope of :data:`SCOPES`; int32 (item, scope).
+        abs_sum: sum of the absolute activation over all items and prompt positions; float32 (layer, width).
+        product_sum: the same sum of the gated product that enters ``down_proj``; float32 (layer, width).
+        positions: how many prompt positions these two sums run over.
+    """
+
+    counts: Mapping[str, np.ndarray]
+    means: Mapping[str, np.ndarray]
+    values: Mapping[str, np.ndarray]
+    tokens: np.ndarray
+    abs_sum: np.ndarray
+    product_sum: np.ndarray
+    positions: int
+
+    def arrays(self, store: Iterable[str]) -> dict[str, np.ndarray]:
+        """The per-item arrays under their names in the store, for the scopes that are kept."""
+        named: dict[str, np.ndarray] = {}
+        for scope in store:
+            if scope in SPANS:
+                named[f"{scope}_count"], named[f"{scope}_mean"] = self.counts[scope], self.means[scope]
+            else:
+                named[f"{scope}_value"] = self.values[scope]
+        return named
+
+    def __repr__(self) -> str:
+        layers, width = self.abs_sum.shape
+        return f"ActivityBlock({len(self.tokens)} items, {layers} layers x {width} neurons, {self.positions} positions)"
+
+
+class Activity:
+    """The activity store of one run.
+
+    Attributes:
+        path: the store's folder.
+        items, layers, width: its size; a neuron is the flat number ``layer * width + index``.
+        block_items: how many items are written together.
+        site: where in the gated MLP the activation is read, ``"gate"`` or ``"product"``.
+        store: the scopes that are kept.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> folder = tempfile.mkdtemp()
+        >>> Activity.create(f"{folder}/activity.zarr", 3, 2, 4, np.ones((2, 4)), 3, store=("audio",))
+        Activity(0 of 3 items written, 2 layers x 4 neurons, site gate, scopes audio)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "zarr.json").is_file():
+            raise FileNotFoundError(f"{self.path} holds no activity store: listen first, or check the path")
+        self._group = zarr.open_group(self.path, mode="r+")
+        shape: Any = self._group.attrs.asdict()
+        self.items, self.layers, self.width = int(shape["items"]), int(shape["layers"]), int(shape["width"])
+        self.block_items, self.site, self.store = int(shape["block_items"]), str(shape["site"]), tuple(shape["store"])
+
+    @classmethod
+    def open(cls, path: str | Path) -> Activity:
+        """Open a store that exists.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return cls(path)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        items: int,
+        layers: int,
+        width: int,
+        down_norm: np.ndarray,
+        block_items: int,
+        site: str = "gate",
+        store: Sequence[str] = SCOPES,
+    ) -> Activity:
+        """Make an empty store, or open the one that a killed run left if it has the same shape.
+
+        Args:
+            path: folder of the store.
+            items: number of items.
+            layers: number of decoder layers.
+            width: neurons of a layer.
+            down_norm: norm of each neuron's column of ``down_proj``; (layer, width).
+            block_items: items written together; a multiple of 32, or all of them.
+            site: where the activation is read.
+            store: the scopes to keep.
+
+        Raises:
+            ValueError: sizes do not fit each other, or a store of another shape stands there.
+        """
+        path, kept = Path(path), scope_parts(store)
+        if min(items, layers, width) < 1:
+            raise ValueError(f"{items} items x {layers} layers x {width} neurons: each must be at least 1")
+        if block_items < items and (block_items < 1 or block_items % CHUNK_ITEMS):
+            raise ValueError(f"block_items {block_items}: give a multiple of {CHUNK_ITEMS}, or {items} for one block")
+        if np.shape(down_norm) != (layers, width):
+            raise ValueError(f"down_norm has the shape {np.shape(down_norm)}: expected {(layers, width)}")
+        block_items = min(block_items, items)
+        attributes: dict[str, Any] = {
+            "version": 1, "items": items, "layers": layers, "width": width, "block_items": block_items,
+            "site": site, "store": list(kept), "scopes": list(SCOPES),
+        }  # fmt: skip
+        if (path / "zarr.json").is_file():
+            old = zarr.open_group(path, mode="r").attrs.asdict()
+            if old != attributes:
+                other = {key: (old.get(key), value) for key, value in attributes.items() if old.get(key) != value}
+                raise ValueError(f"{path} holds another activity store (there, wanted): {other}; choose another folder")
+            return cls(path)
+        # made aside and moved in one step, so that a killed run leaves either no store or a whole one
+        aside = path.with_name(f"{path.name}.new")
+        shutil.rmtree(aside, ignore_errors=True)
+        group = zarr.open_group(aside, mode="w", attributes=attributes)
+        _make_arrays(group, items, layers, width, block_items, kept)
+        for name, values in (
+            ("layer", np.repeat(np.arange(layers), width)),
+            ("index", np.tile(np.arange(width), layers)),
+            ("down_norm", np.ravel(down_norm)),
+        ):
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array[:] = values.astype(array.dtype)
+        os.replace(aside, path)
+        return cls(path)
+
+    def write(self, start_item: int, block: ActivityBlock) -> None:
+        """Write one block; writing it again replaces it.
+
+        Blocks share no chunk, so they may be written in any order and by several processes. The token counts
+        are written last: an item counts as written only when all the rest is there.
+
+        Args:
+            start_item: row number of the block's first item, a multiple of ``block_items``.
+            block: its statistics.
+
+        Raises:
+            ValueError: the block does not fit the store.
+        """
+        count = min(self.block_items, self.items - start_item)
+        if start_item < 0 or start_item % self.block_items or count < 1:
+            raise ValueError(
+                f"block at item {start_item}: blocks start at multiples of {self.block_items} below {self.items}"
+            )
+        shape = (count, self.layers, self.width)
+        arrays = block.arrays(self.store)
+        for name, values in [*arrays.items(), ("tokens", block.tokens)]:
+            wanted = (count, len(SCOPES)) if name == "tokens" else shape
+            if values.shape != wanted:
+                raise ValueError(
+                    f"{name} of the block at item {start_item} has the shape {values.shape}: expected {wanted}"
+                )
+        number = start_item // self.block_items
+        for name, values in arrays.items():
+            array = self._array(name)
+            array[start_item : start_item + count] = values.reshape(count, -1).astype(array.dtype, copy=False)
+        self._array("abs_sum")[number] = np.asarray(block.abs_sum, "float32").ravel()
+        self._array("product_sum")[number] = np.asarray(block.product_sum, "float32").ravel()
+        self._array("positions")[number] = block.positions
+        self._array("tokens")[start_item : start_item + count] = np.asarray(block.tokens, "int32")
+
+    @property
+    def written(self) -> np.ndarray:
+        """Which items are there; bool (item,)."""
+        return np.asarray(self._array("tokens")[:, 0]) != NOT_WRITTEN
+
+    @property
+    def down_norm(self) -> np.ndarray:
+        """Norm of each neuron's column of ``down_proj``; float32 (layer, width)."""
+        return np.asarray(self._array("down_norm")[:]).reshape(self.layers, self.width)
+
+    def tokens(self, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
+        """Number of positions in a scope; int64 (item,).
+
+        Raises:
+            ValueError: the scope is not stored, or an item was not written.
+        """
+        columns = [SCOPES.index(part) for part in self._stored(scope)]
+        tokens = np.asarray(self._array("tokens")[:])
+        rows = self._rows(items)
+        missing = rows[tokens[rows, 0] == NOT_WRITTEN]
+        if len(missing):
+            raise ValueError(
+                f"{len(missing)} of the items are not in {self.path} yet (first: item {missing[0]}): listen to them first"
+            )
+        return tokens[rows][:, columns].sum(axis=1, dtype="int64")
+
+    def read_counts(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
+        """At how many positions of the scope each neuron of a layer fires; float64 (item, width)."""
+        total: np.ndarray | None = None
+        for part in self._stored(scope):
+            if part in SPANS:
+                fired = self._read(f"{part}_count", layer, items).astype("float64")
+            else:
+                fired = (self._read(f"{part}_value", layer, items) > 0) * self.tokens(part, items)[:, None].astype(
+                    "float64"
+                )
+            total = fired if total is None else np.add(total, fired, out=total)
+        assert total is not None
+        return total
+
+    def read_sums(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
+        """Sum of each neuron's activation over the positions of the scope; float64 (item, width).
+
+        It is the stored mean (float16) times the number of positions, so every entry is a multiple of 2**-24:
+        float64 adds up to 5e8 of them without rounding, in any order.
+        """
+        total: np.ndarray | None = None
+        for part in self._stored(scope):
+            name = f"{part}_mean" if part in SPANS else f"{part}_value"
+            summed = self._read(name, layer, items).astype("float64")
+            summed *= self.tokens(part, items)[:, None]
+            total = summed if total is None else np.add(total, summed, out=total)
+        assert total is not None
+        return total
+
+    def read_layer(
+        self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Firing counts and activation sums of one layer, each float64 (item, width); see the two readers above.
+
+        Args:
+            layer: number of the layer.
+            scope: such as ``"audio+answer"``, ``"all"`` or a list of scopes; several are added.
+            items: row numbers, in the order wanted; all items by default.
+
+        Raises:
+            ValueError: the scope is not stored, or an item was not written.
+        """
+        return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
+
+    def mean_magnitude(self) -> np.ndarray:
+        """Mean absolute activation over all prompt positions listened to; float64 (layer, width)."""
+        return self._mean("abs_sum")
+
+    def mean_product(self) -> np.ndarray:
+        """Mean gated product over all prompt positions listened to; float64 (layer, width)."""
+        return self._mean("product_sum")
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled view of the store, read only where it is looked at.
+
+        Dimensions: ``item``, ``neuron`` (coordinates ``layer``, ``index``, ``down_norm``), ``scope``, ``block``.
+        """
+        import xarray
+
+        data = xarray.open_zarr(self.path, consolidated=False, chunks=None, mask_and_scale=False)
+        return data.set_coords(["layer", "index", "down_norm"]).assign_coords(scope=list(SCOPES))
+
+    def _mean(self, name: str) -> np.ndarray:
+        positions = np.asarray(self._array("positions")[:])
+        if not positions.any():
+            raise ValueError(f"{self.path} holds no written block yet: listen first")
+        total = np.zeros(self.layers * self.width)
+        for block in np.flatnonzero(positions):
+            total += np.asarray(self._array(name)[int(block)])
+        return (total / positions.sum()).reshape(self.layers, self.width)
+
+    def _stored(self, scope: str | Sequence[str]) -> tuple[str, ...]:
+        parts = scope_parts(scope)
+        missing = [part for part in parts if part not in self.store]
+        if missing:
+            raise ValueError(
+                f"scope {missing[0]!r} is not in {self.path}, which keeps {', '.join(self.store)}: listen with it in `store`"
+            )
+        return parts
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        array = self._group[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def _rows(self, items: np.ndarray | None) -> np.ndarray:
+        return np.arange(self.items) if items is None else np.asarray(items, "int64")
+
+    def _read(self, name: str, layer: int, items: np.ndarray | None) -> np.ndarray:
+        columns = slice(layer * self.width, (layer + 1) * self.width)
+        if items is None:
+            return np.asarray(self._array(name)[:, columns])
+        if not len(items):
+            return np.empty((0, self.width), self._array(name).dtype)
+        low, high = int(np.min(items)), int(np.max(items)) + 1
+        return np.asarray(self._array(name)[low:high, columns])[np.asarray(items) - low]
+
+    def __repr__(self) -> str:
+        done = int(self.written.sum())
+        return (
+            f"Activity({done} of {self.items} items written, {self.layers} layers x {self.width} neurons, "
+            f"site {self.site}, scopes {', '.join(self.store)})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "items": f"{int(self.written.sum())} of {self.items} written", "neurons": f"{self.layers} layers x {self.width}",
+            "site": self.site, "scopes": ", ".join(self.store), "folder": str(self.path),
+        }  # fmt: skip
+        return "<table>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items()) + "</table>"
+
+
+def _make_arrays(
+    group: zarr.Group, items: int, layers: int, width: int, block_items: int, store: Sequence[str]
+) -> None:
+    neurons, blocks = layers * width, -(-items // block_items)
+    # fast and, unlike gzip, free of time stamps; shuffling groups the bytes of equal weight
+    packed = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle)
+
+    def make(
+        name: str, dims: tuple[str, ...], shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, fill: int = 0
+    ) -> None:
+        group.create_array(
+            name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, dimension_names=dims, compressors=packed
+        )
+
+    for scope in store:
+        for kind, dtype in (("count", "uint16"), ("mean", "float16")) if scope in SPANS else (("value", "float16"),):
+            make(f"{scope}_{kind}", ("item", "neuron"), (items, neurons), (min(CHUNK_ITEMS, items), width), dtype)
+    make("tokens", ("item", "scope"), (items, len(SCOPES)), (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
+    make("abs_sum", ("block", "neuron"), (blocks, neurons), (1, width), "float32")
+    make("product_sum", ("block", "neuron"), (blocks, neurons), (1, width), "float32")
+    make("positions", ("block",), (blocks,), (1,), "int64")
+    make("layer", ("neuron",), (neurons,), (neurons,), "int32")
+    make("index", ("neuron",), (neurons,), (neurons,), "int32")
+    make("down_norm", ("neuron",), (neurons,), (neurons,), "float32")

@@ -1,0 +1,36 @@
+"""Small activity stores made of random numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emoscope.neurons.activity import Activity, ActivityBlock
+
+
+def random_block(rng: np.random.Generator, items: int, layers: int, width: int, high: int = 12) -> ActivityBlock:
+    """A block in which counts never exceed the positions and about a third of the values is above zero."""
+    tokens = np.stack([rng.integers(2, high, items), rng.integers(2, high, items), np.ones(items), np.ones(items)], 1)
+    shape = (items, layers, width)
+    spans = {"audio": 0, "text": 1}
+    return ActivityBlock(
+        counts={s: rng.integers(0, tokens[:, c, None, None] + 1, shape).astype("uint16") for s, c in spans.items()},
+        means={s: rng.normal(-0.1, 0.3, shape).astype("float16") for s in spans},
+        values={s: rng.normal(-0.1, 0.3, shape).astype("float16") for s in ("decision", "answer")},
+        tokens=tokens.astype("int32"),
+        abs_sum=rng.random((layers, width)).astype("float32") * items,
+        product_sum=rng.normal(size=(layers, width)).astype("float32") * items,
+        positions=int(tokens[:, :3].sum()),
+    )
+
+
+def random_activity(
+    path, items=40, layers=3, width=5, block_items=32, seed=0, **options
+) -> tuple[Activity, list[ActivityBlock]]:
+    """A written store, and the blocks it was written from."""
+    rng = np.random.default_rng(seed)
+    activity = Activity.create(path, items, layers, width, rng.random((layers, width)) + 0.5, block_items, **options)
+    starts = range(0, items, activity.block_items)
+    blocks = [random_block(rng, min(activity.block_items, items - start), layers, width) for start in starts]
+    for start, block in zip(starts, blocks, strict=True):
+        activity.write(start, block)
+    return activity, blocks

@@ -1,0 +1,128 @@
+"""The activity store: round trip, killed runs, same bytes, labelled view."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emoscope.neurons.activity import SCOPES, Activity, scope_parts
+
+from .helpers import random_activity, random_block
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_round_trip_gives_back_every_count_mean_value_and_token(tmp_path):
+    activity, blocks = random_activity(tmp_path / "a.zarr")
+    tokens = np.concatenate([b.tokens for b in blocks])
+    for layer in range(3):
+        fired, summed = activity.read_layer(layer, "audio+answer")
+        counts = np.concatenate([b.counts["audio"][:, layer] for b in blocks]).astype(float)
+        answers = np.concatenate([b.values["answer"][:, layer] for b in blocks]).astype(float)
+        means = np.concatenate([b.means["audio"][:, layer] for b in blocks]).astype(float)
+        np.testing.assert_array_equal(fired, counts + (answers > 0))
+        np.testing.assert_array_equal(summed, means * tokens[:, :1] + answers)
+    np.testing.assert_array_equal(activity.tokens("audio+answer"), tokens[:, 0] + tokens[:, 3])
+
+
+def test_rows_come_in_the_order_asked(tmp_path):
+    activity, _ = random_activity(tmp_path / "a.zarr")
+    rows = np.array([35, 2, 17])
+    for whole, part in zip(activity.read_layer(1, "all"), activity.read_layer(1, "all", rows), strict=True):
+        np.testing.assert_array_equal(part, whole[rows])
+    np.testing.assert_array_equal(activity.tokens("text", rows), activity.tokens("text")[rows])
+
+
+def test_an_answer_that_was_not_fed_counts_nothing(tmp_path):
+    activity, blocks = random_activity(tmp_path / "a.zarr", items=4)
+    blocks[0].tokens[2, 3] = 0
+    activity.write(0, blocks[0])
+    fired, summed = activity.read_layer(0, "answer")
+    assert not fired[2].any()
+    assert not summed[2].any()
+    assert summed[1].any()
+
+
+def test_means_over_blocks_weigh_every_position_equally(tmp_path):
+    activity, (first, second) = random_activity(tmp_path / "a.zarr")
+    positions = first.positions + second.positions
+    np.testing.assert_allclose(activity.mean_magnitude(), (first.abs_sum + second.abs_sum) / positions, rtol=1e-6)
+    np.testing.assert_allclose(activity.mean_product(), (first.product_sum + second.product_sum) / positions, rtol=1e-5)
+
+
+def test_blocks_written_in_any_order_and_twice_leave_the_same_bytes(tmp_path):
+    once, blocks = random_activity(tmp_path / "once.zarr", items=80)
+    other = Activity.create(tmp_path / "other.zarr", 80, 3, 5, once.down_norm, 32)
+    # a killed run: block 2 first, block 0 with wrong content, then all again
+    other.write(64, blocks[2])
+    other.write(0, random_block(np.random.default_rng(9), 32, 3, 5))
+    other = Activity.open(tmp_path / "other.zarr")
+    for number in (1, 0, 2):
+        other.write(32 * number, blocks[number])
+    assert fingerprint(once.path) == fingerprint(other.path)
+
+
+def test_a_partly_written_store_is_readable_and_says_what_is_missing(tmp_path):
+    rng = np.random.default_rng(0)
+    activity = Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones((2, 4)), 32)
+    block = random_block(rng, 32, 2, 4)
+    activity.write(32, block)
+    again = Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones((2, 4)), 32)
+    assert again.written.sum() == 32
+    np.testing.assert_array_equal(again.read_counts(1, "audio", np.arange(32, 64)), block.counts["audio"][:, 1])
+    with pytest.raises(ValueError, match="first: item 3"):
+        again.tokens("audio", np.array([40, 3]))
+
+
+def test_only_the_scopes_kept_are_stored(tmp_path):
+    activity, _ = random_activity(tmp_path / "a.zarr", store=("answer", "audio"))
+    assert activity.store == ("audio", "answer")
+    assert not (activity.path / "text_count").exists()
+    for scope in ("text", "all"):
+        with pytest.raises(ValueError, match="keeps audio, answer"):
+            activity.read_counts(0, scope)
+
+
+def test_labelled_view_is_lazy_and_knows_layers_and_scopes(tmp_path):
+    activity, blocks = random_activity(tmp_path / "a.zarr")
+    data = activity.to_xarray()
+    assert not data["audio_count"].variable._in_memory
+    assert data["audio_count"].dims == ("item", "neuron")
+    layer = data["audio_mean"].isel(item=slice(0, 32)).sel(neuron=data.layer == 1)
+    np.testing.assert_array_equal(layer, blocks[0].means["audio"][:, 1])
+    assert list(data.scope.values) == list(SCOPES)
+    np.testing.assert_array_equal(data["index"].values[5:10], np.arange(5))
+
+
+def test_it_prints_what_it_is(tmp_path):
+    activity, blocks = random_activity(tmp_path / "a.zarr")
+    assert (
+        repr(activity)
+        == "Activity(40 of 40 items written, 3 layers x 5 neurons, site gate, scopes audio, text, decision, answer)"
+    )
+    assert "<td>3 layers x 5</td>" in activity._repr_html_()
+    assert repr(blocks[0]).startswith("ActivityBlock(32 items, 3 layers x 5 neurons")
+
+
+def test_mistakes_name_the_value_and_the_way_out(tmp_path):
+    with pytest.raises(FileNotFoundError, match="listen first"):
+        Activity.open(tmp_path / "none.zarr")
+    with pytest.raises(ValueError, match="multiple of 32, or 80"):
+        Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones((2, 4)), 20)
+    with pytest.raises(ValueError, match=r"expected \(2, 4\)"):
+        Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones(8), 32)
+    activity, blocks = random_activity(tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="multiples of 32"):
+        activity.write(8, blocks[0])
+    with pytest.raises(ValueError, match="expected"):
+        activity.write(32, blocks[0])
+    with pytest.raises(ValueError, match=r"'items': \(40, 41\)"):
+        Activity.create(activity.path, 41, 3, 5, activity.down_norm, 32)
+    with pytest.raises(ValueError, match="'voice' is not known"):
+        scope_parts("voice")
