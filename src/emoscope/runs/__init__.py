@@ -1,1 +1,9 @@
-"""runs."""
+"""Runs: what a study leaves on disk, how it is written, and how it resumes."""
+
+from __future__ import annotations
+
+from emoscope.runs.folder import RunFolder
+from emoscope.runs.log import Log
+from emoscope.runs.unit import Unit
+
+__all__ = ["Log", "RunFolder", "Unit"]

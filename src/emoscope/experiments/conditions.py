@@ -1,0 +1,150 @@
+"""The conditions of a study: one row for every intervention under test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emoscope.experiments.study import Study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.interventions import Intervention
+    from emoscope.models.audio_lm import ModelInfo
+
+COLUMNS = (
+    "condition", "kind", "target", "set", "alpha", "to", "positions", "layers",
+    "selector", "budget", "scope", "control", "draw", "generated", "headline",
+)  # fmt: skip
+
+
+def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFrame:
+    """Build the table of conditions from the study and the sets that were found.
+
+    Args:
+        study: with its budget filled in (:meth:`Study.with_budget`).
+        sets: the table of sets (set, selector, budget, scope, control, draw, emotion …).
+        layers: decoder layers of the model.
+
+    Returns:
+        one row a condition (see docs/architecture.md); baseline and null come first.
+    """
+    import polars as pl
+
+    head, work = study.headline, study.interventions
+    families = sets.select("set", "selector", "budget", "scope", "control", "draw").unique(maintain_order=True)
+    emotions = list(dict.fromkeys(sets["emotion"].to_list()))
+    rows: list[dict[str, Any]] = [
+        {"condition": "baseline", "kind": "baseline", "generated": work.generate},
+        {"condition": "null", "kind": "null", "alpha": 0.0},
+    ]
+
+    def add(kind: str, family: Mapping[str, Any], **fields: Any) -> None:
+        for emotion in emotions:
+            name = f"{kind}/{emotion}/{family['set']}"
+            if kind == "steer":
+                name += f"/alpha={fields['alpha']:g}"
+            if fields.get("positions", "all") != "all":
+                name += f"/at={fields['positions']}"
+            rows.append({"condition": name, "kind": kind, "target": emotion, **family, **fields})
+
+    for family in families.iter_rows(named=True):
+        headline = family["selector"] == head.selector and family["budget"] == head.budget
+        target = family["control"] == "target"
+        claimed = target and headline
+        for to in work.deactivate:
+            add("deactivate", family, to=to, headline=claimed, generated=claimed and work.generate)
+        if target:
+            alphas = sorted({*work.alphas, head.alpha}) if headline else [head.alpha]
+        else:
+            alphas = [head.alpha] if family["control"] == "matched" else []
+        for alpha in alphas:
+            claim = claimed and alpha == head.alpha
+            add("steer", family, alpha=alpha, headline=claim, generated=claim and work.generate)
+        if claimed and work.deactivate:
+            for positions in work.positions:
+                add("deactivate", family, to="zero", positions=positions)
+    if work.reliance:
+        rows.append({"condition": "reliance/all", "kind": "reliance", "to": "zero"})
+        rows += [{"condition": f"reliance/layer={n}", "kind": "reliance", "to": "zero", "layers": str(n)} for n in range(layers)]
+        mine = families.filter(
+            (pl.col("selector") == head.selector) & (pl.col("budget") == head.budget) & (pl.col("control") == "target")
+        )
+        rows += [{"condition": "reliance/union", "kind": "reliance", "to": "zero", **family} for family in mine.iter_rows(named=True)]
+    defaults = {"positions": "all", "layers": "all", "generated": False, "headline": False}
+    types = {"alpha": pl.Float64, "budget": pl.Float64, "draw": pl.Int64, "generated": pl.Boolean, "headline": pl.Boolean}
+    schema = {name: types.get(name, pl.String) for name in COLUMNS}
+    return pl.DataFrame([{name: row.get(name, defaults.get(name)) for name in COLUMNS} for row in rows], schema=schema)
+
+
+@dataclass(frozen=True)
+class SetsByFold:
+    """The neurons of every set, fold and emotion, and which intervention a condition means for a row.
+
+    Attributes:
+        sets: (set, fold) -> emotion -> neurons (flat indices, sorted).
+        info: the model's sizes.
+    """
+
+    sets: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+    info: ModelInfo
+
+    def neurons(self, condition: Mapping[str, Any], fold: str) -> np.ndarray:
+        """Neurons on which a condition acts for items of one fold."""
+        width, layers = self.info.width, self.info.layers
+        if condition["kind"] in ("baseline", "null"):
+            return np.arange(0, dtype=np.int64)
+        if condition["condition"] == "reliance/union":
+            found = self.sets[condition["set"], fold].values()
+            return np.unique(np.concatenate(list(found)))
+        if condition["kind"] == "reliance":
+            if condition["layers"] == "all":
+                return np.arange(layers * width, dtype=np.int64)
+            start = int(condition["layers"]) * width
+            return np.arange(start, start + width, dtype=np.int64)
+        return np.asarray(self.sets[condition["set"], fold][condition["target"]], dtype=np.int64)
+
+    def intervention(self, condition: Mapping[str, Any], fold: str) -> Intervention:
+        """What a condition does to items of one fold."""
+        from emoscope.interventions import deactivate, nothing, steer
+
+        if condition["kind"] == "baseline":
+            return nothing()
+        places = () if condition["positions"] == "all" else tuple(condition["positions"].split("+"))
+        where = {"positions": places} if places else {}
+        if condition["kind"] == "null":
+            # gain 1 on every neuron: the hooks run, nothing should change
+            return steer(np.arange(self.info.layers * self.info.width, dtype=np.int64), 0.0)
+        neurons = self.neurons(condition, fold)
+        if condition["kind"] == "steer":
+            return steer(neurons, condition["alpha"], **where)
+        return deactivate(neurons, **where)
+
+
+def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]:
+    """Group conditions for a dry run: (what, how many conditions, forward passes over an item).
+
+    Returns:
+        rows of (description, conditions, items asked).
+    """
+    import polars as pl
+
+    named = conditions.with_columns(pl.col("selector").fill_null(""), pl.col("control").fill_null(""))
+    rows = []
+    for (kind, selector, control, positions), group in named.group_by(
+        "kind", "selector", "control", "positions", maintain_order=True
+    ):
+        parts = [str(kind), str(selector), "" if control in ("", "target") else f"{control} control",
+                 "" if positions == "all" else f"at {positions} positions"]  # fmt: skip
+        asked = group.height + int(group["generated"].sum())
+        rows.append((" ".join(part for part in parts if part), group.height, asked * items))
+    return rows
+
+
+def emotions_of(sets: pl.DataFrame) -> Sequence[str]:
+    """Emotions that have a set, in table order."""
+    return list(dict.fromkeys(sets["emotion"].to_list()))

@@ -1,0 +1,177 @@
+"""From a corpus to the candidate items of a study: sides, folds, listening order, letter orders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from emoscope.corpora import Corpus, assign_folds, checksum, open_corpus
+from emoscope.emotions import in_order
+from emoscope.experiments.study import Study, StudyError
+from emoscope.questions import letter_orders
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.corpora import Clip
+    from emoscope.runs import Log
+
+BASE_COLUMNS = (
+    "item", "clip", "path", "corpus", "speaker", "session", "split", "fold", "side", "label", "truth", "emotion",
+    "wording", "options", "order", "duration_s", "checksum", "fate", "why",
+)  # fmt: skip
+
+
+def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), corpus: Corpus | None = None) -> Corpus:
+    """Open the study's corpus and exclude what is not asked about.
+
+    Args:
+        study: the study.
+        trained_on: corpora and filters on which the model was trained; matching clips are excluded unless
+            the study allows them.
+        corpus: an opened corpus that takes the place of the study's.
+    """
+    choice = study.corpus
+    if corpus is None:
+        options: dict[str, Any] = {}
+        if choice.columns:
+            options["columns"] = dict(choice.columns)
+        if choice.pattern:
+            options["pattern"] = choice.pattern
+        corpus = open_corpus(choice.id, choice.root or None, **options)
+    label = study.identify.label
+    if choice.where:
+        corpus = corpus.where(choice.where)
+    if not study.model.allow_trained_on:
+        filters = [entry.get("where", {}) for entry in trained_on if entry.get("corpus") == corpus.info.id]
+        if filters:
+            corpus = corpus.without(filters, "trained on by this model")
+    if choice.merge:
+        corpus = corpus.merged(choice.merge, column=label)
+    if choice.emotions:
+        corpus = corpus.keep(choice.emotions, column=label)
+    if not corpus.clips:
+        raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {_reasons(corpus)}")
+    return corpus
+
+
+def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:
+    """The labels that are offered as options, in canonical order."""
+    label = study.identify.label
+    found = {clip.labels[label] for clip in corpus.clips if label in clip.labels}
+    options = in_order(study.corpus.emotions or found)
+    if len(options) < 2:
+        raise StudyError(f"only {list(options)} can be asked about: at least two labels of column {label!r} are needed")
+    return options
+
+
+def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.DataFrame:
+    """List every clip as an item, in listening order; clips that were lost follow with their fate.
+
+    The order goes round the groups of equal label and speaker in turn, each in the order of a seeded hash of
+    the clip, so that every emotion and speaker is heard early and a run can stop when it has enough.
+
+    Returns:
+        the items table (see docs/architecture.md); ``fate`` is null for items that are still to be heard.
+    """
+    import polars as pl
+
+    label, options = study.identify.label, study_options(study, corpus)
+    clips = [clip for clip in corpus.clips if label in clip.labels]
+    unlabelled = [clip for clip in corpus.clips if label not in clip.labels]
+    sums = {}
+    if log:
+        with log.stage("reading files", len(clips), "clips"):
+            for clip in clips:
+                sums[clip.id] = _checksum(clip)
+                log.step()
+    else:
+        sums = {clip.id: _checksum(clip) for clip in clips}
+    side, fold = _sides(study, corpus, clips)
+    clips = _listening_order([clip for clip in clips if clip.id in side], label, study.seed)
+    orders = letter_orders(
+        [clip.labels[label] for clip in clips], [clip.speaker or "" for clip in clips],
+        [sums[clip.id] for clip in clips], options, study.question.letter_orders, study.seed,
+    )  # fmt: skip
+    extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(BASE_COLUMNS))
+    rows: list[dict[str, Any]] = []
+    for clip, asked in zip(clips, orders, strict=True):
+        for order, shown in enumerate(asked):
+            rows.append({
+                **_row(study, corpus, clip, extra), "item": len(rows), "fold": fold[clip.id], "side": side[clip.id],
+                "options": list(shown), "order": order, "checksum": sums[clip.id], "fate": None, "why": None,
+            })  # fmt: skip
+    for clip in corpus.clips:
+        if clip.id not in side or clip in unlabelled:
+            why = f"no {label}" if clip in unlabelled else "on neither side"
+            rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
+    for lost in corpus.lost:
+        rows.append({"item": len(rows), "clip": lost.id, "path": str(lost.path), "corpus": corpus.info.id,
+                     "fate": lost.fate, "why": lost.why})  # fmt: skip
+    types = {"item": pl.Int64, "options": pl.List(pl.String), "order": pl.Int64, "duration_s": pl.Float64}
+    schema = {name: types.get(name, pl.String) for name in (*BASE_COLUMNS, *extra)}
+    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+
+
+def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, Any]:
+    label = study.identify.label
+    return {
+        "clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "speaker": clip.speaker,
+        "session": clip.session, "split": clip.split, "label": label, "truth": clip.labels.get(label),
+        "emotion": clip.labels.get("emotion"), "wording": study.question.wording,
+        **{name: clip.labels.get(name) for name in extra},
+    }  # fmt: skip
+
+
+def _sides(study: Study, corpus: Corpus, clips: list[Clip]) -> tuple[dict[str, str], dict[str, str]]:
+    """Which side every clip is on, and its fold."""
+    if not study.identify.where:
+        folds = assign_folds(clips, study.identify.folds, study.seed)
+        return {clip.id: "both" for clip in clips}, folds
+    identify = {clip.id: clip for clip in corpus.where(study.identify.where).clips}
+    evaluate = {clip.id: clip for clip in corpus.where(study.evaluate.where).clips}
+    if both := sorted(identify.keys() & evaluate.keys()):
+        raise StudyError(f"{len(both)} clips are on both sides, such as {both[0]!r}: "
+                         "make identify.where and evaluate.where exclude each other")  # fmt: skip
+    if not identify or not evaluate:
+        empty = "identify" if not identify else "evaluate"
+        raise StudyError(f"{empty}.where {dict(getattr(study, empty).where)} leaves no clip")
+    shared = {c.speaker for c in identify.values() if c.speaker} & {c.speaker for c in evaluate.values() if c.speaker}
+    if shared and not study.evaluate.allow_shared_speakers:
+        raise StudyError(
+            f"{len(shared)} speakers are on both sides, such as {sorted(shared)[0]!r}: separate them, or set "
+            "evaluate.allow_shared_speakers = true, which the report will state"
+        )
+    kept = {clip.id for clip in clips}
+    side = {i: "identify" for i in identify if i in kept} | {i: "evaluate" for i in evaluate if i in kept}
+    return side, dict(side)
+
+
+def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
+    groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        groups[clip.speaker or "", clip.labels[label]].append(clip)
+    turns = {
+        clip.id: turn
+        for members in groups.values()
+        for turn, clip in enumerate(sorted(members, key=lambda c: _hash(seed, c.id)))
+    }
+    return sorted(clips, key=lambda c: (turns[c.id], _hash(seed, "order", c.id)))
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+
+
+def _checksum(clip: Clip) -> str:
+    # a missing file is found again, and quarantined with its reason, when it is listened to
+    return checksum(clip.path) if clip.path.is_file() else "missing"
+
+
+def _reasons(corpus: Corpus) -> str:
+    counts: dict[str, int] = defaultdict(int)
+    for lost in corpus.lost:
+        counts[lost.why] += 1
+    return "; ".join(f"{count} x {why}" for why, count in sorted(counts.items(), key=lambda c: -c[1])[:4]) or "no files"

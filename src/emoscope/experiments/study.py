@@ -1,0 +1,300 @@
+"""The study file: every choice of a study, typed, with its default, unit and meaning."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+SELECTORS = ("lap", "lape", "mad", "cas")
+
+
+class StudyError(ValueError):
+    """A study file that cannot be run, with the field and the remedy."""
+
+
+class _Section(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    pass
+
+
+class Model(_Section):
+    """Which model is asked."""
+
+    id: Annotated[str, Meta(description='"tiny" (embedded), a hub name or a checkpoint folder')] = "tiny"
+    dtype: Annotated[str, Meta(description='"auto" is float32 on a CPU, else the checkpoint\'s')] = "auto"
+    device: Annotated[str, Meta(description='"auto" takes a GPU where there is one')] = "auto"
+    positions_per_batch: Annotated[int, Meta(description="rows x positions of one forward pass", ge=64)] = 8192
+    allow_trained_on: Annotated[bool, Meta(description="evaluate clips on which the model was trained")] = False
+
+
+class CorpusChoice(_Section):
+    """Which clips are heard."""
+
+    id: Annotated[str, Meta(description='a corpus of `emoscope corpus list`, "folder" or "table"')] = "polish"
+    root: Annotated[str, Meta(description="folder or table file; the embedded voices need none")] = ""
+    emotions: Annotated[tuple[str, ...], Meta(description="labels offered as options; empty: all in the corpus")] = ()
+    merge: Annotated[dict[str, tuple[str, ...]], Meta(description="labels taken together, new = [old, old]")] = {}
+    where: Annotated[dict[str, Any], Meta(description='filter by any column: take = [3, 4], speaker = "1-9"')] = {}
+    loudness: Annotated[str, Meta(description='"normalised" (RMS 0.05) or "as recorded"')] = "normalised"
+    columns: Annotated[dict[str, str], Meta(description="table: which column is path, emotion, speaker ...")] = {}
+    pattern: Annotated[str, Meta(description='folder: "{emotion}/{speaker}_{}.wav"; empty: a folder per emotion')] = ""
+
+
+class QuestionChoice(_Section):
+    """How a clip is asked about."""
+
+    wording: Annotated[str, Meta(description="a key of emoscope.questions.WORDINGS")] = "lettered"
+    letter_orders: Annotated[int | str, Meta(description='letter orders asked per clip, or "all" rotations')] = 1
+
+
+class Identify(_Section):
+    """From which items neurons are found, and how."""
+
+    label: Annotated[str, Meta(description="the label column that is asked")] = "emotion"
+    scope: Annotated[str, Meta(description="positions that statistics count, joined by +, or all")] = "audio+answer"
+    store: Annotated[tuple[str, ...], Meta(description="scopes kept in activity.zarr")] = (
+        "audio", "text", "decision", "answer",
+    )
+    site: Annotated[str, Meta(description='"gate": act(gate_proj(x))')] = "gate"
+    folds: Annotated[str | int, Meta(description="cross-fitting: a column, or a number of speaker folds")] = "speaker"
+    items_per_emotion: Annotated[int, Meta(description="correct clips per emotion and fold, at most", ge=1)] = 100
+    minimum: Annotated[int, Meta(description="correct clips below which an emotion gets no set", ge=1)] = 30
+    selectors: Annotated[tuple[str, ...], Meta(description="lap, lape, mad, cas")] = SELECTORS
+    budgets: Annotated[tuple[float, ...], Meta(description="shares of all neurons; empty: the headline's")] = ()
+    where: Annotated[dict[str, Any], Meta(description="with evaluate.where: fixed sides, no cross-fitting")] = {}
+
+
+class Evaluate(_Section):
+    """On which items interventions are tested."""
+
+    where: Annotated[dict[str, Any], Meta(description="with identify.where: fixed sides, no cross-fitting")] = {}
+    items_per_emotion: Annotated[int, Meta(description="clips per emotion, at most", ge=1)] = 150
+    allow_shared_speakers: Annotated[bool, Meta(description="let a speaker be on both fixed sides")] = False
+
+
+class Headline(_Section):
+    """What is claimed, fixed before the evaluation; everything else is exploration."""
+
+    selector: Annotated[str, Meta(description="lap, lape, mad or cas")] = "cas"
+    budget: Annotated[float | None, Meta(description="share of all neurons; none: the model's own")] = None
+    alpha: Annotated[float, Meta(description="steering strength: gain 1 + alpha", gt=0)] = 0.5
+
+
+class Interventions(_Section):
+    """What is done to the neurons."""
+
+    deactivate: Annotated[tuple[str, ...], Meta(description='"zero": activations are set to 0')] = ("zero",)
+    alphas: Annotated[tuple[float, ...], Meta(description="steering strengths of the headline selector")] = (
+        0.25, 0.5, 1.0, 2.0,
+    )
+    positions: Annotated[tuple[str, ...], Meta(description="headline deactivation at these positions alone")] = (
+        "audio", "text", "decision",
+    )
+    reliance: Annotated[bool, Meta(description="all MLPs off, each layer off, union of all sets off")] = True
+    generate: Annotated[bool, Meta(description="also generate text for baseline and headline conditions")] = True
+
+
+class Controls(_Section):
+    """Sets that are not selected for the emotion, under the same interventions."""
+
+    matched: Annotated[int, Meta(description="draws of same-layer neurons of like activity", ge=0)] = 10
+    random: Annotated[int, Meta(description="draws of neurons from anywhere", ge=0)] = 5
+    shuffled: Annotated[int, Meta(description="selections on labels shuffled within speaker", ge=0)] = 5
+
+
+class Study(_Section):
+    """A study: one model, one corpus, the questions, and what is done to the neurons.
+
+    Example:
+        >>> Study(name="mine").headline.selector
+        'cas'
+    """
+
+    name: Annotated[str, Meta(description="name of the run folder")] = "study"
+    seed: Annotated[int, Meta(description="seed of every random choice")] = 0
+    model: Model = Model()
+    corpora: tuple[CorpusChoice, ...] = (CorpusChoice(),)
+    question: QuestionChoice = QuestionChoice()
+    identify: Identify = Identify()
+    evaluate: Evaluate = Evaluate()
+    headline: Headline = Headline()
+    interventions: Interventions = Interventions()
+    controls: Controls = Controls()
+
+    @property
+    def corpus(self) -> CorpusChoice:
+        """The corpus of the study."""
+        return self.corpora[0]
+
+    def with_budget(self, recommended: float) -> Study:
+        """Fill in budgets that were left to the model."""
+        budget = self.headline.budget if self.headline.budget is not None else recommended
+        budgets = self.identify.budgets or (budget,)
+        if budget not in budgets:
+            budgets = (budget, *budgets)
+        return msgspec.structs.replace(
+            self,
+            headline=msgspec.structs.replace(self.headline, budget=budget),
+            identify=msgspec.structs.replace(self.identify, budgets=budgets),
+        )
+
+    def pilot(self, clips: int) -> Study:
+        """The same study on ``clips`` clips per emotion, with fewer control draws."""
+        if clips < 2:
+            raise StudyError(f"--pilot {clips}: give at least 2 clips per emotion")
+        replace = msgspec.structs.replace
+        few = self.controls
+        return replace(
+            self,
+            name=f"{self.name}-pilot{clips}",
+            identify=replace(self.identify, items_per_emotion=clips, minimum=max(1, min(20, clips // 4))),
+            evaluate=replace(self.evaluate, items_per_emotion=clips),
+            controls=replace(few, matched=min(2, few.matched), random=min(1, few.random), shuffled=min(1, few.shuffled)),
+        )
+
+
+def read_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        StudyError: an unknown or misspelt field (the nearest known one is named), a value out of range,
+            or a combination that cannot be run.
+        FileNotFoundError: the file is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: `emoscope study new {path}` writes a commented one")
+    return parse_study(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_study(text: str, name: str = "study file") -> Study:
+    """Parse a study from TOML text; errors are those of :func:`read_study`.
+
+    Example:
+        >>> parse_study('[headline]\\nselctor = "mad"')
+        Traceback (most recent call last):
+        ...
+        emoscope.experiments.study.StudyError: study file: field `selctor` in [headline] is not known: did you mean `selector`?
+    """
+    try:
+        study = msgspec.toml.decode(text, type=Study, strict=False)
+    except msgspec.ValidationError as error:
+        raise StudyError(f"{name}: {_explain(str(error))}") from None
+    except msgspec.DecodeError as error:
+        raise StudyError(f"{name}: not valid TOML ({error})") from None
+    check_study(study, name)
+    return study
+
+
+def check_study(study: Study, name: str = "study") -> None:
+    """Refuse a study that cannot be run.
+
+    Raises:
+        StudyError: names the field, its value and the remedy.
+    """
+    if len(study.corpora) != 1:
+        raise StudyError(f"{name}: {len(study.corpora)} corpora are given; a study runs one: write a file for each")
+    for where, budget in [*(("identify.budgets", b) for b in study.identify.budgets), ("headline.budget", study.headline.budget)]:
+        if budget is not None and not 0 < budget <= 0.5:
+            raise StudyError(
+                f"{name}: {where} {budget} is not a fraction of neurons: "
+                "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
+            )
+    for selector in (*study.identify.selectors, study.headline.selector):
+        if selector not in SELECTORS:
+            raise StudyError(f"{name}: selector {selector!r} is not known: choose from {', '.join(SELECTORS)}")
+    if study.headline.selector not in study.identify.selectors:
+        raise StudyError(
+            f"{name}: headline.selector {study.headline.selector!r} is not among identify.selectors "
+            f"{list(study.identify.selectors)}: add it there"
+        )
+    scopes = ("audio", "text", "decision", "answer")
+    for where, parts in (("identify.scope", study.identify.scope.split("+")), ("identify.store", study.identify.store),
+                         ("interventions.positions", study.interventions.positions)):
+        for part in parts:
+            if part not in scopes and not (where == "identify.scope" and part == "all"):
+                raise StudyError(f"{name}: {where} {part!r} is not known: choose from {', '.join(scopes)}")
+    wanted = scopes if study.identify.scope == "all" else study.identify.scope.split("+")
+    if missing := [part for part in wanted if part not in study.identify.store]:
+        raise StudyError(f"{name}: identify.scope needs {missing}, which identify.store does not keep: add it there")
+    if study.identify.site != "gate":
+        raise StudyError(f'{name}: identify.site {study.identify.site!r} is not known: give "gate"')
+    for kind in study.interventions.deactivate:
+        if kind != "zero":
+            raise StudyError(f'{name}: interventions.deactivate {kind!r} is not known: give "zero"')
+    for alpha in study.interventions.alphas:
+        if alpha <= -1 or alpha == 0:
+            raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")
+    if study.corpus.loudness not in ("normalised", "as recorded"):
+        raise StudyError(f'{name}: loudness {study.corpus.loudness!r}: give "normalised" or "as recorded"')
+    if bool(study.identify.where) != bool(study.evaluate.where):
+        raise StudyError(f"{name}: identify.where and evaluate.where go together: give both, or neither to cross-fit")
+    orders = study.question.letter_orders
+    if isinstance(orders, str) and orders != "all":
+        raise StudyError(f'{name}: letter_orders {orders!r}: give a number or "all"')
+
+
+def to_toml(study: Study) -> str:
+    """Write a study as TOML with a comment on every field; reading it back gives an equal study.
+
+    Example:
+        >>> study = Study(name="mine", seed=3)
+        >>> parse_study(to_toml(study)) == study
+        True
+    """
+    lines = ["# A study for emoscope. Every field has a default; delete what you do not need.", ""]
+    lines += _fields(study, ("name", "seed"))
+    sections = [("model", study.model), *(("[corpora]", corpus) for corpus in study.corpora)]
+    sections += [(name, getattr(study, name)) for name in _names(Study) if name not in ("name", "seed", "model", "corpora")]
+    for name, section in sections:
+        lines += ["", f"# {(type(section).__doc__ or '').strip()}", f"[{name}]", *_fields(section, _names(type(section)))]
+    return "\n".join(lines) + "\n"
+
+
+def _fields(section: Struct, names: tuple[str, ...]) -> list[str]:
+    hints = get_type_hints(type(section), include_extras=True)
+    lines = []
+    for name in names:
+        value = getattr(section, name)
+        about = next((m.description for m in get_args(hints[name]) if isinstance(m, Meta)), "")
+        shown = f"{name} = {_toml(value)}" if value is not None else f"# {name} ="
+        lines.append(f"{shown:<50} # {about}")
+    return lines
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        inside = ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+def _names(section: type) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(section))
+
+
+def _explain(message: str) -> str:
+    """Turn msgspec's message into one that names the place and the nearest known field."""
+    place = re.search(r"at `\$\.?(.*)`", message)
+    where = re.sub(r"\[\d*\.*\]", "", place[1]).strip(".") if place else ""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown:
+        section: type = Study
+        if where:
+            section = CorpusChoice if where == "corpora" else type(getattr(Study(), where, Study()))
+        near = difflib.get_close_matches(unknown[1], _names(section), n=1, cutoff=0.4)
+        place_text = f" in [{where}]" if where else ""
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(_names(section))}"
+        return f"field `{unknown[1]}`{place_text} is not known: {hint}"
+    return f"{where or 'study'}: {message.split(' - at')[0]}"

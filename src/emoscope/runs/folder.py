@@ -1,0 +1,93 @@
+"""A run folder: the files of one study, written so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMAT = 1
+"""Version of the tables' columns, stored in the manifest."""
+
+
+class RunFolder:
+    """The folder in which one study lives.
+
+    Every file is written beside its final name and then renamed, so a killed run leaves complete files only.
+
+    Args:
+        path: the folder; it is created when ``create`` is true.
+        create: make the folder and its sub-folders.
+
+    Raises:
+        FileNotFoundError: the folder is not there and ``create`` is false.
+        PermissionError: the folder cannot be written.
+    """
+
+    def __init__(self, path: str | Path, create: bool = False) -> None:
+        self.path = Path(path)
+        if create:
+            try:
+                for name in ("", "answers", "units", "sets", "cache"):
+                    (self.path / name).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PermissionError(f"the run folder {self.path} cannot be written ({error.strerror})") from error
+        elif not self.path.is_dir():
+            raise FileNotFoundError(f"{self.path} is not a run folder: give the folder that `emoscope run` printed")
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def write_table(self, name: str, table: pl.DataFrame) -> Path:
+        """Write a table as Parquet (zstd); ``name`` carries no suffix, such as ``"items"``."""
+        path = self.path / f"{name}.parquet"
+        with replacing(path) as partial:
+            # statistics off: they add nothing to small files and keep the bytes free of library details
+            table.write_parquet(partial, compression="zstd", statistics=False)
+        return path
+
+    def read_table(self, name: str) -> pl.DataFrame:
+        """Read a table that :meth:`write_table` wrote.
+
+        Raises:
+            FileNotFoundError: the table is not there.
+        """
+        import polars as pl
+
+        path = self.path / f"{name}.parquet"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: this run has not come that far")
+        return pl.read_parquet(path)
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write ``name`` (with suffix) as indented JSON."""
+        path = self.path / name
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file, or ``None`` when it is not there."""
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it to ``path`` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial{os.getpid()}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

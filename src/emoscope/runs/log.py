@@ -1,0 +1,101 @@
+"""What a run says while it works: progress on the screen, events in log.jsonl."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+QUIET_S = 1.0
+"""Progress events are written at most this often, in seconds."""
+
+
+class Log:
+    """Progress and events of one run.
+
+    Args:
+        show: ``"bars"`` (rich progress bars), ``"json"`` (one JSON object a line on standard output),
+            or ``"quiet"``.
+        path: file to which every event is appended as a JSON line, or ``None``.
+    """
+
+    def __init__(self, show: str = "bars", path: Path | None = None) -> None:
+        if show not in ("bars", "json", "quiet"):
+            raise ValueError(f'log {show!r} is not known: give "bars", "json" or "quiet"')
+        self.show, self.start = show, time.monotonic()
+        self.seconds: dict[str, float] = {}
+        self._file: IO[str] | None = path.open("a", encoding="utf-8") if path else None
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage, self._done, self._total, self._last = "", 0, 0, 0.0
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Record one event with its time in seconds since the start."""
+        line = json.dumps({"t": round(time.monotonic() - self.start, 2), "event": name, **fields}, default=str)
+        if self._file:
+            self._file.write(line + "\n")
+            self._file.flush()
+        if self.show == "json":
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Tell the user one sentence (kept out of the way of progress bars)."""
+        self.event("say", text=text)
+        if self.show == "bars":
+            self._console().print(text, highlight=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str = "") -> Iterator[Log]:
+        """A stretch of work of ``total`` steps; call :meth:`step` after each."""
+        began = time.monotonic()
+        self._stage, self._done, self._total, self._last = name, 0, total, 0.0
+        self.event("stage", stage=name, total=total, unit=unit)
+        if self.show == "bars":
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bars = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"),
+                TimeElapsedColumn(), console=self._console(),
+            )
+            self._bars.start()
+            self._task = self._bars.add_task(name, total=total, unit=unit)
+        try:
+            yield self
+        finally:
+            if self._bars:
+                self._bars.stop()
+                self._bars = self._task = None
+            spent = time.monotonic() - began
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+            self.event("stage done", stage=name, done=self._done, total=self._total, seconds=round(spent, 2))
+
+    def step(self, count: int = 1) -> None:
+        """Count ``count`` finished steps of the current stage."""
+        self._done += count
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, advance=count)
+        now = time.monotonic()
+        if now - self._last >= QUIET_S or self._done >= self._total:
+            self._last = now
+            self.event("progress", stage=self._stage, done=self._done, total=self._total)
+
+    def close(self) -> None:
+        """Close the log file."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _console(self) -> Any:
+        from rich.console import Console
+
+        if not hasattr(self, "_screen"):
+            self._screen = Console(stderr=True)
+        return self._screen
