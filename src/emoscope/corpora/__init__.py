@@ -1,15 +1,22 @@
 """Corpora: clips with labels, whatever their layout on disk."""
 
-from __future__ import annotations
+from emoscope.corpora.audio import AudioError, checksum, load_audio
+from emoscope.corpora.clip import Clip, CorpusInfo, Lost
+from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.folds import assign_folds
+from emoscope.corpora.registry import UnknownCorpus, list_corpora, open_corpus, polish_folder
 
-from pathlib import Path
-
-
-def polish_folder() -> Path:
-    """Folder of the embedded voices (450 FLAC files, CC BY).
-
-    Example:
-        >>> len(list(polish_folder().glob("*.flac")))
-        450
-    """
-    return Path(__file__).parents[1] / "data" / "polish"
+__all__ = [
+    "AudioError",
+    "Clip",
+    "Corpus",
+    "CorpusInfo",
+    "Lost",
+    "UnknownCorpus",
+    "assign_folds",
+    "checksum",
+    "list_corpora",
+    "load_audio",
+    "open_corpus",
+    "polish_folder",
+]

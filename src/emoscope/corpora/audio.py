@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,23 @@ def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudne
     if loudness == "normalised":
         mono = mono * (TARGET_RMS / np.sqrt(np.mean(np.square(mono, dtype=np.float64))))
     return np.clip(mono, -1.0, 1.0).astype(np.float32)
+
+
+def checksum(path: str | Path) -> str:
+    """Content hash of a file: sha256 of its bytes, in hexadecimal.
+
+    Raises:
+        AudioError: the file is missing or cannot be read.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> len(checksum(polish_folder() / "m1.a_nie_3.flac"))
+        64
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise AudioError(path, "file not found") from error
+    except OSError as error:
+        raise AudioError(path, f"not readable ({error.strerror})") from error

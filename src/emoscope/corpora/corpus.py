@@ -1,0 +1,292 @@
+"""A corpus: clips with labels, and a stated fate for every clip that is not used."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
+from emoscope.corpora.filters import accepted, as_label, natural
+from emoscope.emotions import in_order
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import polars
+
+__all__ = ["Clip", "Corpus", "CorpusInfo", "Lost", "Progress"]
+
+Progress = Callable[[int, int], None]
+"""Called with (files done, files in all) during long work."""
+
+
+@dataclass(frozen=True, repr=False)
+class Corpus:
+    """Clips in use and clips lost; every method returns a new corpus, and no clip ever leaves without a reason.
+
+    Example:
+        >>> from emoscope.corpora import open_corpus
+        >>> corpus = open_corpus("polish").where({"take": [3, 4, 5]})
+        >>> len(corpus), len(corpus.lost), corpus.counts("emotion")
+        (270, 180, {'anger': 90, 'fear': 90, 'neutral': 90})
+    """
+
+    info: CorpusInfo
+    clips: tuple[Clip, ...]
+    lost: tuple[Lost, ...] = ()
+
+    def __post_init__(self) -> None:
+        repeated = [clip for clip, times in Counter(clip.id for clip in self.clips).items() if times > 1]
+        if repeated:
+            raise ValueError(f"corpus {self.info.id} holds the clip id {repeated[0]!r} twice: ids must be unique")
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.clips)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
+        labels = dict.fromkeys(column for clip in self._known() for column in clip.labels)
+        return (*labels, *(name for name in FIELDS if any(clip.value(name) is not None for clip in self._known())))
+
+    def where(self, filters: Mapping[str, Any]) -> Corpus:
+        """Keep the clips that every filter accepts; the others are excluded with the filter as the reason.
+
+        Args:
+            filters: column -> a value, a list of values, or an inclusive range of numbers such as ``"226-250"``.
+
+        Raises:
+            ValueError: a column that the corpus does not have, or a filter that accepts no value of its column.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> open_corpus("polish").where({"speaker": "1-2", "word": "stop"}).counts("speaker")
+            {'m1': 15, 'm2': 15}
+        """
+        chosen = self._chosen(filters, must_match=True)
+
+        def why(clip: Clip) -> str | None:
+            failed = [column for column, values in chosen.items() if clip.value(column) not in values]
+            return f"where {failed[0]} = {filters[failed[0]]}" if failed else None
+
+        return self._lose("excluded", why)
+
+    def keep(self, labels: Iterable[str], column: str = "emotion") -> Corpus:
+        """Keep the clips with these labels; the others are excluded ("label calm is not asked").
+
+        Raises:
+            ValueError: a label or column that the corpus does not have.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> open_corpus("polish").keep(["angry", "neutral"]).counts("emotion")
+            {'anger': 150, 'neutral': 150}
+        """
+        wanted = self._labels(labels, column)
+
+        def why(clip: Clip) -> str | None:
+            value = clip.value(column)
+            if value is None:
+                return f"no {column} is known"
+            return None if value in wanted else f"label {value} is not asked"
+
+        return self._lose("excluded", why)
+
+    def merged(self, merges: Mapping[str, Sequence[str]], column: str = "emotion") -> Corpus:
+        """Give several labels one name.
+
+        Args:
+            merges: new label -> the labels that it replaces.
+            column: the label column.
+
+        Raises:
+            ValueError: a label that the corpus does not have, or one that stands in two merges.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> open_corpus("polish").merged({"aroused": ["anger", "fear"]}).counts("emotion")
+            {'neutral': 150, 'aroused': 300}
+        """
+        new: dict[str, str] = {}
+        for name, sources in merges.items():
+            for label in self._labels(sources, column):
+                if label in new:
+                    raise ValueError(f"merge: label {label!r} stands in both {new[label]!r} and {name!r}")
+                new[label] = as_label(column, name)
+        if column in FIELDS:
+            raise ValueError(f"merge: {column!r} is not a label column: choose one of {self._named_columns(FIELDS)}")
+
+        def renamed(clip: Clip) -> Clip:
+            value = clip.labels.get(column)
+            return replace(clip, labels={**clip.labels, column: new[value]}) if value in new else clip
+
+        return replace(self, clips=tuple(map(renamed, self.clips)))
+
+    def without(self, filters: Sequence[Mapping[str, Any]], why: str) -> Corpus:
+        """Exclude the clips that any of the filters accepts, such as those a model was trained on.
+
+        Args:
+            filters: as in :meth:`where`; ``{}`` accepts every clip.
+            why: the reason, such as ``"trained on by this model"``.
+
+        Raises:
+            ValueError: a column that the corpus does not have.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> corpus = open_corpus("polish").without([{"take": [1, 2]}], "trained on by this model")
+            >>> len(corpus), corpus.lost[0].why
+            (270, 'trained on by this model')
+        """
+        chosen = [self._chosen(one, must_match=False) for one in filters]
+
+        def reason(clip: Clip) -> str | None:
+            hit = any(all(clip.value(column) in values for column, values in one.items()) for one in chosen)
+            return why if hit else None
+
+        return self._lose("excluded", reason)
+
+    def lose(self, fate: str, reasons: Mapping[str, str]) -> Corpus:
+        """Exclude or quarantine clips by id.
+
+        Args:
+            fate: ``"excluded"`` or ``"quarantined"``.
+            reasons: clip id -> why.
+
+        Raises:
+            ValueError: another fate, or an id that is not among the clips in use.
+        """
+        if fate not in ("excluded", "quarantined"):
+            raise ValueError(f'fate {fate!r} is not known: give "excluded" or "quarantined"')
+        unknown = set(reasons) - {clip.id for clip in self.clips}
+        if unknown:
+            raise ValueError(f"clip {min(unknown)!r} is not among the {len(self)} clips in use of {self.info.id}")
+        return self._lose(fate, lambda clip: reasons.get(clip.id))
+
+    def counts(self, column: str = "emotion") -> dict[str, int]:
+        """Number of clips in use per value of a column; clips without a value count as ``"unknown"``.
+
+        Raises:
+            ValueError: a column that the corpus does not have.
+        """
+        self._require([column])
+        counted = Counter(clip.value(column) or "unknown" for clip in self.clips)
+        order = in_order(counted) if column == "emotion" else sorted(counted, key=natural)
+        return {value: counted[value] for value in order}
+
+    def to_frame(self) -> polars.DataFrame:
+        """Table of every clip, used or lost: clip, path, speaker, session, split, the label columns, fate, why.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> open_corpus("polish").keep(["anger", "fear"]).to_frame().columns
+            ['clip', 'path', 'speaker', 'session', 'split', 'emotion', 'word', 'take', 'fate', 'why']
+        """
+        import polars
+
+        rows: list[tuple[str, Path, Clip | None, str, str | None]]
+        rows = [(clip.id, clip.path, clip, "used", None) for clip in self.clips]
+        rows += [(lost.id, lost.path, lost.clip, lost.fate, lost.why) for lost in self.lost]
+        rows.sort(key=lambda row: (str(row[1]), row[0]))
+        labels = ["emotion", *(name for name in self.columns if name not in (*FIELDS, "emotion"))]
+        data: dict[str, list[str | None]] = {"clip": [row[0] for row in rows], "path": [str(row[1]) for row in rows]}
+        for name in (*FIELDS, *labels):
+            data[name] = [clip.value(name) if clip else None for _, _, clip, _, _ in rows]
+        data["fate"] = [row[3] for row in rows]
+        data["why"] = [row[4] for row in rows]
+        return polars.DataFrame(data, schema=dict.fromkeys(data, polars.String))
+
+    def check(self, progress: Progress | None = None) -> Corpus:
+        """Decode every clip and quarantine those whose sound cannot be used.
+
+        Opening a corpus reads names only; this reads every file. Files with the same content stay in use:
+        :meth:`summary` lists them.
+
+        Args:
+            progress: called with (files done, files in all).
+        """
+        from emoscope.corpora.check import inspect_files
+
+        return inspect_files(self, decode=True, progress=progress).corpus
+
+    def summary(self, decode: bool = True, progress: Progress | None = None) -> dict[str, Any]:
+        """Counts, durations, sample rates, repeated content and reasons, as plain values for JSON.
+
+        Args:
+            decode: read every file to its end; ``False`` reads headers and content hashes only.
+            progress: called with (files done, files in all).
+        """
+        from emoscope.corpora.check import summarise
+
+        return summarise(self, decode=decode, progress=progress)
+
+    def __repr__(self) -> str:
+        emotions = ", ".join(f"{name} {count}" for name, count in self.counts().items()) if self.clips else "no clips"
+        speakers = {clip.speaker for clip in self.clips} - {None}
+        known = f"{len(speakers)} speakers" if speakers else "speakers unknown"
+        return f"<Corpus {self.info.id}: {self._fates()}; {emotions}; {known}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{n}</td></tr>" for name, n in self.counts().items())
+        title = html.escape(f"{self.info.title} ({self.info.id}): {self._fates()}")
+        return f"<table><caption>{title}</caption><tr><th>emotion</th><th>clips</th></tr>{rows}</table>"
+
+    def _fates(self) -> str:
+        fates = Counter(lost.fate for lost in self.lost)
+        return f"{len(self)} clips used, {fates['excluded']} excluded, {fates['quarantined']} quarantined"
+
+    def _known(self) -> Iterator[Clip]:
+        yield from self.clips
+        yield from (lost.clip for lost in self.lost if lost.clip is not None)
+
+    def _lose(self, fate: str, why: Callable[[Clip], str | None]) -> Corpus:
+        reasons = [why(clip) for clip in self.clips]
+        kept = tuple(clip for clip, reason in zip(self.clips, reasons, strict=True) if reason is None)
+        lost = tuple(
+            Lost(clip.id, clip.path, fate, reason, clip)
+            for clip, reason in zip(self.clips, reasons, strict=True)
+            if reason is not None
+        )
+        return replace(self, clips=kept, lost=self.lost + lost)
+
+    def _named_columns(self, leaving_out: Iterable[str] = ()) -> str:
+        return ", ".join(name for name in self.columns if name not in leaving_out) or "none"
+
+    def _require(self, columns: Iterable[str]) -> None:
+        for column in columns:
+            # an empty corpus still has its emotions: none
+            if column not in self.columns and column not in ("clip", "emotion"):
+                raise ValueError(f"corpus {self.info.id} has no column {column!r}: it has {self._named_columns()}")
+
+    def _values(self, column: str) -> set[str]:
+        return {value for clip in self._known() if (value := clip.value(column)) is not None}
+
+    def _chosen(self, filters: Mapping[str, Any], must_match: bool) -> dict[str, frozenset[str]]:
+        self._require(filters)
+        chosen = {column: accepted(column, wanted, self._values(column)) for column, wanted in filters.items()}
+        for column, values in chosen.items():
+            if must_match and not values:
+                raise ValueError(
+                    f"where {column} = {filters[column]} accepts no clip of {self.info.id}: {column} holds "
+                    f"{_listed(self._values(column))}"
+                )
+        return chosen
+
+    def _labels(self, labels: Iterable[str], column: str) -> list[str]:
+        self._require([column])
+        wanted, there = [as_label(column, label) for label in labels], self._values(column)
+        for label in wanted:
+            if label not in there:
+                raise ValueError(f"corpus {self.info.id} has no {column} {label!r}: it has {_listed(there)}")
+        return wanted
+
+
+def _listed(values: Iterable[str], most: int = 12) -> str:
+    ordered = sorted(values, key=natural)
+    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")

@@ -1,0 +1,146 @@
+"""Deal clips into folds for cross-fitting, so that no speaker stands on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from emoscope.corpora.audio import checksum
+from emoscope.corpora.clip import Clip
+from emoscope.corpora.filters import natural
+
+MOST_SPEAKER_FOLDS = 10
+"""Up to this many speakers each is a fold of its own; every fold costs a selection and its controls."""
+
+GROUPS = 5
+"""Number of folds where there are more speakers than that, or where speakers are unknown."""
+
+
+def assign_folds(
+    clips: Iterable[Clip],
+    folds: str | int = "speaker",
+    seed: int = 0,
+    checksums: Mapping[str, str] | None = None,
+    column: str = "emotion",
+) -> dict[str, str]:
+    """Assign every clip to a fold.
+
+    Args:
+        clips: the clips, in any order: the result does not depend on it.
+        folds: ``"speaker"`` (every speaker a fold up to 10 speakers, else 5 groups of speakers), another
+            column such as ``"session"`` (every value a fold), or a number of speaker folds. Where speakers
+            are unknown, or a number is given and there is one speaker, clips are dealt by their content.
+        seed: of the grouping.
+        checksums: clip id -> content hash; computed from the files where they are needed and not given.
+        column: the label column over which folds are balanced.
+
+    Returns:
+        clip id -> name of its fold.
+
+    Raises:
+        ValueError: one known speaker, one value of the column, clips without a value, or more folds than speakers.
+
+    Example:
+        >>> from emoscope.corpora import open_corpus
+        >>> folds = assign_folds(open_corpus("polish"), "speaker")
+        >>> sorted(set(folds.values())), folds["m1.a_nie_2"]
+        (['m1', 'm2', 'm3', 'm4', 'm5'], 'm1')
+        >>> sorted(set(assign_folds(open_corpus("polish"), 3).values()))
+        ['fold1', 'fold2', 'fold3']
+    """
+    ordered = sorted(clips, key=lambda clip: clip.id)
+    if not ordered:
+        return {}
+    if isinstance(folds, str) and folds != "speaker":
+        return _by_value(ordered, folds)
+    if isinstance(folds, int) and folds < 2:
+        raise ValueError(f"folds = {folds}: give at least 2, or a column such as 'speaker'")
+    speakers = sorted({clip.speaker for clip in ordered if clip.speaker is not None}, key=natural)
+    unknown = any(clip.speaker is None for clip in ordered)
+    if isinstance(folds, str) and len(speakers) == 1 and not unknown:
+        raise ValueError(
+            f"one speaker ({speakers[0]}) cannot stand on one side only: set folds = {GROUPS} to cross-fit over "
+            f"recordings of the same voice"
+        )
+    if isinstance(folds, str) and len(speakers) <= MOST_SPEAKER_FOLDS and speakers and not unknown:
+        return {clip.id: _fold_name(clip.speaker or "") for clip in ordered}
+    count = folds if isinstance(folds, int) else GROUPS
+    if len(speakers) > 1 and not unknown and count > len(speakers):
+        raise ValueError(f"folds = {count} but the clips have {len(speakers)} speakers: give at most {len(speakers)}")
+    if len(speakers) < 2:
+        return _by_content(ordered, count, seed, checksums or {}, column)
+    return _by_speaker(ordered, count, seed, checksums or {}, column)
+
+
+def _by_value(clips: Sequence[Clip], column: str) -> dict[str, str]:
+    values = {clip.id: clip.value(column) for clip in clips}
+    without = [clip for clip, value in values.items() if value is None]
+    if without:
+        raise ValueError(
+            f"folds = {column!r}: {len(without)} of {len(clips)} clips have no {column} (such as {without[0]}): "
+            f"choose another column or folds = {GROUPS}"
+        )
+    if len(set(values.values())) == 1:
+        raise ValueError(f"folds = {column!r}: all clips have {column} {next(iter(values.values()))!r}; two are needed")
+    return {clip: _fold_name(value or "") for clip, value in values.items()}
+
+
+def _by_content(
+    clips: Sequence[Clip], count: int, seed: int, checksums: Mapping[str, str], column: str
+) -> dict[str, str]:
+    # dealt in turn within each label, so that folds are balanced; copies of one recording share a fold
+    content = {clip.id: _content(clip, checksums) for clip in clips}
+    label_of: dict[str, str] = {}
+    for clip in clips:
+        label = clip.value(column) or ""
+        label_of[content[clip.id]] = min(label, label_of.get(content[clip.id], label))
+    members: dict[str, list[str]] = defaultdict(list)
+    for recording in sorted(label_of, key=lambda recording: _hash(seed, recording)):
+        members[label_of[recording]].append(recording)
+    fold_of: dict[str, str] = {}
+    place = 0
+    for label in sorted(members):
+        for recording in members[label]:
+            # counting on from label to label keeps the folds' totals within one of each other, too
+            fold_of[recording] = f"fold{place % count + 1}"
+            place += 1
+    return {clip.id: fold_of[content[clip.id]] for clip in clips}
+
+
+def _by_speaker(
+    clips: Sequence[Clip], count: int, seed: int, checksums: Mapping[str, str], column: str
+) -> dict[str, str]:
+    # a clip whose speaker is unknown is a group of its own
+    group_of = {clip.id: clip.speaker or f"\x1f{_content(clip, checksums)}" for clip in clips}
+    labels: dict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        labels[group_of[clip.id]][clip.value(column) or ""] += 1
+    totals = sum(labels.values(), Counter[str]())
+    filled: list[Counter[str]] = [Counter() for _ in range(count)]
+    held = [0] * count
+    fold_of: dict[str, str] = {}
+    # large speakers first, each to the fold that has least of the labels which it brings
+    for group in sorted(labels, key=lambda group: (-labels[group].total(), _hash(seed, group))):
+        brings = labels[group]
+        fold = min(
+            range(count),
+            key=lambda f: (sum(filled[f][label] * n / totals[label] ** 2 for label, n in brings.items()), held[f], f),
+        )
+        filled[fold].update(brings)
+        held[fold] += 1
+        fold_of[group] = f"fold{fold + 1}"
+    return {clip.id: fold_of[group_of[clip.id]] for clip in clips}
+
+
+def _fold_name(value: str) -> str:
+    # "all" names the sets that are fitted on every clip
+    return f"{value} (value)" if value == "all" else value
+
+
+def _content(clip: Clip, checksums: Mapping[str, str]) -> str:
+    return checksums[clip.id] if clip.id in checksums else checksum(clip.path)
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()

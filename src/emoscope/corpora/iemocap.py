@@ -1,0 +1,151 @@
+"""IEMOCAP as its licence holder ships it: labels, transcripts and attributes per dialog."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from emoscope.corpora.clip import Clip, CorpusInfo, Lost
+from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.files import STRAY, existing_folder
+from emoscope.emotions import CODES
+
+INFO = CorpusInfo(
+    "iemocap",
+    "Interactive Emotional Dyadic Motion Capture Database",
+    licence="by signed form; not redistributable",
+    citation="Busso et al. 2008, Language Resources and Evaluation 42(4)",
+    language="English",
+    url="https://sail.usc.edu/iemocap",
+    expected={
+        "clips": 10039, "speakers": 10, "anger": 1103, "excitement": 1041, "happiness": 595,
+        "neutral": 1708, "sadness": 1084,
+    },
+)  # fmt: skip
+
+TURN = re.compile(r"\[[\d.]+\s*-\s*[\d.]+\]\s+(?P<turn>\S+)\s+(?P<code>[a-z]+)\s+\[(?P<ratings>[^\]]*)\]\s*")
+NAME = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<scene>impro|script)\w*_(?P<gender>[FM])(?:\d{3}|XX\d)")
+SPOKEN = re.compile(r"(?P<turn>Ses\S+)\s+\[[^\]]*\]:?\s*(?P<text>.*)")
+RATINGS = ("valence", "activation", "dominance")
+LEFT_OUT = {"xxx": "no majority among the raters (xxx)", "oth": "labelled other (oth)"}
+GENDER = {"F": "female", "M": "male"}
+
+
+def open_iemocap(root: str | Path | None) -> Corpus:
+    """Open IEMOCAP.
+
+    Labels: emotion (excitement stays apart from happiness: merge them in the study), code (the original), scene
+    (improvised or scripted), gender, and valence, activation, dominance (means of the raters, 1 to 5). The speaker
+    is the letter of a turn's last field, not the one after the session, which says who wore the markers.
+    Turns labelled xxx or oth are excluded; a turn without its sound file is quarantined.
+
+    Args:
+        root: the folder ``IEMOCAP_full_release``, or the folder that holds it.
+
+    Raises:
+        FileNotFoundError: the folder does not exist, or holds no ``Session*/dialog/EmoEvaluation``.
+        ValueError: no root is given, or no turn can be used.
+    """
+    folder = existing_folder(root, "iemocap")
+    sessions = _sessions(folder)
+    clips: dict[str, Clip] = {}
+    lost: list[Lost] = []
+    seen: set[str] = set()
+    for session in sessions:
+        wavs = _wavs(session, lost)
+        for clip, why in _turns(session, lost):
+            if clip.id in seen:
+                lost.append(Lost(clip.id, clip.path, "excluded", "labelled a second time", clip))
+                continue
+            seen.add(clip.id)
+            if why:
+                lost.append(Lost(clip.id, clip.path, "excluded", why, clip))
+            elif clip.path not in wavs:
+                lost.append(Lost(clip.id, clip.path, "quarantined", "file not found", clip))
+            else:
+                clips[clip.id] = clip
+        lost += [
+            Lost(path.stem, path, "excluded", "no label in dialog/EmoEvaluation")
+            for path in sorted(wavs)
+            if path.stem not in seen
+        ]
+    if not clips:
+        why = lost[0].why if lost else "no labelled turn was found"
+        raise ValueError(f"no turn of IEMOCAP under {folder} can be used: {why}")
+    return Corpus(INFO, tuple(clips.values()), tuple(lost))
+
+
+def _sessions(folder: Path) -> list[Path]:
+    for place in (folder, folder / "IEMOCAP_full_release"):
+        found = sorted(path for path in place.glob("Session*") if (path / "dialog" / "EmoEvaluation").is_dir())
+        if found:
+            return found
+    raise FileNotFoundError(
+        f"{folder} holds no Session*/dialog/EmoEvaluation: give the folder IEMOCAP_full_release as it was unpacked"
+    )
+
+
+def _wavs(session: Path, lost: list[Lost]) -> set[Path]:
+    found = set()
+    for path in sorted((session / "sentences" / "wav").glob("*/*.wav")):
+        if path.name.startswith("._"):
+            lost.append(Lost(path.stem, path, "excluded", STRAY))
+        else:
+            found.add(path)
+    return found
+
+
+def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:
+    """Every labelled turn with the reason for which it is excluded, if any; lines that make no sense go to ``lost``."""
+    # sub-folders of EmoEvaluation hold the single raters' files
+    for file in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt")):
+        if file.name.startswith("._"):
+            continue
+        spoken = _transcript(session / "dialog" / "transcriptions" / file.name)
+        for number, line in enumerate(_text(file).splitlines(), start=1):
+            if not line.startswith("["):
+                continue
+            turn = TURN.fullmatch(line)
+            name = NAME.fullmatch(turn["turn"]) if turn else None
+            if turn is None or name is None:
+                lost.append(Lost(f"{file.stem} line {number}", file, "excluded", "line is not a labelled turn"))
+                continue
+            yield _clip(session, file.stem, turn, name, spoken.get(turn["turn"]))
+
+
+def _clip(
+    session: Path, dialog: str, turn: re.Match[str], name: re.Match[str], transcript: str | None
+) -> tuple[Clip, str | None]:
+    code = turn["code"]
+    emotion = CODES["iemocap"].get(code)
+    labels = {"emotion": emotion} if emotion else {}
+    labels["code"] = code
+    labels["scene"] = "improvised" if name["scene"] == "impro" else "scripted"
+    labels["gender"] = GENDER[name["gender"]]
+    ratings = [text.strip() for text in turn["ratings"].split(",")]
+    labels.update({rating: text for rating, text in zip(RATINGS, ratings, strict=False) if text})
+    clip = Clip(
+        turn["turn"],
+        session / "sentences" / "wav" / dialog / f"{turn['turn']}.wav",
+        labels,
+        speaker=name["session"] + name["gender"],
+        session=f"Session{int(name['session'][3:])}",
+        transcript=transcript,
+    )
+    return clip, LEFT_OUT.get(code) or (None if emotion else f"code {code!r} is not known")
+
+
+def _transcript(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    lines = (SPOKEN.fullmatch(line.strip()) for line in _text(file).splitlines())
+    return {line["turn"]: line["text"] for line in lines if line}
+
+
+def _text(file: Path) -> str:
+    data = file.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

@@ -1,0 +1,134 @@
+"""The emotions emoscope knows: canonical names, their order, and the words and codes corpora use for them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+CANONICAL = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+"""The seven emotions shown first, in the order of every table and figure; others follow alphabetically."""
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "anger": ("ang", "angry", "furious", "rage", "mad", "ärger", "wut", "wütend", "gniew", "złość", "rabbia", "colère"),
+    "disgust": ("dis", "disgusted", "ekel", "wstręt", "disgusto", "dégoût"),
+    "fear": ("fea", "fearful", "afraid", "scared", "angst", "strach", "paura", "peur"),
+    "happiness": ("hap", "happy", "joy", "joyful", "freude", "radość", "gioia", "joie"),
+    "neutral": ("neu", "neutrality", "neutralny", "neutrale", "neutre"),
+    "sadness": ("sad", "sorrow", "trauer", "traurig", "smutek", "tristezza", "tristesse"),
+    "surprise": (
+        "sur", "surprised", "surprise positive", "positive surprise", "überraschung", "zaskoczenie", "sorpresa",
+    ),
+    "adoration": (),
+    "amusement": ("amu", "amused"),
+    "awe": (),
+    "boredom": ("bor", "bored", "langeweile"),
+    "calm": ("calmness",),
+    "confusion": ("confused",),
+    "contempt": ("con", "contemptuous", "scorn"),
+    "contentment": ("content",),
+    "desire": (),
+    "disappointment": ("disappointed",),
+    "distress": ("distressed",),
+    "ecstasy": ("ecstatic",),
+    "elation": ("elated",),
+    "embarrassment": ("embarrassed",),
+    "excitement": ("exc", "excited"),
+    "frustration": ("fru", "frustrated"),
+    "guilt": ("guilty",),
+    "interest": ("interested",),
+    "negative surprise": ("surprise negative",),
+    "other": ("oth", "others"),
+    "pain": (),
+    "pride": ("proud",),
+    "realization": ("realisation",),
+    "relief": ("relieved",),
+    "romantic love": ("love",),
+    "serenity": ("serene",),
+    "shame": ("ashamed",),
+    "sympathy": (),
+    "triumph": (),
+}  # fmt: skip
+"""For every emotion the other words and codes that mean it in any corpus. One-letter codes stand in :data:`CODES`."""
+
+CODES: dict[str, dict[str, str]] = {
+    "polish": {"a": "anger", "s": "fear", "n": "neutral"},
+    "emodb": {
+        "W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral",
+    },
+    "ravdess": {
+        "01": "neutral", "02": "calm", "03": "happiness", "04": "sadness",
+        "05": "anger", "06": "fear", "07": "disgust", "08": "surprise",
+    },
+    "crema-d": {
+        "ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness",
+    },
+    "emogator": {
+        "01": "adoration", "02": "amusement", "03": "anger", "04": "awe", "05": "confusion", "06": "contempt",
+        "07": "contentment", "08": "desire", "09": "disappointment", "10": "disgust", "11": "distress",
+        "12": "ecstasy", "13": "elation", "14": "embarrassment", "15": "fear", "16": "guilt", "17": "interest",
+        "18": "neutral", "19": "pain", "20": "pride", "21": "realization", "22": "relief", "23": "romantic love",
+        "24": "sadness", "25": "serenity", "26": "shame", "27": "negative surprise", "28": "surprise",
+        "29": "sympathy", "30": "triumph",
+    },
+    "iemocap": {
+        "ang": "anger", "hap": "happiness", "exc": "excitement", "sad": "sadness", "neu": "neutral",
+        "fru": "frustration", "fea": "fear", "sur": "surprise", "dis": "disgust", "oth": "other",
+    },
+    "msp-podcast": {
+        "A": "anger", "S": "sadness", "H": "happiness", "U": "surprise", "F": "fear", "D": "disgust",
+        "C": "contempt", "N": "neutral", "O": "other",
+    },
+}  # fmt: skip
+"""Codes whose meaning depends on the corpus: ``A`` is fear in EmoDB and anger in MSP-Podcast."""
+
+_EMOTION_OF = {alias: emotion for emotion, aliases in ALIASES.items() for alias in (emotion, *aliases)}
+
+
+class UnknownEmotion(ValueError):
+    """A word that means no known emotion; ``name`` is the word and ``nearest`` the closest known one, if any."""
+
+    def __init__(self, name: str, message: str, nearest: str | None) -> None:
+        self.name, self.nearest = name, nearest
+        super().__init__(message)
+
+
+def canonical(name: str, corpus: str | None = None) -> str:
+    """Give the canonical name of an emotion.
+
+    Args:
+        name: a word or code in any case, with spaces, hyphens or underscores between its parts.
+        corpus: id of a corpus in :data:`CODES`, whose codes are tried first (exact case).
+
+    Raises:
+        UnknownEmotion: the word means no known emotion; the message names the nearest one.
+
+    Example:
+        >>> canonical("Happy"), canonical("joy"), canonical("exc"), canonical("A", corpus="emodb")
+        ('happiness', 'happiness', 'excitement', 'fear')
+        >>> canonical("hapiness")
+        Traceback (most recent call last):
+        ...
+        emoscope.emotions.UnknownEmotion: emotion 'hapiness' is not known: did you mean 'happiness'?
+    """
+    if corpus is not None and name.strip() in CODES.get(corpus, {}):
+        return CODES[corpus][name.strip()]
+    word = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+    if word in _EMOTION_OF:
+        return _EMOTION_OF[word]
+    if len(word) == 1 and corpus is None:
+        message = f"emotion {name!r} is a code that differs between corpora: write the word, such as 'anger'"
+        raise UnknownEmotion(name, message, None)
+    near = difflib.get_close_matches(word, _EMOTION_OF, n=1, cutoff=0.6)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(in_order(ALIASES))}"
+    raise UnknownEmotion(name, f"emotion {name!r} is not known: {remedy}", near[0] if near else None)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Put labels into the order of tables and figures, each once: the seven of :data:`CANONICAL`, then alphabetically.
+
+    Example:
+        >>> in_order(["neutral", "calm", "anger", "neutral", "boredom"])
+        ('anger', 'neutral', 'boredom', 'calm')
+    """
+    rank = {name: place for place, name in enumerate(CANONICAL)}
+    return tuple(sorted(set(names), key=lambda name: (rank.get(name, len(rank)), name)))
