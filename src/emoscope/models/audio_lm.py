@@ -1,0 +1,365 @@
+"""What every audio-language model can do here: prepare requests, score letters, generate, under gains per row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from emoscope.models.decoder import Decoder, find_decoder
+from emoscope.models.hooks import hooked
+from emoscope.models.letters import letter_forms
+from emoscope.models.values import (
+    AUDIO,
+    DECISION,
+    PADDING,
+    TEXT,
+    Batch,
+    Changes,
+    Gains,
+    ModelInfo,
+    Observer,
+    Prepared,
+    ProofFailed,
+    Request,
+    Score,
+)
+
+__all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score"]
+
+AUDIO_WINDOWS = 16
+"""Clips whose sound is encoded together; more save little time and take memory."""
+
+
+class AudioLM:
+    """A loaded audio-language model; a family is a short subclass that declares what differs.
+
+    A family sets the class attributes below and writes :meth:`hear` (sound to audio embeddings) and
+    :meth:`tokens` (a user's turn to token ids). Everything else is the same for all.
+
+    Attributes:
+        info: what is known about the model.
+        model: the torch module.
+        processor: the family's processor of the transformers library.
+        decoder: the text decoder, found by structure.
+        letters: the token ids that say each letter, found in the vocabulary.
+    """
+
+    model_type: ClassVar[str]
+    """``model_type`` in config.json."""
+    model_class: ClassVar[str]
+    """Name of the model class in transformers."""
+    processor_class: ClassVar[str]
+    """Name of the processor class in transformers."""
+    audio_first: ClassVar[bool]
+    """Whether the audio stands before the question."""
+    padding_side: ClassVar[str] = "left"
+    """The side on which batches are padded."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        id: str,
+        checksum: str,
+        revision: str | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        card = card or {}
+        self.model = model.eval()
+        self.processor = processor
+        self.decoder: Decoder = find_decoder(model)
+        self.letters = letter_forms(self.tokenizer)
+        self._changes: list[Changes] = []
+        self._words: dict[int, str] = {}
+        weight = self.decoder.sites[0].down.weight
+        self.info = ModelInfo(
+            id=id,
+            family=self.model_type,
+            revision=revision,
+            checksum=checksum,
+            layers=self.decoder.layers,
+            width=self.decoder.width,
+            hidden=self.decoder.hidden,
+            vocab=self.head.weight.shape[0],
+            audio_first=self.audio_first,
+            padding_side=self.padding_side,
+            dtype=str(weight.dtype).removeprefix("torch."),
+            device=str(weight.device),
+            trained_on=tuple(card.get("trained_on", ())),
+            trained_speakers=tuple(card.get("trained_speakers", ())),
+            recommended_budget=float(card.get("recommended_budget", 0.005)),
+        )
+
+    # What a family writes.
+
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Embeddings (audio position, hidden) of each clip (time,), as the decoder takes them."""
+        raise NotImplementedError
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Token ids of the whole prompt, with one audio token per audio position (none if 0)."""
+        raise NotImplementedError
+
+    @property
+    def audio_token(self) -> int:
+        """Id of the token that holds the place of audio."""
+        return int(self.model.config.audio_token_id)
+
+    # What a family may replace.
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the transformers library."""
+        return self.processor.tokenizer
+
+    @property
+    def head(self) -> Any:
+        """The output head: hidden state to logits over the vocabulary."""
+        return self.model.get_output_embeddings()
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of token ids, (...,) to (..., hidden)."""
+        return self.model.get_input_embeddings()(ids)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits float32 over the vocabulary from the decoder's output, (row, hidden) to (row, vocab)."""
+        return self.head(hidden.to(self.head.weight.device)).float()
+
+    # What all share.
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder's inputs go."""
+        return self.model.get_input_embeddings().weight.device
+
+    @cached_property
+    def stop_tokens(self) -> torch.Tensor:
+        """Ids of the tokens that end an answer."""
+        stop = self.model.generation_config.eos_token_id
+        ids = set(stop if isinstance(stop, list | tuple) else [stop]) | {self.tokenizer.eos_token_id}
+        return torch.tensor(sorted(i for i in ids if i is not None), device=self.device)
+
+    @torch.inference_mode()
+    def prepare(self, requests: Sequence[Request]) -> list[Prepared]:
+        """Turn requests into decoder inputs: encode each clip once, write the prompt, put the audio in its place.
+
+        Args:
+            requests: any number; clips with equal samples are encoded once.
+
+        Returns:
+            one value per request, on the CPU, re-usable under any intervention.
+
+        Raises:
+            ValueError: a letter that no token of the vocabulary says, or a text that holds the audio token.
+        """
+        for letter in sorted({letter for request in requests for letter in request.letters} - set(self.letters)):
+            raise ValueError(f"letter {letter!r}: no single token of {self.info.id} says it; ask with other letters")
+        keys = [None if r.audio is None else hashlib.sha256(r.audio.tobytes()).digest() for r in requests]
+        clips = {key: r.audio for key, r in zip(keys, requests, strict=True) if r.audio is not None}
+        heard: dict[bytes | None, torch.Tensor] = {}
+        names = list(clips)
+        for start in range(0, len(names), AUDIO_WINDOWS):
+            part = names[start : start + AUDIO_WINDOWS]
+            heard.update(zip(part, self.hear([clips[name] for name in part]), strict=True))
+        return [self._prepare(request, heard.get(key)) for request, key in zip(requests, keys, strict=True)]
+
+    def _prepare(self, request: Request, audio: torch.Tensor | None) -> Prepared:
+        positions = 0 if audio is None else len(audio)
+        ids = torch.tensor(self.tokens(request.text, positions))
+        place = ids == self.audio_token
+        if int(place.sum()) != positions:
+            raise ValueError(
+                f"the prompt has {int(place.sum())} audio tokens where the clip gives {positions}: "
+                f"the text {request.text[:60]!r} must not hold the model's audio token"
+            )
+        embeddings = self.embed(ids.to(self.device)).clone()
+        if audio is not None:
+            embeddings[place.to(embeddings.device)] = audio.to(embeddings)
+        scopes = torch.where(place, AUDIO, TEXT).to(torch.int8)
+        scopes[-1] = DECISION
+        return Prepared(embeddings.cpu(), scopes, tuple(request.letters))
+
+    @torch.inference_mode()
+    def batch(self, prepared: Sequence[Prepared]) -> Batch:
+        """Pad prepared rows to the length of the longest, on the family's side, and bring them to the device.
+
+        Worth keeping where the same rows are scored under many interventions.
+
+        Raises:
+            ValueError: no rows.
+        """
+        if not prepared:
+            raise ValueError("no rows: a batch needs at least one prepared request")
+        lengths = torch.tensor([len(row) for row in prepared])
+        shape = len(prepared), int(lengths.max())
+        embeddings = torch.zeros(*shape, prepared[0].embeddings.shape[1], dtype=prepared[0].embeddings.dtype)
+        scopes = torch.full(shape, PADDING, dtype=torch.int8)
+        for i, row in enumerate(prepared):
+            place = slice(shape[1] - len(row), None) if self.padding_side == "left" else slice(len(row))
+            embeddings[i, place], scopes[i, place] = row.embeddings, row.scopes
+        mask = (scopes != PADDING).long()
+        position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+        if prepared[0].position_ids is not None:
+            position_ids = torch.zeros(*prepared[0].position_ids.shape[:-1], *shape, dtype=torch.long)
+            for i, row in enumerate(prepared):
+                assert row.position_ids is not None
+                position_ids[..., i, mask[i].bool()] = row.position_ids
+        on = self.device
+        letters = tuple(row.letters for row in prepared)
+        return Batch(embeddings.to(on), mask.to(on), position_ids.to(on), scopes.to(on), lengths.to(on), letters)
+
+    @torch.inference_mode()
+    def score(
+        self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None, observe: Observer | None = None
+    ) -> list[Score]:
+        """Score the letters of each row in one pass of the decoder.
+
+        Only the last position of each row goes through the output head.
+
+        Args:
+            prepared: rows in any order, or a batch made from them.
+            gains: factors on neurons, a row of gains for each row; ``None`` changes nothing. Changes set by
+                :meth:`under` act on top.
+            observe: sees every layer's activations. The model's own best letter is then fed back in one further
+                pass, so that activations at the answer position exist.
+
+        Returns:
+            one score per row, in order.
+
+        Raises:
+            ProofFailed: a hook did not fire as often as it must.
+            ValueError: gains of the wrong shape.
+        """
+        batch = prepared if isinstance(prepared, Batch) else self.batch(prepared)
+        watched = observe is not None
+        with hooked(self.decoder, self._gains(gains, len(batch)), observe, batch.scopes, 2 if watched else 1):
+            hidden, cache = self._read_prompt(batch, use_cache=watched)
+            logits = self.logits(hidden)
+            scores, best = self._scores(batch, logits)
+            if watched:
+                self._feed(best.to(self.device), batch, cache, 0)
+        return scores
+
+    @torch.inference_mode()
+    def generate(
+        self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None, max_new_tokens: int = 20
+    ) -> list[str]:
+        """Write the answer of each row greedily; gains act on the prompt and in every further step.
+
+        The checkpoint's own sampling settings (temperature, repetition penalty ...) are not used.
+
+        Args:
+            prepared: rows in any order, or a batch made from them.
+            gains: as for :meth:`score`; fed-back tokens stand in scope ``answer``.
+            max_new_tokens: where an answer is cut that has not ended.
+
+        Returns:
+            the answers without special tokens, in order.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens {max_new_tokens}: at least one token must be written")
+        batch = prepared if isinstance(prepared, Batch) else self.batch(prepared)
+        pad = self.stop_tokens[0] if len(self.stop_tokens) else 0
+        written: list[torch.Tensor] = []
+        ended = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
+        with hooked(self.decoder, self._gains(gains, len(batch)), None, batch.scopes) as firings:
+            hidden, cache = self._read_prompt(batch, use_cache=True)
+            while True:
+                token = self.logits(hidden).argmax(-1).to(self.device)
+                token = torch.where(ended, pad, token)
+                written.append(token)
+                ended |= torch.isin(token, self.stop_tokens)
+                if bool(ended.all()) or len(written) == max_new_tokens:
+                    break
+                hidden = self._feed(token, batch, cache, len(written) - 1)
+        if firings.forwards != len(written):
+            raise ProofFailed(f"{len(written)} tokens were written in {firings.forwards} passes of the decoder")
+        return [self._text(row) for row in torch.stack(written, 1).cpu()]
+
+    @contextmanager
+    def under(self, change: Changes) -> Iterator[AudioLM]:
+        """Let an intervention act on every :meth:`score` and :meth:`generate` inside the block.
+
+        Blocks may be nested: all changes act.
+
+        Args:
+            change: an intervention.
+        """
+        self._changes.append(change)
+        try:
+            yield self
+        finally:
+            self._changes.pop()
+
+    def _gains(self, gains: Gains | None, rows: int) -> Gains | None:
+        if gains is not None and gains.rows not in (None, rows):
+            raise ValueError(f"gains have {gains.rows} rows, the batch has {rows}: give one row of gains per row")
+        for change in self._changes:
+            own = change.gains(self.info, rows)
+            gains = own if gains is None else gains.then(own)
+        return gains
+
+    def _read_prompt(self, batch: Batch, use_cache: bool) -> tuple[torch.Tensor, Any]:
+        # the decoder itself rather than the whole model: the output head would run on every position
+        output = self.decoder.backbone(
+            inputs_embeds=batch.embeddings,
+            attention_mask=batch.mask,
+            position_ids=batch.position_ids,
+            use_cache=use_cache,
+        )
+        hidden = output.last_hidden_state
+        if self.padding_side == "left":
+            return hidden[:, -1], output.past_key_values
+        rows = torch.arange(len(batch), device=hidden.device)
+        return hidden[rows, batch.lengths.to(hidden.device) - 1], output.past_key_values
+
+    def _feed(self, token: torch.Tensor, batch: Batch, cache: Any, step: int) -> torch.Tensor:
+        """Feed one token (row,) back; ``step`` counts those fed before. Returns the hidden state (row, hidden)."""
+        ones = torch.ones(len(batch), step + 1, dtype=batch.mask.dtype, device=batch.mask.device)
+        last = (batch.position_ids * batch.mask).amax(-1)
+        position = last.reshape(-1, len(batch)).amax(0) + 1 + step
+        output = self.decoder.backbone(
+            inputs_embeds=self.embed(token[:, None]),
+            attention_mask=torch.cat([batch.mask, ones], 1),
+            position_ids=position[:, None].expand(*last.shape, 1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return output.last_hidden_state[:, -1]
+
+    def _scores(self, batch: Batch, logits: torch.Tensor) -> tuple[list[Score], torch.Tensor]:
+        """Scores of each row, and the token id (row,) of the likeliest form of its best letter."""
+        letters = sorted({letter for row in batch.letters for letter in row})
+        logp = torch.log_softmax(logits.double(), -1)
+        top = [self._word(int(token)) for token in logp.argmax(-1).cpu()]
+        by_form = {letter: logp[:, list(self.letters[letter])].cpu() for letter in letters}
+        by_letter = {letter: forms.logsumexp(-1).numpy() for letter, forms in by_form.items()}
+        favourite = {letter: forms.argmax(-1).tolist() for letter, forms in by_form.items()}
+        scores, best = [], []
+        for row, asked in enumerate(batch.letters):
+            values = np.array([by_letter[letter][row] for letter in asked])
+            letter = asked[int(values.argmax())] if asked else ""
+            scores.append(Score(values, float(np.exp(values).sum()), top[row], letter))
+            best.append(self.letters[letter][favourite[letter][row]] if asked else int(logp[row].argmax()))
+        return scores, torch.tensor(best)
+
+    def _word(self, token: int) -> str:
+        if token not in self._words:
+            self._words[token] = self.tokenizer.decode([token])
+        return self._words[token]
+
+    def _text(self, tokens: torch.Tensor) -> str:
+        stop = torch.isin(tokens, self.stop_tokens.cpu()).nonzero().flatten()
+        ids = tokens[: int(stop[0])] if len(stop) else tokens
+        return str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
+
+    def __repr__(self) -> str:
+        i = self.info
+        return f"AudioLM({i.id}: {i.family}, {i.layers} layers x {i.width} neurons, {i.dtype} on {i.device})"

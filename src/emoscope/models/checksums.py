@@ -1,0 +1,64 @@
+"""Checksums of weights: what makes two runs comparable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+BLOCK = 1 << 22
+"""Bytes read at once."""
+
+
+def weights_checksum(folder: Path) -> str:
+    """Sha256 (hex) over all ``.safetensors`` files of a folder, in the order of their names.
+
+    The hash of each file is remembered by path, size and time of change, as a 7B model takes half a minute.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(f"{path.name} {_file_checksum(path.resolve())}\n".encode())
+    return digest.hexdigest()
+
+
+def module_checksum(model: nn.Module) -> str:
+    """Sha256 (hex) over the tensors of a module that is already in memory, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        # bytes of any dtype, bfloat16 too, which numpy does not know
+        digest.update(tensor.detach().contiguous().flatten().cpu().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _cache_file() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoscope" / "checksums.json"
+
+
+def _file_checksum(path: Path) -> str:
+    stat = path.stat()
+    key = f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
+    cache = _cache_file()
+    try:
+        known = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if isinstance(known.get(key), str):
+        return str(known[key])
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    known[key] = digest.hexdigest()
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part = cache.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(known, indent=1))
+        part.replace(cache)
+    except OSError:
+        pass  # without a writable cache the hash is computed anew each time
+    return str(known[key])

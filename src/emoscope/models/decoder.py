@@ -1,0 +1,138 @@
+"""Find a model's text decoder and its MLP neurons by structure, and reach their weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+ACTIVATION_NAMES = ("act_fn", "activation_fn", "act")
+"""Attributes under which gated MLPs keep their activation function."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The gated MLP of one decoder layer: ``down(act(gate(x)) * up(x))``.
+
+    A neuron's activation is one element of ``act(gate(x))``; the gated product is what enters ``down``.
+    """
+
+    name: str
+    gate: nn.Module
+    act: Callable[[torch.Tensor], torch.Tensor]
+    down: nn.Linear
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The text decoder inside an audio-language model.
+
+    Attributes:
+        backbone: the module that runs all layers and the final norm (no output head).
+        name: its path inside the model.
+        sites: one gated MLP per layer.
+        width: neurons per layer.
+        hidden: hidden size.
+    """
+
+    backbone: nn.Module
+    name: str
+    sites: tuple[Site, ...]
+    width: int
+    hidden: int
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return len(self.sites)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Path of each layer's MLP inside the model."""
+        return tuple(site.name for site in self.sites)
+
+    def down_norms(self) -> npt.NDArray[np.float32]:
+        """Euclidean norm of each neuron's output weights (its column of down_proj); (layer, width)."""
+        with torch.no_grad():
+            return np.stack([site.down.weight.float().norm(dim=0).cpu().numpy() for site in self.sites])
+
+    def columns(self, layer: int, neurons: torch.Tensor) -> torch.Tensor:
+        """A copy of the output weights of some neurons of one layer, (hidden, neuron)."""
+        return self.sites[layer].down.weight.detach()[:, neurons].clone()
+
+    def write_columns(self, layer: int, neurons: torch.Tensor, values: torch.Tensor) -> None:
+        """Overwrite the output weights of some neurons of one layer with ``values`` (hidden, neuron)."""
+        with torch.no_grad():
+            self.sites[layer].down.weight[:, neurons] = values
+
+    def fingerprint(self, layers: Sequence[int] | None = None) -> str:
+        """Hash of the bits of down_proj in the given layers (all if ``None``): differs if any one weight changes.
+
+        The bits are summed as integers over each column before hashing, so that a large model on an
+        accelerator need not be copied to the host.
+        """
+        digest = hashlib.sha256()
+        for layer in range(self.layers) if layers is None else layers:
+            weight = self.sites[layer].down.weight.detach()
+            bits = weight.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()])
+            digest.update(bits.sum(dim=0, dtype=torch.int64).cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Decoder({self.name}: {self.layers} layers x {self.width} neurons)"
+
+
+def find_decoder(model: nn.Module) -> Decoder:
+    """Find the text decoder by structure, never by its path (that changes between transformers versions).
+
+    It is the module with a list named ``layers`` that is as long as the text configuration says and whose
+    items all have ``mlp.down_proj``.
+
+    Raises:
+        ValueError: no such module, more than one, or MLPs of another build.
+
+    Example:
+        >>> from transformers import Qwen2Config, Qwen2ForCausalLM
+        >>> config = Qwen2Config(vocab_size=8, hidden_size=8, intermediate_size=12, num_hidden_layers=2,
+        ...                      num_attention_heads=2, num_key_value_heads=2)
+        >>> find_decoder(Qwen2ForCausalLM(config))
+        Decoder(model: 2 layers x 12 neurons)
+    """
+    config = model.config
+    text = getattr(config, "text_config", None) or config
+    wanted = getattr(text, "num_hidden_layers", None)
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(blocks := getattr(module, "layers", None), nn.ModuleList)
+        and len(blocks) == wanted
+        and all(isinstance(getattr(getattr(block, "mlp", None), "down_proj", None), nn.Module) for block in blocks)
+    }
+    if len(found) != 1:
+        what = f"modules {', '.join(found)} all fit" if found else "no module fits"
+        raise ValueError(
+            f"{type(model).__name__}: {what}; a text decoder is a list named layers, of length {wanted} "
+            "(num_hidden_layers of the text configuration), whose items have mlp.down_proj"
+        )
+    (name, backbone), *_ = found.items()
+    prefix = f"{name}." if name else ""
+    sites = tuple(_site(f"{prefix}layers.{i}.mlp", block.mlp) for i, block in enumerate(backbone.layers))
+    shapes = {(site.down.in_features, site.down.out_features) for site in sites}
+    if len(shapes) != 1:
+        raise ValueError(f"{type(model).__name__}: layers differ in width {sorted(shapes)}; equal layers are needed")
+    width, hidden = shapes.pop()
+    return Decoder(backbone, name, sites, width, hidden)
+
+
+def _site(name: str, mlp: Any) -> Site:
+    gate = getattr(mlp, "gate_proj", None)
+    act = next((getattr(mlp, a) for a in ACTIVATION_NAMES if hasattr(mlp, a)), None)
+    if gate is None or act is None:
+        raise ValueError(f"{name} is no gated MLP with gate_proj, an activation function and down_proj: {mlp}")
+    return Site(name, gate, act, mlp.down_proj)

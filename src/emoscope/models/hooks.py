@@ -1,0 +1,185 @@
+"""The only place that hooks into a model: applies gains per batch row and shows activations to an observer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from emoscope.models.decoder import Decoder
+from emoscope.models.values import ANSWER, Gains, Observer, ProofFailed
+
+
+class Firings:
+    """How often the decoder ran and how often each hook fired while :func:`hooked` was active."""
+
+    def __init__(self, scopes: torch.Tensor | None) -> None:
+        self.forwards = 0
+        self.fired: Counter[str] = Counter()
+        self._prompt = scopes
+
+    def scopes(self, product: torch.Tensor) -> torch.Tensor:
+        """Scope codes (row, position) of the running pass: the prompt first, then one answer position a pass."""
+        rows, positions = product.shape[:2]
+        if self.forwards > 1:
+            return torch.full((rows, positions), ANSWER, dtype=torch.int8, device=product.device)
+        if self._prompt is None or self._prompt.shape != (rows, positions):
+            known = None if self._prompt is None else tuple(self._prompt.shape)
+            raise ProofFailed(f"the decoder ran on (row, position) = {rows, positions}, but scopes are {known}")
+        return self._prompt.to(product.device)
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """The gains of one layer, cut down to the neurons that they touch."""
+
+    columns: torch.Tensor | None
+    gain: torch.Tensor
+    offset: torch.Tensor | None
+    positions: torch.Tensor | None
+
+    def apply(self, product: torch.Tensor, firings: Firings) -> None:
+        """Change the gated product (row, position, width) in place: it is made anew in every pass."""
+        part = product if self.columns is None else product[..., self.columns]
+        changed = part * self.gain[:, None]
+        if self.offset is not None:
+            changed += self.offset[:, None]
+        if self.positions is not None:
+            # padding has code -1: it reads the last column, which does no harm as nothing attends to it
+            active = torch.take_along_dim(self.positions, firings.scopes(product).long() % 4, dim=1)
+            changed = torch.where(active[..., None], changed, part)
+        if self.columns is None:
+            product.copy_(changed)
+        else:
+            product[..., self.columns] = changed
+
+
+def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
+    factors: dict[int, list[_Factor]] = {}
+    for part in gains.parts:
+        everywhere = part.positions is None or bool(part.positions.all())
+        for layer in sorted({*part.values, *part.offsets}):
+            if not 0 <= layer < decoder.layers:
+                raise ValueError(f"gains name layer {layer}: the decoder has layers 0 to {decoder.layers - 1}")
+            factor = _factor(decoder, layer, part.values.get(layer), part.offsets.get(layer), rows)
+            if factor is not None:
+                if not everywhere:
+                    factor = replace(factor, positions=part.positions.to(factor.gain.device))  # type: ignore[union-attr]
+                factors.setdefault(layer, []).append(factor)
+    return factors
+
+
+def _factor(
+    decoder: Decoder, layer: int, gain: torch.Tensor | None, offset: torch.Tensor | None, rows: int | None
+) -> _Factor | None:
+    """Check the shapes and keep the touched neurons only; ``None`` if there are none."""
+    touched = torch.zeros(decoder.width, dtype=torch.bool)
+    for tensor, neutral in ((gain, 1), (offset, 0)):
+        if tensor is None:
+            continue
+        if tensor.ndim != 2 or tensor.shape[1] != decoder.width or rows not in (None, len(tensor)):
+            wanted = "row" if rows is None else rows
+            raise ValueError(f"gains of layer {layer} are {tuple(tensor.shape)}, not ({wanted}, {decoder.width})")
+        touched |= (tensor != neutral).any(0).cpu()
+    columns = touched.nonzero().flatten()
+    if len(columns) == 0:
+        return None
+    weight = decoder.sites[layer].down.weight
+    # few columns are gathered and written back; many are multiplied where they stand
+    few = len(columns) < decoder.width // 4
+
+    def cut(tensor: torch.Tensor) -> torch.Tensor:
+        return (tensor[:, columns.to(tensor.device)] if few else tensor).to(weight.device, weight.dtype)
+
+    if gain is None:
+        assert offset is not None
+        gain = torch.ones_like(offset)
+    return _Factor(columns.to(weight.device) if few else None, cut(gain), None if offset is None else cut(offset), None)
+
+
+@contextmanager
+def hooked(
+    decoder: Decoder,
+    gains: Gains | None = None,
+    observe: Observer | None = None,
+    scopes: torch.Tensor | None = None,
+    forwards: int | None = None,
+) -> Iterator[Firings]:
+    """Apply gains and show activations to an observer in every pass of the decoder inside the block.
+
+    Only layers with gains get a gain hook. The hooks are removed at the end, whatever happens.
+
+    Args:
+        decoder: whose layers to hook.
+        gains: factors per row; ``None`` changes nothing.
+        observe: sees every layer of every pass; ``None`` installs no observing hook.
+        scopes: int8 (row, position), scope codes of the prompt. The first pass must run on the whole prompt,
+            later ones on one answer position each. Needed for gains limited to positions and for observers.
+        forwards: how many passes there must be; ``None`` accepts any number from one on.
+
+    Raises:
+        ProofFailed: a hook did not fire exactly once in every pass, or the passes are not as many as expected.
+        ValueError: gains of the wrong shape.
+    """
+    firings = Firings(scopes)
+    factors = {} if gains is None else _factors(decoder, gains, None if scopes is None else len(scopes))
+    gates: dict[int, torch.Tensor] = {}
+    expected: set[str] = set()
+    handles = []
+
+    def start(_module: nn.Module, _args: object) -> None:
+        firings.forwards += 1
+
+    def keep_gate(layer: int) -> object:
+        def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
+            firings.fired[f"gate of layer {layer}"] += 1
+            gates[layer] = output
+
+        return hook
+
+    def at_down(layer: int) -> object:
+        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            product = args[0]
+            firings.fired[f"down of layer {layer}"] += 1
+            for factor in factors.get(layer, ()):
+                factor.apply(product, firings)
+            if observe is not None:
+                if layer not in gates:
+                    raise ProofFailed(f"layer {layer}: down_proj ran before gate_proj, so its activation is unknown")
+                activation = decoder.sites[layer].act(gates.pop(layer))
+                observe.observe(layer, activation, product, firings.scopes(product))
+
+        return hook
+
+    try:
+        handles.append(decoder.backbone.register_forward_pre_hook(start))
+        for layer, site in enumerate(decoder.sites):
+            if observe is not None:
+                handles.append(site.gate.register_forward_hook(keep_gate(layer)))  # type: ignore[arg-type]
+                expected.add(f"gate of layer {layer}")
+            if observe is not None or layer in factors:
+                handles.append(site.down.register_forward_pre_hook(at_down(layer)))  # type: ignore[arg-type]
+                expected.add(f"down of layer {layer}")
+        yield firings
+    finally:
+        for handle in handles:
+            handle.remove()
+    _verify(firings, expected, forwards)
+
+
+def _verify(firings: Firings, expected: set[str], forwards: int | None) -> None:
+    if forwards is not None and firings.forwards != forwards:
+        raise ProofFailed(f"the decoder ran {firings.forwards} times where {forwards} were expected")
+    if firings.forwards == 0:
+        raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
+    wrong = {name: firings.fired[name] for name in sorted(expected) if firings.fired[name] != firings.forwards}
+    if wrong:
+        name, count = next(iter(wrong.items()))
+        raise ProofFailed(
+            f"{len(wrong)} of {len(expected)} hooks did not fire once a pass: "
+            f"the {name} fired {count} times in {firings.forwards} passes"
+        )

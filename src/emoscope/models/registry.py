@@ -1,0 +1,193 @@
+"""Load a model by name or folder, and say which families are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.audioflamingo3 import AudioFlamingo3
+from emoscope.models.checksums import module_checksum, weights_checksum
+
+FAMILIES: dict[str, type[AudioLM]] = {family.model_type: family for family in (AudioFlamingo3,)}
+"""``model_type`` in config.json -> family."""
+
+TINY = Path(__file__).parents[1] / "data" / "tiny"
+"""Folder of the embedded model."""
+
+CARD = "emoscope.json"
+"""Optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``."""
+
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+"""What is fetched from the hub: configuration, tokenizer, weights; no code, no pickles."""
+
+
+def load_model(
+    id_or_path: str | Path,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    attention: str = "sdpa",
+) -> AudioLM:
+    """Load an audio-language model in the ordinary Hugging Face layout.
+
+    Only safetensors are read, and no code that lies beside them is run.
+
+    Args:
+        id_or_path: ``"tiny"`` (the embedded model), a folder, or a name on the hub such as
+            ``"nvidia/audio-flamingo-3-hf"``.
+        dtype: ``"auto"`` (float32 on a CPU, else the checkpoint's) or the name of a torch dtype.
+        device: ``"auto"`` (CUDA where there is one, else the CPU) or a torch device.
+        revision: branch, tag or commit on the hub.
+        attention: attention implementation of transformers.
+
+    Raises:
+        FileNotFoundError: neither a folder nor reachable on the hub.
+        ValueError: an unknown family, no safetensors, or an unknown dtype.
+
+    Example:
+        >>> from emoscope.models.registry import load_model
+        >>> load_model("no-such-folder")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: model 'no-such-folder' is no folder here, and names on the hub look like 'owner/name'...
+    """
+    name = str(id_or_path)
+    folder, commit = _find(name, revision)
+    config = _read_json(folder / "config.json")
+    family = _family(config, name)
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"{folder} holds no .safetensors weights: other formats (.bin, .pt) can run code when read; "
+            "convert them, or take another revision"
+        )
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    with _quiet():
+        model = _class(family.model_class).from_pretrained(
+            folder,
+            dtype=_dtype(dtype, where, config),
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    processor = _class(family.processor_class).from_pretrained(folder, local_files_only=True)
+    card = _read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    return family(model.to(where), processor, name, weights_checksum(folder), commit, card)
+
+
+def wrap(model: Any, processor: Any, id: str | None = None) -> AudioLM:
+    """Take a model that is already loaded.
+
+    Args:
+        model: a model of a known family, as transformers loaded it; it is put into evaluation mode.
+        processor: its processor.
+        id: a name for reports; its ``name_or_path`` if ``None``.
+
+    Raises:
+        ValueError: an unknown family.
+    """
+    config = model.config.to_dict()
+    name = id or getattr(model, "name_or_path", "") or type(model).__name__
+    return _family(config, name)(model, processor, name, module_checksum(model))
+
+
+def list_models() -> tuple[str, ...]:
+    """The ``model_type`` of each known family."""
+    return tuple(sorted(FAMILIES))
+
+
+def _family(config: Mapping[str, Any], name: str) -> type[AudioLM]:
+    model_type = config.get("model_type")
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"model {name!r} has model_type {model_type!r}, which is not known here: "
+            f"known are {', '.join(list_models())}; docs/add-a-model.md shows how to declare a family"
+        )
+    return FAMILIES[str(model_type)]
+
+
+def _find(name: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder of a model, and its commit if it comes from the hub."""
+    folder = TINY if name == "tiny" else Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no config.json: give the folder of one model")
+        return folder, None
+    if name == "tiny":
+        raise FileNotFoundError(f"the embedded model is missing at {folder}: install the package again")
+    if folder.is_absolute() or name.count("/") != 1:
+        raise FileNotFoundError(
+            f"model {name!r} is no folder here, and names on the hub look like 'owner/name': check the path"
+        )
+    return _fetch(name, revision)
+
+
+def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    try:
+        # first the configuration alone: an unknown family is found out before its weights are fetched
+        config = Path(hf_hub_download(name, "config.json", revision=revision))
+        _family(_read_json(config), name)
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+    except ValueError as error:
+        if "model_type" in str(error):
+            raise
+        raise _unreachable(name, error) from error
+    except Exception as error:
+        raise _unreachable(name, error) from error
+    return folder, folder.name
+
+
+def _unreachable(name: str, error: Exception) -> FileNotFoundError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return FileNotFoundError(
+        f"model {name!r} is no folder here and could not be fetched from the hub ({reason}): "
+        "check the name and the network, or give a folder that holds the model"
+    )
+
+
+def _dtype(dtype: str, device: torch.device, config: Mapping[str, Any]) -> torch.dtype:
+    if dtype == "auto":
+        text = config.get("text_config") or {}
+        stored = [config.get("dtype"), config.get("torch_dtype"), text.get("dtype"), text.get("torch_dtype"), "float32"]
+        dtype = "float32" if device.type == "cpu" else next(str(s) for s in stored if s)
+    found = getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f'dtype {dtype!r} is not known: give "auto", "float32", "bfloat16" or "float16"')
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bar, which would break up the program's."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _class(name: str) -> Any:
+    import transformers
+
+    return getattr(transformers, name)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object")
+    return content

@@ -1,0 +1,196 @@
+"""What goes into a model and comes out of it: plain values, known to every family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+AUDIO, TEXT, DECISION, ANSWER = range(4)
+"""Scope codes of positions: audio, other prompt positions, the last prompt position, fed-back answer tokens."""
+
+PADDING = -1
+"""Scope code of padding."""
+
+SCOPE_CODES = {"audio": AUDIO, "text": TEXT, "decision": DECISION, "answer": ANSWER}
+"""Scope name -> code."""
+
+
+class ProofFailed(RuntimeError):
+    """A check of the model's inner workings gave the wrong result: nothing that it computes can be trusted."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known about a loaded model.
+
+    Attributes:
+        id: the name or folder under which it was loaded.
+        family: ``model_type`` of its config.json.
+        revision: commit on the hub, where it came from there.
+        checksum: sha256 over the weight files (over the tensors for a wrapped model).
+        layers, width, hidden, vocab: decoder layers, neurons per layer, hidden size, size of the output vocabulary.
+        site: where a neuron's activation is read: ``"gate"``, the activated gate of the MLP.
+        audio_first: whether the audio stands before the question.
+        padding_side: the side on which rows of a batch are padded.
+        trained_on: corpora that the model has seen, each ``{"corpus": id, "where": {column: values}}``.
+        trained_speakers: corpora of which it has heard the same speakers in other takes.
+        recommended_budget: fraction of all neurons that a set should hold.
+        dtype, device: of the decoder's weights, such as ``"float32"`` and ``"cpu"``.
+    """
+
+    id: str
+    family: str
+    revision: str | None
+    checksum: str
+    layers: int
+    width: int
+    hidden: int
+    vocab: int
+    audio_first: bool
+    padding_side: str
+    dtype: str
+    device: str
+    trained_on: tuple[Mapping[str, Any], ...] = ()
+    trained_speakers: tuple[Any, ...] = ()
+    recommended_budget: float = 0.005
+    site: str = "gate"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question about one clip.
+
+    Attributes:
+        audio: mono samples at 16 kHz, float32 (time,), or ``None`` for a question without sound.
+        text: the user's turn.
+        letters: the letters that may be answered, in the order of the options.
+    """
+
+    audio: npt.NDArray[np.float32] | None
+    text: str
+    letters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request as the decoder takes it, without padding, on the CPU.
+
+    Attributes:
+        embeddings: (position, hidden), in the model's dtype.
+        scopes: int8 (position,): 0 audio, 1 text, 2 decision (the last position).
+        letters: the letters that may be answered.
+        position_ids: for families whose positions do not simply count up; (..., position) or ``None``.
+    """
+
+    embeddings: torch.Tensor
+    scopes: torch.Tensor
+    letters: tuple[str, ...]
+    position_ids: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prepared rows padded to one length, on the model's device.
+
+    Attributes:
+        embeddings: (row, position, hidden).
+        mask: int64 (row, position), 1 where a row has a position of its own.
+        position_ids: int64 (row, position), or with leading dimensions where the family has them.
+        scopes: int8 (row, position); -1 is padding.
+        lengths: int64 (row,), positions of each row.
+        letters: the letters of each row.
+    """
+
+    embeddings: torch.Tensor
+    mask: torch.Tensor
+    position_ids: torch.Tensor
+    scopes: torch.Tensor
+    lengths: torch.Tensor
+    letters: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.letters)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a model answers one request.
+
+    Attributes:
+        logp: float64 (option,), natural log of the probability of each letter over the whole vocabulary.
+        letter_mass: total probability on the request's letters, between 0 and 1.
+        top: the most probable token, decoded.
+        letter: the letter of the largest ``logp``.
+    """
+
+    logp: npt.NDArray[np.float64]
+    letter_mass: float
+    top: str
+    letter: str
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Factors on neuron activations, each batch row with its own.
+
+    Attributes:
+        values: layer -> float32 (row, width); a layer that is missing has gain 1.
+        positions: bool (row, 4): at which scopes (audio, text, decision, answer) a row's gains act;
+            ``None`` means at all.
+        offsets: layer -> (row, width), added to the gated product after the gain, at the same positions.
+        more: further gains that act on top, for rows that combine edits at different positions.
+    """
+
+    values: Mapping[int, torch.Tensor]
+    positions: torch.Tensor | None = None
+    offsets: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    more: tuple[Gains, ...] = ()
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows the gains are for; ``None`` where no layer is touched."""
+        for gains in self.parts:
+            for tensor in (*gains.values.values(), *gains.offsets.values()):
+                return len(tensor)
+        return None
+
+    @property
+    def parts(self) -> tuple[Gains, ...]:
+        """This value and all that act on top, in order."""
+        return (self, *(part for further in self.more for part in further.parts))
+
+    def then(self, further: Gains) -> Gains:
+        """These gains with ``further`` acting on top."""
+        return Gains(self.values, self.positions, self.offsets, (*self.more, further))
+
+
+class Observer(Protocol):
+    """Takes what the neurons of one layer did in one forward pass."""
+
+    def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
+        """Take one layer's activations.
+
+        Args:
+            layer: counted from 0.
+            activation: act(gate_proj(x)) before any gain, (row, position, width).
+            product: what enters down_proj, after gains, (row, position, width); not to be kept or changed.
+            scopes: int8 (row, position), the scope codes; -1 is padding.
+        """
+
+
+class Changes(Protocol):
+    """Anything that can say which gains it wants; an intervention is one."""
+
+    def gains(self, info: ModelInfo, rows: int) -> Gains:
+        """The gains for a batch of ``rows`` rows, all under this change."""
+
+
+Rows = Sequence[Prepared]
