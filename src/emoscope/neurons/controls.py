@@ -1,0 +1,194 @@
+"""Control sets: neurons as much like the chosen ones as can be, random ones, and labels without meaning."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+COVARIATES = ("frequency", "magnitude", "down_norm")
+"""What a matched neuron shares with the chosen one: overall firing rate, mean absolute activation, and the
+logarithm of the norm of its column of ``down_proj``."""
+
+NEAREST = 10
+"""A matched neuron is drawn from this many nearest unused ones of its layer."""
+
+WELL_MATCHED = 0.25
+"""Largest absolute standardised mean difference at which a matched set counts as well matched."""
+
+
+def seeded_generator(*parts: object) -> np.random.Generator:
+    """A random generator that depends on the text of its arguments alone.
+
+    Example:
+        >>> int(seeded_generator(0, "anger").integers(1000)) == int(seeded_generator(0, "anger").integers(1000))
+        True
+    """
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarray) -> np.ndarray:
+    """Standardise the three covariates within each layer.
+
+    Args:
+        frequency: overall firing rate; (layer, width).
+        magnitude: overall mean absolute activation; (layer, width).
+        down_norm: norm of the ``down_proj`` column, before the logarithm; (layer, width).
+
+    Returns:
+        z-scores; float64 (layer, width, covariate). A covariate that does not vary in a layer is 0 there.
+
+    Example:
+        >>> z = covariates(np.array([[0.1, 0.3]]), np.ones((1, 2)), np.array([[1.0, np.e]]))
+        >>> z.round(6).tolist()
+        [[[-1.0, 0.0, -1.0], [1.0, 0.0, 1.0]]]
+    """
+    smallest = np.finfo("float32").tiny  # a column of zeros has no logarithm
+    raw = np.stack([frequency, magnitude, np.log(np.maximum(down_norm, smallest))], axis=-1).astype("float64")
+    spread = raw.std(axis=1, keepdims=True)
+    return (raw - raw.mean(axis=1, keepdims=True)) / np.where(spread > 1e-12, spread, np.inf)
+
+
+@dataclass(frozen=True)
+class MatchedSet:
+    """A matched control.
+
+    Attributes:
+        neurons: flat numbers, ascending; int64 (neuron,).
+        smd: standardised mean difference of each covariate, control minus chosen.
+        well_matched: every chosen neuron has a partner, and every ``smd`` lies within +-0.25.
+    """
+
+    neurons: np.ndarray
+    smd: dict[str, float]
+    well_matched: bool
+
+
+class Matcher:
+    """Draws matched controls for the sets of one selector and fold.
+
+    Each chosen neuron, visited in random order, is replaced by one of the same layer, drawn among the ten
+    nearest unused ones in the standardised covariates. Where a layer has no neuron left, the control is one
+    smaller and not well matched.
+
+    Args:
+        standardised: as :func:`covariates` gives them; (layer, width, covariate).
+        excluded: neurons that no control may hold: the union of all emotions' sets.
+
+    Example:
+        >>> z = np.linspace(-1, 1, 36).reshape(1, 12, 3)
+        >>> matcher = Matcher(z, excluded=np.array([0, 11]))
+        >>> control = matcher.draw(np.array([0]), seeded_generator("draw", 0))
+        >>> bool(1 <= control.neurons[0] <= 10), control.well_matched
+        (True, False)
+    """
+
+    def __init__(self, standardised: np.ndarray, excluded: np.ndarray) -> None:
+        layers, self.width, _ = standardised.shape
+        self._points = standardised.reshape(layers * self.width, -1)
+        free = np.ones(layers * self.width, bool)
+        free[np.asarray(excluded, "int64")] = False
+        self._free = [np.flatnonzero(row) + layer * self.width for layer, row in enumerate(free.reshape(layers, -1))]
+        self._trees: dict[int, cKDTree] = {}
+        self._near: dict[int, list[int]] = {}
+
+    def draw(self, chosen: np.ndarray, generator: np.random.Generator) -> MatchedSet:
+        """Draw one control for the chosen neurons (flat numbers)."""
+        chosen = np.asarray(chosen, "int64")
+        self._look_up([neuron for neuron in chosen.tolist() if neuron not in self._near], 3 * NEAREST)
+        used: set[int] = set()
+        order, luck = generator.permutation(chosen).tolist(), generator.random(len(chosen)).tolist()
+        for neuron, chance in zip(order, luck, strict=True):
+            partners = self._partners(neuron, used)
+            if partners:
+                used.add(partners[int(chance * len(partners))])
+        neurons = np.array(sorted(used), "int64")
+        smd = standardised_differences(self._points[chosen], self._points[neurons])
+        close = all(abs(value) <= WELL_MATCHED for value in smd.values())
+        return MatchedSet(neurons, smd, close and len(neurons) == len(chosen))
+
+    def _partners(self, neuron: int, used: set[int]) -> list[int]:
+        while True:
+            near, partners = self._near[neuron], []
+            for other in near:
+                if other not in used:
+                    partners.append(other)
+                    if len(partners) == NEAREST:
+                        return partners
+            if len(near) == len(self._free[neuron // self.width]):
+                return partners
+            self._look_up([neuron], 4 * len(near))
+
+    def _look_up(self, neurons: Sequence[int], count: int) -> None:
+        layers = np.asarray(neurons, "int64") // self.width
+        for layer in np.unique(layers).tolist():
+            members = np.asarray(neurons, "int64")[layers == layer]
+            free = self._free[layer]
+            if not len(free):
+                self._near.update((neuron, []) for neuron in members.tolist())
+                continue
+            if layer not in self._trees:
+                self._trees[layer] = cKDTree(self._points[free])
+            _, places = self._trees[layer].query(self._points[members], k=np.arange(1, min(count, len(free)) + 1))
+            self._near.update(zip(members.tolist(), free[places].tolist(), strict=True))
+
+
+def standardised_differences(chosen: np.ndarray, control: np.ndarray) -> dict[str, float]:
+    """Difference of the means over the pooled standard deviation, for each covariate (Cohen 1988).
+
+    Args:
+        chosen: covariates of the chosen neurons; (neuron, covariate).
+        control: those of the control; (neuron, covariate).
+
+    Returns:
+        covariate -> control minus chosen; where neither group varies, 0 for equal means, else infinite; not a
+        number when a group is empty.
+
+    Example:
+        >>> standardised_differences(np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]]))
+        {'frequency': 1.0}
+    """
+    if not len(chosen) or not len(control):
+        return dict.fromkeys(COVARIATES[: chosen.shape[1]], float("nan"))
+    apart = control.mean(axis=0) - chosen.mean(axis=0)
+    pooled = np.sqrt((control.var(axis=0) + chosen.var(axis=0)) / 2)
+    flat = pooled < 1e-12
+    smd = np.where(
+        flat, np.where(np.abs(apart) < 1e-12, 0.0, np.copysign(np.inf, apart)), apart / np.where(flat, 1, pooled)
+    )
+    return dict(zip(COVARIATES, smd.tolist(), strict=False))
+
+
+def random_neurons(size: int, neurons: int, generator: np.random.Generator) -> np.ndarray:
+    """As many different neurons from anywhere; flat numbers, ascending; int64 (neuron,).
+
+    Example:
+        >>> len(random_neurons(5, 100, seeded_generator("random", 0)))
+        5
+    """
+    return np.sort(generator.choice(neurons, size, replace=False)).astype("int64")
+
+
+def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generator: np.random.Generator) -> np.ndarray:
+    """Permute labels within each speaker, so that a speaker keeps how many of each there are.
+
+    Args:
+        labels: one label per clip; (clip,).
+        speakers: their speakers; unknown ones (None) form one group.
+        generator: the source of chance.
+
+    Example:
+        >>> shuffled_labels(np.array([0, 0, 1]), ["s", "s", "t"], seeded_generator("shuffled", 0))
+        array([0, 0, 1])
+    """
+    labels = np.asarray(labels)
+    result = labels.copy()
+    names = np.array(["" if speaker is None else f"={speaker}" for speaker in speakers])
+    for name in np.unique(names):
+        members = np.flatnonzero(names == name)
+        result[members] = labels[generator.permutation(members)]
+    return result

@@ -1,0 +1,273 @@
+"""Sets of neurons: values with an algebra, saved as safetensors with a JSON card."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronSet:
+    """Neurons of one emotion in one model.
+
+    Attributes:
+        emotion: the emotion they were found for.
+        neurons: flat numbers ``layer * width + index``, ascending and different; int64 (neuron,).
+        layers, width: the decoder's size.
+        meta: where the set comes from (selector, budget, scope …).
+
+    Raises:
+        ValueError: the numbers are not ascending and different, or lie outside the decoder.
+
+    Example:
+        >>> anger, fear = NeuronSet("anger", [1, 6], 2, 4), NeuronSet("fear", [6, 7], 2, 4)
+        >>> anger.layer, anger.index
+        (array([0, 1]), array([1, 2]))
+        >>> anger | fear
+        NeuronSet(anger | fear: 3 of 8 neurons, 2 of 2 layers)
+        >>> len(anger & fear), 6 in anger
+        (1, True)
+    """
+
+    emotion: str
+    neurons: np.ndarray
+    layers: int
+    width: int
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        neurons = np.asarray(self.neurons, "int64")
+        object.__setattr__(self, "neurons", neurons)
+        if neurons.ndim != 1 or (np.diff(neurons) <= 0).any():
+            raise ValueError(f"the neurons of {self.emotion} are not ascending and different: pass np.unique(neurons)")
+        total = self.layers * self.width
+        if len(neurons) and (neurons[0] < 0 or neurons[-1] >= total):
+            worst = neurons[-1] if neurons[-1] >= total else neurons[0]
+            raise ValueError(
+                f"neuron {worst} of {self.emotion} does not fit {self.layers} layers x {self.width}: "
+                "the set belongs to another model"
+            )
+
+    @property
+    def layer(self) -> np.ndarray:
+        """The layer of each neuron; int64 (neuron,)."""
+        return self.neurons // self.width
+
+    @property
+    def index(self) -> np.ndarray:
+        """The index within its layer of each neuron; int64 (neuron,)."""
+        return self.neurons % self.width
+
+    @property
+    def per_layer(self) -> np.ndarray:
+        """How many neurons each layer holds; int64 (layer,)."""
+        return np.bincount(self.layer, minlength=self.layers)
+
+    def jaccard(self, other: NeuronSet) -> float:
+        """Size of the intersection over size of the union; 0 when both are empty."""
+        union = len(self | other)
+        return len(self & other) / union if union else 0.0
+
+    def save(self, path: str | Path) -> None:
+        """Write ``path`` (safetensors) and a JSON card beside it."""
+        save_group(path, {self.emotion: self})
+
+    @classmethod
+    def load(cls, path: str | Path) -> NeuronSet:
+        """Read the set that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file holds several emotions.
+        """
+        group = load_group(path)
+        if len(group) != 1:
+            raise ValueError(f"{path} holds the sets of {', '.join(group)}: read it with load_group")
+        return next(iter(group.values()))
+
+    def __or__(self, other: NeuronSet) -> NeuronSet:
+        return self._with(other, "|", np.union1d(self.neurons, self._fitting(other)))
+
+    def __and__(self, other: NeuronSet) -> NeuronSet:
+        return self._with(other, "&", np.intersect1d(self.neurons, self._fitting(other)))
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.neurons.tolist())
+
+    def __contains__(self, neuron: object) -> bool:
+        return isinstance(neuron, int | np.integer) and bool((self.neurons == neuron).any())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NeuronSet):
+            return NotImplemented
+        same = (self.emotion, self.layers, self.width) == (other.emotion, other.layers, other.width)
+        return same and np.array_equal(self.neurons, other.neurons)
+
+    def __hash__(self) -> int:
+        return hash((self.emotion, self.layers, self.width, self.neurons.tobytes()))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.neurons, dtype=dtype, copy=copy)
+
+    def _fitting(self, other: NeuronSet) -> np.ndarray:
+        if (self.layers, self.width) != (other.layers, other.width):
+            raise ValueError(
+                f"{self.emotion} is a set of {self.layers} layers x {self.width} and {other.emotion} one of "
+                f"{other.layers} x {other.width}: sets of different models cannot be combined"
+            )
+        return other.neurons
+
+    def _with(self, other: NeuronSet, sign: str, neurons: np.ndarray) -> NeuronSet:
+        name = self.emotion if self.emotion == other.emotion else f"{self.emotion} {sign} {other.emotion}"
+        shared = {key: value for key, value in self.meta.items() if other.meta.get(key) == value}
+        return NeuronSet(name, neurons, self.layers, self.width, shared)
+
+    def __repr__(self) -> str:
+        return (
+            f"NeuronSet({self.emotion}: {len(self)} of {self.layers * self.width} neurons, "
+            f"{np.count_nonzero(self.per_layer)} of {self.layers} layers)"
+        )
+
+    def _repr_html_(self) -> str:
+        counts = self.per_layer.tolist()
+        cells = "".join(f"<td>{count}</td>" for count in counts)
+        heads = "".join(f"<th>{layer}</th>" for layer in range(self.layers))
+        return f"<p>{self!r}</p><table><tr><th>layer</th>{heads}</tr><tr><th>neurons</th>{cells}</tr></table>"
+
+
+class NeuronSets(Mapping[str, NeuronSet]):
+    """The sets of all emotions, found on everything, and beside them those of each fold.
+
+    Attributes:
+        folds: fold -> emotion -> set, found on the items outside the fold.
+
+    Example:
+        >>> one, two = NeuronSet("anger", [1, 6], 2, 4), NeuronSet("anger", [1, 7], 2, 4)
+        >>> sets = NeuronSets({"anger": one}, {"a": {"anger": one}, "b": {"anger": two}})
+        >>> sets.stability
+        {'anger': 0.3333333333333333}
+    """
+
+    def __init__(
+        self, sets: Mapping[str, NeuronSet], folds: Mapping[str, Mapping[str, NeuronSet]] | None = None
+    ) -> None:
+        self._sets = dict(sets)
+        self.folds = {fold: dict(group) for fold, group in (folds or {}).items()}
+
+    @property
+    def stability(self) -> dict[str, float]:
+        """Mean Jaccard index over pairs of folds for each emotion: 1 = the same neurons in every fold.
+
+        It is not a number with fewer than two folds.
+        """
+        return {
+            emotion: float(np.mean([one[emotion].jaccard(two[emotion]) for one, two in self._pairs()] or [np.nan]))
+            for emotion in self
+        }
+
+    def _pairs(self) -> list[tuple[dict[str, NeuronSet], dict[str, NeuronSet]]]:
+        return list(combinations(self.folds.values(), 2))
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``all.safetensors`` and one file per fold, each with its JSON card."""
+        for fold, group in [("all", self._sets), *self.folds.items()]:
+            save_group(Path(folder) / f"{safe_name(fold)}.safetensors", group, {"fold": fold})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> NeuronSets:
+        """Read the folder that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: the folder holds no ``all.safetensors``.
+        """
+        found: dict[str, dict[str, NeuronSet]] = {}
+        for path in sorted(Path(folder).glob("*.safetensors")):
+            found[str(read_card(path).get("fold", path.stem))] = load_group(path)
+        if "all" not in found:
+            raise FileNotFoundError(
+                f"{folder} holds no all.safetensors: give the folder of one set, such as sets/<set>"
+            )
+        return cls(found.pop("all"), found)
+
+    def __getitem__(self, emotion: str) -> NeuronSet:
+        if emotion not in self._sets:
+            raise KeyError(f"no neurons of {emotion}: there are sets for {', '.join(self._sets)}")
+        return self._sets[emotion]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sets)
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{emotion} {len(one)}" for emotion, one in self.items())
+        return f"NeuronSets({sizes}; {len(self.folds)} folds)"
+
+    def _repr_html_(self) -> str:
+        stability = self.stability
+        rows = "".join(
+            f"<tr><td>{emotion}</td><td>{len(one)}</td><td>{stability[emotion]:.2f}</td></tr>"
+            for emotion, one in self.items()
+        )
+        heads = "<tr><th>emotion</th><th>neurons</th><th>Jaccard index between folds</th></tr>"
+        return f"<table>{heads}{rows}</table>"
+
+
+def safe_name(name: str) -> str:
+    """A set id or fold as a file name that every file system takes.
+
+    Example:
+        >>> safe_name("cas@0.05:audio+answer~matched3")
+        'cas@0.05_audio+answer~matched3'
+    """
+    return re.sub(r"[^A-Za-z0-9@.+~=-]", "_", name)
+
+
+def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, Any] | None = None) -> None:
+    """Write the sets of several emotions to one safetensors file, one int64 tensor each, and a JSON card beside it."""
+    path = Path(path)
+    if not sets:
+        raise ValueError(f"no set to save to {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = next(iter(sets.values()))
+    content = {
+        **(card or {}), "layers": first.layers, "width": first.width, "neuron": "layer * width + index",
+        "emotions": {emotion: {"size": len(one), **one.meta} for emotion, one in sets.items()},
+    }  # fmt: skip
+    save_file({emotion: np.ascontiguousarray(one.neurons) for emotion, one in sets.items()}, path)
+    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def load_group(path: str | Path) -> dict[str, NeuronSet]:
+    """Read the sets that :func:`save_group` wrote, in their order.
+
+    Raises:
+        FileNotFoundError: the file or its card is missing.
+    """
+    card, tensors = read_card(path), load_file(path)
+    groups = {}
+    for emotion, meta in card["emotions"].items():
+        meta = {key: value for key, value in meta.items() if key != "size"}
+        groups[emotion] = NeuronSet(emotion, tensors[emotion], card["layers"], card["width"], meta)
+    return groups
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The JSON card beside a set's file."""
+    path = Path(path)
+    for needed in (path, path.with_suffix(".json")):
+        if not needed.is_file():
+            raise FileNotFoundError(f"{needed} does not exist: select neurons first, or check the set's name and fold")
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

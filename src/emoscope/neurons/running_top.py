@@ -1,0 +1,145 @@
+"""The best neurons of a long list of scores that is seen piece by piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+DECIMALS = 12
+"""Scores are compared to this many decimals: equal margins, such as 3/7 - 1/7 and 2/7, differ in the last bit."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The neurons chosen for one emotion.
+
+    Attributes:
+        neurons: flat numbers, ascending; int64 (neuron,).
+        wanted: how many were wanted; fewer are there when fewer were eligible.
+        tied_at_cut: how many eligible neurons have the score of the last chosen one, it included, when not all
+            of them found room; 0 when the cut falls between two scores.
+        share_negative_mean: share of the chosen whose mean activation for the emotion is at most 0 (steering
+            them pushes away from it); None when none was chosen.
+    """
+
+    neurons: np.ndarray
+    wanted: int
+    tied_at_cut: int
+    share_negative_mean: float | None
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+
+def tie_order(neurons: np.ndarray, seed: int) -> np.ndarray:
+    """A seeded hash of flat neuron numbers that orders ties without regard to layers; uint64.
+
+    It is the mixing function of splitmix64 (Steele, Lea and Flood 2014).
+
+    Example:
+        >>> order = tie_order(np.arange(4), seed=0)
+        >>> bool((np.diff(order.astype(float)) > 0).all()), len(set(order.tolist()))
+        (False, 4)
+    """
+    mixed = np.asarray(neurons).astype("uint64")
+    mixed = mixed + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+class RunningTop:
+    """Keeps the ``size`` best neurons, by score, then by mean activation, then by :func:`tie_order`.
+
+    Example:
+        >>> top = RunningTop(2, seed=0)
+        >>> top.add(np.array([0.1, 0.5, -np.inf]), np.zeros(3), first=0)
+        >>> top.add(np.array([0.5, 0.5]), np.array([-1.0, 2.0]), first=3)
+        >>> top.take(2)
+        Chosen(neurons=array([1, 4]), wanted=2, tied_at_cut=3, share_negative_mean=0.5)
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        if size < 1:
+            raise ValueError(f"{size} neurons: choose at least 1")
+        self.size, self.seed = size, seed
+        self._scores, self._means, self._neurons = np.empty(0), np.empty(0), np.empty(0, "int64")
+        self._cut = -np.inf  # score of the last one kept, once `size` are kept
+        self._left_out = 0  # seen, not kept, and of exactly that score
+
+    def add(self, scores: np.ndarray, means: np.ndarray, first: int) -> None:
+        """Consider the neurons ``first``, ``first + 1`` …; scores and means are (neuron,)."""
+        slack = 0.5 * 10.0**-DECIMALS
+        places = np.flatnonzero(scores >= self._cut - slack if self._cut > -np.inf else scores > -np.inf)
+        if not len(places):
+            return
+        self._scores = np.concatenate([self._scores, np.round(scores[places], DECIMALS)])
+        self._means = np.concatenate([self._means, means[places]])
+        self._neurons = np.concatenate([self._neurons, places + first])
+        if len(self._scores) < self.size:
+            return
+        kept, cut, tied, room = self._best(self.size)
+        self._left_out = tied - room + (self._left_out if cut == self._cut else 0)
+        self._cut = cut
+        self._scores, self._means, self._neurons = self._scores[kept], self._means[kept], self._neurons[kept]
+
+    def take(self, size: int) -> Chosen:
+        """The best ``size`` of what was kept."""
+        if size > self.size:
+            raise ValueError(f"{size} neurons: this list keeps {self.size}")
+        kept, tied_at_cut = np.arange(len(self._scores)), 0
+        if len(self._scores) >= size:
+            kept, cut, tied, room = self._best(size)
+            tied += self._left_out if cut == self._cut else 0
+            tied_at_cut = tied if tied > room else 0
+        negative = float(np.mean(self._means[kept] <= 0)) if len(kept) else None
+        return Chosen(np.sort(self._neurons[kept]), size, tied_at_cut, negative)
+
+    def _best(self, size: int) -> tuple[np.ndarray, float, int, int]:
+        """Places of the best ``size``, the score at the cut, how many have it and how many of these find room."""
+        place = len(self._scores) - size
+        cut = float(np.partition(self._scores, place)[place])
+        above, tied = np.flatnonzero(self._scores > cut), np.flatnonzero(self._scores == cut)
+        room = size - len(above)
+        if len(tied) > room:
+            order = np.lexsort((tie_order(self._neurons[tied], self.seed), -self._means[tied]))
+            return np.concatenate([above, tied[order[:room]]]), cut, len(tied), room
+        return np.concatenate([above, tied]), cut, len(tied), room
+
+
+class RunningLargest:
+    """Keeps the ``size`` largest of many numbers.
+
+    Example:
+        >>> kept = RunningLargest(2)
+        >>> kept.add(np.array([3.0, 1.0])); kept.add(np.array([2.0, 5.0]))
+        >>> kept.smallest()
+        3.0
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self._cut = size, -np.inf
+        self._pieces: list[np.ndarray] = []
+        self._count = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Consider the numbers of an array of any shape."""
+        piece = values[values > self._cut]
+        self._pieces.append(piece)
+        self._count += len(piece)
+        if self._count > 2 * self.size:  # now and then, since each cut costs a pass over all that is kept
+            self._shrink()
+
+    def smallest(self) -> float:
+        """The ``size``-th largest number seen."""
+        self._shrink()
+        return float(self._pieces[0].min())
+
+    def _shrink(self) -> None:
+        together = np.concatenate(self._pieces)
+        if len(together) > self.size:
+            together = np.partition(together, len(together) - self.size)[len(together) - self.size :]
+        if len(together) == self.size:
+            self._cut = together.min()
+        self._pieces, self._count = [together], len(together)

@@ -1,0 +1,165 @@
+"""Many selections in one pass over the store: which items count for which emotion, as a sparse matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse
+
+from emoscope.neurons.activity import Activity
+
+SPAN_ITEMS = 512
+"""Items read at once, so that memory does not grow with the corpus."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The items on which one group of neuron sets is fitted: one fold, size, draw or shuffle of labels.
+
+    Attributes:
+        key: names the selection in results.
+        items: row numbers of the items; int64 (item,).
+        labels: the number of each item's emotion in ``emotions``; int64 (item,).
+        emotions: the emotions, at least two.
+
+    Raises:
+        ValueError: items and labels differ in length, a label is out of range, or an emotion has no item.
+    """
+
+    key: Hashable
+    items: np.ndarray
+    labels: np.ndarray
+    emotions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.items) != len(self.labels):
+            raise ValueError(f"selection {self.key}: {len(self.items)} items but {len(self.labels)} labels")
+        if len(self.emotions) < 2:
+            raise ValueError(f"selection {self.key} has the emotions {self.emotions}: selectors compare at least two")
+        counts = np.bincount(np.asarray(self.labels, "int64"), minlength=len(self.emotions))
+        if len(counts) > len(self.emotions):
+            raise ValueError(f"selection {self.key}: label {len(counts) - 1} has no emotion in {self.emotions}")
+        if not counts.all():
+            raise ValueError(f"selection {self.key} has no item of {self.emotions[int(counts.argmin())]}")
+
+
+class SelectionPlan:
+    """Selections over the same emotions that are computed together.
+
+    Attributes:
+        selections: the selections, in order.
+        emotions: their emotions.
+        items: row numbers of all items that some selection uses, ascending; int64 (item,).
+
+    Example:
+        >>> import numpy as np
+        >>> one = Selection("all", np.array([4, 2, 9]), np.array([0, 1, 0]), ("anger", "fear"))
+        >>> plan = SelectionPlan([one])
+        >>> plan.items, plan.matrix.toarray()
+        (array([2, 4, 9]), array([[0., 1., 1.],
+               [1., 0., 0.]]))
+    """
+
+    def __init__(self, selections: Sequence[Selection]) -> None:
+        if not selections:
+            raise ValueError("a plan needs at least one selection")
+        self.selections = tuple(selections)
+        self.emotions = self.selections[0].emotions
+        other = [one for one in self.selections if one.emotions != self.emotions]
+        if other:
+            raise ValueError(f"selection {other[0].key} has the emotions {other[0].emotions}, others {self.emotions}")
+        self.items = np.unique(np.concatenate([one.items for one in self.selections]).astype("int64"))
+
+    @cached_property
+    def matrix(self) -> scipy.sparse.csr_array:
+        """How often each item counts: sparse float64 (selection x emotion, item), emotions varying fastest."""
+        emotions = len(self.emotions)
+        rows = np.concatenate([number * emotions + one.labels for number, one in enumerate(self.selections)])
+        columns = np.searchsorted(self.items, np.concatenate([one.items for one in self.selections]))
+        shape = (len(self.selections) * emotions, len(self.items))
+        return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
+
+    def tokens(self, activity: Activity, scope: str | Sequence[str]) -> np.ndarray:
+        """T, the number of positions of the scope; float64 (selection, emotion).
+
+        Raises:
+            ValueError: an emotion has no position in the scope.
+        """
+        total = (self.matrix @ activity.tokens(scope, self.items).astype("float64")).reshape(-1, len(self.emotions))
+        if not total.all():
+            number, emotion = np.argwhere(total == 0)[0]
+            raise ValueError(
+                f"selection {self.selections[number].key}: the items of {self.emotions[emotion]} have no position "
+                f"in scope {scope!r}; choose a scope that was listened to"
+            )
+        return total
+
+    def total(self, read: Callable[[np.ndarray], np.ndarray], width: int) -> np.ndarray:
+        """Sum what ``read(items)`` gives (item, width) into (selection, emotion, width), in float64.
+
+        Firing counts are whole numbers and activation sums multiples of 2**-24, so nothing is rounded and
+        neither the order of the items nor the number of threads changes a bit.
+        """
+        # the items of an emotion are nearly the same in all selections: a dense product over just those
+        # items runs some ten times faster than a sparse one
+        total = np.zeros((len(self.emotions), len(self.selections), width))
+        for start, parts in self._dense:
+            chunk = read(self.items[start : start + SPAN_ITEMS])
+            for emotion, columns, weights in parts:
+                total[emotion] += weights @ chunk[columns]
+        return total.transpose(1, 0, 2)
+
+    @cached_property
+    def _dense(self) -> list[tuple[int, list[tuple[int, np.ndarray, np.ndarray]]]]:
+        spans = []
+        by_item = self.matrix.tocsc()
+        for start in range(0, len(self.items), SPAN_ITEMS):
+            span = by_item[:, start : start + SPAN_ITEMS].tocsr()
+            parts = []
+            for emotion in range(len(self.emotions)):
+                rows = span[emotion :: len(self.emotions)]
+                columns = np.unique(rows.indices)
+                if len(columns):
+                    parts.append((emotion, columns, rows[:, columns].toarray()))
+            spans.append((start, parts))
+        return spans
+
+
+def stream(
+    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Firing rate and mean activation of every neuron for each selection and emotion, layer by layer.
+
+    P = K / T and M = S / T, where K is the number of positions at which the neuron fires, S the sum of its
+    activation and T the number of positions, over all positions of the scope of an emotion's items.
+
+    Args:
+        activity: the store.
+        plan: the selections.
+        scope: the positions that count.
+
+    Yields:
+        (layer, P, M), P and M float64 (selection, emotion, width).
+
+    Raises:
+        ValueError: the scope is not stored, an item was not written, or an emotion has no position.
+    """
+    tokens = plan.tokens(activity, scope)[:, :, None]
+    for layer, rate in stream_rates(activity, plan, scope):
+        means = plan.total(lambda items, at=layer: activity.read_sums(at, scope, items), activity.width)  # type: ignore[misc]
+        means /= tokens
+        yield layer, rate, means
+
+
+def stream_rates(
+    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same without M, which halves the reading: yields (layer, P)."""
+    tokens = plan.tokens(activity, scope)[:, :, None]
+    for layer in range(activity.layers):
+        rates = plan.total(lambda items, at=layer: activity.read_counts(at, scope, items), activity.width)  # type: ignore[misc]
+        rates /= tokens
+        yield layer, rates
