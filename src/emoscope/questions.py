@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from emoscope.emotions import ALIASES
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 ASK = {
@@ -73,7 +75,13 @@ class Question:
         )
 
     def letter(self, label: str) -> str:
-        """The letter behind which ``label`` stands."""
+        """The letter behind which ``label`` stands.
+
+        Raises:
+            ValueError: the label is not among the options.
+        """
+        if label not in self.options:
+            raise ValueError(f"label {label!r} is not among the options {', '.join(self.options)}")
         return LETTERS[self.options.index(label)]
 
 
@@ -113,7 +121,8 @@ def letter_orders(
         for each clip the list of its orders; an order is the tuple of labels behind A, B, C ….
 
     Raises:
-        ValueError: ``orders`` is not between 1 and the number of options, nor ``"all"``.
+        ValueError: ``orders`` is not between 1 and the number of options, nor ``"all"``; a label that is not
+            among the options.
 
     Example:
         >>> orders = letter_orders(["b"] * 4, ["s"] * 4, ["1", "2", "3", "4"], ["a", "b"])
@@ -124,6 +133,9 @@ def letter_orders(
     count = size if orders == "all" else orders
     if not isinstance(count, int) or not 1 <= count <= size:
         raise ValueError(f'letter_orders {orders!r}: give a number from 1 to {size} (the options) or "all"')
+    for label in labels:
+        if label not in options:
+            raise ValueError(f"label {label!r} is not among the options {', '.join(options)}")
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for clip, (group, label) in enumerate(zip(groups, labels, strict=True)):
         members[group, label].append(clip)
@@ -145,15 +157,33 @@ def _seeded(*parts: object) -> random.Random:
     return random.Random(hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest())
 
 
-REFUSALS = ("cannot", "can't", "unable", "sorry", "not able", "don't know", "do not know", "no audio")
+REFUSAL = re.compile(
+    r"\bsorry\b|\bas an ai\b|\bno audio\b|\b(?:cannot|can't|can not|could not|couldn't|unable to|not able to)\s+"
+    r"(?:\w+\s+)?(?:assist|determine|detect|access|answer|hear|help|identify|judge|listen|play|process|recogni[sz]e|say|tell)\b"
+    r"|\bi (?:don't|do not) know\b"
+)
+"""Phrases of a model that does not answer."""
+
+LETTER_AT_START = re.compile(
+    r"(?:(?:i think |my |the )*(?:correct |best |right )*(?:answer|option|choice|letter)(?: is)?\s*[:=]?\s*)?"
+    r"(?P<open>[(\[]?)\s*(?P<letter>[A-Za-z])(?![^\W_]|['’-]\w)(?P<after>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+LETTER_WITHIN = re.compile(
+    r"\b(?i:answer|option|choice|letter)(?i: is)?\s*[:=]?\s*([A-Z])\s*(?=[.,;:)\]\n]|$)|\(([A-Z])\)"
+)
+MARKED_LETTER = re.compile(r"(?<![^\W_])([A-Z])[).:\]]")
+SECOND_LETTER = re.compile(r"[)\]]?\s*(?:,|/|&|\bor\b|\band\b)\s*(?:or\s+|and\s+)?[(\[]?([A-Z])(?![^\W_]|['’]\w)")
+NEGATION = frozenset({"not", "no", "never", "nor", "neither", "without", "isn", "wasn", "doesn"})
 
 
 def read_answer(text: str, options: Sequence[str]) -> tuple[str | None, str]:
     """Read a written answer to a multiple-choice question.
 
-    A letter counts when it stands alone at the start ("B", "(B)", "B. anger", "Answer: B"); otherwise one
-    single option named as a word counts. The form of what was found is kept, so that refusals and
-    unreadable answers are never counted as ordinary wrong ones.
+    A letter counts when it stands alone ("B", "(B)", "B. anger", "Answer: B", "the speaker is afraid (B)"), but
+    not as a word ("A person sounds sad") and not beside a second one ("A or B"). Otherwise one single option named
+    as a word counts; for emotions their other words count too ("angry"). The form of what was found is kept,
+    so that refusals and unreadable answers are never counted as ordinary wrong ones.
 
     Args:
         text: what the model wrote.
@@ -164,27 +194,65 @@ def read_answer(text: str, options: Sequence[str]) -> tuple[str | None, str]:
         ``"refusal"`` and ``"unparsable"``.
 
     Example:
-        >>> read_answer("(B)", ("anger", "fear")), read_answer("It is fear.", ("anger", "fear"))
+        >>> read_answer("(B)", ("anger", "fear")), read_answer("A person in fear.", ("anger", "fear"))
         (('fear', 'letter'), ('fear', 'word'))
         >>> read_answer("I cannot hear any audio", ("anger", "fear"))
         (None, 'refusal')
     """
-    stripped = text.strip()
-    last = LETTERS[len(options) - 1]
-    letter = re.match(
-        rf"(?:the\s+)?(?:correct\s+)?(?:(?:answer|option)\s*(?:is)?\s*:?\s*)?[\(\[\*\"']*([A-{last}])(?![A-Za-z'])", stripped, re.IGNORECASE
-    )
-    if letter and (letter[1].isupper() or len(stripped) <= 3):
-        return options[LETTERS.index(letter[1].upper())], "letter"
-    words = re.findall(r"[a-z]+", stripped.lower())
-    named = [option for option in options if _has(words, option.lower().split())]
+    plain = re.sub(r"[*`\"“”#]", "", text).replace("_", " ").strip()
+    # a text that repeats the list of options has chosen none of them
+    several = len(set(MARKED_LETTER.findall(plain))) > 1
+    letter = None if several else _letter_at_start(plain, options) or _letter_within(plain, options)
+    if letter:
+        return options[LETTERS.index(letter)], "letter"
+    lower = plain.lower().replace("’", "'")
+    refusal = REFUSAL.search(lower)
+    named = _named(lower[: refusal.start()] if refusal else lower, options)
     if len(named) == 1:
-        return named[0], "word"
-    if any(refusal in stripped.lower() for refusal in REFUSALS):
-        return None, "refusal"
-    return None, "unparsable"
+        return named.pop(), "word"
+    return None, "refusal" if refusal else "unparsable"
 
 
-def _has(words: list[str], wanted: list[str]) -> bool:
-    span = len(wanted)
-    return any(words[i : i + span] == wanted for i in range(len(words) - span + 1))
+def _letter_at_start(text: str, options: Sequence[str]) -> str | None:
+    found = LETTER_AT_START.match(text)
+    if found is None or found["letter"].upper() not in LETTERS[: len(options)]:
+        return None
+    letter, after = found["letter"], found["after"]
+    if SECOND_LETTER.match(after):
+        return None
+    if not after.strip() or after.lstrip()[0] in ").]:,;-–—!" or after[0] == "\n":
+        # "a, well" and "(a sad" are words; "a)", "a." and "a" alone are letters
+        return letter.upper() if letter.isupper() or after.strip()[:1] in ("", ")", ".", "]", ":") else None
+    label = options[LETTERS.index(letter.upper())]
+    if _named(after.lower(), options, first_only=True) == {label}:
+        return letter.upper()
+    is_word = letter in "AI" and not after.startswith(" is ")
+    return letter if letter.isupper() and not is_word and not found["open"] else None
+
+
+def _letter_within(text: str, options: Sequence[str]) -> str | None:
+    letters = {a or b for a, b in LETTER_WITHIN.findall(text)}
+    return letters.pop() if len(letters) == 1 and letters <= set(LETTERS[: len(options)]) else None
+
+
+def _named(text: str, options: Sequence[str], first_only: bool = False) -> set[str]:
+    """The options named in a lower-case text; ``first_only``: only one with which the text begins."""
+    words = _words(text)
+    spellings = sorted(
+        ((_words(spelling), option) for option in options for spelling in (option, *ALIASES.get(option, ()))),
+        key=lambda pair: -len(pair[0]),
+    )
+    named: set[str] = set()
+    for spelling, option in spellings:
+        span = len(spelling)
+        for start in range(1 if first_only else len(words) - span + 1):
+            if span and words[start : start + span] == spelling:
+                if not NEGATION.intersection(words[max(0, start - 2) : start]):
+                    named.add(option)
+                # a longer name ("negative surprise") must not be found again inside as a shorter one
+                words[start : start + span] = [""] * span
+    return named
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())

@@ -92,7 +92,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _info(folder: Path) -> CorpusInfo:
-    return CorpusInfo(folder.resolve().name or "folder", f"Folder {folder.resolve().name}")
+    return CorpusInfo(f"folder-{folder.resolve().name}", f"Folder {folder.resolve().name}")
 
 
 def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) -> str:

@@ -99,7 +99,7 @@ def _build(table: Path, base: Path, values: dict[str, list[str | None]], height:
             clips[key] = clip
     if not clips:
         _explain(table, base, lost)
-    return Corpus(CorpusInfo(table.stem, f"Table {table.name}"), tuple(clips.values()), tuple(lost))
+    return Corpus(CorpusInfo(f"table-{table.stem}", f"Table {table.name}"), tuple(clips.values()), tuple(lost))
 
 
 def _explain(table: Path, base: Path, lost: list[Lost]) -> None:
