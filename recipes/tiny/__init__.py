@@ -1,0 +1,1 @@
+"""The recipe of the small embedded audio-language model: one command, ``python -m recipes.tiny``."""
