@@ -1,1 +1,59 @@
-"""emoscope: find the neurons that carry emotion inside large audio-language models, and test what they do."""
+"""emoscope: find the neurons that carry emotion inside large audio-language models, and test what they do.
+
+Example:
+    >>> import emoscope as es
+    >>> es.deactivate([3, 5]) + es.steer([8], 0.5)
+    Intervention(2 neurons x 0, 1 neurons x 1.5)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Names are loaded when they are first used: `import emoscope` and `emoscope --help` load no torch.
+_WHERE = {
+    "load_model": "emoscope.models.registry",
+    "wrap": "emoscope.models.registry",
+    "open_corpus": "emoscope.corpora",
+    "listen": "emoscope.experiments.session",
+    "select": "emoscope.experiments.session",
+    "intervene": "emoscope.experiments.session",
+    "ask": "emoscope.experiments.session",
+    "deactivate": "emoscope.interventions.intervention",
+    "steer": "emoscope.interventions.intervention",
+    "run": "emoscope.experiments.session",
+    "Question": "emoscope.questions",
+    "NeuronSet": "emoscope.neurons.neuron_set",
+    "Activity": "emoscope.neurons.activity",
+}
+
+if TYPE_CHECKING:
+    from emoscope.corpora import open_corpus as open_corpus
+    from emoscope.experiments.session import ask as ask
+    from emoscope.experiments.session import intervene as intervene
+    from emoscope.experiments.session import listen as listen
+    from emoscope.experiments.session import run as run
+    from emoscope.experiments.session import select as select
+    from emoscope.interventions.intervention import deactivate as deactivate
+    from emoscope.interventions.intervention import steer as steer
+    from emoscope.models.registry import load_model as load_model
+    from emoscope.models.registry import wrap as wrap
+    from emoscope.neurons.activity import Activity as Activity
+    from emoscope.neurons.neuron_set import NeuronSet as NeuronSet
+    from emoscope.questions import Question as Question
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        from importlib import import_module
+
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'emoscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

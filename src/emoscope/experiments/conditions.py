@@ -13,7 +13,7 @@ from emoscope.experiments.study import Study
 if TYPE_CHECKING:
     import polars as pl
 
-    from emoscope.interventions import Intervention
+    from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import ModelInfo
 
 COLUMNS = (
@@ -110,7 +110,7 @@ class SetsByFold:
 
     def intervention(self, condition: Mapping[str, Any], fold: str) -> Intervention:
         """What a condition does to items of one fold."""
-        from emoscope.interventions import deactivate, nothing, steer
+        from emoscope.interventions.intervention import deactivate, nothing, steer
 
         if condition["kind"] == "baseline":
             return nothing()

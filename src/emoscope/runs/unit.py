@@ -40,11 +40,16 @@ class Unit:
         """Whether the unit's card, written last, is there."""
         return (folder / "units" / f"{self.id}.json").is_file()
 
-    def finish(self, folder: RunFolder, answers: pl.DataFrame) -> None:
-        """Write the unit's answers, then its card with their checksum."""
+    def finish(self, folder: RunFolder, answers: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
+        """Write the unit's answers, then its card with their checksum and, where given, further notes."""
         path = folder.write_table(f"answers/{self.id}", answers)
         checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-        folder.write_json(f"units/{self.id}.json", {"key": dict(self.key), "answers": checksum, "rows": answers.height})
+        card = {"key": dict(self.key), "answers": checksum, "rows": answers.height, "notes": dict(notes or {})}
+        folder.write_json(f"units/{self.id}.json", card)
+
+    def notes(self, folder: RunFolder) -> Mapping[str, Any]:
+        """The notes on the card of a finished unit."""
+        return folder.read_json(f"units/{self.id}.json")["notes"]
 
 
 def digest(content: Any) -> str:

@@ -1,0 +1,64 @@
+"""From the model's scores and texts to rows of the answers table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from emoscope.emotions import in_order
+from emoscope.questions import read_answer
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.models.audio_lm import Score
+
+
+def answer_schema() -> dict[str, Any]:
+    """Columns and types of the answers table."""
+    import polars as pl
+
+    return {
+        "item": pl.Int64, "condition": pl.String, "scoring": pl.String, "answer": pl.String, "form": pl.String,
+        "text": pl.String, "correct": pl.Boolean, "logp": pl.List(pl.Float64), "letter_mass": pl.Float64,
+    }  # fmt: skip
+
+
+def scored_answers(items: Sequence[Mapping[str, Any]], condition: str, scores: Sequence[Score]) -> pl.DataFrame:
+    """Answers by likelihood: the option whose letter is most probable.
+
+    Args:
+        items: rows of the items table (item, options, truth).
+        condition: id of the condition.
+        scores: one score an item, its log-probabilities in the order of the item's letters.
+
+    Returns:
+        rows of the answers table; ``logp`` is in canonical order of the options.
+    """
+    import polars as pl
+
+    rows = []
+    for item, score in zip(items, scores, strict=True):
+        shown = list(item["options"])
+        logp = {option: float(value) for option, value in zip(shown, score.logp, strict=True)}
+        answer = max(shown, key=logp.__getitem__)
+        rows.append((item["item"], condition, "likelihood", answer, "letter", None, answer == item["truth"],
+                     [logp[option] for option in in_order(shown)], float(score.letter_mass)))  # fmt: skip
+    return pl.DataFrame(rows, schema=answer_schema(), orient="row")
+
+
+def written_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: Sequence[str]) -> pl.DataFrame:
+    """Answers by generation: what the written text says; refusals and unreadable texts keep their form.
+
+    Args:
+        items: rows of the items table (item, options, truth).
+        condition: id of the condition.
+        texts: one generated text an item.
+    """
+    import polars as pl
+
+    rows = []
+    for item, text in zip(items, texts, strict=True):
+        answer, form = read_answer(text, item["options"])
+        rows.append((item["item"], condition, "generation", answer, form, text, answer == item["truth"], None, None))
+    return pl.DataFrame(rows, schema=answer_schema(), orient="row")

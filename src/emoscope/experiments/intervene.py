@@ -1,0 +1,135 @@
+"""The intervening stage: every condition on every block of evaluated items, in units that survive a kill."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emoscope.experiments.answers import scored_answers, written_answers
+from emoscope.experiments.conditions import SetsByFold
+from emoscope.experiments.inputs import load_inputs
+from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
+from emoscope.experiments.listen import batches, model_key
+from emoscope.experiments.study import Study
+from emoscope.runs import Log, RunFolder, Unit
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.models.audio_lm import AudioLM, Prepared
+
+BLOCK = 256
+"""Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One unit of the intervening stage: a condition, a scoring, and the rows of one block."""
+
+    unit: Unit
+    condition: Mapping[str, Any]
+    scoring: str
+    block: tuple[Mapping[str, Any], ...]
+
+
+def plan_work(study: Study, items: pl.DataFrame, conditions: pl.DataFrame, sets: SetsByFold, model: AudioLM) -> list[Work]:
+    """List the units of the stage, block by block.
+
+    Args:
+        study: the study.
+        items: the settled items table.
+        conditions: the table of conditions.
+        sets: neurons of every set and fold.
+        model: its checksum, dtype and device are part of every unit's key.
+    """
+    evaluated = items.filter(items["evaluated"]).to_dicts()
+    count = -(-len(evaluated) // BLOCK)
+    edges = [len(evaluated) * n // count for n in range(count + 1)] if count else [0]
+    marks: dict[tuple[str, str], str] = {}
+    work = []
+    for block in (tuple(evaluated[a:b]) for a, b in zip(edges, edges[1:], strict=False)):
+        asked = [[i["item"], i["checksum"], i["fold"], i["label"], i["wording"], *i["options"]] for i in block]
+        for condition in conditions.iter_rows(named=True):
+            scorings = (["likelihood"] if condition["kind"] != "baseline" else []) + (
+                ["generation"] if condition["generated"] else []
+            )
+            for scoring in scorings:
+                neurons = {fold: _mark(marks, condition, fold, sets) for fold in sorted({i["fold"] for i in block})}
+                unit = Unit({
+                    "stage": "intervene", "model": model_key(model), "scoring": scoring, "path": "hook",
+                    "condition": condition["condition"], "neurons": neurons, "alpha": condition["alpha"],
+                    "to": condition["to"], "positions": condition["positions"], "loudness": study.corpus.loudness,
+                    "batch": study.model.positions_per_batch, "items": asked,
+                })  # fmt: skip
+                work.append(Work(unit, condition, scoring, block))
+    return work
+
+
+def _mark(marks: dict[tuple[str, str], str], condition: Mapping[str, Any], fold: str, sets: SetsByFold) -> str:
+    """Hash of the neurons on which a condition acts in one fold."""
+    name = (condition["condition"] if condition["kind"] == "reliance" else f"{condition['set']}/{condition['target']}", fold)
+    if name not in marks:
+        marks[name] = hashlib.sha256(sets.neurons(condition, fold).tobytes()).hexdigest()[:16]
+    return marks[name]
+
+
+def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
+    """Do the units that are not done yet.
+
+    Args:
+        run: receives the answers of every unit.
+        study: the study.
+        work: from :func:`plan_work`.
+        sets: neurons of every set and fold.
+        model: the model that is asked.
+        log: progress, in answers.
+    """
+    total = sum(len(one.block) for one in work)
+    loaded: tuple[Mapping[str, Any], ...] | None = None
+    batched: list[tuple[list[int], Any]] = []
+    with log.stage("intervening", total, "answers") as progress:
+        for one in work:
+            if one.unit.done(run):
+                progress.step(len(one.block))
+                continue
+            if loaded is not one.block:
+                loaded = one.block
+                prepared = load_inputs(run, [item["item"] for item in one.block], LISTENING_BLOCK)
+                groups = batches(prepared, study.model.positions_per_batch)
+                batched = [(rows, model.batch([prepared[row] for row in rows])) for rows in groups]
+            groups_now = batched
+            if one.condition["kind"] == "null":
+                groups_now = _other_batches(prepared, study.model.positions_per_batch, model)
+            one.unit.finish(run, _ask(one, groups_now, sets, model, progress))
+
+
+def _ask(one: Work, groups: Sequence[tuple[list[int], Any]], sets: SetsByFold, model: AudioLM, log: Log) -> pl.DataFrame:
+    from emoscope.interventions.intervention import gains_for
+
+    results: list[Any] = [None] * len(one.block)
+    by_fold = {fold: sets.intervention(one.condition, fold) for fold in {item["fold"] for item in one.block}}
+    for rows, batch in groups:
+        gains = gains_for(model.info, [by_fold[one.block[row]["fold"]] for row in rows])
+        if one.scoring == "likelihood":
+            answers: Sequence[Any] = model.score(batch, gains)
+        else:
+            answers = model.generate(batch, gains)
+        for row, answer in zip(rows, answers, strict=True):
+            results[row] = answer
+        log.step(len(rows))
+    write = scored_answers if one.scoring == "likelihood" else written_answers
+    return write(one.block, one.condition["condition"], results)
+
+
+def _other_batches(prepared: Sequence[Prepared], positions: int, model: AudioLM) -> list[tuple[list[int], Any]]:
+    """Batches composed otherwise: rows in order of their number, half as many positions in each."""
+    groups: list[list[int]] = []
+    for row, item in enumerate(prepared):
+        longest = max([len(item.scopes), *(len(prepared[r].scopes) for r in (groups[-1] if groups else []))])
+        if groups and (len(groups[-1]) + 1) * longest <= positions // 2:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [(rows, model.batch([prepared[row] for row in rows])) for rows in groups]

@@ -1,0 +1,219 @@
+"""The listening stage: every clip is heard once; answers, activity and decoder inputs are kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emoscope.corpora.audio import RATE, AudioError, load_audio
+from emoscope.experiments.answers import scored_answers
+from emoscope.experiments.inputs import save_inputs
+from emoscope.experiments.study import Study
+from emoscope.questions import Question
+from emoscope.runs import Log, RunFolder, Unit
+from emoscope.runs.unit import digest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.models.audio_lm import AudioLM, Prepared
+    from emoscope.neurons.activity import Activity
+
+BLOCK = 64
+"""Items of one listening unit; a multiple of the 32 items of an activity chunk."""
+
+
+def listen(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log) -> pl.DataFrame:
+    """Hear items in listening order until every quota is filled, and settle every clip's fate.
+
+    Args:
+        run: receives answers (condition ``baseline``), ``activity.zarr`` and the cached decoder inputs.
+        study: the study.
+        items: candidate items (:func:`candidate_items`).
+        model: the model that is asked.
+        log: progress.
+
+    Returns:
+        the items table with fates (used, not needed, quarantined, excluded), durations, the column
+        ``correct`` (baseline answer by likelihood) and ``evaluated`` (asked under interventions).
+
+    Raises:
+        ProofFailed: a check of the model's sites or batches failed.
+    """
+    asked = items.filter(items["fate"].is_null()).to_dicts()
+    store = open_store(run, study, asked, model)
+    heard: dict[int, dict[str, Any]] = {}
+    with log.stage("listening", len(asked), "items") as progress:
+        for start in range(0, len(asked), BLOCK):
+            block = asked[start : start + BLOCK]
+            unit = listening_unit(study, block, start, model)
+            if not unit.done(run):
+                hear_block(run, study, block, start, model, store, unit)
+            heard |= block_outcome(run, unit, block)
+            progress.step(len(block))
+            if enough(study, asked[: start + len(block)], heard):
+                break
+    return settle(items, study, asked, heard)
+
+
+def hear_block(
+    run: RunFolder, study: Study, block: Sequence[Mapping[str, Any]], start: int, model: AudioLM, store: Activity, unit: Unit
+) -> None:
+    """Ask one block of items and write its activity, inputs and answers."""
+    from emoscope.models.audio_lm import Request
+    from emoscope.models.statistics import ScopeStatistics
+
+    waves: dict[str, np.ndarray | AudioError] = {}
+    for item in block:
+        if item["clip"] not in waves:
+            try:
+                waves[item["clip"]] = load_audio(item["path"], study.corpus.loudness)
+            except AudioError as error:
+                waves[item["clip"]] = error
+    notes: dict[str, Any] = {"quarantined": {}, "duration_s": {}}
+    usable, requests = [], []
+    for item in block:
+        wave = waves[item["clip"]]
+        if isinstance(wave, AudioError):
+            notes["quarantined"][str(item["item"])] = wave.reason
+            continue
+        question = Question(item["label"], tuple(item["options"]), item["wording"])
+        notes["duration_s"][str(item["item"])] = round(len(wave) / RATE, 4)
+        usable.append(item)
+        requests.append(Request(audio=wave, text=question.text, letters=question.letters))
+    prepared = model.prepare(requests) if requests else []
+    places = [item["item"] - start for item in usable]
+    statistics = ScopeStatistics(model.info.layers, model.info.width, rows=len(block))
+    scores: list[Any] = [None] * len(prepared)
+    for rows in batches(prepared, study.model.positions_per_batch):
+        observer = statistics.of([places[row] for row in rows])
+        for row, score in zip(rows, model.score([prepared[row] for row in rows], observe=observer), strict=True):
+            scores[row] = score
+    store.write(start, statistics.block())
+    save_inputs(run, start, places, prepared)
+    unit.finish(run, scored_answers(usable, "baseline", scores), notes)
+
+
+def open_store(run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]], model: AudioLM) -> Activity:
+    """Open the run's activity store, or make a new one when model, clips, questions or scopes changed."""
+    from emoscope.neurons.activity import Activity
+
+    path = run / "activity.zarr"
+    identity = digest([_model_key(model), list(study.identify.store), study.identify.site, study.corpus.loudness,
+                       [[item["checksum"], item["options"], item["wording"], item["label"]] for item in asked]])  # fmt: skip
+    if path.exists() and run.read_json("cache/listening.json") == identity:
+        return Activity.open(path)
+    shutil.rmtree(path, ignore_errors=True)
+    for card in (run / "units").glob("*.json"):
+        if (run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen":
+            card.unlink()
+    store = Activity.create(
+        path, items=len(asked), layers=model.info.layers, width=model.info.width,
+        down_norm=model.decoder.down_norms(), block_items=BLOCK, site=study.identify.site, store=study.identify.store,
+    )  # fmt: skip
+    run.write_json("cache/listening.json", identity)
+    return store
+
+
+def listening_unit(study: Study, block: Sequence[Mapping[str, Any]], start: int, model: AudioLM) -> Unit:
+    """The unit that hears one block of items."""
+    return Unit({
+        "stage": "listen", "model": _model_key(model), "start": start, "loudness": study.corpus.loudness,
+        "store": list(study.identify.store), "site": study.identify.site, "batch": study.model.positions_per_batch,
+        "items": [[item["item"], item["checksum"], item["label"], item["wording"], *item["options"]] for item in block],
+    })  # fmt: skip
+
+
+def _model_key(model: AudioLM) -> list[str]:
+    import torch
+
+    info = model.info
+    return [info.checksum, str(info.dtype), str(info.device), f"threads {torch.get_num_threads()}"]
+
+
+model_key = _model_key
+
+
+def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """What became of each item of a heard block: item -> fate, why, duration_s, correct."""
+    notes = unit.notes(run)
+    answers = run.read_table(f"answers/{unit.id}")
+    correct = dict(zip(answers["item"].to_list(), answers["correct"].to_list(), strict=True))
+    outcome: dict[int, dict[str, Any]] = {}
+    for item in block:
+        row, name = item["item"], str(item["item"])
+        if name in notes["quarantined"]:
+            outcome[row] = {"fate": "quarantined", "why": notes["quarantined"][name], "duration_s": None, "correct": None}
+        else:
+            outcome[row] = {"fate": "used", "why": None, "duration_s": notes["duration_s"][name], "correct": correct[row]}
+    return outcome
+
+
+def enough(study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
+    labels = {item["truth"] for item in asked}
+    used = [item for item in asked if heard[item["item"]]["fate"] == "used"]
+    folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
+    want = study.identify.items_per_emotion
+    for label in labels:
+        mine = [item for item in used if item["truth"] == label]
+        evaluated = {item["clip"] for item in mine if item["side"] in ("both", "evaluate")}
+        if len(evaluated) < study.evaluate.items_per_emotion:
+            return False
+        right = [(item["clip"], item["fold"]) for item in mine
+                 if item["side"] in ("both", "identify") and heard[item["item"]]["correct"]]  # fmt: skip
+        if any(len({clip for clip, fold in right if fold != out}) < want for out in folds):
+            return False
+    # a quota can only be judged once every option has been met
+    return bool(used) and labels == set(asked[0]["options"])
+
+
+def settle(
+    items: pl.DataFrame, study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]
+) -> pl.DataFrame:
+    """Write every candidate's fate into the items table and mark the evaluated ones."""
+    import polars as pl
+
+    clips_evaluated: dict[str, list[str]] = {}
+    rows = []
+    for item in asked:
+        outcome = heard.get(item["item"], {"fate": "not needed", "why": "quotas were filled before", "duration_s": None,
+                                           "correct": None})  # fmt: skip
+        evaluated = False
+        if outcome["fate"] == "used" and item["side"] in ("both", "evaluate"):
+            clips = clips_evaluated.setdefault(item["truth"], [])
+            if item["clip"] in clips or len(clips) < study.evaluate.items_per_emotion:
+                evaluated = True
+                if item["clip"] not in clips:
+                    clips.append(item["clip"])
+        rows.append({"item": item["item"], **outcome, "evaluated": evaluated})
+    schema = {"item": pl.Int64, "fate": pl.String, "why": pl.String, "duration_s": pl.Float64, "correct": pl.Boolean,
+              "evaluated": pl.Boolean}  # fmt: skip
+    settled = pl.DataFrame(rows, schema=schema)
+    joined = items.join(settled, on="item", how="left", suffix="_heard")
+    return joined.with_columns(
+        pl.coalesce("fate", "fate_heard").alias("fate"),
+        pl.coalesce("why", "why_heard").alias("why"),
+        pl.coalesce("duration_s", "duration_s_heard").alias("duration_s"),
+        pl.col("evaluated").fill_null(False),
+    ).drop("fate_heard", "why_heard", "duration_s_heard")
+
+
+def batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:
+    """Group rows of like length so that rows x longest stays within ``positions``.
+
+    Returns:
+        lists of row numbers; every row is in exactly one.
+    """
+    order = sorted(range(len(prepared)), key=lambda row: (len(prepared[row].scopes), row))
+    groups: list[list[int]] = []
+    for row in order:
+        length = len(prepared[row].scopes)
+        if groups and (len(groups[-1]) + 1) * length <= positions:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
