@@ -1,1 +1,1 @@
-"""analysis."""
+"""From the stored answers of a run to effects with intervals: pure functions of tables, no torch."""

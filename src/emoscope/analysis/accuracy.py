@@ -1,0 +1,192 @@
+"""How well the model answers: UAR, recall, confusion, letter mass, agreement, and the MLP reference lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.jackknife import Interval, interval, replicates
+from emoscope.analysis.panel import UNREADABLE, Panel
+from emoscope.analysis.run_tables import Run
+
+UAR: dict[str, Any] = {
+    "condition": pl.String, "kind": pl.String, "scoring": pl.String, "n": pl.Int64, "uar": pl.Float64,
+    "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "reason": pl.String,
+    "accuracy": pl.Float64, "chance": pl.Float64, "letter_mass": pl.Float64, "agreement": pl.Float64,
+    "changed": pl.Float64, "unreadable": pl.Float64, "hollow": pl.Boolean,
+}  # fmt: skip
+CONFUSION: dict[str, Any] = {
+    "condition": pl.String, "scoring": pl.String, "truth": pl.String, "answer": pl.String, "count": pl.Int64,
+    "n": pl.Int64, "share": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+}  # fmt: skip
+RELIANCE: dict[str, Any] = {
+    "condition": pl.String, "layers": pl.String, "n": pl.Int64, "uar": pl.Float64, "uar_low": pl.Float64,
+    "uar_high": pl.Float64, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64,
+    "commonest": pl.String, "commonest_share": pl.Float64, "reason": pl.String,
+}  # fmt: skip
+
+LEAST_LETTER_MASS, LEAST_AGREEMENT = 0.5, 90.0
+"""Below these (a probability, and %) a condition's answers support no claim: it is drawn hollow."""
+
+
+def uar_interval(panel: Panel, condition: str, used: np.ndarray | None = None, against: str | None = None) -> Interval:
+    """The unweighted average recall under a condition in %, or its change against another one in points.
+
+    UAR is the mean, over the labels that occur, of the percentage of items answered correctly
+    (Schuller, Steidl and Batliner 2009). Answers that cannot be read count as not correct.
+
+    Args:
+        panel: the stored answers.
+        condition: the condition's id.
+        used: which items to count, dimension (item); all that were asked when not given.
+        against: a condition whose UAR on the same items is subtracted.
+    """
+    used = panel.asked(condition) if used is None else used
+    if against is not None:
+        used = used & panel.asked(against)
+    hits = ((panel.answer(condition) == panel.truth) & used).astype(float)
+    if against is not None:
+        hits -= (panel.answer(against) == panel.truth) & used
+    items = panel.per_speaker(used.astype(float))
+    heard = items.sum(axis=0) > 0
+    if not heard.any():
+        return Interval(None, None, None, 0, None, "no items")
+    asked = replicates(items[:, heard])
+    counts = replicates(panel.per_speaker(hits)[:, heard])
+    recall = np.divide(100 * counts, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+    return interval(recall.mean(axis=1), items.sum(axis=1))
+
+
+def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
+    """UAR, accuracy, letter mass, agreement and changed answers of every condition and way of scoring.
+
+    Args:
+        run: the run folder's tables.
+        panels: scoring to its panel.
+
+    Returns:
+        the columns of :data:`UAR`. In %: uar, low, high, accuracy, chance, agreement (items on which likelihood
+        and generation give the same answer), changed (items whose answer differs from the baseline's; for
+        the condition ``null`` this is the flip rate) and unreadable. letter_mass is a mean probability.
+    """
+    kinds = dict(run.conditions.select("condition", "kind").iter_rows())
+    rows = []
+    for scoring, panel in panels.items():
+        mass = _letter_mass(run, panel, scoring)
+        for condition in panel.rows:
+            used, answer = panel.asked(condition), panel.answer(condition)
+            if not used.any():
+                continue
+            found = uar_interval(panel, condition)
+            row = {
+                "condition": condition, "kind": kinds.get(condition, condition), "scoring": scoring,
+                "n": int(used.sum()), "uar": found.estimate, "low": found.low, "high": found.high,
+                "speakers": found.speakers, "df": found.df, "reason": found.reason,
+                "accuracy": _percent(answer == panel.truth, used), "chance": panel.chance,
+                "letter_mass": mass.get(condition), "agreement": agreement(panels, condition),
+                "changed": changed(panel, condition), "unreadable": _percent(answer == UNREADABLE, used),
+            }  # fmt: skip
+            row["hollow"] = (row["letter_mass"] is not None and row["letter_mass"] < LEAST_LETTER_MASS) or (
+                row["agreement"] is not None and row["agreement"] < LEAST_AGREEMENT
+            )
+            rows.append(row)
+    return pl.DataFrame(rows, schema=UAR, orient="row").sort("condition", "scoring")
+
+
+def changed(panel: Panel, condition: str, against: str = "baseline") -> float | None:
+    """The percentage of items whose answer under a condition differs from that under another one.
+
+    For the condition ``null`` (nothing is changed, only the batch is composed differently) this is the
+    flip rate of the arithmetic: effects of its size mean nothing.
+    """
+    both = panel.asked(condition) & panel.asked(against)
+    if not both.any():
+        return None
+    return _percent(panel.answer(condition) != panel.answer(against), both)
+
+
+def agreement(panels: dict[str, Panel], condition: str) -> float | None:
+    """The percentage of items on which the likeliest letter is also the answer that the model writes."""
+    if not {"likelihood", "generation"} <= set(panels):
+        return None
+    scored, written = panels["likelihood"], panels["generation"]
+    both = scored.asked(condition) & written.asked(condition)
+    return _percent(scored.answer(condition) == written.answer(condition), both) if both.any() else None
+
+
+def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFrame:
+    """Counts and shares of answers by true label, under conditions that concern no single emotion.
+
+    Args:
+        panels: scoring to its panel.
+        conditions: the table of conditions; those with a target are left out.
+
+    Returns:
+        the columns of :data:`CONFUSION`; share, low and high in % of the items of that true label. On the
+        diagonal the share is the recall. Answers that cannot be read have a null ``answer``.
+    """
+    targeted = set(conditions.filter(pl.col("target").is_not_null())["condition"])
+    rows: list[dict[str, Any]] = []
+    for scoring, panel in panels.items():
+        for condition in [one for one in panel.rows if one not in targeted]:
+            used, answer = panel.asked(condition), panel.answer(condition)
+            items = panel.per_speaker(used.astype(float))
+            codes = [*range(len(panel.labels)), *([UNREADABLE] if (answer == UNREADABLE).any() else [])]
+            for e in np.flatnonzero(items.sum(axis=0)):
+                for a in codes:
+                    counts = panel.per_speaker((used & (answer == a)).astype(float))[:, e]
+                    asked = replicates(items[:, e])
+                    share = np.divide(
+                        100 * replicates(counts), asked, out=np.full(asked.shape, np.nan), where=asked > 0
+                    )
+                    found = interval(share, items[:, e])
+                    rows.append({
+                        "condition": condition, "scoring": scoring, "truth": panel.labels[e],
+                        "answer": None if a == UNREADABLE else panel.labels[a], "count": int(counts.sum()),
+                        "n": int(items[:, e].sum()), "share": found.estimate, "low": found.low, "high": found.high,
+                    })  # fmt: skip
+    return pl.DataFrame(rows, schema=CONFUSION, orient="row").sort("condition", "scoring", "truth", "answer")
+
+
+def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
+    """UAR with MLP layers switched off: all, one at a time, and the union of all sets.
+
+    Args:
+        panel: the answers by likelihood.
+        conditions: the table of conditions.
+
+    Returns:
+        the columns of :data:`RELIANCE`: uar and commonest_share in %, change in points against the baseline,
+        commonest is the label answered most (a model may answer one label always).
+    """
+    rows = []
+    there = conditions.filter((pl.col("kind") == "reliance") & pl.col("condition").is_in(list(panel.rows)))
+    for condition in there["condition"].to_list():
+        used = panel.asked(condition)
+        if not used.any() or "baseline" not in panel.rows:
+            continue
+        level, moved = uar_interval(panel, condition), uar_interval(panel, condition, against="baseline")
+        answers = panel.answer(condition)[used]
+        counts = np.bincount(answers[answers >= 0], minlength=len(panel.labels))
+        rows.append({
+            "condition": condition, "layers": condition.split("/")[-1].removeprefix("layer="), "n": int(used.sum()),
+            "uar": level.estimate, "uar_low": level.low, "uar_high": level.high,
+            "change": moved.estimate, "change_low": moved.low, "change_high": moved.high,
+            "commonest": panel.labels[int(counts.argmax())], "reason": moved.reason,
+            "commonest_share": 100 * float(counts.max() / used.sum()),
+        })  # fmt: skip
+    frame = pl.DataFrame(rows, schema=RELIANCE, orient="row")
+    number = pl.col("layers").cast(pl.Int64, strict=False)
+    return frame.sort(number.is_not_null(), number, "layers")
+
+
+def _letter_mass(run: Run, panel: Panel, scoring: str) -> dict[str, float]:
+    answers = run.answers.filter((pl.col("scoring") == scoring) & pl.col("item").is_in(panel.items.tolist()))
+    means = answers.sort("item").group_by("condition", maintain_order=True).agg(pl.col("letter_mass").mean())
+    return {condition: mass for condition, mass in means.iter_rows() if mass is not None}
+
+
+def _percent(hits: np.ndarray, used: np.ndarray) -> float:
+    return 100 * float(hits[used].mean())

@@ -1,0 +1,59 @@
+"""In which layers the selected neurons lie, next to sets found on shuffled labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.run_tables import Run, in_known_order
+
+LAYERS: dict[str, Any] = {
+    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "control": pl.String, "draw": pl.Int64,
+    "emotion": pl.String, "layer": pl.Int64, "neurons": pl.Int64, "share": pl.Float64,
+}  # fmt: skip
+
+
+def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Count the neurons of each set per layer, for the sets fitted on all speakers.
+
+    Args:
+        run: the run folder's tables.
+
+    Returns:
+        the columns of :data:`LAYERS` (share in % of the set) for target and shuffled sets, and notes on what
+        could not be counted.
+    """
+    model: Any = run.manifest.get("model", {})
+    count, width = model.get("layers"), model.get("width")
+    sets = run.sets.filter((pl.col("fold") == "all") & pl.col("control").is_in(["target", "shuffled"]))
+    if sets.is_empty():
+        return pl.DataFrame(schema=LAYERS), ()
+    if not count or not width:
+        return pl.DataFrame(schema=LAYERS), ("layers: the manifest does not say how many layers the model has",)
+    rows, notes = [], []
+    by_set = sets.select("set", "selector", "budget", "scope", "control", "draw").unique().sort("set")
+    for one in by_set.iter_rows(named=True):
+        tensors = read_set(run.folder, one.pop("set"))
+        if tensors is None:
+            notes.append(f"layers: no neurons stored for a {one['control']} set of {one['selector']}")
+            continue
+        for emotion in in_known_order(tensors):
+            counts = np.bincount(tensors[emotion] // width, minlength=count)
+            total = max(int(counts.sum()), 1)
+            rows += [
+                one | {"emotion": emotion, "layer": layer, "neurons": int(n), "share": 100 * int(n) / total}
+                for layer, n in enumerate(counts)
+            ]
+    by = ["selector", "budget", "scope", "control", "draw", "emotion", "layer"]
+    return pl.DataFrame(rows, schema=LAYERS, orient="row").sort(by), tuple(sorted(set(notes)))
+
+
+def read_set(folder: Path, set_id: str, fold: str = "all") -> dict[str, np.ndarray] | None:
+    """Read the neurons of a set, emotion to flat numbers (layer * width + index); ``None`` if not stored."""
+    from safetensors.numpy import load_file
+
+    path = folder / "sets" / set_id / f"{fold}.safetensors"
+    return {name: np.asarray(v, dtype=np.int64) for name, v in load_file(path).items()} if path.is_file() else None

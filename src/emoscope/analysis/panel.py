@@ -1,0 +1,120 @@
+"""The answers of a run as one array, condition by item, from which all effects are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.run_tables import Run, in_known_order
+
+UNREADABLE = -1
+NOT_ASKED = -2
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who was asked what, and what was answered under each condition, for one way of scoring.
+
+    Attributes:
+        labels: the options in canonical order; codes below are places in this tuple.
+        items: item numbers, dimension (item).
+        truth: code of the true label, dimension (item).
+        speaker: place in ``speakers``, dimension (item).
+        speakers: names of the speakers; where a speaker is unknown, ``recording <clip>`` stands in.
+        unknown_speakers: number of items whose speaker is unknown.
+        chance: percentage correct of uniform guessing, in %.
+        rows: condition id to row of ``answers``.
+        answers: code of the answer, dimensions (condition, item); -1 unreadable, -2 not asked.
+    """
+
+    labels: tuple[str, ...]
+    items: np.ndarray
+    truth: np.ndarray
+    speaker: np.ndarray
+    speakers: tuple[str, ...]
+    unknown_speakers: int
+    chance: float
+    rows: Mapping[str, int]
+    answers: np.ndarray
+
+    def per_speaker(self, hits: np.ndarray) -> np.ndarray:
+        """Sums of ``hits`` (item) by speaker and true label, dimensions (speaker, label)."""
+        cells = self.speaker * len(self.labels) + self.truth
+        size = len(self.speakers) * len(self.labels)
+        return np.bincount(cells, weights=hits, minlength=size).reshape(len(self.speakers), len(self.labels))
+
+    def asked(self, condition: str) -> np.ndarray:
+        """Which items have an answer, readable or not, under a condition; dimension (item)."""
+        if condition not in self.rows:
+            return np.zeros(len(self.items), dtype=bool)
+        return np.asarray(self.answers[self.rows[condition]] != NOT_ASKED)
+
+    def answer(self, condition: str) -> np.ndarray:
+        """The answers under a condition; dimension (item)."""
+        return np.asarray(self.answers[self.rows[condition]])
+
+
+def asked_label(run: Run) -> str:
+    """The label column that the study asks about: the study file's, or the commonest among the items."""
+    study: Any = run.manifest.get("study", {})
+    named = study.get("identify", {}).get("label") if isinstance(study, dict) else None
+    there = run.items["label"].drop_nulls()
+    if named in set(there) or there.is_empty():
+        return named or "emotion"
+    return str(there.value_counts(sort=True).sort(["count", "label"], descending=[True, False])["label"][0])
+
+
+def evaluated_items(run: Run) -> pl.DataFrame:
+    """The items that effects are computed on: used, evaluated, asked about the study's label; sorted."""
+    return run.items.filter(
+        (pl.col("fate") == "used")
+        & pl.col("side").fill_null("both").is_in(["both", "evaluate"])
+        & (pl.col("label").fill_null("emotion") == asked_label(run))
+        & pl.col("truth").is_not_null()
+    ).sort("item")
+
+
+def build_panel(run: Run, scoring: str = "likelihood") -> Panel:
+    """Arrange the stored answers as (condition, item).
+
+    Args:
+        run: a run folder's tables.
+        scoring: ``"likelihood"`` or ``"generation"``.
+    """
+    items = evaluated_items(run)
+    labels = in_known_order([*items["options"].explode().drop_nulls().to_list(), *items["truth"].to_list()])
+    code = pl.DataFrame(
+        {"answer": list(labels), "code": list(range(len(labels)))}, schema={"answer": pl.String, "code": pl.Int64}
+    )
+    who = items.select(pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who"))["who"].to_list()
+    speakers = tuple(sorted(set(who)))
+    places = {name: place for place, name in enumerate(speakers)}
+    truth = items.select("truth").join(code, left_on="truth", right_on="answer", how="left", maintain_order="left")
+    answers = run.answers.filter(pl.col("scoring") == scoring)
+    conditions = sorted(set(answers["condition"]))
+    rows = {condition: row for row, condition in enumerate(conditions)}
+    where = pl.DataFrame({"item": items["item"], "place": np.arange(len(items))}, schema_overrides={"place": pl.Int64})
+    found = (
+        answers.select("item", "condition", "answer")
+        .join(where, on="item", how="inner")
+        .join(code, on="answer", how="left")
+        .with_columns(pl.col("condition").replace_strict(rows, default=None, return_dtype=pl.Int64).alias("row"))
+    )
+    array = np.full((len(conditions), len(items)), NOT_ASKED, dtype=np.int16)
+    array[found["row"].to_numpy(), found["place"].to_numpy()] = found["code"].fill_null(UNREADABLE).to_numpy()
+    options = items["options"].list.len().drop_nulls()
+    return Panel(
+        labels=labels,
+        items=items["item"].to_numpy(),
+        truth=truth["code"].to_numpy().astype(np.int64),
+        speaker=np.array([places[name] for name in who], dtype=np.int64),
+        speakers=speakers,
+        unknown_speakers=int(items["speaker"].null_count()),
+        chance=float(np.mean(100 / options.to_numpy())) if len(options) else float("nan"),
+        rows=rows,
+        answers=array,
+    )

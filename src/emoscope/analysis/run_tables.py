@@ -1,0 +1,127 @@
+"""Reading the tables of a run folder, in one known set of columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+ITEMS: dict[str, Any] = {
+    "item": pl.Int64, "clip": pl.String, "corpus": pl.String, "speaker": pl.String, "session": pl.String,
+    "split": pl.String, "fold": pl.String, "side": pl.String, "label": pl.String, "truth": pl.String,
+    "emotion": pl.String, "wording": pl.String, "options": pl.List(pl.String), "order": pl.Int64,
+    "duration_s": pl.Float64, "checksum": pl.String, "fate": pl.String, "why": pl.String,
+}  # fmt: skip
+SETS: dict[str, Any] = {
+    "set": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "site": pl.String,
+    "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "n": pl.Int64,
+    "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64,
+    "tied_at_cut": pl.Int64, "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64,
+    "smd_magnitude": pl.Float64, "smd_down_norm": pl.Float64, "well_matched": pl.Boolean,
+}  # fmt: skip
+CONDITIONS: dict[str, Any] = {
+    "condition": pl.String, "kind": pl.String, "target": pl.String, "set": pl.String, "alpha": pl.Float64,
+    "to": pl.String, "positions": pl.String, "layers": pl.String, "selector": pl.String, "budget": pl.Float64,
+    "scope": pl.String, "control": pl.String, "draw": pl.Int64, "generated": pl.Boolean, "headline": pl.Boolean,
+}  # fmt: skip
+ANSWERS: dict[str, Any] = {
+    "item": pl.Int64, "condition": pl.String, "scoring": pl.String, "answer": pl.String, "form": pl.String,
+    "text": pl.String, "correct": pl.Boolean, "logp": pl.List(pl.Float64), "letter_mass": pl.Float64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds, read into memory.
+
+    Attributes:
+        folder: the run folder.
+        items, sets, conditions, answers: its tables, with all columns of :data:`ITEMS`, :data:`SETS`,
+            :data:`CONDITIONS` and :data:`ANSWERS`; empty where the file does not exist.
+        manifest: the content of ``manifest.json``; empty where it does not exist.
+        missing: names of the files that were looked for and not found.
+    """
+
+    folder: Path
+    items: pl.DataFrame
+    sets: pl.DataFrame
+    conditions: pl.DataFrame
+    answers: pl.DataFrame
+    manifest: Mapping[str, Any]
+    missing: tuple[str, ...] = ()
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder; what it lacks is listed in ``missing`` and left empty.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"run folder {folder} does not exist: give the folder that `emoscope run` wrote")
+    missing: list[str] = []
+    manifest: dict[str, Any] = {}
+    if (folder / "manifest.json").is_file():
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    else:
+        missing.append("manifest.json")
+    frames = {}
+    for name, schema in (("items", ITEMS), ("sets", SETS), ("conditions", CONDITIONS)):
+        path = folder / f"{name}.parquet"
+        frames[name] = conform(pl.read_parquet(path), schema) if path.is_file() else pl.DataFrame(schema=schema)
+        if not path.is_file():
+            missing.append(path.name)
+    answers = load_answers(folder)
+    if answers.is_empty():
+        missing.append("answers/")
+    return Run(folder, frames["items"], frames["sets"], frames["conditions"], answers, manifest, tuple(missing))
+
+
+def load_answers(folder: str | Path) -> pl.DataFrame:
+    """Read the answers of all finished units, sorted by condition, scoring and item.
+
+    A unit is finished when its ``units/<id>.json`` exists; other files in ``answers/`` are ignored.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        one row per item, condition and scoring, with the columns of :data:`ANSWERS`.
+    """
+    folder = Path(folder)
+    finished = sorted((folder / "answers").glob("*.parquet"))
+    finished = [path for path in finished if (folder / "units" / f"{path.stem}.json").is_file()]
+    if not finished:
+        return pl.DataFrame(schema=ANSWERS)
+    # relaxed: a column that is null throughout one unit has no type there
+    frame = conform(pl.concat([pl.read_parquet(path) for path in finished], how="diagonal_relaxed"), ANSWERS)
+    return frame.unique(["condition", "scoring", "item"]).sort("condition", "scoring", "item")
+
+
+def conform(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """Give a table the columns and types of ``schema``: absent ones are null, further ones are kept.
+
+    Example:
+        >>> conform(pl.DataFrame({"more": [1]}), {"alpha": pl.Float64}).to_dicts()
+        [{'alpha': None, 'more': 1}]
+    """
+    known = [
+        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
+        for name, dtype in schema.items()
+    ]
+    further = [name for name in frame.columns if name not in schema]
+    if frame.columns:
+        return frame.select(*known, *further)
+    return pl.DataFrame(schema=dict(schema))
+
+
+def in_known_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Put labels into the order in which every table and figure shows them (see ``emotions.in_order``)."""
+    from emoscope.emotions import in_order
+
+    return in_order(dict.fromkeys(labels))

@@ -1,0 +1,87 @@
+"""The result tables of a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from emoscope.analysis import accuracy
+from emoscope.analysis.effects import EFFECTS, MATRIX, effects, matrix
+from emoscope.analysis.layers import layers
+from emoscope.analysis.panel import Panel, build_panel
+from emoscope.analysis.run_tables import Run, read_run
+
+NAMES = ("uar", "confusion", "matrix", "effects", "reliance", "layers")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The results computed from a run, one table a subject.
+
+    Attributes:
+        uar: UAR, accuracy, letter mass and agreement per condition and scoring (``accuracy.UAR``).
+        confusion: answers by true label (``accuracy.CONFUSION``).
+        matrix: D and pull per set and emotion (``effects.MATRIX``).
+        effects: the measures with intervals (``effects.EFFECTS``).
+        reliance: UAR with MLP layers off (``accuracy.RELIANCE``).
+        layers: neurons per layer (``layers.LAYERS``).
+        run: the tables of the run folder that these were computed from.
+        panel: its answers by likelihood arranged as (condition, item).
+        notes: what could not be computed, and why.
+    """
+
+    uar: pl.DataFrame
+    confusion: pl.DataFrame
+    matrix: pl.DataFrame
+    effects: pl.DataFrame
+    reliance: pl.DataFrame
+    layers: pl.DataFrame
+    run: Run
+    panel: Panel
+    notes: tuple[str, ...] = ()
+
+
+def compute_tables(run: Run) -> Tables:
+    """Compute every result table from the stored answers."""
+    panels = {scoring: build_panel(run, scoring) for scoring in ("likelihood", "generation")}
+    panel = panels["likelihood"]
+    neurons, notes = layers(run)
+    found = [*notes]
+    if "baseline" not in panel.rows:
+        found.append("effects: there are no baseline answers to compare with")
+    compare = "baseline" in panel.rows
+    return Tables(
+        uar=accuracy.uar(run, panels),
+        confusion=accuracy.confusion(panels, run.conditions),
+        matrix=matrix(panel, run.conditions) if compare else pl.DataFrame(schema=MATRIX),
+        effects=effects(panel, run.conditions) if compare else pl.DataFrame(schema=EFFECTS),
+        reliance=accuracy.reliance(panel, run.conditions),
+        layers=neurons,
+        run=run,
+        panel=panel,
+        notes=tuple(found),
+    )
+
+
+def write_tables(folder: str | Path) -> Tables:
+    """Compute a run's result tables and write them to ``tables/``, as Parquet and as CSV.
+
+    The same answers give the same bytes: rows are sorted and sums are taken in one order.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    run = read_run(folder)
+    found = compute_tables(run)
+    out = run.folder / "tables"
+    out.mkdir(exist_ok=True)
+    for name in NAMES:
+        frame: pl.DataFrame = getattr(found, name)
+        frame.write_parquet(out / f"{name}.parquet", compression="zstd")
+        frame.write_csv(out / f"{name}.csv")
+    return found

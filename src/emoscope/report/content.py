@@ -1,0 +1,139 @@
+"""What a report shows, looked up in a run's tables: the headline, its controls, and names for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from emoscope.analysis.run_tables import Run, read_run
+from emoscope.analysis.tables import Tables, compute_tables
+
+CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
+"""How controls are called in figures and tables."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A run, its result tables and the headline that the study declared.
+
+    Attributes:
+        run: the run folder's tables.
+        tables: the results computed from them.
+        selector, budget, scope, alpha: the headline; ``None`` where nothing says what it is.
+    """
+
+    run: Run
+    tables: Tables
+    selector: str | None
+    budget: float | None
+    scope: str | None
+    alpha: float | None
+
+    @property
+    def emotions(self) -> list[str]:
+        """The labels that were evaluated, in order."""
+        heard = set(self.tables.panel.truth.tolist())
+        return [label for code, label in enumerate(self.tables.panel.labels) if code in heard]
+
+    @property
+    def speakers(self) -> int:
+        """The number of known speakers among the evaluated items."""
+        return 0 if self.tables.panel.unknown_speakers else len(self.tables.panel.speakers)
+
+    @property
+    def selectors(self) -> list[str]:
+        """The selectors that conditions exist for, the headline's first."""
+        there = self.run.conditions["selector"].drop_nulls().unique().sort().to_list()
+        return sorted(there, key=lambda name: (name != self.selector, name))
+
+    def at_headline(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows at the headline's budget and scope, in all layers; every selector and control."""
+        for column, value in (("budget", self.budget), ("scope", self.scope)):
+            if value is not None:
+                frame = frame.filter(pl.col(column) == value)
+        return frame.filter(pl.col("layers") == "all")
+
+    def shown(self, frame: pl.DataFrame, kind: str, positions: str = "all") -> pl.DataFrame:
+        """Target sets and the means over control draws, for one kind of intervention at the headline's alpha."""
+        frame = self.at_headline(frame).filter(
+            (pl.col("kind") == kind)
+            & (pl.col("positions") == positions)
+            & ((pl.col("control") == "target") | pl.col("draw").is_null())
+        )
+        return frame.filter(pl.col("alpha") == self.alpha) if kind == "steer" else frame
+
+    def effect(self, kind: str, measure: str, control: str = "target", positions: str = "all") -> dict[str, Any] | None:
+        """One effect of the headline selector, or of its controls' mean; ``None`` where it was not run."""
+        found = self.shown(self.tables.effects, kind, positions).filter(
+            (pl.col("measure") == measure) & (pl.col("control") == control) & (pl.col("selector") == self.selector)
+        )
+        return found.row(0, named=True) if len(found) else None
+
+    def uar(self, condition: str, scoring: str = "likelihood") -> dict[str, Any] | None:
+        """The row of the table of UARs for a condition."""
+        found = self.tables.uar.filter((pl.col("condition") == condition) & (pl.col("scoring") == scoring))
+        return found.row(0, named=True) if len(found) else None
+
+
+def open_content(folder: str | Path, tables: Tables | None = None) -> Content:
+    """Read a run folder and compute what its report shows.
+
+    Args:
+        folder: the run folder.
+        tables: its result tables, if they were computed already.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    tables = tables or compute_tables(read_run(folder))
+    run = tables.run
+    named: Mapping[str, Any] = run.manifest.get("headline") or {}
+    marked = run.conditions.filter(pl.col("headline").fill_null(False))
+
+    def headline(column: str) -> Any:
+        if named.get(column) is not None:
+            return named[column]
+        values = marked[column].drop_nulls()
+        if values.is_empty():
+            values = run.conditions[column].drop_nulls().sort()
+        return values[0] if len(values) else None
+
+    chosen = {column: headline(column) for column in ("selector", "budget", "scope", "alpha")}
+    return Content(run, tables, **chosen)
+
+
+def name_selector(selector: str | None) -> str:
+    """A selector's name as readers know it.
+
+    Example:
+        >>> name_selector("cas"), name_selector("mad-z")
+        ('CAS', 'MAD-Z')
+    """
+    return (selector or "?").upper()
+
+
+def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
+    """A number for people, with a real minus sign and a dash where there is none.
+
+    Example:
+        >>> number(-3.14159), number(2.0, sign=True), number(None)
+        ('−3.1', '+2.0', '–')
+    """
+    if value is None:
+        return "–"
+    rounded = round(value, digits) + 0.0  # no "-0.0"
+    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
+
+
+def bracket(low: float | None, high: float | None, digits: int = 1) -> str:
+    """An interval for people, empty where there is none.
+
+    Example:
+        >>> bracket(-3.0, 1.25)
+        '[−3.0, 1.2]'
+    """
+    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"

@@ -1,0 +1,149 @@
+"""The three sentences that a report begins with, and what may not be concluded; by rule, from the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emoscope.report.content import Content, number
+
+NO_DEACTIVATION = "Switching the selected neurons off was not part of this run."
+NO_STEERING = "Amplifying the selected neurons was not part of this run."
+
+
+def headline(content: Content) -> list[str]:
+    """Three sentences without jargon: above chance? does switching off hurt? does amplifying pull?"""
+    return [_knows(content), _hurts(content), _pulls(content)]
+
+
+def standing(content: Content) -> str | None:
+    """What the reader must know before any number: few speakers, or unknown ones; ``None`` if neither."""
+    if content.tables.panel.unknown_speakers:
+        return "Speakers unknown: the same voice may be on both sides. Intervals are over recordings, and no conclusion is drawn."
+    if 0 < content.speakers < 5:
+        return (
+            f"Only {content.speakers} speaker{'s' if content.speakers > 1 else ''}: with fewer than five no interval can be "
+            "given, so the numbers below describe these speakers and no others."
+        )
+    return None
+
+
+def limits(content: Content) -> list[str]:
+    """What may not be concluded from this run."""
+    found = [
+        "That these neurons are the only ones that carry emotion, or that they carry nothing else: only what happens when "
+        "they are changed was tested.",
+        "That the model “no longer hears” an emotion when accuracy falls: an answer that is merely avoided gives the same "
+        "matrix of accuracies. Read the change of accuracy together with the pull of answers.",
+        "That amplification improves recognition when accuracy on the amplified emotion rises: answering it more often does "
+        "that by itself. The pull on other emotions and UAR say what it costs.",
+        "Anything about other speakers than the kind recorded here, other languages, or feelings as opposed to what "
+        "listeners or actors call them.",
+        "That a selector is better than another because its number is larger: their intervals concern each alone, not the "
+        "difference. Only the headline was fixed beforehand; all else is exploration.",
+        "Anything about how sets would vary if neurons were selected anew: intervals hold for the neurons found.",
+    ]
+    null = content.uar("null")
+    if null and null["changed"] is not None:
+        found.append(
+            f"Effects near {number(null['changed'])} % of the answers: that share changes when nothing but the composition "
+            "of batches does."
+        )
+    for corpus in _trained_on(content):
+        found.append(f"That the model had never met these recordings’ corpus: it was trained on {corpus}.")
+    hollow = content.tables.uar.filter(content.tables.uar["hollow"])
+    if len(hollow):
+        found.append(
+            f"Anything from {len(hollow)} condition(s) in which the letters’ probability is below 0.5 or the written answer "
+            f"differs from the likeliest letter in more than a tenth of the items, such as {hollow['condition'][0]}."
+        )
+    return found
+
+
+def _knows(content: Content) -> str:
+    row = content.uar("baseline")
+    if row is None or row["uar"] is None:
+        return "The model’s answers without any change are missing, so nothing can be said about what it knows."
+    text = (
+        f"Left untouched, the model names the emotion of {number(row['uar'], 0)} % of the clips correctly, averaged over "
+        f"{len(content.emotions)} emotions; guessing would give {number(row['chance'], 0)} %"
+    )
+    if row["low"] is None or not content.speakers:
+        return f"{text}."
+    inside = f"(95 % interval {number(row['low'], 0)} to {number(row['high'], 0)} %)"
+    clear = "clearly above chance" if row["low"] > row["chance"] else "not clearly above chance"
+    return f"{text}: {clear} {inside}."
+
+
+def _hurts(content: Content) -> str:
+    own, others = content.effect("deactivate", "self"), content.effect("deactivate", "cross")
+    if own is None or own["estimate"] is None:
+        return NO_DEACTIVATION
+    text = f"Switching off the neurons selected for an emotion {_moves(own['estimate'], 'recognition of that emotion')}"
+    if others is not None and others["estimate"] is not None:
+        text += f", and {_moves(others['estimate'], 'recognition of the other emotions')}"
+    excess, control = content.effect("deactivate", "excess_gap"), content.effect("deactivate", "self", "matched")
+    if excess is None or control is None:
+        return f"{text}; matched control neurons were not tested, so it remains open whether other neurons would do the same."
+    text += (
+        f"; similar neurons of the same layers change that emotion by {number(control['estimate'], sign=True)} points. "
+    )
+    return text + _verdict(
+        content,
+        excess,
+        "Beyond those controls, an emotion’s own neurons hurt it more than the other emotions",
+        negative=True,
+    )
+
+
+def _pulls(content: Content) -> str:
+    pull = content.effect("steer", "pull_overall")
+    if pull is None or pull["estimate"] is None:
+        return NO_STEERING
+    more = "more" if pull["estimate"] >= 0 else "fewer"
+    text = (
+        f"Amplifying the same neurons (by {number(100 * (content.alpha or 0), 0)} %) makes the model answer with their emotion "
+        f"for {number(abs(pull['estimate']))} points {more} of all clips"
+    )
+    excess, control = content.effect("steer", "excess_pull_overall"), content.effect("steer", "pull_overall", "matched")
+    if excess is None or control is None:
+        return f"{text}; matched control neurons were not amplified."
+    text += f"; amplifying the controls changes that by {number(control['estimate'], sign=True)} points. "
+    return text + _verdict(
+        content, excess, "Beyond the controls, amplification pulls answers towards its emotion", negative=False
+    )
+
+
+def _moves(points: float, what: str) -> str:
+    if abs(points) < 0.05:
+        return f"leaves {what} as it was"
+    return f"{'lowers' if points < 0 else 'raises'} {what} by {number(abs(points))} points"
+
+
+def _verdict(content: Content, excess: dict[str, Any], claim: str, negative: bool) -> str:
+    value, low, high = excess["estimate"], excess["low"], excess["high"]
+    if low is None or not content.speakers:
+        reason = "speakers are unknown" if not content.speakers else "there are too few speakers for an interval"
+        return f"The difference is {number(value, sign=True)} points; no conclusion is drawn, since {reason}."
+    inside = f"(difference {number(value, sign=True)} points, 95 % interval {number(low)} to {number(high)})"
+    if (high < 0) if negative else (low > 0):
+        return f"{claim} {inside}."
+    if low <= 0 <= high:
+        return f"Whether the selected neurons differ from the controls in this remains open {inside}."
+    return f"The difference goes the other way than expected {inside}."
+
+
+def _trained_on(content: Content) -> list[str]:
+    model: Any = content.run.manifest.get("model") or {}
+    used = set(content.run.items["corpus"].drop_nulls())
+    found = []
+    for one in model.get("trained_on") or []:
+        if one.get("corpus") in used:
+            where = one.get("where") or {}
+            which = ", ".join(
+                f"{column} {value if isinstance(value, str) else ', '.join(map(str, value))}"
+                for column, value in where.items()
+            )
+            found.append(
+                f"{one['corpus']} ({which}); those recordings are not evaluated" if which else str(one["corpus"])
+            )
+    return found

@@ -1,0 +1,129 @@
+"""The look of the figures in light and in dark, and how a chart becomes an SVG."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+from altair.utils.schemapi import debug_mode
+
+FONT = "Helvetica Neue, Helvetica, Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a figure.
+
+    Attributes:
+        name: ``"light"`` or ``"dark"``.
+        ink, muted, line: text, secondary text and controls, grid lines.
+        accent: the one colour, for what the study selected.
+        page: what stands behind the figure.
+        diverging: from most negative over zero to most positive; readable without red-green vision.
+        sequential: from nothing to most.
+        on_strong: text on the strongest cells.
+    """
+
+    name: str
+    ink: str
+    muted: str
+    line: str
+    accent: str
+    page: str
+    diverging: tuple[str, ...]
+    sequential: tuple[str, ...]
+    on_strong: str
+
+
+LIGHT = Theme(
+    name="light", ink="#1f2328", muted="#7a828c", line="#e3e6ea", accent="#1c6a94", page="#ffffff",
+    diverging=("#9c430c", "#dd8a49", "#f5dcc5", "#f7f7f6", "#cfe1ee", "#66a3cb", "#1c6a94"),
+    sequential=("#f7f7f6", "#cfe1ee", "#66a3cb", "#1c6a94"), on_strong="#ffffff",
+)  # fmt: skip
+DARK = Theme(
+    name="dark", ink="#e6e8eb", muted="#8b949e", line="#30363d", accent="#6fb3de", page="#14171b",
+    diverging=("#f2a970", "#b9662d", "#5c3a25", "#23282e", "#27465b", "#3d80ad", "#9bcdf0"),
+    sequential=("#23282e", "#27465b", "#3d80ad", "#9bcdf0"), on_strong="#101317",
+)  # fmt: skip
+
+
+def to_spec(chart: Any, theme: Theme, titled: bool = True, validate: bool = False) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart with the fonts and colours of a theme.
+
+    Args:
+        chart: an Altair chart that has a title.
+        theme: colours.
+        titled: keep the title.
+        validate: check against the schema of Vega-Lite; slow, so left to the tests.
+    """
+    with debug_mode(validate):
+        spec: dict[str, Any] = chart.to_dict(validate=validate)
+    if not titled:
+        spec.pop("title", None)
+    plain = {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelLimit": 260,
+        "titleLimit": 320,
+    }
+    words = {"labelColor": theme.ink, "titleColor": theme.muted}
+    lines = {"gridColor": theme.line, "domainColor": theme.line, "tickColor": theme.line}
+    # set on the finished dictionary: every configure_ method of Altair copies the whole chart
+    spec["config"] = {
+        "background": theme.page, "font": FONT, "padding": 4, "view": {"stroke": None}, "concat": {"spacing": 28},
+        "axis": plain | words | lines | {"titlePadding": 8}, "legend": plain | words | {"gradientLength": 140},
+        "title": {
+            "anchor": "start", "fontSize": 15, "fontWeight": 600, "color": theme.ink, "subtitleColor": theme.muted,
+            "subtitleFontSize": 12, "subtitlePadding": 5, "offset": 14,
+        },
+    }  # fmt: skip
+    return spec
+
+
+def title(text: str, how_to_read: str) -> alt.TitleParams:
+    """The title of a figure: what it shows, and below it one line on how to read it."""
+    return alt.TitleParams(text, subtitle=wrap(how_to_read, 100))
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break a line at spaces, since Vega does not."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return lines
+
+
+def title_of(chart: Any) -> tuple[str, str]:
+    """The title of a chart and its line on how to read it."""
+    return str(chart.title.text), " ".join(chart.title.subtitle)
+
+
+def to_svg(chart: Any, theme: Theme, prefix: str = "", titled: bool = True) -> str:
+    """Draw a chart as SVG text.
+
+    Args:
+        chart: an Altair chart that has a title.
+        theme: colours.
+        prefix: put before the ids inside the SVG, which must be unique on a page that holds several.
+        titled: keep the title inside the picture; a page writes it beside the picture instead.
+    """
+    import vl_convert
+
+    svg: str = vl_convert.vegalite_to_svg(to_spec(chart, theme, titled))
+    if prefix:
+        svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+        svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    return svg
+
+
+def to_png(chart: Any, theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
+    """Draw a chart as a PNG on the theme's background."""
+    import vl_convert
+
+    png: bytes = vl_convert.vegalite_to_png(to_spec(chart, theme), scale=scale)
+    return png

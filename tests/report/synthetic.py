@@ -1,0 +1,237 @@
+"""A run folder with planted effects, written without a model: what the report is developed and tested on.
+
+Every item has a score per option: noise, a bonus for the true emotion, and what a condition does to it.
+A target set takes ``HURT`` from its emotion's items and a little from everything else; controls take far
+less; steering adds ``alpha * LIFT`` to the target's option on every item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import save_file
+
+SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+THREE = ("anger", "fear", "happiness")
+HURT, LIFT = 1.6, 1.0
+CONTROL = {"target": 1.0, "matched": 0.12, "random": 0.03, "shuffled": 0.2}
+SELECTOR = {"cas": 1.0, "mad": 0.8, "lape": 0.5, "lap": 0.25}
+POSITION = {"all": 1.0, "audio": 0.1, "text": 0.9, "decision": 0.2}
+LAYERS, WIDTH, SCOPE = 4, 512, "audio+answer"
+ALPHAS = (0.25, 0.5, 1.0, 2.0)
+
+
+def write_run(
+    folder: Path,
+    emotions: tuple[str, ...] = SEVEN,
+    speakers: int | None = 10,
+    per_cell: int = 6,
+    only: tuple[str, ...] = ("baseline", "null", "deactivate", "steer", "reliance"),
+    seed: int = 0,
+    unidentifiable: tuple[str, ...] = (),
+    block: int = 128,
+) -> Path:
+    """Write a run folder and return it; ``speakers=None`` leaves speakers unknown."""
+    rng = np.random.default_rng(seed)
+    for name in ("answers", "units", "sets"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    items = _items(emotions, speakers, per_cell)
+    items.write_parquet(folder / "items.parquet", compression="zstd")
+    targets = tuple(e for e in emotions if e not in unidentifiable)
+    sets = _sets(folder, targets, rng)
+    sets.write_parquet(folder / "sets.parquet", compression="zstd")
+    conditions = _conditions(targets, only)
+    conditions.write_parquet(folder / "conditions.parquet", compression="zstd")
+    _answers(folder, items, conditions, emotions, rng, block)
+    (folder / "study.toml").write_text(
+        'name = "planted"\nseed = 0\n[headline]\nselector = "cas"  # fixed before <evaluation>\n'
+    )
+    (folder / "manifest.json").write_text(json.dumps(_manifest(items, emotions, unidentifiable), indent=1))
+    return folder
+
+
+def _items(emotions: tuple[str, ...], speakers: int | None, per_cell: int) -> pl.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for s in range(speakers or 5):
+        for e, emotion in enumerate(emotions):
+            for take in range(per_cell):
+                turn = (e + take) % len(emotions)
+                rows.append(
+                    {"item": len(rows), "clip": f"s{s:02d}_{emotion}_{take}", "corpus": "planted"}
+                    | {"speaker": f"s{s:02d}" if speakers else None, "session": None, "split": None}
+                    | {"fold": f"s{s:02d}" if speakers else str(s), "side": "both", "label": "emotion"}
+                    | {"truth": emotion, "emotion": emotion, "word": "tak", "wording": "lettered", "order": 0}
+                    | {"options": [*emotions[turn:], *emotions[:turn]], "duration_s": 1.0 + 0.01 * take}
+                    | {"checksum": hashlib.sha256(f"{s}{e}{take}".encode()).hexdigest(), "fate": "used", "why": None}
+                )
+    for n, (fate, why) in enumerate([("excluded", "trained on by this model")] * 3 + [("quarantined", "silent")]):
+        rows.append(rows[n] | {"item": len(rows), "clip": f"lost_{n}", "fate": fate, "why": why})
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def set_id(selector: str, control: str, draw: int) -> str:
+    return f"{selector}@0.05:{SCOPE}" + ("" if control == "target" else f"~{control}{draw}")
+
+
+def _families() -> list[tuple[str, str, int]]:
+    found = [(selector, "target", 0) for selector in SELECTOR]
+    return found + [
+        ("cas", c, d) for c, draws in (("matched", 10), ("random", 5), ("shuffled", 5)) for d in range(draws)
+    ]
+
+
+def _sets(folder: Path, targets: tuple[str, ...], rng: np.random.Generator) -> pl.DataFrame:
+    rows, size = [], 102
+    for selector, control, draw in _families():
+        chosen = {}
+        lean = np.repeat([0.1, 0.2, 0.5, 0.2] if control == "target" else [0.25] * 4, WIDTH)
+        for emotion in targets:
+            chosen[emotion] = np.sort(rng.choice(LAYERS * WIDTH, size=size, replace=False, p=lean / lean.sum()))
+            matched = control == "matched"
+            rows.append(
+                {"set": set_id(selector, control, draw), "selector": selector, "budget": 0.05, "scope": SCOPE}
+                | {"site": "gate", "label": "emotion", "source": "planted", "control": control, "draw": draw, "n": 30}
+                | {"fold": "all", "emotion": emotion, "size_wanted": size, "size_reached": size, "tied_at_cut": 3}
+                | {"share_negative_mean": 0.02, "smd_frequency": 0.05 if matched else None}
+                | {"smd_magnitude": 0.31 if matched else None, "smd_down_norm": 0.02 if matched else None}
+                | {"well_matched": False if matched else None}
+            )
+        place = folder / "sets" / set_id(selector, control, draw)
+        place.mkdir(exist_ok=True)
+        save_file(chosen, place / "all.safetensors")
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame:
+    rows: list[dict[str, Any]] = []
+
+    def add(condition: str, kind: str, **more: Any) -> None:
+        empty: dict[str, Any] = dict.fromkeys(
+            ("target", "set", "alpha", "to", "selector", "budget", "scope", "control", "draw")
+        )
+        shared = {"positions": "all", "layers": "all", "generated": False, "headline": False}
+        rows.append({"condition": condition, "kind": kind} | empty | shared | more)
+
+    def family(kind: str, emotion: str, selector: str, control: str, draw: int, **more: Any) -> None:
+        which = set_id(selector, control, draw)
+        end = f"/alpha={more['alpha']}" if "alpha" in more else ""
+        end += f"/at={more['positions']}" if "positions" in more else ""
+        about = {"selector": selector, "budget": 0.05, "scope": SCOPE, "control": control, "draw": draw}
+        headline = selector == "cas" and control == "target" and end in ("", "/alpha=0.5")
+        if kind == "deactivate":
+            more |= {"to": "zero"}
+        more |= {"headline": headline, "generated": headline}
+        add(f"{kind}/{emotion}/{which}{end}", kind, target=emotion, set=which, **about, **more)
+
+    add("baseline", "baseline", generated=True)
+    add("null", "null")
+    for emotion in targets:
+        for selector, control, draw in _families():
+            family("deactivate", emotion, selector, control, draw)
+            if control in ("target", "matched"):
+                for alpha in ALPHAS if selector == "cas" and control == "target" else (0.5,):
+                    family("steer", emotion, selector, control, draw, alpha=alpha)
+        for positions in ("audio", "text", "decision"):
+            family("deactivate", emotion, "cas", "target", 0, positions=positions)
+    for name in ("all", *(f"layer={layer}" for layer in range(LAYERS)), "union"):
+        add(f"reliance/{name}", "reliance", layers=name.removeprefix("layer="))
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    return frame.filter(pl.col("kind").is_in(only))
+
+
+def _answers(
+    folder: Path,
+    items: pl.DataFrame,
+    conditions: pl.DataFrame,
+    emotions: tuple[str, ...],
+    rng: np.random.Generator,
+    block: int,
+) -> None:
+    used = items.filter(pl.col("fate") == "used")
+    truth = np.array([emotions.index(t) for t in used["truth"]])
+    voices = used["fold"].to_list()
+    lean = {voice: rng.normal(0, 0.25, (len(emotions), len(emotions))) for voice in sorted(set(voices))}
+    shift = np.stack([lean[voice] for voice in voices])  # speakers differ in what sets do to them
+    own = truth[:, None] == np.arange(len(emotions))
+    base = rng.normal(0, 1, own.shape) + 1.8 * own
+    for number, row in enumerate(conditions.iter_rows(named=True)):
+        scores = base + rng.normal(0, 0.01 if row["kind"] in ("baseline", "null") else 0.1, base.shape)
+        if row["target"] is not None:
+            m = emotions.index(row["target"])
+            size = SELECTOR[row["selector"]] * CONTROL[row["control"]] * POSITION[row["positions"]]
+            if row["kind"] == "deactivate":
+                scores[:, m] -= size * (HURT * own[:, m] + 0.2 + shift[:, m, m])
+            else:
+                scores[:, m] += size * row["alpha"] * (LIFT + shift[:, m, m])
+        elif row["kind"] == "reliance":
+            keep = {"all": 0.0, "union": 0.3}.get(row["layers"], 0.8)
+            scores = keep * scores + (1 - keep) * (np.arange(len(emotions)) == 1)
+        for start in range(0, len(used), block):
+            rows = slice(start, start + block)
+            for scoring in ("likelihood", "generation") if row["generated"] else ("likelihood",):
+                unit = f"u{number:04d}-{start:05d}-{scoring[0]}"
+                _unit(folder, unit, row["condition"], scoring, used[rows], scores[rows], emotions)
+                (folder / "units" / f"{unit}.json").write_text("{}")
+    # a unit that was cut short: its answers exist, its record does not, so nobody may read it
+    _unit(folder, "unfinished", "baseline", "likelihood", used[:5], -base[:5], emotions)
+
+
+def _unit(
+    folder: Path,
+    unit: str,
+    condition: str,
+    scoring: str,
+    items: pl.DataFrame,
+    scores: np.ndarray,
+    emotions: tuple[str, ...],
+) -> None:
+    logp = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)) - 0.01
+    answer = [emotions[a] for a in scores.argmax(axis=1)]
+    written = scoring == "generation"
+    frame = pl.DataFrame(
+        {
+            "item": items["item"], "condition": [condition] * len(items), "scoring": [scoring] * len(items),
+            "answer": answer, "form": ["letter"] * len(items), "text": ["A"] * len(items) if written else [None] * len(items),
+            "correct": [a == t for a, t in zip(answer, items["truth"], strict=True)],
+            "logp": logp.tolist(), "letter_mass": [0.99] * len(items),
+        },
+        schema_overrides={"text": pl.String},
+    )  # fmt: skip
+    if written:  # every 50th answer cannot be read
+        lost = pl.int_range(len(items)) % 50 == 49
+        frame = frame.with_columns(
+            pl.when(lost).then(None).otherwise("answer").alias("answer"),
+            pl.when(lost).then(pl.lit("unparsable")).otherwise("form").alias("form"),
+            (pl.col("correct") & ~lost).alias("correct"),
+        )
+    frame.write_parquet(folder / "answers" / f"{unit}.parquet", compression="zstd")
+
+
+def _manifest(items: pl.DataFrame, emotions: tuple[str, ...], unidentifiable: tuple[str, ...]) -> dict[str, Any]:
+    fates = dict(items["fate"].value_counts().iter_rows())
+    return {
+        "emoscope": "0.1.0",
+        "model": {
+            "id": "planted", "family": "none", "revision": None, "checksum": "0" * 64, "layers": LAYERS, "width": WIDTH,
+            "hidden": 128, "vocab": 600, "site": "gate", "audio_first": True, "padding_side": "left", "dtype": "float32",
+            "device": "cpu", "trained_on": [{"corpus": "planted", "where": {"take": ["1", "2"]}}], "recommended_budget": 0.05,
+        },
+        "corpora": [{"id": "planted", "title": "Planted voices", "licence": "none", "citation": "none"}],
+        "study": {"name": "planted", "seed": 0, "identify": {"label": "emotion"}},
+        "proofs": [
+            {"name": "a changed neuron changes the logits as the column edit does", "status": "passed", "measured": 0.0, "tolerance": 1e-5, "note": ""},
+            {"name": "weights restored bit for bit", "status": "passed", "measured": 0.0, "tolerance": 0.0, "note": ""},
+            {"name": "generated answers in a batch equal single ones", "status": "not run", "measured": None, "tolerance": None, "note": "no time"},
+        ],
+        "environment": {"python": "3.11", "torch": "2.13.0", "threads": 2},
+        "timing": {"total_s": 93.2, "peak_memory_gb": 2.1},
+        "counts": {"clips": len(items), "used": fates["used"], "not needed": 0, "excluded": 3, "quarantined": 1},
+        "headline": {"selector": "cas", "budget": 0.05, "alpha": 0.5, "scope": SCOPE},
+        "emotions": list(emotions),
+        "identifiable": {e: "not identifiable (3 correct)" if e in unidentifiable else 30 for e in emotions},
+    }  # fmt: skip
