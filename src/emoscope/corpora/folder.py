@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import existing_folder, sound_files, within
+from emoscope.corpora.files import SOUND, existing_folder, sound_files, within
 from emoscope.corpora.labels import Vocabulary
 
 INFO = CorpusInfo("folder", "A folder of recordings, one folder per emotion or a pattern")
@@ -44,13 +44,14 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
     """
     folder = existing_folder(root, "folder")
     grammar = _compiled(pattern) if pattern else None
+    with_ending = pattern is None or Path(pattern).suffix.lower() in SOUND
     vocabulary = Vocabulary(labels)
     files, lost = sound_files(folder)
     clips: dict[str, Clip] = {}
     for path in files:
         below = within(path, folder)
         name = below.removesuffix(path.suffix)
-        found = _read(below, name, grammar)
+        found = _read(below if with_ending else name, grammar)
         if isinstance(found, str):
             lost.append(Lost(name, path, "excluded", found))
             continue
@@ -68,12 +69,12 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
     return Corpus(_info(folder), tuple(clips.values()), tuple(lost))
 
 
-def _read(below: str, name: str, grammar: re.Pattern[str] | None) -> dict[str, str] | str:
+def _read(below: str, grammar: re.Pattern[str] | None) -> dict[str, str] | str:
     """The placeholders' texts, or the reason why the path does not fit."""
     if grammar is None:
         first, _, rest = below.partition("/")
         return {"emotion": first} if rest else "not in the folder of an emotion"
-    match = grammar.fullmatch(below) or grammar.fullmatch(name)
+    match = grammar.fullmatch(below)
     return match.groupdict() if match else "path does not follow the pattern"
 
 

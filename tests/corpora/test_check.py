@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from emoscope.corpora import open_corpus
+from emoscope.corpora.check import inspect_files, print_summary, shown_progress
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sound) -> Path:
+    sound(tmp_path / "anger" / "good.wav", seconds=0.5, seed=1)
+    sound(tmp_path / "anger" / "stereo.wav", seconds=0.25, rate=44_100, channels=2, seed=2)
+    sound(tmp_path / "fear" / "same as good.wav", seconds=0.5, seed=1)
+    sound(tmp_path / "fear" / "short.wav", seconds=0.01)
+    soundfile.write(tmp_path / "fear" / "silent.wav", np.zeros(8000), 16_000)
+    (tmp_path / "fear" / "empty.wav").touch()
+    (tmp_path / "fear" / "broken.mp3").write_bytes(b"no sound at all" * 9)
+    sound(tmp_path / "irony" / "1.wav")
+    return tmp_path
+
+
+def test_check_quarantines_what_cannot_be_heard(folder: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    opened = open_corpus(folder)
+    checked = opened.check(lambda done, total: seen.append((done, total)))
+    assert [clip.id for clip in checked] == ["anger/good", "anger/stereo", "fear/same as good"]
+    quarantined = {lost.id: lost.why for lost in checked.lost if lost.fate == "quarantined"}
+    assert quarantined.pop("fear/broken").startswith("not readable as audio")
+    assert quarantined == {
+        "fear/empty": "file is empty",
+        "fear/short": "too short (0.010 s; at least 0.1 s are needed)",
+        "fear/silent": "silent (no sample above -80 dB of full scale)",
+    }
+    assert seen == [(i, 7) for i in range(1, 8)]
+    assert len(checked) + len(checked.lost) == len(opened) + len(opened.lost) == 8
+
+
+def test_a_file_that_went_away_is_quarantined(folder: Path) -> None:
+    corpus = open_corpus(folder)
+    (folder / "anger" / "good.wav").unlink()
+    for decode in (True, False):
+        lost = {one.id: one.why for one in inspect_files(corpus, decode=decode).corpus.lost}
+        assert lost["anger/good"] == "file not found"
+
+
+def test_headers_alone_find_broken_files(folder: Path) -> None:
+    seen = inspect_files(open_corpus(folder), decode=False)
+    assert {lost.id for lost in seen.corpus.lost if lost.fate == "quarantined"} == {"fear/empty", "fear/broken"}
+    assert seen.duplicates == (("anger/good", "fear/same as good"),)
+
+
+def test_summary_is_plain_and_adds_up(folder: Path) -> None:
+    facts = json.loads(json.dumps(open_corpus(folder).summary()))
+    assert facts["clips"] == facts["used"] + facts["excluded"] + facts["quarantined"] == 8
+    assert (facts["used"], facts["excluded"], facts["quarantined"]) == (3, 1, 4)
+    assert facts["by_emotion"] == {"anger": 2, "fear": 1}
+    assert facts["by_speaker"] == facts["by_split"] == {}
+    assert facts["duration_s"] == {"total": 1.25, "shortest": 0.25, "median": 0.5, "longest": 0.5}
+    assert facts["sample_rates"] == {"16000": 2, "44100": 1}
+    assert facts["channels"] == {"1": 2, "2": 1}
+    assert facts["duplicates"] == [["anger/good", "fear/same as good"]]
+    assert sum(facts["reasons"]["quarantined"].values()) == 4
+    assert sum(facts["reasons"]["excluded"].values()) == 1
+    assert ["fear/empty", "file is empty"] in facts["unusable"]
+
+
+def test_summary_of_a_part_names_no_difference_and_of_an_incomplete_copy_does(tmp_path: Path, sound) -> None:
+    part = open_corpus("polish").where({"word": "stop", "take": 1})
+    assert part.summary(decode=False)["differences"] == []
+    sound(tmp_path / "m1.a_nie_1.wav")
+    differences = open_corpus("polish", tmp_path).summary(decode=False)["differences"]
+    assert ["clips", 450, 1] in differences
+    assert ["speakers", 5, 1] in differences
+
+
+def test_summary_prints(folder: Path) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    print_summary(open_corpus(folder).summary(), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for expected in (
+        "8 clips: 3 used, 1 excluded, 4 quarantined", "file is empty", "same content: anger/good, fear/same as good",
+        "16000 Hz (2)", "quarantined because",
+    ):  # fmt: skip
+        assert expected in text
+    assert "not decoded" not in text
+
+
+def test_long_tables_are_cut_but_counted() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    facts = open_corpus("polish").where({"word": "nie", "take": 1}).summary(decode=False)
+    facts["by_speaker"] = {f"p{i}": 2 for i in range(50)}
+    print_summary(facts, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "and 20 more" in text
+    assert "40" in text
+
+
+def test_nothing_used_can_be_summarised(folder: Path) -> None:
+    corpus = (
+        open_corpus(folder).where({"emotion": "fear"}).lose("excluded", {"fear/same as good": "not wanted"}).check()
+    )
+    facts = corpus.summary()
+    assert (facts["used"], facts["duration_s"]) == (0, {})
+    print_summary(facts, Console(file=io.StringIO()))
+
+
+def test_progress_is_shown() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with shown_progress("Checking", console) as progress:
+        progress(3, 10)
+    assert "Checking" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_real_corpora_can_be_heard(real_data: Path) -> None:
+    # the first speaker of each is enough here; `emoscope corpus check` reads all
+    for name, speaker in (("emogator", "1"), ("ravdess", "1")):
+        corpus = open_corpus(name, real_data / name).where({"speaker": f"{speaker}-{speaker}"})
+        assert corpus.summary()["quarantined"] == 0

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emoscope.corpora import open_corpus
+
+
+def test_a_folder_per_emotion(tmp_path: Path, sound) -> None:
+    for name in (
+        "Angry/1.wav",
+        "Angry/deep/2.flac",
+        "sad/1.wav",
+        "sad/1.flac",
+        "irony/1.wav",
+        "loose.wav",
+        "sad/._1.wav",
+    ):
+        sound(tmp_path / name)
+    corpus = open_corpus(tmp_path)
+    assert {clip.id: clip.labels["emotion"] for clip in corpus} == {
+        "Angry/1": "anger", "Angry/deep/2": "anger", "sad/1": "sadness"
+    }  # fmt: skip
+    assert all(clip.speaker is None for clip in corpus)
+    assert corpus.info.id == f"folder-{tmp_path.name}"
+    why = {lost.path.relative_to(tmp_path).as_posix(): lost.why for lost in corpus.lost}
+    assert why.pop("irony/1.wav").startswith("emotion 'irony' is not known")
+    assert why == {
+        "loose.wav": "not in the folder of an emotion",
+        "sad/1.wav": "second copy of sad/1.flac",
+        "sad/._1.wav": "._ file left by macOS, not a recording",
+    }
+
+
+def test_own_words(tmp_path: Path, sound) -> None:
+    sound(tmp_path / "irony" / "1.wav")
+    sound(tmp_path / "KL1" / "1.wav")
+    corpus = open_corpus(tmp_path, labels={"Irony": "irony", "kl1": "joy"})
+    assert corpus.counts() == {"happiness": 1, "irony": 1}
+
+
+def test_a_pattern(tmp_path: Path, sound) -> None:
+    for name in ("angry/m1_stop_x_y.wav", "happy/f2_go.wav", "happy/nounderscore.wav"):
+        sound(tmp_path / name)
+    corpus = open_corpus(tmp_path, pattern="{emotion}/{speaker}_{}.wav")
+    assert [(c.id, c.speaker, dict(c.labels)) for c in corpus] == [
+        ("angry/m1_stop_x_y", "m1", {"emotion": "anger"}), ("happy/f2_go", "f2", {"emotion": "happiness"})
+    ]  # fmt: skip
+    assert [lost.why for lost in corpus.lost] == ["path does not follow the pattern"]
+
+
+def test_a_pattern_fills_fields_and_labels_and_may_leave_out_the_ending(tmp_path: Path, sound) -> None:
+    sound(tmp_path / "train" / "0011" / "Sad" / "0011_000351_hello.wav")
+    corpus = open_corpus(tmp_path, pattern="{split}/{speaker}/{emotion}/{}_{number}_{transcript}")
+    (clip,) = corpus.clips
+    assert (clip.split, clip.speaker, clip.transcript, clip.session) == ("train", "0011", "hello", None)
+    assert clip.labels == {"emotion": "sadness", "number": "000351"}
+    assert corpus.where({"number": "350-352"}).columns == ("emotion", "number", "speaker", "split")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fault"), [("{speaker}/{}", "has no {emotion}"), ("{emotion}/{emotion}", "holds {emotion} twice")]
+)
+def test_pattern_errors(tmp_path: Path, sound, pattern: str, fault: str) -> None:
+    with pytest.raises(ValueError, match="write for example") as caught:
+        open_corpus("folder", tmp_path, pattern=pattern)
+    assert fault in str(caught.value)
+
+
+def test_no_emotion_at_all_names_the_remedies(tmp_path: Path, sound) -> None:
+    sound(tmp_path / "m1" / "angry" / "1.wav")
+    with pytest.raises(
+        ValueError, match=r"stands in the folder of a known emotion: emotion 'm1' is not known.*pattern='\{sp"
+    ):
+        open_corpus(tmp_path)
+    with pytest.raises(ValueError, match=r"can be used with pattern .* path does not follow the pattern"):
+        open_corpus(tmp_path, pattern="{emotion}_{}")

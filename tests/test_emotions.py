@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoscope.emotions import ALIASES, CANONICAL, CODES, UnknownEmotion, canonical, in_order
+
+
+@pytest.mark.parametrize(
+    ("word", "emotion"),
+    [
+        ("hap", "happiness"), ("Happy", "happiness"), ("joy", "happiness"), ("happiness", "happiness"),
+        ("ANG", "anger"), (" angry ", "anger"), ("exc", "excitement"), ("fru", "frustration"), ("oth", "other"),
+        ("surprise_positive", "surprise"), ("Surprise-Negative", "negative surprise"), ("Wut", "anger"),
+        ("romantic love", "romantic love"), ("boredom", "boredom"), ("calm", "calm"), ("contempt", "contempt"),
+    ],
+)  # fmt: skip
+def test_words_and_codes_have_one_name(word: str, emotion: str) -> None:
+    assert canonical(word) == emotion
+
+
+def test_every_alias_means_one_emotion() -> None:
+    words = [word for emotion, aliases in ALIASES.items() for word in (emotion, *aliases)]
+    assert len(words) == len(set(words))
+    assert all(canonical(word) in ALIASES for word in words)
+
+
+def test_every_code_leads_to_a_known_emotion() -> None:
+    assert {emotion for codes in CODES.values() for emotion in codes.values()} <= set(ALIASES)
+    assert len(set(CODES["emogator"].values())) == len(CODES["emogator"]) == 30
+
+
+def test_a_letter_depends_on_the_corpus() -> None:
+    assert (canonical("A", "emodb"), canonical("A", "msp-podcast"), canonical("a", "polish")) == (
+        "fear",
+        "anger",
+        "anger",
+    )
+    with pytest.raises(UnknownEmotion, match="differs between corpora"):
+        canonical("A")
+
+
+def test_a_misspelt_emotion_names_the_nearest() -> None:
+    with pytest.raises(UnknownEmotion, match=r"emotion 'angre' is not known: did you mean 'angry'\?") as caught:
+        canonical("angre")
+    assert (caught.value.name, caught.value.nearest) == ("angre", "angry")
+    with pytest.raises(ValueError, match="known are anger, disgust, fear, happiness, neutral"):
+        canonical("qqqqqqqq")
+
+
+@given(st.lists(st.sampled_from([*ALIASES, "zeal", "irony"])))
+def test_order_is_the_seven_then_alphabetical(names: list[str]) -> None:
+    ordered = in_order(names)
+    assert set(ordered) == set(names)
+    seven = [name for name in ordered if name in CANONICAL]
+    assert seven == [name for name in CANONICAL if name in names]
+    assert list(ordered[len(seven) :]) == sorted(set(names) - set(CANONICAL))
