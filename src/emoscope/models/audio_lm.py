@@ -37,6 +37,17 @@ AUDIO_WINDOWS = 16
 """Clips whose sound is encoded together; more save little time and take memory."""
 
 
+CPU_BYTES = 6 << 20
+"""Largest activation of one layer, in bytes, that a CPU should hold at once.
+
+Beyond about 8 MB the C library returns the memory to the system after every operation and a pass takes twice
+as long (135 rows of 55 positions x 512 neurons in float32, one thread: 250 ms at once, 110 ms in two halves).
+"""
+
+ACCELERATOR_POSITIONS = 16_384
+"""Positions of a batch on an accelerator, where memory sets the limit: 600 MB a layer at 18,944 neurons, bfloat16."""
+
+
 class AudioLM:
     """A loaded audio-language model; a family is a short subclass that declares what differs.
 
@@ -106,6 +117,14 @@ class AudioLM:
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Token ids of the whole prompt, with one audio token per audio position (none if 0)."""
         raise NotImplementedError
+
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits (row, vocab) from the model's own forward on its own processor's inputs, for :mod:`check`.
+
+        Raises:
+            NotImplementedError: the family has no official processor to compare with.
+        """
+        raise NotImplementedError(f"{self.model_type} declares no official path to compare with")
 
     @property
     def audio_token(self) -> int:
@@ -237,15 +256,21 @@ class AudioLM:
             ProofFailed: a hook did not fire as often as it must.
             ValueError: gains of the wrong shape.
         """
-        batch = prepared if isinstance(prepared, Batch) else self.batch(prepared)
+        batch = self._batch(prepared)
         watched = observe is not None
         with hooked(self.decoder, self._gains(gains, len(batch)), observe, batch.scopes, 2 if watched else 1):
             hidden, cache = self._read_prompt(batch, use_cache=watched)
-            logits = self.logits(hidden)
-            scores, best = self._scores(batch, logits)
+            scores, best = self._scores(batch, self.logits(hidden))
             if watched:
                 self._feed(best.to(self.device), batch, cache, 0)
         return scores
+
+    @torch.inference_mode()
+    def next_logits(self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None) -> torch.Tensor:
+        """Logits float32 (row, vocab) of the first answer token: what :meth:`score` reads the letters from."""
+        batch = self._batch(prepared)
+        with hooked(self.decoder, self._gains(gains, len(batch)), None, batch.scopes, 1):
+            return self.logits(self._read_prompt(batch, use_cache=False)[0])
 
     @torch.inference_mode()
     def generate(
@@ -263,17 +288,35 @@ class AudioLM:
         Returns:
             the answers without special tokens, in order.
         """
+        return [self._text(row) for row in self.write(prepared, gains, max_new_tokens)[0]]
+
+    @torch.inference_mode()
+    def write(
+        self,
+        prepared: Sequence[Prepared] | Batch,
+        gains: Gains | None = None,
+        max_new_tokens: int = 20,
+        keep_logits: bool = False,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Greedy tokens (row, step), and the logits (row, vocab) of each step if ``keep_logits``.
+
+        A row that has ended is filled with its stop token.
+        """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens {max_new_tokens}: at least one token must be written")
-        batch = prepared if isinstance(prepared, Batch) else self.batch(prepared)
-        pad = self.stop_tokens[0] if len(self.stop_tokens) else 0
+        batch = self._batch(prepared)
         written: list[torch.Tensor] = []
+        kept: list[torch.Tensor] = []
         ended = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
         with hooked(self.decoder, self._gains(gains, len(batch)), None, batch.scopes) as firings:
             hidden, cache = self._read_prompt(batch, use_cache=True)
             while True:
-                token = self.logits(hidden).argmax(-1).to(self.device)
-                token = torch.where(ended, pad, token)
+                logits = self.logits(hidden)
+                if keep_logits:
+                    kept.append(logits)
+                token = logits.argmax(-1).to(self.device)
+                if written:
+                    token = torch.where(ended, written[-1], token)
                 written.append(token)
                 ended |= torch.isin(token, self.stop_tokens)
                 if bool(ended.all()) or len(written) == max_new_tokens:
@@ -281,7 +324,25 @@ class AudioLM:
                 hidden = self._feed(token, batch, cache, len(written) - 1)
         if firings.forwards != len(written):
             raise ProofFailed(f"{len(written)} tokens were written in {firings.forwards} passes of the decoder")
-        return [self._text(row) for row in torch.stack(written, 1).cpu()]
+        return torch.stack(written, 1).cpu(), kept
+
+    def chunks(self, prepared: Sequence[Prepared], positions: int | None = None) -> list[list[int]]:
+        """Cut rows into batches of similar length: the row numbers of each batch.
+
+        Args:
+            prepared: rows in any order.
+            positions: most positions of a batch, padding included (a longer row stands alone); by default as
+                many as a CPU works through fastest, or 16,384 on an accelerator.
+        """
+        if positions is None:
+            cpu = max(512, CPU_BYTES // (4 * self.decoder.width))
+            positions = cpu if self.device.type == "cpu" else ACCELERATOR_POSITIONS
+        batches: list[list[int]] = []
+        for row in sorted(range(len(prepared)), key=lambda r: (len(prepared[r]), r)):
+            if not batches or (len(batches[-1]) + 1) * len(prepared[row]) > positions:
+                batches.append([])
+            batches[-1].append(row)
+        return batches
 
     @contextmanager
     def under(self, change: Changes) -> Iterator[AudioLM]:
@@ -297,6 +358,9 @@ class AudioLM:
             yield self
         finally:
             self._changes.pop()
+
+    def _batch(self, prepared: Sequence[Prepared] | Batch) -> Batch:
+        return prepared if isinstance(prepared, Batch) else self.batch(prepared)
 
     def _gains(self, gains: Gains | None, rows: int) -> Gains | None:
         if gains is not None and gains.rows not in (None, rows):

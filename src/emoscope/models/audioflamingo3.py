@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.audio_lm import AudioLM
+from emoscope.models.audio_lm import AudioLM, Request
 
 
 class AudioFlamingo3(AudioLM):
@@ -39,8 +39,21 @@ class AudioFlamingo3(AudioLM):
         sound = self.processor.audio_token
         if sound in text:
             raise ValueError(f"the text {text[:60]!r} holds the audio token {sound}: leave it out")
-        turn = [{"type": "audio"}] if audio_positions else []
+        prompt = self._prompt(text, audio_positions > 0)
+        return list(self.tokenizer(prompt.replace(sound, sound * audio_positions))["input_ids"])
+
+    @torch.inference_mode()
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits of the first answer token from the official processor and forward, (row, vocab)."""
+        clips = [request.audio for request in requests if request.audio is not None]
+        if len(clips) not in (0, len(requests)):
+            raise ValueError("either all requests have audio or none")
+        texts = [self._prompt(request.text, bool(clips)) for request in requests]
+        inputs = self.processor(text=texts, audio=clips or None).to(self.device, self.model.dtype)
+        return self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
+
+    def _prompt(self, text: str, with_audio: bool) -> str:
+        turn = [{"type": "audio"}] if with_audio else []
         turn.append({"type": "text", "text": text})
         chat = [{"role": "user", "content": turn}]
-        prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        return list(self.tokenizer(prompt.replace(sound, sound * audio_positions))["input_ids"])
+        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))

@@ -25,6 +25,7 @@ class Site:
 
     name: str
     gate: nn.Module
+    up: nn.Module
     act: Callable[[torch.Tensor], torch.Tensor]
     down: nn.Linear
 
@@ -131,8 +132,8 @@ def find_decoder(model: nn.Module) -> Decoder:
 
 
 def _site(name: str, mlp: Any) -> Site:
-    gate = getattr(mlp, "gate_proj", None)
+    gate, up = getattr(mlp, "gate_proj", None), getattr(mlp, "up_proj", None)
     act = next((getattr(mlp, a) for a in ACTIVATION_NAMES if hasattr(mlp, a)), None)
-    if gate is None or act is None:
-        raise ValueError(f"{name} is no gated MLP with gate_proj, an activation function and down_proj: {mlp}")
-    return Site(name, gate, act, mlp.down_proj)
+    if gate is None or up is None or act is None:
+        raise ValueError(f"{name} is no gated MLP with gate_proj, up_proj, an activation function and down_proj: {mlp}")
+    return Site(name, gate, up, act, mlp.down_proj)

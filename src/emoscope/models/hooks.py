@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -12,6 +12,13 @@ from torch import nn
 
 from emoscope.models.decoder import Decoder
 from emoscope.models.values import ANSWER, Gains, Observer, ProofFailed
+
+
+FEW = 32
+"""Below one in so many neurons of a layer they are gathered and written back; above, all are multiplied in place.
+
+Gathering takes less memory, multiplying in place is faster on a CPU (about equal at one in 32).
+"""
 
 
 class Firings:
@@ -44,18 +51,18 @@ class _Factor:
 
     def apply(self, product: torch.Tensor, firings: Firings) -> None:
         """Change the gated product (row, position, width) in place: it is made anew in every pass."""
-        part = product if self.columns is None else product[..., self.columns]
-        changed = part * self.gain[:, None]
-        if self.offset is not None:
-            changed += self.offset[:, None]
+        gain, offset = self.gain[:, None], None if self.offset is None else self.offset[:, None]
         if self.positions is not None:
             # padding has code -1: it reads the last column, which does no harm as nothing attends to it
-            active = torch.take_along_dim(self.positions, firings.scopes(product).long() % 4, dim=1)
-            changed = torch.where(active[..., None], changed, part)
-        if self.columns is None:
-            product.copy_(changed)
-        else:
-            product[..., self.columns] = changed
+            active = torch.take_along_dim(self.positions, firings.scopes(product).long() % 4, dim=1)[..., None]
+            gain = torch.where(active, gain, 1)
+            offset = None if offset is None else torch.where(active, offset, 0)
+        part = product if self.columns is None else product[..., self.columns]
+        part *= gain
+        if offset is not None:
+            part += offset
+        if self.columns is not None:
+            product[..., self.columns] = part
 
 
 def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
@@ -89,8 +96,7 @@ def _factor(
     if len(columns) == 0:
         return None
     weight = decoder.sites[layer].down.weight
-    # few columns are gathered and written back; many are multiplied where they stand
-    few = len(columns) < decoder.width // 4
+    few = len(columns) * FEW < decoder.width
 
     def cut(tensor: torch.Tensor) -> torch.Tensor:
         return (tensor[:, columns.to(tensor.device)] if few else tensor).to(weight.device, weight.dtype)
@@ -134,14 +140,14 @@ def hooked(
     def start(_module: nn.Module, _args: object) -> None:
         firings.forwards += 1
 
-    def keep_gate(layer: int) -> object:
+    def keep_gate(layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
             firings.fired[f"gate of layer {layer}"] += 1
             gates[layer] = output
 
         return hook
 
-    def at_down(layer: int) -> object:
+    def at_down(layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             product = args[0]
             firings.fired[f"down of layer {layer}"] += 1
@@ -159,16 +165,35 @@ def hooked(
         handles.append(decoder.backbone.register_forward_pre_hook(start))
         for layer, site in enumerate(decoder.sites):
             if observe is not None:
-                handles.append(site.gate.register_forward_hook(keep_gate(layer)))  # type: ignore[arg-type]
+                handles.append(site.gate.register_forward_hook(keep_gate(layer)))
                 expected.add(f"gate of layer {layer}")
             if observe is not None or layer in factors:
-                handles.append(site.down.register_forward_pre_hook(at_down(layer)))  # type: ignore[arg-type]
+                handles.append(site.down.register_forward_pre_hook(at_down(layer)))
                 expected.add(f"down of layer {layer}")
         yield firings
     finally:
         for handle in handles:
             handle.remove()
     _verify(firings, expected, forwards)
+
+
+@contextmanager
+def outputs(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor | None]]:
+    """Keep the latest output of each module inside the block, for checks."""
+    kept: list[torch.Tensor | None] = [None] * len(modules)
+
+    def keep(place: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
+            kept[place] = output
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(place)) for place, module in enumerate(modules)]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _verify(firings: Firings, expected: set[str], forwards: int | None) -> None:
