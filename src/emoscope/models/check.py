@@ -1,0 +1,348 @@
+"""Prove on the loaded model itself that what the package assumes of it is true."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.hooks import hooked, outputs
+from emoscope.models.values import Gains, Prepared, Request
+
+SAME = {"float32": 2e-3, "float16": 5e-2, "bfloat16": 0.25}
+"""Largest difference of logits that counts as the same answer, by dtype."""
+
+EDIT = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.25}
+"""Largest difference of logits between a gain by hook and the same gain in the weights, by dtype."""
+
+QUESTION = "Which emotion does the speaker express? (A) anger (B) neutral (C) sadness Answer with the letter only."
+LETTERS = ("A", "B", "C")
+
+SECONDS = (2.6, 1.0, 1.7)
+"""Lengths of the stand-in signals: mixed, so that batches are padded."""
+
+Result = tuple[float | None, float | None, str]
+"""Measured difference, tolerance, note."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One row of a check.
+
+    Attributes:
+        name: what was to be shown.
+        status: ``"passed"``, ``"failed"`` or ``"not run"``.
+        measured: the largest difference found, ``None`` where there is nothing to measure.
+        tolerance: the largest difference that passes.
+        note: how it was measured, or why it failed or did not run.
+    """
+
+    name: str
+    status: str
+    measured: float | None
+    tolerance: float | None
+    note: str
+
+
+class _NotRun(Exception):
+    """A check that cannot be made here, with the reason."""
+
+
+@dataclass
+class _Case:
+    """The model and the rows on which it is checked."""
+
+    model: AudioLM
+    prepared: list[Prepared]
+    requests: list[Request]
+    heard: str
+
+    @property
+    def same(self) -> float:
+        return SAME.get(self.model.info.dtype, 0.25)
+
+
+def check_model(model: AudioLM, clip: str | Path | npt.NDArray[np.float32] | None = None) -> list[Proof]:
+    """Check everything that the package assumes of a model.
+
+    Args:
+        model: any loaded model.
+        clip: a sound file, or 16 kHz samples (time,); parts of it give rows of mixed length. Without one a
+            synthetic tone in noise is used, and the notes say so.
+
+    Returns:
+        one row per proof, in a fixed order. Nothing is raised for a proof that fails.
+    """
+    sounds, heard = _sounds(clip)
+    requests = [Request(sound, QUESTION, LETTERS) for sound in sounds]
+    case = _Case(model, [], requests, heard)
+    proofs = [
+        _prove("decoder found", _decoder_found, case),
+        _prove("letter token forms found", _letters_found, case),
+        _prove("requests prepared", _prepared, case),
+    ]
+    return proofs + [_prove(name, proof, case) for name, proof in {**RUN_PROOFS, **MORE_PROOFS}.items()]
+
+
+def run_proofs(model: AudioLM, prepared: Sequence[Prepared]) -> list[Proof]:
+    """The cheap proofs that every run makes, on the shortest and the longest of its own prepared rows.
+
+    Example:
+        >>> from emoscope.models.registry import load_model
+        >>> model = load_model("tiny")
+        >>> rows = model.prepare([Request(None, text, LETTERS) for text in ("Say A.", QUESTION)])
+        >>> {proof.status for proof in run_proofs(model, rows)}
+        {'passed'}
+    """
+    by_length = sorted(prepared, key=len)
+    rows = by_length if len(by_length) <= 3 else [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
+    case = _Case(model, list(rows), [], "rows of this run")
+    return [_prove(name, proof, case) for name, proof in RUN_PROOFS.items()]
+
+
+def _prove(name: str, proof: Callable[[_Case], Result], case: _Case) -> Proof:
+    try:
+        measured, tolerance, note = proof(case)
+    except _NotRun as reason:
+        return Proof(name, "not run", None, None, str(reason))
+    except Exception as error:  # a proof that breaks has failed; its row says why
+        return Proof(name, "failed", None, None, f"{type(error).__name__}: {error}")
+    # written so that NaN fails
+    passed = measured is None or tolerance is None or measured <= tolerance
+    return Proof(name, "passed" if passed else "failed", measured, tolerance, note)
+
+
+def _sounds(clip: str | Path | npt.NDArray[np.float32] | None) -> tuple[list[npt.NDArray[np.float32]], str]:
+    from emoscope.corpora.audio import RATE, load_audio, prepare_samples
+
+    if clip is None:
+        noise = np.random.default_rng(0)
+        sounds = []
+        for i, seconds in enumerate(SECONDS):
+            time_s = np.arange(int(seconds * RATE)) / RATE
+            tone = np.sin(2 * np.pi * (140 + 60 * i) * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s))
+            sounds.append(prepare_samples(tone + 0.3 * noise.standard_normal(len(time_s))))
+        return sounds, "a synthetic tone in noise, as no clip was given"
+    samples = load_audio(clip) if isinstance(clip, str | Path) else prepare_samples(clip)
+    parts = [samples[: max(RATE // 2, len(samples) * share // 3)] for share in (3, 1, 2)]
+    return parts, f"the clip ({len(samples) / RATE:.1f} s) and its first two thirds and third"
+
+
+def _decoder_found(case: _Case) -> Result:
+    decoder = case.model.decoder
+    return None, None, f"{decoder.layers} layers x {decoder.width} neurons at {decoder.name}"
+
+
+def _letters_found(case: _Case) -> Result:
+    missing = [letter for letter in "ABCDEFG" if letter not in case.model.letters]
+    shown = {x: [case.model.tokenizer.decode([t]) for t in case.model.letters.get(x, ())] for x in "AB"}
+    return len(missing), 0, f"letters A to G without a token: {missing or 'none'}; forms {shown}"
+
+
+def _prepared(case: _Case) -> Result:
+    case.prepared = case.model.prepare(case.requests)
+    return None, None, f"{[len(row) for row in case.prepared]} positions from {case.heard}"
+
+
+def _rows(case: _Case, least: int = 1) -> list[Prepared]:
+    if len(case.prepared) < least:
+        raise _NotRun(f"needs {least} prepared rows, there are {len(case.prepared)}")
+    return case.prepared
+
+
+def _site_exact(case: _Case) -> Result:
+    model, rows = case.model, _rows(case)
+    worst, largest, seen = [0.0], [0.0], [0]
+
+    class Compare:
+        def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, _scopes: torch.Tensor) -> None:
+            up = ups[layer]
+            assert up is not None
+            worst[0] = max(worst[0], float((activation * up - product).abs().max()))
+            largest[0] = max(largest[0], float(product.abs().max()))
+            seen[0] += 1
+
+    with outputs([site.up for site in model.decoder.sites]) as ups:
+        model.score(rows, observe=Compare())
+    if seen[0] != 2 * model.decoder.layers:
+        raise RuntimeError(f"{seen[0]} layers observed in 2 passes of {model.decoder.layers} layers")
+    tolerance = largest[0] * torch.finfo(getattr(torch, model.info.dtype)).eps
+    return worst[0], tolerance, "activation x up_proj against what enters down_proj, all layers, prompt and answer step"
+
+
+def _one_neuron(model: AudioLM, layer: int, neuron: int, gain: float, rows: int) -> Gains:
+    values = torch.ones(rows, model.decoder.width)
+    values[:, neuron] = gain
+    return Gains({layer: values})
+
+
+def _hook_is_edit(case: _Case) -> Result:
+    model, rows = case.model, _rows(case)
+    decoder = model.decoder
+    before = model.next_logits(rows)
+    worst, effect = 0.0, float("inf")
+    for layer in sorted({0, decoder.layers // 2, decoder.layers - 1}):
+        # the neuron with the longest output column: its gain must show in the logits
+        neuron = int(decoder.sites[layer].down.weight.detach().float().norm(dim=0).argmax())
+        place = torch.tensor([neuron])
+        hooked_logits = model.next_logits(rows, _one_neuron(model, layer, neuron, 9.0, len(rows)))
+        old = decoder.columns(layer, place)
+        try:
+            decoder.write_columns(layer, place, old * 9.0)
+            edited_logits = model.next_logits(rows)
+        finally:
+            decoder.write_columns(layer, place, old)
+        worst = max(worst, float((hooked_logits - edited_logits).abs().max()))
+        effect = min(effect, float((hooked_logits - before).abs().max()))
+    if effect == 0:
+        raise RuntimeError("a gain of 9 on the neuron with the longest output column changed no logit")
+    tolerance = EDIT.get(model.info.dtype, 0.25)
+    return (
+        worst,
+        tolerance,
+        f"gain 9 on one neuron of the first, middle and last layer; logits moved by {effect:.2g} or more",
+    )
+
+
+def _weights_restored(case: _Case) -> Result:
+    decoder = case.model.decoder
+    before = decoder.fingerprint()
+    every = torch.arange(decoder.width)
+    changed = []
+    for layer in sorted({0, decoder.layers - 1}):
+        old = decoder.columns(layer, every)
+        try:
+            decoder.write_columns(layer, every, old * 0.5)
+            changed.append(decoder.fingerprint() != before)
+        finally:
+            decoder.write_columns(layer, every, old)
+    if not all(changed):
+        raise RuntimeError("halving a layer's columns did not change the fingerprint of the weights")
+    return float(decoder.fingerprint() != before), 0.0, "down_proj of the first and last layer halved and written back"
+
+
+def _hooks_fire(case: _Case) -> Result:
+    model, rows = case.model, _rows(case)
+    batch = model.batch(rows)
+    every = {layer: torch.full((len(rows), model.decoder.width), 0.5) for layer in range(model.decoder.layers)}
+    with hooked(model.decoder, Gains(every), None, batch.scopes) as firings:
+        tokens, _ = model.write(batch, max_new_tokens=3)
+    wanted = model.decoder.layers * tokens.shape[1]
+    return abs(sum(firings.fired.values()) - wanted), 0, f"{wanted} firings wanted in {tokens.shape[1]} passes"
+
+
+def _batch_is_single(case: _Case) -> Result:
+    model, rows = case.model, _rows(case, 2)
+    together = model.next_logits(rows)
+    alone = torch.cat([model.next_logits([row]) for row in rows])
+    return float((together - alone).abs().max()), case.same, f"logits; lengths {[len(r) for r in rows]}"
+
+
+RUN_PROOFS: dict[str, Callable[[_Case], Result]] = {
+    "site exact": _site_exact,
+    "gain by hook equals column edit": _hook_is_edit,
+    "weights restored bit for bit": _weights_restored,
+    "hooks fired as often as they must": _hooks_fire,
+    "batch equals single": _batch_is_single,
+}
+"""Made in every run."""
+
+
+def _cached_is_full(case: _Case) -> Result:
+    rows = _rows(case)
+    try:
+        full = case.model.full_logits(case.requests)
+    except NotImplementedError as reason:
+        raise _NotRun(str(reason)) from reason
+    difference = (case.model.next_logits(rows) - full).abs().max()
+    return float(difference), case.same, "logits against the model's own forward on its processor's inputs"
+
+
+def _mixed_gains(case: _Case) -> tuple[list[Gains], Gains]:
+    """Another strong change for each row, and all of them as one batch."""
+    decoder, rows = case.model.decoder, len(case.prepared)
+    values = {layer: torch.ones(rows, decoder.width) for layer in range(decoder.layers)}
+    for row in range(rows):
+        for value in values.values():
+            value[row, row :: rows + 1] = (0.0, 2.0, -1.0)[row % 3]
+    each = [Gains({layer: value[row : row + 1] for layer, value in values.items()}) for row in range(rows)]
+    return each, Gains(values)
+
+
+def _row_gains(case: _Case) -> Result:
+    model, rows = case.model, _rows(case, 2)
+    each, together = _mixed_gains(case)
+    moved = model.next_logits(rows, together)
+    alone = torch.cat([model.next_logits([row], gains) for row, gains in zip(rows, each, strict=True)])
+    effect = float((moved - model.next_logits(rows)).abs().amax(1).min())
+    if effect <= case.same:
+        raise RuntimeError(f"the gains moved the logits of some row by {effect:.2g} only")
+    return (
+        float((moved - alone).abs().max()),
+        case.same,
+        f"logits under another gain for each row (moved by {effect:.2g} or more)",
+    )
+
+
+def _row_gains_writing(case: _Case) -> Result:
+    model, rows = case.model, _rows(case, 2)
+    each, together = _mixed_gains(case)
+    tokens, logits = model.write(rows, together, max_new_tokens=6, keep_logits=True)
+    worst, compared = 0.0, 0
+    for place, (row, gains) in enumerate(zip(rows, each, strict=True)):
+        own_tokens, own_logits = model.write([row], gains, max_new_tokens=6, keep_logits=True)
+        for step, own in enumerate(own_logits):
+            # as long as the tokens before are equal, rounding can turn a near tie, and then texts part for good
+            if step and not torch.equal(tokens[place, :step], own_tokens[0, :step]):
+                break
+            worst = max(worst, float((logits[step][place] - own[0]).abs().max()))
+            compared += 1
+    return worst, case.same, f"logits of {compared} steps of generation under another gain for each row"
+
+
+def _likelihood_is_generation(case: _Case) -> Result:
+    model, rows = case.model, _rows(case)
+    first = model.write(rows, max_new_tokens=1)[0][:, 0].tolist()
+    tops = [score.top for score in model.score(rows)]
+    differ = sum(model.tokenizer.decode([token]) != top for token, top in zip(first, tops, strict=True))
+    return differ, 0, f"first written token against the likeliest one, {len(rows)} rows: {tops}"
+
+
+def _cost(case: _Case) -> Result:
+    if not case.requests:
+        raise _NotRun("no requests")
+    model = case.model
+    start = time.perf_counter()
+    rows = model.prepare(case.requests)
+    between = time.perf_counter()
+    model.score(rows)
+    end = time.perf_counter()
+    if model.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(model.device) / 2**30
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    n = len(rows)
+    return (
+        None,
+        None,
+        (
+            f"{(between - start) / n:.3f} s to prepare and {(end - between) / n:.3f} s to score a clip, peak {peak:.1f} GB"
+        ),
+    )
+
+
+MORE_PROOFS: dict[str, Callable[[_Case], Result]] = {
+    "cached audio equals the full forward": _cached_is_full,
+    "gains per row equal single runs": _row_gains,
+    "gains per row equal single runs while generating": _row_gains_writing,
+    "likelihood and generation agree": _likelihood_is_generation,
+    "time and memory": _cost,
+}
+"""Made by a model check only."""
