@@ -48,6 +48,7 @@ class Pipeline:
     proofs: list[dict[str, Any]] = field(default_factory=list)
     found: FoundSets | None = None
     _items: pl.DataFrame | None = None
+    _weights: str | None = None
 
     def loaded(self) -> AudioLM:
         """The model, loaded once, with the study's budget filled in."""
@@ -84,6 +85,7 @@ class Pipeline:
         from emoscope.questions import Question
 
         model = self.loaded()
+        self._weights = _down_checksum(model)
         requests = []
         for item in candidates.filter(candidates["fate"].is_null()).iter_rows(named=True):
             try:
@@ -101,8 +103,8 @@ class Pipeline:
         if failed := [proof for proof in self.proofs if proof["status"] == "failed"]:
             raise ProofFailed(f"{failed[0]['name']}: measured {failed[0]['measured']}, allowed {failed[0]['tolerance']}")
 
-    def select(self) -> FoundSets:
-        """Find the sets and their controls from the stored activity (no model)."""
+    def find_sets(self) -> FoundSets:
+        """Find the sets and their controls from the stored activity, without the model."""
         from emoscope.neurons.activity import Activity
         from emoscope.neurons.selection import SetSpec, find_sets
 
@@ -115,8 +117,22 @@ class Pipeline:
             matched=study.controls.matched, random=study.controls.random, shuffled=study.controls.shuffled,
             headline=(study.headline.selector, study.headline.budget), seed=study.seed, label=study.identify.label,
         )  # fmt: skip
+        return find_sets(Activity.open(self.run / "activity.zarr"), items.filter(items["fate"] == "used"), spec)
+
+    def check_weights(self) -> dict[str, Any]:
+        """Compare the weights on which gains act with what they were before the first intervention."""
+        from emoscope.models.audio_lm import ProofFailed
+
+        same = self._weights is not None and self._weights == _down_checksum(self.loaded())
+        if self._weights is not None and not same:
+            raise ProofFailed("the weights of down_proj changed during the run: interventions leave them as they are")
+        return {"name": "weights unchanged by the run", "status": "passed" if same else "not run", "measured": None,
+                "tolerance": None, "note": "sha256 over all down_proj weights before and after"}  # fmt: skip
+
+    def select(self) -> FoundSets:
+        """Find the sets and write them into the run folder."""
         began = time.monotonic()
-        found = find_sets(Activity.open(self.run / "activity.zarr"), items.filter(items["fate"] == "used"), spec)
+        found = self.find_sets()
         self.run.write_table("sets", found.frame)
         found.save_sets(self.run / "sets")
         self.log.seconds["selecting"] = round(time.monotonic() - began, 3)
@@ -163,8 +179,7 @@ class Pipeline:
         from emoscope import __version__
 
         model = self.loaded()
-        weights = model.check_weights()
-        proofs = [*self.proofs, msgspec.to_builtins(weights)]
+        proofs = [*self.proofs, self.check_weights()]
         self.log.event("proof", **proofs[-1])
         fates = Counter(self.items.unique("clip", keep="first", maintain_order=True)["fate"].to_list())
         return {
@@ -242,14 +257,14 @@ def run_study(
 def finished(run: RunFolder, study: Study, model: AudioLM | None = None) -> bool:
     """Whether the folder holds this very study, with every unit whole and the model unchanged."""
     from emoscope import __version__
-    from emoscope.models.registry import model_checksum
+    from emoscope.models.lookup import look_up
 
     manifest = run.read_json("manifest.json")
     if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(study)) or manifest["emoscope"] != __version__:
         return False
     if not (run / "units.parquet").is_file():
         return False
-    checksum = model.info.checksum if model else model_checksum(study.model.id)
+    checksum = model.info.checksum if model else look_up(study.model.id).checksum
     done = all((run / "units" / f"{unit}.json").is_file() for unit in run.read_table("units")["unit"])
     return bool(done and checksum == manifest["model"]["checksum"])
 
@@ -271,6 +286,17 @@ def environment() -> dict[str, Any]:
     packages = {name: version(name) for name in ("torch", "transformers", "numpy", "polars", "zarr")}
     return {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
             "cores": os.cpu_count(), "threads": torch.get_num_threads(), **packages}  # fmt: skip
+
+
+def _down_checksum(model: AudioLM) -> str:
+    import hashlib
+
+    import torch
+
+    total = hashlib.sha256()
+    for site in model.decoder.sites:
+        total.update(site.down.weight.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return total.hexdigest()
 
 
 def _options(items: pl.DataFrame) -> list[str]:

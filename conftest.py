@@ -1,0 +1,27 @@
+"""Run every example in docstrings, README and docs as a test."""
+
+from __future__ import annotations
+
+from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
+
+import pytest
+from sybil import Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.doctest import DocTestParser
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+
+@pytest.fixture(scope="module")
+def in_empty_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
+    """Examples in documents write their runs into a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("examples"))
+        yield
+
+
+flags = ELLIPSIS | NORMALIZE_WHITESPACE
+docstrings = Sybil(
+    [DocTestParser(optionflags=flags)], pattern="*.py", path="src", document_types={".py": PythonDocStringDocument}
+)
+documents = Sybil([PythonCodeBlockParser(), SkipParser()], pattern="*.md", fixtures=["in_empty_folder"])
+pytest_collect_file = (docstrings + documents).pytest()

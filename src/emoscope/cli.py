@@ -1,0 +1,257 @@
+"""The command line: thin, and quick to say what it can do (heavy modules are imported where they are used)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+app = App(
+    name="emoscope",
+    help="Find the neurons that carry emotion inside large audio-language models, and test what they do.",
+    version="0.1.0",
+)
+study_app = App(name="study", help="Write study files.")
+corpus_app = App(name="corpus", help="Look at corpora.")
+model_app = App(name="model", help="Look at models.")
+for sub in (study_app, corpus_app, model_app):
+    app.command(sub)
+
+LogKind = Literal["bars", "json", "quiet"]
+Show = Annotated[LogKind, Parameter(name="--log", help="progress: bars, json (one object a line) or quiet")]
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path | None, Parameter(help="folder of the run; runs/demo by default")] = None,
+    pilot: Annotated[int | None, Parameter(help="ask only this many clips per emotion")] = None,
+    fresh: Annotated[bool, Parameter(help="delete an earlier run in that folder first")] = False,
+    log: Show = "bars",
+) -> int:
+    """Run the main job on the embedded model and voices: listen, select, deactivate, steer, report."""
+    from emoscope.experiments.study import read_study
+
+    study = read_study(Path(__file__).parent / "data" / "demo.toml")
+    return _run(study, out, pilot, dry_run=False, fresh=fresh, log=log)
+
+
+@app.command
+def run(
+    study: Annotated[Path, Parameter(help="a study file (`emoscope study new` writes one)")],
+    *,
+    out: Annotated[Path | None, Parameter(help="folder of the run; runs/<name> by default")] = None,
+    dry_run: Annotated[bool, Parameter(help="print the conditions and their cost, run nothing")] = False,
+    pilot: Annotated[int | None, Parameter(help="ask only this many clips per emotion")] = None,
+    fresh: Annotated[bool, Parameter(help="delete an earlier run in that folder first")] = False,
+    log: Show = "bars",
+) -> int:
+    """Run a study, or what is left of it, and write its report."""
+    from emoscope.experiments.study import read_study
+
+    return _run(read_study(study), out, pilot, dry_run, fresh, log)
+
+
+@app.command
+def select(
+    run: Annotated[Path, Parameter(help="a run folder that has been listened to")],
+    *,
+    selector: Annotated[str, Parameter(help="lap, lape, mad or cas")] = "cas",
+    budget: Annotated[float | None, Parameter(help="share of all neurons per emotion; the run's own by default")] = None,
+    scope: Annotated[str | None, Parameter(help="positions that count, joined by +, or all; the run's own by default")] = None,
+    out: Annotated[Path | None, Parameter(help="folder for the sets; <run>/sets by default")] = None,
+) -> int:
+    """Find neuron sets from a run's stored activity, without the model."""
+    from emoscope.experiments.reselect import reselect
+
+    found = reselect(run, selector, budget, scope, out)
+    _print_sets(found.frame)
+    return 0
+
+
+@app.command
+def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
+    """Build tables and report.html from a run folder, without the model."""
+    from emoscope.analysis.tables import write_tables
+    from emoscope.report.page import build_report
+    from emoscope.runs import RunFolder
+
+    folder = RunFolder(run)
+    write_tables(folder.path)
+    print(f"Report: {build_report(folder.path).resolve()}")
+    return 0
+
+
+@app.command
+def ask(
+    clip: Annotated[Path, Parameter(help="a sound file")],
+    *,
+    model: Annotated[str, Parameter(help="tiny, a hub name or a checkpoint folder")] = "tiny",
+    options: Annotated[str, Parameter(help="labels to choose from, separated by commas")] = "",
+    deactivate: Annotated[Path | None, Parameter(help="file of neuron sets (<run>/sets/.../all.safetensors)")] = None,
+    steer: Annotated[Path | None, Parameter(help="file of neuron sets")] = None,
+    emotion: Annotated[str | None, Parameter(help="whose set is deactivated or steered")] = None,
+    alpha: Annotated[float, Parameter(help="steering strength: gain 1 + alpha")] = 1.0,
+) -> int:
+    """Ask a model which emotion one sound file expresses, with or without an intervention."""
+    from emoscope.experiments.reselect import read_set
+    from emoscope.experiments.session import ask as ask_model
+    from emoscope.interventions.intervention import deactivate as off
+    from emoscope.interventions.intervention import nothing
+    from emoscope.interventions.intervention import steer as amplify
+    from emoscope.models.registry import load_model
+
+    under = nothing()
+    if deactivate:
+        under = under + off(read_set(deactivate, emotion))
+    if steer:
+        under = under + amplify(read_set(steer, emotion), alpha)
+    chosen = tuple(name.strip() for name in options.split(",") if name.strip())
+    for option, share in ask_model(load_model(model), clip, options=chosen, under=under).items():
+        print(f"{option:<12} {share:6.1%}  {'#' * round(share * 40)}")
+    return 0
+
+
+@study_app.command(name="new")
+def study_new(
+    path: Annotated[Path, Parameter(help="file to write")] = Path("study.toml"),
+    *,
+    corpus: Annotated[str, Parameter(help="id of a corpus")] = "polish",
+    root: Annotated[str, Parameter(help="folder or table of the corpus")] = "",
+    model: Annotated[str, Parameter(help="tiny, a hub name or a checkpoint folder")] = "tiny",
+    force: Annotated[bool, Parameter(help="replace a file that is there")] = False,
+) -> int:
+    """Write a study file in which every field has a comment."""
+    from emoscope.experiments.study import CorpusChoice, Model, Study, StudyError, to_toml
+
+    if path.exists() and not force:
+        raise StudyError(f"{path} is there already: choose another name, or give --force")
+    study = Study(name=path.stem, model=Model(id=model), corpora=(CorpusChoice(id=corpus, root=root),))
+    path.write_text(to_toml(study), encoding="utf-8")
+    print(f"Wrote {path}. Next: emoscope run {path} --dry-run")
+    return 0
+
+
+@corpus_app.command(name="list")
+def corpus_list() -> int:
+    """List the corpora that can be read."""
+    from emoscope.corpora import list_corpora
+
+    for info in list_corpora():
+        print(f"{info.id:<10} {info.title}\n           {info.licence}")
+    return 0
+
+
+@corpus_app.command(name="check")
+def corpus_check(
+    corpus: Annotated[str, Parameter(help="id of a corpus, a folder or a table file")],
+    *,
+    root: Annotated[Path | None, Parameter(help="folder or table of the corpus")] = None,
+    as_json: Annotated[bool, Parameter(name="--json", help="print one JSON object")] = False,
+) -> int:
+    """Read a corpus, decode every clip, and say what can be used."""
+    from emoscope.corpora import open_corpus
+    from emoscope.corpora.check import print_summary, shown_progress, summarise
+
+    opened = open_corpus(corpus, root)
+    if as_json:
+        summary = summarise(opened)
+        print(json.dumps(summary, indent=1, ensure_ascii=False, default=str))
+    else:
+        with shown_progress("decoding clips") as progress:
+            summary = summarise(opened, progress=progress)
+        print_summary(summary)
+    return 0 if summary["used"] else 2
+
+
+@model_app.command(name="check")
+def model_check(
+    model: Annotated[str, Parameter(help="tiny, a hub name or a checkpoint folder")] = "tiny",
+    *,
+    clip: Annotated[Path | None, Parameter(help="a sound file to check with; an artificial sound by default")] = None,
+    dtype: Annotated[str, Parameter(help="auto, float32, bfloat16 or float16")] = "auto",
+    device: Annotated[str, Parameter(help="auto, cpu, cuda")] = "auto",
+) -> int:
+    """Prove that a model's neurons are found, hooked and changed as they should be."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoscope.models.check import check_model
+    from emoscope.models.registry import load_model
+
+    loaded = load_model(model, dtype=dtype, device=device)
+    print(loaded)
+    table = Table("proof", "status", "measured", "allowed", "note")
+    proofs = check_model(loaded, clip)
+    colours = {"passed": "green", "failed": "red", "not run": "yellow"}
+    for proof in proofs:
+        shown = ["" if value is None else f"{value:.3g}" for value in (proof.measured, proof.tolerance)]
+        table.add_row(proof.name, f"[{colours[proof.status]}]{proof.status}[/]", *shown, proof.note or "")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    return 0 if all(proof.status == "passed" for proof in proofs) else 4
+
+
+def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: bool, log: str) -> int:
+    if pilot is not None:
+        study = study.pilot(pilot)
+    place = out or Path("runs") / study.name
+    if dry_run:
+        from emoscope.experiments.dry_run import dry_run as show
+
+        show(study)
+        return 0
+    from emoscope.experiments.pipeline import run_study
+    from emoscope.runs import Log, RunFolder
+
+    if fresh and place.exists():
+        _delete_run(place)
+    folder = RunFolder(place, create=True)
+    progress = Log(log, folder / "log.jsonl")
+    try:
+        run_study(study, folder.path, progress)
+    except KeyboardInterrupt:
+        progress.say(f"Stopped. The same command goes on where it was; the run is in {folder.path}")
+        return 130
+    finally:
+        progress.close()
+    if log != "json":
+        from emoscope.experiments.summary import print_result
+
+        print_result(folder)
+    return 0
+
+
+def _delete_run(place: Path) -> None:
+    import shutil
+
+    if not (place / "study.toml").is_file():
+        raise ValueError(f"{place} is not a run folder (no study.toml): --fresh deletes run folders only")
+    shutil.rmtree(place)
+
+
+def _print_sets(frame: Any) -> None:
+    shown = frame.filter((frame["control"] == "target") & (frame["fold"] == "all"))
+    for row in shown.iter_rows(named=True):
+        print(f"{row['set']:<32} {row['emotion']:<12} {row['size_reached']} of {row['size_wanted']} neurons, "
+              f"{row['n']} clips per emotion, {row['tied_at_cut']} tied at the cut")  # fmt: skip
+
+
+def main() -> None:
+    """Entry point: mistakes of the user end with one sentence and exit code 2, never with a traceback."""
+    try:
+        result = app(result_action="return_value")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        # only errors that a user can cause carry these types out of the package
+        print(f"emoscope: {error}", file=sys.stderr)
+        sys.exit(3 if type(error).__name__ == "NotIdentifiable" else 2)
+    except RuntimeError as error:
+        if type(error).__name__ != "ProofFailed":
+            raise
+        print(f"emoscope: a proof failed, so nothing was measured: {error}", file=sys.stderr)
+        sys.exit(4)
+    sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,76 @@
+"""What a study would do, without doing it: clips, conditions and their cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emoscope.experiments.conditions import describe, plan_conditions
+from emoscope.experiments.items import candidate_items, study_corpus, study_options
+from emoscope.experiments.study import Study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
+    """The sets that a study will find, before anything was heard: every emotion is taken to be identifiable."""
+    import polars as pl
+
+    scope = study.identify.scope
+    head = (study.headline.selector, study.headline.budget)
+    families: list[tuple[str, float, str, int]] = []
+    for selector in study.identify.selectors:
+        for budget in study.identify.budgets:
+            families.append((selector, budget, "target", 0))
+            if (selector, budget) == head:
+                for control, draws in (("matched", study.controls.matched), ("random", study.controls.random),
+                                       ("shuffled", study.controls.shuffled)):  # fmt: skip
+                    families += [(selector, budget, control, draw) for draw in range(draws)]
+    rows = [
+        {"set": f"{selector}@{budget:g}:{scope}" + ("" if control == "target" else f"~{control}{draw}"),
+         "selector": selector, "budget": budget, "scope": scope, "control": control, "draw": draw, "emotion": emotion}
+        for selector, budget, control, draw in families for emotion in emotions
+    ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def dry_run(study: Study) -> None:
+    """Print the clips a study can use, its conditions, and how many answers they take."""
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoscope.models.lookup import look_up
+
+    card = look_up(study.model.id)
+    study = study.with_budget(card.recommended_budget)
+    corpus = study_corpus(study, card.trained_on)
+    items = candidate_items(study, corpus)
+    open_items = items.filter(items["fate"].is_null())
+    quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
+    orders = (open_items["order"].max() or 0) + 1  # type: ignore[operator]
+    evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
+    conditions = plan_conditions(study, planned_sets(study, study_options(study, corpus)), card.layers)
+    console = Console()
+    console.print(f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}")
+    lost = Counter(why for why in items["why"].drop_nulls().to_list())
+    console.print(
+        f"Clips: {items['clip'].n_unique()} found, {open_items['clip'].n_unique()} can be heard "
+        f"({', '.join(f'{count} {label}' for label, count in sorted(Counter(open_items['truth'].to_list()).items()))}), "
+        f"{sum(lost.values())} excluded" + (f" ({'; '.join(f'{n} {why}' for why, n in lost.items())})" if lost else "")
+    )
+    table = Table("what", "conditions", "answers", title="Conditions", title_justify="left")
+    total = 0
+    for what, count, answers in describe(conditions, evaluated):
+        asked = answers - evaluated if what == "baseline" else answers
+        total += asked
+        table.add_row(what, str(count), f"{asked:,}")
+    table.add_row("in all", str(conditions.height), f"{total:,}", style="bold")
+    console.print(table)
+    neurons = card.layers * card.width
+    console.print(
+        f"Listening: {open_items.height:,} answers at most. Activity on disk: at most "
+        f"{open_items.height * neurons * 12 / 1e9:.2f} GB before compression. "
+        f"Nothing was run; `--pilot 20` measures how long an answer takes here."
+    )

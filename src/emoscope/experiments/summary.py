@@ -1,0 +1,72 @@
+"""The result of a run in a terminal: a few tables and where the report is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emoscope.runs import RunFolder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def print_result(run: RunFolder) -> None:
+    """Print whether the model hears emotion, what its neurons do, and where the report is."""
+    import polars as pl
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    manifest = run.read_json("manifest.json")
+    head = manifest["headline"]
+    uar = run.read_table("tables/uar")
+    base = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+    effects = run.read_table("tables/effects")
+    if base.height:
+        console.print(f"\nThe model hears emotion with UAR {base['uar'][0]:.3f} (chance {base['chance'][0]:.3f}).")
+    table = Table("set", "self", "cross", "gap [95 %]", "excess gap [95 %]", title="Deactivated, in points of accuracy", title_justify="left")
+    rows = effects.filter((pl.col("kind") == "deactivate") & (pl.col("positions") == "all") & (pl.col("layers") == "all"))
+    for selector in rows["selector"].unique(maintain_order=True).sort():
+        mine = rows.filter((pl.col("selector") == selector) & (pl.col("budget") == head["budget"]))
+        for control, group in _families(mine):
+            name = f"{selector} *" if (selector, control) == (head["selector"], "target") else f"{selector}"
+            table.add_row(name if control == "target" else f"  {control} control",
+                          *(_shown(group, measure) for measure in ("self", "cross", "gap", "excess_gap")))  # fmt: skip
+    console.print(table)
+    steer = effects.filter((pl.col("kind") == "steer") & (pl.col("selector") == head["selector"]) & (pl.col("control") == "target"))
+    if steer.height:
+        table = Table("alpha", "pull [95 %]", "excess pull gap [95 %]", "UAR change", title=f"Steered ({head['selector']}), in points", title_justify="left")
+        for alpha in steer["alpha"].unique().sort():
+            mine = steer.filter(pl.col("alpha") == alpha)
+            star = " *" if alpha == head["alpha"] else ""
+            table.add_row(f"{alpha:g}{star}", *(_shown(mine, m) for m in ("pull", "excess_pull_gap", "uar_change")))
+        console.print(table)
+    console.print("* the headline, fixed before. Controls: mean over draws.", style="dim")
+    timing = manifest.get("timing", {})
+    if timing:
+        console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
+    console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+
+
+def _families(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    import polars as pl
+
+    found = []
+    for control in ("target", "matched", "random", "shuffled"):
+        group = rows.filter((pl.col("control") == control) & pl.col("draw").is_null() if control != "target" else pl.col("control") == control)
+        if group.height:
+            found.append((control, group))
+    return found
+
+
+def _shown(rows: pl.DataFrame, measure: str) -> str:
+    mine: list[dict[str, Any]] = rows.filter(rows["measure"] == measure).to_dicts()
+    if not mine:
+        return ""
+    row = mine[0]
+    if row["estimate"] is None:
+        return ""
+    text = f"{row['estimate']:+.1f}"
+    if row.get("low") is not None and measure not in ("self", "cross", "uar_change"):
+        text += f" [{row['low']:+.1f}, {row['high']:+.1f}]"
+    return text
