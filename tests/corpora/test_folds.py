@@ -80,6 +80,18 @@ def test_unequal_speakers_are_balanced_by_clips(sizes: list[int], seed: int) -> 
     assert max(counts.values()) - min(counts.values()) <= max(sizes)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_large_speakers_are_dealt_first(seed: int) -> None:
+    sizes = [1] * 10 + [10] * 5
+    clips, sums = clips_of([(f"p{i}", "anger") for i, size in enumerate(sizes) for _ in range(size)])
+    assert set(Counter(assign_folds(clips, "speaker", seed, sums).values()).values()) == {12}
+
+
+def test_speakers_of_one_emotion_each_are_dealt_evenly() -> None:
+    clips, sums = clips_of([(f"p{i}", f"emotion{i}") for i in range(15)])
+    assert set(Counter(assign_folds(clips, "speaker", 0, sums).values()).values()) == {3}
+
+
 @given(unknown, st.integers(2, 6), st.integers(0, 3))
 def test_unknown_speakers_are_dealt_by_content(rows: list, folds: int, seed: int) -> None:
     clips, sums = clips_of(rows)

@@ -105,6 +105,14 @@ def test_errors_name_value_and_remedy(tmp_path: Path, sound) -> None:
         open_corpus(tmp_path / "none.csv")
 
 
+def test_whole_numbers_stay_whole_where_a_row_has_none(tmp_path: Path, sound) -> None:
+    rows = [{"path": f"{i}.wav", "emotion": "sad", "age": age, "v": 1.5} for i, age in enumerate((31.0, None))]
+    for row in rows:
+        sound(tmp_path / row["path"])
+    labels = [clip.labels for clip in open_corpus(write(tmp_path, "parquet", rows))]
+    assert labels == [{"emotion": "sadness", "age": "31", "v": "1.5"}, {"emotion": "sadness", "v": "1.5"}]
+
+
 def test_lists_are_refused_by_name(tmp_path: Path, sound) -> None:
     sound(tmp_path / "x.wav")
     table = write(tmp_path, "jsonl", [{"path": "x.wav", "emotion": "sad", "scores": [1, 2]}])

@@ -77,6 +77,10 @@ def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudne
     Raises:
         AudioError: too short, silent, or not finite; ``path`` names the clip in the message.
         ValueError: an unknown ``loudness``.
+
+    Example:
+        >>> prepare_samples(np.full(16_000, 0.5))[:2]
+        array([0.05, 0.05], dtype=float32)
     """
     if loudness not in ("normalised", "as recorded"):
         raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')

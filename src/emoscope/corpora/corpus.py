@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
-from emoscope.corpora.filters import accepted, as_label, natural
+from emoscope.corpora.filters import accepted, as_label, listed, natural
 from emoscope.emotions import in_order
 
 if TYPE_CHECKING:
@@ -161,6 +161,11 @@ class Corpus:
 
         Raises:
             ValueError: another fate, or an id that is not among the clips in use.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> open_corpus("polish").lose("quarantined", {"m1.a_nie_2": "silent"}).lost[0].why
+            'silent'
         """
         if fate not in ("excluded", "quarantined"):
             raise ValueError(f'fate {fate!r} is not known: give "excluded" or "quarantined"')
@@ -174,6 +179,11 @@ class Corpus:
 
         Raises:
             ValueError: a column that the corpus does not have.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> open_corpus("polish").counts("speaker")
+            {'m1': 90, 'm2': 90, 'm3': 90, 'm4': 90, 'm5': 90}
         """
         self._require([column])
         counted = Counter(clip.value(column) or "unknown" for clip in self.clips)
@@ -274,7 +284,7 @@ class Corpus:
             if must_match and not values:
                 raise ValueError(
                     f"where {column} = {filters[column]} accepts no clip of {self.info.id}: {column} holds "
-                    f"{_listed(self._values(column))}"
+                    f"{listed(self._values(column))}"
                 )
         return chosen
 
@@ -283,10 +293,5 @@ class Corpus:
         wanted, there = [as_label(column, label) for label in labels], self._values(column)
         for label in wanted:
             if label not in there:
-                raise ValueError(f"corpus {self.info.id} has no {column} {label!r}: it has {_listed(there)}")
+                raise ValueError(f"corpus {self.info.id} has no {column} {label!r}: it has {listed(there)}")
         return wanted
-
-
-def _listed(values: Iterable[str], most: int = 12) -> str:
-    ordered = sorted(values, key=natural)
-    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")

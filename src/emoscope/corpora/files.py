@@ -65,7 +65,7 @@ class Listing:
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
 
-    def has(self, path: Path) -> bool:
+    def has(self, path: str) -> bool:
         """Whether there is a file (or link) of this name."""
         folder, name = os.path.split(path)
         if folder not in self._names:

@@ -70,3 +70,14 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
     return tuple((0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts)
+
+
+def listed(values: Iterable[str], most: int = 12) -> str:
+    """Values in natural order, for a message.
+
+    Example:
+        >>> listed(["m10", "m2", "m1"], most=2)
+        'm1, m2 and 1 more'
+    """
+    ordered = sorted(values, key=natural)
+    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")

@@ -49,7 +49,7 @@ def assign_folds(
         >>> sorted(set(assign_folds(open_corpus("polish"), 3).values()))
         ['fold1', 'fold2', 'fold3']
     """
-    ordered = sorted(clips, key=lambda clip: clip.id)
+    ordered = list(clips)
     if not ordered:
         return {}
     if isinstance(folds, str) and folds != "speaker":
@@ -78,7 +78,7 @@ def _by_value(clips: Sequence[Clip], column: str) -> dict[str, str]:
     without = [clip for clip, value in values.items() if value is None]
     if without:
         raise ValueError(
-            f"folds = {column!r}: {len(without)} of {len(clips)} clips have no {column} (such as {without[0]}): "
+            f"folds = {column!r}: {len(without)} of {len(clips)} clips have no {column} (such as {min(without)}): "
             f"choose another column or folds = {GROUPS}"
         )
     if len(set(values.values())) == 1:

@@ -38,7 +38,7 @@ def open_table(
     labels: Mapping[str, str] | None = None,
     others: Sequence[str] | None = None,
 ) -> Corpus:
-    """Open a table with one row per clip.
+    r"""Open a table with one row per clip.
 
     A row without a known emotion, and a row that repeats a clip, is excluded; a row whose file does not exist
     is quarantined.
@@ -55,6 +55,15 @@ def open_table(
         FileNotFoundError: the table or ``audio_root`` does not exist.
         ValueError: another format, a table that cannot be read or has no rows, a column that is not there, or no
             row with a known emotion.
+
+    Example:
+        >>> import tempfile
+        >>> from emoscope.corpora import polish_folder
+        >>> table = Path(tempfile.mkdtemp()) / "clips.csv"
+        >>> _ = table.write_text("file,mood,who\nm1.a_nie_1.flac,angry,m1\nm2.n_nie_1.flac,neutral,m2\n")
+        >>> columns = {"path": "file", "emotion": "mood", "speaker": "who"}
+        >>> open_table(table, columns, audio_root=polish_folder())
+        <Corpus table-clips: 2 clips used, 0 excluded, 0 quarantined; anger 1, neutral 1; 2 speakers>
     """
     if root is None:
         raise ValueError("corpus 'table' needs its table: give root='clips.csv'")
@@ -80,7 +89,8 @@ def _build(table: Path, base: Path, values: dict[str, list[str | None]], height:
         if name is None:
             lost.append(Lost(f"row {row}", table, "excluded", "no path is given"))
             continue
-        path = Path(os.path.join(prefix, name.replace("\\", "/")))
+        place = os.path.join(prefix, name.replace("\\", "/"))
+        path = Path(place)
         key = fields["clip"][row - 1] or os.path.splitext(name)[0]
         emotion, why = vocabulary.read(word)
         found = {} if emotion is None else {"emotion": emotion}
@@ -93,7 +103,7 @@ def _build(table: Path, base: Path, values: dict[str, list[str | None]], height:
             why = f"row {row} repeats this clip"
         if why:
             lost.append(Lost(key, path, "excluded", why, clip))
-        elif not listing.has(path):
+        elif not listing.has(place):
             lost.append(Lost(key, path, "quarantined", "file not found", clip))
         else:
             clips[key] = clip
@@ -173,11 +183,5 @@ def _texts(frame: polars.DataFrame, column: str) -> list[str | None]:
     if series.dtype == polars.Float64 and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         # whole numbers become floats where a row has none
         series = series.cast(polars.Int64, strict=False)
-    return [_text(value) for value in series.cast(polars.String, strict=False).to_list()]
-
-
-def _text(value: str | None) -> str | None:
-    if value is None:
-        return None
-    text = value.strip()
-    return None if text.lower() in MISSING else text
+    text = series.cast(polars.String, strict=False).str.strip_chars()
+    return text.set(text.str.to_lowercase().is_in(list(MISSING)), None).to_list()
