@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
             options["columns"] = dict(choice.columns)
         if choice.pattern:
             options["pattern"] = choice.pattern
-        corpus = open_corpus(choice.id, choice.root or None, **options)
+        corpus = open_corpus(choice.id, _root(choice.root), **options)
     label = study.identify.label
     if choice.where:
         corpus = corpus.where(choice.where)
@@ -55,6 +56,14 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
     if not corpus.clips:
         raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {_reasons(corpus)}")
     return corpus
+
+
+def _root(root: str) -> str | None:
+    """Fill in ``~`` and environment variables, so that a study can be shared between machines."""
+    filled = os.path.expanduser(os.path.expandvars(root))
+    if "$" in filled:
+        raise StudyError(f"corpora.root {root!r}: the environment variable in it is not set")
+    return filled or None
 
 
 def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:

@@ -53,13 +53,17 @@ class Pipeline:
     def loaded(self) -> AudioLM:
         """The model, loaded once, with the study's budget filled in."""
         if self.model is None:
-            from emoscope.models.registry import load_model
-
             choice = self.study.model
-            self.log.event("load model", model=choice.id)
-            began = time.monotonic()
-            self.model = load_model(choice.id, dtype=choice.dtype, device=choice.device)
-            self.log.seconds["load model"] = round(time.monotonic() - began, 3)
+            with self.log.stage("loading model", 3) as progress:
+                # three steps, as the two libraries take seconds to import
+                import torch  # noqa: F401
+
+                progress.step()
+                from emoscope.models.registry import load_model
+
+                progress.step()
+                self.model = load_model(choice.id, dtype=choice.dtype, device=choice.device)
+                progress.step()
         self.study = self.study.with_budget(self.model.info.recommended_budget)
         return self.model
 

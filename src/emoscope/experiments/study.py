@@ -36,7 +36,7 @@ class CorpusChoice(_Section):
     """Which clips are heard."""
 
     id: Annotated[str, Meta(description='a corpus of `emoscope corpus list`, "folder" or "table"')] = "polish"
-    root: Annotated[str, Meta(description="folder or table file; the embedded voices need none")] = ""
+    root: Annotated[str, Meta(description="folder or table file; ~ and $VARIABLES are filled in")] = ""
     emotions: Annotated[tuple[str, ...], Meta(description="labels offered as options; empty: all in the corpus")] = ()
     merge: Annotated[dict[str, tuple[str, ...]], Meta(description="labels taken together, new = [old, old]")] = {}
     where: Annotated[dict[str, Any], Meta(description='filter by any column: take = [3, 4], speaker = "1-9"')] = {}

@@ -23,7 +23,7 @@ def print_result(run: RunFolder) -> None:
     base = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
     effects = run.read_table("tables/effects")
     if base.height:
-        console.print(f"\nThe model hears emotion with UAR {base['uar'][0]:.3f} (chance {base['chance'][0]:.3f}).")
+        console.print(f"\nUAR {base['uar'][0]:.1f} % without intervention (chance {base['chance'][0]:.1f} %).")
     table = Table("set", "self", "cross", "gap [95 %]", "excess gap [95 %]", title="Deactivated, in points of accuracy", title_justify="left")
     rows = effects.filter((pl.col("kind") == "deactivate") & (pl.col("positions") == "all") & (pl.col("layers") == "all"))
     for selector in rows["selector"].unique(maintain_order=True).sort():

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import soundfile
+
+from emoscope.corpora import open_corpus
+from emoscope.experiments.items import candidate_items, study_corpus, study_options
+from emoscope.experiments.study import StudyError, parse_study
+
+
+def waiting() -> pl.Expr:
+    return pl.col("fate").is_null()
+
+
+def polish(text: str = ""):
+    study = parse_study("[[corpora]]\nid = 'polish'\nwhere = { take = [1], word = ['nie', 'tak'] }\n" + text)
+    return study, study_corpus(study)
+
+
+def test_every_clip_of_the_corpus_has_a_row_and_a_fate() -> None:
+    study, corpus = polish()
+    items = candidate_items(study, corpus)
+    assert items["clip"].n_unique() == 450
+    assert items["fate"].null_count() == 30
+    assert items.filter(items["fate"] == "excluded").height == 420
+    assert items["item"].to_list() == list(range(450))
+
+
+def test_right_letters_are_balanced_within_speaker_and_emotion() -> None:
+    study = parse_study("[[corpora]]\nid = 'polish'\nwhere = { take = [1, 2] }")
+    heard = candidate_items(study, study_corpus(study)).filter(waiting())
+    places = Counter(
+        (row["speaker"], row["truth"], row["options"].index(row["truth"])) for row in heard.iter_rows(named=True)
+    )
+    assert set(places.values()) == {4}  # 12 clips a speaker and emotion, 3 letters
+
+
+def test_all_letter_orders_put_the_truth_behind_every_letter_once() -> None:
+    study, corpus = polish("[question]\nletter_orders = 'all'")
+    items = candidate_items(study, corpus).filter(waiting())
+    assert items.height == 90
+    for (_clip,), orders in items.group_by("clip"):
+        assert sorted(o["options"].index(o["truth"]) for o in orders.to_dicts()) == [0, 1, 2]
+
+
+def test_the_first_items_go_round_all_speakers_and_emotions() -> None:
+    study, corpus = polish()
+    first = candidate_items(study, corpus).head(15)
+    assert len(set(zip(first["speaker"], first["truth"], strict=True))) == 15
+
+
+def test_clips_on_which_the_model_was_trained_are_excluded_and_counted() -> None:
+    study = parse_study("[[corpora]]\nid = 'polish'")
+    corpus = study_corpus(study, [{"corpus": "polish", "where": {"take": [1, 2]}}, {"corpus": "emogator", "where": {}}])
+    assert len(corpus.clips) == 270
+    assert Counter(lost.why for lost in corpus.lost) == {"trained on by this model": 180}
+    allowed = parse_study("[model]\nallow_trained_on = true\n[[corpora]]\nid = 'polish'")
+    assert len(study_corpus(allowed, [{"corpus": "polish", "where": {"take": [1, 2]}}]).clips) == 450
+
+
+def test_fixed_sides_keep_speakers_apart() -> None:
+    study, corpus = polish("[identify]\nwhere = { speaker = ['m1', 'm2'] }\n[evaluate]\nwhere = { speaker = ['m3'] }")
+    items = candidate_items(study, corpus)
+    sides = Counter(zip(items["side"], items["speaker"], strict=True))
+    assert sides["identify", "m1"] == sides["identify", "m2"] == sides["evaluate", "m3"] == 6
+    assert items.filter(items["why"] == "on neither side").height == 12
+    for text, said in (
+        ("[identify]\nwhere = { word = 'nie' }\n[evaluate]\nwhere = { word = 'tak' }", "5 speakers are on both sides"),
+        ("[identify]\nwhere = { speaker = ['m1'] }\n[evaluate]\nwhere = { speaker = ['m1'] }", "clips are on both sides"),
+        ("[identify]\nwhere = { speaker = ['m1'] }\n[evaluate]\nwhere = { speaker = ['m9'] }", "accepts no clip"),
+    ):
+        study, corpus = polish(text)
+        with pytest.raises(ValueError, match=said):
+            candidate_items(study, corpus)
+
+
+def test_options_are_in_canonical_order_and_at_least_two(tmp_path: Path) -> None:
+    study, corpus = polish()
+    assert study_options(study, corpus) == ("anger", "fear", "neutral")
+    (tmp_path / "happy").mkdir()
+    soundfile.write(tmp_path / "happy" / "a.wav", np.zeros(1600), 16000)
+    alone = parse_study("[[corpora]]\nid = 'folder'\nroot = 'x'")
+    with pytest.raises(StudyError, match="at least two labels"):
+        study_options(alone, study_corpus(alone, corpus=open_corpus("folder", tmp_path)))
+
+
+def test_filters_that_leave_nothing_say_what_there_is() -> None:
+    study = parse_study("[[corpora]]\nid = 'polish'\nwhere = { take = [9] }")
+    with pytest.raises(ValueError, match="take holds 1, 2, 3, 4, 5"):
+        study_corpus(study)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from emoscope.experiments.study import Study, StudyError, parse_study, read_study, to_toml
+
+DEMO = Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nam = 'x'", "did you mean `name`"),
+        ("[headline]\nselctor = 'mad'", "in [headline] is not known: did you mean `selector`"),
+        ("[[corpora]]\nrot = 'x'", "in [corpora] is not known: did you mean `root`"),
+        ("[headline]\nbudget = 3", "headline.budget 3.0 is not a fraction of neurons"),
+        ("[headline]\nbudget = 0", "headline.budget 0.0 is not a fraction"),
+        ("[identify]\nitems_per_emotion = 0", "identify.items_per_emotion"),
+        ("[identify]\nselectors = ['lop']", "selector 'lop' is not known"),
+        ("[identify]\nselectors = ['lap']", "headline.selector 'cas' is not among"),
+        ("[identify]\nscope = 'audio+nose'", "'nose' is not known"),
+        ("[identify]\nstore = ['audio']", "which identify.store does not keep"),
+        ("[identify]\nwhere = { take = 1 }", "go together"),
+        ("[question]\nletter_orders = 'some'", "letter_orders 'some'"),
+        ("[interventions]\nalphas = [-2.0]", "alpha -2.0"),
+        ("[[corpora]]\n[[corpora]]", "2 corpora are given"),
+        ("[[corpora]]\nloudness = 'loud'", "loudness 'loud'"),
+        ("x =", "not valid TOML"),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_refused_with_the_field_and_the_remedy(text: str, said: str) -> None:
+    with pytest.raises(StudyError) as error:
+        parse_study(text)
+    assert said in str(error.value)
+
+
+def test_writing_and_reading_gives_the_same_study() -> None:
+    study = read_study(DEMO)
+    assert parse_study(to_toml(study)) == study
+    assert parse_study(to_toml(Study())) == Study()
+
+
+def test_every_field_says_what_it_means() -> None:
+    fields = [line for line in to_toml(Study()).splitlines() if line and not line.startswith(("[", "# "))]
+    assert len(fields) > 25
+    assert all(len(line.split(" # ")[-1]) > 8 for line in fields)
+
+
+def test_a_missing_budget_is_filled_in_by_the_model() -> None:
+    study = Study().with_budget(0.05)
+    assert study.headline.budget == 0.05
+    assert study.identify.budgets == (0.05,)
+    fixed = parse_study("[headline]\nbudget = 0.01\n[identify]\nbudgets = [0.02]").with_budget(0.05)
+    assert fixed.identify.budgets == (0.01, 0.02)
+
+
+def test_a_pilot_keeps_the_headline_and_asks_less() -> None:
+    pilot = Study(name="s").pilot(4)
+    assert (pilot.name, pilot.headline, pilot.evaluate.items_per_emotion) == ("s-pilot4", Study().headline, 4)
+    assert pilot.identify.minimum == 1
+    assert Study().pilot(200).identify.minimum == 20
+    with pytest.raises(StudyError, match="at least 2"):
+        Study().pilot(1)
+
+
+def test_a_study_is_a_value() -> None:
+    assert msgspec.structs.replace(Study(), seed=1) != Study()
+    with pytest.raises(AttributeError):
+        Study().seed = 4  # type: ignore[misc]

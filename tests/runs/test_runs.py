@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoscope.runs import Log, RunFolder, Unit
+from emoscope.runs.unit import check_unit, digest
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), plain, max_size=4))
+def test_a_unit_is_named_by_its_content_whatever_the_order_of_keys(key: dict[str, object]) -> None:
+    turned = dict(reversed(list(key.items())))
+    assert Unit(key).id == Unit(turned).id
+    assert Unit({**key, "further": 1}).id != Unit(key).id
+
+
+def test_a_unit_counts_as_done_only_when_its_card_is_there(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", create=True)
+    unit = Unit({"condition": "baseline"})
+    run.write_table(f"answers/{unit.id}", pl.DataFrame({"item": [1]}))
+    assert not unit.done(run)
+    unit.finish(run, pl.DataFrame({"item": [1, 2]}), {"duration_s": 1.5})
+    assert unit.done(run)
+    assert unit.notes(run) == {"duration_s": 1.5}
+    assert check_unit(run, unit.id) is None
+
+
+def test_answers_that_were_changed_afterwards_are_noticed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, create=True)
+    unit = Unit({"a": 1})
+    unit.finish(run, pl.DataFrame({"item": [1]}))
+    run.write_table(f"answers/{unit.id}", pl.DataFrame({"item": [7]}))
+    assert "was changed" in str(check_unit(run, unit.id))
+
+
+def test_equal_tables_have_equal_bytes(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, create=True)
+    table = pl.DataFrame({"item": [1, 2], "logp": [[-1.0, -2.0], [-0.5, None]]})
+    first, second = run.write_table("a", table), run.write_table("b", table.clone())
+    assert first.read_bytes() == second.read_bytes()
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match="file"):
+        RunFolder(tmp_path / "file" / "run", create=True)
+    with pytest.raises(FileNotFoundError, match="not a run folder"):
+        RunFolder(tmp_path / "nowhere")
+
+
+def test_progress_is_written_as_json_lines(tmp_path: Path) -> None:
+    log = Log("quiet", tmp_path / "log.jsonl")
+    with log.stage("listening", 3):
+        log.step()
+        log.step(2)
+    log.close()
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["stage", "progress", "progress", "stage done"]
+    assert events[-1]["done"] == events[-1]["total"] == 3
+    assert log.seconds["listening"] >= 0
+
+
+def test_an_unknown_kind_of_log_is_refused() -> None:
+    with pytest.raises(ValueError, match="loud"):
+        Log("loud")
+
+
+def test_digest_differs_for_differing_numbers() -> None:
+    assert digest([1, 2]) != digest([2, 1])
