@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors.numpy import save_file
+
+from emoscope.neurons.neuron_set import NeuronSet, safe_name, save_group
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 THREE = ("anger", "fear", "happiness")
@@ -101,9 +102,8 @@ def _sets(folder: Path, targets: tuple[str, ...], rng: np.random.Generator) -> p
                 | {"smd_magnitude": 0.31 if matched else None, "smd_down_norm": 0.02 if matched else None}
                 | {"well_matched": False if matched else None}
             )
-        place = folder / "sets" / set_id(selector, control, draw)
-        place.mkdir(exist_ok=True)
-        save_file(chosen, place / "all.safetensors")
+        place = folder / "sets" / safe_name(set_id(selector, control, draw)) / "all.safetensors"
+        save_group(place, {emotion: NeuronSet(emotion, found, LAYERS, WIDTH) for emotion, found in chosen.items()})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

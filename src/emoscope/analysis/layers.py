@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.run_tables import Run, in_known_order
+from emoscope.neurons.selection import load_set
 
 LAYERS: dict[str, Any] = {
     "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "control": pl.String, "draw": pl.Int64,
@@ -36,7 +37,7 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     rows, notes = [], []
     by_set = sets.select("set", "selector", "budget", "scope", "control", "draw").unique().sort("set")
     for one in by_set.iter_rows(named=True):
-        tensors = read_set(run.folder, one.pop("set"))
+        tensors = _stored(run.folder, one.pop("set"))
         if tensors is None:
             notes.append(f"layers: no neurons stored for a {one['control']} set of {one['selector']}")
             continue
@@ -51,9 +52,8 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     return pl.DataFrame(rows, schema=LAYERS, orient="row").sort(by), tuple(sorted(set(notes)))
 
 
-def read_set(folder: Path, set_id: str, fold: str = "all") -> dict[str, np.ndarray] | None:
-    """Read the neurons of a set, emotion to flat numbers (layer * width + index); ``None`` if not stored."""
-    from safetensors.numpy import load_file
-
-    path = folder / "sets" / set_id / f"{fold}.safetensors"
-    return {name: np.asarray(v, dtype=np.int64) for name, v in load_file(path).items()} if path.is_file() else None
+def _stored(folder: Path, set_id: str) -> dict[str, np.ndarray] | None:
+    try:
+        return load_set(folder / "sets", set_id)
+    except FileNotFoundError:
+        return None

@@ -85,7 +85,8 @@ def read_run(folder: str | Path) -> Run:
 def load_answers(folder: str | Path) -> pl.DataFrame:
     """Read the answers of all finished units, sorted by condition, scoring and item.
 
-    A unit is finished when its ``units/<id>.json`` exists; other files in ``answers/`` are ignored.
+    A unit is finished when its ``units/<id>.json`` exists. Where the run has a ``units.parquet``, units that
+    are not listed there belong to an earlier version of the study and are ignored like unfinished ones.
 
     Args:
         folder: the run folder.
@@ -96,6 +97,9 @@ def load_answers(folder: str | Path) -> pl.DataFrame:
     folder = Path(folder)
     finished = sorted((folder / "answers").glob("*.parquet"))
     finished = [path for path in finished if (folder / "units" / f"{path.stem}.json").is_file()]
+    if (folder / "units.parquet").is_file():
+        current = set(pl.read_parquet(folder / "units.parquet", columns=["unit"])["unit"])
+        finished = [path for path in finished if path.stem in current]
     if not finished:
         return pl.DataFrame(schema=ANSWERS)
     # relaxed: a column that is null throughout one unit has no type there

@@ -12,6 +12,7 @@ from emoscope.analysis.effects import EFFECTS, MATRIX, effects, matrix
 from emoscope.analysis.layers import layers
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
+from emoscope.runs.folder import RunFolder, replacing
 
 NAMES = ("uar", "confusion", "matrix", "effects", "reliance", "layers")
 
@@ -76,12 +77,11 @@ def write_tables(folder: str | Path) -> Tables:
     Raises:
         FileNotFoundError: the folder does not exist.
     """
-    run = read_run(folder)
-    found = compute_tables(run)
-    out = run.folder / "tables"
-    out.mkdir(exist_ok=True)
+    found = compute_tables(read_run(folder))
+    out = RunFolder(folder)
     for name in NAMES:
         frame: pl.DataFrame = getattr(found, name)
-        frame.write_parquet(out / f"{name}.parquet", compression="zstd")
-        frame.write_csv(out / f"{name}.csv")
+        out.write_table(f"tables/{name}", frame)
+        with replacing(out / f"tables/{name}.csv") as partial:
+            frame.write_csv(partial)
     return found

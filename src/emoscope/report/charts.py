@@ -146,7 +146,7 @@ def dose(content: Content, theme: Theme = LIGHT) -> Any | None:
         "uar_change": "change of UAR (points)",
     }
     found = content.at_headline(content.tables.effects).filter(
-        (pl.col("kind") == "steer") & (pl.col("positions") == "all") & (pl.col("selector") == content.selector)
+        (pl.col("kind") == "steer") & (pl.col("positions") == "all") & (pl.col("selector").eq_missing(pl.lit(content.selector)))
         & ((pl.col("control") == "target") | pl.col("draw").is_null()) & pl.col("measure").is_in(list(wanted))
     ).with_columns(pl.col("control").replace(CONTROLS).alias("series"))  # fmt: skip
     if found.is_empty():
@@ -184,7 +184,7 @@ def positions(content: Content, theme: Theme = LIGHT) -> Any | None:
     """The gap by the positions at which neurons were switched off."""
     found = content.at_headline(content.tables.effects).filter(
         (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("control") == "target")
-        & (pl.col("selector") == content.selector)
+        & (pl.col("selector").eq_missing(pl.lit(content.selector)))
     )  # fmt: skip
     there = found["positions"].to_list()
     if len(there) < 2:
@@ -242,7 +242,7 @@ def layers(content: Content, theme: Theme = LIGHT) -> Any | None:
     top = float(means["share"].max() or 1) * 1.05  # type: ignore[arg-type]
     charts = []
     for selector in [s for s in content.selectors if s in set(means["selector"])]:
-        own = means.filter(pl.col("selector") == selector)
+        own = means.filter(pl.col("selector").eq_missing(pl.lit(selector)))
         x = alt.X("layer:O", title="layer (number from the input)").axis(labelAngle=0, labelOverlap=True)
         y = alt.Y("share:Q", title="share of the set (%)").scale(domain=[0, top])
         marks = [
@@ -273,7 +273,9 @@ def layers(content: Content, theme: Theme = LIGHT) -> Any | None:
 
 def layers_by_emotion(content: Content, theme: Theme = LIGHT) -> Any | None:
     """The share of the headline selector's neurons per layer and emotion."""
-    found = content.tables.layers.filter((pl.col("control") == "target") & (pl.col("selector") == content.selector))
+    found = content.tables.layers.filter(
+        (pl.col("control") == "target") & (pl.col("selector").eq_missing(pl.lit(content.selector)))
+    )
     for column, value in (("budget", content.budget), ("scope", content.scope)):
         found = found.filter(pl.col(column) == value) if value is not None else found
     if found.is_empty():
@@ -312,7 +314,9 @@ def _matrices(
     parts = []
     for selector, control in chosen:
         part = found.filter(
-            (pl.col("selector") == selector) & (pl.col("control") == control) & pl.col(value).is_not_null()
+            (pl.col("selector").eq_missing(pl.lit(selector)))
+            & (pl.col("control") == control)
+            & pl.col(value).is_not_null()
         )
         if len(part):
             draws = "" if control == "target" else f" (mean of {part['draws'][0]})"
@@ -342,13 +346,13 @@ def _by_set(
         & (pl.col("positions") == "all")
     )  # fmt: skip
     if kind == "steer":
-        draws = draws.filter(pl.col("alpha") == content.alpha)
+        draws = draws.filter(pl.col("alpha").eq_missing(pl.lit(content.alpha)))
     rows = []
     for selector in content.selectors:
         for control in CONTROLS:
-            for row in found.filter((pl.col("selector") == selector) & (pl.col("control") == control)).iter_rows(
-                named=True
-            ):
+            for row in found.filter(
+                (pl.col("selector").eq_missing(pl.lit(selector))) & (pl.col("control") == control)
+            ).iter_rows(named=True):
                 more = row["measure"] == excess
                 label = f"{name_selector(selector)}, " + ("selected minus matched" if more else CONTROLS[control])
                 rows.append({"row": label, "order": (content.selectors.index(selector), more, list(CONTROLS).index(control))} | {

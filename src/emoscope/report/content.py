@@ -51,11 +51,11 @@ class Content:
         return sorted(there, key=lambda name: (name != self.selector, name))
 
     def at_headline(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows at the headline's budget and scope, in all layers; every selector and control."""
+        """Rows at the headline's budget and scope, in all layers, to zero; every selector and control."""
         for column, value in (("budget", self.budget), ("scope", self.scope)):
             if value is not None:
                 frame = frame.filter(pl.col(column) == value)
-        return frame.filter(pl.col("layers") == "all")
+        return frame.filter((pl.col("layers") == "all") & pl.col("to").fill_null("zero").eq("zero"))
 
     def shown(self, frame: pl.DataFrame, kind: str, positions: str = "all") -> pl.DataFrame:
         """Target sets and the means over control draws, for one kind of intervention at the headline's alpha."""
@@ -64,12 +64,14 @@ class Content:
             & (pl.col("positions") == positions)
             & ((pl.col("control") == "target") | pl.col("draw").is_null())
         )
-        return frame.filter(pl.col("alpha") == self.alpha) if kind == "steer" else frame
+        return frame.filter(pl.col("alpha").eq_missing(pl.lit(self.alpha))) if kind == "steer" else frame
 
     def effect(self, kind: str, measure: str, control: str = "target", positions: str = "all") -> dict[str, Any] | None:
         """One effect of the headline selector, or of its controls' mean; ``None`` where it was not run."""
         found = self.shown(self.tables.effects, kind, positions).filter(
-            (pl.col("measure") == measure) & (pl.col("control") == control) & (pl.col("selector") == self.selector)
+            (pl.col("measure") == measure)
+            & (pl.col("control") == control)
+            & (pl.col("selector").eq_missing(pl.lit(self.selector)))
         )
         return found.row(0, named=True) if len(found) else None
 

@@ -11,9 +11,12 @@ from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.tables import write_tables
 from emoscope.report import sentences, tables
-from emoscope.report.charts import FIGURES
+from emoscope.report.charts import FIGURES, main_figure
 from emoscope.report.content import Content, number, open_content
 from emoscope.report.theme import DARK, LIGHT, title_of, to_svg
+from emoscope.runs.folder import replacing
+
+__all__ = ["build_report", "main_figure", "render"]
 
 GLOSSARY = {
     "clip": "One recording of one speaker.",
@@ -79,7 +82,8 @@ def build_report(folder: str | Path) -> Path:
         (figures / f"{name}.svg").unlink(missing_ok=True)
         shown[name] = _figure(content, name, draw, figures)
     path = content.run.folder / "report.html"
-    path.write_text(render(content, shown), encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(render(content, shown), encoding="utf-8")
     return path
 
 

@@ -103,7 +103,7 @@ def title_of(chart: Any) -> tuple[str, str]:
     return str(chart.title.text), " ".join(chart.title.subtitle)
 
 
-def to_svg(chart: Any, theme: Theme, prefix: str = "", titled: bool = True) -> str:
+def to_svg(chart: Any, theme: Theme, prefix: str = "id", titled: bool = True) -> str:
     """Draw a chart as SVG text.
 
     Args:
@@ -115,9 +115,10 @@ def to_svg(chart: Any, theme: Theme, prefix: str = "", titled: bool = True) -> s
     import vl_convert
 
     svg: str = vl_convert.vegalite_to_svg(to_spec(chart, theme, titled))
-    if prefix:
-        svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-        svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    # Vega numbers ids over all pictures that a process draws: number them anew, so that a picture is always the same
+    names = {old: f"{prefix}{n}" for n, old in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg)))}
+    svg = re.sub(r'\bid="([^"]+)"', lambda found: f'id="{names[found[1]]}"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", lambda found: f"url(#{names.get(found[1], found[1])})", svg)
     return svg
 
 

@@ -1,0 +1,113 @@
+"""UAR, confusion, agreement, flips and MLP reliance, worked out by hand."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from emoscope.analysis.accuracy import changed, confusion, reliance, uar, uar_interval
+from emoscope.analysis.panel import build_panel
+from tests.analysis.small_run import small_run
+
+A, F = "anger", "fear"
+# three clips of anger (two right) and one of fear (right): accuracy 75 %, UAR (66.7 + 100) / 2
+ITEMS = [("s0", A), ("s0", A), ("s1", A), ("s1", F)]
+BASE = [A, F, A, F]
+
+
+def panels(run):
+    return {scoring: build_panel(run, scoring) for scoring in ("likelihood", "generation")}
+
+
+def test_uar_by_hand():
+    run = small_run(ITEMS, {"baseline": BASE}, options=(F, A, "sadness", "neutral"))
+    found = uar(run, panels(run)).row(0, named=True)
+    assert found["uar"] == pytest.approx((200 / 3 + 100) / 2)
+    assert found["accuracy"] == pytest.approx(75)
+    assert found["chance"] == 25
+    assert found["letter_mass"] == pytest.approx(0.9)
+    assert found["low"] is None
+    assert found["reason"] == "only 2 speakers: an interval needs at least 5"
+
+
+def test_recall_counts_per_speaker_equal_plain_loops():
+    rng = np.random.default_rng(1)
+    items = [(f"s{s}", e) for s in range(6) for e in (A, F) for _ in range(3 + s)]
+    said = [str(rng.choice([A, F])) for _ in items]
+    run = small_run(items, {"baseline": said})
+    found = uar_interval(build_panel(run), "baseline")
+
+    def loop(left_out):
+        kept = [(t, a) for (s, t), a in zip(items, said, strict=True) if s != left_out]
+        return np.mean([100 * np.mean([a == t for t, a in kept if t == e]) for e in (A, F)])
+
+    without = np.array([loop(f"s{s}") for s in range(6)])
+    assert found.estimate == pytest.approx(loop(None))
+    error = np.sqrt(5 / 6 * np.sum((without - without.mean()) ** 2))
+    n = np.array([2 * (3 + s) for s in range(6)])
+    assert found.df == pytest.approx(n.sum() ** 2 / (n**2).sum() - 1)
+    assert (found.high - found.low) / 2 > 2 * error  # t(df < 5) is larger than 2.57
+
+
+def test_unreadable_answers_are_wrong_and_counted():
+    run = small_run(ITEMS, {}, generated={"baseline": [A, None, A, None]})
+    row = uar(run, panels(run)).row(0, named=True)
+    assert row["unreadable"] == 50
+    assert row["uar"] == pytest.approx((200 / 3 + 0) / 2)
+    cells = confusion(panels(run), run.conditions)
+    lost = cells.filter(pl.col("answer").is_null())
+    assert dict(zip(lost["truth"], lost["count"], strict=True)) == {A: 1, F: 1}
+
+
+def test_confusion_by_hand():
+    run = small_run(ITEMS, {"baseline": BASE})
+    cells = confusion(panels(run), run.conditions)
+    found = {(row["truth"], row["answer"]): (row["count"], row["share"]) for row in cells.iter_rows(named=True)}
+    assert found == {
+        (A, A): (2, pytest.approx(200 / 3)),
+        (A, F): (1, pytest.approx(100 / 3)),
+        (F, A): (0, 0),
+        (F, F): (1, 100),
+    }
+
+
+def test_agreement_and_hollow_conditions():
+    run = small_run(ITEMS, {"baseline": BASE, "null": BASE}, generated={"baseline": [A, A, A, F]})
+    found = {(row["condition"], row["scoring"]): row for row in uar(run, panels(run)).iter_rows(named=True)}
+    assert found["baseline", "likelihood"]["agreement"] == 75
+    assert found["baseline", "likelihood"]["hollow"]
+    assert found["null", "likelihood"]["agreement"] is None
+    assert not found["null", "likelihood"]["hollow"]
+
+
+def test_flip_rate_of_the_null():
+    run = small_run(ITEMS, {"baseline": BASE, "null": [A, F, A, A]})
+    assert changed(build_panel(run), "null") == 25
+    assert changed(build_panel(run), "missing") is None
+    rows = {row["condition"]: row["changed"] for row in uar(run, panels(run)).iter_rows(named=True)}
+    assert rows == {"baseline": 0, "null": 25}
+
+
+def test_reliance_by_hand():
+    off = {"reliance/all": [A] * 4, "reliance/layer=10": BASE, "reliance/layer=2": BASE, "reliance/union": [F, F, A, F]}
+    rows = [{"condition": name, "kind": "reliance", "layers": "all"} for name in off]
+    run = small_run(ITEMS, {"baseline": BASE} | off, rows)
+    found = reliance(build_panel(run), run.conditions)
+    assert found["layers"].to_list() == ["all", "union", "2", "10"]
+    every = found.row(0, named=True)
+    assert (every["uar"], every["commonest"], every["commonest_share"]) == (50, A, 100)
+    assert every["change"] == pytest.approx(50 - (200 / 3 + 100) / 2)
+    assert found.row(2, named=True)["change"] == 0
+
+
+def test_only_evaluated_items_count():
+    run = small_run(ITEMS, {"baseline": BASE})
+    side = pl.Series("side", ["identify", "evaluate", "both", "both"])
+    changed_run = type(run)(run.folder, run.items.with_columns(side), run.sets, run.conditions, run.answers, {})
+    assert build_panel(changed_run).items.tolist() == [1, 2, 3]
+
+
+def test_the_studys_label_is_analysed():
+    run = small_run(ITEMS, {"baseline": BASE}, manifest={"study": {"identify": {"label": "word"}}})
+    labels = pl.Series("label", ["emotion", "word", "word", "emotion"])
+    both = type(run)(run.folder, run.items.with_columns(labels), run.sets, run.conditions, run.answers, run.manifest)
+    assert build_panel(both).items.tolist() == [1, 2]

@@ -1,0 +1,224 @@
+"""Matrices and effects: a 2 x 2 example by hand, and a slow re-implementation of everything."""
+
+import math
+from itertools import product
+
+import polars as pl
+import pytest
+from scipy import stats
+
+from emoscope.analysis.effects import EFFECTS, FAMILY, MATRIX, effects, matrix
+from emoscope.analysis.panel import build_panel
+from emoscope.analysis.run_tables import read_run
+from tests.analysis.small_run import deactivations, small_run
+from tests.report.synthetic import THREE, write_run
+
+A, F = "anger", "fear"
+
+# Five speakers, each with two clips of anger and two of fear: 10 items per emotion.
+ITEMS = [(f"s{s}", truth) for s in range(5) for truth in (A, A, F, F)]
+# baseline: everybody right except one clip of fear of speaker 0, answered anger:        anger 100 %, fear 90 %
+BASE = [A, A, F, A] + [A, A, F, F] * 4
+# anger's set off: every speaker loses one clip of anger (to fear), fear is unchanged:   anger  50 %, fear 90 %
+ANGER = [F, A, F, A] + [F, A, F, F] * 4
+# fear's set off: speakers 0 and 1 answer anger throughout:                              anger 100 %, fear 60 %
+FEAR = [A, A, A, A] * 2 + [A, A, F, F] * 3
+# matched controls: draw 0 changes nothing; draw 1 of anger loses one clip of anger of speaker 4 to fear
+MATCHED = [A, A, F, A] + [A, A, F, F] * 3 + [F, A, F, F]
+SAID = {"baseline": BASE, "anger": ANGER, "fear": FEAR}
+CONTROLS = {"anger~matched0": BASE, "fear~matched0": BASE, "anger~matched1": MATCHED, "fear~matched1": BASE}
+
+
+def panel_and_conditions(**more):
+    rows = [*deactivations(), *deactivations("matched", 0), *deactivations("matched", 1)]
+    run = small_run(ITEMS, SAID | CONTROLS | more, rows)
+    return build_panel(run), run.conditions
+
+
+def measured(frame, name, control="target", draw=0):
+    same_draw = pl.col("draw").is_null() if draw is None else pl.col("draw") == draw
+    return frame.filter((pl.col("measure") == name) & (pl.col("control") == control) & same_draw).row(0, named=True)
+
+
+def test_matrix_by_hand():
+    found = matrix(*panel_and_conditions()).filter(pl.col("control") == "target")
+    cells = {(row["target"], row["emotion"]): row for row in found.iter_rows(named=True)}
+    change = {key: row["change"] for key, row in cells.items()}
+    assert change == pytest.approx({(A, A): -50, (A, F): 0, (F, A): 0, (F, F): -30})
+    # anger's set off: of the clips of fear none more is answered anger; fear's set off: no clip of anger answered fear
+    pull = {key: row["pull"] for key, row in cells.items()}
+    assert pull == pytest.approx({(A, A): -50, (A, F): 0, (F, A): 0, (F, F): -30})
+    assert cells[F, F]["baseline"] == pytest.approx(90)
+    assert cells[F, F]["accuracy"] == pytest.approx(60)
+    assert {row["n"] for row in cells.values()} == {10}
+    # every speaker loses half of anger: without any of them the change is the same, so the interval has no width
+    assert (cells[A, A]["change_low"], cells[A, A]["change_high"]) == pytest.approx((-50, -50))
+    assert cells[F, F]["change_low"] < -30 < cells[F, F]["change_high"]
+
+
+def test_pull_counts_answers_with_the_sets_emotion():
+    # the set of anger, amplified: two of ten clips of fear are answered anger (one was at baseline): + 10 points
+    said = [A, A, F, A] + [A, A, F, A] + [A, A, F, F] * 3
+    run = small_run(ITEMS, SAID | {"anger": said}, deactivations(targets=[A]))
+    found = matrix(build_panel(run), run.conditions)
+    cells = {row["emotion"]: row for row in found.iter_rows(named=True)}
+    assert cells[F]["pull"] == pytest.approx(10)
+    assert cells[F]["change"] == pytest.approx(-10)
+    assert cells[A]["pull"] == 0
+
+
+def test_effects_by_hand():
+    found = effects(*panel_and_conditions())
+    estimates = {name: measured(found, name)["estimate"] for name in ("self", "cross", "gap", "uar_change", "pull_gap")}
+    # diagonal -50, -30; off the diagonal 0, 0; change of UAR (-25 - 15) / 2
+    assert estimates == pytest.approx({"self": -40, "cross": 0, "gap": -40, "uar_change": -20, "pull_gap": -40})
+    # matched: draw 0 nothing; draw 1 self (-10 + 0) / 2 = -5; mean -2.5; excess -40 - -2.5
+    assert measured(found, "gap", "matched", 1)["estimate"] == pytest.approx(-5)
+    mean = measured(found, "gap", "matched", None)
+    assert (mean["estimate"], mean["draw_min"], mean["draw_max"], mean["draws"]) == pytest.approx((-2.5, -5, 0, 2))
+    excess = measured(found, "excess_gap")
+    assert excess["estimate"] == pytest.approx(-37.5)
+    assert (excess["draw_min"], excess["draw_max"]) == pytest.approx((-40, -35))
+    assert (excess["n"], excess["targets"], excess["speakers"], excess["df"]) == (20, 2, 5, 4)
+
+
+def test_interval_of_the_excess_gap_by_hand():
+    # Counts of lost clips per speaker: anger's set 1 each; fear's set 1 (speaker 0), 2 (speaker 1), 0, 0, 0;
+    # matched mean of anger 1/2 for speaker 4. Each emotion has 10 items; 8 without one speaker.
+    anger, fear, control = [1, 1, 1, 1, 1], [1, 2, 0, 0, 0], [0, 0, 0, 0, 0.5]
+    without = []
+    for g in range(5):
+        own = [-100 * (sum(x) - x[g]) / 8 for x in (anger, fear, control)]
+        without.append((own[0] + own[1]) / 2 - own[2] / 2)
+    mean = sum(without) / 5
+    error = math.sqrt(4 / 5 * sum((value - mean) ** 2 for value in without))
+    excess = measured(effects(*panel_and_conditions()), "excess_gap")
+    assert excess["high"] == pytest.approx(-37.5 + 2.7764451 * error)
+    assert excess["low"] == pytest.approx(-37.5 - 2.7764451 * error)
+
+
+def test_effects_without_matched_controls_have_no_excess():
+    run = small_run(ITEMS, SAID, deactivations())
+    found = effects(build_panel(run), run.conditions)
+    assert not [name for name in found["measure"] if name.startswith("excess")]
+
+
+def test_a_single_target_has_no_gap():
+    run = small_run(ITEMS, SAID, deactivations(targets=[A]))
+    found = effects(build_panel(run), run.conditions)
+    assert measured(found, "self")["estimate"] == pytest.approx(-50)
+    assert measured(found, "gap")["estimate"] is None
+
+
+def test_the_gap_ignores_what_hits_all_emotions_alike():
+    # as before, and beside it every set loses both clips of fear of speaker 3: column effects do not move the gap
+    hit = {name: [*said[:14], A, A, *said[16:]] for name, said in SAID.items() if name != "baseline"}
+    run = small_run(ITEMS, SAID | hit, deactivations())
+    found = effects(build_panel(run), run.conditions)
+    assert measured(found, "gap")["estimate"] == pytest.approx(-40)
+    assert measured(found, "self")["estimate"] == pytest.approx(-50)
+
+
+def test_items_without_an_answer_are_left_out_on_both_sides():
+    # the run stopped before speaker 4 was asked under fear's set: all effects of that family are on 16 items
+    run = small_run(ITEMS, SAID | {"fear": [*FEAR[:16], *["-"] * 4]}, deactivations())
+    found = effects(build_panel(run), run.conditions)
+    gap = measured(found, "gap")
+    assert gap["n"] == 16
+    assert gap["estimate"] == pytest.approx((-50 + -100 * 3 / 8) / 2)
+    assert gap["low"] is None  # four speakers are left
+    assert "only 4 speakers" in gap["reason"]
+
+
+def test_unknown_speakers_count_as_recordings():
+    run = small_run([(None, truth) for _, truth in ITEMS], SAID, deactivations())
+    panel = build_panel(run)
+    assert panel.unknown_speakers == 20
+    gap = measured(effects(panel, run.conditions), "gap")
+    assert gap["speakers"] == 20
+    assert gap["low"] < -40 < gap["high"]
+
+
+def test_an_emotion_without_a_set_is_evaluated_and_leaves_the_gap_alone(tmp_path):
+    run = read_run(write_run(tmp_path, THREE, 5, 4, unidentifiable=("happiness",)))
+    panel = build_panel(run)
+    cells = matrix(panel, run.conditions).filter((pl.col("control") == "target") & (pl.col("kind") == "deactivate"))
+    assert set(cells["target"]) == {"anger", "fear"}
+    assert set(cells["emotion"]) == set(THREE)
+    assert set(effects(panel, run.conditions)["targets"]) == {2}
+
+
+def test_tables_without_rows_keep_their_columns():
+    run = small_run(ITEMS, {"baseline": BASE})
+    assert matrix(build_panel(run), run.conditions).schema == pl.Schema(MATRIX)
+    assert effects(build_panel(run), run.conditions).schema == pl.Schema(EFFECTS)
+
+
+def test_everything_equals_plain_loops(tmp_path):
+    """The whole of matrix and effects again, from the rows of the answers, with dictionaries and loops."""
+    run = read_run(write_run(tmp_path, THREE, 6, 3, seed=3))
+    truth = {
+        row["item"]: (row["speaker"], row["truth"]) for row in run.items.iter_rows(named=True) if row["fate"] == "used"
+    }
+    said = {
+        (row["condition"], row["item"]): row["answer"]
+        for row in run.answers.iter_rows(named=True) if row["scoring"] == "likelihood"
+    }  # fmt: skip
+    everyone = sorted({speaker for speaker, _ in truth.values()})
+
+    def cell(condition, m, e, left_out):
+        items = [i for i, (speaker, t) in truth.items() if t == e and speaker != left_out]
+        change = sum((said[condition, i] == e) - (said["baseline", i] == e) for i in items)
+        pull = sum((said[condition, i] == m) - (said["baseline", i] == m) for i in items)
+        return 100 * change / len(items), 100 * pull / len(items)
+
+    def all_measures(conditions, left_out):
+        cells = {(m, e): cell(conditions[m], m, e, left_out) for m, e in product(THREE, THREE)}
+        result = {}
+        for names, which in ((("self", "cross", "gap"), 0), (("pull", "pull_cross", "pull_gap"), 1)):
+            own = sum(cells[m, m][which] for m in THREE) / 3
+            others = sum(cells[m, e][which] for m, e in product(THREE, THREE) if m != e) / 6
+            result |= dict(zip(names, (own, others, own - others), strict=True))
+        result["uar_change"] = sum(value[0] for value in cells.values()) / 9
+        result["pull_overall"] = sum(value[1] for value in cells.values()) / 9
+        return result
+
+    families = {}
+    for row in run.conditions.iter_rows(named=True):
+        if row["target"]:
+            families.setdefault(tuple(row[name] for name in FAMILY), {})[row["target"]] = row["condition"]
+    everything = {(key, g): all_measures(members, g) for key, members in families.items() for g in (None, *everyone)}
+
+    def expected(key, measure, g):
+        name = measure.removeprefix("excess_")
+        draw = FAMILY.index("draw")
+        control = FAMILY.index("control")
+        if key[draw] is None:
+            draws = [k for k in families if all(k[i] == key[i] for i in range(len(key)) if i != draw)]
+            return sum(everything[k, g][name] for k in draws) / len(draws)
+        if name == measure:
+            return everything[key, g][name]
+        same = [i for i in range(len(key)) if i not in (draw, control)]
+        draws = [k for k in families if k[control] == "matched" and all(k[i] == key[i] for i in same)]
+        return everything[key, g][name] - sum(everything[k, g][name] for k in draws) / len(draws)
+
+    found = effects(build_panel(run), run.conditions)
+    assert len(found) > 300
+    for row in found.iter_rows(named=True):
+        key = tuple(row[name] for name in FAMILY)
+        without = [expected(key, row["measure"], g) for g in everyone]
+        mean = sum(without) / len(without)
+        half = stats.t.ppf(0.975, 5) * math.sqrt(5 / 6 * sum((value - mean) ** 2 for value in without))
+        estimate = expected(key, row["measure"], None)
+        assert row["estimate"] == pytest.approx(estimate, abs=1e-9), row
+        assert row["low"] == pytest.approx(estimate - half, abs=1e-6), row
+        assert row["high"] == pytest.approx(estimate + half, abs=1e-6), row
+
+    by_key = {
+        (tuple(row[name] for name in FAMILY), row["target"], row["emotion"]): row
+        for row in matrix(build_panel(run), run.conditions).iter_rows(named=True)
+    }
+    for (key, members), m, e in product(families.items(), THREE, THREE):
+        change, pull = cell(members[m], m, e, None)
+        row = by_key[key, m, e]
+        assert (row["change"], row["pull"]) == (pytest.approx(change, abs=1e-9), pytest.approx(pull, abs=1e-9))

@@ -1,0 +1,85 @@
+"""Every figure says what it shows, in which units, and how to read it."""
+
+import re
+
+import pytest
+
+from emoscope.report.charts import FIGURES, confusion, deactivation, main_figure
+from emoscope.report.content import open_content
+from emoscope.report.theme import DARK, LIGHT, title_of, to_png, to_spec, to_svg
+from tests.report.synthetic import SEVEN, THREE, write_run
+
+UNIT = re.compile(r"\((%|points|gain − 1|number from the input)\)|alpha")
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    return open_content(write_run(tmp_path_factory.mktemp("run"), SEVEN, 6, 2))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 4))
+
+
+def encodings(spec):
+    """All position and colour encodings of a specification, however deeply layered."""
+    if isinstance(spec, dict):
+        yield from spec.get("encoding", {}).items()
+        for part in spec.values():
+            yield from encodings(part)
+    elif isinstance(spec, list):
+        for part in spec:
+            yield from encodings(part)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+@pytest.mark.parametrize("name", FIGURES)
+def test_specification(content, name, theme):
+    chart = FIGURES[name](content, theme)
+    spec = to_spec(chart, theme, validate=theme is LIGHT)
+    assert len(spec["title"]["text"]) > 20
+    how = " ".join(spec["title"]["subtitle"])
+    assert how.endswith(".")
+    assert len(how) > 40
+    axes = {"x": set(), "y": set()}
+    for channel, encoding in encodings(spec):
+        if channel in axes and "field" in encoding and "title" in encoding:
+            axes[channel].add(encoding["title"])
+            if encoding["type"] == "quantitative":
+                assert UNIT.search(encoding["title"]), encoding
+        if channel == "color" and encoding.get("type") == "quantitative":
+            assert UNIT.search(encoding["title"]), encoding
+    assert all(axes.values()), f"an axis of {name} has no title"
+    assert not any(
+        "field" in e and "title" not in e and e.get("type") == "quantitative" for c, e in encodings(spec) if c == "y"
+    )
+
+
+def test_matrices_are_centred_at_zero_and_alike(content):
+    scales = [e["scale"] for c, e in encodings(to_spec(deactivation(content), LIGHT)) if c == "color" and "scale" in e]
+    assert len(scales) == 7  # four selectors, three controls
+    for scale in scales:
+        assert scale == scales[0]
+        assert scale["domain"][3] == 0
+        assert scale["domain"] == [-one for one in reversed(scale["domain"])]
+
+
+def test_numbers_stand_in_the_cells(small):
+    svg = to_svg(confusion(small), LIGHT)
+    shares = small.tables.confusion.filter(small.tables.confusion["scoring"] == "likelihood")["share"].to_list()
+    for share in shares[:9]:
+        assert f">{share:.0f}<" in svg
+
+
+def test_main_figure_takes_a_folder_or_its_content(small):
+    assert title_of(main_figure(small.run.folder)) == title_of(main_figure(small))
+    assert to_png(main_figure(small), scale=0.5).startswith(b"\x89PNG")
+
+
+def test_ids_differ_between_pictures(small):
+    first, second = (to_svg(deactivation(small, theme), theme, prefix=theme.name) for theme in (LIGHT, DARK))
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert set(re.findall(r"url\(#([^)]+)\)", first)) <= ids[0]
