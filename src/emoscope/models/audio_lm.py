@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from emoscope.models.batching import pad
 from emoscope.models.decoder import Decoder, find_decoder
 from emoscope.models.hooks import hooked
-from emoscope.models.letters import letter_forms
+from emoscope.models.letters import letter_forms, score_letters
 from emoscope.models.values import (
     AUDIO,
     DECISION,
-    PADDING,
     TEXT,
     Batch,
     Changes,
@@ -35,17 +35,6 @@ __all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "Pr
 
 AUDIO_WINDOWS = 16
 """Clips whose sound is encoded together; more save little time and take memory."""
-
-
-CPU_BYTES = 6 << 20
-"""Largest activation of one layer, in bytes, that a CPU should hold at once.
-
-Beyond about 8 MB the C library returns the memory to the system after every operation and a pass takes twice
-as long (135 rows of 55 positions x 512 neurons in float32, one thread: 250 ms at once, 110 ms in two halves).
-"""
-
-ACCELERATOR_POSITIONS = 16_384
-"""Positions of a batch on an accelerator, where memory sets the limit: 600 MB a layer at 18,944 neurons, bfloat16."""
 
 
 class AudioLM:
@@ -88,7 +77,6 @@ class AudioLM:
         self.decoder: Decoder = find_decoder(model)
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
-        self._words: dict[int, str] = {}
         weight = self.decoder.sites[0].down.weight
         self.info = ModelInfo(
             id=id,
@@ -214,25 +202,7 @@ class AudioLM:
         Raises:
             ValueError: no rows.
         """
-        if not prepared:
-            raise ValueError("no rows: a batch needs at least one prepared request")
-        lengths = torch.tensor([len(row) for row in prepared])
-        shape = len(prepared), int(lengths.max())
-        embeddings = torch.zeros(*shape, prepared[0].embeddings.shape[1], dtype=prepared[0].embeddings.dtype)
-        scopes = torch.full(shape, PADDING, dtype=torch.int8)
-        for i, row in enumerate(prepared):
-            place = slice(shape[1] - len(row), None) if self.padding_side == "left" else slice(len(row))
-            embeddings[i, place], scopes[i, place] = row.embeddings, row.scopes
-        mask = (scopes != PADDING).long()
-        position_ids = (mask.cumsum(1) - 1).clamp(min=0)
-        if prepared[0].position_ids is not None:
-            position_ids = torch.zeros(*prepared[0].position_ids.shape[:-1], *shape, dtype=torch.long)
-            for i, row in enumerate(prepared):
-                assert row.position_ids is not None
-                position_ids[..., i, mask[i].bool()] = row.position_ids
-        on = self.device
-        letters = tuple(row.letters for row in prepared)
-        return Batch(embeddings.to(on), mask.to(on), position_ids.to(on), scopes.to(on), lengths.to(on), letters)
+        return pad(prepared, self.padding_side, self.device)
 
     @torch.inference_mode()
     def score(
@@ -260,7 +230,7 @@ class AudioLM:
         watched = observe is not None
         with hooked(self.decoder, self._gains(gains, len(batch)), observe, batch.scopes, 2 if watched else 1):
             hidden, cache = self._read_prompt(batch, use_cache=watched)
-            scores, best = self._scores(batch, self.logits(hidden))
+            scores, best = score_letters(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
             if watched:
                 self._feed(best.to(self.device), batch, cache, 0)
         return scores
@@ -326,24 +296,6 @@ class AudioLM:
             raise ProofFailed(f"{len(written)} tokens were written in {firings.forwards} passes of the decoder")
         return torch.stack(written, 1).cpu(), kept
 
-    def chunks(self, prepared: Sequence[Prepared], positions: int | None = None) -> list[list[int]]:
-        """Cut rows into batches of similar length: the row numbers of each batch.
-
-        Args:
-            prepared: rows in any order.
-            positions: most positions of a batch, padding included (a longer row stands alone); by default as
-                many as a CPU works through fastest, or 16,384 on an accelerator.
-        """
-        if positions is None:
-            cpu = max(512, CPU_BYTES // (4 * self.decoder.width))
-            positions = cpu if self.device.type == "cpu" else ACCELERATOR_POSITIONS
-        batches: list[list[int]] = []
-        for row in sorted(range(len(prepared)), key=lambda r: (len(prepared[r]), r)):
-            if not batches or (len(batches[-1]) + 1) * len(prepared[row]) > positions:
-                batches.append([])
-            batches[-1].append(row)
-        return batches
-
     @contextmanager
     def under(self, change: Changes) -> Iterator[AudioLM]:
         """Let an intervention act on every :meth:`score` and :meth:`generate` inside the block.
@@ -397,27 +349,6 @@ class AudioLM:
             use_cache=True,
         )
         return output.last_hidden_state[:, -1]
-
-    def _scores(self, batch: Batch, logits: torch.Tensor) -> tuple[list[Score], torch.Tensor]:
-        """Scores of each row, and the token id (row,) of the likeliest form of its best letter."""
-        letters = sorted({letter for row in batch.letters for letter in row})
-        logp = torch.log_softmax(logits.double(), -1)
-        top = [self._word(int(token)) for token in logp.argmax(-1).cpu()]
-        by_form = {letter: logp[:, list(self.letters[letter])].cpu() for letter in letters}
-        by_letter = {letter: forms.logsumexp(-1).numpy() for letter, forms in by_form.items()}
-        favourite = {letter: forms.argmax(-1).tolist() for letter, forms in by_form.items()}
-        scores, best = [], []
-        for row, asked in enumerate(batch.letters):
-            values = np.array([by_letter[letter][row] for letter in asked])
-            letter = asked[int(values.argmax())] if asked else ""
-            scores.append(Score(values, float(np.exp(values).sum()), top[row], letter))
-            best.append(self.letters[letter][favourite[letter][row]] if asked else int(logp[row].argmax()))
-        return scores, torch.tensor(best)
-
-    def _word(self, token: int) -> str:
-        if token not in self._words:
-            self._words[token] = self.tokenizer.decode([token])
-        return self._words[token]
 
     def _text(self, tokens: torch.Tensor) -> str:
         stop = torch.isin(tokens, self.stop_tokens.cpu()).nonzero().flatten()

@@ -13,7 +13,6 @@ from torch import nn
 from emoscope.models.decoder import Decoder
 from emoscope.models.values import ANSWER, Gains, Observer, ProofFailed
 
-
 FEW = 32
 """Below one in so many neurons of a layer they are gathered and written back; above, all are multiplied in place.
 

@@ -1,9 +1,15 @@
-"""Which tokens of a vocabulary a model can answer a letter with."""
+"""Which tokens of a vocabulary say a letter, and how likely a model is to say each letter."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+import torch
+
+from emoscope.models.values import Score
 
 FORM = re.compile(r"\s*[\(\[\"'*]*([A-Z])[\)\]\"'*.:,]*\s*")
 """A letter alone, perhaps in brackets, quotes or emphasis, perhaps with a full stop: "A", " A", "(A", "(A)", "A."."""
@@ -30,3 +36,40 @@ def letter_forms(tokenizer: Any) -> dict[str, tuple[int, ...]]:
         if found := FORM.fullmatch(tokenizer.decode([token])):
             forms.setdefault(found[1], []).append(token)
     return {letter: tuple(sorted(forms[letter])) for letter in sorted(forms)}
+
+
+def score_letters(
+    logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Any
+) -> tuple[list[Score], torch.Tensor]:
+    """Score the letters that each row may answer.
+
+    A letter's probability is the sum over its token forms, over the whole vocabulary.
+
+    Args:
+        logits: (row, vocab).
+        asked: the letters of each row.
+        forms: letter -> token ids.
+        tokenizer: decodes the likeliest token.
+
+    Returns:
+        one score per row, and for each row the token id of the likeliest form of its best letter, (row,).
+
+    Raises:
+        ValueError: a row without letters.
+    """
+    if not all(asked):
+        raise ValueError(f"row {[bool(row) for row in asked].index(False)} has no letters to score: generate its answer")
+    logp = torch.log_softmax(logits.double(), -1)
+    letters = sorted({letter for row in asked for letter in row})
+    by_form = {letter: logp[:, list(forms[letter])].cpu() for letter in letters}
+    by_letter = {letter: values.logsumexp(-1).numpy() for letter, values in by_form.items()}
+    favourite = {letter: values.argmax(-1).tolist() for letter, values in by_form.items()}
+    top = logp.argmax(-1).tolist()
+    words = {token: tokenizer.decode([token]) for token in set(top)}
+    scores, best = [], []
+    for row, options in enumerate(asked):
+        values = np.array([by_letter[letter][row] for letter in options])
+        letter = options[int(values.argmax())]
+        scores.append(Score(values, float(np.exp(values).sum()), words[top[row]], letter))
+        best.append(forms[letter][favourite[letter][row]])
+    return scores, torch.tensor(best)

@@ -36,9 +36,17 @@ class ScopeStatistics:
     Args:
         layers, width: size of the decoder.
         rows: items in the block.
+        site: what is counted: ``"gate"``, the activated gate (the definition of a neuron's activation), or
+            ``"product"``, the gated product.
+
+    Raises:
+        ValueError: an unknown site.
     """
 
-    def __init__(self, layers: int, width: int, rows: int) -> None:
+    def __init__(self, layers: int, width: int, rows: int, site: str = "gate") -> None:
+        if site not in ("gate", "product"):
+            raise ValueError(f'site {site!r} is not known: give "gate" or "product"')
+        self.site = site
         shape = rows, layers, width
         self.counts = {scope: np.zeros(shape, np.uint16) for scope in SPANS}
         self.means = {scope: np.zeros(shape, np.float16) for scope in SPANS}
@@ -83,7 +91,8 @@ class _Rows:
         self, layer: int, rows: np.ndarray, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor
     ) -> None:
         kept = self.statistics
-        activation, product = activation.float(), product.float()
+        product = product.float()
+        activation = activation.float() if kept.site == "gate" else product
         for scope, code in SINGLES.items():
             place = scopes == code
             if bool(place.any()):

@@ -1,0 +1,107 @@
+"""Statistics per scope against a slow count of the raw activations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from emoscope.models.statistics import ELEMENTS, ScopeStatistics, half
+
+
+class Raw:
+    """Keeps everything."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def observe(self, layer, activation, product, scopes):
+        answering = int(scopes.flatten()[0]) == 3
+        self.seen[layer, answering] = activation.clone(), product.clone(), scopes.clone()
+
+
+@pytest.mark.parametrize("site", ["gate", "product"])
+def test_statistics_equal_a_slow_count(model, prepared, site):
+    raw = Raw()
+    model.score(prepared, observe=raw)
+    statistics = ScopeStatistics(model.info.layers, model.info.width, len(prepared), site)
+    model.score(prepared, observe=statistics)
+    block = statistics.block()
+    for layer in range(model.info.layers):
+        activation, product, scopes = raw.seen[layer, False]
+        a = (activation if site == "gate" else product).numpy().astype(np.float64)
+        after = raw.seen[layer, True][0 if site == "gate" else 1].numpy()
+        for row in range(len(prepared)):
+            for scope, code in (("audio", 0), ("text", 1)):
+                own = a[row, scopes[row].numpy() == code]
+                assert (block.counts[scope][row, layer] == (own > 0).sum(0)).all()
+                np.testing.assert_allclose(block.means[scope][row, layer], own.mean(0), rtol=2e-3, atol=1e-6)
+                assert block.tokens[row, code] == len(own)
+            decision = a[row, scopes[row].numpy() == 2]
+            assert decision.shape[0] == 1
+            np.testing.assert_allclose(block.values["decision"][row, layer], decision[0], rtol=2e-3, atol=1e-6)
+            np.testing.assert_allclose(block.values["answer"][row, layer], after[row, 0], rtol=2e-3, atol=1e-6)
+        own = scopes.numpy() != -1
+        np.testing.assert_allclose(block.abs_sum[layer], np.abs(a[own]).sum(0), rtol=1e-4)
+        np.testing.assert_allclose(block.product_sum[layer], product.numpy()[own].sum(0), rtol=1e-4, atol=1e-4)
+    assert block.positions == sum(map(len, prepared))
+    assert (block.tokens[:, 2:] == 1).all()
+    assert block.tokens.dtype == np.int32
+    assert {array.dtype for array in block.counts.values()} == {np.dtype(np.uint16)}
+    assert {array.dtype for array in (*block.means.values(), *block.values.values())} == {np.dtype(np.float16)}
+
+
+def test_a_block_may_come_in_several_batches_in_any_order(model, prepared):
+    whole = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
+    model.score(prepared, observe=whole)
+    parts = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
+    for rows in ([3, 1], [0], [2]):
+        model.score([prepared[row] for row in rows], observe=parts.of(rows))
+    for scope in ("audio", "text"):
+        assert np.abs(whole.counts[scope].astype(int) - parts.counts[scope]).max() == 0
+    for scope in ("decision", "answer"):
+        np.testing.assert_allclose(whole.values[scope], parts.values[scope], atol=2e-3)
+    np.testing.assert_allclose(whole.abs_sum, parts.abs_sum, rtol=1e-4)
+    assert (whole.tokens == parts.tokens).all()
+
+
+def test_rows_are_widened_in_pieces(monkeypatch, model, prepared):
+    whole = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
+    model.score(prepared, observe=whole)
+    monkeypatch.setattr("emoscope.models.statistics.ELEMENTS", 1)
+    pieces = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
+    model.score(prepared, observe=pieces)
+    assert ELEMENTS > 1
+    for scope in ("audio", "text"):
+        assert (whole.counts[scope] == pieces.counts[scope]).all()
+    np.testing.assert_allclose(whole.product_sum, pieces.product_sum, rtol=1e-4, atol=1e-4)
+
+
+def test_the_answer_is_the_models_own_letter(model, prepared):
+    raw = Raw()
+    scores = model.score(prepared, observe=raw)
+    row, score = prepared[0], scores[0]
+    forms = model.letters[score.letter]
+    logits = model.next_logits([row])[0]
+    token = forms[int(logits[list(forms)].argmax())]
+    longer = torch.cat([row.embeddings, model.embed(torch.tensor([token]))])
+    seen = Raw()
+    from emoscope.models.hooks import hooked
+
+    with torch.inference_mode(), hooked(model.decoder, None, seen, torch.ones(1, len(longer), dtype=torch.int8)):
+        model.decoder.backbone(inputs_embeds=longer[None])
+    for layer in range(model.info.layers):
+        full = seen.seen[layer, False][0][0, -1]
+        assert (full - raw.seen[layer, True][0][0, 0]).abs().max() < 1e-5
+
+
+def test_half_keeps_signs():
+    values = torch.tensor([1e-12, -1e-12, 0.0, 3e5, -3e5, 0.1])
+    kept = half(values)
+    assert (np.sign(kept) == np.sign(values.numpy())).all()
+    assert np.isfinite(kept).all()
+
+
+def test_an_unknown_site_is_refused():
+    with pytest.raises(ValueError, match="site 'up' is not known"):
+        ScopeStatistics(1, 1, 1, "up")
