@@ -249,16 +249,18 @@ class Activity:
             )
         return tokens[rows][:, columns].sum(axis=1, dtype="int64")
 
-    def read_counts(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
-        """At how many positions of the scope each neuron of a layer fires; float64 (item, width)."""
+    def read_counts(
+        self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None, dtype: str = "float64"
+    ) -> np.ndarray:
+        """At how many positions of the scope each neuron of a layer fires; (item, width)."""
         total: np.ndarray | None = None
         for part in self._stored(scope):
             if part in SPANS:
-                fired = self._read(f"{part}_count", layer, items).astype("float64")
+                fired = self._read(f"{part}_count", layer, items).astype(dtype)
             else:
-                fired = (self._read(f"{part}_value", layer, items) > 0) * self.tokens(part, items)[:, None].astype(
-                    "float64"
-                )
+                # as whole numbers, halves keep their sign, and comparing them is far faster
+                above = self._read(f"{part}_value", layer, items).view("int16") > 0
+                fired = above * self.tokens(part, items)[:, None].astype(dtype)
             total = fired if total is None else np.add(total, fired, out=total)
         assert total is not None
         return total

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 DECIMALS = 12
-"""Scores are compared to this many decimals: equal margins, such as 3/7 - 1/7 and 2/7, differ in the last bit."""
+"""Scores are compared to this many decimals: equal margins, such as 0.3 - 0.1 and 0.2, differ in the last bit."""
 
 
 @dataclass(frozen=True)

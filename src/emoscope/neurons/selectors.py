@@ -81,9 +81,8 @@ def cas(rate: np.ndarray, mean: np.ndarray, bar: float) -> np.ndarray:
     for row in rate[1:]:
         np.maximum(second, np.minimum(first, row), out=second)
         np.maximum(first, row, out=first)
-    score = np.where(rate == first, first - second, -np.inf)
-    score[score <= 0] = -np.inf
-    return score
+    margin = np.where(first > second, first - second, -np.inf)
+    return np.where(rate == first, margin, -np.inf)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,169 @@
+"""How long selecting neurons takes at the size of a 7B model, and how much memory.
+
+Makes a store of random but plausible activity in a temporary folder, then measures, each in a process of
+its own: the four selectors from per-emotion sums, and 200 re-selections (folds, sizes, draws) by each
+selector from the stored items.
+
+    python studies/benchmarks/selection.py            # 28 layers x 18,944 neurons, 7 emotions, 400 items
+    python studies/benchmarks/selection.py --quick    # a small store, in seconds
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from emoscope.neurons.activity import Activity, ActivityBlock
+from emoscope.neurons.selection_plan import Selection, SelectionPlan
+from emoscope.neurons.selectors import SELECTORS, Job, select_from_sums, select_streaming
+
+SCOPE = "audio+answer"
+BUDGET = 0.005
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured. The defaults are Qwen2.5-7B's decoder, seven emotions and 400 correct items."""
+
+    layers: int = 28
+    width: int = 18944
+    emotions: int = 7
+    items: int = 400
+    selections: int = 200
+
+
+QUICK = Size(layers=4, width=2048, emotions=7, items=140, selections=20)
+
+
+def make_store(folder: Path, size: Size) -> Activity:
+    """Write activity in which a tenth of the neurons fires more often for one emotion, block by block."""
+    rng = np.random.default_rng(0)
+    shape = (size.layers, size.width)
+    base = rng.beta(0.8, 1.6, shape).astype("float32")
+    liked = np.where(rng.random(shape) < 0.1, rng.integers(0, size.emotions, shape), -1)
+    noise = rng.standard_normal(4_000_037, dtype="float32")  # one pool, read from random places: drawing all is slow
+    activity = Activity.create(
+        folder / "activity.zarr", size.items, *shape, 0.5 + rng.random(shape), 32, store=("audio", "answer")
+    )
+    for start in range(0, size.items, 32):
+        count = min(32, size.items - start)
+        tokens = np.stack([rng.integers(60, 300, count), np.full(count, 40), np.ones(count), np.ones(count)], 1)
+        counts, means = np.empty((count, *shape), "uint16"), np.empty((count, *shape), "float16")
+        values = np.empty((count, *shape), "float16")
+        for item in range(count):
+            emotion, length = (start + item) % size.emotions, float(tokens[item, 0])
+            rate = np.clip(base + 0.1 * (liked == emotion), 0.0, 1.0)
+            places = rng.integers(0, len(noise) - size.width, size.layers)
+            luck = np.stack([noise[place : place + size.width] for place in places])
+            counts[item] = np.clip(np.rint(length * rate + np.sqrt(length * rate * (1 - rate)) * luck), 0, length)
+            means[item] = 0.3 * rate - 0.12 + 0.02 * luck
+            values[item] = rate - 0.5 + 0.3 * luck
+        magnitude = np.abs(means).sum(axis=0, dtype="float32")
+        activity.write(
+            start,
+            ActivityBlock(
+                {"audio": counts}, {"audio": means}, {"answer": values}, tokens.astype("int32"), magnitude, magnitude,
+                positions=int(tokens[:, :3].sum()),
+            ),
+        )  # fmt: skip
+    return activity
+
+
+def make_plan(size: Size) -> SelectionPlan:
+    """Re-selections over five folds, four sizes and as many draws as it takes, with equal items per emotion."""
+    emotions = np.arange(size.items) % size.emotions
+    folds = np.arange(size.items) // size.emotions % 5
+    smallest = int(np.bincount(emotions).min()) * 4 // 5
+    selections = []
+    for number in range(size.selections):
+        rng = np.random.default_rng(number)
+        wanted = max(1, smallest * (1 + number // 5 % 4) // 4)
+        outside = [np.flatnonzero((emotions == e) & (folds != number % 5)) for e in range(size.emotions)]
+        picked = np.concatenate([rng.permutation(group)[:wanted] for group in outside])
+        names = tuple(f"emotion {e}" for e in range(size.emotions))
+        selections.append(Selection(number, picked, emotions[picked], names))
+    return SelectionPlan(selections)
+
+
+def measure_sums(size: Size) -> dict[str, float]:
+    """Seconds of each selector from per-emotion sums that lie in memory."""
+    rng = np.random.default_rng(0)
+    neurons, tokens = size.layers * size.width, rng.integers(9000, 12000, size.emotions)
+    fired = rng.binomial(tokens[:, None], rng.beta(0.8, 1.6, neurons)).astype("float64")
+    summed = tokens[:, None] * rng.normal(-0.02, 0.1, (size.emotions, neurons))
+    seconds = {}
+    for name in SELECTORS:
+        start = time.perf_counter()
+        select_from_sums(fired, tokens, summed, name, round(BUDGET * neurons))
+        seconds[name] = time.perf_counter() - start
+    return seconds
+
+
+def measure_streaming(size: Size, store: Path, selector: str) -> dict[str, float]:
+    """Seconds of all re-selections by one selector from the store."""
+    wanted = (round(BUDGET * size.layers * size.width),)
+    start = time.perf_counter()
+    plan = make_plan(size)
+    jobs = [Job(one.key, selector, wanted) for one in plan.selections]
+    found = select_streaming(Activity.open(store), plan, SCOPE, jobs)
+    seconds = time.perf_counter() - start
+    assert all(len(chosen) <= wanted[0] for group in found.values() for chosen in group)
+    return {"seconds": seconds}
+
+
+def in_process(size: Size, task: str, store: Path) -> dict[str, float]:
+    """Run one measurement in a process of its own, so that its peak memory is its own too."""
+    command = [sys.executable, __file__, "--task", task, "--store", str(store)]
+    command += [part for field in fields(size) for part in (f"--{field.name}", str(getattr(size, field.name)))]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Read the command line, make the store, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small store, in seconds")
+    parser.add_argument("--folder", type=Path, help="where to put the store (default: a temporary folder)")
+    parser.add_argument("--selectors", nargs="*", default=list(SELECTORS), help="which to measure")
+    for field in fields(Size):
+        parser.add_argument(f"--{field.name}", type=int)
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    base = QUICK if given.quick else Size()
+    size = Size(**{f.name: getattr(given, f.name) or getattr(base, f.name) for f in fields(Size)})
+    if given.task:
+        result = measure_sums(size) if given.task == "sums" else measure_streaming(size, given.store, given.task)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        print(json.dumps({**result, "peak_gb": peak}))
+        return
+
+    print(f"{size}, {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}", flush=True)
+    sums = in_process(size, "sums", Path("-"))
+    peak = sums.pop("peak_gb")
+    listed = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in sums.items())
+    print(f"from per-emotion sums: {listed}; together {sum(sums.values()):.3f} s, peak {peak:.2f} GB", flush=True)
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        start = time.perf_counter()
+        store = make_store(Path(folder), size).path
+        disk = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e9
+        print(f"store made in {time.perf_counter() - start:.0f} s, {disk:.2f} GB on disk", flush=True)
+        for name in given.selectors:
+            result = in_process(size, name, store)
+            print(
+                f"{size.selections} re-selections by {name}: {result['seconds']:.1f} s, peak {result['peak_gb']:.2f} GB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Neuron sets: algebra, checks, files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, load_group, safe_name, save_group
+
+numbers = st.sets(st.integers(0, 39), max_size=20)
+
+
+def make(members, emotion="anger", **meta):
+    return NeuronSet(emotion, np.array(sorted(members), "int64"), 4, 10, meta)
+
+
+@given(one=numbers, two=numbers)
+def test_algebra_is_that_of_sets(one, two):
+    assert set(make(one) | make(two)) == one | two
+    assert set(make(one) & make(two)) == one & two
+    assert len(make(one)) == len(one)
+    union = len(one | two)
+    assert make(one).jaccard(make(two)) == (len(one & two) / union if union else 0.0)
+
+
+def test_layers_and_indices():
+    one = make([3, 12, 13, 39])
+    assert one.layer.tolist() == [0, 1, 1, 3]
+    assert one.index.tolist() == [3, 2, 3, 9]
+    assert one.per_layer.tolist() == [1, 2, 0, 1]
+    assert np.asarray(one).tolist() == [3, 12, 13, 39]
+    assert 12 in one
+    assert 11 not in one
+    assert "anger" not in one
+
+
+def test_it_prints_what_it_is():
+    one = make([3, 12])
+    assert repr(one) == "NeuronSet(anger: 2 of 40 neurons, 2 of 4 layers)"
+    assert "<td>1</td><td>1</td><td>0</td><td>0</td>" in one._repr_html_()
+    sets = NeuronSets({"anger": one}, {"a": {"anger": one}, "b": {"anger": one}})
+    assert repr(sets) == "NeuronSets(anger 2; 2 folds)"
+    assert "<td>1.00</td>" in sets._repr_html_()
+
+
+def test_files_give_back_the_sets_and_the_same_bytes(tmp_path):
+    one = make([3, 12], selector="cas", budget=0.05)
+    one.save(tmp_path / "one.safetensors")
+    assert NeuronSet.load(tmp_path / "one.safetensors") == one
+    assert NeuronSet.load(tmp_path / "one.safetensors").meta == {"selector": "cas", "budget": 0.05}
+    group = {"sadness": make([1], "sadness"), "anger": one, "fear": make([], "fear")}
+    save_group(tmp_path / "a" / "group.safetensors", group, {"fold": "f"})
+    save_group(tmp_path / "b" / "group.safetensors", group, {"fold": "f"})
+    assert load_group(tmp_path / "a" / "group.safetensors") == group
+    assert list(load_group(tmp_path / "a" / "group.safetensors")) == ["sadness", "anger", "fear"]
+    for name in ("group.safetensors", "group.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    card = json.loads((tmp_path / "a" / "group.json").read_text())
+    assert card["emotions"]["anger"] == {"size": 2, "selector": "cas", "budget": 0.05}
+    with pytest.raises(ValueError, match="sadness, anger, fear"):
+        NeuronSet.load(tmp_path / "a" / "group.safetensors")
+
+
+def test_a_folder_of_folds_comes_back(tmp_path):
+    folds = {"s/1": {"anger": make([1, 2])}, "s2": {"anger": make([2, 3])}}
+    NeuronSets({"anger": make([1, 2, 3])}, folds).save(tmp_path)
+    back = NeuronSets.load(tmp_path)
+    assert back["anger"] == make([1, 2, 3])
+    assert back.folds == folds
+    assert back.stability == {"anger": 1 / 3}
+    assert np.isnan(NeuronSets({"anger": make([1])}).stability["anger"])
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="ascending and different"):
+        NeuronSet("anger", np.array([3, 1]), 4, 10)
+    with pytest.raises(ValueError, match="ascending and different"):
+        NeuronSet("anger", np.array([3, 3]), 4, 10)
+    with pytest.raises(ValueError, match="neuron 40 of anger does not fit 4 layers x 10"):
+        NeuronSet("anger", np.array([3, 40]), 4, 10)
+    with pytest.raises(ValueError, match="neuron -1"):
+        NeuronSet("anger", np.array([-1, 4]), 4, 10)
+    with pytest.raises(ValueError, match="different models"):
+        make([1]) | NeuronSet("fear", np.array([1]), 5, 10)
+    with pytest.raises(KeyError, match="there are sets for anger"):
+        NeuronSets({"anger": make([1])})["fear"]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        NeuronSet.load(tmp_path / "none.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"no all\.safetensors"):
+        NeuronSets.load(tmp_path)
+    assert safe_name("a b/c:d") == "a_b_c_d"

@@ -1,0 +1,213 @@
+"""find_sets: who identifies, folds, balance, controls, the table and the files."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emoscope.neurons.selection import ALL, COLUMNS, NotIdentifiable, SetSpec, find_sets, load_set
+from emoscope.neurons.selectors import select_from_sums
+
+from .helpers import random_activity
+
+EMOTIONS = ("anger", "fear", "sadness")
+SPEC = SetSpec(
+    EMOTIONS, budgets=(0.05, 0.1), headline=("cas", 0.1), items_per_emotion=10, minimum=4, matched=2, random=2, shuffled=2
+)  # fmt: skip
+
+
+def make_items(count=96, orders=1, seed=0, **more):
+    """Clips of four speakers, asked in `orders` letter orders; four in five items are answered correctly."""
+    rng, clip = np.random.default_rng(seed), np.arange(count) // orders
+    speakers = [f"s{i % 4}" for i in clip]
+    columns = {
+        "item": np.arange(count), "clip": [f"clip{i}" for i in clip], "corpus": ["voices"] * count,
+        "speaker": speakers, "fold": speakers, "truth": [EMOTIONS[i // 4 % 3] for i in clip],
+        "correct": rng.random(count) < 0.8, "fate": ["used"] * count, "side": ["both"] * count,
+    }  # fmt: skip
+    return pl.DataFrame({**columns, **more})
+
+
+@pytest.fixture(scope="module")
+def activity(tmp_path_factory):
+    return random_activity(tmp_path_factory.mktemp("activity") / "a.zarr", items=96, layers=3, width=40)[0]
+
+
+@pytest.fixture(scope="module")
+def found(activity):
+    return find_sets(activity, make_items(), SPEC)
+
+
+def test_each_fold_takes_equally_many_correct_clips(found):
+    items = make_items().filter("correct")
+    for fold in ("s0", "s1", "s2", "s3", ALL):
+        available = items.filter(pl.col("fold") != fold)["truth"].value_counts()["count"].to_list()
+        assert found.frame.filter(fold=fold)["n"].unique().to_list() == [min(10, *available)]
+
+
+def test_every_set_has_a_row_per_fold_and_emotion(found):
+    assert found.frame.schema == pl.Schema(COLUMNS)
+    targets = {f"{s}@{b}:audio+answer" for s in SPEC.selectors for b in ("0.05", "0.1")}
+    controls = {f"cas@0.1:audio+answer~{c}{d}" for c in ("matched", "random", "shuffled") for d in (0, 1)}
+    assert set(found.frame["set"]) == targets | controls
+    assert set(found.frame["fold"]) == {"s0", "s1", "s2", "s3", ALL}
+    assert found.frame.height == len(targets | controls) * 5 * 3 == len(found.frame.unique(["set", "fold", "emotion"]))
+    for row in found.frame.iter_rows(named=True):
+        assert row["size_reached"] == len(found.sets[row["set"], row["fold"]][row["emotion"]])
+        assert row["size_wanted"] == round(row["budget"] * 120)
+        assert (row["well_matched"] is None) == (row["control"] != "matched") == (row["smd_frequency"] is None)
+        assert (row["tied_at_cut"] is None) == (row["control"] in ("matched", "random"))
+    assert set(found.frame["source"]) == {"voices"}
+
+
+def test_a_fold_is_found_on_correct_clips_of_the_others(activity, found):
+    # 96 clips, all answered correctly: 24 of each emotion outside a speaker's fold, 32 in all, so none is left out
+    same = make_items().with_columns(correct=pl.lit(True))
+    spec = SetSpec(EMOTIONS, budgets=(0.1,), headline=("mad", 0.1), items_per_emotion=99, matched=0, random=0, shuffled=0, minimum=4)  # fmt: skip
+    sets = find_sets(activity, same, spec).sets
+    for fold in ("s2", ALL):
+        rows = [same.filter((pl.col("fold") != fold) & (pl.col("truth") == e))["item"].to_numpy() for e in EMOTIONS]
+        fired, summed = (
+            np.concatenate([np.stack([read(i, "audio+answer", r).sum(0) for r in rows]) for i in range(3)], axis=1)
+            for read in (activity.read_counts, activity.read_sums)
+        )
+        tokens = np.array([activity.tokens("audio+answer", r).sum() for r in rows])
+        for selector in spec.selectors:
+            expected = select_from_sums(fired, tokens, summed, selector, 12)
+            for emotion, one in zip(EMOTIONS, expected, strict=True):
+                np.testing.assert_array_equal(sets[f"{selector}@0.1:audio+answer", fold][emotion], one.neurons)
+
+
+def test_wrong_unused_and_unknown_items_change_nothing(activity, found):
+    items = make_items()
+    wrong = items.filter(~pl.col("correct"))["item"].to_list()
+    assert wrong
+    changed = items.with_columns(
+        fate=pl.when(pl.col("item").is_in(wrong[:9])).then(pl.lit("not needed")).otherwise("fate"),
+        correct=pl.when(pl.col("item").is_in(wrong[9:])).then(None).otherwise("correct"),
+    )
+    assert find_sets(activity, changed, SPEC).frame.equals(found.frame)
+
+
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_order_of_rows_changes_nothing(activity, found, seed):
+    mixed = find_sets(activity, make_items().sample(fraction=1, shuffle=True, seed=seed), SPEC)
+    assert mixed.frame.equals(found.frame)
+    for key, group in found.sets.items():
+        for emotion, neurons in group.items():
+            np.testing.assert_array_equal(mixed.sets[key][emotion], neurons)
+
+
+def test_another_seed_draws_other_controls(activity, found):
+    other = find_sets(activity, make_items(), SetSpec(**{**vars(SPEC), "seed": 1}))
+    for control in ("matched", "random", "shuffled"):
+        key = f"cas@0.1:audio+answer~{control}0", ALL
+        assert found.sets[key]["anger"].tolist() != other.sets[key]["anger"].tolist()
+
+
+def test_controls_keep_their_rules(found):
+    for fold in ("s0", ALL):
+        target = found.sets["cas@0.1:audio+answer", fold]
+        union = np.concatenate(list(target.values()))
+        assert len(np.unique(union)) == len(union)
+        for draw in (0, 1):
+            for emotion, neurons in found.sets[f"cas@0.1:audio+answer~matched{draw}", fold].items():
+                assert not np.isin(neurons, union).any()
+                np.testing.assert_array_equal(np.bincount(neurons // 40), np.bincount(target[emotion] // 40))
+            assert len(found.sets[f"cas@0.1:audio+answer~random{draw}", fold]["fear"]) == len(target["fear"])
+
+
+def test_caps_count_clips_and_letter_orders_go_together(activity):
+    items = make_items(orders=2)
+    spec = SetSpec(**{**vars(SPEC), "items_per_emotion": 5, "minimum": 3, "matched": 0, "random": 0, "shuffled": 0})
+    whole = find_sets(activity, items, spec)
+    # the same five clips per emotion and all of their correct items, chosen beforehand
+    from emoscope.neurons.selection import _draw_samples
+
+    samples, _ = _draw_samples(items, spec)
+    right = items.filter("correct")
+    for sample in samples:
+        assert sample.n == 5 == whole.frame.filter(fold=sample.fold)["n"].unique().item()
+        assert len(sample.clips) == 15
+        for clip in sample.clips:
+            assert list(clip.items) == right.filter(clip=clip.name)["item"].to_list()
+    assert any(len(clip.items) == 2 for clip in samples[0].clips)
+
+
+def test_smaller_samples_are_nested(activity):
+    from emoscope.neurons.selection import _draw_samples
+
+    few, many = (
+        {c.name for c in _draw_samples(make_items(), SetSpec(**{**vars(SPEC), "items_per_emotion": n}))[0][-1].clips}
+        for n in (5, 10)
+    )
+    assert len(few) == 15
+    assert few < many
+
+
+def test_fixed_sides_identify_on_their_side_only(activity):
+    side = ["identify" if i % 4 < 2 else "evaluate" for i in range(96)]
+    items = make_items(side=side, fold=["official"] * 96)
+    sets = find_sets(activity, items, SPEC)
+    assert set(sets.frame["fold"]) == {"official", ALL}
+    side_alone = items.filter(side="identify").with_columns(side=pl.lit("both"), fold="speaker")
+    only = find_sets(activity, side_alone, SPEC)
+    for (name, fold), group in sets.sets.items():
+        if fold == "official" and "~" not in name:
+            for emotion, neurons in group.items():
+                np.testing.assert_array_equal(neurons, sets.sets[name, ALL][emotion])
+                np.testing.assert_array_equal(neurons, only.sets[name, ALL][emotion])
+
+
+def test_an_emotion_the_model_does_not_hear_gets_no_set(activity):
+    deaf = (pl.col("truth") == "fear") & (pl.col("item") >= 30)
+    items = make_items().with_columns(correct=pl.col("correct") & ~deaf)
+    heard = items.filter(pl.col("correct") & (pl.col("truth") == "fear"))
+    fewest = min(heard.filter(pl.col("fold") != f).height for f in ("s0", "s1", "s2", "s3"))
+    assert fewest >= 4
+    spec = SetSpec(**{**vars(SPEC), "minimum": fewest + 1})
+    sets = find_sets(activity, items, spec)
+    assert sets.identifiable == {"anger": 10, "fear": f"not identifiable ({fewest} correct)", "sadness": 10}
+    assert set(sets.frame["emotion"]) == {"anger", "sadness"}
+    with pytest.raises(NotIdentifiable, match=f"fear {fewest}, sadness") as caught:
+        find_sets(activity, items, SetSpec(**{**vars(SPEC), "minimum": 90}))
+    assert caught.value.counts["fear"] == fewest
+
+
+def test_files_give_back_the_sets(found, tmp_path):
+    found.save_sets(tmp_path)
+    assert (tmp_path / "cas@0.1_audio+answer~matched1" / "s3.json").is_file()
+    for (name, fold), group in found.sets.items():
+        back = load_set(tmp_path, name, fold)
+        assert list(back) == list(group)
+        for emotion in group:
+            np.testing.assert_array_equal(back[emotion], group[emotion])
+    with pytest.raises(FileNotFoundError, match="s9"):
+        load_set(tmp_path, "cas@0.1:audio+answer", "s9")
+
+
+def test_sets_come_as_values_with_folds(found):
+    sets = found.neuron_sets("cas@0.1:audio+answer")
+    assert list(sets) == list(EMOTIONS)
+    assert set(sets.folds) == {"s0", "s1", "s2", "s3"}
+    assert sets["anger"].meta["selector"] == "cas"
+    assert 0 < sets.stability["anger"] < 1
+    assert repr(found) == "FoundSets(14 sets x 5 folds of anger, fear, sadness)"
+    assert "<table" in found._repr_html_()
+    with pytest.raises(ValueError, match="'cas' was not found"):
+        found.neuron_sets("cas")
+
+
+def test_mistakes_are_named(activity):
+    with pytest.raises(ValueError, match=r"budget 0\.7 is not a fraction of neurons"):
+        SetSpec(EMOTIONS, budgets=(0.7,), headline=("cas", 0.7))
+    with pytest.raises(ValueError, match="headline"):
+        SetSpec(EMOTIONS, budgets=(0.1,), headline=("cas", 0.2))
+    with pytest.raises(ValueError, match="site 'product'"):
+        find_sets(activity, make_items(), SetSpec(**{**vars(SPEC), "site": "product"}))
+    assert SetSpec(EMOTIONS, scope=("answer", "audio")).scope_name == "audio+answer"
+    assert SetSpec(EMOTIONS, scope="all").scope_name == "all"

@@ -1,0 +1,249 @@
+"""Selectors: each formula worked out by hand, a slow re-implementation, and the streaming form.
+
+The hand-worked example has three neurons and three emotions, T = 10, 10 and 20 positions:
+
+              K (fires at)        P = K / T          S (sum)            M = S / T
+               n0  n1  n2      n0   n1   n2       n0  n1  n2        n0    n1   n2
+    anger       8   2   5     0.8  0.2  0.5        4  -1   2       0.4  -0.1  0.2
+    fear        4   2   5     0.4  0.2  0.5        1   0   3       0.1   0.0  0.3
+    sadness     4  12  10     0.2  0.6  0.5        2   8   8       0.1   0.4  0.4
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emoscope.neurons.running_top import tie_order
+from emoscope.neurons.selection_plan import Selection, SelectionPlan
+from emoscope.neurons.selectors import (
+    SELECTORS,
+    Job,
+    bar_rank,
+    find_bars,
+    find_selector,
+    lape,
+    mad,
+    select_from_sums,
+    select_streaming,
+)
+
+from .helpers import random_activity
+
+FIRED = np.array([[8, 2, 5], [4, 2, 5], [4, 12, 10]])
+TOKENS = np.array([10, 10, 20])
+SUMMED = np.array([[4, -1, 2], [1, 0, 3], [2, 8, 8]])
+
+
+def chosen(selector, size, floor=0.95):
+    return [one.neurons.tolist() for one in select_from_sums(FIRED, TOKENS, SUMMED, selector, size, floor=floor)]
+
+
+def test_lap_takes_the_highest_firing_rates():
+    assert chosen("lap", 1) == [[0], [2], [1]]
+    # fear: 0.5, then 0.4
+    assert chosen("lap", 2) == [[0, 2], [0, 2], [1, 2]]
+
+
+def test_cas_takes_the_margin_between_the_two_highest_rates():
+    # n0: 0.8 - 0.4 = 0.4 for anger; n1: 0.6 - 0.2 = 0.4 for sadness; n2: 0.5 - 0.5 = 0 is not eligible
+    assert chosen("cas", 3) == [[0], [], [1]]
+    scores = SELECTORS["cas"].score(FIRED / TOKENS[:, None], SUMMED / TOKENS[:, None], 0.0)
+    np.testing.assert_allclose(scores, [[0.4, -np.inf, -np.inf], [-np.inf] * 3, [-np.inf, 0.4, -np.inf]])
+
+
+def test_mad_takes_the_signed_distance_from_the_mean_of_the_others():
+    # n0: 0.4 - 0.10 =  0.3,   0.1 - 0.25 = -0.15,  0.1 - 0.25  = -0.15
+    # n1: -0.1 - 0.2 = -0.3,   0.0 - 0.15 = -0.15,  0.4 + 0.05  =  0.45
+    # n2: 0.2 - 0.35 = -0.15,  0.3 - 0.30 =  0.00,  0.4 - 0.25  =  0.15
+    np.testing.assert_allclose(
+        mad(FIRED / TOKENS[:, None], SUMMED / TOKENS[:, None], 0.0),
+        [[0.3, -0.3, -0.15], [-0.15, -0.15, 0.0], [-0.15, 0.45, 0.15]],
+        atol=1e-12,
+    )
+    assert chosen("mad", 1) == [[0], [2], [1]]
+    # fear's second place is a tie at -0.15 between n0 (M = 0.1) and n1 (M = 0.0): the larger M wins
+    assert chosen("mad", 2)[1] == [0, 2]
+    assert select_from_sums(FIRED, TOKENS, SUMMED, "mad", 2)[1].tied_at_cut == 2
+
+
+def test_lape_takes_the_lowest_entropies_above_the_bar():
+    # n0: q = 4/7, 2/7, 1/7: H = 4/7 ln 7/4 + 2/7 ln 7/2 + 1/7 ln 7 = 0.9557, largest for anger
+    # n1: q = 0.2, 0.2, 0.6: H = 0.4 ln 5 + 0.6 ln 1/0.6 = 0.9503, largest for sadness
+    # n2: q = 1/3 each: H = ln 3 = 1.0986; all three rates are largest, sadness has the largest M
+    scores = lape(FIRED / TOKENS[:, None], SUMMED / TOKENS[:, None], 0.4)
+    expected = np.full((3, 3), -np.inf)
+    expected[0, 0] = -(4 * math.log(7 / 4) + 2 * math.log(7 / 2) + math.log(7)) / 7
+    expected[2, 1] = -(0.4 * math.log(5) + 0.6 * math.log(1 / 0.6))
+    expected[2, 2] = -math.log(3)
+    np.testing.assert_allclose(scores, expected)
+
+
+def test_the_bar_is_the_ranked_rate_over_all_neurons_and_emotions():
+    # ascending: 0.2 0.2 0.2 0.4 0.5 0.5 0.5 0.6 0.8. round(0.95 x 9) = 9: the bar is 0.8, none exceeds it
+    assert bar_rank(9) == 9
+    assert chosen("lape", 3) == [[], [], []]
+    # round(0.78 x 9) = 7: the bar is 0.5, n2 does not exceed it
+    assert chosen("lape", 3, floor=0.78) == [[0], [], [1]]
+    # round(0.44 x 9) = 4: the bar is 0.4; n1 (0.9503) comes before n2 (1.0986)
+    assert chosen("lape", 1, floor=0.44) == [[0], [], [1]]
+    assert chosen("lape", 3, floor=0.44) == [[0], [], [1, 2]]
+
+
+def test_lape_gives_a_share_of_zero_no_entropy():
+    rate = np.array([[0.5, 0.4], [0.0, 0.4]])
+    np.testing.assert_allclose(lape(rate, rate, 0.1)[0], [0.0, -math.log(2)])
+
+
+def test_share_of_negative_means_and_sizes_are_reported():
+    # anger by LAP: n0 (M = 0.4), n2 (0.2), n1 (-0.1)
+    two, three = (select_from_sums(FIRED, TOKENS, SUMMED, "lap", size)[0] for size in (2, 3))
+    assert two.share_negative_mean == 0.0
+    assert three.share_negative_mean == pytest.approx(1 / 3)
+    fear = select_from_sums(FIRED, TOKENS, SUMMED, "cas", 3)[1]
+    assert (len(fear), fear.wanted, fear.share_negative_mean, fear.tied_at_cut) == (0, 3, None, 0)
+
+
+def test_margins_that_differ_only_in_the_last_bit_tie():
+    # 3/10 - 1/10 and 2/10 - 0/10 are one margin, yet two different floats
+    fired = np.array([[3, 2], [1, 0]])
+    assert 3 / 10 - 1 / 10 != 2 / 10
+    anger, _ = select_from_sums(fired, np.array([10, 10]), np.array([[1, 2], [0, 0]]), "cas", 1)
+    assert anger.neurons.tolist() == [1]
+    assert anger.tied_at_cut == 2
+
+
+def test_ties_do_not_prefer_early_layers():
+    fired = np.ones((2, 1000), int) * np.array([[2], [1]])
+    picks = select_from_sums(fired, np.array([4, 4]), fired * 0.0, "cas", 100)[0]
+    assert picks.tied_at_cut == 1000
+    assert 10 <= (picks.neurons < 250).sum() <= 40  # 25 expected; layer order would give 100
+    other = select_from_sums(fired, np.array([4, 4]), fired * 0.0, "cas", 100, seed=1)[0]
+    assert set(picks.neurons) != set(other.neurons)
+
+
+def slow_selection(rate, mean, selector, size, seed, floor=0.95):
+    """The definitions again, one neuron at a time, with plain sorting."""
+    emotions, neurons = rate.shape
+    bar = sorted(rate.ravel().tolist())[max(1, round(floor * rate.size)) - 1]
+    result = []
+    for e in range(emotions):
+        found = []
+        for n in range(neurons):
+            p, m = rate[:, n].tolist(), mean[:, n].tolist()
+            others = [i for i in range(emotions) if i != e]
+            if selector == "lap":
+                score = p[e]
+            elif selector == "mad":
+                score = m[e] - sum(m[i] for i in others) / len(others)
+            elif selector == "cas":
+                score = p[e] - max(p[i] for i in others)
+                if score <= 0:
+                    continue
+            else:
+                best = max((p[i], m[i], -i) for i in range(emotions))
+                if p[e] <= bar or (p[e], m[e], -e) != best:
+                    continue
+                score = sum(x / sum(p) * math.log(x / sum(p)) for x in p if x > 0)
+            found.append((-round(score, 12), -m[e], int(tie_order(np.array([n]), seed)[0]), n))
+        found.sort()
+        cut = found[size - 1][0] if len(found) > size else None
+        tied = sum(one[0] == cut for one in found)
+        left_out = cut is not None and found[size][0] == cut
+        result.append((sorted(one[3] for one in found[:size]), tied if left_out else 0))
+    return result
+
+
+@pytest.mark.parametrize("selector", list(SELECTORS))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), emotions=st.integers(2, 4), neurons=st.integers(1, 30), size=st.integers(1, 12))
+def test_fast_path_agrees_with_the_slow_one(selector, seed, emotions, neurons, size):
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(1, 6, emotions)  # few positions, so that ties abound
+    fired = rng.integers(0, tokens[:, None] + 1, (emotions, neurons))
+    summed = rng.integers(-3, 4, (emotions, neurons)) / 4
+    fast = select_from_sums(fired, tokens, summed, selector, size, seed=seed, floor=0.6)
+    slow = slow_selection(fired / tokens[:, None], summed / tokens[:, None], selector, size, seed, floor=0.6)
+    assert [(one.neurons.tolist(), one.tied_at_cut) for one in fast] == slow
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_sets_keep_their_budget_and_cas_sets_share_no_neuron(seed):
+    rng = np.random.default_rng(seed)
+    fired = rng.integers(0, 9, (4, 60))
+    for selector in SELECTORS:
+        found = select_from_sums(fired, np.full(4, 8), rng.normal(size=(4, 60)), selector, 7, seed=seed)
+        for one in found:
+            assert len(one) <= 7
+            assert (np.diff(one.neurons) > 0).all()
+        if selector in ("lap", "mad"):
+            assert all(len(one) == 7 for one in found)
+        if selector == "cas":
+            everything = np.concatenate([one.neurons for one in found])
+            assert len(everything) == len(set(everything.tolist()))
+
+
+def some_plan(activity, rng, selections=6, emotions=3):
+    labels = np.arange(activity.items) % emotions
+    names = ("anger", "fear", "sadness")[:emotions]
+    made = []
+    for number in range(selections):
+        picked = rng.permutation(activity.items)[: rng.integers(activity.items // 2, activity.items)]
+        shuffled = rng.permutation(labels[picked]) if number % 2 else labels[picked]
+        made.append(Selection(f"s{number}", picked, shuffled, names))
+    return SelectionPlan(made)
+
+
+def test_streaming_gives_what_sums_in_memory_give(tmp_path):
+    # few tokens and a wide net of ties: three layers, each with equal counts in many neurons
+    activity, _ = random_activity(tmp_path / "a.zarr", layers=4, width=40, seed=3)
+    plan = some_plan(activity, np.random.default_rng(0))
+    scope, sizes = "decision+answer", (1, 5, 17, 150)
+    jobs = [Job(one.key, selector, sizes) for one in plan.selections for selector in SELECTORS]
+    found = select_streaming(activity, plan, scope, jobs, seed=5)
+    counts, sums = (
+        np.concatenate([read(layer, scope) for layer in range(4)], axis=1)
+        for read in (activity.read_counts, activity.read_sums)
+    )
+    tokens, ties = activity.tokens(scope), 0
+    for one in plan.selections:
+        groups = [one.items[one.labels == e] for e in range(3)]
+        fired, summed = (np.stack([array[group].sum(axis=0) for group in groups]) for array in (counts, sums))
+        total = np.array([tokens[group].sum() for group in groups])
+        for selector in SELECTORS:
+            for size in sizes:
+                expected = select_from_sums(fired, total, summed, selector, size, seed=5)
+                for fast, slow in zip(found[one.key, selector, size], expected, strict=True):
+                    assert fast.neurons.tolist() == slow.neurons.tolist()
+                    assert fast.tied_at_cut == slow.tied_at_cut
+                    assert fast.share_negative_mean == slow.share_negative_mean
+                    ties += slow.tied_at_cut
+    assert ties > 0
+
+
+def test_streamed_bars_are_the_ranked_rates(tmp_path):
+    activity, _ = random_activity(tmp_path / "a.zarr", layers=4, width=40)
+    plan = some_plan(activity, np.random.default_rng(1))
+    bars = find_bars(activity, plan, "audio", [0, 3])
+    tokens, counts = activity.tokens("audio"), [activity.read_counts(layer, "audio") for layer in range(4)]
+    for number, bar in bars.items():
+        one = plan.selections[number]
+        groups = [one.items[one.labels == e] for e in range(3)]
+        rates = sorted(float(k[g].sum(0)[n] / tokens[g].sum()) for k in counts for g in groups for n in range(40))
+        assert bar == rates[round(0.95 * 480) - 1]
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="'casual' is not known: choose one of lap, lape, mad, cas"):
+        find_selector("casual")
+    with pytest.raises(ValueError, match="at least two emotions"):
+        select_from_sums(FIRED[:1], TOKENS[:1], SUMMED[:1], "cas", 1)
+    activity, _ = random_activity(tmp_path / "a.zarr")
+    plan = some_plan(activity, np.random.default_rng(0), 1)
+    with pytest.raises(ValueError, match="'other' is not in the plan"):
+        select_streaming(activity, plan, "audio", [Job("other", "cas", (1,))])
