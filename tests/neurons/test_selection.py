@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emoscope.neurons.identification import draw_samples
 from emoscope.neurons.selection import ALL, COLUMNS, NotIdentifiable, SetSpec, find_sets, load_set
 from emoscope.neurons.selectors import select_from_sums
 
@@ -126,9 +127,7 @@ def test_caps_count_clips_and_letter_orders_go_together(activity):
     spec = SetSpec(**{**vars(SPEC), "items_per_emotion": 5, "minimum": 3, "matched": 0, "random": 0, "shuffled": 0})
     whole = find_sets(activity, items, spec)
     # the same five clips per emotion and all of their correct items, chosen beforehand
-    from emoscope.neurons.selection import _draw_samples
-
-    samples, _ = _draw_samples(items, spec)
+    samples, _ = draw_samples(items, spec)
     right = items.filter("correct")
     for sample in samples:
         assert sample.n == 5 == whole.frame.filter(fold=sample.fold)["n"].unique().item()
@@ -139,10 +138,8 @@ def test_caps_count_clips_and_letter_orders_go_together(activity):
 
 
 def test_smaller_samples_are_nested(activity):
-    from emoscope.neurons.selection import _draw_samples
-
     few, many = (
-        {c.name for c in _draw_samples(make_items(), SetSpec(**{**vars(SPEC), "items_per_emotion": n}))[0][-1].clips}
+        {c.name for c in draw_samples(make_items(), SetSpec(**{**vars(SPEC), "items_per_emotion": n}))[0][-1].clips}
         for n in (5, 10)
     )
     assert len(few) == 15

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.activity import Activity, scope_parts
+from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import COVARIATES, Matcher, covariates, random_neurons, seeded_generator, shuffled_labels
+from emoscope.neurons.identification import NotIdentifiable, Sample, draw_samples
 from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, load_group, safe_name, save_group
 from emoscope.neurons.running_top import Chosen
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
-from emoscope.neurons.selectors import FLOOR, Job, find_selector, select_streaming
+from emoscope.neurons.selectors import Job, select_streaming
+from emoscope.neurons.set_spec import ALL, SetSpec
 
-ALL = "all"
-"""The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
+__all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 
 COLUMNS = {
     "set": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "site": pl.String,
@@ -30,91 +30,6 @@ COLUMNS = {
 }  # fmt: skip
 """Columns of ``sets.parquet``. Sizes and ``tied_at_cut`` count neurons, ``n`` clips per emotion, ``budget`` is a
 share of all neurons, the ``smd`` columns are standardised mean differences (control minus target)."""
-
-
-class NotIdentifiable(ValueError):
-    """Fewer than two emotions have enough correct clips.
-
-    Attributes:
-        counts: for each emotion the fewest correct clips outside any fold.
-    """
-
-    def __init__(self, counts: Mapping[str, int], minimum: int) -> None:
-        self.counts = dict(counts)
-        listed = ", ".join(f"{emotion} {count}" for emotion, count in self.counts.items())
-        super().__init__(
-            f"fewer than two emotions have {minimum} correctly answered clips outside every fold ({listed}): "
-            "neurons can only be found for emotions that the model recognises; add clips or lower `minimum`"
-        )
-
-
-@dataclass(frozen=True)
-class SetSpec:
-    """Which sets to find.
-
-    Attributes:
-        emotions: the labels, in the order of the tables.
-        selectors: names in :data:`~emoscope.neurons.selectors.SELECTORS`.
-        budgets: shares of all neurons that each emotion gets.
-        scope: the positions that count, such as ``"audio+answer"``, ``"all"`` or a list.
-        site: where activations were read.
-        items_per_emotion: at most so many correct clips per emotion.
-        minimum: an emotion with fewer correct clips outside some fold gets no set.
-        matched, random, shuffled: draws of each control, for the headline selector and budget.
-        headline: (selector, budget) that the study claims.
-        seed: decides between ties and draws clips and controls.
-        label: the label column that was asked.
-        floor: LAPE's bar lies at this share of all firing rates.
-
-    Raises:
-        ValueError: an unknown selector or scope, a budget outside (0, 0.5], a headline that is not selected.
-    """
-
-    emotions: tuple[str, ...]
-    selectors: tuple[str, ...] = ("lap", "lape", "mad", "cas")
-    budgets: tuple[float, ...] = (0.005,)
-    scope: str | tuple[str, ...] = "audio+answer"
-    site: str = "gate"
-    items_per_emotion: int = 100
-    minimum: int = 30
-    matched: int = 10
-    random: int = 5
-    shuffled: int = 5
-    headline: tuple[str, float] = ("cas", 0.005)
-    seed: int = 0
-    label: str = "emotion"
-    floor: float = FLOOR
-
-    def __post_init__(self) -> None:
-        for selector in self.selectors:
-            find_selector(selector)
-        for budget in self.budgets:
-            if not 0 < budget <= 0.5:
-                raise ValueError(
-                    f"budget {budget} is not a fraction of neurons: give a number between 0 and 0.5, "
-                    "such as 0.005 for 0.5 %"
-                )
-        if self.headline[0] not in self.selectors or self.headline[1] not in self.budgets:
-            raise ValueError(
-                f"the headline {self.headline} is not among the selectors {list(self.selectors)} and budgets "
-                f"{list(self.budgets)}: add it there, or choose another headline"
-            )
-        scope_parts(self.scope)
-
-    @property
-    def scope_name(self) -> str:
-        """The scope as it stands in tables and set ids."""
-        return ALL if self.scope in (ALL, (ALL,)) else "+".join(scope_parts(self.scope))
-
-    def set_id(self, selector: str, budget: float, control: str = "target", draw: int = 0) -> str:
-        """The name of a set.
-
-        Example:
-            >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "matched", 3)
-            'cas@0.005:audio+answer~matched3'
-        """
-        name = f"{selector}@{budget:g}:{self.scope_name}"
-        return name if control == "target" else f"{name}~{control}{draw}"
 
 
 @dataclass(frozen=True)
@@ -179,24 +94,6 @@ def load_set(folder: str | Path, name: str, fold: str = ALL) -> dict[str, np.nda
     return {emotion: one.neurons for emotion, one in group.items()}
 
 
-@dataclass(frozen=True)
-class _Clip:
-    name: str
-    emotion: str
-    speaker: str | None
-    fold: str | None
-    items: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """The identification clips of one fold, equally many per emotion."""
-
-    fold: str
-    clips: tuple[_Clip, ...]
-    n: int
-
-
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
     """Find the neuron sets of every fold, selector and budget, and the controls of the headline.
 
@@ -217,7 +114,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     """
     if activity.site != spec.site:
         raise ValueError(f"site {spec.site!r}: the activity was read at {activity.site!r}; listen again with that site")
-    samples, identifiable = _draw_samples(items, spec)
+    samples, identifiable = draw_samples(items, spec)
     emotions = tuple(emotion for emotion in spec.emotions if isinstance(identifiable[emotion], int))
     total = activity.layers * activity.width
     sizes = {budget: max(1, round(budget * total)) for budget in spec.budgets}
@@ -272,13 +169,13 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
 class _Table:
     """Collects sets and the rows that describe them."""
 
-    def __init__(self, spec: SetSpec, samples: list[_Sample], emotions: tuple[str, ...], source: str | None) -> None:
+    def __init__(self, spec: SetSpec, samples: list[Sample], emotions: tuple[str, ...], source: str | None) -> None:
         self.spec, self.source = spec, source
         self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self._rows: list[dict[str, Any]] = []
 
     def put(
-        self, sample: _Sample, selector: str, budget: float, control: str, draw: int, emotion: str,
+        self, sample: Sample, selector: str, budget: float, control: str, draw: int, emotion: str,
         neurons: np.ndarray, wanted: int, **more: Any,
     ) -> None:  # fmt: skip
         name = self.spec.set_id(selector, budget, control, draw)
@@ -291,7 +188,7 @@ class _Table:
         self._rows.append({**dict.fromkeys(COLUMNS), **row, **more})
 
     def add(
-        self, sample: _Sample, selector: str, budget: float, control: str, draw: int, groups: Mapping[str, Chosen]
+        self, sample: Sample, selector: str, budget: float, control: str, draw: int, groups: Mapping[str, Chosen]
     ) -> None:
         for emotion, one in groups.items():
             self.put(
@@ -303,7 +200,7 @@ class _Table:
         return pl.DataFrame(self._rows, schema=COLUMNS)
 
 
-def _selection(sample: _Sample, draw: int, emotions: tuple[str, ...], spec: SetSpec) -> Selection:
+def _selection(sample: Sample, draw: int, emotions: tuple[str, ...], spec: SetSpec) -> Selection:
     """The sample with its true labels (draw 0) or with labels shuffled within speaker (draw 1, 2 …)."""
     labels = np.array([emotions.index(clip.emotion) for clip in sample.clips])
     if draw:
@@ -330,49 +227,3 @@ def _overall_rates(
             overall[fold][layer] = (weights * rates[number]).sum(axis=0)
 
     return overall, observe
-
-
-def _draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[_Sample], dict[str, int | str]]:
-    used = items.filter(pl.col("fate") == "used")
-    if "side" not in used.columns:
-        used = used.with_columns(side=pl.lit("both"))
-    fixed = "both" not in used["side"].to_list()
-    evaluated = used.filter(pl.col("side").is_in(["both", "evaluate"]))
-    folds = [*evaluated["fold"].drop_nulls().unique().sort().to_list(), ALL]
-    clips = sorted(_clips(used, spec), key=lambda clip: _place(spec.seed, clip.name))
-    outside = {fold: [clip for clip in clips if fixed or fold == ALL or clip.fold != fold] for fold in folds}
-    counts = {
-        emotion: min(sum(clip.emotion == emotion for clip in pool) for pool in outside.values())
-        for emotion in spec.emotions
-    }
-    emotions = [emotion for emotion, count in counts.items() if count >= max(1, spec.minimum)]
-    if len(emotions) < 2:
-        raise NotIdentifiable(counts, spec.minimum)
-    samples = []
-    for fold, pool in outside.items():
-        groups = [[clip for clip in pool if clip.emotion == emotion] for emotion in emotions]
-        n = min(spec.items_per_emotion, *map(len, groups))
-        samples.append(_Sample(fold, tuple(clip for group in groups for clip in group[:n]), n))
-    reached = samples[-1].n
-    return samples, {
-        emotion: reached if emotion in emotions else f"not identifiable ({count} correct)"
-        for emotion, count in counts.items()
-    }
-
-
-def _clips(used: pl.DataFrame, spec: SetSpec) -> Iterator[_Clip]:
-    """The clips that may identify, each with its correctly answered items."""
-    right = used.filter(
-        pl.col("correct").fill_null(False)
-        & pl.col("truth").is_in(list(spec.emotions))
-        & pl.col("side").is_in(["both", "identify"])
-    )
-    grouped = right.sort("item").group_by("clip", maintain_order=True).agg(
-        pl.col("truth").first(), pl.col("speaker").first(), pl.col("fold").first(), pl.col("item")
-    )  # fmt: skip
-    for row in grouped.iter_rows(named=True):
-        yield _Clip(row["clip"], row["truth"], row["speaker"], row["fold"], tuple(row["item"]))
-
-
-def _place(seed: int, clip: str) -> tuple[str, str]:
-    return hashlib.sha256(f"{seed}\x1f{clip}".encode()).hexdigest(), clip

@@ -1,0 +1,80 @@
+"""Which neuron sets a study wants, and the names of the sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emoscope.neurons.activity_block import scope_parts
+from emoscope.neurons.selectors import FLOOR, find_selector
+
+ALL = "all"
+"""The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """Which sets to find.
+
+    Attributes:
+        emotions: the labels, in the order of the tables.
+        selectors: names in :data:`~emoscope.neurons.selectors.SELECTORS`.
+        budgets: shares of all neurons that each emotion gets.
+        scope: the positions that count, such as ``"audio+answer"``, ``"all"`` or a list.
+        site: where activations were read.
+        items_per_emotion: at most so many correct clips per emotion.
+        minimum: an emotion with fewer correct clips outside some fold gets no set.
+        matched, random, shuffled: draws of each control, for the headline selector and budget.
+        headline: (selector, budget) that the study claims.
+        seed: decides between ties and draws clips and controls.
+        label: the label column that was asked.
+        floor: LAPE's bar lies at this share of all firing rates.
+
+    Raises:
+        ValueError: an unknown selector or scope, a budget outside (0, 0.5], a headline that is not selected.
+    """
+
+    emotions: tuple[str, ...]
+    selectors: tuple[str, ...] = ("lap", "lape", "mad", "cas")
+    budgets: tuple[float, ...] = (0.005,)
+    scope: str | tuple[str, ...] = "audio+answer"
+    site: str = "gate"
+    items_per_emotion: int = 100
+    minimum: int = 30
+    matched: int = 10
+    random: int = 5
+    shuffled: int = 5
+    headline: tuple[str, float] = ("cas", 0.005)
+    seed: int = 0
+    label: str = "emotion"
+    floor: float = FLOOR
+
+    def __post_init__(self) -> None:
+        for selector in self.selectors:
+            find_selector(selector)
+        for budget in self.budgets:
+            if not 0 < budget <= 0.5:
+                raise ValueError(
+                    f"budget {budget} is not a fraction of neurons: give a number between 0 and 0.5, "
+                    "such as 0.005 for 0.5 %"
+                )
+        if self.headline[0] not in self.selectors or self.headline[1] not in self.budgets:
+            raise ValueError(
+                f"the headline {self.headline} is not among the selectors {list(self.selectors)} and budgets "
+                f"{list(self.budgets)}: add it there, or choose another headline"
+            )
+        scope_parts(self.scope)
+
+    @property
+    def scope_name(self) -> str:
+        """The scope as it stands in tables and set ids."""
+        return ALL if self.scope in (ALL, (ALL,)) else "+".join(scope_parts(self.scope))
+
+    def set_id(self, selector: str, budget: float, control: str = "target", draw: int = 0) -> str:
+        """The name of a set.
+
+        Example:
+            >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "matched", 3)
+            'cas@0.005:audio+answer~matched3'
+        """
+        name = f"{selector}@{budget:g}:{self.scope_name}"
+        return name if control == "target" else f"{name}~{control}{draw}"
