@@ -116,9 +116,9 @@ def _show_screening(runs: list[Training], out: Path, console: Console) -> None:
 
 def _smoke(out: Path, console: Console) -> None:
     state = embedded_state(PACKAGE_DATA / "tiny")
-    polish = encode(polish_files(PACKAGE_DATA / "polish", (1,)), SPEEDS[1:2], state)
+    polish = encode(polish_files(PACKAGE_DATA / "polish", (1,))[::3], SPEEDS[1:2], state)
     settings = Settings(steps=SMOKE_STEPS, warm_up=5)
-    settings = replace(settings, mixture=replace(settings.mixture, word_steps=SMOKE_STEPS // 2))
+    settings = replace(settings, mixture=replace(settings.mixture, items=16, hints_first=8, one_word=4, word_steps=10))
     _train(settings, Prompts(build_processor()), state, Cache(None, polish, None), out, console)
 
 

@@ -129,12 +129,11 @@ def _ctranslate2_arrays(blob: bytes) -> Iterator[tuple[str, np.ndarray]]:
 
 def embedded_state(folder: str | Path) -> State:
     """Take the same encoder weights out of a trained model folder (stored there as bfloat16)."""
-    prefix = "model.audio_tower."
-    names = load_file(Path(folder) / "model.safetensors")
-    state = {name.removeprefix(prefix): value.float() for name, value in names.items() if prefix in name}
+    stored = load_file(Path(folder) / "model.safetensors")
+    state = {name.split(mark)[1]: value.float() for name, value in stored.items() if (mark := "audio_tower.") in name}
     if not state:
         raise ValueError(f"{folder} holds no audio encoder: give a folder that this recipe has written")
-    return {name.split("audio_tower.")[-1]: value for name, value in state.items()}
+    return state
 
 
 def build_encoder(state: State) -> AudioFlamingo3Encoder:

@@ -155,9 +155,9 @@ class Training:
         return loss, cross_entropy(said, wanted, reduction="sum")
 
     @torch.no_grad()
-    def hint_accuracy(self, items: int = 400) -> float:
+    def hint_accuracy(self) -> float:
         """The share of fresh text hints answered rightly; does not disturb the training's random numbers."""
-        rng = Random(f"hints {self.done}")
+        rng, items = Random(f"hints {self.done}"), 6 * self.settings.mixture.items + 16  # 400 as a rule
         asked = sorted((self.batches.hint(rng) for _ in range(items)), key=lambda item: len(item.prompt))
         right = 0
         for start in range(0, items, 100):
