@@ -11,7 +11,10 @@ import pytest
 
 from emoscope.models.audio_lm import AudioLM, Prepared, Request
 from emoscope.models.registry import load_model
+from tests.helpers.threads import one_thread
 from tests.helpers.tiny_af3 import write_checkpoint
+
+__all__ = ["one_thread"]
 
 TEXT = "Which emotion does the speaker express? (A) anger (B) fear (C) neutral"
 SECONDS = (0.5, 2.4, 1.0, 0.8)

@@ -17,7 +17,8 @@ from tests.models.conftest import TEXT, sound
 
 def official_inputs(model, requests):
     chats = [
-        [{"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": request.text}]}] for request in requests
+        [{"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": request.text}]}]
+        for request in requests
     ]
     texts = [model.processor.apply_chat_template(c, add_generation_prompt=True, tokenize=False) for c in chats]
     return model.processor(text=texts, audio=[request.audio for request in requests])
@@ -41,7 +42,7 @@ def test_key_names_on_disk_are_the_released_ones(folder):
 
 def test_every_weight_on_disk_is_in_the_loaded_model(folder, model):
     with safe_open(folder / "model-00001-of-00003.safetensors", "pt") as file:
-        for name in file.keys():
+        for name in list(file.keys()):
             inside = name.replace("language_model.model.", "model.language_model.").replace(
                 "language_model.lm_head", "lm_head"
             )
@@ -63,7 +64,13 @@ def test_greedy_answers_equal_the_official_generate(model, requests_, prepared):
     with torch.inference_mode():
         inputs = official_inputs(model, requests_)
         official = model.model.generate(
-            **inputs, max_new_tokens=8, do_sample=False, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None
+            **inputs,
+            max_new_tokens=8,
+            do_sample=False,
+            repetition_penalty=1.0,
+            temperature=None,
+            top_p=None,
+            top_k=None,
         )
     length = inputs["input_ids"].shape[1]
     texts = model.tokenizer.batch_decode(official[:, length:], skip_special_tokens=True)

@@ -1,0 +1,132 @@
+"""Loading, and the errors of loading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+from emoscope.models import checksums
+from emoscope.models.checksums import weights_checksum
+from emoscope.models.registry import list_models, load_model, wrap
+from tests.helpers.tiny_af3 import HIDDEN, LAYERS, WIDTH, write_checkpoint
+from tests.models.conftest import CARD
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_info_tells_what_was_loaded(folder, model):
+    info = model.info
+    assert (info.family, info.layers, info.width, info.hidden) == ("audioflamingo3", LAYERS, WIDTH, HIDDEN)
+    assert info.vocab == len(model.tokenizer)
+    assert (info.dtype, info.device, info.padding_side, info.site) == ("float32", "cpu", "left", "gate")
+    assert info.id == str(folder)
+    assert info.recommended_budget == 0.05
+    assert list(info.trained_on) == CARD["trained_on"]
+    assert list(info.trained_speakers) == CARD["trained_speakers"]
+
+
+def test_dtype(folder, tmp_path, model):
+    assert load_model(folder, dtype="bfloat16").info.dtype == "bfloat16"
+    stored = write_checkpoint(tmp_path / "half", dtype=torch.bfloat16)
+    assert load_model(stored).info.dtype == "float32"
+    with pytest.raises(ValueError, match="dtype 'int8' is not known"):
+        load_model(folder, dtype="int8")
+
+
+def test_wrap_takes_a_loaded_model(model, prepared):
+    wrapped = wrap(model.model, model.processor, id="mine")
+    assert wrapped.info.id == "mine"
+    assert wrapped.info.recommended_budget == 0.005
+    assert len(wrapped.info.checksum) == 64
+    assert torch.equal(wrapped.next_logits(prepared), model.next_logits(prepared))
+
+
+def test_an_unknown_family_names_the_known_ones(copy, model):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "whisper"}))
+    with pytest.raises(ValueError, match=r"model_type 'whisper'.*known are audioflamingo3.*add-a-model"):
+        load_model(copy)
+    assert list_models() == ("audioflamingo3",)
+
+
+def test_pickled_weights_are_never_read(copy):
+    for file in copy.glob("*.safetensors"):
+        file.unlink()
+    torch.save({}, copy / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"holds no \.safetensors weights"):
+        load_model(copy)
+
+
+def test_missing_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no folder here"):
+        load_model(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="is no folder here"):
+        load_model("just-a-name")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
+        load_model(tmp_path / "empty")
+
+
+def test_a_hub_name_out_of_reach_says_so(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FileNotFoundError, match="could not be fetched from the hub"):
+        load_model("nobody/no-such-model")
+
+
+def test_broken_config(copy):
+    (copy / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not valid JSON"):
+        load_model(copy)
+
+
+def test_checksum_is_of_the_content_and_remembered(copy, monkeypatch, tmp_path):
+    first = weights_checksum(copy)
+    digest = hashlib.sha256()
+    for file in sorted(copy.glob("*.safetensors")):
+        digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    assert first == digest.hexdigest()
+    cache = tmp_path / "cache" / "emoscope" / "checksums.json"
+    assert len(json.loads(cache.read_text())) == 3
+    # remembered: a planted value is believed as long as path, size and time are the same
+    cache.write_text(json.dumps(dict.fromkeys(json.loads(cache.read_text()), "0" * 64)))
+    assert weights_checksum(copy) != first
+    for file in copy.glob("*.safetensors"):
+        os.utime(file, ns=(1, 1))
+    assert weights_checksum(copy) == first
+    cache.write_text("broken")
+    assert weights_checksum(copy) == first
+    data = bytearray(next(iter(copy.glob("*.safetensors"))).read_bytes())
+    data[-1] ^= 1
+    next(iter(copy.glob("*.safetensors"))).write_bytes(bytes(data))
+    assert weights_checksum(copy) != first
+
+
+def test_checksum_without_a_writable_cache(copy, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert len(weights_checksum(copy)) == 64
+    assert checksums.BLOCK > 0
+
+
+def test_wrapped_checksum_sees_one_bit(model):
+    before = checksums.module_checksum(model.model)
+    weight = model.decoder.sites[0].down.weight
+    old = weight[0, 0].item()
+    with torch.no_grad():
+        weight[0, 0] = torch.nextafter(torch.tensor(old), torch.tensor(100.0))
+    changed = checksums.module_checksum(model.model)
+    with torch.no_grad():
+        weight[0, 0] = old
+    assert changed != before == checksums.module_checksum(model.model)
