@@ -49,6 +49,13 @@ def test_an_answer_that_was_not_fed_counts_nothing(tmp_path):
     assert summed[1].any()
 
 
+def test_a_value_fires_above_zero_only(tmp_path):
+    activity, (block,) = random_activity(tmp_path / "a.zarr", items=1, layers=1, width=5)
+    block.values["decision"][0, 0] = [0.0, -0.0, 6e-8, -6e-8, 2.0]
+    activity.write(0, block)
+    np.testing.assert_array_equal(activity.read_counts(0, "decision"), [[0, 0, 1, 0, 1]])
+
+
 def test_means_over_blocks_weigh_every_position_equally(tmp_path):
     activity, (first, second) = random_activity(tmp_path / "a.zarr")
     positions = first.positions + second.positions

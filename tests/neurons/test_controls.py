@@ -98,6 +98,14 @@ def test_extremes_have_no_equals_and_a_full_layer_has_no_partners():
     assert not none_left.well_matched
 
 
+def test_a_control_that_is_too_small_is_not_well_matched():
+    # all neurons alike: no difference, but one partner for two neurons
+    short = Matcher(np.zeros((1, 3, 3)), np.arange(2)).draw(np.arange(2), seeded_generator(0))
+    assert short.neurons.tolist() == [2]
+    assert short.smd == {"frequency": 0.0, "magnitude": 0.0, "down_norm": 0.0}
+    assert not short.well_matched
+
+
 def test_random_neurons_are_different_ones_from_anywhere():
     found = random_neurons(50, 60, seeded_generator("random", 0))
     assert len(set(found.tolist())) == 50

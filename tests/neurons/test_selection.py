@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emoscope.neurons.controls import Matcher, covariates, seeded_generator, shuffled_labels
 from emoscope.neurons.identification import draw_samples
 from emoscope.neurons.selection import ALL, COLUMNS, NotIdentifiable, SetSpec, find_sets, load_set
 from emoscope.neurons.selectors import select_from_sums
@@ -18,6 +21,10 @@ EMOTIONS = ("anger", "fear", "sadness")
 SPEC = SetSpec(
     EMOTIONS, budgets=(0.05, 0.1), headline=("cas", 0.1), items_per_emotion=10, minimum=4, matched=2, random=2, shuffled=2
 )  # fmt: skip
+
+
+def with_spec(**changes):
+    return dataclasses.replace(SPEC, **changes)
 
 
 def make_items(count=96, orders=1, seed=0, **more):
@@ -91,6 +98,11 @@ def test_wrong_unused_and_unknown_items_change_nothing(activity, found):
         correct=pl.when(pl.col("item").is_in(wrong[9:])).then(None).otherwise("correct"),
     )
     assert find_sets(activity, changed, SPEC).frame.equals(found.frame)
+    # a correct answer counts only where the item is used
+    fate = pl.when(pl.col("speaker") == "s1").then(pl.lit("excluded")).otherwise("fate")
+    one_less = draw_samples(items.with_columns(fate=fate), SPEC)[0]
+    assert [sample.fold for sample in one_less] == ["s0", "s2", "s3", ALL]
+    assert not any(clip.speaker == "s1" for sample in one_less for clip in sample.clips)
 
 
 @settings(max_examples=3, deadline=None)
@@ -103,11 +115,47 @@ def test_order_of_rows_changes_nothing(activity, found, seed):
             np.testing.assert_array_equal(mixed.sets[key][emotion], neurons)
 
 
-def test_another_seed_draws_other_controls(activity, found):
-    other = find_sets(activity, make_items(), SetSpec(**{**vars(SPEC), "seed": 1}))
-    for control in ("matched", "random", "shuffled"):
-        key = f"cas@0.1:audio+answer~{control}0", ALL
-        assert found.sets[key]["anger"].tolist() != other.sets[key]["anger"].tolist()
+def test_another_seed_draws_other_clips_and_other_controls(activity):
+    first, second = ({c.name for c in draw_samples(make_items(), with_spec(seed=seed))[0][-1].clips} for seed in (0, 1))
+    assert len(first) == len(second) == 30
+    assert first != second
+    # with every clip taken, only ties and controls are left to chance
+    items = make_items().with_columns(correct=pl.lit(True))
+    one, two = (find_sets(activity, items, with_spec(seed=seed, items_per_emotion=99)).sets for seed in (0, 1))
+    for emotion in EMOTIONS:
+        for control in ("matched", "random", "shuffled"):
+            draws = [tuple(sets[f"cas@0.1:audio+answer~{control}{d}", ALL][emotion]) for sets in (one, two) for d in (0, 1)]  # fmt: skip
+            assert len(set(draws)) == 4
+        target = one["mad@0.1:audio+answer", ALL][emotion]
+        np.testing.assert_array_equal(target, two["mad@0.1:audio+answer", ALL][emotion])
+
+
+def test_matched_controls_use_the_rates_of_the_folds_own_items(activity):
+    items = make_items().with_columns(correct=pl.lit(True))
+    sets = find_sets(activity, items, with_spec(items_per_emotion=99)).sets
+    rows = items.filter(pl.col("fold") != "s1")["item"].to_numpy()
+    counts = np.stack([activity.read_counts(layer, "audio+answer", rows).sum(axis=0) for layer in range(3)])
+    rate = counts / activity.tokens("audio+answer", rows).sum()
+    target = sets["cas@0.1:audio+answer", "s1"]
+    standardised = covariates(rate, activity.mean_magnitude(), activity.down_norm)
+    matcher = Matcher(standardised, np.concatenate(list(target.values())))
+    expected = matcher.draw(target["fear"], seeded_generator(0, "matched", "s1", "fear", 1))
+    np.testing.assert_array_equal(sets["cas@0.1:audio+answer~matched1", "s1"]["fear"], expected.neurons)
+
+
+def test_shuffled_sets_are_the_selectors_own_on_labels_shuffled_within_speaker(activity):
+    items = make_items().with_columns(correct=pl.lit(True))
+    spec = with_spec(items_per_emotion=99)
+    sets = find_sets(activity, items, spec).sets
+    clips = draw_samples(items, spec)[0][-1].clips
+    labels = np.array([EMOTIONS.index(clip.emotion) for clip in clips])
+    mixed = shuffled_labels(labels, [clip.speaker for clip in clips], seeded_generator(0, "shuffled", ALL, 1))
+    relabelled = dict(zip([clip.name for clip in clips], [EMOTIONS[label] for label in mixed], strict=True))
+    other = find_sets(activity, items.with_columns(truth=pl.col("clip").replace_strict(relabelled)), spec).sets
+    for emotion in EMOTIONS:
+        found, expected = sets["cas@0.1:audio+answer~shuffled1", ALL][emotion], other["cas@0.1:audio+answer", ALL]
+        np.testing.assert_array_equal(found, expected[emotion])
+        assert found.tolist() != sets["cas@0.1:audio+answer", ALL][emotion].tolist()
 
 
 def test_controls_keep_their_rules(found):
@@ -124,7 +172,7 @@ def test_controls_keep_their_rules(found):
 
 def test_caps_count_clips_and_letter_orders_go_together(activity):
     items = make_items(orders=2)
-    spec = SetSpec(**{**vars(SPEC), "items_per_emotion": 5, "minimum": 3, "matched": 0, "random": 0, "shuffled": 0})
+    spec = with_spec(items_per_emotion=5, minimum=3, matched=0, random=0, shuffled=0)
     whole = find_sets(activity, items, spec)
     # the same five clips per emotion and all of their correct items, chosen beforehand
     samples, _ = draw_samples(items, spec)
@@ -139,8 +187,7 @@ def test_caps_count_clips_and_letter_orders_go_together(activity):
 
 def test_smaller_samples_are_nested(activity):
     few, many = (
-        {c.name for c in draw_samples(make_items(), SetSpec(**{**vars(SPEC), "items_per_emotion": n}))[0][-1].clips}
-        for n in (5, 10)
+        {c.name for c in draw_samples(make_items(), with_spec(items_per_emotion=n))[0][-1].clips} for n in (5, 10)
     )
     assert len(few) == 15
     assert few < many
@@ -166,12 +213,12 @@ def test_an_emotion_the_model_does_not_hear_gets_no_set(activity):
     heard = items.filter(pl.col("correct") & (pl.col("truth") == "fear"))
     fewest = min(heard.filter(pl.col("fold") != f).height for f in ("s0", "s1", "s2", "s3"))
     assert fewest >= 4
-    spec = SetSpec(**{**vars(SPEC), "minimum": fewest + 1})
+    spec = with_spec(minimum=fewest + 1)
     sets = find_sets(activity, items, spec)
     assert sets.identifiable == {"anger": 10, "fear": f"not identifiable ({fewest} correct)", "sadness": 10}
     assert set(sets.frame["emotion"]) == {"anger", "sadness"}
     with pytest.raises(NotIdentifiable, match=f"fear {fewest}, sadness") as caught:
-        find_sets(activity, items, SetSpec(**{**vars(SPEC), "minimum": 90}))
+        find_sets(activity, items, with_spec(minimum=90))
     assert caught.value.counts["fear"] == fewest
 
 
@@ -205,6 +252,6 @@ def test_mistakes_are_named(activity):
     with pytest.raises(ValueError, match="headline"):
         SetSpec(EMOTIONS, budgets=(0.1,), headline=("cas", 0.2))
     with pytest.raises(ValueError, match="site 'product'"):
-        find_sets(activity, make_items(), SetSpec(**{**vars(SPEC), "site": "product"}))
+        find_sets(activity, make_items(), with_spec(site="product"))
     assert SetSpec(EMOTIONS, scope=("answer", "audio")).scope_name == "audio+answer"
     assert SetSpec(EMOTIONS, scope="all").scope_name == "all"

@@ -107,9 +107,7 @@ def _clips(used: pl.DataFrame, spec: SetSpec) -> Iterator[IdentificationClip]:
         & pl.col("truth").is_in(list(spec.emotions))
         & pl.col("side").is_in(["both", "identify"])
     )
-    grouped = right.sort("item").group_by("clip", maintain_order=True).agg(
-        pl.col("truth").first(), pl.col("speaker").first(), pl.col("fold").first(), pl.col("item")
-    )  # fmt: skip
+    grouped = right.group_by("clip").agg(pl.col("truth", "speaker", "fold").first(), "item")
     for row in grouped.iter_rows(named=True):
         yield IdentificationClip(row["clip"], row["truth"], row["speaker"], row["fold"], tuple(row["item"]))
 
