@@ -53,6 +53,11 @@ def test_speakers_without_items_do_not_count():
     assert found.low is None
 
 
+def test_a_speaker_without_items_changes_nothing():
+    values = np.array([1.0, 1.2, 0.9, 1.0, 1.0, 1.1])
+    assert interval(np.append(values, 1.0), np.array([2, 2, 2, 2, 2, 0])) == interval(values, np.full(5, 2))
+
+
 def test_an_emotion_of_one_speaker_gets_no_interval():
     found = interval(np.array([1.0, np.nan, 1, 1, 1, 1]), np.ones(5))
     assert found.low is None

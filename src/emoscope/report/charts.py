@@ -72,7 +72,8 @@ def confusion(content: Content, theme: Theme = LIGHT) -> Any | None:
 def deactivation(content: Content, theme: Theme = LIGHT) -> Any | None:
     """D of every selector next to the means of the headline's controls."""
     found = content.shown(content.tables.matrix, "deactivate")
-    chosen = [(s, "target") for s in content.selectors] + [(content.selector, c) for c in list(CONTROLS)[1:]]
+    chosen = [(content.selector, control) for control in CONTROLS]
+    chosen += [(selector, "target") for selector in content.selectors if selector != content.selector]
     return _matrices(
         content, found, "change", chosen, theme, "change of accuracy (points)",
         title("What switching neurons off does to each emotion, next to control sets", f"{CELLS} Control panels are means over draws."),
@@ -88,7 +89,7 @@ def steering(content: Content, theme: Theme = LIGHT) -> Any | None:
         title(
             f"Which answers amplification pulls to the amplified emotion (alpha = {content.alpha:g})" if content.alpha else "Pull",
             "Row: the emotion whose neurons were amplified; cell: how many more of the column's clips are answered with "
-            "the row's emotion. Off the diagonal (framed), positive means wrong answers pulled to the row.",
+            "the row's emotion. The diagonal is framed; off it, positive means wrong answers pulled to the row.",
         ),
     )  # fmt: skip
 
@@ -151,7 +152,11 @@ def dose(content: Content, theme: Theme = LIGHT) -> Any | None:
     ).with_columns(pl.col("control").replace(CONTROLS).alias("series"))  # fmt: skip
     if found.is_empty():
         return None
-    colour = alt.Color("series:N", title=None).scale(domain=["selected", "matched"], range=[theme.accent, theme.muted])
+    colour = (
+        alt.Color("series:N", title=None)
+        .legend(symbolOpacity=1, symbolStrokeWidth=0)
+        .scale(domain=["selected", "matched"], range=[theme.accent, theme.muted])
+    )
     charts = []
     for measure, label in wanted.items():
         base = alt.Chart(
@@ -224,7 +229,7 @@ def reliance(content: Content, theme: Theme = LIGHT) -> Any | None:
     ).properties(
         title=title(
             "How much the answers rest on the MLP layers at all",
-            f"{INTERVALS} Where UAR stays near the top line with everything off, small effects of sets say little.",
+            f"{INTERVALS} Where UAR hardly falls with all layers off, small effects of sets say little.",
         )
     )  # fmt: skip
 
@@ -259,10 +264,10 @@ def layers(content: Content, theme: Theme = LIGHT) -> Any | None:
             )
         charts.append(
             alt.layer(*marks).properties(
-                width=190, height=170, title=alt.TitleParams(name_selector(selector), fontSize=13)
+                width=165, height=160, title=alt.TitleParams(name_selector(selector), fontSize=13)
             )
         )
-    return alt.concat(*charts, columns=4).properties(
+    return alt.concat(*charts, columns=4, spacing=18).properties(
         title=title(
             "In which layers the selected neurons lie",
             "Bar: share of the set, mean over emotions; horizontal tick: the same for sets found on shuffled labels. "

@@ -10,10 +10,13 @@ import polars as pl
 
 from emoscope.report.theme import Theme
 
+SIGNED = "datum.value == 0 ? '0' : replace(format(datum.value, '+.0f'), '-', '−')"
+"""How the ends of a signed colour scale are labelled, in the language of Vega."""
+
 
 def cell_size(columns: Sequence[str]) -> int:
     """The width of a matrix cell in pixels: smaller where there are many emotions."""
-    return 42 if len(columns) <= 4 else 33
+    return 42 if len(columns) <= 4 else 32 if len(columns) <= 10 else 25
 
 
 def signed_matrix(
@@ -31,7 +34,7 @@ def signed_matrix(
     """
     colour = alt.Color("value:Q", title=legend).scale(
         domain=[most * part for part in (-1, -0.6, -0.2, 0, 0.2, 0.6, 1)], range=list(theme.diverging), clamp=True, interpolate="rgb"
-    ).legend(orient="bottom", direction="horizontal", format="+.0f", values=[-most, 0, most])  # fmt: skip
+    ).legend(orient="bottom", direction="horizontal", labelExpr=SIGNED, values=[-most, 0, most])  # fmt: skip
     base = _cells(cells, rows, columns, "emotion of the clip", "neurons selected for")
     text = base.mark_text(fontSize=12).encode(
         text=alt.Text("label:N"), color=_on(f"abs(datum.value) > {0.62 * most}", theme)
@@ -58,8 +61,8 @@ def heat(
 
 def panels(drawn: Sequence[Any], width: Sequence[str]) -> Any:
     """Set matrices side by side, as many to a line as fit a laptop's page."""
-    fit = max(1, min(len(drawn), int(980 // (len(width) * cell_size(width) + 95))))
-    return alt.concat(*drawn, columns=fit)
+    fit = max(1, min(len(drawn), int(1000 // (len(width) * cell_size(width) + 100))))
+    return alt.concat(*drawn, columns=fit, spacing=16)
 
 
 def dots(
@@ -102,6 +105,8 @@ def dots(
         drawn.append(
             alt.Chart(ticks).mark_tick(color=theme.muted, opacity=0.7, size=9, thickness=1).encode(x=across, y=down)
         )
+    if domain:  # an interval may reach beyond 100 %; the table tells, the picture ends at its frame
+        rows = rows.with_columns(pl.col("low", "high").clip(*domain))
     base = alt.Chart(rows)
     spread = base.transform_filter("isValid(datum.low)")
     drawn.append(

@@ -221,7 +221,8 @@ def _environment(content: Content) -> list[tuple[str, Any]]:
     if first is not None:
         pairs.append(("audio stands before the question", "yes" if first else "no"))
     pairs += [(str(name), _flat(value)) for name, value in (manifest.get("environment") or {}).items()]
-    pairs += [(str(name), _flat(value)) for name, value in (manifest.get("timing") or {}).items()]
+    names = {"total_s": "time (s)", "peak_memory_gb": "peak memory (GB)", "stages_s": "time by stage (s)"}
+    pairs += [(names.get(name, str(name)), _flat(value)) for name, value in (manifest.get("timing") or {}).items()]
     for one in manifest.get("corpora") or []:
         pairs.append(
             (f"corpus {one.get('id')}", "; ".join(str(one[k]) for k in ("title", "licence", "citation") if one.get(k)))

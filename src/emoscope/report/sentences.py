@@ -102,7 +102,7 @@ def _pulls(content: Content) -> str:
     more = "more" if pull["estimate"] >= 0 else "fewer"
     text = (
         f"Amplifying the same neurons (by {number(100 * (content.alpha or 0), 0)} %) makes the model answer with their emotion "
-        f"for {number(abs(pull['estimate']))} points {more} of all clips"
+        f"for {number(abs(pull['estimate']))} percentage points {more} of all clips"
     )
     excess, control = content.effect("steer", "excess_pull_overall"), content.effect("steer", "pull_overall", "matched")
     if excess is None or control is None:
@@ -116,7 +116,7 @@ def _pulls(content: Content) -> str:
 def _moves(points: float, what: str) -> str:
     if abs(points) < 0.05:
         return f"leaves {what} as it was"
-    return f"{'lowers' if points < 0 else 'raises'} {what} by {number(abs(points))} points"
+    return f"{'lowers' if points < 0 else 'raises'} {what} by {number(abs(points))} percentage points"
 
 
 def _verdict(content: Content, excess: dict[str, Any], claim: str, negative: bool) -> str:
