@@ -36,11 +36,8 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
     """
     choice = study.corpus
     if corpus is None:
-        options: dict[str, Any] = {}
-        if choice.columns:
-            options["columns"] = dict(choice.columns)
-        if choice.pattern:
-            options["pattern"] = choice.pattern
+        given = {"columns": choice.columns, "labels": choice.labels, "audio_root": _root(choice.audio_root), "pattern": choice.pattern}
+        options = {name: value for name, value in given.items() if value}
         corpus = open_corpus(choice.id, _root(choice.root), **options)
     label = study.identify.label
     if choice.where:
@@ -70,7 +67,7 @@ def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:
     """The labels that are offered as options, in canonical order."""
     label = study.identify.label
     found = {clip.labels[label] for clip in corpus.clips if label in clip.labels}
-    options = in_order(study.corpus.emotions or found)
+    options = in_order(found)
     if len(options) < 2:
         raise StudyError(f"only {list(options)} can be asked about: at least two labels of column {label!r} are needed")
     return options
@@ -98,7 +95,7 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
                 log.step()
     else:
         sums = {clip.id: _checksum(clip) for clip in clips}
-    side, fold = _sides(study, corpus, clips)
+    side, fold = _sides(study, corpus, clips, sums)
     clips = _listening_order([clip for clip in clips if clip.id in side], label, study.seed)
     orders = letter_orders(
         [clip.labels[label] for clip in clips], [clip.speaker or "" for clip in clips],
@@ -117,8 +114,8 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
             why = f"no {label}" if clip in unlabelled else "on neither side"
             rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
     for lost in corpus.lost:
-        rows.append({"item": len(rows), "clip": lost.id, "path": str(lost.path), "corpus": corpus.info.id,
-                     "fate": lost.fate, "why": lost.why})  # fmt: skip
+        known = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
+        rows.append({**known, "item": len(rows), "clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why})
     types = {"item": pl.Int64, "options": pl.List(pl.String), "order": pl.Int64, "duration_s": pl.Float64}
     schema = {name: types.get(name, pl.String) for name in (*BASE_COLUMNS, *extra)}
     return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
@@ -134,10 +131,12 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
     }  # fmt: skip
 
 
-def _sides(study: Study, corpus: Corpus, clips: list[Clip]) -> tuple[dict[str, str], dict[str, str]]:
+def _sides(
+    study: Study, corpus: Corpus, clips: list[Clip], sums: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Which side every clip is on, and its fold."""
     if not study.identify.where:
-        folds = assign_folds(clips, study.identify.folds, study.seed)
+        folds = assign_folds(clips, study.identify.folds, study.seed, sums, study.identify.label)
         return {clip.id: "both" for clip in clips}, folds
     identify = {clip.id: clip for clip in corpus.where(study.identify.where).clips}
     evaluate = {clip.id: clip for clip in corpus.where(study.evaluate.where).clips}

@@ -42,6 +42,8 @@ class CorpusChoice(_Section):
     where: Annotated[dict[str, Any], Meta(description='filter by any column: take = [3, 4], speaker = "1-9"')] = {}
     loudness: Annotated[str, Meta(description='"normalised" (RMS 0.05) or "as recorded"')] = "normalised"
     columns: Annotated[dict[str, str], Meta(description="table: which column is path, emotion, speaker ...")] = {}
+    audio_root: Annotated[str, Meta(description="table: folder of its relative paths; the table's own by default")] = ""
+    labels: Annotated[dict[str, str], Meta(description="folder, table: words emoscope does not know = emotion")] = {}
     pattern: Annotated[str, Meta(description='folder: "{emotion}/{speaker}_{}.wav"; empty: a folder per emotion')] = ""
 
 

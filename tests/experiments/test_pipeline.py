@@ -1,0 +1,188 @@
+"""Whole small runs of the embedded model on some of the embedded voices."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from emoscope.corpora import polish_folder
+from emoscope.experiments.conditions import plan_conditions
+from emoscope.experiments.dry_run import planned_sets
+from emoscope.experiments.listen import batches
+from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.study import Study, parse_study
+from emoscope.models.registry import load_model
+from emoscope.runs import Log, RunFolder
+
+SMALL = """
+name = "small"
+[model]
+allow_trained_on = true
+positions_per_batch = 1024
+[[corpora]]
+id = "polish"
+where = { take = [1], word = ["nie", "tak"] }
+[identify]
+scope = "all"
+items_per_emotion = 8
+minimum = 2
+selectors = ["mad", "cas"]
+[headline]
+selector = "mad"
+[interventions]
+alphas = [1.0]
+positions = ["text"]
+[controls]
+matched = 2
+random = 1
+shuffled = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, model) -> RunFolder:
+    return run_study(parse_study(SMALL), tmp_path_factory.mktemp("runs") / "small", model=model)
+
+
+def contents(run: RunFolder, folders: tuple[str, ...] = ("answers", "units", "sets", "activity.zarr")) -> dict[str, bytes]:
+    files = [path for name in folders for path in (run / name).rglob("*") if path.is_file()]
+    files += [run / f"{name}.parquet" for name in ("items", "sets", "conditions", "units", "neurons")]
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in sorted(files)}
+
+
+def test_a_run_leaves_every_table_and_a_report(small: RunFolder) -> None:
+    items, answers = small.read_table("items"), pl.read_parquet(small / "answers" / "*.parquet")
+    conditions = small.read_table("conditions")
+    assert (small / "report.html").stat().st_size > 10_000
+    manifest = small.read_json("manifest.json")
+    assert manifest["counts"] == {"clips": 450, "used": 30, "not needed": 0, "excluded": 420, "quarantined": 0}
+    assert items.filter(pl.col("evaluated"))["speaker"].n_unique() == 5
+    asked = Counter(zip(answers["condition"], answers["scoring"], strict=True))
+    for row in conditions.iter_rows(named=True):
+        assert asked[row["condition"], "likelihood"] == 30, row["condition"]
+        assert asked[row["condition"], "generation"] == (30 if row["generated"] else 0), row["condition"]
+    assert set(conditions["kind"]) == {"baseline", "null", "deactivate", "steer", "reliance"}
+
+
+def test_every_proof_ran_and_passed(small: RunFolder) -> None:
+    proofs = small.read_json("manifest.json")["proofs"]
+    assert {proof["status"] for proof in proofs} == {"passed"}
+    assert {"site exact", "batch equals single", "weights unchanged by the run"} <= {proof["name"] for proof in proofs}
+
+
+def test_no_clip_is_asked_under_a_set_that_its_speaker_helped_to_find(small: RunFolder) -> None:
+    items = small.read_table("items").filter(pl.col("fate") == "used")
+    assert (items["fold"] == items["speaker"]).all()
+    sets = small.read_table("sets").filter((pl.col("control") == "target") & (pl.col("fold") != "all"))
+    assert set(sets["fold"]) == {"m1", "m2", "m3", "m4", "m5"}
+    assert sets["size_reached"].max() == 102
+
+
+def test_letter_probabilities_and_answers_agree(small: RunFolder) -> None:
+    answers = pl.read_parquet(small / "answers" / "*.parquet").filter(pl.col("scoring") == "likelihood")
+    names = ["anger", "fear", "neutral"]
+    best = [names[int(np.argmax(logp))] for logp in answers["logp"].to_list()]
+    assert best == answers["answer"].to_list()
+    mass = np.exp(np.array(answers["logp"].to_list())).sum(1)
+    np.testing.assert_allclose(mass, answers["letter_mass"].to_numpy(), rtol=1e-9)
+
+
+def test_all_mlps_off_leaves_other_answers_than_the_baseline(small: RunFolder) -> None:
+    answers = pl.read_parquet(small / "answers" / "*.parquet").filter(pl.col("scoring") == "likelihood")
+    uar = {c: float(g["correct"].mean()) for (c,), g in answers.group_by("condition")}  # type: ignore[arg-type]
+    assert uar["baseline"] > 0.8
+    assert uar["reliance/all"] < 0.6
+
+
+def test_a_second_run_does_no_model_work(small: RunFolder, tmp_path: Path) -> None:
+    before = contents(small)
+    log = Log("quiet", tmp_path / "log.jsonl")
+    run_study(parse_study(SMALL), small.path, log)
+    log.close()
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["say"]
+    assert contents(small) == before
+
+
+def test_a_run_that_lost_units_ends_with_the_same_bytes(small: RunFolder, tmp_path: Path, model) -> None:
+    shutil.copytree(small.path, tmp_path / "again")
+    again = RunFolder(tmp_path / "again")
+    before = contents(again)
+    cards = sorted((again / "units").glob("*.json"))
+    for card in cards[::3]:
+        card.unlink()
+        (again / "answers" / f"{card.stem}.parquet").unlink()
+    (again / "answers" / f".{cards[0].stem}.parquet.partial1").write_bytes(b"half a file")
+    run_study(parse_study(SMALL), again.path, model=model)
+    (again / "answers" / f".{cards[0].stem}.parquet.partial1").unlink()
+    assert contents(again) == before
+
+
+def test_an_edited_study_re_uses_what_still_applies(small: RunFolder, tmp_path: Path, model) -> None:
+    shutil.copytree(small.path, tmp_path / "edited")
+    run = RunFolder(tmp_path / "edited")
+    old = {card.stem: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
+    run_study(parse_study(SMALL.replace("alphas = [1.0]", "alphas = [1.0, 2.0]")), run.path, model=model)
+    new = {card.stem: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
+    assert {name: new[name] for name in old} == old
+    assert len(new) == len(old) + 3  # three emotions steered at one more strength
+    assert set(run.read_table("units")["unit"]) == set(new)
+    run_study(parse_study(SMALL), run.path, model=model)
+    assert set(run.read_table("units")["unit"]) == set(old)
+
+
+def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model) -> None:
+    voices = tmp_path / "voices"
+    voices.mkdir()
+    for clip in polish_folder().glob("m[12345].?_nie_[12].flac"):
+        emotion = {"a": "anger", "s": "fear", "n": "neutral"}[clip.name[3]]
+        (voices / emotion).mkdir(exist_ok=True)
+        shutil.copy(clip, voices / emotion / f"{clip.name[:2]}-{clip.name}")
+    (voices / "fear" / "m1-broken.flac").write_bytes(b"not sound")
+    (voices / "fear" / "m1-empty.flac").write_bytes(b"")
+    study = parse_study(
+        SMALL.replace('id = "polish"', f'id = "folder"\nroot = "{voices}"\npattern = "{{emotion}}/{{speaker}}-{{}}.flac"')
+        .replace('where = { take = [1], word = ["nie", "tak"] }', "")
+        .replace("[interventions]", "[interventions]\nreliance = false\ngenerate = false")
+    )  # fmt: skip
+    run = run_study(study, tmp_path / "run", model=model)
+    counts = run.read_json("manifest.json")["counts"]
+    assert counts == {"clips": 32, "used": 30, "not needed": 0, "excluded": 0, "quarantined": 2}
+    why = run.read_table("items").filter(pl.col("fate") == "quarantined")["why"].to_list()
+    assert any("empty" in reason for reason in why)
+
+
+def test_planned_conditions_are_those_of_the_issue(model) -> None:
+    from emoscope.experiments.study import read_study
+
+    demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
+    conditions = plan_conditions(demo, planned_sets(demo, ("anger", "fear", "neutral")), model.info.layers)
+    assert conditions.height == 140
+    assert conditions["condition"].n_unique() == 140
+    assert conditions.filter(pl.col("headline"))["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
+
+
+def test_batches_hold_every_row_once_and_keep_their_size() -> None:
+    class Row:
+        def __init__(self, length: int) -> None:
+            self.scopes = np.zeros(length)
+
+    rows = [Row(length) for length in (5, 9, 5, 30, 2, 9)]
+    groups = batches(rows, 20)  # type: ignore[arg-type]
+    assert sorted(row for group in groups for row in group) == list(range(6))
+    assert all(len(g) == 1 or len(g) * max(len(rows[r].scopes) for r in g) <= 20 for g in groups)
+
+
+def test_a_default_study_is_complete() -> None:
+    assert Study().corpus.id == "polish"

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import emoscope as es
+
+
+def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
+    from emoscope.corpora import polish_folder
+
+    model = es.load_model("tiny")
+    corpus = es.open_corpus("polish").where({"word": ["nie", "tak"], "take": [3, 4]})
+    heard = es.listen(model, corpus, run=tmp_path / "run", items_per_emotion=30, log="quiet")
+    assert (heard.items["fate"] == "used").sum() == 60
+    assert heard.uar > 0.4
+    assert "UAR" in repr(heard)
+    sets = es.select(heard, "mad", scope="all", minimum=3, matched=2, random=1, shuffled=1)
+    assert set(sets) == {"anger", "fear", "neutral"}
+    assert set(sets.folds) == {"m1", "m2", "m3", "m4", "m5"}
+    assert all(len(neurons) == 102 for neurons in sets.values())
+    result = es.intervene(model, heard, sets, alphas=(0.5,))
+    assert result.gap["speakers"] == 5
+    assert result.gap["low"] <= result.gap["estimate"] <= result.gap["high"]
+    assert {"gap", "excess_gap", "pull"} <= set(result.to_frame()["measure"])
+    assert result.plot().to_dict()["title"]
+    assert "excess gap" in repr(result)
+    clip = polish_folder() / "m1.a_nie_3.flac"
+    plain = es.ask(model, clip, options=("anger", "fear", "neutral"))
+    assert plain == es.ask(model, clip, options=("anger", "fear", "neutral"), under=es.steer(sets["anger"], 0.0))
+    steered = es.ask(model, clip, options=("anger", "fear", "neutral"), under=es.deactivate(sets["anger"]))
+    assert steered != plain
+    with pytest.raises(ValueError, match="call select"):
+        es.select(heard, "cas", minimum=3, matched=0, random=0, shuffled=0)
+        es.intervene(model, heard, sets)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, emoscope, emoscope.cli, emoscope.corpora, emoscope.experiments.study\n"
+        "print([m for m in ('torch', 'transformers', 'polars', 'xarray', 'altair') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(AttributeError, match="lisen"):
+        es.lisen  # noqa: B018
