@@ -79,6 +79,23 @@ def test_agreement_and_hollow_conditions():
     assert not found["null", "likelihood"]["hollow"]
 
 
+def test_a_condition_that_hardly_answers_in_letters_is_hollow():
+    run = small_run(ITEMS, {"baseline": BASE})
+    weak = run.answers.with_columns(letter_mass=pl.lit(0.4))
+    run = type(run)(run.folder, run.items, run.sets, run.conditions, weak, {})
+    assert uar(run, panels(run))["hollow"].to_list() == [True]
+
+
+def test_excluded_items_do_not_count():
+    run = small_run(ITEMS, {"baseline": BASE})
+    lost = run.items.with_columns(pl.Series("fate", ["used", "quarantined", "used", "used"]))
+    assert build_panel(type(run)(run.folder, lost, run.sets, run.conditions, run.answers, {})).items.tolist() == [
+        0,
+        2,
+        3,
+    ]
+
+
 def test_flip_rate_of_the_null():
     run = small_run(ITEMS, {"baseline": BASE, "null": [A, F, A, A]})
     assert changed(build_panel(run), "null") == 25
@@ -104,6 +121,16 @@ def test_only_evaluated_items_count():
     side = pl.Series("side", ["identify", "evaluate", "both", "both"])
     changed_run = type(run)(run.folder, run.items.with_columns(side), run.sets, run.conditions, run.answers, {})
     assert build_panel(changed_run).items.tolist() == [1, 2, 3]
+
+
+def test_items_that_only_identify_neurons_do_not_count():
+    run = small_run(ITEMS, {"baseline": BASE})
+    marked = run.items.with_columns(pl.Series("evaluated", [True, False, None, True]))
+    assert build_panel(type(run)(run.folder, marked, run.sets, run.conditions, run.answers, {})).items.tolist() == [
+        0,
+        2,
+        3,
+    ]
 
 
 def test_the_studys_label_is_analysed():

@@ -8,7 +8,8 @@ from polars.testing import assert_frame_equal
 
 from emoscope.analysis.run_tables import load_answers, read_run
 from emoscope.analysis.tables import NAMES, write_tables
-from tests.report.synthetic import LAYERS, THREE, write_run
+from emoscope.neurons.selection import load_set
+from tests.report.synthetic import LAYERS, THREE, WIDTH, write_run
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def test_units_without_a_record_are_not_read(folder):
     baseline = load_answers(folder).filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
     assert len(baseline) == 60  # the cut-short unit would add five
     assert baseline["item"].is_unique().all()
-    assert (folder / "answers" / "unfinished.parquet").is_file()
+    assert (folder / "answers" / "a-unfinished.parquet").is_file()
 
 
 def test_units_of_an_earlier_study_are_not_read(folder, tmp_path):
@@ -65,7 +66,8 @@ def test_layers_are_counted(folder):
         (pl.col("selector") == "cas") & (pl.col("control") == "target") & (pl.col("emotion") == "anger")
     )
     assert cas["layer"].to_list() == list(range(LAYERS))
-    assert cas["neurons"].sum() == 102
+    stored = load_set(folder / "sets", "cas@0.05:audio+answer")["anger"].tolist()
+    assert cas["neurons"].to_list() == [sum(n // WIDTH == layer for n in stored) for layer in range(LAYERS)]
     assert cas["share"].sum() == pytest.approx(100)
     assert set(layers["control"]) == {"target", "shuffled"}
 

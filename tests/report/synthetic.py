@@ -68,10 +68,15 @@ def _items(emotions: tuple[str, ...], speakers: int | None, per_cell: int) -> pl
                     | {"fold": f"s{s:02d}" if speakers else str(s), "side": "both", "label": "emotion"}
                     | {"truth": emotion, "emotion": emotion, "word": "tak", "wording": "lettered", "order": 0}
                     | {"options": [*emotions[turn:], *emotions[:turn]], "duration_s": 1.0 + 0.01 * take}
-                    | {"checksum": hashlib.sha256(f"{s}{e}{take}".encode()).hexdigest(), "fate": "used", "why": None}
+                    | {
+                        "checksum": hashlib.sha256(f"{s}{e}{take}".encode()).hexdigest(),
+                        "fate": "used",
+                        "why": None,
+                        "evaluated": True,
+                    }
                 )
     for n, (fate, why) in enumerate([("excluded", "trained on by this model")] * 3 + [("quarantined", "silent")]):
-        rows.append(rows[n] | {"item": len(rows), "clip": f"lost_{n}", "fate": fate, "why": why})
+        rows.append(rows[n] | {"item": len(rows), "clip": f"lost_{n}", "fate": fate, "why": why, "evaluated": False})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -178,7 +183,7 @@ def _answers(
                 _unit(folder, unit, row["condition"], scoring, used[rows], scores[rows], emotions)
                 (folder / "units" / f"{unit}.json").write_text("{}")
     # a unit that was cut short: its answers exist, its record does not, so nobody may read it
-    _unit(folder, "unfinished", "baseline", "likelihood", used[:5], -base[:5], emotions)
+    _unit(folder, "a-unfinished", "baseline", "likelihood", used[:5], -base[:5], emotions)
 
 
 def _unit(
@@ -220,6 +225,7 @@ def _manifest(items: pl.DataFrame, emotions: tuple[str, ...], unidentifiable: tu
             "id": "planted", "family": "none", "revision": None, "checksum": "0" * 64, "layers": LAYERS, "width": WIDTH,
             "hidden": 128, "vocab": 600, "site": "gate", "audio_first": True, "padding_side": "left", "dtype": "float32",
             "device": "cpu", "trained_on": [{"corpus": "planted", "where": {"take": ["1", "2"]}}], "recommended_budget": 0.05,
+            "trained_speakers": ["s00", "s01", "x"],
         },
         "corpora": [{"id": "planted", "title": "Planted voices", "licence": "none", "citation": "none"}],
         "study": {"name": "planted", "seed": 0, "identify": {"label": "emotion"}},

@@ -1,12 +1,13 @@
 """Every figure says what it shows, in which units, and how to read it."""
 
+import json
 import re
 
 import pytest
 
 from emoscope.report.charts import FIGURES, confusion, deactivation, main_figure
 from emoscope.report.content import open_content
-from emoscope.report.theme import DARK, LIGHT, title_of, to_png, to_spec, to_svg
+from emoscope.report.theme import DARK, LIGHT, in_theme, title_of, to_png, to_spec, to_svg
 from tests.report.synthetic import SEVEN, THREE, write_run
 
 UNIT = re.compile(r"\((%|points|gain − 1|number from the input)\)|alpha")
@@ -33,11 +34,9 @@ def encodings(spec):
             yield from encodings(part)
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
 @pytest.mark.parametrize("name", FIGURES)
-def test_specification(content, name, theme):
-    chart = FIGURES[name](content, theme)
-    spec = to_spec(chart, theme, validate=theme is LIGHT)
+def test_specification(content, name):
+    spec = to_spec(FIGURES[name](content), validate=True)
     assert len(spec["title"]["text"]) > 20
     how = " ".join(spec["title"]["subtitle"])
     assert how.endswith(".")
@@ -57,7 +56,7 @@ def test_specification(content, name, theme):
 
 
 def test_matrices_are_centred_at_zero_and_alike(content):
-    scales = [e["scale"] for c, e in encodings(to_spec(deactivation(content), LIGHT)) if c == "color" and "scale" in e]
+    scales = [e["scale"] for c, e in encodings(to_spec(deactivation(content))) if c == "color" and "scale" in e]
     assert len(scales) == 7  # four selectors, three controls
     for scale in scales:
         assert scale == scales[0]
@@ -66,7 +65,7 @@ def test_matrices_are_centred_at_zero_and_alike(content):
 
 
 def test_numbers_stand_in_the_cells(small):
-    svg = to_svg(confusion(small), LIGHT)
+    svg = to_svg(to_spec(confusion(small)))
     shares = small.tables.confusion.filter(small.tables.confusion["scoring"] == "likelihood")["share"].to_list()
     for share in shares[:9]:
         assert f">{share:.0f}<" in svg
@@ -78,8 +77,15 @@ def test_main_figure_takes_a_folder_or_its_content(small):
 
 
 def test_ids_differ_between_pictures(small):
-    first, second = (to_svg(deactivation(small, theme), theme, prefix=theme.name) for theme in (LIGHT, DARK))
+    first, second = (to_svg(to_spec(deactivation(small)), theme, prefix=theme.name) for theme in (LIGHT, DARK))
     ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
     assert ids[0]
     assert not ids[0] & ids[1]
     assert set(re.findall(r"url\(#([^)]+)\)", first)) <= ids[0]
+
+
+def test_no_light_colour_is_left_in_the_dark(small):
+    light, dark = (json.dumps(in_theme(to_spec(deactivation(small)), theme)) for theme in (LIGHT, DARK))
+    used = set(re.findall(r"#[0-9a-f]{6}", light))
+    assert LIGHT.ink in used
+    assert not used & set(re.findall(r"#[0-9a-f]{6}", dark))

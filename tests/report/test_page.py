@@ -101,7 +101,8 @@ def test_what_was_run_is_told(page):
     assert re.search(r"not run", text)
     assert "the numerical null changes 1.1 % of the answers" in text
     assert "# fixed before <evaluation>" in text  # the study file, verbatim
-    assert "trained on planted (take 1, 2)" in text
+    assert "trained on a part of planted (take 1, 2)" in text
+    assert "2 of the 5 speakers below were heard then" in text
     assert "0.31" in text  # the largest standardised difference of the matched controls
 
 

@@ -179,7 +179,7 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         })  # fmt: skip
     frame = pl.DataFrame(rows, schema=RELIANCE, orient="row")
     number = pl.col("layers").cast(pl.Int64, strict=False)
-    return frame.sort(number.is_not_null(), number, "layers")
+    return frame.sort(number, "layers")  # "all" and "union", which are no numbers, come first
 
 
 def _letter_mass(run: Run, panel: Panel, scoring: str) -> dict[str, float]:

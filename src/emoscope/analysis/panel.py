@@ -69,9 +69,14 @@ def asked_label(run: Run) -> str:
 
 
 def evaluated_items(run: Run) -> pl.DataFrame:
-    """The items that effects are computed on: used, evaluated, asked about the study's label; sorted."""
+    """The items that effects are computed on: asked about the study's label and under interventions; sorted.
+
+    Where the items say which of them were ``evaluated``, only those count, in the baseline too: items that
+    only served to identify neurons would make the baseline another sample than the conditions.
+    """
     return run.items.filter(
         (pl.col("fate") == "used")
+        & pl.col("evaluated").fill_null(True)
         & pl.col("side").fill_null("both").is_in(["both", "evaluate"])
         & (pl.col("label").fill_null("emotion") == asked_label(run))
         & pl.col("truth").is_not_null()

@@ -15,6 +15,7 @@ ITEMS: dict[str, Any] = {
     "split": pl.String, "fold": pl.String, "side": pl.String, "label": pl.String, "truth": pl.String,
     "emotion": pl.String, "wording": pl.String, "options": pl.List(pl.String), "order": pl.Int64,
     "duration_s": pl.Float64, "checksum": pl.String, "fate": pl.String, "why": pl.String,
+    "evaluated": pl.Boolean,
 }  # fmt: skip
 SETS: dict[str, Any] = {
     "set": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "site": pl.String,
@@ -104,7 +105,7 @@ def load_answers(folder: str | Path) -> pl.DataFrame:
         return pl.DataFrame(schema=ANSWERS)
     # relaxed: a column that is null throughout one unit has no type there
     frame = conform(pl.concat([pl.read_parquet(path) for path in finished], how="diagonal_relaxed"), ANSWERS)
-    return frame.unique(["condition", "scoring", "item"]).sort("condition", "scoring", "item")
+    return frame.sort("condition", "scoring", "item", maintain_order=True)
 
 
 def conform(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:

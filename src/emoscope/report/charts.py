@@ -1,7 +1,7 @@
 """The figures: one Altair definition each, used by the page, by notebooks and for pictures.
 
-Every function takes the content of a report and a theme and returns a chart with a title that says what it
-shows and a line on how to read it, or ``None`` where the run has nothing to show.
+Every function takes the content of a report and returns a chart with a title that says what it shows and a
+line on how to read it, or ``None`` where the run has nothing to show. Colours are those of the light theme.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 
 from emoscope.report.content import CONTROLS, Content, name_selector, number
 from emoscope.report.marks import dots, heat, panels, signed_matrix
-from emoscope.report.theme import LIGHT, Theme, title
+from emoscope.report.theme import LIGHT, title
 
 INTERVALS = "Dot: estimate; line: 95 % interval over speakers."
 CELLS = (
@@ -23,7 +23,7 @@ CELLS = (
 )
 
 
-def recall(content: Content, theme: Theme = LIGHT) -> Any | None:
+def recall(content: Content) -> Any | None:
     """Recall per emotion and UAR of the untouched model, next to chance."""
     confusion = content.tables.confusion.filter(
         (pl.col("condition") == "baseline") & (pl.col("truth") == pl.col("answer"))
@@ -38,7 +38,7 @@ def recall(content: Content, theme: Theme = LIGHT) -> Any | None:
     ]).with_columns(pl.col("scoring").replace({"likelihood": "likeliest letter", "generation": "written answer"}))  # fmt: skip
     return dots(
         rows, order=[every, *content.emotions], series="scoring", strong=["likeliest letter"], x="clips named correctly (%)",
-        y="emotion of the clip", theme=theme, domain=(0, 100), rule=float(uar["chance"][0]), rule_name="guessing",
+        y="emotion of the clip", domain=(0, 100), rule=float(uar["chance"][0]), rule_name="guessing",
     ).properties(
         title=title(
             "How often the untouched model names the emotion correctly",
@@ -47,7 +47,7 @@ def recall(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def confusion(content: Content, theme: Theme = LIGHT) -> Any | None:
+def confusion(content: Content) -> Any | None:
     """Which emotion the untouched model answers for which."""
     found = content.tables.confusion.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
     if found.is_empty():
@@ -60,7 +60,7 @@ def confusion(content: Content, theme: Theme = LIGHT) -> Any | None:
     columns = [*content.tables.panel.labels, *(["unreadable"] if found["answer"].null_count() else [])]
     return heat(
         cells, rows=content.emotions, columns=columns, x="answer of the model", y="emotion of the clip",
-        legend="share of the row (%)", theme=theme,
+        legend="share of the row (%)",
     ).properties(
         title=title(
             "What the untouched model answers for each emotion",
@@ -69,23 +69,23 @@ def confusion(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def deactivation(content: Content, theme: Theme = LIGHT) -> Any | None:
+def deactivation(content: Content) -> Any | None:
     """D of every selector next to the means of the headline's controls."""
     found = content.shown(content.tables.matrix, "deactivate")
     chosen = [(content.selector, control) for control in CONTROLS]
     chosen += [(selector, "target") for selector in content.selectors if selector != content.selector]
     return _matrices(
-        content, found, "change", chosen, theme, "change of accuracy (points)",
+        content, found, "change", chosen, "change of accuracy (points)",
         title("What switching neurons off does to each emotion, next to control sets", f"{CELLS} Control panels are means over draws."),
     )  # fmt: skip
 
 
-def steering(content: Content, theme: Theme = LIGHT) -> Any | None:
+def steering(content: Content) -> Any | None:
     """The pull matrix of the headline selector next to its controls."""
     found = content.shown(content.tables.matrix, "steer")
     chosen = [(content.selector, control) for control in CONTROLS]
     return _matrices(
-        content, found, "pull", chosen, theme, "change of the share answered (points)",
+        content, found, "pull", chosen, "change of the share answered (points)",
         title(
             f"Which answers amplification pulls to the amplified emotion (alpha = {content.alpha:g})" if content.alpha else "Pull",
             "Row: the emotion whose neurons were amplified; cell: how many more of the column's clips are answered with "
@@ -94,12 +94,11 @@ def steering(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def main_figure(folder_or_content: Any, theme: Theme = LIGHT) -> Any | None:
+def main_figure(folder_or_content: Any) -> Any | None:
     """The headline's matrix of changes under deactivation, next to that of its matched controls.
 
     Args:
         folder_or_content: a run folder, or its content.
-        theme: colours.
 
     Returns:
         an Altair chart; ``None`` where the run has no deactivation of the headline's sets.
@@ -109,16 +108,16 @@ def main_figure(folder_or_content: Any, theme: Theme = LIGHT) -> Any | None:
     content = folder_or_content if isinstance(folder_or_content, Content) else open_content(folder_or_content)
     found = content.shown(content.tables.matrix, "deactivate")
     return _matrices(
-        content, found, "change", [(content.selector, "target"), (content.selector, "matched")], theme,
+        content, found, "change", [(content.selector, "target"), (content.selector, "matched")],
         "change of accuracy (points)",
         title("Switching off an emotion's neurons, next to matched neurons", CELLS),
     )  # fmt: skip
 
 
-def gaps(content: Content, theme: Theme = LIGHT) -> Any | None:
+def gaps(content: Content) -> Any | None:
     """The gap under deactivation of every selector and control, and the excess gap."""
     return _by_set(
-        content, "deactivate", "gap", "excess_gap", theme, "gap: own effect minus effect on the others (points)",
+        content, "deactivate", "gap", "excess_gap", "gap: own effect minus effect on the others (points)",
         title(
             "How specific switching off is: selected sets and controls",
             f"{INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
@@ -127,10 +126,10 @@ def gaps(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def pulls(content: Content, theme: Theme = LIGHT) -> Any | None:
+def pulls(content: Content) -> Any | None:
     """The pull towards the amplified emotion of every selector and control."""
     return _by_set(
-        content, "steer", "pull_overall", "excess_pull_overall", theme, "more clips answered with the amplified emotion (points)",
+        content, "steer", "pull_overall", "excess_pull_overall", "more clips answered with the amplified emotion (points)",
         title(
             f"How strongly amplification pulls answers (alpha = {content.alpha:g})" if content.alpha else "Pull",
             f"{INTERVALS} Further right: more clips are answered with the amplified emotion, whatever was spoken. "
@@ -139,7 +138,7 @@ def pulls(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def dose(content: Content, theme: Theme = LIGHT) -> Any | None:
+def dose(content: Content) -> Any | None:
     """Pull and UAR over alpha for the headline selector and its matched controls."""
     wanted = {
         "pull": "clips of the emotion answered so (points)",
@@ -155,7 +154,7 @@ def dose(content: Content, theme: Theme = LIGHT) -> Any | None:
     colour = (
         alt.Color("series:N", title=None)
         .legend(symbolOpacity=1, symbolStrokeWidth=0)
-        .scale(domain=["selected", "matched"], range=[theme.accent, theme.muted])
+        .scale(domain=["selected", "matched"], range=[LIGHT.accent, LIGHT.muted])
     )
     charts = []
     for measure, label in wanted.items():
@@ -170,7 +169,7 @@ def dose(content: Content, theme: Theme = LIGHT) -> Any | None:
         y = alt.Y("estimate:Q", title=label)
         charts.append(
             alt.layer(
-                alt.Chart(pl.DataFrame({"zero": [0]})).mark_rule(color=theme.muted, strokeDash=[3, 3]).encode(y=alt.Y("zero:Q", title=label)),
+                alt.Chart(pl.DataFrame({"zero": [0]})).mark_rule(color=LIGHT.muted, strokeDash=[3, 3]).encode(y=alt.Y("zero:Q", title=label)),
                 base.mark_rule(strokeWidth=1.5, opacity=0.55).encode(x=x, y=alt.Y("low:Q", title=label), y2="high:Q", color=colour),
                 base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
                 base.mark_point(filled=True, size=55, opacity=1).encode(x=x, y=y, color=colour),
@@ -185,7 +184,7 @@ def dose(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def positions(content: Content, theme: Theme = LIGHT) -> Any | None:
+def positions(content: Content) -> Any | None:
     """The gap by the positions at which neurons were switched off."""
     found = content.at_headline(content.tables.effects).filter(
         (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("control") == "target")
@@ -199,7 +198,7 @@ def positions(content: Content, theme: Theme = LIGHT) -> Any | None:
     rows = found.select(pl.col("positions").alias("row"), "estimate", "low", "high", pl.lit("selected").alias("series"))
     return dots(
         rows, order=order, series="series", strong=["selected"], x="gap: own effect minus effect on the others (points)",
-        y="positions switched off", theme=theme, rule=0.0,
+        y="positions switched off", rule=0.0,
     ).properties(
         title=title(
             "Where in the prompt switching off takes effect",
@@ -208,7 +207,7 @@ def positions(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def reliance(content: Content, theme: Theme = LIGHT) -> Any | None:
+def reliance(content: Content) -> Any | None:
     """UAR with MLP layers switched off: reference lines for the effects of sets."""
     found, base = content.tables.reliance, content.uar("baseline")
     if found.is_empty() or base is None:
@@ -225,7 +224,7 @@ def reliance(content: Content, theme: Theme = LIGHT) -> Any | None:
     ).with_columns(pl.when(pl.col("row") == "nothing off").then(pl.lit("a")).otherwise(pl.lit("b")).alias("series"))
     return dots(
         rows, order=["nothing off", *(label for label, _ in labelled)], series="series", strong=["a", "b"], x="UAR (%)",
-        y="what was switched off", theme=theme, domain=(0, 100), rule=base["chance"], rule_name="guessing",
+        y="what was switched off", domain=(0, 100), rule=base["chance"], rule_name="guessing",
     ).properties(
         title=title(
             "How much the answers rest on the MLP layers at all",
@@ -234,7 +233,7 @@ def reliance(content: Content, theme: Theme = LIGHT) -> Any | None:
     )  # fmt: skip
 
 
-def layers(content: Content, theme: Theme = LIGHT) -> Any | None:
+def layers(content: Content) -> Any | None:
     """The share of each selector's neurons per layer, next to sets from shuffled labels."""
     found = content.tables.layers
     for column, value in (("budget", content.budget), ("scope", content.scope)):
@@ -252,14 +251,14 @@ def layers(content: Content, theme: Theme = LIGHT) -> Any | None:
         y = alt.Y("share:Q", title="share of the set (%)").scale(domain=[0, top])
         marks = [
             alt.Chart(own.filter(pl.col("control") == "target"))
-            .mark_bar(color=theme.accent, size=_bar(own))
+            .mark_bar(color=LIGHT.accent, size=_bar(own))
             .encode(x=x, y=y)
         ]
         shuffled = own.filter(pl.col("control") == "shuffled")
         if len(shuffled):
             marks.append(
                 alt.Chart(shuffled)
-                .mark_tick(color=theme.ink, thickness=2, size=_bar(own) + 4, orient="horizontal")
+                .mark_tick(color=LIGHT.ink, thickness=2, size=_bar(own) + 4, orient="horizontal")
                 .encode(x=x, y=y)
             )
         charts.append(
@@ -276,7 +275,7 @@ def layers(content: Content, theme: Theme = LIGHT) -> Any | None:
     )
 
 
-def layers_by_emotion(content: Content, theme: Theme = LIGHT) -> Any | None:
+def layers_by_emotion(content: Content) -> Any | None:
     """The share of the headline selector's neurons per layer and emotion."""
     found = content.tables.layers.filter(
         (pl.col("control") == "target") & (pl.col("selector").eq_missing(pl.lit(content.selector)))
@@ -291,7 +290,7 @@ def layers_by_emotion(content: Content, theme: Theme = LIGHT) -> Any | None:
     emotions = [e for e in content.tables.panel.labels if e in set(found["emotion"])]
     return heat(
         cells, rows=emotions, columns=[str(layer) for layer in found["layer"].unique().sort()],
-        x="layer (number from the input)", y="neurons selected for", legend="share of the set (%)", theme=theme,
+        x="layer (number from the input)", y="neurons selected for", legend="share of the set (%)",
     ).properties(
         title=title(
             f"In which layers each emotion's neurons lie ({name_selector(content.selector)})",
@@ -313,7 +312,7 @@ def _bar(own: pl.DataFrame) -> float:
 
 
 def _matrices(
-    content: Content, found: pl.DataFrame, value: str, chosen: Sequence[tuple[str | None, str]], theme: Theme, legend: str,
+    content: Content, found: pl.DataFrame, value: str, chosen: Sequence[tuple[str | None, str]], legend: str,
     heading: alt.TitleParams,
 ) -> Any | None:  # fmt: skip
     parts = []
@@ -334,17 +333,13 @@ def _matrices(
     most = max(5.0, max(float(cells["value"].abs().max() or 0) for _, cells in parts))  # type: ignore[arg-type]
     rows = [e for e in content.tables.panel.labels if any(e in set(cells["row"]) for _, cells in parts)]
     drawn = [
-        signed_matrix(cells, rows, content.emotions, most, legend, theme).properties(
-            title=alt.TitleParams(name, fontSize=13)
-        )
+        signed_matrix(cells, rows, content.emotions, most, legend).properties(title=alt.TitleParams(name, fontSize=13))
         for name, cells in parts
     ]
     return panels(drawn, width=content.emotions).properties(title=heading)
 
 
-def _by_set(
-    content: Content, kind: str, measure: str, excess: str, theme: Theme, x: str, heading: alt.TitleParams
-) -> Any | None:
+def _by_set(content: Content, kind: str, measure: str, excess: str, x: str, heading: alt.TitleParams) -> Any | None:
     found = content.shown(content.tables.effects, kind).filter(pl.col("measure").is_in([measure, excess]))
     draws = content.at_headline(content.tables.effects).filter(
         (pl.col("kind") == kind) & (pl.col("measure") == measure) & (pl.col("control") != "target") & pl.col("draw").is_not_null()
@@ -376,6 +371,6 @@ def _by_set(
         schema={"row": pl.String, "estimate": pl.Float64},
     )
     return dots(
-        frame, order=[row["row"] for row in rows], series="series", strong=["selected"], x=x, y="neurons", theme=theme, rule=0.0,
+        frame, order=[row["row"] for row in rows], series="series", strong=["selected"], x=x, y="neurons", rule=0.0,
         ticks=ticks, text=[number(row["estimate"]) for row in rows],
     ).properties(title=heading)  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from emoscope.report.theme import Theme
+from emoscope.report.theme import LIGHT
 
 SIGNED = "datum.value == 0 ? '0' : replace(format(datum.value, '+.0f'), '-', '−')"
 """How the ends of a signed colour scale are labelled, in the language of Vega."""
@@ -19,9 +19,7 @@ def cell_size(columns: Sequence[str]) -> int:
     return 42 if len(columns) <= 4 else 32 if len(columns) <= 10 else 25
 
 
-def signed_matrix(
-    cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], most: float, legend: str, theme: Theme
-) -> Any:
+def signed_matrix(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], most: float, legend: str) -> Any:
     """A matrix of signed numbers, colours centred at zero, the numbers in the cells, the diagonal framed.
 
     Args:
@@ -30,33 +28,28 @@ def signed_matrix(
         columns: the order of the columns, from the left.
         most: the value at the ends of the colour scale.
         legend: what the colour says, with its unit.
-        theme: colours.
     """
     colour = alt.Color("value:Q", title=legend).scale(
-        domain=[most * part for part in (-1, -0.6, -0.2, 0, 0.2, 0.6, 1)], range=list(theme.diverging), clamp=True, interpolate="rgb"
+        domain=[most * part for part in (-1, -0.6, -0.2, 0, 0.2, 0.6, 1)], range=list(LIGHT.diverging), clamp=True, interpolate="rgb"
     ).legend(orient="bottom", direction="horizontal", labelExpr=SIGNED, values=[-most, 0, most])  # fmt: skip
     base = _cells(cells, rows, columns, "emotion of the clip", "neurons selected for")
-    text = base.mark_text(fontSize=12).encode(
-        text=alt.Text("label:N"), color=_on(f"abs(datum.value) > {0.62 * most}", theme)
-    )
+    text = base.mark_text(fontSize=12).encode(text=alt.Text("label:N"), color=_on(f"abs(datum.value) > {0.62 * most}"))
     frame = base.transform_filter("datum.row == datum.column").mark_rect(
-        fillOpacity=0, stroke=theme.ink, strokeWidth=1.3
+        fillOpacity=0, stroke=LIGHT.ink, strokeWidth=1.3
     )
     return _sized(
-        alt.layer(base.mark_rect(stroke=theme.page, strokeWidth=1).encode(color=colour), frame, text), rows, columns
+        alt.layer(base.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=colour), frame, text), rows, columns
     )
 
 
-def heat(
-    cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: str, y: str, legend: str, theme: Theme
-) -> Any:
+def heat(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: str, y: str, legend: str) -> Any:
     """A matrix of shares from 0 to 100 %, the numbers in the cells."""
     colour = alt.Color("value:Q", title=legend).scale(
-        domain=[0, 33, 67, 100], range=list(theme.sequential), clamp=True, interpolate="rgb"
+        domain=[0, 33, 67, 100], range=list(LIGHT.sequential), clamp=True, interpolate="rgb"
     ).legend(orient="right", values=[0, 50, 100])  # fmt: skip
     base = _cells(cells, rows, columns, x, y)
-    text = base.mark_text(fontSize=12).encode(text=alt.Text("label:N"), color=_on("datum.value > 62", theme))
-    return _sized(alt.layer(base.mark_rect(stroke=theme.page, strokeWidth=1).encode(color=colour), text), rows, columns)
+    text = base.mark_text(fontSize=12).encode(text=alt.Text("label:N"), color=_on("datum.value > 62"))
+    return _sized(alt.layer(base.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=colour), text), rows, columns)
 
 
 def panels(drawn: Sequence[Any], width: Sequence[str]) -> Any:
@@ -66,7 +59,7 @@ def panels(drawn: Sequence[Any], width: Sequence[str]) -> Any:
 
 
 def dots(
-    rows: pl.DataFrame, order: Sequence[str], series: str, strong: Sequence[str], x: str, y: str, theme: Theme,
+    rows: pl.DataFrame, order: Sequence[str], series: str, strong: Sequence[str], x: str, y: str,
     domain: tuple[float, float] | None = None, rule: float | None = None, rule_name: str = "", ticks: pl.DataFrame | None = None,
     text: Sequence[str] | None = None,
 ) -> Any:  # fmt: skip
@@ -79,7 +72,6 @@ def dots(
         strong: the series drawn in the accent colour; others are grey and, beside a strong one, hollow.
         x: what the horizontal axis shows, with its unit.
         y: what the rows are.
-        theme: colours.
         domain: ends of the x axis.
         rule: where to draw a dashed line.
         rule_name: what to write above it.
@@ -87,7 +79,7 @@ def dots(
         text: numbers written at the right end, in the order of ``rows``.
     """
     names = rows[series].unique().sort().to_list()
-    colours = [theme.accent if name in strong else theme.muted for name in names]
+    colours = [LIGHT.accent if name in strong else LIGHT.muted for name in names]
     colour = alt.Color(f"{series}:N", legend=None).scale(domain=names, range=colours)
     across = alt.X("estimate:Q", title=x).scale(domain=list(domain) if domain else alt.Undefined, zero=True)
     down = alt.Y("row:N", title=y, sort=list(order)).axis(domain=False, ticks=False, grid=True, labelPadding=6)
@@ -96,14 +88,14 @@ def dots(
     drawn: list[Any] = []
     if rule is not None:
         line = alt.Chart(pl.DataFrame({"at": [rule]}))
-        drawn.append(line.mark_rule(color=theme.muted, strokeDash=[4, 3]).encode(x=alt.X("at:Q", title=x)))
+        drawn.append(line.mark_rule(color=LIGHT.muted, strokeDash=[4, 3]).encode(x=alt.X("at:Q", title=x)))
         if rule_name:
             drawn.append(
-                line.mark_text(color=theme.muted, fontSize=11, text=rule_name).encode(x="at:Q", y=alt.value(-8))
+                line.mark_text(color=LIGHT.muted, fontSize=11, text=rule_name).encode(x="at:Q", y=alt.value(-8))
             )
     if ticks is not None and len(ticks):
         drawn.append(
-            alt.Chart(ticks).mark_tick(color=theme.muted, opacity=0.7, size=9, thickness=1).encode(x=across, y=down)
+            alt.Chart(ticks).mark_tick(color=LIGHT.muted, opacity=0.7, size=9, thickness=1).encode(x=across, y=down)
         )
     if domain:  # an interval may reach beyond 100 %; the table tells, the picture ends at its frame
         rows = rows.with_columns(pl.col("low", "high").clip(*domain))
@@ -116,7 +108,7 @@ def dots(
     )
     hollow = several and len(strong) < len(names)
     fill = (
-        alt.condition(alt.FieldOneOfPredicate(series, list(strong)), colour, alt.value(theme.page))
+        alt.condition(alt.FieldOneOfPredicate(series, list(strong)), colour, alt.value(LIGHT.page))
         if hollow
         else colour
     )
@@ -126,7 +118,7 @@ def dots(
     if text is not None:
         ends = rows.select("row").with_columns(pl.Series("label", list(text), dtype=pl.String))
         drawn.append(
-            alt.Chart(ends).mark_text(align="right", color=theme.ink, fontSize=12, fontWeight=500).encode(
+            alt.Chart(ends).mark_text(align="right", color=LIGHT.ink, fontSize=12, fontWeight=500).encode(
                 x=alt.value(575), y=down, text="label:N"
             )
         )  # fmt: skip
@@ -148,5 +140,5 @@ def _sized(chart: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
     return chart.properties(width=len(columns) * cell_size(columns), height=len(rows) * 30)
 
 
-def _on(test: str, theme: Theme) -> Any:
-    return alt.condition(test, alt.value(theme.on_strong), alt.value(theme.ink))
+def _on(test: str) -> Any:
+    return alt.condition(test, alt.value(LIGHT.on_strong), alt.value(LIGHT.ink))

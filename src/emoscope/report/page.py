@@ -9,11 +9,11 @@ from typing import Any
 
 from altair.utils.schemapi import debug_mode
 
-from emoscope.analysis.tables import write_tables
+from emoscope.analysis.tables import Tables, write_tables
 from emoscope.report import sentences, tables
 from emoscope.report.charts import FIGURES, main_figure
 from emoscope.report.content import Content, number, open_content
-from emoscope.report.theme import DARK, LIGHT, title_of, to_svg
+from emoscope.report.theme import DARK, LIGHT, title_of, to_spec, to_svg
 from emoscope.runs.folder import replacing
 
 __all__ = ["build_report", "main_figure", "render"]
@@ -60,13 +60,14 @@ MISSING = {
 }  # fmt: skip
 
 
-def build_report(folder: str | Path) -> Path:
+def build_report(folder: str | Path, tables_of_run: Tables | None = None) -> Path:
     """Write ``tables/``, ``figures/*.svg`` and ``report.html`` of a run folder, without a model.
 
     Whatever the folder lacks is named in the report.
 
     Args:
         folder: the run folder.
+        tables_of_run: what ``write_tables`` returned, if the tables were just written.
 
     Returns:
         the path of the page.
@@ -74,7 +75,7 @@ def build_report(folder: str | Path) -> Path:
     Raises:
         FileNotFoundError: the folder does not exist.
     """
-    content = open_content(folder, write_tables(folder))
+    content = open_content(folder, tables_of_run or write_tables(folder))
     figures = content.run.folder / "figures"
     figures.mkdir(exist_ok=True)
     shown: dict[str, dict[str, str]] = {}
@@ -114,16 +115,17 @@ def render(content: Content, figures: Mapping[str, Mapping[str, str]]) -> str:
 
 def _figure(content: Content, name: str, draw: Callable[..., Any], folder: Path) -> dict[str, str]:
     with debug_mode(False):  # the specifications are checked by the tests, not again in every report
-        charts = {theme: draw(content, theme) for theme in (LIGHT, DARK)}
-    if charts[LIGHT] is None:
+        chart = draw(content)
+    if chart is None:
         return {"missing": MISSING[name]}
-    title, how = title_of(charts[LIGHT])
-    (folder / f"{name}.svg").write_text(to_svg(charts[LIGHT], LIGHT), encoding="utf-8")
+    title, how = title_of(chart)
+    spec = to_spec(chart)
+    (folder / f"{name}.svg").write_text(to_svg(spec), encoding="utf-8")
     if name == "main":  # the page shows the full set of matrices instead
         return {"title": title, "how": how}
     pictures = {
-        theme.name: _lean(to_svg(chart, theme, prefix=f"{name}-{theme.name}-", titled=False), title)
-        for theme, chart in charts.items()
+        theme.name: _lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), title)
+        for theme in (LIGHT, DARK)
     }
     return {"title": title, "how": how} | pictures
 

@@ -49,7 +49,7 @@ def limits(content: Content) -> list[str]:
             "of batches does."
         )
     for corpus in _trained_on(content):
-        found.append(f"That the model had never met these recordings’ corpus: it was trained on {corpus}.")
+        found.append(f"That the model had never met this corpus: it was trained on a part of {corpus}.")
     hollow = content.tables.uar.filter(content.tables.uar["hollow"])
     if len(hollow):
         found.append(
@@ -135,15 +135,17 @@ def _verdict(content: Content, excess: dict[str, Any], claim: str, negative: boo
 def _trained_on(content: Content) -> list[str]:
     model: Any = content.run.manifest.get("model") or {}
     used = set(content.run.items["corpus"].drop_nulls())
+    heard = set(map(str, model.get("trained_speakers") or [])) & set(content.tables.panel.speakers)
     found = []
     for one in model.get("trained_on") or []:
-        if one.get("corpus") in used:
-            where = one.get("where") or {}
-            which = ", ".join(
-                f"{column} {value if isinstance(value, str) else ', '.join(map(str, value))}"
-                for column, value in where.items()
-            )
-            found.append(
-                f"{one['corpus']} ({which}); those recordings are not evaluated" if which else str(one["corpus"])
-            )
+        if one.get("corpus") not in used:
+            continue
+        where = (one.get("where") or {}).items()
+        which = "; ".join(
+            f"{name} {value if isinstance(value, str) else ', '.join(map(str, value))}" for name, value in where
+        )
+        text = f"{one['corpus']} ({which}), whose recordings are not evaluated here" if which else str(one["corpus"])
+        if heard:
+            text += f", and {len(heard)} of the {content.speakers} speakers below were heard then in other recordings"
+        found.append(text)
     return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import altair as alt
@@ -14,7 +15,7 @@ FONT = "Helvetica Neue, Helvetica, Arial, sans-serif"
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a figure.
+    """Colours of a figure; charts are made in :data:`LIGHT` and recoloured when they are drawn.
 
     Attributes:
         name: ``"light"`` or ``"dark"``.
@@ -39,48 +40,60 @@ class Theme:
 
 LIGHT = Theme(
     name="light", ink="#1f2328", muted="#7a828c", line="#e3e6ea", accent="#1c6a94", page="#ffffff",
-    diverging=("#9c430c", "#dd8a49", "#f5dcc5", "#f7f7f6", "#cfe1ee", "#66a3cb", "#1c6a94"),
-    sequential=("#f7f7f6", "#cfe1ee", "#66a3cb", "#1c6a94"), on_strong="#ffffff",
+    diverging=("#9c430c", "#dd8a49", "#f5dcc5", "#f7f7f6", "#cfe1ee", "#66a3cb", "#1b6995"),
+    sequential=("#f7f7f6", "#cfe1ee", "#66a3cb", "#1b6995"), on_strong="#ffffff",
 )  # fmt: skip
 DARK = Theme(
     name="dark", ink="#e6e8eb", muted="#8b949e", line="#30363d", accent="#6fb3de", page="#14171b",
     diverging=("#f2a970", "#b9662d", "#5c3a25", "#23282e", "#27465b", "#3d80ad", "#9bcdf0"),
-    sequential=("#23282e", "#27465b", "#3d80ad", "#9bcdf0"), on_strong="#101317",
+    sequential=("#23282e", "#27465b", "#3d80ad", "#9bcdf0"), on_strong="#14171b",
 )  # fmt: skip
 
 
-def to_spec(chart: Any, theme: Theme, titled: bool = True, validate: bool = False) -> dict[str, Any]:
-    """The Vega-Lite specification of a chart with the fonts and colours of a theme.
+def to_spec(chart: Any, validate: bool = False) -> dict[str, Any]:
+    """The Vega-Lite specification of a chart, with the fonts and colours of the light theme.
 
     Args:
         chart: an Altair chart that has a title.
-        theme: colours.
-        titled: keep the title.
         validate: check against the schema of Vega-Lite; slow, so left to the tests.
     """
     with debug_mode(validate):
         spec: dict[str, Any] = chart.to_dict(validate=validate)
-    if not titled:
-        spec.pop("title", None)
-    plain = {
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "labelLimit": 260,
-        "titleLimit": 320,
-    }
-    words = {"labelColor": theme.ink, "titleColor": theme.muted}
-    lines = {"gridColor": theme.line, "domainColor": theme.line, "tickColor": theme.line}
+    plain = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    plain |= {"labelLimit": 260, "titleLimit": 320, "labelColor": LIGHT.ink, "titleColor": LIGHT.muted}
+    lines = {"gridColor": LIGHT.line, "domainColor": LIGHT.line, "tickColor": LIGHT.line, "titlePadding": 8}
     # set on the finished dictionary: every configure_ method of Altair copies the whole chart
     spec["config"] = {
-        "background": theme.page, "font": FONT, "padding": 4, "view": {"stroke": None}, "concat": {"spacing": 28},
-        "axis": plain | words | lines | {"titlePadding": 8}, "legend": plain | words | {"gradientLength": 140},
+        "background": LIGHT.page, "font": FONT, "padding": 4, "view": {"stroke": None}, "concat": {"spacing": 28},
+        "axis": plain | lines, "legend": plain | {"gradientLength": 140},
         "title": {
-            "anchor": "start", "fontSize": 15, "fontWeight": 600, "color": theme.ink, "subtitleColor": theme.muted,
+            "anchor": "start", "fontSize": 15, "fontWeight": 600, "color": LIGHT.ink, "subtitleColor": LIGHT.muted,
             "subtitleFontSize": 12, "subtitlePadding": 5, "offset": 14,
         },
     }  # fmt: skip
     return spec
+
+
+def in_theme(spec: dict[str, Any], theme: Theme) -> dict[str, Any]:
+    """A specification with the colours of the light theme exchanged for those of another one.
+
+    Example:
+        >>> in_theme({"color": LIGHT.accent}, DARK) == {"color": DARK.accent}
+        True
+    """
+    if theme is LIGHT:
+        return spec
+    colours = dict(zip(_colours(LIGHT), _colours(theme), strict=True))
+    text = re.sub("|".join(colours), lambda found: colours[found[0]], json.dumps(spec))
+    exchanged: dict[str, Any] = json.loads(text)
+    return exchanged
+
+
+def _colours(theme: Theme) -> list[str]:
+    flat: list[str] = []
+    for part in astuple(theme)[1:]:
+        flat += [part] if isinstance(part, str) else list(part)
+    return flat
 
 
 def title(text: str, how_to_read: str) -> alt.TitleParams:
@@ -103,28 +116,28 @@ def title_of(chart: Any) -> tuple[str, str]:
     return str(chart.title.text), " ".join(chart.title.subtitle)
 
 
-def to_svg(chart: Any, theme: Theme, prefix: str = "id", titled: bool = True) -> str:
-    """Draw a chart as SVG text.
+def to_svg(spec: dict[str, Any], theme: Theme = LIGHT, prefix: str = "id", titled: bool = True) -> str:
+    """Draw a specification as SVG text; the same specification always gives the same text.
 
     Args:
-        chart: an Altair chart that has a title.
+        spec: what :func:`to_spec` made.
         theme: colours.
         prefix: put before the ids inside the SVG, which must be unique on a page that holds several.
         titled: keep the title inside the picture; a page writes it beside the picture instead.
     """
     import vl_convert
 
-    svg: str = vl_convert.vegalite_to_svg(to_spec(chart, theme, titled))
-    # Vega numbers ids over all pictures that a process draws: number them anew, so that a picture is always the same
+    shown = {name: part for name, part in spec.items() if titled or name != "title"}
+    svg: str = vl_convert.vegalite_to_svg(in_theme(shown, theme))
+    # Vega numbers ids over all pictures that a process draws, so they are numbered anew
     names = {old: f"{prefix}{n}" for n, old in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg)))}
     svg = re.sub(r'\bid="([^"]+)"', lambda found: f'id="{names[found[1]]}"', svg)
-    svg = re.sub(r"url\(#([^)]+)\)", lambda found: f"url(#{names.get(found[1], found[1])})", svg)
-    return svg
+    return re.sub(r"url\(#([^)]+)\)", lambda found: f"url(#{names.get(found[1], found[1])})", svg)
 
 
 def to_png(chart: Any, theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
     """Draw a chart as a PNG on the theme's background."""
     import vl_convert
 
-    png: bytes = vl_convert.vegalite_to_png(to_spec(chart, theme), scale=scale)
+    png: bytes = vl_convert.vegalite_to_png(in_theme(to_spec(chart), theme), scale=scale)
     return png
