@@ -1,0 +1,135 @@
+"""The program as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from emoscope.corpora import polish_folder
+
+PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
+
+
+def emoscope(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, emoscope("demo", "--pilot", "4", "--log", "json", cwd=folder)
+
+
+@pytest.mark.journey
+def test_the_demo_ends_with_a_report(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = demo
+    assert done.returncode == 0, done.stderr
+    run = folder / "runs" / "demo-pilot4"
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["counts"]["used"] == 12
+    assert manifest["counts"]["clips"] == sum(manifest["counts"][f] for f in ("used", "not needed", "excluded", "quarantined")) == 450
+    assert manifest["timing"]["peak_memory_gb"] < 3
+    assert "<html" in (run / "report.html").read_text()
+    effects = pl.read_parquet(run / "tables" / "effects.parquet")
+    assert {"self", "cross", "gap", "excess_gap", "pull"} <= set(effects["measure"])
+    assert set(effects["control"]) == {"target", "matched", "random", "shuffled"}
+
+
+@pytest.mark.journey
+def test_every_line_of_the_json_log_is_an_event_with_its_time(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    events = [json.loads(line) for line in demo[1].stdout.splitlines()]
+    stages = [event["stage"] for event in events if event["event"] == "stage"]
+    assert stages == ["loading model", "reading files", "listening", "intervening", "writing tables and report"]
+    assert events[-1]["event"] == "done"
+    assert [event["t"] for event in events] == sorted(event["t"] for event in events)
+
+
+@pytest.mark.journey
+def test_a_finished_run_is_shown_again_and_its_report_rebuilt(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = demo
+    again = emoscope("demo", "--pilot", "4", cwd=folder)
+    assert again.returncode == 0
+    assert "nothing to run" in again.stderr
+    assert "gap" in again.stdout
+    report = folder / "runs" / "demo-pilot4" / "report.html"
+    report.unlink()
+    assert emoscope("report", "runs/demo-pilot4", cwd=folder).returncode == 0
+    assert report.is_file()
+
+
+@pytest.mark.journey
+def test_select_finds_other_sets_without_the_model(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = demo
+    done = emoscope("select", "runs/demo-pilot4", "--selector", "lap", "--budget", "0.01", "--out", "sets", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "20 of 20 neurons" in done.stdout
+    files = list((folder / "sets").rglob("all.safetensors"))
+    assert len(files) == 1
+    clip = polish_folder() / "m1.a_nie_3.flac"
+    asked = emoscope("ask", clip, "--options", "anger,fear,neutral", "--steer", files[0], "--emotion", "fear", cwd=folder)
+    assert asked.returncode == 0, asked.stderr
+    assert {line.split()[0] for line in asked.stdout.splitlines()} == {"anger", "fear", "neutral"}
+    wrong = emoscope("ask", clip, "--steer", files[0], "--emotion", "joy", cwd=folder)
+    assert wrong.returncode == 2
+    assert "holds anger, fear, neutral" in wrong.stderr
+
+
+def test_a_new_study_can_be_run_dry(tmp_path: Path) -> None:
+    assert emoscope("study", "new", "mine.toml", cwd=tmp_path).returncode == 0
+    assert emoscope("study", "new", "mine.toml", cwd=tmp_path).returncode == 2
+    done = emoscope("run", "mine.toml", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "270 can be heard" in done.stdout
+    assert "trained on by this model" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "nowhere.toml"), "emoscope study new"),
+        (("run", "typo.toml"), "did you mean `selector`"),
+        (("report", "nowhere"), "not a run folder"),
+        (("corpus", "check", "polnish"), "polish"),
+        (("corpus", "check", "iemocap"), "iemocap"),
+        (("model", "check", "nowhere"), "nowhere"),
+        (("ask", "nowhere.wav"), "file not found"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence_and_code_2(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    (tmp_path / "typo.toml").write_text("[headline]\nselctor = 'cas'\n")
+    done = emoscope(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_corpora_are_listed_and_checked(tmp_path: Path) -> None:
+    listed = emoscope("corpus", "list", cwd=tmp_path)
+    assert all(name in listed.stdout for name in ("polish", "iemocap", "ravdess", "emogator", "crema-d", "emodb"))
+    checked = emoscope("corpus", "check", "polish", "--json", cwd=tmp_path)
+    summary = json.loads(checked.stdout)
+    assert (summary["clips"], summary["used"]) == (450, 450)
+    assert set(summary["by_emotion"].values()) == {150}
+
+
+def test_a_model_that_knows_too_few_emotions_ends_with_code_3(tmp_path: Path) -> None:
+    study = '[[corpora]]\nid = "polish"\nwhere = { word = ["nie"], take = [3] }\n[identify]\nminimum = 30\n'
+    (tmp_path / "few.toml").write_text(study)
+    done = emoscope("run", "few.toml", "--log", "quiet", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "fewer than two emotions" in done.stderr
+
+
+def test_the_embedded_model_passes_its_check(tmp_path: Path) -> None:
+    done = emoscope("model", "check", "tiny", "--clip", polish_folder() / "m1.a_nie_3.flac", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout
+    assert "not run" not in done.stdout
