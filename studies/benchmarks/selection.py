@@ -1,8 +1,9 @@
 """How long selecting neurons takes at the size of a 7B model, and how much memory.
 
 Makes a store of random but plausible activity in a temporary folder, then measures, each in a process of
-its own: the four selectors from per-emotion sums, and 200 re-selections (folds, sizes, draws) by each
-selector from the stored items.
+its own: the four selectors from per-emotion sums, ten matched controls for each emotion and five folds, and
+200 re-selections (folds, sizes, draws) by each selector from the stored items. Beside the seconds on the
+clock stand those of the processor, which other work on the machine does not lengthen.
 
     python studies/benchmarks/selection.py            # 28 layers x 18,944 neurons, 7 emotions, 400 items
     python studies/benchmarks/selection.py --quick    # a small store, in seconds
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from emoscope.neurons.activity import Activity, ActivityBlock
+from emoscope.neurons.controls import Matcher, seeded_generator
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
 from emoscope.neurons.selectors import SELECTORS, Job, select_from_sums, select_streaming
 
@@ -101,12 +103,29 @@ def measure_sums(size: Size) -> dict[str, float]:
     neurons, tokens = size.layers * size.width, rng.integers(9000, 12000, size.emotions)
     fired = rng.binomial(tokens[:, None], rng.beta(0.8, 1.6, neurons)).astype("float64")
     summed = tokens[:, None] * rng.normal(-0.02, 0.1, (size.emotions, neurons))
-    seconds = {}
+    seconds, busy = {}, 0.0
     for name in SELECTORS:
-        start = time.perf_counter()
+        start, begun = time.perf_counter(), time.process_time()
         select_from_sums(fired, tokens, summed, name, round(BUDGET * neurons))
         seconds[name] = time.perf_counter() - start
-    return seconds
+        busy += time.process_time() - begun
+    return {**seconds, "processor": busy}
+
+
+def measure_matched(size: Size) -> dict[str, float]:
+    """Seconds of ten matched controls for each emotion's set, in five folds, for sets that fire often."""
+    rng = np.random.default_rng(0)
+    points, chosen = rng.standard_normal((size.layers, size.width, 3)), round(BUDGET * size.layers * size.width)
+    often = points[..., 0].ravel()
+    start = time.perf_counter()
+    for fold in range(5):
+        scores = [often + 2 * rng.standard_normal(often.size) for _ in range(size.emotions)]
+        sets = [np.sort(np.argpartition(-score, chosen)[:chosen]) for score in scores]
+        matcher = Matcher(points, np.unique(np.concatenate(sets)))
+        for draw in range(10):
+            for emotion, neurons in enumerate(sets):
+                matcher.draw(neurons, seeded_generator(fold, draw, emotion))
+    return {"seconds": time.perf_counter() - start}
 
 
 def measure_streaming(size: Size, store: Path, selector: str) -> dict[str, float]:
@@ -128,6 +147,15 @@ def in_process(size: Size, task: str, store: Path) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def show(what: str, result: dict[str, float]) -> None:
+    """Print one measurement."""
+    print(
+        f"{what}: {result['seconds']:.2f} s ({result['processor']:.2f} s of processor time), "
+        f"peak {result['peak_gb']:.2f} GB",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Read the command line, make the store, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,27 +170,27 @@ def main() -> None:
     base = QUICK if given.quick else Size()
     size = Size(**{f.name: getattr(given, f.name) or getattr(base, f.name) for f in fields(Size)})
     if given.task:
-        result = measure_sums(size) if given.task == "sums" else measure_streaming(size, given.store, given.task)
+        tasks = {"sums": measure_sums, "matched": measure_matched}
+        begun = time.process_time()
+        result = tasks[given.task](size) if given.task in tasks else measure_streaming(size, given.store, given.task)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        print(json.dumps({**result, "peak_gb": peak}))
+        print(json.dumps({"processor": time.process_time() - begun, **result, "peak_gb": peak}))
         return
 
     print(f"{size}, {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}", flush=True)
     sums = in_process(size, "sums", Path("-"))
-    peak = sums.pop("peak_gb")
+    peak, busy = sums.pop("peak_gb"), sums.pop("processor")
     listed = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in sums.items())
-    print(f"from per-emotion sums: {listed}; together {sum(sums.values()):.3f} s, peak {peak:.2f} GB", flush=True)
+    together = {"seconds": sum(sums.values()), "processor": busy, "peak_gb": peak}
+    show(f"from per-emotion sums: {listed}; together", together)
+    show("10 matched controls x emotions x 5 folds", in_process(size, "matched", Path("-")))
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         start = time.perf_counter()
         store = make_store(Path(folder), size).path
         disk = sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / 1e9
         print(f"store made in {time.perf_counter() - start:.0f} s, {disk:.2f} GB on disk", flush=True)
         for name in given.selectors:
-            result = in_process(size, name, store)
-            print(
-                f"{size.selections} re-selections by {name}: {result['seconds']:.1f} s, peak {result['peak_gb']:.2f} GB",
-                flush=True,
-            )
+            show(f"{size.selections} re-selections by {name}", in_process(size, name, store))
 
 
 if __name__ == "__main__":
