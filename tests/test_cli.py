@@ -18,7 +18,9 @@ PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
 
 def emoscope(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    return subprocess.run(
+        [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,11 @@ def test_the_demo_ends_with_a_report(demo: tuple[Path, subprocess.CompletedProce
     run = folder / "runs" / "demo-pilot4"
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["counts"]["used"] == 12
-    assert manifest["counts"]["clips"] == sum(manifest["counts"][f] for f in ("used", "not needed", "excluded", "quarantined")) == 450
+    assert (
+        manifest["counts"]["clips"]
+        == sum(manifest["counts"][f] for f in ("used", "not needed", "excluded", "quarantined"))
+        == 450
+    )
     assert manifest["timing"]["peak_memory_gb"] < 3
     assert "<html" in (run / "report.html").read_text()
     effects = pl.read_parquet(run / "tables" / "effects.parquet")
@@ -43,7 +49,9 @@ def test_the_demo_ends_with_a_report(demo: tuple[Path, subprocess.CompletedProce
 
 
 @pytest.mark.journey
-def test_every_line_of_the_json_log_is_an_event_with_its_time(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_every_line_of_the_json_log_is_an_event_with_its_time(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     events = [json.loads(line) for line in demo[1].stdout.splitlines()]
     stages = [event["stage"] for event in events if event["event"] == "stage"]
     assert stages == ["loading model", "reading files", "listening", "intervening", "writing tables and report"]
@@ -52,7 +60,9 @@ def test_every_line_of_the_json_log_is_an_event_with_its_time(demo: tuple[Path, 
 
 
 @pytest.mark.journey
-def test_a_finished_run_is_shown_again_and_its_report_rebuilt(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_finished_run_is_shown_again_and_its_report_rebuilt(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     folder, _ = demo
     again = emoscope("demo", "--pilot", "4", cwd=folder)
     assert again.returncode == 0
@@ -73,7 +83,9 @@ def test_select_finds_other_sets_without_the_model(demo: tuple[Path, subprocess.
     files = list((folder / "sets").rglob("all.safetensors"))
     assert len(files) == 1
     clip = polish_folder() / "m1.a_nie_3.flac"
-    asked = emoscope("ask", clip, "--options", "anger,fear,neutral", "--steer", files[0], "--emotion", "fear", cwd=folder)
+    asked = emoscope(
+        "ask", clip, "--options", "anger,fear,neutral", "--steer", files[0], "--emotion", "fear", cwd=folder
+    )
     assert asked.returncode == 0, asked.stderr
     assert {line.split()[0] for line in asked.stdout.splitlines()} == {"anger", "fear", "neutral"}
     wrong = emoscope("ask", clip, "--steer", files[0], "--emotion", "joy", cwd=folder)

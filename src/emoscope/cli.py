@@ -60,8 +60,12 @@ def select(
     run: Annotated[Path, Parameter(help="a run folder that has been listened to")],
     *,
     selector: Annotated[str, Parameter(help="lap, lape, mad or cas")] = "cas",
-    budget: Annotated[float | None, Parameter(help="share of all neurons per emotion; the run's own by default")] = None,
-    scope: Annotated[str | None, Parameter(help="positions that count, joined by +, or all; the run's own by default")] = None,
+    budget: Annotated[
+        float | None, Parameter(help="share of all neurons per emotion; the run's own by default")
+    ] = None,
+    scope: Annotated[
+        str | None, Parameter(help="positions that count, joined by +, or all; the run's own by default")
+    ] = None,
     out: Annotated[Path | None, Parameter(help="folder for the sets; <run>/sets by default")] = None,
 ) -> int:
     """Find neuron sets from a run's stored activity, without the model."""

@@ -71,7 +71,10 @@ def test_fixed_sides_keep_speakers_apart() -> None:
     assert items.filter(items["why"] == "on neither side").height == 12
     for text, said in (
         ("[identify]\nwhere = { word = 'nie' }\n[evaluate]\nwhere = { word = 'tak' }", "5 speakers are on both sides"),
-        ("[identify]\nwhere = { speaker = ['m1'] }\n[evaluate]\nwhere = { speaker = ['m1'] }", "clips are on both sides"),
+        (
+            "[identify]\nwhere = { speaker = ['m1'] }\n[evaluate]\nwhere = { speaker = ['m1'] }",
+            "clips are on both sides",
+        ),
         ("[identify]\nwhere = { speaker = ['m1'] }\n[evaluate]\nwhere = { speaker = ['m9'] }", "accepts no clip"),
     ):
         study, corpus = polish(text)

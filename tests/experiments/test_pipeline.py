@@ -55,7 +55,9 @@ def small(tmp_path_factory: pytest.TempPathFactory, model) -> RunFolder:
     return run_study(parse_study(SMALL), tmp_path_factory.mktemp("runs") / "small", model=model)
 
 
-def contents(run: RunFolder, folders: tuple[str, ...] = ("answers", "units", "sets", "activity.zarr")) -> dict[str, bytes]:
+def contents(
+    run: RunFolder, folders: tuple[str, ...] = ("answers", "units", "sets", "activity.zarr")
+) -> dict[str, bytes]:
     files = [path for name in folders for path in (run / name).rglob("*") if path.is_file()]
     files += [run / f"{name}.parquet" for name in ("items", "sets", "conditions", "units", "neurons")]
     return {str(path.relative_to(run.path)): path.read_bytes() for path in sorted(files)}

@@ -31,8 +31,8 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     assert plain == es.ask(model, clip, options=("anger", "fear", "neutral"), under=es.steer(sets["anger"], 0.0))
     steered = es.ask(model, clip, options=("anger", "fear", "neutral"), under=es.deactivate(sets["anger"]))
     assert steered != plain
+    es.select(heard, "cas", minimum=3, matched=0, random=0, shuffled=0)
     with pytest.raises(ValueError, match="call select"):
-        es.select(heard, "cas", minimum=3, matched=0, random=0, shuffled=0)
         es.intervene(model, heard, sets)
 
 

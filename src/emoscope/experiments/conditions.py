@@ -70,13 +70,25 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
                 add("deactivate", family, to="zero", positions=positions)
     if work.reliance:
         rows.append({"condition": "reliance/all", "kind": "reliance", "to": "zero"})
-        rows += [{"condition": f"reliance/layer={n}", "kind": "reliance", "to": "zero", "layers": str(n)} for n in range(layers)]
+        rows += [
+            {"condition": f"reliance/layer={n}", "kind": "reliance", "to": "zero", "layers": str(n)}
+            for n in range(layers)
+        ]
         mine = families.filter(
             (pl.col("selector") == head.selector) & (pl.col("budget") == head.budget) & (pl.col("control") == "target")
         )
-        rows += [{"condition": "reliance/union", "kind": "reliance", "to": "zero", **family} for family in mine.iter_rows(named=True)]
+        rows += [
+            {"condition": "reliance/union", "kind": "reliance", "to": "zero", **family}
+            for family in mine.iter_rows(named=True)
+        ]
     defaults = {"positions": "all", "layers": "all", "generated": False, "headline": False}
-    types = {"alpha": pl.Float64, "budget": pl.Float64, "draw": pl.Int64, "generated": pl.Boolean, "headline": pl.Boolean}
+    types: dict[str, Any] = {
+        "alpha": pl.Float64,
+        "budget": pl.Float64,
+        "draw": pl.Int64,
+        "generated": pl.Boolean,
+        "headline": pl.Boolean,
+    }
     schema = {name: types.get(name, pl.String) for name in COLUMNS}
     return pl.DataFrame([{name: row.get(name, defaults.get(name)) for name in COLUMNS} for row in rows], schema=schema)
 

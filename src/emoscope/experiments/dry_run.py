@@ -49,11 +49,13 @@ def dry_run(study: Study) -> None:
     items = candidate_items(study, corpus)
     open_items = items.filter(items["fate"].is_null())
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
-    orders = (open_items["order"].max() or 0) + 1  # type: ignore[operator]
+    orders = 1 + max(open_items["order"].to_list(), default=0)
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
     conditions = plan_conditions(study, planned_sets(study, study_options(study, corpus)), card.layers)
     console = Console()
-    console.print(f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}")
+    console.print(
+        f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"
+    )
     lost = Counter(why for why in items["why"].drop_nulls().to_list())
     console.print(
         f"Clips: {items['clip'].n_unique()} found, {open_items['clip'].n_unique()} can be heard "

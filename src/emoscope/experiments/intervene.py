@@ -34,7 +34,9 @@ class Work:
     block: tuple[Mapping[str, Any], ...]
 
 
-def plan_work(study: Study, items: pl.DataFrame, conditions: pl.DataFrame, sets: SetsByFold, model: AudioLM) -> list[Work]:
+def plan_work(
+    study: Study, items: pl.DataFrame, conditions: pl.DataFrame, sets: SetsByFold, model: AudioLM
+) -> list[Work]:
     """List the units of the stage, block by block.
 
     Args:
@@ -69,7 +71,10 @@ def plan_work(study: Study, items: pl.DataFrame, conditions: pl.DataFrame, sets:
 
 def _mark(marks: dict[tuple[str, str], str], condition: Mapping[str, Any], fold: str, sets: SetsByFold) -> str:
     """Hash of the neurons on which a condition acts in one fold."""
-    name = (condition["condition"] if condition["kind"] == "reliance" else f"{condition['set']}/{condition['target']}", fold)
+    name = (
+        condition["condition"] if condition["kind"] == "reliance" else f"{condition['set']}/{condition['target']}",
+        fold,
+    )
     if name not in marks:
         marks[name] = hashlib.sha256(sets.neurons(condition, fold).tobytes()).hexdigest()[:16]
     return marks[name]
@@ -105,7 +110,9 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
             one.unit.finish(run, _ask(one, groups_now, sets, model, progress))
 
 
-def _ask(one: Work, groups: Sequence[tuple[list[int], Any]], sets: SetsByFold, model: AudioLM, log: Log) -> pl.DataFrame:
+def _ask(
+    one: Work, groups: Sequence[tuple[list[int], Any]], sets: SetsByFold, model: AudioLM, log: Log
+) -> pl.DataFrame:
     from emoscope.interventions.intervention import gains_for
 
     results: list[Any] = [None] * len(one.block)

@@ -36,7 +36,12 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
     """
     choice = study.corpus
     if corpus is None:
-        given = {"columns": choice.columns, "labels": choice.labels, "audio_root": _root(choice.audio_root), "pattern": choice.pattern}
+        given = {
+            "columns": choice.columns,
+            "labels": choice.labels,
+            "audio_root": _root(choice.audio_root),
+            "pattern": choice.pattern,
+        }
         options = {name: value for name, value in given.items() if value}
         corpus = open_corpus(choice.id, _root(choice.root), **options)
     label = study.identify.label
@@ -115,8 +120,15 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
             rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
     for lost in corpus.lost:
         known = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
-        rows.append({**known, "item": len(rows), "clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why})
-    types = {"item": pl.Int64, "options": pl.List(pl.String), "order": pl.Int64, "duration_s": pl.Float64}
+        rows.append(
+            {**known, "item": len(rows), "clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why}
+        )
+    types: dict[str, Any] = {
+        "item": pl.Int64,
+        "options": pl.List(pl.String),
+        "order": pl.Int64,
+        "duration_s": pl.Float64,
+    }
     schema = {name: types.get(name, pl.String) for name in (*BASE_COLUMNS, *extra)}
     return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
 

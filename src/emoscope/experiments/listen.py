@@ -60,7 +60,13 @@ def listen(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, lo
 
 
 def hear_block(
-    run: RunFolder, study: Study, block: Sequence[Mapping[str, Any]], start: int, model: AudioLM, store: Activity, unit: Unit
+    run: RunFolder,
+    study: Study,
+    block: Sequence[Mapping[str, Any]],
+    start: int,
+    model: AudioLM,
+    store: Activity,
+    unit: Unit,
 ) -> None:
     """Ask one block of items and write its activity, inputs and answers."""
     from emoscope.models.audio_lm import Request
@@ -146,9 +152,19 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]
     for item in block:
         row, name = item["item"], str(item["item"])
         if name in notes["quarantined"]:
-            outcome[row] = {"fate": "quarantined", "why": notes["quarantined"][name], "duration_s": None, "correct": None}
+            outcome[row] = {
+                "fate": "quarantined",
+                "why": notes["quarantined"][name],
+                "duration_s": None,
+                "correct": None,
+            }
         else:
-            outcome[row] = {"fate": "used", "why": None, "duration_s": notes["duration_s"][name], "correct": correct[row]}
+            outcome[row] = {
+                "fate": "used",
+                "why": None,
+                "duration_s": notes["duration_s"][name],
+                "correct": correct[row],
+            }
     return outcome
 
 

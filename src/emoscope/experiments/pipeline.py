@@ -100,12 +100,16 @@ class Pipeline:
             requests.append(Request(wave, question.text, question.letters))
             if len(requests) == 4:
                 break
-        self.proofs = [msgspec.to_builtins(proof) for proof in run_proofs(model, model.prepare(requests))] if requests else []
+        self.proofs = (
+            [msgspec.to_builtins(proof) for proof in run_proofs(model, model.prepare(requests))] if requests else []
+        )
         for proof in self.proofs:
             self.log.event("proof", **proof)
         self.run.write_json("cache/proofs.json", self.proofs)
         if failed := [proof for proof in self.proofs if proof["status"] == "failed"]:
-            raise ProofFailed(f"{failed[0]['name']}: measured {failed[0]['measured']}, allowed {failed[0]['tolerance']}")
+            raise ProofFailed(
+                f"{failed[0]['name']}: measured {failed[0]['measured']}, allowed {failed[0]['tolerance']}"
+            )
 
     def find_sets(self) -> FoundSets:
         """Find the sets and their controls from the stored activity, without the model."""
@@ -195,7 +199,10 @@ class Pipeline:
             "headline": {**msgspec.to_builtins(self.study.headline), "scope": self.study.identify.scope},
             "emotions": list(dict.fromkeys(_options(self.items))),
             "identifiable": dict(found.identifiable),
-            "counts": {"clips": sum(fates.values()), **{f: fates.get(f, 0) for f in ("used", "not needed", "excluded", "quarantined")}},
+            "counts": {
+                "clips": sum(fates.values()),
+                **{f: fates.get(f, 0) for f in ("used", "not needed", "excluded", "quarantined")},
+            },
             "proofs": proofs,
             "environment": environment(),
         }
@@ -264,7 +271,11 @@ def finished(run: RunFolder, study: Study, model: AudioLM | None = None) -> bool
     from emoscope.models.lookup import look_up
 
     manifest = run.read_json("manifest.json")
-    if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(study)) or manifest["emoscope"] != __version__:
+    if (
+        not manifest
+        or manifest.get("asked") != digest(msgspec.to_builtins(study))
+        or manifest["emoscope"] != __version__
+    ):
         return False
     if not (run / "units.parquet").is_file():
         return False
@@ -277,7 +288,11 @@ def timing(log: Log, began: float) -> dict[str, Any]:
     """Seconds in all and by stage, and the largest memory held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_gb = peak / (1024**3 if sys.platform == "darwin" else 1024**2)
-    return {"total_s": round(time.monotonic() - began, 2), "peak_memory_gb": round(peak_gb, 3), "stages_s": dict(log.seconds)}
+    return {
+        "total_s": round(time.monotonic() - began, 2),
+        "peak_memory_gb": round(peak_gb, 3),
+        "stages_s": dict(log.seconds),
+    }
 
 
 def environment() -> dict[str, Any]:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def reselect(
-    run: str | Path, selector: str = "cas", budget: float | None = None, scope: str | None = None, out: str | Path | None = None
+    run: str | Path,
+    selector: str = "cas",
+    budget: float | None = None,
+    scope: str | None = None,
+    out: str | Path | None = None,
 ) -> FoundSets:
     """Find the sets of one selector in a run folder and save them.
 

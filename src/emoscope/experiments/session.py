@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from emoscope.experiments.study import (
-    Controls, CorpusChoice, Evaluate, Headline, Identify, Interventions, Model, QuestionChoice, Study, check_study,
+    Controls,
+    CorpusChoice,
+    Evaluate,
+    Identify,
+    Interventions,
+    Model,
+    QuestionChoice,
+    Study,
+    check_study,
     read_study,
 )  # fmt: skip
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
-    import altair
     import polars as pl
 
     from emoscope.corpora import Corpus
@@ -47,7 +54,11 @@ class Heard:
     def accuracy(self) -> dict[str, float]:
         """Share of right baseline answers per emotion."""
         used = self.items.filter(self.items["fate"] == "used")
-        return {str(truth): float(group["correct"].cast(float).mean() or 0.0) for (truth,), group in used.group_by("truth", maintain_order=True)}
+        recalls = {}
+        for (truth,), group in used.group_by("truth", maintain_order=True):
+            answers = group["correct"].to_list()
+            recalls[str(truth)] = sum(answers) / len(answers)
+        return recalls
 
     @property
     def uar(self) -> float:
@@ -61,7 +72,9 @@ class Heard:
         return f"Heard({used} items, UAR {self.uar:.3f}, chance {1 / options:.3f}, in {self.run.path})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{emotion}</td><td>{value:.2f}</td></tr>" for emotion, value in sorted(self.accuracy.items()))
+        rows = "".join(
+            f"<tr><td>{emotion}</td><td>{value:.2f}</td></tr>" for emotion, value in sorted(self.accuracy.items())
+        )
         return f"<p>{self!r}</p><table><tr><th>emotion</th><th>recall</th></tr>{rows}</table>"
 
 
@@ -91,8 +104,8 @@ class Result:
         """All effects: one row a measure and family of sets."""
         return self.run.read_table("tables/effects")
 
-    def plot(self) -> altair.Chart:
-        """The effect matrix next to that of matched controls."""
+    def plot(self) -> Any:
+        """The effect matrix next to that of matched controls, an Altair chart."""
         from emoscope.report.page import main_figure
 
         return main_figure(self.run.path)
@@ -269,7 +282,9 @@ def intervene(
 
     pipeline = heard._pipeline
     if model.info.checksum != pipeline.loaded().info.checksum:
-        raise ValueError(f"{model.info.id} is not the model that was heard ({pipeline.loaded().info.id}): listen with it first")
+        raise ValueError(
+            f"{model.info.id} is not the model that was heard ({pipeline.loaded().info.id}): listen with it first"
+        )
     card = next(iter(sets.values())).meta
     head = pipeline.study.headline
     if pipeline.found is None or (card.get("selector"), card.get("budget")) != (head.selector, head.budget):
@@ -278,7 +293,9 @@ def intervene(
     pipeline.study = replace(
         pipeline.study,
         headline=replace(head, alpha=alpha),
-        interventions=Interventions(alphas=tuple(alphas), positions=tuple(positions), reliance=reliance, generate=generate),
+        interventions=Interventions(
+            alphas=tuple(alphas), positions=tuple(positions), reliance=reliance, generate=generate
+        ),
     )
     check_study(pipeline.study)
     pipeline.intervene(pipeline.found)
@@ -350,4 +367,3 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
     place = RunFolder(folder or Path("runs") / asked.name, create=True)
     done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
     return Result(done, asked.headline.selector)
-

@@ -22,7 +22,7 @@ class _Section(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     pass
 
 
-class Model(_Section):
+class Model(_Section, frozen=True):
     """Which model is asked."""
 
     id: Annotated[str, Meta(description='"tiny" (embedded), a hub name or a checkpoint folder')] = "tiny"
@@ -32,7 +32,7 @@ class Model(_Section):
     allow_trained_on: Annotated[bool, Meta(description="evaluate clips on which the model was trained")] = False
 
 
-class CorpusChoice(_Section):
+class CorpusChoice(_Section, frozen=True):
     """Which clips are heard."""
 
     id: Annotated[str, Meta(description='a corpus of `emoscope corpus list`, "folder" or "table"')] = "polish"
@@ -47,20 +47,23 @@ class CorpusChoice(_Section):
     pattern: Annotated[str, Meta(description='folder: "{emotion}/{speaker}_{}.wav"; empty: a folder per emotion')] = ""
 
 
-class QuestionChoice(_Section):
+class QuestionChoice(_Section, frozen=True):
     """How a clip is asked about."""
 
     wording: Annotated[str, Meta(description="a key of emoscope.questions.WORDINGS")] = "lettered"
     letter_orders: Annotated[int | str, Meta(description='letter orders asked per clip, or "all" rotations')] = 1
 
 
-class Identify(_Section):
+class Identify(_Section, frozen=True):
     """From which items neurons are found, and how."""
 
     label: Annotated[str, Meta(description="the label column that is asked")] = "emotion"
     scope: Annotated[str, Meta(description="positions that statistics count, joined by +, or all")] = "audio+answer"
     store: Annotated[tuple[str, ...], Meta(description="scopes kept in activity.zarr")] = (
-        "audio", "text", "decision", "answer",
+        "audio",
+        "text",
+        "decision",
+        "answer",
     )
     site: Annotated[str, Meta(description='"gate": act(gate_proj(x))')] = "gate"
     folds: Annotated[str | int, Meta(description="cross-fitting: a column, or a number of speaker folds")] = "speaker"
@@ -71,7 +74,7 @@ class Identify(_Section):
     where: Annotated[dict[str, Any], Meta(description="with evaluate.where: fixed sides, no cross-fitting")] = {}
 
 
-class Evaluate(_Section):
+class Evaluate(_Section, frozen=True):
     """On which items interventions are tested."""
 
     where: Annotated[dict[str, Any], Meta(description="with identify.where: fixed sides, no cross-fitting")] = {}
@@ -79,7 +82,7 @@ class Evaluate(_Section):
     allow_shared_speakers: Annotated[bool, Meta(description="let a speaker be on both fixed sides")] = False
 
 
-class Headline(_Section):
+class Headline(_Section, frozen=True):
     """What is claimed, fixed before the evaluation; everything else is exploration."""
 
     selector: Annotated[str, Meta(description="lap, lape, mad or cas")] = "cas"
@@ -87,21 +90,26 @@ class Headline(_Section):
     alpha: Annotated[float, Meta(description="steering strength: gain 1 + alpha", gt=0)] = 0.5
 
 
-class Interventions(_Section):
+class Interventions(_Section, frozen=True):
     """What is done to the neurons."""
 
     deactivate: Annotated[tuple[str, ...], Meta(description='"zero": activations are set to 0')] = ("zero",)
     alphas: Annotated[tuple[float, ...], Meta(description="steering strengths of the headline selector")] = (
-        0.25, 0.5, 1.0, 2.0,
+        0.25,
+        0.5,
+        1.0,
+        2.0,
     )
     positions: Annotated[tuple[str, ...], Meta(description="headline deactivation at these positions alone")] = (
-        "audio", "text", "decision",
+        "audio",
+        "text",
+        "decision",
     )
     reliance: Annotated[bool, Meta(description="all MLPs off, each layer off, union of all sets off")] = True
     generate: Annotated[bool, Meta(description="also generate text for baseline and headline conditions")] = True
 
 
-class Controls(_Section):
+class Controls(_Section, frozen=True):
     """Sets that are not selected for the emotion, under the same interventions."""
 
     matched: Annotated[int, Meta(description="draws of same-layer neurons of like activity", ge=0)] = 10
@@ -109,7 +117,7 @@ class Controls(_Section):
     shuffled: Annotated[int, Meta(description="selections on labels shuffled within speaker", ge=0)] = 5
 
 
-class Study(_Section):
+class Study(_Section, frozen=True):
     """A study: one model, one corpus, the questions, and what is done to the neurons.
 
     Example:
@@ -156,7 +164,9 @@ class Study(_Section):
             name=f"{self.name}-pilot{clips}",
             identify=replace(self.identify, items_per_emotion=clips, minimum=max(1, min(20, clips // 4))),
             evaluate=replace(self.evaluate, items_per_emotion=clips),
-            controls=replace(few, matched=min(2, few.matched), random=min(1, few.random), shuffled=min(1, few.shuffled)),
+            controls=replace(
+                few, matched=min(2, few.matched), random=min(1, few.random), shuffled=min(1, few.shuffled)
+            ),
         )
 
 
@@ -175,10 +185,10 @@ def read_study(path: str | Path) -> Study:
 
 
 def parse_study(text: str, name: str = "study file") -> Study:
-    """Parse a study from TOML text; errors are those of :func:`read_study`.
+    r"""Parse a study from TOML text; errors are those of :func:`read_study`.
 
     Example:
-        >>> parse_study('[headline]\\nselctor = "mad"')
+        >>> parse_study('[headline]\nselctor = "mad"')
         Traceback (most recent call last):
         ...
         emoscope.experiments.study.StudyError: study file: field `selctor` in [headline] is not known: did you mean `selector`?
@@ -201,7 +211,10 @@ def check_study(study: Study, name: str = "study") -> None:
     """
     if len(study.corpora) != 1:
         raise StudyError(f"{name}: {len(study.corpora)} corpora are given; a study runs one: write a file for each")
-    for where, budget in [*(("identify.budgets", b) for b in study.identify.budgets), ("headline.budget", study.headline.budget)]:
+    for where, budget in [
+        *(("identify.budgets", b) for b in study.identify.budgets),
+        ("headline.budget", study.headline.budget),
+    ]:
         if budget is not None and not 0 < budget <= 0.5:
             raise StudyError(
                 f"{name}: {where} {budget} is not a fraction of neurons: "
@@ -216,8 +229,11 @@ def check_study(study: Study, name: str = "study") -> None:
             f"{list(study.identify.selectors)}: add it there"
         )
     scopes = ("audio", "text", "decision", "answer")
-    for where, parts in (("identify.scope", study.identify.scope.split("+")), ("identify.store", study.identify.store),
-                         ("interventions.positions", study.interventions.positions)):
+    for where, parts in (
+        ("identify.scope", study.identify.scope.split("+")),
+        ("identify.store", study.identify.store),
+        ("interventions.positions", study.interventions.positions),
+    ):
         for part in parts:
             if part not in scopes and not (where == "identify.scope" and part == "all"):
                 raise StudyError(f"{name}: {where} {part!r} is not known: choose from {', '.join(scopes)}")
@@ -252,9 +268,16 @@ def to_toml(study: Study) -> str:
     lines = ["# A study for emoscope. Every field has a default; delete what you do not need.", ""]
     lines += _fields(study, ("name", "seed"))
     sections = [("model", study.model), *(("[corpora]", corpus) for corpus in study.corpora)]
-    sections += [(name, getattr(study, name)) for name in _names(Study) if name not in ("name", "seed", "model", "corpora")]
+    sections += [
+        (name, getattr(study, name)) for name in _names(Study) if name not in ("name", "seed", "model", "corpora")
+    ]
     for name, section in sections:
-        lines += ["", f"# {(type(section).__doc__ or '').strip()}", f"[{name}]", *_fields(section, _names(type(section)))]
+        lines += [
+            "",
+            f"# {(type(section).__doc__ or '').strip()}",
+            f"[{name}]",
+            *_fields(section, _names(type(section))),
+        ]
     return "\n".join(lines) + "\n"
 
 

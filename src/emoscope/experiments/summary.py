@@ -24,8 +24,18 @@ def print_result(run: RunFolder) -> None:
     effects = run.read_table("tables/effects")
     if base.height:
         console.print(f"\nUAR {base['uar'][0]:.1f} % without intervention (chance {base['chance'][0]:.1f} %).")
-    table = Table("set", "self", "cross", "gap [95 %]", "excess gap [95 %]", title="Deactivated, in points of accuracy", title_justify="left")
-    rows = effects.filter((pl.col("kind") == "deactivate") & (pl.col("positions") == "all") & (pl.col("layers") == "all"))
+    table = Table(
+        "set",
+        "self",
+        "cross",
+        "gap [95 %]",
+        "excess gap [95 %]",
+        title="Deactivated, in points of accuracy",
+        title_justify="left",
+    )
+    rows = effects.filter(
+        (pl.col("kind") == "deactivate") & (pl.col("positions") == "all") & (pl.col("layers") == "all")
+    )
     for selector in rows["selector"].unique(maintain_order=True).sort():
         mine = rows.filter((pl.col("selector") == selector) & (pl.col("budget") == head["budget"]))
         for control, group in _families(mine):
@@ -33,9 +43,18 @@ def print_result(run: RunFolder) -> None:
             table.add_row(name if control == "target" else f"  {control} control",
                           *(_shown(group, measure) for measure in ("self", "cross", "gap", "excess_gap")))  # fmt: skip
     console.print(table)
-    steer = effects.filter((pl.col("kind") == "steer") & (pl.col("selector") == head["selector"]) & (pl.col("control") == "target"))
+    steer = effects.filter(
+        (pl.col("kind") == "steer") & (pl.col("selector") == head["selector"]) & (pl.col("control") == "target")
+    )
     if steer.height:
-        table = Table("alpha", "pull [95 %]", "excess pull gap [95 %]", "UAR change", title=f"Steered ({head['selector']}), in points", title_justify="left")
+        table = Table(
+            "alpha",
+            "pull [95 %]",
+            "excess pull gap [95 %]",
+            "UAR change",
+            title=f"Steered ({head['selector']}), in points",
+            title_justify="left",
+        )
         for alpha in steer["alpha"].unique().sort():
             mine = steer.filter(pl.col("alpha") == alpha)
             star = " *" if alpha == head["alpha"] else ""
@@ -53,7 +72,11 @@ def _families(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 
     found = []
     for control in ("target", "matched", "random", "shuffled"):
-        group = rows.filter((pl.col("control") == control) & pl.col("draw").is_null() if control != "target" else pl.col("control") == control)
+        group = rows.filter(
+            (pl.col("control") == control) & pl.col("draw").is_null()
+            if control != "target"
+            else pl.col("control") == control
+        )
         if group.height:
             found.append((control, group))
     return found

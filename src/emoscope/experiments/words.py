@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +44,6 @@ def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float 
                     top, low = effect.topk(TOKENS).indices.tolist(), (-effect).topk(TOKENS).indices.tolist()
                     words = [[model.tokenizer.decode([token]) for token in ids] for ids in (top, low)]
                     rows.append((neuron, layer, index, emotion, *words))
-    schema = {"neuron": pl.Int64, "layer": pl.Int64, "index": pl.Int64, "emotion": pl.String,
+    schema: dict[str, Any] = {"neuron": pl.Int64, "layer": pl.Int64, "index": pl.Int64, "emotion": pl.String,
               "raises": pl.List(pl.String), "lowers": pl.List(pl.String)}  # fmt: skip
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -36,7 +36,7 @@ class Log:
         self._task: TaskID | None = None
         self._stage, self._done, self._total, self._last = "", 0, 0, 0.0
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         """Record one event with its time in seconds since the start."""
         line = json.dumps({"t": round(time.monotonic() - self.start, 2), "event": name, **fields}, default=str)
         if self._file:
@@ -62,8 +62,12 @@ class Log:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             self._bars = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"),
-                TimeElapsedColumn(), console=self._console(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[unit]}"),
+                TimeElapsedColumn(),
+                console=self._console(),
             )
             self._bars.start()
             self._task = self._bars.add_task(name, total=total, unit=unit)
