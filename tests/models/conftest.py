@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import numpy as np
 import pytest
 
@@ -29,7 +25,7 @@ def folder(tmp_path_factory):
 CARD = {
     "recommended_budget": 0.05,
     "trained_on": [{"corpus": "polish", "where": {"take": [1, 2]}}],
-    "trained_speakers": ["polish"],
+    "trained_speakers": ["m1", "m2"],
 }
 
 

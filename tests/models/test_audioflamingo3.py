@@ -77,6 +77,7 @@ def test_greedy_answers_equal_the_official_generate(model, requests_, prepared):
     assert model.generate(prepared, max_new_tokens=8) == texts
 
 
+@pytest.mark.filterwarnings("ignore:Passing `repetition_penalty`")
 def test_the_checkpoints_sampling_is_switched_off(model, prepared):
     assert model.model.generation_config.do_sample
     torch.manual_seed(1)

@@ -105,3 +105,15 @@ def test_half_keeps_signs():
 def test_an_unknown_site_is_refused():
     with pytest.raises(ValueError, match="site 'up' is not known"):
         ScopeStatistics(1, 1, 1, "up")
+
+
+def test_padding_is_counted_nowhere():
+    activation = torch.tensor([[[9.0], [1.0], [2.0], [-3.0]]])
+    statistics = ScopeStatistics(1, 1, 1)
+    statistics.observe(0, activation, 2 * activation, torch.tensor([[-1, 0, 1, 2]], dtype=torch.int8))
+    block = statistics.block()
+    assert (block.abs_sum[0, 0], block.product_sum[0, 0], block.positions) == (6, 0, 3)
+    assert (block.counts["audio"][0, 0, 0], block.counts["text"][0, 0, 0]) == (1, 1)
+    assert (block.means["audio"][0, 0, 0], block.means["text"][0, 0, 0]) == (1, 2)
+    assert block.values["decision"][0, 0, 0] == -3
+    assert block.tokens.tolist() == [[1, 1, 1, 0]]

@@ -38,7 +38,7 @@ class ModelInfo:
         audio_first: whether the audio stands before the question.
         padding_side: the side on which rows of a batch are padded.
         trained_on: corpora that the model has seen, each ``{"corpus": id, "where": {column: values}}``.
-        trained_speakers: corpora of which it has heard the same speakers in other takes.
+        trained_speakers: names of the speakers that it heard in training.
         recommended_budget: fraction of all neurons that a set should hold.
         dtype, device: of the decoder's weights, such as ``"float32"`` and ``"cpu"``.
     """
@@ -56,7 +56,7 @@ class ModelInfo:
     dtype: str
     device: str
     trained_on: tuple[Mapping[str, Any], ...] = ()
-    trained_speakers: tuple[Any, ...] = ()
+    trained_speakers: tuple[str, ...] = field(default=(), repr=False)
     recommended_budget: float = 0.005
     site: str = "gate"
 
