@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def print_result(run: RunFolder) -> None:
     """Print whether the model hears emotion, what its neurons do, and where the report is."""
     import polars as pl
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -32,6 +33,7 @@ def print_result(run: RunFolder) -> None:
         "excess gap [95 %]",
         title="Deactivated, in points of accuracy",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
     rows = effects.filter(
         (pl.col("kind") == "deactivate") & (pl.col("positions") == "all") & (pl.col("layers") == "all")
@@ -40,7 +42,7 @@ def print_result(run: RunFolder) -> None:
         mine = rows.filter((pl.col("selector") == selector) & (pl.col("budget") == head["budget"]))
         for control, group in _families(mine):
             name = f"{selector} *" if (selector, control) == (head["selector"], "target") else f"{selector}"
-            table.add_row(name if control == "target" else f"  {control} control",
+            table.add_row(name if control == "target" else f"  {control}",
                           *(_shown(group, measure) for measure in ("self", "cross", "gap", "excess_gap")))  # fmt: skip
     console.print(table)
     steer = effects.filter(
@@ -54,13 +56,14 @@ def print_result(run: RunFolder) -> None:
             "UAR change",
             title=f"Steered ({head['selector']}), in points",
             title_justify="left",
+            box=box.SIMPLE_HEAD,
         )
         for alpha in steer["alpha"].unique().sort():
             mine = steer.filter(pl.col("alpha") == alpha)
             star = " *" if alpha == head["alpha"] else ""
             table.add_row(f"{alpha:g}{star}", *(_shown(mine, m) for m in ("pull", "excess_pull_gap", "uar_change")))
         console.print(table)
-    console.print("* the headline, fixed before. Controls: mean over draws.", style="dim")
+    console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
     timing = manifest.get("timing", {})
     if timing:
         console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
@@ -91,5 +94,5 @@ def _shown(rows: pl.DataFrame, measure: str) -> str:
         return ""
     text = f"{row['estimate']:+.1f}"
     if row.get("low") is not None and measure not in ("self", "cross", "uar_change"):
-        text += f" [{row['low']:+.1f}, {row['high']:+.1f}]"
+        text += f" [{row['low']:+.1f} {row['high']:+.1f}]"
     return text
