@@ -101,7 +101,7 @@ def answer(model: Model, prompts: Prompts, asked: Asked, gains: Tensor | None = 
     for rows in _by_length(asked.items):
         items = [asked.items[row] for row in rows]
         with _scaled(model, gains, _sound(prompts, items) if where == "audio" else None):
-            hidden, _ = hidden_states(model, prompts, items)
+            hidden = hidden_states(model, prompts, items)
         last = torch.tensor([len(item.prompt) - 1 for item in items])
         logits = model.lm_head(hidden[torch.arange(len(items)), last])
         offered = torch.from_numpy(asked.offered[rows])

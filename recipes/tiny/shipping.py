@@ -53,7 +53,6 @@ def write_folder(training: Training, folder: Path) -> None:
     copy.deepcopy(training.model).to(torch.bfloat16).save_pretrained(folder)
     training.prompts.processor.save_pretrained(folder)
     emogator = training.batches.pools.get("emogator")
-    speakers = sorted({clip.speaker for pool in training.batches.pools.values() for clip in pool.clips.clips})
     facts = {
         "id": "tiny",
         "recommended_budget": RECOMMENDED_BUDGET,
@@ -65,7 +64,8 @@ def write_folder(training: Training, folder: Path) -> None:
             ),
             {"corpus": "polish", "where": {"take": list(TRAIN_TAKES)}, "clips": True},
         ],
-        "trained_speakers": speakers,
+        # the held-out POLISH takes are by speakers that were heard in training
+        "trained_speakers": ["polish"],
         "licence": "Apache-2.0",
         "source": "recipes/tiny of emoscope",
     }

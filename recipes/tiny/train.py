@@ -43,7 +43,7 @@ class Settings:
     """Weight seed."""
     order_seed: int = 0
     """Seed of the order of clips, options and noise."""
-    steps: int = 1500
+    steps: int = 2000
     learning_rate: float = 1.5e-3
     warm_up: int = 80
     last_rate: float = 0.03
@@ -58,8 +58,6 @@ class Settings:
     match_loss_least: float = 0.1
     match_loss_fade: float = 0.7
     """The match loss falls to its least over this share of the steps."""
-    match_after_layer: int = 4
-    """The match loss reads the residual stream after this layer (the last one, or an earlier one)."""
     match_loss_off_after: float = 1.0
     """Share of the steps after which the match loss is switched off."""
     shape: Architecture = field(default_factory=Architecture)
@@ -128,7 +126,7 @@ class Training:
     def _losses(self, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """Summed losses of (answer and end, option matches)."""
         settings = self.settings
-        hidden, earlier = hidden_states(self.model, self.prompts, items, settings.match_after_layer)
+        hidden = hidden_states(self.model, self.prompts, items)
         last = torch.tensor([len(item.prompt) - 1 for item in items])
         rows = torch.arange(len(items))
         answers = torch.tensor([item.answer for item in items])
@@ -149,7 +147,7 @@ class Training:
         if not options:
             return loss, loss.new_zeros(())
         row, place, wanted = (torch.tensor(column) for column in zip(*options, strict=True))
-        said = self.model.lm_head(earlier[row, place])
+        said = self.model.lm_head(hidden[row, place])
         matched = wanted != self.prompts.no
         self.recent["match"].extend((said.argmax(-1) == wanted)[matched].tolist())
         return loss, cross_entropy(said, wanted, reduction="sum")
@@ -217,10 +215,8 @@ class Training:
         return f"loss {np.mean(self.recent['loss']):.3f}  " + "  ".join(f"{n} {v:.2f}" for n, v in shown.items())
 
 
-def hidden_states(
-    model: Model, prompts: Prompts, items: Sequence[Item], after_layer: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """The decoder's last hidden states, and those after an earlier layer (both normed; item, token, width).
+def hidden_states(model: Model, prompts: Prompts, items: Sequence[Item]) -> Tensor:
+    """The decoder's last hidden states (item, token, width).
 
     Items are padded on the right: causal attention never sees that, so no mask is needed; rotary positions are
     relative, so the answers equal those with padding on the left.
@@ -235,17 +231,12 @@ def hidden_states(
     if heard:
         audio = core.multi_modal_projector(core.audio_tower.layer_norm(torch.cat(heard)))
         embedded = embedded.masked_scatter((ids == prompts.sound)[..., None].expand_as(embedded), audio)
-    decoder = core.language_model
-    if after_layer is None or after_layer == len(decoder.layers):
-        last = decoder(inputs_embeds=embedded, use_cache=False).last_hidden_state
-        return last, last
-    output = decoder(inputs_embeds=embedded, use_cache=False, output_hidden_states=True)
-    return output.last_hidden_state, decoder.norm(output.hidden_states[after_layer])
+    return core.language_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
 
 
 def answers(model: Model, prompts: Prompts, items: Sequence[Item]) -> np.ndarray:
     """The token answered to each item: the likeliest of the whole vocabulary."""
-    hidden, _ = hidden_states(model, prompts, items)
+    hidden = hidden_states(model, prompts, items)
     last = torch.tensor([len(item.prompt) - 1 for item in items])
     return model.lm_head(hidden[torch.arange(len(items)), last]).argmax(-1).numpy()
 

@@ -118,9 +118,9 @@ def test_right_and_left_padding_give_the_same_answers(prompts: Prompts, clips: F
 
     run = training(prompts, clips)
     items = [run.batches.choice() for _ in range(4)]
-    together, _ = hidden_states(run.model, prompts, items)
+    together = hidden_states(run.model, prompts, items)
     for row, item in enumerate(items):
-        alone, _ = hidden_states(run.model, prompts, [item])
+        alone = hidden_states(run.model, prompts, [item])
         size = len(item.prompt) + 1
         assert torch.allclose(together[row, :size], alone[0, :size], atol=1e-4)
 
