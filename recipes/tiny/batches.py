@@ -39,7 +39,7 @@ class Mixture:
     hint_steps: int = 120
     hints_then: int = 20
     """Text hints per step after that; they fade to ``hints_last`` over ``hint_fade`` steps."""
-    hint_fade: int = 400
+    hint_fade: int = 150
     hints_last: int = 3
     one_word: int = 13
     """One-word questions per step once letters are asked."""

@@ -43,7 +43,7 @@ class Settings:
     """Weight seed."""
     order_seed: int = 0
     """Seed of the order of clips, options and noise."""
-    steps: int = 2000
+    steps: int = 1500
     learning_rate: float = 1.5e-3
     warm_up: int = 80
     last_rate: float = 0.03
