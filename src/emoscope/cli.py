@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from emoscope import __version__
+
 app = App(
     name="emoscope",
     help="Find the neurons that carry emotion inside large audio-language models, and test what they do.",
-    version="0.1.0",
+    version=__version__,
 )
 study_app = App(name="study", help="Write study files.")
 corpus_app = App(name="corpus", help="Look at corpora.")

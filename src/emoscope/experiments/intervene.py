@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from emoscope.experiments.answers import scored_answers, written_answers
 from emoscope.experiments.conditions import SetsByFold
 from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
-from emoscope.experiments.listen import batches, model_key
+from emoscope.experiments.listen import batches, model_key, positions_per_batch
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Unit
 
@@ -51,7 +52,7 @@ def plan_work(
     edges = [len(evaluated) * n // count for n in range(count + 1)] if count else [0]
     marks: dict[tuple[str, str], str] = {}
     work = []
-    for block in (tuple(evaluated[a:b]) for a, b in zip(edges, edges[1:], strict=False)):
+    for block in (tuple(evaluated[a:b]) for a, b in itertools.pairwise(edges)):
         asked = [[i["item"], i["checksum"], i["fold"], i["label"], i["wording"], *i["options"]] for i in block]
         for condition in conditions.iter_rows(named=True):
             scorings = (["likelihood"] if condition["kind"] != "baseline" else []) + (
@@ -63,7 +64,7 @@ def plan_work(
                     "stage": "intervene", "model": model_key(model), "scoring": scoring, "path": "hook",
                     "condition": condition["condition"], "neurons": neurons, "alpha": condition["alpha"],
                     "to": condition["to"], "positions": condition["positions"], "loudness": study.corpus.loudness,
-                    "batch": study.model.positions_per_batch, "items": asked,
+                    "batch": positions_per_batch(study, model.info), "items": asked,
                 })  # fmt: skip
                 work.append(Work(unit, condition, scoring, block))
     return work
@@ -102,11 +103,11 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
             if loaded is not one.block:
                 loaded = one.block
                 prepared = load_inputs(run, [item["item"] for item in one.block], LISTENING_BLOCK)
-                groups = batches(prepared, study.model.positions_per_batch)
+                groups = batches(prepared, positions_per_batch(study, model.info))
                 batched = [(rows, model.batch([prepared[row] for row in rows])) for rows in groups]
             groups_now = batched
             if one.condition["kind"] == "null":
-                groups_now = _other_batches(prepared, study.model.positions_per_batch, model)
+                groups_now = _other_batches(prepared, positions_per_batch(study, model.info), model)
             one.unit.finish(run, _ask(one, groups_now, sets, model, progress))
 
 

@@ -19,8 +19,11 @@ from emoscope.runs.unit import digest
 if TYPE_CHECKING:
     import polars as pl
 
-    from emoscope.models.audio_lm import AudioLM, Prepared
+    from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared
     from emoscope.neurons.activity import Activity
+
+CPU_BYTES = 6 << 20
+"""Bytes of one float32 activation tensor (position, width) of a layer on a CPU."""
 
 BLOCK = 64
 """Items of one listening unit; a multiple of the 32 items of an activity chunk."""
@@ -92,9 +95,9 @@ def hear_block(
         requests.append(Request(audio=wave, text=question.text, letters=question.letters))
     prepared = model.prepare(requests) if requests else []
     places = [item["item"] - start for item in usable]
-    statistics = ScopeStatistics(model.info.layers, model.info.width, rows=len(block))
+    statistics = ScopeStatistics(model.info.layers, model.info.width, rows=len(block), site=study.identify.site)
     scores: list[Any] = [None] * len(prepared)
-    for rows in batches(prepared, study.model.positions_per_batch):
+    for rows in batches(prepared, positions_per_batch(study, model.info)):
         observer = statistics.of([places[row] for row in rows])
         for row, score in zip(rows, model.score([prepared[row] for row in rows], observe=observer), strict=True):
             scores[row] = score
@@ -128,7 +131,7 @@ def listening_unit(study: Study, block: Sequence[Mapping[str, Any]], start: int,
     """The unit that hears one block of items."""
     return Unit({
         "stage": "listen", "model": _model_key(model), "start": start, "loudness": study.corpus.loudness,
-        "store": list(study.identify.store), "site": study.identify.site, "batch": study.model.positions_per_batch,
+        "store": list(study.identify.store), "site": study.identify.site, "batch": positions_per_batch(study, model.info),
         "items": [[item["item"], item["checksum"], item["label"], item["wording"], *item["options"]] for item in block],
     })  # fmt: skip
 
@@ -216,6 +219,17 @@ def settle(
         pl.coalesce("duration_s", "duration_s_heard").alias("duration_s"),
         pl.col("evaluated").fill_null(False),
     ).drop("fate_heard", "why_heard", "duration_s_heard")
+
+
+def positions_per_batch(study: Study, info: ModelInfo) -> int:
+    """Rows x positions of one forward pass: what the study says, or what suits the machine.
+
+    On a CPU one activation tensor of a layer (position, width) should stay within some 6 MB: beyond about 8 MB a
+    pass took twice as long per row, as every tensor is then fetched anew from the system.
+    """
+    if study.model.positions_per_batch is not None:
+        return study.model.positions_per_batch
+    return 8192 if info.device.startswith("cuda") else max(512, CPU_BYTES // (4 * info.width))
 
 
 def batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:

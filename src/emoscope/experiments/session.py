@@ -215,7 +215,9 @@ def select(
         folds: other folds than those of listening: a column or a number of speaker folds.
         items_per_emotion: correct clips per emotion and fold, at most.
         minimum: correct clips below which an emotion gets no set.
-        matched, random, shuffled: draws of each control.
+        matched: draws of matched controls.
+        random: draws of random controls.
+        shuffled: selections on labels shuffled within speaker.
 
     Returns:
         emotion -> neuron set fitted on all folds; ``.folds`` has those of each fold.

@@ -28,7 +28,9 @@ class Model(_Section, frozen=True):
     id: Annotated[str, Meta(description='"tiny" (embedded), a hub name or a checkpoint folder')] = "tiny"
     dtype: Annotated[str, Meta(description='"auto" is float32 on a CPU, else the checkpoint\'s')] = "auto"
     device: Annotated[str, Meta(description='"auto" takes a GPU where there is one')] = "auto"
-    positions_per_batch: Annotated[int, Meta(description="rows x positions of one forward pass", ge=64)] = 8192
+    positions_per_batch: Annotated[
+        Annotated[int, Meta(ge=64)] | None, Meta(description="rows x positions of one pass; none: by the machine")
+    ] = None
     allow_trained_on: Annotated[bool, Meta(description="evaluate clips on which the model was trained")] = False
 
 

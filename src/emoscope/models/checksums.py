@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 BLOCK = 1 << 22
 """Bytes read at once."""
@@ -27,6 +28,8 @@ def weights_checksum(folder: Path) -> str:
 
 def module_checksum(model: nn.Module) -> str:
     """Sha256 (hex) over the tensors of a module that is already in memory, in the order of their names."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())

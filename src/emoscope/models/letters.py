@@ -58,7 +58,9 @@ def score_letters(
         ValueError: a row without letters.
     """
     if not all(asked):
-        raise ValueError(f"row {[bool(row) for row in asked].index(False)} has no letters to score: generate its answer")
+        raise ValueError(
+            f"row {[bool(row) for row in asked].index(False)} has no letters to score: generate its answer"
+        )
     logp = torch.log_softmax(logits.double(), -1)
     letters = sorted({letter for row in asked for letter in row})
     by_form = {letter: logp[:, list(forms[letter])].cpu() for letter in letters}

@@ -1,14 +1,24 @@
-"""What can be said of a model without loading its weights: sizes, card, checksum."""
+"""What can be said of a model without loading its weights, or torch: folder, family, sizes, card, checksum."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoscope.models import registry
-from emoscope.models.checksums import weights_checksum
+FAMILIES = {"audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3")}
+"""``model_type`` in config.json -> module and class of the family."""
+
+TINY = Path(__file__).parents[1] / "data" / "tiny"
+"""Folder of the embedded model."""
+
+CARD = "emoscope.json"
+"""Optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``."""
+
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+"""What is fetched from the hub: configuration, tokenizer, weights; no code, no pickles."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class Card:
     @property
     def checksum(self) -> str:
         """sha256 over the weight files, remembered by path, size and time of change."""
+        from emoscope.models.checksums import weights_checksum
+
         return weights_checksum(self.folder)
 
 
@@ -45,12 +57,94 @@ def look_up(id_or_path: str) -> Card:
         >>> look_up("tiny").layers
         4
     """
-    folder, _ = registry._find(str(id_or_path), None)
-    config = registry._read_json(folder / "config.json")
-    registry._family(config, str(id_or_path))
+    folder, _ = find_folder(str(id_or_path), None)
+    config = read_json(folder / "config.json")
+    known_type(config, str(id_or_path))
     text = config.get("text_config") or config
-    card = registry._read_json(folder / registry.CARD) if (folder / registry.CARD).is_file() else {}
+    card = read_card(folder)
     return Card(
-        folder, int(text["num_hidden_layers"]), int(text["intermediate_size"]),
-        float(card.get("recommended_budget", 0.005)), tuple(card.get("trained_on", ())),
-    )  # fmt: skip
+        folder,
+        int(text["num_hidden_layers"]),
+        int(text["intermediate_size"]),
+        float(card.get("recommended_budget", 0.005)),
+        tuple(card.get("trained_on", ())),
+    )
+
+
+def known_type(config: Mapping[str, Any], name: str) -> str:
+    """The ``model_type`` of a config.
+
+    Raises:
+        ValueError: it is not known here.
+    """
+    model_type = config.get("model_type")
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"model {name!r} has model_type {model_type!r}, which is not known here: known are {', '.join(FAMILIES)}"
+        )
+    return str(model_type)
+
+
+def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder of a model, and its commit if it comes from the hub.
+
+    Raises:
+        FileNotFoundError: neither a folder nor reachable on the hub.
+    """
+    folder = TINY if name == "tiny" else Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no config.json: give the folder of one model")
+        return folder, None
+    if name == "tiny":
+        raise FileNotFoundError(f"the embedded model is missing at {folder}: install the package again")
+    if folder.is_absolute() or name.count("/") != 1:
+        raise FileNotFoundError(
+            f"model {name!r} is no folder here, and names on the hub look like 'owner/name': check the path"
+        )
+    return _fetch(name, revision)
+
+
+def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    try:
+        # first the configuration alone: an unknown family is found out before its weights are fetched
+        config = Path(hf_hub_download(name, "config.json", revision=revision))
+        known_type(read_json(config), name)
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+    except ValueError as error:
+        if "model_type" in str(error):
+            raise
+        raise _unreachable(name, error) from error
+    except Exception as error:
+        raise _unreachable(name, error) from error
+    return folder, folder.name
+
+
+def _unreachable(name: str, error: Exception) -> FileNotFoundError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return FileNotFoundError(
+        f"model {name!r} is no folder here and could not be fetched from the hub ({reason}): "
+        "check the name and the network, or give a folder that holds the model"
+    )
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The model's emoscope.json; empty where there is none."""
+    return read_json(folder / CARD) if (folder / CARD).is_file() else {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: not valid JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object")
+    return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,20 +10,8 @@ from typing import Any
 import torch
 
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.audioflamingo3 import AudioFlamingo3
 from emoscope.models.checksums import module_checksum, weights_checksum
-
-FAMILIES: dict[str, type[AudioLM]] = {family.model_type: family for family in (AudioFlamingo3,)}
-"""``model_type`` in config.json -> family."""
-
-TINY = Path(__file__).parents[1] / "data" / "tiny"
-"""Folder of the embedded model."""
-
-CARD = "emoscope.json"
-"""Optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``."""
-
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-"""What is fetched from the hub: configuration, tokenizer, weights; no code, no pickles."""
+from emoscope.models.lookup import FAMILIES, find_folder, known_type, read_card, read_json
 
 
 def load_model(
@@ -58,8 +45,8 @@ def load_model(
         FileNotFoundError: model 'no-such-folder' is no folder here, and names on the hub look like 'owner/name'...
     """
     name = str(id_or_path)
-    folder, commit = _find(name, revision)
-    config = _read_json(folder / "config.json")
+    folder, commit = find_folder(name, revision)
+    config = read_json(folder / "config.json")
     family = _family(config, name)
     if not any(folder.glob("*.safetensors")):
         raise ValueError(
@@ -76,7 +63,7 @@ def load_model(
             local_files_only=True,
         )
     processor = _class(family.processor_class).from_pretrained(folder, local_files_only=True)
-    card = _read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    card = read_card(folder)
     return family(model.to(where), processor, name, weights_checksum(folder), commit, card)
 
 
@@ -102,54 +89,11 @@ def list_models() -> tuple[str, ...]:
 
 
 def _family(config: Mapping[str, Any], name: str) -> type[AudioLM]:
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
-        raise ValueError(
-            f"model {name!r} has model_type {model_type!r}, which is not known here: "
-            f"known are {', '.join(list_models())}; docs/add-a-model.md shows how to declare a family"
-        )
-    return FAMILIES[str(model_type)]
+    from importlib import import_module
 
-
-def _find(name: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of a model, and its commit if it comes from the hub."""
-    folder = TINY if name == "tiny" else Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{folder} holds no config.json: give the folder of one model")
-        return folder, None
-    if name == "tiny":
-        raise FileNotFoundError(f"the embedded model is missing at {folder}: install the package again")
-    if folder.is_absolute() or name.count("/") != 1:
-        raise FileNotFoundError(
-            f"model {name!r} is no folder here, and names on the hub look like 'owner/name': check the path"
-        )
-    return _fetch(name, revision)
-
-
-def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
-    from huggingface_hub import hf_hub_download, snapshot_download
-
-    try:
-        # first the configuration alone: an unknown family is found out before its weights are fetched
-        config = Path(hf_hub_download(name, "config.json", revision=revision))
-        _family(_read_json(config), name)
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
-    except ValueError as error:
-        if "model_type" in str(error):
-            raise
-        raise _unreachable(name, error) from error
-    except Exception as error:
-        raise _unreachable(name, error) from error
-    return folder, folder.name
-
-
-def _unreachable(name: str, error: Exception) -> FileNotFoundError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return FileNotFoundError(
-        f"model {name!r} is no folder here and could not be fetched from the hub ({reason}): "
-        "check the name and the network, or give a folder that holds the model"
-    )
+    module, family = FAMILIES[known_type(config, name)]
+    found: type[AudioLM] = getattr(import_module(module), family)
+    return found
 
 
 def _dtype(dtype: str, device: torch.device, config: Mapping[str, Any]) -> torch.dtype:
@@ -181,13 +125,3 @@ def _class(name: str) -> Any:
     import transformers
 
     return getattr(transformers, name)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object")
-    return content
