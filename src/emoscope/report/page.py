@@ -42,7 +42,8 @@ GLOSSARY = {
     "pull": "Change of the share of clips that are answered with the emotion whose neurons were changed. On clips of that "
     "emotion it equals the own effect.",
     "interval": "95 % interval for other speakers of the same kind: delete-one-speaker jackknife, Student’s t with "
-    "(effective number of speakers − 1) degrees of freedom. Given from five speakers on.",
+    "(effective number of speakers − 1) degrees of freedom. Given from five speakers on. "
+    "Where all speakers agree exactly its width is zero, which does not mean certainty.",
     "numerical null": "A condition that changes nothing but the composition of batches; its changed answers are rounding.",
     "letter mass": "The probability that the model gives to the letters of all options together.",
     "agreement": "The share of items where the likeliest letter is also the answer that the model writes.",
