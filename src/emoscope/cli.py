@@ -86,8 +86,7 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     from emoscope.runs import RunFolder
 
     folder = RunFolder(run)
-    write_tables(folder.path)
-    print(f"Report: {build_report(folder.path).resolve()}")
+    print(f"Report: {build_report(folder.path, write_tables(folder.path)).resolve()}")
     return 0
 
 

@@ -239,8 +239,7 @@ def run_study(
     if finished(run, study, model):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not (run / "report.html").is_file():
-            write_tables(run.path)
-            build_report(run.path)
+            build_report(run.path, write_tables(run.path))
         return run
     began = time.monotonic()
     (run / "study.toml").write_text(to_toml(study), encoding="utf-8")
@@ -252,12 +251,12 @@ def run_study(
     manifest = pipeline.manifest(found)
     run.write_json("manifest.json", manifest)
     with log.stage("writing tables and report", 2):
-        write_tables(run.path)
+        tables = write_tables(run.path)
         log.step()
         manifest["timing"] = timing(log, began)
         manifest["asked"] = digest(msgspec.to_builtins(study))
         run.write_json("manifest.json", manifest)
-        build_report(run.path)
+        build_report(run.path, tables)
         log.step()
     manifest["timing"] = timing(log, began)
     run.write_json("manifest.json", manifest)

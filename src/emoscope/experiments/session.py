@@ -302,8 +302,7 @@ def intervene(
     check_study(pipeline.study)
     pipeline.intervene(pipeline.found)
     pipeline.run.write_json("manifest.json", pipeline.manifest(pipeline.found))
-    write_tables(pipeline.run.path)
-    build_report(pipeline.run.path)
+    build_report(pipeline.run.path, write_tables(pipeline.run.path))
     return Result(pipeline.run, head.selector)
 
 

@@ -52,16 +52,18 @@ def print_result(run: RunFolder) -> None:
         table = Table(
             "alpha",
             "pull [95 %]",
-            "excess pull gap [95 %]",
-            "UAR change",
-            title=f"Steered ({head['selector']}), in points",
+            "beyond matched [95 %]",
+            "UAR",
+            title=f"Steered ({head['selector']}): change of the share of answers that name the emotion, in points",
             title_justify="left",
             box=box.SIMPLE_HEAD,
         )
         for alpha in steer["alpha"].unique().sort():
             mine = steer.filter(pl.col("alpha") == alpha)
             star = " *" if alpha == head["alpha"] else ""
-            table.add_row(f"{alpha:g}{star}", *(_shown(mine, m) for m in ("pull", "excess_pull_gap", "uar_change")))
+            table.add_row(
+                f"{alpha:g}{star}", *(_shown(mine, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
+            )
         console.print(table)
     console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
     timing = manifest.get("timing", {})
