@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: $(VENV)/.run-ready
 	$(BIN)/emoscope demo
 
+# Two test processes with one thread each: the tests' tensors are too small to share among threads.
 test: $(VENV)/.test-ready lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
