@@ -21,6 +21,7 @@ _WHERE = {
     "select": "emoscope.experiments.session",
     "intervene": "emoscope.experiments.session",
     "ask": "emoscope.experiments.session",
+    "activations": "emoscope.experiments.activations",
     "deactivate": "emoscope.interventions.intervention",
     "steer": "emoscope.interventions.intervention",
     "run": "emoscope.experiments.session",
@@ -31,6 +32,7 @@ _WHERE = {
 
 if TYPE_CHECKING:
     from emoscope.corpora import open_corpus as open_corpus
+    from emoscope.experiments.activations import activations as activations
     from emoscope.experiments.session import ask as ask
     from emoscope.experiments.session import intervene as intervene
     from emoscope.experiments.session import listen as listen

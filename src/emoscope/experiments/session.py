@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from emoscope.neurons.neuron_set import NeuronSets
 
 
+BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+"""The seven basic emotions: the options where none are given."""
+
+
 @dataclass
 class Heard:
     """What a model answered and what its neurons did, for every clip of a corpus.
@@ -345,7 +349,7 @@ def ask(
     from emoscope.models.audio_lm import Request
     from emoscope.questions import Question
 
-    options = tuple(options) or ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+    options = tuple(options) or BASIC
     question = Question(label, options, wording)
     prepared = model.prepare([Request(load_audio(clip, loudness), question.text, question.letters)])
     with model.under(under) if under is not None else contextlib.nullcontext():
