@@ -95,7 +95,8 @@ def test_broken_config(copy):
 def test_checksum_is_of_the_content_and_remembered(copy, monkeypatch, tmp_path):
     first = weights_checksum(copy)
     digest = hashlib.sha256()
-    for file in sorted(copy.glob("*.safetensors")):
+    about = ("emoscope.json", "training.json", "README.md")
+    for file in sorted(file for file in copy.iterdir() if file.name not in about):
         digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     assert first == digest.hexdigest()
     cache = tmp_path / "cache" / "emoscope" / "checksums.json"
@@ -112,6 +113,25 @@ def test_checksum_is_of_the_content_and_remembered(copy, monkeypatch, tmp_path):
     data[-1] ^= 1
     next(iter(copy.glob("*.safetensors"))).write_bytes(bytes(data))
     assert weights_checksum(copy) != first
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+     "processor_config.json", "preprocessor_config.json", "merges.txt", "spiece.model"],
+)  # fmt: skip
+def test_checksum_covers_what_changes_the_answers(copy, name):
+    before = weights_checksum(copy)
+    path = copy / name
+    path.write_bytes((path.read_bytes() if path.exists() else b"") + b" ")
+    assert weights_checksum(copy) != before
+
+
+@pytest.mark.parametrize("name", ["emoscope.json", "training.json", "README.md", "README.txt", "code.py"])
+def test_checksum_leaves_out_what_changes_no_answer(copy, name):
+    before = weights_checksum(copy)
+    (copy / name).write_text("{} ")
+    assert weights_checksum(copy) == before
 
 
 def test_checksum_without_a_writable_cache(copy, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Checksums of weights: what makes two runs comparable."""
+"""Checksums of models: what makes two runs comparable."""
 
 from __future__ import annotations
 
@@ -8,21 +8,32 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoscope.models.lookup import CARD, HUB_FILES
+
 if TYPE_CHECKING:
     from torch import nn
 
 BLOCK = 1 << 22
 """Bytes read at once."""
 
+ABOUT = (CARD, "training.json", "README*")
+"""Files that tell people of a model and change no answer."""
+
 
 def weights_checksum(folder: Path) -> str:
-    """Sha256 (hex) over all ``.safetensors`` files of a folder, in the order of their names.
+    """Sha256 (hex) over all files of a folder that decide a model's answers, in the order of their names.
 
-    The hash of each file is remembered by path, size and time of change, as a 7B model takes half a minute.
+    These are the weights (``.safetensors``) and what stands beside them: configuration, tokenizer, processor and
+    chat template (``.json``, ``.jinja``, ``.txt``, ``.model``). Left out are emoscope.json, training.json and any
+    README. The hash of each weight file is remembered by path, size and time of change, as a 7B model takes half
+    a minute; the small files are read each time.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        digest.update(f"{path.name} {_file_checksum(path.resolve())}\n".encode())
+    for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()}):
+        if any(path.match(pattern) for pattern in ABOUT):
+            continue
+        checksum = _weights(path.resolve()) if path.suffix == ".safetensors" else _file_checksum(path)
+        digest.update(f"{path.name} {checksum}\n".encode())
     return digest.hexdigest()
 
 
@@ -43,6 +54,14 @@ def _cache_file() -> Path:
 
 
 def _file_checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _weights(path: Path) -> str:
     stat = path.stat()
     key = f"{path}:{stat.st_size}:{stat.st_mtime_ns}"
     cache = _cache_file()
@@ -52,11 +71,7 @@ def _file_checksum(path: Path) -> str:
         known = {}
     if isinstance(known.get(key), str):
         return str(known[key])
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    known[key] = digest.hexdigest()
+    known[key] = _file_checksum(path)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         part = cache.with_suffix(f".{os.getpid()}.part")
