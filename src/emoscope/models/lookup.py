@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Card:
         layers, width: decoder layers and neurons per layer, from config.json.
         recommended_budget: share of neurons of a set.
         trained_on: corpora and filters on which it was trained.
+        hub: name and commit, if it comes from the hub; then ``folder`` may hold no weights yet.
     """
 
     folder: Path
@@ -37,17 +39,18 @@ class Card:
     width: int
     recommended_budget: float
     trained_on: tuple[Mapping[str, Any], ...]
+    hub: tuple[str, str] | None = None
 
     @property
     def checksum(self) -> str:
-        """sha256 over the weight files, remembered by path, size and time of change."""
+        """sha256 over the files that decide the answers; of a model on the hub they are fetched first, if need be."""
         from emoscope.models.checksums import weights_checksum
 
-        return weights_checksum(self.folder)
+        return weights_checksum(_fetch(*self.hub)[0] if self.hub else self.folder)
 
 
 def look_up(id_or_path: str) -> Card:
-    """Read a model's config.json and emoscope.json.
+    """Read a model's config.json and emoscope.json; of a model on the hub nothing else is fetched.
 
     Raises:
         FileNotFoundError: the model is not there.
@@ -57,9 +60,11 @@ def look_up(id_or_path: str) -> Card:
         >>> look_up("tiny").layers
         4
     """
-    folder, _ = find_folder(str(id_or_path), None)
+    name = str(id_or_path)
+    local = _local(name)
+    folder, commit = (local, None) if local else _fetch_description(name)
     config = read_json(folder / "config.json")
-    known_type(config, str(id_or_path))
+    known_type(config, name)
     text = config.get("text_config") or config
     card = read_card(folder)
     return Card(
@@ -68,6 +73,7 @@ def look_up(id_or_path: str) -> Card:
         int(text["intermediate_size"]),
         float(card.get("recommended_budget", 0.005)),
         tuple(card.get("trained_on", ())),
+        (name, commit) if commit else None,
     )
 
 
@@ -91,35 +97,58 @@ def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     Raises:
         FileNotFoundError: neither a folder nor reachable on the hub.
     """
+    local = _local(name)
+    return (local, None) if local else _fetch(name, revision)
+
+
+def _local(name: str) -> Path | None:
+    """The folder of a model on this machine; ``None`` where the name can only be one on the hub."""
     folder = TINY if name == "tiny" else Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise FileNotFoundError(f"{folder} holds no config.json: give the folder of one model")
-        return folder, None
+        return folder
     if name == "tiny":
         raise FileNotFoundError(f"the embedded model is missing at {folder}: install the package again")
     if folder.is_absolute() or name.count("/") != 1:
         raise FileNotFoundError(
             f"model {name!r} is no folder here, and names on the hub look like 'owner/name': check the path"
         )
-    return _fetch(name, revision)
+    return None
 
 
-def _fetch(name: str, revision: str | None) -> tuple[Path, str | None]:
-    from huggingface_hub import hf_hub_download, snapshot_download
+def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
+    """The folder with all files of a model on the hub, and its commit."""
+    with _reaching(name):
+        from huggingface_hub import hf_hub_download, snapshot_download
 
-    try:
         # first the configuration alone: an unknown family is found out before its weights are fetched
         config = Path(hf_hub_download(name, "config.json", revision=revision))
         known_type(read_json(config), name)
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
-    except ValueError as error:
-        if "model_type" in str(error):
+    return folder, folder.name
+
+
+def _fetch_description(name: str) -> tuple[Path, str]:
+    """The folder with at least config.json and, if there is one, emoscope.json; and its commit."""
+    with _reaching(name):
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        folder = Path(hf_hub_download(name, "config.json")).parent
+        with suppress(EntryNotFoundError):
+            hf_hub_download(name, CARD, revision=folder.name)
+    return folder, folder.name
+
+
+@contextmanager
+def _reaching(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and "model_type" in str(error):
             raise
         raise _unreachable(name, error) from error
-    except Exception as error:
-        raise _unreachable(name, error) from error
-    return folder, folder.name
 
 
 def _unreachable(name: str, error: Exception) -> FileNotFoundError:
