@@ -46,6 +46,14 @@ def test_dtype(folder, tmp_path, model):
         load_model(folder, dtype="int8")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "cuda"])
+def test_a_device_that_is_not_there(folder, device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(ValueError, match=f'device \'{device}\' cannot be used.*give "auto", "cpu" or "cuda"'):
+        load_model(folder, device=device)
+
+
 def test_wrap_takes_a_loaded_model(model, prepared):
     wrapped = wrap(model.model, model.processor, id="mine")
     assert wrapped.info.id == "mine"

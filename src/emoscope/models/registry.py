@@ -35,7 +35,7 @@ def load_model(
 
     Raises:
         FileNotFoundError: neither a folder nor reachable on the hub.
-        ValueError: an unknown family, no safetensors, or an unknown dtype.
+        ValueError: an unknown family, no safetensors, an unknown dtype, or a device that is not there.
 
     Example:
         >>> from emoscope.models.registry import load_model
@@ -44,7 +44,7 @@ def load_model(
         ...
         FileNotFoundError: model 'no-such-folder' is no folder here, and names on the hub look like 'owner/name'...
     """
-    name = str(id_or_path)
+    name, where = str(id_or_path), _device(device)
     folder, commit = find_folder(name, revision)
     config = read_json(folder / "config.json")
     family = _family(config, name)
@@ -53,7 +53,6 @@ def load_model(
             f"{folder} holds no .safetensors weights: other formats (.bin, .pt) can run code when read; "
             "convert them, or take another revision"
         )
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     with _quiet():
         model = _class(family.model_class).from_pretrained(
             folder,
@@ -94,6 +93,17 @@ def _family(config: Mapping[str, Any], name: str) -> type[AudioLM]:
     module, family = FAMILIES[known_type(config, name)]
     found: type[AudioLM] = getattr(import_module(module), family)
     return found
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+        torch.empty(1, device=where).tolist()  # a name may be known and the device not there
+    except (RuntimeError, AssertionError) as error:  # the latter from builds without CUDA
+        raise ValueError(f'device {device!r} cannot be used on this machine: give "auto", "cpu" or "cuda"') from error
+    return where
 
 
 def _dtype(dtype: str, device: torch.device, config: Mapping[str, Any]) -> torch.dtype:
