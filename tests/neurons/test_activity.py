@@ -63,6 +63,20 @@ def test_means_over_blocks_weigh_every_position_equally(tmp_path):
     np.testing.assert_allclose(activity.mean_product(), (first.product_sum + second.product_sum) / positions, rtol=1e-5)
 
 
+def test_means_of_items_are_those_of_their_blocks(tmp_path):
+    activity, blocks = random_activity(tmp_path / "a.zarr", items=100)
+    first, third = blocks[0], blocks[2]
+    positions = first.positions + third.positions
+    items = np.array([70, 3, 95])
+    np.testing.assert_allclose(activity.mean_magnitude(items), (first.abs_sum + third.abs_sum) / positions, rtol=1e-6)
+    np.testing.assert_allclose(
+        activity.mean_product(items), (first.product_sum + third.product_sum) / positions, rtol=1e-5
+    )
+    np.testing.assert_array_equal(activity.mean_magnitude(np.arange(100)), activity.mean_magnitude())
+    with pytest.raises(ValueError, match="no written block of these items"):
+        activity.mean_magnitude(np.array([], int))
+
+
 def test_blocks_written_in_any_order_and_twice_leave_the_same_bytes(tmp_path):
     once, blocks = random_activity(tmp_path / "once.zarr", items=80)
     other = Activity.create(tmp_path / "other.zarr", 80, 3, 5, once.down_norm, 32)

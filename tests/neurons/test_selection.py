@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import Matcher, covariates, seeded_generator, shuffled_labels
 from emoscope.neurons.identification import draw_samples
 from emoscope.neurons.selection import ALL, COLUMNS, NotIdentifiable, SetSpec, find_sets, load_set
@@ -141,6 +142,19 @@ def test_matched_controls_use_the_rates_of_the_folds_own_items(activity):
     matcher = Matcher(standardised, np.concatenate(list(target.values())))
     expected = matcher.draw(target["fear"], seeded_generator(0, "matched", "s1", "fear", 1))
     np.testing.assert_array_equal(sets["cas@0.1:audio+answer~matched1", "s1"]["fear"], expected.neurons)
+
+
+def test_blocks_of_an_earlier_run_change_no_control(activity, tmp_path):
+    # the same folder, once with a third block that a longer study left there
+    less = random_activity(tmp_path / "less.zarr", items=96, layers=3, width=40)[1]
+    again = Activity.create(tmp_path / "a.zarr", 96, 3, 40, activity.down_norm, 32)
+    for number in (0, 1):
+        again.write(32 * number, less[number])
+    items = make_items(64)
+    unused = make_items(96).tail(32).with_columns(fate=pl.lit("not needed"))
+    expected = find_sets(again, items, SPEC)
+    assert find_sets(activity, items, SPEC).frame.equals(expected.frame)
+    assert find_sets(activity, pl.concat([items, unused]), SPEC).frame.equals(expected.frame)
 
 
 def test_shuffled_sets_are_the_selectors_own_on_labels_shuffled_within_speaker(activity):

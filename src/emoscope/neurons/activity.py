@@ -233,13 +233,25 @@ class Activity:
         """
         return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
 
-    def mean_magnitude(self) -> np.ndarray:
-        """Mean absolute activation over all prompt positions listened to; float64 (layer, width)."""
-        return self._mean("abs_sum")
+    def mean_magnitude(self, items: np.ndarray | None = None) -> np.ndarray:
+        """Mean absolute activation over the prompt positions of all blocks that hold any of the items.
 
-    def mean_product(self) -> np.ndarray:
-        """Mean gated product over all prompt positions listened to; float64 (layer, width)."""
-        return self._mean("product_sum")
+        It is kept by block, not by item, so the other items of those blocks are part of it.
+
+        Args:
+            items: row numbers; every block that was written by default.
+
+        Returns:
+            float64 (layer, width).
+
+        Raises:
+            ValueError: no such block was written.
+        """
+        return self._mean("abs_sum", items)
+
+    def mean_product(self, items: np.ndarray | None = None) -> np.ndarray:
+        """Mean gated product over the same positions as :meth:`mean_magnitude`; float64 (layer, width)."""
+        return self._mean("product_sum", items)
 
     def to_xarray(self) -> xarray.Dataset:
         """A labelled view of the store, read only where it is looked at.
@@ -251,10 +263,13 @@ class Activity:
         data = xarray.open_zarr(self.path, consolidated=False, chunks=None, mask_and_scale=False)
         return data.set_coords(["layer", "index", "down_norm"]).assign_coords(scope=list(SCOPES))
 
-    def _mean(self, name: str) -> np.ndarray:
+    def _mean(self, name: str, items: np.ndarray | None) -> np.ndarray:
         positions = np.asarray(self._array("positions")[:])
+        if items is not None:
+            wanted = np.isin(np.arange(len(positions)), np.asarray(items, "int64") // self.block_items)
+            positions = np.where(wanted, positions, 0)
         if not positions.any():
-            raise ValueError(f"{self.path} holds no written block yet: listen first")
+            raise ValueError(f"{self.path} holds no written block of these items yet: listen first")
         total = np.zeros(self.layers * self.width)
         for block in np.flatnonzero(positions):
             total += np.asarray(self._array(name)[int(block)])

@@ -142,7 +142,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
                     0,
                     dict(zip(emotions, chosen[(sample.fold, 0), one, size], strict=True)),
                 )
-    magnitude = activity.mean_magnitude() if spec.matched else None
+    used = items.filter(pl.col("fate") == "used")["item"].to_numpy()
+    magnitude = activity.mean_magnitude(used) if spec.matched else None
     for sample in samples:
         target = table.sets[spec.set_id(selector, budget), sample.fold]
         if magnitude is not None:
