@@ -255,8 +255,15 @@ def main() -> None:
         print(f"emoscope: {error}", file=sys.stderr)
         sys.exit(3 if type(error).__name__ == "NotIdentifiable" else 2)
     except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            print(
+                "emoscope: the accelerator's memory is full: set a smaller positions_per_batch under [model] in the study, "
+                "such as 2048, and run it again; what is done is kept",
+                file=sys.stderr,
+            )
+            sys.exit(2)
         if type(error).__name__ != "ProofFailed":
             raise
-        print(f"emoscope: a proof failed, so nothing was measured: {error}", file=sys.stderr)
+        print(f"emoscope: a proof failed, so no result is claimed: {error}", file=sys.stderr)
         sys.exit(4)
     sys.exit(result if isinstance(result, int) else 0)

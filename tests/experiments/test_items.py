@@ -70,7 +70,10 @@ def test_fixed_sides_keep_speakers_apart() -> None:
     assert sides["identify", "m1"] == sides["identify", "m2"] == sides["evaluate", "m3"] == 6
     assert items.filter(items["why"] == "on neither side").height == 12
     for text, said in (
-        ("[identify]\nwhere = { word = 'nie' }\n[evaluate]\nwhere = { word = 'tak' }", "5 speakers are on both sides"),
+        (
+            "[identify]\nwhere = { word = 'nie' }\n[evaluate]\nwhere = { word = 'tak' }",
+            "5 speakers are in several sides",
+        ),
         (
             "[identify]\nwhere = { speaker = ['m1'] }\n[evaluate]\nwhere = { speaker = ['m1'] }",
             "clips are on both sides",
@@ -96,3 +99,43 @@ def test_filters_that_leave_nothing_say_what_there_is() -> None:
     study = parse_study("[[corpora]]\nid = 'polish'\nwhere = { take = [9] }")
     with pytest.raises(ValueError, match="take holds 1, 2, 3, 4, 5"):
         study_corpus(study)
+
+
+def test_folds_that_split_a_speaker_are_refused_unless_allowed_by_name() -> None:
+    study, corpus = polish("[identify]\nfolds = 'word'")
+    with pytest.raises(StudyError, match="5 speakers are in several folds, such as 'm1'"):
+        candidate_items(study, corpus)
+    study, corpus = polish("[identify]\nfolds = 'word'\n[evaluate]\nallow_shared_speakers = true")
+    assert set(candidate_items(study, corpus).filter(waiting())["fold"]) == {"nie", "tak"}
+
+
+def test_a_recording_that_is_in_two_folds_is_left_out_once(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for speaker in ("s1", "s2", "s3"):
+        for emotion in ("anger", "fear"):
+            (tmp_path / emotion).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / emotion / f"{speaker}_a.wav", generator.normal(0, 0.1, 3200), 16000)
+    (tmp_path / "fear" / "s3_b.wav").write_bytes((tmp_path / "fear" / "s1_a.wav").read_bytes())
+    study = parse_study("[[corpora]]\nid = 'folder'")
+    corpus = open_corpus("folder", tmp_path, pattern="{emotion}/{speaker}_{}.wav")
+    items = candidate_items(study, study_corpus(study, corpus=corpus))
+    out = items.filter(pl.col("fate") == "excluded")
+    assert out["clip"].to_list() == ["fear/s3_b"]
+    assert "same recording as fear/s1_a" in out["why"][0]
+
+
+def test_a_cap_on_clips_counts_every_emotion() -> None:
+    study = parse_study("[[corpora]]\nid = 'polish'\nclips_per_emotion = 4")
+    items = candidate_items(study, study_corpus(study))
+    assert Counter(items.filter(waiting())["truth"]) == {"anger": 4, "fear": 4, "neutral": 4}
+    assert items.filter(pl.col("fate") == "not needed").height == 438
+    assert items.filter(waiting())["item"].to_list() == list(range(12))
+
+
+def test_an_emotion_that_the_filters_took_away_is_named() -> None:
+    text = (
+        "[[corpora]]\nid = 'polish'\nemotions = ['anger', 'fear', 'neutral']\nwhere = { emotion = ['anger', 'fear'] }"
+    )
+    study = parse_study(text)
+    with pytest.raises(StudyError, match=r"\['neutral'\]: no clip"):
+        candidate_items(study, study_corpus(study))

@@ -14,8 +14,10 @@ import pytest
 from emoscope.corpora import polish_folder
 from emoscope.experiments.conditions import plan_conditions
 from emoscope.experiments.dry_run import planned_sets
+from emoscope.experiments.inputs import load_inputs
+from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
-from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.pipeline import Pipeline, finished, run_study
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
@@ -83,12 +85,86 @@ def test_every_proof_ran_and_passed(small: RunFolder) -> None:
     assert {"site exact", "batch equals single", "weights unchanged by the run"} <= {proof["name"] for proof in proofs}
 
 
-def test_no_clip_is_asked_under_a_set_that_its_speaker_helped_to_find(small: RunFolder) -> None:
+def test_no_clip_is_asked_under_a_set_that_its_speaker_helped_to_find(small: RunFolder, model) -> None:
     items = small.read_table("items").filter(pl.col("fate") == "used")
     assert (items["fold"] == items["speaker"]).all()
-    sets = small.read_table("sets").filter((pl.col("control") == "target") & (pl.col("fold") != "all"))
-    assert set(sets["fold"]) == {"m1", "m2", "m3", "m4", "m5"}
-    assert sets["size_reached"].max() == 102
+    study = parse_study(SMALL)
+    pipeline = Pipeline(study, small, Log("quiet"), model)
+    pipeline.loaded()
+    found = pipeline.find_sets()
+    # the sets of a fold are those of a corpus without that fold's speaker
+    without = items.with_columns(
+        pl.when(pl.col("speaker") == "m2").then(pl.lit("excluded")).otherwise(pl.col("fate")).alias("fate")
+    )
+    alone = Pipeline(pipeline.study, small, Log("quiet"), model, known_items=without).find_sets()
+    name = "mad@0.05:all"
+    for emotion, neurons in found.sets[name, "m2"].items():
+        assert neurons.tolist() == alone.sets[name, "all"][emotion].tolist()
+    assert found.sets[name, "m2"]["anger"].tolist() != found.sets[name, "all"]["anger"].tolist()
+
+
+def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, model) -> None:
+    pipeline = Pipeline(parse_study(SMALL), small, Log("quiet"), model)
+    pipeline.loaded()
+    found = pipeline.find_sets()
+    conditions = small.read_table("conditions")
+    condition = "steer/fear/mad@0.05:all~matched1/alpha=0.5"
+    work = plan_work(pipeline.study, pipeline.items, conditions, pipeline.sets(found), model)
+    one = next(w for w in work if w.condition["condition"] == condition)
+    seen = {}
+
+    class Recorder:
+        """The real model, with a note of the gains that each row was given."""
+
+        info = model.info
+
+        def score(self, rows, gains):
+            width = self.info.width
+            for row in range(len(rows)):
+                seen[len(seen)] = [
+                    layer * width + index
+                    for layer, values in sorted(gains.values.items())
+                    for index in np.flatnonzero(values[row].numpy() != 1)
+                ]
+            return model.score(rows, gains)
+
+    prepared = load_inputs(small, [item["item"] for item in one.block], 64)
+    groups = [(list(range(len(one.block))), model.batch(prepared))]
+    _ask(one, groups, pipeline.sets(found), Recorder(), Log("quiet"))
+    for row, item in enumerate(one.block):
+        wanted = found.sets["mad@0.05:all~matched1", item["fold"]]["fear"]
+        assert seen[row] == wanted.tolist(), item["clip"]
+
+
+def test_a_changed_recording_a_changed_batch_and_a_damaged_answer_are_noticed(tmp_path: Path, model) -> None:
+    voices = tmp_path / "voices"
+    for clip in polish_folder().glob("m[12345].?_nie_1.flac"):
+        emotion = {"a": "anger", "s": "fear", "n": "neutral"}[clip.name[3]]
+        (voices / emotion).mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, voices / emotion / f"{clip.name[:2]}-{clip.name}")
+    text = SMALL.replace(
+        'id = "polish"', f'id = "folder"\nroot = "{voices}"\npattern = "{{emotion}}/{{speaker}}-{{}}.flac"'
+    )
+    text = text.replace('where = { take = [1], word = ["nie", "tak"] }', "").replace("minimum = 2", "minimum = 1")
+    text = text.replace("[interventions]", "[interventions]\nreliance = false\ngenerate = false")
+    text = text.replace("matched = 2\nrandom = 1\nshuffled = 1", "matched = 0\nrandom = 0\nshuffled = 0")
+    study = parse_study(text)
+    run = run_study(study, tmp_path / "run", model=model)
+    assert finished(run, study, model)
+    answers = next((run / "answers").glob("*.parquet"))
+    whole = answers.read_bytes()
+    answers.write_bytes(whole[:-1])
+    assert not finished(run, study, model)
+    answers.write_bytes(whole)
+    assert finished(run, study, model)
+    before = run.read_table("units")["unit"].to_list()
+    smaller = parse_study(text.replace("positions_per_batch = 1024", "positions_per_batch = 512"))
+    run_study(smaller, run.path, model=model)
+    assert run.read_table("units").filter(pl.col("stage") == "listen").height == 1
+    assert not set(before) & set(run.read_table("units")["unit"])
+    one = next((voices / "fear").glob("*.flac"))
+    shutil.copy(polish_folder() / "m1.s_tak_1.flac", one)
+    assert not finished(run, smaller, model)
 
 
 def test_letter_probabilities_and_answers_agree(small: RunFolder) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import emoscope as es
+from emoscope.neurons.neuron_set import NeuronSets
 
 
 def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
@@ -31,9 +32,17 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     assert plain == es.ask(model, clip, options=("anger", "fear", "neutral"), under=es.steer(sets["anger"], 0.0))
     steered = es.ask(model, clip, options=("anger", "fear", "neutral"), under=es.deactivate(sets["anger"]))
     assert steered != plain
-    es.select(heard, "cas", minimum=3, matched=0, random=0, shuffled=0)
-    with pytest.raises(ValueError, match="call select"):
-        es.intervene(model, heard, sets)
+    # a selection that fails, or another one, changes nothing about the first
+    with pytest.raises(ValueError, match="fewer than two emotions"):
+        es.select(heard, "cas", folds=2, minimum=60)
+    other = es.select(heard, "cas", minimum=3, matched=0, random=0, shuffled=0)
+    again = es.intervene(model, heard, sets, alphas=(0.5,))
+    assert again.to_frame().equals(result.to_frame())
+    assert result.headline["selector"] == "mad"
+    assert set(es.intervene(model, heard, other, alphas=()).effects["selector"]) == {"cas"}
+    assert result.gap == again.gap
+    with pytest.raises(ValueError, match="pass what select"):
+        es.intervene(model, heard, NeuronSets(dict(sets), dict(sets.folds)))
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

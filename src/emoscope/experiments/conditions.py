@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,13 +124,10 @@ class SetsByFold:
         """What a condition does to items of one fold."""
         from emoscope.interventions.intervention import deactivate, nothing, steer
 
-        if condition["kind"] == "baseline":
+        if condition["kind"] in ("baseline", "null"):
+            # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone
             return nothing()
-        places = () if condition["positions"] == "all" else tuple(condition["positions"].split("+"))
-        where = {"positions": places} if places else {}
-        if condition["kind"] == "null":
-            # gain 1 on every neuron: the hooks run, nothing should change
-            return steer(np.arange(self.info.layers * self.info.width, dtype=np.int64), 0.0)
+        where = {} if condition["positions"] == "all" else {"positions": (condition["positions"],)}
         neurons = self.neurons(condition, fold)
         if condition["kind"] == "steer":
             return steer(neurons, condition["alpha"], **where)
@@ -155,8 +152,3 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
         asked = group.height + int(group["generated"].sum())
         rows.append((" ".join(part for part in parts if part), group.height, asked * items))
     return rows
-
-
-def emotions_of(sets: pl.DataFrame) -> Sequence[str]:
-    """Emotions that have a set, in table order."""
-    return list(dict.fromkeys(sets["emotion"].to_list()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoscope.runs.folder import RunFolder, replacing
@@ -32,7 +33,7 @@ def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Seq
         if item.position_ids is not None:
             tensors[f"position_ids.{place}"] = item.position_ids.contiguous()
     letters = json.dumps({str(p): list(item.letters) for p, item in zip(places, prepared, strict=True)})
-    with replacing(_path(run, start)) as partial:
+    with replacing(inputs_path(run, start)) as partial:
         save_file(tensors, partial, metadata={"letters": letters})
 
 
@@ -52,7 +53,7 @@ def load_inputs(run: RunFolder, items: Sequence[int], block: int) -> list[Prepar
 
     found: dict[int, Prepared] = {}
     for start in sorted({item // block * block for item in items}):
-        with safe_open(_path(run, start), framework="pt") as file:
+        with safe_open(inputs_path(run, start), framework="pt") as file:
             letters = json.loads(file.metadata()["letters"])
             names = set(file.keys())
             for item in items:
@@ -68,5 +69,6 @@ def load_inputs(run: RunFolder, items: Sequence[int], block: int) -> list[Prepar
     return [found[item] for item in items]
 
 
-def _path(run: RunFolder, start: int) -> Any:
+def inputs_path(run: RunFolder, start: int) -> Path:
+    """Where the inputs of the block that begins at item ``start`` are kept."""
     return run / "cache" / f"inputs-{start:07d}.safetensors"

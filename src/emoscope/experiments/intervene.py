@@ -12,7 +12,7 @@ from emoscope.experiments.answers import scored_answers, written_answers
 from emoscope.experiments.conditions import SetsByFold
 from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
-from emoscope.experiments.listen import batches, model_key, positions_per_batch
+from emoscope.experiments.listen import answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Unit
 
@@ -51,9 +51,10 @@ def plan_work(
     count = -(-len(evaluated) // BLOCK)
     edges = [len(evaluated) * n // count for n in range(count + 1)] if count else [0]
     marks: dict[tuple[str, str], str] = {}
+    shared = answer_key(study, model)
     work = []
     for block in (tuple(evaluated[a:b]) for a, b in itertools.pairwise(edges)):
-        asked = [[i["item"], i["checksum"], i["fold"], i["label"], i["wording"], *i["options"]] for i in block]
+        asked = [[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(block), block, strict=True)]
         for condition in conditions.iter_rows(named=True):
             scorings = (["likelihood"] if condition["kind"] != "baseline" else []) + (
                 ["generation"] if condition["generated"] else []
@@ -61,10 +62,9 @@ def plan_work(
             for scoring in scorings:
                 neurons = {fold: _mark(marks, condition, fold, sets) for fold in sorted({i["fold"] for i in block})}
                 unit = Unit({
-                    "stage": "intervene", "model": model_key(model), "scoring": scoring, "path": "hook",
-                    "condition": condition["condition"], "neurons": neurons, "alpha": condition["alpha"],
-                    "to": condition["to"], "positions": condition["positions"], "loudness": study.corpus.loudness,
-                    "batch": positions_per_batch(study, model.info), "items": asked,
+                    "stage": "intervene", **shared, "scoring": scoring, "path": "hook", "neurons": neurons,
+                    "condition": condition["condition"], "alpha": condition["alpha"], "to": condition["to"],
+                    "positions": condition["positions"], "items": asked,
                 })  # fmt: skip
                 work.append(Work(unit, condition, scoring, block))
     return work
@@ -93,22 +93,32 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
         log: progress, in answers.
     """
     total = sum(len(one.block) for one in work)
+    size = positions_per_batch(study, model.info)
     loaded: tuple[Mapping[str, Any], ...] | None = None
-    batched: list[tuple[list[int], Any]] = []
+    prepared: list[Prepared] = []
+    groups: dict[str, list[tuple[list[int], Any]]] = {}
     with log.stage("intervening", total, "answers") as progress:
         for one in work:
             if one.unit.done(run):
                 progress.step(len(one.block))
                 continue
             if loaded is not one.block:
-                loaded = one.block
+                loaded, groups = one.block, {}
                 prepared = load_inputs(run, [item["item"] for item in one.block], LISTENING_BLOCK)
-                groups = batches(prepared, positions_per_batch(study, model.info))
-                batched = [(rows, model.batch([prepared[row] for row in rows])) for rows in groups]
-            groups_now = batched
-            if one.condition["kind"] == "null":
-                groups_now = _other_batches(prepared, positions_per_batch(study, model.info), model)
-            one.unit.finish(run, _ask(one, groups_now, sets, model, progress))
+            # the null asks the same rows in batches composed otherwise
+            kind = "other" if one.condition["kind"] == "null" else "usual"
+            if kind not in groups:
+                rows = _other_batches(prepared, size) if kind == "other" else batches(prepared, size)
+                groups[kind] = [(group, _batch_or_rows(model, [prepared[row] for row in group])) for group in rows]
+            one.unit.finish(run, _ask(one, groups[kind], sets, model, progress))
+
+
+def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Any:
+    """A padded batch, kept for all conditions of a block on a CPU; on a GPU the rows, padded anew in each pass.
+
+    Padding takes no time beside a pass of a large model, and its memory is needed for the pass.
+    """
+    return model.batch(rows) if model.info.device == "cpu" else rows
 
 
 def _ask(
@@ -131,7 +141,7 @@ def _ask(
     return write(one.block, one.condition["condition"], results)
 
 
-def _other_batches(prepared: Sequence[Prepared], positions: int, model: AudioLM) -> list[tuple[list[int], Any]]:
+def _other_batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:
     """Batches composed otherwise: rows in order of their number, half as many positions in each."""
     groups: list[list[int]] = []
     for row, item in enumerate(prepared):
@@ -140,4 +150,4 @@ def _other_batches(prepared: Sequence[Prepared], positions: int, model: AudioLM)
             groups[-1].append(row)
         else:
             groups.append([row])
-    return [(rows, model.batch([prepared[row] for row in rows])) for rows in groups]
+    return groups

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora import Corpus, assign_folds, checksum, open_corpus
+from emoscope.corpora import AudioError, Corpus, assign_folds, checksum, open_corpus
+from emoscope.corpora.filters import as_label
 from emoscope.emotions import in_order
 from emoscope.experiments.study import Study, StudyError
 from emoscope.questions import letter_orders
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from emoscope.corpora import Clip
     from emoscope.runs import Log
+
+MISSING = "missing"
+"""Checksum of a file that cannot be read."""
 
 BASE_COLUMNS = (
     "item", "clip", "path", "corpus", "speaker", "session", "split", "fold", "side", "label", "truth", "emotion",
@@ -73,6 +77,12 @@ def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:
     label = study.identify.label
     found = {clip.labels[label] for clip in corpus.clips if label in clip.labels}
     options = in_order(found)
+    wanted = {as_label(label, name) for name in study.corpus.emotions}
+    if gone := sorted(wanted - found):
+        raise StudyError(
+            f"corpora.emotions {gone}: no clip with these labels is left after the filters, so they cannot be asked "
+            "about; change `where`, or take them out of `emotions`"
+        )
     if len(options) < 2:
         raise StudyError(f"only {list(options)} can be asked about: at least two labels of column {label!r} are needed")
     return options
@@ -91,7 +101,6 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
 
     label, options = study.identify.label, study_options(study, corpus)
     clips = [clip for clip in corpus.clips if label in clip.labels]
-    unlabelled = [clip for clip in corpus.clips if label not in clip.labels]
     sums = {}
     if log:
         with log.stage("reading files", len(clips), "clips"):
@@ -101,7 +110,11 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
     else:
         sums = {clip.id: _checksum(clip) for clip in clips}
     side, fold = _sides(study, corpus, clips, sums)
-    clips = _listening_order([clip for clip in clips if clip.id in side], label, study.seed)
+    copies = _copies(clips, fold, sums)
+    clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in copies], label, study.seed)
+    beyond = _beyond(clips, side, label, study.corpus.clips_per_emotion)
+    # items that may be heard come first: their numbers are rows of the activity store
+    clips.sort(key=lambda clip: clip.id in beyond)
     orders = letter_orders(
         [clip.labels[label] for clip in clips], [clip.speaker or "" for clip in clips],
         [sums[clip.id] for clip in clips], options, study.question.letter_orders, study.seed,
@@ -112,11 +125,13 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
         for order, shown in enumerate(asked):
             rows.append({
                 **_row(study, corpus, clip, extra), "item": len(rows), "fold": fold[clip.id], "side": side[clip.id],
-                "options": list(shown), "order": order, "checksum": sums[clip.id], "fate": None, "why": None,
+                "options": list(shown), "order": order, "checksum": sums[clip.id],
+                "fate": "not needed" if clip.id in beyond else None,
+                "why": "beyond clips_per_emotion" if clip.id in beyond else None,
             })  # fmt: skip
     for clip in corpus.clips:
-        if clip.id not in side or clip in unlabelled:
-            why = f"no {label}" if clip in unlabelled else "on neither side"
+        if clip.id not in side or clip.id in copies:
+            why = copies.get(clip.id) or (f"no {label}" if label not in clip.labels else "on neither side")
             rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
     for lost in corpus.lost:
         known = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
@@ -148,7 +163,7 @@ def _sides(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Which side every clip is on, and its fold."""
     if not study.identify.where:
-        folds = assign_folds(clips, study.identify.folds, study.seed, sums, study.identify.label)
+        folds = study_folds(study, clips, sums)
         return {clip.id: "both" for clip in clips}, folds
     identify = {clip.id: clip for clip in corpus.where(study.identify.where).clips}
     evaluate = {clip.id: clip for clip in corpus.where(study.evaluate.where).clips}
@@ -158,15 +173,58 @@ def _sides(
     if not identify or not evaluate:
         empty = "identify" if not identify else "evaluate"
         raise StudyError(f"{empty}.where {dict(getattr(study, empty).where)} leaves no clip")
-    shared = {c.speaker for c in identify.values() if c.speaker} & {c.speaker for c in evaluate.values() if c.speaker}
-    if shared and not study.evaluate.allow_shared_speakers:
-        raise StudyError(
-            f"{len(shared)} speakers are on both sides, such as {sorted(shared)[0]!r}: separate them, or set "
-            "evaluate.allow_shared_speakers = true, which the report will state"
-        )
     kept = {clip.id for clip in clips}
     side = {i: "identify" for i in identify if i in kept} | {i: "evaluate" for i in evaluate if i in kept}
+    _keep_speakers_apart(study, clips, side, "sides")
     return side, dict(side)
+
+
+def study_folds(study: Study, clips: Sequence[Clip], sums: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The fold of every clip under cross-fitting: clip id -> fold.
+
+    Raises:
+        StudyError: a speaker would be in two folds, and the study does not allow it.
+        ValueError: folds that the corpus cannot have.
+    """
+    folds = assign_folds(clips, study.identify.folds, study.seed, sums, study.identify.label)
+    _keep_speakers_apart(study, clips, folds, "folds")
+    return folds
+
+
+def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str, str], what: str) -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.speaker and clip.id in place:
+            places[clip.speaker].add(place[clip.id])
+    shared = sorted(speaker for speaker, found in places.items() if len(found) > 1)
+    if shared and not study.evaluate.allow_shared_speakers:
+        raise StudyError(
+            f"{len(shared)} speakers are in several {what}, such as {shared[0]!r}, so that neurons would be tested on "
+            "voices that helped to find them: choose other folds or filters, or set "
+            "evaluate.allow_shared_speakers = true, which the report will state"
+        )
+
+
+def _copies(clips: Sequence[Clip], fold: Mapping[str, str], sums: Mapping[str, str]) -> dict[str, str]:
+    """Clips whose very recording is also in another fold: clip id -> why it is left out."""
+    first: dict[str, Clip] = {}
+    copies = {}
+    for clip in sorted((c for c in clips if c.id in fold), key=lambda c: c.id):
+        one = first.setdefault(sums[clip.id], clip)
+        if one is not clip and sums[clip.id] != MISSING and fold[one.id] != fold[clip.id]:
+            copies[clip.id] = f"same recording as {one.id}, which is in another fold"
+    return copies
+
+
+def _beyond(clips: Sequence[Clip], side: Mapping[str, str], label: str, most: int | None) -> set[str]:
+    """Clips beyond the most that are heard per label and side."""
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    beyond = set()
+    for clip in clips:
+        counts[clip.labels[label], side[clip.id]] += 1
+        if most is not None and counts[clip.labels[label], side[clip.id]] > most:
+            beyond.add(clip.id)
+    return beyond
 
 
 def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
@@ -187,7 +245,10 @@ def _hash(*parts: object) -> str:
 
 def _checksum(clip: Clip) -> str:
     # a missing file is found again, and quarantined with its reason, when it is listened to
-    return checksum(clip.path) if clip.path.is_file() else "missing"
+    try:
+        return checksum(clip.path)
+    except (AudioError, OSError):
+        return MISSING
 
 
 def _reasons(corpus: Corpus) -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emoscope import __version__
 from emoscope.corpora.audio import RATE, AudioError, load_audio
 from emoscope.experiments.answers import scored_answers
-from emoscope.experiments.inputs import save_inputs
+from emoscope.experiments.inputs import inputs_path, save_inputs
 from emoscope.experiments.study import Study
 from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder, Unit
@@ -29,7 +30,9 @@ BLOCK = 64
 """Items of one listening unit; a multiple of the 32 items of an activity chunk."""
 
 
-def listen(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log) -> pl.DataFrame:
+def listen(
+    run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log
+) -> tuple[pl.DataFrame, list[str]]:
     """Hear items in listening order until every quota is filled, and settle every clip's fate.
 
     Args:
@@ -40,26 +43,32 @@ def listen(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, lo
         log: progress.
 
     Returns:
-        the items table with fates (used, not needed, quarantined, excluded), durations, the column
-        ``correct`` (baseline answer by likelihood) and ``evaluated`` (asked under interventions).
+        the items table with fates (used, not needed, quarantined, excluded), durations, the columns
+        ``correct`` (baseline answer by likelihood) and ``evaluated`` (asked under interventions); and the ids of the
+        units that hold the baseline answers.
 
     Raises:
         ProofFailed: a check of the model's sites or batches failed.
     """
     asked = items.filter(items["fate"].is_null()).to_dicts()
-    store = open_store(run, study, asked, model)
+    store = open_store(run, study, asked, model, log)
     heard: dict[int, dict[str, Any]] = {}
+    units = []
     with log.stage("listening", len(asked), "items") as progress:
         for start in range(0, len(asked), BLOCK):
             block = asked[start : start + BLOCK]
             unit = listening_unit(study, block, start, model)
-            if not unit.done(run):
-                hear_block(run, study, block, start, model, store, unit)
+            if unit.done(run) and inputs_path(run, start).is_file():
+                progress.step(len(block))
+            else:
+                hear_block(run, study, block, start, model, store, unit, progress)
+            units.append(unit.id)
             heard |= block_outcome(run, unit, block)
-            progress.step(len(block))
-            if enough(study, asked[: start + len(block)], heard):
+            rest = asked[start + BLOCK :]
+            # letter orders of one clip go together
+            if rest and rest[0]["clip"] != block[-1]["clip"] and enough(study, asked, heard):
                 break
-    return settle(items, study, asked, heard)
+    return settle(items, study, asked, heard), units
 
 
 def hear_block(
@@ -70,6 +79,7 @@ def hear_block(
     model: AudioLM,
     store: Activity,
     unit: Unit,
+    log: Log,
 ) -> None:
     """Ask one block of items and write its activity, inputs and answers."""
     from emoscope.models.audio_lm import Request
@@ -101,20 +111,28 @@ def hear_block(
         observer = statistics.of([places[row] for row in rows])
         for row, score in zip(rows, model.score([prepared[row] for row in rows], observe=observer), strict=True):
             scores[row] = score
+        log.step(len(rows))
+    log.step(len(block) - len(prepared))
     store.write(start, statistics.block())
-    save_inputs(run, start, places, prepared)
+    # items that only identify are never asked again
+    again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
+    save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again])
     unit.finish(run, scored_answers(usable, "baseline", scores), notes)
 
 
-def open_store(run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]], model: AudioLM) -> Activity:
+def open_store(run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]], model: AudioLM, log: Log) -> Activity:
     """Open the run's activity store, or make a new one when model, clips, questions or scopes changed."""
     from emoscope.neurons.activity import Activity
 
     path = run / "activity.zarr"
-    identity = digest([_model_key(model), list(study.identify.store), study.identify.site, study.corpus.loudness,
-                       [[item["checksum"], item["options"], item["wording"], item["label"]] for item in asked]])  # fmt: skip
+    identity = digest([_key(study, model), list(study.identify.store), study.identify.site, _asked(asked)])
     if path.exists() and run.read_json("cache/listening.json") == identity:
         return Activity.open(path)
+    if path.exists():
+        log.say(
+            "Model, environment, clips or questions differ from those of the last run in this folder: listening anew."
+        )
+    (run / "cache" / "listening.json").unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
     for card in (run / "units").glob("*.json"):
         if (run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen":
@@ -130,27 +148,43 @@ def open_store(run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]],
 def listening_unit(study: Study, block: Sequence[Mapping[str, Any]], start: int, model: AudioLM) -> Unit:
     """The unit that hears one block of items."""
     return Unit({
-        "stage": "listen", "model": _model_key(model), "start": start, "loudness": study.corpus.loudness,
-        "store": list(study.identify.store), "site": study.identify.site, "batch": positions_per_batch(study, model.info),
-        "items": [[item["item"], item["checksum"], item["label"], item["wording"], *item["options"]] for item in block],
+        "stage": "listen", **_key(study, model), "start": start, "store": list(study.identify.store),
+        "site": study.identify.site, "items": _asked(block),
     })  # fmt: skip
 
 
-def _model_key(model: AudioLM) -> list[str]:
+def _key(study: Study, model: AudioLM) -> dict[str, Any]:
+    """What determines every answer, whatever the items: model, environment, loudness, batch size."""
+    from importlib.metadata import version
+
     import torch
 
     info = model.info
-    return [info.checksum, str(info.dtype), str(info.device), f"threads {torch.get_num_threads()}"]
+    device = info.device.split(":")[0]
+    return {
+        "model": [info.checksum, info.dtype, device if device != "cpu" else f"cpu, {torch.get_num_threads()} threads"],
+        "versions": [version("torch"), version("transformers"), __version__],
+        "loudness": study.corpus.loudness,
+        "batch": positions_per_batch(study, info),
+    }
 
 
-model_key = _model_key
+def _asked(items: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """What determines the answers to items: recording, question, order; and to which side and fold they belong."""
+    return [
+        [i["item"], i["checksum"], i["side"], Question(i["label"], tuple(i["options"]), i["wording"]).text]
+        for i in items
+    ]
+
+
+answer_key, asked_key = _key, _asked
 
 
 def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
     """What became of each item of a heard block: item -> fate, why, duration_s, correct."""
     notes = unit.notes(run)
     answers = run.read_table(f"answers/{unit.id}")
-    correct = dict(zip(answers["item"].to_list(), answers["correct"].to_list(), strict=True))
+    answer = dict(zip(answers["item"].to_list(), answers["answer"].to_list(), strict=True))
     outcome: dict[int, dict[str, Any]] = {}
     for item in block:
         row, name = item["item"], str(item["item"])
@@ -166,7 +200,7 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]
                 "fate": "used",
                 "why": None,
                 "duration_s": notes["duration_s"][name],
-                "correct": correct[row],
+                "correct": answer[row] == item["truth"],
             }
     return outcome
 
@@ -174,7 +208,7 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]
 def enough(study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]) -> bool:
     """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
     labels = {item["truth"] for item in asked}
-    used = [item for item in asked if heard[item["item"]]["fate"] == "used"]
+    used = [item for item in asked if heard.get(item["item"], {}).get("fate") == "used"]
     folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
     want = study.identify.items_per_emotion
     for label in labels:
@@ -186,8 +220,7 @@ def enough(study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int,
                  if item["side"] in ("both", "identify") and heard[item["item"]]["correct"]]  # fmt: skip
         if any(len({clip for clip, fold in right if fold != out}) < want for out in folds):
             return False
-    # a quota can only be judged once every option has been met
-    return bool(used) and labels == set(asked[0]["options"])
+    return bool(used)
 
 
 def settle(

@@ -7,7 +7,6 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,8 @@ import msgspec
 
 from emoscope.experiments.study import Study, check_study, to_toml
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.folder import FORMAT
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import FORMAT, replacing
+from emoscope.runs.unit import check_unit, digest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +37,11 @@ class Pipeline:
         log: progress and events.
         model: a loaded model; loaded from the study when it is first needed otherwise.
         corpus: an opened corpus that takes the place of the study's.
+        proofs: checks of the model, as they came out.
+        known_items: the settled items, once they are known.
+        candidates: hash of the clips, questions and folds that were found.
+        heard_units: units that hold the baseline answers.
+        weights: hash of the weights on which gains act, before the first intervention.
     """
 
     study: Study
@@ -46,9 +50,13 @@ class Pipeline:
     model: AudioLM | None = None
     corpus: Corpus | None = None
     proofs: list[dict[str, Any]] = field(default_factory=list)
-    found: FoundSets | None = None
-    _items: pl.DataFrame | None = None
-    _weights: str | None = None
+    known_items: pl.DataFrame | None = None
+    candidates: str = ""
+    heard_units: list[str] = field(default_factory=list)
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        self.asked = self.study
 
     def loaded(self) -> AudioLM:
         """The model, loaded once, with the study's budget filled in."""
@@ -72,14 +80,19 @@ class Pipeline:
         from emoscope.experiments.items import candidate_items, study_corpus
         from emoscope.experiments.listen import listen
 
+        self.asked = self.study
+        with replacing(self.run / "study.toml") as partial:
+            partial.write_text(to_toml(self.study), encoding="utf-8")
+        (self.run / "manifest.json").unlink(missing_ok=True)
         model = self.loaded()
         corpus = study_corpus(self.study, model.info.trained_on, self.corpus)
         self.corpus = corpus
         candidates = candidate_items(self.study, corpus, self.log)
+        self.candidates = candidates_digest(candidates)
         self.check_model(candidates)
-        self._items = listen(self.run, self.study, candidates, model, self.log)
-        self.run.write_table("items", self._items)
-        return self._items
+        self.known_items, self.heard_units = listen(self.run, self.study, candidates, model, self.log)
+        self.run.write_table("items", self.known_items)
+        return self.known_items
 
     def check_model(self, candidates: pl.DataFrame) -> None:
         """Run the proofs on the first clips; a proof that fails stops the run."""
@@ -89,7 +102,7 @@ class Pipeline:
         from emoscope.questions import Question
 
         model = self.loaded()
-        self._weights = model.decoder.fingerprint()
+        self.weights = model.decoder.fingerprint()
         requests = []
         for item in candidates.filter(candidates["fate"].is_null()).iter_rows(named=True):
             try:
@@ -131,18 +144,16 @@ class Pipeline:
         """Compare the weights on which gains act with what they were before the first intervention."""
         from emoscope.models.audio_lm import ProofFailed
 
-        same = self._weights is not None and self._weights == self.loaded().decoder.fingerprint()
-        if self._weights is not None and not same:
+        same = self.weights is not None and self.weights == self.loaded().decoder.fingerprint()
+        if self.weights is not None and not same:
             raise ProofFailed("the weights of down_proj changed during the run: interventions leave them as they are")
         return {"name": "weights unchanged by the run", "status": "passed" if same else "not run", "measured": None,
                 "tolerance": None, "note": "hash of the bits of all down_proj weights before and after"}  # fmt: skip
 
     def select(self) -> FoundSets:
-        """Find the sets and write them into the run folder."""
+        """Find the sets, and say how long it took."""
         began = time.monotonic()
         found = self.find_sets()
-        self.run.write_table("sets", found.frame)
-        found.save_sets(self.run / "sets")
         self.log.seconds["selecting"] = round(time.monotonic() - began, 3)
         self.log.event("selected", sets=found.frame.height, seconds=self.log.seconds["selecting"])
         return found
@@ -157,7 +168,7 @@ class Pipeline:
         sets = self.sets(found)
         work = plan_work(self.study, self.items, conditions, sets, model)
         self.run.write_table("conditions", conditions)
-        self.run.write_table("units", _units(self.run, work, self.items))
+        self.run.write_table("units", _units(work, self.heard_units))
         intervene(self.run, self.study, work, sets, model, self.log)
         self.write_words(found)
         return conditions
@@ -172,15 +183,41 @@ class Pipeline:
         """Write neurons.parquet: the output tokens that each headline neuron raises and lowers most."""
         from emoscope.experiments.words import neuron_words
 
-        table = neuron_words(self.loaded(), found, self.study.headline.selector, self.study.headline.budget)
+        head = self.study.headline
+        mine = found.frame.filter(
+            (found.frame["control"] == "target") & (found.frame["fold"] == "all")
+            & (found.frame["selector"] == head.selector) & (found.frame["budget"] == head.budget)
+        )  # fmt: skip
+        with self.log.stage("reading what neurons write", int(mine["size_reached"].sum()), "neurons") as progress:
+            table = neuron_words(self.loaded(), found, head.selector, head.budget, progress)
         self.run.write_table("neurons", table)
 
     @property
     def items(self) -> pl.DataFrame:
         """The settled items table."""
-        if self._items is None:
-            self._items = self.run.read_table("items")
-        return self._items
+        if self.known_items is None:
+            self.known_items = self.run.read_table("items")
+        return self.known_items
+
+    def test(self, found: FoundSets) -> None:
+        """Run every condition on sets that were found, then write manifest, tables and report."""
+        from emoscope.analysis.tables import write_tables
+        from emoscope.report.charts import FIGURES
+        from emoscope.report.page import build_report
+
+        run = self.run
+        run.write_table("items", self.items)
+        run.write_table("sets", found.frame)
+        found.save_sets(run / "sets")
+        self.intervene(found)
+        manifest = self.manifest(found)
+        with self.log.stage("writing tables and report", 1 + len(FIGURES)) as progress:
+            run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
+            tables = write_tables(run.path)
+            progress.step()
+            build_report(run.path, tables)
+        run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
+        self.log.event("done", **timing(self.log))
 
     def manifest(self, found: FoundSets) -> dict[str, Any]:
         """What was run, with what, and what every check measured."""
@@ -203,6 +240,8 @@ class Pipeline:
                 "clips": sum(fates.values()),
                 **{f: fates.get(f, 0) for f in ("used", "not needed", "excluded", "quarantined")},
             },
+            "asked": digest(msgspec.to_builtins(self.asked)),
+            "candidates": self.candidates,
             "proofs": proofs,
             "environment": environment(),
         }
@@ -236,62 +275,51 @@ def run_study(
     check_study(study)
     run = RunFolder(folder, create=True)
     log = log or Log("quiet")
-    if finished(run, study, model):
+    if finished(run, study, model, corpus):
         log.say(f"{run.path} holds this study, finished: nothing to run")
-        if not (run / "report.html").is_file():
+        if not ((run / "report.html").is_file() and (run / "tables" / "effects.parquet").is_file()):
             build_report(run.path, write_tables(run.path))
         return run
-    began = time.monotonic()
-    (run / "study.toml").write_text(to_toml(study), encoding="utf-8")
-    (run / "manifest.json").unlink(missing_ok=True)
     pipeline = Pipeline(study, run, log, model, corpus)
     pipeline.listen()
-    found = pipeline.select()
-    pipeline.intervene(found)
-    manifest = pipeline.manifest(found)
-    run.write_json("manifest.json", manifest)
-    with log.stage("writing tables and report", 2):
-        tables = write_tables(run.path)
-        log.step()
-        manifest["timing"] = timing(log, began)
-        manifest["asked"] = digest(msgspec.to_builtins(study))
-        run.write_json("manifest.json", manifest)
-        build_report(run.path, tables)
-        log.step()
-    manifest["timing"] = timing(log, began)
-    run.write_json("manifest.json", manifest)
-    log.event("done", **manifest["timing"])
+    pipeline.test(pipeline.select())
     return run
 
 
-def finished(run: RunFolder, study: Study, model: AudioLM | None = None) -> bool:
-    """Whether the folder holds this very study, with every unit whole and the model unchanged."""
+def finished(run: RunFolder, study: Study, model: AudioLM | None = None, corpus: Corpus | None = None) -> bool:
+    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
     from emoscope import __version__
+    from emoscope.experiments.items import candidate_items, study_corpus
     from emoscope.models.lookup import look_up
 
     manifest = run.read_json("manifest.json")
-    if (
-        not manifest
-        or manifest.get("asked") != digest(msgspec.to_builtins(study))
-        or manifest["emoscope"] != __version__
-    ):
+    if not manifest or manifest["emoscope"] != __version__ or not (run / "units.parquet").is_file():
         return False
-    if not (run / "units.parquet").is_file():
+    if manifest["asked"] != digest(msgspec.to_builtins(study)):
         return False
-    checksum = model.info.checksum if model else look_up(study.model.id).checksum
-    done = all((run / "units" / f"{unit}.json").is_file() for unit in run.read_table("units")["unit"])
-    return bool(done and checksum == manifest["model"]["checksum"])
+    card = None if model else look_up(study.model.id)
+    trained_on = model.info.trained_on if model else card.trained_on if card else ()
+    checksum = model.info.checksum if model else card.checksum if card else ""
+    if checksum != manifest["model"]["checksum"]:
+        return False
+    candidates = candidate_items(study, study_corpus(study, trained_on, corpus))
+    if candidates_digest(candidates) != manifest["candidates"]:
+        return False
+    return all(check_unit(run, unit) is None for unit in run.read_table("units")["unit"])
 
 
-def timing(log: Log, began: float) -> dict[str, Any]:
+def candidates_digest(candidates: pl.DataFrame) -> str:
+    """Hash of the clips, recordings, labels, questions and folds of a study's candidates."""
+    columns = ("clip", "checksum", "truth", "fold", "side", "speaker", "options", "wording", "fate")
+    return digest(candidates.select(columns).rows())
+
+
+def timing(log: Log) -> dict[str, Any]:
     """Seconds in all and by stage, and the largest memory held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_gb = peak / (1024**3 if sys.platform == "darwin" else 1024**2)
-    return {
-        "total_s": round(time.monotonic() - began, 2),
-        "peak_memory_gb": round(peak_gb, 3),
-        "stages_s": dict(log.seconds),
-    }
+    total = time.monotonic() - log.start
+    return {"total_s": round(total, 2), "peak_memory_gb": round(peak_gb, 3), "stages_s": dict(log.seconds)}
 
 
 def environment() -> dict[str, Any]:
@@ -312,18 +340,14 @@ def _options(items: pl.DataFrame) -> list[str]:
     return list(in_order({option for shown in items["options"].drop_nulls().to_list() for option in shown}))
 
 
-def _units(run: RunFolder, work: list[Any], items: pl.DataFrame) -> pl.DataFrame:
+def _units(work: list[Any], heard: list[str]) -> pl.DataFrame:
     """The units that make up this run: readers ignore all others in the folder."""
     import polars as pl
 
     rows = [(one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work]
-    wanted = set(items.filter(items["fate"] == "used")["item"].to_list())
-    for card in sorted((run / "units").glob("*.json")):
-        key: Mapping[str, Any] = run.read_json(f"units/{card.name}")["key"]
-        if key["stage"] == "listen" and wanted & {item[0] for item in key["items"]}:
-            rows.append((card.stem, "listen", "baseline", "likelihood", len(key["items"])))
+    rows += [(unit, "listen", "baseline", "likelihood", None) for unit in heard]
     schema = {"unit": pl.String, "stage": pl.String, "condition": pl.String, "scoring": pl.String, "items": pl.Int64}
-    return pl.DataFrame(sorted(rows), schema=schema, orient="row")
+    return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema, orient="row")
 
 
 def _corpus_card(corpus: Corpus) -> dict[str, Any]:

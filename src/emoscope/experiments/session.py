@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from emoscope.experiments.items import study_folds
 from emoscope.experiments.study import (
     Controls,
     CorpusChoice,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import Activity
     from emoscope.neurons.neuron_set import NeuronSets
+    from emoscope.neurons.selection import FoundSets
 
 
 BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -53,6 +56,7 @@ class Heard:
     items: pl.DataFrame
     activity: Activity
     _pipeline: Pipeline
+    _selected: list[tuple[NeuronSets, Pipeline, FoundSets]] = field(default_factory=list)
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -82,54 +86,87 @@ class Heard:
         return f"<p>{self!r}</p><table><tr><th>emotion</th><th>recall</th></tr>{rows}</table>"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Result:
     """Effects of interventions with their controls and intervals.
 
     Attributes:
         run: the run folder; tables and report.html are in it.
-        selector: whose sets were tested.
+        effects: one row a measure and family of sets (see docs/architecture.md).
+        headline: selector, budget and alpha that are claimed.
+        figure: the effect matrix next to that of matched controls, an Altair chart.
     """
 
     run: RunFolder
-    selector: str
+    effects: pl.DataFrame
+    headline: Mapping[str, Any]
+    figure: Any
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Result:
+        """Read the result of a finished run."""
+        from emoscope.report.page import main_figure
+
+        return cls(
+            run, run.read_table("tables/effects"), run.read_json("manifest.json")["headline"], main_figure(run.path)
+        )
 
     @property
     def gap(self) -> dict[str, Any]:
         """Deactivation: mean effect on the selected emotions minus mean effect on the others, in points."""
-        return self._measure("gap")
+        return self.measure("gap")
 
     @property
     def excess_gap(self) -> dict[str, Any]:
         """The gap beyond that of matched controls, in points."""
-        return self._measure("excess_gap")
+        return self.measure("excess_gap")
+
+    @property
+    def pull(self) -> dict[str, Any]:
+        """Steering: change of the share of all answers that name the amplified emotion, in points."""
+        return self.measure("pull_overall", "steer")
+
+    def measure(self, name: str, kind: str = "deactivate") -> dict[str, Any]:
+        """One measure of the headline set: estimate, low, high (95 % over speakers) and speakers.
+
+        Raises:
+            ValueError: the run does not have it.
+        """
+        import polars as pl
+
+        rows = self.effects.filter(
+            (pl.col("kind") == kind) & (pl.col("control") == "target") & (pl.col("measure") == name)
+            & (pl.col("selector") == self.headline["selector"]) & (pl.col("budget") == self.headline["budget"])
+            & (pl.col("positions") == "all") & (pl.col("layers") == "all")
+        )  # fmt: skip
+        if kind == "steer":
+            rows = rows.filter(pl.col("alpha") == self.headline["alpha"])
+        if rows.is_empty():
+            raise ValueError(
+                f"measure {name!r} ({kind}) is not in this run: it has {sorted(set(self.effects['measure']))}"
+            )
+        return {key: rows[key][0] for key in ("estimate", "low", "high", "speakers")}
 
     def to_frame(self) -> pl.DataFrame:
         """All effects: one row a measure and family of sets."""
-        return self.run.read_table("tables/effects")
+        return self.effects
 
     def plot(self) -> Any:
         """The effect matrix next to that of matched controls, an Altair chart."""
-        from emoscope.report.page import main_figure
-
-        return main_figure(self.run.path)
-
-    def _measure(self, name: str) -> dict[str, Any]:
-        import polars as pl
-
-        rows = self.to_frame().filter(
-            (pl.col("kind") == "deactivate") & (pl.col("control") == "target") & (pl.col("selector") == self.selector)
-            & (pl.col("measure") == name) & (pl.col("positions") == "all")
-        )  # fmt: skip
-        return {key: rows[key][0] for key in ("estimate", "low", "high", "speakers")}
+        return self.figure
 
     def __repr__(self) -> str:
+        have = set(self.effects["measure"])
         parts = []
-        for name in ("gap", "excess_gap"):
-            m = self._measure(name)
-            span = "no interval below 5 speakers" if m["low"] is None else f"95 % {m['low']:.1f} to {m['high']:.1f}"
-            parts.append(f"{name.replace('_', ' ')} {m['estimate']:.1f} points ({span})")
-        return f"Result({self.selector} deactivated: {'; '.join(parts)}; in {self.run.path})"
+        for name, kind, what in (
+            ("gap", "deactivate", "gap"), ("excess_gap", "deactivate", "excess gap"), ("pull_overall", "steer", "pull"),
+        ):  # fmt: skip
+            if name not in have:
+                continue
+            m = self.measure(name, kind)
+            span = "no interval" if m["low"] is None else f"95 % {m['low']:+.1f} to {m['high']:+.1f}"
+            parts.append(f"{what} {m['estimate']:+.1f} points ({span})")
+        return f"Result({self.headline['selector']}: {'; '.join(parts)}; in {self.run.path})"
 
 
 def listen(
@@ -228,30 +265,30 @@ def select(
     """
     import polars as pl
 
-    from emoscope.corpora import assign_folds
-
     pipeline = heard._pipeline
     replace = msgspec.structs.replace
     study = pipeline.study
-    pipeline.study = replace(
+    study = replace(
         study,
         identify=replace(study.identify, scope=scope, items_per_emotion=items_per_emotion, minimum=minimum,
                          selectors=(selector,), budgets=(), folds=folds if folds is not None else study.identify.folds),
         headline=replace(study.headline, selector=selector, budget=budget),
         controls=Controls(matched=matched, random=random, shuffled=shuffled),
     ).with_budget(pipeline.loaded().info.recommended_budget)  # fmt: skip
-    check_study(pipeline.study)
-    if folds is not None and folds != study.identify.folds:
+    check_study(study)
+    items = heard.items
+    if study.identify.folds != pipeline.study.identify.folds:
         assert pipeline.corpus is not None
-        fold = assign_folds(pipeline.corpus.clips, folds, study.seed)
-        heard.items = heard.items.with_columns(
+        fold = study_folds(study, pipeline.corpus.clips)
+        items = items.with_columns(
             pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String).alias("fold")
         )
-        pipeline._items = heard.items
-        pipeline.run.write_table("items", heard.items)
-    found = pipeline.select()
-    pipeline.found = found
-    return found.neuron_sets(found.frame.filter(pl.col("control") == "target")["set"][0])
+    # a pipeline of its own: what was selected before stays as it is, also when this selection fails
+    mine = dataclasses.replace(pipeline, study=study, known_items=items)
+    found = mine.find_sets()
+    sets = found.neuron_sets(found.frame.filter(pl.col("control") == "target")["set"][0])
+    heard._selected.append((sets, mine, found))
+    return sets
 
 
 def intervene(
@@ -281,33 +318,28 @@ def intervene(
         effects with controls and intervals; tables and a report are in its run folder.
 
     Raises:
-        ValueError: the sets are not the last ones selected from ``heard``, or another model was heard.
+        ValueError: the sets were not selected from ``heard``, or another model was heard.
     """
-    from emoscope.analysis.tables import write_tables
-    from emoscope.report.page import build_report
-
     pipeline = heard._pipeline
     if model.info.checksum != pipeline.loaded().info.checksum:
         raise ValueError(
             f"{model.info.id} is not the model that was heard ({pipeline.loaded().info.id}): listen with it first"
         )
-    card = next(iter(sets.values())).meta
-    head = pipeline.study.headline
-    if pipeline.found is None or (card.get("selector"), card.get("budget")) != (head.selector, head.budget):
-        raise ValueError("these sets are not the last ones selected from what was heard: call select(heard, ...) again")
+    selected = next((one for one in heard._selected if one[0] is sets), None)
+    if selected is None:
+        raise ValueError("these sets were not selected from what was heard: pass what select(heard, ...) returned")
+    _, mine, found = selected
     replace = msgspec.structs.replace
-    pipeline.study = replace(
-        pipeline.study,
-        headline=replace(head, alpha=alpha),
+    mine.study = replace(
+        mine.study,
+        headline=replace(mine.study.headline, alpha=alpha),
         interventions=Interventions(
             alphas=tuple(alphas), positions=tuple(positions), reliance=reliance, generate=generate
         ),
     )
-    check_study(pipeline.study)
-    pipeline.intervene(pipeline.found)
-    pipeline.run.write_json("manifest.json", pipeline.manifest(pipeline.found))
-    build_report(pipeline.run.path, write_tables(pipeline.run.path))
-    return Result(pipeline.run, head.selector)
+    check_study(mine.study)
+    mine.test(found)
+    return Result.of(mine.run)
 
 
 def ask(
@@ -371,4 +403,4 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
     asked = study if isinstance(study, Study) else read_study(study)
     place = RunFolder(folder or Path("runs") / asked.name, create=True)
     done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
-    return Result(done, asked.headline.selector)
+    return Result.of(done)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from emoscope.questions import WORDINGS
+
 SELECTORS = ("lap", "lape", "mad", "cas")
 
 
@@ -42,6 +44,10 @@ class CorpusChoice(_Section, frozen=True):
     emotions: Annotated[tuple[str, ...], Meta(description="labels offered as options; empty: all in the corpus")] = ()
     merge: Annotated[dict[str, tuple[str, ...]], Meta(description="labels taken together, new = [old, old]")] = {}
     where: Annotated[dict[str, Any], Meta(description='filter by any column: take = [3, 4], speaker = "1-9"')] = {}
+    clips_per_emotion: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="clips heard per emotion (and side), at most; none: by quota"),
+    ] = None
     loudness: Annotated[str, Meta(description='"normalised" (RMS 0.05) or "as recorded"')] = "normalised"
     columns: Annotated[dict[str, str], Meta(description="table: which column is path, emotion, speaker ...")] = {}
     audio_root: Annotated[str, Meta(description="table: folder of its relative paths; the table's own by default")] = ""
@@ -81,7 +87,7 @@ class Evaluate(_Section, frozen=True):
 
     where: Annotated[dict[str, Any], Meta(description="with identify.where: fixed sides, no cross-fitting")] = {}
     items_per_emotion: Annotated[int, Meta(description="clips per emotion, at most", ge=1)] = 150
-    allow_shared_speakers: Annotated[bool, Meta(description="let a speaker be on both fixed sides")] = False
+    allow_shared_speakers: Annotated[bool, Meta(description="let a speaker be on both sides, or in two folds")] = False
 
 
 class Headline(_Section, frozen=True):
@@ -164,6 +170,7 @@ class Study(_Section, frozen=True):
         return replace(
             self,
             name=f"{self.name}-pilot{clips}",
+            corpora=tuple(replace(corpus, clips_per_emotion=clips) for corpus in self.corpora),
             identify=replace(self.identify, items_per_emotion=clips, minimum=max(1, min(20, clips // 4))),
             evaluate=replace(self.evaluate, items_per_emotion=clips),
             controls=replace(
@@ -244,6 +251,13 @@ def check_study(study: Study, name: str = "study") -> None:
         raise StudyError(f"{name}: identify.scope needs {missing}, which identify.store does not keep: add it there")
     if study.identify.site != "gate":
         raise StudyError(f'{name}: identify.site {study.identify.site!r} is not known: give "gate"')
+    if "answer" in study.interventions.positions:
+        raise StudyError(
+            f'{name}: interventions.positions "answer": an answer by likelihood has no such position, so the effect is '
+            "zero by construction; choose from audio, text, decision"
+        )
+    if study.question.wording not in WORDINGS:
+        raise StudyError(f"{name}: question.wording {study.question.wording!r}: choose from {', '.join(WORDINGS)}")
     for kind in study.interventions.deactivate:
         if kind != "zero":
             raise StudyError(f'{name}: interventions.deactivate {kind!r} is not known: give "zero"')

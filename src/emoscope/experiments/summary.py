@@ -46,7 +46,10 @@ def print_result(run: RunFolder) -> None:
                           *(_shown(group, measure) for measure in ("self", "cross", "gap", "excess_gap")))  # fmt: skip
     console.print(table)
     steer = effects.filter(
-        (pl.col("kind") == "steer") & (pl.col("selector") == head["selector"]) & (pl.col("control") == "target")
+        (pl.col("kind") == "steer")
+        & (pl.col("selector") == head["selector"])
+        & (pl.col("budget") == head["budget"])
+        & (pl.col("control") == "target")
     )
     if steer.height:
         table = Table(

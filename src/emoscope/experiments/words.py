@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets
+    from emoscope.runs import Log
 
 TOKENS = 5
 """Tokens listed per neuron and direction."""
 
+AT_ONCE = 64
+"""Neurons whose effect on the whole vocabulary is worked out together."""
 
-def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float | None) -> pl.DataFrame:
+
+def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float | None, log: Log) -> pl.DataFrame:
     """List the tokens that each neuron of the headline sets raises and lowers most.
 
     The column of down_proj is passed through the scale of the decoder's last norm and the output head; what
@@ -34,16 +40,19 @@ def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float 
     norm = getattr(model.decoder.backbone, "norm", None)
     with torch.inference_mode():
         head = model.head.weight
-        scale = 1.0 if norm is None else norm.weight.to(head.device)
+        scale = 1.0 if norm is None else norm.weight.to(head.device)[:, None]
         for name in chosen["set"].unique(maintain_order=True):
             for emotion, neurons in found.sets[name, "all"].items():
-                for neuron in neurons.tolist():
-                    layer, index = divmod(neuron, width)
-                    column = model.decoder.sites[layer].down.weight[:, index].to(head.device, head.dtype)
-                    effect = head @ (column * scale)
-                    top, low = effect.topk(TOKENS).indices.tolist(), (-effect).topk(TOKENS).indices.tolist()
-                    words = [[model.tokenizer.decode([token]) for token in ids] for ids in (top, low)]
-                    rows.append((neuron, layer, index, emotion, *words))
+                for part in np.array_split(neurons, -(-len(neurons) // AT_ONCE) or 1):
+                    columns = [
+                        model.decoder.sites[n // width].down.weight[:, n % width].to(head.device) for n in part.tolist()
+                    ]
+                    effects = (head @ (torch.stack(columns, 1).to(head.dtype) * scale)).T if columns else []
+                    for neuron, effect in zip(part.tolist(), effects, strict=True):
+                        top, low = effect.topk(TOKENS).indices.tolist(), (-effect).topk(TOKENS).indices.tolist()
+                        words = [[model.tokenizer.decode([token]) for token in ids] for ids in (top, low)]
+                        rows.append((neuron, *divmod(neuron, width), emotion, *words))
+                    log.step(len(part))
     schema: dict[str, Any] = {"neuron": pl.Int64, "layer": pl.Int64, "index": pl.Int64, "emotion": pl.String,
               "raises": pl.List(pl.String), "lowers": pl.List(pl.String)}  # fmt: skip
     return pl.DataFrame(rows, schema=schema, orient="row")
