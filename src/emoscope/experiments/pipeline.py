@@ -344,7 +344,9 @@ def _units(work: list[Any], heard: list[str]) -> pl.DataFrame:
     """The units that make up this run: readers ignore all others in the folder."""
     import polars as pl
 
-    rows = [(one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work]
+    rows: list[tuple[Any, ...]] = [
+        (one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work
+    ]
     rows += [(unit, "listen", "baseline", "likelihood", None) for unit in heard]
     schema = {"unit": pl.String, "stage": pl.String, "condition": pl.String, "scoring": pl.String, "items": pl.Int64}
     return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema, orient="row")
