@@ -92,4 +92,16 @@ def test_mistakes_are_named(tmp_path):
         NeuronSet.load(tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no all\.safetensors"):
         NeuronSets.load(tmp_path)
-    assert safe_name("a b/c:d") == "a_b_c_d"
+
+
+def test_different_names_give_different_files(tmp_path):
+    names = ["李", "王", "a b/c:d", "a_b_c_d", "a b:c/d", "s1", "ü", "cas@0.05:audio", "cas@0.05:audio~matched1"]
+    safe = [safe_name(name) for name in names]
+    assert len(set(safe)) == len(names)
+    assert all(name.isascii() and not set(name) & set(' /:\\*?"<>|') for name in safe)
+    assert safe[3] == "a_b_c_d"
+    assert safe[5] == "s1"
+    assert safe[7] == "cas@0.05_audio"
+    folds = {fold: {"anger": make([number])} for number, fold in enumerate(("李", "王"))}
+    NeuronSets({"anger": make([1, 2])}, folds).save(tmp_path)
+    assert NeuronSets.load(tmp_path).folds == folds

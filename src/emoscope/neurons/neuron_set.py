@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -225,14 +226,26 @@ class NeuronSets(Mapping[str, NeuronSet]):
         return f"<table>{heads}{rows}</table>"
 
 
+SET_ID = re.compile(r"[a-z-]+@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)?")
+"""A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.set_id``."""
+
+
 def safe_name(name: str) -> str:
-    """A set id or fold as a file name that every file system takes.
+    """A set id or fold as a file name that every file system takes; different names stay different.
+
+    Where characters had to be replaced, a short hash of the name follows. In a set id only the colon is, which
+    leaves set ids different as it is.
 
     Example:
-        >>> safe_name("cas@0.05:audio+answer~matched3")
-        'cas@0.05_audio+answer~matched3'
+        >>> safe_name("cas@0.05:audio+answer~matched3"), safe_name("s01")
+        ('cas@0.05_audio+answer~matched3', 's01')
+        >>> safe_name("李"), safe_name("王")
+        ('_-c16667ca', '_-3399a0e6')
     """
-    return re.sub(r"[^A-Za-z0-9@.+~=-]", "_", name)
+    safe = re.sub(r"[^A-Za-z0-9@.+~=_-]", "_", name)
+    if safe == name or SET_ID.fullmatch(name):
+        return safe
+    return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, Any] | None = None) -> None:
