@@ -248,6 +248,18 @@ def test_files_give_back_the_sets(found, tmp_path):
         load_set(tmp_path, "cas@0.1:audio+answer", "s9")
 
 
+def test_folds_of_an_earlier_selection_do_not_stay(activity, found, tmp_path):
+    found.save_sets(tmp_path)
+    other = tmp_path / "mine" / "all.safetensors"
+    other.parent.mkdir()
+    other.write_text("kept")
+    fewer = find_sets(activity, make_items().filter(pl.col("speaker") != "s3"), with_spec(matched=1))
+    fewer.save_sets(tmp_path)
+    left = {path.stem for path in (tmp_path / "cas@0.1_audio+answer").iterdir()}
+    assert left == {"s0", "s1", "s2", "all"}
+    assert other.read_text() == "kept"
+
+
 def test_sets_come_as_values_with_folds(found):
     sets = found.neuron_sets("cas@0.1:audio+answer")
     assert list(sets) == list(EMOTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,12 @@ class FoundSets:
     width: int
 
     def save_sets(self, folder: str | Path) -> None:
-        """Write ``<folder>/<set id with safe characters>/<fold>.safetensors``, each with a JSON card."""
+        """Write ``<folder>/<set id with safe characters>/<fold>.safetensors``, each with a JSON card.
+
+        The folder of each set is emptied first, so that no fold of an earlier selection stays in it.
+        """
+        for name in self.frame["set"].unique():
+            shutil.rmtree(Path(folder) / safe_name(name), ignore_errors=True)
         for (name, fold), group in self._groups().items():
             path = Path(folder) / safe_name(name) / f"{safe_name(fold)}.safetensors"
             save_group(path, group, {"set": name, "fold": fold})
