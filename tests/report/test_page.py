@@ -112,6 +112,16 @@ def test_figures_are_written_beside_the_page(folder, page):
         ET.fromstring(path.read_text(encoding="utf-8"))
 
 
+def test_every_figure_is_a_step(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: "<svg ></svg>")
+    for lacking in ("report.html", "answers"):  # all of the figures, and hardly any
+        run, steps = tmp_path / lacking, []
+        shutil.copytree(folder, run, ignore=shutil.ignore_patterns(lacking, "tables", "figures"))
+        build_report(run, step=lambda run=run, steps=steps: steps.append(len(list((run / "figures").iterdir()))))
+        assert len(steps) == len(FIGURES)
+        assert steps == sorted(steps)
+
+
 def test_the_same_run_gives_the_same_page(folder, page, tmp_path):
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("tables", "figures", "report.html"))
     again = build_report(tmp_path / "run").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from emoscope.report.content import Content, number, open_content
 from emoscope.report.theme import DARK, LIGHT, title_of, to_spec, to_svg
 from emoscope.runs.folder import replacing
 
-__all__ = ["build_report", "main_figure", "render"]
+__all__ = ["FIGURES", "build_report", "main_figure", "render"]
 
 GLOSSARY = {
     "clip": "One recording of one speaker.",
@@ -61,7 +61,9 @@ MISSING = {
 }  # fmt: skip
 
 
-def build_report(folder: str | Path, tables_of_run: Tables | None = None) -> Path:
+def build_report(
+    folder: str | Path, tables_of_run: Tables | None = None, step: Callable[[], None] | None = None
+) -> Path:
     """Write ``tables/``, ``figures/*.svg`` and ``report.html`` of a run folder, without a model.
 
     Whatever the folder lacks is named in the report.
@@ -69,6 +71,7 @@ def build_report(folder: str | Path, tables_of_run: Tables | None = None) -> Pat
     Args:
         folder: the run folder.
         tables_of_run: what ``write_tables`` returned, if the tables were just written.
+        step: called after each figure, whether the run has it or not: ``len(FIGURES)`` times.
 
     Returns:
         the path of the page.
@@ -83,6 +86,8 @@ def build_report(folder: str | Path, tables_of_run: Tables | None = None) -> Pat
     for name, draw in FIGURES.items():
         (figures / f"{name}.svg").unlink(missing_ok=True)
         shown[name] = _figure(content, name, draw, figures)
+        if step:
+            step()
     path = content.run.folder / "report.html"
     with replacing(path) as partial:
         partial.write_text(render(content, shown), encoding="utf-8")
