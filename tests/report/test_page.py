@@ -7,6 +7,7 @@ import time
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
+import polars as pl
 import pytest
 
 from emoscope.report.charts import FIGURES
@@ -168,6 +169,45 @@ def test_unknown_speakers(tmp_path, monkeypatch):
     assert "Speakers unknown: the same voice may be on both sides" in text
     assert "no conclusion is drawn, since speakers are unknown" in text
     assert "clearly" not in text
+
+
+def changed(folder, place, manifest=None, items=None):
+    """A copy of a run in which the study and the items are changed."""
+    shutil.copytree(folder, place, ignore=shutil.ignore_patterns("tables", "figures", "report.html"))
+    found = json.loads((folder / "manifest.json").read_text())
+    found["study"] |= manifest or {}
+    (place / "manifest.json").write_text(json.dumps(found))
+    if items is not None:
+        items(pl.read_parquet(folder / "items.parquet")).write_parquet(place / "items.parquet")
+    return place
+
+
+def test_what_the_study_allowed_stands_at_the_top_and_in_the_limits(folder, tmp_path, monkeypatch):
+    study = {"model": {"allow_trained_on": True}, "evaluate": {"allow_shared_speakers": True}}
+    text = fast(changed(folder, tmp_path / "run", study), monkeypatch)
+    top, limits = text.split("Does the model know emotion at all")[0], text.split("What may not be concluded")[-1]
+    assert "Clips on which the model was trained are evaluated" in top
+    assert "clips on which the model was trained are evaluated" in limits
+    assert "Speakers may be on both sides" in top
+    assert "speakers may be on both sides" in limits
+    assert "not evaluated here" not in limits
+    assert "in other recordings" not in limits
+    study = {"model": {"allow_trained_on": False}, "evaluate": {"allow_shared_speakers": False}}
+    text = fast(changed(folder, tmp_path / "other", study), monkeypatch)
+    assert "are evaluated:" not in text
+    assert "both sides" not in text
+
+
+def test_speakers_known_in_part(folder, tmp_path, monkeypatch):
+    some = pl.when(pl.col("speaker") == "s00").then(None).otherwise("speaker").alias("speaker")
+    text = fast(changed(folder, tmp_path / "run", items=lambda items: items.with_columns(some)), monkeypatch)
+    assert "Speakers unknown for 20 % of the items: the same voice may be on both sides" in text
+
+
+def test_speakers_unknown_without_answers(tmp_path, monkeypatch):
+    write_run(tmp_path, THREE, None, 1)
+    shutil.rmtree(tmp_path / "answers")
+    assert "Speakers unknown: the same voice may be on both sides" in fast(tmp_path, monkeypatch)
 
 
 def test_emotions_without_sets_are_listed(tmp_path, monkeypatch):

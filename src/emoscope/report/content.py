@@ -45,6 +45,20 @@ class Content:
         return 0 if self.tables.panel.unknown_speakers else len(self.tables.panel.speakers)
 
     @property
+    def without_speaker(self) -> float:
+        """The share of items whose speaker is unknown: of those evaluated, or of all where none were."""
+        panel, items = self.tables.panel, self.run.items
+        if len(panel.items):
+            return panel.unknown_speakers / len(panel.items)
+        return items["speaker"].null_count() / len(items) if len(items) else 0.0
+
+    def allows(self, section: str, option: str) -> bool:
+        """Whether the study set an option that is off by default."""
+        study: Any = self.run.manifest.get("study")
+        part = study.get(section) if isinstance(study, dict) else None
+        return isinstance(part, dict) and bool(part.get(option))
+
+    @property
     def selectors(self) -> list[str]:
         """The selectors that conditions exist for, the headline's first."""
         there = self.run.conditions["selector"].drop_nulls().unique().sort().to_list()

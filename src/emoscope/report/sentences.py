@@ -15,16 +15,25 @@ def headline(content: Content) -> list[str]:
     return [_knows(content), _hurts(content), _pulls(content)]
 
 
-def standing(content: Content) -> str | None:
-    """What the reader must know before any number: few speakers, or unknown ones; ``None`` if neither."""
-    if content.tables.panel.unknown_speakers:
-        return "Speakers unknown: the same voice may be on both sides. Intervals are over recordings, and no conclusion is drawn."
-    if 0 < content.speakers < 5:
-        return (
+def standing(content: Content) -> list[str]:
+    """What the reader must know before any number: few or unknown speakers, clips the model knows, shared speakers."""
+    found = []
+    if content.without_speaker:
+        part = "" if content.without_speaker == 1 else f" for {number(100 * content.without_speaker, 0)} % of the items"
+        found.append(
+            f"Speakers unknown{part}: the same voice may be on both sides. Intervals are over recordings, and no "
+            "conclusion is drawn."
+        )
+    elif 0 < content.speakers < 5:
+        found.append(
             f"Only {content.speakers} speaker{'s' if content.speakers > 1 else ''}: with fewer than five no interval can be "
             "given, so the numbers below describe these speakers and no others."
         )
-    return None
+    if content.allows("model", "allow_trained_on"):
+        found.append("Clips on which the model was trained are evaluated: the study allows it.")
+    if content.allows("evaluate", "allow_shared_speakers"):
+        found.append("Speakers may be on both sides, identification and evaluation: the study allows it.")
+    return found
 
 
 def limits(content: Content) -> list[str]:
@@ -47,6 +56,21 @@ def limits(content: Content) -> list[str]:
         found.append(
             f"Effects near {number(null['changed'])} % of the answers: that share changes when nothing but the composition "
             "of batches does."
+        )
+    if content.allows("model", "allow_trained_on"):
+        found.append(
+            "That the model recognises emotion in recordings it has never met: clips on which the model was trained are "
+            "evaluated (allow_trained_on), so the accuracies below say in part what it remembers."
+        )
+    if content.allows("evaluate", "allow_shared_speakers"):
+        found.append(
+            "That the neurons found serve other voices than those they were found on: speakers may be on both sides "
+            "(allow_shared_speakers), and the intervals do not take account of that."
+        )
+    if content.without_speaker:
+        found.append(
+            "That the neurons found serve other voices than those they were found on: where the speaker is unknown, the "
+            "same voice may be on both sides."
         )
     for corpus in _trained_on(content):
         found.append(f"That the model had never met this corpus: it was trained on a part of {corpus}.")
@@ -144,8 +168,12 @@ def _trained_on(content: Content) -> list[str]:
         which = "; ".join(
             f"{name} {value if isinstance(value, str) else ', '.join(map(str, value))}" for name, value in where
         )
-        text = f"{one['corpus']} ({which}), whose recordings are not evaluated here" if which else str(one["corpus"])
+        text = f"{one['corpus']} ({which})" if which else str(one["corpus"])
+        again = content.allows("model", "allow_trained_on")
+        if which:
+            text += ", whose recordings may be evaluated here" if again else ", whose recordings are not evaluated here"
         if heard:
-            text += f", and {len(heard)} of the {content.speakers} speakers below were heard then in other recordings"
+            where_heard = "" if again else " in other recordings"
+            text += f", and {len(heard)} of the {content.speakers} speakers below were heard then{where_heard}"
         found.append(text)
     return found
