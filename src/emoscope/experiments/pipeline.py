@@ -215,7 +215,7 @@ class Pipeline:
             run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
             tables = write_tables(run.path)
             progress.step()
-            build_report(run.path, tables)
+            build_report(run.path, tables, progress.step)
         run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
         self.log.event("done", **timing(self.log))
 
