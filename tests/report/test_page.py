@@ -198,6 +198,33 @@ def test_what_the_study_allowed_stands_at_the_top_and_in_the_limits(folder, tmp_
     assert "both sides" not in text
 
 
+def test_controls_that_match_badly_are_called_so(folder, tmp_path, monkeypatch):
+    text = fast(changed(folder, tmp_path / "run"), monkeypatch)  # every set differs by 0.31 in mean activity
+    words = "The controls are not well matched in mean activity"
+    assert text.count(words) == 4  # in the headline and beside the figures, for switching off and for amplifying
+    assert f"{words}: in 0 % of the 30 control sets every standardised mean difference is within 0.25" in text
+    assert "and the largest is 0.31; mean activity is further off in 100 % of the control sets" in text
+    assert "by up to 0.31 standard deviations (control minus selected, mean +0.31)" in text
+    assert "may come from that difference and not from emotion" in text
+
+
+def test_controls_that_match_well_are_called_so(folder, tmp_path, monkeypatch):
+    run = changed(folder, tmp_path / "run")
+    sets = pl.read_parquet(run / "sets.parquet")
+    matched = pl.col("control") == "matched"
+    differing = pl.when(matched).then(pl.when(pl.col("draw") == 0).then(-0.2).otherwise(0.1)).alias("smd_magnitude")
+    sets.with_columns(differing, pl.when(matched).then(True).alias("well_matched")).write_parquet(run / "sets.parquet")
+    text = fast(run, monkeypatch)
+    assert "not well matched in" not in text
+    words = "in 100 % of the 30 control sets every standardised mean difference is within 0.25, and the largest is 0.20"
+    assert text.count(words) == 2
+
+
+def test_matching_is_silent_where_no_control_was_run(tmp_path, monkeypatch):
+    write_run(tmp_path, THREE, 5, 2, only=("baseline", "deactivate"))
+    assert fast(tmp_path, monkeypatch).count("control sets every standardised") == 1
+
+
 def test_speakers_known_in_part(folder, tmp_path, monkeypatch):
     some = pl.when(pl.col("speaker") == "s00").then(None).otherwise("speaker").alias("speaker")
     text = fast(changed(folder, tmp_path / "run", items=lambda items: items.with_columns(some)), monkeypatch)

@@ -110,6 +110,7 @@ def render(content: Content, figures: Mapping[str, Mapping[str, str]]) -> str:
     return environment.get_template("template.html").render(
         name=_study_name(content), subject=_subject(content), standing=sentences.standing(content),
         headline=sentences.headline(content), missing=_missing(content), figures=figures,
+        matching={kind: sentences.matching(content, kind) for kind in tables.MEASURES},
         flips=None if null is None else number(null["changed"]), no_interval=_no_interval(content),
         baseline=tables.baseline(content), generated=tables.generated(content), effects={kind: tables.effects(content, kind) for kind in tables.MEASURES},
         reliance=_reliance(content), sets=tables.sets(content), identifiable=_identifiable(content),

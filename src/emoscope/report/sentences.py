@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
+from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.content import Content, number
 
 NO_DEACTIVATION = "Switching the selected neurons off was not part of this run."
 NO_STEERING = "Amplifying the selected neurons was not part of this run."
+MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
+"""What matched controls share with the selected neurons, in words."""
 
 
 def headline(content: Content) -> list[str]:
@@ -34,6 +40,34 @@ def standing(content: Content) -> list[str]:
     if content.allows("evaluate", "allow_shared_speakers"):
         found.append("Speakers may be on both sides, identification and evaluation: the study allows it.")
     return found
+
+
+def matching(content: Content, kind: str) -> str | None:
+    """How well the headline's matched controls are matched, in words; ``None`` where no excess over them is shown."""
+    found = _matched_sets(content)
+    excess = {"deactivate": "excess_gap", "steer": "excess_pull_overall"}[kind]
+    if found.is_empty() or content.effect(kind, excess) is None:
+        return None
+    differences = _worst(found)
+    if not differences:
+        return "How well the matched controls are matched was not recorded."
+    far = {name: [_is_far(value) for value in found[f"smd_{name}"]] for name in differences}
+    all_close = [not any(one) for one in zip(*far.values(), strict=True)]
+    together = (
+        f"in {_percent(all_close)} of the {len(found)} control sets every standardised mean difference is within "
+        f"{WELL_MATCHED}, and the largest is {number(max(differences.values()), 2)}"
+    )
+    apart = [
+        f"{MATCHED_IN[name]} is further off in {_percent(far[name])} of the control sets, by up to "
+        f"{number(differences[name], 2)} standard deviations (control minus selected, mean {number(found[f'smd_{name}'].mean(), 2, sign=True)})"  # type: ignore[arg-type]
+        for name in _far(differences)
+    ]
+    if not apart:
+        return f"Matched controls: {together}."
+    return (
+        f"The controls are not well matched in {_unmatched(differences)}: {together}; {'; '.join(apart)}. "
+        "An excess over such controls may come from that difference and not from emotion."
+    )
 
 
 def limits(content: Content) -> list[str]:
@@ -111,12 +145,8 @@ def _hurts(content: Content) -> str:
     text += (
         f"; similar neurons of the same layers change that emotion by {number(control['estimate'], sign=True)} points. "
     )
-    return text + _verdict(
-        content,
-        excess,
-        "Beyond those controls, an emotion’s own neurons hurt it more than the other emotions",
-        negative=True,
-    )
+    claim = "Beyond those controls, an emotion’s own neurons hurt it more than the other emotions"
+    return text + _verdict(content, excess, claim, negative=True) + _unlike(content)
 
 
 def _pulls(content: Content) -> str:
@@ -132,9 +162,48 @@ def _pulls(content: Content) -> str:
     if excess is None or control is None:
         return f"{text}; matched control neurons were not amplified."
     text += f"; amplifying the controls changes that by {number(control['estimate'], sign=True)} points. "
-    return text + _verdict(
-        content, excess, "Beyond the controls, amplification pulls answers towards its emotion", negative=False
-    )
+    claim = "Beyond the controls, amplification pulls answers towards its emotion"
+    return text + _verdict(content, excess, claim, negative=False) + _unlike(content)
+
+
+def _matched_sets(content: Content) -> pl.DataFrame:
+    """One row per fold, emotion and draw of the headline's matched controls."""
+    found = content.run.sets.filter(pl.col("control") == "matched")
+    for column in ("selector", "budget", "scope"):
+        value = getattr(content, column)
+        if value is not None:
+            found = found.filter(pl.col(column) == value)
+    return found
+
+
+def _worst(found: pl.DataFrame) -> dict[str, float]:
+    """The largest absolute standardised mean difference of each covariate."""
+    largest = {name: found[f"smd_{name}"].abs().max() for name in MATCHED_IN}
+    return {name: float(value) for name, value in largest.items() if value is not None}  # type: ignore[arg-type]
+
+
+def _is_far(difference: float | None) -> bool:
+    return difference is None or abs(difference) > WELL_MATCHED
+
+
+def _far(differences: Mapping[str, float]) -> list[str]:
+    return [name for name, value in differences.items() if _is_far(value)]
+
+
+def _unmatched(differences: Mapping[str, float]) -> str:
+    """The covariates that differ, such as “firing rate, mean activity and output weight”."""
+    words = [MATCHED_IN[name] for name in _far(differences)]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _percent(flags: Sequence[bool]) -> str:
+    return f"{number(100 * sum(flags) / len(flags), 0)} %"
+
+
+def _unlike(content: Content) -> str:
+    """A warning that follows a verdict over matched controls; empty where they are matched well."""
+    unmatched = _unmatched(_worst(_matched_sets(content)))
+    return f" The controls are not well matched in {unmatched}." if unmatched else ""
 
 
 def _moves(points: float, what: str) -> str:
