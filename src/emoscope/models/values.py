@@ -32,7 +32,7 @@ class ModelInfo:
         id: the name or folder under which it was loaded.
         family: ``model_type`` of its config.json.
         revision: commit on the hub, where it came from there.
-        checksum: sha256 over the weight files (over the tensors for a wrapped model).
+        checksum: sha256 over the files that decide the answers (over the tensors for a wrapped model).
         layers, width, hidden, vocab: decoder layers, neurons per layer, hidden size, size of the output vocabulary.
         site: where a neuron's activation is read: ``"gate"``, the activated gate of the MLP.
         audio_first: whether the audio stands before the question.
