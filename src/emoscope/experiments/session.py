@@ -207,7 +207,7 @@ def listen(
         >>> polish = es.open_corpus("polish").where({"take": [3], "word": ["nie"]})
         >>> import tempfile
         >>> heard = es.listen(es.load_model("tiny"), polish, run=tempfile.mkdtemp(), log="quiet")
-        >>> len(heard.items)
+        >>> int((heard.items["fate"] == "used").sum())
         15
     """
     from emoscope.experiments.pipeline import Pipeline
