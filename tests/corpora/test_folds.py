@@ -129,19 +129,19 @@ def test_checksums_are_computed_where_they_are_not_given(tmp_path: Path, sound) 
 
 
 def test_a_column_gives_a_fold_per_value() -> None:
-    clips, _ = clips_of([("p1", "anger"), ("p2", "fear"), ("p3", "fear"), ("p4", "fear")])
+    clips, _ = clips_of([("v1", "anger"), ("v2", "fear"), ("v3", "fear"), ("v4", "fear")])
     assert assign_folds(clips, "session") == {"c000": "s0", "c001": "s1", "c002": "s2", "c003": "s0"}
     assert set(assign_folds(clips, "emotion").values()) == {"anger", "fear"}
 
 
 def test_no_fold_is_called_all() -> None:
-    clips, _ = clips_of([("all", "anger"), ("p2", "fear")])
+    clips, _ = clips_of([("all", "anger"), ("v2", "fear")])
     assert "all" not in assign_folds(clips, "speaker").values()
 
 
 def test_errors_name_the_way_out() -> None:
-    one, sums = clips_of([("p1", "anger"), ("p1", "fear")])
-    with pytest.raises(ValueError, match=r"one speaker \(p1\) cannot stand on one side only: set folds = 5"):
+    one, sums = clips_of([("v1", "anger"), ("v1", "fear")])
+    with pytest.raises(ValueError, match=r"one speaker \(v1\) cannot stand on one side only: set folds = 5"):
         assign_folds(one, "speaker", 0, sums)
     assert set(assign_folds(one, 2, 0, sums).values()) == {"fold1", "fold2"}
     three, sums = clips_of([(f"p{i}", "anger") for i in range(3)])
