@@ -20,8 +20,8 @@ _WHERE = {
     "listen": "emoscope.experiments.session",
     "select": "emoscope.experiments.session",
     "intervene": "emoscope.experiments.session",
-    "ask": "emoscope.experiments.session",
-    "activations": "emoscope.experiments.activations",
+    "ask": "emoscope.experiments.one_clip",
+    "activations": "emoscope.experiments.one_clip",
     "deactivate": "emoscope.interventions.intervention",
     "steer": "emoscope.interventions.intervention",
     "run": "emoscope.experiments.session",
@@ -32,8 +32,8 @@ _WHERE = {
 
 if TYPE_CHECKING:
     from emoscope.corpora import open_corpus as open_corpus
-    from emoscope.experiments.activations import activations as activations
-    from emoscope.experiments.session import ask as ask
+    from emoscope.experiments.one_clip import activations as activations
+    from emoscope.experiments.one_clip import ask as ask
     from emoscope.experiments.session import intervene as intervene
     from emoscope.experiments.session import listen as listen
     from emoscope.experiments.session import run as run

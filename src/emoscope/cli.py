@@ -102,8 +102,8 @@ def ask(
     alpha: Annotated[float, Parameter(help="steering strength: gain 1 + alpha")] = 1.0,
 ) -> int:
     """Ask a model which emotion one sound file expresses, with or without an intervention."""
+    from emoscope.experiments.one_clip import ask as ask_model
     from emoscope.experiments.reselect import read_set
-    from emoscope.experiments.session import ask as ask_model
     from emoscope.interventions.intervention import deactivate as off
     from emoscope.interventions.intervention import nothing
     from emoscope.interventions.intervention import steer as amplify

@@ -31,15 +31,10 @@ if TYPE_CHECKING:
 
     from emoscope.corpora import Corpus
     from emoscope.experiments.pipeline import Pipeline
-    from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import Activity
     from emoscope.neurons.neuron_set import NeuronSets
     from emoscope.neurons.selection import FoundSets
-
-
-BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
-"""The seven basic emotions: the options where none are given."""
 
 
 @dataclass
@@ -340,54 +335,6 @@ def intervene(
     check_study(mine.study)
     mine.test(found)
     return Result.of(mine.run)
-
-
-def ask(
-    model: AudioLM,
-    clip: str | Path,
-    *,
-    options: Sequence[str] = (),
-    under: Intervention | None = None,
-    label: str = "emotion",
-    wording: str = "lettered",
-    loudness: str = "normalised",
-) -> dict[str, float]:
-    """Ask which emotion one sound file expresses.
-
-    Args:
-        model: from ``load_model`` or ``wrap``.
-        clip: a sound file.
-        options: labels to choose from; the seven basic emotions by default.
-        under: an intervention, such as ``steer(sets["anger"], 1.0)``.
-        label: the label column that is asked.
-        wording: a key of ``questions.WORDINGS``.
-        loudness: ``"normalised"`` or ``"as recorded"``.
-
-    Returns:
-        option -> probability among the options, most probable first.
-
-    Example:
-        >>> import emoscope as es
-        >>> from emoscope.corpora import polish_folder
-        >>> answer = es.ask(es.load_model("tiny"), polish_folder() / "m1.a_nie_3.flac", options=("anger", "fear", "neutral"))
-        >>> abs(sum(answer.values()) - 1) < 1e-9
-        True
-    """
-    import contextlib
-
-    import numpy as np
-
-    from emoscope.corpora.audio import load_audio
-    from emoscope.models.audio_lm import Request
-    from emoscope.questions import Question
-
-    options = tuple(options) or BASIC
-    question = Question(label, options, wording)
-    prepared = model.prepare([Request(load_audio(clip, loudness), question.text, question.letters)])
-    with model.under(under) if under is not None else contextlib.nullcontext():
-        score = model.score(prepared)[0]
-    share = np.exp(score.logp - np.logaddexp.reduce(score.logp))
-    return dict(sorted(zip(options, map(float, share), strict=True), key=lambda pair: -pair[1]))
 
 
 def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result:

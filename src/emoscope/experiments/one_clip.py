@@ -1,4 +1,4 @@
-"""The activation of named neurons over the seconds of one clip."""
+"""One clip: which emotion a model hears in it, and what named neurons do meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,59 @@ if TYPE_CHECKING:
     import torch
     import xarray
 
+    from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import AudioLM
+
+BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+"""The seven basic emotions: the options where none are given."""
+
+
+def ask(
+    model: AudioLM,
+    clip: str | Path,
+    *,
+    options: Sequence[str] = (),
+    under: Intervention | None = None,
+    label: str = "emotion",
+    wording: str = "lettered",
+    loudness: str = "normalised",
+) -> dict[str, float]:
+    """Ask which emotion one sound file expresses.
+
+    Args:
+        model: from ``load_model`` or ``wrap``.
+        clip: a sound file.
+        options: labels to choose from; the seven basic emotions by default.
+        under: an intervention, such as ``steer(sets["anger"], 1.0)``.
+        label: the label column that is asked.
+        wording: a key of ``questions.WORDINGS``.
+        loudness: ``"normalised"`` or ``"as recorded"``.
+
+    Returns:
+        option -> probability among the options, most probable first.
+
+    Example:
+        >>> import emoscope as es
+        >>> from emoscope.corpora import polish_folder
+        >>> answer = es.ask(es.load_model("tiny"), polish_folder() / "m1.a_nie_3.flac", options=("anger", "fear", "neutral"))
+        >>> abs(sum(answer.values()) - 1) < 1e-9
+        True
+    """
+    import contextlib
+
+    import numpy as np
+
+    from emoscope.corpora.audio import load_audio
+    from emoscope.models.audio_lm import Request
+    from emoscope.questions import Question
+
+    options = tuple(options) or BASIC
+    question = Question(label, options, wording)
+    prepared = model.prepare([Request(load_audio(clip, loudness), question.text, question.letters)])
+    with model.under(under) if under is not None else contextlib.nullcontext():
+        score = model.score(prepared)[0]
+    share = np.exp(score.logp - np.logaddexp.reduce(score.logp))
+    return dict(sorted(zip(options, map(float, share), strict=True), key=lambda pair: -pair[1]))
 
 
 class _Watched:
@@ -72,7 +124,6 @@ def activations(
     import xarray
 
     from emoscope.corpora.audio import RATE, load_audio
-    from emoscope.experiments.session import BASIC
     from emoscope.models.audio_lm import Request
     from emoscope.questions import Question
 
