@@ -241,7 +241,7 @@ def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model) ->
     assert any("empty" in reason for reason in why)
 
 
-def test_planned_conditions_are_those_of_the_issue(model) -> None:
+def test_the_demo_plans_its_140_conditions(model) -> None:
     from emoscope.experiments.study import read_study
 
     demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
