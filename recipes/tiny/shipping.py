@@ -40,7 +40,7 @@ Fred W. Buhl, "EmoGator: A New Open Source Vocal Burst Dataset with Baseline Mac
 Methodologies", 2023, arXiv 2301.00508.
 
 Emotions in Polish speech recordings (training clips): Creative Commons Attribution (CC BY).
-M. Miesikowska and D. Swisulski, Gdansk University of Technology, 2020, doi 10.34808/h46c-hb44.
+Mięsikowska and Świsulski, Gdańsk University of Technology, 2020, doi 10.34808/h46c-hb44.
 The recordings were resampled and re-encoded before use.
 
 Everything else in this folder: Apache License 2.0.

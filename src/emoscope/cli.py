@@ -15,6 +15,7 @@ app = App(
     name="emoscope",
     help="Find the neurons that carry emotion inside large audio-language models, and test what they do.",
     version=__version__,
+    help_format="plaintext",
 )
 study_app = App(name="study", help="Write study files.")
 corpus_app = App(name="corpus", help="Look at corpora.")
@@ -86,6 +87,8 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     from emoscope.runs import RunFolder
 
     folder = RunFolder(run)
+    if not (folder / "items.parquet").is_file():
+        raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")
     print(f"Report: {build_report(folder.path, write_tables(folder.path)).resolve()}")
     return 0
 

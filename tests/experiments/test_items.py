@@ -72,7 +72,7 @@ def test_fixed_sides_keep_speakers_apart() -> None:
     for text, said in (
         (
             "[identify]\nwhere = { word = 'nie' }\n[evaluate]\nwhere = { word = 'tak' }",
-            "5 speakers are in several sides",
+            r"5 speaker\(s\) are in several sides",
         ),
         (
             "[identify]\nwhere = { speaker = ['m1'] }\n[evaluate]\nwhere = { speaker = ['m1'] }",
@@ -103,7 +103,7 @@ def test_filters_that_leave_nothing_say_what_there_is() -> None:
 
 def test_folds_that_split_a_speaker_are_refused_unless_allowed_by_name() -> None:
     study, corpus = polish("[identify]\nfolds = 'word'")
-    with pytest.raises(StudyError, match="5 speakers are in several folds, such as 'm1'"):
+    with pytest.raises(StudyError, match=r"5 speaker\(s\) are in several folds, such as 'm1'"):
         candidate_items(study, corpus)
     study, corpus = polish("[identify]\nfolds = 'word'\n[evaluate]\nallow_shared_speakers = true")
     assert set(candidate_items(study, corpus).filter(waiting())["fold"]) == {"nie", "tak"}
@@ -139,3 +139,12 @@ def test_an_emotion_that_the_filters_took_away_is_named() -> None:
     study = parse_study(text)
     with pytest.raises(StudyError, match=r"\['neutral'\]: no clip"):
         candidate_items(study, study_corpus(study))
+
+
+def test_one_voice_can_be_cross_fitted_over_its_recordings() -> None:
+    study, corpus = polish("[identify]\nfolds = 3")
+    corpus = corpus.where({"speaker": ["m1"]})
+    assert set(candidate_items(study, corpus).filter(waiting())["fold"]) == {"fold1", "fold2", "fold3"}
+    study, _ = polish()
+    with pytest.raises(ValueError, match="set folds = 5"):
+        candidate_items(study, corpus)

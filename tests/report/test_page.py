@@ -257,3 +257,9 @@ def test_text_from_the_run_cannot_become_markup(folder, tmp_path, monkeypatch):
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in text
     assert "x</script>" not in text
+
+
+def test_the_sentence_on_steering_says_whether_own_clips_are_pulled_more(tmp_path, monkeypatch):
+    text = fast(write_run(tmp_path, THREE, 5), monkeypatch)
+    assert "of the clips, averaged over their emotions" in text
+    assert re.search(r"own emotion(’s clips)? more than others .{0,20}\(excess pull gap [+−]", text)

@@ -20,6 +20,9 @@ SHORTEST_S = 0.1
 SILENT_PEAK = 1e-4
 """A clip whose largest sample stays below this (-80 dB of full scale) is quarantined as silent."""
 
+UNREADABLE = "not readable as audio: the file is damaged or no sound file; convert it to wav or flac"
+"""Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
+
 Waveform = npt.NDArray[np.float32]
 
 
@@ -57,6 +60,8 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
     import soxr
 
     path = Path(path)
+    if path.is_dir():
+        raise AudioError(path, "is a folder: give one sound file")
     if not path.is_file():
         raise AudioError(path, "file not found")
     if path.stat().st_size == 0:
@@ -64,7 +69,7 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise AudioError(path, f"not readable as audio ({str(error).split(':')[-1].strip()})") from error
+        raise AudioError(path, UNREADABLE) from error
     mono = samples.mean(axis=1)
     if rate != RATE and len(mono):
         mono = soxr.resample(mono, rate, RATE, quality="HQ")

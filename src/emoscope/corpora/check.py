@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora.audio import AudioError, checksum, load_audio
+from emoscope.corpora.audio import UNREADABLE, AudioError, checksum, load_audio
 from emoscope.corpora.clip import Clip
 from emoscope.corpora.corpus import Corpus, Progress
 
@@ -95,8 +95,8 @@ def _read(clip: Clip, decode: bool) -> FileFacts | str:
         return FileFacts(info.duration, info.samplerate, info.channels, checksum(clip.path))
     except AudioError as error:
         return error.reason
-    except soundfile.SoundFileError as error:
-        return f"not readable as audio ({str(error).split(':')[-1].strip()})"
+    except soundfile.SoundFileError:
+        return UNREADABLE
 
 
 def summarise(corpus: Corpus, decode: bool = True, progress: Progress | None = None) -> dict[str, Any]:

@@ -109,7 +109,7 @@ GRAMMARS = {
             "polish",
             "Emotions in Polish speech recordings",
             licence="CC BY",
-            citation="Miesikowska and Swisulski 2020, Gdansk University of Technology, doi 10.34808/h46c-hb44",
+            citation="Mięsikowska and Świsulski 2020, Gdańsk University of Technology, doi 10.34808/h46c-hb44",
             language="Polish",
             url="https://doi.org/10.34808/h46c-hb44",
             may_embed_audio=True,

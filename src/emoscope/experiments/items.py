@@ -197,9 +197,11 @@ def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str
         if clip.speaker and clip.id in place:
             places[clip.speaker].add(place[clip.id])
     shared = sorted(speaker for speaker, found in places.items() if len(found) > 1)
-    if shared and not study.evaluate.allow_shared_speakers:
+    # one voice in the whole corpus and a number of folds: the user chose to cross-fit over its recordings
+    one_voice = len(places) == 1 and isinstance(study.identify.folds, int)
+    if shared and not one_voice and not study.evaluate.allow_shared_speakers:
         raise StudyError(
-            f"{len(shared)} speakers are in several {what}, such as {shared[0]!r}, so that neurons would be tested on "
+            f"{len(shared)} speaker(s) are in several {what}, such as {shared[0]!r}, so that neurons would be tested on "
             "voices that helped to find them: choose other folds or filters, or set "
             "evaluate.allow_shared_speakers = true, which the report will state"
         )

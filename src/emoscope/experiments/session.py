@@ -118,7 +118,7 @@ class Result:
 
     @property
     def pull(self) -> dict[str, Any]:
-        """Steering: change of the share of all answers that name the amplified emotion, in points."""
+        """Steering: change of the share of answers that name the amplified emotion, averaged over the clips' emotions."""
         return self.measure("pull_overall", "steer")
 
     def measure(self, name: str, kind: str = "deactivate") -> dict[str, Any]:

@@ -57,7 +57,7 @@ def print_result(run: RunFolder) -> None:
             "pull [95 %]",
             "beyond matched [95 %]",
             "UAR",
-            title=f"Steered ({head['selector']}): change of the share of answers that name the emotion, in points",
+            title=f"Steered ({head['selector']}): change of the share of answers naming the emotion, in points",
             title_justify="left",
             box=box.SIMPLE_HEAD,
         )
@@ -69,6 +69,14 @@ def print_result(run: RunFolder) -> None:
             )
         console.print(table)
     console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
+    items = run.read_table("items").filter(pl.col("evaluated"))
+    if items["speaker"].null_count():
+        console.print(
+            "Speakers unknown: the same voice may be on both sides, and intervals are over recordings. Name them, for a "
+            'folder with pattern = "{emotion}/{speaker}_{}.wav" in the study.',
+            style="yellow",
+            highlight=False,
+        )
     timing = manifest.get("timing", {})
     if timing:
         console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")

@@ -156,14 +156,33 @@ def _pulls(content: Content) -> str:
     more = "more" if pull["estimate"] >= 0 else "fewer"
     text = (
         f"Amplifying the same neurons (by {number(100 * (content.alpha or 0), 0)} %) makes the model answer with their emotion "
-        f"for {number(abs(pull['estimate']))} percentage points {more} of all clips"
+        f"for {number(abs(pull['estimate']))} percentage points {more} of the clips, averaged over their emotions"
     )
     excess, control = content.effect("steer", "excess_pull_overall"), content.effect("steer", "pull_overall", "matched")
     if excess is None or control is None:
         return f"{text}; matched control neurons were not amplified."
     text += f"; amplifying the controls changes that by {number(control['estimate'], sign=True)} points. "
     claim = "Beyond the controls, amplification pulls answers towards its emotion"
-    return text + _verdict(content, excess, claim, negative=False) + _unlike(content)
+    return text + _verdict(content, excess, claim, negative=False) + _own_clips(content) + _unlike(content)
+
+
+def _own_clips(content: Content) -> str:
+    """Whether steering pulls the emotion's own clips more than the others: the excess pull gap."""
+    gap = content.effect("steer", "excess_pull_gap")
+    if gap is None or gap["estimate"] is None or gap["low"] is None:
+        return ""
+    clear = gap["low"] > 0 or gap["high"] < 0
+    what = (
+        "pulls clips of its own emotion more than others"
+        if gap["estimate"] > 0
+        else "pulls clips of other emotions more"
+    )
+    span = f"(excess pull gap {number(gap['estimate'], sign=True)}, 95 % interval {number(gap['low'])} to {number(gap['high'])})"
+    return (
+        f" It {what} {span}."
+        if clear
+        else f" Whether it pulls its own emotion’s clips more than others is open {span}."
+    )
 
 
 def _matched_sets(content: Content) -> pl.DataFrame:

@@ -37,7 +37,9 @@ class RunFolder:
                 for name in ("", "answers", "units", "sets", "cache"):
                     (self.path / name).mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise PermissionError(f"the run folder {self.path} cannot be written ({error.strerror})") from error
+                raise PermissionError(
+                    f"the run folder {self.path} cannot be written ({error.strerror}): choose another with --out"
+                ) from error
         elif not self.path.is_dir():
             raise FileNotFoundError(f"{self.path} is not a run folder: give the folder that `emoscope run` printed")
 
