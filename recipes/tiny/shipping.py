@@ -70,7 +70,7 @@ def write_folder(training: Training, folder: Path) -> None:
         "source": "recipes/tiny of emoscope",
     }
     (folder / "emoscope.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (folder / "NOTICE").write_text(NOTICES)
+    (folder / "NOTICE").write_text(NOTICES, encoding="utf-8")
     record = {
         "settings": asdict(training.settings),
         "steps_done": training.done,
