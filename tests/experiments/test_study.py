@@ -70,3 +70,11 @@ def test_a_study_is_a_value() -> None:
     assert msgspec.structs.replace(Study(), seed=1) != Study()
     with pytest.raises(AttributeError):
         Study().seed = 4  # type: ignore[misc]
+
+
+def test_the_study_file_knows_every_selector_and_scope_of_the_package() -> None:
+    from emoscope.experiments.study import SELECTORS
+    from emoscope.neurons import activity, selectors
+
+    assert set(SELECTORS) == set(selectors.SELECTORS)
+    assert Study().identify.store == activity.SCOPES

@@ -96,7 +96,7 @@ def _by_content(
         label = clip.value(column) or ""
         label_of[content[clip.id]] = min(label, label_of.get(content[clip.id], label))
     members: dict[str, list[str]] = defaultdict(list)
-    for recording in sorted(label_of, key=lambda recording: _hash(seed, recording)):
+    for recording in sorted(label_of, key=lambda recording: seeded_hash(seed, recording)):
         members[label_of[recording]].append(recording)
     fold_of: dict[str, str] = {}
     place = 0
@@ -121,7 +121,7 @@ def _by_speaker(
     held = [0] * count
     fold_of: dict[str, str] = {}
     # large speakers first, each to the fold that has least of the labels which it brings
-    for group in sorted(labels, key=lambda group: (-labels[group].total(), _hash(seed, group))):
+    for group in sorted(labels, key=lambda group: (-labels[group].total(), seeded_hash(seed, group))):
         brings = labels[group]
         fold = min(
             range(count),
@@ -142,5 +142,6 @@ def _content(clip: Clip, checksums: Mapping[str, str]) -> str:
     return checksums[clip.id] if clip.id in checksums else checksum(clip.path)
 
 
-def _hash(*parts: object) -> str:
+def seeded_hash(*parts: object) -> str:
+    """Hash of some values, equal on every machine: an order that looks random and never changes."""
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()

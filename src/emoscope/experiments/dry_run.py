@@ -16,21 +16,21 @@ def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
     """The sets that a study will find, before anything was heard: every emotion is taken to be identifiable."""
     import polars as pl
 
-    scope = study.identify.scope
+    from emoscope.neurons.set_spec import SetSpec
+
+    assert study.headline.budget is not None
     head = (study.headline.selector, study.headline.budget)
-    families: list[tuple[str, float, str, int]] = []
+    spec = SetSpec(emotions, study.identify.selectors, study.identify.budgets, study.identify.scope, headline=head)
+    draws = {"matched": study.controls.matched, "random": study.controls.random, "shuffled": study.controls.shuffled}
+    rows = []
     for selector in study.identify.selectors:
         for budget in study.identify.budgets:
-            families.append((selector, budget, "target", 0))
-            if (selector, budget) == head:
-                for control, draws in (("matched", study.controls.matched), ("random", study.controls.random),
-                                       ("shuffled", study.controls.shuffled)):  # fmt: skip
-                    families += [(selector, budget, control, draw) for draw in range(draws)]
-    rows = [
-        {"set": f"{selector}@{budget:g}:{scope}" + ("" if control == "target" else f"~{control}{draw}"),
-         "selector": selector, "budget": budget, "scope": scope, "control": control, "draw": draw, "emotion": emotion}
-        for selector, budget, control, draw in families for emotion in emotions
-    ]  # fmt: skip
+            controls = draws if (selector, budget) == head else {}
+            for control, count in {"target": 1, **controls}.items():
+                for draw in range(count):
+                    family = {"set": spec.set_id(selector, budget, control, draw), "selector": selector, "budget": budget,
+                              "scope": spec.scope_name, "control": control, "draw": draw}  # fmt: skip
+                    rows += [{**family, "emotion": emotion} for emotion in emotions]
     return pl.DataFrame(rows)
 
 

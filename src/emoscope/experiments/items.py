@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emoscope.corpora import AudioError, Corpus, assign_folds, checksum, open_corpus
 from emoscope.corpora.filters import as_label
+from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
 from emoscope.experiments.study import Study, StudyError
 from emoscope.questions import letter_orders
@@ -236,13 +236,9 @@ def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
     turns = {
         clip.id: turn
         for members in groups.values()
-        for turn, clip in enumerate(sorted(members, key=lambda c: _hash(seed, c.id)))
+        for turn, clip in enumerate(sorted(members, key=lambda c: seeded_hash(seed, c.id)))
     }
-    return sorted(clips, key=lambda c: (turns[c.id], _hash(seed, "order", c.id)))
-
-
-def _hash(*parts: object) -> str:
-    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+    return sorted(clips, key=lambda c: (turns[c.id], seeded_hash(seed, "order", c.id)))
 
 
 def _checksum(clip: Clip) -> str:
