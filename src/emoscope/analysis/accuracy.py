@@ -22,8 +22,8 @@ CONFUSION: dict[str, Any] = {
     "n": pl.Int64, "share": pl.Float64, "low": pl.Float64, "high": pl.Float64,
 }  # fmt: skip
 RELIANCE: dict[str, Any] = {
-    "condition": pl.String, "layers": pl.String, "n": pl.Int64, "uar": pl.Float64, "uar_low": pl.Float64,
-    "uar_high": pl.Float64, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64,
+    "condition": pl.String, "layers": pl.String, "to": pl.String, "n": pl.Int64, "uar": pl.Float64,
+    "uar_low": pl.Float64, "uar_high": pl.Float64, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64,
     "commonest": pl.String, "commonest_share": pl.Float64, "reason": pl.String,
 }  # fmt: skip
 
@@ -163,7 +163,7 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
     """
     rows = []
     there = conditions.filter((pl.col("kind") == "reliance") & pl.col("condition").is_in(list(panel.rows)))
-    for condition in there["condition"].to_list():
+    for condition, to in there.select("condition", "to").iter_rows():
         used = panel.asked(condition)
         if not used.any() or "baseline" not in panel.rows:
             continue
@@ -171,7 +171,8 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         answers = panel.answer(condition)[used]
         counts = np.bincount(answers[answers >= 0], minlength=len(panel.labels))
         rows.append({
-            "condition": condition, "layers": condition.split("/")[-1].removeprefix("layer="), "n": int(used.sum()),
+            "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
+            "n": int(used.sum()),
             "uar": level.estimate, "uar_low": level.low, "uar_high": level.high,
             "change": moved.estimate, "change_low": moved.low, "change_high": moved.high,
             "commonest": panel.labels[int(counts.argmax())], "reason": moved.reason,
@@ -179,7 +180,7 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         })  # fmt: skip
     frame = pl.DataFrame(rows, schema=RELIANCE, orient="row")
     number = pl.col("layers").cast(pl.Int64, strict=False)
-    return frame.sort(number, "layers")  # "all" and "union", which are no numbers, come first
+    return frame.sort(pl.col("to") != "zero", number, "layers")  # "all" and "union", which are no numbers, come first
 
 
 def _letter_mass(run: Run, panel: Panel, scoring: str) -> dict[str, float]:

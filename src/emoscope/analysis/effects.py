@@ -27,12 +27,14 @@ FAMILY_TYPES: dict[str, Any] = {
 MATRIX: dict[str, Any] = FAMILY_TYPES | {
     "target": pl.String, "emotion": pl.String, "n": pl.Int64, "baseline": pl.Float64, "accuracy": pl.Float64,
     "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64, "pull": pl.Float64,
-    "pull_low": pl.Float64, "pull_high": pl.Float64, "draws": pl.Int64,
+    "pull_low": pl.Float64, "pull_high": pl.Float64, "draws": pl.Int64, "change_p": pl.Float64,
+    "change_q": pl.Float64, "pull_p": pl.Float64, "pull_q": pl.Float64, "hollow": pl.Boolean,
 }  # fmt: skip
 EFFECTS: dict[str, Any] = FAMILY_TYPES | {
     "measure": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64,
     "df": pl.Float64, "n": pl.Int64, "targets": pl.Int64, "draws": pl.Int64, "draw_min": pl.Float64,
-    "draw_max": pl.Float64, "reason": pl.String,
+    "draw_max": pl.Float64, "reason": pl.String, "unit": pl.String, "p": pl.Float64, "rank": pl.Int64,
+    "combinations": pl.Int64, "hollow": pl.Boolean,
 }  # fmt: skip
 
 Family = dict[str, Any]

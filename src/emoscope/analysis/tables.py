@@ -8,13 +8,20 @@ from pathlib import Path
 import polars as pl
 
 from emoscope.analysis import accuracy
+from emoscope.analysis.comparisons import DIFFERENCES, TESTS
 from emoscope.analysis.effects import EFFECTS, MATRIX, effects, matrix
+from emoscope.analysis.evidence import EVIDENCE
 from emoscope.analysis.layers import layers
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
+from emoscope.analysis.sets import MATCHING, STABILITY
+from emoscope.analysis.verdicts import VERDICTS
 from emoscope.runs.folder import RunFolder, replacing
 
-NAMES = ("uar", "confusion", "matrix", "effects", "reliance", "layers")
+NAMES = (
+    "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
+    "stability", "matching",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,14 @@ class Tables:
         confusion: answers by true label (``accuracy.CONFUSION``).
         matrix: D and pull per set and emotion (``effects.MATRIX``).
         effects: the measures with intervals (``effects.EFFECTS``).
+        evidence: sensitivity and bias per target emotion (``evidence.EVIDENCE``).
+        verdicts: what may be said of each family with matched controls (``verdicts.VERDICTS``).
+        tests: the declared headline tests (``comparisons.TESTS``).
+        differences: between selectors (``comparisons.DIFFERENCES``).
         reliance: UAR with MLP layers off (``accuracy.RELIANCE``).
         layers: neurons per layer (``layers.LAYERS``).
+        stability: agreement of the sets of different folds (``sets.STABILITY``).
+        matching: how like their sets matched controls are (``sets.MATCHING``).
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
         notes: what could not be computed, and why.
@@ -37,8 +50,14 @@ class Tables:
     confusion: pl.DataFrame
     matrix: pl.DataFrame
     effects: pl.DataFrame
+    evidence: pl.DataFrame
+    verdicts: pl.DataFrame
+    tests: pl.DataFrame
+    differences: pl.DataFrame
     reliance: pl.DataFrame
     layers: pl.DataFrame
+    stability: pl.DataFrame
+    matching: pl.DataFrame
     run: Run
     panel: Panel
     notes: tuple[str, ...] = ()
@@ -58,6 +77,12 @@ def compute_tables(run: Run) -> Tables:
         confusion=accuracy.confusion(panels, run.conditions),
         matrix=matrix(panel, run.conditions) if compare else pl.DataFrame(schema=MATRIX),
         effects=effects(panel, run.conditions) if compare else pl.DataFrame(schema=EFFECTS),
+        evidence=pl.DataFrame(schema=EVIDENCE),
+        verdicts=pl.DataFrame(schema=VERDICTS),
+        tests=pl.DataFrame(schema=TESTS),
+        differences=pl.DataFrame(schema=DIFFERENCES),
+        stability=pl.DataFrame(schema=STABILITY),
+        matching=pl.DataFrame(schema=MATCHING),
         reliance=accuracy.reliance(panel, run.conditions),
         layers=neurons,
         run=run,
