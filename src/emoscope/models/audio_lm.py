@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy.typing as npt
 import torch
 
 from emoscope.models.batching import pad
-from emoscope.models.decoder import Decoder, find_decoder
+from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
 from emoscope.models.hooks import hooked
 from emoscope.models.letters import letter_forms, score_letters
+from emoscope.models.loading import Loading, transformers_class
 from emoscope.models.values import (
     AUDIO,
     DECISION,
@@ -61,6 +63,10 @@ class AudioLM:
     """Whether the audio stands before the question."""
     padding_side: ClassVar[str] = "left"
     """The side on which batches are padded."""
+    side_checkpoints: ClassVar[Mapping[str, str]] = {}
+    """Further checkpoints that the model consists of: name -> name on the hub."""
+    exposure: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Corpus id -> whether the released model was trained on it ("yes", "no", "unknown"), and the source."""
 
     def __init__(
         self,
@@ -74,7 +80,7 @@ class AudioLM:
         card = card or {}
         self.model = model.eval()
         self.processor = processor
-        self.decoder: Decoder = find_decoder(model)
+        self.decoder: Decoder = find_decoder(model, self.site)
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
         weight = self.decoder.sites[0].down.weight
@@ -120,6 +126,21 @@ class AudioLM:
         return int(self.model.config.audio_token_id)
 
     # What a family may replace.
+
+    @classmethod
+    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+        """The model and its processor from a checkpoint folder."""
+        processor = transformers_class(cls.processor_class).from_pretrained(folder, local_files_only=True)
+        return how.pretrained(cls.model_class, folder), processor
+
+    @staticmethod
+    def site(name: str, mlp: Any) -> Site:
+        """The neurons of one layer's MLP."""
+        return gated_site(name, mlp)
+
+    def embed_answer(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of answer tokens that are fed back, (row, 1) to (row, 1, hidden)."""
+        return self.embed(ids)
 
     @property
     def tokenizer(self) -> Any:
@@ -342,7 +363,7 @@ class AudioLM:
         last = (batch.position_ids * batch.mask).amax(-1)
         position = last.reshape(-1, len(batch)).amax(0) + 1 + step
         output = self.decoder.backbone(
-            inputs_embeds=self.embed(token[:, None]),
+            inputs_embeds=self.embed_answer(token[:, None]),
             attention_mask=torch.cat([batch.mask, ones], 1),
             position_ids=position[:, None].expand(*last.shape, 1),
             past_key_values=cache,

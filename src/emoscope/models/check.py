@@ -169,8 +169,9 @@ def _site_exact(case: _Case) -> Result:
 
     class Compare:
         def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, _scopes: torch.Tensor) -> None:
-            up = ups[layer]
-            assert up is not None
+            output = ups[layer]
+            assert output is not None
+            up = model.decoder.sites[layer].upward(output)
             worst[0] = max(worst[0], float((activation * up - product).abs().max()))
             largest[0] = max(largest[0], float(product.abs().max()))
             seen[0] += 1

@@ -20,8 +20,8 @@ ABOUT = (CARD, "training.json", "README*")
 """Files that tell people of a model and change no answer."""
 
 
-def weights_checksum(folder: Path) -> str:
-    """Sha256 (hex) over all files of a folder that decide a model's answers, in the order of their names.
+def weights_checksum(*folders: Path) -> str:
+    """Sha256 (hex) over all files of a model's folders that decide its answers, in the order of their names.
 
     These are the weights (``.safetensors``) and what stands beside them: configuration, tokenizer, processor and
     chat template (``.json``, ``.jinja``, ``.txt``, ``.model``). Left out are emoscope.json, training.json and any
@@ -29,11 +29,12 @@ def weights_checksum(folder: Path) -> str:
     a minute; the small files are read each time.
     """
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()}):
-        if any(path.match(pattern) for pattern in ABOUT):
-            continue
-        checksum = _weights(path.resolve()) if path.suffix == ".safetensors" else _file_checksum(path)
-        digest.update(f"{path.name} {checksum}\n".encode())
+    for folder in folders:
+        for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()}):
+            if any(path.match(pattern) for pattern in ABOUT):
+                continue
+            checksum = _weights(path.resolve()) if path.suffix == ".safetensors" else _file_checksum(path)
+            digest.update(f"{path.name} {checksum}\n".encode())
     return digest.hexdigest()
 
 

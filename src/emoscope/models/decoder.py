@@ -21,6 +21,13 @@ class Site:
     """The gated MLP of one decoder layer: ``down(act(gate(x)) * up(x))``.
 
     A neuron's activation is one element of ``act(gate(x))``; the gated product is what enters ``down``.
+
+    Attributes:
+        name: path of the MLP inside the model.
+        gate, up: the modules that compute gate and up; one and the same where ``fused``.
+        act: the activation function.
+        down: the output projection; its input is the gated product.
+        fused: whether one module computes both, the gate in the first half of its output.
     """
 
     name: str
@@ -28,6 +35,15 @@ class Site:
     up: nn.Module
     act: Callable[[torch.Tensor], torch.Tensor]
     down: nn.Linear
+    fused: bool = False
+
+    def activation(self, gate_output: torch.Tensor) -> torch.Tensor:
+        """act(gate(x)), (..., width), from the output of ``gate``."""
+        return self.act(gate_output.chunk(2, -1)[0] if self.fused else gate_output)
+
+    def upward(self, up_output: torch.Tensor) -> torch.Tensor:
+        """up(x), (..., width), from the output of ``up``."""
+        return up_output.chunk(2, -1)[1] if self.fused else up_output
 
 
 @dataclass(frozen=True)
@@ -89,11 +105,15 @@ class Decoder:
         return f"Decoder({self.name}: {self.layers} layers x {self.width} neurons)"
 
 
-def find_decoder(model: nn.Module) -> Decoder:
+def find_decoder(model: nn.Module, site: Callable[[str, Any], Site] | None = None) -> Decoder:
     """Find the text decoder by structure, never by its path (that changes between transformers versions).
 
     It is the module with a list named ``layers`` that is as long as the text configuration says and whose
     items all have ``mlp.down_proj``.
+
+    Args:
+        model: the whole model.
+        site: makes the :class:`Site` of a layer from the path and the module of its MLP; :func:`gated_site` if ``None``.
 
     Raises:
         ValueError: no such module, more than one, or MLPs of another build.
@@ -123,7 +143,8 @@ def find_decoder(model: nn.Module) -> Decoder:
         )
     (name, backbone), *_ = found.items()
     prefix = f"{name}." if name else ""
-    sites = tuple(_site(f"{prefix}layers.{i}.mlp", block.mlp) for i, block in enumerate(backbone.layers))
+    make = site or gated_site
+    sites = tuple(make(f"{prefix}layers.{i}.mlp", block.mlp) for i, block in enumerate(backbone.layers))
     shapes = {(site.down.in_features, site.down.out_features) for site in sites}
     if len(shapes) != 1:
         raise ValueError(f"{type(model).__name__}: layers differ in width {sorted(shapes)}; equal layers are needed")
@@ -131,9 +152,15 @@ def find_decoder(model: nn.Module) -> Decoder:
     return Decoder(backbone, name, sites, width, hidden)
 
 
-def _site(name: str, mlp: Any) -> Site:
-    gate, up = getattr(mlp, "gate_proj", None), getattr(mlp, "up_proj", None)
+def gated_site(name: str, mlp: Any) -> Site:
+    """The neurons of an MLP with ``gate_proj`` and ``up_proj``, or both fused as ``gate_up_proj``.
+
+    Raises:
+        ValueError: an MLP of another build.
+    """
     act = next((getattr(mlp, a) for a in ACTIVATION_NAMES if hasattr(mlp, a)), None)
+    fused = getattr(mlp, "gate_up_proj", None)
+    gate, up = getattr(mlp, "gate_proj", fused), getattr(mlp, "up_proj", fused)
     if gate is None or up is None or act is None:
         raise ValueError(f"{name} is no gated MLP with gate_proj, up_proj, an activation function and down_proj: {mlp}")
-    return Site(name, gate, up, act, mlp.down_proj)
+    return Site(name, gate, up, act, mlp.down_proj, fused=gate is fused)

@@ -155,7 +155,7 @@ def hooked(
             if observe is not None:
                 if layer not in gates:
                     raise ProofFailed(f"layer {layer}: down_proj ran before gate_proj, so its activation is unknown")
-                activation = decoder.sites[layer].act(gates.pop(layer))
+                activation = decoder.sites[layer].activation(gates.pop(layer))
                 observe.observe(layer, activation, product, firings.scopes(product))
 
         return hook

@@ -12,6 +12,9 @@ from typing import Any
 FAMILIES = {"audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3")}
 """``model_type`` in config.json -> module and class of the family."""
 
+ARCHITECTURES: dict[str, str] = {}
+"""Architecture in config.json -> key of :data:`FAMILIES`, for folders without a known ``model_type``."""
+
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 """Folder of the embedded model."""
 
@@ -65,7 +68,7 @@ def look_up(id_or_path: str) -> Card:
     folder, commit = (local, None) if local else _fetch_description(name)
     config = read_json(folder / "config.json")
     known_type(config, name)
-    text = config.get("text_config") or config
+    text = text_config(config)
     card = read_card(folder)
     return Card(
         folder,
@@ -78,17 +81,61 @@ def look_up(id_or_path: str) -> Card:
 
 
 def known_type(config: Mapping[str, Any], name: str) -> str:
-    """The ``model_type`` of a config.
+    """The ``model_type`` of a config, or the one that its architecture tells where it has none that is known.
 
     Raises:
         ValueError: it is not known here.
     """
     model_type = config.get("model_type")
-    if model_type not in FAMILIES:
-        raise ValueError(
-            f"model {name!r} has model_type {model_type!r}, which is not known here: known are {', '.join(FAMILIES)}"
-        )
-    return str(model_type)
+    if model_type in FAMILIES:
+        return str(model_type)
+    for architecture in config.get("architectures") or ():
+        if architecture in ARCHITECTURES:
+            return ARCHITECTURES[architecture]
+    raise ValueError(
+        f"model {name!r} has model_type {model_type!r}, which is not known here: known are "
+        f"{', '.join(sorted(FAMILIES))}; docs/add-a-model.md shows how to add a family"
+    )
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config.json that describes the text decoder.
+
+    Example:
+        >>> text_config({"thinker_config": {"text_config": {"num_hidden_layers": 28}}})
+        {'num_hidden_layers': 28}
+    """
+    config = config.get("thinker_config") or config
+    return config.get("text_config") or config
+
+
+def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
+    """The folders of the further checkpoints that a model consists of.
+
+    Args:
+        wanted: name of each side checkpoint -> its name on the hub.
+        folder: of the model; a side checkpoint is looked for in it and beside it, under the last part of its hub name.
+        given: what the user named, folders or hub names.
+        name: of the model, for messages.
+
+    Raises:
+        ValueError: a name that this family does not have.
+        FileNotFoundError: one is nowhere.
+    """
+    for unknown in sorted(set(given) - set(wanted)):
+        raise ValueError(f"side {unknown!r} is none of model {name!r}: it has {', '.join(wanted) or 'none'}")
+    found = {}
+    for side, hub in wanted.items():
+        places = [folder / hub.split("/")[1], folder.parent / hub.split("/")[1]]
+        choice = str(given.get(side) or next((place for place in places if place.is_dir()), hub))
+        try:
+            found[side] = _local(choice) or Path(_snapshot(choice))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"model {name!r} also needs {hub} from the hub ({error}): give its folder as side = "
+                f'{{ {side} = "..." }}, or put it beside the model as {places[1]}'
+            ) from error
+    return found
 
 
 def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -127,6 +174,13 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
         known_type(read_json(config), name)
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
     return folder, folder.name
+
+
+def _snapshot(name: str, revision: str | None = None) -> str:
+    with _reaching(name):
+        from huggingface_hub import snapshot_download
+
+        return str(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
 
 
 def _fetch_description(name: str) -> tuple[Path, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import torch
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.checksums import module_checksum, weights_checksum
-from emoscope.models.lookup import FAMILIES, find_folder, known_type, read_card, read_json
+from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.lookup import FAMILIES, find_folder, find_sides, known_type, read_card, read_json
 
 
 def load_model(
@@ -20,6 +20,9 @@ def load_model(
     device: str = "auto",
     revision: str | None = None,
     attention: str = "sdpa",
+    side: Mapping[str, str | Path] | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
+    quantise: str | None = None,
 ) -> AudioLM:
     """Load an audio-language model in the ordinary Hugging Face layout.
 
@@ -32,6 +35,10 @@ def load_model(
         device: ``"auto"`` (CUDA where there is one, else the CPU) or a torch device.
         revision: branch, tag or commit on the hub.
         attention: attention implementation of transformers.
+        side: folders or hub names of the further checkpoints that a family consists of, such as
+            ``{"audio_tokenizer": ...}`` for Kimi-Audio; by default they are looked for beside the model.
+        device_map: ``"auto"`` spreads the layers over all devices (needs the package accelerate).
+        quantise: ``"8bit"`` or ``"4bit"`` (needs the package bitsandbytes); weights cannot be edited then.
 
     Raises:
         FileNotFoundError: neither a folder nor reachable on the hub.
@@ -47,39 +54,49 @@ def load_model(
     name, where = str(id_or_path), _device(device)
     folder, commit = find_folder(name, revision)
     config = read_json(folder / "config.json")
-    family = _family(config, name)
+    family = find_family(known_type(config, name))
     if not any(folder.glob("*.safetensors")):
         raise ValueError(
             f"{folder} holds no .safetensors weights: other formats (.bin, .pt) can run code when read; "
             "convert them, or take another revision"
         )
-    with _quiet():
-        model = _class(family.model_class).from_pretrained(
-            folder,
-            dtype=_dtype(dtype, where, config),
-            attn_implementation=attention,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    processor = _class(family.processor_class).from_pretrained(folder, local_files_only=True)
-    card = read_card(folder)
-    return family(model.to(where), processor, name, weights_checksum(folder), commit, card)
+    beside = find_sides(family.side_checkpoints, folder, side or {}, name)
+    how = Loading(name, _dtype(dtype, where, config), where, attention, _placement(device_map, quantise), beside)
+    model, processor = family.load(folder, how)
+    checksum = weights_checksum(folder, *beside.values())
+    return family(model, processor, name, checksum, commit, read_card(folder))
 
 
-def wrap(model: Any, processor: Any, id: str | None = None) -> AudioLM:
+def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
     """Take a model that is already loaded.
 
     Args:
-        model: a model of a known family, as transformers loaded it; it is put into evaluation mode.
+        model: a model as transformers loaded it; it is put into evaluation mode.
         processor: its processor.
         id: a name for reports; its ``name_or_path`` if ``None``.
+        family: the class that declares its family; found by its ``model_type`` if ``None``.
 
     Raises:
         ValueError: an unknown family.
     """
     config = model.config.to_dict()
     name = id or getattr(model, "name_or_path", "") or type(model).__name__
-    return _family(config, name)(model, processor, name, module_checksum(model))
+    return (family or find_family(known_type(config, name)))(model, processor, name, module_checksum(model))
+
+
+def register(family: type[AudioLM]) -> type[AudioLM]:
+    """Make a family known for the running program, so that ``load_model`` finds it; a decorator.
+
+    Args:
+        family: a subclass of ``AudioLM`` with the ``model_type`` of its config.json (see docs/add-a-model.md).
+    """
+    FAMILIES[family.model_type] = (family.__module__, family.__qualname__)
+    REGISTERED[family.model_type] = family
+    return family
+
+
+REGISTERED: dict[str, type[AudioLM]] = {}
+"""Families that :func:`register` was called on, by ``model_type``."""
 
 
 def list_models() -> tuple[str, ...]:
@@ -87,12 +104,29 @@ def list_models() -> tuple[str, ...]:
     return tuple(sorted(FAMILIES))
 
 
-def _family(config: Mapping[str, Any], name: str) -> type[AudioLM]:
+def find_family(model_type: str) -> type[AudioLM]:
+    """The class of a known family."""
     from importlib import import_module
 
-    module, family = FAMILIES[known_type(config, name)]
-    found: type[AudioLM] = getattr(import_module(module), family)
+    if model_type in REGISTERED:
+        return REGISTERED[model_type]
+    module, name = FAMILIES[model_type]
+    found: type[AudioLM] = getattr(import_module(module), name)
     return found
+
+
+def _placement(device_map: str | Mapping[str, Any] | None, quantise: str | None) -> dict[str, Any]:
+    placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    if quantise is not None:
+        if quantise not in ("8bit", "4bit"):
+            raise ValueError(f'quantise {quantise!r} is not known: give "8bit" or "4bit"')
+        from importlib.util import find_spec
+
+        if find_spec("bitsandbytes") is None:
+            raise ValueError(f'quantise "{quantise}" needs the package bitsandbytes: pip install bitsandbytes')
+        config = transformers_class("BitsAndBytesConfig")
+        placement["quantization_config"] = config(load_in_8bit=quantise == "8bit", load_in_4bit=quantise == "4bit")
+    return placement
 
 
 def _device(device: str) -> torch.device:
@@ -115,23 +149,3 @@ def _dtype(dtype: str, device: torch.device, config: Mapping[str, Any]) -> torch
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f'dtype {dtype!r} is not known: give "auto", "float32", "bfloat16" or "float16"')
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bar, which would break up the program's."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _class(name: str) -> Any:
-    import transformers
-
-    return getattr(transformers, name)

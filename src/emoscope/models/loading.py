@@ -1,0 +1,80 @@
+"""How a model is to be loaded, and the classes of the transformers library by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is to be loaded.
+
+    Attributes:
+        name: what the user asked for, for error messages.
+        dtype: of the weights.
+        device: where the model goes.
+        attention: attention implementation of transformers.
+        placement: further arguments of ``from_pretrained`` that place or quantise the weights (``device_map``,
+            ``quantization_config``); the model is then not moved.
+        side: name of a side checkpoint -> its folder, for families that consist of several.
+    """
+
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+    attention: str = "sdpa"
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    side: Mapping[str, Path] = field(default_factory=dict)
+
+    def pretrained(self, class_name: str, folder: Path, **further: Any) -> Any:
+        """Load a model class of transformers from a folder: safetensors only, no code beside them, no network.
+
+        Args:
+            class_name: a name in ``transformers``.
+            folder: an ordinary checkpoint folder.
+            further: more arguments of ``from_pretrained``.
+        """
+        with quiet():
+            model = transformers_class(class_name).from_pretrained(
+                folder, dtype=self.dtype, attn_implementation=self.attention, use_safetensors=True,
+                local_files_only=True, **self.placement, **further,
+            )  # fmt: skip
+        return model if self.placement else model.to(self.device)
+
+
+def transformers_class(name: str) -> Any:
+    """A class of the transformers library.
+
+    Raises:
+        ValueError: this version has no such class, or a package that it needs does not fit the others.
+    """
+    import transformers
+
+    try:
+        return getattr(transformers, name)
+    except (AttributeError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"transformers {transformers.__version__} cannot give {name} ({reason}): install a version from 5.17 to 5.23, "
+            "and torchvision and torchaudio only in builds that fit torch"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own progress bar, which would break up the program's."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
