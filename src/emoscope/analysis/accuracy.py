@@ -95,6 +95,11 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=UAR, orient="row").sort("condition", "scoring")
 
 
+def hollow(levels: pl.DataFrame) -> frozenset[str]:
+    """The conditions of a UAR table that are hollow in either way of scoring."""
+    return frozenset(levels.filter("hollow")["condition"])
+
+
 def changed(panel: Panel, condition: str, against: str = "baseline") -> float | None:
     """The percentage of items whose answer under a condition differs from that under another one.
 

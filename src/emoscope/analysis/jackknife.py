@@ -15,6 +15,9 @@ import numpy as np
 MINIMUM_SPEAKERS = 5
 """Below this number of speakers no interval is given: too few to say how speakers vary."""
 
+ROUNDING = 1e-12
+"""Estimates and errors (in points or nat) below this are rounding errors of sums that cancel."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -26,6 +29,7 @@ class Interval:
         speakers: the number of speakers with items.
         df: degrees of freedom, G_eff - 1; ``None`` without an interval.
         reason: why there is no interval; ``None`` where there is one.
+        p: two-sided, of the hypothesis that the statistic is 0; ``None`` without an interval.
     """
 
     estimate: float | None
@@ -34,6 +38,7 @@ class Interval:
     speakers: int
     df: float | None
     reason: str | None = None
+    p: float | None = None
 
 
 def replicates(sums: np.ndarray) -> np.ndarray:
@@ -83,9 +88,26 @@ def interval(values: np.ndarray, sizes: np.ndarray, level: float = 0.95) -> Inte
     if not np.isfinite(without).all():
         return Interval(estimate, None, None, speakers, None, "one speaker alone has all items of an emotion")
     df = effective_number(sizes) - 1
-    error = np.sqrt((speakers - 1) / speakers * np.sum((without - without.mean()) ** 2))
+    error = float(np.sqrt((speakers - 1) / speakers * np.sum((without - without.mean()) ** 2)))
     half = float(_t_quantile(df, (1 + level) / 2) * error)
-    return Interval(estimate, estimate - half, estimate + half, speakers, df)
+    return Interval(estimate, estimate - half, estimate + half, speakers, df, p=two_sided(estimate, error, df))
+
+
+def two_sided(estimate: float, error: float, df: float) -> float:
+    """The two-sided p value of estimate / error under Student's t with df degrees of freedom.
+
+    Sums that should cancel leave rounding errors, so both are taken as 0 below :data:`ROUNDING`: an estimate
+    of 0 has p = 1, another estimate without any spread p = 0.
+
+    Example:
+        >>> round(two_sided(2.7764451, 1.0, 4.0), 6), two_sided(0.0, 0.0, 4.0), two_sided(-3.0, 0.0, 4.0)
+        (0.05, 1.0, 0.0)
+    """
+    from scipy.special import stdtr  # scipy.stats would take longer to import than the analysis takes
+
+    if abs(estimate) < ROUNDING:
+        return 1.0
+    return 0.0 if error < ROUNDING else float(2 * stdtr(df, -abs(estimate / error)))
 
 
 def effective_number(sizes: np.ndarray) -> float:

@@ -29,6 +29,8 @@ class Panel:
         chance: percentage correct of uniform guessing, in %.
         rows: condition id to row of ``answers``.
         answers: code of the answer, dimensions (condition, item); -1 unreadable, -2 not asked.
+        log_odds: of each option against the item's other options, in nat, dimensions (condition, item, label);
+            NaN where the item does not offer the label or no log-probabilities are stored.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +42,7 @@ class Panel:
     chance: float
     rows: Mapping[str, int]
     answers: np.ndarray
+    log_odds: np.ndarray
 
     def per_speaker(self, hits: np.ndarray) -> np.ndarray:
         """Sums of ``hits`` (item) by speaker and true label, dimensions (speaker, label)."""
@@ -104,13 +107,15 @@ def build_panel(run: Run, scoring: str = "likelihood") -> Panel:
     rows = {condition: row for row, condition in enumerate(conditions)}
     where = pl.DataFrame({"item": items["item"], "place": np.arange(len(items))}, schema_overrides={"place": pl.Int64})
     found = (
-        answers.select("item", "condition", "answer")
+        answers.select("item", "condition", "answer", "logp")
         .join(where, on="item", how="inner")
         .join(code, on="answer", how="left")
         .with_columns(pl.col("condition").replace_strict(rows, default=None, return_dtype=pl.Int64).alias("row"))
     )
     array = np.full((len(conditions), len(items)), NOT_ASKED, dtype=np.int16)
     array[found["row"].to_numpy(), found["place"].to_numpy()] = found["code"].fill_null(UNREADABLE).to_numpy()
+    codes = [sorted(labels.index(one) for one in offered or ()) for offered in items["options"].to_list()]
+    logp = _by_label(found.select("row", "place", "logp"), codes, (*array.shape, len(labels)))
     options = items["options"].list.len().drop_nulls()
     return Panel(
         labels=labels,
@@ -122,4 +127,47 @@ def build_panel(run: Run, scoring: str = "likelihood") -> Panel:
         chance=float(np.mean(100 / options.to_numpy())) if len(options) else float("nan"),
         rows=rows,
         answers=array,
+        log_odds=log_odds(logp),
     )
+
+
+def log_odds(logp: np.ndarray) -> np.ndarray:
+    """The log-odds of each option against the others: its logp minus the logsumexp of the others' logp.
+
+    Adding a constant to all of an item's log-probabilities changes nothing, so it makes no difference that
+    they are normalised over the full vocabulary.
+
+    Args:
+        logp: natural logs of probabilities, dimensions (..., option); NaN for options that are not offered.
+
+    Returns:
+        nat, the same dimensions; NaN for options that are not offered.
+
+    Example:
+        >>> log_odds(np.log([0.5, 0.25, 0.125])).round(3).tolist()  # ln(0.5/0.375), ln(0.25/0.625), ln(0.125/0.75)
+        [0.288, -0.916, -1.792]
+    """
+    there = ~np.isnan(logp)
+    top = np.max(logp, axis=-1, keepdims=True, where=there, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0)
+    weight = np.where(there, np.exp(logp - top), 0.0)
+    others = weight @ (1 - np.eye(logp.shape[-1]))  # a sum without the option itself: no cancellation
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.where(there, logp - top - np.log(others), np.nan))
+
+
+def _by_label(found: pl.DataFrame, codes: list[list[int]], shape: tuple[int, int, int]) -> np.ndarray:
+    """Stored log-probabilities, one per offered option in canonical order, as (condition, item, label)."""
+    array = np.full(shape, np.nan)
+    offered = np.array([len(one) for one in codes], dtype=np.int64)
+    stored = found.filter(pl.col("logp").list.len() > 0)
+    row, place = stored["row"].to_numpy(), stored["place"].to_numpy()
+    fits = stored["logp"].list.len().to_numpy() == offered[place]
+    stored, row, place = stored.filter(pl.Series(fits)), row[fits], place[fits]
+    if stored.is_empty():
+        return array
+    counts, starts = offered[place], np.cumsum(offered) - offered
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    label = np.concatenate([np.array(one, dtype=np.int64) for one in codes])[np.repeat(starts[place], counts) + within]
+    array[np.repeat(row, counts), np.repeat(place, counts), label] = stored["logp"].explode().to_numpy()
+    return array

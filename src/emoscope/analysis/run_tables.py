@@ -96,6 +96,9 @@ def load_answers(folder: str | Path) -> pl.DataFrame:
         one row per item, condition and scoring, with the columns of :data:`ANSWERS`.
     """
     folder = Path(folder)
+    if (folder / "answers.parquet").is_file():  # an exported run
+        frame = conform(pl.read_parquet(folder / "answers.parquet"), ANSWERS)
+        return frame.sort("condition", "scoring", "item", maintain_order=True)
     finished = sorted((folder / "answers").glob("*.parquet"))
     finished = [path for path in finished if (folder / "units" / f"{path.stem}.json").is_file()]
     if (folder / "units.parquet").is_file():

@@ -8,14 +8,15 @@ from pathlib import Path
 import polars as pl
 
 from emoscope.analysis import accuracy
-from emoscope.analysis.comparisons import DIFFERENCES, TESTS
-from emoscope.analysis.effects import EFFECTS, MATRIX, effects, matrix
-from emoscope.analysis.evidence import EVIDENCE
+from emoscope.analysis.comparisons import differences, tests
+from emoscope.analysis.effects import effects, matrix
+from emoscope.analysis.evidence import evidence
+from emoscope.analysis.families import compare
 from emoscope.analysis.layers import layers
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
-from emoscope.analysis.sets import MATCHING, STABILITY
-from emoscope.analysis.verdicts import VERDICTS
+from emoscope.analysis.sets import matching, stability
+from emoscope.analysis.verdicts import verdicts
 from emoscope.runs.folder import RunFolder, replacing
 
 NAMES = (
@@ -67,27 +68,28 @@ def compute_tables(run: Run) -> Tables:
     """Compute every result table from the stored answers."""
     panels = {scoring: build_panel(run, scoring) for scoring in ("likelihood", "generation")}
     panel = panels["likelihood"]
+    levels = accuracy.uar(run, panels)
+    compared = compare(panel, run.conditions, accuracy.hollow(levels))
     neurons, notes = layers(run)
-    found = [*notes]
+    agreement, more = stability(run)
     if "baseline" not in panel.rows:
-        found.append("effects: there are no baseline answers to compare with")
-    compare = "baseline" in panel.rows
+        more = (*more, "effects: there are no baseline answers to compare with")
     return Tables(
-        uar=accuracy.uar(run, panels),
+        uar=levels,
         confusion=accuracy.confusion(panels, run.conditions),
-        matrix=matrix(panel, run.conditions) if compare else pl.DataFrame(schema=MATRIX),
-        effects=effects(panel, run.conditions) if compare else pl.DataFrame(schema=EFFECTS),
-        evidence=pl.DataFrame(schema=EVIDENCE),
-        verdicts=pl.DataFrame(schema=VERDICTS),
-        tests=pl.DataFrame(schema=TESTS),
-        differences=pl.DataFrame(schema=DIFFERENCES),
-        stability=pl.DataFrame(schema=STABILITY),
-        matching=pl.DataFrame(schema=MATCHING),
+        matrix=matrix(compared, panel.labels),
+        effects=effects(compared),
+        evidence=evidence(compared),
+        verdicts=verdicts(compared, panel.unknown_speakers),
+        tests=tests(compared, run),
+        differences=differences(panel, compared),
         reliance=accuracy.reliance(panel, run.conditions),
         layers=neurons,
+        stability=agreement,
+        matching=matching(run),
         run=run,
         panel=panel,
-        notes=tuple(found),
+        notes=(*notes, *more),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.effects import FAMILY_TYPES
+from emoscope.analysis.effects import as_table, measures
+from emoscope.analysis.families import FAMILY, FAMILY_TYPES, Compared
+from emoscope.analysis.jackknife import Interval, interval
 
 VERDICTS: dict[str, Any] = FAMILY_TYPES | {
     "verdict": pl.String, "reason": pl.String, "excess_sensitivity": pl.Float64,
@@ -14,3 +17,83 @@ VERDICTS: dict[str, Any] = FAMILY_TYPES | {
     "excess_bias_low": pl.Float64, "excess_bias_high": pl.Float64, "speakers": pl.Int64, "hollow": pl.Boolean,
     "headline": pl.Boolean,
 }  # fmt: skip
+
+NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
+"""Changes within these limits (AUC points, nat) are too small to matter: both ends of an interval must be."""
+
+
+def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tuple[str, str | None]:
+    """The verdict from the 95 % intervals of the excess sensitivity (AUC points) and the excess bias (nat).
+
+    * evidence falls: the sensitivity interval lies below 0;
+    * the answer moves: the bias interval excludes 0;
+    * both: the two together; "removes evidence": only the first;
+    * "pulls the answer": only the second, and the sensitivity interval lies within +-2 AUC points;
+    * "neither": neither of the two, and both intervals lie within +-2 AUC points and +-0.1 nat;
+    * else "undecided".
+
+    Args:
+        sensitivity: low and high end.
+        bias: low and high end.
+
+    Returns:
+        the verdict, and for "undecided" which interval is too wide.
+
+    Example:
+        >>> verdict((-9.0, -3.0), (-0.2, 0.3)), verdict((-1.0, 0.5), (-0.9, -0.4))
+        (('removes evidence', None), ('pulls the answer', None))
+        >>> verdict((-3.0, 0.5), (-0.9, -0.4))
+        ('undecided', 'the sensitivity interval is not within ±2 AUC points')
+    """
+    falls, moves = sensitivity[1] < 0, bias[0] > 0 or bias[1] < 0
+    if falls:
+        return ("both" if moves else "removes evidence"), None
+    no_loss = max(map(abs, sensitivity)) <= NO_SENSITIVITY
+    no_pull = max(map(abs, bias)) <= NO_BIAS
+    if moves and no_loss:
+        return "pulls the answer", None
+    if no_loss and no_pull:
+        return "neither", None
+    wide = [] if no_loss else [f"the sensitivity interval is not within ±{NO_SENSITIVITY:g} AUC points"]
+    wide += [] if no_pull or moves else [f"the bias interval is not within ±{NO_BIAS:g} nat"]
+    return "undecided", "; ".join(wide)
+
+
+def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFrame:
+    """One verdict for each family of target sets that has matched controls and acts at all positions.
+
+    Args:
+        compared: the families and what they change.
+        unknown_speakers: on how many items the speaker is unknown; where there are any, recordings stand in for
+            speakers and no verdict is given.
+
+    Returns:
+        the columns of :data:`VERDICTS`, sensitivity in AUC points and bias in nat, as means over the emotions.
+    """
+    rows: list[dict[str, Any]] = []
+    for one in compared:
+        if one.excess is None or one.family["positions"] != "all":
+            continue
+        beyond = one.excess.beyond
+        found, sizes = measures(beyond), beyond.items.sum(axis=1)
+        sensitivity, bias = interval(found["sensitivity"], sizes), interval(found["bias"], sizes)
+        said, reason = _decide(sensitivity, bias, one.excess.hollow, unknown_speakers)
+        row = one.family | {"verdict": said, "reason": reason, "speakers": sensitivity.speakers}
+        for name, which in (("sensitivity", sensitivity), ("bias", bias)):
+            row |= {
+                f"excess_{name}": which.estimate,
+                f"excess_{name}_low": which.low,
+                f"excess_{name}_high": which.high,
+            }
+        rows.append(row | {"hollow": one.excess.hollow, "headline": one.headline})
+    return as_table(rows, VERDICTS, FAMILY)
+
+
+def _decide(sensitivity: Interval, bias: Interval, hollow: bool, unknown: int) -> tuple[str | None, str | None]:
+    if hollow:
+        return None, "too few answers are letters, or the written answers differ too often"
+    if unknown:
+        return None, "speakers are unknown"
+    if sensitivity.low is None or sensitivity.high is None or bias.low is None or bias.high is None:
+        return None, sensitivity.reason or bias.reason
+    return verdict((sensitivity.low, sensitivity.high), (bias.low, bias.high))
