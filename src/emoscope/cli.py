@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
+from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave
 
 app = App(
     name="emoscope",
     help="Find the neurons that carry emotion inside large audio-language models, and test what they do.",
     version=__version__,
     help_format="plaintext",
+    help_epilogue=f"{explain_exit_codes()} A stopped run goes on with the same command.",
 )
 study_app = App(name="study", help="Write study files.")
 corpus_app = App(name="corpus", help="Look at corpora.")
@@ -90,6 +93,20 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     if not (folder / "items.parquet").is_file():
         raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")
     print(f"Report: {build_report(folder.path, write_tables(folder.path)).resolve()}")
+    return 0
+
+
+@app.command
+def export(
+    run: Annotated[Path, Parameter(help="a finished run folder")],
+    to: Annotated[Path, Parameter(help="new folder for the copy")],
+) -> int:
+    """Copy what the report of a run is built from, to share it: no sound, no activity, no paths of this machine."""
+    from emoscope.runs.export import export_run
+
+    copy = export_run(run, to)
+    size = sum(path.stat().st_size for path in copy.path.rglob("*") if path.is_file())
+    print(f"Wrote {copy.path} ({size / 1e6:.1f} MB). To show it: emoscope report {copy.path}")
     return 0
 
 
@@ -220,9 +237,11 @@ def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: 
     progress = Log(log, folder / "log.jsonl")
     try:
         run_study(study, folder.path, progress)
-    except KeyboardInterrupt:
-        progress.say(f"Stopped. The same command goes on where it was; the run is in {folder.path}")
-        return 130
+    except BaseException as error:
+        code = end(error, folder.path)
+        with contextlib.suppress(OSError):
+            progress.event("ended", code=code)
+        return code
     finally:
         progress.close()
     if log != "json":
@@ -233,10 +252,15 @@ def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: 
 
 
 def _delete_run(place: Path) -> None:
+    """Delete a run; what marks finished work goes first and what marks a run folder last, so it may be stopped anywhere."""
     import shutil
 
-    if not (place / "study.toml").is_file():
+    if not any((place / name).is_file() for name in ("study.toml", "log.jsonl")) and any(place.iterdir()):
         raise ValueError(f"{place} is not a run folder (no study.toml): --fresh deletes run folders only")
+    shutil.rmtree(place / "units", ignore_errors=True)
+    for path in place.iterdir():
+        if path.name not in ("study.toml", "log.jsonl"):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     shutil.rmtree(place)
 
 
@@ -248,25 +272,15 @@ def _print_sets(frame: Any) -> None:
 
 
 def main() -> None:
-    """Entry point: mistakes of the user end with one sentence and exit code 2, never with a traceback."""
+    """Entry point: whatever happens ends with one sentence and its exit code; only a fault of the program has a traceback."""
+    handle_signals()
     try:
-        result = app(result_action="return_value")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        # only errors that a user can cause carry these types out of the package
-        print(f"emoscope: {error}", file=sys.stderr)
-        sys.exit(3 if type(error).__name__ == "NotIdentifiable" else 2)
-    except RuntimeError as error:
-        if type(error).__name__ == "OutOfMemoryError":
-            print(
-                "emoscope: the accelerator's memory is full: set a smaller positions_per_batch under [model] in the study, "
-                "such as 2048, and run it again; what is done is kept",
-                file=sys.stderr,
-            )
-            sys.exit(2)
-        if type(error).__name__ != "ProofFailed":
-            raise
-        print(f"emoscope: a proof failed, so no result is claimed: {error}", file=sys.stderr)
-        sys.exit(4)
-    sys.exit(result if isinstance(result, int) else 0)
+        result = app(result_action="return_value", exit_on_error=False)
+        leave(result if isinstance(result, int) else 0)
+    except CycloptsError:
+        # it has printed what is wrong with the command line
+        leave(INPUT)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        leave(end(error))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -42,6 +45,27 @@ def test_answers_that_were_changed_afterwards_are_noticed(tmp_path: Path) -> Non
     unit.finish(run, pl.DataFrame({"item": [1]}))
     run.write_table(f"answers/{unit.id}", pl.DataFrame({"item": [7]}))
     assert "was changed" in str(check_unit(run, unit.id))
+
+
+def test_a_unit_whose_answers_were_damaged_is_not_done(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, create=True)
+    unit = Unit({"a": 1})
+    unit.finish(run, pl.DataFrame({"item": [1]}))
+    answers = run / "answers" / f"{unit.id}.parquet"
+    answers.write_bytes(answers.read_bytes()[:-1])
+    assert not unit.done(run)
+    answers.unlink()
+    assert not unit.done(run)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, create=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, alive = (run / "answers" / f".a.parquet.partial{number}" for number in (ended.pid, os.getpid()))
+    dead.touch(), alive.touch()
+    RunFolder(tmp_path, create=True)
+    assert (dead.exists(), alive.exists()) == (False, True)
 
 
 def test_equal_tables_have_equal_bytes(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,10 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
             if kind not in groups:
                 rows = _other_batches(prepared, size) if kind == "other" else batches(prepared, size)
                 groups[kind] = [(group, _batch_or_rows(model, [prepared[row] for row in group])) for group in rows]
+            began = time.monotonic()
             one.unit.finish(run, _ask(one, groups[kind], sets, model, progress))
+            seconds = round(time.monotonic() - began, 4)
+            log.event("unit", stage="intervening", scoring=one.scoring, answers=len(one.block), seconds=seconds)
 
 
 def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Any:

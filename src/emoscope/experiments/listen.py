@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from emoscope import __version__
 from emoscope.corpora.audio import RATE, AudioError, load_audio
 from emoscope.experiments.answers import scored_answers
 from emoscope.experiments.inputs import inputs_path, save_inputs
+from emoscope.experiments.listened import differing_parts, refuse_changes, remember
 from emoscope.experiments.study import Study
 from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder, Unit
@@ -85,6 +87,7 @@ def hear_block(
     from emoscope.models.audio_lm import Request
     from emoscope.models.statistics import ScopeStatistics
 
+    began = time.monotonic()
     waves: dict[str, np.ndarray | AudioError] = {}
     for item in block:
         if item["clip"] not in waves:
@@ -118,30 +121,41 @@ def hear_block(
     again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
     save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again])
     unit.finish(run, scored_answers(usable, "baseline", scores), notes)
+    log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
 def open_store(run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]], model: AudioLM, log: Log) -> Activity:
-    """Open the run's activity store, or make a new one when model, clips, questions or scopes changed."""
+    """Open the run's activity store, or make a new one when environment, clips, questions or scopes changed.
+
+    Raises:
+        ChangedInput: the run was begun with another model, or with other recordings of the same clips.
+    """
     from emoscope.neurons.activity import Activity
 
+    refuse_changes(run, model.info, asked)
     path = run / "activity.zarr"
-    identity = digest([_key(study, model), list(study.identify.store), study.identify.site, _asked(asked)])
-    if path.exists() and run.read_json("cache/listening.json") == identity:
+    parts = {
+        "environment, batch size or loudness": digest(_key(study, model)),
+        "scopes": digest([list(study.identify.store), study.identify.site]),
+        "clips or questions": digest(_asked(asked)),
+    }
+    differing = differing_parts(run, parts)
+    if path.exists() and differing == []:
+        for partial in path.rglob("*.partial"):
+            partial.unlink()  # left where a write was cut off
         return Activity.open(path)
-    if path.exists():
-        log.say(
-            "Model, environment, clips or questions differ from those of the last run in this folder: listening anew."
-        )
-    (run / "cache" / "listening.json").unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    if differing:
+        log.say(f"This study differs from the last one in this folder in {' and '.join(differing)}: listening anew.")
+    remember(run, model.info, asked, None)
     for card in (run / "units").glob("*.json"):
         if (run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen":
             card.unlink()
+    shutil.rmtree(path, ignore_errors=True)
     store = Activity.create(
         path, items=len(asked), layers=model.info.layers, width=model.info.width,
         down_norm=model.decoder.down_norms(), block_items=BLOCK, site=study.identify.site, store=study.identify.store,
     )  # fmt: skip
-    run.write_json("cache/listening.json", identity)
+    remember(run, model.info, asked, parts)
     return store
 
 

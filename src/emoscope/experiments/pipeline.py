@@ -79,15 +79,18 @@ class Pipeline:
         """List the items, check the model, hear the items; returns the settled items table."""
         from emoscope.experiments.items import candidate_items, study_corpus
         from emoscope.experiments.listen import listen
+        from emoscope.experiments.listened import refuse_changes
 
         self.asked = self.study
-        with replacing(self.run / "study.toml") as partial:
-            partial.write_text(to_toml(self.study), encoding="utf-8")
-        (self.run / "manifest.json").unlink(missing_ok=True)
         model = self.loaded()
         corpus = study_corpus(self.study, model.info.trained_on, self.corpus)
         self.corpus = corpus
         candidates = candidate_items(self.study, corpus, self.log)
+        # before the first file is written: a run that is refused stays as it was
+        refuse_changes(self.run, model.info, candidates.filter(candidates["fate"].is_null()).to_dicts())
+        with replacing(self.run / "study.toml") as partial:
+            partial.write_text(to_toml(self.asked), encoding="utf-8")
+        (self.run / "manifest.json").unlink(missing_ok=True)
         self.candidates = candidates_digest(candidates)
         self.check_model(candidates)
         self.known_items, self.heard_units = listen(self.run, self.study, candidates, model, self.log)

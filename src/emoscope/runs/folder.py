@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ FORMAT = 1
 class RunFolder:
     """The folder in which one study lives.
 
-    Every file is written beside its final name and then renamed, so a killed run leaves complete files only.
+    Every file is written beside its final name and then renamed, so a killed run leaves complete files only; what it
+    left beside them is removed when the folder is next opened with ``create``.
 
     Args:
         path: the folder; it is created when ``create`` is true.
@@ -37,11 +39,22 @@ class RunFolder:
                 for name in ("", "answers", "units", "sets", "cache"):
                     (self.path / name).mkdir(parents=True, exist_ok=True)
             except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise
                 raise PermissionError(
                     f"the run folder {self.path} cannot be written ({error.strerror}): choose another with --out"
                 ) from error
+            self._remove_partials()
         elif not self.path.is_dir():
             raise FileNotFoundError(f"{self.path} is not a run folder: give the folder that `emoscope run` printed")
+
+    def _remove_partials(self) -> None:
+        """Remove what killed processes left beside the final names."""
+        for name in ("", "answers", "units", "sets", "cache", "tables", "figures"):
+            for partial in (self.path / name).glob(".*.partial*"):
+                process = partial.suffix.removeprefix(".partial")
+                if not (process.isdecimal() and _alive(int(process))):
+                    partial.unlink(missing_ok=True)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -81,6 +94,16 @@ class RunFolder:
         """Read a JSON file, or ``None`` when it is not there."""
         path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 @contextlib.contextmanager

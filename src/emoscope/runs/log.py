@@ -6,9 +6,11 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from emoscope.runs.ending import check_stop
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -71,18 +73,31 @@ class Log:
             )
             self._bars.start()
             self._task = self._bars.add_task(name, total=total, unit=unit)
+        whole = False
         try:
             yield self
+            whole = True
         finally:
             if self._bars:
                 self._bars.stop()
                 self._bars = self._task = None
             spent = time.monotonic() - began
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
-            self.event("stage done", stage=name, done=self._done, total=self._total, seconds=round(spent, 2))
+            self.event(
+                "stage done" if whole else "stage stopped",
+                stage=name,
+                done=self._done,
+                total=self._total,
+                seconds=round(spent, 2),
+            )
 
     def step(self, count: int = 1) -> None:
-        """Count ``count`` finished steps of the current stage."""
+        """Count ``count`` finished steps of the current stage.
+
+        Raises:
+            Stopped: a signal asked the program to end.
+        """
+        check_stop()
         self._done += count
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, advance=count)
@@ -92,9 +107,10 @@ class Log:
             self.event("progress", stage=self._stage, done=self._done, total=self._total)
 
     def close(self) -> None:
-        """Close the log file."""
+        """Close the log file; on a full disk its last lines are lost."""
         if self._file:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
     def _console(self) -> Any:

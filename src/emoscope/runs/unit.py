@@ -37,8 +37,8 @@ class Unit:
         return digest(self.key)[:24]
 
     def done(self, folder: RunFolder) -> bool:
-        """Whether the unit's card, written last, is there."""
-        return (folder / "units" / f"{self.id}.json").is_file()
+        """Whether the unit's card, written last, is there, and the answers are as they were when it was written."""
+        return check_unit(folder, self.id) is None
 
     def finish(self, folder: RunFolder, answers: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
         """Write the unit's answers, then its card with their checksum and, where given, further notes."""

@@ -1,0 +1,116 @@
+"""What a run folder may be given a second time, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from emoscope.corpora import polish_folder
+from emoscope.experiments.listened import ChangedInput
+from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.study import Study, parse_study
+from emoscope.models.lookup import TINY
+from emoscope.models.registry import load_model
+from emoscope.questions import WORDINGS
+from emoscope.runs import Log, RunFolder
+
+STUDY = """
+[model]
+id = "MODEL"
+[[corpora]]
+id = "folder"
+root = "VOICES"
+pattern = "{emotion}/{speaker}-{word}_{take}.flac"
+[identify]
+minimum = 1
+selectors = ["mad", "cas"]
+scope = "all"
+[headline]
+selector = "mad"
+[interventions]
+alphas = [1.0]
+positions = []
+reliance = false
+generate = false
+[controls]
+matched = 1
+random = 1
+shuffled = 1
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    for clip in polish_folder().glob("m[123].?_nie_[34].flac"):
+        speaker, rest = clip.stem.split(".")
+        emotion = {"a": "anger", "s": "fear", "n": "neutral"}[rest[0]]
+        (tmp_path / "voices" / emotion).mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, tmp_path / "voices" / emotion / f"{speaker}-{rest[2:]}.flac")
+    shutil.copytree(TINY, tmp_path / "model")
+    return parse_study(STUDY.replace("VOICES", str(tmp_path / "voices")).replace("MODEL", str(tmp_path / "model")))
+
+
+def everything(run: RunFolder) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in run.path.rglob("*") if path.is_file() and path.name != "log.jsonl"}
+
+
+def test_a_changed_clip_is_refused_by_name_and_the_run_stays_as_it_was(study: Study, tmp_path: Path) -> None:
+    model = load_model("tiny")
+    run = run_study(study, tmp_path / "run", model=model)
+    before = everything(run)
+    changed = tmp_path / "voices" / "fear" / "m2-nie_3.flac"
+    kept = changed.read_bytes()
+    shutil.copy(polish_folder() / "m2.s_tak_1.flac", changed)
+    with pytest.raises(ChangedInput, match=r"clip 'fear/m2-nie_3' has other content .*m2-nie_3\.flac.*--out.*--fresh"):
+        run_study(study, run.path, model=model)
+    assert everything(run) == before
+    changed.write_bytes(b"no longer a sound")
+    with pytest.raises(ChangedInput, match="fear/m2-nie_3"):
+        run_study(study, run.path, model=model)
+    changed.write_bytes(kept)
+    run_study(study, run.path, model=model)
+    assert everything(run) == before
+
+
+def test_a_changed_model_is_refused_by_name(study: Study, tmp_path: Path) -> None:
+    run = run_study(study, tmp_path / "run")
+    config = tmp_path / "model" / "generation_config.json"
+    content = json.loads(config.read_text()) if config.is_file() else {}
+    config.write_text(json.dumps({**content, "repetition_penalty": 1.1}))
+    with pytest.raises(ChangedInput, match=r"model '.*model' has other files than when the run .* --fresh"):
+        run_study(study, run.path)
+    other = parse_study(STUDY.replace("VOICES", str(tmp_path / "voices")).replace("MODEL", "tiny"))
+    run.write_json("listened.json", {**run.read_json("listened.json"), "model": {"id": "mine", "checksum": "0" * 64}})
+    with pytest.raises(ChangedInput, match="model 'tiny' is not 'mine', with which the run"):
+        run_study(other, run.path)
+
+
+def test_other_questions_listen_anew_and_say_so(study: Study, tmp_path: Path) -> None:
+    model = load_model("tiny")
+    run = run_study(study, tmp_path / "run", model=model)
+    other = next(name for name in WORDINGS if name != study.question.wording)
+    text = STUDY.replace("VOICES", str(tmp_path / "voices")) + f'[question]\nwording = "{other}"\n'
+    log = Log("quiet", tmp_path / "log.jsonl")
+    run_study(parse_study(text), run.path, log, model=model)
+    log.close()
+    said = [json.loads(line).get("text", "") for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert any("differs from the last one in this folder in clips or questions: listening anew" in s for s in said)
+
+
+def test_an_edited_study_asks_only_what_is_new(study: Study, tmp_path: Path) -> None:
+    model = load_model("tiny")
+    run = run_study(study, tmp_path / "run", model=model)
+    old = {card.name: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
+    text = STUDY.replace("VOICES", str(tmp_path / "voices")).replace("MODEL", str(tmp_path / "model"))
+    edited = parse_study(text.replace("alphas = [1.0]", "alphas = [1.0, 2.0]").replace('["mad", "cas"]', '["mad"]'))
+    run_study(edited, run.path, model=model)
+    new = {card.name: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
+    # three emotions steered at one more strength; the dropped selector's units stay for re-use and are not read
+    assert len(new.keys() - old.keys()) == 3
+    assert {name: new[name] for name in old} == old
+    listed = set(run.read_table("units")["unit"])
+    assert len(listed) < len(new)
+    assert not run.read_table("conditions")["selector"].drop_nulls().is_in(["cas"]).any()
