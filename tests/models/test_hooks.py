@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emoscope.models.audio_lm import Gains, ProofFailed
-from emoscope.models.hooks import hooked
+from emoscope.models.hooks import _factors, hooked
 from emoscope.models.statistics import ScopeStatistics
 
 SAME = 2e-5
@@ -125,6 +125,15 @@ def test_offsets_are_added_to_the_product(model, prepared):
     assert mlp.forward == plain
     assert (with_mean - expected).abs().max() < SAME
     assert (with_mean - model.next_logits(prepared)).abs().max() > 0.001
+
+
+@pytest.mark.usefixtures("either_way")
+def test_gains_shared_by_all_rows_are_held_once(model):
+    shared = torch.full((1, model.info.width), 0.5).expand(64, -1)
+    (factor,) = _factors(model.decoder, Gains({0: shared}, offsets={0: shared}), 64)[0]
+    for tensor in (factor.gain, factor.offset):
+        assert tensor.shape == shared.shape
+        assert tensor.untyped_storage().nbytes() == 4 * model.info.width
 
 
 def test_further_gains_act_on_top(model, prepared):

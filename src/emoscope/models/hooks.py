@@ -90,7 +90,7 @@ def _factor(
         if tensor.ndim != 2 or tensor.shape[1] != decoder.width or rows not in (None, len(tensor)):
             wanted = "row" if rows is None else rows
             raise ValueError(f"gains of layer {layer} are {tuple(tensor.shape)}, not ({wanted}, {decoder.width})")
-        touched |= (tensor != neutral).any(0).cpu()
+        touched |= (_distinct(tensor) != neutral).any(0).cpu()
     columns = touched.nonzero().flatten()
     if len(columns) == 0:
         return None
@@ -98,12 +98,19 @@ def _factor(
     few = len(columns) * FEW < decoder.width
 
     def cut(tensor: torch.Tensor) -> torch.Tensor:
-        return (tensor[:, columns.to(tensor.device)] if few else tensor).to(weight.device, weight.dtype)
+        part = _distinct(tensor)
+        part = (part[:, columns.to(part.device)] if few else part).to(weight.device, weight.dtype)
+        return part.expand(len(tensor), -1) if len(part) < len(tensor) else part
 
     if gain is None:
         assert offset is not None
         gain = torch.ones_like(offset)
     return _Factor(columns.to(weight.device) if few else None, cut(gain), None if offset is None else cut(offset), None)
+
+
+def _distinct(tensor: torch.Tensor) -> torch.Tensor:
+    """The only row of a tensor whose rows share memory: copying or converting it would give each row its own."""
+    return tensor[:1] if tensor.stride(0) == 0 else tensor
 
 
 @contextmanager
