@@ -65,6 +65,33 @@ def test_files_give_back_the_sets_and_the_same_bytes(tmp_path):
         NeuronSet.load(tmp_path / "a" / "group.safetensors")
 
 
+def test_means_go_with_the_neurons(tmp_path):
+    means = np.arange(40, dtype="float32") / 4
+
+    def known(members, emotion="anger", shift=0):
+        chosen = np.array(sorted(members))
+        return NeuronSet(emotion, chosen, 4, 10, mean_product=means[chosen] + shift)
+
+    one, two = known([3, 12]), known([12, 30])
+    assert (one | two).mean_product.tolist() == [0.75, 3, 7.5]
+    assert (one & two).mean_product.tolist() == [3]
+    # of two runs, which do not agree on neuron 12, or of a set without means
+    assert (one | known([12, 30], shift=1)).mean_product is None
+    assert (one | known([30], shift=1)).mean_product.tolist() == [0.75, 3, 8.5]
+    assert (one & make([12])).mean_product is None
+    NeuronSets({"anger": one}, {"a": {"anger": two}}).save(tmp_path)
+    back = NeuronSets.load(tmp_path)
+    assert back["anger"].mean_product.tolist() == [0.75, 3]
+    assert back["anger"].mean_product.dtype == "float32"
+    assert back.folds["a"]["anger"].mean_product.tolist() == [3, 7.5]
+    card = json.loads((tmp_path / "all.json").read_text())
+    assert card["mean_product"].startswith("tensors mean_product/<emotion>")
+    make([1]).save(tmp_path / "none.safetensors")
+    assert NeuronSet.load(tmp_path / "none.safetensors").mean_product is None
+    with pytest.raises(ValueError, match="1 means for the 2 neurons of anger"):
+        NeuronSet("anger", np.array([3, 4]), 4, 10, mean_product=[1.0])
+
+
 def test_a_folder_of_folds_comes_back(tmp_path):
     folds = {"s/1": {"anger": make([1, 2])}, "s2": {"anger": make([2, 3])}}
     NeuronSets({"anger": make([1, 2, 3])}, folds).save(tmp_path)

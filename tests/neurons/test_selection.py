@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import Matcher, covariates, seeded_generator, shuffled_labels
 from emoscope.neurons.identification import draw_samples
+from emoscope.neurons.neuron_set import NeuronSets
 from emoscope.neurons.selection import ALL, COLUMNS, NotIdentifiable, SetSpec, find_sets, load_set
 from emoscope.neurons.selectors import select_from_sums
 
@@ -270,6 +271,23 @@ def test_sets_come_as_values_with_folds(found):
     assert "<table" in found._repr_html_()
     with pytest.raises(ValueError, match="'cas' was not found"):
         found.neuron_sets("cas")
+
+
+def test_every_set_has_the_means_of_its_neurons_over_all_items(activity, found, tmp_path):
+    means = activity.mean_product().ravel()
+    for name in ("cas@0.1:audio+answer", "cas@0.1:audio+answer~matched1"):
+        sets = found.neuron_sets(name)
+        for group in (sets, *sets.folds.values()):
+            for one in group.values():
+                np.testing.assert_allclose(one.mean_product, means[one.neurons], rtol=1e-6)
+    found.save_sets(tmp_path)
+    back = NeuronSets.load(tmp_path / "cas@0.1_audio+answer")
+    np.testing.assert_array_equal(back.folds["s1"]["fear"].mean_product, found.mean_product[back.folds["s1"]["fear"].neurons])  # fmt: skip
+
+
+def test_means_know_no_label(activity, found):
+    swapped = make_items().with_columns(truth=pl.col("truth").reverse(), correct=pl.col("correct").reverse())
+    np.testing.assert_array_equal(find_sets(activity, swapped, SPEC).mean_product, found.mean_product)
 
 
 def test_mistakes_are_named(activity):

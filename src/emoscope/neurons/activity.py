@@ -250,7 +250,17 @@ class Activity:
         return self._mean("abs_sum", items)
 
     def mean_product(self, items: np.ndarray | None = None) -> np.ndarray:
-        """Mean gated product over the same positions as :meth:`mean_magnitude`; float64 (layer, width)."""
+        """Mean gated product of every neuron over all prompt positions; float64 (layer, width).
+
+        The positions are those of :meth:`mean_magnitude`: every item of every block that holds any of the items,
+        whatever its emotion, answer or fold. Sums of blocks (float32) are added and divided in float64.
+
+        Args:
+            items: row numbers; every block that was written by default.
+
+        Raises:
+            ValueError: no such block was written.
+        """
         return self._mean("product_sum", items)
 
     def to_xarray(self) -> xarray.Dataset:

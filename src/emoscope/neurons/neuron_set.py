@@ -24,9 +24,14 @@ class NeuronSet:
         neurons: flat numbers ``layer * width + index``, ascending and different; int64 (neuron,).
         layers, width: the decoder's size.
         meta: where the set comes from (selector, budget, scope …).
+        mean_product: mean gated product of each neuron over all prompt positions of the heard items, whatever
+            their emotion, for ``deactivate(set, to="mean")``; float32 (neuron,), or ``None`` where it is unknown.
+
+    Two sets are equal when emotion, neurons and decoder size are.
 
     Raises:
-        ValueError: the numbers are not ascending and different, or lie outside the decoder.
+        ValueError: the numbers are not ascending and different, or lie outside the decoder, or the means are
+            not one for each neuron.
 
     Example:
         >>> anger, fear = NeuronSet("anger", [1, 6], 2, 4), NeuronSet("fear", [6, 7], 2, 4)
@@ -43,6 +48,7 @@ class NeuronSet:
     layers: int
     width: int
     meta: Mapping[str, Any] = field(default_factory=dict)
+    mean_product: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         neurons = np.asarray(self.neurons, "int64")
@@ -56,6 +62,13 @@ class NeuronSet:
                 f"neuron {worst} of {self.emotion} does not fit {self.layers} layers x {self.width}: "
                 "the set belongs to another model"
             )
+        if self.mean_product is not None:
+            means = np.asarray(self.mean_product, "float32")
+            object.__setattr__(self, "mean_product", means)
+            if means.shape != neurons.shape:
+                raise ValueError(
+                    f"{means.size} means for the {len(neurons)} neurons of {self.emotion}: give one for each"
+                )
 
     @property
     def layer(self) -> np.ndarray:
@@ -132,7 +145,19 @@ class NeuronSet:
     def _with(self, other: NeuronSet, sign: str, neurons: np.ndarray) -> NeuronSet:
         name = self.emotion if self.emotion == other.emotion else f"{self.emotion} {sign} {other.emotion}"
         shared = {key: value for key, value in self.meta.items() if other.meta.get(key) == value}
-        return NeuronSet(name, neurons, self.layers, self.width, shared)
+        return NeuronSet(name, neurons, self.layers, self.width, shared, self._shared_means(other, neurons))
+
+    def _shared_means(self, other: NeuronSet, neurons: np.ndarray) -> np.ndarray | None:
+        """The means of neurons of either set; ``None`` where a set has none, or where the two disagree."""
+        if self.mean_product is None or other.mean_product is None:
+            return None
+        means = np.zeros(self.layers * self.width, "float32")
+        means[self.neurons] = self.mean_product
+        both = np.isin(other.neurons, self.neurons, assume_unique=True)
+        if not np.array_equal(means[other.neurons[both]], other.mean_product[both]):
+            return None
+        means[other.neurons] = other.mean_product
+        return means[neurons]
 
     def __repr__(self) -> str:
         return (
@@ -230,6 +255,10 @@ SET_ID = re.compile(r"[a-z-]+@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)?")
 """A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.set_id``."""
 
 
+MEANS = "mean_product/"
+"""Before an emotion: the name of the tensor with its neurons' means."""
+
+
 def safe_name(name: str) -> str:
     """A set id or fold as a file name that every file system takes; different names stay different.
 
@@ -249,7 +278,11 @@ def safe_name(name: str) -> str:
 
 
 def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, Any] | None = None) -> None:
-    """Write the sets of several emotions to one safetensors file, one int64 tensor each, and a JSON card beside it."""
+    """Write the sets of several emotions to one safetensors file, and a JSON card beside it.
+
+    The file holds one int64 tensor (neuron,) an emotion, and beside it, where they are known, the mean gated
+    products under ``mean_product/<emotion>``; float32 (neuron,).
+    """
     path = Path(path)
     if not sets:
         raise ValueError(f"no set to save to {path}")
@@ -259,7 +292,12 @@ def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[st
         **(card or {}), "layers": first.layers, "width": first.width, "neuron": "layer * width + index",
         "emotions": {emotion: {"size": len(one), **one.meta} for emotion, one in sets.items()},
     }  # fmt: skip
-    save_file({emotion: np.ascontiguousarray(one.neurons) for emotion, one in sets.items()}, path)
+    tensors = {emotion: np.ascontiguousarray(one.neurons) for emotion, one in sets.items()}
+    for emotion, one in sets.items():
+        if one.mean_product is not None:
+            tensors[MEANS + emotion] = np.ascontiguousarray(one.mean_product)
+            content["mean_product"] = f"tensors {MEANS}<emotion>: mean gated product over all prompt positions heard"
+    save_file(tensors, path)
     path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -273,7 +311,8 @@ def load_group(path: str | Path) -> dict[str, NeuronSet]:
     groups = {}
     for emotion, meta in card["emotions"].items():
         meta = {key: value for key, value in meta.items() if key != "size"}
-        groups[emotion] = NeuronSet(emotion, tensors[emotion], card["layers"], card["width"], meta)
+        means = tensors.get(MEANS + emotion)
+        groups[emotion] = NeuronSet(emotion, tensors[emotion], card["layers"], card["width"], meta, means)
     return groups
 
 

@@ -42,6 +42,8 @@ class FoundSets:
         sets: (set id, fold) -> emotion -> flat neuron numbers, ascending; int64 (neuron,).
         identifiable: emotion -> clips per emotion (of the fold ``"all"``), or why it has no set.
         layers, width: the decoder's size.
+        mean_product: mean gated product of every neuron over all prompt positions of the used items' blocks,
+            whatever their emotion or fold (:meth:`Activity.mean_product`); float32 (layer * width,).
     """
 
     frame: pl.DataFrame
@@ -49,6 +51,7 @@ class FoundSets:
     identifiable: dict[str, int | str]
     layers: int
     width: int
+    mean_product: np.ndarray
 
     def save_sets(self, folder: str | Path) -> None:
         """Write ``<folder>/<set id with safe characters>/<fold>.safetensors``, each with a JSON card.
@@ -78,7 +81,9 @@ class FoundSets:
         for row in self.frame.iter_rows(named=True):
             key, emotion = (row["set"], row["fold"]), row["emotion"]
             meta = {name: row[name] for name in kept}
-            groups[key][emotion] = NeuronSet(emotion, self.sets[key][emotion], self.layers, self.width, meta)
+            neurons = self.sets[key][emotion]
+            means = self.mean_product[neurons]
+            groups[key][emotion] = NeuronSet(emotion, neurons, self.layers, self.width, meta, means)
         return groups
 
     def __repr__(self) -> str:
@@ -170,7 +175,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         for draw in range(spec.shuffled):
             groups = chosen[(sample.fold, draw + 1), selector, sizes[budget]]
             table.add(sample, selector, budget, "shuffled", draw, dict(zip(emotions, groups, strict=True)))
-    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width)
+    means = activity.mean_product(used).astype("float32").ravel()
+    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means)
 
 
 class _Table:
