@@ -19,18 +19,28 @@ INFO = ModelInfo("m", "f", None, "", 3, 4, 8, 16, True, "left", "float32", "cpu"
 neurons = st.lists(st.integers(0, INFO.layers * INFO.width - 1), max_size=6, unique=True)
 positions = st.lists(st.sampled_from(POSITIONS), min_size=1, unique=True).map(tuple)
 gain = st.sampled_from([-1.0, 0.0, 0.5, 1.0, 1.5, 4.0])
-edits = st.builds(lambda n, g, p: Edit(np.array(n, dtype=np.int64), g, p), neurons, gain, positions)
+MEANS = np.arange(INFO.layers * INFO.width, dtype=np.float32) / 8 - 0.5
+"""The mean of each neuron."""
+
+edits = st.builds(lambda n, g, p: Edit(np.array(n, dtype=np.int64), g, p), neurons, gain, positions) | st.builds(
+    lambda n, p: Edit(np.array(n, dtype=np.int64), 0.0, p, MEANS[n]), neurons, positions
+)
 interventions = st.lists(edits, max_size=4).map(lambda found: Intervention(tuple(found)))
 
 
 def slow(rows):
-    """(row, scope, layer, width) by looping over everything."""
+    """What becomes of a product of 1, (row, scope, layer, width), by looping: gains multiply, then means replace."""
     out = np.ones((len(rows), 4, INFO.layers, INFO.width))
     for row, intervention in enumerate(rows):
-        for edit in intervention.edits:
-            for scope, name in enumerate(POSITIONS):
-                for neuron in edit.neurons if name in edit.positions else ():
-                    out[row, scope, neuron // INFO.width, neuron % INFO.width] *= edit.gain
+        for means in (False, True):
+            for edit in intervention.edits:
+                for scope, name in enumerate(POSITIONS):
+                    for neuron in edit.neurons if name in edit.positions else ():
+                        place = row, scope, neuron // INFO.width, neuron % INFO.width
+                        if means and edit.means is not None:
+                            out[place] = MEANS[neuron]
+                        elif not means and edit.means is None:
+                            out[place] *= edit.gain
     return out
 
 
@@ -38,13 +48,16 @@ def dense(gains, rows):
     """The same from gains."""
     out = np.ones((rows, 4, INFO.layers, INFO.width))
     for part in gains.parts:
-        for layer, values in part.values.items():
-            assert values.shape == (rows, INFO.width)
-            assert values.dtype == torch.float32
+        for layer in {*part.values, *part.offsets}:
+            none = torch.zeros(rows, INFO.width)
+            values, offsets = part.values[layer], part.offsets.get(layer, none)
+            for tensor in (values, offsets):
+                assert tensor.shape == (rows, INFO.width)
+                assert tensor.dtype == torch.float32
             for row in range(rows):
                 for scope in range(4):
                     if part.positions is None or part.positions[row, scope]:
-                        out[row, scope, layer] *= values[row].numpy()
+                        out[row, scope, layer] = out[row, scope, layer] * values[row].numpy() + offsets[row].numpy()
     return out
 
 
@@ -60,8 +73,12 @@ def test_adding_is_an_algebra(a, b, c):
     def effect(intervention):
         return slow([intervention])
 
-    np.testing.assert_allclose(effect(a + b), effect(a) * effect(b))
-    np.testing.assert_allclose(effect(a + b), effect(b + a))
+    def of(intervention):
+        return dense(intervention.gains(INFO, 1), 1)
+
+    if not any(edit.means is not None for edit in (*a.edits, *b.edits)):
+        np.testing.assert_allclose(effect(a + b), effect(a) * effect(b))
+    np.testing.assert_allclose(of(a + b), of(b + a))
     assert (a + b) + c == a + (b + c)
     assert a + nothing() == a == nothing() + a
 
@@ -81,6 +98,46 @@ def test_gains_of_the_verbs():
     assert deactivate([1], "all").edits[0].positions == POSITIONS
     assert deactivate(np.array([1], dtype=np.int32), ["answer"]).edits[0].positions == ("answer",)
     assert repr(nothing()) == "Intervention(nothing)"
+
+
+def test_two_neurons_set_to_their_mean_by_hand():
+    # one layer of two neurons: products 4 and 10 where heard, means 1 and -2; down_proj adds them up
+    info = replace(INFO, layers=1, width=2)
+    gains = deactivate([0, 1], to="mean", means=[1, -2]).gains(info, 1)
+    assert gains.values[0].tolist() == [[0, 0]]
+    assert gains.offsets[0].tolist() == [[1, -2]]
+    first = deactivate([0], to="mean", means=[1]).gains(info, 1)
+    product = torch.tensor([[4.0, 10.0]]) * first.values[0] + first.offsets[0]
+    assert product.tolist() == [[1, 10]]
+    assert product.sum() == 11
+
+
+def test_a_mean_is_taken_from_the_set_or_the_caller():
+    from emoscope.neurons.neuron_set import NeuronSet
+
+    chosen = NeuronSet("anger", np.array([1, 6]), INFO.layers, INFO.width, mean_product=MEANS[[1, 6]])
+    by_set = deactivate(chosen, to="mean")
+    assert by_set.edits[0].means.tolist() == [-0.375, 0.25]
+    assert by_set == deactivate([6, 1], to="mean", means=[0.25, -0.375])
+    assert by_set == deactivate([6, 1, 6], to="mean", means=MEANS.reshape(INFO.layers, INFO.width))
+    assert by_set != deactivate(chosen)
+    assert hash(by_set) != hash(deactivate(chosen, to="mean", means=[0, 0]))
+    assert repr(by_set) == "Intervention(2 neurons to their mean)"
+    assert deactivate([], to="mean", means=[]).gains(INFO, 1).values == {}
+
+
+def test_a_mean_stays_whatever_gain_meets_it():
+    means = MEANS.reshape(INFO.layers, INFO.width)
+    mean = deactivate([5], to="mean", means=means)
+    for other in (steer([5], 1.0), deactivate([5]), steer([5], 1.0, "audio"), mean):
+        for both in (mean + other, other + mean):
+            assert (dense(both.gains(INFO, 1), 1)[0, :, 1, 1] == MEANS[5]).all()
+    some = deactivate([5], "audio", to="mean", means=means) + steer([5], 1.0)
+    assert dense(some.gains(INFO, 1), 1)[0, :, 1, 1].tolist() == [MEANS[5], 2, 2, 2]
+    with pytest.raises(ValueError, match=r"neuron 5 is set to 0\.125 and to 3: the means come from different runs"):
+        mean + deactivate([4, 5], to="mean", means=[3, 3])
+    # at other positions another mean is no contradiction
+    deactivate([5], "audio", to="mean", means=[1]) + deactivate([5], "text", to="mean", means=[2])
 
 
 def test_a_neuron_set_is_taken_as_it_is():
@@ -112,6 +169,14 @@ def test_edits_at_different_positions_become_further_gains():
         (lambda: steer([0], float("nan")), "gain nan is not finite"),
         (lambda: deactivate([0.5]), "give a row of whole numbers"),
         (lambda: deactivate([[1]]), "give a row of whole numbers"),
+        (lambda: deactivate([0], to="median"), 'to \'median\' is not known: give "zero" or "mean"'),
+        (lambda: deactivate([0], to="mean"), r"none came with them: take the set from select\(heard, ...\)"),
+        (lambda: deactivate([0], means=[1.0]), "means are given, but the neurons are set to zero"),
+        (lambda: deactivate([0, 1], to="mean", means=[1.0]), "1 means for 2 neurons: give one for each"),
+        (lambda: deactivate([0], to="mean", means=[np.inf]), "the mean inf is not finite"),
+        (lambda: deactivate([0, 0], to="mean", means=[1, 2]), "given twice with different means"),
+        (lambda: deactivate([9], to="mean", means=np.ones((2, 4))), "neuron 9: means are those of 2 layers x 4"),
+        (lambda: Edit(np.array([1]), 1.5, means=np.array([1.0])), "gain 1.5 with means"),
         (lambda: gains_for(INFO, [deactivate([12])]), "neuron 12: m has 3 layers x 4 neurons, numbers 0 to 11"),
         (lambda: gains_for(INFO, [deactivate([-1])]), "neuron -1"),
     ],
@@ -139,3 +204,14 @@ def test_a_7b_model_in_64_rows_takes_no_time():
     one = sets[0].gains(info, 64)
     # shared by all rows: one row in memory
     assert one.values[0].stride(0) == 0
+
+
+def test_all_neurons_of_a_7b_model_set_to_their_mean_hold_one_row():
+    info = replace(INFO, layers=28, width=18_944)
+    every = deactivate(np.arange(28 * 18_944), to="mean", means=np.ones((28, 18_944), np.float32))
+    start = time.perf_counter()
+    gains = every.gains(info, 64)
+    assert time.perf_counter() - start < 3
+    for tensor in (*gains.values.values(), *gains.offsets.values()):
+        assert tensor.shape == (64, 18_944)
+        assert tensor.untyped_storage().nbytes() == 4 * 18_944

@@ -40,6 +40,11 @@ def test_the_edit_equals_the_gains(model, prepared, change):
     assert texts == model.generate(prepared, change.gains(model.info, len(prepared)), max_new_tokens=4)
 
 
+def test_a_mean_is_no_change_of_weights(model):
+    with pytest.raises(ValueError, match="it cannot hold a mean; use gains"), edited(model, deactivate([1], to="mean", means=[0.5])):  # fmt: skip
+        pass
+
+
 def test_bits_come_back_even_when_the_block_breaks(model):
     before = [site.down.weight.detach().clone() for site in model.decoder.sites]
     with edited(model, deactivate(SOME)):

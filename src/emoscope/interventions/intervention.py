@@ -1,10 +1,11 @@
-"""Interventions: which neurons get which gain, at which positions. Plain values that add up."""
+"""Interventions: which neurons get which gain or mean, at which positions. Plain values that add up."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,17 +20,20 @@ POSITIONS = ("audio", "text", "decision", "answer")
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One gain on some neurons.
+    """One gain on some neurons, or the means that replace their gated products.
 
     Attributes:
         neurons: int64, sorted, each once; ``layer * width + index``.
         gain: factor on the activation: 0 deactivates, 1 changes nothing, 1 + alpha steers.
-        positions: the scopes at which the gain acts, a part of :data:`POSITIONS`.
+        positions: the scopes at which the edit acts, a part of :data:`POSITIONS`.
+        means: float32 (neuron,), what the gated product of each neuron becomes, whatever it was (the gain is 0
+            then); ``None`` where the edit is a gain alone.
     """
 
     neurons: npt.NDArray[np.int64]
     gain: float
     positions: tuple[str, ...] = POSITIONS
+    means: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.gain):
@@ -37,8 +41,13 @@ class Edit:
         unknown = [p for p in self.positions if p not in POSITIONS]
         if unknown or not self.positions:
             raise ValueError(f"positions {self.positions!r} are not known: choose from {', '.join(POSITIONS)}")
-        neurons = np.unique(np.asarray(self.neurons, dtype=np.int64))
+        given = np.asarray(self.neurons, dtype=np.int64)
+        neurons, first = np.unique(given, return_index=True)
         neurons.flags.writeable = False
+        if self.means is not None:
+            object.__setattr__(self, "means", _aligned(given, np.asarray(self.means, np.float32), first))
+            if self.gain != 0:
+                raise ValueError(f"gain {self.gain:g} with means: a mean replaces the product, so the gain is 0")
         object.__setattr__(self, "neurons", neurons)
         object.__setattr__(self, "gain", float(self.gain))
         object.__setattr__(self, "positions", tuple(p for p in POSITIONS if p in self.positions))
@@ -46,20 +55,45 @@ class Edit:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Edit):
             return NotImplemented
-        same = self.gain == other.gain and self.positions == other.positions
-        return same and np.array_equal(self.neurons, other.neurons)
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self.neurons.tobytes(), self.gain, self.positions))
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        means = None if self.means is None else self.means.tobytes()
+        return self.neurons.tobytes(), self.gain, self.positions, means
 
     def __repr__(self) -> str:
         where = "" if self.positions == POSITIONS else f" at {'+'.join(self.positions)}"
-        return f"{len(self.neurons)} neurons x {self.gain:g}{where}"
+        what = f"x {self.gain:g}" if self.means is None else "to their mean"
+        return f"{len(self.neurons)} neurons {what}{where}"
+
+
+def _aligned(
+    given: npt.NDArray[np.int64], means: npt.NDArray[np.float32], first: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float32]:
+    """Means in the order of the sorted neurons."""
+    if means.shape != given.shape:
+        raise ValueError(f"{means.size} means for {given.size} neurons: give one for each")
+    if not np.isfinite(means).all():
+        raise ValueError(f"the mean {means[~np.isfinite(means)][0]} is not finite: the statistics are damaged")
+    kept = means[first]
+    if len(kept) < len(means) and not np.array_equal(kept[np.searchsorted(given[first], given)], means):
+        raise ValueError("a neuron is given twice with different means: give it once")
+    kept.flags.writeable = False
+    return kept
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """Edits that act together; ``a + b`` has the edits of both, and where they meet gains multiply.
+    """Edits that act together; ``a + b`` has the edits of both, in any order.
+
+    Where edits meet on a neuron, gains multiply, as they act on its activation. A mean comes after them: it
+    replaces the gated product, so that a neuron that is set to its mean stays there, whatever gains it has too.
+
+    Raises:
+        ValueError: two edits give one neuron different means at the same positions.
 
     Example:
         >>> deactivate([3, 5]) + steer([8], 0.5)
@@ -67,6 +101,19 @@ class Intervention:
     """
 
     edits: tuple[Edit, ...] = ()
+
+    def __post_init__(self) -> None:
+        for one, two in combinations([edit for edit in self.edits if edit.means is not None], 2):
+            assert one.means is not None
+            assert two.means is not None
+            shared, mine, theirs = np.intersect1d(one.neurons, two.neurons, assume_unique=True, return_indices=True)
+            differ = one.means[mine] != two.means[theirs]
+            if differ.any() and set(one.positions) & set(two.positions):
+                place = int(differ.argmax())
+                raise ValueError(
+                    f"neuron {shared[place]} is set to {one.means[mine][place]:g} and to {two.means[theirs][place]:g}: "
+                    "the means come from different runs; take both sets from one"
+                )
 
     def __add__(self, other: Intervention) -> Intervention:
         if not isinstance(other, Intervention):
@@ -81,18 +128,39 @@ class Intervention:
         return f"Intervention({', '.join(map(repr, self.edits)) or 'nothing'})"
 
 
-def deactivate(neurons: Any, positions: Iterable[str] | str = POSITIONS) -> Intervention:
-    """Set the activation of neurons to zero.
+def deactivate(
+    neurons: Any, positions: Iterable[str] | str = POSITIONS, *, to: str = "zero", means: Any = None
+) -> Intervention:
+    """Set the activation of neurons to zero, or their gated product to its mean.
+
+    With ``to="mean"`` act(gate_proj(x)) * up_proj(x) of each neuron is replaced by its mean over all prompt
+    positions of the heard items (of every emotion alike: no label enters), so that what the neuron writes stays,
+    but says nothing about the clip.
 
     Args:
         neurons: a neuron set, or flat neuron numbers.
         positions: scopes at which to act, names or ``"audio+text"``; all by default.
+        to: ``"zero"`` or ``"mean"``.
+        means: for ``to="mean"``: one number per neuron, or those of all neurons, (layer, width), as
+            ``Activity.mean_product`` returns; a set from ``select`` brings its own.
+
+    Raises:
+        ValueError: ``to="mean"`` and there are no means, or another word than the two.
 
     Example:
         >>> deactivate([1, 2], positions="audio")
         Intervention(2 neurons x 0 at audio)
+        >>> deactivate([1, 2], to="mean", means=[0.25, -0.5])
+        Intervention(2 neurons to their mean)
     """
-    return Intervention((Edit(_numbers(neurons), 0.0, _scopes(positions)),))
+    numbers = _numbers(neurons)
+    if to == "zero":
+        if means is not None:
+            raise ValueError('means are given, but the neurons are set to zero: give to="mean"')
+        return Intervention((Edit(numbers, 0.0, _scopes(positions)),))
+    if to != "mean":
+        raise ValueError(f'to {to!r} is not known: give "zero" or "mean"')
+    return Intervention((Edit(numbers, 0.0, _scopes(positions), _means(neurons, numbers, means)),))
 
 
 def steer(neurons: Any, alpha: float, positions: Iterable[str] | str = POSITIONS) -> Intervention:
@@ -120,6 +188,25 @@ def _numbers(neurons: Any) -> npt.NDArray[np.int64]:
     return numbers.astype(np.int64)
 
 
+def _means(neurons: Any, numbers: npt.NDArray[np.int64], means: Any) -> npt.NDArray[np.float32]:
+    """The mean of each neuron, from the caller or from the set."""
+    found = means if means is not None else getattr(neurons, "mean_product", None)
+    if found is None:
+        raise ValueError(
+            f'to="mean" needs the mean gated product of each of the {len(numbers)} neurons, and none came with them: take '
+            "the set from select(heard, ...) or from the sets/ of a run (select again in one made by an earlier "
+            "version), or give means=heard.activity.mean_product()"
+        )
+    found = np.asarray(found, dtype=np.float32)
+    if found.ndim != 2:
+        return found
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < found.size:
+        raise ValueError(
+            f"neuron {numbers.max()}: means are those of {found.shape[0]} layers x {found.shape[1]} neurons"
+        )
+    return found.ravel()[numbers]
+
+
 def _scopes(positions: Iterable[str] | str) -> tuple[str, ...]:
     if isinstance(positions, str):
         return POSITIONS if positions == "all" else tuple(positions.split("+"))
@@ -130,7 +217,8 @@ def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
     """Turn one intervention per batch row into gains.
 
     Equal interventions are worked out once. No tensor is larger than (rows, width), and only layers that an
-    edit touches have one; where all rows share one intervention it is not even copied per row.
+    edit touches have one; where all rows share one intervention it is not even copied per row. Means become
+    offsets behind a gain of 0, and act after all gains.
 
     Args:
         info: of the model; its number of layers and neurons per layer.
@@ -159,27 +247,33 @@ def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
     stages = [_stages(intervention) for intervention in distinct]
     for stage in range(max(map(len, stages), default=0)):
         edits = [s[stage] if stage < len(s) else (POSITIONS, []) for s in stages]
-        layers = _layers(info, [edits_here for _, edits_here in edits])
+        layers, offsets = _layers(info, [edits_here for _, edits_here in edits])
         flags = torch.tensor([[p in positions for p in POSITIONS] for positions, _ in edits])
         spread = {layer: _spread(torch.from_numpy(gain), rows) for layer, gain in layers.items()}
-        parts.append(Gains(spread, flags[rows]))
+        added = {layer: _spread(torch.from_numpy(offset), rows) for layer, offset in offsets.items()}
+        parts.append(Gains(spread, flags[rows], added))
     if not parts:
         return Gains({}, torch.ones(len(interventions), len(POSITIONS), dtype=torch.bool))
-    return Gains(parts[0].values, parts[0].positions, more=tuple(parts[1:]))
+    return Gains(parts[0].values, parts[0].positions, parts[0].offsets, more=tuple(parts[1:]))
 
 
 def _stages(intervention: Intervention) -> list[tuple[tuple[str, ...], list[Edit]]]:
-    """Edits grouped by the positions at which they act."""
-    groups: dict[tuple[str, ...], list[Edit]] = defaultdict(list)
+    """Edits grouped by the positions at which they act; means come last, as they replace what gains have made."""
+    groups: dict[tuple[bool, tuple[str, ...]], list[Edit]] = defaultdict(list)
     for edit in intervention.edits:
         if len(edit.neurons) and edit.gain != 1:
-            groups[edit.positions].append(edit)
-    return list(groups.items())
+            groups[edit.means is not None, edit.positions].append(edit)
+    return [(key[1], groups[key]) for key in sorted(groups, key=lambda key: key[0])]
 
 
-def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> dict[int, npt.NDArray[np.float32]]:
-    """Layer -> float32 (intervention, width) for all layers that any edit touches."""
-    layers: dict[int, npt.NDArray[np.float32]] = {}
+Layers = dict[int, npt.NDArray[np.float32]]
+"""Layer -> float32 (intervention, width)."""
+
+
+def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[Layers, Layers]:
+    """Gains of all layers that any edit touches, and offsets of those that an edit with means touches."""
+    gains: Layers = {}
+    offsets: Layers = {}
     for place, of_one in enumerate(edits):
         for edit in of_one:
             if edit.neurons[0] < 0 or edit.neurons[-1] >= info.layers * info.width:
@@ -189,10 +283,15 @@ def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> dict[int, npt.N
                     f"numbers 0 to {info.layers * info.width - 1}; is the set from another model?"
                 )
             bounds = np.searchsorted(edit.neurons, np.arange(info.layers + 1) * info.width)
-            for layer in np.flatnonzero(np.diff(bounds)):
-                gain = layers.setdefault(int(layer), np.ones((len(edits), info.width), np.float32))
-                gain[place, edit.neurons[bounds[layer] : bounds[layer + 1]] - layer * info.width] *= edit.gain
-    return dict(sorted(layers.items()))
+            for layer in map(int, np.flatnonzero(np.diff(bounds))):
+                part = slice(bounds[layer], bounds[layer + 1])
+                index = edit.neurons[part] - layer * info.width
+                gain = gains.setdefault(layer, np.ones((len(edits), info.width), np.float32))
+                gain[place, index] *= edit.gain
+                if edit.means is not None:
+                    offset = offsets.setdefault(layer, np.zeros((len(edits), info.width), np.float32))
+                    offset[place, index] = edit.means[part]
+    return dict(sorted(gains.items())), dict(sorted(offsets.items()))
 
 
 def _spread(gain: Any, rows: Any) -> Any:

@@ -22,12 +22,14 @@ def edited(model: AudioLM, intervention: Intervention) -> Iterator[AudioLM]:
         intervention: with edits at all positions.
 
     Raises:
-        ValueError: an edit limited to some positions, or weights that are not floating-point numbers.
+        ValueError: an edit limited to some positions or with means, or weights that are not floating-point numbers.
         ProofFailed: the bits are not as before afterwards.
     """
     limited = [edit for edit in intervention.edits if edit.positions != POSITIONS]
     if limited:
         raise ValueError(f"{limited[0]!r}: weights act at every position; use gains for edits at some positions")
+    if means := [edit for edit in intervention.edits if edit.means is not None]:
+        raise ValueError(f"{means[0]!r}: a column of down_proj can be scaled, it cannot hold a mean; use gains")
     gains = intervention.gains(model.info, 1).values
     decoder = model.decoder
     weights = {layer: decoder.sites[layer].down.weight for layer in gains}

@@ -1,0 +1,145 @@
+"""Neurons set to their mean on a real (tiny) model, against a product overwritten directly before down_proj."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from emoscope.interventions.intervention import POSITIONS, deactivate, gains_for, nothing, steer
+from emoscope.models.audio_lm import Request
+from emoscope.models.registry import load_model
+from tests.helpers.tiny_af3 import LAYERS, WIDTH, write_checkpoint
+
+MEANS = np.random.default_rng(1).normal(0, 0.5, (LAYERS, WIDTH)).astype(np.float32)
+SAME = 2e-5
+"""Largest difference of float32 logits between a batch and its rows one by one."""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(write_checkpoint(tmp_path_factory.mktemp("af3") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def prepared(model):
+    draw = np.random.default_rng(0)
+    clips = [draw.normal(0, 0.05, int(s * 16_000)).astype(np.float32) for s in (0.5, 1.3, 0.9, 0.7)]
+    return model.prepare([Request(clip, "Which? (A) x (B) y", ("A", "B")) for clip in clips])
+
+
+def off(neurons, positions="all"):
+    return deactivate(neurons, positions, to="mean", means=MEANS)
+
+
+@contextmanager
+def overwritten(model, row, neurons, positions):
+    """One row at a time, position by position, neuron by neuron: its product becomes the mean, then down_proj runs."""
+    passes = []
+
+    def before_down(layer):
+        def hook(_module, args):
+            product = args[0].clone()
+            if layer == 0:
+                passes.append(1)
+            codes = row.scopes.tolist() if len(passes) == 1 else [3]
+            assert product.shape[:2] == (1, len(codes))
+            for place, code in enumerate(codes):
+                for neuron in neurons:
+                    if neuron // WIDTH == layer and POSITIONS[code] in positions:
+                        product[0, place, neuron % WIDTH] = float(MEANS[layer, neuron % WIDTH])
+            return (product,)
+
+        return hook
+
+    handles = [site.down.register_forward_pre_hook(before_down(n)) for n, site in enumerate(model.decoder.sites)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+ROWS = (
+    (range(0, LAYERS * WIDTH, 3), POSITIONS),
+    (range(1, WIDTH, 2), ("audio",)),
+    ((2, WIDTH + 5, 2 * WIDTH), ("text", "decision")),
+    (range(LAYERS * WIDTH), ("answer",)),
+)
+"""Another set at other positions for each row of the batch."""
+
+
+@pytest.fixture(params=["gathered", "in place"])
+def either_way(request, monkeypatch):
+    """Gains work by gathering the touched neurons, or by multiplying all of them."""
+    monkeypatch.setattr("emoscope.models.hooks.FEW", 0 if request.param == "gathered" else 10**9)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_rows_under_different_sets_equal_products_overwritten_one_row_at_a_time(model, prepared):
+    gains = gains_for(model.info, [off(list(neurons), positions) for neurons, positions in ROWS])
+    logits, plain = model.next_logits(prepared, gains), model.next_logits(prepared)
+    scores = model.score(prepared, gains)
+    tokens, steps = model.write(prepared, gains, max_new_tokens=4, keep_logits=True)
+    for place, (row, (neurons, positions)) in enumerate(zip(prepared, ROWS, strict=True)):
+        with overwritten(model, row, neurons, positions):
+            alone = model.next_logits([row])[0]
+        with overwritten(model, row, neurons, positions):
+            score = model.score([row])[0]
+        with overwritten(model, row, neurons, positions):
+            own_tokens, own = model.write([row], max_new_tokens=4, keep_logits=True)
+        assert (logits[place] - alone).abs().max() < SAME
+        moved = (logits[place] - plain[place]).abs().max()
+        assert moved > 0.01 if positions != ("answer",) else moved == 0
+        np.testing.assert_allclose(scores[place].logp, score.logp, atol=1e-4)
+        assert len(own) > 1
+        for step, own_logits in enumerate(own):
+            assert (steps[step][place] - own_logits[0]).abs().max() < SAME
+        assert torch.equal(own_tokens[0], tokens[place, : len(own)])
+
+
+def test_means_of_the_answer_act_in_later_steps_only(model, prepared):
+    gains = off(range(LAYERS * WIDTH), "answer").gains(model.info, len(prepared))
+    _, plain = model.write(prepared, max_new_tokens=2, keep_logits=True)
+    _, changed = model.write(prepared, gains, max_new_tokens=2, keep_logits=True)
+    assert torch.equal(plain[0], changed[0])
+    assert (plain[1] - changed[1]).abs().amax(1).min() > 0.01
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_mean_stays_under_a_gain_on_the_same_neurons(model, prepared):
+    some = list(range(0, LAYERS * WIDTH, 3))
+    mean = model.next_logits(prepared, off(some).gains(model.info, len(prepared)))
+    for both in (off(some) + steer(some, 2.0), steer(some, 2.0, "audio") + off(some), deactivate(some) + off(some)):
+        assert (model.next_logits(prepared, both.gains(model.info, len(prepared))) - mean).abs().max() < SAME
+    further = (off(some) + steer([1], 3.0)).gains(model.info, len(prepared))
+    assert (model.next_logits(prepared, further) - mean).abs().amax(1).min() > 0.01
+
+
+def test_rows_with_and_without_means_share_a_batch(model, prepared):
+    some = list(range(0, LAYERS * WIDTH, 3))
+    mixed = gains_for(model.info, [nothing(), off(some), steer(some, 1.0), off(some) + steer([1], 1.0)])
+    together = model.next_logits(prepared, mixed)
+    for place, change in enumerate([nothing(), off(some), steer(some, 1.0), off(some) + steer([1], 1.0)]):
+        alone = model.next_logits([prepared[place]], change.gains(model.info, 1))[0]
+        assert (together[place] - alone).abs().max() < SAME
+
+
+def test_a_product_replaced_by_itself_changes_no_bit(model):
+    # at one position of one row the mean of the product is the product
+    row = model.prepare([Request(None, "x", ("A", "B"))])[0]
+    kept = {}
+    handles = [
+        site.down.register_forward_pre_hook(lambda _module, args, n=n: kept.__setitem__(n, args[0].clone()))
+        for n, site in enumerate(model.decoder.sites)
+    ]
+    try:
+        before = model.next_logits([row])
+    finally:
+        for handle in handles:
+            handle.remove()
+    means = torch.stack([kept[n][0, -1] for n in range(LAYERS)]).numpy()
+    same = deactivate(range(LAYERS * WIDTH), "decision", to="mean", means=means)
+    assert torch.equal(model.next_logits([row], same.gains(model.info, 1)), before)
