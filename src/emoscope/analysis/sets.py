@@ -94,8 +94,10 @@ def chance(size: int, neurons: int) -> float:
     The number they share is hypergeometric; i shared neurons give i / (2 size - i).
 
     Example:
-        >>> chance(1, 4), chance(2, 3)  # the same one of four; two of three share 1 (2/3) or 2 (1/3)
-        (0.25, 0.5555555555555556)
+        >>> round(chance(1, 4), 6)  # one of four: the same with probability 1/4
+        0.25
+        >>> round(chance(2, 3), 6)  # two of three: both with probability 1/3, else one of three: 1/3 + 2/3 * 1/3
+        0.555556
     """
     from scipy.special import gammaln
 
@@ -106,7 +108,7 @@ def chance(size: int, neurons: int) -> float:
         return 0.0
     shared = np.arange(max(0, 2 * size - neurons), size + 1, dtype=float)
     log_share = choose(size, shared) + choose(neurons - size, size - shared) - choose(neurons, size)
-    return round(float(np.sum(np.exp(log_share) * shared / (2 * size - shared))), 12)
+    return float(np.sum(np.exp(log_share) * shared / (2 * size - shared)))
 
 
 def matching(run: Run) -> pl.DataFrame:
