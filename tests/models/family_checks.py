@@ -1,0 +1,316 @@
+"""What every family must show, on its own tiny checkpoint: subclass :class:`FamilyChecks` as ``class TestX(FamilyChecks)``."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from emoscope.models.audio_lm import AudioLM, Gains, Prepared, Request
+from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, Proof, check_model
+from emoscope.models.registry import load_model
+from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
+from tests.models.official_keys import names_in_memory, official_names, without_numbers
+
+CLOSE = 5e-5
+"""Largest difference of float32 logits of a tiny model that counts as rounding."""
+
+QUESTION = "Which emotion does the speaker express? (A) anger (B) fear (C) neutral"
+
+PROOFS = ("decoder found", "letter token forms found", "requests prepared", *RUN_PROOFS, *MORE_PROOFS)
+
+NOT_WEIGHTS = ("config.json", "generation_config.json", "model.safetensors.index.json")
+"""Written with the weights; every other small file is copied when a model is saved again."""
+
+
+def sound(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise at 16 kHz."""
+    return np.random.default_rng(seed).normal(0, 0.05, int(seconds * 16_000)).astype(np.float32)
+
+
+class Recorder:
+    """Keeps the scopes and sizes of all that an observer is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, torch.Tensor, tuple[int, ...]]] = []
+
+    def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
+        assert activation.shape == product.shape
+        self.seen.append((layer, scopes.clone(), tuple(activation.shape)))
+
+
+class FamilyChecks:
+    """The tests; a family declares its tiny checkpoint and how its official code takes a request.
+
+    Attributes:
+        write: writes a tiny random checkpoint in the official layout into a folder, ``write(folder, seed=0)``.
+        keys: file in official_keys with the names of the released checkpoint.
+        never_loaded: beginnings of names on disk that are no part of what is loaded.
+        seconds: lengths of the clips.
+    """
+
+    write: ClassVar[Callable[..., Path]]
+    keys: ClassVar[str]
+    never_loaded: ClassVar[tuple[str, ...]] = ()
+    seconds: ClassVar[Sequence[float]] = (0.5, 2.4, 1.0, 0.8)
+
+    # What a family writes.
+
+    def official_inputs(self, model: AudioLM, requests: Sequence[Request]) -> dict[str, Any]:
+        """What the family's official code makes of requests of one kind (all with sound, or none)."""
+        raise NotImplementedError
+
+    def official_model(self) -> Any:
+        """The real class in the released size, on the meta device."""
+        raise NotImplementedError
+
+    # What a family may replace.
+
+    def names_in_memory(self, model: Any, names: Sequence[str]) -> dict[str, str]:
+        """Name on disk -> name in the torch model, as the loader maps them."""
+        return names_in_memory(model, names)
+
+    def left_out(self, name: str) -> bool:
+        """Whether a tensor of the released files is not loaded."""
+        return name.startswith(self.never_loaded) if self.never_loaded else False
+
+    def computed(self, name: str) -> bool:
+        """Whether a tensor of the model stands in no file, as it is computed or tied to another."""
+        return False
+
+    def official_logits(self, model: AudioLM, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits (row, vocab) of the official forward."""
+        with torch.inference_mode():
+            return model.model(**self.official_inputs(model, requests)).logits[:, -1].float()
+
+    def official_tokens(self, model: AudioLM, request: Request, steps: int) -> list[int]:
+        """Tokens that the official ``generate`` writes greedily."""
+        inputs = self.official_inputs(model, [request])
+        greedy = {"do_sample": False, "repetition_penalty": 1.0, "temperature": None, "top_p": None, "top_k": None}
+        with torch.inference_mode():
+            written = model.model.generate(**inputs, max_new_tokens=steps, **greedy)
+        return list(written[0, inputs["input_ids"].shape[1] :].tolist())
+
+    # Fixtures; conftest.py has the same names for Audio Flamingo 3.
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return cls.write(tmp_path_factory.mktemp("family") / "tiny")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, folder: Path) -> AudioLM:
+        return load_model(folder)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def requests_(cls) -> list[Request]:
+        texts = [QUESTION, QUESTION + " Listen well.", QUESTION, "Say A or B."]
+        return [Request(sound(seconds, i), texts[i % 4], ("A", "B", "C")) for i, seconds in enumerate(cls.seconds)]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def prepared(cls, model: AudioLM, requests_: list[Request]) -> list[Prepared]:
+        return model.prepare(requests_)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def proofs(cls, model: AudioLM) -> dict[str, Proof]:
+        return {proof.name: proof for proof in check_model(model)}
+
+    # The layout.
+
+    def test_the_tiny_folder_is_laid_out_like_the_released_one(self, folder):
+        shards = sorted(folder.glob("*.safetensors"))
+        index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+        assert len(shards) > 1
+        assert set(index.values()) == {shard.name for shard in shards}
+        assert without_numbers(index) == without_numbers(official_names(self.keys))
+
+    def test_the_released_names_are_those_that_the_loader_expects(self):
+        model = self.official_model()
+        released = {n: shape for n, shape in official_names(self.keys).items() if not self.left_out(n)}
+        inside = self.names_in_memory(model, list(released))
+        state = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if not self.computed(name)}
+        assert sorted(inside.values()) == sorted(state)
+        wrong = {n: (shape, state[inside[n]]) for n, shape in released.items() if shape and shape != state[inside[n]]}
+        assert wrong == {}
+
+    def test_every_weight_on_disk_is_in_the_loaded_model(self, folder, model):
+        state, seen = model.model.state_dict(), set()
+        for shard in folder.glob("*.safetensors"):
+            with safe_open(shard, "pt") as file:
+                names = [name for name in file.keys() if not self.left_out(name)]  # noqa: SIM118
+                for name, inside in self.names_in_memory(model.model, names).items():
+                    assert torch.equal(state[inside], file.get_tensor(name)), name
+                    seen.add(inside)
+        assert {name for name in state if not self.computed(name)} <= seen
+
+    def test_it_loads_and_saves_and_loads_without_a_network(self, folder, model, prepared, tmp_path, monkeypatch):
+        def refuse(*_: Any) -> None:
+            raise AssertionError("the network was touched")
+
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        expected = model.next_logits(prepared)
+        assert torch.equal(load_model(folder).next_logits(prepared), expected)
+        self.save(model, folder, tmp_path / "again")
+        again = load_model(tmp_path / "again")
+        assert torch.equal(
+            again.next_logits(again.prepare(self.first(model))), model.next_logits(model.prepare(self.first(model)))
+        )
+
+    def first(self, model: AudioLM) -> list[Request]:
+        """Two requests of different length."""
+        return [Request(sound(self.seconds[i], i), QUESTION, ("A", "B")) for i in (0, 1)]
+
+    def save(self, model: AudioLM, folder: Path, target: Path) -> None:
+        """Save the loaded model as a user of transformers does, and its tokenizer and processor files beside it."""
+        model.model.save_pretrained(target)
+        for file in folder.iterdir():
+            if file.is_file() and file.suffix in (".json", ".jinja", ".txt", ".model") and file.name not in NOT_WEIGHTS:
+                (target / file.name).write_bytes(file.read_bytes())
+
+    # The proofs of `emoscope model check`.
+
+    @pytest.mark.parametrize("name", PROOFS)
+    def test_proof(self, proofs, name):
+        proof = proofs[name]
+        assert proof.status == "passed", proof
+        if "logits" in proof.note and proof.measured is not None:
+            assert proof.measured < CLOSE, proof
+
+    def test_the_largest_difference_is_printed(self, model, proofs, capsys):
+        measured = {name: proof.measured for name, proof in proofs.items() if proof.measured is not None}
+        assert set(measured) >= {"site exact", "batch equals single", "cached audio equals the full forward"}
+        row = {"family": model.info.family, "largest difference": max(measured.values()), **measured}
+        with capsys.disabled():
+            print(f"\n{row['family']}: largest difference {row['largest difference']:.2g}")
+        if table := os.environ.get("EMOSCOPE_FAMILY_TABLE"):  # a file to which the rows of docs/models.md are written
+            with Path(table).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    # The official code.
+
+    def test_logits_equal_the_official_forward(self, model, requests_, prepared):
+        together = self.official_logits(model, requests_)
+        assert (model.next_logits(prepared) - together).abs().max() < CLOSE
+        for request, row in zip(requests_, prepared, strict=True):
+            assert (model.next_logits([row]) - self.official_logits(model, [request])).abs().max() < CLOSE
+
+    def test_greedy_answers_equal_the_official_generate(self, model, requests_, prepared):
+        tokens, _ = model.write(prepared, max_new_tokens=6)
+        stop = set(model.stop_tokens.tolist())
+        for request, row in zip(requests_, tokens.tolist(), strict=True):
+            official = self.official_tokens(model, request, 6)
+            assert row[: len(official)] == official
+            assert len(official) == 6 or official[-1] in stop
+
+    def test_a_question_without_sound(self, model):
+        requests = [Request(None, QUESTION, ("A", "B")), Request(None, "Say A or B.", ("A", "B"))]
+        rows = model.prepare(requests)
+        assert all(AUDIO not in row.scopes.tolist() for row in rows)
+        for request, row in zip(requests, rows, strict=True):
+            assert (model.next_logits([row]) - self.official_logits(model, [request])).abs().max() < CLOSE
+        assert (model.next_logits(rows) - torch.cat([model.next_logits([row]) for row in rows])).abs().max() < CLOSE
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_the_checkpoints_sampling_is_switched_off(self, model, requests_, prepared):
+        assert model.model.generation_config.do_sample
+        torch.manual_seed(1)
+        first = model.write(prepared, max_new_tokens=6)[0]
+        torch.manual_seed(2)
+        assert torch.equal(model.write(prepared, max_new_tokens=6)[0], first)
+        # the checkpoint's own settings do give other answers: greedy decoding is not what it would do by itself
+        drawn = set()
+        for seed in range(5):
+            torch.manual_seed(seed)
+            drawn.add(
+                str(model.model.generate(**self.official_inputs(model, requests_[:1]), max_new_tokens=6).tolist())
+            )
+        assert len(drawn) > 1
+
+    # Batches.
+
+    def test_clips_of_a_batch_do_not_leak_into_each_other(self, model, requests_, prepared):
+        for request, row in zip(requests_, prepared, strict=True):
+            (alone,) = model.prepare([request])
+            assert torch.equal(alone.scopes, row.scopes)
+            assert (alone.embeddings - row.embeddings).abs().max() < 1e-5
+        loud = Request(sound(max(self.seconds), 99) * 10, "Something else entirely.", ("A",))
+        for order in ((0, 1), (1, 0)):
+            pair = [[loud, requests_[0]][i] for i in order]
+            row = model.prepare(pair)[order.index(1)]
+            assert (row.embeddings - prepared[0].embeddings).abs().max() < 1e-5
+
+    def test_rows_of_mixed_length_are_padded_on_the_declared_side(self, model, requests_, prepared):
+        assert len({len(row) for row in prepared}) > 2
+        official = self.official_inputs(model, requests_).get("attention_mask")
+        assert official is None or torch.equal(official, model.batch(prepared).mask)
+        batch = model.batch(prepared)
+        outer = 0 if model.padding_side == "left" else -1
+        shortest = min(range(len(prepared)), key=lambda i: len(prepared[i]))
+        assert batch.mask[shortest, outer] == 0
+        assert batch.mask[shortest, -1 - outer] == 1
+        alone = torch.cat([model.next_logits([row]) for row in prepared])
+        assert (model.next_logits(batch) - alone).abs().max() < CLOSE
+
+    def test_gains_of_a_row_act_on_it_alone_while_writing(self, model, prepared):
+        draw = torch.Generator().manual_seed(0)
+        shape = len(prepared), model.info.width
+        values = {layer: torch.rand(shape, generator=draw) * 3 - 0.5 for layer in range(model.info.layers)}
+        _, together = model.write(prepared, Gains(values), max_new_tokens=4, keep_logits=True)
+        plain = model.next_logits(prepared)
+        for place, row in enumerate(prepared):
+            own = Gains({layer: value[place : place + 1] for layer, value in values.items()})
+            _, alone = model.write([row], own, max_new_tokens=4, keep_logits=True)
+            for step, logits in enumerate(alone):
+                assert (together[step][place] - logits[0]).abs().max() < CLOSE
+            assert (together[0][place] - plain[place]).abs().max() > 0.01
+
+    # Scopes.
+
+    def test_scopes_name_every_position(self, model, requests_, prepared):
+        for request, row in zip(requests_, prepared, strict=True):
+            scopes = row.scopes.tolist()
+            positions = len(model.hear([request.audio])[0])
+            audio = [i for i, scope in enumerate(scopes) if scope == AUDIO]
+            assert len(audio) == positions > 1
+            assert audio == list(range(audio[0], audio[0] + positions))
+            assert scopes.count(DECISION) == 1
+            assert scopes[-1] == DECISION
+            assert set(scopes) == {AUDIO, TEXT, DECISION}
+            text = model.tokenizer.decode(torch.tensor(model.tokens(request.text, positions))[row.scopes == TEXT])
+            assert request.text in text
+            assert (audio[0] < len(scopes) / 2) == model.info.audio_first or not model.info.audio_first
+
+    def test_an_observer_sees_the_prompt_and_the_answer(self, model, prepared):
+        recorder = Recorder()
+        model.score(prepared, observe=recorder)
+        layers, scopes = model.info.layers, model.batch(prepared).scopes
+        assert [layer for layer, *_ in recorder.seen] == [*range(layers)] * 2
+        assert all(torch.equal(seen, scopes) for _, seen, _ in recorder.seen[:layers])
+        assert all(set(seen.flatten().tolist()) == {ANSWER} for _, seen, _ in recorder.seen[layers:])
+        assert {shape[-1] for *_, shape in recorder.seen} == {model.info.width}
+
+    def test_text_with_the_audio_token_is_refused(self, model):
+        word = model.tokenizer.decode([model.audio_token])
+        with pytest.raises(ValueError, match="audio token"):
+            model.prepare([Request(sound(self.seconds[0]), f"a {word} b", ("A",))])
+
+    # That the tests above can fail.
+
+    def test_other_weights_and_other_sounds_give_other_answers(self, model, prepared, tmp_path):
+        other = load_model(type(self).write(tmp_path / "other", seed=1))
+        assert (other.next_logits(prepared) - model.next_logits(prepared)).abs().max() > 0.5
+        one, two = model.prepare([Request(sound(self.seconds[0], i), QUESTION, ("A",)) for i in (7, 8)])
+        assert (model.next_logits([one]) - model.next_logits([two])).abs().max() > 1e-3
