@@ -152,9 +152,7 @@ def _on_purpose(error: BaseException) -> bool:
 
 def _report(error: BaseException, run: Path | None) -> str:
     """Write the traceback where it can be sent from, and say where."""
-    from emoscope import __version__
-
-    head = f"emoscope {__version__}, Python {sys.version.split()[0]}: {shlex.join(['emoscope', *sys.argv[1:]])}\n"
+    head = f"{shlex.join(['emoscope', *sys.argv[1:]])} (emoscope {_version()}, Python {sys.version.split()[0]})\n"
     text = head + "".join(traceback.format_exception(error))
     first = next(iter(str(error).splitlines()), "")
     what = f"this is a fault of the program, not yours ({type(error).__name__}{f': {first}' if first else ''})"
@@ -164,6 +162,15 @@ def _report(error: BaseException, run: Path | None) -> str:
             return f"{what}: please report it with {run / 'crash.txt'}; {_go_on(run)}"
     print(text, file=sys.stderr)
     return f"{what}: please report it with the lines above"
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("emoscope")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
