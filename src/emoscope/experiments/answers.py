@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def answer_schema() -> dict[str, Any]:
-    """Columns and types of the answers table."""
+    """Columns and types of the answers table; single precision is finer than the models' own arithmetic."""
     import polars as pl
 
     return {
         "item": pl.Int64, "condition": pl.String, "scoring": pl.String, "answer": pl.String, "form": pl.String,
-        "text": pl.String, "correct": pl.Boolean, "logp": pl.List(pl.Float64), "letter_mass": pl.Float64,
+        "text": pl.String, "correct": pl.Boolean, "logp": pl.List(pl.Float32), "letter_mass": pl.Float32,
     }  # fmt: skip
 
 
