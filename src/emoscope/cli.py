@@ -220,6 +220,7 @@ def model_check(
 
 
 def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: bool, log: str) -> int:
+    full = study if pilot is not None else None
     if pilot is not None:
         study = study.pilot(pilot)
     place = out or Path("runs") / study.name
@@ -236,7 +237,7 @@ def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: 
     folder = RunFolder(place, create=True)
     progress = Log(log, folder / "log.jsonl")
     try:
-        run_study(study, folder.path, progress)
+        run_study(study, folder.path, progress, full=full)
     except BaseException as error:
         code = end(error, folder.path)
         with contextlib.suppress(OSError):
@@ -244,7 +245,11 @@ def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: 
         return code
     finally:
         progress.close()
-    if log != "json":
+    if log != "json" and full:
+        from emoscope.experiments.pilot_summary import print_pilot
+
+        print_pilot(folder)
+    elif log != "json":
         from emoscope.experiments.summary import print_result
 
         print_result(folder)

@@ -42,6 +42,7 @@ class Pipeline:
         candidates: hash of the clips, questions and folds that were found.
         heard_units: units that hold the baseline answers.
         weights: hash of the weights on which gains act, before the first intervention.
+        full: the study of which this one is a pilot, if it is one.
     """
 
     study: Study
@@ -54,6 +55,7 @@ class Pipeline:
     candidates: str = ""
     heard_units: list[str] = field(default_factory=list)
     weights: str | None = None
+    full: Study | None = None
 
     def __post_init__(self) -> None:
         self.asked = self.study
@@ -246,12 +248,32 @@ class Pipeline:
             "asked": digest(msgspec.to_builtins(self.asked)),
             "candidates": self.candidates,
             "proofs": proofs,
+            **({"pilot": self.pilot()} if self.full else {}),
             "environment": environment(),
         }
 
+    def pilot(self) -> dict[str, Any]:
+        """What this pilot says about its full study."""
+        import polars as pl
+
+        from emoscope.experiments.pilot import pilot_result
+
+        assert self.full is not None
+        units = self.heard_units
+        if (self.run / "units.parquet").is_file():
+            listed = self.run.read_table("units").filter(pl.col("condition") == "baseline")
+            units = [*units, *listed.filter(~pl.col("unit").is_in(units))["unit"].to_list()]
+        baseline = pl.concat([self.run.read_table(f"answers/{unit}") for unit in units])
+        return pilot_result(self.run, self.full, self.items, baseline, self.loaded().info)
+
 
 def run_study(
-    study: Study, folder: str | Path, log: Log | None = None, model: AudioLM | None = None, corpus: Corpus | None = None
+    study: Study,
+    folder: str | Path,
+    log: Log | None = None,
+    model: AudioLM | None = None,
+    corpus: Corpus | None = None,
+    full: Study | None = None,
 ) -> RunFolder:
     """Run a study, or what is left of it, and write tables and report.
 
@@ -263,6 +285,7 @@ def run_study(
         log: progress; quiet where it is not given.
         model: a loaded model, otherwise the study's is loaded.
         corpus: an opened corpus, otherwise the study's is opened.
+        full: the study of which ``study`` is a pilot; the manifest then says what the pilot means for it.
 
     Returns:
         the run folder.
@@ -273,23 +296,37 @@ def run_study(
         ProofFailed: a check of the model failed.
     """
     from emoscope.analysis.tables import write_tables
+    from emoscope.neurons.selection import NotIdentifiable
     from emoscope.report.page import build_report
 
     check_study(study)
     run = RunFolder(folder, create=True)
     log = log or Log("quiet")
-    if finished(run, study, model, corpus):
+    if finished(run, study, model, corpus, full):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not ((run / "report.html").is_file() and (run / "tables" / "effects.parquet").is_file()):
             build_report(run.path, write_tables(run.path))
         return run
-    pipeline = Pipeline(study, run, log, model, corpus)
+    pipeline = Pipeline(study, run, log, model, corpus, full=full)
     pipeline.listen()
-    pipeline.test(pipeline.select())
+    try:
+        found = pipeline.select()
+    except NotIdentifiable:
+        if full:
+            for sentence in pipeline.pilot()["verdict"]:
+                log.say(sentence)
+        raise
+    pipeline.test(found)
     return run
 
 
-def finished(run: RunFolder, study: Study, model: AudioLM | None = None, corpus: Corpus | None = None) -> bool:
+def finished(
+    run: RunFolder,
+    study: Study,
+    model: AudioLM | None = None,
+    corpus: Corpus | None = None,
+    full: Study | None = None,
+) -> bool:
     """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
     from emoscope import __version__
     from emoscope.experiments.items import candidate_items, study_corpus
@@ -299,6 +336,8 @@ def finished(run: RunFolder, study: Study, model: AudioLM | None = None, corpus:
     if not manifest or manifest["emoscope"] != __version__ or not (run / "units.parquet").is_file():
         return False
     if manifest["asked"] != digest(msgspec.to_builtins(study)):
+        return False
+    if full and manifest.get("pilot", {}).get("full") != digest(msgspec.to_builtins(full)):
         return False
     card = None if model else look_up(study.model.id)
     trained_on = model.info.trained_on if model else card.trained_on if card else ()

@@ -1,0 +1,333 @@
+"""A pilot: does the model hear the emotions, will there be enough items, and what does the full study cost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from emoscope.emotions import in_order
+from emoscope.experiments.listen import BLOCK
+from emoscope.experiments.study import Study
+from emoscope.runs import RunFolder
+from emoscope.runs.unit import digest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.models.audio_lm import ModelInfo
+
+LEVEL = 0.05
+"""An emotion, or the UAR, counts as above chance where chance alone does as well in fewer cases than this."""
+
+LEAST_MASS = 0.5
+"""Letter mass below which the answers are hollow (as in the report)."""
+
+LEAST_AGREEMENT = 90.0
+"""Percent of baseline answers whose text and most probable letter agree, below which they are hollow."""
+
+SHUFFLES = 5_000
+"""Permutations of the labels in the test of the UAR."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured on this machine: answers per second of each kind, and seconds that any run spends.
+
+    Attributes:
+        heard: items heard per second (decoding, encoder, forward pass, activity).
+        scored: answers by likelihood per second under interventions; ``None`` where none was asked.
+        written: generated answers per second; ``None`` where none was asked.
+        fixed_s: loading the model and selecting, in seconds.
+    """
+
+    heard: float | None
+    scored: float | None
+    written: float | None
+    fixed_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the full study will take, if the model does as well as in the pilot.
+
+    Attributes:
+        heard: items that it hears.
+        evaluated: items that it asks under each condition.
+        scored, written: answers by likelihood and by generation under conditions.
+        correct: emotion -> correct clips in the fold that has fewest, at most ``identify.items_per_emotion``.
+    """
+
+    heard: int
+    evaluated: int
+    scored: int
+    written: int
+    correct: Mapping[str, float]
+
+
+def pilot_result(
+    run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.DataFrame, model: ModelInfo
+) -> dict[str, Any]:
+    """What a pilot says about the full study.
+
+    Args:
+        run: the pilot's run folder; rates come from its log.
+        full: the study without ``--pilot``.
+        items: the pilot's settled items table; clips beyond the pilot stand in it as "not needed".
+        baseline: baseline answers, by likelihood and, where asked, by generation.
+        model: the model that was asked.
+
+    Returns:
+        clips_per_second, answers_per_second, projected_hours and projected_gb (``None`` where not measured), the
+        sentences ``verdict`` and ``basis``, and the numbers that they rest on (percent where not said otherwise).
+    """
+    asked = items.filter(items["fate"] == "used")
+    names = in_order({option for shown in asked["options"].to_list() for option in shown})
+    likely = baseline.filter(baseline["scoring"] == "likelihood").join(
+        asked.select("item", "clip", "truth", "order"), on="item"
+    )
+    # one answer a clip: several letter orders of a clip are no independent evidence
+    first = likely.filter(likely["order"] == 0)
+    emotions = [_heard(first, name) for name in names]
+    uar, p = _uar_test(first, names)
+    plan = plan_full(full.with_budget(model.recommended_budget), items, names, model.layers)
+    for row in emotions:
+        row |= {"expected": round(plan.correct[row["emotion"]], 1), "minimum": full.identify.minimum}
+    rates, gigabytes = read_rates(run / "log.jsonl"), _disk(run, asked.height, plan)
+    hours = _hours(rates, plan)
+    mass = float(likely["letter_mass"].mean()) if likely.height else None  # type: ignore[arg-type]
+    agreement = _agreement(baseline)
+    answers = [rate for rate in (rates.scored, rates.written) if rate]
+    return {
+        "clips_per_second": rates.heard, "answers_per_second": answers[0] if answers else None,
+        "projected_hours": hours, "projected_gb": gigabytes,
+        "verdict": _verdict(emotions, uar, 100 / max(1, len(names)), p, mass, agreement),
+        "basis": _basis(plan, rates, asked["clip"].n_unique()),
+        "uar": uar, "chance": 100 / max(1, len(names)), "p": p, "letter_mass": mass, "agreement": agreement,
+        "generated_per_second": rates.written, "emotions": emotions, "confusion": _confusion(first, names),
+        "planned": {"heard": plan.heard, "evaluated": plan.evaluated, "scored": plan.scored, "written": plan.written},
+        "full": digest(msgspec.to_builtins(full)),
+    }  # fmt: skip
+
+
+def _heard(answers: pl.DataFrame, emotion: str) -> dict[str, Any]:
+    """How often an emotion is named on its own clips and on the others', and how often chance alone does as well.
+
+    The test is Fisher's exact test, one-sided: a model that names one emotion on every clip does not pass it.
+    """
+    own, named = answers["truth"] == emotion, answers["answer"] == emotion
+    hits, clips = int((own & named).sum()), int(own.sum())
+    alarms, others = int((~own & named).sum()), int((~own).sum())
+    return {
+        "emotion": emotion, "clips": clips, "right": hits, "recall": 100 * hits / clips if clips else None,
+        "named_on_others": 100 * alarms / others if others else None, "p": fisher(hits, clips, alarms, others),
+    }  # fmt: skip
+
+
+def fisher(hits: int, clips: int, alarms: int, others: int) -> float:
+    """How often chance gives at least this many of the namings to the emotion's own clips (Fisher's exact test).
+
+    Args:
+        hits: namings on the emotion's own clips.
+        clips: its own clips.
+        alarms: namings on other clips.
+        others: other clips.
+
+    Example:
+        >>> round(fisher(3, 4, 1, 4), 4)   # the lady tasting tea: 17 of 70 arrangements
+        0.2429
+    """
+    from scipy.stats import hypergeom
+
+    return float(hypergeom.sf(hits - 1, clips + others, clips, hits + alarms))
+
+
+def _uar_test(answers: pl.DataFrame, names: Sequence[str]) -> tuple[float, float]:
+    """UAR in percent, and the share of permutations of the labels that reach it."""
+    truth, answer = answers["truth"].to_numpy(), answers["answer"].to_numpy()
+    if not len(truth):
+        return 0.0, 1.0
+    right = truth == answer
+    own = [truth == name for name in names if (truth == name).any()]
+    uar = float(np.mean([right[mine].mean() for mine in own]))
+    generator = np.random.default_rng(0)
+    shuffled = generator.permuted(np.tile(answer, (SHUFFLES, 1)), axis=1) == truth
+    chance = np.mean([shuffled[:, mine].mean(axis=1) for mine in own], axis=0)
+    return 100 * uar, float((1 + (chance >= uar - 1e-12).sum()) / (1 + SHUFFLES))
+
+
+def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
+    """What the full study hears and asks, in expectation: emotions are answered as rightly as in the pilot."""
+    from emoscope.experiments.conditions import plan_conditions
+    from emoscope.experiments.dry_run import planned_sets
+
+    rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
+    orders = 1 + int(rows["order"].max() or 0)  # type: ignore[arg-type]
+    seen: Counter[str] = Counter()
+    good: Counter[str] = Counter()
+    clips: dict[str, dict[str, Any]] = {}
+    for row in rows.sort("item").iter_rows(named=True):
+        clip = clips.setdefault(row["clip"], {**row, "right": False})
+        clip["right"] = clip["right"] or bool(row["correct"])
+    for clip in clips.values():
+        if clip["fate"] == "used":
+            seen[clip["truth"]] += 1
+            good[clip["truth"]] += clip["right"]
+    lost = sum(clip["fate"] == "quarantined" for clip in clips.values())
+    usable = seen.total() / max(1, seen.total() + lost)
+    rate = {name: usable * good[name] / max(1, seen[name]) for name in names}
+    quota = full.evaluate.items_per_emotion
+    outs = {clip["fold"] for clip in clips.values() if clip["side"] in ("both", "evaluate")}
+    right: dict[str, Counter[str]] = {name: Counter() for name in names}
+    evaluated: defaultdict[str, float] = defaultdict(float)
+    taken: Counter[tuple[str, str]] = Counter()
+    heard = 0
+
+    def found(name: str) -> float:
+        return min((right[name].total() - right[name][out] for out in outs), default=0.0)
+
+    for clip in clips.values():
+        name, side = clip["truth"], clip["side"]
+        taken[name, side] += 1
+        if full.corpus.clips_per_emotion is not None and taken[name, side] > full.corpus.clips_per_emotion:
+            continue
+        heard += orders
+        if side in ("both", "evaluate"):
+            evaluated[name] += usable
+        if side in ("both", "identify"):
+            right[name][clip["fold"]] += rate[name]
+        if heard % BLOCK < orders and all(
+            evaluated[n] >= quota and found(n) >= full.identify.items_per_emotion for n in names
+        ):
+            break
+    asked = orders * round(sum(min(count, quota) for count in evaluated.values()))
+    conditions = plan_conditions(full, planned_sets(full, tuple(names)), layers)
+    likely = int((conditions["kind"] != "baseline").sum())
+    correct = {name: min(float(found(name)), float(full.identify.items_per_emotion)) for name in names}
+    return Plan(heard, asked, likely * asked, int(conditions["generated"].sum()) * asked, correct)
+
+
+def read_rates(path: Path) -> Rates:
+    """Answers per second from the log of a run, over all sessions that worked on it."""
+    done: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    fixed: dict[str, float] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # a killed process may have left half a line
+        if event["event"] == "unit":
+            kind = event.get("scoring", event["stage"])
+            done[kind][0] += event["answers"]
+            done[kind][1] += event["seconds"]
+        elif event["event"] == "stage done" and event["stage"] == "loading model":
+            fixed["loading"] = event["seconds"]
+        elif event["event"] == "selected":
+            fixed["selecting"] = event["seconds"]
+    rate = {kind: answers / seconds for kind, (answers, seconds) in done.items() if answers and seconds}
+    return Rates(rate.get("listening"), rate.get("likelihood"), rate.get("generation"), sum(fixed.values()))
+
+
+def _hours(rates: Rates, plan: Plan) -> float | None:
+    parts = ((plan.heard, rates.heard), (plan.scored, rates.scored), (plan.written, rates.written))
+    if any(count and not rate for count, rate in parts):
+        return None
+    return (rates.fixed_s + sum(count / rate for count, rate in parts if rate)) / 3600
+
+
+def _disk(run: RunFolder, heard: int, plan: Plan) -> float | None:
+    """Gigabytes of the full study: bytes per item and per answer as the pilot left them."""
+    answers = [path for name in ("answers", "units") for path in (run / name).iterdir()]
+    per_item = sum(_bytes(run / name) for name in ("activity.zarr", "cache")) / max(1, heard)
+    # a unit's card and table are nearly as large for few items as for many
+    per_answer = sum(path.stat().st_size for path in answers) / max(1, heard * len(list((run / "units").iterdir())))
+    return (per_item * plan.heard + per_answer * (plan.scored + plan.written + plan.heard)) / 1e9 if heard else None
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _agreement(baseline: pl.DataFrame) -> float | None:
+    import polars as pl
+
+    both = baseline.filter(pl.col("scoring") == "likelihood").join(
+        baseline.filter(pl.col("scoring") == "generation"), on="item", suffix="_written"
+    )
+    if not both.height:
+        return None
+    return 100 * float((both["answer"] == both["answer_written"]).fill_null(False).mean())  # type: ignore[arg-type]
+
+
+def _confusion(answers: pl.DataFrame, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    count = Counter(zip(answers["truth"].to_list(), answers["answer"].to_list(), strict=True))
+    return {truth: {name: count[truth, name] for name in names} for truth in names}
+
+
+def _verdict(
+    emotions: Sequence[Mapping[str, Any]],
+    uar: float,
+    chance: float,
+    p: float,
+    mass: float | None,
+    agreement: float | None,
+) -> list[str]:
+    said = []
+    if p < LEVEL:
+        said.append(f"the model tells the emotions apart: UAR {uar:.0f} % where chance gives {chance:.0f} %")
+    else:
+        said.append(
+            f"UAR {uar:.0f} % is not clearly above chance ({chance:.0f} %; chance alone does as well in {100 * p:.0f} % "
+            "of cases): what interventions change would mean little"
+        )
+    if mass is not None and mass < LEAST_MASS:
+        said.append(f"the model rarely answers with a letter (mass {mass:.1f}): try another wording")
+    if agreement is not None and agreement < LEAST_AGREEMENT:
+        said.append(
+            f"what the model writes is its most probable letter on {agreement:.0f} % of the clips only: try another wording"
+        )
+    ready = []
+    for row in emotions:
+        if row["p"] >= LEVEL:
+            said.append(_at_chance(row))
+        elif row["expected"] < row["minimum"]:
+            said.append(
+                f"{row['emotion']} will have about {row['expected']:.0f} correct clips where {row['minimum']} are needed: "
+                "add clips, or lower identify.minimum"
+            )
+        else:
+            ready.append(row["emotion"])
+    all_of_them = f"{len(ready)} of {len(emotions)} emotions"
+    if len(ready) >= 2:
+        said.append(f"ready: {all_of_them} will have enough items ({', '.join(ready)})")
+    else:
+        said.append(f"not ready: {all_of_them} will have enough items, and a study needs two")
+    return said
+
+
+def _at_chance(row: Mapping[str, Any]) -> str:
+    """Say so only of what was seen: with few clips an emotion may be heard and not be shown to be."""
+    name, counted = row["emotion"], f"named on {row['right']} of its {row['clips']} clips"
+    if row["named_on_others"] is None or not row["clips"]:
+        return f"{name} was not heard: its clips cannot be used"
+    others = f"and on {row['named_on_others']:.0f} % of the others"
+    if row["recall"] <= row["named_on_others"]:
+        return f"{name} is at chance ({counted} {others}): no neurons can be found for it"
+    return (
+        f"{name} is not clearly above chance ({counted} {others}; chance alone does as well in {100 * row['p']:.0f} % of "
+        "cases): pilot more clips"
+    )
+
+
+def _basis(plan: Plan, rates: Rates, clips: int) -> str:
+    return (
+        f"projected for {plan.heard:,} items heard, {plan.scored:,} answers by likelihood and {plan.written:,} generated, "
+        f"at the rates of this machine and this pilot's {clips} clips (larger batches are faster); every emotion is taken "
+        "to be answered as rightly as in the pilot, and to be identifiable; the report is not counted"
+    )
