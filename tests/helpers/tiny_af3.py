@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3ForConditionalGeneration,
     AudioFlamingo3Processor,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     WhisperFeatureExtractor,
 )
+
+from tests.helpers.tiny_parts import SAMPLING, tiny_tokenizer, write_shards
 
 LAYERS, WIDTH, HIDDEN = 3, 40, 32
 WINDOW_S = 1
@@ -51,12 +50,11 @@ def write_checkpoint(
     config |= {"architectures": ["AudioFlamingo3ForConditionalGeneration"], "dtype": str(dtype).removeprefix("torch.")}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     stop = processor.tokenizer.eos_token_id
-    sampling = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
     ends = {"eos_token_id": [stop], "pad_token_id": processor.tokenizer.pad_token_id}
-    (folder / "generation_config.json").write_text(json.dumps(sampling | ends, indent=1))
+    (folder / "generation_config.json").write_text(json.dumps(SAMPLING | ends, indent=1))
     if card is not None:
         (folder / "emoscope.json").write_text(json.dumps(card))
-    _write_shards(folder, {official_name(key): value for key, value in model.state_dict().items()})
+    write_shards(folder, {official_name(key): value for key, value in model.state_dict().items()})
     return folder
 
 
@@ -98,43 +96,6 @@ def official_name(key: str) -> str:
     raise KeyError(key)
 
 
-def _write_shards(folder: Path, tensors: dict[str, torch.Tensor], shards: int = 3) -> None:
-    names = sorted(tensors)
-    index: dict[str, str] = {}
-    for shard in range(shards):
-        file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
-        part = names[shard::shards]
-        save_file({name: tensors[name].contiguous() for name in part}, folder / file, metadata={"format": "pt"})
-        index |= dict.fromkeys(part, file)
-    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}, indent=1)
-    )
-
-
 def _processor() -> AudioFlamingo3Processor:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r" ?\([A-Z]\)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<sound>"],
-        show_progress=False,
-    )
-    lines = [f"user\nWhich emotion does the speaker express? ({c}) assistant\n {c}" for c in "ABCDEFG"] * 3
-    tokenizer.train_from_iterator(lines, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        extra_special_tokens=["<|im_start|>", "<sound>"],
-        padding_side="left",
-    )
     extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S)
-    return AudioFlamingo3Processor(extractor, fast, chat_template=TEMPLATE)
+    return AudioFlamingo3Processor(extractor, tiny_tokenizer(["<sound>"]), chat_template=TEMPLATE)
