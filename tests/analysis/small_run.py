@@ -18,8 +18,12 @@ def small_run(
     generated: Mapping[str, Sequence[str | None]] | None = None,
     options: Sequence[str] = ("anger", "fear"),
     manifest: Mapping[str, Any] | None = None,
+    logp: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> Run:
-    """A run in memory: ``items`` are (speaker, truth), ``answers`` one answer per item and condition ("-": not asked)."""
+    """A run in memory: ``items`` are (speaker, truth), ``answers`` one answer per item and condition ("-": not asked).
+
+    ``logp`` holds, per condition and item, the log-probabilities of the options in canonical order.
+    """
     rows = [
         {
             "item": n,
@@ -35,6 +39,7 @@ def small_run(
     ]
     said = [
         {"item": n, "condition": condition, "scoring": scoring, "answer": answer, "letter_mass": 0.9}
+        | {"logp": list(logp[condition][n]) if scoring == "likelihood" and condition in (logp or {}) else None}
         for scoring, table in (("likelihood", answers), ("generation", generated or {}))
         for condition, found in table.items()
         for n, answer in enumerate(found)

@@ -1,15 +1,13 @@
-"""Matrices and effects: a 2 x 2 example by hand, and a slow re-implementation of everything."""
+"""Matrices and effects: a 2 x 2 example by hand."""
 
 import math
-from itertools import product
 
 import polars as pl
 import pytest
-from scipy import stats
 
 from emoscope.analysis import effects as effects_module
 from emoscope.analysis.effects import EFFECTS, MATRIX
-from emoscope.analysis.families import FAMILY, compare
+from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import read_run
 from tests.analysis.small_run import deactivations, small_run
@@ -163,75 +161,3 @@ def test_tables_without_rows_keep_their_columns():
     run = small_run(ITEMS, {"baseline": BASE})
     assert matrix(build_panel(run), run.conditions).schema == pl.Schema(MATRIX)
     assert effects(build_panel(run), run.conditions).schema == pl.Schema(EFFECTS)
-
-
-def test_everything_equals_plain_loops(tmp_path):
-    """The whole of matrix and effects again, from the rows of the answers, with dictionaries and loops."""
-    run = read_run(write_run(tmp_path, THREE, 6, 3, seed=3))
-    truth = {
-        row["item"]: (row["speaker"], row["truth"]) for row in run.items.iter_rows(named=True) if row["fate"] == "used"
-    }
-    said = {
-        (row["condition"], row["item"]): row["answer"]
-        for row in run.answers.iter_rows(named=True) if row["scoring"] == "likelihood"
-    }  # fmt: skip
-    everyone = sorted({speaker for speaker, _ in truth.values()})
-
-    def cell(condition, m, e, left_out):
-        items = [i for i, (speaker, t) in truth.items() if t == e and speaker != left_out]
-        change = sum((said[condition, i] == e) - (said["baseline", i] == e) for i in items)
-        pull = sum((said[condition, i] == m) - (said["baseline", i] == m) for i in items)
-        return 100 * change / len(items), 100 * pull / len(items)
-
-    def all_measures(conditions, left_out):
-        cells = {(m, e): cell(conditions[m], m, e, left_out) for m, e in product(THREE, THREE)}
-        result = {}
-        for names, which in ((("self", "cross", "gap"), 0), (("pull", "pull_cross", "pull_gap"), 1)):
-            own = sum(cells[m, m][which] for m in THREE) / 3
-            others = sum(cells[m, e][which] for m, e in product(THREE, THREE) if m != e) / 6
-            result |= dict(zip(names, (own, others, own - others), strict=True))
-        result["uar_change"] = sum(value[0] for value in cells.values()) / 9
-        result["pull_overall"] = sum(value[1] for value in cells.values()) / 9
-        return result
-
-    families = {}
-    for row in run.conditions.iter_rows(named=True):
-        if row["target"]:
-            families.setdefault(tuple(row[name] for name in FAMILY), {})[row["target"]] = row["condition"]
-    everything = {(key, g): all_measures(members, g) for key, members in families.items() for g in (None, *everyone)}
-
-    def expected(key, measure, g):
-        name = measure.removeprefix("excess_")
-        draw = FAMILY.index("draw")
-        control = FAMILY.index("control")
-        if key[draw] is None:
-            draws = [k for k in families if all(k[i] == key[i] for i in range(len(key)) if i != draw)]
-            return sum(everything[k, g][name] for k in draws) / len(draws)
-        if name == measure:
-            return everything[key, g][name]
-        same = [i for i in range(len(key)) if i not in (draw, control)]
-        draws = [k for k in families if k[control] == "matched" and all(k[i] == key[i] for i in same)]
-        return everything[key, g][name] - sum(everything[k, g][name] for k in draws) / len(draws)
-
-    found = effects(build_panel(run), run.conditions)
-    assert len(found) > 300
-    for row in found.iter_rows(named=True):
-        if row["measure"].removeprefix("excess_") in ("sensitivity", "bias"):
-            continue
-        key = tuple(row[name] for name in FAMILY)
-        without = [expected(key, row["measure"], g) for g in everyone]
-        mean = sum(without) / len(without)
-        half = stats.t.ppf(0.975, 5) * math.sqrt(5 / 6 * sum((value - mean) ** 2 for value in without))
-        estimate = expected(key, row["measure"], None)
-        assert row["estimate"] == pytest.approx(estimate, abs=1e-9), row
-        assert row["low"] == pytest.approx(estimate - half, abs=1e-6), row
-        assert row["high"] == pytest.approx(estimate + half, abs=1e-6), row
-
-    by_key = {
-        (tuple(row[name] for name in FAMILY), row["target"], row["emotion"]): row
-        for row in matrix(build_panel(run), run.conditions).iter_rows(named=True)
-    }
-    for (key, members), m, e in product(families.items(), THREE, THREE):
-        change, pull = cell(members[m], m, e, None)
-        row = by_key[key, m, e]
-        assert (row["change"], row["pull"]) == (pytest.approx(change, abs=1e-9), pytest.approx(pull, abs=1e-9))

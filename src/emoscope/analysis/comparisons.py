@@ -36,7 +36,7 @@ COMPARED = {
 """The measures in which selectors are compared."""
 
 
-def tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
+def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
     """The declared headline tests, adjusted for their number after Holm (1979).
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from emoscope.analysis import accuracy
-from emoscope.analysis.comparisons import differences, tests
+from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.effects import effects, matrix
 from emoscope.analysis.evidence import evidence
 from emoscope.analysis.families import compare
@@ -81,7 +81,7 @@ def compute_tables(run: Run) -> Tables:
         effects=effects(compared),
         evidence=evidence(compared),
         verdicts=verdicts(compared, panel.unknown_speakers),
-        tests=tests(compared, run),
+        tests=headline_tests(compared, run),
         differences=differences(panel, compared),
         reliance=accuracy.reliance(panel, run.conditions),
         layers=neurons,

@@ -1,0 +1,36 @@
+"""Holm and Benjamini-Hochberg, worked out by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoscope.analysis.multiplicity import benjamini_hochberg, holm
+
+
+def test_holm_by_hand():
+    # sorted 0.01, 0.03, 0.04: times 3, 2, 1 = 0.03, 0.06, 0.04; the last may not be below the one before
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_test_without_a_p_value_still_counts():
+    assert holm([0.02, None]) == [0.04, None]
+    assert holm([None]) == [None]
+
+
+def test_benjamini_hochberg_by_hand():
+    # sorted 0.01, 0.02, 0.03, 0.5: times 4/1, 4/2, 4/3, 4/4 = 0.04, 0.04, 0.04, 0.5
+    assert benjamini_hochberg([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.04, 0.04, 0.5, 0.04])
+    assert benjamini_hochberg([None, 0.5]) == [None, 0.5]
+    assert benjamini_hochberg([None]) == [None]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_adjusted_values_are_ordered_as_the_p_values_and_never_smaller(p):
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    for adjusted in (holm(p), benjamini_hochberg(p)):
+        found = [adjusted[i] for i in order]
+        assert found == sorted(found)
+        assert all(after >= before - 1e-12 for after, before in zip(adjusted, p, strict=True))
+        assert max(adjusted) <= 1

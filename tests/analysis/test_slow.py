@@ -1,0 +1,86 @@
+"""All result tables next to a slow, obvious re-implementation: on a real run and on simulated ones."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from emoscope.analysis.run_tables import read_run
+from emoscope.analysis.tables import NAMES, compute_tables
+from tests.analysis.simulated import write_simulation
+from tests.analysis.slow import slow_tables
+
+STUDY = """
+name = "small"
+[model]
+allow_trained_on = true
+[[corpora]]
+id = "polish"
+where = { take = [1], word = ["nie", "tak"] }
+[identify]
+scope = "all"
+items_per_emotion = 8
+minimum = 2
+selectors = ["mad", "cas"]
+[headline]
+selector = "mad"
+[interventions]
+alphas = [1.0]
+positions = ["text"]
+[controls]
+matched = 2
+random = 1
+shuffled = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> Path:
+    pytest.importorskip("torch")
+    from emoscope.experiments.pipeline import run_study
+    from emoscope.experiments.study import parse_study
+
+    return run_study(parse_study(STUDY), tmp_path_factory.mktemp("runs") / "small").path
+
+
+def assert_same(folder: Path, some: tuple[str, ...]) -> None:
+    fast, slow = compute_tables(read_run(folder)), slow_tables(folder)
+    assert set(slow) == set(NAMES)
+    for name in NAMES:
+        frame: pl.DataFrame = getattr(fast, name)
+        assert len(frame) == len(slow[name]), name
+        assert not frame.is_empty() or name not in some, name
+        names = [column for column, dtype in frame.schema.items() if dtype != pl.Float64]
+        names += [column for column in ("budget", "alpha") if column in frame.columns]
+        expected = {tuple(row[column] for column in names): row for row in slow[name]}
+        assert len(expected) == len(frame), name
+        for row in frame.iter_rows(named=True):
+            other = expected[tuple(row[column] for column in names)]
+            assert set(row) == set(other), name
+            for column, value in row.items():
+                close = pytest.approx(other[column], rel=1e-7, abs=1e-8) if isinstance(value, float) else other[column]
+                assert value == close, (name, column, row, other)
+
+
+def test_every_number_of_a_real_run(real):
+    assert_same(real, NAMES)
+
+
+@pytest.mark.parametrize("intervention", ["evidence", "bias"])
+def test_every_number_of_a_simulated_run(tmp_path, intervention):
+    folder = write_simulation(tmp_path / "run", intervention, speakers=6, clips=4)
+    assert_same(folder, ("uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests"))
+
+
+def test_every_number_where_speakers_are_few_or_unknown(tmp_path):
+    for name, speakers in (("few", 4), ("unknown", None)):
+        folder = write_simulation(tmp_path / name, "bias", speakers=speakers, clips=2, recordings=3)
+        assert_same(folder, ("uar", "matrix", "effects", "evidence", "verdicts"))
+
+
+def test_every_number_of_a_run_that_stopped_and_offers_fewer_options(tmp_path):
+    folder = write_simulation(tmp_path / "run", "evidence", speakers=6, clips=5, fewer_options=True)
+    for path in sorted((folder / "answers").glob("*.parquet"))[3:5]:
+        pl.read_parquet(path).head(70).write_parquet(path)  # of 90 items
+    (folder / "units" / "010.json").unlink()
+    assert_same(folder, ("uar", "matrix", "effects", "evidence", "verdicts"))
