@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FAMILIES = {"audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3")}
+FAMILIES = {
+    "audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3"),
+    "voxtral": ("emoscope.models.voxtral", "Voxtral"),
+}
 """``model_type`` in config.json -> module and class of the family."""
 
 ARCHITECTURES: dict[str, str] = {}
