@@ -32,16 +32,17 @@ class Loading:
     placement: Mapping[str, Any] = field(default_factory=dict)
     side: Mapping[str, Path] = field(default_factory=dict)
 
-    def pretrained(self, class_name: str, folder: Path, **further: Any) -> Any:
+    def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
         """Load a model class of transformers from a folder: safetensors only, no code beside them, no network.
 
         Args:
-            class_name: a name in ``transformers``.
+            of: a name in ``transformers``, or a subclass of one of its classes.
             folder: an ordinary checkpoint folder.
             further: more arguments of ``from_pretrained``.
         """
         with quiet():
-            model = transformers_class(class_name).from_pretrained(
+            cls: Any = transformers_class(of) if isinstance(of, str) else of
+            model = cls.from_pretrained(
                 folder, dtype=self.dtype, attn_implementation=self.attention, use_safetensors=True,
                 local_files_only=True, **self.placement, **further,
             )  # fmt: skip

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 FAMILIES = {
     "audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3"),
     "voxtral": ("emoscope.models.voxtral", "Voxtral"),
+    "kimi_audio": ("emoscope.models.kimi_audio", "KimiAudio"),
 }
 """``model_type`` in config.json -> module and class of the family."""
 
-ARCHITECTURES: dict[str, str] = {}
+ARCHITECTURES: dict[str, str] = {"MoonshotKimiaForCausalLM": "kimi_audio"}
 """Architecture in config.json -> key of :data:`FAMILIES`, for folders without a known ``model_type``."""
+
+SIDES: dict[str, Mapping[str, str]] = {"kimi_audio": {"audio_tokenizer": "zai-org/glm-4-voice-tokenizer"}}
+"""Key of :data:`FAMILIES` -> further checkpoints that the model consists of: name -> name on the hub."""
+
+PARTS: dict[str, tuple[str, ...]] = {"kimi_audio": ("whisper-large-v3",)}
+"""Key of :data:`FAMILIES` -> folders inside the model's own that hold parts of it."""
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 """Folder of the embedded model."""
@@ -38,6 +45,8 @@ class Card:
         recommended_budget: share of neurons of a set.
         trained_on: corpora and filters on which it was trained.
         hub: name and commit, if it comes from the hub; then ``folder`` may hold no weights yet.
+        family: key of :data:`FAMILIES`.
+        side: what the user named as further checkpoints.
     """
 
     folder: Path
@@ -46,17 +55,25 @@ class Card:
     recommended_budget: float
     trained_on: tuple[Mapping[str, Any], ...]
     hub: tuple[str, str] | None = None
+    family: str = ""
+    side: Mapping[str, str | Path] = field(default_factory=dict)
 
     @property
     def checksum(self) -> str:
         """sha256 over the files that decide the answers; of a model on the hub they are fetched first, if need be."""
         from emoscope.models.checksums import weights_checksum
 
-        return weights_checksum(_fetch(*self.hub)[0] if self.hub else self.folder)
+        folder, name = (_fetch(*self.hub)[0], self.hub[0]) if self.hub else (self.folder, str(self.folder))
+        beside = find_sides(SIDES.get(self.family, {}), folder, self.side, name)
+        return weights_checksum(*model_folders(self.family, folder, beside))
 
 
-def look_up(id_or_path: str) -> Card:
+def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None) -> Card:
     """Read a model's config.json and emoscope.json; of a model on the hub nothing else is fetched.
+
+    Args:
+        id_or_path: as for :func:`emoscope.models.registry.load_model`.
+        side: likewise.
 
     Raises:
         FileNotFoundError: the model is not there.
@@ -70,7 +87,7 @@ def look_up(id_or_path: str) -> Card:
     local = _local(name)
     folder, commit = (local, None) if local else _fetch_description(name)
     config = read_json(folder / "config.json")
-    known_type(config, name)
+    family = known_type(config, name)
     text = text_config(config)
     card = read_card(folder)
     return Card(
@@ -80,6 +97,8 @@ def look_up(id_or_path: str) -> Card:
         float(card.get("recommended_budget", 0.005)),
         tuple(card.get("trained_on", ())),
         (name, commit) if commit else None,
+        family,
+        side or {},
     )
 
 
@@ -139,6 +158,17 @@ def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str 
                 f'{{ {side} = "..." }}, or put it beside the model as {places[1]}'
             ) from error
     return found
+
+
+def model_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> list[Path]:
+    """All folders whose files decide a model's answers: its own, its parts inside, and its side checkpoints.
+
+    Args:
+        family: key of :data:`FAMILIES`.
+        folder: of the model.
+        beside: from :func:`find_sides`.
+    """
+    return [folder, *(folder / part for part in PARTS.get(family, ())), *beside.values()]
 
 
 def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:

@@ -11,7 +11,16 @@ import torch
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.checksums import module_checksum, weights_checksum
 from emoscope.models.loading import Loading, transformers_class
-from emoscope.models.lookup import FAMILIES, find_folder, find_sides, known_type, read_card, read_json
+from emoscope.models.lookup import (
+    FAMILIES,
+    SIDES,
+    find_folder,
+    find_sides,
+    known_type,
+    model_folders,
+    read_card,
+    read_json,
+)
 
 
 def load_model(
@@ -54,7 +63,8 @@ def load_model(
     name, where = str(id_or_path), _device(device)
     folder, commit = find_folder(name, revision)
     config = read_json(folder / "config.json")
-    family = find_family(known_type(config, name))
+    key = known_type(config, name)
+    family = find_family(key)
     if not any(folder.glob("*.safetensors")):
         raise ValueError(
             f"{folder} holds no .safetensors weights: other formats (.bin, .pt) can run code when read; "
@@ -63,7 +73,7 @@ def load_model(
     beside = find_sides(family.side_checkpoints, folder, side or {}, name)
     how = Loading(name, _dtype(dtype, where, config), where, attention, _placement(device_map, quantise), beside)
     model, processor = family.load(folder, how)
-    checksum = weights_checksum(folder, *beside.values())
+    checksum = weights_checksum(*model_folders(key, folder, beside))
     return family(model, processor, name, checksum, commit, read_card(folder))
 
 
@@ -91,6 +101,7 @@ def register(family: type[AudioLM]) -> type[AudioLM]:
         family: a subclass of ``AudioLM`` with the ``model_type`` of its config.json (see docs/add-a-model.md).
     """
     FAMILIES[family.model_type] = (family.__module__, family.__qualname__)
+    SIDES[family.model_type] = family.side_checkpoints
     REGISTERED[family.model_type] = family
     return family
 

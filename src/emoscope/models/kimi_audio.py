@@ -1,0 +1,230 @@
+"""Kimi-Audio (7B and 7B-Instruct): Whisper features and speech codes in an audio stream, beside a text stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.glm4_voice import RATE, SEGMENTS, VoiceTokenizer
+from emoscope.models.kimi_decoder import KimiConfig, KimiDecoder, check_weights
+from emoscope.models.kimi_tokenizer import KimiTokenizer
+from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.lookup import PARTS, SIDES, read_json
+from emoscope.models.shards import fill
+
+REPORT = "Kimi-Audio Technical Report, table 1: datasets of supervised fine-tuning"
+
+NOT_ENCODER = re.compile(r"(model\.)?decoder\..*|proj_out\..*")
+"""The half of Whisper that is stored but not used."""
+
+FRAMES = 4
+"""Whisper frames (20 ms) that one position hears."""
+
+ANSWER_IN_TEXT = "<|im_kimia_speech_ct_id|>"
+"""Stands after the last sound of a turn that is to be answered in text."""
+
+
+@dataclass(frozen=True)
+class KimiProcessor:
+    """What turns text and sound into the decoder's inputs.
+
+    Attributes:
+        tokenizer: of the text.
+        codes: the speech tokenizer of GLM-4-voice.
+        whisper: the encoder half of Whisper.
+        mel: its feature extractor.
+    """
+
+    tokenizer: KimiTokenizer
+    codes: VoiceTokenizer
+    whisper: Any
+    mel: Any
+
+    @torch.inference_mode()
+    def features(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Whisper features (position, 4 x encoder width) of each clip (time,).
+
+        A clip is cut into pieces of the encoder's window (30 s); each is filled with silence on its own, so that
+        clips of one batch do not matter to each other.
+        """
+        window = int(self.mel.n_samples)
+        pieces = [
+            (i, clip[start : start + window]) for i, clip in enumerate(clips) for start in range(0, len(clip), window)
+        ]
+        heard: list[list[torch.Tensor]] = [[] for _ in clips]
+        weight = self.whisper.conv1.weight
+        for start in range(0, len(pieces), SEGMENTS):
+            part = pieces[start : start + SEGMENTS]
+            mel = self.mel([piece for _, piece in part], sampling_rate=RATE, return_tensors="pt")["input_features"]
+            states = self.whisper(mel.to(weight.device, weight.dtype)).last_hidden_state
+            for (clip, piece), state in zip(part, states, strict=True):
+                positions = -(-len(piece) // self.codes.samples_per_code)
+                heard[clip].append(state[: FRAMES * positions].reshape(positions, -1))
+        return [torch.cat(own) for own in heard]
+
+
+class KimiAudio(AudioLM):
+    """Declares the family.
+
+    At every position but those of the sound one of the two streams is blank, and a position's embedding is the sum
+    over both streams: so a prompt is one row of tokens, each embedded together with the blank.
+    """
+
+    model_type = "kimi_audio"
+    model_class = "MoonshotKimiaForCausalLM"
+    processor_class = "TikTokenTokenizer"
+    audio_first = False
+    padding_side = "left"
+    side_checkpoints = SIDES["kimi_audio"]
+    exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
+        **dict.fromkeys(("ravdess", "iemocap", "meld", "savee", "esd"), ("yes", REPORT)),
+        **dict.fromkeys(("crema-d", "msp-podcast"), ("unknown", f"not in {REPORT}; pre-training data are not named")),
+    }
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        id: str,
+        checksum: str,
+        revision: str | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(model, processor, id, checksum, revision, card)
+        self.info = replace(self.info, vocab=self.text_tokens)
+
+    @classmethod
+    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+        """The text branch, and what hears: both encoders and the tokenizer. No code of the folder is run.
+
+        Raises:
+            FileNotFoundError: a file of the checkpoint is missing.
+            ValueError: sizes or weights that do not fit each other.
+        """
+        tokenizer = KimiTokenizer.from_folder(folder)
+        codes = VoiceTokenizer.from_folder(how.side["audio_tokenizer"], how.device)
+        whisper, mel = _whisper(folder / PARTS["kimi_audio"][0], how)
+        config = KimiConfig.from_raw(read_json(folder / "config.json"), how.name)
+        _fit(config, tokenizer, codes, whisper, how.name)
+        check_weights(folder, config)
+        model = how.pretrained(KimiDecoder, folder, config=config)
+        return model, KimiProcessor(tokenizer, codes, whisper, mel)
+
+    @property
+    def audio_token(self) -> int:
+        """The blank: where both streams are blank, the sound goes."""
+        return self.processor.tokenizer.special["<|im_kimia_text_blank|>"]
+
+    @cached_property
+    def stop_tokens(self) -> torch.Tensor:
+        """The end of text alone: other ends are of the audio stream."""
+        return torch.tensor([self.tokenizer.eos_token_id], device=self.device)
+
+    @property
+    def text_tokens(self) -> int:
+        """Size of the vocabulary that text is written with; what follows are speech codes."""
+        return int(self.model.config.kimia_text_output_vocab)
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of tokens of which each stands in one stream while the other is blank."""
+        table = self.model.get_input_embeddings()
+        return table(ids) + table(torch.full_like(ids, self.audio_token))
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits over the text vocabulary."""
+        return super().logits(hidden)[..., : self.text_tokens]
+
+    @torch.inference_mode()
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Code and Whisper features of each position, joined, with the text stream blank."""
+        table = self.model.get_input_embeddings()
+        blank = table(torch.tensor(self.audio_token, device=self.device))
+        heard = zip(self.processor.codes(clips), self.processor.features(clips), strict=True)
+        return [self.model.heard(codes + self._first_code, features) + blank for codes, features in heard]
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """The question first, then the sound, as in the official examples; the blank stands for each audio position."""
+        special = self.tokenizer.special
+        question = self.tokenizer.encode(text)
+        sound = []
+        if audio_positions:
+            blanks = [self.audio_token] * audio_positions
+            sound = [special["<|im_media_begin|>"], *blanks, special["<|im_media_end|>"], special[ANSWER_IN_TEXT]]
+        start, end = special["<|im_kimia_user_msg_start|>"], special["<|im_msg_end|>"]
+        return [start, *question, *sound, end, special["<|im_kimia_assistant_msg_start|>"]]
+
+    @torch.inference_mode()
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits (row, text vocabulary) the slow way: each request alone, both streams written out message by message.
+
+        The sound is encoded anew, the streams are merged at full length as in the official code, and the whole
+        model runs without padding or cache. It proves that the short cuts of this class (one row of tokens, a clip
+        embedded once, batches) change nothing. That the merge itself is the official one is shown by the tests
+        with answers of the official code.
+        """
+        return torch.cat([self._slow_logits(request) for request in requests])
+
+    def _slow_logits(self, request: Request) -> torch.Tensor:
+        special = self.tokenizer.special
+        blank, features = special["<|im_kimia_text_blank|>"], None
+        streams = [(special["<|im_kimia_user_msg_start|>"], blank, False)]
+        streams += [(blank, token, False) for token in self.tokenizer.encode(request.text)]
+        if request.audio is not None:
+            (codes,), (features,) = self.processor.codes([request.audio]), self.processor.features([request.audio])
+            streams += [(special["<|im_media_begin|>"], blank, False)]
+            streams += [(code + self._first_code, blank, True) for code in codes.tolist()]
+            streams += [(special["<|im_media_end|>"], blank, False), (special[ANSWER_IN_TEXT], blank, False)]
+        streams += [(special["<|im_msg_end|>"], blank, False)]
+        streams += [(special["<|im_kimia_assistant_msg_start|>"], blank, False)]
+        audio, text, masked = (torch.tensor(stream, device=self.device) for stream in zip(*streams, strict=True))
+        merged = self.model.merge(audio, text, masked, features)
+        return self.model(inputs_embeds=merged[None], use_cache=False).logits[:, -1, : self.text_tokens].float()
+
+    @property
+    def _first_code(self) -> int:
+        return int(self.model.config.kimia_token_offset)
+
+
+def _whisper(folder: Path, how: Loading) -> tuple[Any, Any]:
+    """The encoder half of the Whisper model in a folder, and its feature extractor."""
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"model {how.name!r} lacks the folder {folder.name} with Whisper: fetch the model again"
+        )
+    config = transformers_class("WhisperConfig").from_pretrained(
+        folder, attn_implementation=how.attention, local_files_only=True
+    )
+    with torch.device("meta"):
+        encoder: Any = WhisperEncoder(config)
+    fill(encoder, folder, ("model.encoder.", "encoder."), NOT_ENCODER, how.dtype)
+    # two mel frames of 160 samples make a position of the encoder: 30 s in the released model
+    window_s = config.max_source_positions * 2 * 160 // RATE
+    mel = transformers_class("WhisperFeatureExtractor")(feature_size=config.num_mel_bins, chunk_length=window_s)
+    return encoder.to(how.device), mel
+
+
+def _fit(config: KimiConfig, tokenizer: KimiTokenizer, codes: VoiceTokenizer, whisper: Any, name: str) -> None:
+    """Raise ``ValueError`` where the parts of the model do not belong together."""
+    book, width = codes.encoder.codebook.num_embeddings, FRAMES * whisper.config.d_model
+    offset, vocabulary = int(config.kimia_token_offset), int(config.vocab_size)
+    found = [
+        (offset + book > vocabulary, f"{book} codes from {offset} on do not fit a vocabulary of {vocabulary}: take the "
+         f"speech tokenizer {SIDES['kimi_audio']['audio_tokenizer']}"),
+        (width != config.kimia_adaptor_input_dim, f"Whisper gives {width} features, {config.kimia_adaptor_input_dim} are taken"),
+        (len(tokenizer) > int(config.kimia_text_output_vocab), f"the tokenizer has {len(tokenizer)} tokens, the text "
+         f"vocabulary {config.kimia_text_output_vocab}"),
+    ]  # fmt: skip
+    for wrong, reason in found:
+        if wrong:
+            raise ValueError(f"the parts of model {name!r} do not belong together: {reason}")
