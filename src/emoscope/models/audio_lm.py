@@ -133,6 +133,11 @@ class AudioLM:
         processor = transformers_class(cls.processor_class).from_pretrained(folder, local_files_only=True)
         return how.pretrained(cls.model_class, folder), processor
 
+    @property
+    def longest_s(self) -> float | None:
+        """The longest clip that the model takes, in seconds; ``None`` if there is no limit of its own."""
+        return None
+
     @staticmethod
     def site(name: str, mlp: Any) -> Site:
         """The neurons of one layer's MLP."""
@@ -185,10 +190,12 @@ class AudioLM:
             one value per request, on the CPU, re-usable under any intervention.
 
         Raises:
-            ValueError: a letter that no token of the vocabulary says, or a text that holds the audio token.
+            ValueError: a letter that no token of the vocabulary says, a text that holds the audio token, or a
+                clip that is longer than the model takes.
         """
         for letter in sorted({letter for request in requests for letter in request.letters} - set(self.letters)):
             raise ValueError(f"letter {letter!r}: no single token of {self.info.id} says it; ask with other letters")
+        self._refuse_long(requests)
         keys = [None if r.audio is None else hashlib.sha256(r.audio.tobytes()).digest() for r in requests]
         clips = {key: r.audio for key, r in zip(keys, requests, strict=True) if r.audio is not None}
         heard: dict[bytes | None, torch.Tensor] = {}
@@ -197,6 +204,18 @@ class AudioLM:
             part = names[start : start + AUDIO_WINDOWS]
             heard.update(zip(part, self.hear([clips[name] for name in part]), strict=True))
         return [self._prepare(request, heard.get(key)) for request, key in zip(requests, keys, strict=True)]
+
+    def _refuse_long(self, requests: Sequence[Request]) -> None:
+        from emoscope.corpora.audio import RATE
+
+        limit = self.longest_s
+        longest = max((len(r.audio) for r in requests if r.audio is not None), default=0) / RATE
+        if limit is not None and longest > limit:
+            # the official processors cut such clips without an error, and an answer about a part would pass for one
+            raise ValueError(
+                f"a clip of {longest:.1f} s is longer than the {limit:g} s that {self.info.id} takes: "
+                "leave it out by its duration, or cut it"
+            )
 
     def _prepare(self, request: Request, audio: torch.Tensor | None) -> Prepared:
         positions = 0 if audio is None else len(audio)

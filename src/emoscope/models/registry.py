@@ -20,6 +20,7 @@ from emoscope.models.lookup import (
     model_folders,
     read_card,
     read_json,
+    text_config,
 )
 
 
@@ -153,7 +154,7 @@ def _device(device: str) -> torch.device:
 
 def _dtype(dtype: str, device: torch.device, config: Mapping[str, Any]) -> torch.dtype:
     if dtype == "auto":
-        text = config.get("text_config") or {}
+        text = text_config(config)
         stored = [config.get("dtype"), config.get("torch_dtype"), text.get("dtype"), text.get("torch_dtype"), "float32"]
         dtype = "float32" if device.type == "cpu" else next(str(s) for s in stored if s)
     found = getattr(torch, dtype, None)

@@ -1,0 +1,108 @@
+"""Qwen2.5-Omni: the thinker (audio encoder and Qwen2 decoder) of a checkpoint that can also see and speak.
+
+The talker and the vocoder are never loaded, and the vision tower never runs. The official processor needs
+torchvision, so the prompt and the features are put together here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from emoscope.models.audio_lm import AudioLM, Prepared, Request
+from emoscope.models.loading import Loading
+from emoscope.models.parts import Parts
+
+AUDIO_WORD = "<|AUDIO|>"
+"""The audio token as text."""
+
+SILENCE = 1600
+"""Samples of silence after the longest clip: the last valid mel frame reaches past the end of its clip, and the
+official processor, which pads to 300 s, always finds silence there."""
+
+
+class Qwen25Omni(AudioLM):
+    """Declares the family, 7B and 3B, from the full repository folder or from a thinker saved alone."""
+
+    model_type = "qwen2_5_omni"
+    model_class = "Qwen2_5OmniThinkerForConditionalGeneration"
+    processor_class = "Qwen2_5OmniProcessor"
+    audio_first = True
+    padding_side = "left"
+
+    def __init__(self, model: Any, processor: Any, *known: Any, **more: Any) -> None:
+        # a user may have loaded the whole model, of which the thinker is a part
+        super().__init__(getattr(model, "thinker", model), processor, *known, **more)
+
+    @classmethod
+    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+        """The thinker, and a tokenizer and feature extractor in place of a processor."""
+        return how.pretrained(cls.model_class, folder), Parts.from_folder(folder)
+
+    @property
+    def longest_s(self) -> float:
+        """300 s in the released files."""
+        return float(self.processor.feature_extractor.chunk_length)
+
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Encode clips, in blocks of 2 s that do not see each other."""
+        features, mask = self._features(clips, max(len(clip) for clip in clips) + SILENCE)
+        embeddings = self.model.get_audio_features(features, feature_attention_mask=mask, return_dict=True)
+        return list(embeddings.last_hidden_state.split(_positions(mask)))
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Write the default system prompt, the audio between its two marks, and the question."""
+        if AUDIO_WORD in text:
+            raise ValueError(f"the text {text[:60]!r} holds the audio token {AUDIO_WORD}: leave it out")
+        sound = f"<|audio_bos|>{AUDIO_WORD * audio_positions}<|audio_eos|>" if audio_positions else ""
+        prompt = (
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+            f"<|im_start|>user\n{sound}{text}<|im_end|>\n<|im_start|>assistant\n"
+        )
+        return list(self.tokenizer(prompt)["input_ids"])
+
+    @torch.inference_mode()
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits of the first answer token from the official forward on features padded as officially, (row, vocab)."""
+        clips = [request.audio for request in requests if request.audio is not None]
+        if len(clips) not in (0, len(requests)):
+            raise ValueError("either all requests have audio or none")
+        inputs: dict[str, Any] = {}
+        positions = [0] * len(requests)
+        if clips:
+            features, mask = self._features(clips, self.processor.feature_extractor.n_samples)
+            inputs, positions = {"input_features": features, "feature_attention_mask": mask}, _positions(mask)
+        ids = [self.tokens(request.text, n) for request, n in zip(requests, positions, strict=True)]
+        text = self.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt").to(self.device)
+        return self.model(**text, **inputs).logits[:, -1].float()
+
+    def _prepare(self, request: Request, audio: torch.Tensor | None) -> Prepared:
+        row = super()._prepare(request, audio)
+        # time, height and width count alike where there are no pictures; given outright, as the model would
+        # else shift them by what it remembers of the last prompt that it generated from
+        return replace(row, position_ids=torch.arange(len(row)).expand(3, -1))
+
+    def _features(self, clips: Sequence[npt.NDArray[np.float32]], samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mel features (clip, mel, frame) and their mask (clip, frame), all clips padded to ``samples``."""
+        extractor = self.processor.feature_extractor
+        sounds = extractor(
+            list(clips),
+            sampling_rate=extractor.sampling_rate,
+            padding="max_length",
+            max_length=min(samples, extractor.n_samples),
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        return sounds["input_features"].to(self.device), sounds["attention_mask"].to(self.device)
+
+
+def _positions(mask: torch.Tensor) -> list[int]:
+    """How many audio positions each clip gives: a convolution and a pooling halve its mel frames."""
+    frames = mask.sum(-1)
+    return list((((frames - 1) // 2 + 1 - 2) // 2 + 1).tolist())
