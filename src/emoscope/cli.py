@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
+from emoscope.model_commands import model_app
 from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave
 
 app = App(
@@ -22,7 +22,6 @@ app = App(
 )
 study_app = App(name="study", help="Write study files.")
 corpus_app = App(name="corpus", help="Look at corpora.")
-model_app = App(name="model", help="Look at models.")
 for sub in (study_app, corpus_app, model_app):
     app.command(sub)
 
@@ -190,33 +189,6 @@ def corpus_check(
             summary = summarise(opened, progress=progress)
         print_summary(summary)
     return 0 if summary["used"] else 2
-
-
-@model_app.command(name="check")
-def model_check(
-    model: Annotated[str, Parameter(help="tiny, a hub name or a checkpoint folder")] = "tiny",
-    *,
-    clip: Annotated[Path | None, Parameter(help="a sound file to check with; an artificial sound by default")] = None,
-    dtype: Annotated[str, Parameter(help="auto, float32, bfloat16 or float16")] = "auto",
-    device: Annotated[str, Parameter(help="auto, cpu, cuda")] = "auto",
-) -> int:
-    """Prove that a model's neurons are found, hooked and changed as they should be."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from emoscope.models.check import check_model
-    from emoscope.models.registry import load_model
-
-    loaded = load_model(model, dtype=dtype, device=device)
-    print(loaded)
-    table = Table("proof", "status", "measured", "allowed", "note")
-    proofs = check_model(loaded, clip)
-    colours = {"passed": "green", "failed": "red", "not run": "yellow"}
-    for proof in proofs:
-        shown = ["" if value is None else f"{value:.3g}" for value in (proof.measured, proof.tolerance)]
-        table.add_row(proof.name, f"[{colours[proof.status]}]{proof.status}[/]", *shown, proof.note or "")
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    return 0 if all(proof.status == "passed" for proof in proofs) else 4
 
 
 def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: bool, log: str) -> int:

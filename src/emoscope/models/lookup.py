@@ -36,6 +36,9 @@ CARD = "emoscope.json"
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 """What is fetched from the hub: configuration, tokenizer, weights; no code, no pickles."""
 
+LEFT_ON_HUB = ["consolidated*.safetensors", "original/*"]
+"""What is not fetched, though :data:`HUB_FILES` names it: the same weights in another format."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -201,26 +204,26 @@ def _local(name: str) -> Path | None:
 
 def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
     """The folder with all files of a model on the hub, and its commit."""
-    with _reaching(name):
+    with reaching(name):
         from huggingface_hub import hf_hub_download, snapshot_download
 
         # first the configuration alone: an unknown family is found out before its weights are fetched
         config = Path(hf_hub_download(name, "config.json", revision=revision))
         known_type(read_json(config), name)
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=LEFT_ON_HUB))
     return folder, folder.name
 
 
 def _snapshot(name: str, revision: str | None = None) -> str:
-    with _reaching(name):
+    with reaching(name):
         from huggingface_hub import snapshot_download
 
-        return str(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+        return str(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=LEFT_ON_HUB))
 
 
 def _fetch_description(name: str) -> tuple[Path, str]:
     """The folder with at least config.json and, if there is one, emoscope.json; and its commit."""
-    with _reaching(name):
+    with reaching(name):
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
 
@@ -231,7 +234,8 @@ def _fetch_description(name: str) -> tuple[Path, str]:
 
 
 @contextmanager
-def _reaching(name: str) -> Iterator[None]:
+def reaching(name: str) -> Iterator[None]:
+    """Say in one sentence that a model could not be had from the hub; an unknown family keeps its own error."""
     try:
         yield
     except Exception as error:

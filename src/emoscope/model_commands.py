@@ -1,0 +1,72 @@
+"""`emoscope model …`: check, fetch and list models (heavy modules are imported where they are used)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+model_app = App(name="model", help="Look at models.")
+
+
+@model_app.command(name="check")
+def model_check(
+    model: Annotated[str, Parameter(help="tiny, a hub name or a checkpoint folder")] = "tiny",
+    *,
+    clip: Annotated[Path | None, Parameter(help="a sound file to check with; an artificial sound by default")] = None,
+    dtype: Annotated[str, Parameter(help="auto, float32, bfloat16 or float16")] = "auto",
+    device: Annotated[str, Parameter(help="auto, cpu, cuda")] = "auto",
+) -> int:
+    """Prove that a model's neurons are found, hooked and changed as they should be."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoscope.models.check import check_model
+    from emoscope.models.registry import load_model
+
+    loaded = load_model(model, dtype=dtype, device=device)
+    print(loaded)
+    table = Table("proof", "status", "measured", "allowed", "note")
+    proofs = check_model(loaded, clip)
+    colours = {"passed": "green", "failed": "red", "not run": "yellow"}
+    for proof in proofs:
+        shown = ["" if value is None else f"{value:.3g}" for value in (proof.measured, proof.tolerance)]
+        table.add_row(proof.name, f"[{colours[proof.status]}]{proof.status}[/]", *shown, proof.note or "")
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    return 0 if all(proof.status == "passed" for proof in proofs) else 4
+
+
+@model_app.command(name="fetch")
+def model_fetch(
+    model: Annotated[str, Parameter(help="a name on the hub, such as nvidia/audio-flamingo-3-hf")],
+    *,
+    revision: Annotated[
+        str | None, Parameter(help="branch, tag or commit; the main branch as it is now by default")
+    ] = None,
+    to: Annotated[
+        Path | None, Parameter(help="folder that gets a folder for each checkpoint; the hub's cache by default")
+    ] = None,
+) -> int:
+    """Bring a model and all that it needs onto this machine, for machines that have no network."""
+    from emoscope.models.fetch import fetch_model
+
+    found = fetch_model(model, revision, to)
+    for one in (found, *found.side.values()):
+        print(f"{one.name}: {one.folder}\n  commit {one.commit}, {one.bytes / 1e9:.3g} GB")
+    print(f"In the study:\n\n{found.study()}\n")
+    return 0
+
+
+@model_app.command(name="list")
+def model_list() -> int:
+    """List the model families that are known."""
+    from emoscope.models.lookup import FAMILIES
+    from emoscope.models.released import RELEASED, STATUS
+
+    width = max(map(len, FAMILIES))
+    for family in sorted(FAMILIES):
+        print(f"{family:<{width}}  {', '.join(RELEASED[family].hub) if family in RELEASED else ''}".rstrip())
+    print(f"All: {STATUS}.\nOther models: docs/add-a-model.md.")
+    return 0
