@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.neuron_set import NeuronSet, safe_name, save_group
+from emoscope.neurons.neuron_set import NeuronSet, load_group, safe_name, save_group
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 THREE = ("anger", "fear", "happiness")
@@ -23,6 +23,7 @@ HURT, LIFT = 1.6, 1.0
 CONTROL = {"target": 1.0, "matched": 0.12, "random": 0.03, "shuffled": 0.2}
 SELECTOR = {"cas": 1.0, "mad": 0.8, "lape": 0.5, "lap": 0.25}
 POSITION = {"all": 1.0, "audio": 0.1, "text": 0.9, "decision": 0.2}
+TO = {"zero": 1.0, "mean": 0.8}
 LAYERS, WIDTH, SCOPE = 4, 512, "audio+answer"
 ALPHAS = (0.25, 0.5, 1.0, 2.0)
 
@@ -44,8 +45,9 @@ def write_run(
     items = _items(emotions, speakers, per_cell)
     items.write_parquet(folder / "items.parquet", compression="zstd")
     targets = tuple(e for e in emotions if e not in unidentifiable)
-    sets = _sets(folder, targets, rng)
+    sets = _sets(folder, targets, sorted(set(items["fold"])), rng)
     sets.write_parquet(folder / "sets.parquet", compression="zstd")
+    _neurons(folder, targets)
     conditions = _conditions(targets, only)
     conditions.write_parquet(folder / "conditions.parquet", compression="zstd")
     _answers(folder, items, conditions, emotions, rng, block)
@@ -91,25 +93,50 @@ def _families() -> list[tuple[str, str, int]]:
     ]
 
 
-def _sets(folder: Path, targets: tuple[str, ...], rng: np.random.Generator) -> pl.DataFrame:
+def _sets(folder: Path, targets: tuple[str, ...], folds: list[str], rng: np.random.Generator) -> pl.DataFrame:
+    """Sets found on everything and, where they are compared between folds, those of each fold."""
     rows, size = [], 102
     for selector, control, draw in _families():
-        chosen = {}
         lean = np.repeat([0.1, 0.2, 0.5, 0.2] if control == "target" else [0.25] * 4, WIDTH)
-        for emotion in targets:
-            chosen[emotion] = np.sort(rng.choice(LAYERS * WIDTH, size=size, replace=False, p=lean / lean.sum()))
-            matched = control == "matched"
-            rows.append(
-                {"set": set_id(selector, control, draw), "selector": selector, "budget": 0.05, "scope": SCOPE}
-                | {"site": "gate", "label": "emotion", "source": "planted", "control": control, "draw": draw, "n": 30}
-                | {"fold": "all", "emotion": emotion, "size_wanted": size, "size_reached": size, "tied_at_cut": 3}
-                | {"share_negative_mean": 0.02, "smd_frequency": 0.05 if matched else None}
-                | {"smd_magnitude": 0.31 if matched else None, "smd_down_norm": 0.02 if matched else None}
-                | {"well_matched": False if matched else None}
-            )
-        place = folder / "sets" / safe_name(set_id(selector, control, draw)) / "all.safetensors"
-        save_group(place, {emotion: NeuronSet(emotion, found, LAYERS, WIDTH) for emotion, found in chosen.items()})
+        matched = control == "matched"
+        chosen = {
+            e: np.sort(rng.choice(LAYERS * WIDTH, size=size, replace=False, p=lean / lean.sum())) for e in targets
+        }
+        for fold in ["all", *(folds if control in ("target", "shuffled") else [])]:
+            for emotion in targets:
+                rows.append(
+                    {"set": set_id(selector, control, draw), "selector": selector, "budget": 0.05, "scope": SCOPE}
+                    | {
+                        "site": "gate",
+                        "label": "emotion",
+                        "source": "planted",
+                        "control": control,
+                        "draw": draw,
+                        "n": 30,
+                    }
+                    | {"fold": fold, "emotion": emotion, "size_wanted": size, "size_reached": size, "tied_at_cut": 3}
+                    | {"share_negative_mean": 0.02, "smd_frequency": 0.05 if matched else None}
+                    | {"smd_magnitude": 0.31 if matched else None, "smd_down_norm": 0.02 if matched else None}
+                    | {"well_matched": False if matched else None}
+                )
+            kept = chosen if fold == "all" else {e: rng.permutation(found)[:70] for e, found in chosen.items()}
+            place = folder / "sets" / safe_name(set_id(selector, control, draw)) / f"{fold}.safetensors"
+            save_group(place, {e: NeuronSet(e, np.sort(found), LAYERS, WIDTH) for e, found in kept.items()})
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _neurons(folder: Path, targets: tuple[str, ...]) -> None:
+    """What the neurons of the headline's sets write: the first its emotion's own name, others odd tokens."""
+    rows = []
+    for emotion, found in load_group(
+        folder / "sets" / safe_name(set_id("cas", "target", 0)) / "all.safetensors"
+    ).items():
+        for place, neuron in enumerate(found.neurons.tolist()):
+            raises = [f" {emotion}", "A", "<b>"] if place == 0 else ["B", "\n", "\ufffd"]
+            rows.append((neuron, *divmod(neuron, WIDTH), emotion, raises, [" No", "C"]))
+    schema = {"neuron": pl.Int64, "layer": pl.Int64, "index": pl.Int64, "emotion": pl.String,
+              "raises": pl.List(pl.String), "lowers": pl.List(pl.String)}  # fmt: skip
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(folder / "neurons.parquet")
 
 
 def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame:
@@ -126,10 +153,11 @@ def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame
         which = set_id(selector, control, draw)
         end = f"/alpha={more['alpha']}" if "alpha" in more else ""
         end += f"/at={more['positions']}" if "positions" in more else ""
+        end += f"/to={more['to']}" if "to" in more else ""
         about = {"selector": selector, "budget": 0.05, "scope": SCOPE, "control": control, "draw": draw}
         headline = selector == "cas" and control == "target" and end in ("", "/alpha=0.5")
         if kind == "deactivate":
-            more |= {"to": "zero"}
+            more = {"to": "zero"} | more
         more |= {"headline": headline, "generated": headline}
         add(f"{kind}/{emotion}/{which}{end}", kind, target=emotion, set=which, **about, **more)
 
@@ -139,12 +167,18 @@ def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame
         for selector, control, draw in _families():
             family("deactivate", emotion, selector, control, draw)
             if control in ("target", "matched"):
+                family("deactivate", emotion, selector, control, draw, to="mean")
+            if control in ("target", "matched"):
                 for alpha in ALPHAS if selector == "cas" and control == "target" else (0.5,):
                     family("steer", emotion, selector, control, draw, alpha=alpha)
         for positions in ("audio", "text", "decision"):
             family("deactivate", emotion, "cas", "target", 0, positions=positions)
+            for draw in range(5):
+                family("deactivate", emotion, "cas", "matched", draw, positions=positions)
     for name in ("all", *(f"layer={layer}" for layer in range(LAYERS)), "union"):
-        add(f"reliance/{name}", "reliance", layers=name.removeprefix("layer="))
+        for to in TO:
+            end = "" if to == "zero" else f"/to={to}"
+            add(f"reliance/{name}{end}", "reliance", layers=name.removeprefix("layer="), to=to)
     frame = pl.DataFrame(rows, infer_schema_length=None)
     return frame.filter(pl.col("kind").is_in(only))
 
@@ -170,6 +204,7 @@ def _answers(
             m = emotions.index(row["target"])
             size = SELECTOR[row["selector"]] * CONTROL[row["control"]] * POSITION[row["positions"]]
             if row["kind"] == "deactivate":
+                size *= TO[row["to"]]
                 scores[:, m] -= size * (HURT * own[:, m] + 0.2 + shift[:, m, m])
             else:
                 scores[:, m] += size * row["alpha"] * (LIFT + shift[:, m, m])

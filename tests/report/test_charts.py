@@ -1,16 +1,19 @@
 """Every figure says what it shows, in which units, and how to read it."""
 
+import dataclasses
 import json
 import re
 
+import polars as pl
 import pytest
 
-from emoscope.report.charts import FIGURES, confusion, deactivation, main_figure
+from emoscope.analysis.effects import EFFECTS, MATRIX
+from emoscope.report.charts import FIGURES, confusion, deactivation, evidence, main_figure
 from emoscope.report.content import open_content
 from emoscope.report.theme import DARK, LIGHT, in_theme, title_of, to_png, to_spec, to_svg
 from tests.report.synthetic import SEVEN, THREE, write_run
 
-UNIT = re.compile(r"\((%|points|gain − 1|number from the input)\)|alpha")
+UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input)\)|alpha")
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +60,52 @@ def test_specification(content, name):
 
 def test_matrices_are_centred_at_zero_and_alike(content):
     scales = [e["scale"] for c, e in encodings(to_spec(deactivation(content))) if c == "color" and "scale" in e]
-    assert len(scales) == 7  # four selectors, three controls
+    assert len(scales) == 4  # the headline's sets and three controls
     for scale in scales:
         assert scale == scales[0]
         assert scale["domain"][3] == 0
         assert scale["domain"] == [-one for one in reversed(scale["domain"])]
+
+
+def test_every_row_of_an_axis_is_named_once(content):
+    """Pictures side by side name their rows at the left only, and share their order."""
+    axes = [e for c, e in encodings(to_spec(FIGURES["selectors"](content))) if c == "y" and e.get("type") == "nominal"]
+    named = [e["axis"]["labels"] for e in axes]
+    assert {True, False} == set(named)
+    assert {tuple(e["scale"]["domain"]) for e in axes} == {("CAS", "LAP", "LAPE", "MAD")}
+
+
+def test_the_band_holds_what_is_too_small_to_matter(content):
+    spec = json.dumps(to_spec(evidence(content)))
+    assert '"from": -2.0, "till": 2.0' in spec
+    assert '"from": -0.1, "till": 0.1' in spec
+
+
+def marked(content, **columns):
+    """The content of a report whose matrix and effects are changed in some columns."""
+    tables = dataclasses.replace(
+        content.tables,
+        matrix=content.tables.matrix.with_columns(**{k: pl.lit(v) for k, v in columns.items() if k in MATRIX}),
+        effects=content.tables.effects.with_columns(**{k: pl.lit(v) for k, v in columns.items() if k in EFFECTS}),
+    )
+    return dataclasses.replace(content, tables=tables)
+
+
+def test_hollow_conditions_are_drawn_hollow(small):
+    for name in ("gaps", "positions", "dose"):
+        full, hollow = (to_svg(to_spec(FIGURES[name](marked(small, hollow=one)))) for one in (False, True))
+        empty = f'fill="{LIGHT.page}" stroke="{LIGHT.accent}"'
+        assert empty not in full
+        assert empty in hollow
+        assert "support no claim" in " ".join(title_of(FIGURES[name](marked(small, hollow=True))))
+    full, hollow = (to_svg(to_spec(deactivation(marked(small, hollow=one)))) for one in (False, True))
+    assert full.count('stroke-dasharray="2,2"') == 0
+    assert hollow.count('stroke-dasharray="2,2"') == 4 * 9
+
+
+def test_cells_clear_of_zero_are_bold(small):
+    some, none = (to_svg(to_spec(deactivation(marked(small, change_q=q)))) for q in (0.04, 0.06))
+    assert some.count('font-weight="700"') == none.count('font-weight="700"') + 4 * 9
 
 
 def test_numbers_stand_in_the_cells(small):

@@ -9,11 +9,19 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.run_tables import Run, read_run
+from emoscope.analysis.run_tables import Run, conform, read_run
 from emoscope.analysis.tables import Tables, compute_tables
 
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
 """How controls are called in figures and tables."""
+
+MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
+"""What matched controls share with the selected neurons, in words."""
+
+NEURONS: dict[str, Any] = {
+    "neuron": pl.Int64, "layer": pl.Int64, "index": pl.Int64, "emotion": pl.String, "raises": pl.List(pl.String),
+    "lowers": pl.List(pl.String),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,11 +31,13 @@ class Content:
     Attributes:
         run: the run folder's tables.
         tables: the results computed from them.
+        neurons: the tokens that each neuron of the headline's sets raises and lowers; empty where not stored.
         selector, budget, scope, alpha: the headline; ``None`` where nothing says what it is.
     """
 
     run: Run
     tables: Tables
+    neurons: pl.DataFrame
     selector: str | None
     budget: float | None
     scope: str | None
@@ -64,16 +74,29 @@ class Content:
         there = self.run.conditions["selector"].drop_nulls().unique().sort().to_list()
         return sorted(there, key=lambda name: (name != self.selector, name))
 
-    def at_headline(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows at the headline's budget and scope, in all layers, to zero; every selector and control."""
+    def sized(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows at the headline's budget and scope."""
         for column, value in (("budget", self.budget), ("scope", self.scope)):
             if value is not None:
                 frame = frame.filter(pl.col(column) == value)
-        return frame.filter((pl.col("layers") == "all") & pl.col("to").fill_null("zero").eq("zero"))
+        return frame
 
-    def shown(self, frame: pl.DataFrame, kind: str, positions: str = "all") -> pl.DataFrame:
+    def own(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows of the headline's selector."""
+        return frame.filter(pl.col("selector").eq_missing(pl.lit(self.selector)))
+
+    def at_headline(self, frame: pl.DataFrame, to: str = "zero") -> pl.DataFrame:
+        """Rows at the headline's budget and scope, in all layers; every selector and control.
+
+        Args:
+            frame: a table with the columns of a family.
+            to: what deactivated neurons are set to.
+        """
+        return self.sized(frame).filter((pl.col("layers") == "all") & pl.col("to").fill_null("zero").eq(to))
+
+    def shown(self, frame: pl.DataFrame, kind: str, positions: str = "all", to: str = "zero") -> pl.DataFrame:
         """Target sets and the means over control draws, for one kind of intervention at the headline's alpha."""
-        frame = self.at_headline(frame).filter(
+        frame = self.at_headline(frame, to).filter(
             (pl.col("kind") == kind)
             & (pl.col("positions") == positions)
             & ((pl.col("control") == "target") | pl.col("draw").is_null())
@@ -82,12 +105,26 @@ class Content:
 
     def effect(self, kind: str, measure: str, control: str = "target", positions: str = "all") -> dict[str, Any] | None:
         """One effect of the headline selector, or of its controls' mean; ``None`` where it was not run."""
-        found = self.shown(self.tables.effects, kind, positions).filter(
-            (pl.col("measure") == measure)
-            & (pl.col("control") == control)
-            & (pl.col("selector").eq_missing(pl.lit(self.selector)))
+        found = self.own(self.shown(self.tables.effects, kind, positions)).filter(
+            (pl.col("measure") == measure) & (pl.col("control") == control)
         )
         return found.row(0, named=True) if len(found) else None
+
+    def verdict(self, kind: str, to: str = "zero") -> dict[str, Any] | None:
+        """What the rule says about the headline's sets under one kind of intervention; ``None`` where it was not run."""
+        found = self.own(self.shown(self.tables.verdicts, kind, to=to))
+        return found.row(0, named=True) if len(found) else None
+
+    def test(self, kind: str) -> dict[str, Any] | None:
+        """The declared test of the headline for one kind of intervention."""
+        found = self.tables.tests.filter(pl.col("kind") == kind)
+        return found.row(0, named=True) if len(found) else None
+
+    @property
+    def pilot(self) -> list[str] | None:
+        """What a pilot run concludes, in sentences; ``None`` for a full run."""
+        found: Any = self.run.manifest.get("pilot")
+        return [str(one) for one in found.get("verdict") or []] if isinstance(found, dict) else None
 
     def uar(self, condition: str, scoring: str = "likelihood") -> dict[str, Any] | None:
         """The row of the table of UARs for a condition."""
@@ -119,7 +156,9 @@ def open_content(folder: str | Path, tables: Tables | None = None) -> Content:
         return values[0] if len(values) else None
 
     chosen = {column: headline(column) for column in ("selector", "budget", "scope", "alpha")}
-    return Content(run, tables, **chosen)
+    path = run.folder / "neurons.parquet"
+    neurons = conform(pl.read_parquet(path), NEURONS) if path.is_file() else pl.DataFrame(schema=NEURONS)
+    return Content(run, tables, neurons, **chosen)
 
 
 def name_selector(selector: str | None) -> str:

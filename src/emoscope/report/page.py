@@ -10,61 +10,32 @@ from typing import Any
 from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.tables import Tables, write_tables
-from emoscope.report import sentences, tables
+from emoscope.report import caveats, methods, provenance, sentences, set_tables
 from emoscope.report.charts import FIGURES, main_figure
 from emoscope.report.content import Content, number, open_content
+from emoscope.report.glossary import GLOSSARY
+from emoscope.report.markup import to_html, to_latex
+from emoscope.report.tables import TABLES
 from emoscope.report.theme import DARK, LIGHT, title_of, to_spec, to_svg
 from emoscope.runs.folder import replacing
 
 __all__ = ["FIGURES", "build_report", "main_figure", "render"]
 
-GLOSSARY = {
-    "clip": "One recording of one speaker.",
-    "item": "A clip with the question asked about it and the order of its lettered options.",
-    "baseline": "The model without any intervention.",
-    "neuron": "One element of the inner layer of a decoder MLP: a layer and an index.",
-    "selector": "A rule that scores how specific each neuron’s activation is to each emotion: LAP (firing frequency), LAPE "
-    "(entropy), MAD (mean deviation), CAS (contrast between the two most frequent emotions).",
-    "budget": "The share of all decoder neurons that is selected for each emotion.",
-    "neuron set": "The neurons that a selector chose for one emotion. Each clip is answered under sets found on other speakers.",
-    "scope": "The positions whose activations were counted: audio, text, decision (the last position before the answer), answer.",
-    "deactivate": "Set a neuron’s activation to zero.",
-    "amplify (steer), alpha": "Multiply a neuron’s activation by 1 + alpha.",
-    "UAR": "Unweighted average recall: the mean over emotions of the share of clips answered correctly.",
-    "point": "One percentage point.",
-    "own effect, effect on others": "Change of accuracy on clips of the emotion whose neurons were changed; and on clips of the "
-    "other emotions (self and cross).",
-    "gap": "Own effect minus effect on others. Zero if all emotions suffer alike.",
-    "matched": "Control neurons of the same layers with similar firing rate, magnitude and output weight, of no selected set.",
-    "random": "Control neurons drawn anywhere.",
-    "shuffled labels": "Neurons that the same selector finds when emotions are shuffled among each speaker’s clips.",
-    "excess gap": "The gap of the selected neurons minus the mean gap of matched ones, item by item.",
-    "pull": "Change of the share of clips that are answered with the emotion whose neurons were changed. On clips of that "
-    "emotion it equals the own effect.",
-    "interval": "95 % interval for other speakers of the same kind: delete-one-speaker jackknife, Student’s t with "
-    "(effective number of speakers − 1) degrees of freedom. Given from five speakers on. "
-    "Where all speakers agree exactly its width is zero, which does not mean certainty.",
-    "numerical null": "A condition that changes nothing but the composition of batches; its changed answers are rounding.",
-    "letter mass": "The probability that the model gives to the letters of all options together.",
-    "agreement": "The share of items where the likeliest letter is also the answer that the model writes.",
-    "MLP reliance": "UAR when MLP layers are switched off altogether; a reference line, not an upper bound.",
-    "not identifiable": "An emotion with too few clips answered correctly to select neurons for; it stays an option.",
-}  # fmt: skip
-"""The words of the report, in plain language."""
-
+NOT_OFF, NOT_AMPLIFIED, NO_SETS = "no set was switched off", "no set was amplified", "no neuron sets are stored"
 MISSING = {
-    "recall": "baseline answers", "confusion": "baseline answers", "deactivation": "no set was switched off",
-    "gaps": "no set was switched off", "steering": "no set was amplified", "pulls": "no set was amplified",
-    "dose": "no set was amplified", "positions": "neurons were not switched off by position",
-    "reliance": "no MLP layer was switched off", "layers": "no neuron sets are stored",
-    "layers_by_emotion": "no neuron sets are stored", "main": "no set was switched off",
+    "recall": "baseline answers", "confusion": "baseline answers", "deactivation": NOT_OFF,
+    "evidence": "the options’ probabilities under sets that were switched off", "gaps": NOT_OFF,
+    "reliance": "no MLP layer was switched off", "steering": NOT_AMPLIFIED, "dose": NOT_AMPLIFIED,
+    "selectors": "fewer than two selectors were switched off", "stability": "no sets of two or more folds to compare",
+    "positions": "neurons were not switched off by position", "layers": NO_SETS, "layers_by_emotion": NO_SETS, "main": NOT_OFF,
 }  # fmt: skip
+"""Why a run lacks a figure."""
 
 
 def build_report(
     folder: str | Path, tables_of_run: Tables | None = None, step: Callable[[], None] | None = None
 ) -> Path:
-    """Write ``tables/``, ``figures/*.svg`` and ``report.html`` of a run folder, without a model.
+    """Write ``report.html``, ``figures/*.svg`` and ``tables/*.tex`` of a run folder, without a model.
 
     Whatever the folder lacks is named in the report.
 
@@ -90,34 +61,60 @@ def build_report(
             step()
     path = content.run.folder / "report.html"
     with replacing(path) as partial:
-        partial.write_text(render(content, shown), encoding="utf-8")
+        partial.write_text(render(content, shown, _tables(content)), encoding="utf-8")
     return path
 
 
-def render(content: Content, figures: Mapping[str, Mapping[str, str]]) -> str:
+def render(
+    content: Content, figures: Mapping[str, Mapping[str, str]], tables: Mapping[str, Mapping[str, str] | None]
+) -> str:
     """The page's HTML.
 
     Args:
         content: what the report shows.
         figures: name to ``title``, ``how``, ``light`` and ``dark`` (SVG), or ``missing`` (why there is none).
+        tables: name to ``caption`` and ``html``, or ``None`` where the run has nothing to fill it with.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("emoscope.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    null = content.uar("null")
+    records = {
+        name: None if frame is None else {"html": to_html(frame, name)}
+        for name, frame in (
+            ("counts", provenance.counts(content)), ("proofs", provenance.proofs(content)),
+            ("environment", provenance.environment(content)),
+        )
+    }  # fmt: skip
     return environment.get_template("template.html").render(
-        name=_study_name(content), subject=_subject(content), standing=sentences.standing(content),
-        headline=sentences.headline(content), missing=_missing(content), figures=figures,
-        matching={kind: sentences.matching(content, kind) for kind in tables.MEASURES},
-        flips=None if null is None else number(null["changed"]), no_interval=_no_interval(content),
-        baseline=tables.baseline(content), generated=tables.generated(content), effects={kind: tables.effects(content, kind) for kind in tables.MEASURES},
-        reliance=_reliance(content), sets=tables.sets(content), identifiable=_identifiable(content),
-        proofs=tables.proofs(content), counts=tables.facts(_counts(content), "counts"),
-        environment=tables.facts(_environment(content), "environment"), study=_study(content),
-        limits=sentences.limits(content), glossary=GLOSSARY, version=content.run.manifest.get("emoscope", ""),
+        name=provenance.name(content), subject=provenance.subject(content), standing=caveats.standing(content),
+        pilot=content.pilot, headline=[] if content.pilot is not None else sentences.headline(content), missing=_missing(content),
+        figures=figures, tables={**tables, **records},
+        matching={kind: caveats.matching(content, kind) for kind in ("deactivate", "steer")},
+        rank={kind: caveats.rank(content, kind) for kind in ("deactivate", "steer")}, null=provenance.null(content),
+        no_interval=_no_interval(content), reliance=_reliance(content), identifiable=provenance.identifiable(content),
+        tokens=set_tables.SHOWN_TOKENS, methods=methods.paragraph(content), bibtex=methods.bibtex(content),
+        study=provenance.study(content), limits=caveats.limits(content), glossary=GLOSSARY,
+        version=content.run.manifest.get("emoscope", ""),
     )  # fmt: skip
+
+
+def _tables(content: Content) -> dict[str, dict[str, str] | None]:
+    """Fill every table, write it as LaTeX beside the CSV, and return it as HTML."""
+    shown: dict[str, dict[str, str] | None] = {}
+    folder = content.run.folder / "tables"
+    folder.mkdir(exist_ok=True)
+    for name, (fill, caption) in TABLES.items():
+        frame, path = fill(content), folder / f"{name}.tex"
+        if frame is None:
+            path.unlink(missing_ok=True)
+            shown[name] = None
+            continue
+        with replacing(path) as partial:
+            partial.write_text(to_latex(frame, name, caption), encoding="utf-8")
+        shown[name] = {"caption": caption, "html": to_html(frame, name)}
+    return shown
 
 
 def _figure(content: Content, name: str, draw: Callable[..., Any], folder: Path) -> dict[str, str]:
@@ -145,32 +142,6 @@ def _lean(svg: str, title: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
-def _study_name(content: Content) -> str:
-    study: Any = content.run.manifest.get("study")
-    return str(study.get("name") or content.run.folder.name) if isinstance(study, dict) else content.run.folder.name
-
-
-def _subject(content: Content) -> list[str]:
-    manifest, panel = content.run.manifest, content.tables.panel
-    model: Any = manifest.get("model") or {}
-    corpora = [str(one.get("title") or one.get("id")) for one in manifest.get("corpora") or []]
-    speakers = f"{content.speakers} speakers" if content.speakers else "speakers unknown"
-    clips = content.run.items.filter(content.run.items["item"].is_in(panel.items.tolist()))["clip"].n_unique()
-    headline = content.selector and (
-        f"headline: {content.selector.upper()}, budget {number(100 * (content.budget or 0), 2)} %, scope {content.scope}"
-        + (f", alpha {content.alpha:g}" if content.alpha is not None else "")
-    )
-    known = [
-        model.get("id"),
-        ", ".join(corpora),
-        f"{clips} clips evaluated",
-        speakers,
-        f"{len(content.emotions)} emotions",
-        headline,
-    ]
-    return [str(one) for one in known if one]
-
-
 def _missing(content: Content) -> list[str]:
     files = [f"{name} is not in the run folder" for name in content.run.missing]
     return [*files, *content.tables.notes]
@@ -191,60 +162,3 @@ def _reliance(content: Content) -> str | None:
         f"“{row['commonest']}”. This is a reference line, not an upper bound: with all layers off the model may no longer know "
         "which letter stands for what."
     )
-
-
-def _identifiable(content: Content) -> list[tuple[str, str]]:
-    found: Any = content.run.manifest.get("identifiable") or {}
-    return [(emotion, str(why)) for emotion, why in found.items() if not isinstance(why, (int, float))]
-
-
-def _counts(content: Content) -> list[tuple[str, Any]]:
-    counts: dict[str, Any] = dict(content.run.manifest.get("counts") or {})
-    if not counts and len(content.run.items):
-        clips = content.run.items.unique("clip")
-        counts = {"clips": len(clips)} | dict(sorted(clips["fate"].value_counts().iter_rows()))
-    names = ("used", "not needed", "excluded", "quarantined")
-    pairs: list[tuple[str, Any]] = []
-    if "clips" in counts:
-        parts = [int(counts.get(name) or 0) for name in names]
-        adds = "=" if sum(parts) == int(counts["clips"]) else "≠"
-        text = " + ".join(f"{n} {name}" for n, name in zip(parts, names, strict=True))
-        pairs.append(("clips", f"{counts['clips']} {adds} {text}"))
-    lost = content.run.items.filter(
-        content.run.items["why"].is_not_null() & content.run.items["fate"].is_in(["excluded", "quarantined"])
-    )
-    for row in lost.group_by("fate", "why").len().sort("fate", "why").iter_rows(named=True):
-        pairs.append((f"{row['fate']}: {row['why']}", row["len"]))
-    asked = content.run.conditions
-    if len(asked):
-        pairs.append(("conditions", f"{len(asked)}, answered: {content.run.answers['condition'].n_unique()}"))
-    return pairs
-
-
-def _environment(content: Content) -> list[tuple[str, Any]]:
-    manifest = content.run.manifest
-    model: Any = manifest.get("model") or {}
-    wanted = ("id", "family", "revision", "checksum", "layers", "width", "site", "dtype", "device")
-    pairs: list[tuple[str, Any]] = [(f"model {name}", model.get(name)) for name in wanted]
-    first = model.get("audio_first")
-    if first is not None:
-        pairs.append(("audio stands before the question", "yes" if first else "no"))
-    pairs += [(str(name), _flat(value)) for name, value in (manifest.get("environment") or {}).items()]
-    names = {"total_s": "time (s)", "peak_memory_gb": "peak memory (GB)", "stages_s": "time by stage (s)"}
-    pairs += [(names.get(name, str(name)), _flat(value)) for name, value in (manifest.get("timing") or {}).items()]
-    for one in manifest.get("corpora") or []:
-        pairs.append(
-            (f"corpus {one.get('id')}", "; ".join(str(one[k]) for k in ("title", "licence", "citation") if one.get(k)))
-        )
-    return pairs
-
-
-def _flat(value: Any) -> Any:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_flat(one)}" for name, one in value.items())
-    return round(value, 2) if isinstance(value, float) else value
-
-
-def _study(content: Content) -> str | None:
-    path = content.run.folder / "study.toml"
-    return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -1,267 +1,210 @@
-"""The three sentences that a report begins with, and what may not be concluded; by rule, from the tables."""
+"""The three sentences that a report begins with; by rule, from the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
-
-from emoscope.neurons.controls import WELL_MATCHED
+from emoscope.report.caveats import close, unlike
 from emoscope.report.content import Content, number
 
-NO_DEACTIVATION = "Switching the selected neurons off was not part of this run."
-NO_STEERING = "Amplifying the selected neurons was not part of this run."
-MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
-"""What matched controls share with the selected neurons, in words."""
+SWITCHED = {
+    "removes evidence": "Switching these neurons off makes the model lose evidence for the emotion",
+    "pulls the answer": "Switching these neurons off makes it answer the emotion {way} without hearing it worse",
+    "both": "Switching these neurons off makes the model lose evidence for the emotion, and answer it {way} besides",
+    "neither": "Switching these neurons off changes neither what the model hears nor what it leans towards",
+    "undecided": "Whether switching these neurons off makes the model hear the emotion worse or only answer it less is undecided",
+}  # fmt: skip
+AMPLIFIED = {
+    "removes evidence": "Amplifying them makes the model lose evidence for the emotion",
+    "pulls the answer": "Amplifying them makes it answer the emotion {way} without hearing it worse",
+    "both": "Amplifying them makes it answer the emotion {way}, and lose evidence for it besides",
+    "neither": "Amplifying them changes neither what the model hears nor what it leans towards",
+    "undecided": "Whether amplifying them changes what the model hears or only what it answers is undecided",
+}  # fmt: skip
+"""The verdicts of the rule in words, for neurons switched off and for neurons amplified."""
 
 
-def headline(content: Content) -> list[str]:
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence at the top of a report.
+
+    Attributes:
+        claim: what is claimed, without a full stop; the verdict where there is one.
+        text: the number behind it and its interval.
+        notes: what the reader must know with it, one sentence each.
+    """
+
+    claim: str
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+def headline(content: Content) -> list[Sentence]:
     """Three sentences without jargon: above chance? does switching off hurt? does amplifying pull?"""
-    return [_knows(content), _hurts(content), _pulls(content)]
+    return [_knows(content), _switched_off(content), _amplified(content)]
 
 
-def standing(content: Content) -> list[str]:
-    """What the reader must know before any number: few or unknown speakers, clips the model knows, shared speakers."""
-    found = []
-    if content.without_speaker:
-        part = "" if content.without_speaker == 1 else f" for {number(100 * content.without_speaker, 0)} % of the items"
-        found.append(
-            f"Speakers unknown{part}: the same voice may be on both sides. Intervals are over recordings, and no "
-            "conclusion is drawn."
-        )
-    elif 0 < content.speakers < 5:
-        found.append(
-            f"Only {content.speakers} speaker{'s' if content.speakers > 1 else ''}: with fewer than five no interval can be "
-            "given, so the numbers below describe these speakers and no others."
-        )
-    if content.allows("model", "allow_trained_on"):
-        found.append("Clips on which the model was trained are evaluated: the study allows it.")
-    if content.allows("evaluate", "allow_shared_speakers"):
-        found.append("Speakers may be on both sides, identification and evaluation: the study allows it.")
-    return found
-
-
-def matching(content: Content, kind: str) -> str | None:
-    """How well the headline's matched controls are matched, in words; ``None`` where no excess over them is shown."""
-    found = _matched_sets(content)
-    excess = {"deactivate": "excess_gap", "steer": "excess_pull_overall"}[kind]
-    if found.is_empty() or content.effect(kind, excess) is None:
-        return None
-    differences = _worst(found)
-    if not differences:
-        return "How well the matched controls are matched was not recorded."
-    far = {name: [_is_far(value) for value in found[f"smd_{name}"]] for name in differences}
-    all_close = [not any(one) for one in zip(*far.values(), strict=True)]
-    together = (
-        f"in {_percent(all_close)} of the {len(found)} control sets every standardised mean difference is within "
-        f"{WELL_MATCHED}, and the largest is {number(max(differences.values()), 2)}"
-    )
-    apart = [
-        f"{MATCHED_IN[name]} is further off in {_percent(far[name])} of the control sets, by up to "
-        f"{number(differences[name], 2)} standard deviations (control minus selected, mean {number(found[f'smd_{name}'].mean(), 2, sign=True)})"  # type: ignore[arg-type]
-        for name in _far(differences)
-    ]
-    if not apart:
-        return f"Matched controls: {together}."
-    return (
-        f"The controls are not well matched in {_unmatched(differences)}: {together}; {'; '.join(apart)}. "
-        "An excess over such controls may come from that difference and not from emotion."
-    )
-
-
-def limits(content: Content) -> list[str]:
-    """What may not be concluded from this run."""
-    found = [
-        "That these neurons are the only ones that carry emotion, or that they carry nothing else: only what happens when "
-        "they are changed was tested.",
-        "That the model “no longer hears” an emotion when accuracy falls: an answer that is merely avoided gives the same "
-        "matrix of accuracies. Read the change of accuracy together with the pull of answers.",
-        "That amplification improves recognition when accuracy on the amplified emotion rises: answering it more often does "
-        "that by itself. The pull on other emotions and UAR say what it costs.",
-        "Anything about other speakers than the kind recorded here, other languages, or feelings as opposed to what "
-        "listeners or actors call them.",
-        "That a selector is better than another because its number is larger: their intervals concern each alone, not the "
-        "difference. Only the headline was fixed beforehand; all else is exploration.",
-        "Anything about how sets would vary if neurons were selected anew: intervals hold for the neurons found.",
-    ]
-    null = content.uar("null")
-    if null and null["changed"] is not None:
-        found.append(
-            f"Effects near {number(null['changed'])} % of the answers: that share changes when nothing but the composition "
-            "of batches does."
-        )
-    if content.allows("model", "allow_trained_on"):
-        found.append(
-            "That the model recognises emotion in recordings it has never met: clips on which the model was trained are "
-            "evaluated (allow_trained_on), so the accuracies below say in part what it remembers."
-        )
-    if content.allows("evaluate", "allow_shared_speakers"):
-        found.append(
-            "That the neurons found serve other voices than those they were found on: speakers may be on both sides "
-            "(allow_shared_speakers), and the intervals do not take account of that."
-        )
-    if content.without_speaker:
-        found.append(
-            "That the neurons found serve other voices than those they were found on: where the speaker is unknown, the "
-            "same voice may be on both sides."
-        )
-    for corpus in _trained_on(content):
-        found.append(f"That the model had never met this corpus: it was trained on a part of {corpus}.")
-    hollow = content.tables.uar.filter(content.tables.uar["hollow"])
-    if len(hollow):
-        found.append(
-            f"Anything from {len(hollow)} condition(s) in which the letters’ probability is below 0.5 or the written answer "
-            f"differs from the likeliest letter in more than a tenth of the items, such as {hollow['condition'][0]}."
-        )
-    return found
-
-
-def _knows(content: Content) -> str:
+def _knows(content: Content) -> Sentence:
     row = content.uar("baseline")
     if row is None or row["uar"] is None:
-        return "The model’s answers without any change are missing, so nothing can be said about what it knows."
+        return Sentence("What the model knows is open", "its answers without any change are missing.")
     text = (
-        f"Left untouched, the model names the emotion of {number(row['uar'], 0)} % of the clips correctly, averaged over "
-        f"{len(content.emotions)} emotions; guessing would give {number(row['chance'], 0)} %"
+        f"left untouched, it names the emotion of {number(row['uar'], 0)} % of the clips correctly, averaged over "
+        f"{len(content.emotions)} emotions"
     )
+    guess = f"guessing would give {number(row['chance'], 0)} %."
+    if row["hollow"]:
+        return Sentence(
+            "The model hardly answers with the options offered", f"{text}, but that supports no claim; {guess}"
+        )
     if row["low"] is None or not content.speakers:
-        return f"{text}."
-    inside = f"(95 % interval {number(row['low'], 0)} to {number(row['high'], 0)} %)"
-    clear = "clearly above chance" if row["low"] > row["chance"] else "not clearly above chance"
-    return f"{text}: {clear} {inside}."
+        return Sentence("Whether the model recognises emotion is not decided", f"{text}; {guess}")
+    span = f"(95 % interval {number(row['low'], 0)} to {number(row['high'], 0)} %)"
+    clear = row["low"] > row["chance"]
+    claim = "The model recognises emotion clearly above chance" if clear else "The model is not clearly above chance"
+    return Sentence(claim, f"{text} {span}; {guess}")
 
 
-def _hurts(content: Content) -> str:
+def _switched_off(content: Content) -> Sentence:
     own, others = content.effect("deactivate", "self"), content.effect("deactivate", "cross")
     if own is None or own["estimate"] is None:
-        return NO_DEACTIVATION
-    text = f"Switching off the neurons selected for an emotion {_moves(own['estimate'], 'recognition of that emotion')}"
-    if others is not None and others["estimate"] is not None:
-        text += f", and {_moves(others['estimate'], 'recognition of the other emotions')}"
-    excess, control = content.effect("deactivate", "excess_gap"), content.effect("deactivate", "self", "matched")
-    if excess is None or control is None:
-        return f"{text}; matched control neurons were not tested, so it remains open whether other neurons would do the same."
-    text += (
-        f"; similar neurons of the same layers change that emotion by {number(control['estimate'], sign=True)} points. "
-    )
-    claim = "Beyond those controls, an emotion’s own neurons hurt it more than the other emotions"
-    return text + _verdict(content, excess, claim, negative=True) + _unlike(content)
+        return Sentence("Whether the selected neurons matter is open", "switching them off was not part of this run.")
+    excess = content.effect("deactivate", "excess_gap")
+    if excess is None or excess["estimate"] is None:
+        moved = _moves(own["estimate"], "recognition of their emotion")
+        if others is not None and others["estimate"] is not None:
+            moved += f" and {_moves(others['estimate'], 'of the other emotions')}"
+        return Sentence(
+            "Whether these neurons matter more than others is open",
+            f"switching them off {moved}, but matched control neurons were not tested.",
+        )
+    value, clear = excess["estimate"], _clear(content, excess)
+    if clear:
+        more = "falls by {0} percentage points more" if value < 0 else "falls by {0} percentage points less"
+        text = (
+            f"beyond what similar neurons of the same layers do, recognition of the emotion "
+            f"{more.format(number(abs(value)))} than that of the other emotions {_span(excess, flip=value < 0)}."
+        )
+    else:
+        text = (
+            "whether it hurts the emotion more than the others, beyond what similar neurons of the same layers do, "
+            f"{_open(content, excess)}."
+        )
+    notes = [
+        _decided(content, "deactivate"),
+        _corrected(content, "deactivate"),
+        unlike(content),
+        close(content, "deactivate", "gap"),
+    ]
+    return Sentence(_claim(content, "deactivate", SWITCHED, "switching these neurons off does"), text, _said(notes))
 
 
-def _pulls(content: Content) -> str:
+def _amplified(content: Content) -> Sentence:
     pull = content.effect("steer", "pull_overall")
     if pull is None or pull["estimate"] is None:
-        return NO_STEERING
-    more = "more" if pull["estimate"] >= 0 else "fewer"
-    text = (
-        f"Amplifying the same neurons (by {number(100 * (content.alpha or 0), 0)} %) makes the model answer with their emotion "
-        f"for {number(abs(pull['estimate']))} percentage points {more} of the clips, averaged over their emotions"
-    )
-    excess, control = content.effect("steer", "excess_pull_overall"), content.effect("steer", "pull_overall", "matched")
-    if excess is None or control is None:
-        return f"{text}; matched control neurons were not amplified."
-    text += f"; amplifying the controls changes that by {number(control['estimate'], sign=True)} points. "
-    claim = "Beyond the controls, amplification pulls answers towards its emotion"
-    return text + _verdict(content, excess, claim, negative=False) + _own_clips(content) + _unlike(content)
+        return Sentence("Whether the selected neurons steer is open", "amplifying them was not part of this run.")
+    excess = content.effect("steer", "excess_pull_overall")
+    if excess is None or excess["estimate"] is None:
+        more = "more" if pull["estimate"] >= 0 else "fewer"
+        return Sentence(
+            "Whether these neurons steer more than others is open",
+            f"amplified by {number(100 * (content.alpha or 0), 0)} %, they draw {number(abs(pull['estimate']))} percentage points "
+            f"{more} of the clips to their emotion, but matched control neurons were not amplified.",
+        )
+    value, strength = excess["estimate"], f"amplified by {number(100 * (content.alpha or 0), 0)} %"
+    if _clear(content, excess):
+        more = "more" if value > 0 else "fewer"
+        text = (
+            f"{strength}, they draw {number(abs(value))} percentage points {more} of the clips to their emotion than similar "
+            f"neurons do {_span(excess, flip=value < 0)}."
+        )
+    else:
+        text = f"{strength}, whether they draw more clips to their emotion than similar neurons do {_open(content, excess)}."
+    notes = [
+        _own_clips(content), _decided(content, "steer"), _corrected(content, "steer"),
+        close(content, "steer", "pull_overall"),
+    ]  # fmt: skip
+    return Sentence(_claim(content, "steer", AMPLIFIED, "amplifying them does"), text, _said(notes))
 
 
-def _own_clips(content: Content) -> str:
+def _claim(content: Content, kind: str, words: Mapping[str, str], what: str) -> str:
+    row = content.verdict(kind)
+    if row is None:
+        return f"There is no verdict on what {what}"
+    if row["verdict"] is None:
+        return f"There is no verdict on what {what} ({row['reason']})"
+    return words[row["verdict"]].format(way="less" if (row["excess_bias"] or 0) < 0 else "more")
+
+
+def _decided(content: Content, kind: str) -> str | None:
+    """The two numbers on which the verdict rests."""
+    row = content.verdict(kind)
+    if row is None or row["excess_sensitivity"] is None or row["excess_bias"] is None:
+        return None
+    parts = []
+    for name, measure, unit, digits in (
+        ("evidence", "sensitivity", "AUC points", 1), ("leaning towards the emotion on other clips", "bias", "nat", 2),
+    ):  # fmt: skip
+        low, high = row[f"excess_{measure}_low"], row[f"excess_{measure}_high"]
+        span = "" if low is None else f" (95 % interval {number(low, digits)} to {number(high, digits)})"
+        parts.append(f"{name} {number(row[f'excess_{measure}'], digits, sign=True)} {unit}{span}")
+    why = f"; undecided: {row['reason']}" if row["verdict"] == "undecided" and row["reason"] else ""
+    return f"The verdict rests on selected minus similar neurons: {', '.join(parts)}{why}."
+
+
+def _corrected(content: Content, kind: str) -> str | None:
+    row = content.test(kind)
+    if row is None or row["p_holm"] is None or not content.speakers:
+        return None
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {number(row['p_holm'], 3)}"
+    names = {
+        "excess_gap": "the difference between the emotion and the others",
+        "excess_pull_gap": "the excess pull gap",
+    }
+    return f"Declared test, {names.get(row['measure'], row['measure'])}: {p} after correction for all declared tests."
+
+
+def _own_clips(content: Content) -> str | None:
     """Whether steering pulls the emotion's own clips more than the others: the excess pull gap."""
     gap = content.effect("steer", "excess_pull_gap")
     if gap is None or gap["estimate"] is None or gap["low"] is None:
-        return ""
-    clear = gap["low"] > 0 or gap["high"] < 0
-    what = (
-        "pulls clips of its own emotion more than others"
-        if gap["estimate"] > 0
-        else "pulls clips of other emotions more"
-    )
-    span = f"(excess pull gap {number(gap['estimate'], sign=True)}, 95 % interval {number(gap['low'])} to {number(gap['high'])})"
-    return (
-        f" It {what} {span}."
-        if clear
-        else f" Whether it pulls its own emotion’s clips more than others is open {span}."
-    )
+        return None
+    span = f"excess pull gap {number(gap['estimate'], sign=True)} points, 95 % interval {number(gap['low'])} to {number(gap['high'])}"
+    if not _clear(content, gap):
+        return f"Whether they draw clips of their own emotion more than others is open ({span})."
+    more = "more" if gap["estimate"] > 0 else "less"
+    return f"They draw clips of their own emotion {more} than others ({span})."
 
 
-def _matched_sets(content: Content) -> pl.DataFrame:
-    """One row per fold, emotion and draw of the headline's matched controls."""
-    found = content.run.sets.filter(pl.col("control") == "matched")
-    for column in ("selector", "budget", "scope"):
-        value = getattr(content, column)
-        if value is not None:
-            found = found.filter(pl.col(column) == value)
-    return found
+def _clear(content: Content, row: Mapping[str, Any]) -> bool:
+    """Whether an interval keeps clear of zero and may support a claim."""
+    if row["low"] is None or not content.speakers or row["hollow"]:
+        return False
+    return bool(row["low"] > 0 or row["high"] < 0)
 
 
-def _worst(found: pl.DataFrame) -> dict[str, float]:
-    """The largest absolute standardised mean difference of each covariate."""
-    largest = {name: found[f"smd_{name}"].abs().max() for name in MATCHED_IN}
-    return {name: float(value) for name, value in largest.items() if value is not None}  # type: ignore[arg-type]
+def _open(content: Content, row: Mapping[str, Any]) -> str:
+    value = f"difference {number(row['estimate'], sign=True)} points"
+    if row["hollow"]:
+        return f"cannot be said from answers that support no claim ({value})"
+    if row["low"] is None or not content.speakers:
+        reason = "speakers are unknown" if not content.speakers else "there are too few speakers for an interval"
+        return f"is left without a conclusion, since {reason} ({value})"
+    return f"remains open ({value}, 95 % interval {number(row['low'])} to {number(row['high'])})"
 
 
-def _is_far(difference: float | None) -> bool:
-    return difference is None or abs(difference) > WELL_MATCHED
+def _span(row: Mapping[str, Any], flip: bool = False) -> str:
+    low, high = (-row["high"], -row["low"]) if flip else (row["low"], row["high"])
+    return f"(95 % interval {number(low)} to {number(high)})"
 
 
-def _far(differences: Mapping[str, float]) -> list[str]:
-    return [name for name, value in differences.items() if _is_far(value)]
-
-
-def _unmatched(differences: Mapping[str, float]) -> str:
-    """The covariates that differ, such as “firing rate, mean activity and output weight”."""
-    words = [MATCHED_IN[name] for name in _far(differences)]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _percent(flags: Sequence[bool]) -> str:
-    return f"{number(100 * sum(flags) / len(flags), 0)} %"
-
-
-def _unlike(content: Content) -> str:
-    """A warning that follows a verdict over matched controls; empty where they are matched well."""
-    unmatched = _unmatched(_worst(_matched_sets(content)))
-    return f" The controls are not well matched in {unmatched}." if unmatched else ""
+def _said(notes: list[str | None]) -> tuple[str, ...]:
+    return tuple(note for note in notes if note)
 
 
 def _moves(points: float, what: str) -> str:
     if abs(points) < 0.05:
         return f"leaves {what} as it was"
     return f"{'lowers' if points < 0 else 'raises'} {what} by {number(abs(points))} percentage points"
-
-
-def _verdict(content: Content, excess: dict[str, Any], claim: str, negative: bool) -> str:
-    value, low, high = excess["estimate"], excess["low"], excess["high"]
-    if low is None or not content.speakers:
-        reason = "speakers are unknown" if not content.speakers else "there are too few speakers for an interval"
-        return f"The difference is {number(value, sign=True)} points; no conclusion is drawn, since {reason}."
-    inside = f"(difference {number(value, sign=True)} points, 95 % interval {number(low)} to {number(high)})"
-    if (high < 0) if negative else (low > 0):
-        return f"{claim} {inside}."
-    if low <= 0 <= high:
-        return f"Whether the selected neurons differ from the controls in this remains open {inside}."
-    return f"The difference goes the other way than expected {inside}."
-
-
-def _trained_on(content: Content) -> list[str]:
-    model: Any = content.run.manifest.get("model") or {}
-    used = set(content.run.items["corpus"].drop_nulls())
-    heard = set(map(str, model.get("trained_speakers") or [])) & set(content.tables.panel.speakers)
-    found = []
-    for one in model.get("trained_on") or []:
-        if one.get("corpus") not in used:
-            continue
-        where = (one.get("where") or {}).items()
-        which = "; ".join(
-            f"{name} {value if isinstance(value, str) else ', '.join(map(str, value))}" for name, value in where
-        )
-        text = f"{one['corpus']} ({which})" if which else str(one["corpus"])
-        again = content.allows("model", "allow_trained_on")
-        if which:
-            text += ", whose recordings may be evaluated here" if again else ", whose recordings are not evaluated here"
-        if heard:
-            where_heard = "" if again else " in other recordings"
-            text += f", and {len(heard)} of the {content.speakers} speakers below were heard then{where_heard}"
-        found.append(text)
-    return found

@@ -1,0 +1,190 @@
+"""What limits a report: what must be known before any number, how well controls match, and what may not be concluded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from emoscope.neurons.controls import WELL_MATCHED
+from emoscope.report.content import MATCHED_IN, Content, number
+
+CLOSE = 0.5
+"""Controls come close where their mean effect is at least this share of the selected neurons' effect."""
+
+
+def standing(content: Content) -> list[str]:
+    """What the reader must know before any number: few or unknown speakers, clips the model knows, shared speakers."""
+    found = []
+    if content.without_speaker:
+        part = "" if content.without_speaker == 1 else f" for {number(100 * content.without_speaker, 0)} % of the items"
+        found.append(
+            f"Speakers unknown{part}: the same voice may be on both sides. Intervals are over recordings, and no "
+            "conclusion is drawn."
+        )
+    elif 0 < content.speakers < 5:
+        found.append(
+            f"Only {content.speakers} speaker{'s' if content.speakers > 1 else ''}: with fewer than five no interval can be "
+            "given, so the numbers below describe these speakers and no others."
+        )
+    if content.allows("model", "allow_trained_on"):
+        found.append("Clips on which the model was trained are evaluated: the study allows it.")
+    if content.allows("evaluate", "allow_shared_speakers"):
+        found.append("Speakers may be on both sides, identification and evaluation: the study allows it.")
+    return found
+
+
+def matching(content: Content, kind: str) -> str | None:
+    """How well the headline's matched controls are matched, in words; ``None`` where no excess over them is shown."""
+    excess = {"deactivate": "excess_gap", "steer": "excess_pull_overall"}[kind]
+    if content.effect(kind, excess) is None:
+        return None
+    found, largest = _matching(content), _largest(content)
+    if not largest:
+        return "How well the matched controls are matched was not recorded."
+    well = found["share_well_matched"].mean()
+    together = (
+        f"in {number(well, 0)} % of the control sets every standardised mean difference is within {WELL_MATCHED}, and the "  # type: ignore[arg-type]
+        f"largest is {number(max(largest.values()), 2)}"
+    )
+    unmatched = _unmatched(largest)
+    if not unmatched:
+        return f"Matched controls: {together}."
+    return (
+        f"The controls are not well matched in {unmatched}: {together}. "
+        "An excess over such controls may come from that difference and not from emotion."
+    )
+
+
+def limits(content: Content) -> list[str]:
+    """What may not be concluded from this run."""
+    found = [
+        "That these neurons are the only ones that carry emotion, or that they carry nothing else: only what happens when "
+        "they are changed was tested.",
+        "That the model “no longer hears” an emotion because accuracy falls: an answer that is merely avoided gives the same "
+        "matrix of accuracies. Only the verdict, which rests on evidence and leaning, tells the two apart.",
+        "That amplification improves recognition when accuracy on the amplified emotion rises: answering it more often does "
+        "that by itself. The pull on other emotions and UAR say what it costs.",
+        "Anything about other speakers than the kind recorded here, other languages, or feelings as opposed to what "
+        "listeners or actors call them.",
+        "That a selector is better than another because its number is larger: only a paired difference that keeps clear of zero "
+        "says so, and for these clips only. Only the headline was fixed beforehand; all else is exploration.",
+        "That intervals cover how sets would vary if neurons were selected anew: they hold for the neurons found. The overlap of "
+        "folds shows that variation apart.",
+        "That a neuron does what the words it writes suggest: only its direct path to the output was read.",
+    ]
+    unmatched = unlike(content)
+    if unmatched:
+        found.append(f"That an excess over matched controls comes from emotion alone. {unmatched}")
+    null = content.uar("null")
+    if null and null["changed"] is not None:
+        found.append(
+            f"Effects near {number(null['changed'])} % of the answers: that share changes when nothing but the composition "
+            "of batches does."
+        )
+    if content.allows("model", "allow_trained_on"):
+        found.append(
+            "That the model recognises emotion in recordings it has never met: clips on which the model was trained are "
+            "evaluated (allow_trained_on), so the accuracies below say in part what it remembers."
+        )
+    if content.allows("evaluate", "allow_shared_speakers"):
+        found.append(
+            "That the neurons found serve other voices than those they were found on: speakers may be on both sides "
+            "(allow_shared_speakers), and the intervals do not take account of that."
+        )
+    if content.without_speaker:
+        found.append(
+            "That the neurons found serve other voices than those they were found on: where the speaker is unknown, the "
+            "same voice may be on both sides."
+        )
+    for corpus in _trained_on(content):
+        found.append(f"That the model had never met this corpus: it was trained on a part of {corpus}.")
+    hollow = content.tables.uar.filter(content.tables.uar["hollow"])
+    if len(hollow):
+        found.append(
+            f"Anything from {len(hollow)} condition(s) in which the letters’ probability is below 0.5 or the written answer "
+            f"differs from the likeliest letter in more than a tenth of the items, such as {hollow['condition'][0]}."
+        )
+    return found
+
+
+def unlike(content: Content) -> str | None:
+    """A warning that follows a claim over matched controls; ``None`` where they are matched well."""
+    unmatched = _unmatched(_largest(content))
+    return f"The controls are not well matched in {unmatched}." if unmatched else None
+
+
+def close(content: Content, kind: str, measure: str) -> str | None:
+    """A warning where sets found on shuffled labels do nearly what the selected ones do.
+
+    That is so where their mean effect reaches :data:`CLOSE` of the selected sets' effect, or a single draw all of it.
+    """
+    own, shuffled = content.effect(kind, measure), content.effect(kind, measure, "shuffled")
+    if not own or not shuffled or not own["estimate"] or shuffled["estimate"] is None:
+        return None
+    way = 1 if own["estimate"] > 0 else -1
+    ends = [shuffled[name] for name in ("draw_min", "draw_max") if shuffled[name] is not None]
+    most = max((way * one for one in ends), default=way * shuffled["estimate"])
+    share, reached = shuffled["estimate"] / own["estimate"], most >= abs(own["estimate"])
+    if share < CLOSE and not reached:
+        return None
+    return (
+        f"Neurons found on shuffled labels come close: {number(shuffled['estimate'], sign=True)} points on average and "
+        f"{number(way * most, sign=True)} at most, against {number(own['estimate'], sign=True)} ({_NAMES[measure]})."
+    )
+
+
+_NAMES = {"gap": "gap", "pull_overall": "pull on all clips"}
+
+
+def _matching(content: Content) -> pl.DataFrame:
+    return content.own(content.sized(content.tables.matching))
+
+
+def _largest(content: Content) -> dict[str, float]:
+    """The largest absolute standardised mean difference of each covariate."""
+    found = _matching(content)
+    largest = {name: found.filter(pl.col("covariate") == name)["smd_largest"].max() for name in MATCHED_IN}
+    return {name: float(value) for name, value in largest.items() if value is not None}  # type: ignore[arg-type]
+
+
+def _unmatched(largest: Mapping[str, float]) -> str:
+    """The covariates that differ, such as “firing rate, mean activity and output weight”."""
+    words = [MATCHED_IN[name] for name, value in largest.items() if value > WELL_MATCHED]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _trained_on(content: Content) -> list[str]:
+    model: Any = content.run.manifest.get("model") or {}
+    used = set(content.run.items["corpus"].drop_nulls())
+    heard = set(map(str, model.get("trained_speakers") or [])) & set(content.tables.panel.speakers)
+    found = []
+    for one in model.get("trained_on") or []:
+        if one.get("corpus") not in used:
+            continue
+        where = (one.get("where") or {}).items()
+        which = "; ".join(
+            f"{name} {value if isinstance(value, str) else ', '.join(map(str, value))}" for name, value in where
+        )
+        text = f"{one['corpus']} ({which})" if which else str(one["corpus"])
+        again = content.allows("model", "allow_trained_on")
+        if which:
+            text += ", whose recordings may be evaluated here" if again else ", whose recordings are not evaluated here"
+        if heard:
+            where_heard = "" if again else " in other recordings"
+            text += f", and {len(heard)} of the {content.speakers} speakers below were heard then{where_heard}"
+        found.append(text)
+    return found
+
+
+def rank(content: Content, kind: str) -> str | None:
+    """The place of the selected sets among all combinations of matched draws, in a sentence."""
+    measure = {"deactivate": "gap", "steer": "pull_overall"}[kind]
+    row = content.effect(kind, measure)
+    if row is None or row["rank"] is None:
+        return None
+    return (
+        f"Rank among matched sets ({_NAMES[measure]}): {row['rank']:,} of {row['combinations'] + 1:,}, counting every combination of "
+        "one matched draw per emotion; 1 is the most extreme."
+    )

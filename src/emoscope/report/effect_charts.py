@@ -1,0 +1,231 @@
+"""Figures of what the headline's sets do to the answers, next to control sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from emoscope.report.answer_charts import HOLLOW, INTERVALS
+from emoscope.report.content import CONTROLS, Content, name_selector
+from emoscope.report.marks import PANEL_SPACE, across, dots, signed_matrix
+from emoscope.report.theme import LIGHT, title
+
+CELLS = (
+    "Row: the emotion whose neurons were changed; column: the emotion of the clip. "
+    "The diagonal (framed) is the emotion's own effect. Bold: clear of zero after correction for all cells of the matrix."
+)
+EVIDENCE_LIMIT, LEANING_LIMIT = 2.0, 0.1
+"""Changes within these (AUC points, nat) are too small to matter; they are those of the rule of verdicts."""
+
+GAP = "gap: own effect minus effect on the others (points)"
+SELECTED, BEYOND = "selected", "selected minus matched"
+
+
+def deactivation(content: Content, controls: Sequence[str] = tuple(CONTROLS)) -> Any | None:
+    """D of the headline selector next to the means of its controls."""
+    return _matrices(
+        content, "deactivate", "change", controls, "change of accuracy (points)",
+        title("What switching neurons off does to each emotion, next to control sets", f"{CELLS} Control panels are means over draws."),
+    )  # fmt: skip
+
+
+def steering(content: Content) -> Any | None:
+    """The pull matrix of the headline selector next to its controls."""
+    return _matrices(
+        content, "steer", "pull", tuple(CONTROLS), "change of the share answered (points)",
+        title(
+            f"Which answers amplification pulls to the amplified emotion (alpha = {content.alpha or 0:g})",
+            "Row: the emotion whose neurons were amplified; cell: how many more of the column's clips are answered with the "
+            "row's emotion. Framed: its own clips. Bold: clear of zero after correction for all cells of the matrix.",
+        ),
+    )  # fmt: skip
+
+
+def evidence(content: Content) -> Any | None:
+    """Sensitivity and bias per emotion of selected and matched neurons, and their mean difference."""
+    found = content.own(content.shown(content.tables.evidence, "deactivate"))
+    found = found.filter(pl.col("control").is_in(["target", "matched"]))
+    if found.is_empty():
+        return None
+    order = [*(one for one in content.tables.panel.labels if one in set(found["target"])), "mean of emotions", BEYOND]
+    charts: list[Any] = []
+    for measure, x, limit in (
+        ("sensitivity", "change of evidence (AUC points)", EVIDENCE_LIMIT), ("bias", "change of leaning (nat)", LEANING_LIMIT),
+    ):  # fmt: skip
+        rows = [
+            {"row": row["target"], "series": _series(row["control"]), "hollow": False}
+            | {"estimate": row[measure], "low": row[f"{measure}_low"], "high": row[f"{measure}_high"]}
+            for row in found.iter_rows(named=True)
+        ]
+        means = [("mean of emotions", control, measure, _series(control)) for control in ("target", "matched")]
+        for name, control, which, series in [*means, (BEYOND, "target", f"excess_{measure}", "difference")]:
+            one = content.effect("deactivate", which, control)
+            if one is not None:
+                rows.append({"row": name, "series": series} | _marks(one))
+        frame = pl.DataFrame(rows, infer_schema_length=None).filter(pl.col("estimate").is_not_null())
+        if frame.is_empty():
+            return None
+        there = [name for name in order if name in set(frame["row"])]
+        charts.append(
+            dots(frame, there, x, "emotion whose neurons were switched off" if not charts else None, rule=0.0,
+                 band=(-limit, limit), width=350)
+        )  # fmt: skip
+    return alt.hconcat(*charts, spacing=24).properties(
+        title=title(
+            "Does the model lose evidence for the emotion, or only lean away from answering it?",
+            f"{INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict rests. Left: how well "
+            "the option's odds tell the emotion's clips from others (a loss of evidence lies left of zero). Right: how the odds "
+            "move on the other emotions' clips (a mere avoidance lies left of zero). Grey band: too small to matter.",
+        )
+    )  # fmt: skip
+
+
+def gaps(content: Content) -> Any | None:
+    """The gap under deactivation of the headline's sets and of their controls, and the excess gap."""
+    found = content.own(content.shown(content.tables.effects, "deactivate"))
+    rows = []
+    for measure, control in (
+        ("gap", "target"),
+        ("excess_gap", "target"),
+        *(("gap", c) for c in CONTROLS if c != "target"),
+    ):
+        for row in found.filter((pl.col("measure") == measure) & (pl.col("control") == control)).iter_rows(named=True):
+            beyond = measure == "excess_gap"
+            name = BEYOND if beyond else CONTROLS[control]
+            rows.append({"row": name, "series": "difference" if beyond else _series(control)} | _marks(row))
+    if not rows:
+        return None
+    draws = content.own(content.at_headline(content.tables.effects)).filter(
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("control") != "target")
+        & pl.col("draw").is_not_null() & (pl.col("positions") == "all")
+    )  # fmt: skip
+    ticks = draws.select(pl.col("control").replace(CONTROLS).alias("row"), "estimate")
+    return dots(
+        pl.DataFrame(rows, infer_schema_length=None), order=[row["row"] for row in rows], x=GAP,
+        y="neurons switched off", rule=0.0, ticks=ticks,
+    ).properties(
+        title=title(
+            f"How specific switching off is: {name_selector(content.selector)} and its controls",
+            f"{INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
+            f"Small ticks: single control draws.{_hollow(rows)}",
+        )
+    )  # fmt: skip
+
+
+def dose(content: Content) -> Any | None:
+    """Pull and UAR over alpha for the headline selector and its matched controls."""
+    wanted = {
+        "pull": "clips of the emotion answered so (points)",
+        "pull_cross": "clips of other emotions answered so (points)",
+        "uar_change": "change of UAR (points)",
+    }
+    found = content.own(content.at_headline(content.tables.effects)).filter(
+        (pl.col("kind") == "steer") & (pl.col("positions") == "all") & pl.col("control").is_in(["target", "matched"])
+        & ((pl.col("control") == "target") | pl.col("draw").is_null()) & pl.col("measure").is_in(list(wanted))
+    ).with_columns(pl.col("control").replace(CONTROLS).alias("series"), pl.col("hollow").fill_null(False))  # fmt: skip
+    if found.is_empty():
+        return None
+    colour = (
+        alt.Color("series:N", title=None)
+        .legend(symbolOpacity=1, symbolStrokeWidth=0, orient="top", direction="horizontal")
+        .scale(domain=["selected", "matched"], range=[LIGHT.accent, LIGHT.muted])
+    )
+    charts = []
+    for measure, label in wanted.items():
+        base = alt.Chart(
+            found.filter(pl.col("measure") == measure).select("alpha", "estimate", "low", "high", "series", "hollow")
+        )
+        x = (
+            alt.X("alpha:Q", title="strength of amplification, alpha (gain − 1)")
+            .scale(domainMin=0)
+            .axis(grid=False, tickCount=5)
+        )
+        y = alt.Y("estimate:Q", title=label)
+        fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
+        zero = alt.Chart(pl.DataFrame({"zero": [0]})).mark_rule(color=LIGHT.muted, strokeDash=[3, 3])
+        span = base.mark_rule(strokeWidth=1.5, opacity=0.55)
+        charts.append(
+            alt.layer(
+                zero.encode(y=alt.Y("zero:Q", title=label)),
+                span.encode(x=x, y=alt.Y("low:Q", title=label), y2="high:Q", color=colour),
+                base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
+                base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, fill=fill),
+            ).properties(width=240, height=220)
+        )
+    return alt.hconcat(*charts).resolve_scale(y="independent").properties(
+        title=title(
+            "What more amplification does",
+            f"{INTERVALS} Left and middle: how many more clips are answered with the amplified emotion, where it was spoken and where "
+            f"another one was. Right: what that costs or gains over all emotions.{_hollow(found.to_dicts())}",
+        )
+    )  # fmt: skip
+
+
+def positions(content: Content) -> Any | None:
+    """The gap by the positions at which neurons were switched off, next to matched controls."""
+    found = content.own(content.at_headline(content.tables.effects)).filter(
+        (pl.col("kind") == "deactivate") & pl.col("control").is_in(["target", "matched"])
+        & ((pl.col("control") == "target") | pl.col("draw").is_null()) & pl.col("measure").is_in(["gap", "excess_gap"])
+    )  # fmt: skip
+    there = list(dict.fromkeys(found["positions"].to_list()))
+    if len(there) < 2:
+        return None
+    order = [name for name in ("all", "audio", "text", "decision", "answer") if name in there]
+    order += sorted(set(there) - set(order))
+    rows = [
+        {"row": row["positions"], "series": "difference" if row["measure"] == "excess_gap" else _series(row["control"])}
+        | _marks(row)
+        for row in found.iter_rows(named=True)
+    ]
+    return dots(
+        pl.DataFrame(rows, infer_schema_length=None), order=order, x=GAP, y="positions switched off", rule=0.0
+    ).properties(
+        title=title(
+            "Where in the prompt switching off takes effect",
+            f"{INTERVALS} The same neurons, switched off only at the named positions; further left: more specific. "
+            f"Circle: selected; diamond: matched; square: their difference.{_hollow(rows)}",
+        )
+    )  # fmt: skip
+
+
+def _series(control: str) -> str:
+    return "selected" if control == "target" else "control"
+
+
+def _marks(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("estimate", "low", "high")} | {"hollow": bool(row["hollow"])}
+
+
+def _hollow(rows: Sequence[dict[str, Any]]) -> str:
+    return f" {HOLLOW}" if any(row["hollow"] for row in rows) else ""
+
+
+def _matrices(
+    content: Content, kind: str, value: str, controls: Sequence[str], legend: str, heading: alt.TitleParams
+) -> Any | None:
+    found = content.own(content.shown(content.tables.matrix, kind)).filter(pl.col(value).is_not_null())
+    parts = []
+    for control in controls:
+        part = found.filter(pl.col("control") == control)
+        if len(part):
+            draws = "" if control == "target" else f" (mean of {part['draws'][0]})"
+            cells = part.select(
+                pl.col("target").alias("row"), pl.col("emotion").alias("column"), pl.col(value).alias("value"),
+                pl.col(f"{value}_q").alias("q"), pl.col("hollow").fill_null(False),
+            )  # fmt: skip
+            parts.append((f"{name_selector(content.selector)}, {CONTROLS[control]}{draws}", cells))
+    if not parts:
+        return None
+    most = max(5.0, max(float(cells["value"].abs().max() or 0) for _, cells in parts))  # type: ignore[arg-type]
+    rows = [e for e in content.tables.panel.labels if any(e in set(cells["row"]) for _, cells in parts)]
+    line = across(len(parts), content.emotions)
+    drawn = [
+        signed_matrix(cells, rows, content.emotions, most, legend, named=place % line == 0).properties(
+            title=alt.TitleParams(name, fontSize=13)
+        )
+        for place, (name, cells) in enumerate(parts)
+    ]
+    return alt.concat(*drawn, columns=line, spacing=PANEL_SPACE).properties(title=heading)

@@ -1,0 +1,85 @@
+"""A table of the report as HTML and as LaTeX: one frame of ready text, two ways to print it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+WORDS = frozenset({
+    "neurons", "condition", "scoring", "scope", "proof", "status", "note", "what", "value", "what was done", "verdict",
+    "why", "claim tested", "corpus", "difference between", "emotion", "covariate", "raises", "lowers", "raised most often",
+    "lowered most often",
+})  # fmt: skip
+"""Columns of words, which stand to the left; numbers stand to the right."""
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    '"': r"\textquotedbl{}", "−": "$-$", "±": r"$\pm$", "–": "--", "…": r"\ldots{}", "’": "'", "“": "``", "”": "''",
+    "·": r"$\cdot$", "␣": r"\textvisiblespace{}", "�": "?",
+}  # fmt: skip
+
+
+def to_html(frame: pl.DataFrame, name: str) -> str:
+    """A table as HTML without colours of its own: the page's style sheet gives them, in light and in dark.
+
+    Args:
+        frame: columns of text; their names are the headings.
+        name: the table's id becomes ``table_<name>``.
+    """
+    from great_tables import GT
+
+    words = [column for column in frame.columns if column in WORDS]
+    made = GT(frame, id=f"table_{name}").cols_align("right").cols_align("left", columns=words).as_raw_html()
+    made = re.sub(r"<style>.*?</style>", "", made, flags=re.DOTALL)
+    return re.sub(r' style="[^"]*"', "", made)
+
+
+def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
+    r"""A table as LaTeX with the rules of the package booktabs, to be read by ``\input``.
+
+    Args:
+        frame: columns of text; their names are the headings.
+        name: the label becomes ``tab:<name>``.
+        caption: plain text.
+
+    Example:
+        >>> print(to_latex(pl.DataFrame({"neurons": ["MAD"], "gap (%)": ["−3"]}), "gaps", "R&D"))
+        % needs \usepackage{booktabs}
+        \begin{table}
+        \caption{R\&D}
+        \label{tab:gaps}
+        \begin{tabular}{lr}
+        \toprule
+        neurons & gap (\%) \\
+        \midrule
+        MAD & $-$3 \\
+        \bottomrule
+        \end{tabular}
+        \end{table}
+        <BLANKLINE>
+    """
+    columns = "".join("l" if column in WORDS else "r" for column in frame.columns)
+    return "\n".join([
+        r"% needs \usepackage{booktabs}", r"\begin{table}", rf"\caption{{{escape(caption)}}}", rf"\label{{tab:{name}}}",
+        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _line(frame.columns), r"\midrule", *map(_line, frame.rows()),
+        r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
+    ])  # fmt: skip
+
+
+def escape(text: str) -> str:
+    r"""Text in which LaTeX finds no command.
+
+    Example:
+        >>> escape("50 % of a_b"), escape("[−1, 2]")
+        ('50 \\% of a\\_b', '[$-$1, 2]')
+    """
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def _line(cells: Sequence[str]) -> str:
+    # a bracket that begins a line would be read as an option of the line break before it
+    texts = [f"{{{text}}}" if text.startswith("[") else text for text in (escape(str(cell)) for cell in cells)]
+    return " & ".join(texts) + r" \\"

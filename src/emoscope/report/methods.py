@@ -1,0 +1,164 @@
+"""What an author pastes into a paper: a paragraph on the methods of this run, and its references as BibTeX."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import polars as pl
+
+from emoscope.report.content import Content, name_selector, number
+
+PAPER = """@inproceedings{zhao2026emotion,
+  author    = {Zhao and Schuller and Sisman},
+  title     = {Discovering and Causally Validating Emotion-Sensitive Neurons in Large Audio-Language Models},
+  booktitle = {Proceedings of the 64th Annual Meeting of the Association for Computational Linguistics (ACL 2026)},
+  pages     = {15056--15071},
+  year      = {2026},
+  note      = {arXiv:2601.03115}
+}"""
+LAPE = """@inproceedings{tang2024language,
+  author    = {Tang, Tianyi and Luo, Wenyang and Huang, Haoyang and Zhang, Dongdong and Wang, Xiaolei and Zhao, Xin and Wei, Furu and Wen, Ji-Rong},
+  title     = {Language-Specific Neurons: The Key to Multilingual Capabilities in Large Language Models},
+  booktitle = {Proceedings of the 62nd Annual Meeting of the Association for Computational Linguistics (ACL 2024)},
+  pages     = {5701--5715},
+  year      = {2024}
+}"""
+SELECTORS = {
+    "lap": "the highest probability of being active (LAP)",
+    "lape": "the lowest entropy of the probability of being active over emotions (LAPE; Tang et al., 2024)",
+    "mad": "the largest mean activation above the mean of the other emotions (MAD)",
+    "cas": "the largest margin between their two largest probabilities of being active (CAS)",
+}
+"""By what a selector ranks neurons, in a sentence about neurons."""
+
+
+def paragraph(content: Content) -> list[str]:
+    """The methods of this run in a few sentences each on data, selection, interventions and statistics."""
+    if content.selector is None or not len(content.tables.panel.items):
+        return []
+    return [_data(content), _selection(content), _interventions(content), _statistics(content)]
+
+
+def bibtex(content: Content) -> str:
+    """The references of a report on this run."""
+    manifest = content.run.manifest
+    software = (
+        "@software{emoscope,\n  author  = {{The emoscope authors}},\n"
+        "  title   = {emoscope: emotion-sensitive neurons in large audio-language models},\n"
+        f"  version = {{{manifest.get('emoscope') or 'unknown'}}},\n  year    = {{2026}}\n}}"
+    )
+    entries = [PAPER, software]
+    for one in manifest.get("corpora") or []:
+        if one.get("citation"):
+            entries.append(_corpus(one))
+    if any(name.startswith("lape") for name in content.selectors):
+        entries.append(LAPE)
+    return "\n\n".join(entries)
+
+
+def _corpus(one: dict[str, Any]) -> str:
+    citation = str(one["citation"])
+    year = re.search(r"\b(?:19|20)\d\d\b", citation)
+    fields = [("title", str(one.get("title") or one.get("id"))), ("howpublished", citation)]
+    fields += [("year", year[0])] if year else []
+    lines = ",\n".join(f"  {name} = {{{re.sub(r'[{}]', '', text)}}}" for name, text in fields)
+    return f"@misc{{{re.sub('[^a-z0-9]', '', str(one.get('id')).lower())},\n{lines}\n}}"
+
+
+def _data(content: Content) -> str:
+    manifest, panel = content.run.manifest, content.tables.panel
+    model: Any = manifest.get("model") or {}
+    corpora = " and ".join(
+        str(one.get("title") or one.get("id")) + (f" ({one['citation']})" if one.get("citation") else "")
+        for one in manifest.get("corpora") or []
+    )
+    items = content.run.items.filter(pl.col("item").is_in(panel.items.tolist()))
+    voices = f"{content.speakers} speakers" if content.speakers else "speakers whose names are not known"
+    text = (
+        f"We asked {model.get('id', 'the model')} ({model.get('layers')} decoder layers of {model.get('width')} MLP neurons, "
+        f"{model.get('dtype')}, {model.get('device')}) which emotion it hears in {items['clip'].n_unique()} clips "
+        f"by {voices}" + (f" of {corpora}" if corpora else "") + f", with {len(panel.labels)} lettered options "
+        f"({', '.join(panel.labels)}) whose order differs between clips. The answer is the option whose letter is most probable"
+    )
+    row = content.uar("baseline")
+    if row is None or row["uar"] is None:
+        return f"{text}."
+    span = "" if row["low"] is None else f" (95 % interval {number(row['low'])} to {number(row['high'])})"
+    return f"{text}; without intervention the unweighted average recall is {number(row['uar'])} %{span}, chance being {number(row['chance'])} %."
+
+
+def _selection(content: Content) -> str:
+    own = content.own(content.sized(content.run.sets)).filter(pl.col("control") == "target")
+    size, clips = own["size_wanted"].drop_nulls().to_list(), own["n"].drop_nulls().to_list()
+    named = [content.selector, *(name for name in content.selectors if name != content.selector)]
+    ways = [SELECTORS.get(name or "", f"the selector {name_selector(name)}") for name in named]
+    others = f" For comparison, neurons were also selected by {_listed(ways[1:])}." if len(ways) > 1 else ""
+    folds = [fold for fold in own["fold"].unique().sort().to_list() if fold != "all"]
+    crossed = (
+        f"The sets that act on a clip were found on other {'speakers' if content.speakers else 'recordings'} ({len(folds)} folds)."
+        if len(folds) > 1
+        else "The sets were found on clips that are not evaluated."
+    )
+    many = f" ({max(size)})" if size else ""
+    from_clips = f", from {min(clips)} correctly answered clips per emotion" if clips else ""
+    return (
+        f"Following Zhao, Schuller and Sisman (2026), a neuron is one element of act(gate_proj(x)) in a decoder MLP. For each "
+        f"emotion we selected {100 * (content.budget or 0):g} % of all neurons{many} with {ways[0]}, counted at the "
+        f"positions “{content.scope}”{from_clips}. {crossed}{others}"
+    )
+
+
+def _interventions(content: Content) -> str:
+    asked = content.own(content.sized(content.run.conditions))
+    kinds = set(asked["kind"].to_list())
+    done = []
+    if "deactivate" in kinds:
+        means = " and, in further conditions, to its mean over clips" if "mean" in set(asked["to"].to_list()) else ""
+        done.append(f"deactivated (set to zero{means})")
+    alphas = (
+        asked.filter((pl.col("kind") == "steer") & (pl.col("control") == "target"))["alpha"]
+        .drop_nulls()
+        .unique()
+        .sort()
+    )
+    if len(alphas):
+        done.append(f"amplified (multiplied by 1 + alpha, alpha = {_listed([f'{alpha:g}' for alpha in alphas])})")
+    draws = {
+        name: asked.filter(pl.col("control") == name)["draw"].n_unique() for name in ("matched", "random", "shuffled")
+    }
+    words = {
+        "matched": "sets of matched neurons (same layer, similar firing rate, activity and output weight)",
+        "random": "sets of random neurons", "shuffled": "sets selected on labels shuffled within speaker",
+    }  # fmt: skip
+    controls = [f"{draws[name]} {words[name]}" for name in words if draws[name]]
+    against = f" Controls were {_listed(controls)} per emotion." if controls else ""
+    return f"The neurons of each set were {_listed(done) or 'not changed'} at all positions of the prompt and the answer.{against}"
+
+
+def _statistics(content: Content) -> str:
+    manifest = content.run.manifest
+    study: Any = manifest.get("study") or {}
+    versions = ", ".join(
+        f"{name} {value}"
+        for name, value in (manifest.get("environment") or {}).items()
+        if name in ("python", "torch", "transformers")
+    )
+    declared = [f"the excess {'gap' if row['kind'] == 'deactivate' else 'pull gap'} of {'deactivation' if row['kind'] == 'deactivate' else 'steering'}"
+                for row in content.tables.tests.iter_rows(named=True)]  # fmt: skip
+    holm = (
+        f" The tests of {_listed(declared)} were declared beforehand and corrected with Holm’s method."
+        if declared
+        else ""
+    )
+    return (
+        "Effects are changes in percentage points, averaged over emotions; the excess is the effect of the selected minus that of "
+        "matched neurons on the same clips. Sensitivity is the change of the one-against-rest area under the ROC curve of the option’s "
+        "log-odds, bias their mean change on clips of other emotions. Intervals (95 %) are delete-one-speaker jackknife intervals "
+        f"with Student’s t and (effective number of speakers − 1) degrees of freedom.{holm} "
+        f"We used emoscope {manifest.get('emoscope', '')} (seed {study.get('seed', 'unknown')}; {versions})."
+    )
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

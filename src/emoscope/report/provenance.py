@@ -1,0 +1,127 @@
+"""What was run: counts of clips, proofs, model, environment and corpora, as the manifest tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from emoscope.report.content import Content, number
+from emoscope.report.tables import facts
+
+FATES = ("used", "not needed", "excluded", "quarantined")
+
+
+def name(content: Content) -> str:
+    """The study's name, or the run folder's."""
+    study: Any = content.run.manifest.get("study")
+    return str(study.get("name") or content.run.folder.name) if isinstance(study, dict) else content.run.folder.name
+
+
+def subject(content: Content) -> list[str]:
+    """Model, corpora, clips, speakers and headline, in a few words each."""
+    manifest, panel = content.run.manifest, content.tables.panel
+    model: Any = manifest.get("model") or {}
+    corpora = [str(one.get("title") or one.get("id")) for one in manifest.get("corpora") or []]
+    speakers = f"{content.speakers} speakers" if content.speakers else "speakers unknown"
+    clips = content.run.items.filter(content.run.items["item"].is_in(panel.items.tolist()))["clip"].n_unique()
+    headline = content.selector and (
+        f"headline: {content.selector.upper()}, {100 * (content.budget or 0):g} % of the neurons, "
+        f"scope {content.scope}" + (f", alpha {content.alpha:g}" if content.alpha is not None else "")
+    )
+    emotions = f"{len(content.emotions)} emotions"
+    known = [model.get("id"), ", ".join(corpora), f"{clips} clips evaluated", speakers, emotions, headline]
+    return [str(one) for one in known if one]
+
+
+def identifiable(content: Content) -> list[tuple[str, str]]:
+    """Emotions for which no neurons could be selected, and why."""
+    found: Any = content.run.manifest.get("identifiable") or {}
+    return [(emotion, str(why)) for emotion, why in found.items() if not isinstance(why, (int, float))]
+
+
+def null(content: Content) -> str:
+    """How many answers change by rounding alone, in a sentence."""
+    row = content.uar("null")
+    if row is not None:
+        return (
+            f"To compare with every effect below: the numerical null changes {number(row['changed'])} % of the answers."
+        )
+    said = content.run.manifest.get("null")
+    if said:
+        return f"The numerical null was {said}, so no answer can change by the composition of batches."
+    return "Not in this run: the numerical null, which says how many answers change by rounding alone."
+
+
+def proofs(content: Content) -> pl.DataFrame | None:
+    """What the run proved about its own arithmetic; what did not run says so."""
+    found = content.run.manifest.get("proofs") or []
+    rows = [
+        {
+            "proof": str(one.get("name")), "status": str(one.get("status", "not run")),
+            "measured": _small(one.get("measured")), "tolerance": _small(one.get("tolerance")), "note": str(one.get("note") or ""),
+        }
+        for one in found
+    ]  # fmt: skip
+    return pl.DataFrame(rows) if rows else None
+
+
+def counts(content: Content) -> pl.DataFrame | None:
+    """What became of every clip, and how many conditions were asked."""
+    return facts(_counts(content))
+
+
+def environment(content: Content) -> pl.DataFrame | None:
+    """Model, software, time and corpora."""
+    manifest = content.run.manifest
+    model: Any = manifest.get("model") or {}
+    wanted = ("id", "family", "revision", "checksum", "layers", "width", "site", "dtype", "device")
+    pairs: list[tuple[str, Any]] = [(f"model {name}", model.get(name)) for name in wanted]
+    first = model.get("audio_first")
+    if first is not None:
+        pairs.append(("audio stands before the question", "yes" if first else "no"))
+    pairs += [(str(name), _flat(value)) for name, value in (manifest.get("environment") or {}).items()]
+    names = {"total_s": "time (s)", "peak_memory_gb": "peak memory (GB)", "stages_s": "time by stage (s)"}
+    pairs += [(names.get(name, str(name)), _flat(value)) for name, value in (manifest.get("timing") or {}).items()]
+    for one in manifest.get("corpora") or []:
+        about = "; ".join(str(one[key]) for key in ("title", "licence", "citation") if one.get(key))
+        pairs.append((f"corpus {one.get('id')}", about))
+    return facts(pairs)
+
+
+def study(content: Content) -> str | None:
+    """The study file, word by word."""
+    path = content.run.folder / "study.toml"
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _counts(content: Content) -> list[tuple[str, Any]]:
+    counts: dict[str, Any] = dict(content.run.manifest.get("counts") or {})
+    if not counts and len(content.run.items):
+        clips = content.run.items.unique("clip")
+        counts = {"clips": len(clips)} | dict(sorted(clips["fate"].value_counts().iter_rows()))
+    pairs: list[tuple[str, Any]] = []
+    if "clips" in counts:
+        parts = [int(counts.get(fate) or 0) for fate in FATES]
+        adds = "=" if sum(parts) == int(counts["clips"]) else "≠"
+        text = " + ".join(f"{n} {fate}" for n, fate in zip(parts, FATES, strict=True))
+        pairs.append(("clips", f"{counts['clips']} {adds} {text}"))
+    lost = content.run.items.filter(
+        content.run.items["why"].is_not_null() & content.run.items["fate"].is_in(["excluded", "quarantined"])
+    )
+    for row in lost.group_by("fate", "why").len().sort("fate", "why").iter_rows(named=True):
+        pairs.append((f"{row['fate']}: {row['why']}", row["len"]))
+    asked = content.run.conditions
+    if len(asked):
+        pairs.append(("conditions", f"{len(asked)}, answered: {content.run.answers['condition'].n_unique()}"))
+    return pairs
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_flat(one)}" for name, one in value.items())
+    return round(value, 2) if isinstance(value, float) else value
+
+
+def _small(value: Any) -> str:
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
