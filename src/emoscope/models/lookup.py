@@ -13,6 +13,7 @@ FAMILIES = {
     "audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3"),
     "qwen2_5_omni": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "qwen2_5_omni_thinker": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
+    "glmasr": ("emoscope.models.glmasr", "GlmAsr"),
     "voxtral": ("emoscope.models.voxtral", "Voxtral"),
     "kimi_audio": ("emoscope.models.kimi_audio", "KimiAudio"),
 }
