@@ -18,6 +18,9 @@ def model_check(
     clip: Annotated[Path | None, Parameter(help="a sound file to check with; an artificial sound by default")] = None,
     dtype: Annotated[str, Parameter(help="auto, float32, bfloat16 or float16")] = "auto",
     device: Annotated[str, Parameter(help="auto, cpu, cuda")] = "auto",
+    side: Annotated[
+        tuple[str, ...], Parameter(help="a further checkpoint that the model needs, such as audio_tokenizer=FOLDER")
+    ] = (),
 ) -> int:
     """Prove that a model's neurons are found, hooked and changed as they should be."""
     from rich.console import Console
@@ -26,7 +29,7 @@ def model_check(
     from emoscope.models.check import check_model
     from emoscope.models.registry import load_model
 
-    loaded = load_model(model, dtype=dtype, device=device)
+    loaded = load_model(model, dtype=dtype, device=device, side=_sides(side))
     print(loaded)
     table = Table("proof", "status", "measured", "allowed", "note")
     proofs = check_model(loaded, clip)
@@ -36,6 +39,17 @@ def model_check(
         table.add_row(proof.name, f"[{colours[proof.status]}]{proof.status}[/]", *shown, proof.note or "")
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0 if all(proof.status == "passed" for proof in proofs) else 4
+
+
+def _sides(given: tuple[str, ...]) -> dict[str, str]:
+    """Name -> folder or hub name, from texts such as ``audio_tokenizer=FOLDER``."""
+    named = {}
+    for text in given:
+        name, _, place = text.partition("=")
+        if not name or not place:
+            raise ValueError(f"--side {text!r} is not understood: give --side audio_tokenizer=FOLDER")
+        named[name] = place
+    return named
 
 
 @model_app.command(name="fetch")

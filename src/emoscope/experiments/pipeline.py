@@ -72,7 +72,7 @@ class Pipeline:
                 from emoscope.models.registry import load_model
 
                 progress.step()
-                self.model = load_model(choice.id, dtype=choice.dtype, device=choice.device)
+                self.model = load_model(choice.id, dtype=choice.dtype, device=choice.device, side=choice.side)
                 progress.step()
         self.study = self.study.with_budget(self.model.info.recommended_budget)
         return self.model
@@ -339,7 +339,7 @@ def finished(
         return False
     if full and manifest.get("pilot", {}).get("full") != digest(msgspec.to_builtins(full)):
         return False
-    card = None if model else look_up(study.model.id)
+    card = None if model else look_up(study.model.id, study.model.side)
     trained_on = model.info.trained_on if model else card.trained_on if card else ()
     checksum = model.info.checksum if model else card.checksum if card else ""
     if checksum != manifest["model"]["checksum"]:

@@ -30,6 +30,9 @@ class Model(_Section, frozen=True):
     id: Annotated[str, Meta(description='"tiny" (embedded), a hub name or a checkpoint folder')] = "tiny"
     dtype: Annotated[str, Meta(description='"auto" is float32 on a CPU, else the checkpoint\'s')] = "auto"
     device: Annotated[str, Meta(description='"auto" takes a GPU where there is one')] = "auto"
+    side: Annotated[
+        dict[str, str], Meta(description='further checkpoints it needs: { audio_tokenizer = "folder or hub name" }')
+    ] = {}
     positions_per_batch: Annotated[
         Annotated[int, Meta(ge=64)] | None, Meta(description="rows x positions of one pass; none: by the machine")
     ] = None
