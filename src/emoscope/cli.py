@@ -149,8 +149,12 @@ def study_new(
     force: Annotated[bool, Parameter(help="replace a file that is there")] = False,
 ) -> int:
     """Write a study file in which every field has a comment."""
+    from emoscope.corpora.registry import check_corpus_id
     from emoscope.experiments.study import CorpusChoice, Model, Study, StudyError, to_toml
 
+    check_corpus_id(corpus)
+    if not path.resolve().parent.is_dir():
+        raise StudyError(f"{path} cannot be written: the folder {path.resolve().parent} does not exist")
     if path.exists() and not force:
         raise StudyError(f"{path} is there already: choose another name, or give --force")
     study = Study(name=path.stem, model=Model(id=model), corpora=(CorpusChoice(id=corpus, root=root),))
@@ -174,13 +178,16 @@ def corpus_check(
     corpus: Annotated[str, Parameter(help="id of a corpus, a folder or a table file")],
     *,
     root: Annotated[Path | None, Parameter(help="folder or table of the corpus")] = None,
+    pattern: Annotated[str, Parameter(help='of a folder, such as "{emotion}/{speaker}_{}.wav"')] = "",
+    columns: Annotated[str, Parameter(help="of a table, such as path=file,emotion=label,speaker=who")] = "",
     as_json: Annotated[bool, Parameter(name="--json", help="print one JSON object")] = False,
 ) -> int:
     """Read a corpus, decode every clip, and say what can be used."""
     from emoscope.corpora import open_corpus
     from emoscope.corpora.check import print_summary, shown_progress, summarise
 
-    opened = open_corpus(corpus, root)
+    options: dict[str, Any] = {"pattern": pattern, "columns": _columns(columns)}
+    opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
     if as_json:
         summary = summarise(opened)
         print(json.dumps(summary, indent=1, ensure_ascii=False, default=str))
@@ -189,6 +196,14 @@ def corpus_check(
             summary = summarise(opened, progress=progress)
         print_summary(summary)
     return 0 if summary["used"] else 2
+
+
+def _columns(text: str) -> dict[str, str]:
+    """Read ``path=file,emotion=label``."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if wrong := [field for field, _, column in pairs if not column]:
+        raise ValueError(f"--columns: {wrong[0]!r} names no column: write for example path=file,emotion=label")
+    return {field.strip(): column.strip() for field, _, column in pairs}
 
 
 def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: bool, log: str) -> int:

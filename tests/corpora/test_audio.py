@@ -21,6 +21,53 @@ def test_any_rate_and_channel_count_becomes_mono_16k(tmp_path: Path) -> None:
     assert abs(float(np.abs(samples).max()) - 0.2) < 0.01
 
 
+KINDS = [
+    ("a.wav", "PCM_U8", 0.02), ("a.wav", "PCM_16", 1e-3), ("a.wav", "PCM_24", 1e-3), ("a.wav", "PCM_32", 1e-3),
+    ("a.wav", "FLOAT", 1e-3), ("a.wav", "DOUBLE", 1e-3), ("a.flac", "PCM_S8", 0.02), ("a.flac", "PCM_16", 1e-3),
+    ("a.flac", "PCM_24", 1e-3), ("a.ogg", "VORBIS", 0.03), ("a.mp3", "MPEG_LAYER_III", 0.03), ("a.aiff", "PCM_16", 1e-3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "subtype", "tolerance"), KINDS)
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_format_rate_depth_and_channel_count_gives_the_same_signal(
+    tmp_path: Path, name: str, subtype: str, tolerance: float, rate: int, channels: int
+) -> None:
+    def signal(rate: int) -> np.ndarray:
+        # a chord below 1 kHz that swells and fades, so that neither edges nor the 8 kHz band matter
+        time = np.arange(rate) / rate
+        chord = sum(np.sin(2 * np.pi * pitch * time) for pitch in (220.0, 330.0, 707.0))
+        return 0.15 * chord * np.sin(np.pi * time) ** 2
+
+    soundfile.write(tmp_path / name, np.tile(signal(rate)[:, None], channels), rate, subtype=subtype)
+    heard, wanted = load_audio(tmp_path / name, "as recorded"), signal(RATE)
+    assert abs(len(heard) - RATE) <= 2
+    shortest = min(len(heard), RATE)
+    difference = np.abs(heard[:shortest] - wanted[:shortest])
+    assert difference.max() < tolerance
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+@pytest.mark.parametrize("part", [0.5, 0.8])
+def test_a_file_that_is_cut_off_is_not_taken_for_a_short_one(tmp_path: Path, name: str, part: float) -> None:
+    time = np.arange(2 * RATE) / RATE
+    soundfile.write(tmp_path / name, 0.2 * np.sin(2 * np.pi * 440 * time), RATE)
+    whole = (tmp_path / name).read_bytes()
+    assert len(load_audio(tmp_path / name)) == 2 * RATE
+    (tmp_path / name).write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(AudioError, match=r"cut off|damaged"):
+        load_audio(tmp_path / name)
+
+
+def test_a_wav_written_to_a_pipe_has_no_length_and_is_read_whole(tmp_path: Path, sound) -> None:
+    content = bytearray(sound(tmp_path / "a.wav", seconds=0.5).read_bytes())
+    for size in (0xFFFFFFFF, 0x7FFFFFFF + 0x800):
+        content[content.index(b"data") + 4 : content.index(b"data") + 8] = size.to_bytes(4, "little")
+        (tmp_path / "a.wav").write_bytes(bytes(content))
+        assert len(load_audio(tmp_path / "a.wav")) == RATE // 2
+
+
 def test_loudness(tmp_path: Path, sound) -> None:
     path = sound(tmp_path / "a.wav")
     assert abs(float(np.sqrt(np.mean(load_audio(path) ** 2))) - 0.05) < 1e-5

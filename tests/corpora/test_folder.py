@@ -71,7 +71,7 @@ def test_pattern_errors(tmp_path: Path, sound, pattern: str, fault: str) -> None
 def test_no_emotion_at_all_names_the_remedies(tmp_path: Path, sound) -> None:
     sound(tmp_path / "m1" / "angry" / "1.wav")
     with pytest.raises(
-        ValueError, match=r"stands in the folder of a known emotion: emotion 'm1' is not known.*pattern='\{sp"
+        ValueError, match=r"stands in the folder of a known emotion: emotion 'm1' is not known.*pattern = \"\{sp"
     ):
         open_corpus(tmp_path)
     with pytest.raises(ValueError, match=r"can be used with pattern .* path does not follow the pattern"):

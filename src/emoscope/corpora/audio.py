@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import soundfile
 
 RATE = 16_000
 """Sampling rate of every loaded clip, in Hz (all supported model families take 16 kHz)."""
@@ -22,6 +27,10 @@ SILENT_PEAK = 1e-4
 
 UNREADABLE = "not readable as audio: the file is damaged or no sound file; convert it to wav or flac"
 """Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
+
+DATA_SIZE = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
+BLOCK_ALIGN = re.compile(r"Block Align +: (\d+)")
+"""What libsndfile says of a WAV file whose data chunk ends before its size, and of the bytes of a frame."""
 
 Waveform = npt.NDArray[np.float32]
 
@@ -47,7 +56,7 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
         samples (time,), in [-1, 1].
 
     Raises:
-        AudioError: the file is missing, empty, unreadable, holds NaN, is silent or shorter than 0.1 s.
+        AudioError: the file is missing, empty, unreadable, cut off, holds NaN, is silent or shorter than 0.1 s.
         ValueError: an unknown ``loudness``.
 
     Example:
@@ -67,13 +76,39 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
     if path.stat().st_size == 0:
         raise AudioError(path, "file is empty")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+            promised = _promised_frames(file, path)
     except soundfile.SoundFileError as error:
         raise AudioError(path, UNREADABLE) from error
+    except PermissionError as error:
+        raise AudioError(path, "not readable (no permission)") from error
+    if not len(samples):
+        raise AudioError(path, "holds no sound: it is empty or cut off; copy the file again")
+    if promised - len(samples) > SHORTEST_S * rate:
+        held = f"its header promises {promised / rate:.2f} s, it holds {len(samples) / rate:.2f} s"
+        raise AudioError(path, f"cut off ({held}): copy the file again")
     mono = samples.mean(axis=1)
-    if rate != RATE and len(mono):
+    if rate != RATE:
         mono = soxr.resample(mono, rate, RATE, quality="HQ")
     return prepare_samples(mono, path, loudness)
+
+
+def _promised_frames(file: soundfile.SoundFile, path: Path) -> int:
+    """How many frames a file's header promises; libsndfile itself takes a shorter file without complaint."""
+    if file.format in ("WAV", "WAVEX"):
+        size = DATA_SIZE.search(file.extra_info)
+        align = BLOCK_ALIGN.search(file.extra_info)
+        # programs that write to a pipe leave a size of nearly 2**31 or 2**32
+        if size and align and int(size[1]) < 0x7FFF0000:
+            return int(size[1]) // max(1, int(align[1]))
+    if file.format == "MP3":
+        with path.open("rb") as raw:
+            head = raw.read(4096)
+        # without such a header the length is a guess
+        if b"Xing" in head or b"Info" in head:
+            return int(file.frames)
+    return 0
 
 
 def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudness: str = "normalised") -> Waveform:

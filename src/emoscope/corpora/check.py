@@ -67,13 +67,18 @@ def inspect_files(corpus: Corpus, decode: bool = True, progress: Progress | None
     # decoding and hashing run outside Python's lock
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         read = pool.map(lambda clip: _read(clip, decode), corpus.clips)
-        for done, (clip, found) in enumerate(zip(corpus.clips, read, strict=True), start=1):
-            if isinstance(found, str):
-                faults[clip.id] = found
-            else:
-                facts[clip.id] = found
-            if progress:
-                progress(done, len(corpus))
+        try:
+            for done, (clip, found) in enumerate(zip(corpus.clips, read, strict=True), start=1):
+                if isinstance(found, str):
+                    faults[clip.id] = found
+                else:
+                    facts[clip.id] = found
+                if progress:
+                    progress(done, len(corpus))
+        except BaseException:
+            # whoever stops a long check does not wait for the rest of the corpus
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     same: dict[str, list[str]] = defaultdict(list)
     for name, fact in facts.items():
         same[fact.checksum].append(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
-from emoscope.corpora.filters import accepted, as_label, listed, natural
+from emoscope.corpora.filters import accepted, as_label, listed, natural, nearest_label
 from emoscope.emotions import in_order
 
 if TYPE_CHECKING:
@@ -293,5 +293,7 @@ class Corpus:
         wanted, there = [as_label(column, label) for label in labels], self._values(column)
         for label in wanted:
             if label not in there:
-                raise ValueError(f"corpus {self.info.id} has no {column} {label!r}: it has {listed(there)}")
+                near = nearest_label(column, label, there)
+                hint = f"did you mean {near!r}? " if near else ""
+                raise ValueError(f"corpus {self.info.id} has no {column} {label!r}: {hint}it has {listed(there)}")
         return wanted

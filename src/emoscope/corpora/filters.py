@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 
@@ -59,6 +60,24 @@ def as_label(column: str, label: str) -> str:
         return canonical(label)
     except UnknownEmotion:
         return label
+
+
+def nearest_label(column: str, label: str, there: Iterable[str]) -> str | None:
+    """The label of a column that a misspelt one may mean, by way of the emotions' other words too.
+
+    Example:
+        >>> nearest_label("emotion", "joyfull", ["anger", "happiness"]), nearest_label("word", "stopp", ["stop"])
+        ('happiness', 'stop')
+    """
+    there = list(there)
+    if column == "emotion":
+        try:
+            canonical(label)
+        except UnknownEmotion as error:
+            if error.nearest and canonical(error.nearest) in there:
+                return canonical(error.nearest)
+    near = difflib.get_close_matches(label, there, n=1, cutoff=0.6)
+    return near[0] if near else None
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:

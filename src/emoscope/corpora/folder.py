@@ -102,5 +102,5 @@ def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) ->
         return f"none of the {files} sound files under {folder} can be used with pattern {pattern!r}: {why}"
     return (
         f"none of the {files} sound files under {folder} stands in the folder of a known emotion: {why}. Name the "
-        f"layout with pattern='{{speaker}}/{{emotion}}/{{}}.wav', or the words with labels={{'word': 'emotion'}}"
+        f'layout with pattern = "{{speaker}}/{{emotion}}/{{}}.wav", or the words with labels = {{ word = "emotion" }}'
     )

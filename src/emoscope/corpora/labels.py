@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 
 from emoscope.emotions import UnknownEmotion, canonical
@@ -16,8 +18,8 @@ class Vocabulary:
         >>> words = Vocabulary({"Ironic": "irony"})
         >>> words.read("ironic"), words.read("Happy")
         (('irony', None), ('happiness', None))
-        >>> words.read("angyr")
-        (None, "emotion 'angyr' is not known: did you mean 'angry'?")
+        >>> print(words.read("angyr")[1])
+        emotion 'angyr' is not known: did you mean 'angry'? In a study: labels = { angyr = "anger" }
     """
 
     def __init__(self, labels: Mapping[str, str] | None = None) -> None:
@@ -43,4 +45,17 @@ class Vocabulary:
         try:
             return canonical(word), None
         except UnknownEmotion as error:
-            return None, str(error)
+            return None, f"{error} In a study: {toml_line(error)}"
+
+
+def toml_line(error: UnknownEmotion) -> str:
+    """The line under [[corpora]] in a study file that maps an unknown word to an emotion.
+
+    Example:
+        >>> toml_line(UnknownEmotion("so so", "", None))
+        'labels = { "so so" = "neutral" }, or whatever it means'
+    """
+    key = error.name if re.fullmatch(r"[A-Za-z0-9_-]+", error.name) else json.dumps(error.name, ensure_ascii=False)
+    if error.nearest:
+        return f'labels = {{ {key} = "{canonical(error.nearest)}" }}'
+    return f'labels = {{ {key} = "neutral" }}, or whatever it means'

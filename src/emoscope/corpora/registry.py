@@ -72,6 +72,20 @@ def open_corpus(id_or_path: str | Path, root: str | Path | None = None, **option
     return reader(**given, **options)
 
 
+def check_corpus_id(corpus: str) -> None:
+    """Refuse an id under which no corpus can be opened.
+
+    Raises:
+        UnknownCorpus: names the nearest known id.
+
+    Example:
+        >>> check_corpus_id("iemocap")
+    """
+    known = (*NAMED, *READERS)
+    if corpus.lower() not in known:
+        raise UnknownCorpus(f"corpus {corpus!r} is not known: {nearest(corpus, known)}")
+
+
 def list_corpora() -> tuple[CorpusInfo, ...]:
     """What is known of every corpus that can be opened by id.
 

@@ -119,7 +119,7 @@ def _explain(table: Path, base: Path, lost: list[Lost]) -> None:
             f"no file that {table.name} names is there, such as {missing[0].path}: paths refer to {base}; "
             f"give another folder with audio_root=..."
         )
-    raise ValueError(f"no row of {table.name} can be used: {lost[0].why}. Words can be given with labels={{...}}")
+    raise ValueError(f"no row of {table.name} can be used: {lost[0].why}")
 
 
 def _read(table: Path) -> polars.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,9 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
     import polars as pl
 
     label, options = study.identify.label, study_options(study, corpus)
+    if log:
+        for why, count in Counter(lost.why for lost in corpus.lost if "is not known" in lost.why).items():
+            log.say(f"{count} clips are left out: {why}")
     clips = [clip for clip in corpus.clips if label in clip.labels]
     sums = {}
     if log:

@@ -82,12 +82,15 @@ class Pipeline:
         from emoscope.experiments.items import candidate_items, study_corpus
         from emoscope.experiments.listen import listen
         from emoscope.experiments.listened import refuse_changes
+        from emoscope.models.lookup import look_up
 
         self.asked = self.study
-        model = self.loaded()
-        corpus = study_corpus(self.study, model.info.trained_on, self.corpus)
+        # the corpus first: a mistake in it is said before a large model is loaded
+        trained_on = self.model.info.trained_on if self.model else look_up(self.study.model.id).trained_on
+        corpus = study_corpus(self.study, trained_on, self.corpus)
         self.corpus = corpus
         candidates = candidate_items(self.study, corpus, self.log)
+        model = self.loaded()
         # before the first file is written: a run that is refused stays as it was
         refuse_changes(self.run, model.info, candidates.filter(candidates["fate"].is_null()).to_dicts())
         with replacing(self.run / "study.toml") as partial:

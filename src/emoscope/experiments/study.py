@@ -193,7 +193,11 @@ def read_study(path: str | Path) -> Study:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: `emoscope study new {path}` writes a commented one")
-    return parse_study(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is not a text file in UTF-8 ({error.reason}): save it as UTF-8") from None
+    return parse_study(text, str(path))
 
 
 def parse_study(text: str, name: str = "study file") -> Study:
