@@ -28,8 +28,8 @@ ALL = "all"
 def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """How far the sets found on different folds agree: the Jaccard index of every two folds.
 
-    Folds share most of their speakers, so sets of shuffled labels, whose agreement comes from that alone, are
-    compared too.
+    Labels are shuffled anew for each fold, so the agreement of sets of shuffled labels is what a selector
+    prefers whatever the labels say.
 
     Args:
         run: the run folder's tables; the neurons are read from ``sets/``.
