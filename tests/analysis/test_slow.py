@@ -8,7 +8,7 @@ import pytest
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import NAMES, compute_tables
 from tests.analysis.simulated import write_simulation
-from tests.analysis.slow import slow_tables
+from tests.analysis.slow_tables import slow_tables
 
 STUDY = """
 name = "small"
@@ -25,11 +25,12 @@ selectors = ["mad", "cas"]
 [headline]
 selector = "mad"
 [interventions]
+deactivate = ["zero", "mean"]
 alphas = [1.0]
 positions = ["text"]
 [controls]
 matched = 2
-random = 1
+random = 0
 shuffled = 1
 """
 

@@ -1,0 +1,321 @@
+"""The rows of every result table from the slow statistics of :mod:`tests.analysis.slow`."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from emoscope.neurons.selection import load_set
+from tests.analysis.slow import (
+    FAMILY,
+    HOLLOW,
+    UNITS,
+    Families,
+    Row,
+    Slow,
+    benjamini_hochberg,
+    holm,
+    mean,
+    prefixed,
+    rank,
+    share,
+    verdict,
+)
+
+
+def slow_tables(folder: Path) -> dict[str, list[Row]]:
+    """All result tables of a run folder as lists of rows, in any order."""
+    slow = Slow(folder)
+    families = Families(slow)
+    tables = _levels(slow)
+    hollow = {row["condition"] for row in tables["uar"] if row["hollow"]}
+
+    def any_hollow(keys: tuple[tuple, ...]) -> bool:
+        return "baseline" in hollow or any(c in hollow for key in keys for c in families.single[key].values())
+
+    for name in ("matrix", "effects", "evidence", "verdicts"):
+        tables[name] = []
+    for key, draws in families.all():
+        targets, used = families.shared(draws)
+        if not targets or not used.any():
+            continue
+        about = dict(zip(FAMILY, key, strict=True))
+        matched = families.matched(key)
+        both = (key, *matched) if matched else ()
+        common = families.shared(both) if matched else ((), used)
+        tables["matrix"] += _matrix(slow, families, about, draws, targets, used, any_hollow(draws))
+        tables["effects"] += _effects(families, about, draws, targets, used, any_hollow(draws))
+        if matched:
+            placed = _ranks(families, about, key, matched, *common)
+            for row in tables["effects"]:
+                if row["family"] == key and row["measure"] in placed:
+                    row["rank"], row["combinations"] = placed[row["measure"]]
+            tables["effects"] += _effects(families, about, (key,), *common, any_hollow(both), matched)
+        tables["evidence"] += _evidence(slow, families, about, draws, targets, used, matched, common)
+        if matched and about["positions"] == "all":
+            found = {
+                name: slow.interval(families.excess(name, key, matched, common[0]), common[1])
+                for name in ("sensitivity", "bias")
+            }
+            said, reason = verdict(found, any_hollow(both), slow.unknown)
+            row = about | {"verdict": said, "reason": reason, "speakers": found["bias"]["speakers"]}
+            row |= prefixed("excess_sensitivity", found["sensitivity"]) | prefixed("excess_bias", found["bias"])
+            tables["verdicts"].append(row | {"hollow": any_hollow(both), "headline": key in families.declared})
+    tables["tests"] = _tests(slow, tables, families)
+    tables["differences"] = _differences(slow, families)
+    tables |= _sets(slow)
+    for rows in tables.values():
+        for row in rows:
+            row.pop("family", None)
+    return tables
+
+
+def _levels(slow: Slow) -> dict[str, list[Row]]:
+    """uar, confusion and reliance."""
+    kinds = {row["condition"]: row for row in slow.conditions}
+    tables: dict[str, list[Row]] = {"uar": [], "confusion": [], "reliance": []}
+    for scoring, condition in slow.said:
+        used, said = slow.asked(condition, scoring), slow.said[scoring, condition]
+        hits = slow.correct(condition, scoring)
+        found = slow.interval(lambda kept, hits=hits: mean(slow.recalls(hits, kept)), used)
+        other = {"likelihood": "generation", "generation": "likelihood"}[scoring]
+        both = used & slow.asked(condition, other)
+        agreement = None
+        if both.any():
+            agreement = 100 * share(said == slow.said[other, condition], both)
+        compared = used & slow.asked("baseline", scoring)
+        mass = slow.mass.get((scoring, condition))
+        row = {"condition": condition, "kind": kinds[condition]["kind"], "scoring": scoring, "n": int(used.sum())}
+        row |= {"uar": found["estimate"], **{name: found[name] for name in ("low", "high", "speakers", "df", "reason")}}
+        row |= {
+            "accuracy": 100 * share(hits, used),
+            "chance": mean([100 / len(item["options"]) for item in slow.items]),
+        }
+        row |= {"letter_mass": mean(mass) if mass else None, "agreement": agreement}
+        row["changed"] = None
+        if compared.any():
+            row["changed"] = 100 * share(said != slow.said[scoring, "baseline"], compared)
+        row["unreadable"] = 100 * share(np.array([answer is None for answer in said]), used)
+        row["hollow"] = bool(mass and mean(mass) < 0.5) or (agreement is not None and agreement < 90)
+        tables["uar"].append(row)
+        if kinds[condition]["target"] is None:
+            for label in slow.labels:
+                there = used & (slow.truth == label)
+                for answer in [*slow.labels, *([None] if any(a is None for a in said) else [])]:
+                    gave = np.array([a == answer for a in said])
+                    cell = slow.interval(lambda kept, gave=gave: 100 * share(gave, kept), there)
+                    row = {"condition": condition, "scoring": scoring, "truth": label, "answer": answer}
+                    row |= {"count": int(gave[there].sum()), "n": int(there.sum()), "share": cell["estimate"]}
+                    tables["confusion"].append(row | {"low": cell["low"], "high": cell["high"]})
+        if kinds[condition]["kind"] == "reliance" and scoring == "likelihood":
+            tables["reliance"].append(_reliance(slow, condition, kinds[condition]["to"]))
+    return tables
+
+
+def _reliance(slow: Slow, condition: str, to: str | None) -> Row:
+    used, hits, before = slow.asked(condition), slow.correct(condition), slow.correct("baseline")
+    level = slow.interval(lambda kept: mean(slow.recalls(hits, kept)), used)
+    both = used & slow.asked("baseline")
+    moved = slow.interval(lambda kept: mean(slow.recalls(hits, kept)) - mean(slow.recalls(before, kept)), both)
+    said = list(slow.said["likelihood", condition][used])
+    commonest = max(slow.labels, key=said.count)
+    row = {"condition": condition, "layers": condition.split("/")[1].replace("layer=", ""), "to": to or "zero"}
+    row |= {"n": int(used.sum()), "commonest": commonest, "commonest_share": 100 * said.count(commonest) / len(said)}
+    return row | prefixed("uar", level) | prefixed("change", moved) | {"reason": moved["reason"]}
+
+
+def _matrix(slow, families, about, draws, targets, used, hollow) -> list[Row]:
+    rows = []
+    for target, label in itertools.product(targets, slow.labels):
+        there = used & (slow.truth == label)
+        if not there.any():
+            continue
+        conditions = [families.single[key][target] for key in draws]
+        before = 100 * share(slow.correct("baseline"), there)
+        row = about | {"target": target, "emotion": label, "n": int(there.sum()), "baseline": before}
+        row |= {"draws": len(draws), "hollow": hollow}
+        for which, name in enumerate(("change", "pull")):
+
+            def cell(kept, which=which, conditions=conditions, target=target, label=label) -> float:
+                return mean([slow.cells(condition, target, kept)[label][which] for condition in conditions])
+
+            found = slow.interval(cell, there)
+            row |= prefixed(name, found) | {f"{name}_p": found["p"]}
+        rows.append(row | {"accuracy": before + row["change"]})
+    for name in ("change", "pull"):
+        for row, q in zip(rows, benjamini_hochberg([row[f"{name}_p"] for row in rows]), strict=True):
+            row[f"{name}_q"] = q
+    return rows
+
+
+MEASURES = (
+    "self", "cross", "gap", "uar_change", "pull", "pull_cross", "pull_gap", "pull_overall", "sensitivity", "bias",
+)  # fmt: skip
+
+
+def _effects(families, about, draws, targets, used, hollow, matched=()) -> list[Row]:
+    """The rows of a family, or of its excess over matched controls."""
+    rows = []
+    for name in MEASURES:
+        if matched:
+            value = families.excess(name, draws[0], matched, targets)
+            each = [families.excess(name, draws[0], (one,), targets)(used) for one in matched]
+        else:
+            value = families.value(name, draws, targets)
+            each = [families.value(name, (one,), targets)(used) for one in draws]
+        row = about | {"family": tuple(about.values()), "measure": ("excess_" if matched else "") + name}
+        row |= {"n": int(used.sum()), "targets": len(targets), "draws": len(each), "hollow": hollow}
+        row |= {"draw_min": min(each), "draw_max": max(each)} if len(each) > 1 else {"draw_min": None, "draw_max": None}
+        row |= {"unit": UNITS.get(name, "points"), "rank": None, "combinations": None}
+        rows.append(row | families.slow.interval(value, used))
+    return rows
+
+
+def _ranks(families, about, key, matched, targets, used) -> dict[str, tuple[int, int]]:
+    """A gap is a mean over the sets of emotions; each set's part is what a family of that set alone would give."""
+    names = {"deactivate": ["gap"], "steer": ["pull_gap", "pull_overall"]}[about["kind"]]
+
+    def part(one: tuple, m: str, name: str) -> float:
+        which = 0 if name == "gap" else 1
+        cells = families.slow.cells(families.single[one][m], m, used)
+        if name == "pull_overall":
+            return mean([cell[1] for cell in cells.values()]) / len(targets)
+        return (cells[m][which] - mean([cells[e][which] for e in targets if e != m])) / len(targets)
+
+    return {
+        name: rank(
+            [part(key, m, name) for m in targets],
+            [[part(one, m, name) for one in matched] for m in targets],
+            about["kind"] == "deactivate",
+        )
+        for name in names
+    }
+
+
+def _evidence(slow, families, about, draws, targets, used, matched, common) -> list[Row]:
+    rows = []
+    for target in targets:
+        own = [families.single[key][target] for key in draws]
+        controls = [families.single[key][target] for key in matched] if target in common[0] else []
+        kept = slow.ranked(own[0], target, used)
+        row = about | {"target": target, "n": int(kept.sum()), "draws": len(draws)}
+        row["auc"] = slow.auc("baseline", target, kept)
+        for which, name in enumerate(("sensitivity", "bias")):
+
+            def level(kept, which=which, own=own, target=target) -> float:
+                return mean([slow.evidence(condition, target, kept)[which] for condition in own])
+
+            def control(kept, which=which, controls=controls, target=target) -> float:
+                return mean([slow.evidence(condition, target, kept)[which] for condition in controls])
+
+            row |= prefixed(name, slow.interval(level, kept))
+            row |= dict.fromkeys((f"excess_{name}", f"excess_{name}_low", f"excess_{name}_high"))
+            if controls:
+                both = slow.ranked(own[0], target, common[1])
+                found = slow.interval(lambda k, level=level, control=control: level(k) - control(k), both)
+                row |= prefixed(f"excess_{name}", found)
+        rows.append(row)
+    return rows
+
+
+def _tests(slow: Slow, tables: dict[str, list[Row]], families: Families) -> list[Row]:
+    rows = []
+    for kind, measure in (("deactivate", "excess_gap"), ("steer", "excess_pull_gap")):
+        for row in tables["effects"]:
+            if row["kind"] == kind and row["measure"] == measure and row["family"] in families.declared:
+                kept = ("kind", "measure", "estimate", "low", "high", "df", "p", "reason")
+                rows.append({name: row[name] for name in kept} | {"corpus": slow.corpus})
+                if row["hollow"]:
+                    rows[-1] |= {"p": None, "reason": HOLLOW}
+    for row, p in zip(rows, holm([1.0 if row["p"] is None else row["p"] for row in rows]), strict=True):
+        row["p_holm"] = None if row["p"] is None else p
+    return rows
+
+
+def _differences(slow: Slow, families: Families) -> list[Row]:
+    if not families.declared:
+        return []
+    about = [dict(zip(FAMILY, key, strict=True)) | {"key": key} for key in families.single]
+    headline = next(one for one in about if one["key"] in families.declared)
+    able = [
+        one for one in about
+        if (one["budget"], one["scope"]) == (headline["budget"], headline["scope"]) and one["control"] == "target"
+        and (one["positions"], one["layers"]) == ("all", "all") and one["to"] != "mean"
+    ]  # fmt: skip
+    rows = []
+    for first, second in itertools.permutations(able, 2):
+        if (first["kind"], first["alpha"]) != (second["kind"], second["alpha"]):
+            continue
+        leads = first["selector"] == headline["selector"]
+        if not leads and (second["selector"] == headline["selector"] or first["selector"] > second["selector"]):
+            continue
+        targets, used = families.shared((first["key"], second["key"]))
+        own = ("gap",) if first["kind"] == "deactivate" else ("pull_gap", "pull_overall")
+        for name in (*own, "sensitivity", "bias"):
+            a, b = (families.value(name, (one["key"],), targets) for one in (first, second))
+            found = slow.interval(lambda kept, a=a, b=b: a(kept) - b(kept), used)
+            row = {"kind": first["kind"], "alpha": first["alpha"], "measure": name, "unit": UNITS.get(name, "points")}
+            row |= {"first": first["selector"], "second": second["selector"]}
+            rows.append(row | {k: found[k] for k in ("estimate", "low", "high", "df", "p", "reason")})
+    return rows
+
+
+def _sets(slow: Slow) -> dict[str, list[Row]]:
+    """layers, stability and matching."""
+    tables: dict[str, list[Row]] = {"layers": [], "stability": [], "matching": []}
+    if not (slow.folder / "sets.parquet").is_file():
+        return tables
+    sets = pl.read_parquet(slow.folder / "sets.parquet").to_dicts()
+    count, width = slow.manifest["model"]["layers"], slow.manifest["model"]["width"]
+    groups: dict[tuple, dict[tuple, dict[str, set[int]]]] = {}
+    clips = {}
+    for row in sets:
+        if row["control"] not in ("target", "shuffled"):
+            continue
+        neurons = load_set(slow.folder / "sets", row["set"], row["fold"])[row["emotion"]].tolist()
+        about = {name: row[name] for name in ("selector", "budget", "scope", "control", "emotion")}
+        if row["fold"] == "all":
+            for layer in range(count):
+                inside = sum(layer * width <= n < (layer + 1) * width for n in neurons)
+                tables["layers"].append(
+                    about
+                    | {"draw": row["draw"], "layer": layer, "neurons": inside, "share": 100 * inside / len(neurons)}
+                )
+        else:
+            key = tuple(about.values())
+            groups.setdefault(key, {}).setdefault(row["draw"], {})[row["fold"]] = set(neurons)
+            clips[key] = row["n"]
+    for key, draws in groups.items():
+        folds = next(iter(draws.values()))
+        if len(folds) < 2:
+            continue
+        found = [
+            len(a & b) / len(a | b) for sets_ in draws.values() for a, b in itertools.combinations(sets_.values(), 2)
+        ]
+        row = dict(zip(("selector", "budget", "scope", "control", "emotion"), key, strict=True))
+        last = list(draws.values())[-1].values()
+        size = round(mean([len(one) for one in last]))
+        shared = stats.hypergeom(count * width, size, size)
+        row |= {"folds": len(folds), "jaccard": mean(found), "jaccard_min": min(found), "jaccard_max": max(found)}
+        row["chance"] = sum(shared.pmf(i) * i / (2 * size - i) for i in range(size + 1))
+        tables["stability"].append(row | {"n": clips[key]})
+    tables["matching"] = _matching([row for row in sets if row["control"] == "matched"])
+    return tables
+
+
+def _matching(sets: list[Row]) -> list[Row]:
+    if any(row["fold"] != "all" for row in sets):
+        sets = [row for row in sets if row["fold"] != "all"]
+    rows = []
+    keys = {(row["selector"], row["budget"], row["scope"], row["emotion"]) for row in sets}
+    for key, covariate in itertools.product(keys, ("frequency", "magnitude", "down_norm")):
+        same = [row for row in sets if (row["selector"], row["budget"], row["scope"], row["emotion"]) == key]
+        apart = [abs(row[f"smd_{covariate}"]) for row in same]
+        row = dict(zip(("selector", "budget", "scope", "emotion"), key, strict=True)) | {"covariate": covariate}
+        row |= {"smd_mean": mean(apart), "smd_largest": max(apart)}
+        rows.append(row | {"share_well_matched": 100 * mean([float(row["well_matched"]) for row in same])})
+    return rows
