@@ -12,8 +12,6 @@ import polars as pl
 import pytest
 
 from emoscope.corpora import polish_folder
-from emoscope.experiments.conditions import plan_conditions
-from emoscope.experiments.dry_run import planned_sets
 from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
@@ -239,16 +237,6 @@ def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model) ->
     assert counts == {"clips": 32, "used": 30, "not needed": 0, "excluded": 0, "quarantined": 2}
     why = run.read_table("items").filter(pl.col("fate") == "quarantined")["why"].to_list()
     assert any("empty" in reason for reason in why)
-
-
-def test_the_demo_plans_its_140_conditions(model) -> None:
-    from emoscope.experiments.study import read_study
-
-    demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
-    conditions = plan_conditions(demo, planned_sets(demo, ("anger", "fear", "neutral")), model.info.layers)
-    assert conditions.height == 140
-    assert conditions["condition"].n_unique() == 140
-    assert conditions.filter(pl.col("headline"))["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
 
 
 def test_batches_hold_every_row_once_and_keep_their_size() -> None:

@@ -22,6 +22,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
+POSITION_DRAWS = 5
+"""Matched controls that are also deactivated at the headline's positions: the mean of a few is enough there."""
+
+
 def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFrame:
     """Build the table of conditions from the study and the sets that were found.
 
@@ -31,7 +35,8 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
         layers: decoder layers of the model.
 
     Returns:
-        one row a condition (see docs/architecture.md); baseline and null come first.
+        one row a condition (see docs/architecture.md); baseline and null come first. What is claimed is
+        deactivation to zero; to the mean go the target sets, the headline's matched controls, and the reliance lines.
     """
     import polars as pl
 
@@ -48,39 +53,42 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
             name = f"{kind}/{emotion}/{family['set']}"
             if kind == "steer":
                 name += f"/alpha={fields['alpha']:g}"
+            name += _to(fields.get("to"))
             if fields.get("positions", "all") != "all":
                 name += f"/at={fields['positions']}"
             rows.append({"condition": name, "kind": kind, "target": emotion, **family, **fields})
 
     for family in families.iter_rows(named=True):
         headline = family["selector"] == head.selector and family["budget"] == head.budget
-        target = family["control"] == "target"
+        target, matched = family["control"] == "target", family["control"] == "matched"
         claimed = target and headline
         for to in work.deactivate:
-            add("deactivate", family, to=to, headline=claimed, generated=claimed and work.generate)
+            if to == "mean" and not target and not matched:
+                continue
+            claim = claimed and to == "zero"
+            add("deactivate", family, to=to, headline=claim, generated=claim and work.generate)
         if target:
             alphas = sorted({*work.alphas, head.alpha}) if headline else [head.alpha]
         else:
-            alphas = [head.alpha] if family["control"] == "matched" else []
+            alphas = [head.alpha] if matched else []
         for alpha in alphas:
             claim = claimed and alpha == head.alpha
             add("steer", family, alpha=alpha, headline=claim, generated=claim and work.generate)
-        if claimed and work.deactivate:
+        if work.deactivate and (claimed or (matched and family["draw"] < POSITION_DRAWS)):
             for positions in work.positions:
                 add("deactivate", family, to="zero", positions=positions)
     if work.reliance:
-        rows.append({"condition": "reliance/all", "kind": "reliance", "to": "zero"})
-        rows += [
-            {"condition": f"reliance/layer={n}", "kind": "reliance", "to": "zero", "layers": str(n)}
-            for n in range(layers)
-        ]
         mine = families.filter(
             (pl.col("selector") == head.selector) & (pl.col("budget") == head.budget) & (pl.col("control") == "target")
         )
-        rows += [
-            {"condition": "reliance/union", "kind": "reliance", "to": "zero", **family}
-            for family in mine.iter_rows(named=True)
-        ]
+        for to in ("zero", "mean") if "mean" in work.deactivate else ("zero",):
+            parts: list[tuple[str, dict[str, Any]]] = [("all", {})]
+            parts += [(f"layer={n}", {"layers": str(n)}) for n in range(layers)]
+            parts += [("union", family) for family in mine.iter_rows(named=True)]
+            rows += [
+                {"condition": f"reliance/{part}{_to(to)}", "kind": "reliance", "to": to, **fields}
+                for part, fields in parts
+            ]
     defaults = {"positions": "all", "layers": "all", "generated": False, "headline": False}
     types: dict[str, Any] = {
         "alpha": pl.Float64,
@@ -93,6 +101,11 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
     return pl.DataFrame([{name: row.get(name, defaults.get(name)) for name in COLUMNS} for row in rows], schema=schema)
 
 
+def _to(to: str | None) -> str:
+    """What a condition's name says of the value to which neurons are set; zero goes without saying."""
+    return "" if to in (None, "zero") else f"/to={to}"
+
+
 @dataclass(frozen=True)
 class SetsByFold:
     """The neurons of every set, fold and emotion, and which intervention a condition means for a row.
@@ -100,17 +113,19 @@ class SetsByFold:
     Attributes:
         sets: (set, fold) -> emotion -> neurons (flat indices, sorted).
         info: the model's sizes.
+        mean_product: mean gated product of every neuron, for conditions to the mean; float32 (layer * width,).
     """
 
     sets: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
     info: ModelInfo
+    mean_product: np.ndarray
 
     def neurons(self, condition: Mapping[str, Any], fold: str) -> np.ndarray:
         """Neurons on which a condition acts for items of one fold."""
         width, layers = self.info.width, self.info.layers
         if condition["kind"] in ("baseline", "null"):
             return np.arange(0, dtype=np.int64)
-        if condition["condition"] == "reliance/union":
+        if condition["kind"] == "reliance" and condition["set"] is not None:
             found = self.sets[condition["set"], fold].values()
             return np.unique(np.concatenate(list(found)))
         if condition["kind"] == "reliance":
@@ -120,6 +135,10 @@ class SetsByFold:
             return np.arange(start, start + width, dtype=np.int64)
         return np.asarray(self.sets[condition["set"], fold][condition["target"]], dtype=np.int64)
 
+    def means(self, condition: Mapping[str, Any], fold: str) -> np.ndarray | None:
+        """What those neurons are set to where that is their mean, otherwise ``None``; float32 (neuron,)."""
+        return self.mean_product[self.neurons(condition, fold)] if condition["to"] == "mean" else None
+
     def intervention(self, condition: Mapping[str, Any], fold: str) -> Intervention:
         """What a condition does to items of one fold."""
         from emoscope.interventions.intervention import deactivate, nothing, steer
@@ -127,11 +146,10 @@ class SetsByFold:
         if condition["kind"] in ("baseline", "null"):
             # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone
             return nothing()
-        where = {} if condition["positions"] == "all" else {"positions": (condition["positions"],)}
-        neurons = self.neurons(condition, fold)
+        neurons, positions = self.neurons(condition, fold), condition["positions"]
         if condition["kind"] == "steer":
-            return steer(neurons, condition["alpha"], **where)
-        return deactivate(neurons, **where)
+            return steer(neurons, condition["alpha"], positions)
+        return deactivate(neurons, positions, to=condition["to"], means=self.means(condition, fold))
 
 
 def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]:
@@ -144,11 +162,11 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
 
     named = conditions.with_columns(pl.col("selector").fill_null(""), pl.col("control").fill_null(""))
     rows = []
-    for (kind, selector, control, positions), group in named.group_by(
-        "kind", "selector", "control", "positions", maintain_order=True
+    for (kind, selector, control, to, positions), group in named.group_by(
+        "kind", "selector", "control", "to", "positions", maintain_order=True
     ):
         parts = [str(kind), str(selector), "" if control in ("", "target") else f"{control} control",
-                 "" if positions == "all" else f"at {positions} positions"]  # fmt: skip
+                 f"to {to}" if to else "", "" if positions == "all" else f"at {positions} positions"]  # fmt: skip
         asked = group.height + int(group["generated"].sum())
         rows.append((" ".join(part for part in parts if part), group.height, asked * items))
     return rows

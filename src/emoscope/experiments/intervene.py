@@ -48,13 +48,10 @@ def plan_work(
         sets: neurons of every set and fold.
         model: its checksum, dtype and device are part of every unit's key.
     """
-    evaluated = items.filter(items["evaluated"]).to_dicts()
-    count = -(-len(evaluated) // BLOCK)
-    edges = [len(evaluated) * n // count for n in range(count + 1)] if count else [0]
-    marks: dict[tuple[str, str], str] = {}
+    marks: dict[tuple[str, ...], str] = {}
     shared = answer_key(study, model)
     work = []
-    for block in (tuple(evaluated[a:b]) for a, b in itertools.pairwise(edges)):
+    for block in evaluated_blocks(items):
         asked = [[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(block), block, strict=True)]
         for condition in conditions.iter_rows(named=True):
             scorings = (["likelihood"] if condition["kind"] != "baseline" else []) + (
@@ -71,14 +68,26 @@ def plan_work(
     return work
 
 
-def _mark(marks: dict[tuple[str, str], str], condition: Mapping[str, Any], fold: str, sets: SetsByFold) -> str:
-    """Hash of the neurons on which a condition acts in one fold."""
-    name = (
-        condition["condition"] if condition["kind"] == "reliance" else f"{condition['set']}/{condition['target']}",
-        fold,
+def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Mapping[str, Any], ...]]:
+    """Cut the evaluated items into blocks of equal size."""
+    evaluated = items.filter(items["evaluated"]).to_dicts()
+    count = -(-len(evaluated) // BLOCK)
+    edges = [len(evaluated) * n // count for n in range(count + 1)] if count else [0]
+    return [tuple(evaluated[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def _mark(marks: dict[tuple[str, ...], str], condition: Mapping[str, Any], fold: str, sets: SetsByFold) -> str:
+    """Hash of the neurons on which a condition acts in one fold, and of the means to which it sets them."""
+    set_name = (
+        condition["condition"] if condition["kind"] == "reliance" else f"{condition['set']}/{condition['target']}"
     )
+    name = set_name, fold, condition["to"] or ""
     if name not in marks:
-        marks[name] = hashlib.sha256(sets.neurons(condition, fold).tobytes()).hexdigest()[:16]
+        content = hashlib.sha256(sets.neurons(condition, fold).tobytes())
+        means = sets.means(condition, fold)
+        if means is not None:
+            content.update(means.tobytes())
+        marks[name] = content.hexdigest()[:16]
     return marks[name]
 
 

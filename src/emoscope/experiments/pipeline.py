@@ -72,7 +72,11 @@ class Pipeline:
                 from emoscope.models.registry import load_model
 
                 progress.step()
-                self.model = load_model(choice.id, dtype=choice.dtype, device=choice.device, side=choice.side)
+                self.model = load_model(
+                    choice.id, dtype=choice.dtype, device=choice.device, revision=choice.revision or None,
+                    attention=choice.attention, side=choice.side, device_map=choice.device_map or None,
+                    quantise=choice.quantise or None,
+                )  # fmt: skip
                 progress.step()
         self.study = self.study.with_budget(self.model.info.recommended_budget)
         return self.model
@@ -82,11 +86,10 @@ class Pipeline:
         from emoscope.experiments.items import candidate_items, study_corpus
         from emoscope.experiments.listen import listen
         from emoscope.experiments.listened import refuse_changes
-        from emoscope.models.lookup import look_up
 
         self.asked = self.study
         # the corpus first: a mistake in it is said before a large model is loaded
-        trained_on = self.model.info.trained_on if self.model else look_up(self.study.model.id).trained_on
+        trained_on = self.model.info.trained_on if self.model else self.study.card().trained_on
         corpus = study_corpus(self.study, trained_on, self.corpus)
         self.corpus = corpus
         candidates = candidate_items(self.study, corpus, self.log)
@@ -185,7 +188,7 @@ class Pipeline:
         """The sets as the conditions use them."""
         from emoscope.experiments.conditions import SetsByFold
 
-        return SetsByFold(found.sets, self.loaded().info)
+        return SetsByFold(found.sets, self.loaded().info, found.mean_product)
 
     def write_words(self, found: FoundSets) -> None:
         """Write neurons.parquet: the output tokens that each headline neuron raises and lowers most."""
@@ -333,7 +336,6 @@ def finished(
     """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
     from emoscope import __version__
     from emoscope.experiments.items import candidate_items, study_corpus
-    from emoscope.models.lookup import look_up
 
     manifest = run.read_json("manifest.json")
     if not manifest or manifest["emoscope"] != __version__ or not (run / "units.parquet").is_file():
@@ -342,7 +344,7 @@ def finished(
         return False
     if full and manifest.get("pilot", {}).get("full") != digest(msgspec.to_builtins(full)):
         return False
-    card = None if model else look_up(study.model.id, study.model.side)
+    card = None if model else study.card()
     trained_on = model.info.trained_on if model else card.trained_on if card else ()
     checksum = model.info.checksum if model else card.checksum if card else ""
     if checksum != manifest["model"]["checksum"]:

@@ -6,12 +6,15 @@ import difflib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 from emoscope.questions import WORDINGS
+
+if TYPE_CHECKING:
+    from emoscope.models.lookup import Card
 
 SELECTORS = ("lap", "lape", "mad", "cas")
 
@@ -30,6 +33,10 @@ class Model(_Section, frozen=True):
     id: Annotated[str, Meta(description='"tiny" (embedded), a hub name or a checkpoint folder')] = "tiny"
     dtype: Annotated[str, Meta(description='"auto" is float32 on a CPU, else the checkpoint\'s')] = "auto"
     device: Annotated[str, Meta(description='"auto" takes a GPU where there is one')] = "auto"
+    revision: Annotated[str, Meta(description="branch, tag or commit on the hub; empty: its main branch")] = ""
+    attention: Annotated[str, Meta(description='attention of transformers, such as "sdpa" or "eager"')] = "sdpa"
+    device_map: Annotated[str, Meta(description='"auto" spreads the layers over all GPUs (needs accelerate)')] = ""
+    quantise: Annotated[str, Meta(description='"8bit" or "4bit" (needs bitsandbytes); empty: as stored')] = ""
     side: Annotated[
         dict[str, str], Meta(description='further checkpoints it needs: { audio_tokenizer = "folder or hub name" }')
     ] = {}
@@ -76,7 +83,7 @@ class Identify(_Section, frozen=True):
         "decision",
         "answer",
     )
-    site: Annotated[str, Meta(description='"gate": act(gate_proj(x))')] = "gate"
+    site: Annotated[str, Meta(description='"gate": act(gate_proj(x)); "product": gate x up')] = "gate"
     folds: Annotated[str | int, Meta(description="cross-fitting: a column, or a number of speaker folds")] = "speaker"
     items_per_emotion: Annotated[int, Meta(description="correct clips per emotion and fold, at most", ge=1)] = 100
     minimum: Annotated[int, Meta(description="correct clips below which an emotion gets no set", ge=1)] = 30
@@ -104,7 +111,9 @@ class Headline(_Section, frozen=True):
 class Interventions(_Section, frozen=True):
     """What is done to the neurons."""
 
-    deactivate: Annotated[tuple[str, ...], Meta(description='"zero": activations are set to 0')] = ("zero",)
+    deactivate: Annotated[
+        tuple[str, ...], Meta(description='"zero": activations are set to 0; also "mean": products to their mean')
+    ] = ("zero",)
     alphas: Annotated[tuple[float, ...], Meta(description="steering strengths of the headline selector")] = (
         0.25,
         0.5,
@@ -146,6 +155,12 @@ class Study(_Section, frozen=True):
     headline: Headline = Headline()
     interventions: Interventions = Interventions()
     controls: Controls = Controls()
+
+    def card(self) -> Card:
+        """What the model's folder says of it, without its weights."""
+        from emoscope.models.lookup import look_up
+
+        return look_up(self.model.id, self.model.side, self.model.revision or None)
 
     @property
     def corpus(self) -> CorpusChoice:
@@ -256,8 +271,10 @@ def check_study(study: Study, name: str = "study") -> None:
     wanted = scopes if study.identify.scope == "all" else study.identify.scope.split("+")
     if missing := [part for part in wanted if part not in study.identify.store]:
         raise StudyError(f"{name}: identify.scope needs {missing}, which identify.store does not keep: add it there")
-    if study.identify.site != "gate":
-        raise StudyError(f'{name}: identify.site {study.identify.site!r} is not known: give "gate"')
+    if study.identify.site not in ("gate", "product"):
+        raise StudyError(f'{name}: identify.site {study.identify.site!r} is not known: give "gate" or "product"')
+    if study.model.quantise not in ("", "8bit", "4bit"):
+        raise StudyError(f'{name}: model.quantise {study.model.quantise!r} is not known: give "8bit", "4bit" or ""')
     if "answer" in study.interventions.positions:
         raise StudyError(
             f'{name}: interventions.positions "answer": an answer by likelihood has no such position, so the effect is '
@@ -265,9 +282,18 @@ def check_study(study: Study, name: str = "study") -> None:
         )
     if study.question.wording not in WORDINGS:
         raise StudyError(f"{name}: question.wording {study.question.wording!r}: choose from {', '.join(WORDINGS)}")
-    for kind in study.interventions.deactivate:
-        if kind != "zero":
-            raise StudyError(f'{name}: interventions.deactivate {kind!r} is not known: give "zero"')
+    deactivate = study.interventions.deactivate
+    for to in deactivate:
+        if to not in ("zero", "mean"):
+            raise StudyError(
+                f'{name}: interventions.deactivate {to!r} is not known: give "zero" and, if wanted, "mean"'
+            )
+    if deactivate and "zero" not in deactivate:
+        raise StudyError(
+            f'{name}: interventions.deactivate {list(deactivate)}: what is claimed is deactivation to zero; give ["zero", "mean"]'
+        )
+    if len(set(deactivate)) < len(deactivate):
+        raise StudyError(f"{name}: interventions.deactivate {list(deactivate)} names one twice: give each once")
     for alpha in study.interventions.alphas:
         if alpha <= -1 or alpha == 0:
             raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")

@@ -36,8 +36,9 @@ def print_result(run: RunFolder) -> None:
         box=box.SIMPLE_HEAD,
     )
     rows = effects.filter(
-        (pl.col("kind") == "deactivate") & (pl.col("positions") == "all") & (pl.col("layers") == "all")
-    )
+        (pl.col("kind") == "deactivate") & (pl.col("to") == "zero")
+        & (pl.col("positions") == "all") & (pl.col("layers") == "all")
+    )  # fmt: skip
     for selector in rows["selector"].unique(maintain_order=True).sort():
         mine = rows.filter((pl.col("selector") == selector) & (pl.col("budget") == head["budget"]))
         for control, group in _families(mine):

@@ -1,0 +1,115 @@
+"""The table of conditions, and what each of them does to the items of a fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from emoscope.experiments.conditions import SetsByFold, describe, plan_conditions
+from emoscope.experiments.dry_run import planned_sets
+from emoscope.experiments.study import Controls, Interventions, Study, parse_study, read_study
+from emoscope.interventions.intervention import deactivate, steer
+from emoscope.models.values import ModelInfo
+
+INFO = ModelInfo("m", "f", None, "", 2, 4, 8, 16, True, "left", "float32", "cpu")
+MEANS = np.arange(8, dtype=np.float32) / 4
+EMOTIONS = ("anger", "fear")
+
+
+def plan(**interventions):
+    text = '[identify]\nselectors = ["mad", "cas"]\n[headline]\nselector = "cas"\nbudget = 0.25'
+    study = parse_study(text).with_budget(0.25)
+    study = msgspec.structs.replace(
+        study, interventions=Interventions(**interventions), controls=Controls(matched=6, random=1, shuffled=1)
+    )
+    return plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)
+
+
+@pytest.fixture(scope="module")
+def both():
+    return plan(deactivate=("zero", "mean"))
+
+
+@pytest.fixture(scope="module")
+def sets():
+    cas = {"anger": np.array([1, 6]), "fear": np.array([6, 7])}
+    return SetsByFold({("cas@0.25:audio+answer", "f1"): cas}, INFO, MEANS)
+
+
+def of(conditions, name):
+    return conditions.row(by_predicate=pl.col("condition") == name, named=True)
+
+
+def test_the_demo_plans_its_233_conditions() -> None:
+    demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
+    conditions = plan_conditions(demo, planned_sets(demo, ("anger", "fear", "neutral")), 4)
+    assert conditions.height == 233
+    assert conditions["condition"].n_unique() == 233
+    headline = conditions.filter(pl.col("headline"))
+    assert headline["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
+    assert headline["to"].to_list() == ["zero"] * 3 + [None] * 3
+    assert conditions.filter(pl.col("generated"))["condition"].to_list() == ["baseline", *headline["condition"]]
+
+
+def test_the_mean_goes_to_target_sets_and_matched_controls(both) -> None:
+    mean = both.filter((pl.col("kind") == "deactivate") & (pl.col("to") == "mean"))
+    assert set(mean["control"]) == {"target", "matched"}
+    assert mean.filter(control="target")["selector"].to_list() == ["mad", "mad", "cas", "cas"]
+    assert mean.filter(control="matched").height == 6 * 2
+    assert mean["condition"][0] == "deactivate/anger/mad@0.25:audio+answer/to=mean"
+    assert not mean["headline"].any()
+    zero = plan()
+    assert "mean" not in zero["to"].to_list()
+    # what was planned without the mean stays as it is, so that its answers are used again
+    assert both.join(zero, on=both.columns, how="semi", nulls_equal=True).height == zero.height
+
+
+def test_five_matched_draws_are_deactivated_at_some_positions(both) -> None:
+    some = both.filter(pl.col("positions") != "all")
+    assert set(some["to"]) == {"zero"}
+    assert some.filter(control="target").height == 3 * 2
+    assert sorted(some.filter(control="matched")["draw"].unique()) == [0, 1, 2, 3, 4]
+    assert some.filter(control="matched").height == 5 * 3 * 2
+    assert set(some["selector"]) == {"cas"}
+    name = "deactivate/fear/cas@0.25:audio+answer~matched4/at=text"
+    assert of(both, name)["positions"] == "text"
+
+
+def test_reliance_has_both(both) -> None:
+    names = both.filter(kind="reliance")["condition"].to_list()
+    zero = ["reliance/all", "reliance/layer=0", "reliance/layer=1", "reliance/union"]
+    assert names == [*zero, *(f"{name}/to=mean" for name in zero)]
+    assert plan(deactivate=()).filter(kind="reliance")["condition"].to_list() == zero
+
+
+def test_conditions_mean_interventions(both, sets) -> None:
+    def done(name):
+        return sets.intervention(of(both, name), "f1")
+
+    anger = "deactivate/anger/cas@0.25:audio+answer"
+    assert done(anger) == deactivate([1, 6])
+    assert done(f"{anger}/to=mean") == deactivate([1, 6], to="mean", means=[0.25, 1.5])
+    assert done(f"{anger}/at=audio") == deactivate([1, 6], "audio")
+    assert done("steer/fear/cas@0.25:audio+answer/alpha=0.5") == steer([6, 7], 0.5)
+    assert done("reliance/union/to=mean") == deactivate([1, 6, 7], to="mean", means=[0.25, 1.5, 1.75])
+    assert done("reliance/layer=1/to=mean") == deactivate([4, 5, 6, 7], to="mean", means=[1, 1.25, 1.5, 1.75])
+    assert done("reliance/all/to=mean").edits[0].means.tolist() == MEANS.tolist()
+    assert done("null").edits == done("baseline").edits == ()
+
+
+def test_a_dry_run_tells_zero_from_mean(both) -> None:
+    rows = {what: (count, asked) for what, count, asked in describe(both, 10)}
+    assert rows["deactivate cas to zero"] == (2, 40)  # also generated
+    assert rows["deactivate cas to mean"] == (2, 20)
+    assert rows["deactivate cas matched control to mean"] == (12, 120)
+    assert rows["deactivate cas matched control to zero at text positions"] == (10, 100)
+    assert rows["reliance to mean"] == (3, 30)
+    assert sum(count for count, _ in rows.values()) == both.height
+
+
+def test_the_default_study_deactivates_to_zero() -> None:
+    assert Study().interventions.deactivate == ("zero",)

@@ -1,0 +1,101 @@
+"""Units of the intervening stage: what their names depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from emoscope.experiments.conditions import SetsByFold
+from emoscope.experiments.intervene import plan_work
+from emoscope.experiments.pipeline import Pipeline, run_study
+from emoscope.experiments.study import Study, parse_study
+from emoscope.models.registry import load_model
+from emoscope.runs import Log, RunFolder
+
+SMALL = """
+name = "small"
+[model]
+allow_trained_on = true
+positions_per_batch = 64
+[[corpora]]
+id = "polish"
+where = { take = [1], word = ["nie"] }
+[identify]
+scope = "all"
+items_per_emotion = 5
+minimum = 1
+selectors = ["mad"]
+[headline]
+selector = "mad"
+[interventions]
+deactivate = ["zero", "mean"]
+alphas = []
+positions = []
+generate = false
+[controls]
+matched = 1
+random = 0
+shuffled = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, model) -> RunFolder:
+    """A small run, one prompt a batch."""
+    return run_study(parse_study(SMALL), tmp_path_factory.mktemp("runs") / "alone", model=model)
+
+
+def answers(run: RunFolder) -> pl.DataFrame:
+    return pl.read_parquet(run / "answers" / "*.parquet").filter(pl.col("scoring") == "likelihood")
+
+
+def test_the_mean_changes_answers_otherwise_than_zero(alone: RunFolder) -> None:
+    logp = {condition: np.array(group.sort("item")["logp"].to_list())
+            for (condition,), group in answers(alone).group_by("condition")}  # fmt: skip
+    zero = "deactivate/anger/mad@0.05:all"
+    for name in (zero, "reliance/all", "reliance/layer=2", "reliance/union", f"{zero}~matched0"):
+        assert np.abs(logp[name] - logp[f"{name}/to=mean"]).max() > 1e-3
+        assert np.abs(logp["baseline"] - logp[f"{name}/to=mean"]).max() > 1e-3
+
+
+def test_a_unit_s_name_depends_on_the_means(alone: RunFolder, model) -> None:
+    pipeline = Pipeline(parse_study(SMALL), alone, Log("quiet"), model)
+    pipeline.loaded()
+    found = pipeline.find_sets()
+    conditions, items = alone.read_table("conditions"), pipeline.items
+
+    def names(sets: SetsByFold, study: Study = pipeline.study) -> dict[str, str]:
+        return {work.condition["condition"]: work.unit.id for work in plan_work(study, items, conditions, sets, model)}
+
+    sets = pipeline.sets(found)
+    before = names(sets)
+    assert set(before.values()) <= set(alone.read_table("units")["unit"])
+    assert len(set(before.values())) == len(before)
+    means = found.mean_product.copy()
+    neuron = found.sets["mad@0.05:all", "m1"]["fear"][0]
+    means[neuron] = np.nextafter(means[neuron], np.float32(1))
+    after = names(dataclasses.replace(sets, mean_product=means))
+    changed = {name for name in before if before[name] != after[name]}
+    assert "deactivate/fear/mad@0.05:all/to=mean" in changed
+    assert {"reliance/all/to=mean", "reliance/union/to=mean"} <= changed
+    assert all(name.endswith("/to=mean") for name in changed)
+    assert f"reliance/layer={(neuron // 512 + 1) % 4}/to=mean" not in changed
+
+
+def test_means_in_a_run_s_sets_are_those_of_its_activity(alone: RunFolder) -> None:
+    from emoscope.neurons.activity import Activity
+    from emoscope.neurons.neuron_set import NeuronSets
+
+    means = Activity.open(alone / "activity.zarr").mean_product().ravel()
+    sets = NeuronSets.load(Path(alone / "sets" / "mad@0.05_all"))
+    for one in (*sets.values(), *sets.folds["m3"].values()):
+        np.testing.assert_allclose(one.mean_product, means[one.neurons], rtol=1e-6)
