@@ -121,8 +121,13 @@ class Result:
         """Steering: change of the share of answers that name the amplified emotion, averaged over the clips' emotions."""
         return self.measure("pull_overall", "steer")
 
-    def measure(self, name: str, kind: str = "deactivate") -> dict[str, Any]:
+    def measure(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, Any]:
         """One measure of the headline set: estimate, low, high (95 % over speakers) and speakers.
+
+        Args:
+            name: a measure, such as ``"excess_gap"``.
+            kind: ``"deactivate"`` or ``"steer"``.
+            to: what neurons were deactivated to, ``"zero"`` or ``"mean"``.
 
         Raises:
             ValueError: the run does not have it.
@@ -136,9 +141,13 @@ class Result:
         )  # fmt: skip
         if kind == "steer":
             rows = rows.filter(pl.col("alpha") == self.headline["alpha"])
+        else:
+            rows = rows.filter(pl.col("to") == to)
         if rows.is_empty():
+            what = kind if kind == "steer" else f"{kind} to {to}"
             raise ValueError(
-                f"measure {name!r} ({kind}) is not in this run: it has {sorted(set(self.effects['measure']))}"
+                f"measure {name!r} ({what}) is not in this run: it has {sorted(set(self.effects['measure']))}, "
+                f"neurons deactivated to {' and '.join(sorted(set(self.effects['to'].drop_nulls())))}"
             )
         return {key: rows[key][0] for key in ("estimate", "low", "high", "speakers")}
 
@@ -293,6 +302,7 @@ def intervene(
     *,
     alpha: float = 0.5,
     alphas: Sequence[float] = (0.25, 0.5, 1.0, 2.0),
+    to: str | Sequence[str] = "zero",
     positions: Sequence[str] = (),
     reliance: bool = False,
     generate: bool = False,
@@ -305,6 +315,8 @@ def intervene(
         sets: from :func:`select` on the same ``heard``.
         alpha: steering strength of the headline.
         alphas: further steering strengths.
+        to: to what neurons are deactivated: ``"zero"``, or ``"mean"`` (products to their mean) beside it, as what
+            is claimed is deactivation to zero.
         positions: deactivate at these positions alone, too.
         reliance: also switch off all MLPs, each layer, and the union of the sets.
         generate: also generate text for baseline and headline conditions.
@@ -329,7 +341,11 @@ def intervene(
         mine.study,
         headline=replace(mine.study.headline, alpha=alpha),
         interventions=Interventions(
-            alphas=tuple(alphas), positions=tuple(positions), reliance=reliance, generate=generate
+            deactivate=tuple(dict.fromkeys(("zero", *((to,) if isinstance(to, str) else to)))),
+            alphas=tuple(alphas),
+            positions=tuple(positions),
+            reliance=reliance,
+            generate=generate,
         ),
     )
     check_study(mine.study)
