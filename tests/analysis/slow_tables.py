@@ -288,7 +288,7 @@ def _sets(slow: Slow) -> dict[str, list[Row]]:
         else:
             key = tuple(about.values())
             groups.setdefault(key, {}).setdefault(row["draw"], {})[row["fold"]] = set(neurons)
-            clips[key] = row["n"]
+            clips[key] = min(row["n"], clips.get(key, row["n"]))
     for key, draws in groups.items():
         folds = next(iter(draws.values()))
         if len(folds) < 2:

@@ -161,3 +161,59 @@ def test_tables_without_rows_keep_their_columns():
     run = small_run(ITEMS, {"baseline": BASE})
     assert matrix(build_panel(run), run.conditions).schema == pl.Schema(MATRIX)
     assert effects(build_panel(run), run.conditions).schema == pl.Schema(EFFECTS)
+
+
+def test_ranks_by_hand():
+    # gap -40 in all: -25 from anger's set (-50 / 2), -15 from fear's. Matched draws give 0, or -2.5 for draw 1 of anger:
+    # none of the 2 x 2 combinations is as low.
+    gap = measured(effects(*panel_and_conditions()), "gap")
+    assert (gap["rank"], gap["combinations"]) == (1, 4)
+    # with fear's matched draw 1 as strong as fear's own set and anger's as anger's, the pair of these two is as low
+    found = effects(*panel_and_conditions(**{"anger~matched1": ANGER, "fear~matched1": FEAR}))
+    gap = measured(found, "gap")
+    assert (gap["rank"], gap["combinations"]) == (2, 4)
+    assert found.filter(pl.col("rank").is_not_null())["measure"].to_list() == ["gap"]
+
+
+def test_steering_ranks_upwards():
+    # amplified, anger's set turns one clip of fear of every speaker into anger; matched draws change nothing or half of it
+    pulled = [A, A, A, A] + [A, A, A, F] * 4
+    half = [A, A, A, A] * 1 + [A, A, A, F] * 2 + [A, A, F, F] * 2
+    kind = {"kind": "steer", "alpha": 0.5, "to": None}
+    rows = [row | kind for draw in (0, 1) for row in deactivations("matched", draw)]
+    run = small_run(
+        ITEMS,
+        {"baseline": BASE, "anger": pulled, "fear": BASE} | CONTROLS | {"anger~matched1": half},
+        [row | kind for row in deactivations()] + rows,
+    )
+    found = effects(build_panel(run), run.conditions)
+    overall = measured(found, "pull_overall")
+    # +50 points on fear (one was at baseline: +5 of 10), 0 on anger: mean over emotions 25, over the two sets 12.5
+    assert overall["estimate"] == pytest.approx(12.5)
+    assert (overall["rank"], overall["combinations"]) == (1, 4)
+    # pulling the clips of other emotions lowers the pull gap (-25), so all four combinations are higher
+    assert measured(found, "pull_gap")["rank"] == 5
+    assert set(found.filter(pl.col("rank").is_not_null())["measure"]) == {"pull_gap", "pull_overall"}
+
+
+def test_hollow_conditions_mark_what_rests_on_them():
+    panel, conditions = panel_and_conditions()
+
+    def marked(hollow):
+        found = effects_module.effects(compare(panel, conditions, hollow))
+        names = (("gap", "target", 0), ("excess_gap", "target", 0), ("gap", "matched", 0), ("gap", "matched", None))
+        return [measured(found, *name)["hollow"] for name in names]
+
+    assert marked(set()) == [False, False, False, False]
+    assert marked({"baseline"}) == [True, True, True, True]
+    assert marked({"fear"}) == [True, True, False, False]
+    assert marked({"fear~matched1"}) == [False, True, False, True]
+
+
+def test_cells_get_q_values():
+    # D and pull have the same four p values: anger's own cell 0 (no spread), fear's own cell p, two cells without change 1
+    cells = matrix(*panel_and_conditions()).filter(pl.col("control") == "target")
+    by = {(row["target"], row["emotion"]): row for row in cells.iter_rows(named=True)}
+    assert (by[A, A]["change_p"], by[A, A]["change_q"]) == (0, 0)
+    assert by[F, F]["change_q"] == pytest.approx(by[F, F]["change_p"] * 4 / 2)
+    assert by[A, F]["change_p"] == by[A, F]["change_q"] == 1

@@ -36,8 +36,8 @@ def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
 
     Returns:
         the columns of :data:`STABILITY` (mean, smallest and largest over pairs of folds and, for shuffled
-        labels, over draws; ``n`` in clips per emotion), and notes on sets that are not stored. Empty where a
-        study has one fold.
+        labels, over draws; ``chance`` for two random sets of the mean size; ``n`` in clips per emotion, of the
+        fold with the fewest), and notes on sets that are not stored. Empty where a study has one fold.
     """
     chosen = run.sets.filter((pl.col("fold") != ALL) & pl.col("control").is_in(["target", "shuffled"]))
     model: Any = run.manifest.get("model", {})
