@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -48,6 +50,85 @@ def test_the_demo_ends_with_a_report(demo: tuple[Path, subprocess.CompletedProce
     assert set(effects["control"]) == {"target", "matched", "random", "shuffled"}
 
 
+def contents(run: Path) -> dict[str, bytes]:
+    """Everything that a run leaves and that holds no time."""
+    files = [
+        path for name in ("answers", "units", "sets", "activity.zarr", "tables") for path in (run / name).rglob("*")
+    ]
+    return {str(f.relative_to(run)): f.read_bytes() for f in (*files, *run.glob("*.parquet")) if f.is_file()}
+
+
+def stopped(number: signal.Signals, event: str, stage: str, folder: Path) -> tuple[int, str]:
+    """Start the demo, send a signal at an event, and give exit code and standard error."""
+    process = subprocess.Popen(
+        [*PROGRAM, "demo", "--pilot", "4", "--log", "json", "--out", "run"], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "200"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout
+    for line in process.stdout:
+        seen = json.loads(line)
+        if (seen["event"], seen.get("stage")) == (event, stage):
+            process.send_signal(number)
+            process.send_signal(number)  # an impatient user, or a scheduler that signals the whole group
+            break
+    else:
+        raise AssertionError(f"the run ended before {event} {stage}")
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+@pytest.mark.journey
+def test_signals_end_a_run_cleanly_at_every_stage_and_it_goes_on(
+    demo: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    ctrl_c, term = signal.SIGINT, signal.SIGTERM
+    for number, code, event, stage in (
+        (ctrl_c, 130, "stage", "loading model"),
+        (term, 75, "stage", "listening"),
+        (ctrl_c, 130, "stage done", "listening"),  # selecting
+        (term, 75, "progress", "intervening"),
+        (ctrl_c, 130, "stage", "writing tables and report"),
+    ):
+        ended, said = stopped(number, event, stage, tmp_path)
+        assert ended == code, (stage, said)
+        name = {130: "Ctrl-C", 75: "SIGTERM"}[code]
+        last = said.splitlines()[-1]
+        assert last.startswith(f"emoscope: stopped by {name}; what is done is kept in run ("), stage
+        assert last.endswith("goes on from there: emoscope demo --pilot 4 --log json --out run"), stage
+        assert "Traceback" not in said
+        assert not list((tmp_path / "run").rglob("*partial*")), stage
+        for table in (tmp_path / "run").rglob("*.parquet"):
+            pl.read_parquet(table)
+    assert emoscope("demo", "--pilot", "4", "--log", "json", "--out", "run", cwd=tmp_path).returncode == 0
+    assert contents(tmp_path / "run") == contents(demo[0] / "runs" / "demo-pilot4")
+
+
+def test_a_command_without_a_run_is_stopped_with_one_sentence(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*PROGRAM, "corpus", "check", "polish"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(0.6)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    if process.returncode:  # a fast machine may have been done
+        assert process.returncode == 75
+        assert said.splitlines()[-1].endswith("starts again: emoscope corpus check polish")
+
+
+def test_output_that_nobody_reads_on_ends_quietly(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*PROGRAM, "corpus", "list"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_help_says_what_the_exit_codes_mean(tmp_path: Path) -> None:
+    said = " ".join(emoscope("--help", cwd=tmp_path).stdout.split())
+    assert "75 stopped and resumable (SIGTERM, or a full disk), 130 stopped with Ctrl-C." in said
+
+
 @pytest.mark.journey
 def test_every_line_of_the_json_log_is_an_event_with_its_time(
     demo: tuple[Path, subprocess.CompletedProcess[str]],
@@ -68,7 +149,7 @@ def test_a_finished_run_is_shown_again_and_its_report_rebuilt(
     again = emoscope("demo", "--pilot", "4", cwd=folder)
     assert again.returncode == 0
     assert "nothing to run" in again.stderr
-    assert "gap" in again.stdout
+    assert "Verdict:" in again.stdout
     report = folder / "runs" / "demo-pilot4" / "report.html"
     report.unlink()
     assert emoscope("report", "runs/demo-pilot4", cwd=folder).returncode == 0

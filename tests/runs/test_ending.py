@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from emoscope.corpora import open_corpus
+from emoscope.models.values import ProofFailed
+from emoscope.neurons.identification import NotIdentifiable
 from emoscope.runs import RunFolder, Unit
 from emoscope.runs.ending import EXIT_CODES, ending
 
@@ -35,6 +38,13 @@ def test_an_error_of_a_library_or_of_a_computation_is_ours(tmp_path: Path, capsy
     assert ending(error_of(lambda: Unit({"a": 1}).notes(run)), run.path)[0] == 70
     assert ending(error_of(lambda: int("x")))[0] == 70
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_proofs_identifiability_and_memory_have_their_own_endings() -> None:
+    assert ending(ProofFailed("site exact: measured 3"))[0] == 4
+    assert ending(NotIdentifiable({"anger": 3, "fear": 0}, 30))[0] == 3
+    code, said = ending(torch.OutOfMemoryError("CUDA out of memory"))
+    assert (code, "positions_per_batch" in said) == (2, True)
 
 
 def test_a_full_disk_is_known_by_its_number_and_by_its_words(tmp_path: Path) -> None:
