@@ -138,3 +138,13 @@ def test_the_studys_label_is_analysed():
     labels = pl.Series("label", ["emotion", "word", "word", "emotion"])
     both = type(run)(run.folder, run.items.with_columns(labels), run.sets, run.conditions, run.answers, run.manifest)
     assert build_panel(both).items.tolist() == [1, 2]
+
+
+def test_reliance_says_to_what_layers_are_set():
+    off = {"reliance/all/to=mean": BASE, "reliance/layer=1/to=mean": BASE, "reliance/all": [A] * 4}
+    off |= {"reliance/layer=1": BASE}
+    rows = [{"condition": name, "kind": "reliance", "to": "mean" if "mean" in name else "zero"} for name in off]
+    run = small_run(ITEMS, {"baseline": BASE} | off, rows)
+    found = reliance(build_panel(run), run.conditions)
+    assert found.select("to", "layers").rows() == [("zero", "all"), ("zero", "1"), ("mean", "all"), ("mean", "1")]
+    assert found["uar"].to_list()[0] == 50
