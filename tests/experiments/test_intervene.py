@@ -1,4 +1,4 @@
-"""Units of the intervening stage: what their names depend on."""
+"""Units of the intervening stage: what their names depend on, and when the null is asked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from emoscope.experiments.conditions import SetsByFold
-from emoscope.experiments.intervene import plan_work
+from emoscope.experiments.intervene import plan_work, why_no_null
 from emoscope.experiments.pipeline import Pipeline, run_study
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
@@ -50,12 +50,24 @@ def model():
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, model) -> RunFolder:
-    """A small run, one prompt a batch."""
+    """A run in which no two prompts fit one batch."""
     return run_study(parse_study(SMALL), tmp_path_factory.mktemp("runs") / "alone", model=model)
 
 
 def answers(run: RunFolder) -> pl.DataFrame:
     return pl.read_parquet(run / "answers" / "*.parquet").filter(pl.col("scoring") == "likelihood")
+
+
+def test_a_null_in_the_baseline_s_own_batches_is_not_asked(alone: RunFolder, model) -> None:
+    assert alone.read_json("manifest.json")["null"] == "not run: every batch holds one row"
+    assert "null" not in alone.read_table("conditions")["kind"].to_list()
+    assert "null" not in answers(alone)["condition"].to_list()
+    assert (alone / "report.html").is_file()
+    items = alone.read_table("items")
+    wide = parse_study(SMALL.replace("positions_per_batch = 64", "positions_per_batch = 1024"))
+    assert why_no_null(alone, wide, items, model) == ""
+    one = items.with_columns((pl.col("item") == 3).alias("evaluated"))
+    assert why_no_null(alone, wide, one, model) == "not run: every batch holds one row"
 
 
 def test_the_mean_changes_answers_otherwise_than_zero(alone: RunFolder) -> None:

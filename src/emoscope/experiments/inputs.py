@@ -69,6 +69,18 @@ def load_inputs(run: RunFolder, items: Sequence[int], block: int) -> list[Prepar
     return [found[item] for item in items]
 
 
+def input_lengths(run: RunFolder, items: Sequence[int], block: int) -> list[int]:
+    """How many positions the inputs of some items have, without reading them; arguments as in :func:`load_inputs`."""
+    from safetensors import safe_open
+
+    found: dict[int, int] = {}
+    for start in sorted({item // block * block for item in items}):
+        with safe_open(inputs_path(run, start), framework="pt") as file:
+            mine = [item for item in items if start <= item < start + block]
+            found |= {item: file.get_slice(f"scopes.{item - start}").get_shape()[0] for item in mine}
+    return [found[item] for item in items]
+
+
 def inputs_path(run: RunFolder, start: int) -> Path:
     """Where the inputs of the block that begins at item ``start`` are kept."""
     return run / "cache" / f"inputs-{start:07d}.safetensors"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emoscope.experiments.answers import scored_answers, written_answers
 from emoscope.experiments.conditions import SetsByFold
-from emoscope.experiments.inputs import load_inputs
+from emoscope.experiments.inputs import input_lengths, load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.study import Study
@@ -74,6 +74,24 @@ def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Mapping[str, Any], ...]]
     count = -(-len(evaluated) // BLOCK)
     edges = [len(evaluated) * n // count for n in range(count + 1)] if count else [0]
     return [tuple(evaluated[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def why_no_null(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM) -> str:
+    """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something.
+
+    Args:
+        run: holds the decoder inputs of the evaluated items.
+        study: the study.
+        items: the settled items table.
+        model: its size and device decide how many rows fit a batch.
+    """
+    size = positions_per_batch(study, model.info)
+    for block in evaluated_blocks(items):
+        shortest = sorted(input_lengths(run, [item["item"] for item in block], LISTENING_BLOCK))[:2]
+        # where the two shortest rows do not fit one batch, no two rows do
+        if len(shortest) == 2 and 2 * shortest[1] <= size:
+            return ""
+    return "not run: every batch holds one row"
 
 
 def _mark(marks: dict[tuple[str, ...], str], condition: Mapping[str, Any], fold: str, sets: SetsByFold) -> str:

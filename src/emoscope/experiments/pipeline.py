@@ -43,6 +43,7 @@ class Pipeline:
         heard_units: units that hold the baseline answers.
         weights: hash of the weights on which gains act, before the first intervention.
         full: the study of which this one is a pilot, if it is one.
+        no_null: why the numerical null was not asked; empty where it was.
     """
 
     study: Study
@@ -56,6 +57,7 @@ class Pipeline:
     heard_units: list[str] = field(default_factory=list)
     weights: str | None = None
     full: Study | None = None
+    no_null: str = ""
 
     def __post_init__(self) -> None:
         self.asked = self.study
@@ -172,10 +174,13 @@ class Pipeline:
     def intervene(self, found: FoundSets) -> pl.DataFrame:
         """Run every condition on every block of evaluated items; returns the conditions."""
         from emoscope.experiments.conditions import plan_conditions
-        from emoscope.experiments.intervene import intervene, plan_work
+        from emoscope.experiments.intervene import intervene, plan_work, why_no_null
 
         model = self.loaded()
         conditions = plan_conditions(self.study, found.frame, model.info.layers)
+        self.no_null = why_no_null(self.run, self.study, self.items, model)
+        if self.no_null:
+            conditions = conditions.filter(conditions["kind"] != "null")
         sets = self.sets(found)
         work = plan_work(self.study, self.items, conditions, sets, model)
         self.run.write_table("conditions", conditions)
@@ -254,6 +259,7 @@ class Pipeline:
             "asked": digest(msgspec.to_builtins(self.asked)),
             "candidates": self.candidates,
             "proofs": proofs,
+            **({"null": self.no_null} if self.no_null else {}),
             **({"pilot": self.pilot()} if self.full else {}),
             "environment": environment(),
         }
