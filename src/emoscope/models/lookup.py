@@ -14,6 +14,7 @@ FAMILIES = {
     "qwen2_5_omni": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "qwen2_5_omni_thinker": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "glmasr": ("emoscope.models.glmasr", "GlmAsr"),
+    "granite_speech": ("emoscope.models.granite_speech", "GraniteSpeech"),
     "voxtral": ("emoscope.models.voxtral", "Voxtral"),
     "kimi_audio": ("emoscope.models.kimi_audio", "KimiAudio"),
 }

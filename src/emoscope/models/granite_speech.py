@@ -1,0 +1,99 @@
+"""Granite Speech: conformer encoder, Q-former projector, Granite decoder with its speech adapter merged in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.lora import merge_lora
+from emoscope.models.parts import Parts
+
+SYSTEM = (
+    "Knowledge Cutoff Date: April 2024.\nToday's Date: April 9, 2025.\n"
+    "You are Granite, developed by IBM. You are a helpful AI assistant"
+)
+"""As in the official examples; without one the template writes the date of the day, and answers change overnight."""
+
+FFT, WINDOW, HOP = 512, 400, 160
+"""Samples of the spectrogram, as in the released preprocessor_config.json."""
+
+REPORT = "arXiv:2505.08699 lists public corpora for transcription and translation, this one not among them"
+
+
+class GraniteSpeech(AudioLM):
+    """Declares the family; the adapter stays on for questions without sound, where the official code switches it off.
+
+    The official feature extractor needs torchaudio, so the features are put together here.
+    """
+
+    model_type = "granite_speech"
+    model_class = "GraniteSpeechForConditionalGeneration"
+    processor_class = "GraniteSpeechProcessor"
+    audio_first = True
+    padding_side = "left"
+    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("no", REPORT))
+
+    @classmethod
+    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+        """Load the decoder and add its adapter to the weights, so that its layers are plain ones."""
+        # where peft is installed, transformers would put the adapter's own layers into the decoder
+        model = how.pretrained(cls.model_class, folder, adapter_kwargs={"subfolder": "none"})
+        if model.config.has_lora_adapter:
+            merge_lora(model, folder)
+            model.config.has_lora_adapter = False
+        return model, Parts(transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True), None)
+
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Encode clips one by one: in an official batch the silence after a short clip is heard too."""
+        features = [self._features(clip) for clip in clips]
+        return [self.model.get_audio_features(f, return_dict=True).pooler_output[0] for f in features]
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Write the folder's chat template with a fixed system prompt."""
+        audio = self.tokenizer.decode([self.audio_token])
+        if audio in text:
+            raise ValueError(f"the text {text[:60]!r} holds the audio token {audio}: leave it out")
+        chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": audio * audio_positions + text}]
+        prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        return list(self.tokenizer(prompt)["input_ids"])
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits, divided as Granite was trained; the speech class of transformers 5 leaves the division out."""
+        return super().logits(hidden) / float(self.model.config.text_config.logits_scaling)
+
+    @torch.inference_mode()
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits of the first answer token from the official forward, row by row and then divided, (row, vocab)."""
+        rows = []
+        for request in requests:
+            sound = {} if request.audio is None else {"input_features": self._features(request.audio)}
+            positions = 0 if request.audio is None else self._positions(sound["input_features"].shape[1])
+            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
+            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
+        return torch.cat(rows) / float(self.model.config.text_config.logits_scaling)
+
+    def _positions(self, frames: int) -> int:
+        window = int(self.model.config.window_size)
+        return -(-frames // window) * (window // int(self.model.config.downsample_rate))
+
+    def _features(self, clip: npt.NDArray[np.float32]) -> torch.Tensor:
+        """Log-mel frames of one clip, two joined to one, (1, frame, 2 x mel)."""
+        from transformers.audio_utils import mel_filter_bank
+
+        encoder = self.model.model.encoder
+        mels = int(self.model.config.encoder_config.input_dim) // 2
+        bank = torch.tensor(mel_filter_bank(FFT // 2 + 1, mels, 0.0, 8000.0, 16_000, None, "htk"), dtype=torch.float32)
+        spectrum = torch.stft(
+            torch.from_numpy(clip), FFT, HOP, WINDOW, torch.hann_window(WINDOW), return_complex=True
+        ).abs()  # fmt: skip
+        logmel = (spectrum.square().T @ bank).clip(min=1e-10).log10()
+        logmel = torch.maximum(logmel, logmel.max() - 8.0) / 4 + 1
+        pairs = logmel[: len(logmel) // 2 * 2].reshape(1, -1, 2 * mels)
+        return pairs.to(encoder.input_linear.weight)
