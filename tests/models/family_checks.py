@@ -294,9 +294,12 @@ class FamilyChecks:
             assert scopes.count(DECISION) == 1
             assert scopes[-1] == DECISION
             assert set(scopes) == {AUDIO, TEXT, DECISION}
-            text = model.tokenizer.decode(torch.tensor(model.tokens(request.text, positions))[row.scopes == TEXT])
-            assert request.text in text
-            assert (audio[0] < len(scopes) / 2) == model.info.audio_first or not model.info.audio_first
+            ids = torch.tensor(model.tokens(request.text, positions))
+            assert request.text in model.tokenizer.decode(ids[row.scopes == TEXT])
+            # the question stands wholly on one side of the sound
+            after = request.text in model.tokenizer.decode(ids[audio[-1] + 1 :])
+            before = request.text in model.tokenizer.decode(ids[: audio[0]])
+            assert (after, before) == (model.info.audio_first, not model.info.audio_first)
 
     def test_an_observer_sees_the_prompt_and_the_answer(self, model, prepared):
         recorder = Recorder()

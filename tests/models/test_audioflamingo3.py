@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from transformers import AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration
 
@@ -11,8 +12,9 @@ from tests.models.conftest import TEXT, sound
 from tests.models.family_checks import FamilyChecks
 
 RELEASED = {
-    "audio_config": {"num_mel_bins": 128, "num_hidden_layers": 32, "num_attention_heads": 20, "intermediate_size": 5120,
-                     "hidden_size": 1280, "max_source_positions": 1500},
+    "audio_config": {"model_type": "audioflamingo3_encoder", "num_mel_bins": 128, "num_hidden_layers": 32,
+                     "num_attention_heads": 20, "intermediate_size": 5120, "hidden_size": 1280,
+                     "max_source_positions": 1500},
     "text_config": {"model_type": "qwen2", "vocab_size": 151672, "hidden_size": 3584, "intermediate_size": 18944,
                     "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4},
 }  # fmt: skip
@@ -44,6 +46,16 @@ def test_a_long_clip_becomes_several_windows(model):
     for seconds, positions in ((1.0, 25), (1.5, 37), (2.0, 50), (2.04, 51)):
         (row,) = model.prepare([Request(sound(seconds, 0), TEXT, ("A",))])
         assert int((row.scopes == 0).sum()) == positions
+
+
+def test_a_clip_that_is_too_long_is_refused(model, monkeypatch):
+    assert model.longest_s == 600
+    monkeypatch.setattr(model.processor, "max_audio_len", 3)
+    (row,) = model.prepare([Request(sound(3.0, 0), TEXT, ("A",))])
+    assert int((row.scopes == 0).sum()) == 75
+    # the official processor would answer about the first 3 s
+    with pytest.raises(ValueError, match=r"3\.1 s is longer than the 3 s"):
+        model.prepare([Request(sound(0.5, 1), TEXT, ("A",)), Request(sound(3.1, 0), TEXT, ("A",))])
 
 
 def test_audio_stands_before_the_question(model, prepared):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,8 +83,6 @@ class TestQwen25Omni(FamilyChecks):
         return inputs | dict(model.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt"))
 
     def place(self, model):
-        from pathlib import Path
-
         return Path(model.info.id)
 
     # The thinker alone.
@@ -104,6 +104,18 @@ class TestQwen25Omni(FamilyChecks):
         loaded = load_model(folder)
         assert type(loaded.model).__name__ == "Qwen2_5OmniThinkerForConditionalGeneration"
         assert not any("talker" in name or "token2wav" in name for name, _ in loaded.model.named_modules())
+
+    def test_loading_is_silent_about_the_talker(self, folder, caplog, monkeypatch):
+        from transformers.utils.logging import warning_once
+
+        monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+        warning_once.cache_clear()
+        Qwen2_5OmniConfig.from_pretrained(folder)
+        assert "tts_text_start_token_id" in caplog.text
+        caplog.clear()
+        warning_once.cache_clear()
+        load_model(folder)
+        assert "token_id" not in caplog.text
 
     def test_a_thinker_saved_alone_answers_alike(self, folder, model, prepared, tmp_path):
         alone = write_thinker(tmp_path / "thinker", folder)

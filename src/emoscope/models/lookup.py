@@ -11,6 +11,7 @@ from typing import Any
 
 FAMILIES = {
     "audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3"),
+    "musicflamingo": ("emoscope.models.musicflamingo", "MusicFlamingo"),
     "qwen2_5_omni": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "qwen2_5_omni_thinker": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "glmasr": ("emoscope.models.glmasr", "GlmAsr"),

@@ -6,7 +6,9 @@ torchvision, so the prompt and the features are put together here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ SILENCE = 1600
 """Samples of silence after the longest clip: the last valid mel frame reaches past the end of its clip, and the
 official processor, which pads to 300 s, always finds silence there."""
 
+REPORT = "arXiv:2503.20215 names no training corpora; MELD's test split evaluates the model"
+
 
 class Qwen25Omni(AudioLM):
     """Declares the family, 7B and 3B, from the full repository folder or from a thinker saved alone."""
@@ -35,6 +39,7 @@ class Qwen25Omni(AudioLM):
     processor_class = "Qwen2_5OmniProcessor"
     audio_first = True
     padding_side = "left"
+    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
 
     def __init__(self, model: Any, processor: Any, *known: Any, **more: Any) -> None:
         # a user may have loaded the whole model, of which the thinker is a part
@@ -43,7 +48,8 @@ class Qwen25Omni(AudioLM):
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
         """The thinker, and a tokenizer and feature extractor in place of a processor."""
-        return how.pretrained(cls.model_class, folder), Parts.from_folder(folder)
+        with _without_remarks_on_the_talker():
+            return how.pretrained(cls.model_class, folder), Parts.from_folder(folder)
 
     @property
     def longest_s(self) -> float:
@@ -106,3 +112,15 @@ def _positions(mask: torch.Tensor) -> list[int]:
     """How many audio positions each clip gives: a convolution and a pooling halve its mel frames."""
     frames = mask.sum(-1)
     return list((((frames - 1) // 2 + 1 - 2) // 2 + 1).tolist())
+
+
+@contextmanager
+def _without_remarks_on_the_talker() -> Iterator[None]:
+    """Reading config.json warns of token ids of the talker, which lie outside its own small vocabulary by design."""
+    remarks = logging.getLogger("transformers.configuration_utils")
+    level = remarks.level
+    remarks.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        remarks.setLevel(level)
