@@ -175,6 +175,29 @@ def test_select_finds_other_sets_without_the_model(demo: tuple[Path, subprocess.
     assert "holds anger, fear, neutral" in wrong.stderr
 
 
+def test_a_clip_is_asked_with_neurons_at_their_mean(tmp_path: Path) -> None:
+    import numpy as np
+
+    from emoscope.neurons.neuron_set import NeuronSet
+
+    neurons = np.arange(0, 2048, 4)
+    NeuronSet("fear", neurons, 4, 512, mean_product=np.full(512, 0.25)).save(tmp_path / "with.safetensors")
+    NeuronSet("fear", neurons, 4, 512).save(tmp_path / "without.safetensors")
+    clip = polish_folder() / "m1.a_nie_3.flac"
+
+    def asked(file: str, to: str) -> subprocess.CompletedProcess[str]:
+        return emoscope("ask", clip, "--deactivate", file, "--emotion", "fear", "--to", to, cwd=tmp_path)
+
+    zero, mean, lacking = (
+        asked("with.safetensors", "zero"), asked("with.safetensors", "mean"), asked("without.safetensors", "mean"),
+    )  # fmt: skip
+    assert zero.returncode == mean.returncode == 0, zero.stderr + mean.stderr
+    assert zero.stdout != mean.stdout
+    assert asked("without.safetensors", "zero").stdout == zero.stdout
+    assert lacking.returncode == 2
+    assert "needs the mean gated product of each of the 512 neurons" in lacking.stderr
+
+
 def test_a_new_study_can_be_run_dry(tmp_path: Path) -> None:
     assert emoscope("study", "new", "mine.toml", cwd=tmp_path).returncode == 0
     assert emoscope("study", "new", "mine.toml", cwd=tmp_path).returncode == 2

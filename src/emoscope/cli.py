@@ -118,6 +118,7 @@ def ask(
     deactivate: Annotated[Path | None, Parameter(help="file of neuron sets (<run>/sets/.../all.safetensors)")] = None,
     steer: Annotated[Path | None, Parameter(help="file of neuron sets")] = None,
     emotion: Annotated[str | None, Parameter(help="whose set is deactivated or steered")] = None,
+    to: Annotated[Literal["zero", "mean"], Parameter(help="what deactivated neurons are set to")] = "zero",
     alpha: Annotated[float, Parameter(help="steering strength: gain 1 + alpha")] = 1.0,
 ) -> int:
     """Ask a model which emotion one sound file expresses, with or without an intervention."""
@@ -130,7 +131,7 @@ def ask(
 
     under = nothing()
     if deactivate:
-        under = under + off(read_set(deactivate, emotion))
+        under = under + off(read_set(deactivate, emotion), to=to)
     if steer:
         under = under + amplify(read_set(steer, emotion), alpha)
     chosen = tuple(name.strip() for name in options.split(",") if name.strip())
