@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
+from transformers import WhisperFeatureExtractor
 
 from emoscope.corpora import polish_folder
 from emoscope.models.glm4_voice import VoiceTokenizer
@@ -86,6 +87,18 @@ def test_the_features_decide_the_logits(decoder, answers):
     streams = answers["audio_ids"][0], answers["text_ids"][0], answers["audio_mask"][0].bool()
     deaf = decoder(inputs_embeds=decoder.merge(*streams, torch.zeros_like(answers["whisper_features"][0]))[None]).logits
     assert (deaf - answers["text_logits"]).abs().max() > 10 * SAME
+
+
+def test_the_spectrogram_of_whisper_is_the_official_one():
+    """The official code has a spectrogram of its own: 30 s of samples, torch.stft, a floor 8 decades below the loudest."""
+    extractor = WhisperFeatureExtractor(feature_size=128, chunk_length=30)
+    clip, _ = soundfile.read(polish_folder() / "m1.a_nie_1.flac", dtype="float32")
+    filled = torch.nn.functional.pad(torch.from_numpy(clip), (0, 480_000 - len(clip)))
+    power = torch.stft(filled, 400, 160, window=torch.hann_window(400), return_complex=True)[:, :-1].abs() ** 2
+    log = (torch.from_numpy(extractor.mel_filters).float().T @ power).clamp(min=1e-10).log10()
+    official = (torch.maximum(log, log.max() - 8) + 4) / 4
+    ours = extractor([clip], sampling_rate=16_000, return_tensors="pt")["input_features"][0]
+    assert (ours - official).abs().max() < 1e-5
 
 
 # Speech codes.
