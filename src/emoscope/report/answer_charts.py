@@ -34,7 +34,7 @@ def recall(content: Content) -> Any | None:
     written = " Circle: the likeliest letter; diamond: the written answer." if len(uar) > 1 else ""
     return dots(
         rows, order=[every, *content.emotions], x="clips named correctly (%)", y="emotion of the clip", domain=(0, 100),
-        rule=float(uar["chance"][0]), rule_name="guessing", width=430,
+        rule=float(uar["chance"][0]), rule_name="guessing",
     ).properties(
         title=title(
             "How often the untouched model names the emotion correctly",

@@ -70,15 +70,14 @@ def evidence(content: Content) -> Any | None:
             return None
         there = [name for name in order if name in set(frame["row"])]
         charts.append(
-            dots(frame, there, x, "emotion whose neurons were switched off" if not charts else None, rule=0.0,
+            dots(frame, there, x, "neurons switched off" if not charts else None, rule=0.0,
                  band=(-limit, limit), width=350)
         )  # fmt: skip
     return alt.hconcat(*charts, spacing=24).properties(
         title=title(
             "Does the model lose evidence for the emotion, or only lean away from answering it?",
-            f"{INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict rests. Left: how well "
-            "the option's odds tell the emotion's clips from others (a loss of evidence lies left of zero). Right: how the odds "
-            "move on the other emotions' clips (a mere avoidance lies left of zero). Grey band: too small to matter.",
+            f"{INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict rests. "
+            "Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: too small to matter.",
         )
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ def signed_matrix(
     colour = alt.Color("value:Q", title=legend).scale(
         domain=[most * part for part in (-1, -0.6, -0.2, 0, 0.2, 0.6, 1)], range=list(LIGHT.diverging), clamp=True, interpolate="rgb"
     ).legend(orient="bottom", direction="horizontal", labelExpr=SIGNED, values=[-most, 0, most])  # fmt: skip
-    base = _cells(cells, rows, columns, "emotion of the clip", "neurons selected for" if named else None)
+    base = _cells(cells, rows, columns, "emotion of the clip", "neurons of" if named else None)
     full = base.transform_filter("!datum.hollow")
     strong = f"!datum.hollow && abs(datum.value) > {0.62 * most}"
     drawn = [full.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=colour)]
@@ -84,7 +84,7 @@ def across(count: int, columns: Sequence[str]) -> int:
 def dots(
     rows: pl.DataFrame, order: Sequence[str], x: str, y: str | None, domain: tuple[float, float] | None = None,
     rule: float | None = None, rule_name: str = "", band: tuple[float, float] | None = None, ticks: pl.DataFrame | None = None,
-    width: int = 520,
+    width: int = 300,
 ) -> Any:  # fmt: skip
     """Named rows of estimates with their intervals.
 
@@ -104,16 +104,17 @@ def dots(
     names = list(SERIES)  # all of them, so that pictures side by side share one scale
     colour = alt.Color("series:N", legend=None).scale(domain=names, range=[SERIES[name][0] for name in names])
     shape = alt.Shape("series:N", legend=None).scale(domain=names, range=[SERIES[name][1] for name in names])
-    across = alt.X("estimate:Q", title=x).scale(domain=list(domain) if domain else alt.Undefined, zero=True)
+    ends = list(domain) if domain else alt.Undefined
+    across = alt.X("estimate:Q", title=x).scale(domain=ends, zero=True).axis(tickCount=6)
     axis: dict[str, Any] = {"domain": False, "ticks": False, "grid": True, "labelPadding": 6, "labels": y is not None}
     down = alt.Y("row:N", title=y, sort=list(order)).axis(**axis).scale(domain=list(order))
     several = rows.group_by("row").len().filter(pl.col("len") > 1)["row"].to_list()
     beside = [name for name in names if name in set(rows.filter(pl.col("row").is_in(several))["series"])]
     drawn: list[Any] = []
     if band is not None:
-        ends = pl.DataFrame({"from": [band[0]], "till": [band[1]]})
+        limits = pl.DataFrame({"from": [band[0]], "till": [band[1]]})
         drawn.append(
-            alt.Chart(ends).mark_rect(color=LIGHT.line, opacity=0.7).encode(x=alt.X("from:Q", title=x), x2="till:Q")
+            alt.Chart(limits).mark_rect(color=LIGHT.line, opacity=0.7).encode(x=alt.X("from:Q", title=x), x2="till:Q")
         )
     if rule is not None:
         line = alt.Chart(pl.DataFrame({"at": [rule]}))

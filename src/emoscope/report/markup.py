@@ -18,7 +18,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}",
     '"': r"\textquotedbl{}", "−": "$-$", "±": r"$\pm$", "–": "--", "…": r"\ldots{}", "’": "'", "“": "``", "”": "''",
-    "·": r"$\cdot$", "␣": r"\textvisiblespace{}", "�": "?",
+    "·": r"$\cdot$", "␣": r"\textvisiblespace{}", "�": "?", "∅": r"$\emptyset$",
 }  # fmt: skip
 
 

@@ -124,7 +124,8 @@ def _figure(content: Content, name: str, draw: Callable[..., Any], folder: Path)
         return {"missing": MISSING[name]}
     title, how = title_of(chart)
     spec = to_spec(chart)
-    (folder / f"{name}.svg").write_text(to_svg(spec), encoding="utf-8")
+    with replacing(folder / f"{name}.svg") as partial:
+        partial.write_text(to_svg(spec), encoding="utf-8")
     if name == "main":  # the page shows the full set of matrices instead
         return {"title": title, "how": how}
     pictures = {

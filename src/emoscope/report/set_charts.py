@@ -65,7 +65,7 @@ def stability(content: Content) -> Any | None:
     ).sort("row", "series")  # fmt: skip
     shuffled = " diamond: sets from shuffled labels;" if "control" in set(rows["series"]) else ""
     return dots(
-        rows, [name_selector(name) for name in order], "neurons shared by two folds' sets, of those in either (%)", "selector",
+        rows, [name_selector(name) for name in order], "neurons shared by two folds' sets (%)", "selector",
         domain=(0, 100), rule=100 * float(found["chance"].mean() or 0), rule_name="chance",  # type: ignore[arg-type]
     ).properties(
         title=title(
@@ -118,7 +118,7 @@ def layers_by_emotion(content: Content) -> Any | None:
     emotions = [e for e in content.tables.panel.labels if e in set(found["emotion"])]
     return heat(
         cells, rows=emotions, columns=[str(layer) for layer in found["layer"].unique().sort()],
-        x="layer (number from the input)", y="neurons selected for", legend="share of the set (%)",
+        x="layer (number from the input)", y="neurons of", legend="share of the set (%)",
     ).properties(
         title=title(
             f"In which layers each emotion's neurons lie ({name_selector(content.selector)})",

@@ -1,0 +1,62 @@
+"""What can be pasted into a paper is true of this run and cites what it uses."""
+
+import dataclasses
+import re
+
+import pytest
+
+from emoscope.report.content import number, open_content
+from emoscope.report.methods import bibtex, paragraph
+from tests.report.synthetic import SELECTOR, THREE, write_run
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2))
+
+
+def test_the_paragraph_holds_the_run_s_numbers(content):
+    text = " ".join(paragraph(content))
+    uar = content.uar("baseline")
+    for part in (
+        "We asked planted (4 decoder layers of 512 MLP neurons, float32, cpu)", "30 clips by 5 speakers of Planted voices (none)",
+        "3 lettered options (anger, fear, happiness)", f"recall is {number(uar['uar'])} %", "5 % of all neurons (102)",
+        "positions “audio+answer”", "30 correctly answered clips", "found on other speakers (5 folds)", "Tang et al., 2024",
+        "set to zero and, in further conditions, to its mean", "alpha = 0.25, 0.5, 1 and 2", "10 sets of matched neurons",
+        "5 sets of random neurons", "the excess gap of deactivation and the excess pull gap of steering were declared",
+        "emoscope 0.1.0 (seed 0; python 3.11, torch 2.13.0)",
+    ):  # fmt: skip
+        assert part in text, part
+    assert "None" not in text
+
+
+def test_other_runs_say_other_things(tmp_path):
+    other = open_content(write_run(tmp_path, THREE, None, 2, only=("baseline", "deactivate")))
+    text = " ".join(paragraph(other))
+    assert "speakers whose names are not known" in text
+    assert "amplified" not in text
+    assert "found on other recordings" in text
+
+
+def test_bibtex_has_balanced_entries_with_different_keys(content):
+    text = bibtex(content)
+    keys = re.findall(r"^@\w+\{(\w+),$", text, re.MULTILINE)
+    assert keys == ["zhao2026emotion", "emoscope", "planted", "tang2024language"]
+    assert text.count("{") == text.count("}")
+
+
+def test_lape_is_cited_where_it_is_used(content):
+    kept = content.run.conditions.filter(content.run.conditions["selector"].fill_null("cas") != "lape")
+    without = dataclasses.replace(content, run=dataclasses.replace(content.run, conditions=kept))
+    assert set(without.selectors) == set(SELECTOR) - {"lape"}
+    assert "tang2024" not in bibtex(without)
+
+
+def test_the_paper_is_cited_as_in_the_citation_file(content, request):
+    cited = (request.config.rootpath / "CITATION.cff").read_text(encoding="utf-8")
+    title, pages = (
+        re.findall(r'^  title: "(.+)"', cited, re.MULTILINE)[0],
+        re.findall(r"^  (?:start|end): (\d+)", cited, re.MULTILINE),
+    )
+    assert title in bibtex(content)
+    assert "--".join(pages) in bibtex(content)

@@ -1,0 +1,102 @@
+"""The three sentences follow the tables by rule, in plain words."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+
+from emoscope.report.content import open_content
+from emoscope.report.sentences import AMPLIFIED, SWITCHED, headline
+from tests.report.synthetic import THREE, write_run
+
+EFFECT = {"low": pl.Float64, "high": pl.Float64, "estimate": pl.Float64, "draw_max": pl.Float64, "draw_min": pl.Float64}
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 4))
+
+
+def with_verdict(content, **columns):
+    changed = content.tables.verdicts.with_columns(**{name: pl.lit(value) for name, value in columns.items()})
+    return dataclasses.replace(content, tables=dataclasses.replace(content.tables, verdicts=changed))
+
+
+def with_effect(content, measure, control="target", **columns):
+    """The content with other numbers for one measure of the headline selector."""
+    this = (pl.col("measure") == measure) & (pl.col("selector") == "cas") & (pl.col("control") == control)
+    changed = content.tables.effects.with_columns(
+        pl.when(this).then(pl.lit(value)).otherwise(name).alias(name) for name, value in columns.items()
+    )
+    return dataclasses.replace(content, tables=dataclasses.replace(content.tables, effects=changed))
+
+
+@pytest.mark.parametrize("verdict", SWITCHED)
+def test_every_verdict_has_its_words(content, verdict):
+    for bias, way in ((-0.4, "less"), (0.4, "more")):
+        _, off, more = headline(with_verdict(content, verdict=verdict, excess_bias=bias))
+        assert off.claim == SWITCHED[verdict].format(way=way)
+        assert more.claim == AMPLIFIED[verdict].format(way=way)
+        assert "{" not in off.claim + more.claim
+
+
+def test_no_verdict_says_why(content):
+    _, off, more = headline(with_verdict(content, verdict=None, reason="only 3 speakers"))
+    assert off.claim == "There is no verdict on what switching these neurons off does (only 3 speakers)"
+    assert more.claim == "There is no verdict on what amplifying them does (only 3 speakers)"
+
+
+def test_undecided_names_the_interval_that_is_too_wide(content):
+    _, off, _ = headline(with_verdict(content, verdict="undecided", reason="the interval of evidence is too wide"))
+    assert any(note.endswith("; undecided: the interval of evidence is too wide.") for note in off.notes)
+
+
+def test_an_interval_over_zero_is_open(content):
+    _, off, _ = headline(with_effect(content, "excess_gap", estimate=-2.04, low=-5.0, high=0.96))
+    assert off.text.endswith("remains open (difference −2.0 points, 95 % interval −5.0 to 1.0).")
+    assert "falls" not in off.text
+    _, _, more = headline(with_effect(content, "excess_pull_overall", estimate=1.0, low=-1.0, high=3.0))
+    assert more.text.endswith("remains open (difference +1.0 points, 95 % interval −1.0 to 3.0).")
+
+
+def test_the_other_way_round_is_said(content):
+    _, off, _ = headline(with_effect(content, "excess_gap", estimate=3.0, low=1.0, high=5.0))
+    assert "falls by 3.0 percentage points less than that of the other emotions (95 % interval 1.0 to 5.0)" in off.text
+    _, _, more = headline(with_effect(content, "excess_pull_overall", estimate=-3.0, low=-5.0, high=-1.0))
+    assert "draw 3.0 percentage points fewer of the clips" in more.text
+    assert "(95 % interval 1.0 to 5.0)" in more.text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-1.0, 3.0, "Whether they draw clips of their own emotion more than others is open"),
+     (0.5, 3.0, "They draw clips of their own emotion more than others"),
+     (-3.0, -0.5, "They draw clips of their own emotion less than others")],
+)  # fmt: skip
+def test_the_excess_pull_gap_is_named(content, low, high, said):
+    _, _, more = headline(with_effect(content, "excess_pull_gap", estimate=(low + high) / 2, low=low, high=high))
+    assert more.notes[0].startswith(said)
+    assert "excess pull gap" in more.notes[0]
+
+
+def test_hollow_answers_support_no_claim(content):
+    _, off, _ = headline(with_effect(content, "excess_gap", hollow=True))
+    assert "cannot be said from answers that support no claim" in off.text
+    tables = dataclasses.replace(content.tables, uar=content.tables.uar.with_columns(hollow=pl.lit(True)))
+    knows = headline(dataclasses.replace(content, tables=tables))[0]
+    assert knows.claim == "The model hardly answers with the options offered"
+
+
+def test_below_chance_is_not_above_it(content):
+    tables = dataclasses.replace(content.tables, uar=content.tables.uar.with_columns(low=pl.lit(33.0)))
+    assert headline(dataclasses.replace(content, tables=tables))[0].claim == "The model is not clearly above chance"
+
+
+def test_shuffled_labels_that_come_close_are_said(content):
+    own = content.effect("deactivate", "gap")["estimate"]
+    far = with_effect(content, "gap", "shuffled", estimate=0.4 * own, draw_min=0.9 * own, draw_max=0.0)
+    assert not any("shuffled" in note for note in headline(far)[1].notes)
+    near = with_effect(content, "gap", "shuffled", estimate=0.6 * own, draw_min=0.9 * own, draw_max=0.0)
+    assert any("found on shuffled labels come close" in note for note in headline(near)[1].notes)
+    one = with_effect(content, "gap", "shuffled", estimate=0.1 * own, draw_min=1.1 * own, draw_max=0.0)
+    assert any(f"{1.1 * own:.1f} at most".replace("-", "−") in note for note in headline(one)[1].notes)

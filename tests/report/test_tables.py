@@ -1,0 +1,94 @@
+"""The tables as text: the numbers of the result tables, with their intervals, in the rows that they belong to."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+
+from emoscope.report.content import bracket, number, open_content
+from emoscope.report.set_tables import matching, neurons, words
+from emoscope.report.tables import TABLES
+from tests.report.synthetic import THREE, write_run
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2))
+
+
+def shown(name, content):
+    return TABLES[name][0](content)
+
+
+def test_every_table_is_text_and_has_a_caption(content):
+    for name, (fill, caption) in TABLES.items():
+        frame = fill(content)
+        assert set(frame.dtypes) == {pl.String}, name
+        assert caption.endswith("."), name
+        assert not frame.null_count().sum_horizontal()[0]
+
+
+def test_set_to_zero_and_to_their_mean_stand_below_each_other(content):
+    frame = shown("effects_deactivate", content)
+    assert frame["neurons"].to_list() == [
+        "CAS, selected", "CAS, matched (mean of 10)", "CAS, random (mean of 5)", "CAS, shuffled labels (mean of 5)",
+        "CAS, selected, to their mean", "CAS, matched (mean of 10), to their mean",
+    ]  # fmt: skip
+    row = content.tables.effects.filter(
+        (pl.col("measure") == "excess_gap") & (pl.col("to") == "mean") & (pl.col("selector") == "cas")
+    ).row(0, named=True)
+    assert frame["excess gap"][4] == f"{number(row['estimate'], sign=True)} {bracket(row['low'], row['high'])}"
+
+
+def test_verdicts_tell_the_headline_from_exploration(content):
+    done = shown("verdicts", content)["what was done"].to_list()
+    assert done == ["switched off *", "set to their mean", "amplified, alpha 0.5 *"]
+
+
+def test_a_missing_verdict_is_explained(content):
+    changed = content.tables.verdicts.with_columns(verdict=pl.lit(None, pl.String), reason=pl.lit("only 3 speakers"))
+    frame = shown(
+        "verdicts", dataclasses.replace(content, tables=dataclasses.replace(content.tables, verdicts=changed))
+    )
+    assert set(frame["verdict"]) == {"no verdict"}
+    assert set(frame["why"]) == {"only 3 speakers"}
+
+
+def test_differences_are_those_of_the_table(content):
+    frame = shown("differences", content)
+    row = content.tables.differences.filter((pl.col("second") == "lap") & (pl.col("measure") == "gap")).row(
+        0, named=True
+    )
+    found = frame.filter(pl.col("difference between") == "CAS minus LAP")["gap (points)"][0]
+    assert found == f"{number(row['estimate'], sign=True)} {bracket(row['low'], row['high'])}"
+    assert len(frame) == 6  # pairs of four selectors
+
+
+def test_matching_takes_the_largest_difference(content):
+    frame = matching(content)
+    by = dict(frame.select("covariate", "largest difference (SD)").iter_rows())
+    assert by == {"firing rate": "0.05", "mean activity": "0.31", "output weight": "0.02"}
+
+
+def test_words_are_counted_over_neurons(content):
+    frame = words(content)
+    first = frame.row(0, named=True)
+    assert first["emotion"] == "anger"
+    assert first["raise its own name"] == "1"
+    assert first["lower its own name"] == "0"
+    assert first["raised most often"].startswith("B (101), ")  # neither a line break nor half a letter is named
+    assert "␣anger (1)" in first["raised most often"]
+    assert first["lowered most often"] == "␣No (102), C (102)"
+
+
+def test_neurons_chosen_in_most_folds_come_first_and_then_the_latest_layers(content):
+    frame = neurons(content).filter(pl.col("emotion") == "anger")
+    order = [(int(folds.split()[0]), int(layer)) for folds, layer in frame.select("folds", "layer").iter_rows()]
+    assert len(order) == 5
+    assert order == sorted(order, reverse=True)
+    assert order[0][0] >= 4
+
+
+def test_without_folds_neurons_have_no_such_column(content):
+    run = dataclasses.replace(content.run, sets=content.run.sets.filter(pl.col("fold") == "all"))
+    assert "folds" not in neurons(dataclasses.replace(content, run=run)).columns
