@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -297,8 +298,15 @@ def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[st
         if one.mean_product is not None:
             tensors[MEANS + emotion] = np.ascontiguousarray(one.mean_product)
             content["mean_product"] = f"tensors {MEANS}<emotion>: mean gated product over all prompt positions heard"
-    save_file(tensors, path)
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    # beside its final name and then renamed, so that a killed run leaves no half file
+    partial = path.with_name(f".{path.name}.partial{os.getpid()}")
+    try:
+        save_file(tensors, partial)
+        partial.replace(path)
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path.with_suffix(".json"))
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_group(path: str | Path) -> dict[str, NeuronSet]:

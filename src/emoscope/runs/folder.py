@@ -51,7 +51,8 @@ class RunFolder:
     def _remove_partials(self) -> None:
         """Remove what killed processes left beside the final names."""
         for name in ("", "answers", "units", "sets", "cache", "tables", "figures"):
-            for partial in (self.path / name).glob(".*.partial*"):
+            # sets lie in a folder each
+            for partial in (self.path / name).glob("**/.*.partial*" if name == "sets" else ".*.partial*"):
                 process = partial.suffix.removeprefix(".partial")
                 if not (process.isdecimal() and _alive(int(process))):
                     partial.unlink(missing_ok=True)
