@@ -21,6 +21,10 @@ def model_check(
     side: Annotated[
         tuple[str, ...], Parameter(help="a further checkpoint that the model needs, such as audio_tokenizer=FOLDER")
     ] = (),
+    revision: Annotated[str | None, Parameter(help="branch, tag or commit on the hub")] = None,
+    attention: Annotated[str, Parameter(help="attention implementation of transformers")] = "sdpa",
+    device_map: Annotated[str | None, Parameter(help="auto spreads the layers over all GPUs (needs accelerate)")] = None,
+    quantise: Annotated[str | None, Parameter(help="8bit or 4bit (needs bitsandbytes)")] = None,
 ) -> int:
     """Prove that a model's neurons are found, hooked and changed as they should be."""
     from rich.console import Console
@@ -29,7 +33,9 @@ def model_check(
     from emoscope.models.check import check_model
     from emoscope.models.registry import load_model
 
-    loaded = load_model(model, dtype=dtype, device=device, side=_sides(side))
+    loaded = load_model(
+        model, dtype, device, revision, attention, side=_sides(side), device_map=device_map, quantise=quantise
+    )
     print(loaded)
     table = Table("proof", "status", "measured", "allowed", "note")
     proofs = check_model(loaded, clip)

@@ -38,13 +38,17 @@ TEMPLATE = (
 
 
 def write_checkpoint(
-    folder: Path, seed: int = 0, card: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32
+    folder: Path,
+    seed: int = 0,
+    card: dict[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    wide: bool = False,
 ) -> Path:
-    """Write the folder; ``card`` becomes emoscope.json."""
+    """Write the folder; ``card`` becomes emoscope.json; ``wide`` has sizes that fill blocks of 64 weights."""
     folder.mkdir(parents=True, exist_ok=True)
     processor = _processor()
     processor.save_pretrained(folder)
-    model = build_model(processor, seed).to(dtype)
+    model = build_model(processor, seed, wide).to(dtype)
     model.config.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     config |= {"architectures": ["AudioFlamingo3ForConditionalGeneration"], "dtype": str(dtype).removeprefix("torch.")}
@@ -58,12 +62,14 @@ def write_checkpoint(
     return folder
 
 
-def build_model(processor: AudioFlamingo3Processor, seed: int) -> AudioFlamingo3ForConditionalGeneration:
+def build_model(
+    processor: AudioFlamingo3Processor, seed: int, wide: bool = False
+) -> AudioFlamingo3ForConditionalGeneration:
     """The model in memory: random weights, wide enough apart that every change shows in the logits."""
     text = Qwen2Config(
         vocab_size=len(processor.tokenizer),
-        hidden_size=HIDDEN,
-        intermediate_size=WIDTH,
+        hidden_size=64 if wide else HIDDEN,
+        intermediate_size=128 if wide else WIDTH,
         num_hidden_layers=LAYERS,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -75,10 +81,10 @@ def build_model(processor: AudioFlamingo3Processor, seed: int) -> AudioFlamingo3
         pad_token_id=processor.tokenizer.pad_token_id,
     )
     audio = {
-        "hidden_size": 24,
+        "hidden_size": 64 if wide else 24,
         "num_hidden_layers": 2,
-        "num_attention_heads": 3,
-        "intermediate_size": 48,
+        "num_attention_heads": 4 if wide else 3,
+        "intermediate_size": 128 if wide else 48,
         "num_mel_bins": 80,
         "max_source_positions": 50 * WINDOW_S,
         "initializer_range": 0.2,

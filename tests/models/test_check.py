@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from emoscope.model_commands import model_check
 from emoscope.models import check
+from emoscope.models.audioflamingo3 import AudioFlamingo3
 from emoscope.models.check import check_model, run_proofs
+from emoscope.models.proofs import SAME
 from emoscope.models.registry import wrap
 from tests.models.conftest import sound
 
@@ -155,4 +158,16 @@ def test_lower_precision_passes_with_its_own_tolerance(folder, dtype):
 
     proofs = check_model(load_model(folder, dtype="bfloat16"))
     assert {proof.status for proof in proofs} == {"passed"}, [p for p in proofs if p.status != "passed"]
-    assert by_name(proofs)["batch equals single"].tolerance == check.SAME["bfloat16"]
+    assert by_name(proofs)["batch equals single"].tolerance == SAME["bfloat16"]
+
+
+@pytest.mark.parametrize(("gap", "code"), [(None, 0), ("not run", 4), ("failed", 4)])
+def test_the_command_ends_with_the_exit_code_of_its_rows(folder, monkeypatch, capsys, gap, code):
+    if gap == "not run":
+        monkeypatch.delattr(AudioFlamingo3, "full_logits")
+    elif gap == "failed":
+        monkeypatch.setattr(AudioFlamingo3, "full_logits", lambda self, requests: torch.zeros(3, self.info.vocab))
+    assert model_check(str(folder)) == code
+    shown = capsys.readouterr().out
+    assert shown.count("passed") == (12 if gap else 13)
+    assert gap is None or gap in shown

@@ -95,9 +95,10 @@ def test_a_model_and_its_side_checkpoint_are_fetched_and_load_offline(run, there
     else:
         assert f'id = "{MODEL}"\nrevision = "{commit(MODEL)}"' in study
     load = PROGRAM + (
-        "import sys, tomllib\nfrom emoscope.models.registry import load_model\n"
-        "choice = tomllib.loads(sys.argv[1])['model']\nmodel = load_model(choice.pop('id'), **choice)\n"
-        "print(model, model.info.revision)"
+        "import sys\nfrom emoscope.experiments.pipeline import Pipeline\nfrom emoscope.runs import Log\n"
+        "from emoscope.experiments.study import parse_study\nstudy = parse_study(sys.argv[1])\n"
+        "model = Pipeline(study, None, Log('quiet', Path('log.jsonl'))).loaded()\n"
+        "assert study.card().checksum == model.info.checksum\nprint(model, model.info.revision)"
     )
     # told to stay offline, or without a network and not told
     cut = {"HF_HUB_OFFLINE": "1"} if to else {"HF_ENDPOINT": "http://127.0.0.1:9"}

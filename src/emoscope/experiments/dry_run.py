@@ -41,9 +41,7 @@ def dry_run(study: Study) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from emoscope.models.lookup import look_up
-
-    card = look_up(study.model.id)
+    card = study.card()
     study = study.with_budget(card.recommended_budget)
     corpus = study_corpus(study, card.trained_on)
     items = candidate_items(study, corpus)

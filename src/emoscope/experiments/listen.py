@@ -175,8 +175,15 @@ def _key(study: Study, model: AudioLM) -> dict[str, Any]:
 
     info = model.info
     device = info.device.split(":")[0]
+    further = {"attention": info.attention, "quantised": info.quantised, "device_map": study.model.device_map}
+    usual = {"attention": "sdpa", "quantised": None, "device_map": ""}
     return {
-        "model": [info.checksum, info.dtype, device if device != "cpu" else f"cpu, {torch.get_num_threads()} threads"],
+        "model": [
+            info.checksum,
+            info.dtype,
+            device if device != "cpu" else f"cpu, {torch.get_num_threads()} threads",
+            *([further] if further != usual else []),
+        ],
         "versions": [version("torch"), version("transformers"), __version__],
         "loudness": study.corpus.loudness,
         "batch": positions_per_batch(study, info),

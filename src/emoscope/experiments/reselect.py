@@ -38,9 +38,7 @@ def reselect(
         manifest = folder.read_json("manifest.json") or {}
         budget = manifest.get("headline", {}).get("budget") or study.headline.budget
     if budget is None:
-        from emoscope.models.lookup import look_up
-
-        budget = look_up(study.model.id).recommended_budget
+        budget = study.card().recommended_budget
     replace = msgspec.structs.replace
     study = replace(
         study,

@@ -45,7 +45,8 @@ def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float 
             for emotion, neurons in found.sets[name, "all"].items():
                 for part in np.array_split(neurons, -(-len(neurons) // AT_ONCE) or 1):
                     columns = [
-                        model.decoder.sites[n // width].down.weight[:, n % width].to(head.device) for n in part.tolist()
+                        model.decoder.columns(n // width, torch.tensor([n % width]))[:, 0].to(head.device)
+                        for n in part.tolist()
                     ]
                     effects = (head @ (torch.stack(columns, 1).to(head.dtype) * scale)).T if columns else []
                     for neuron, effect in zip(part.tolist(), effects, strict=True):

@@ -9,6 +9,7 @@ import torch
 
 from emoscope.interventions.intervention import POSITIONS, Intervention
 from emoscope.models.audio_lm import AudioLM, ProofFailed
+from emoscope.models.decoder import is_packed
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def edited(model: AudioLM, intervention: Intervention) -> Iterator[AudioLM]:
         intervention: with edits at all positions.
 
     Raises:
-        ValueError: an edit limited to some positions or with means, or weights that are not floating-point numbers.
+        ValueError: an edit limited to some positions or with means, or quantised weights.
         ProofFailed: the bits are not as before afterwards.
     """
     limited = [edit for edit in intervention.edits if edit.positions != POSITIONS]
@@ -34,9 +35,9 @@ def edited(model: AudioLM, intervention: Intervention) -> Iterator[AudioLM]:
     decoder = model.decoder
     weights = {layer: decoder.sites[layer].down.weight for layer in gains}
     for layer, weight in weights.items():
-        if not weight.is_floating_point():
+        if is_packed(weight):
             raise ValueError(
-                f"layer {layer} holds {weight.dtype} weights: columns of quantised weights cannot be scaled exactly; "
+                f"layer {layer} holds quantised weights, and a column of them cannot be scaled exactly: "
                 "use gains, or load the model unquantised"
             )
     before = decoder.fingerprint(list(gains))

@@ -17,7 +17,7 @@ from emoscope.models.batching import pad
 from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
 from emoscope.models.hooks import hooked
 from emoscope.models.letters import letter_forms, score_letters
-from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.loading import Loading, quantisation, transformers_class
 from emoscope.models.values import (
     AUDIO,
     DECISION,
@@ -83,7 +83,6 @@ class AudioLM:
         self.decoder: Decoder = find_decoder(model, self.site)
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
-        weight = self.decoder.sites[0].down.weight
         self.info = ModelInfo(
             id=id,
             family=self.model_type,
@@ -95,8 +94,10 @@ class AudioLM:
             vocab=self.head.weight.shape[0],
             audio_first=self.audio_first,
             padding_side=self.padding_side,
-            dtype=str(weight.dtype).removeprefix("torch."),
-            device=str(weight.device),
+            dtype=str(self.decoder.dtype).removeprefix("torch."),
+            device=str(self.decoder.sites[0].down.weight.device),
+            attention=str(getattr(model.config, "_attn_implementation", None) or "eager"),
+            quantised=quantisation(model) if self.decoder.packed else None,
             trained_on=tuple(card.get("trained_on", ())),
             trained_speakers=tuple(card.get("trained_speakers", ())),
             recommended_budget=float(card.get("recommended_budget", 0.005)),

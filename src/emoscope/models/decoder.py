@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+
+AT_ONCE = 256
+"""Neurons of packed weights whose columns are computed in one go."""
 
 ACTIVATION_NAMES = ("act_fn", "activation_fn", "act")
 """Attributes under which gated MLPs keep their activation function."""
@@ -70,21 +73,64 @@ class Decoder:
         return len(self.sites)
 
     @property
+    def packed(self) -> bool:
+        """Whether output weights are quantised; they can then be used, and not edited."""
+        return any(is_packed(site.down.weight) for site in self.sites)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the decoder computes: the dtype of its weights that are not packed."""
+        weights = (self.sites[0].down.weight, *self.backbone.parameters())
+        return next(weight.dtype for weight in weights if not is_packed(weight))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Path of each layer's MLP inside the model."""
         return tuple(site.name for site in self.sites)
 
     def down_norms(self) -> npt.NDArray[np.float32]:
         """Euclidean norm of each neuron's output weights (its column of down_proj); (layer, width)."""
+        every = torch.arange(self.width)
         with torch.no_grad():
-            return np.stack([site.down.weight.float().norm(dim=0).cpu().numpy() for site in self.sites])
+            return np.stack(
+                [
+                    # packed weights a part at a time: unpacked they may not fit beside the model
+                    torch.cat([self.columns(layer, part).float().norm(dim=0) for part in every.split(AT_ONCE)]).cpu()
+                    if is_packed(site.down.weight)
+                    else site.down.weight.float().norm(dim=0).cpu()
+                    for layer, site in enumerate(self.sites)
+                ]
+            )
 
     def columns(self, layer: int, neurons: torch.Tensor) -> torch.Tensor:
-        """A copy of the output weights of some neurons of one layer, (hidden, neuron)."""
-        return self.sites[layer].down.weight.detach()[:, neurons].clone()
+        """A copy of the output weights of some neurons of one layer, (hidden, neuron).
+
+        Packed weights are never read as they are stored: the module is asked what it makes of each neuron alone.
+        """
+        down = self.sites[layer].down
+        if not is_packed(down.weight):
+            return down.weight.detach()[:, neurons].clone()
+        parts = []
+        with torch.no_grad():
+            for part in neurons.split(AT_ONCE):
+                alone = torch.zeros(len(part), self.width, dtype=self.dtype, device=down.weight.device)
+                alone[torch.arange(len(part)), part.to(alone.device)] = 1
+                # forward itself, so that hooks neither see nor change these rows
+                made = down.forward(alone)
+                parts.append((made if down.bias is None else made - down.bias).T)
+        return torch.cat(parts, 1)
 
     def write_columns(self, layer: int, neurons: torch.Tensor, values: torch.Tensor) -> None:
-        """Overwrite the output weights of some neurons of one layer with ``values`` (hidden, neuron)."""
+        """Overwrite the output weights of some neurons of one layer with ``values`` (hidden, neuron).
+
+        Raises:
+            ValueError: the weights are quantised.
+        """
+        if is_packed(self.sites[layer].down.weight):
+            raise ValueError(
+                f"{self.sites[layer].name} holds quantised weights, and a column of them cannot be scaled exactly: "
+                "use gains, or load the model unquantised"
+            )
         with torch.no_grad():
             self.sites[layer].down.weight[:, neurons] = values
 
@@ -96,13 +142,32 @@ class Decoder:
         """
         digest = hashlib.sha256()
         for layer in range(self.layers) if layers is None else layers:
-            weight = self.sites[layer].down.weight.detach()
-            bits = weight.view({1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()])
-            digest.update(bits.sum(dim=0, dtype=torch.int64).cpu().numpy().tobytes())
+            for weight in _stored(self.sites[layer].down.weight.detach()):
+                size = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+                digest.update(weight.contiguous().view(size).sum(dim=0, dtype=torch.int64).cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
         return f"Decoder({self.name}: {self.layers} layers x {self.width} neurons)"
+
+
+def is_packed(weight: torch.Tensor) -> bool:
+    """Whether a weight is quantised: whole numbers, or a tensor type of a quantisation library.
+
+    Example:
+        >>> is_packed(torch.ones(2, 2)), is_packed(torch.ones(2, 2, dtype=torch.int8))
+        (False, True)
+    """
+    return not weight.is_floating_point() or type(weight) not in (torch.Tensor, nn.Parameter)
+
+
+def _stored(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The plain tensors of which a weight consists: itself, or the parts of a library's packed tensor."""
+    if type(weight) in (torch.Tensor, nn.Parameter) or not hasattr(weight, "__tensor_flatten__"):
+        yield weight.as_subclass(torch.Tensor)
+        return
+    for name in weight.__tensor_flatten__()[0]:
+        yield from _stored(getattr(weight, name))
 
 
 def find_decoder(model: nn.Module, site: Callable[[str, Any], Site] | None = None) -> Decoder:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emoscope.models.lookup import HUB_FILES, LEFT_ON_HUB, known_type, reaching, read_json
+from emoscope.models.lookup import HUB_FILES, LEFT_ON_HUB, SIDES, known_type, reaching, read_json
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,8 @@ def fetch_model(name: str, revision: str | None = None, to: Path | None = None) 
         commit = str(HfApi().model_info(name, revision=revision).sha)
         config = read_json(Path(hf_hub_download(name, "config.json", revision=commit)))
         model_type = known_type(config, name)
-    from emoscope.models.registry import find_family
-
-    wanted = find_family(model_type).side_checkpoints
     found = _fetch(name, commit, to)
-    side = {key: _fetch(hub, None, to) for key, hub in wanted.items()}
+    side = {key: _fetch(hub, None, to) for key, hub in SIDES.get(model_type, {}).items()}
     return Fetched(name, found.folder, commit, found.bytes, to is None, side)
 
 

@@ -39,7 +39,7 @@ class Firings:
         return self._prompt.to(product.device)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Factor:
     """The gains of one layer, cut down to the neurons that they touch."""
 
@@ -47,9 +47,11 @@ class _Factor:
     gain: torch.Tensor
     offset: torch.Tensor | None
     positions: torch.Tensor | None
+    place: tuple[torch.device, torch.dtype] | None = None
 
     def apply(self, product: torch.Tensor, firings: Firings) -> None:
         """Change the gated product (row, position, width) in place: it is made anew in every pass."""
+        self._follow(product)
         gain, offset = self.gain[:, None], None if self.offset is None else self.offset[:, None]
         if self.positions is not None:
             # padding has code -1: it reads the last column, which does no harm as nothing attends to it
@@ -63,6 +65,16 @@ class _Factor:
         if self.columns is not None:
             product[..., self.columns] = part
 
+    def _follow(self, product: torch.Tensor) -> None:
+        """Go where the product is, in its dtype: the weights may be elsewhere, or packed as whole numbers."""
+        if self.place == (product.device, product.dtype):
+            return
+        self.place = product.device, product.dtype
+        self.gain = _like(self.gain, product)
+        self.offset = None if self.offset is None else _like(self.offset, product)
+        self.columns = None if self.columns is None else self.columns.to(product.device)
+        self.positions = None if self.positions is None else self.positions.to(product.device)
+
 
 def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
     factors: dict[int, list[_Factor]] = {}
@@ -74,7 +86,7 @@ def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list
             factor = _factor(decoder, layer, part.values.get(layer), part.offsets.get(layer), rows)
             if factor is not None:
                 if not everywhere:
-                    factor = replace(factor, positions=part.positions.to(factor.gain.device))  # type: ignore[union-attr]
+                    factor = replace(factor, positions=part.positions)
                 factors.setdefault(layer, []).append(factor)
     return factors
 
@@ -94,18 +106,23 @@ def _factor(
     columns = touched.nonzero().flatten()
     if len(columns) == 0:
         return None
-    weight = decoder.sites[layer].down.weight
     few = len(columns) * FEW < decoder.width
 
     def cut(tensor: torch.Tensor) -> torch.Tensor:
         part = _distinct(tensor)
-        part = (part[:, columns.to(part.device)] if few else part).to(weight.device, weight.dtype)
+        part = part[:, columns.to(part.device)] if few else part
         return part.expand(len(tensor), -1) if len(part) < len(tensor) else part
 
     if gain is None:
         assert offset is not None
         gain = torch.ones_like(offset)
-    return _Factor(columns.to(weight.device) if few else None, cut(gain), None if offset is None else cut(offset), None)
+    return _Factor(columns if few else None, cut(gain), None if offset is None else cut(offset), None)
+
+
+def _like(tensor: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
+    """A tensor in the dtype and at the place of another; rows that share memory go on sharing it."""
+    moved = _distinct(tensor).to(product.device, product.dtype)
+    return moved.expand(len(tensor), -1) if len(moved) < len(tensor) else moved
 
 
 def _distinct(tensor: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,23 @@ def transformers_class(name: str) -> Any:
         ) from error
 
 
+def quantisation(model: Any) -> str:
+    """How the weights of a quantised model are packed, in a word or two.
+
+    Example:
+        >>> from types import SimpleNamespace as Some
+        >>> quantisation(Some(config=Some(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})))
+        'bitsandbytes 8bit'
+    """
+    how = getattr(model.config, "quantization_config", None)
+    if how is None:
+        return "packed"
+    settings = how if isinstance(how, dict) else how.to_dict()
+    method = settings.get("quant_method")
+    bits = next((f" {bits}" for bits in ("8bit", "4bit") if settings.get(f"load_in_{bits}")), "")
+    return f"{getattr(method, 'value', method)}{bits}"
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without transformers' own progress bar, which would break up the program's."""

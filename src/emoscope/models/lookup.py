@@ -76,12 +76,13 @@ class Card:
         return weights_checksum(*model_folders(self.family, folder, beside))
 
 
-def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None) -> Card:
+def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revision: str | None = None) -> Card:
     """Read a model's config.json and emoscope.json; of a model on the hub nothing else is fetched.
 
     Args:
         id_or_path: as for :func:`emoscope.models.registry.load_model`.
         side: likewise.
+        revision: likewise.
 
     Raises:
         FileNotFoundError: the model is not there.
@@ -93,7 +94,7 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None) -> Ca
     """
     name = str(id_or_path)
     local = _local(name)
-    folder, commit = (local, None) if local else _fetch_description(name)
+    folder, commit = (local, None) if local else _fetch_description(name, revision)
     config = read_json(folder / "config.json")
     family = known_type(config, name)
     text = text_config(config)
@@ -224,13 +225,13 @@ def _snapshot(name: str, revision: str | None = None) -> str:
         return str(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=LEFT_ON_HUB))
 
 
-def _fetch_description(name: str) -> tuple[Path, str]:
+def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
     """The folder with at least config.json and, if there is one, emoscope.json; and its commit."""
     with reaching(name):
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
 
-        folder = Path(hf_hub_download(name, "config.json")).parent
+        folder = Path(hf_hub_download(name, "config.json", revision=revision)).parent
         with suppress(EntryNotFoundError):
             hf_hub_download(name, CARD, revision=folder.name)
     return folder, folder.name

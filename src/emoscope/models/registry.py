@@ -72,8 +72,9 @@ def load_model(
             "convert them, or take another revision"
         )
     beside = find_sides(family.side_checkpoints, folder, side or {}, name)
-    how = Loading(name, _dtype(dtype, where, config), where, attention, _placement(device_map, quantise), beside)
+    how = Loading(name, _dtype(dtype, where, config), where, attention, _placement(device_map, quantise, where), beside)
     model, processor = family.load(folder, how)
+    _refuse_absent(model, name)
     checksum = weights_checksum(*model_folders(key, folder, beside))
     return family(model, processor, name, checksum, commit, read_card(folder))
 
@@ -127,18 +128,35 @@ def find_family(model_type: str) -> type[AudioLM]:
     return found
 
 
-def _placement(device_map: str | Mapping[str, Any] | None, quantise: str | None) -> dict[str, Any]:
+def _placement(
+    device_map: str | Mapping[str, Any] | None, quantise: str | None, device: torch.device
+) -> dict[str, Any]:
+    from importlib.util import find_spec
+
     placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    if device_map is not None and find_spec("accelerate") is None:
+        raise ValueError(f"device_map {device_map!r} needs the package accelerate: pip install accelerate")
     if quantise is not None:
         if quantise not in ("8bit", "4bit"):
             raise ValueError(f'quantise {quantise!r} is not known: give "8bit" or "4bit"')
-        from importlib.util import find_spec
-
-        if find_spec("bitsandbytes") is None:
-            raise ValueError(f'quantise "{quantise}" needs the package bitsandbytes: pip install bitsandbytes')
+        for package in ("bitsandbytes", "accelerate"):
+            if find_spec(package) is None:
+                raise ValueError(f'quantise "{quantise}" needs the package {package}: pip install {package}')
         config = transformers_class("BitsAndBytesConfig")
         placement["quantization_config"] = config(load_in_8bit=quantise == "8bit", load_in_4bit=quantise == "4bit")
+        # a quantised model cannot be moved afterwards
+        placement.setdefault("device_map", {"": str(device)})
     return placement
+
+
+def _refuse_absent(model: Any, name: str) -> None:
+    """Weights that were left on disk or on the host are on the device for a moment only, where none can read them."""
+    absent = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
+    if absent:
+        raise ValueError(
+            f"model {name!r} does not fit on the devices: {len(absent)} weights ({absent[0]} ...) were left elsewhere; "
+            "take a smaller dtype, quantise it, or give more devices"
+        )
 
 
 def _device(device: str) -> torch.device:

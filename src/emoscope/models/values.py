@@ -40,7 +40,9 @@ class ModelInfo:
         trained_on: corpora that the model has seen, each ``{"corpus": id, "where": {column: values}}``.
         trained_speakers: names of the speakers that it heard in training.
         recommended_budget: fraction of all neurons that a set should hold.
-        dtype, device: of the decoder's weights, such as ``"float32"`` and ``"cpu"``.
+        dtype, device: of the decoder's arithmetic and weights, such as ``"float32"`` and ``"cpu"``.
+        attention: attention implementation of transformers.
+        quantised: how the decoder's weights are packed, such as ``"bitsandbytes 8bit"``; ``None`` if they are not.
     """
 
     id: str
@@ -59,6 +61,8 @@ class ModelInfo:
     trained_speakers: tuple[str, ...] = field(default=(), repr=False)
     recommended_budget: float = 0.005
     site: str = "gate"
+    attention: str = "sdpa"
+    quantised: str | None = None
 
 
 @dataclass(frozen=True)

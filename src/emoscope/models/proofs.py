@@ -1,0 +1,285 @@
+"""The proofs: what the package assumes of a model, each shown on the loaded model itself."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.decoder import Decoder
+from emoscope.models.hooks import hooked, outputs
+from emoscope.models.values import Gains, Prepared, Request
+
+SAME = {"float32": 2e-3, "float16": 5e-2, "bfloat16": 0.25}
+"""Largest difference of logits that counts as the same answer, by dtype."""
+
+PACKED = 0.25
+"""The same where weights are quantised: activations may be rounded to 256 steps, and a bit of rounding crosses one."""
+
+EDIT = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.25}
+"""Largest difference of logits between a gain by hook and the same gain in the weights, by dtype."""
+
+CLEAR = 4.0
+"""A change must move logits by so many tolerances before its agreement with another change says something."""
+
+GAINS = (9.0, 33.0, 129.0, 513.0, 2049.0)
+"""Gains tried in turn on one neuron."""
+
+Result = tuple[float | None, float | None, str]
+"""Measured difference, tolerance, note."""
+
+
+class NotRun(Exception):
+    """A check that cannot be made here, with the reason."""
+
+
+@dataclass
+class Case:
+    """The model and the rows on which it is checked."""
+
+    model: AudioLM
+    prepared: list[Prepared]
+    requests: list[Request]
+    heard: str
+
+    @property
+    def same(self) -> float:
+        """Largest difference of logits that counts as the same answer."""
+        return PACKED if self.model.info.quantised else SAME.get(self.model.info.dtype, 0.25)
+
+
+def _decoder_found(case: Case) -> Result:
+    decoder = case.model.decoder
+    return None, None, f"{decoder.layers} layers x {decoder.width} neurons at {decoder.name}"
+
+
+def _letters_found(case: Case) -> Result:
+    missing = [letter for letter in "ABCDEFG" if letter not in case.model.letters]
+    shown = {x: [case.model.tokenizer.decode([t]) for t in case.model.letters.get(x, ())] for x in "AB"}
+    return len(missing), 0, f"letters A to G without a token: {missing or 'none'}; forms {shown}"
+
+
+def _prepared(case: Case) -> Result:
+    case.prepared = case.model.prepare(case.requests)
+    return None, None, f"{[len(row) for row in case.prepared]} positions from {case.heard}"
+
+
+def _rows(case: Case, least: int = 1) -> list[Prepared]:
+    if len(case.prepared) < least:
+        raise NotRun(f"needs {least} prepared rows, there are {len(case.prepared)}")
+    return case.prepared
+
+
+def _site_exact(case: Case) -> Result:
+    model, rows = case.model, _rows(case)
+    worst, largest, seen = [0.0], [0.0], [0]
+
+    class Compare:
+        def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, _scopes: torch.Tensor) -> None:
+            output = ups[layer]
+            assert output is not None
+            up = model.decoder.sites[layer].upward(output)
+            worst[0] = max(worst[0], float((activation * up - product).abs().max()))
+            largest[0] = max(largest[0], float(product.abs().max()))
+            seen[0] += 1
+
+    with outputs([site.up for site in model.decoder.sites]) as ups:
+        model.score(rows, observe=Compare())
+    if seen[0] != 2 * model.decoder.layers:
+        raise RuntimeError(f"{seen[0]} layers observed in 2 passes of {model.decoder.layers} layers")
+    tolerance = largest[0] * torch.finfo(getattr(torch, model.info.dtype)).eps
+    return worst[0], tolerance, "activation x up_proj against what enters down_proj, all layers, prompt and answer step"
+
+
+def _one_neuron(model: AudioLM, layer: int, neuron: int, gain: float, rows: int) -> Gains:
+    values = torch.ones(rows, model.decoder.width)
+    values[:, neuron] = gain
+    return Gains({layer: values})
+
+
+def _editable(case: Case) -> Decoder:
+    if case.model.decoder.packed:
+        raise NotRun("quantised weights cannot be edited")
+    return case.model.decoder
+
+
+def _hook_is_edit(case: Case) -> Result:
+    model, rows, decoder = case.model, _rows(case), _editable(case)
+    tolerance = EDIT.get(model.info.dtype, 0.25)
+    before = model.next_logits(rows)
+    worst, effects, used = 0.0, [], []
+    for layer in sorted({0, decoder.layers // 2, decoder.layers - 1}):
+        # the neuron with the longest output column, and a gain that moves logits well beyond the tolerance
+        neuron = int(decoder.sites[layer].down.weight.detach().float().norm(dim=0).argmax())
+        for gain in GAINS:
+            by_hook = model.next_logits(rows, _one_neuron(model, layer, neuron, gain, len(rows)))
+            effect = float((by_hook - before).abs().max())
+            if effect > CLEAR * tolerance:
+                break
+        else:
+            raise RuntimeError(
+                f"no gain up to {gain:g} on neuron {neuron} of layer {layer} moved a logit by {CLEAR * tolerance:g}"
+            )
+        place = torch.tensor([neuron])
+        old = decoder.columns(layer, place)
+        try:
+            decoder.write_columns(layer, place, old * gain)
+            by_edit = model.next_logits(rows)
+        finally:
+            decoder.write_columns(layer, place, old)
+        worst = max(worst, float((by_hook - by_edit).abs().max()))
+        effects.append(effect)
+        used.append(f"{gain:g}")
+    note = f"gains {', '.join(used)} on one neuron of the first, middle and last layer; logits moved by {min(effects):.2g} or more"
+    return worst, tolerance, note
+
+
+def _weights_restored(case: Case) -> Result:
+    decoder = _editable(case)
+    before = decoder.fingerprint()
+    every = torch.arange(decoder.width)
+    changed = []
+    for layer in sorted({0, decoder.layers - 1}):
+        old = decoder.columns(layer, every)
+        try:
+            decoder.write_columns(layer, every, old * 0.5)
+            changed.append(decoder.fingerprint() != before)
+        finally:
+            decoder.write_columns(layer, every, old)
+    if not all(changed):
+        raise RuntimeError("halving a layer's columns did not change the fingerprint of the weights")
+    return float(decoder.fingerprint() != before), 0.0, "down_proj of the first and last layer halved and written back"
+
+
+def _hooks_fire(case: Case) -> Result:
+    model, rows = case.model, _rows(case)
+    batch = model.batch(rows)
+    every = {layer: torch.full((len(rows), model.decoder.width), 0.5) for layer in range(model.decoder.layers)}
+    with hooked(model.decoder, Gains(every), None, batch.scopes) as firings:
+        tokens, _ = model.write(batch, max_new_tokens=3)
+    wanted = model.decoder.layers * tokens.shape[1]
+    return abs(sum(firings.fired.values()) - wanted), 0, f"{wanted} firings wanted in {tokens.shape[1]} passes"
+
+
+def _batch_is_single(case: Case) -> Result:
+    model, rows = case.model, _rows(case, 2)
+    together = model.next_logits(rows)
+    alone = torch.cat([model.next_logits([row]) for row in rows])
+    note = f"logits; lengths {[len(row) for row in rows]}, padded on the {model.padding_side}"
+    return float((together - alone).abs().max()), case.same, note
+
+
+FIRST_PROOFS: dict[str, Callable[[Case], Result]] = {
+    "decoder found": _decoder_found,
+    "letter token forms found": _letters_found,
+    "requests prepared": _prepared,
+}
+"""Made by a model check before all others."""
+
+RUN_PROOFS: dict[str, Callable[[Case], Result]] = {
+    "site exact": _site_exact,
+    "gain by hook equals column edit": _hook_is_edit,
+    "weights restored bit for bit": _weights_restored,
+    "hooks fired as often as they must": _hooks_fire,
+    "batch equals single": _batch_is_single,
+}
+"""Made in every run."""
+
+
+def _cached_is_full(case: Case) -> Result:
+    rows = _rows(case)
+    try:
+        full = case.model.full_logits(case.requests)
+    except NotImplementedError as reason:
+        raise NotRun(str(reason)) from reason
+    difference = (case.model.next_logits(rows) - full).abs().max()
+    return float(difference), case.same, "logits against the model's own forward on its processor's inputs"
+
+
+def _mixed_gains(case: Case) -> tuple[list[Gains], Gains]:
+    """Another strong change for each row, and all of them as one batch."""
+    decoder, rows = case.model.decoder, len(case.prepared)
+    values = {layer: torch.ones(rows, decoder.width) for layer in range(decoder.layers)}
+    for row in range(rows):
+        for value in values.values():
+            value[row, row :: rows + 1] = (0.0, 2.0, -1.0)[row % 3]
+    each = [Gains({layer: value[row : row + 1] for layer, value in values.items()}) for row in range(rows)]
+    return each, Gains(values)
+
+
+def _row_gains(case: Case) -> Result:
+    model, rows = case.model, _rows(case, 2)
+    each, together = _mixed_gains(case)
+    moved = model.next_logits(rows, together)
+    alone = torch.cat([model.next_logits([row], gains) for row, gains in zip(rows, each, strict=True)])
+    # under its neighbour's gains each row must answer otherwise, or equality would say nothing
+    swapped = model.next_logits(rows, Gains({layer: value.roll(1, 0) for layer, value in together.values.items()}))
+    contrast = float((swapped - alone).abs().amax(1).min())
+    if contrast <= case.same:
+        raise RuntimeError(f"another row's gains moved the logits of some row by {contrast:.2g} only")
+    note = f"logits under another gain for each row; under another row's gains they differ by {contrast:.2g} or more"
+    return float((moved - alone).abs().max()), case.same, note
+
+
+def _row_gains_writing(case: Case) -> Result:
+    model, rows = case.model, _rows(case, 2)
+    each, together = _mixed_gains(case)
+    tokens, logits = model.write(rows, together, max_new_tokens=6, keep_logits=True)
+    worst, compared = 0.0, 0
+    for place, (row, gains) in enumerate(zip(rows, each, strict=True)):
+        own_tokens, own_logits = model.write([row], gains, max_new_tokens=6, keep_logits=True)
+        for step, own in enumerate(own_logits):
+            # as long as the tokens before are equal, rounding can turn a near tie, and then texts part for good
+            if step and not torch.equal(tokens[place, :step], own_tokens[0, :step]):
+                break
+            worst = max(worst, float((logits[step][place] - own[0]).abs().max()))
+            compared += 1
+    return worst, case.same, f"logits of {compared} steps of generation under another gain for each row"
+
+
+def _likelihood_is_generation(case: Case) -> Result:
+    model, rows = case.model, _rows(case)
+    first = model.write(rows, max_new_tokens=1)[0][:, 0].tolist()
+    tops = [score.top for score in model.score(rows)]
+    differ = sum(model.tokenizer.decode([token]) != top for token, top in zip(first, tops, strict=True))
+    return differ, 0, f"first written token against the likeliest one, {len(rows)} rows: {tops}"
+
+
+def _cost(case: Case) -> Result:
+    if not case.requests:
+        raise NotRun("no requests")
+    model = case.model
+    start = time.perf_counter()
+    rows = model.prepare(case.requests)
+    between = time.perf_counter()
+    model.score(rows)
+    end = time.perf_counter()
+    if model.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(model.device) / 2**30
+    else:
+        import resource
+
+        # kilobytes, but bytes on macOS
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    n = len(rows)
+    return (
+        None,
+        None,
+        (
+            f"{(between - start) / n:.3f} s to prepare and {(end - between) / n:.3f} s to score a clip, peak {peak:.1f} GB"
+        ),
+    )
+
+
+MORE_PROOFS: dict[str, Callable[[Case], Result]] = {
+    "cached audio equals the full forward": _cached_is_full,
+    "gains per row equal single runs": _row_gains,
+    "gains per row equal single runs while generating": _row_gains_writing,
+    "likelihood and generation agree": _likelihood_is_generation,
+    "time and memory": _cost,
+}
+"""Made by a model check only."""
