@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from emoscope.experiments.pilot import Plan, Rates, _hours, _verdict, fisher, read_rates
+from emoscope.experiments.pilot import _verdict, fisher
 from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.projection import Plan, Rates, hours, read_rates
 from emoscope.experiments.study import parse_study
 from emoscope.runs import Log, RunFolder
 
@@ -64,8 +65,8 @@ def test_rates_and_hours_by_hand(tmp_path: Path) -> None:
         file.write('{"event": "unit", "stage": "lis')
     assert read_rates(tmp_path / "log.jsonl") == Rates(2.5, 25.0, 5.0, 8.0)
     # 25 / 2.5 + 50 / 25 + 10 / 5 + 8 = 22 seconds
-    assert _hours(Rates(2.5, 25.0, 5.0, 8.0), Plan(25, 0, 50, 10, {})) == pytest.approx(22 / 3600)
-    assert _hours(Rates(2.5, None, None, 8.0), Plan(25, 0, 50, 10, {})) is None
+    assert hours(Rates(2.5, 25.0, 5.0, 8.0), Plan(25, 0, 50, 10, {})) == pytest.approx(22 / 3600)
+    assert hours(Rates(2.5, None, None, 8.0), Plan(25, 0, 50, 10, {})) is None
 
 
 STUDY = """
