@@ -16,6 +16,7 @@ FAMILIES = {
     "qwen2_5_omni_thinker": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "glmasr": ("emoscope.models.glmasr", "GlmAsr"),
     "granite_speech": ("emoscope.models.granite_speech", "GraniteSpeech"),
+    "phi4_multimodal": ("emoscope.models.phi4_multimodal", "Phi4Multimodal"),
     "voxtral": ("emoscope.models.voxtral", "Voxtral"),
     "kimi_audio": ("emoscope.models.kimi_audio", "KimiAudio"),
 }
@@ -27,7 +28,7 @@ ARCHITECTURES: dict[str, str] = {"MoonshotKimiaForCausalLM": "kimi_audio"}
 SIDES: dict[str, Mapping[str, str]] = {"kimi_audio": {"audio_tokenizer": "zai-org/glm-4-voice-tokenizer"}}
 """Key of :data:`FAMILIES` -> further checkpoints that the model consists of: name -> name on the hub."""
 
-PARTS: dict[str, tuple[str, ...]] = {"kimi_audio": ("whisper-large-v3",)}
+PARTS: dict[str, tuple[str, ...]] = {"kimi_audio": ("whisper-large-v3",), "phi4_multimodal": ("speech-lora",)}
 """Key of :data:`FAMILIES` -> folders inside the model's own that hold parts of it."""
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"

@@ -1,0 +1,95 @@
+"""Phi-4-multimodal: conformer encoder and Phi-4-mini decoder with its speech adapter merged in; no pictures.
+
+For folders in the layout of transformers (``model_type`` phi4_multimodal, on the hub the revision refs/pr/70 of
+microsoft/Phi-4-multimodal-instruct); the main revision needs code of its own, which is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.lora import merge_lora
+from emoscope.models.parts import Parts
+
+ADAPTER = "speech-lora"
+"""Folder of the adapter, inside the model's own."""
+
+MERGED = "speech_lora_merged"
+"""Set in the configuration once the adapter is in the weights, so that a saved model is not changed again."""
+
+REPORT = "arXiv:2503.01743 describes its speech data without naming corpora"
+
+
+class Phi4Multimodal(AudioLM):
+    """Declares the family; the adapter stays on for questions without sound too.
+
+    The official processor needs torchvision, so the prompt and the features are put together here.
+    """
+
+    model_type = "phi4_multimodal"
+    model_class = "Phi4MultimodalForCausalLM"
+    processor_class = "Phi4MultimodalProcessor"
+    audio_first = True
+    padding_side = "left"
+    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
+
+    @classmethod
+    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+        """Load the decoder and add its speech adapter to the weights, so that its layers are plain ones."""
+        model = how.pretrained(cls.model_class, folder)
+        if not getattr(model.config, MERGED, False):
+            merge_lora(model, folder / ADAPTER)
+            setattr(model.config, MERGED, True)
+        tokenizer = transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True)
+        extractor = transformers_class("Phi4MultimodalFeatureExtractor").from_pretrained(folder, local_files_only=True)
+        return model, Parts(tokenizer, extractor)
+
+    @property
+    def audio_token(self) -> int:
+        """Id of the token that holds the place of audio."""
+        return int(self.model.config.audio_config.audio_token_id)
+
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Encode clips one by one: in an official batch the last frames of a short clip hear its padding.
+
+        The official code puts each into an empty prompt of its length.
+        """
+        embed = self.model.model.embed_tokens_extend.audio_embed
+        heard = []
+        for clip in clips:
+            sound = self._features(clip)
+            ids = torch.full((1, int(sound["audio_embed_sizes"][0])), self.audio_token, device=self.device)
+            heard.append(embed(ids, torch.zeros_like(self.embed(ids)), **sound)[0])
+        return heard
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Write the folder's chat template with the audio token repeated before the text."""
+        audio = self.tokenizer.convert_ids_to_tokens(self.audio_token)
+        if audio in text:
+            raise ValueError(f"the text {text[:60]!r} holds the audio token {audio}: leave it out")
+        chat = [{"role": "user", "content": audio * audio_positions + text}]
+        prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        return list(self.tokenizer(prompt)["input_ids"])
+
+    @torch.inference_mode()
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits of the first answer token from the official forward, row by row, (row, vocab)."""
+        rows = []
+        for request in requests:
+            sound = {} if request.audio is None else self._features(request.audio)
+            positions = int(sound["audio_embed_sizes"][0]) if sound else 0
+            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
+            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
+        return torch.cat(rows)
+
+    def _features(self, clip: npt.NDArray[np.float32]) -> dict[str, torch.Tensor]:
+        extractor = self.processor.feature_extractor
+        return dict(extractor([clip], sampling_rate=extractor.sampling_rate, return_tensors="pt").to(self.device))
