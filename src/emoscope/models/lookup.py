@@ -12,6 +12,7 @@ from typing import Any
 FAMILIES = {
     "audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3"),
     "musicflamingo": ("emoscope.models.musicflamingo", "MusicFlamingo"),
+    "qwen2_audio": ("emoscope.models.qwen2_audio", "Qwen2Audio"),
     "qwen2_5_omni": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "qwen2_5_omni_thinker": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "glmasr": ("emoscope.models.glmasr", "GlmAsr"),
@@ -30,6 +31,9 @@ SIDES: dict[str, Mapping[str, str]] = {"kimi_audio": {"audio_tokenizer": "zai-or
 
 PARTS: dict[str, tuple[str, ...]] = {"kimi_audio": ("whisper-large-v3",), "phi4_multimodal": ("speech-lora",)}
 """Key of :data:`FAMILIES` -> folders inside the model's own that hold parts of it."""
+
+LEFT_OUT = {"qwen2": {"num_hidden_layers": 32, "intermediate_size": 22016}}
+"""Sizes that a released config.json may leave out, as they are the defaults of its text decoder's class."""
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 """Folder of the embedded model."""
@@ -138,7 +142,8 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
         {'num_hidden_layers': 28}
     """
     config = config.get("thinker_config") or config
-    return config.get("text_config") or config
+    text = config.get("text_config") or config
+    return {**LEFT_OUT.get(str(text.get("model_type")), {}), **text}
 
 
 def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
