@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -132,6 +133,19 @@ class TestKimiAudio(FamilyChecks):
         assert WINDOW_S * 16_000 == 32_000
         (heard,) = model.hear([sound(5, 0)[:samples]])
         assert len(heard) == positions
+
+    def test_features_are_the_first_frames_of_each_filled_window(self, model):
+        """Piece by piece as the official code: fill with silence, encode the whole window, keep what is heard."""
+        clip, window, expected = sound(2.4, 4), WINDOW_S * 16_000, []
+        for piece in (clip[:window], clip[window:]):
+            filled = np.zeros(window, np.float32)
+            filled[: len(piece)] = piece
+            mel = model.processor.mel([filled], sampling_rate=16_000, return_tensors="pt")["input_features"]
+            with torch.inference_mode():
+                (states,) = model.processor.whisper(mel).last_hidden_state
+            for position in range((len(piece) - 1) // 1280 + 1):
+                expected.append(torch.cat(list(states[4 * position : 4 * position + 4])))
+        assert (model.processor.features([sound(0.7), clip])[1] - torch.stack(expected)).abs().max() < 1e-5
 
     def test_both_ways_of_hearing_matter(self, model, monkeypatch):
         (clip,) = model.hear([sound(1.0)])
