@@ -246,7 +246,7 @@ class Pipeline:
         return {
             "format": FORMAT,
             "emoscope": __version__,
-            "model": msgspec.to_builtins(model.info),
+            "model": {**msgspec.to_builtins(model.info), "site": self.study.identify.site},
             "corpora": [_corpus_card(self.corpus)] if self.corpus else [],
             "study": msgspec.to_builtins(self.study),
             "headline": {**msgspec.to_builtins(self.study.headline), "scope": self.study.identify.scope},

@@ -186,6 +186,7 @@ def listen(
     items_per_emotion: int = 150,
     loudness: str = "normalised",
     seed: int = 0,
+    site: str = "gate",
     run: str | Path | None = None,
     log: str = "bars",
 ) -> Heard:
@@ -203,6 +204,7 @@ def listen(
         items_per_emotion: clips per emotion after which listening may stop.
         loudness: ``"normalised"`` or ``"as recorded"``.
         seed: of every random choice.
+        site: where activations are read: ``"gate"``, or ``"product"`` (after the product with up_proj).
         run: folder to keep it in; ``runs/<model>-<corpus>-<key>`` by default. A second call re-uses it.
         log: ``"bars"``, ``"json"`` or ``"quiet"``.
 
@@ -224,7 +226,7 @@ def listen(
         corpora=(CorpusChoice(id=corpus.info.id, emotions=tuple(emotions), loudness=loudness,
                               merge={new: tuple(old) for new, old in (merge or {}).items()}),),
         question=QuestionChoice(wording=wording, letter_orders=letter_orders),
-        identify=Identify(label=label, folds=folds, items_per_emotion=items_per_emotion),
+        identify=Identify(label=label, folds=folds, items_per_emotion=items_per_emotion, site=site),
         evaluate=Evaluate(items_per_emotion=items_per_emotion),
     )  # fmt: skip
     check_study(study)

@@ -102,8 +102,14 @@ def _selection(content: Content) -> str:
     )
     many = f" ({max(size)})" if size else ""
     from_clips = f", from {min(clips)} correctly answered clips per emotion" if clips else ""
+    study = content.run.manifest.get("study") or {}
+    read = (
+        " Its activation was read after the product with up_proj(x) (site “product”)."
+        if (study.get("identify") or {}).get("site") == "product"
+        else ""
+    )
     return (
-        f"Following Zhao, Schuller and Sisman (2026), a neuron is one element of act(gate_proj(x)) in a decoder MLP. For each "
+        f"Following Zhao, Schuller and Sisman (2026), a neuron is one element of act(gate_proj(x)) in a decoder MLP.{read} For each "
         f"emotion we selected {100 * (content.budget or 0):g} % of all neurons{many} with {ways[0]}, counted at the "
         f"positions “{content.scope}”{from_clips}. {crossed}{others}"
     )
