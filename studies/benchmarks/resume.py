@@ -56,15 +56,22 @@ def measure(command: Sequence[str], place: Path, kills: int, seed: int) -> int:
     finish(command, whole)
     duration = time.monotonic() - began
     generator = random.Random(seed)
-    moments = [(part + generator.random()) * duration / kills for part in range(kills)]
-    generator.shuffle(moments)
+    parts = [(part + generator.random()) / kills for part in range(kills)]
+    generator.shuffle(parts)
     runs = [place / "killed-1"]
     print(f"Undisturbed: {duration:.1f} s, {count(whole)} units.\n")
     print("| kill | run | moment (s after the process started) | stage | units done |\n|---|---|---|---|---|")
-    for number, moment in enumerate(moments, start=1):
-        while not (stage := killed(command, runs[-1], moment)):
+    for number, part in enumerate(parts, start=1):
+        while True:
+            fresh, began = not runs[-1].exists(), time.monotonic()
+            stage = killed(command, runs[-1], part * duration)
+            if stage:
+                break
+            if fresh:
+                # the machine has become faster, or has less else to do
+                duration = time.monotonic() - began
             runs.append(place / f"killed-{len(runs) + 1}")
-        print(f"| {number} | {len(runs)} | {moment:.2f} | {stage} | {count(runs[-1])} |", flush=True)
+        print(f"| {number} | {len(runs)} | {part * duration:.2f} | {stage} | {count(runs[-1])} |", flush=True)
     differing: list[str] = []
     names = files(whole)
     for run in runs:
