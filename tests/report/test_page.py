@@ -321,6 +321,9 @@ def test_a_pilot_makes_no_claims(folder, tmp_path, monkeypatch):
     assert "The model hears enough. The study takes 2 hours." in text
     assert "clearly above chance" not in text
     assert "Switching these neurons off" not in text
+    assert "Not in this run: verdicts, which a pilot does not give" in text
+    assert "claim tested" not in text
+    assert not (run / "tables" / "verdicts.tex").exists()
 
 
 def test_a_null_that_was_not_run_says_why(folder, tmp_path, monkeypatch):

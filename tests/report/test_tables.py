@@ -65,7 +65,10 @@ def test_differences_are_those_of_the_table(content):
 
 
 def test_matching_takes_the_largest_difference(content):
-    frame = matching(content)
+    one = (pl.col("emotion") == "anger") & (pl.col("covariate") == "magnitude")
+    least = pl.when(one).then(0.1).otherwise("smd_largest").alias("smd_largest")
+    tables = dataclasses.replace(content.tables, matching=content.tables.matching.with_columns(least))
+    frame = matching(dataclasses.replace(content, tables=tables))
     by = dict(frame.select("covariate", "largest difference (SD)").iter_rows())
     assert by == {"firing rate": "0.05", "mean activity": "0.31", "output weight": "0.02"}
 

@@ -31,6 +31,9 @@ MISSING = {
 }  # fmt: skip
 """Why a run lacks a figure."""
 
+CLAIMS = ("verdicts", "tests")
+"""Tables that a pilot, which supports no claim, does not show."""
+
 
 def build_report(
     folder: str | Path, tables_of_run: Tables | None = None, step: Callable[[], None] | None = None
@@ -89,7 +92,7 @@ def render(
     }  # fmt: skip
     return environment.get_template("template.html").render(
         name=provenance.name(content), subject=provenance.subject(content), standing=caveats.standing(content),
-        pilot=content.pilot, headline=[] if content.pilot is not None else sentences.headline(content), missing=_missing(content),
+        pilot=content.pilot, headline=sentences.headline(content), missing=_missing(content),
         figures=figures, tables={**tables, **records},
         matching={kind: caveats.matching(content, kind) for kind in ("deactivate", "steer")},
         rank={kind: caveats.rank(content, kind) for kind in ("deactivate", "steer")}, null=provenance.null(content),
@@ -107,6 +110,8 @@ def _tables(content: Content) -> dict[str, dict[str, str] | None]:
     folder.mkdir(exist_ok=True)
     for name, (fill, caption) in TABLES.items():
         frame, path = fill(content), folder / f"{name}.tex"
+        if content.pilot is not None and name in CLAIMS:
+            frame = None
         if frame is None:
             path.unlink(missing_ok=True)
             shown[name] = None

@@ -75,7 +75,19 @@ def environment(content: Content) -> pl.DataFrame | None:
     """Model, software, time and corpora."""
     manifest = content.run.manifest
     model: Any = manifest.get("model") or {}
-    wanted = ("id", "family", "revision", "checksum", "layers", "width", "site", "dtype", "device", "attention", "quantised")
+    wanted = (
+        "id",
+        "family",
+        "revision",
+        "checksum",
+        "layers",
+        "width",
+        "site",
+        "dtype",
+        "device",
+        "attention",
+        "quantised",
+    )
     pairs: list[tuple[str, Any]] = [(f"model {name}", model.get(name)) for name in wanted]
     first = model.get("audio_first")
     if first is not None:
