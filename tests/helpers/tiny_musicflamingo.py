@@ -60,6 +60,9 @@ def write_checkpoint(folder: Path, seed: int = 0) -> Path:
     model = MusicFlamingoForConditionalGeneration(config).eval()
     config.save_pretrained(folder)
     stored = json.loads((folder / "config.json").read_text())
+    # the released file has a fifth of the encoder's width as head_dim; newer versions compute it anew
+    stored["rope_parameters"] = {"rope_type": "default", "rope_theta": 1200}
+    stored |= {"head_dim": config.audio_config.hidden_size // 5}
     stored |= {"architectures": ["MusicFlamingoForConditionalGeneration"], "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(stored, indent=1))
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}

@@ -44,11 +44,9 @@ OFFICIAL = (
     ("thinker.model.language_model.", "thinker.model."),
     ("thinker.model.audio_tower.", "thinker.audio_tower."),
     ("thinker.model.visual.", "thinker.visual."),
-    ("thinker.lm_head.", "thinker.lm_head."),
-    ("talker.", "talker."),
-    ("token2wav.", "token2wav."),
+    ("", ""),
 )
-"""Prefix in memory (transformers 5) -> prefix in the released files."""
+"""Prefix in memory -> prefix in the released files; older versions of transformers name all as the files do."""
 
 
 def write_checkpoint(folder: Path, seed: int = 0) -> Path:
