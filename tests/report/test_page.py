@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -352,3 +354,13 @@ def test_words_that_neurons_write_are_text(page):
     assert "␣anger" in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
+
+
+def test_a_report_is_built_without_torch(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    code = (
+        "import sys; from emoscope.report.page import build_report; build_report(sys.argv[1])\n"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

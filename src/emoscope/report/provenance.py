@@ -76,18 +76,8 @@ def environment(content: Content) -> pl.DataFrame | None:
     manifest = content.run.manifest
     model: Any = manifest.get("model") or {}
     wanted = (
-        "id",
-        "family",
-        "revision",
-        "checksum",
-        "layers",
-        "width",
-        "site",
-        "dtype",
-        "device",
-        "attention",
-        "quantised",
-    )
+        "id", "family", "revision", "checksum", "layers", "width", "site", "dtype", "device", "attention", "quantised",
+    )  # fmt: skip
     pairs: list[tuple[str, Any]] = [(f"model {name}", model.get(name)) for name in wanted]
     first = model.get("audio_first")
     if first is not None:
