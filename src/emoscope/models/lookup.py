@@ -15,6 +15,7 @@ FAMILIES = {
     "qwen2_audio": ("emoscope.models.qwen2_audio", "Qwen2Audio"),
     "qwen2_5_omni": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
     "qwen2_5_omni_thinker": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
+    "gemma3n": ("emoscope.models.gemma3n", "Gemma3n"),
     "glmasr": ("emoscope.models.glmasr", "GlmAsr"),
     "granite_speech": ("emoscope.models.granite_speech", "GraniteSpeech"),
     "phi4_multimodal": ("emoscope.models.phi4_multimodal", "Phi4Multimodal"),
@@ -107,13 +108,17 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     return Card(
         folder,
         int(text["num_hidden_layers"]),
-        int(text["intermediate_size"]),
+        _width(text["intermediate_size"]),
         float(card.get("recommended_budget", 0.005)),
         tuple(card.get("trained_on", ())),
         (name, commit) if commit else None,
         family,
         side or {},
     )
+
+
+def _width(size: int | list[int]) -> int:
+    return int(size[0] if isinstance(size, list) else size)  # some decoders list one for each layer
 
 
 def known_type(config: Mapping[str, Any], name: str) -> str:
