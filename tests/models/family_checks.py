@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from emoscope.models.audio_lm import AudioLM, Gains, Prepared, Request
 from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, Proof, check_model
+from emoscope.models.proofs import SAME
 from emoscope.models.registry import load_model
 from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
 from tests.models.official_keys import names_in_memory, official_names, without_numbers
@@ -281,6 +282,24 @@ class FamilyChecks:
             for step, logits in enumerate(alone):
                 assert (together[step][place] - logits[0]).abs().max() < CLOSE
             assert (together[0][place] - plain[place]).abs().max() > 0.01
+
+    # Other ways of loading.
+
+    def test_another_attention_implementation_answers_alike(self, folder, model, requests_, prepared):
+        eager = load_model(folder, attention="eager")
+        assert eager.model.config._attn_implementation == "eager"
+        assert (eager.next_logits(eager.prepare(requests_)) - model.next_logits(prepared)).abs().max() < CLOSE
+
+    def test_bfloat16_answers_nearly_alike(self, folder, model, requests_, prepared):
+        half = load_model(folder, dtype="bfloat16")
+        rows = half.prepare(requests_)
+        assert {row.embeddings.dtype for row in rows} == {torch.bfloat16}
+        # one by one: the official forward counts the positions of a batch from its padding, which rounds otherwise
+        for request, row in zip(requests_, rows, strict=True):
+            assert (half.next_logits([row]) - half.full_logits([request])).abs().max() < SAME["bfloat16"]
+        plain = model.next_logits(prepared)
+        assert (half.next_logits(rows) - plain).abs().max() < 0.2 * plain.abs().max()
+        assert all(np.isfinite(score.logp).all() for score in half.score(rows))
 
     # Scopes.
 
