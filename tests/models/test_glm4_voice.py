@@ -76,6 +76,18 @@ def test_a_batch_gives_what_each_clip_gives(speech):
     assert torch.equal(speech([loud, clips[0]])[1], speech([clips[0]])[0])
 
 
+@pytest.mark.parametrize(("samples", "frames"), [(1280, 8), (1281, 16), (16_000, 104)])
+def test_a_clip_is_filled_to_whole_codes_and_no_further(speech, samples, frames):
+    # the last frames look past the end of the clip: what is there must be what the official code puts there
+    given = []
+    handle = speech.encoder.conv1.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0].shape[-1]))
+    try:
+        speech([sound(1.0)[:samples]])
+    finally:
+        handle.remove()
+    assert given == [frames + 2]
+
+
 def test_segments_are_encoded_apart_and_joined(speech):
     clip = sound(2 * WINDOW_S)
     half = WINDOW_S * 16_000
