@@ -44,6 +44,7 @@ def test_no_verdict_says_why(content):
     _, off, more = headline(with_verdict(content, verdict=None, reason="only 3 speakers"))
     assert off.claim == "There is no verdict on what switching these neurons off does (only 3 speakers)"
     assert more.claim == "There is no verdict on what amplifying them does (only 3 speakers)"
+    assert not any("The verdict rests" in note for note in (*off.notes, *more.notes))
 
 
 def test_undecided_names_the_interval_that_is_too_wide(content):

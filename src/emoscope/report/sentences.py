@@ -151,7 +151,8 @@ def _decided(content: Content, kind: str) -> str | None:
         span = "" if low is None else f" (95 % interval {number(low, digits)} to {number(high, digits)})"
         parts.append(f"{name} {number(row[f'excess_{measure}'], digits, sign=True)} {unit}{span}")
     why = f"; undecided: {row['reason']}" if row["verdict"] == "undecided" and row["reason"] else ""
-    return f"The verdict rests on selected minus similar neurons: {', '.join(parts)}{why}."
+    lead = "A verdict would rest" if row["verdict"] is None else "The verdict rests"
+    return f"{lead} on selected minus similar neurons: {', '.join(parts)}{why}."
 
 
 def _corrected(content: Content, kind: str) -> str | None:
