@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import soundfile
 
 from emoscope.corpora import polish_folder
 from emoscope.experiments.inputs import load_inputs
@@ -218,7 +219,7 @@ def test_an_edited_study_re_uses_what_still_applies(small: RunFolder, tmp_path: 
     assert set(run.read_table("units")["unit"]) == set(old)
 
 
-def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model) -> None:
+def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model, monkeypatch) -> None:
     voices = tmp_path / "voices"
     voices.mkdir()
     for clip in polish_folder().glob("m[12345].?_nie_[12].flac"):
@@ -227,6 +228,9 @@ def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model) ->
         shutil.copy(clip, voices / emotion / f"{clip.name[:2]}-{clip.name}")
     (voices / "fear" / "m1-broken.flac").write_bytes(b"not sound")
     (voices / "fear" / "m1-empty.flac").write_bytes(b"")
+    noise = np.random.default_rng(0).normal(0, 0.1, int(6.5 * 16_000))
+    soundfile.write(voices / "fear" / "m1-long.flac", noise, 16_000)
+    monkeypatch.setattr(model.processor, "max_audio_len", 6)
     study = parse_study(
         SMALL.replace('id = "polish"', f'id = "folder"\nroot = "{voices}"\npattern = "{{emotion}}/{{speaker}}-{{}}.flac"')
         .replace('where = { take = [1], word = ["nie", "tak"] }', "")
@@ -234,9 +238,10 @@ def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model) ->
     )  # fmt: skip
     run = run_study(study, tmp_path / "run", model=model)
     counts = run.read_json("manifest.json")["counts"]
-    assert counts == {"clips": 32, "used": 30, "not needed": 0, "excluded": 0, "quarantined": 2}
+    assert counts == {"clips": 33, "used": 30, "not needed": 0, "excluded": 0, "quarantined": 3}
     why = run.read_table("items").filter(pl.col("fate") == "quarantined")["why"].to_list()
     assert any("empty" in reason for reason in why)
+    assert "longer than the 6 s that the model takes" in why
 
 
 def test_batches_hold_every_row_once_and_keep_their_size() -> None:

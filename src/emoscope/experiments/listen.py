@@ -102,6 +102,9 @@ def hear_block(
         if isinstance(wave, AudioError):
             notes["quarantined"][str(item["item"])] = wave.reason
             continue
+        if model.longest_s is not None and len(wave) / RATE > model.longest_s:
+            notes["quarantined"][str(item["item"])] = f"longer than the {model.longest_s:g} s that the model takes"
+            continue
         question = Question(item["label"], tuple(item["options"]), item["wording"])
         notes["duration_s"][str(item["item"])] = round(len(wave) / RATE, 4)
         usable.append(item)
