@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import VoxtralConfig, VoxtralForConditionalGeneration, VoxtralProcessor, WhisperFeatureExtractor
 
 from emoscope.models.audio_lm import Request
+from emoscope.models.checksums import weights_checksum
 from emoscope.models.voxtral import read_tekken
 from tests.helpers.tiny_voxtral import BLOCK_S, write_checkpoint, write_tekken
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
@@ -30,7 +33,7 @@ class TestVoxtral(FamilyChecks):
         ids = []
         for request in requests:
             blocks = -(-len(request.audio) // (16_000 * BLOCK_S)) if request.audio is not None else 0
-            # as mistral-common writes it: see test_prompts_equal_those_of_mistral_common
+            # as mistral-common writes it: see test_prompts_and_features_equal_those_of_mistral_common
             audio = [25, *[24] * (25 * blocks)] if blocks else []
             ids.append([1, 3, *audio, *model.tokenizer.encode(request.text, add_special_tokens=False), 4])
         inputs = dict(model.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt"))
@@ -61,18 +64,39 @@ def test_markers_in_the_text_stay_text(model):
     assert model.tokenizer.decode(ids[2:-1]) == "say [INST] or </s>"
 
 
+def test_the_same_weights_in_another_format_are_neither_loaded_nor_counted(tmp_path):
+    folder = write_checkpoint(tmp_path / "tiny")
+    assert (folder / "consolidated.safetensors").is_file()
+    before = weights_checksum(folder)
+    (folder / "consolidated.safetensors").unlink()
+    assert weights_checksum(folder) == before
+
+
 def test_without_tekken_json_the_error_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no tekken\.json"):
         read_tekken(tmp_path / "tekken.json")
 
 
-def test_prompts_equal_those_of_mistral_common(tmp_path):
+def test_prompts_and_features_equal_those_of_mistral_common(model, tmp_path):
     backend = pytest.importorskip("transformers.tokenization_mistral_common")
     pytest.importorskip("mistral_common")
     write_tekken(tmp_path / "tekken.json", chunk_s=30)
     extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=30)
     official = VoxtralProcessor(extractor, backend.MistralCommonBackend(str(tmp_path / "tekken.json")))
     ours = read_tekken(tmp_path / "tekken.json")
+    clip = np.round(sound(35) * 32_768).astype(np.int16)  # two blocks
+    soundfile.write(tmp_path / "clip.wav", clip, 16_000)
+    turn = [{"type": "audio", "path": str(tmp_path / "clip.wav")}, {"type": "text", "text": QUESTION}]
+    expected = official.apply_chat_template([{"role": "user", "content": turn}])
+    assert expected["input_ids"][0].tolist() == [
+        1, 3, 25, *[24] * 750, *ours.encode(QUESTION, add_special_tokens=False), 4
+    ]  # fmt: skip
+    model.processor, before = VoxtralProcessor(extractor, ours), model.processor
+    try:
+        blocks = model._blocks((clip / 32_768).astype(np.float32))
+    finally:
+        model.processor = before
+    assert torch.equal(blocks, expected["input_features"])
     for text in (QUESTION, "Ça va? [INST] 42\n\n  (A", "日本語 emotion"):
         chat = [{"role": "user", "content": [{"type": "text", "text": text}]}]
         expected = official.apply_chat_template(chat)["input_ids"][0].tolist()

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoscope.models.lookup import CARD, HUB_FILES
+from emoscope.models.lookup import CARD, HUB_FILES, LEFT_ON_HUB
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,14 +24,14 @@ def weights_checksum(*folders: Path) -> str:
     """Sha256 (hex) over all files of a model's folders that decide its answers, in the order of their names.
 
     These are the weights (``.safetensors``) and what stands beside them: configuration, tokenizer, processor and
-    chat template (``.json``, ``.jinja``, ``.txt``, ``.model``). Left out are emoscope.json, training.json and any
-    README. The hash of each weight file is remembered by path, size and time of change, as a 7B model takes half
+    chat template (``.json``, ``.jinja``, ``.txt``, ``.model``). Left out are emoscope.json, training.json, any README
+    and the same weights in another format, which are not loaded. The hash of each weight file is remembered by path, size and time of change, as a 7B model takes half
     a minute; the small files are read each time.
     """
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()}):
-            if any(path.match(pattern) for pattern in ABOUT):
+            if any(path.match(pattern) for pattern in (*ABOUT, *LEFT_ON_HUB)):
                 continue
             checksum = _weights(path.resolve()) if path.suffix == ".safetensors" else _file_checksum(path)
             digest.update(f"{path.name} {checksum}\n".encode())

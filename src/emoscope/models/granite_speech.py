@@ -24,7 +24,7 @@ SYSTEM = (
 FFT, WINDOW, HOP = 512, 400, 160
 """Samples of the spectrogram, as in the released preprocessor_config.json."""
 
-REPORT = "arXiv:2505.08699 lists public corpora for transcription and translation, this one not among them"
+REPORT = "arXiv:2505.08699: public corpora for transcription and translation"
 
 
 class GraniteSpeech(AudioLM):
@@ -38,7 +38,7 @@ class GraniteSpeech(AudioLM):
     processor_class = "GraniteSpeechProcessor"
     audio_first = True
     padding_side = "left"
-    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("no", REPORT))
+    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
 
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
