@@ -87,6 +87,8 @@ def model_list() -> int:
 
     width = max(map(len, FAMILIES))
     for family in sorted(FAMILIES):
-        print(f"{family:<{width}}  {', '.join(RELEASED[family].hub) if family in RELEASED else ''}".rstrip())
+        about = RELEASED.get(family)
+        names = ", ".join(about.hub) + (f" (revision {about.revision})" if about.revision else "") if about else ""
+        print(f"{family:<{width}}  {names}".rstrip())
     print(f"All: {STATUS}.\nOther models: docs/add-a-model.md.")
     return 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emoscope.models.hooks import hooked
 from emoscope.models.values import Gains
 from tests.models.conftest import TEXT
 
