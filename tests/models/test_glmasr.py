@@ -50,6 +50,14 @@ def test_a_long_clip_becomes_several_windows(model):
         assert int((row.scopes == 0).sum()) == positions
 
 
+def test_a_clip_that_would_be_cut_is_refused(model):
+    assert model.longest_s == 654  # 327 windows of 2 s; the processor names 655 s
+    inputs = model.processor(text=["<|pad|>"], audio=[sound(655)])
+    assert inputs["input_features"].shape[0] == 327
+    with pytest.raises(ValueError, match="longer than the 654 s"):
+        model.prepare([Request(sound(655), QUESTION, ("A",))])
+
+
 def test_the_sound_stands_between_its_marks(model):
     text = model.tokenizer.decode(model.tokens("Say A.", 3))
     assert text == ("<|user|>\n<|begin_of_audio|><|pad|><|pad|><|pad|><|end_of_audio|><|user|>\nSay A.<|assistant|>\n")

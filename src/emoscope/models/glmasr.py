@@ -16,3 +16,9 @@ class GlmAsr(AudioFlamingo3):
     audio_first = True
     padding_side = "left"
     exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", README))
+
+    @property
+    def longest_s(self) -> float:
+        """630 s in the released files: of the 655 s that they name, the processor takes the whole windows."""
+        window = float(self.processor.feature_extractor.chunk_length)
+        return self.processor.max_audio_len // window * window
