@@ -84,6 +84,7 @@ class Gemma3n(AudioLM):
         for clip in clips:
             sound = self._features(clip)
             output = inner.get_audio_features(sound["input_features"], ~sound["input_features_mask"], return_dict=True)
+            filler = filler.to(output.pooler_output)  # a model may be spread over devices
             embeddings = torch.where(output.audio_mel_mask[..., None], filler, output.pooler_output)[0]
             rest = int(config.audio_soft_tokens_per_image) - len(embeddings)
             embeddings = torch.cat([embeddings, filler[0].expand(rest, -1)])
