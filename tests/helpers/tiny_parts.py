@@ -47,6 +47,17 @@ def tiny_tokenizer(special: Sequence[str], named: dict[str, str] | None = None) 
     )
 
 
+def save_as_qwen(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save a tokenizer as the Qwen repositories hold theirs: of their class, with vocab.json and merges.txt beside."""
+    tokenizer.save_pretrained(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "Qwen2Tokenizer"}))
+    parts = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(parts["vocab"]))
+    merges = [" ".join(merge) for merge in parts["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+
+
 def write_shards(folder: Path, tensors: dict[str, torch.Tensor], shards: int = 3) -> None:
     """Write tensors as ``model-00001-of-0000N.safetensors`` and an index, each shard with parts of every layer."""
     names = sorted(tensors)

@@ -9,7 +9,7 @@ import torch
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration, WhisperFeatureExtractor
 
 from tests.helpers.tiny_af3 import official_name
-from tests.helpers.tiny_parts import SAMPLING, tiny_tokenizer, write_shards
+from tests.helpers.tiny_parts import SAMPLING, save_as_qwen, tiny_tokenizer, write_shards
 
 LAYERS, WIDTH, HIDDEN = 3, 40, 32
 WINDOW_S = 3
@@ -20,7 +20,7 @@ def write_checkpoint(folder: Path, seed: int = 0) -> Path:
     """Write the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tiny_tokenizer(["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"])
-    tokenizer.save_pretrained(folder)
+    save_as_qwen(tokenizer, folder)
     WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S, return_attention_mask=True).save_pretrained(folder)
     extractor = json.loads((folder / "preprocessor_config.json").read_text())
     extractor["processor_class"] = "Qwen2AudioProcessor"

@@ -14,7 +14,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from tests.helpers.tiny_parts import SAMPLING, tiny_tokenizer, write_shards
+from tests.helpers.tiny_parts import SAMPLING, save_as_qwen, tiny_tokenizer, write_shards
 
 LAYERS, WIDTH, HIDDEN = 3, 40, 32
 LONGEST_S = 4
@@ -83,7 +83,7 @@ def official_name(key: str) -> str:
 
 def _write_parts(folder: Path) -> Any:
     tokenizer = tiny_tokenizer(["<|vision_pad|>", *SPECIAL.values()], named=SPECIAL)
-    tokenizer.save_pretrained(folder)
+    save_as_qwen(tokenizer, folder)
     WhisperFeatureExtractor(feature_size=80, chunk_length=LONGEST_S, return_attention_mask=True).save_pretrained(folder)
     extractor = json.loads((folder / "preprocessor_config.json").read_text())
     pictures = {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": 14, "temporal_patch_size": 2,

@@ -228,6 +228,10 @@ class TestQwen25Omni(FamilyChecks):
         with pytest.raises(ValueError, match=rf"4\.5 s is longer than the {LONGEST_S} s"):
             model.prepare([Request(sound(LONGEST_S + 0.5), QUESTION, ("A",))])
 
+    def test_the_tokenizer_is_of_the_released_class(self, folder, model):
+        assert {"vocab.json", "merges.txt", "tokenizer.json"} <= {file.name for file in folder.iterdir()}
+        assert type(model.tokenizer).__name__.startswith("Qwen2Tokenizer")
+
     def test_neither_template_nor_processor_file_is_needed(self, folder, model, prepared, tmp_path):
         bare = shutil.copytree(folder, tmp_path / "bare")
         for name in ("chat_template.json", "spk_dict.pt", "generation_config.json"):
