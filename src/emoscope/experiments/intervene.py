@@ -16,6 +16,7 @@ from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Unit
+from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -52,7 +53,8 @@ def plan_work(
     shared = answer_key(study, model)
     work = []
     for block in evaluated_blocks(items):
-        asked = [[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(block), block, strict=True)]
+        # as a hash: written out in the card of every unit, the items would take more room than the answers
+        asked = digest([[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(block), block, strict=True)])
         for condition in conditions.iter_rows(named=True):
             scorings = (["likelihood"] if condition["kind"] != "baseline" else []) + (
                 ["generation"] if condition["generated"] else []

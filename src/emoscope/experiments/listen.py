@@ -166,7 +166,7 @@ def listening_unit(study: Study, block: Sequence[Mapping[str, Any]], start: int,
     """The unit that hears one block of items."""
     return Unit({
         "stage": "listen", **_key(study, model), "start": start, "store": list(study.identify.store),
-        "site": study.identify.site, "items": _asked(block),
+        "site": study.identify.site, "items": digest(_asked(block)),
     })  # fmt: skip
 
 
