@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import GraniteForCausalLM, GraniteSpeechConfig, GraniteSpeechForConditionalGeneration
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
@@ -144,6 +144,19 @@ def test_a_missing_or_unfit_adapter_is_named(folder, model, tmp_path):
     (broken / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
     with pytest.raises(ValueError, match="use_dora"):
         merge_lora(model.model, broken)
+    factors = load_file(folder / "adapter_model.safetensors")
+    (broken / "adapter_config.json").write_text(json.dumps(config))
+    for wrong, message in (
+        (
+            {name.replace("self_attn.q_proj", "attn.to_q"): value for name, value in factors.items()},
+            "is no layer of the",
+        ),
+        ({name: value for name, value in factors.items() if "lora_A" in name}, "no pairs of factors"),
+        ({name: value[:, :-1].contiguous() for name, value in factors.items()}, "changes a weight"),
+    ):
+        save_file(wrong, broken / "adapter_model.safetensors")
+        with pytest.raises(ValueError, match=message):
+            merge_lora(model.model, broken)
     (broken / "adapter_model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks adapter_model\.safetensors"):
         load_model(broken)

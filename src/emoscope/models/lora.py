@@ -50,8 +50,11 @@ def merge_lora(model: nn.Module, folder: Path) -> int:
     if {stem + end for stem in stems for end in (DOWN, UP)} != set(factors) or not stems:
         raise ValueError(f"{folder} holds tensors that are no pairs of factors ({DOWN}, {UP}): {sorted(factors)[:3]}")
     for stem in stems:
-        layer = model.get_submodule(f"{decoder.name}.layers.{stem.partition('.layers.')[2]}")
-        weight, down, up = layer.weight, factors[stem + DOWN], factors[stem + UP]
+        try:
+            weight = model.get_submodule(f"{decoder.name}.layers.{stem.partition('.layers.')[2]}").weight
+        except AttributeError as error:
+            raise ValueError(f"{folder}: {stem} is no layer of the text decoder {decoder.name}") from error
+        down, up = factors[stem + DOWN], factors[stem + UP]
         if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():
             raise ValueError("an adapter cannot be added to quantised weights: load the model without quantise")
         if (up.shape[0], down.shape[1]) != weight.shape:
