@@ -18,6 +18,7 @@ from emoscope.models.proofs import SAME
 from emoscope.models.registry import load_model
 from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
 from tests.models.family_layout import QUESTION, LayoutChecks, sound
+from tests.models.family_loading import LoadingChecks
 
 __all__ = ["CLOSE", "QUESTION", "FamilyChecks", "sound"]
 
@@ -38,7 +39,7 @@ class Recorder:
         self.seen.append((layer, scopes.clone(), tuple(activation.shape)))
 
 
-class FamilyChecks(LayoutChecks):
+class FamilyChecks(LayoutChecks, LoadingChecks):
     """The tests; a family declares its tiny checkpoint (see the base) and how its official code takes a request."""
 
     # What a family writes.

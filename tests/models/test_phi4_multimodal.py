@@ -21,6 +21,7 @@ class TestPhi4Multimodal(FamilyChecks):
 
     write = staticmethod(write_checkpoint)
     keys = "phi4_multimodal.txt"
+    not_quantised = "an adapter cannot be added to quantised weights"
 
     def official_model(self):
         with torch.device("meta"):
