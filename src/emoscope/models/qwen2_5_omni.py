@@ -28,7 +28,7 @@ SILENCE = 1600
 """Samples of silence after the longest clip: the last valid mel frame reaches past the end of its clip, and the
 official processor, which pads to 300 s, always finds silence there."""
 
-REPORT = "arXiv:2503.20215 names no training corpora; MELD's test split evaluates the model"
+REPORT = "no list of training corpora was found (arXiv:2503.20215 counts tokens)"
 
 
 class Qwen25Omni(AudioLM):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ import torch
 
 from emoscope.models.audio_lm import AudioLM, Request
 
-REPORT = "arXiv:2407.10759 names no training corpora; MELD's test split evaluates the model"
+REPORT = "arXiv:2407.10759 gives hours of training data and names no corpora"
+HELD_OUT = f"{REPORT}; it evaluates on parts of this one and says that its evaluation data are not in training"
 
 
 class Qwen2Audio(AudioLM):
@@ -21,7 +23,13 @@ class Qwen2Audio(AudioLM):
     processor_class = "Qwen2AudioProcessor"
     audio_first = True
     padding_side = "left"
-    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
+    exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "iemocap": ("unknown", HELD_OUT),
+        "meld": ("unknown", HELD_OUT),
+        "msp-podcast": ("unknown", REPORT),
+        "ravdess": ("unknown", REPORT),
+        "crema-d": ("unknown", REPORT),
+    }
 
     @property
     def longest_s(self) -> float:
