@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from emoscope.corpora.video import VideoError, is_video, read_video
+
 if TYPE_CHECKING:
     import soundfile
 
@@ -47,7 +49,8 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
     """Load one sound file as mono 16 kHz float32 samples, untrimmed.
 
     Args:
-        path: wav, flac, mp3, ogg or anything else libsndfile reads; any rate and channel count.
+        path: wav, flac, mp3, ogg or anything else libsndfile reads, or a video (with the extra ``video``); any rate
+            and channel count.
         loudness: ``"normalised"`` scales the clip to a root mean square of 0.05 (in RAVDESS neutral
             clips are about 20 dB quieter than angry ones, and without this step selectors find
             loudness neurons); ``"as recorded"`` leaves the level alone.
@@ -76,9 +79,15 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
     if path.stat().st_size == 0:
         raise AudioError(path, "file is empty")
     try:
-        with soundfile.SoundFile(path) as file:
-            samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
-            promised = _promised_frames(file, path)
+        if is_video(path):
+            samples, rate = read_video(path)
+            promised = 0
+        else:
+            with soundfile.SoundFile(path) as file:
+                samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+                promised = _promised_frames(file, path)
+    except VideoError as error:
+        raise AudioError(path, str(error)) from error
     except soundfile.SoundFileError as error:
         raise AudioError(path, UNREADABLE) from error
     except PermissionError as error:

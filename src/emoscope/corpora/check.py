@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from emoscope.corpora.audio import UNREADABLE, AudioError, checksum, load_audio
 from emoscope.corpora.clip import Clip
 from emoscope.corpora.corpus import Corpus, Progress
+from emoscope.corpora.video import VideoError, is_video, video_facts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,10 +97,14 @@ def _read(clip: Clip, decode: bool) -> FileFacts | str:
             load_audio(clip.path, loudness="as recorded")
         elif clip.path.stat().st_size == 0:
             raise AudioError(clip.path, "file is empty")
+        if is_video(clip.path):
+            return FileFacts(*video_facts(clip.path), checksum(clip.path))
         info = soundfile.info(clip.path)
         return FileFacts(info.duration, info.samplerate, info.channels, checksum(clip.path))
     except AudioError as error:
         return error.reason
+    except VideoError as error:
+        return str(error)
     except soundfile.SoundFileError:
         return UNREADABLE
 
