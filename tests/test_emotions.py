@@ -13,6 +13,11 @@ from emoscope.emotions import ALIASES, CANONICAL, CODES, UnknownEmotion, canonic
         ("hap", "happiness"), ("Happy", "happiness"), ("joy", "happiness"), ("happiness", "happiness"),
         ("ANG", "anger"), (" angry ", "anger"), ("exc", "excitement"), ("fru", "frustration"), ("oth", "other"),
         ("surprise_positive", "surprise"), ("Surprise-Negative", "negative surprise"), ("Wut", "anger"),
+        ("Angst", "fear"), ("fröhlich", "happiness"), ("fro\u0308hlich", "happiness"), ("ZŁOŚĆ", "anger"),
+        ("smutek", "sadness"), ("rabbia", "anger"), ("sorpresa", "surprise"), ("tristesse", "sadness"),
+        ("alegría", "happiness"), ("miedo", "fear"), ("kızgın", "anger"), ("Mutlu", "happiness"), ("korku", "fear"),
+        ("dukkho", "sadness"), ("中立", "neutral"), ("快乐", "happiness"), ("伤心", "sadness"), ("生气", "anger"),
+        ("惊喜", "surprise"), ("Pleasant_surprise", "surprise"), ("sleepy", "sleepiness"),
         ("romantic love", "romantic love"), ("boredom", "boredom"), ("calm", "calm"), ("contempt", "contempt"),
     ],
 )  # fmt: skip

@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 CANONICAL = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 """The seven emotions shown first, in the order of every table and figure; others follow alphabetically."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
-    "anger": ("ang", "angry", "furious", "rage", "mad", "ärger", "wut", "wütend", "gniew", "złość", "rabbia", "colère"),
-    "disgust": ("dis", "disgusted", "ekel", "wstręt", "disgusto", "dégoût"),
-    "fear": ("fea", "fearful", "afraid", "scared", "angst", "strach", "paura", "peur"),
-    "happiness": ("hap", "happy", "joy", "joyful", "freude", "radość", "gioia", "joie"),
-    "neutral": ("neu", "neutrality", "neutralny", "neutrale", "neutre"),
-    "sadness": ("sad", "sorrow", "trauer", "traurig", "smutek", "tristezza", "tristesse"),
+    "anger": (
+        "ang", "angry", "furious", "rage", "mad", "ärger", "aerger", "verärgert", "wut", "wütend", "wuetend", "zorn",
+        "gniew", "złość", "rabbia", "arrabbiato", "colère", "colere", "en colère", "enojo", "enojado", "enfado",
+        "enfadado", "ira", "kızgın", "kizgin", "kızgınlık", "öfke", "ofke", "öfkeli", "sinirli", "rag", "raag",
+        "生气", "愤怒",
+    ),
+    "disgust": (
+        "dis", "disgusted", "ekel", "wstręt", "wstret", "obrzydzenie", "disgusto", "dégoût", "degout", "asco",
+        "tiksinti", "iğrenme", "igrenme", "ghrina", "厌恶",
+    ),
+    "fear": (
+        "fea", "fearful", "afraid", "scared", "angst", "ängstlich", "aengstlich", "furcht", "strach", "lęk", "paura",
+        "peur", "miedo", "temor", "korku", "bhoy", "害怕", "恐惧",
+    ),
+    "happiness": (
+        "hap", "happy", "joy", "joyful", "freude", "fröhlich", "froehlich", "glücklich", "gluecklich", "radość",
+        "radosc", "szczęście", "gioia", "felicità", "joie", "heureux", "alegría", "alegria", "felicidad", "feliz",
+        "mutlu", "mutluluk", "anondo", "khushi", "快乐", "高兴", "开心",
+    ),
+    "neutral": (
+        "neu", "neutrality", "neutralny", "neutralnie", "neutrale", "neutre", "neutro", "nötr", "notr", "中立", "中性",
+    ),
+    "sadness": (
+        "sad", "sorrow", "trauer", "traurig", "traurigkeit", "smutek", "smutny", "tristezza", "triste", "tristesse",
+        "tristeza", "üzgün", "uzgun", "üzüntü", "uzuntu", "dukkho", "伤心", "悲伤", "难过",
+    ),
     "surprise": (
-        "sur", "surprised", "surprise positive", "positive surprise", "überraschung", "zaskoczenie", "sorpresa",
+        "sur", "surprised", "surprise positive", "positive surprise", "pleasant surprise", "pleasantly surprised",
+        "überraschung", "ueberraschung", "überrascht", "zaskoczenie", "sorpresa", "sorpreso", "şaşkın", "saskin",
+        "şaşkınlık", "bismoy", "惊喜", "惊讶", "吃惊",
     ),
     "adoration": (),
     "amusement": ("amu", "amused"),
+    "anxiety": ("anxious",),
     "awe": (),
-    "boredom": ("bor", "bored", "langeweile"),
-    "calm": ("calmness",),
+    "boredom": ("bor", "bored", "langeweile", "gelangweilt", "nuda", "noia", "ennui", "aburrimiento", "无聊"),
+    "calm": ("calmness", "ruhig", "spokój", "spokoj", "calma", "calme", "sakin", "平静"),
     "confusion": ("confused",),
     "contempt": ("con", "contemptuous", "scorn"),
     "contentment": ("content",),
@@ -32,23 +56,28 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "ecstasy": ("ecstatic",),
     "elation": ("elated",),
     "embarrassment": ("embarrassed",),
+    "enthusiasm": ("enthusiastic",),
     "excitement": ("exc", "excited"),
     "frustration": ("fru", "frustrated"),
     "guilt": ("guilty",),
     "interest": ("interested",),
-    "negative surprise": ("surprise negative",),
+    "negative surprise": ("surprise negative", "unpleasant surprise"),
     "other": ("oth", "others"),
     "pain": (),
     "pride": ("proud",),
     "realization": ("realisation",),
     "relief": ("relieved",),
     "romantic love": ("love",),
+    "sarcasm": ("sarcastic",),
     "serenity": ("serene",),
     "shame": ("ashamed",),
+    "sleepiness": ("sleepy",),
     "sympathy": (),
     "triumph": (),
+    "worry": ("worried",),
 }  # fmt: skip
-"""For every emotion the other words and codes that mean it in any corpus. One-letter codes stand in :data:`CODES`."""
+"""For every emotion the other words and codes that mean it in any corpus, in English, German, Polish, Italian, French,
+Spanish, Turkish, Bengali (in Latin letters) and Chinese, some also without their accents. One-letter codes stand in :data:`CODES`."""
 
 CODES: dict[str, dict[str, str]] = {
     "polish": {"a": "anger", "s": "fear", "n": "neutral"},
@@ -62,6 +91,26 @@ CODES: dict[str, dict[str, str]] = {
     "crema-d": {
         "ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness",
     },
+    "tess": {
+        "angry": "anger", "disgust": "disgust", "fear": "fear", "happy": "happiness", "neutral": "neutral",
+        "ps": "surprise", "sad": "sadness",
+    },
+    "savee": {
+        "a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "sa": "sadness", "su": "surprise",
+    },
+    "emovo": {
+        "dis": "disgust", "gio": "happiness", "neu": "neutral", "pau": "fear", "rab": "anger", "sor": "surprise",
+        "tri": "sadness",
+    },
+    "nemo": {
+        "anger": "anger", "fear": "fear", "happiness": "happiness", "neutral": "neutral", "sadness": "sadness",
+        "surprised": "surprise",
+    },
+    "subesco": {
+        "ANGRY": "anger", "DISGUST": "disgust", "FEAR": "fear", "HAPPY": "happiness", "NEUTRAL": "neutral",
+        "SAD": "sadness", "SURPRISE": "surprise",
+    },
+    "turev": {"kz": "anger", "sk": "calm", "mt": "happiness", "hl": "sadness"},
     "emogator": {
         "01": "adoration", "02": "amusement", "03": "anger", "04": "awe", "05": "confusion", "06": "contempt",
         "07": "contentment", "08": "desire", "09": "disappointment", "10": "disgust", "11": "distress",
@@ -112,7 +161,9 @@ def canonical(name: str, corpus: str | None = None) -> str:
     """
     if corpus is not None and name.strip() in CODES.get(corpus, {}):
         return CODES[corpus][name.strip()]
-    word = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+    # names of folders made on a Mac hold their accents as separate characters
+    composed = unicodedata.normalize("NFC", name)
+    word = " ".join(composed.lower().replace("_", " ").replace("-", " ").split())
     if word in _EMOTION_OF:
         return _EMOTION_OF[word]
     if len(word) == 1 and corpus is None:
