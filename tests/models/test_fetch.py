@@ -105,6 +105,7 @@ def test_a_model_and_its_side_checkpoint_are_fetched_and_load_offline(run, there
     offline = run(load, study, **cut)
     assert offline.returncode == 0, offline.stderr
     assert there[1] == []
+    assert "Retry" not in offline.stderr  # nothing waits for the network
     assert "audioflamingo3, 3 layers x 40 neurons" in offline.stdout
     assert ("None" if to else commit(MODEL)) in offline.stdout
 

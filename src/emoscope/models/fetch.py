@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emoscope.models.lookup import HUB_FILES, LEFT_ON_HUB, SIDES, known_type, reaching, read_json
+from emoscope.models.lookup import HUB_FILES, LEFT_ON_HUB, SIDES, known_type, look_up, reaching, read_json
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def fetch_model(name: str, revision: str | None = None, to: Path | None = None) 
         config = read_json(Path(hf_hub_download(name, "config.json", revision=commit)))
         model_type = known_type(config, name)
     found = _fetch(name, commit, to)
+    if to is None:
+        look_up(name, revision=commit)  # the cache remembers that there is no emoscope.json, where there is none
     side = {key: _fetch(hub, None, to) for key, hub in SIDES.get(model_type, {}).items()}
     return Fetched(name, found.folder, commit, found.bytes, to is None, side)
 

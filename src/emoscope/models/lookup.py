@@ -239,12 +239,14 @@ def _snapshot(name: str, revision: str | None = None) -> str:
 def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
     """The folder with at least config.json and, if there is one, emoscope.json; and its commit."""
     with reaching(name):
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import EntryNotFoundError
 
         folder = Path(hf_hub_download(name, "config.json", revision=revision)).parent
-        with suppress(EntryNotFoundError):
-            hf_hub_download(name, CARD, revision=folder.name)
+        # where it is known to be absent, asking again would wait for the network
+        if try_to_load_from_cache(name, CARD, revision=folder.name) is None:
+            with suppress(EntryNotFoundError):
+                hf_hub_download(name, CARD, revision=folder.name)
     return folder, folder.name
 
 
