@@ -23,7 +23,9 @@ def model_check(
     ] = (),
     revision: Annotated[str | None, Parameter(help="branch, tag or commit on the hub")] = None,
     attention: Annotated[str, Parameter(help="attention implementation of transformers")] = "sdpa",
-    device_map: Annotated[str | None, Parameter(help="auto spreads the layers over all GPUs (needs accelerate)")] = None,
+    device_map: Annotated[
+        str | None, Parameter(help="auto spreads the layers over all GPUs (needs accelerate)")
+    ] = None,
     quantise: Annotated[str | None, Parameter(help="8bit or 4bit (needs bitsandbytes)")] = None,
 ) -> int:
     """Prove that a model's neurons are found, hooked and changed as they should be."""
