@@ -171,17 +171,18 @@ def _counted(values: Iterator[str]) -> dict[str, int]:
 
 
 def _differences(corpus: Corpus) -> list[list[Any]]:
-    labelled = [*corpus.clips, *(lost.clip for lost in corpus.lost if lost.clip)]
-    found = Counter(clip.labels.get("emotion") for clip in {clip.id: clip for clip in labelled}.values())
-    totals = {
-        "clips": len({clip.id for clip in labelled}),
-        "speakers": len({clip.speaker for clip in labelled} - {None}),
-    }
-    return [
-        [name, expected, totals.get(name, found[name])]
-        for name, expected in corpus.info.expected.items()
-        if totals.get(name, found[name]) != expected
-    ]
+    labelled = {lost.clip.id: lost.clip for lost in corpus.lost if lost.clip} | {clip.id: clip for clip in corpus}
+
+    def found(name: str) -> int:
+        if name == "clips":
+            return len(labelled)
+        if name == "speakers":
+            return len({clip.speaker for clip in labelled.values()} - {None})
+        column, _, value = name.rpartition("=")
+        return sum(clip.value(column or "emotion") == value for clip in labelled.values())
+
+    counted = [[name, expected, found(name)] for name, expected in corpus.info.expected.items()]
+    return [[name, expected, number] for name, expected, number in counted if number != expected]
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:

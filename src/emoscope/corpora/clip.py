@@ -56,7 +56,8 @@ class CorpusInfo:
         language: language of the speech, or ``"none"``.
         url: home page.
         may_embed_audio: whether a report may hold its sound.
-        expected: what a complete copy holds, such as ``{"clips": 450, "speakers": 5}``.
+        expected: what a complete copy holds, such as ``{"clips": 450, "speakers": 5, "anger": 150, "split=test": 90}``.
+        folds: the column over which the corpus is cross-fitted by default; its values keep speakers apart.
     """
 
     id: str
@@ -67,6 +68,7 @@ class CorpusInfo:
     url: str = ""
     may_embed_audio: bool = False
     expected: Mapping[str, int] = field(default_factory=dict)
+    folds: str = "speaker"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from emoscope.corpora.grammars import GRAMMARS
 NAMED = tuple(GRAMMARS)
 READERS = {
     "iemocap": ("emoscope.corpora.iemocap", "open_iemocap"),
+    "meld": ("emoscope.corpora.meld", "open_meld"),
     "folder": ("emoscope.corpora.folder", "open_folder"),
     "table": ("emoscope.corpora.table", "open_table"),
 }

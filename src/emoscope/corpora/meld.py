@@ -1,0 +1,224 @@
+"""MELD (Friends) as it is shipped: a label file and a folder of videos per split, or sound copies of the videos."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from emoscope.corpora.clip import Clip, CorpusInfo, Lost
+from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.files import SOUND, STRAY, existing_folder
+from emoscope.corpora.label_file import read_rows
+from emoscope.corpora.video import NEEDED, VIDEO, can_read_videos, is_video
+from emoscope.emotions import UnknownEmotion, canonical
+
+INFO = CorpusInfo(
+    "meld",
+    "Multimodal EmotionLines Dataset (Friends)",
+    licence="labels GPL-3.0; the sound is of a television series and not redistributable",
+    citation="Poria et al. 2019, ACL, pages 527-536",
+    language="English",
+    url="https://affective-meld.github.io",
+    expected={
+        "clips": 13708, "split=train": 9989, "split=development": 1109, "split=test": 2610,
+        "anger": 1607, "disgust": 361, "fear": 358, "happiness": 2308, "neutral": 6436, "sadness": 1002,
+        "surprise": 1636,
+    },
+    folds="character",
+)  # fmt: skip
+
+SIX = ("Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross")
+OTHERS = "all others"
+"""Value of the column ``character`` for everyone but the six."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split: its name in ids and in label files, and the folders that hold its media."""
+
+    name: str
+    short: str
+    folder: str
+    missing: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def labels(self) -> str:
+        """Name of the label file."""
+        return f"{self.short}_sent_emo.csv"
+
+    def holds(self, folder: str) -> bool:
+        """Whether a folder of this name holds the split's media: as shipped, or a copy beside (``dev_wav``)."""
+        return folder.startswith(self.folder) or bool(
+            re.fullmatch(rf"{self.short}([_-](wav|flac|mp3|audio).*)?", folder)
+        )
+
+
+PARTS = (
+    Part("train", "train", "train_splits", frozenset({(125, 3)})),
+    Part("development", "dev", "dev_splits_complete", frozenset({(110, 7)})),
+    Part("test", "test", "output_repeated_splits_test"),
+)
+"""The splits; ``missing`` are (dialogue, utterance) of clips that the release itself lacks or holds broken."""
+
+NEEDED_COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
+NAME = re.compile(r"dia(\d+)_utt(\d+)")
+FINAL = "a final_videos_test copy, which the maintainers of MELD say to ignore"
+TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
+
+
+def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> Corpus:
+    """Open MELD.
+
+    Dialogue and utterance numbers restart in every split, so that a clip is ``train_dia0_utt0``, ``dev_dia0_utt0``
+    or ``test_dia0_utt0``. Labels: emotion, sentiment, character (one of the six, or "all others"), season, episode,
+    dialogue, and listed_s (seconds between the start and the end that the row gives; some videos last longer). The
+    speaker is the character's name as it is listed; the session is season and episode.
+
+    Where a clip has a sound file and a video, the sound file is read. Excluded: videos without a row, ``._`` files,
+    ``final_videos_test`` copies, further files of a clip, rows that repeat a clip or are not complete. Quarantined:
+    rows without a file, and videos where PyAV (the extra ``video``) is not installed.
+
+    Args:
+        root: the folder ``MELD.Raw`` with the three label files and media folders, two folders deep at most.
+        audio_root: where the media folders are, if not under ``root``.
+
+    Raises:
+        FileNotFoundError: the folder does not exist, or holds no label file of MELD.
+        ValueError: no root is given, a label file lacks a column, or no clip can be used.
+    """
+    folder = existing_folder(root, "meld")
+    media = folder if audio_root is None else existing_folder(audio_root, "meld")
+    tables = {
+        part.name: next((p for p in _near(folder) if p.name == part.labels and p.is_file()), None) for part in PARTS
+    }
+    if not any(tables.values()):
+        names = ", ".join(part.labels for part in PARTS)
+        raise FileNotFoundError(
+            f"{folder} holds no label file of MELD ({names}): give the folder in which MELD was unpacked"
+        )
+    clips: dict[str, Clip] = {}
+    lost: list[Lost] = []
+    without_pyav = not can_read_videos()
+    for part in PARTS:
+        files = _files(part, media, lost)
+        for clip, key, why in _rows(part, tables[part.name], lost):
+            found = files.pop(key, [])
+            path = found[0] if found else clip.path
+            clip = Clip(clip.id, path, clip.labels, clip.speaker, clip.session, clip.split, clip.transcript)
+            lost += [
+                Lost(clip.id, other, "excluded", f"the same clip as {path.name}, which is read") for other in found[1:]
+            ]
+            if why:
+                lost.append(Lost(clip.id, path, "excluded", why, clip))
+            elif not found:
+                known = " (the release lacks it)" if key in part.missing else ""
+                lost.append(Lost(clip.id, path, "quarantined", f"file not found{known}", clip))
+            elif without_pyav and is_video(path):
+                lost.append(Lost(clip.id, path, "quarantined", NEEDED, clip))
+            else:
+                clips[clip.id] = clip
+        for (dialogue, utterance), paths in files.items():
+            why = f"no row in {part.labels}" if tables[part.name] else f"{part.labels} is not there"
+            lost += [Lost(f"{part.short}_dia{dialogue}_utt{utterance}", path, "excluded", why) for path in paths]
+    if not clips:
+        raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
+    return Corpus(INFO, tuple(clips.values()), tuple(lost))
+
+
+def _reason(lost: list[Lost]) -> str:
+    whys = [one.why for one in lost]
+    if NEEDED in whys:
+        return f"each of its clips {NEEDED}"
+    if any(one.fate == "quarantined" for one in lost):
+        folders = ", ".join(part.folder for part in PARTS)
+        return f"its media ({folders}) are not there; give their folder with audio_root"
+    return whys[0] if whys else "its label files have no rows"
+
+
+def _near(folder: Path) -> Iterator[Path]:
+    """What is in a folder and in two levels of folders below, nearest first."""
+    level = [folder]
+    for _ in range(3):
+        inside = [path for place in level for path in sorted(place.iterdir()) if not path.name.startswith(".")]
+        yield from inside
+        # media folders hold thousands of files and nothing else
+        level = [path for path in inside if path.is_dir() and not any(part.folder in path.name for part in PARTS)]
+
+
+def _files(part: Part, root: Path, lost: list[Lost]) -> dict[tuple[int, int], list[Path]]:
+    """(Dialogue, utterance) -> its files, sound files first; other files go to ``lost``."""
+    found: dict[tuple[int, int], list[Path]] = {}
+    for folder in (path for path in _near(root) if path.is_dir() and part.holds(path.name)):
+        for name in sorted(os.listdir(folder)):
+            path = folder / name
+            if path.suffix.lower() not in SOUND | VIDEO or path.is_dir():
+                continue
+            match = NAME.fullmatch(path.stem)
+            if match:
+                found.setdefault((int(match[1]), int(match[2])), []).append(path)
+                continue
+            why = f"name does not follow {NAME.pattern} (meld)"
+            if name.startswith("._"):
+                why = STRAY
+            elif name.startswith("final_videos_test"):
+                why = FINAL
+            lost.append(Lost(f"{part.short}_{path.stem}", path, "excluded", why))
+    return {key: sorted(paths, key=is_video) for key, paths in found.items()}
+
+
+def _rows(part: Part, table: Path | None, lost: list[Lost]) -> Iterator[tuple[Clip, tuple[int, int], str | None]]:
+    """Every row as a clip, its (dialogue, utterance), and the reason for which it is excluded, if any."""
+    seen: set[tuple[int, int]] = set()
+    for number, row in enumerate(read_rows(table, NEEDED_COLUMNS) if table else (), start=1):
+        numbers = [row[name] for name in ("dialogue_id", "utterance_id")] if row else []
+        if row is None or not all(text.isdecimal() for text in numbers):
+            assert table is not None
+            why = "row is not complete" if row is None else "row has no dialogue and utterance number"
+            lost.append(Lost(f"{part.labels} row {number}", table, "excluded", why))
+            continue
+        key = (int(numbers[0]), int(numbers[1]))
+        clip, why_not = _clip(part, key, row)
+        if key in seen:
+            why_not = f"row {number} of {part.labels} repeats this clip"
+        seen.add(key)
+        yield clip, key, why_not
+
+
+def _clip(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, str | None]:
+    name = f"dia{key[0]}_utt{key[1]}"
+    labels, why = {}, None
+    try:
+        labels["emotion"] = canonical(row["emotion"])
+    except UnknownEmotion as error:
+        why = str(error) if row["emotion"] else "no emotion is given"
+    labels["sentiment"] = row["sentiment"].lower()
+    speaker = " ".join(row["speaker"].split())
+    speaker = next((one for one in SIX if one.lower() == speaker.lower()), speaker)
+    labels["character"] = speaker if speaker in SIX else OTHERS
+    season, episode = row.get("season", ""), row.get("episode", "")
+    labels.update({column: value for column, value in (("season", season), ("episode", episode)) if value})
+    labels["dialogue"] = f"{part.short}_dia{key[0]}"
+    start, end = _seconds(row.get("starttime", "")), _seconds(row.get("endtime", ""))
+    if start is not None and end is not None and end > start:
+        labels["listed_s"] = f"{end - start:.3f}"
+    return Clip(
+        f"{part.short}_{name}",
+        Path(part.folder, f"{name}.mp4"),
+        labels,
+        speaker=speaker or None,
+        session=f"season {season} episode {episode}" if season and episode else None,
+        split=part.name,
+        transcript=row["utterance"] or None,
+    ), why
+
+
+def _seconds(text: str) -> float | None:
+    # some rows leave out the hour's leading zero
+    match = TIME.fullmatch(text.strip())
+    if match is None:
+        return None
+    hours, minutes, seconds = (int(match[place]) for place in (1, 2, 3))
+    return 3600 * hours + 60 * minutes + seconds + float(f"0.{match[4]}")
