@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -117,6 +118,13 @@ def test_the_merged_adapter_equals_peft(folder, model):
     with torch.inference_mode():
         logits = official(**inputs).logits[:, -1] / model.model.config.text_config.logits_scaling
     assert (logits - model.next_logits(model.prepare([request]))).abs().max() < CLOSE
+
+
+def test_no_warning_tells_of_a_missing_adapter(folder, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    loaded = load_model(folder)
+    assert "lora" not in caplog.text
+    assert not loaded.model.config.has_lora_adapter  # else it would be added again to a saved model
 
 
 def test_logits_are_divided_as_in_the_text_model(folder, model):

@@ -12,6 +12,7 @@ import torch
 
 from emoscope.models.audio_lm import AudioLM, Request
 from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.lookup import read_json
 from emoscope.models.lora import merge_lora
 from emoscope.models.parts import Parts
 
@@ -43,11 +44,12 @@ class GraniteSpeech(AudioLM):
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
         """Load the decoder and add its adapter to the weights, so that its layers are plain ones."""
-        # where peft is installed, transformers would put the adapter's own layers into the decoder
-        model = how.pretrained(cls.model_class, folder, adapter_kwargs={"subfolder": "none"})
-        if model.config.has_lora_adapter:
+        # where peft is installed, transformers would put the adapter's own layers into the decoder, and elsewhere warn
+        # that the adapter is missing
+        plain = {"adapter_kwargs": {"subfolder": "none"}, "has_lora_adapter": False}
+        model = how.pretrained(cls.model_class, folder, **plain)
+        if read_json(folder / "config.json").get("has_lora_adapter", True):
             merge_lora(model, folder)
-            model.config.has_lora_adapter = False
         return model, Parts(transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True), None)
 
     def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
