@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
-from emoscope.corpora.audio import RATE, AudioError, checksum, load_audio, prepare_samples
+from emoscope.corpora.audio import BLOCK, RATE, AudioError, checksum, load_audio, prepare_samples
 
 
 def test_any_rate_and_channel_count_becomes_mono_16k(tmp_path: Path) -> None:
@@ -105,3 +107,26 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_checksum_is_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert checksum(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_long_clip_is_in_memory_once(tmp_path: Path) -> None:
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 8_000, 2) as file:
+        minute = np.random.default_rng(0).normal(0, 0.1, (8_000 * 60, 2))
+        for _ in range(10):
+            file.write(minute)
+    tracemalloc.start()
+    samples = load_audio(tmp_path / "long.wav")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(samples) == 600 * RATE
+    # the result itself, and less than half as much again for the blocks
+    assert peak < 1.5 * samples.nbytes
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_blocks_join_without_a_seam(tmp_path: Path, rate: int) -> None:
+    # long enough for several blocks; soxr resamples it at once here
+    sound = np.random.default_rng(0).normal(0, 0.1, 2 * BLOCK + 12_345).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", sound, rate, subtype="FLOAT")
+    whole = sound if rate == RATE else soxr.resample(sound, rate, RATE, quality="HQ")
+    assert np.array_equal(load_audio(tmp_path / "a.wav", "as recorded"), np.clip(whole, -1, 1))

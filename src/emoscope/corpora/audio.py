@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.corpora.video import VideoError, is_video, read_video
+from emoscope.corpora.video import VideoError, is_video, video_blocks
 
 if TYPE_CHECKING:
     import soundfile
@@ -26,6 +28,15 @@ SHORTEST_S = 0.1
 
 SILENT_PEAK = 1e-4
 """A clip whose largest sample stays below this (-80 dB of full scale) is quarantined as silent."""
+
+BLOCK = 1 << 18
+"""Frames of a file that are decoded at once: 5 s at 48 kHz."""
+
+STEP = 1 << 20
+"""Samples over which a clip is checked and measured at once (65 s), which bounds the scratch memory."""
+
+LONGEST_GUESS = 1 << 25
+"""Samples (35 minutes) for which room is made on the word of a header alone."""
 
 UNREADABLE = "not readable as audio: the file is damaged or no sound file; convert it to wav or flac"
 """Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
@@ -69,9 +80,9 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
         (dtype('float32'), True)
     """
     import soundfile
-    import soxr
 
     path = Path(path)
+    _check_loudness(loudness)
     if path.is_dir():
         raise AudioError(path, "is a folder: give one sound file")
     if not path.is_file():
@@ -80,30 +91,62 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
         raise AudioError(path, "file is empty")
     try:
         if is_video(path):
-            samples, rate = read_video(path)
-            promised = 0
+            mono = _mono(video_blocks(path))
         else:
             with soundfile.SoundFile(path) as file:
-                samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
-                promised = _promised_frames(file, path)
+                mono = _mono(_blocks(file, path), math.ceil(file.frames * RATE / file.samplerate))
     except VideoError as error:
         raise AudioError(path, str(error)) from error
     except soundfile.SoundFileError as error:
         raise AudioError(path, UNREADABLE) from error
     except PermissionError as error:
         raise AudioError(path, "not readable (no permission)") from error
-    if not len(samples):
+    return _settle(mono, path, loudness)
+
+
+def _blocks(file: soundfile.SoundFile, path: Path) -> Iterator[tuple[Waveform, int]]:
+    """Samples (time, channel) of a sound file with their rate, some at a time; refuses a file that is cut off."""
+    rate, held = file.samplerate, 0
+    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        held += len(block)
+        yield block, rate
+    if not held:
         raise AudioError(path, "holds no sound: it is empty or cut off; copy the file again")
-    if promised - len(samples) > SHORTEST_S * rate:
-        held = f"its header promises {promised / rate:.2f} s, it holds {len(samples) / rate:.2f} s"
-        raise AudioError(path, f"cut off ({held}): copy the file again")
-    mono = samples.mean(axis=1)
-    if rate != RATE:
-        mono = soxr.resample(mono, rate, RATE, quality="HQ")
-    return prepare_samples(mono, path, loudness)
+    promised = promised_frames(file, path)
+    if promised - held > SHORTEST_S * rate:
+        lengths = f"its header promises {promised / rate:.2f} s, it holds {held / rate:.2f} s"
+        raise AudioError(path, f"cut off ({lengths}): copy the file again")
 
 
-def _promised_frames(file: soundfile.SoundFile, path: Path) -> int:
+def _mono(blocks: Iterator[tuple[Waveform, int]], expected: int = 0) -> Waveform:
+    """Mix to one channel and resample to 16 kHz block by block, so that a long clip is in memory once."""
+    import soxr
+
+    mono = np.empty(min(expected, LONGEST_GUESS) + 1, dtype=np.float32)
+    filled = 0
+
+    def keep(part: Waveform) -> None:
+        nonlocal filled
+        if filled + len(part) > len(mono):
+            # headers of some files only guess the length
+            mono.resize(len(mono) * 5 // 4 + len(part), refcheck=False)
+        mono[filled : filled + len(part)] = part
+        filled += len(part)
+
+    stream = None
+    for block, rate in blocks:
+        mixed = block.mean(axis=1)
+        if rate != RATE:
+            stream = stream or soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="HQ")
+            mixed = stream.resample_chunk(mixed)
+        keep(mixed)
+    if stream:
+        keep(stream.resample_chunk(np.empty(0, dtype=np.float32), last=True))
+    mono.resize(filled, refcheck=False)
+    return mono
+
+
+def promised_frames(file: soundfile.SoundFile, path: Path) -> int:
     """How many frames a file's header promises; libsndfile itself takes a shorter file without complaint."""
     if file.format in ("WAV", "WAVEX"):
         size = DATA_SIZE.search(file.extra_info)
@@ -131,18 +174,28 @@ def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudne
         >>> prepare_samples(np.full(16_000, 0.5))[:2]
         array([0.05, 0.05], dtype=float32)
     """
-    if loudness not in ("normalised", "as recorded"):
-        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
-    mono = np.asarray(samples, dtype=np.float32)
+    _check_loudness(loudness)
+    return _settle(np.array(samples, dtype=np.float32), path, loudness)
+
+
+def _settle(mono: Waveform, path: str | Path, loudness: str) -> Waveform:
+    """Check samples and bring them to the wanted loudness, in place."""
     if len(mono) < SHORTEST_S * RATE:
         raise AudioError(path, f"too short ({len(mono) / RATE:.3f} s; at least {SHORTEST_S} s are needed)")
-    if not np.isfinite(mono).all():
+    parts = [mono[start : start + STEP] for start in range(0, len(mono), STEP)]
+    if not all(np.isfinite(part).all() for part in parts):
         raise AudioError(path, "holds samples that are not numbers (NaN or infinite)")
-    if np.abs(mono).max() < SILENT_PEAK:
+    if max(np.abs(part).max() for part in parts) < SILENT_PEAK:
         raise AudioError(path, "silent (no sample above -80 dB of full scale)")
     if loudness == "normalised":
-        mono = mono * (TARGET_RMS / np.sqrt(np.mean(np.square(mono, dtype=np.float64))))
-    return np.clip(mono, -1.0, 1.0).astype(np.float32)
+        power = sum(np.sum(np.square(part, dtype=np.float64)) for part in parts) / len(mono)
+        np.multiply(mono, TARGET_RMS / np.sqrt(power), out=mono, casting="same_kind")
+    return np.clip(mono, -1.0, 1.0, out=mono)
+
+
+def _check_loudness(loudness: str) -> None:
+    if loudness not in ("normalised", "as recorded"):
+        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
 
 
 def checksum(path: str | Path) -> str:

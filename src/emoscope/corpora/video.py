@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,10 @@ def can_read_videos() -> bool:
     return True
 
 
-def read_video(path: Path) -> tuple[npt.NDArray[np.float32], int]:
-    """Decode the first sound track of a video.
+def video_blocks(path: Path) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
+    """Decode the first sound track of a video, frame by frame.
 
-    Returns:
+    Yields:
         samples (time, channels) as they are stored, and their rate in Hz.
 
     Raises:
@@ -54,27 +55,26 @@ def read_video(path: Path) -> tuple[npt.NDArray[np.float32], int]:
     import_av()
     import av
 
-    parts = []
+    held = 0
     with _opened(path) as (container, stream):
-        same = av.AudioResampler(format="fltp")
-        for frame in container.decode(stream):
-            parts += [part.to_ndarray() for part in same.resample(frame)]
-        parts += [part.to_ndarray() for part in same.resample(None)]
         rate, promised = stream.rate, _seconds(container, stream)
-    if not parts:
+        same = av.AudioResampler(format="fltp")
+        for frame in chain(container.decode(stream), [None]):  # None flushes what is left
+            for part in same.resample(frame):
+                held += part.samples
+                yield np.ascontiguousarray(part.to_ndarray().T, dtype=np.float32), rate
+    if not held:
         raise VideoError("holds no sound: it is empty or cut off; copy the file again")
-    samples = np.ascontiguousarray(np.concatenate(parts, axis=1).T, dtype=np.float32)
-    held = len(samples) / rate
-    if promised - held > SLACK_S:
-        raise VideoError(f"cut off (its header promises {promised:.2f} s, it holds {held:.2f} s): copy the file again")
-    return samples, rate
+    if promised - held / rate > SLACK_S:
+        lengths = f"its header promises {promised:.2f} s, it holds {held / rate:.2f} s"
+        raise VideoError(f"cut off ({lengths}): copy the file again")
 
 
 def video_facts(path: Path) -> tuple[float, int, int]:
     """Length in seconds, rate in Hz and channels of the first sound track, from the header.
 
     Raises:
-        VideoError: as in :func:`read_video`.
+        VideoError: as in :func:`video_blocks`.
     """
     import_av()
     with _opened(path) as (container, stream):
