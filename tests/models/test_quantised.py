@@ -155,3 +155,24 @@ def test_spread_over_devices(own_folder, rows, packed):
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     spread, plain = load_model(own_folder, device_map="auto"), load_model(own_folder)
     assert torch.equal(spread.next_logits(rows), plain.next_logits(rows))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("package", ["torchao", "optimum.quanto"])
+def test_models_that_other_libraries_packed_are_wrapped(tmp_path, package):
+    library = pytest.importorskip(package, reason=f"{package} is not installed")
+    import transformers
+
+    if package == "torchao":
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        how = transformers.TorchAoConfig(Int8WeightOnlyConfig())
+    else:
+        how = transformers.QuantoConfig(weights="int8")
+    folder = write_checkpoint(tmp_path / "wide", wide=True)
+    module = transformers.AudioFlamingo3ForConditionalGeneration.from_pretrained(folder, quantization_config=how)
+    wrapped = wrap(module, transformers.AudioFlamingo3Processor.from_pretrained(folder))
+    assert library.__name__.endswith(wrapped.info.quantised)
+    statuses = {proof.name: proof.status for proof in check_model(wrapped)}
+    editing = {"gain by hook equals column edit", "weights restored bit for bit"}
+    assert {name for name, status in statuses.items() if status != "passed"} == editing

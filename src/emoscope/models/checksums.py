@@ -42,11 +42,14 @@ def module_checksum(model: nn.Module) -> str:
     """Sha256 (hex) over the tensors of a module that is already in memory, in the order of their names."""
     import torch
 
+    from emoscope.models.decoder import stored
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        # bytes of any dtype, bfloat16 too, which numpy does not know
-        digest.update(tensor.detach().contiguous().flatten().cpu().view(torch.uint8).numpy().tobytes())
+        # bytes of any dtype, bfloat16 too, which numpy does not know; packed tensors by their parts
+        for part in stored(tensor.detach()):
+            digest.update(part.contiguous().flatten().cpu().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -142,7 +142,7 @@ class Decoder:
         """
         digest = hashlib.sha256()
         for layer in range(self.layers) if layers is None else layers:
-            for weight in _stored(self.sites[layer].down.weight.detach()):
+            for weight in stored(self.sites[layer].down.weight.detach()):
                 size = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
                 digest.update(weight.contiguous().view(size).sum(dim=0, dtype=torch.int64).cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -161,13 +161,13 @@ def is_packed(weight: torch.Tensor) -> bool:
     return not weight.is_floating_point() or type(weight) not in (torch.Tensor, nn.Parameter)
 
 
-def _stored(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+def stored(weight: torch.Tensor) -> Iterator[torch.Tensor]:
     """The plain tensors of which a weight consists: itself, or the parts of a library's packed tensor."""
     if type(weight) in (torch.Tensor, nn.Parameter) or not hasattr(weight, "__tensor_flatten__"):
         yield weight.as_subclass(torch.Tensor)
         return
     for name in weight.__tensor_flatten__()[0]:
-        yield from _stored(getattr(weight, name))
+        yield from stored(getattr(weight, name))
 
 
 def find_decoder(model: nn.Module, site: Callable[[str, Any], Site] | None = None) -> Decoder:
