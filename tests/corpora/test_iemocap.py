@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import chain, cycle, islice, repeat
 from pathlib import Path
 
 import pytest
 
 from emoscope.corpora import open_corpus
+from emoscope.corpora.check import summarise
 
 HEAD = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 RATERS = (
@@ -70,6 +72,7 @@ def test_turns_become_clips(iemocap: Path) -> None:
     assert clip.labels == {
         "emotion": "anger", "code": "ang", "scene": "improvised", "gender": "male",
         "valence": "1.5000", "activation": "4.0000", "dominance": "4.5000",
+        "valence_third": "low", "activation_third": "high", "dominance_third": "high",
     }  # fmt: skip
     assert corpus.counts("scene") == {"improvised": 5, "scripted": 1}
 
@@ -131,3 +134,105 @@ def test_transcripts_may_be_missing(iemocap: Path) -> None:
     (iemocap / "Session5/dialog/transcriptions/Ses05F_impro04.txt").unlink()
     corpus = open_corpus("iemocap", iemocap)
     assert {clip.transcript for clip in corpus if clip.session == "Session5"} == {None}
+
+
+def test_all_codes_can_be_kept(iemocap: Path) -> None:
+    corpus = open_corpus("iemocap", iemocap, all_codes=True)
+    assert corpus.counts("code") == {"ang": 1, "exc": 1, "fru": 1, "hap": 1, "neu": 1, "oth": 1, "sad": 1, "xxx": 1}
+    assert corpus.counts()["other"] == corpus.counts()["unknown"] == 1
+    assert corpus.counts("activation_third") == {"high": 3, "low": 2, "mid": 3}
+
+
+COUNTS = {
+    "neu": 1708, "ang": 1103, "sad": 1084, "exc": 1041, "hap": 595,
+    "fru": 1849, "sur": 107, "fea": 40, "dis": 2, "oth": 3, "xxx": 2507,
+}  # fmt: skip
+STANDARD = ("neu", "ang", "sad", "exc", "hap")
+PER_SESSION = (1085, 1023, 1151, 1031, 1241)
+"""Turns of the four classes in each session."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with as many turns of every code, dialogs and speakers as the release holds."""
+    root = tmp_path_factory.mktemp("iemocap") / "IEMOCAP_full_release"
+    one = root.parent / "one.wav"
+    sound_of(one)
+    data = one.read_bytes()
+    standard = chain.from_iterable(repeat(code, COUNTS[code]) for code in STANDARD)
+    rest = [code for code, count in COUNTS.items() if code not in STANDARD for _ in range(count)]
+    dialogs = iter(range(151))
+    for number, size in enumerate(PER_SESSION, start=1):
+        codes = [*islice(standard, size), *rest[number - 1 :: 5]]
+        names = [f"Ses0{number}{'FM'[k % 2]}_impro{k:02d}" for k in islice(dialogs, 31 if number == 5 else 30)]
+        labels = root / f"Session{number}" / "dialog" / "EmoEvaluation"
+        labels.mkdir(parents=True)
+        blocks: dict[str, list[str]] = {name: [HEAD] for name in names}
+        for turn, (code, name) in enumerate(zip(codes, cycle(names), strict=False)):
+            clip = f"{name}_{'MF'[turn // len(names) % 2]}{turn // len(names):03d}"
+            folder = root / f"Session{number}" / "sentences" / "wav" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{clip}.wav").write_bytes(data)
+            vad = f"{1 + turn % 9 / 2:.4f}, {1 + turn % 7 / 2:.4f}, 3.0000"
+            blocks[name].append(f"[1.0000 - 2.0000]\t{clip}\t{code}\t[{vad}]\n{RATERS}")
+        for name, lines in blocks.items():
+            (labels / f"{name}.txt").write_text("".join(lines))
+    return root
+
+
+def sound_of(path: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    soundfile.write(path, 0.1 * np.sin(np.arange(1700)), 16_000)
+
+
+def test_the_official_counts_give_5531_turns_of_four_classes(whole: Path) -> None:
+    corpus = open_corpus("iemocap", whole)
+    assert len(corpus) + len(corpus.lost) == sum(COUNTS.values()) == 10_039
+    four = corpus.merged({"happiness": ["hap", "exc"]}).keep(["ang", "hap", "neu", "sad"])
+    assert len(four) == 5_531
+    assert four.counts() == {"anger": 1103, "happiness": 1636, "neutral": 1708, "sadness": 1084}
+    assert tuple(four.counts("session").values()) == PER_SESSION
+    assert len(four.counts("speaker")) == 10
+    assert len(list(whole.glob("Session*/dialog/EmoEvaluation/*.txt"))) == 151
+    facts = summarise(corpus, decode=False)
+    assert facts["differences"] == []
+    assert facts["clips"] == facts["used"] + facts["excluded"] + facts["quarantined"]
+
+
+def test_a_study_names_the_four_classes_in_two_lines(whole: Path) -> None:
+    from emoscope.experiments.items import study_corpus, study_options
+    from emoscope.experiments.study import parse_study
+
+    study = parse_study(
+        f"""
+        [[corpora]]
+        id = "iemocap"
+        root = "{whole}"
+        merge = {{ happiness = ["hap", "exc"] }}
+        emotions = ["anger", "happiness", "neutral", "sadness"]
+        """
+    )
+    corpus = study_corpus(study)
+    assert len(corpus) == 5_531
+    assert study_options(study, corpus) == ("anger", "happiness", "neutral", "sadness")
+
+
+def test_a_study_may_ask_about_thirds_of_arousal(whole: Path) -> None:
+    from emoscope.experiments.items import study_corpus, study_options
+    from emoscope.experiments.study import parse_study
+
+    study = parse_study(
+        f"""
+        [[corpora]]
+        id = "iemocap"
+        root = "{whole}"
+        options = {{ all_codes = true }}
+        [identify]
+        label = "activation_third"
+        """
+    )
+    corpus = study_corpus(study)
+    assert len(corpus) == 10_039
+    assert study_options(study, corpus) == ("high", "low", "mid")

@@ -9,6 +9,7 @@ from pathlib import Path
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import STRAY, existing_folder
+from emoscope.corpora.ratings import RATINGS, with_thirds
 from emoscope.emotions import CODES
 
 INFO = CorpusInfo(
@@ -19,29 +20,35 @@ INFO = CorpusInfo(
     language="English",
     url="https://sail.usc.edu/iemocap",
     expected={
-        "clips": 10039, "speakers": 10, "anger": 1103, "excitement": 1041, "happiness": 595,
-        "neutral": 1708, "sadness": 1084,
+        "clips": 10039, "speakers": 10, "anger": 1103, "disgust": 2, "excitement": 1041, "fear": 40,
+        "frustration": 1849, "happiness": 595, "neutral": 1708, "sadness": 1084, "surprise": 107, "other": 3,
     },
 )  # fmt: skip
 
 TURN = re.compile(r"\[[\d.]+\s*-\s*[\d.]+\]\s+(?P<turn>\S+)\s+(?P<code>[a-z]+)\s+\[(?P<ratings>[^\]]*)\]\s*")
 NAME = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<scene>impro|script)\w*_(?P<gender>[FM])(?:\d{3}|XX\d)")
 SPOKEN = re.compile(r"(?P<turn>Ses\S+)\s+\[[^\]]*\]:?\s*(?P<text>.*)")
-RATINGS = ("valence", "activation", "dominance")
 LEFT_OUT = {"xxx": "no majority among the raters (xxx)", "oth": "labelled other (oth)"}
 GENDER = {"F": "female", "M": "male"}
 
 
-def open_iemocap(root: str | Path | None) -> Corpus:
+def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
     """Open IEMOCAP.
 
     Labels: emotion (excitement stays apart from happiness: merge them in the study), code (the original), scene
-    (improvised or scripted), gender, and valence, activation, dominance (means of the raters, 1 to 5). The speaker
-    is the letter of a turn's last field, not the one after the session, which says who wore the markers.
+    (improvised or scripted), gender, valence, activation, dominance (means of the raters, 1 to 5), and their thirds
+    over all turns, such as activation_third (low, mid, high). The speaker is the letter of a turn's last field, not
+    the one after the session, which says who wore the markers.
     Turns labelled xxx or oth are excluded; a turn without its sound file is quarantined.
+
+    The four classes of the literature, 5,531 turns, are
+    ``.merged({"happiness": ["hap", "exc"]}).keep(["ang", "hap", "neu", "sad"])``; in a study
+    ``merge = { happiness = ["hap", "exc"] }`` and ``emotions = ["anger", "happiness", "neutral", "sadness"]``.
 
     Args:
         root: the folder ``IEMOCAP_full_release``, or the folder that holds it.
+        all_codes: keep the turns labelled oth (emotion "other") and xxx (no emotion: of use where another column is
+            asked, such as activation_third) in use.
 
     Raises:
         FileNotFoundError: the folder does not exist, or holds no ``Session*/dialog/EmoEvaluation``.
@@ -54,7 +61,8 @@ def open_iemocap(root: str | Path | None) -> Corpus:
     seen: set[str] = set()
     for session in sessions:
         wavs = _wavs(session, lost)
-        for clip, why in _turns(session, lost):
+        for clip, reason in _turns(session, lost):
+            why = None if all_codes and clip.labels["code"] in LEFT_OUT else reason
             if clip.id in seen:
                 lost.append(Lost(clip.id, clip.path, "excluded", "labelled a second time", clip))
                 continue
@@ -73,7 +81,7 @@ def open_iemocap(root: str | Path | None) -> Corpus:
     if not clips:
         why = lost[0].why if lost else "no labelled turn was found"
         raise ValueError(f"no turn of IEMOCAP under {folder} can be used: {why}")
-    return Corpus(INFO, tuple(clips.values()), tuple(lost))
+    return with_thirds(Corpus(INFO, tuple(clips.values()), tuple(lost)))
 
 
 def _sessions(folder: Path) -> list[Path]:
@@ -103,6 +111,7 @@ def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]
         if file.name.startswith("._"):
             continue
         spoken = _transcript(session / "dialog" / "transcriptions" / file.name)
+        wavs = session / "sentences" / "wav" / file.stem
         for number, line in enumerate(_text(file).splitlines(), start=1):
             if not line.startswith("["):
                 continue
@@ -111,12 +120,10 @@ def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]
             if turn is None or name is None:
                 lost.append(Lost(f"{file.stem} line {number}", file, "excluded", "line is not a labelled turn"))
                 continue
-            yield _clip(session, file.stem, turn, name, spoken.get(turn["turn"]))
+            yield _clip(wavs, turn, name, spoken.get(turn["turn"]))
 
 
-def _clip(
-    session: Path, dialog: str, turn: re.Match[str], name: re.Match[str], transcript: str | None
-) -> tuple[Clip, str | None]:
+def _clip(wavs: Path, turn: re.Match[str], name: re.Match[str], transcript: str | None) -> tuple[Clip, str | None]:
     code = turn["code"]
     emotion = CODES["iemocap"].get(code)
     labels = {"emotion": emotion} if emotion else {}
@@ -127,7 +134,7 @@ def _clip(
     labels.update({rating: text for rating, text in zip(RATINGS, ratings, strict=False) if text})
     clip = Clip(
         turn["turn"],
-        session / "sentences" / "wav" / dialog / f"{turn['turn']}.wav",
+        wavs / f"{turn['turn']}.wav",
         labels,
         speaker=name["session"] + name["gender"],
         session=f"Session{int(name['session'][3:])}",

@@ -46,7 +46,7 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
             "audio_root": _root(choice.audio_root),
             "pattern": choice.pattern,
         }
-        options = {name: value for name, value in given.items() if value}
+        options = {name: value for name, value in given.items() if value} | dict(choice.options)
         corpus = open_corpus(choice.id, _root(choice.root), **options)
     label = study.identify.label
     if choice.where:

@@ -63,6 +63,9 @@ class CorpusChoice(_Section, frozen=True):
     audio_root: Annotated[str, Meta(description="table: folder of its relative paths; the table's own by default")] = ""
     labels: Annotated[dict[str, str], Meta(description="folder, table: words emoscope does not know = emotion")] = {}
     pattern: Annotated[str, Meta(description='folder: "{emotion}/{speaker}_{}.wav"; empty: a folder per emotion')] = ""
+    options: Annotated[
+        dict[str, Any], Meta(description="what else the corpus's reader takes: { all_codes = true } of iemocap")
+    ] = {}
 
 
 class QuestionChoice(_Section, frozen=True):
