@@ -161,9 +161,7 @@ def canonical(name: str, corpus: str | None = None) -> str:
     """
     if corpus is not None and name.strip() in CODES.get(corpus, {}):
         return CODES[corpus][name.strip()]
-    # names of folders made on a Mac hold their accents as separate characters
-    composed = unicodedata.normalize("NFC", name)
-    word = " ".join(composed.lower().replace("_", " ").replace("-", " ").split())
+    word = folded(name)
     if word in _EMOTION_OF:
         return _EMOTION_OF[word]
     if len(word) == 1 and corpus is None:
@@ -172,6 +170,18 @@ def canonical(name: str, corpus: str | None = None) -> str:
     near = difflib.get_close_matches(word, _EMOTION_OF, n=1, cutoff=0.6)
     remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(in_order(ALIASES))}"
     raise UnknownEmotion(name, f"emotion {name!r} is not known: {remedy}", near[0] if near else None)
+
+
+def folded(word: str) -> str:
+    """A word as words are compared: in lower case, its parts separated by single spaces.
+
+    Example:
+        >>> folded(" Surprise_Positive")
+        'surprise positive'
+    """
+    # names of folders made on a Mac hold their accents as separate characters
+    composed = unicodedata.normalize("NFC", word)
+    return " ".join(composed.lower().replace("_", " ").replace("-", " ").split())
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

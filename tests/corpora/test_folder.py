@@ -60,12 +60,51 @@ def test_a_pattern_fills_fields_and_labels_and_may_leave_out_the_ending(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("pattern", "fault"), [("{speaker}/{}", "has no {emotion}"), ("{emotion}/{emotion}", "holds {emotion} twice")]
+    ("pattern", "fault"),
+    [
+        ("{speaker}/{}", "has no {emotion}"),
+        ("{emotion}/{emotion}", "holds {emotion} twice"),
+        ("{emotion}/{word}_{word}", "holds {word} twice"),
+        ("{emotion}{speaker}.wav", "two placeholders side by side"),
+        ("{emotion}/{}{speaker}.wav", "two placeholders side by side"),
+        ("{emotion}/{speakr}_{}.wav", "{speakr}, which is nearly {speaker}"),
+        ("{Emotion}/{}", "{Emotion}, which is nearly {emotion}"),
+        ("{emotion}/{word 1}", "{word 1}: names are lower-case letters"),
+        ("{emotion}/{1}", "{1}: names are lower-case letters"),
+        ("{emotion}/{speaker_{}.wav", "brace without its partner"),
+        ("{emotion}/*.wav", "has a star"),
+        ("/data/{emotion}/{}.wav", "is no path below the folder"),
+        ("../{emotion}/{}.wav", "is no path below the folder"),
+    ],
 )
 def test_pattern_errors(tmp_path: Path, sound, pattern: str, fault: str) -> None:
     with pytest.raises(ValueError, match="write for example") as caught:
         open_corpus("folder", tmp_path, pattern=pattern)
     assert fault in str(caught.value)
+
+
+def test_any_depth_of_folders_and_either_case_of_the_ending(tmp_path: Path, sound) -> None:
+    for name in ("Angry/m1_1.wav", "a/Sad/m2_1.WAV", "a/b/Happy/m3_1.wav", "a/b/Happy/deep/m4_1.wav", "x.flac"):
+        sound(tmp_path / name)
+    corpus = open_corpus(tmp_path, pattern="**/{emotion}/{speaker}_{}.wav")
+    assert {clip.speaker: clip.labels["emotion"] for clip in corpus} == {
+        "m1": "anger",
+        "m2": "sadness",
+        "m3": "happiness",
+    }
+    assert {lost.id: lost.why.split(":")[0] for lost in corpus.lost} == {
+        "a/b/Happy/deep/m4_1": "emotion 'deep' is not known", "x": "path does not follow the pattern"
+    }  # fmt: skip
+    # a pattern written on another system
+    assert len(open_corpus(tmp_path, pattern="{}\\{emotion}\\{speaker}_{}")) == 1
+
+
+def test_words_of_folders_may_be_left_out_by_name(tmp_path: Path, sound) -> None:
+    for name in ("so_so/1.wav", "xxx/1.wav", "sad/1.wav"):
+        sound(tmp_path / name)
+    corpus = open_corpus(tmp_path, labels={"so so": "neutral", "XXX": ""})
+    assert corpus.counts() == {"neutral": 1, "sadness": 1}
+    assert [lost.why for lost in corpus.lost] == ["label 'xxx' is left out by labels"]
 
 
 def test_no_emotion_at_all_names_the_remedies(tmp_path: Path, sound) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,11 @@ from emoscope.corpora.labels import Vocabulary
 
 INFO = CorpusInfo("folder", "A folder of recordings, one folder per emotion or a pattern")
 
-PLACEHOLDER = re.compile(r"\{([a-z_]*)\}")
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+COLUMN = re.compile(r"[a-z][a-z0-9_]*")
+KNOWN = ("emotion", *FIELDS, "transcript")
+NOT_FOLLOWED = "path does not follow the pattern"
+EXAMPLE = "write for example '{emotion}/{speaker}_{}.wav'"
 
 
 def open_folder(root: str | Path | None, pattern: str | None = None, labels: Mapping[str, str] | None = None) -> Corpus:
@@ -26,14 +31,16 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
             recordings in any depth; speakers are then unknown.
         pattern: the path below ``root``, such as ``"{emotion}/{speaker}_{}.wav"``. ``{emotion}`` must be there;
             ``{speaker}``, ``{session}``, ``{split}`` and ``{transcript}`` fill those fields, other names become
-            label columns, ``{}`` is skipped. A placeholder stays within one folder or file name and is as short
-            as possible. Without an ending every kind of sound file fits.
+            label columns, ``{}`` is skipped, ``**/`` stands for any folders or none. A placeholder stays within one
+            folder or file name; where a path can be read in two ways, placeholders are as short as possible from
+            the left. The ending may be in either case; without one every kind of sound file fits.
         labels: the folder's words -> emotion, for words that emoscope does not know; a name of your own
-            (``{"ironic": "irony"}``) is allowed.
+            (``{"ironic": "irony"}``) is allowed, an empty one leaves the word's clips out.
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: the pattern has no ``{emotion}``, or no file has a known emotion.
+        ValueError: the pattern has no ``{emotion}``, a misspelt or repeated placeholder or two side by side; or
+            no file has a known emotion.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -43,15 +50,17 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
         ({'anger': 150, 'fear': 150, 'neutral': 150}, ('emotion', 'word', 'take', 'speaker'))
     """
     folder = existing_folder(root, "folder")
-    grammar = _compiled(pattern) if pattern else None
-    with_ending = pattern is None or Path(pattern).suffix.lower() in SOUND
+    ending = Path(pattern).suffix if pattern and Path(pattern).suffix.lower() in SOUND else ""
+    grammar = _compiled(pattern.replace("\\", "/").removeprefix("./").removesuffix(ending)) if pattern else None
     vocabulary = Vocabulary(labels)
     files, lost = sound_files(folder)
     clips: dict[str, Clip] = {}
     for path in files:
         below = within(path, folder)
         name = below.removesuffix(path.suffix)
-        found = _read(below if with_ending else name, grammar)
+        found = _read(name, grammar)
+        if pattern and ending and path.suffix.lower() != ending.lower():
+            found = NOT_FOLLOWED
         if isinstance(found, str):
             lost.append(Lost(name, path, "excluded", found))
             continue
@@ -75,21 +84,49 @@ def _read(below: str, grammar: re.Pattern[str] | None) -> dict[str, str] | str:
         first, _, rest = below.partition("/")
         return {"emotion": first} if rest else "not in the folder of an emotion"
     match = grammar.fullmatch(below)
-    return match.groupdict() if match else "path does not follow the pattern"
+    return match.groupdict() if match else NOT_FOLLOWED
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    names = PLACEHOLDER.findall(pattern)
-    twice = {name for name in names if name and names.count(name) > 1}
-    if "emotion" not in names or twice:
-        fault = f"holds {{{min(twice)}}} twice" if twice else "has no {emotion}"
-        raise ValueError(f"pattern {pattern!r} {fault}: write for example '{{emotion}}/{{speaker}}_{{}}.wav'")
+    fault = _fault(pattern)
+    if fault:
+        raise ValueError(f"pattern {pattern!r} {fault}: {EXAMPLE}")
     parts, end = [], 0
     for place in PLACEHOLDER.finditer(pattern):
-        parts.append(re.escape(pattern[end : place.start()]))
+        parts.append(_literal(pattern[end : place.start()]))
         parts.append(f"(?P<{place[1]}>[^/]+?)" if place[1] else "[^/]+?")
         end = place.end()
-    return re.compile("".join(parts) + re.escape(pattern[end:]))
+    return re.compile("".join(parts) + _literal(pattern[end:]))
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(re.escape("**/"), "(?:.+/)?")
+
+
+def _fault(pattern: str) -> str | None:
+    """What is wrong with a pattern, in words that follow it."""
+    names = PLACEHOLDER.findall(pattern)
+    rest = PLACEHOLDER.sub("\0", pattern)
+    named = [name for name in names if name]
+    for name in named:
+        near = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.85)
+        if name not in KNOWN and near:
+            return f"has a placeholder {{{name}}}, which is nearly {{{near[0]}}}; labels of your own need another name"
+        if not COLUMN.fullmatch(name):
+            return f"has a placeholder {{{name}}}: names are lower-case letters, digits and _, such as {{word}}"
+        if named.count(name) > 1:
+            return f"holds {{{name}}} twice"
+    if "emotion" not in names:
+        return "has no {emotion}"
+    if "{" in rest or "}" in rest:
+        return "has a brace without its partner"
+    if "\0\0" in rest:
+        return "has two placeholders side by side, so that it is open where one ends; put a separator between them"
+    if "*" in rest.replace("**/", ""):
+        return "has a star: {} stands for any text, **/ for any folders"
+    if rest.startswith("/") or ".." in rest.split("/"):
+        return "is no path below the folder"
+    return None
 
 
 def _info(folder: Path) -> CorpusInfo:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from emoscope.emotions import UnknownEmotion, canonical
+from emoscope.emotions import UnknownEmotion, canonical, folded
 
 MISSING = frozenset({"", "nan", "none", "null", "na", "n/a"})
 
@@ -14,16 +14,28 @@ MISSING = frozenset({"", "nan", "none", "null", "na", "n/a"})
 class Vocabulary:
     """The emoscope words, and before them the words that the user defines.
 
+    Args:
+        labels: the user's words -> emotion; an empty emotion leaves the word's clips out.
+        corpus: id of a corpus whose codes are known, see :data:`emoscope.emotions.CODES`.
+        given: words that the corpus itself explains -> emotion, tried after the user's.
+
     Example:
-        >>> words = Vocabulary({"Ironic": "irony"})
-        >>> words.read("ironic"), words.read("Happy")
-        (('irony', None), ('happiness', None))
+        >>> words = Vocabulary({"Ironic": "irony", "xxx": ""})
+        >>> words.read("ironic"), words.read("Happy"), words.read("xxx")
+        (('irony', None), ('happiness', None), (None, "label 'xxx' is left out by labels"))
         >>> print(words.read("angyr")[1])
         emotion 'angyr' is not known: did you mean 'angry'? In a study: labels = { angyr = "anger" }
     """
 
-    def __init__(self, labels: Mapping[str, str] | None = None) -> None:
-        self._own = {str(word).strip().lower(): emotion for word, emotion in (labels or {}).items()}
+    def __init__(
+        self,
+        labels: Mapping[str, str] | None = None,
+        corpus: str | None = None,
+        given: Mapping[str, str] | None = None,
+    ) -> None:
+        both = [*(given or {}).items(), *(labels or {}).items()]
+        self._own = {folded(str(word)): str(emotion).strip() for word, emotion in both}
+        self._corpus = corpus
         self._seen: dict[str, tuple[str | None, str | None]] = {}
 
     def read(self, word: str | None) -> tuple[str | None, str | None]:
@@ -34,16 +46,16 @@ class Vocabulary:
         return self._seen[word]
 
     def _read(self, word: str) -> tuple[str | None, str | None]:
-        if word.lower() in self._own:
-            own = self._own[word.lower()]
+        own = self._own.get(folded(word))
+        if own is not None:
             try:
-                return canonical(own), None
+                return (canonical(own), None) if own else (None, f"label {word!r} is left out by labels")
             except UnknownEmotion:
                 return own, None
         if word.lower() in MISSING:
             return None, "no emotion is given"
         try:
-            return canonical(word), None
+            return canonical(word, self._corpus), None
         except UnknownEmotion as error:
             return None, f"{error} In a study: {toml_line(error)}"
 

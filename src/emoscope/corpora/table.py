@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
+from emoscope.corpora.clip import CorpusInfo
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import Listing, nearest
 from emoscope.corpora.labels import MISSING, Vocabulary
+from emoscope.corpora.rows import build_corpus, find_columns
 
 if TYPE_CHECKING:
     import polars
 
 INFO = CorpusInfo("table", "A table of recordings: CSV, TSV, Parquet or JSON lines")
-
-USUAL = {
-    "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "wav"),
-    "emotion": ("emotion", "label", "emo", "emotion_label", "emoclass", "category"),
-    "speaker": ("speaker", "speaker_id", "spk", "spkrid", "spk_id", "actor", "subject"),
-    "session": ("session",),
-    "split": ("split", "split_set", "partition", "subset"),
-    "transcript": ("transcript", "transcription", "text"),
-    "clip": ("clip", "clip_id", "id", "key", "utterance_id"),
-}
-"""For every field the column names (in any case) that are taken where the mapping does not name one."""
-
-NEEDED = ("path", "emotion")
 
 
 def open_table(
@@ -72,54 +58,10 @@ def open_table(
     base = Path(audio_root).expanduser() if audio_root is not None else table.parent
     if not base.is_dir():
         raise FileNotFoundError(f"audio_root {base} does not exist: give the folder to which the paths refer")
-    source = _sources(table, frame.columns, columns or {}, others)
-    values = {field: _texts(frame, column) for field, column in source.items()}
-    return _build(table, base, values, frame.height, Vocabulary(labels))
-
-
-def _build(table: Path, base: Path, values: dict[str, list[str | None]], height: int, vocabulary: Vocabulary) -> Corpus:
-    clips: dict[str, Clip] = {}
-    lost: list[Lost] = []
-    listing = Listing()
-    extra = [name for name in values if name not in (*NEEDED, *FIELDS, "transcript", "clip")]
-    nobody: list[str | None] = [None] * height
-    fields = {name: values.get(name, nobody) for name in (*FIELDS, "transcript", "clip")}
-    prefix = str(base)
-    for row, (name, word) in enumerate(zip(values["path"], values["emotion"], strict=True), start=1):
-        if name is None:
-            lost.append(Lost(f"row {row}", table, "excluded", "no path is given"))
-            continue
-        place = os.path.join(prefix, name.replace("\\", "/"))
-        path = Path(place)
-        key = fields["clip"][row - 1] or os.path.splitext(name)[0]
-        emotion, why = vocabulary.read(word)
-        found = {} if emotion is None else {"emotion": emotion}
-        for column in extra:
-            text = values[column][row - 1]
-            if text is not None:
-                found[column] = text
-        clip = Clip(key, path, found, *(fields[field][row - 1] for field in (*FIELDS, "transcript")))
-        if why is None and key in clips:
-            why = f"row {row} repeats this clip"
-        if why:
-            lost.append(Lost(key, path, "excluded", why, clip))
-        elif not listing.has(place):
-            lost.append(Lost(key, path, "quarantined", "file not found", clip))
-        else:
-            clips[key] = clip
-    if not clips:
-        _explain(table, base, lost)
-    return Corpus(CorpusInfo(f"table-{table.stem}", f"Table {table.name}"), tuple(clips.values()), tuple(lost))
-
-
-def _explain(table: Path, base: Path, lost: list[Lost]) -> None:
-    missing = [one for one in lost if one.fate == "quarantined"]
-    if missing:
-        raise FileNotFoundError(
-            f"no file that {table.name} names is there, such as {missing[0].path}: paths refer to {base}; "
-            f"give another folder with audio_root=..."
-        )
-    raise ValueError(f"no row of {table.name} can be used: {lost[0].why}")
+    source = find_columns(table, frame.columns, columns or {}, others)
+    values = {field: _texts(frame, column, table) for field, column in source.items()}
+    info = CorpusInfo(f"table-{table.stem}", f"Table {table.name}")
+    return build_corpus(info, table, base, values, Vocabulary(labels))
 
 
 def _read(table: Path) -> polars.DataFrame:
@@ -147,39 +89,14 @@ def _read(table: Path) -> polars.DataFrame:
     return frame
 
 
-def _sources(
-    table: Path, there: Sequence[str], columns: Mapping[str, str], others: Sequence[str] | None
-) -> dict[str, str]:
-    """Field or label column -> column of the table."""
-    for column in (*columns.values(), *(others or ())):
-        if column not in there:
-            raise ValueError(f"table {table.name} has no column {column!r}: {nearest(column, there)}")
-    source = dict(columns)
-    lower = {column.strip().lower(): column for column in reversed(there)}
-    for field, usual in USUAL.items():
-        if field not in source:
-            free = [lower[name] for name in usual if name in lower and lower[name] not in columns.values()]
-            if free:
-                source[field] = free[0]
-            elif field in NEEDED:
-                raise ValueError(
-                    f"table {table.name} has no column for the {field}: name it with "
-                    f"columns={{{field!r}: ...}}; it has {', '.join(there)}"
-                )
-    taken = set(source.values())
-    for column in there if others is None else others:
-        name = column.strip() or "unnamed"
-        if column not in taken and name not in source:
-            source[name] = column
-    return source
-
-
-def _texts(frame: polars.DataFrame, column: str) -> list[str | None]:
+def _texts(frame: polars.DataFrame, column: str, table: Path) -> list[str | None]:
     import polars
 
     series = frame.get_column(column)
     if series.dtype.is_nested():
-        raise ValueError(f"column {column!r} holds lists or records, not single values: leave it out with others=[...]")
+        raise ValueError(
+            f"column {column!r} of {table.name} holds lists or records, not single values: leave it out with others=[...]"
+        )
     if series.dtype == polars.Float64 and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         # whole numbers become floats where a row has none
         series = series.cast(polars.Int64, strict=False)
