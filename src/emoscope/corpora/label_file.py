@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 TYPOGRAPHY = str.maketrans({
@@ -16,14 +17,15 @@ LARGEST_CELL = 1_000_000
 
 
 def read_rows(
-    file: Path, needed: Iterable[str], aliases: Mapping[str, Sequence[str]] | None = None
-) -> list[dict[str, str] | None]:
-    r"""Read the rows of a CSV file, without its header and its empty lines.
+    file: Path, columns: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, optional: Sequence[str] = ()
+) -> Iterator[dict[str, str] | None]:
+    r"""Read columns of a CSV file, row by row, without its header and its empty lines.
 
     Args:
         file: the file; UTF-8, with or without a byte order mark, else Windows-1252.
-        needed: columns that it must have; names are compared without case and outer spaces.
-        aliases: needed column -> other names under which it is known.
+        columns: columns that it must have; names are compared without case and outer spaces.
+        aliases: column -> other names under which it is known.
+        optional: columns that may be missing; their text is empty then.
 
     Returns:
         a dictionary a row (column in lower case -> text without outer spaces), or ``None`` for a row that has not
@@ -36,27 +38,31 @@ def read_rows(
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "labels.csv"
         >>> _ = file.write_text("FileName,EmoClass\na.wav, N\nb.wav\n")
-        >>> read_rows(file, ["FileName", "EmoClass"])
+        >>> list(read_rows(file, ["FileName", "EmoClass"]))
         [{'filename': 'a.wav', 'emoclass': 'N'}, None]
     """
     csv.field_size_limit(LARGEST_CELL)
+    rows = csv.reader(io.StringIO(_text(file), newline=""))
     try:
-        rows = [row for row in csv.reader(_text(file).splitlines(keepends=True)) if any(map(str.strip, row))]
+        first = next((row for row in rows if any(map(str.strip, row))), None)
+        if first is None:
+            raise ValueError(f"{file} is empty: copy it again as it was shipped")
+        header = [name.strip().lower() for name in first]
+        places = {}
+        for name in (*columns, *optional):
+            there = [other for other in (name, *(aliases or {}).get(name, ())) if other.lower() in header]
+            if there:
+                places[name.lower()] = header.index(there[0].lower())
+            elif name in columns:
+                raise ValueError(f"{file} has no column {name!r}: its columns are {', '.join(first)}")
+        absent = {name.lower(): "" for name in optional if name.lower() not in places}
+        for row in rows:
+            if len(row) == len(header):
+                yield {name: row[place].strip() for name, place in places.items()} | absent
+            elif any(map(str.strip, row)):
+                yield None
     except csv.Error as error:
         raise ValueError(f"{file} cannot be read as CSV ({error}): copy it again as it was shipped") from None
-    if not rows:
-        raise ValueError(f"{file} is empty: copy it again as it was shipped")
-    header = [name.strip().lower() for name in rows[0]]
-    for name in needed:
-        there = [other for other in (name, *(aliases or {}).get(name, ())) if other.lower() in header]
-        if not there:
-            raise ValueError(f"{file} has no column {name!r}: its columns are {', '.join(rows[0])}")
-        header[header.index(there[0].lower())] = name.lower()
-    width = len(header)
-    return [
-        {name: cell.strip() for name, cell in zip(header, row, strict=True)} if len(row) == width else None
-        for row in rows[1:]
-    ]
 
 
 def _text(file: Path) -> str:

@@ -63,7 +63,8 @@ PARTS = (
 )
 """The splits; ``missing`` are (dialogue, utterance) of clips that the release itself lacks or holds broken."""
 
-NEEDED_COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
+COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
+OPTIONAL = ("Season", "Episode", "StartTime", "EndTime")
 NAME = re.compile(r"dia(\d+)_utt(\d+)")
 FINAL = "a final_videos_test copy, which the maintainers of MELD say to ignore"
 TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
@@ -172,7 +173,8 @@ def _files(part: Part, root: Path, lost: list[Lost]) -> dict[tuple[int, int], li
 def _rows(part: Part, table: Path | None, lost: list[Lost]) -> Iterator[tuple[Clip, tuple[int, int], str | None]]:
     """Every row as a clip, its (dialogue, utterance), and the reason for which it is excluded, if any."""
     seen: set[tuple[int, int]] = set()
-    for number, row in enumerate(read_rows(table, NEEDED_COLUMNS) if table else (), start=1):
+    rows = read_rows(table, COLUMNS, optional=OPTIONAL) if table else ()
+    for number, row in enumerate(rows, start=1):
         numbers = [row[name] for name in ("dialogue_id", "utterance_id")] if row else []
         if row is None or not all(text.isdecimal() for text in numbers):
             assert table is not None
@@ -198,10 +200,10 @@ def _clip(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, 
     speaker = " ".join(row["speaker"].split())
     speaker = next((one for one in SIX if one.lower() == speaker.lower()), speaker)
     labels["character"] = speaker if speaker in SIX else OTHERS
-    season, episode = row.get("season", ""), row.get("episode", "")
+    season, episode = row["season"], row["episode"]
     labels.update({column: value for column, value in (("season", season), ("episode", episode)) if value})
     labels["dialogue"] = f"{part.short}_dia{key[0]}"
-    start, end = _seconds(row.get("starttime", "")), _seconds(row.get("endtime", ""))
+    start, end = _seconds(row["starttime"]), _seconds(row["endtime"])
     if start is not None and end is not None and end > start:
         labels["listed_s"] = f"{end - start:.3f}"
     return Clip(

@@ -18,6 +18,7 @@ NAMED = tuple(GRAMMARS)
 READERS = {
     "iemocap": ("emoscope.corpora.iemocap", "open_iemocap"),
     "meld": ("emoscope.corpora.meld", "open_meld"),
+    "msp-podcast": ("emoscope.corpora.msp_podcast", "open_msp_podcast"),
     "folder": ("emoscope.corpora.folder", "open_folder"),
     "table": ("emoscope.corpora.table", "open_table"),
 }
