@@ -52,6 +52,17 @@ def test_undecided_names_the_interval_that_is_too_wide(content):
     assert any(note.endswith("; undecided: the interval of evidence is too wide.") for note in off.notes)
 
 
+def test_a_clear_but_small_change_is_called_small(content):
+    small = {"excess_bias": 0.07, "excess_bias_low": 0.06, "excess_bias_high": 0.08}
+    wide = {"excess_sensitivity": -3.0, "excess_sensitivity_low": -4.0, "excess_sensitivity_high": -1.0}
+    _, off, _ = headline(with_verdict(content, verdict="both", **small, **wide))
+    assert any(
+        note.endswith(" Clear of zero, but small: the change of leaning (within ±0.1 nat).") for note in off.notes
+    )
+    _, off, _ = headline(with_verdict(content, verdict="both", **(small | {"excess_bias_high": 0.12}), **wide))
+    assert not any("but small" in note for note in off.notes)
+
+
 def test_an_interval_over_zero_is_open(content):
     _, off, _ = headline(with_effect(content, "excess_gap", estimate=-2.04, low=-5.0, high=0.96))
     assert off.text.endswith("remains open (difference −2.0 points, 95 % interval −5.0 to 1.0).")

@@ -19,7 +19,7 @@ VERDICTS: dict[str, Any] = FAMILY_TYPES | {
 }  # fmt: skip
 
 NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
-"""Changes within these limits (AUC points, nat) are too small to matter: both ends of an interval must be."""
+"""Changes within these limits (AUC points, nat) are small: both ends of an interval must lie within."""
 
 
 def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tuple[str, str | None]:

@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.answer_charts import HOLLOW, INTERVALS
 from emoscope.report.content import CONTROLS, Content, name_selector
 from emoscope.report.marks import PANEL_SPACE, across, dots, signed_matrix
@@ -17,9 +18,6 @@ CELLS = (
     "Row: the emotion whose neurons were changed; column: the emotion of the clip. "
     "The diagonal (framed) is the emotion's own effect. Bold: clear of zero after correction for all cells of the matrix."
 )
-EVIDENCE_LIMIT, LEANING_LIMIT = 2.0, 0.1
-"""Changes within these (AUC points, nat) are too small to matter; they are those of the rule of verdicts."""
-
 GAP = "gap: own effect minus effect on the others (points)"
 SELECTED, BEYOND = "selected", "selected minus matched"
 
@@ -53,7 +51,7 @@ def evidence(content: Content) -> Any | None:
     order = [*(one for one in content.tables.panel.labels if one in set(found["target"])), "mean of emotions", BEYOND]
     charts: list[Any] = []
     for measure, x, limit in (
-        ("sensitivity", "change of evidence (AUC points)", EVIDENCE_LIMIT), ("bias", "change of leaning (nat)", LEANING_LIMIT),
+        ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY), ("bias", "change of leaning (nat)", NO_BIAS),
     ):  # fmt: skip
         rows = [
             {"row": row["target"], "series": _series(row["control"]), "hollow": False}
@@ -77,7 +75,7 @@ def evidence(content: Content) -> Any | None:
         title=title(
             "Does the model lose evidence for the emotion, or only lean away from answering it?",
             f"{INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict rests. "
-            "Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: too small to matter.",
+            "Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: small changes.",
         )
     )  # fmt: skip
 

@@ -97,7 +97,7 @@ def dots(
         domain: ends of the x axis.
         rule: where to draw a dashed line.
         rule_name: what to write above it.
-        band: from where to where values are too small to matter.
+        band: from where to where values count as small.
         ticks: columns ``row`` and ``estimate``: single draws, as small ticks.
         width: of the frame, in pixels.
     """

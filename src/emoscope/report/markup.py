@@ -1,4 +1,4 @@
-"""A table of the report as HTML and as LaTeX: one frame of ready text, two ways to print it."""
+"""Tables and pictures of the report as HTML, and tables as LaTeX: one frame of ready text, two ways to print it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def to_html(frame: pl.DataFrame, name: str) -> str:
     made = GT(frame, id=f"table_{name}").cols_align("right").cols_align("left", columns=words).as_raw_html()
     made = re.sub(r"<style>.*?</style>", "", made, flags=re.DOTALL)
     return re.sub(r' style="[^"]*"', "", made)
+
+
+def lean(svg: str, title: str) -> str:
+    """Drop the label of every single mark, which would triple a page, and label the picture as a whole."""
+    svg = re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", svg)
+    svg = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", svg)
+    label = title.replace("&", "&amp;").replace('"', "&quot;")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:

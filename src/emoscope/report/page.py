@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from emoscope.report import caveats, methods, provenance, sentences, set_tables
 from emoscope.report.charts import FIGURES, main_figure
 from emoscope.report.content import Content, number, open_content
 from emoscope.report.glossary import GLOSSARY
-from emoscope.report.markup import to_html, to_latex
+from emoscope.report.markup import lean, to_html, to_latex
 from emoscope.report.tables import TABLES
 from emoscope.report.theme import DARK, LIGHT, title_of, to_spec, to_svg
 from emoscope.runs.folder import replacing
@@ -134,18 +133,10 @@ def _figure(content: Content, name: str, draw: Callable[..., Any], folder: Path)
     if name == "main":  # the page shows the full set of matrices instead
         return {"title": title, "how": how}
     pictures = {
-        theme.name: _lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), title)
+        theme.name: lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), title)
         for theme in (LIGHT, DARK)
     }
     return {"title": title, "how": how} | pictures
-
-
-def _lean(svg: str, title: str) -> str:
-    """Drop the label of every single mark, which would triple the page, and label the picture as a whole."""
-    svg = re.sub(r' (?:aria-[a-z]+|role)="[^"]*"', "", svg)
-    svg = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", svg)
-    label = title.replace("&", "&amp;").replace('"', "&quot;")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 def _missing(content: Content) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import close, unlike
 from emoscope.report.content import Content, number
 
@@ -143,16 +144,20 @@ def _decided(content: Content, kind: str) -> str | None:
     row = content.verdict(kind)
     if row is None or row["excess_sensitivity"] is None or row["excess_bias"] is None:
         return None
-    parts = []
-    for name, measure, unit, digits in (
-        ("evidence", "sensitivity", "AUC points", 1), ("leaning towards the emotion on other clips", "bias", "nat", 2),
-    ):  # fmt: skip
+    parts, small = [], []
+    for name, measure, unit, digits, most in (
+        ("evidence", "sensitivity", "AUC points", 1, NO_SENSITIVITY),
+        ("leaning towards the emotion on other clips", "bias", "nat", 2, NO_BIAS),
+    ):
         low, high = row[f"excess_{measure}_low"], row[f"excess_{measure}_high"]
         span = "" if low is None else f" (95 % interval {number(low, digits)} to {number(high, digits)})"
         parts.append(f"{name} {number(row[f'excess_{measure}'], digits, sign=True)} {unit}{span}")
+        if low is not None and (low > 0 or high < 0) and max(-low, high) <= most:
+            small.append(f"{name.split()[0]} (within ±{most:g} {unit})")
     why = f"; undecided: {row['reason']}" if row["verdict"] == "undecided" and row["reason"] else ""
     lead = "A verdict would rest" if row["verdict"] is None else "The verdict rests"
-    return f"{lead} on selected minus similar neurons: {', '.join(parts)}{why}."
+    sizes = f" Clear of zero, but small: the change of {' and of '.join(small)}." if small else ""
+    return f"{lead} on selected minus similar neurons: {', '.join(parts)}{why}.{sizes}"
 
 
 def _corrected(content: Content, kind: str) -> str | None:

@@ -120,7 +120,7 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
                  "otherwise than at baseline; in the row “null” nothing but the batches differs."),
     "generated": (generated, "Likeliest letters and written answers of the same items, for every condition that was also written out."),
     "verdicts": (verdicts, "Verdicts by rule, for selected minus matched neurons, means over emotions with 95 % intervals over speakers. "
-                 "The rule takes changes within ±2 AUC points of evidence and ±0.1 nat of leaning as too small to matter. "
+                 "Evidence or leaning counts as changed where its interval keeps clear of zero, however small the change; as unchanged where the interval holds zero and lies within ±2 AUC points or ±0.1 nat. "
                  "*: the headline, fixed beforehand; the others are exploration."),
     "tests": (tests, "The tests that were declared before the evaluation, with 95 % intervals over speakers and p values corrected "
               "for their number (Holm)."),
