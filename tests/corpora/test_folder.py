@@ -102,7 +102,7 @@ def test_any_depth_of_folders_and_either_case_of_the_ending(tmp_path: Path, soun
 def test_words_of_folders_may_be_left_out_by_name(tmp_path: Path, sound) -> None:
     for name in ("so_so/1.wav", "xxx/1.wav", "sad/1.wav"):
         sound(tmp_path / name)
-    corpus = open_corpus(tmp_path, labels={"so so": "neutral", "XXX": ""})
+    corpus = open_corpus(tmp_path, labels={"So-so": "neutral", "XXX": ""})
     assert corpus.counts() == {"neutral": 1, "sadness": 1}
     assert [lost.why for lost in corpus.lost] == ["label 'xxx' is left out by labels"]
 

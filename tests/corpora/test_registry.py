@@ -60,7 +60,10 @@ def test_the_list_says_what_is_known() -> None:
     assert not infos["iemocap"].may_embed_audio
     assert not infos["ravdess"].may_embed_audio
     assert all(info.title for info in infos.values())
-    assert all(info.licence and info.citation for name, info in infos.items() if name not in ("folder", "table"))
+    own = {"folder", "table", "emobox", "datasets", "audformat"}
+    assert own <= set(infos)
+    assert all(info.licence and info.citation and info.language for name, info in infos.items() if name not in own)
+    assert not any(infos[name].may_embed_audio for name in own)
 
 
 def test_opening_imports_nothing_heavy() -> None:

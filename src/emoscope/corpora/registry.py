@@ -21,8 +21,14 @@ READERS = {
     "msp-podcast": ("emoscope.corpora.msp_podcast", "open_msp_podcast"),
     "folder": ("emoscope.corpora.folder", "open_folder"),
     "table": ("emoscope.corpora.table", "open_table"),
+    "emobox": ("emoscope.corpora.emobox", "open_emobox"),
+    "datasets": ("emoscope.corpora.hf_datasets", "open_datasets"),
+    "audformat": ("emoscope.corpora.audformat", "open_audformat"),
 }
 """Corpus id -> module and function of its reader, imported when it is used."""
+
+MARKS = {"dataset_dict.json": "datasets", "state.json": "datasets", "db.yaml": "audformat"}
+"""Files by which a folder is known for what it holds."""
 
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
 
@@ -46,7 +52,7 @@ def open_corpus(id_or_path: str | Path, root: str | Path | None = None, **option
 
     Args:
         id_or_path: ``"polish"`` (in the package, needs no root), another id from :func:`list_corpora`,
-            the path of a folder (opened as ``"folder"``) or of a table (opened as ``"table"``).
+            the path of a folder (opened as ``"folder"``, or as what its files show it to be) or of a table (opened as ``"table"``).
         root: the corpus's folder; for ``"table"`` the table.
         **options: of the reader, such as ``columns={"path": "file"}`` for a table or
             ``pattern="{emotion}/{speaker}_{}.wav"`` for a folder.
@@ -109,7 +115,7 @@ def _resolve(id_or_path: str | Path, root: str | Path | None) -> tuple[str, str 
     path = Path(id_or_path).expanduser()
     looks_like_path = isinstance(id_or_path, Path) or os.sep in id_or_path or path.suffix.lower() in TABLES
     if root is None and path.is_dir():
-        return "folder", path
+        return next((corpus for name, corpus in MARKS.items() if (path / name).is_file()), "folder"), path
     if root is None and path.is_file():
         return "table", path
     if root is None and looks_like_path:

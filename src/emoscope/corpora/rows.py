@@ -57,8 +57,8 @@ def build_corpus(
     prefix = str(base)
     for row, (name, word) in enumerate(zip(values["path"], values["emotion"], strict=True)):
         if name is None:
-            why = faults.get(row, "no path is given")
-            lost.append(Lost(fields["clip"][row] or f"row {row + 1}", source, "excluded", why))
+            fault = faults.get(row, "no path is given")
+            lost.append(Lost(fields["clip"][row] or f"row {row + 1}", source, "excluded", fault))
             continue
         place = os.path.join(prefix, name.replace("\\", "/"))
         path = Path(place)

@@ -1,0 +1,169 @@
+"""A database in audformat: tables of labels beside the sound (needs emoscope[audformat])."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emoscope.corpora.clip import CorpusInfo
+from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.files import nearest
+from emoscope.corpora.labels import MISSING, Vocabulary
+from emoscope.corpora.rows import USUAL, build_corpus
+
+INFO = CorpusInfo("audformat", "A database in audformat")
+
+PART = "a part of a longer recording: cut it into a file of its own"
+FREE = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0")
+"""Licences of a database, as audformat writes them, under which a report may hold its sound."""
+
+
+def open_audformat(
+    root: str | Path | None,
+    columns: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    others: Sequence[str] | None = None,
+) -> Corpus:
+    """Open a database in audformat.
+
+    The clips are the rows of the tables that hold the emotion. What is known of a file in other tables, and what a
+    scheme tells of its labels (the gender of a speaker), is joined to them. A row that is a part of a file is excluded.
+
+    Args:
+        root: the folder that holds ``db.yaml`` and the sound.
+        columns: field (emotion, speaker …) or label column -> scheme; fields that are not named are found by the
+            usual names. ``{"emotion": "table/scheme"}`` takes the clips of one table.
+        labels: the database's words -> emotion, for words that emoscope does not know.
+        others: further schemes that become label columns; gender, sex, age and language by default.
+
+    Raises:
+        FileNotFoundError: the folder or its ``db.yaml`` does not exist.
+        ValueError: the package is not installed, the database cannot be read, or no row can be used.
+    """
+    if root is None:
+        raise ValueError("corpus 'audformat' needs its database: give the folder of its db.yaml with root=...")
+    folder = Path(root).expanduser()
+    if not (folder / "db.yaml").is_file():
+        raise FileNotFoundError(f"{folder} holds no db.yaml: give the folder of a database in audformat")
+    database = _load(folder)
+    given = dict(columns or {})
+    table, _, scheme = (given.get("emotion") or "").rpartition("/")
+    source = _schemes(database, folder, {**given, **({"emotion": scheme} if scheme else {})}, others)
+    frame = _get(database, folder, source["emotion"], table)
+    files, values, faults = _clips(frame)
+    words: dict[str, list[str | None]] = {"path": files, "emotion": values}
+    for field, name in source.items():
+        if field != "emotion":
+            known = _by_file(_get(database, folder, name))
+            words[field] = [known.get(file or "") for file in files]
+    if "split" not in words:
+        parts = _splits(database)
+        words["split"] = [parts.get(file or "") for file in files]
+    return build_corpus(_info(database, folder), folder, folder, words, Vocabulary(labels), faults)
+
+
+def _load(folder: Path) -> Any:
+    try:
+        import audformat
+    except ImportError:
+        raise ValueError("corpus 'audformat' needs the package audformat: pip install 'emoscope[audformat]'") from None
+    try:
+        return audformat.Database.load(str(folder), num_workers=1, verbose=False)
+    except Exception as error:
+        # the package raises errors of many libraries for one thing: it cannot be read
+        raise ValueError(f"database {folder} cannot be read: {_first(error)}") from error
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _schemes(database: Any, folder: Path, columns: dict[str, str], others: Sequence[str] | None) -> dict[str, str]:
+    """Field or label column -> scheme, or a property that a scheme gives its labels."""
+    there = dict.fromkeys(database.schemes)
+    for scheme in database.schemes.values():
+        if isinstance(scheme.labels, dict):
+            there.update(dict.fromkeys(k for about in scheme.labels.values() if isinstance(about, dict) for k in about))
+    for name in (*columns.values(), *(others or ())):
+        if name not in there:
+            raise ValueError(f"database {folder.name} has no scheme {name!r}: {nearest(name, there)}")
+    source = dict(columns)
+    lower = {name.lower(): name for name in reversed(there)}
+    for field, usual in USUAL.items():
+        if field not in source and field not in ("path", "clip"):
+            free = [lower[name] for name in usual if name in lower and lower[name] not in source.values()]
+            if free:
+                source[field] = free[0]
+    if "emotion" not in source:
+        raise ValueError(
+            f"database {folder.name} has no scheme for the emotion: name it with columns={{'emotion': ...}}; "
+            f"it has {', '.join(there) or 'none'}"
+        )
+    for name in ("gender", "sex", "age", "language") if others is None else others:
+        if name in there and name not in source.values():
+            source[name] = name
+    return source
+
+
+def _get(database: Any, folder: Path, scheme: str, table: str = "") -> Any:
+    if table and table not in database.tables:
+        raise ValueError(f"database {folder.name} has no table {table!r}: {nearest(table, database.tables)}")
+    try:
+        return database.get(scheme, tables=[table] if table else None)
+    except Exception as error:
+        raise ValueError(
+            f"scheme {scheme!r} of database {folder.name} cannot be read ({_first(error)}): where tables contradict "
+            f"each other, name one with columns={{'emotion': 'table/{scheme}'}}"
+        ) from error
+
+
+def _clips(frame: Any) -> tuple[list[str | None], list[str | None], dict[int, str]]:
+    """The files, the words, and which rows are parts of a file."""
+    files: list[str | None] = []
+    words: list[str | None] = []
+    faults: dict[int, str] = {}
+    for index, value in zip(frame.index, frame.iloc[:, 0], strict=True):
+        file, start, end = index if isinstance(index, tuple) else (index, None, None)
+        if start is not None and (start.total_seconds() > 0 or end == end):
+            faults[len(files)] = PART
+        files.append(str(file))
+        words.append(_word(value))
+    return files, words, faults
+
+
+def _by_file(frame: Any) -> dict[str, str]:
+    known: dict[str, str] = {}
+    for index, value in zip(frame.index, frame.iloc[:, 0], strict=True):
+        word = _word(value)
+        if word is not None:
+            known.setdefault(str(index[0] if isinstance(index, tuple) else index), word)
+    return known
+
+
+def _splits(database: Any) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    for name in database.tables:
+        table = database[name]
+        if table.split_id is not None:
+            parts.update((str(file), str(table.split_id)) for file in table.files)
+    return parts
+
+
+def _word(value: Any) -> str | None:
+    # what is missing is None, NaN, NaT or <NA>, by the column's type; only the last cannot be compared with itself
+    if value is None or str(value) in ("<NA>", "NaT") or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return None if text.lower() in MISSING else text
+
+
+def _info(database: Any, folder: Path) -> CorpusInfo:
+    licence = str(database.license or "unknown")
+    languages = ", ".join(database.languages or ()) or "unknown"
+    name = folder.resolve().name
+    return CorpusInfo(
+        f"audformat-{name}", f"Database {database.name or name}", licence=licence, citation=str(database.source or ""),
+        language=languages, may_embed_audio=licence in FREE,
+    )  # fmt: skip

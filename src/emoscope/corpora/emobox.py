@@ -1,0 +1,186 @@
+"""A corpus described as EmoBox describes it: one JSON object a line, folds in files of their own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from emoscope.corpora.clip import CorpusInfo
+from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.grammars import GRAMMARS
+from emoscope.corpora.iemocap import INFO as IEMOCAP_INFO
+from emoscope.corpora.labels import Vocabulary
+from emoscope.corpora.notes import text_of
+from emoscope.corpora.rows import build_corpus
+
+INFO = CorpusInfo("emobox", "A corpus described as in EmoBox: JSON lines, folds, a label map")
+
+IDS = {"cremad": "crema-d", "turevdb": "turev", "msppodcast": "msp-podcast"}
+"""Names of EmoBox that differ from the ids here."""
+
+FOLD = re.compile(r".+_(?P<split>train|valid|test)_fold_?(?P<fold>\d+)\.jsonl")
+IEMOCAP = re.compile(r"(Ses\d\d)[FM]_\w+_([FM])(?:\d{3}|XX\d)")
+ABOVE = 4
+"""Paths may refer to a folder so many levels above the lines; EmoBox counts from two above a corpus's folder."""
+
+
+def open_emobox(
+    root: str | Path | None, audio_root: str | Path | None = None, labels: Mapping[str, str] | None = None
+) -> Corpus:
+    """Open a corpus as EmoBox describes it.
+
+    A line names ``key``, ``wav`` and ``emo``, and may name ``spk`` and ``dataset``. Words of ``label_map.json`` are
+    translated; the label column ``code`` keeps the word itself. Without ``spk`` the speaker is read from the names
+    of files that emoscope knows, else from ``data.seg.wrd.stm``.
+
+    Args:
+        root: the corpus's folder (``data/iemocap``: every clip, the session is the fold that tests it), the folder of
+            one fold (``data/iemocap/fold_1``: the split is train, valid or test), or a file of lines.
+        audio_root: folder to which the paths refer; by default the nearest folder above the lines that holds them.
+        labels: words -> emotion, before those of the label map.
+
+    Raises:
+        FileNotFoundError: root does not exist, or none of the sound files.
+        ValueError: no lines in the folder, or none that can be used.
+    """
+    if root is None:
+        raise ValueError("corpus 'emobox' needs the folder of its JSON lines: give root='EmoBox/data/iemocap'")
+    given = Path(root).expanduser()
+    if not given.exists():
+        raise FileNotFoundError(f"{given} does not exist: give a folder such as EmoBox/data/iemocap")
+    folder = given if given.is_dir() else given.parent
+    rows, faults, sessions = _rows(given)
+    if not rows:
+        raise ValueError(f"no JSON lines in {given}: give a folder such as EmoBox/data/iemocap, or one of its folds")
+    home = folder.parent if re.fullmatch(r"fold_?\d+", folder.name) else folder
+    dataset = next((text for row in rows if (text := _text(row, "dataset"))), home.name)
+    corpus = IDS.get(dataset, dataset)
+    speakers = _speakers(home / "data.seg.wrd.stm")
+    names = [_text(row, "wav") for row in rows]
+    keys = [_text(row, "key") for row in rows]
+    values = {
+        "path": names,
+        "emotion": [_text(row, "emo") for row in rows],
+        "clip": keys,
+        "speaker": [_text(row, "spk") or _speaker(corpus, name) or speakers.get(key or "")
+                    for row, name, key in zip(rows, names, keys, strict=True)],
+        "session": [sessions.get(key or "") for key in keys],
+        "split": [_text(row, " split") for row in rows],
+        "code": [_text(row, "emo") for row in rows],
+    }  # fmt: skip
+    base = Path(audio_root).expanduser() if audio_root is not None else _base(folder, names)
+    if not base.is_dir():
+        raise FileNotFoundError(f"audio_root {base} does not exist: give the folder to which the paths refer")
+    return build_corpus(
+        _info(dataset, corpus), given, base, values, Vocabulary(labels, corpus, _label_map(home)), faults
+    )
+
+
+def _rows(given: Path) -> tuple[list[dict[str, Any]], dict[int, str], dict[str, str]]:
+    """The lines, why some of them are excluded, and the fold that tests each key."""
+    rows: list[dict[str, Any]] = []
+    faults: dict[int, str] = {}
+    tested: dict[str, set[str]] = {}
+    whole, folds = _files(given)
+    listed: set[str] = set()
+    for file in whole:
+        match = FOLD.fullmatch(file.name)
+        for number, row, fault in _lines(file):
+            if fault is None and ("start_time" in row or "end_time" in row):
+                fault = "a part of a longer recording: cut it into a file of its own"
+            if fault:
+                faults[len(rows)] = fault if row else f"{file.name} line {number}: {fault}"
+            rows.append({**row, " split": match["split"] if match and given.is_dir() else None})
+            listed.add(str(row.get("key")))
+    for file in folds:
+        match = FOLD.fullmatch(file.name)
+        for number, row, fault in _lines(file):
+            key = str(row.get("key"))
+            if match and match["split"] == "test" and not fault:
+                tested.setdefault(key, set()).add(f"fold {match['fold']}")
+            if fault or key not in listed:
+                faults[len(rows)] = f"{file.name} line {number}: {fault or 'is not among all clips of the corpus'}"
+                rows.append({**row, " split": None})
+                listed.add(key)
+    return rows, faults, {key: min(found) for key, found in tested.items() if len(found) == 1}
+
+
+def _files(given: Path) -> tuple[list[Path], list[Path]]:
+    """Files whose lines are the clips, and files of folds that repeat them."""
+    if given.is_file():
+        return [given], []
+    here = sorted(given.glob("*.jsonl"))
+    parts = [file for file in here if FOLD.fullmatch(file.name)]
+    # some folders hold each file twice, as _fold1 and as _fold_1
+    parts = [file for file in parts if "_fold_" in file.name] or parts
+    if parts:
+        return parts, []
+    folds = sorted(file for file in given.glob("fold*/*.jsonl") if FOLD.fullmatch(file.name))
+    return here, [file for file in folds if "_fold_" in file.name] or folds
+
+
+def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any], str | None]]:
+    for number, line in enumerate(text_of(file).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, {}, "is not JSON"
+            continue
+        yield (number, row, None) if isinstance(row, dict) else (number, {}, "is no JSON object")
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    if value is None or isinstance(value, dict | list | bool):
+        return None
+    return str(value).strip() or None
+
+
+def _speaker(corpus: str, name: str | None) -> str | None:
+    """The speaker that a file's name tells, where its corpus is known."""
+    if name is None:
+        return None
+    if corpus == "iemocap":
+        # EmoBox's own lists name the actor with the markers, who in every second turn is not the one who speaks
+        turn = IEMOCAP.fullmatch(Path(name).stem)
+        return turn[1] + turn[2] if turn else None
+    clip = GRAMMARS[corpus].read(Path(name)) if corpus in GRAMMARS else None
+    return clip.speaker if clip else None
+
+
+def _speakers(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    cells = (line.split(maxsplit=3) for line in text_of(file).splitlines())
+    return {found[0]: found[2] for found in cells if len(found) == 4}
+
+
+def _label_map(home: Path) -> dict[str, str]:
+    file = home / "label_map.json"
+    if not file.is_file():
+        return {}
+    try:
+        words = json.loads(text_of(file))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}): copy it again, or take it away") from None
+    if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
+        raise ValueError(f"{file} does not map words to words: copy it again, or take it away")
+    return words
+
+
+def _info(dataset: str, corpus: str) -> CorpusInfo:
+    known = IEMOCAP_INFO if corpus == "iemocap" else GRAMMARS[corpus].info if corpus in GRAMMARS else CorpusInfo("", "")
+    # EmoBox leaves clips out and merges emotions, so that a release's counts do not hold
+    return replace(known, id=f"emobox-{dataset}", title=f"{known.title or dataset} as in EmoBox", expected={})
+
+
+def _base(folder: Path, names: list[str | None]) -> Path:
+    first = [name for name in names if name][:50]
+    above = [folder.resolve(), *folder.resolve().parents][: ABOVE + 1]
+    return next((place for place in above if any((place / name).exists() for name in first)), folder)
