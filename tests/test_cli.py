@@ -235,6 +235,25 @@ def test_corpora_are_listed_and_checked(tmp_path: Path) -> None:
     summary = json.loads(checked.stdout)
     assert (summary["clips"], summary["used"]) == (450, 450)
     assert set(summary["by_emotion"].values()) == {150}
+    assert list(summary) == [
+        "clips", "used", "excluded_by_label", "excluded_otherwise", "quarantined", "by_emotion", "by_speaker", "by_split",
+        "by_language", "reasons", "durations", "sample_rates", "duplicates", "expected",
+    ]  # fmt: skip
+
+
+def test_the_exit_code_says_whether_a_corpus_can_be_used(tmp_path: Path) -> None:
+    for name, emotions in (("two", ("anger", "fear")), ("one", ("anger", "irony"))):
+        for emotion in emotions:
+            (tmp_path / name / emotion).mkdir(parents=True)
+            (tmp_path / name / emotion / "1.flac").write_bytes((polish_folder() / "m1.a_nie_1.flac").read_bytes())
+    good = emoscope("corpus", "check", "two", "--html", "page.html", cwd=tmp_path)
+    assert (good.returncode, "Can be used." in good.stdout) == (0, True), good.stdout + good.stderr
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    bad = emoscope("corpus", "check", "one", "--json", cwd=tmp_path)
+    assert bad.returncode == 2
+    assert json.loads(bad.stdout)["excluded_by_label"] == 1
+    nowhere = emoscope("corpus", "check", "two", "--html", "no/page.html", cwd=tmp_path)
+    assert (nowhere.returncode, "does not exist" in nowhere.stderr) == (2, True)
 
 
 def test_a_model_that_knows_too_few_emotions_ends_with_code_3(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -181,22 +182,32 @@ def corpus_check(
     root: Annotated[Path | None, Parameter(help="folder or table of the corpus")] = None,
     pattern: Annotated[str, Parameter(help='of a folder, such as "{emotion}/{speaker}_{}.wav"')] = "",
     columns: Annotated[str, Parameter(help="of a table, such as path=file,emotion=label,speaker=who")] = "",
+    decode: Annotated[bool, Parameter(help="decode every file whole; finds damage in the middle, too")] = False,
+    html: Annotated[Path | None, Parameter(help="also write one page with charts, which opens offline")] = None,
     as_json: Annotated[bool, Parameter(name="--json", help="print one JSON object")] = False,
 ) -> int:
-    """Read a corpus, decode every clip, and say what can be used."""
+    """Say what a corpus holds, what can be used, and why the rest cannot; exit code 0 if a study can be run on it."""
     from emoscope.corpora import open_corpus
-    from emoscope.corpora.check import print_summary, shown_progress, summarise
+    from emoscope.corpora.check import SCRIPT_KEYS, summarise, unusable_because
+    from emoscope.corpora.printed import print_summary, shown_progress
 
+    if html and not html.resolve().parent.is_dir():
+        raise ValueError(f"{html} cannot be written: the folder {html.resolve().parent} does not exist")
     options: dict[str, Any] = {"pattern": pattern, "columns": _columns(columns)}
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
     if as_json:
-        summary = summarise(opened)
-        print(json.dumps(summary, indent=1, ensure_ascii=False, default=str))
+        summary = summarise(opened, decode)
+        print(json.dumps({name: summary[name] for name in SCRIPT_KEYS}, indent=1, ensure_ascii=False))
     else:
-        with shown_progress("decoding clips") as progress:
-            summary = summarise(opened, progress=progress)
+        with shown_progress("looking at clips") as progress:
+            summary = summarise(opened, decode, progress)
         print_summary(summary)
-    return 0 if summary["used"] else 2
+    if html:
+        from emoscope.report.corpus_page import write_corpus_page
+
+        write_corpus_page(summary, html, __version__)
+        print(f"Page: {html.resolve()}", file=sys.stderr if as_json else sys.stdout)
+    return INPUT if unusable_because(summary) else 0
 
 
 def _columns(text: str) -> dict[str, str]:

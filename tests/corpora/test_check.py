@@ -9,8 +9,9 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from emoscope.corpora import open_corpus
-from emoscope.corpora.check import inspect_files, print_summary, shown_progress
+from emoscope.corpora import Clip, Corpus, CorpusInfo, Lost, open_corpus
+from emoscope.corpora.check import inspect_files, summarise, unusable_because, warnings_of
+from emoscope.corpora.printed import print_summary, shown_progress
 
 
 @pytest.fixture
@@ -50,10 +51,24 @@ def test_a_file_that_went_away_is_quarantined(folder: Path) -> None:
         assert lost["anger/good"] == "file not found"
 
 
-def test_headers_alone_find_broken_files(folder: Path) -> None:
-    seen = inspect_files(open_corpus(folder), decode=False)
-    assert {lost.id for lost in seen.corpus.lost if lost.fate == "quarantined"} == {"fear/empty", "fear/broken"}
-    assert seen.duplicates == (("anger/good", "fear/same as good"),)
+def test_a_look_finds_what_decoding_finds(folder: Path) -> None:
+    looked, decoded = (inspect_files(open_corpus(folder), decode) for decode in (False, True))
+    assert looked.corpus.lost == decoded.corpus.lost
+    assert looked.facts == decoded.facts
+    assert looked.duplicates == (("anger/good", "fear/same as good"),)
+
+
+def test_damage_in_the_middle_of_a_file_is_found_by_decoding_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("anger", "fear"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "1.flac", rng.normal(0, 0.1, 64_000), 16_000)
+    damaged = bytearray((tmp_path / "anger" / "1.flac").read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 2000] = bytes(2000)
+    (tmp_path / "anger" / "1.flac").write_bytes(bytes(damaged))
+    corpus = open_corpus(tmp_path)
+    assert [lost.id for lost in inspect_files(corpus, decode=True).corpus.lost] == ["anger/1"]
+    assert inspect_files(corpus).corpus.lost == ()
 
 
 def test_summary_is_plain_and_adds_up(folder: Path) -> None:
@@ -62,7 +77,8 @@ def test_summary_is_plain_and_adds_up(folder: Path) -> None:
     assert (facts["used"], facts["excluded"], facts["quarantined"]) == (3, 1, 4)
     assert facts["by_emotion"] == {"anger": 2, "fear": 1}
     assert facts["by_speaker"] == facts["by_split"] == {}
-    assert facts["duration_s"] == {"total": 1.25, "shortest": 0.25, "median": 0.5, "longest": 0.5}
+    assert (facts["excluded_by_label"], facts["excluded_otherwise"]) == (1, 0)
+    assert facts["durations"] == {"total": 1.25, "shortest": 0.25, "median": 0.5, "longest": 0.5}
     assert facts["sample_rates"] == {"16000": 2, "44100": 1}
     assert facts["channels"] == {"1": 2, "2": 1}
     assert facts["duplicates"] == [["anger/good", "fear/same as good"]]
@@ -73,11 +89,52 @@ def test_summary_is_plain_and_adds_up(folder: Path) -> None:
 
 def test_summary_of_a_part_names_no_difference_and_of_an_incomplete_copy_does(tmp_path: Path, sound) -> None:
     part = open_corpus("polish").where({"word": "stop", "take": 1})
-    assert part.summary(decode=False)["differences"] == []
+    assert part.summary()["differences"] == []
     sound(tmp_path / "m1.a_nie_1.wav")
-    differences = open_corpus("polish", tmp_path).summary(decode=False)["differences"]
+    differences = open_corpus("polish", tmp_path).summary()["differences"]
     assert ["clips", 450, 1] in differences
     assert ["speakers", 5, 1] in differences
+    facts = open_corpus("polish", tmp_path).summary()
+    assert facts["expected"]["clips"] == {"expected": 450, "found": 1}
+    assert facts["missing"] == ["fear", "neutral"]
+    assert {"a complete copy holds 150 clips of fear, found 0", "no clip of fear can be used"} <= set(
+        warnings_of(facts)
+    )
+    assert "only anger is left" in str(unusable_because(facts))
+
+
+def test_every_clip_is_used_excluded_by_label_or_otherwise_or_quarantined(tmp_path: Path, sound) -> None:
+    made = [sound(tmp_path / emotion / f"{n}.wav") for emotion in ("anger", "fear", "calm", "irony") for n in (1, 2)]
+    sound(tmp_path / "unsorted.wav")
+    (tmp_path / "fear" / "2.wav").write_bytes(b"")
+    corpus = open_corpus(tmp_path).keep(["anger", "fear"])
+    facts = corpus.summary()
+    parts = [facts[name] for name in ("used", "excluded_by_label", "excluded_otherwise", "quarantined")]
+    assert parts == [3, 4, 1, 1]
+    assert sum(parts) == facts["clips"] == len(made) + 1
+    fates = inspect_files(corpus).corpus.to_frame()["fate"].value_counts()
+    assert dict(fates.iter_rows()) == {"used": 3, "excluded": 5, "quarantined": 1}
+
+
+def test_languages_are_counted() -> None:
+    assert open_corpus("polish").summary()["by_language"] == {"Polish": 450}
+    clips = tuple(
+        Clip(name, Path("no.wav"), {"emotion": "anger", "language": language})
+        for name, language in (("a", "English"), ("b", "Chinese"))
+    )
+    # languages are counted over the clips in use; these have no file
+    assert Corpus(CorpusInfo("x", "x"), clips).counts("language") == {"Chinese": 1, "English": 1}
+    assert summarise(Corpus(CorpusInfo("x", "x"), clips))["by_language"] == {}
+
+
+def test_reasons_about_labels_are_told_from_others() -> None:
+    clip = Clip("x", Path("x.wav"), {"emotion": "anger"})
+    for why in ("label calm is not asked", "no majority among the raters (xxx)", "labelled other (oth)"):
+        assert Lost("x", clip.path, "excluded", why, clip).by_label
+    for why in ("second copy of y.wav", "row 3 repeats this clip", "where take = [1]"):
+        assert not Lost("x", clip.path, "excluded", why, clip).by_label
+    assert Lost("x", clip.path, "excluded", "emotion 'x' is not known", Clip("x", clip.path, {})).by_label
+    assert not Lost("x", clip.path, "quarantined", "no sound", clip).by_label
 
 
 def test_summary_prints(folder: Path) -> None:
@@ -85,16 +142,16 @@ def test_summary_prints(folder: Path) -> None:
     print_summary(open_corpus(folder).summary(), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for expected in (
-        "8 clips: 3 used, 1 excluded, 4 quarantined", "file is empty", "same content: anger/good, fear/same as good",
-        "16000 Hz (2)", "quarantined because",
+        "8 clips: 3 used, 1 excluded (1 by label), 4 quarantined", "cannot be heard: fear/empty: file is empty", "same content: anger/good, fear/same as good",
+        "16000 Hz (2)", "quarantined because", "warning: 4 clips cannot be heard", "Can be used.",
     ):  # fmt: skip
         assert expected in text
-    assert "not decoded" not in text
+    assert "--decode" in text
 
 
 def test_long_tables_are_cut_but_counted() -> None:
     console = Console(file=io.StringIO(), width=120)
-    facts = open_corpus("polish").where({"word": "nie", "take": 1}).summary(decode=False)
+    facts = open_corpus("polish").where({"word": "nie", "take": 1}).summary()
     facts["by_speaker"] = {f"p{i}": 2 for i in range(50)}
     print_summary(facts, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -107,7 +164,8 @@ def test_nothing_used_can_be_summarised(folder: Path) -> None:
         open_corpus(folder).where({"emotion": "fear"}).lose("excluded", {"fear/same as good": "not wanted"}).check()
     )
     facts = corpus.summary()
-    assert (facts["used"], facts["duration_s"]) == (0, {})
+    assert (facts["used"], facts["durations"]) == (0, {})
+    assert unusable_because(facts) == "no clip is left (4 excluded, 4 quarantined)"
     print_summary(facts, Console(file=io.StringIO()))
 
 

@@ -1,36 +1,20 @@
-"""Read every file of a corpus: which can be used, how long they are, and which hold the same content."""
+"""Look at every file of a corpus: which can be used, how long they are, and which hold the same content."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from emoscope.corpora.audio import UNREADABLE, AudioError, checksum, load_audio
+from emoscope.corpora.audio import AudioError, checksum, load_audio
 from emoscope.corpora.clip import Clip
 from emoscope.corpora.corpus import Corpus, Progress
-from emoscope.corpora.video import VideoError, is_video, video_facts
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-MOST_ROWS = 30
-"""Longer tables (of speakers, say) are cut after so many rows when printed."""
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """What a sound file holds: length in seconds, sampling rate in Hz, channels, content hash."""
-
-    duration_s: float
-    rate: int
-    channels: int
-    checksum: str
+from emoscope.corpora.probe import SoundFacts, probe_audio
+from emoscope.emotions import ALIASES, in_order
 
 
 @dataclass(frozen=True)
@@ -39,22 +23,23 @@ class Inspection:
 
     Attributes:
         corpus: the clips that can be used, and those lost.
-        facts: clip id -> what its file holds.
+        facts: clip id -> length in seconds, sampling rate in Hz, channels of its file.
         duplicates: ids of clips with the same content, a group each; they stay in use.
     """
 
     corpus: Corpus
-    facts: dict[str, FileFacts]
+    facts: dict[str, SoundFacts]
     duplicates: tuple[tuple[str, ...], ...]
 
 
-def inspect_files(corpus: Corpus, decode: bool = True, progress: Progress | None = None) -> Inspection:
-    """Read the file of every clip in use.
+def inspect_files(corpus: Corpus, decode: bool = False, progress: Progress | None = None) -> Inspection:
+    """Look at the file of every clip in use.
 
     Args:
         corpus: the corpus.
-        decode: decode each file as the models hear it, which finds every fault (silence, cut files);
-            ``False`` reads headers and content hashes only.
+        decode: decode each file whole, as the models hear it. ``False`` decodes as much as is needed to see that
+            there is sound and that the file is not cut off (:func:`~emoscope.corpora.probe.probe_audio`); damage in
+            the middle of a compressed file then goes unseen.
         progress: called with (files done, files in all).
 
     Example:
@@ -63,7 +48,8 @@ def inspect_files(corpus: Corpus, decode: bool = True, progress: Progress | None
         >>> seen.facts["m1.a_nie_3"].rate, len(seen.corpus), seen.duplicates
         (16000, 15, ())
     """
-    facts: dict[str, FileFacts] = {}
+    facts: dict[str, SoundFacts] = {}
+    same: dict[str, list[str]] = defaultdict(list)
     faults: dict[str, str] = {}
     # decoding and hashing run outside Python's lock
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
@@ -73,48 +59,35 @@ def inspect_files(corpus: Corpus, decode: bool = True, progress: Progress | None
                 if isinstance(found, str):
                     faults[clip.id] = found
                 else:
-                    facts[clip.id] = found
+                    facts[clip.id], content = found
+                    same[content].append(clip.id)
                 if progress:
                     progress(done, len(corpus))
         except BaseException:
             # whoever stops a long check does not wait for the rest of the corpus
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    same: dict[str, list[str]] = defaultdict(list)
-    for name, fact in facts.items():
-        same[fact.checksum].append(name)
     duplicates = tuple(tuple(group) for group in same.values() if len(group) > 1)
     return Inspection(corpus.lose("quarantined", faults), facts, duplicates)
 
 
-def _read(clip: Clip, decode: bool) -> FileFacts | str:
-    import soundfile
-
+def _read(clip: Clip, decode: bool) -> tuple[SoundFacts, str] | str:
     try:
-        if not clip.path.is_file():
-            raise AudioError(clip.path, "file not found")
+        facts = probe_audio(clip.path)
         if decode:
             load_audio(clip.path, loudness="as recorded")
-        elif clip.path.stat().st_size == 0:
-            raise AudioError(clip.path, "file is empty")
-        if is_video(clip.path):
-            return FileFacts(*video_facts(clip.path), checksum(clip.path))
-        info = soundfile.info(clip.path)
-        return FileFacts(info.duration, info.samplerate, info.channels, checksum(clip.path))
+        return facts, checksum(clip.path)
     except AudioError as error:
         return error.reason
-    except VideoError as error:
-        return str(error)
-    except soundfile.SoundFileError:
-        return UNREADABLE
 
 
-def summarise(corpus: Corpus, decode: bool = True, progress: Progress | None = None) -> dict[str, Any]:
+def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """Describe a corpus in plain values: counts, durations, sample rates, repeated content, reasons.
 
-    ``clips`` is always the sum of ``used``, ``excluded`` and ``quarantined``. Durations are in seconds, sample
-    rates in Hz. ``differences`` names what a complete copy holds otherwise (``[what, expected, found]``); clips
-    that a filter excluded count as found.
+    ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
+    Durations are in seconds, sample rates in Hz. ``expected`` gives for everything that a complete copy holds both
+    numbers, and ``differences`` those that differ (``[what, expected, found]``); clips that a filter excluded count as
+    found. ``missing`` names the emotions of which no clip can be used, though the corpus should hold them.
 
     Args:
         corpus: the corpus.
@@ -123,14 +96,15 @@ def summarise(corpus: Corpus, decode: bool = True, progress: Progress | None = N
 
     Example:
         >>> from emoscope.corpora import open_corpus
-        >>> facts = summarise(open_corpus("polish"), decode=False)
-        >>> facts["used"], facts["by_emotion"], facts["sample_rates"], facts["differences"]
-        (450, {'anger': 150, 'fear': 150, 'neutral': 150}, {'16000': 450}, [])
+        >>> facts = summarise(open_corpus("polish"))
+        >>> facts["used"], facts["by_emotion"], facts["sample_rates"], facts["expected"]["speakers"]
+        (450, {'anger': 150, 'fear': 150, 'neutral': 150}, {'16000': 450}, {'expected': 5, 'found': 5})
     """
     seen = inspect_files(corpus, decode, progress)
-    used = seen.corpus
-    fates = Counter(lost.fate for lost in used.lost)
-    lengths = sorted(fact.duration_s for fact in seen.facts.values())
+    used, facts = seen.corpus, seen.facts.values()
+    expected = _expected(used)
+    excluded = [lost for lost in used.lost if lost.fate == "excluded"]
+    by_label = sum(lost.by_label for lost in excluded)
     return {
         "corpus": used.info.id,
         "title": used.info.title,
@@ -138,28 +112,79 @@ def summarise(corpus: Corpus, decode: bool = True, progress: Progress | None = N
         "language": used.info.language,
         "clips": len(used) + len(used.lost),
         "used": len(used),
-        "excluded": fates["excluded"],
-        "quarantined": fates["quarantined"],
+        "excluded": len(excluded),
+        "excluded_by_label": by_label,
+        "excluded_otherwise": len(excluded) - by_label,
+        "quarantined": len(used.lost) - len(excluded),
         "by_emotion": used.counts("emotion"),
         **{f"by_{field}": used.counts(field) if field in used.columns else {} for field in ("speaker", "split")},
+        "by_language": used.counts("language") if "language" in used.columns else {used.info.language: len(used)},
         "reasons": {fate: _reasons(used, fate) for fate in ("excluded", "quarantined")},
         "columns": list(used.columns),
-        "duration_s": {
-            "total": round(sum(lengths), 3),
-            "shortest": round(lengths[0], 3),
-            "median": round(median(lengths), 3),
-            "longest": round(lengths[-1], 3),
-        }
-        if lengths
-        else {},
-        "sample_rates": _counted(str(fact.rate) for fact in seen.facts.values()),
-        "channels": _counted(str(fact.channels) for fact in seen.facts.values()),
+        "durations": _durations([fact.duration_s for fact in facts]),
+        "sample_rates": _counted(str(fact.rate) for fact in facts),
+        "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
         "unusable": [[lost.id, lost.why] for lost in used.lost if lost.fate == "quarantined"],
         "decoded": decode,
-        "expected": dict(used.info.expected),
-        "differences": _differences(used),
+        "expected": expected,
+        "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
+        "missing": _missing(used),
+        "seconds": [round(fact.duration_s, 3) for fact in facts],
     }
+
+
+SCRIPT_KEYS = (
+    "clips", "used", "excluded_by_label", "excluded_otherwise", "quarantined", "by_emotion", "by_speaker", "by_split",
+    "by_language", "reasons", "durations", "sample_rates", "duplicates", "expected",
+)  # fmt: skip
+"""What ``emoscope corpus check --json`` prints of a summary; scripts may rely on these."""
+
+
+def unusable_because(summary: Mapping[str, Any]) -> str | None:
+    """Why no study can be run on a corpus, or ``None`` where one can.
+
+    Example:
+        >>> unusable_because({"used": 3, "quarantined": 0, "by_emotion": {"anger": 3}})
+        'only anger is left: a question needs at least two emotions'
+    """
+    emotions = [emotion for emotion, count in summary["by_emotion"].items() if count and emotion != "unknown"]
+    if not summary["used"]:
+        return f"no clip is left ({summary['excluded']} excluded, {summary['quarantined']} quarantined)"
+    if len(emotions) < 2:
+        return f"only {emotions[0] if emotions else 'clips without an emotion'} is left: a question needs at least two emotions"
+    return None
+
+
+def warnings_of(summary: Mapping[str, Any]) -> list[str]:
+    """What a user should know before running a study, a sentence each.
+
+    Example:
+        >>> from emoscope.corpora import open_corpus
+        >>> warnings_of(summarise(open_corpus("polish").where({"word": "stop", "take": 1})))
+        []
+    """
+    found = [
+        f"a complete copy holds {expected} {name if name in ('clips', 'speakers') else f'clips of {name}'}, found {number}"
+        for name, expected, number in summary["differences"]
+    ]
+    found += [f"no clip of {emotion} can be used" for emotion in summary["missing"]]
+    if summary["quarantined"]:
+        found.append(f"{_clips(summary['quarantined'])} cannot be heard")
+    if copies := sum(len(group) - 1 for group in summary["duplicates"]):
+        found.append(f"{_clips(copies)} of the same content as another one")
+    return found
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
+
+
+def _durations(lengths: Sequence[float]) -> dict[str, float]:
+    if not lengths:
+        return {}
+    figures = {"total": sum(lengths), "shortest": min(lengths), "median": median(lengths), "longest": max(lengths)}
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def _reasons(corpus: Corpus, fate: str) -> dict[str, int]:
@@ -170,7 +195,8 @@ def _counted(values: Iterator[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _differences(corpus: Corpus) -> list[list[Any]]:
+def _expected(corpus: Corpus) -> dict[str, dict[str, int]]:
+    """What a complete copy holds -> how many it holds, and how many were found."""
     labelled = {lost.clip.id: lost.clip for lost in corpus.lost if lost.clip} | {clip.id: clip for clip in corpus}
 
     def found(name: str) -> int:
@@ -181,84 +207,13 @@ def _differences(corpus: Corpus) -> list[list[Any]]:
         column, _, value = name.rpartition("=")
         return sum(clip.value(column or "emotion") == value for clip in labelled.values())
 
-    counted = [[name, expected, found(name)] for name, expected in corpus.info.expected.items()]
-    return [[name, expected, number] for name, expected, number in counted if number != expected]
+    return {name: {"expected": number, "found": found(name)} for name, number in corpus.info.expected.items()}
 
 
-def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """Print a summary from :func:`summarise` as tables.
-
-    Args:
-        summary: the summary.
-        console: where to print; the terminal by default.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = console or Console()
-    console.print(
-        f"[bold]{escape(summary['title'])}[/bold] ({escape(summary['corpus'])}), {escape(summary['licence'])}"
-    )
-    console.print(
-        f"{summary['clips']} clips: {summary['used']} used, {summary['excluded']} excluded, "
-        f"{summary['quarantined']} quarantined"
-    )
-    if summary["duration_s"]:
-        lengths = summary["duration_s"]
-        console.print(
-            f"{lengths['total'] / 60:.1f} minutes; a clip lasts {lengths['median']:.2f} s "
-            f"(median; {lengths['shortest']:.2f} to {lengths['longest']:.2f} s); sample rates "
-            + ", ".join(f"{rate} Hz ({count})" for rate, count in summary["sample_rates"].items())
-        )
-    for name in ("emotion", "speaker", "split"):
-        _print_counts(console, name, summary[f"by_{name}"])
-    for fate, reasons in summary["reasons"].items():
-        _print_counts(console, f"{fate} because", reasons)
-    for group in summary["duplicates"][:MOST_ROWS]:
-        console.print(f"same content: {escape(', '.join(group))}")
-    for name, expected, found in summary["differences"]:
-        console.print(f"[yellow]a complete copy holds {expected} {escape(name)}, found {found}[/yellow]")
-    if not summary["decoded"]:
-        console.print("headers were read, the sound itself was not decoded")
-
-
-def _print_counts(console: Console, name: str, counts: dict[str, int]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    if not counts:
-        return
-    table = Table(name, "clips")
-    for value, count in list(counts.items())[:MOST_ROWS]:
-        table.add_row(escape(value), str(count))
-    if len(counts) > MOST_ROWS:
-        table.add_row(f"and {len(counts) - MOST_ROWS} more", str(sum(list(counts.values())[MOST_ROWS:])))
-    console.print(table)
-
-
-@contextmanager
-def shown_progress(title: str, console: Console | None = None) -> Iterator[Progress]:
-    """Show a progress bar on standard error and hand out the function that moves it.
-
-    Example:
-        >>> from emoscope.corpora import open_corpus
-        >>> corpus = open_corpus("polish").where({"word": "nie", "take": 3})
-        >>> with shown_progress("Checking polish") as progress:
-        ...     checked = corpus.check(progress)
-        >>> len(checked)
-        15
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console or Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def _missing(corpus: Corpus) -> list[str]:
+    """Emotions that no clip has, and those of which no clip can be heard; what a rule excluded is not missing."""
+    kept = {clip.value("emotion") for clip in corpus}
+    dropped = {lost.clip.value("emotion") for lost in corpus.lost if lost.clip and lost.fate == "excluded"}
+    unheard = {lost.clip.value("emotion") for lost in corpus.lost if lost.clip and lost.fate == "quarantined"}
+    should = {name for name in corpus.info.expected if name in ALIASES}
+    return list(in_order(emotion for emotion in (unheard | should) - kept - dropped if emotion))

@@ -9,6 +9,9 @@ from pathlib import Path
 FIELDS = ("speaker", "session", "split")
 """Columns that stand in the clip itself, beside its labels."""
 
+ABOUT_LABELS = ("label", "no ", "code ")
+"""Reasons that begin so are about a clip's label, whatever other labels it has."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -88,3 +91,18 @@ class Lost:
     fate: str
     why: str
     clip: Clip | None = None
+
+    @property
+    def by_label(self) -> bool:
+        """Whether the clip is excluded for its label: none is given, it is unknown, or it is not asked about.
+
+        Example:
+            >>> clip = Clip("x", Path("x.wav"), {"emotion": "calm"})
+            >>> Lost("x", clip.path, "excluded", "label calm is not asked", clip).by_label
+            True
+            >>> Lost("x", clip.path, "excluded", "second copy of y.wav", clip).by_label
+            False
+        """
+        if self.fate != "excluded" or self.clip is None:
+            return False
+        return "emotion" not in self.clip.labels or self.why.startswith(ABOUT_LABELS)

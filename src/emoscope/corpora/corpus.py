@@ -225,11 +225,11 @@ class Corpus:
 
         return inspect_files(self, decode=True, progress=progress).corpus
 
-    def summary(self, decode: bool = True, progress: Progress | None = None) -> dict[str, Any]:
+    def summary(self, decode: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         """Counts, durations, sample rates, repeated content and reasons, as plain values for JSON.
 
         Args:
-            decode: read every file to its end; ``False`` reads headers and content hashes only.
+            decode: decode every file whole; ``False`` decodes until there is sound, and the end.
             progress: called with (files done, files in all).
         """
         from emoscope.corpora.check import summarise

@@ -1,0 +1,134 @@
+"""One page that shows what a corpus holds; it opens offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+from altair.utils.schemapi import debug_mode
+
+from emoscope.corpora.check import unusable_because, warnings_of
+from emoscope.emotions import in_order
+from emoscope.report.markup import lean, to_html
+from emoscope.report.theme import DARK, LIGHT, title, title_of, to_spec, to_svg
+from emoscope.runs.folder import replacing
+
+MOST_ROWS = 500
+"""Longer tables are cut after so many rows; the rest is counted in a last one."""
+
+BINS = 24
+"""Bars of the figure of durations, at most."""
+
+WIDTH = 560
+"""Of a figure, in pixels."""
+
+
+def write_corpus_page(summary: Mapping[str, Any], path: Path, version: str = "") -> None:
+    """Write the page of a corpus.
+
+    Args:
+        summary: what :func:`emoscope.corpora.check.summarise` made.
+        path: the file to write.
+        version: of emoscope, for the page's last line.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("emoscope.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    charts = {"emotions": emotions(summary), "durations": durations(summary)}
+    page = environment.get_template("corpus.html").render(
+        summary=summary, cannot=unusable_because(summary), warnings=warnings_of(summary), version=version,
+        figures={name: _drawn(name, chart) for name, chart in charts.items() if chart is not None},
+        tables=[(name, to_html(frame, f"corpus{place}")) for place, (name, frame) in enumerate(_tables(summary).items())],
+    )  # fmt: skip
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def emotions(summary: Mapping[str, Any]) -> Any | None:
+    """Clips in use of each emotion, those that should be there and are not as empty bars."""
+    counts = {**dict.fromkeys(summary["missing"], 0), **summary["by_emotion"]}
+    if not counts:
+        return None
+    rows = pl.DataFrame({"emotion": list(counts), "clips": list(counts.values())})
+    base = alt.Chart(rows).encode(
+        y=alt.Y("emotion:N", sort=list(in_order(counts)), title=None), x=alt.X("clips:Q", title="clips in use")
+    )
+    bars = base.mark_bar(color=LIGHT.accent, height=14)
+    numbers = base.mark_text(align="left", dx=5, color=LIGHT.ink, fontSize=12).encode(
+        text=alt.Text("clips:Q", format=",")
+    )
+    return (bars + numbers).properties(
+        width=WIDTH, height=alt.Step(24), title=title("Clips of each emotion", "Clips that can be used, by label.")
+    )  # fmt: skip
+
+
+def durations(summary: Mapping[str, Any]) -> Any | None:
+    """How long the clips are."""
+    if not summary["seconds"]:
+        return None
+    lengths = pl.Series("seconds", summary["seconds"])
+    shortest, longest = summary["durations"]["shortest"], summary["durations"]["longest"]
+    step = max((longest - shortest) / BINS, 0.001)
+    rows = (
+        pl.DataFrame({"bin": ((lengths - shortest) / step).floor().clip(upper_bound=BINS - 1)})
+        .group_by("bin").len("clips").sort("bin")
+        .with_columns((shortest + pl.col("bin") * step).alias("low"), (shortest + (pl.col("bin") + 1) * step).alias("high"))
+    )  # fmt: skip
+    return (
+        alt.Chart(rows)
+        .mark_bar(color=LIGHT.accent, stroke=LIGHT.page)
+        .encode(x=alt.X("low:Q", title="duration (s)", scale=alt.Scale(nice=False, zero=False)), x2="high:Q", y2=alt.datum(0), y=alt.Y("clips:Q", title="clips in use"))
+        .properties(width=WIDTH, height=180, title=title("How long the clips are", "Each bar counts the clips of a range of durations."))
+    )  # fmt: skip
+
+
+def _tables(summary: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
+    found: dict[str, pl.DataFrame] = {}
+    if summary["expected"]:
+        found["A complete copy, and this one"] = pl.DataFrame(
+            [(name, str(both["expected"]), str(both["found"])) for name, both in summary["expected"].items()],
+            schema={"what": pl.String, "expected": pl.String, "found": pl.String}, orient="row",
+        )  # fmt: skip
+    for name in ("emotion", "speaker", "split", "language"):
+        if counts := summary[f"by_{name}"]:
+            found[f"Clips in use by {name}"] = _counted("value", counts)
+    for fate, reasons in summary["reasons"].items():
+        if reasons:
+            found[f"Why clips are {fate}"] = _counted("why", reasons)
+    for name, key in (("Sampling rates (Hz)", "sample_rates"), ("Channels", "channels")):
+        found[name] = _counted("value", summary[key])
+    if summary["unusable"]:
+        found["Clips that cannot be heard"] = _cut(summary["unusable"], ("what", "why"))
+    if summary["duplicates"]:
+        found["Clips with the same content"] = _cut([[", ".join(group)] for group in summary["duplicates"]], ("what",))
+    return {name: frame for name, frame in found.items() if len(frame)}
+
+
+def _counted(what: str, counts: Mapping[str, int]) -> pl.DataFrame:
+    rows = [(name, str(count)) for name, count in list(counts.items())[:MOST_ROWS]]
+    if len(counts) > MOST_ROWS:
+        rows.append((f"and {len(counts) - MOST_ROWS} more", str(sum(list(counts.values())[MOST_ROWS:]))))
+    return pl.DataFrame(rows, schema={what: pl.String, "clips": pl.String}, orient="row")
+
+
+def _cut(rows: list[list[str]], columns: tuple[str, ...]) -> pl.DataFrame:
+    shown = [tuple(row) for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        shown.append((f"and {len(rows) - MOST_ROWS} more", *("" for _ in columns[1:])))
+    return pl.DataFrame(shown, schema=dict.fromkeys(columns, pl.String), orient="row")
+
+
+def _drawn(name: str, chart: Any) -> dict[str, str]:
+    with debug_mode(False):
+        heading, how = title_of(chart)
+        spec = to_spec(chart)
+    pictures = {
+        theme.name: lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), heading)
+        for theme in (LIGHT, DARK)
+    }
+    return {"title": heading, "how": how} | pictures
