@@ -1,0 +1,159 @@
+"""What differs between families of audio-language models: what each declares and writes, and what it may replace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
+from emoscope.models.letters import letter_forms
+from emoscope.models.loading import Loading, quantisation, transformers_class
+from emoscope.models.values import Changes, ModelInfo, Request
+
+
+class Family:
+    """The part of a loaded model that families write or may replace; the part that all share builds on it.
+
+    A family sets the class attributes below and writes :meth:`hear` (sound to audio embeddings) and
+    :meth:`tokens` (a user's turn to token ids).
+
+    Attributes:
+        info: what is known about the model.
+        model: the torch module.
+        processor: the family's processor of the transformers library.
+        decoder: the text decoder, found by structure.
+        letters: the token ids that say each letter, found in the vocabulary.
+    """
+
+    model_type: ClassVar[str]
+    """``model_type`` in config.json."""
+    model_class: ClassVar[str]
+    """Name of the model class in transformers."""
+    processor_class: ClassVar[str]
+    """Name of the processor class in transformers."""
+    audio_first: ClassVar[bool]
+    """Whether the audio stands before the question."""
+    padding_side: ClassVar[str] = "left"
+    """The side on which batches are padded."""
+    side_checkpoints: ClassVar[Mapping[str, str]] = {}
+    """Further checkpoints that the model consists of: name -> name on the hub."""
+    exposure: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Corpus id -> whether the released model was trained on it ("yes", "no", "unknown"), and the source."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        id: str,
+        checksum: str,
+        revision: str | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        card = card or {}
+        self.model = model.eval()
+        self.processor = processor
+        self.decoder: Decoder = find_decoder(model, self.site)
+        self.letters = letter_forms(self.tokenizer)
+        self._changes: list[Changes] = []
+        self.info = ModelInfo(
+            id=id,
+            family=self.model_type,
+            revision=revision,
+            checksum=checksum,
+            layers=self.decoder.layers,
+            width=self.decoder.width,
+            hidden=self.decoder.hidden,
+            vocab=self.head.weight.shape[0],
+            audio_first=self.audio_first,
+            padding_side=self.padding_side,
+            dtype=str(self.decoder.dtype).removeprefix("torch."),
+            device=str(self.decoder.sites[0].down.weight.device),
+            attention=str(getattr(model.config, "_attn_implementation", None) or "eager"),
+            quantised=quantisation(model) if self.decoder.packed else None,
+            trained_on=tuple(card.get("trained_on", ())),
+            trained_speakers=tuple(card.get("trained_speakers", ())),
+            recommended_budget=float(card.get("recommended_budget", 0.005)),
+        )
+
+    # What a family writes.
+
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Embeddings (audio position, hidden) of each clip (time,), as the decoder takes them."""
+        raise NotImplementedError
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Token ids of the whole prompt, with one audio token per audio position (none if 0)."""
+        raise NotImplementedError
+
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits (row, vocab) from the model's own forward on its own processor's inputs, for :mod:`check`.
+
+        Raises:
+            NotImplementedError: the family has no official processor to compare with.
+        """
+        raise NotImplementedError(f"{self.model_type} declares no official path to compare with")
+
+    @property
+    def audio_token(self) -> int:
+        """Id of the token that holds the place of audio."""
+        return int(self.model.config.audio_token_id)
+
+    # What a family may replace.
+
+    @classmethod
+    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+        """The model and its processor from a checkpoint folder."""
+        processor = transformers_class(cls.processor_class).from_pretrained(folder, local_files_only=True)
+        return how.pretrained(cls.model_class, folder), processor
+
+    @property
+    def longest_s(self) -> float | None:
+        """The longest clip that the model takes, in seconds; ``None`` if there is no limit of its own."""
+        return None
+
+    @staticmethod
+    def site(name: str, mlp: Any) -> Site:
+        """The neurons of one layer's MLP."""
+        return gated_site(name, mlp)
+
+    def embed_answer(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of answer tokens that are fed back, (row, 1) to (row, 1, hidden)."""
+        return self.embed(ids)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the transformers library."""
+        return self.processor.tokenizer
+
+    @property
+    def head(self) -> Any:
+        """The output head: hidden state to logits over the vocabulary."""
+        return self.model.get_output_embeddings()
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of token ids, (...,) to (..., hidden)."""
+        return self.model.get_input_embeddings()(ids)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits float32 over the vocabulary from the decoder's output, (row, hidden) to (row, vocab)."""
+        return self.head(hidden.to(self.head.weight.device)).float()
+
+    # What follows from the model itself.
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder's inputs go."""
+        return self.model.get_input_embeddings().weight.device
+
+    @cached_property
+    def stop_tokens(self) -> torch.Tensor:
+        """Ids of the tokens that end an answer."""
+        stop = self.model.generation_config.eos_token_id
+        ids = set(stop if isinstance(stop, list | tuple) else [stop]) | {self.tokenizer.eos_token_id}
+        return torch.tensor(sorted(i for i in ids if i is not None), device=self.device)
