@@ -100,7 +100,7 @@ def test_lines_that_cannot_be_used_are_counted(tmp_path: Path, sound) -> None:
         line("a", "a.wav", "sad", "x") + line("new", "a.wav", "sad", "x")
     )
     corpus = open_corpus("emobox", tmp_path)
-    assert [(clip.id, clip.session) for clip in corpus] == [("a", "fold 1")]
+    assert [(clip.id, clip.session, clip.split) for clip in corpus] == [("a", None, "test")]
     assert [(lost.id, lost.fate, lost.why) for lost in corpus.lost] == [
         ("row 2", "excluded", "x.jsonl line 2: is not JSON"),
         ("row 3", "excluded", "x.jsonl line 3: is no JSON object"),

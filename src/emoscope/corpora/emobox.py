@@ -38,8 +38,8 @@ def open_emobox(
     of files that emoscope knows, else from ``data.seg.wrd.stm``.
 
     Args:
-        root: the corpus's folder (``data/iemocap``: every clip, the session is the fold that tests it), the folder of
-            one fold (``data/iemocap/fold_1``: the split is train, valid or test), or a file of lines.
+        root: the corpus's folder (``data/iemocap``: every clip; the session is the fold that tests it, where there
+            are several, else the split is that of the only fold), the folder of one fold (``data/iemocap/fold_1``: the split is train, valid or test), or a file of lines.
         audio_root: folder to which the paths refer; by default the nearest folder above the lines that holds them.
         labels: words -> emotion, before those of the label map.
 
@@ -85,6 +85,7 @@ def _rows(given: Path) -> tuple[list[dict[str, Any]], dict[int, str], dict[str, 
     rows: list[dict[str, Any]] = []
     faults: dict[int, str] = {}
     tested: dict[str, set[str]] = {}
+    parts: dict[str, str] = {}
     whole, folds = _files(given)
     listed: set[str] = set()
     for file in whole:
@@ -100,12 +101,18 @@ def _rows(given: Path) -> tuple[list[dict[str, Any]], dict[int, str], dict[str, 
         match = FOLD.fullmatch(file.name)
         for number, row, fault in _lines(file):
             key = str(row.get("key"))
+            if match and not fault:
+                parts[key] = match["split"]
             if match and match["split"] == "test" and not fault:
                 tested.setdefault(key, set()).add(f"fold {match['fold']}")
             if fault or key not in listed:
                 faults[len(rows)] = f"{file.name} line {number}: {fault or 'is not among all clips of the corpus'}"
                 rows.append({**row, " split": None})
                 listed.add(key)
+    if len({fold for found in tested.values() for fold in found}) < 2:
+        # one division into training and test data is no cross-validation
+        rows = [{**row, " split": row[" split"] or parts.get(str(row.get("key")))} for row in rows]
+        tested = {}
     return rows, faults, {key: min(found) for key, found in tested.items() if len(found) == 1}
 
 

@@ -12,7 +12,7 @@ from emoscope.corpora.filters import as_label
 from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
 from emoscope.experiments.study import Study, StudyError
-from emoscope.questions import letter_orders
+from emoscope.questions import LETTERS, letter_orders
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,6 +85,11 @@ def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:
         )
     if len(options) < 2:
         raise StudyError(f"only {list(options)} can be asked about: at least two labels of column {label!r} are needed")
+    if len(options) > len(LETTERS):
+        raise StudyError(
+            f"column {label!r} has {len(options)} labels ({', '.join(options[:4])} …), and there are {len(LETTERS)} "
+            "letters: choose some with corpora.emotions = [...], or take labels together with corpora.merge"
+        )
     return options
 
 
