@@ -16,6 +16,9 @@ MOST_SPEAKER_FOLDS = 10
 GROUPS = 5
 """Number of folds where there are more speakers than that, or where speakers are unknown."""
 
+IDENTIFY_SPLITS = frozenset({"train", "training", "dev", "devel", "development", "val", "valid", "validation"})
+EVALUATE_SPLITS = frozenset({"test", "test1", "testing", "eval", "evaluation"})
+
 
 def assign_folds(
     clips: Iterable[Clip],
@@ -23,8 +26,13 @@ def assign_folds(
     seed: int = 0,
     checksums: Mapping[str, str] | None = None,
     column: str = "emotion",
+    dealt: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Assign every clip to a fold.
+
+    Folds are dealt so that each holds about as many clips of every label. How they are dealt depends on all clips;
+    where files are added later, ``dealt`` keeps every speaker in the fold of the first time, and only new speakers
+    are dealt, to the folds that have least. (One voice that was dealt by content goes to one fold where others join.)
 
     Args:
         clips: the clips, in any order: the result does not depend on it.
@@ -34,6 +42,7 @@ def assign_folds(
         seed: of the grouping.
         checksums: clip id -> content hash; computed from the files where they are needed and not given.
         column: the label column over which folds are balanced.
+        dealt: clip id -> fold, from an earlier time; of no effect where ``folds`` is a column.
 
     Returns:
         clip id -> name of its fold.
@@ -58,6 +67,9 @@ def assign_folds(
         raise ValueError(f"folds = {folds}: give at least 2, or a column such as 'speaker'")
     speakers = sorted({clip.speaker for clip in ordered if clip.speaker is not None}, key=natural)
     unknown = any(clip.speaker is None for clip in ordered)
+    if kept := {clip.id: dealt[clip.id] for clip in ordered if dealt and clip.id in dealt}:
+        by_content = len(speakers) == 1 and not unknown
+        return _dealt_on(ordered, kept, by_content, seed, checksums or {}, column)
     if isinstance(folds, str) and len(speakers) == 1 and not unknown:
         raise ValueError(
             f"one speaker ({speakers[0]}) cannot stand on one side only: set folds = {GROUPS} to cross-fit over "
@@ -68,7 +80,7 @@ def assign_folds(
     count = folds if isinstance(folds, int) else GROUPS
     if len(speakers) > 1 and not unknown and count > len(speakers):
         raise ValueError(f"folds = {count} but the clips have {len(speakers)} speakers: give at most {len(speakers)}")
-    if len(speakers) < 2:
+    if not speakers or (len(speakers) == 1 and not unknown):
         return _by_content(ordered, count, seed, checksums or {}, column)
     return _by_speaker(ordered, count, seed, checksums or {}, column)
 
@@ -111,26 +123,58 @@ def _by_content(
 def _by_speaker(
     clips: Sequence[Clip], count: int, seed: int, checksums: Mapping[str, str], column: str
 ) -> dict[str, str]:
+    names = [f"fold{number + 1}" for number in range(count)]
+    return _balanced(clips, _groups(clips, checksums), names, {}, seed, column)
+
+
+def _dealt_on(
+    clips: Sequence[Clip],
+    kept: Mapping[str, str],
+    by_content: bool,
+    seed: int,
+    checksums: Mapping[str, str],
+    column: str,
+) -> dict[str, str]:
+    group_of = _groups(clips, checksums, by_content)
+    # the first in the order of ids, where clips of one speaker were in several folds
+    fold_of = {group_of[clip]: kept[clip] for clip in sorted(kept, reverse=True)}
+    return _balanced(clips, group_of, sorted(set(kept.values()), key=natural), fold_of, seed, column)
+
+
+def _groups(clips: Sequence[Clip], checksums: Mapping[str, str], by_content: bool = False) -> dict[str, str]:
     # a clip whose speaker is unknown is a group of its own
-    group_of = {clip.id: clip.speaker or f"\x1f{_content(clip, checksums)}" for clip in clips}
+    return {
+        clip.id: clip.speaker if clip.speaker and not by_content else f"\x1f{_content(clip, checksums)}"
+        for clip in clips
+    }
+
+
+def _balanced(
+    clips: Sequence[Clip], group_of: Mapping[str, str], names: Sequence[str], fold_of: Mapping[str, str], seed: int,
+    column: str,
+) -> dict[str, str]:  # fmt: skip
+    """Deal the groups that have no fold yet, and give every clip the fold of its group."""
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
         labels[group_of[clip.id]][clip.value(column) or ""] += 1
     totals = sum(labels.values(), Counter[str]())
-    filled: list[Counter[str]] = [Counter() for _ in range(count)]
-    held = [0] * count
-    fold_of: dict[str, str] = {}
+    filled: list[Counter[str]] = [Counter() for _ in names]
+    held = [0] * len(names)
+    places = {group: names.index(fold) for group, fold in fold_of.items()}
+    for group, place in places.items():
+        filled[place].update(labels[group])
+        held[place] += 1
     # large speakers first, each to the fold that has least of the labels which it brings
-    for group in sorted(labels, key=lambda group: (-labels[group].total(), seeded_hash(seed, group))):
+    for group in sorted(labels.keys() - places.keys(), key=lambda g: (-labels[g].total(), seeded_hash(seed, g))):
         brings = labels[group]
-        fold = min(
-            range(count),
+        place = min(
+            range(len(names)),
             key=lambda f: (sum(filled[f][label] * n / totals[label] ** 2 for label, n in brings.items()), held[f], f),
         )
-        filled[fold].update(brings)
-        held[fold] += 1
-        fold_of[group] = f"fold{fold + 1}"
-    return {clip.id: fold_of[group_of[clip.id]] for clip in clips}
+        filled[place].update(brings)
+        held[place] += 1
+        places[group] = place
+    return {clip.id: names[places[group_of[clip.id]]] for clip in clips}
 
 
 def _fold_name(value: str) -> str:
@@ -140,6 +184,17 @@ def _fold_name(value: str) -> str:
 
 def _content(clip: Clip, checksums: Mapping[str, str]) -> str:
     return checksums[clip.id] if clip.id in checksums else checksum(clip.path)
+
+
+def official_side(split: str | None) -> str | None:
+    """The side on which a corpus's own split puts a clip: identify, evaluate, or none (a second test set, say).
+
+    Example:
+        >>> [official_side(split) for split in ("train", "Validation", "Test1", "test2", None)]
+        ['identify', 'identify', 'evaluate', None, None]
+    """
+    name = (split or "").lower()
+    return "identify" if name in IDENTIFY_SPLITS else "evaluate" if name in EVALUATE_SPLITS else None
 
 
 def seeded_hash(*parts: object) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from emoscope.experiments.conditions import describe, plan_conditions
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
+from emoscope.experiments.sides import shared_speakers, told_shared
 from emoscope.experiments.study import Study
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def dry_run(study: Study) -> None:
         f"({', '.join(f'{count} {label}' for label, count in sorted(Counter(open_items['truth'].to_list()).items()))}), "
         f"{sum(lost.values())} excluded" + (f" ({'; '.join(f'{n} {why}' for why, n in lost.items())})" if lost else "")
     )
+    if shared := shared_speakers(items):
+        console.print(told_shared(shared), highlight=False)
     table = Table("what", "conditions", "answers", title="Conditions", title_justify="left")
     total = 0
     for what, count, answers in describe(conditions, evaluated):

@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora import AudioError, Corpus, assign_folds, checksum, open_corpus
+from emoscope.corpora import AudioError, Corpus, checksum, open_corpus
 from emoscope.corpora.filters import as_label
 from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
+from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
 from emoscope.experiments.study import Study, StudyError
 from emoscope.questions import LETTERS, letter_orders
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from emoscope.corpora import Clip
     from emoscope.runs import Log
-
-MISSING = "missing"
-"""Checksum of a file that cannot be read."""
 
 BASE_COLUMNS = (
     "item", "clip", "path", "corpus", "speaker", "session", "split", "fold", "side", "label", "truth", "emotion",
@@ -93,11 +91,19 @@ def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:
     return options
 
 
-def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.DataFrame:
+def candidate_items(
+    study: Study, corpus: Corpus, log: Log | None = None, dealt: Mapping[str, str] | None = None
+) -> pl.DataFrame:
     """List every clip as an item, in listening order; clips that were lost follow with their fate.
 
     The order goes round the groups of equal label and speaker in turn, each in the order of a seeded hash of
     the clip, so that every emotion and speaker is heard early and a run can stop when it has enough.
+
+    Args:
+        study: the study.
+        corpus: its corpus, from :func:`study_corpus`.
+        log: is told what is left out, and which speakers stand on several sides.
+        dealt: folds of an earlier time (:func:`folds_dealt_before`).
 
     Returns:
         the items table (see docs/architecture.md); ``fate`` is null for items that are still to be heard.
@@ -117,8 +123,8 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
                 log.step()
     else:
         sums = {clip.id: _checksum(clip) for clip in clips}
-    side, fold = _sides(study, corpus, clips, sums)
-    copies = _copies(clips, fold, sums)
+    side, fold = study_sides(study, corpus, clips, sums, dealt)
+    copies = copied_recordings(clips, fold, sums)
     clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in copies], label, study.seed)
     beyond = _beyond(clips, side, label, study.corpus.clips_per_emotion)
     # items that may be heard come first: their numbers are rows of the activity store
@@ -153,7 +159,10 @@ def candidate_items(study: Study, corpus: Corpus, log: Log | None = None) -> pl.
         "duration_s": pl.Float64,
     }
     schema = {name: types.get(name, pl.String) for name in (*BASE_COLUMNS, *extra)}
-    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+    items = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+    if log and (shared := shared_speakers(items)):
+        log.say(told_shared(shared))
+    return items
 
 
 def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, Any]:
@@ -164,66 +173,6 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
         "emotion": clip.labels.get("emotion"), "wording": study.question.wording,
         **{name: clip.labels.get(name) for name in extra},
     }  # fmt: skip
-
-
-def _sides(
-    study: Study, corpus: Corpus, clips: list[Clip], sums: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Which side every clip is on, and its fold."""
-    if not study.identify.where:
-        folds = study_folds(study, clips, sums)
-        return {clip.id: "both" for clip in clips}, folds
-    identify = {clip.id: clip for clip in corpus.where(study.identify.where).clips}
-    evaluate = {clip.id: clip for clip in corpus.where(study.evaluate.where).clips}
-    if both := sorted(identify.keys() & evaluate.keys()):
-        raise StudyError(f"{len(both)} clips are on both sides, such as {both[0]!r}: "
-                         "make identify.where and evaluate.where exclude each other")  # fmt: skip
-    if not identify or not evaluate:
-        empty = "identify" if not identify else "evaluate"
-        raise StudyError(f"{empty}.where {dict(getattr(study, empty).where)} leaves no clip")
-    kept = {clip.id for clip in clips}
-    side = {i: "identify" for i in identify if i in kept} | {i: "evaluate" for i in evaluate if i in kept}
-    _keep_speakers_apart(study, clips, side, "sides")
-    return side, dict(side)
-
-
-def study_folds(study: Study, clips: Sequence[Clip], sums: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The fold of every clip under cross-fitting: clip id -> fold.
-
-    Raises:
-        StudyError: a speaker would be in two folds, and the study does not allow it.
-        ValueError: folds that the corpus cannot have.
-    """
-    folds = assign_folds(clips, study.identify.folds, study.seed, sums, study.identify.label)
-    _keep_speakers_apart(study, clips, folds, "folds")
-    return folds
-
-
-def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str, str], what: str) -> None:
-    places: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        if clip.speaker and clip.id in place:
-            places[clip.speaker].add(place[clip.id])
-    shared = sorted(speaker for speaker, found in places.items() if len(found) > 1)
-    # one voice in the whole corpus and a number of folds: the user chose to cross-fit over its recordings
-    one_voice = len(places) == 1 and isinstance(study.identify.folds, int)
-    if shared and not one_voice and not study.evaluate.allow_shared_speakers:
-        raise StudyError(
-            f"{len(shared)} speaker(s) are in several {what}, such as {shared[0]!r}, so that neurons would be tested on "
-            "voices that helped to find them: choose other folds or filters, or set "
-            "evaluate.allow_shared_speakers = true, which the report will state"
-        )
-
-
-def _copies(clips: Sequence[Clip], fold: Mapping[str, str], sums: Mapping[str, str]) -> dict[str, str]:
-    """Clips whose very recording is also in another fold: clip id -> why it is left out."""
-    first: dict[str, Clip] = {}
-    copies = {}
-    for clip in sorted((c for c in clips if c.id in fold), key=lambda c: c.id):
-        one = first.setdefault(sums[clip.id], clip)
-        if one is not clip and sums[clip.id] != MISSING and fold[one.id] != fold[clip.id]:
-            copies[clip.id] = f"same recording as {one.id}, which is in another fold"
-    return copies
 
 
 def _beyond(clips: Sequence[Clip], side: Mapping[str, str], label: str, most: int | None) -> set[str]:

@@ -88,13 +88,14 @@ class Pipeline:
         from emoscope.experiments.items import candidate_items, study_corpus
         from emoscope.experiments.listen import listen
         from emoscope.experiments.listened import refuse_changes
+        from emoscope.experiments.sides import folds_dealt_before
 
         self.asked = self.study
         # the corpus first: a mistake in it is said before a large model is loaded
         trained_on = self.model.info.trained_on if self.model else self.study.card().trained_on
         corpus = study_corpus(self.study, trained_on, self.corpus)
         self.corpus = corpus
-        candidates = candidate_items(self.study, corpus, self.log)
+        candidates = candidate_items(self.study, corpus, self.log, folds_dealt_before(self.run, self.study))
         model = self.loaded()
         # before the first file is written: a run that is refused stays as it was
         refuse_changes(self.run, model.info, candidates.filter(candidates["fate"].is_null()).to_dicts())
@@ -238,6 +239,7 @@ class Pipeline:
     def manifest(self, found: FoundSets) -> dict[str, Any]:
         """What was run, with what, and what every check measured."""
         from emoscope import __version__
+        from emoscope.experiments.sides import shared_speakers
 
         model = self.loaded()
         proofs = [*self.proofs, self.check_weights()]
@@ -256,6 +258,7 @@ class Pipeline:
                 "clips": sum(fates.values()),
                 **{f: fates.get(f, 0) for f in ("used", "not needed", "excluded", "quarantined")},
             },
+            "speakers_shared": len(shared_speakers(self.items)),
             "asked": digest(msgspec.to_builtins(self.asked)),
             "candidates": self.candidates,
             "proofs": proofs,
@@ -342,6 +345,7 @@ def finished(
     """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
     from emoscope import __version__
     from emoscope.experiments.items import candidate_items, study_corpus
+    from emoscope.experiments.sides import folds_dealt_before
 
     manifest = run.read_json("manifest.json")
     if not manifest or manifest["emoscope"] != __version__ or not (run / "units.parquet").is_file():
@@ -355,7 +359,7 @@ def finished(
     checksum = model.info.checksum if model else card.checksum if card else ""
     if checksum != manifest["model"]["checksum"]:
         return False
-    candidates = candidate_items(study, study_corpus(study, trained_on, corpus))
+    candidates = candidate_items(study, study_corpus(study, trained_on, corpus), dealt=folds_dealt_before(run, study))
     if candidates_digest(candidates) != manifest["candidates"]:
         return False
     return all(check_unit(run, unit) is None for unit in run.read_table("units")["unit"])

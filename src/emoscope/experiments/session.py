@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from emoscope.experiments.items import study_folds
+from emoscope.experiments.sides import study_folds
 from emoscope.experiments.study import (
     Controls,
     CorpusChoice,
@@ -285,7 +285,7 @@ def select(
     items = heard.items
     if study.identify.folds != pipeline.study.identify.folds:
         assert pipeline.corpus is not None
-        fold = study_folds(study, pipeline.corpus.clips)
+        fold = study_folds(study, pipeline.corpus.clips, usual=pipeline.corpus.info.folds)
         items = items.with_columns(
             pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String).alias("fold")
         )

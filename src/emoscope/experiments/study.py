@@ -88,6 +88,9 @@ class Identify(_Section, frozen=True):
     )
     site: Annotated[str, Meta(description='"gate": act(gate_proj(x)); "product": gate x up')] = "gate"
     folds: Annotated[str | int, Meta(description="cross-fitting: a column, or a number of speaker folds")] = "speaker"
+    split: Annotated[
+        str, Meta(description='"official": find on train and development, test on test; empty: cross-fit')
+    ] = ""
     items_per_emotion: Annotated[int, Meta(description="correct clips per emotion and fold, at most", ge=1)] = 100
     minimum: Annotated[int, Meta(description="correct clips below which an emotion gets no set", ge=1)] = 30
     selectors: Annotated[tuple[str, ...], Meta(description="lap, lape, mad, cas")] = SELECTORS
@@ -302,6 +305,12 @@ def check_study(study: Study, name: str = "study") -> None:
             raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")
     if study.corpus.loudness not in ("normalised", "as recorded"):
         raise StudyError(f'{name}: loudness {study.corpus.loudness!r}: give "normalised" or "as recorded"')
+    if study.identify.split not in ("", "official"):
+        raise StudyError(
+            f'{name}: identify.split {study.identify.split!r}: give "official", or leave it out to cross-fit'
+        )
+    if study.identify.split and study.identify.where:
+        raise StudyError(f"{name}: identify.split and identify.where both fix the sides: give one of them")
     if bool(study.identify.where) != bool(study.evaluate.where):
         raise StudyError(f"{name}: identify.where and evaluate.where go together: give both, or neither to cross-fit")
     orders = study.question.letter_orders

@@ -17,6 +17,11 @@ CLOSE = 0.5
 def standing(content: Content) -> list[str]:
     """What the reader must know before any number: few or unknown speakers, clips the model knows, shared speakers."""
     found = []
+    shared = content.run.manifest.get("speakers_shared") or 0
+    if shared:
+        found.append(
+            f"Speakers shared: {shared}. They are on both sides, identification and evaluation: the study allows it."
+        )
     if content.without_speaker:
         part = "" if content.without_speaker == 1 else f" for {number(100 * content.without_speaker, 0)} % of the items"
         found.append(
@@ -30,7 +35,7 @@ def standing(content: Content) -> list[str]:
         )
     if content.allows("model", "allow_trained_on"):
         found.append("Clips on which the model was trained are evaluated: the study allows it.")
-    if content.allows("evaluate", "allow_shared_speakers"):
+    if content.allows("evaluate", "allow_shared_speakers") and not shared:
         found.append("Speakers may be on both sides, identification and evaluation: the study allows it.")
     return found
 
@@ -88,10 +93,12 @@ def limits(content: Content) -> list[str]:
             "That the model recognises emotion in recordings it has never met: clips on which the model was trained are "
             "evaluated (allow_trained_on), so the accuracies below say in part what it remembers."
         )
-    if content.allows("evaluate", "allow_shared_speakers"):
+    shared = content.run.manifest.get("speakers_shared") or 0
+    if shared or content.allows("evaluate", "allow_shared_speakers"):
+        are = f"{shared} speaker{'s are' if shared > 1 else ' is'}" if shared else "speakers may be"
         found.append(
-            "That the neurons found serve other voices than those they were found on: speakers may be on both sides "
-            "(allow_shared_speakers), and the intervals do not take account of that."
+            f"That the neurons found serve other voices than those they were found on: {are} on both sides "
+            "(the study allows it), and the intervals do not take account of that."
         )
     if content.without_speaker:
         found.append(
