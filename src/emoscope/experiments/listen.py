@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from emoscope import __version__
-from emoscope.corpora.audio import RATE, AudioError, load_audio
+from emoscope.corpora.audio import RATE, AudioError, Waveform
 from emoscope.experiments.answers import scored_answers
+from emoscope.experiments.decoding import DecodeAhead
 from emoscope.experiments.inputs import inputs_path, save_inputs
 from emoscope.experiments.listened import differing_parts, refuse_changes, remember
 from emoscope.experiments.study import Study
@@ -56,14 +55,17 @@ def listen(
     store = open_store(run, study, asked, model, log)
     heard: dict[int, dict[str, Any]] = {}
     units = []
-    with log.stage("listening", len(asked), "items") as progress:
+    with log.stage("listening", len(asked), "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
         for start in range(0, len(asked), BLOCK):
             block = asked[start : start + BLOCK]
             unit = listening_unit(study, block, start, model)
             if unit.done(run) and inputs_path(run, start).is_file():
                 progress.step(len(block))
             else:
-                hear_block(run, study, block, start, model, store, unit, progress)
+                waves = ahead.take(block)
+                # decoded while the model works on this block
+                ahead.start(asked[start + BLOCK : start + 2 * BLOCK])
+                hear_block(run, study, block, start, model, store, unit, progress, waves)
             units.append(unit.id)
             heard |= block_outcome(run, unit, block)
             rest = asked[start + BLOCK :]
@@ -82,19 +84,13 @@ def hear_block(
     store: Activity,
     unit: Unit,
     log: Log,
+    waves: Mapping[str, Waveform | AudioError],
 ) -> None:
-    """Ask one block of items and write its activity, inputs and answers."""
+    """Ask one block of items and write its activity, inputs and answers; ``waves`` holds the sound of its clips."""
     from emoscope.models.audio_lm import Request
     from emoscope.models.statistics import ScopeStatistics
 
     began = time.monotonic()
-    waves: dict[str, np.ndarray | AudioError] = {}
-    for item in block:
-        if item["clip"] not in waves:
-            try:
-                waves[item["clip"]] = load_audio(item["path"], study.corpus.loudness)
-            except AudioError as error:
-                waves[item["clip"]] = error
     notes: dict[str, Any] = {"quarantined": {}, "duration_s": {}}
     usable, requests = [], []
     for item in block:
