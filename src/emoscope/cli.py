@@ -65,7 +65,7 @@ def run(
 def select(
     run: Annotated[Path, Parameter(help="a run folder that has been listened to")],
     *,
-    selector: Annotated[str, Parameter(help="lap, lape, mad or cas")] = "cas",
+    selector: Annotated[str, Parameter(help="lap, lape, mad, cas or another selector")] = "cas",
     budget: Annotated[
         float | None, Parameter(help="share of all neurons per emotion; the run's own by default")
     ] = None,

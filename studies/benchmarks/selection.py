@@ -1,7 +1,7 @@
 """How long selecting neurons takes at the size of a 7B model, and how much memory.
 
 Makes a store of random but plausible activity in a temporary folder, then measures, each in a process of
-its own: the four selectors from per-emotion sums, ten matched controls for each emotion and five folds, and
+its own: the selectors from per-emotion sums, ten matched controls for each emotion and five folds, and
 200 re-selections (folds, sizes, draws) by each selector from the stored items. Beside the seconds on the
 clock stand those of the processor, which other work on the machine does not lengthen.
 
@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from emoscope.neurons.activity import Activity, ActivityBlock
+from emoscope.neurons.choosing import Job, select_from_sums, select_streaming
 from emoscope.neurons.controls import Matcher, seeded_generator
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
-from emoscope.neurons.selectors import SELECTORS, Job, select_from_sums, select_streaming
+from emoscope.neurons.selectors import SELECTORS
 
 SCOPE = "audio+answer"
 BUDGET = 0.005
@@ -103,10 +104,11 @@ def measure_sums(size: Size) -> dict[str, float]:
     neurons, tokens = size.layers * size.width, rng.integers(9000, 12000, size.emotions)
     fired = rng.binomial(tokens[:, None], rng.beta(0.8, 1.6, neurons)).astype("float64")
     summed = tokens[:, None] * rng.normal(-0.02, 0.1, (size.emotions, neurons))
+    variance = rng.gamma(2.0, 0.01, neurons)
     seconds, busy = {}, 0.0
     for name in SELECTORS:
         start, begun = time.perf_counter(), time.process_time()
-        select_from_sums(fired, tokens, summed, name, round(BUDGET * neurons))
+        select_from_sums(fired, tokens, summed, name, round(BUDGET * neurons), variance=variance)
         seconds[name] = time.perf_counter() - start
         busy += time.process_time() - begun
     return {**seconds, "processor": busy}

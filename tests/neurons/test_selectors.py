@@ -18,29 +18,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emoscope.neurons.choosing import Job, bar_rank, find_bars, select_from_sums, select_streaming
 from emoscope.neurons.running_top import tie_order
-from emoscope.neurons.selection_plan import Selection, SelectionPlan
-from emoscope.neurons.selectors import (
-    SELECTORS,
-    Job,
-    bar_rank,
-    find_bars,
-    find_selector,
-    lape,
-    mad,
-    select_from_sums,
-    select_streaming,
-)
+from emoscope.neurons.scores import Statistics, cas, lape, lape_original, mad, mad_active, mad_z
+from emoscope.neurons.selection_plan import Selection, SelectionPlan, stream_variances
+from emoscope.neurons.selectors import BUILT_IN, find_selector
 
 from .helpers import random_activity
 
 FIRED = np.array([[8, 2, 5], [4, 2, 5], [4, 12, 10]])
 TOKENS = np.array([10, 10, 20])
 SUMMED = np.array([[4, -1, 2], [1, 0, 3], [2, 8, 8]])
+VARIANCE = np.array([0.25, 0.01, 0.04])  # of n0, n1, n2: standard deviations 0.5, 0.1, 0.2
+NAMES = sorted(BUILT_IN)
 
 
 def chosen(selector, size, floor=0.95):
-    return [one.neurons.tolist() for one in select_from_sums(FIRED, TOKENS, SUMMED, selector, size, floor=floor)]
+    found = select_from_sums(FIRED, TOKENS, SUMMED, selector, size, floor=floor, variance=VARIANCE)
+    return [one.neurons.tolist() for one in found]
+
+
+def example(**more):
+    return Statistics(FIRED / TOKENS[:, None], SUMMED / TOKENS[:, None], TOKENS, **more)
 
 
 def test_lap_takes_the_highest_firing_rates():
@@ -52,8 +51,7 @@ def test_lap_takes_the_highest_firing_rates():
 def test_cas_takes_the_margin_between_the_two_highest_rates():
     # n0: 0.8 - 0.4 = 0.4 for anger; n1: 0.6 - 0.2 = 0.4 for sadness; n2: 0.5 - 0.5 = 0 is not eligible
     assert chosen("cas", 3) == [[0], [], [1]]
-    scores = SELECTORS["cas"].score(FIRED / TOKENS[:, None], SUMMED / TOKENS[:, None], 0.0)
-    np.testing.assert_allclose(scores, [[0.4, -np.inf, -np.inf], [-np.inf] * 3, [-np.inf, 0.4, -np.inf]])
+    np.testing.assert_allclose(cas(example()), [[0.4, -np.inf, -np.inf], [-np.inf] * 3, [-np.inf, 0.4, -np.inf]])
 
 
 def test_mad_takes_the_signed_distance_from_the_mean_of_the_others():
@@ -61,7 +59,7 @@ def test_mad_takes_the_signed_distance_from_the_mean_of_the_others():
     # n1: -0.1 - 0.2 = -0.3,   0.0 - 0.15 = -0.15,  0.4 + 0.05  =  0.45
     # n2: 0.2 - 0.35 = -0.15,  0.3 - 0.30 =  0.00,  0.4 - 0.25  =  0.15
     np.testing.assert_allclose(
-        mad(FIRED / TOKENS[:, None], SUMMED / TOKENS[:, None], 0.0),
+        mad(example()),
         [[0.3, -0.3, -0.15], [-0.15, -0.15, 0.0], [-0.15, 0.45, 0.15]],
         atol=1e-12,
     )
@@ -75,7 +73,7 @@ def test_lape_takes_the_lowest_entropies_above_the_bar():
     # n0: q = 4/7, 2/7, 1/7: H = 4/7 ln 7/4 + 2/7 ln 7/2 + 1/7 ln 7 = 0.9557, largest for anger
     # n1: q = 0.2, 0.2, 0.6: H = 0.4 ln 5 + 0.6 ln 1/0.6 = 0.9503, largest for sadness
     # n2: q = 1/3 each: H = ln 3 = 1.0986; all three rates are largest, sadness has the largest M
-    scores = lape(FIRED / TOKENS[:, None], SUMMED / TOKENS[:, None], 0.4)
+    scores = lape(example(bar=0.4))
     expected = np.full((3, 3), -np.inf)
     expected[0, 0] = -(4 * math.log(7 / 4) + 2 * math.log(7 / 2) + math.log(7)) / 7
     expected[2, 1] = -(0.4 * math.log(5) + 0.6 * math.log(1 / 0.6))
@@ -96,7 +94,48 @@ def test_the_bar_is_the_ranked_rate_over_all_neurons_and_emotions():
 
 def test_lape_gives_a_share_of_zero_no_entropy():
     rate = np.array([[0.5, 0.4], [0.0, 0.4]])
-    np.testing.assert_allclose(lape(rate, rate, 0.1)[0], [0.0, -math.log(2)])
+    np.testing.assert_allclose(lape(Statistics(rate, rate, np.ones(2), bar=0.1))[0], [0.0, -math.log(2)])
+
+
+def test_lape_original_gives_a_neuron_to_every_emotion_above_the_bar():
+    # entropies as above, n1 0.9503 < n0 0.9557 < n2 1.0986. Above a bar of 0.4: n0 for anger (0.8) only, as fear has
+    # just 0.4; n1 for sadness (0.6); n2 for all three (0.5)
+    scores = lape_original(example(bar=0.4))
+    n0, n1, n2 = -0.955700, -0.950271, -1.098612
+    np.testing.assert_allclose(scores, [[n0, -np.inf, n2], [-np.inf, -np.inf, n2], [-np.inf, n1, n2]], atol=1e-6)
+    # one list: of 1 neuron n1, of 2 n1 and n0, of 3 all; round(0.44 x 9) = 4: the bar is 0.4
+    assert chosen("lape-original", 1, floor=0.44) == [[], [], [1]]
+    assert chosen("lape-original", 2, floor=0.44) == [[0], [], [1]]
+    assert chosen("lape-original", 3, floor=0.44) == [[0, 2], [2], [1, 2]]
+    # no more than are eligible: round(0.78 x 9) = 7: the bar is 0.5
+    assert chosen("lape-original", 3, floor=0.78) == [[0], [], [1]]
+
+
+def test_mad_z_divides_by_the_spread_of_items_within_emotions():
+    # mad over standard deviations of 0.5, 0.1 and 0.2 (the added 1e-6 changes the sixth digit)
+    # n0: 0.3 / 0.5, -0.15 / 0.5, -0.15 / 0.5;  n1: -0.3 / 0.1, -0.15 / 0.1, 0.45 / 0.1;  n2: -0.15 / 0.2, 0, 0.15 / 0.2
+    np.testing.assert_allclose(
+        mad_z(example(variance=VARIANCE)),
+        [[0.6, -3.0, -0.75], [-0.3, -1.5, 0.0], [-0.3, 4.5, 0.75]],
+        rtol=1e-4,
+        atol=1e-9,
+    )
+    assert chosen("mad-z", 1) == [[0], [2], [1]]
+    assert chosen("mad-z", 2) == [[0, 2], [0, 2], [1, 2]]
+    with pytest.raises(ValueError, match="'mad-z' reads the variance"):
+        select_from_sums(FIRED, TOKENS, SUMMED, "mad-z", 1)
+
+
+def test_mad_active_asks_for_a_tenth_of_the_positions():
+    # n0 fires for sadness at 2 of 20 positions, just enough, n1 for anger at none
+    rate = np.array([[0.8, 0.0, 0.5], [0.4, 0.2, 0.5], [0.1, 0.6, 0.09]])
+    mean = SUMMED / TOKENS[:, None]
+    np.testing.assert_allclose(
+        mad_active(Statistics(rate, mean, TOKENS)),
+        [[0.3, -np.inf, -0.15], [-0.15, -0.15, 0.0], [-0.15, 0.45, -np.inf]], atol=1e-12,
+    )  # fmt: skip
+    found = select_from_sums(rate * TOKENS[:, None], TOKENS, SUMMED, "mad-active", 3)
+    assert [one.neurons.tolist() for one in found] == [[0, 2], [0, 1, 2], [0, 1]]
 
 
 def test_share_of_negative_means_and_sizes_are_reported():
@@ -126,10 +165,28 @@ def test_ties_do_not_prefer_early_layers():
     assert set(picks.neurons) != set(other.neurons)
 
 
-def slow_selection(rate, mean, selector, size, seed, floor=0.95):
+def slow_one_list(rate, mean, bar, size, seed):
+    """Tang et al.'s rule again: the lowest entropies, then each neuron to the emotions above the bar."""
+    found = []
+    for n in range(rate.shape[1]):
+        p, above = rate[:, n].tolist(), [e for e in range(len(rate)) if rate[e, n] > bar]
+        if above:
+            entropy = -sum(x / sum(p) * math.log(x / sum(p)) for x in p if x > 0)
+            tie = -max(mean[e, n] for e in above), int(tie_order(np.array([n]), seed)[0])
+            found.append((round(entropy, 12), *tie, n))
+    found.sort()
+    cut = found[size - 1][0] if len(found) > size else None
+    tied = sum(one[0] == cut for one in found) if cut is not None and found[size][0] == cut else 0
+    listed = sorted(one[3] for one in found[:size])
+    return [([n for n in listed if rate[e, n] > bar], tied) for e in range(len(rate))]
+
+
+def slow_selection(rate, mean, selector, size, seed, floor=0.95, variance=None):
     """The definitions again, one neuron at a time, with plain sorting."""
     emotions, neurons = rate.shape
     bar = sorted(rate.ravel().tolist())[max(1, round(floor * rate.size)) - 1]
+    if selector == "lape-original":
+        return slow_one_list(rate, mean, bar, size, seed)
     result = []
     for e in range(emotions):
         found = []
@@ -138,8 +195,12 @@ def slow_selection(rate, mean, selector, size, seed, floor=0.95):
             others = [i for i in range(emotions) if i != e]
             if selector == "lap":
                 score = p[e]
-            elif selector == "mad":
+            elif selector.startswith("mad"):
                 score = m[e] - sum(m[i] for i in others) / len(others)
+                if selector == "mad-z":
+                    score /= math.sqrt(variance[n] + 1e-6)
+                if selector == "mad-active" and p[e] < 0.1:
+                    continue
             elif selector == "cas":
                 score = p[e] - max(p[i] for i in others)
                 if score <= 0:
@@ -158,7 +219,7 @@ def slow_selection(rate, mean, selector, size, seed, floor=0.95):
     return result
 
 
-@pytest.mark.parametrize("selector", list(SELECTORS))
+@pytest.mark.parametrize("selector", NAMES)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), emotions=st.integers(2, 4), neurons=st.integers(1, 30), size=st.integers(1, 12))
 def test_fast_path_agrees_with_the_slow_one(selector, seed, emotions, neurons, size):
@@ -166,8 +227,10 @@ def test_fast_path_agrees_with_the_slow_one(selector, seed, emotions, neurons, s
     tokens = rng.integers(1, 6, emotions)  # few positions, so that ties abound
     fired = rng.integers(0, tokens[:, None] + 1, (emotions, neurons))
     summed = rng.integers(-3, 4, (emotions, neurons)) / 4
-    fast = select_from_sums(fired, tokens, summed, selector, size, seed=seed, floor=0.6)
-    slow = slow_selection(fired / tokens[:, None], summed / tokens[:, None], selector, size, seed, floor=0.6)
+    spread = rng.integers(0, 3, neurons) / 8
+    fast = select_from_sums(fired, tokens, summed, selector, size, seed=seed, floor=0.6, variance=spread)
+    rate, mean = fired / tokens[:, None], summed / tokens[:, None]
+    slow = slow_selection(rate, mean, selector, size, seed, floor=0.6, variance=spread)
     assert [(one.neurons.tolist(), one.tied_at_cut) for one in fast] == slow
 
 
@@ -176,12 +239,15 @@ def test_fast_path_agrees_with_the_slow_one(selector, seed, emotions, neurons, s
 def test_sets_keep_their_budget_and_cas_sets_share_no_neuron(seed):
     rng = np.random.default_rng(seed)
     fired = rng.integers(0, 9, (4, 60))
-    for selector in SELECTORS:
-        found = select_from_sums(fired, np.full(4, 8), rng.normal(size=(4, 60)), selector, 7, seed=seed)
+    for selector in NAMES:
+        spread = rng.random(60)
+        found = select_from_sums(
+            fired, np.full(4, 8), rng.normal(size=(4, 60)), selector, 7, seed=seed, variance=spread
+        )
         for one in found:
             assert len(one) <= 7
             assert (np.diff(one.neurons) > 0).all()
-        if selector in ("lap", "mad"):
+        if selector in ("lap", "mad", "mad-z"):
             assert all(len(one) == 7 for one in found)
         if selector == "cas":
             everything = np.concatenate([one.neurons for one in found])
@@ -199,12 +265,34 @@ def some_plan(activity, rng, selections=6, emotions=3):
     return SelectionPlan(made)
 
 
+def pooled_variance(groups):
+    """Variance of items within emotions, pooled: the textbook's formula; groups of (item, neuron)."""
+    squares = sum(((group - group.mean(axis=0)) ** 2).sum(axis=0) for group in groups)
+    return squares / sum(len(group) - 1 for group in groups)
+
+
+def test_variance_of_four_items_worked_out(tmp_path):
+    activity, blocks = random_activity(tmp_path / "a.zarr", items=4, layers=1, width=2)
+    blocks[0].tokens[:] = [[4, 3, 1, 1], [6, 3, 1, 1], [2, 3, 1, 1], [2, 3, 1, 1]]
+    blocks[0].means["audio"][:, 0] = [[0.5, 1.0], [0.25, 2.0], [-0.25, 1.0], [0.25, 1.0]]
+    activity.write(0, blocks[0])
+    plan = SelectionPlan([Selection("one", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))])
+    # anger's items 0.5 and 0.25, mean 0.375: 2 x 0.125^2 = 0.03125; fear's -0.25 and 0.25: 2 x 0.25^2 = 0.125
+    # pooled over 1 + 1 degrees of freedom: 0.078125. n1: (2 x 0.5^2 + 0) / 2 = 0.25. Lengths of clips do not matter
+    ((_, variance),) = stream_variances(activity, plan, "audio")
+    np.testing.assert_allclose(variance, [[0.078125, 0.25]])
+    # one item of each emotion has no spread
+    alone = SelectionPlan([Selection("one", np.array([0, 2]), np.array([0, 1]), ("anger", "fear"))])
+    ((_, variance),) = stream_variances(activity, alone, "audio")
+    np.testing.assert_array_equal(variance, [[0.0, 0.0]])
+
+
 def test_streaming_gives_what_sums_in_memory_give(tmp_path):
     # few tokens and a wide net of ties: three layers, each with equal counts in many neurons
     activity, _ = random_activity(tmp_path / "a.zarr", layers=4, width=40, seed=3)
     plan = some_plan(activity, np.random.default_rng(0))
     scope, sizes = "decision+answer", (1, 5, 17, 150)
-    jobs = [Job(one.key, selector, sizes) for one in plan.selections for selector in SELECTORS]
+    jobs = [Job(one.key, selector, sizes) for one in plan.selections for selector in NAMES]
     found = select_streaming(activity, plan, scope, jobs, seed=5)
     counts, sums = (
         np.concatenate([read(layer, scope) for layer in range(4)], axis=1)
@@ -215,9 +303,10 @@ def test_streaming_gives_what_sums_in_memory_give(tmp_path):
         groups = [one.items[one.labels == e] for e in range(3)]
         fired, summed = (np.stack([array[group].sum(axis=0) for group in groups]) for array in (counts, sums))
         total = np.array([tokens[group].sum() for group in groups])
-        for selector in SELECTORS:
+        spread = pooled_variance([sums[group] / tokens[group][:, None] for group in groups])
+        for selector in NAMES:
             for size in sizes:
-                expected = select_from_sums(fired, total, summed, selector, size, seed=5)
+                expected = select_from_sums(fired, total, summed, selector, size, seed=5, variance=spread)
                 for fast, slow in zip(found[one.key, selector, size], expected, strict=True):
                     assert fast.neurons.tolist() == slow.neurons.tolist()
                     assert fast.tied_at_cut == slow.tied_at_cut
@@ -239,7 +328,7 @@ def test_streamed_bars_are_the_ranked_rates(tmp_path):
 
 
 def test_mistakes_are_named(tmp_path):
-    with pytest.raises(ValueError, match="'casual' is not known: choose one of lap, lape, mad, cas"):
+    with pytest.raises(ValueError, match="'casual' is not known: choose from lap, lape, lape-original, mad"):
         find_selector("casual")
     with pytest.raises(ValueError, match="at least two emotions"):
         select_from_sums(FIRED[:1], TOKENS[:1], SUMMED[:1], "cas", 1)

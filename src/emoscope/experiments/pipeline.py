@@ -151,6 +151,7 @@ class Pipeline:
             items_per_emotion=study.identify.items_per_emotion, minimum=study.identify.minimum,
             matched=study.controls.matched, random=study.controls.random, shuffled=study.controls.shuffled,
             headline=(study.headline.selector, study.headline.budget), seed=study.seed, label=study.identify.label,
+            floor=study.identify.lape_floor,
         )  # fmt: skip
         return find_sets(Activity.open(self.run / "activity.zarr"), items.filter(items["fate"] == "used"), spec)
 
@@ -240,6 +241,7 @@ class Pipeline:
         """What was run, with what, and what every check measured."""
         from emoscope import __version__
         from emoscope.experiments.sides import shared_speakers
+        from emoscope.neurons.selectors import own_code
 
         model = self.loaded()
         proofs = [*self.proofs, self.check_weights()]
@@ -260,6 +262,7 @@ class Pipeline:
             },
             "speakers_shared": len(shared_speakers(self.items)),
             "asked": digest(msgspec.to_builtins(self.asked)),
+            "own_selectors": own_code(self.study.identify.selectors),
             "candidates": self.candidates,
             "proofs": proofs,
             **({"null": self.no_null} if self.no_null else {}),
@@ -346,11 +349,14 @@ def finished(
     from emoscope import __version__
     from emoscope.experiments.items import candidate_items, study_corpus
     from emoscope.experiments.sides import folds_dealt_before
+    from emoscope.neurons.selectors import own_code
 
     manifest = run.read_json("manifest.json")
     if not manifest or manifest["emoscope"] != __version__ or not (run / "units.parquet").is_file():
         return False
     if manifest["asked"] != digest(msgspec.to_builtins(study)):
+        return False
+    if manifest.get("own_selectors", {}) != own_code(study.identify.selectors):
         return False
     if full and manifest.get("pilot", {}).get("full") != digest(msgspec.to_builtins(full)):
         return False

@@ -27,7 +27,7 @@ def reselect(
 
     Args:
         run: a run folder that has been listened to.
-        selector: lap, lape, mad or cas.
+        selector: lap, lape, lape-original, mad, mad-z, mad-active, cas, or the name of your own.
         budget: share of all neurons per emotion; the run's own by default.
         scope: positions that count; the run's own by default.
         out: folder for the sets; ``<run>/sets`` by default.

@@ -256,7 +256,7 @@ def select(
 
     Args:
         heard: from :func:`listen`.
-        selector: lap, lape, mad or cas.
+        selector: lap, lape, lape-original, mad, mad-z, mad-active, cas, or the name of your own.
         budget: share of all neurons per emotion; the model's recommended one by default.
         scope: positions that statistics count, joined by ``+``, or ``"all"``.
         folds: other folds than those of listening: a column or a number of speaker folds.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from emoscope.models.lookup import Card
 
 SELECTORS = ("lap", "lape", "mad", "cas")
+"""The selectors that a study compares by default."""
 
 
 class StudyError(ValueError):
@@ -93,7 +94,10 @@ class Identify(_Section, frozen=True):
     ] = ""
     items_per_emotion: Annotated[int, Meta(description="correct clips per emotion and fold, at most", ge=1)] = 100
     minimum: Annotated[int, Meta(description="correct clips below which an emotion gets no set", ge=1)] = 30
-    selectors: Annotated[tuple[str, ...], Meta(description="lap, lape, mad, cas")] = SELECTORS
+    selectors: Annotated[tuple[str, ...], Meta(description="also lape-original, mad-z, mad-active")] = SELECTORS
+    lape_floor: Annotated[float, Meta(description="LAPE's bar: this share of rates is at or below it", ge=0, lt=1)] = (
+        0.95
+    )
     budgets: Annotated[tuple[float, ...], Meta(description="shares of all neurons; empty: the headline's")] = ()
     where: Annotated[dict[str, Any], Meta(description="with evaluate.where: fixed sides, no cross-fitting")] = {}
 
@@ -109,7 +113,7 @@ class Evaluate(_Section, frozen=True):
 class Headline(_Section, frozen=True):
     """What is claimed, fixed before the evaluation; everything else is exploration."""
 
-    selector: Annotated[str, Meta(description="lap, lape, mad or cas")] = "cas"
+    selector: Annotated[str, Meta(description="one of identify.selectors")] = "cas"
     budget: Annotated[float | None, Meta(description="share of all neurons; none: the model's own")] = None
     alpha: Annotated[float, Meta(description="steering strength: gain 1 + alpha", gt=0)] = 0.5
 
@@ -246,6 +250,8 @@ def check_study(study: Study, name: str = "study") -> None:
     Raises:
         StudyError: names the field, its value and the remedy.
     """
+    from emoscope.neurons.selectors import find_selector
+
     if len(study.corpora) != 1:
         raise StudyError(f"{name}: {len(study.corpora)} corpora are given; a study runs one: write a file for each")
     for where, budget in [
@@ -258,8 +264,10 @@ def check_study(study: Study, name: str = "study") -> None:
                 "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
             )
     for selector in (*study.identify.selectors, study.headline.selector):
-        if selector not in SELECTORS:
-            raise StudyError(f"{name}: selector {selector!r} is not known: choose from {', '.join(SELECTORS)}")
+        try:
+            find_selector(selector)
+        except ValueError as error:
+            raise StudyError(f"{name}: {error}") from None
     if study.headline.selector not in study.identify.selectors:
         raise StudyError(
             f"{name}: headline.selector {study.headline.selector!r} is not among identify.selectors "

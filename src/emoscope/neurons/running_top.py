@@ -108,6 +108,67 @@ class RunningTop:
         return np.concatenate([above, tied]), cut, len(tied), room
 
 
+class EqualLists:
+    """One list for each emotion, all of one size.
+
+    Example:
+        >>> lists = EqualLists(1, 2, seed=0)
+        >>> lists.add(np.array([[0.1, 0.5], [0.3, 0.2]]), np.zeros((2, 2)), first=0)
+        >>> [one.neurons.tolist() for one in lists.take(1)]
+        [[1], [0]]
+    """
+
+    def __init__(self, size: int, emotions: int, seed: int) -> None:
+        self._tops = tuple(RunningTop(size, seed) for _ in range(emotions))
+
+    def add(self, scores: np.ndarray, means: np.ndarray, first: int) -> None:
+        """Consider the neurons ``first``, ``first + 1`` …; scores and means are (emotion, neuron)."""
+        for top, score, mean in zip(self._tops, scores, means, strict=True):
+            top.add(score, mean, first)
+
+    def take(self, size: int) -> tuple[Chosen, ...]:
+        """The best ``size`` of each emotion."""
+        return tuple(top.take(size) for top in self._tops)
+
+
+class OneList:
+    """One list of the best neurons for any emotion; each goes to every emotion for which it is eligible.
+
+    Ties go to the neuron of the larger mean activation, for the emotion of those for which it is eligible that has
+    the largest.
+
+    Example:
+        >>> lists = OneList(1, 2, seed=0)
+        >>> lists.add(np.array([[0.1, 0.5], [0.3, 0.2]]), np.zeros((2, 2)), first=0)
+        >>> [one.neurons.tolist() for one in lists.take(1)]
+        [[1], [1]]
+    """
+
+    def __init__(self, size: int, emotions: int, seed: int) -> None:
+        self._top = RunningTop(size, seed)
+        self._eligible: tuple[list[np.ndarray], ...] = tuple([] for _ in range(emotions))
+        self._means: tuple[list[np.ndarray], ...] = tuple([] for _ in range(emotions))
+
+    def add(self, scores: np.ndarray, means: np.ndarray, first: int) -> None:
+        """Consider the neurons ``first``, ``first + 1`` …; scores and means are (emotion, neuron)."""
+        eligible = scores > -np.inf
+        self._top.add(scores.max(axis=0), np.where(eligible, means, -np.inf).max(axis=0), first)
+        for emotion, row in enumerate(eligible):
+            places = np.flatnonzero(row)
+            self._eligible[emotion].append(places + first)
+            self._means[emotion].append(means[emotion, places])
+
+    def take(self, size: int) -> tuple[Chosen, ...]:
+        """The neurons of the best ``size``, by emotion; ``tied_at_cut`` is that of the list."""
+        listed, found = self._top.take(size), []
+        for eligible, means in zip(self._eligible, self._means, strict=True):
+            neurons = np.concatenate(eligible) if eligible else np.empty(0, "int64")
+            inside = np.isin(neurons, listed.neurons)
+            negative = float(np.mean(np.concatenate(means)[inside] <= 0)) if inside.any() else None
+            found.append(Chosen(neurons[inside], size, listed.tied_at_cut, negative))
+        return tuple(found)
+
+
 class RunningLargest:
     """Keeps the ``size`` largest of many numbers.
 

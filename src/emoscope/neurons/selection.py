@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
+from emoscope.neurons.choosing import Job, rank_streaming
 from emoscope.neurons.controls import COVARIATES, Matcher, covariates, random_neurons, seeded_generator, shuffled_labels
 from emoscope.neurons.identification import NotIdentifiable, Sample, draw_samples
 from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, load_group, safe_name, save_group
 from emoscope.neurons.running_top import Chosen
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
-from emoscope.neurons.selectors import Job, select_streaming
 from emoscope.neurons.set_spec import ALL, SetSpec
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
@@ -137,7 +137,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     headline_size = (sizes[budget],)
     jobs += [Job((one.fold, draw), selector, headline_size) for one in samples for draw in range(1, spec.shuffled + 1)]
     overall, observe = _overall_rates(activity, plan, spec)
-    chosen = select_streaming(activity, plan, spec.scope_name, jobs, spec.seed, spec.floor, observe)
+    ranked = rank_streaming(activity, plan, spec.scope_name, jobs, spec.seed, spec.floor, observe)
 
     table = _Table(
         spec, samples, emotions, "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None
@@ -145,14 +145,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     for one in spec.selectors:
         for share, size in sizes.items():
             for sample in samples:
-                table.add(
-                    sample,
-                    one,
-                    share,
-                    "target",
-                    0,
-                    dict(zip(emotions, chosen[(sample.fold, 0), one, size], strict=True)),
-                )
+                groups = ranked[(sample.fold, 0), one].take(size)
+                table.add(sample, one, share, "target", 0, dict(zip(emotions, groups, strict=True)))
     used = items.filter(pl.col("fate") == "used")["item"].to_numpy()
     magnitude = activity.mean_magnitude(used) if spec.matched else None
     for sample in samples:
@@ -173,7 +167,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
                 neurons = random_neurons(len(target[emotion]), total, generator)
                 table.put(sample, selector, budget, "random", draw, emotion, neurons, sizes[budget])
         for draw in range(spec.shuffled):
-            groups = chosen[(sample.fold, draw + 1), selector, sizes[budget]]
+            groups = ranked[(sample.fold, draw + 1), selector].take(sizes[budget])
             table.add(sample, selector, budget, "shuffled", draw, dict(zip(emotions, groups, strict=True)))
     means = activity.mean_product(used).astype("float32").ravel()
     return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means)

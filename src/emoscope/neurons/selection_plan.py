@@ -182,3 +182,37 @@ def stream_rates(
 
         np.divide(plan.total(read, fired), tokens.T[:, :, None], out=rates)
         yield layer, rates.transpose(1, 0, 2)
+
+
+def stream_variances(
+    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Variance of the items' mean activations within emotions, pooled over emotions, layer by layer.
+
+    With x the mean activation over the positions of an item, and n(e) the items of emotion e that have positions:
+    sum over e of sum over items of (x - mean of x)^2, over sum of (n(e) - 1); 0 where no emotion has two items.
+
+    Args:
+        activity: the store.
+        plan: the selections.
+        scope: the positions that count.
+
+    Yields:
+        (layer, variance), float64 (selection, width). The order of items may change the last bit.
+    """
+    positions = activity.tokens(scope, plan.items)
+    tokens = dict(zip(plan.items.tolist(), positions.tolist(), strict=True))
+    counts = (plan.matrix @ (positions > 0).astype("float64")).reshape(-1, len(plan.emotions))
+    freedom = np.maximum(counts - 1, 0).sum(axis=1)
+    width = activity.width
+    sums = np.empty((len(plan.emotions), len(plan.selections), 2 * width))
+    for layer in range(activity.layers):
+
+        def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
+            weights = np.array([1 / tokens[item] if tokens[item] else 0.0 for item in items.tolist()])
+            means = activity.read_sums(layer, scope, items) * weights[:, None]
+            return np.concatenate([means, means**2], axis=1)
+
+        plan.total(read, sums)
+        squares = sums[..., width:] - sums[..., :width] ** 2 / np.maximum(counts.T, 1)[:, :, None]
+        yield layer, np.maximum(squares.sum(axis=0), 0) / np.maximum(freedom, 1)[:, None]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emoscope.neurons.activity_block import scope_parts
-from emoscope.neurons.selectors import FLOOR, find_selector
+from emoscope.neurons.choosing import FLOOR
+from emoscope.neurons.selectors import find_selector
 
 ALL = "all"
 """The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
@@ -17,7 +18,7 @@ class SetSpec:
 
     Attributes:
         emotions: the labels, in the order of the tables.
-        selectors: names in :data:`~emoscope.neurons.selectors.SELECTORS`.
+        selectors: names that :func:`~emoscope.neurons.selectors.find_selector` knows.
         budgets: shares of all neurons that each emotion gets.
         scope: the positions that count, such as ``"audio+answer"``, ``"all"`` or a list.
         site: where activations were read.
