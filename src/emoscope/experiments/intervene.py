@@ -70,6 +70,18 @@ def plan_work(
     return work
 
 
+def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
+    """The units that make up this run: readers ignore all others in the folder."""
+    import polars as pl
+
+    rows: list[tuple[Any, ...]] = [
+        (one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work
+    ]
+    rows += [(unit, "listen", "baseline", "likelihood", None) for unit in heard]
+    schema = {"unit": pl.String, "stage": pl.String, "condition": pl.String, "scoring": pl.String, "items": pl.Int64}
+    return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema, orient="row")
+
+
 def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Mapping[str, Any], ...]]:
     """Cut the evaluated items into blocks of equal size."""
     evaluated = items.filter(items["evaluated"]).to_dicts()

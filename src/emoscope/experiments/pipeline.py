@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import platform
-import resource
-import sys
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from emoscope.experiments.finished import candidates_digest, finished
+from emoscope.experiments.manifest import clip_counts, corpus_card, environment, timing
+from emoscope.experiments.model_checks import prove_model, prove_weights
 from emoscope.experiments.study import Study, check_study, to_toml
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import FORMAT, replacing
-from emoscope.runs.unit import check_unit, digest
+from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,40 +102,11 @@ class Pipeline:
             partial.write_text(to_toml(self.asked), encoding="utf-8")
         (self.run / "manifest.json").unlink(missing_ok=True)
         self.candidates = candidates_digest(candidates)
-        self.check_model(candidates)
+        self.weights = model.decoder.fingerprint()
+        self.proofs = prove_model(self.run, candidates, self.study.corpus.loudness, model, self.log)
         self.known_items, self.heard_units = listen(self.run, self.study, candidates, model, self.log)
         self.run.write_table("items", self.known_items)
         return self.known_items
-
-    def check_model(self, candidates: pl.DataFrame) -> None:
-        """Run the proofs on the first clips; a proof that fails stops the run."""
-        from emoscope.corpora.audio import AudioError, load_audio
-        from emoscope.models.audio_lm import ProofFailed, Request
-        from emoscope.models.check import run_proofs
-        from emoscope.questions import Question
-
-        model = self.loaded()
-        self.weights = model.decoder.fingerprint()
-        requests = []
-        for item in candidates.filter(candidates["fate"].is_null()).iter_rows(named=True):
-            try:
-                wave = load_audio(item["path"], self.study.corpus.loudness)
-            except AudioError:
-                continue
-            question = Question(item["label"], tuple(item["options"]), item["wording"])
-            requests.append(Request(wave, question.text, question.letters))
-            if len(requests) == 4:
-                break
-        self.proofs = (
-            [msgspec.to_builtins(proof) for proof in run_proofs(model, model.prepare(requests))] if requests else []
-        )
-        for proof in self.proofs:
-            self.log.event("proof", **proof)
-        self.run.write_json("cache/proofs.json", self.proofs)
-        if failed := [proof for proof in self.proofs if proof["status"] == "failed"]:
-            raise ProofFailed(
-                f"{failed[0]['name']}: measured {failed[0]['measured']}, allowed {failed[0]['tolerance']}"
-            )
 
     def find_sets(self) -> FoundSets:
         """Find the sets and their controls from the stored activity, without the model."""
@@ -146,7 +116,7 @@ class Pipeline:
         study, items = self.study, self.items
         assert study.headline.budget is not None
         spec = SetSpec(
-            emotions=tuple(dict.fromkeys(_options(items))), selectors=study.identify.selectors,
+            emotions=tuple(options_of(items)), selectors=study.identify.selectors,
             budgets=study.identify.budgets, scope=study.identify.scope, site=study.identify.site,
             items_per_emotion=study.identify.items_per_emotion, minimum=study.identify.minimum,
             matched=study.controls.matched, random=study.controls.random, shuffled=study.controls.shuffled,
@@ -154,16 +124,6 @@ class Pipeline:
             floor=study.identify.lape_floor,
         )  # fmt: skip
         return find_sets(Activity.open(self.run / "activity.zarr"), items.filter(items["fate"] == "used"), spec)
-
-    def check_weights(self) -> dict[str, Any]:
-        """Compare the weights on which gains act with what they were before the first intervention."""
-        from emoscope.models.audio_lm import ProofFailed
-
-        same = self.weights is not None and self.weights == self.loaded().decoder.fingerprint()
-        if self.weights is not None and not same:
-            raise ProofFailed("the weights of down_proj changed during the run: interventions leave them as they are")
-        return {"name": "weights unchanged by the run", "status": "passed" if same else "not run", "measured": None,
-                "tolerance": None, "note": "hash of the bits of all down_proj weights before and after"}  # fmt: skip
 
     def select(self) -> FoundSets:
         """Find the sets, and say how long it took."""
@@ -176,7 +136,7 @@ class Pipeline:
     def intervene(self, found: FoundSets) -> pl.DataFrame:
         """Run every condition on every block of evaluated items; returns the conditions."""
         from emoscope.experiments.conditions import plan_conditions
-        from emoscope.experiments.intervene import intervene, plan_work, why_no_null
+        from emoscope.experiments.intervene import intervene, list_units, plan_work, why_no_null
 
         model = self.loaded()
         conditions = plan_conditions(self.study, found.frame, model.info.layers)
@@ -186,7 +146,7 @@ class Pipeline:
         sets = self.sets(found)
         work = plan_work(self.study, self.items, conditions, sets, model)
         self.run.write_table("conditions", conditions)
-        self.run.write_table("units", _units(work, self.heard_units))
+        self.run.write_table("units", list_units(work, self.heard_units))
         intervene(self.run, self.study, work, sets, model, self.log)
         self.write_words(found)
         return conditions
@@ -244,22 +204,18 @@ class Pipeline:
         from emoscope.neurons.selectors import own_code
 
         model = self.loaded()
-        proofs = [*self.proofs, self.check_weights()]
+        proofs = [*self.proofs, prove_weights(self.weights, model)]
         self.log.event("proof", **proofs[-1])
-        fates = Counter(self.items.unique("clip", keep="first", maintain_order=True)["fate"].to_list())
         return {
             "format": FORMAT,
             "emoscope": __version__,
             "model": {**msgspec.to_builtins(model.info), "site": self.study.identify.site},
-            "corpora": [_corpus_card(self.corpus)] if self.corpus else [],
+            "corpora": [corpus_card(self.corpus)] if self.corpus else [],
             "study": msgspec.to_builtins(self.study),
             "headline": {**msgspec.to_builtins(self.study.headline), "scope": self.study.identify.scope},
-            "emotions": list(dict.fromkeys(_options(self.items))),
+            "emotions": options_of(self.items),
             "identifiable": dict(found.identifiable),
-            "counts": {
-                "clips": sum(fates.values()),
-                **{f: fates.get(f, 0) for f in ("used", "not needed", "excluded", "quarantined")},
-            },
+            "counts": clip_counts(self.items),
             "speakers_shared": len(shared_speakers(self.items)),
             "asked": digest(msgspec.to_builtins(self.asked)),
             "own_selectors": own_code(self.study.identify.selectors),
@@ -338,83 +294,8 @@ def run_study(
     return run
 
 
-def finished(
-    run: RunFolder,
-    study: Study,
-    model: AudioLM | None = None,
-    corpus: Corpus | None = None,
-    full: Study | None = None,
-) -> bool:
-    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
-    from emoscope import __version__
-    from emoscope.experiments.items import candidate_items, study_corpus
-    from emoscope.experiments.sides import folds_dealt_before
-    from emoscope.neurons.selectors import own_code
-
-    manifest = run.read_json("manifest.json")
-    if not manifest or manifest["emoscope"] != __version__ or not (run / "units.parquet").is_file():
-        return False
-    if manifest["asked"] != digest(msgspec.to_builtins(study)):
-        return False
-    if manifest.get("own_selectors", {}) != own_code(study.identify.selectors):
-        return False
-    if full and manifest.get("pilot", {}).get("full") != digest(msgspec.to_builtins(full)):
-        return False
-    card = None if model else study.card()
-    trained_on = model.info.trained_on if model else card.trained_on if card else ()
-    checksum = model.info.checksum if model else card.checksum if card else ""
-    if checksum != manifest["model"]["checksum"]:
-        return False
-    candidates = candidate_items(study, study_corpus(study, trained_on, corpus), dealt=folds_dealt_before(run, study))
-    if candidates_digest(candidates) != manifest["candidates"]:
-        return False
-    return all(check_unit(run, unit) is None for unit in run.read_table("units")["unit"])
-
-
-def candidates_digest(candidates: pl.DataFrame) -> str:
-    """Hash of the clips, recordings, labels, questions and folds of a study's candidates."""
-    columns = ("clip", "checksum", "truth", "fold", "side", "speaker", "options", "wording", "fate")
-    return digest(candidates.select(columns).rows())
-
-
-def timing(log: Log) -> dict[str, Any]:
-    """Seconds in all and by stage, and the largest memory held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak_gb = peak / (1024**3 if sys.platform == "darwin" else 1024**2)
-    total = time.monotonic() - log.start
-    return {"total_s": round(total, 2), "peak_memory_gb": round(peak_gb, 3), "stages_s": dict(log.seconds)}
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine on which a run was made."""
-    import os
-    from importlib.metadata import version
-
-    import torch
-
-    packages = {name: version(name) for name in ("torch", "transformers", "numpy", "polars", "zarr")}
-    return {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
-            "cores": os.cpu_count(), "threads": torch.get_num_threads(), **packages}  # fmt: skip
-
-
-def _options(items: pl.DataFrame) -> list[str]:
+def options_of(items: pl.DataFrame) -> list[str]:
+    """The labels that were offered, in canonical order."""
     from emoscope.emotions import in_order
 
     return list(in_order({option for shown in items["options"].drop_nulls().to_list() for option in shown}))
-
-
-def _units(work: list[Any], heard: list[str]) -> pl.DataFrame:
-    """The units that make up this run: readers ignore all others in the folder."""
-    import polars as pl
-
-    rows: list[tuple[Any, ...]] = [
-        (one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work
-    ]
-    rows += [(unit, "listen", "baseline", "likelihood", None) for unit in heard]
-    schema = {"unit": pl.String, "stage": pl.String, "condition": pl.String, "scoring": pl.String, "items": pl.Int64}
-    return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema, orient="row")
-
-
-def _corpus_card(corpus: Corpus) -> dict[str, Any]:
-    info = corpus.info
-    return {"id": info.id, "title": info.title, "licence": info.licence, "citation": info.citation}
