@@ -64,7 +64,7 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
         for clip, reason in _turns(session, lost):
             why = None if all_codes and clip.labels["code"] in LEFT_OUT else reason
             if clip.id in seen:
-                lost.append(Lost(clip.id, clip.path, "excluded", "labelled a second time", clip))
+                lost.append(Lost(clip.id, clip.path, "excluded", "second label of this clip", clip))
                 continue
             seen.add(clip.id)
             if why:

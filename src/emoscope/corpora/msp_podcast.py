@@ -84,7 +84,7 @@ def open_msp_podcast(
         path = files.get(clip.id)
         clip = replace(clip, path=path or clip.path, labels={**clip.labels, **_agreed(clip, soft.get(clip.id))})
         if clip.id in seen:
-            lost.append(Lost(clip.id, clip.path, "excluded", "labelled a second time", clip))
+            lost.append(Lost(clip.id, clip.path, "excluded", "second label of this clip", clip))
             continue
         seen.add(clip.id)
         if why:
