@@ -14,6 +14,8 @@ SOUND = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aif", ".a
 
 STRAY = "._ file left by macOS, not a recording"
 
+NOT_UTF8 = "its name or folder is not UTF-8: rename it"
+
 
 def existing_folder(root: str | Path | None, corpus: str) -> Path:
     """Check that a corpus's folder is given and there.
@@ -35,7 +37,9 @@ def existing_folder(root: str | Path | None, corpus: str) -> Path:
 
 
 def sound_files(root: Path) -> tuple[list[Path], list[Lost]]:
-    """List the sound files under a folder, sorted by path; stray ``._`` files come back as excluded.
+    """List the sound files under a folder, sorted by path.
+
+    Stray ``._`` files come back as excluded, names that are no text as quarantined.
 
     Raises:
         ValueError: there is no sound file.
@@ -45,13 +49,26 @@ def sound_files(root: Path) -> tuple[list[Path], list[Lost]]:
         for name in names:
             if os.path.splitext(name)[1].lower() in SOUND:
                 path = Path(folder, name)
-                if name.startswith("._"):
+                if readable_name(path) != str(path):
+                    path = Path(readable_name(path))
+                    strays.append(Lost(path.stem, path, "quarantined", NOT_UTF8))
+                elif name.startswith("._"):
                     strays.append(Lost(path.stem, path, "excluded", STRAY))
                 else:
                     found.append(path)
     if not found:
         raise ValueError(f"no sound file under {root}: emoscope looks for {', '.join(sorted(SOUND))}")
     return sorted(found), sorted(strays, key=lambda lost: lost.path)
+
+
+def readable_name(path: Path) -> str:
+    r"""A path as text that every file format can hold: ``\ufffd`` stands for bytes that are no UTF-8.
+
+    Example:
+        >>> readable_name(Path(os.fsdecode(b"caf\xe9.wav"))) == "caf\ufffd.wav"
+        True
+    """
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def within(path: Path, root: Path) -> str:

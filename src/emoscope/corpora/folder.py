@@ -51,7 +51,7 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
     """
     folder = existing_folder(root, "folder")
     ending = Path(pattern).suffix if pattern and Path(pattern).suffix.lower() in SOUND else ""
-    grammar = _compiled(pattern.replace("\\", "/").removeprefix("./").removesuffix(ending)) if pattern else None
+    grammar = _compiled(pattern, ending) if pattern else None
     vocabulary = Vocabulary(labels)
     files, lost = sound_files(folder)
     clips: dict[str, Clip] = {}
@@ -87,10 +87,11 @@ def _read(below: str, grammar: re.Pattern[str] | None) -> dict[str, str] | str:
     return match.groupdict() if match else NOT_FOLLOWED
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(given: str, ending: str) -> re.Pattern[str]:
+    pattern = given.replace("\\", "/").removeprefix("./").removesuffix(ending)
     fault = _fault(pattern)
     if fault:
-        raise ValueError(f"pattern {pattern!r} {fault}: {EXAMPLE}")
+        raise ValueError(f"pattern {given!r} {fault}: {EXAMPLE}")
     parts, end = [], 0
     for place in PLACEHOLDER.finditer(pattern):
         parts.append(_literal(pattern[end : place.start()]))

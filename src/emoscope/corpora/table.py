@@ -81,7 +81,8 @@ def _read(table: Path) -> polars.DataFrame:
             frame = polars.read_ndjson(table, infer_schema_length=None)
         else:
             raise ValueError(f"table {table.name} has the ending {ending!r}: .csv, .tsv, .parquet and .jsonl are read")
-    except (polars.exceptions.PolarsError, OSError) as error:
+    # a damaged Parquet file can make the library panic, which is no ordinary exception
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"table {table} cannot be read as {ending[1:]}: {first}") from error
     if frame.height == 0:
