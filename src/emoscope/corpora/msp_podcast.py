@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,17 +79,15 @@ def open_msp_podcast(
     soft = shares(detailed) if detailed.is_file() else {}
     clips: dict[str, Clip] = {}
     seen: set[str] = set()
-    for clip, reason in _rows(table, lost):
+    for clip, reason in _rows(table, files, soft, lost):
         why = None if all_codes and clip.labels.get("code") in LEFT_OUT else reason
-        path = files.get(clip.id)
-        clip = replace(clip, path=path or clip.path, labels={**clip.labels, **_agreed(clip, soft.get(clip.id))})
         if clip.id in seen:
             lost.append(Lost(clip.id, clip.path, "excluded", "second label of this clip", clip))
             continue
         seen.add(clip.id)
         if why:
             lost.append(Lost(clip.id, clip.path, "excluded", why, clip))
-        elif path is None:
+        elif clip.id not in files:
             lost.append(Lost(clip.id, clip.path, "quarantined", "file not found", clip))
         else:
             clips[clip.id] = clip
@@ -146,17 +144,20 @@ def _files(folder: Path, lost: list[Lost]) -> dict[str, Path]:
     return found
 
 
-def _rows(table: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:
+def _rows(
+    table: Path, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], lost: list[Lost]
+) -> Iterator[tuple[Clip, str | None]]:
     """Every row as a clip with the reason for which it is excluded, if any; rows that make no sense go to ``lost``."""
     for number, row in enumerate(read_rows(table, COLUMNS), start=1):
         if row is None or not row["filename"]:
             why = "row is not complete" if row is None else "row names no file"
             lost.append(Lost(f"{table.name} row {number}", table, "excluded", why))
         else:
-            yield _clip(table, row)
+            name = os.path.splitext(row["filename"])[0]
+            yield _clip(name, files.get(name) or table.parent / row["filename"], row, soft.get(name))
 
 
-def _clip(table: Path, row: dict[str, str]) -> tuple[Clip, str | None]:
+def _clip(name: str, path: Path, row: dict[str, str], soft: dict[str, str] | None) -> tuple[Clip, str | None]:
     code, split = row["emoclass"], row["split_set"].lower()
     emotion = CODES["msp-podcast"].get(code)
     labels = {"emotion": emotion} if emotion else {}
@@ -167,23 +168,18 @@ def _clip(table: Path, row: dict[str, str]) -> tuple[Clip, str | None]:
     why = LEFT_OUT.get(code) or (None if emotion else f"code {code!r} is not known")
     if not code:
         why = WITHHELD if split == "test3" else "no emotion is given"
-    name = os.path.splitext(row["filename"])[0]
+    if soft:
+        own = soft.get(f"share_{emotion}")
+        labels |= soft | ({"agreement": own} if own else {})
     podcast = re.search(r"_(\d+)_\d+", name)
     return Clip(
         name,
-        table.parent / row["filename"],
+        path,
         labels,
         speaker=None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"],
         session=podcast[1] if podcast else None,
         split=SPLITS.get(split, split) or None,
     ), why
-
-
-def _agreed(clip: Clip, soft: dict[str, str] | None) -> dict[str, str]:
-    if not soft:
-        return {}
-    own = soft.get(f"share_{clip.labels.get('emotion')}")
-    return soft | ({"agreement": own} if own else {})
 
 
 def _expected(release: str | None, folder: Path, table: Path) -> dict[str, int]:

@@ -34,24 +34,24 @@ def shares(file: Path) -> dict[str, dict[str, str]]:
             known[word] = _emotion(word)
         emotion = known[word]
         if emotion is not None:
-            votes[os.path.splitext(row["filename"])[0]][emotion] += 1
+            votes[row["filename"]][emotion] += 1
     # one text object for each number: there are as many as 200,000 clips
     texts = {0.0: "0.000"}
+    columns = [(f"share_{label}", label) for label in CLASSES]
     found = {}
-    for clip, counted in votes.items():
+    for name, counted in votes.items():
         total = counted.total()
-        found[clip] = {"raters": str(total)} | {
-            f"share_{name}": texts.setdefault(counted[name] / total, f"{counted[name] / total:.3f}") for name in CLASSES
+        found[os.path.splitext(name)[0]] = {"raters": str(total)} | {
+            column: texts.setdefault(counted[label] / total, f"{counted[label] / total:.3f}")
+            for column, label in columns
         }
     return found
 
 
 def _word(text: str) -> str:
     """A rater's class, in its own column or as the second part of the text."""
-    if ";" not in text:
-        return text.strip()
-    first, second, *_ = text.split(";")
-    return (second if first.strip().upper().startswith("WORKER") else first).strip()
+    first, *rest = text.split(";", 2)
+    return (rest[0] if rest and first.lstrip().upper().startswith("WORKER") else first).strip()
 
 
 def _emotion(word: str) -> str | None:
