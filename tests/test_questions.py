@@ -7,24 +7,62 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.questions import Question, letter_orders, read_answer
+from emoscope.questions import WORDINGS, Question, letter_orders, read_answer
 
 FOUR = ("anger", "fear", "neutral", "sadness")
 
+SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+
 WORDED = {
-    "lettered": "Which emotion does the speaker express? (A) anger (B) fear Answer with the letter only.",
-    "listed": "Which emotion does the speaker express?\n(A) anger\n(B) fear\nAnswer with the letter only.",
-    "listen first": (
-        "Listen to the audio and choose the option that describes it best. (A) anger (B) fear "
+    (
+        "lettered",
+        3,
+    ): "Which emotion does the speaker express? (A) anger (B) fear (C) neutral Answer with the letter only.",
+    ("lettered", 7): (
+        "Which emotion does the speaker express? (A) anger (B) disgust (C) fear (D) happiness (E) neutral (F) sadness "
+        "(G) surprise Answer with the letter only."
+    ),
+    ("listed", 3): (
+        "Which emotion does the speaker express?\n(A) anger\n(B) fear\n(C) neutral\nAnswer with the letter only."
+    ),
+    ("listed", 7): (
+        "Which emotion does the speaker express?\n(A) anger\n(B) disgust\n(C) fear\n(D) happiness\n(E) neutral\n"
+        "(F) sadness\n(G) surprise\nAnswer with the letter only."
+    ),
+    ("listen first", 3): (
+        "Listen to the audio and choose the option that describes it best. (A) anger (B) fear (C) neutral "
         "Answer with the letter only."
+    ),
+    ("listen first", 7): (
+        "Listen to the audio and choose the option that describes it best. (A) anger (B) disgust (C) fear (D) happiness "
+        "(E) neutral (F) sadness (G) surprise Answer with the letter only."
     ),
 }
 
 
-@pytest.mark.parametrize("wording", WORDED)
-def test_wordings_stay_as_they_are(wording: str) -> None:
+@pytest.mark.parametrize(("wording", "options"), WORDED)
+def test_wordings_stay_as_they_are(wording: str, options: int) -> None:
     # results of different runs can only be compared while the texts stay the same
-    assert Question("emotion", ("anger", "fear"), wording).text == WORDED[wording]
+    asked = SEVEN if options == 7 else ("anger", "fear", "neutral")
+    assert Question("emotion", asked, wording).text == WORDED[wording, options]
+
+
+def test_every_wording_has_its_text_under_test() -> None:
+    assert {wording for wording, _ in WORDED} == set(WORDINGS)
+
+
+@given(st.data())
+def test_clips_of_another_speaker_change_no_letter_order(data: st.DataObject) -> None:
+    def drawn(speaker: str) -> list[tuple[str, str, str]]:
+        labels = data.draw(st.lists(st.sampled_from(FOUR), max_size=12))
+        return [(label, speaker, f"{speaker} {n}") for n, label in enumerate(labels)]
+
+    def asked(rows: list[tuple[str, str, str]]) -> dict[str, list[tuple[str, ...]]]:
+        orders = letter_orders([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], FOUR, "all")
+        return {row[2]: order for row, order in zip(rows, orders, strict=True)}
+
+    before, added = drawn("s2"), [*drawn("s1"), *drawn("s3")]
+    assert asked(before).items() <= asked([*added, *before]).items()
 
 
 def test_question_errors_name_the_value() -> None:

@@ -148,3 +148,25 @@ def test_one_voice_can_be_cross_fitted_over_its_recordings() -> None:
     study, _ = polish()
     with pytest.raises(ValueError, match="set folds = 5"):
         candidate_items(study, corpus)
+
+
+def test_several_wordings_are_asked_of_every_clip_in_the_same_letter_orders() -> None:
+    study, corpus = polish("[question]\nwording = ['lettered', 'listed']\nletter_orders = 2")
+    items = candidate_items(study, corpus).filter(waiting())
+    assert items.height == 30 * 2 * 2
+    for (_clip,), asked in items.group_by("clip"):
+        assert asked.sort("item")["wording"].to_list() == ["lettered", "lettered", "listed", "listed"]
+        by_wording = asked.sort("item").group_by("wording").agg("options", "order")
+        assert by_wording["options"][0].to_list() == by_wording["options"][1].to_list()
+        # the items of a clip stand together: listening stops between clips only
+        assert asked["item"].max() - asked["item"].min() == 3
+    one, _ = polish("[question]\nletter_orders = 2")
+    alone = candidate_items(one, corpus).filter(waiting())
+    of_lettered = items.filter(pl.col("wording") == "lettered")
+    assert of_lettered.select("clip", "options").equals(alone.select("clip", "options"))
+
+
+@pytest.mark.parametrize("wording", ["[]", "['listed', 'listed']", "['listed', 'lettred']", "'lettred'"])
+def test_wordings_that_cannot_be_asked(wording: str) -> None:
+    with pytest.raises(StudyError, match=r"question\.wording"):
+        parse_study(f"[question]\nwording = {wording}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from emoscope.corpora import AudioError, Corpus, checksum, open_corpus
@@ -136,10 +137,11 @@ def candidate_items(
     extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(BASE_COLUMNS))
     rows: list[dict[str, Any]] = []
     for clip, asked in zip(clips, orders, strict=True):
-        for order, shown in enumerate(asked):
+        # every wording in the same letter orders, so that wordings differ in nothing else
+        for wording, (order, shown) in product(study.question.wordings, enumerate(asked)):
             rows.append({
                 **_row(study, corpus, clip, extra), "item": len(rows), "fold": fold[clip.id], "side": side[clip.id],
-                "options": list(shown), "order": order, "checksum": sums[clip.id],
+                "wording": wording, "options": list(shown), "order": order, "checksum": sums[clip.id],
                 "fate": "not needed" if clip.id in beyond else None,
                 "why": "beyond clips_per_emotion" if clip.id in beyond else None,
             })  # fmt: skip
@@ -170,7 +172,9 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
     return {
         "clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "speaker": clip.speaker,
         "session": clip.session, "split": clip.split, "label": label, "truth": clip.labels.get(label),
-        "emotion": clip.labels.get("emotion"), "wording": study.question.wording,
+        "emotion": clip.labels.get("emotion"),
+        # a clip that is not asked has no wording where there are several
+        "wording": study.question.wordings[0] if len(study.question.wordings) == 1 else None,
         **{name: clip.labels.get(name) for name in extra},
     }  # fmt: skip
 

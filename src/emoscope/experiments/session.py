@@ -180,7 +180,7 @@ def listen(
     label: str = "emotion",
     emotions: Sequence[str] = (),
     merge: Mapping[str, Sequence[str]] | None = None,
-    wording: str = "lettered",
+    wording: str | Sequence[str] = "lettered",
     letter_orders: int | str = 1,
     folds: str | int = "speaker",
     items_per_emotion: int = 150,
@@ -198,7 +198,7 @@ def listen(
         label: the label column that is asked.
         emotions: labels offered as options; all of the corpus by default.
         merge: labels taken together.
-        wording: a key of ``questions.WORDINGS``.
+        wording: a key of ``questions.WORDINGS``, or several: every clip is asked in each of them.
         letter_orders: letter orders asked per clip, or ``"all"``.
         folds: cross-fitting folds: a column, or a number of speaker folds.
         items_per_emotion: clips per emotion after which listening may stop.
@@ -225,7 +225,7 @@ def listen(
         model=Model(id=model.info.id),
         corpora=(CorpusChoice(id=corpus.info.id, emotions=tuple(emotions), loudness=loudness,
                               merge={new: tuple(old) for new, old in (merge or {}).items()}),),
-        question=QuestionChoice(wording=wording, letter_orders=letter_orders),
+        question=QuestionChoice(wording=wording if isinstance(wording, str) else tuple(wording), letter_orders=letter_orders),
         identify=Identify(label=label, folds=folds, items_per_emotion=items_per_emotion, site=site),
         evaluate=Evaluate(items_per_emotion=items_per_emotion),
     )  # fmt: skip

@@ -72,8 +72,16 @@ class CorpusChoice(_Section, frozen=True):
 class QuestionChoice(_Section, frozen=True):
     """How a clip is asked about."""
 
-    wording: Annotated[str, Meta(description="a key of emoscope.questions.WORDINGS")] = "lettered"
+    wording: Annotated[
+        str | tuple[str, ...],
+        Meta(description="a key of emoscope.questions.WORDINGS, or several: each clip is asked in all"),
+    ] = "lettered"
     letter_orders: Annotated[int | str, Meta(description='letter orders asked per clip, or "all" rotations')] = 1
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """The wordings in which every clip is asked."""
+        return (self.wording,) if isinstance(self.wording, str) else self.wording
 
 
 class Identify(_Section, frozen=True):
@@ -294,8 +302,11 @@ def check_study(study: Study, name: str = "study") -> None:
             f'{name}: interventions.positions "answer": an answer by likelihood has no such position, so the effect is '
             "zero by construction; choose from audio, text, decision"
         )
-    if study.question.wording not in WORDINGS:
-        raise StudyError(f"{name}: question.wording {study.question.wording!r}: choose from {', '.join(WORDINGS)}")
+    for wording in study.question.wordings:
+        if wording not in WORDINGS:
+            raise StudyError(f"{name}: question.wording {wording!r}: choose from {', '.join(WORDINGS)}")
+    if len(set(study.question.wordings)) < max(1, len(study.question.wordings)):
+        raise StudyError(f"{name}: question.wording {list(study.question.wordings)}: give one or several, each once")
     deactivate = study.interventions.deactivate
     for to in deactivate:
         if to not in ("zero", "mean"):
