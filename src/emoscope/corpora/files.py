@@ -85,9 +85,13 @@ class Listing:
     def has(self, path: str) -> bool:
         """Whether there is a file (or link) of this name."""
         folder, name = os.path.split(path)
+        return name in self.inside(folder)
+
+    def inside(self, folder: str) -> frozenset[str]:
+        """Names of the files (and links) in a folder; none where it does not exist."""
         if folder not in self._names:
             self._names[folder] = frozenset(_names(folder))
-        return name in self._names[folder]
+        return self._names[folder]
 
 
 def _names(folder: str) -> Iterator[str]:

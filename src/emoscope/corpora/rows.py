@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
@@ -47,41 +49,80 @@ def build_corpus(
         FileNotFoundError: no file is there.
         ValueError: no row can be used for another reason.
     """
+    with _collector_paused():
+        clips, lost = _fates(source, base, values, vocabulary, faults or {})
+    if not clips:
+        _explain(source, base, lost)
+    return Corpus(info, tuple(clips.values()), tuple(lost))
+
+
+def _fates(
+    source: Path,
+    base: Path,
+    values: Mapping[str, Sequence[str | None]],
+    vocabulary: Vocabulary,
+    faults: Mapping[int, str],
+) -> tuple[dict[str, Clip], list[Lost]]:
     clips: dict[str, Clip] = {}
     lost: list[Lost] = []
-    listing = Listing()
-    faults = faults or {}
+    places = _Places(base)
     extra = [name for name in values if name not in (*NEEDED, *FIELDS, "transcript", "clip")]
     nobody: list[str | None] = [None] * len(values["path"])
     fields = {name: values.get(name, nobody) for name in (*FIELDS, "transcript", "clip")}
-    prefix = str(base)
+    own = list(zip(*(fields[name] for name in (*FIELDS, "transcript")), strict=True))
     for row, (name, word) in enumerate(zip(values["path"], values["emotion"], strict=True)):
         if name is None:
             fault = faults.get(row, "no path is given")
             lost.append(Lost(fields["clip"][row] or f"row {row + 1}", source, "excluded", fault))
             continue
-        place = os.path.join(prefix, name.replace("\\", "/"))
-        path = Path(place)
-        key = fields["clip"][row] or os.path.splitext(name)[0]
+        path, stem, exists = places.find(name)
+        key = fields["clip"][row] or stem
         emotion, why = vocabulary.read(word)
         found = {} if emotion is None else {"emotion": emotion}
         for column in extra:
             text = values[column][row]
             if text is not None:
                 found[column] = text
-        clip = Clip(key, path, found, *(fields[field][row] for field in (*FIELDS, "transcript")))
+        clip = Clip(key, path, found, *own[row])
         why = faults.get(row) or why
         if why is None and key in clips:
             why = f"row {row + 1} repeats this clip"
         if why:
             lost.append(Lost(key, path, "excluded", why, clip))
-        elif not listing.has(place):
+        elif not exists:
             lost.append(Lost(key, path, "quarantined", "file not found", clip))
         else:
             clips[key] = clip
-    if not clips:
-        _explain(source, base, lost)
-    return Corpus(info, tuple(clips.values()), tuple(lost))
+    return clips, lost
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    # of 100,000 clips that all live on, none is garbage: looking for it costs a third of the time
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Places:
+    """Finds the files of many rows, with each folder's path made and read once."""
+
+    def __init__(self, base: Path) -> None:
+        self._base, self._listing = str(base), Listing()
+        self._folders: dict[str, tuple[Path, frozenset[str]]] = {}
+
+    def find(self, name: str) -> tuple[Path, str, bool]:
+        """The path of a file, its name without the ending, and whether it is there."""
+        folder, last = os.path.split(name.replace("\\", "/"))
+        if folder not in self._folders:
+            place = os.path.join(self._base, folder)
+            self._folders[folder] = Path(place), self._listing.inside(place)
+        path, inside = self._folders[folder]
+        return path / last, os.path.splitext(name)[0], last in inside
 
 
 def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
