@@ -27,6 +27,9 @@ from emoscope.corpora.registry import NAMED, READERS
 FUZZ = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Few enough that the whole file stays within seconds."""
 
+NAME = "kiosk"
+"""Name of the folder or table that is read: every message must hold it."""
+
 EDITS = st.lists(
     st.tuples(
         st.sampled_from(["cut", "insert", "drop line", "repeat line", "swap"]),
@@ -73,7 +76,7 @@ def touch(root: Path, *names: str) -> None:
 @contextmanager
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
-        yield Path(place) / "corpus"
+        yield Path(place) / NAME
 
 
 def sounds(root: Path) -> set[Path]:
@@ -86,7 +89,7 @@ def opened(root: Path, corpus: str, place: Path | None = None, **options: Any) -
         found = open_corpus(corpus, place or root, **options)
     except (ValueError, FileNotFoundError) as error:
         assert not isinstance(error, UnicodeError)  # noqa: PT017
-        assert "corpus" in str(error), "the message names neither the file nor the folder"  # noqa: PT017
+        assert NAME in str(error), "the message names neither the file nor the folder"  # noqa: PT017
         return None
     assert all(lost.why and lost.fate in ("excluded", "quarantined") for lost in found.lost)
     assert all(clip.labels.get("emotion") and clip.path.is_file() for clip in found)
@@ -198,12 +201,12 @@ def test_tables(kind: str, edits: list) -> None:
         touch(root, "a.wav", "b.wav")
         # polars ends the whole process at some single bytes that are wrong inside a Parquet file: only cut those off
         ours = [edit for edit in edits if kind != "parquet" or edit[0] == "cut"]
-        (root / f"corpus.{kind}").write_bytes(edited(_table(kind), ours))
-        found = opened(root, "table", root / f"corpus.{kind}")
+        (root / f"{NAME}.{kind}").write_bytes(edited(_table(kind), ours))
+        found = opened(root, "table", root / f"{NAME}.{kind}")
         if found is not None and kind in ("csv", "tsv"):
             separator = "\t" if kind == "tsv" else ","
             read = polars.read_csv(
-                root / f"corpus.{kind}", separator=separator, infer_schema=False, encoding="utf8-lossy"
+                root / f"{NAME}.{kind}", separator=separator, infer_schema=False, encoding="utf8-lossy"
             )
             assert len(found) + len(found.lost) == read.height
 
@@ -329,8 +332,8 @@ def test_hugging_face_datasets(audio: list, word: str | None) -> None:
         frame = datasets.Dataset.from_dict(
             {"audio": audio, "emotion": [word] * len(audio)}, features=datasets.Features(kinds)
         )
-        frame.cast_column("audio", datasets.Audio(decode=False)).save_to_disk(root / "corpus")
-        found = opened(root, "datasets", root / "corpus", cache=root / "cache")
+        frame.cast_column("audio", datasets.Audio(decode=False)).save_to_disk(root / NAME)
+        found = opened(root, "datasets", root / NAME, cache=root / "cache")
         if found is not None:
             assert len(found) + len(found.lost) == len(audio)
 

@@ -256,3 +256,12 @@ def test_real_corpora(real_data: Path, corpus: str, clips: int, speakers: int, e
     assert (len(found), len(found.lost)) == (clips, 0)
     assert (len(found.counts("speaker")), len(found.counts("emotion"))) == (speakers, emotions)
     assert set(found.counts("speaker").values()) == {clips // speakers}
+    # RAVDESS has no strong neutral
+    few = {"neutral": clips // (2 * emotions - 1)} if corpus == "ravdess" else {}
+    each = (clips - sum(few.values())) // (emotions - len(few))
+    assert found.counts("emotion") == {name: few.get(name, each) for name in found.counts("emotion")}
+    if corpus == "emogator":
+        assert {clip.path.suffix for clip in found} == {".mp3"}
+        assert set(found.counts("emotion")) == {
+            "anger", "disgust", "fear", "neutral", "sadness", "surprise", "amusement", "elation"
+        }  # fmt: skip

@@ -77,7 +77,7 @@ def _load(root: str | Path) -> dict[str, Any]:
     except ImportError:
         raise ValueError("corpus 'datasets' needs the package datasets: pip install 'emoscope[datasets]'") from None
     folder = Path(root).expanduser()
-    named = not folder.exists() and isinstance(root, str) and root.count("/") <= 1 and root[0] not in "./~"
+    named = not folder.exists() and str(root).count("/") == 1 and str(root)[0] not in "./~"
     if not named and not folder.exists():
         raise FileNotFoundError(f"dataset {folder} does not exist: give a folder written by save_to_disk or owner/name")
     try:
@@ -89,7 +89,7 @@ def _load(root: str | Path) -> dict[str, Any]:
     except Exception as error:
         # the package raises errors of many libraries for one thing: it cannot be read
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        where = "from the hub" if named else "from disk"
+        where = "from the hub, and there is no such folder" if named else "from disk"
         raise ValueError(f"dataset {root} cannot be read {where}: {why}") from error
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
 
