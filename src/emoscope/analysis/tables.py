@@ -17,11 +17,12 @@ from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.sets import matching, stability
 from emoscope.analysis.verdicts import verdicts
+from emoscope.analysis.wordings import wordings
 from emoscope.runs.folder import RunFolder, replacing
 
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
-    "stability", "matching",
+    "stability", "matching", "wordings",
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class Tables:
         layers: neurons per layer (``layers.LAYERS``).
         stability: agreement of the sets of different folds (``sets.STABILITY``).
         matching: how like their sets matched controls are (``sets.MATCHING``).
+        wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
         notes: what could not be computed, and why.
@@ -59,6 +61,7 @@ class Tables:
     layers: pl.DataFrame
     stability: pl.DataFrame
     matching: pl.DataFrame
+    wordings: pl.DataFrame
     run: Run
     panel: Panel
     notes: tuple[str, ...] = ()
@@ -87,6 +90,7 @@ def compute_tables(run: Run) -> Tables:
         layers=neurons,
         stability=agreement,
         matching=matching(run),
+        wordings=wordings(run, accuracy.hollow(levels)),
         run=run,
         panel=panel,
         notes=(*notes, *more),

@@ -23,6 +23,28 @@ DONE = {"zero": "switched off", "mean": "set to their mean"}
 KINDS = {"deactivate": "switching off", "steer": "amplifying"}
 
 
+def wordings(content: Content) -> pl.DataFrame | None:
+    """The untouched model and the headline's effects on each wording of the question, and how far these lie apart."""
+    found = content.tables.wordings
+    if found.is_empty():
+        return None
+    headings = {"excess_gap": "switched off: excess gap", "excess_pull_gap": "amplified: excess pull gap"}
+    shown = [name for name in headings if found[name].null_count() < len(found)]
+    rows = [
+        {"wording": row["wording"], "items": str(row["n"]), "letter mass": number(row["letter_mass"], 2)}
+        | {"UAR (%)": f"{number(row['uar'])} {bracket(row['uar_low'], row['uar_high'])}".strip()}
+        | {headings[name]: _spread(row, name) for name in shown}
+        for row in found.iter_rows(named=True)
+    ]
+    there = {name: found[name].drop_nulls().to_list() for name in ("uar", *shown)}
+    apart = {name: number(max(values) - min(values)) for name, values in there.items()}
+    rows.append(
+        {"wording": "largest minus smallest", "items": "", "letter mass": "", "UAR (%)": apart["uar"]}
+        | {headings[name]: apart[name] for name in shown}
+    )
+    return pl.DataFrame(rows)
+
+
 def effects_deactivate(content: Content) -> pl.DataFrame | None:
     """The headline selector and its controls, set to zero and to their mean."""
     return _effects(content, "deactivate")
@@ -118,6 +140,8 @@ def generated(content: Content) -> pl.DataFrame | None:
 TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
     "baseline": (baseline, "The untouched model, with 95 % intervals over speakers. Changed answers: share of items answered "
                  "otherwise than at baseline; in the row “null” nothing but the batches differs."),
+    "wordings": (wordings, "Each wording of the question alone, with 95 % intervals over speakers. The sets were found on all wordings "
+                 "together; effects in points, beyond matched neurons."),
     "generated": (generated, "Likeliest letters and written answers of the same items, for every condition that was also written out."),
     "verdicts": (verdicts, "Verdicts by rule, for selected minus matched neurons, means over emotions with 95 % intervals over speakers. "
                  "Evidence or leaning counts as changed where its interval keeps clear of zero, however small the change; as unchanged where the interval holds zero and lies within ±2 AUC points or ±0.1 nat. "

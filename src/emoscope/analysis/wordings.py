@@ -1,0 +1,73 @@
+"""How far results depend on the wording of the question, where a study asks in several."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from emoscope.analysis.accuracy import uar_interval
+from emoscope.analysis.comparisons import DECLARED, headline_tests
+from emoscope.analysis.families import compare
+from emoscope.analysis.panel import build_panel, evaluated_items
+from emoscope.analysis.run_tables import Run
+
+EXCESS = tuple(f"excess_{measure}" for measure in DECLARED.values())
+WORDINGS: dict[str, Any] = {
+    "wording": pl.String, "n": pl.Int64, "uar": pl.Float64, "uar_low": pl.Float64, "uar_high": pl.Float64, "chance": pl.Float64,
+    "letter_mass": pl.Float64, "reason": pl.String,
+    **{f"{name}{end}": pl.Float64 for name in EXCESS for end in ("", "_low", "_high")},
+}  # fmt: skip
+ALIKE = ("kind", "selector", "budget", "scope", "to", "alpha", "positions", "layers")
+"""What a headline's condition and its matched controls have in common."""
+
+
+def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+    """UAR of the untouched model and the headline's effects, on the items of each wording alone.
+
+    The neuron sets are those of the study: they were found on all wordings together. The interval of each number is
+    over speakers, as everywhere; no interval is given for the spread over wordings, which are few and not drawn
+    from anything.
+
+    Args:
+        run: the run folder's tables.
+        hollow: conditions whose answers support no claim.
+
+    Returns:
+        the columns of :data:`WORDINGS`, in the order in which the study lists them; uar in %, effects in points.
+        Empty where there is one wording.
+    """
+    items = evaluated_items(run)
+    asked = items["wording"].drop_nulls().unique(maintain_order=True).to_list()
+    rows: list[dict[str, Any]] = []
+    for wording in asked if len(asked) > 1 else ():
+        part = replace(run, items=items.filter(pl.col("wording") == wording))
+        panel = build_panel(part)
+        if "baseline" not in panel.rows:
+            continue
+        level = uar_interval(panel, "baseline")
+        tests = headline_tests(compare(panel, _headline(run.conditions), hollow), part)
+        row = {
+            "wording": wording, "n": int(panel.asked("baseline").sum()), "uar": level.estimate, "uar_low": level.low,
+            "uar_high": level.high, "chance": panel.chance, "letter_mass": _letter_mass(part), "reason": level.reason,
+        }  # fmt: skip
+        for test in tests.iter_rows(named=True):
+            name = test["measure"]
+            row |= {name: test["estimate"], f"{name}_low": test["low"], f"{name}_high": test["high"]}
+        rows.append(row)
+    return pl.DataFrame([{name: row.get(name) for name in WORDINGS} for row in rows], schema=WORDINGS, orient="row")
+
+
+def _headline(conditions: pl.DataFrame) -> pl.DataFrame:
+    """The declared conditions and their controls, so that the other families are not computed for each wording."""
+    declared = set(conditions.filter(pl.col("headline").fill_null(False)).select(ALIKE).iter_rows())
+    kept = [row in declared for row in conditions.select(ALIKE).iter_rows()]
+    return conditions.filter(pl.Series(kept, dtype=pl.Boolean))
+
+
+def _letter_mass(run: Run) -> float | None:
+    answers = run.answers.filter((pl.col("scoring") == "likelihood") & (pl.col("condition") == "baseline"))
+    found = answers.join(run.items.select("item"), on="item", how="semi").sort("item")["letter_mass"].mean()
+    return found if isinstance(found, float) else None
