@@ -44,6 +44,7 @@ class Slow:
         self.said: dict[tuple[str, str], np.ndarray] = {}
         self.odds: dict[str, dict[str, np.ndarray]] = {}
         self.mass: dict[tuple[str, str], list[float]] = {}
+        self.logp: dict[tuple[str, int], dict[str, float]] = {}  # (condition, place of the item) -> option -> logp
         self._read()
 
     def _read(self) -> None:
@@ -67,6 +68,7 @@ class Slow:
                 odds = self.odds.setdefault(
                     row["condition"], {label: np.full(len(self.items), np.nan) for label in self.labels}
                 )
+                self.logp[row["condition"], n] = dict(zip(offered, row["logp"], strict=True))
                 for i, label in enumerate(offered):
                     others = [math.exp(p - max(row["logp"])) for j, p in enumerate(row["logp"]) if j != i]
                     odds[label][n] = row["logp"][i] - max(row["logp"]) - math.log(sum(others))

@@ -25,6 +25,7 @@ from tests.analysis.slow import (
     share,
     verdict,
 )
+from tests.analysis.slow_agnostic import slow_agnostic
 
 
 def slow_tables(folder: Path) -> dict[str, list[Row]]:
@@ -68,6 +69,7 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables["tests"] = _tests(slow, tables, families)
     tables["differences"] = _differences(slow, families)
     tables |= _sets(slow)
+    tables["agnostic"] = slow_agnostic(slow, hollow)
     for rows in tables.values():
         for row in rows:
             row.pop("family", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,8 @@ import pytest
 
 from emoscope.experiments.conditions import SetsByFold, describe, plan_conditions
 from emoscope.experiments.dry_run import planned_sets
-from emoscope.experiments.study import Controls, Interventions, Study, parse_study, read_study
+from emoscope.experiments.study import AGNOSTIC, Controls, Interventions, Study, parse_study, read_study
+from emoscope.interventions.agnostic import mix, union
 from emoscope.interventions.intervention import deactivate, steer
 from emoscope.models.values import ModelInfo
 
@@ -44,11 +46,11 @@ def of(conditions, name):
     return conditions.row(by_predicate=pl.col("condition") == name, named=True)
 
 
-def test_the_demo_plans_its_233_conditions() -> None:
+def test_the_demo_plans_its_253_conditions() -> None:
     demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
     conditions = plan_conditions(demo, planned_sets(demo, ("anger", "fear", "neutral")), 4)
-    assert conditions.height == 233
-    assert conditions["condition"].n_unique() == 233
+    assert conditions.height == 253
+    assert conditions["condition"].n_unique() == 253
     headline = conditions.filter(pl.col("headline"))
     assert headline["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
     assert headline["to"].to_list() == ["zero"] * 3 + [None] * 3
@@ -99,6 +101,26 @@ def test_conditions_mean_interventions(both, sets) -> None:
     assert done("reliance/layer=1/to=mean") == deactivate([4, 5, 6, 7], to="mean", means=[1, 1.25, 1.5, 1.75])
     assert done("reliance/all/to=mean").edits[0].means.tolist() == MEANS.tolist()
     assert done("null").edits == done("baseline").edits == ()
+
+
+def test_ways_to_steer_without_a_label(both, sets) -> None:
+    mine = both.filter(pl.col("kind").is_in(AGNOSTIC))
+    assert mine.height == len(AGNOSTIC) * (1 + 3)  # the headline's sets and three matched draws
+    assert set(mine["selector"]) == {"cas"}
+    assert mine["target"].null_count() == mine.height
+    name = "cas@0.25:audio+answer/alpha=0.5"
+    cas = {"anger": np.array([1, 6]), "fear": np.array([6, 7])}
+    assert sets.intervention(of(both, f"union/{name}"), "f1") == union(cas, 0.5)
+    assert sets.intervention(of(both, f"mix/{name}"), "f1") == mix(cas, {"anger": 1, "fear": 1}, 0.5)
+    own = {"anger": 0.9, "fear": 0.1}
+    asked = dataclasses.replace(sets, shares={7: own})
+    assert asked.intervention(of(both, f"mix-own/{name}"), "f1", 7) == mix(cas, own, 0.5)
+    assert asked.neurons(of(both, f"mix-own/{name}"), "f1").tolist() == [1, 6, 7]
+    counted = {what: asked for what, _, asked in describe(both, 10)}
+    assert counted["two-pass cas"] == counted["mix-outputs cas matched control"] == 0
+    assert counted["union cas"] == 10
+    assert counted["mix-own cas matched control"] == 30
+    assert plan(agnostic=()).filter(pl.col("kind").is_in(AGNOSTIC)).is_empty()
 
 
 def test_a_dry_run_tells_zero_from_mean(both) -> None:

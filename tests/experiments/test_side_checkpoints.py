@@ -16,8 +16,8 @@ from emoscope.experiments.items import candidate_items, study_corpus
 from emoscope.experiments.pipeline import Pipeline, candidates_digest, finished
 from emoscope.experiments.study import parse_study, to_toml
 from emoscope.model_commands import model_app
-from emoscope.runs.unit import digest
 from emoscope.runs import Log, RunFolder
+from emoscope.runs.unit import digest
 from tests.helpers.tiny_kimi import TOKENIZER, write_checkpoint
 
 

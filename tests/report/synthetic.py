@@ -25,6 +25,7 @@ SELECTOR = {"cas": 1.0, "mad": 0.8, "lape": 0.5, "lap": 0.25}
 POSITION = {"all": 1.0, "audio": 0.1, "text": 0.9, "decision": 0.2}
 TO = {"zero": 1.0, "mean": 0.8}
 LAYERS, WIDTH, SCOPE = 4, 512, "audio+answer"
+WAYS = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
 ALPHAS = (0.25, 0.5, 1.0, 2.0)
 
 
@@ -33,7 +34,7 @@ def write_run(
     emotions: tuple[str, ...] = SEVEN,
     speakers: int | None = 10,
     per_cell: int = 6,
-    only: tuple[str, ...] = ("baseline", "null", "deactivate", "steer", "reliance"),
+    only: tuple[str, ...] = ("baseline", "null", "deactivate", "steer", "reliance", *WAYS),
     seed: int = 0,
     unidentifiable: tuple[str, ...] = (),
     block: int = 128,
@@ -179,6 +180,10 @@ def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame
         for to in TO:
             end = "" if to == "zero" else f"/to={to}"
             add(f"reliance/{name}{end}", "reliance", layers=name.removeprefix("layer="), to=to)
+    for control, draw in (("target", 0), ("matched", 0), ("matched", 1), ("matched", 2)):
+        for way in WAYS:
+            which, about = set_id("cas", control, draw), {"selector": "cas", "budget": 0.05, "scope": SCOPE}
+            add(f"{way}/{which}/alpha=0.5", way, set=which, alpha=0.5, control=control, draw=draw, **about)
     frame = pl.DataFrame(rows, infer_schema_length=None)
     return frame.filter(pl.col("kind").is_in(only))
 
@@ -198,7 +203,8 @@ def _answers(
     shift = np.stack([lean[voice] for voice in voices])  # speakers differ in what sets do to them
     own = truth[:, None] == np.arange(len(emotions))
     base = rng.normal(0, 1, own.shape) + 1.8 * own
-    for number, row in enumerate(conditions.iter_rows(named=True)):
+    asked = conditions.filter(~pl.col("kind").is_in(["two-pass", "mix-outputs"]))  # those are read off the steered ones
+    for number, row in enumerate(asked.iter_rows(named=True)):
         scores = base + rng.normal(0, 0.01 if row["kind"] in ("baseline", "null") else 0.1, base.shape)
         if row["target"] is not None:
             m = emotions.index(row["target"])

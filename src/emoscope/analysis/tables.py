@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from emoscope.analysis import accuracy
+from emoscope.analysis.agnostic import agnostic
 from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.effects import effects, matrix
 from emoscope.analysis.evidence import evidence
@@ -22,7 +23,7 @@ from emoscope.runs.folder import RunFolder, replacing
 
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
-    "stability", "matching", "wordings",
+    "stability", "matching", "agnostic", "wordings",
 )  # fmt: skip
 
 
@@ -43,6 +44,7 @@ class Tables:
         layers: neurons per layer (``layers.LAYERS``).
         stability: agreement of the sets of different folds (``sets.STABILITY``).
         matching: how like their sets matched controls are (``sets.MATCHING``).
+        agnostic: steering without a label (``agnostic.AGNOSTIC``).
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
@@ -61,6 +63,7 @@ class Tables:
     layers: pl.DataFrame
     stability: pl.DataFrame
     matching: pl.DataFrame
+    agnostic: pl.DataFrame
     wordings: pl.DataFrame
     run: Run
     panel: Panel
@@ -72,7 +75,8 @@ def compute_tables(run: Run) -> Tables:
     panels = {scoring: build_panel(run, scoring) for scoring in ("likelihood", "generation")}
     panel = panels["likelihood"]
     levels = accuracy.uar(run, panels)
-    compared = compare(panel, run.conditions, accuracy.hollow(levels))
+    hollow = accuracy.hollow(levels)
+    compared = compare(panel, run.conditions, hollow)
     neurons, notes = layers(run)
     agreement, more = stability(run)
     if "baseline" not in panel.rows:
@@ -90,6 +94,7 @@ def compute_tables(run: Run) -> Tables:
         layers=neurons,
         stability=agreement,
         matching=matching(run),
+        agnostic=agnostic(panel, run.conditions, hollow),
         wordings=wordings(run, accuracy.hollow(levels)),
         run=run,
         panel=panel,

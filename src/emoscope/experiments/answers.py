@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,3 +63,21 @@ def written_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: S
         answer, form = read_answer(text, item["options"])
         rows.append((item["item"], condition, "generation", answer, form, text, answer == item["truth"], None, None))
     return pl.DataFrame(rows, schema=answer_schema(), orient="row")
+
+
+def option_shares(answers: Sequence[pl.DataFrame], items: pl.DataFrame) -> dict[int, dict[str, float]]:
+    """Probabilities of the options of every item, adding up to 1: item -> option -> probability.
+
+    Args:
+        answers: tables of answers; those by likelihood count.
+        items: the items table.
+    """
+    options = dict(items.select("item", "options").iter_rows())
+    shares = {}
+    for table in answers:
+        for item, logp in table.filter(table["scoring"] == "likelihood").select("item", "logp").iter_rows():
+            weights = [math.exp(value - max(logp)) for value in logp]
+            shares[item] = {
+                option: w / sum(weights) for option, w in zip(in_order(options[item]), weights, strict=True)
+            }
+    return shares

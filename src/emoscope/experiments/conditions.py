@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,13 @@ COLUMNS = (
 
 POSITION_DRAWS = 5
 """Matched controls that are also deactivated at the headline's positions: the mean of a few is enough there."""
+
+
+AGNOSTIC_DRAWS = 3
+"""Matched controls of steering without a label: the mean of a few is enough there too."""
+
+DERIVED = ("two-pass", "mix-outputs")
+"""Kinds that are read off the stored answers of targeted steering: the model is not asked again."""
 
 
 def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFrame:
@@ -77,6 +84,15 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
         if work.deactivate and (claimed or (matched and family["draw"] < POSITION_DRAWS)):
             for positions in work.positions:
                 add("deactivate", family, to="zero", positions=positions)
+    for family in families.iter_rows(named=True):
+        mine_or_like = family["control"] == "target" or (
+            family["control"] == "matched" and family["draw"] < AGNOSTIC_DRAWS
+        )
+        if mine_or_like and family["selector"] == head.selector and family["budget"] == head.budget:
+            rows += [
+                {"condition": f"{way}/{family['set']}/alpha={head.alpha:g}", "kind": way, "alpha": head.alpha, **family}
+                for way in dict.fromkeys(work.agnostic)
+            ]
     if work.reliance:
         mine = families.filter(
             (pl.col("selector") == head.selector) & (pl.col("budget") == head.budget) & (pl.col("control") == "target")
@@ -114,18 +130,20 @@ class SetsByFold:
         sets: (set, fold) -> emotion -> neurons (flat indices, sorted).
         info: the model's sizes.
         mean_product: mean gated product of every neuron, for conditions to the mean; float32 (layer * width,).
+        shares: item -> option -> probability at baseline, for conditions that mix by the model's own answer.
     """
 
     sets: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
     info: ModelInfo
     mean_product: np.ndarray
+    shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     def neurons(self, condition: Mapping[str, Any], fold: str) -> np.ndarray:
         """Neurons on which a condition acts for items of one fold."""
         width, layers = self.info.width, self.info.layers
         if condition["kind"] in ("baseline", "null"):
             return np.arange(0, dtype=np.int64)
-        if condition["kind"] == "reliance" and condition["set"] is not None:
+        if condition["target"] is None and condition["set"] is not None:
             found = self.sets[condition["set"], fold].values()
             return np.unique(np.concatenate(list(found)))
         if condition["kind"] == "reliance":
@@ -139,13 +157,22 @@ class SetsByFold:
         """What those neurons are set to where that is their mean, otherwise ``None``; float32 (neuron,)."""
         return self.mean_product[self.neurons(condition, fold)] if condition["to"] == "mean" else None
 
-    def intervention(self, condition: Mapping[str, Any], fold: str) -> Intervention:
-        """What a condition does to items of one fold."""
+    def intervention(self, condition: Mapping[str, Any], fold: str, item: int | None = None) -> Intervention:
+        """What a condition does to items of one fold; ``item`` is needed where each is treated otherwise."""
+        from emoscope.interventions.agnostic import mix, union
         from emoscope.interventions.intervention import deactivate, nothing, steer
 
         if condition["kind"] in ("baseline", "null"):
             # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone
             return nothing()
+        if condition["kind"] in ("union", "mix", "mix-own"):
+            sets, alpha = self.sets[condition["set"], fold], condition["alpha"]
+            if condition["kind"] == "union":
+                return union(sets, alpha, condition["positions"])
+            shares: Mapping[str, float] = dict.fromkeys(sets, 1.0)
+            if condition["kind"] == "mix-own" and item is not None:
+                shares = self.shares[item]
+            return mix(sets, shares, alpha, condition["positions"])
         neurons, positions = self.neurons(condition, fold), condition["positions"]
         if condition["kind"] == "steer":
             return steer(neurons, condition["alpha"], positions)
@@ -167,6 +194,6 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
     ):
         parts = [str(kind), str(selector), "" if control in ("", "target") else f"{control} control",
                  f"to {to}" if to else "", "" if positions == "all" else f"at {positions} positions"]  # fmt: skip
-        asked = group.height + int(group["generated"].sum())
+        asked = (0 if kind in DERIVED else group.height) + int(group["generated"].sum())
         rows.append((" ".join(part for part in parts if part), group.height, asked * items))
     return rows

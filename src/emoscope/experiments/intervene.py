@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emoscope.experiments.answers import scored_answers, written_answers
-from emoscope.experiments.conditions import SetsByFold
+from emoscope.experiments.conditions import DERIVED, SetsByFold
 from emoscope.experiments.inputs import input_lengths, load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import answer_key, asked_key, batches, positions_per_batch
@@ -55,7 +55,9 @@ def plan_work(
     for block in evaluated_blocks(items):
         # as a hash: written out in the card of every unit, the items would take more room than the answers
         asked = digest([[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(block), block, strict=True)])
-        for condition in conditions.iter_rows(named=True):
+        # what mixes by the model's own answer depends on that answer
+        shares = digest([sorted(sets.shares.get(item["item"], {}).items()) for item in block])
+        for condition in conditions.filter(~conditions["kind"].is_in(DERIVED)).iter_rows(named=True):
             scorings = (["likelihood"] if condition["kind"] != "baseline" else []) + (
                 ["generation"] if condition["generated"] else []
             )
@@ -65,6 +67,7 @@ def plan_work(
                     "stage": "intervene", **shared, "scoring": scoring, "path": "hook", "neurons": neurons,
                     "condition": condition["condition"], "alpha": condition["alpha"], "to": condition["to"],
                     "positions": condition["positions"], "items": asked,
+                    **({"shares": shares} if condition["kind"] == "mix-own" else {}),
                 })  # fmt: skip
                 work.append(Work(unit, condition, scoring, block))
     return work
@@ -110,12 +113,14 @@ def why_no_null(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioL
 
 def _mark(marks: dict[tuple[str, ...], str], condition: Mapping[str, Any], fold: str, sets: SetsByFold) -> str:
     """Hash of the neurons on which a condition acts in one fold, and of the means to which it sets them."""
-    set_name = (
-        condition["condition"] if condition["kind"] == "reliance" else f"{condition['set']}/{condition['target']}"
-    )
-    name = set_name, fold, condition["to"] or ""
+    apart = condition["kind"] == "reliance"
+    set_name = condition["condition"] if apart else f"{condition['set']}/{condition['target'] or 'all'}"
+    name = set_name, fold, condition["to"] or "", condition["kind"] if condition["target"] is None else ""
     if name not in marks:
         content = hashlib.sha256(sets.neurons(condition, fold).tobytes())
+        if condition["kind"] in ("mix", "mix-own"):  # neurons of several emotions count several times
+            for emotion, neurons in sets.sets[condition["set"], fold].items():
+                content.update(emotion.encode() + neurons.tobytes())
         means = sets.means(condition, fold)
         if means is not None:
             content.update(means.tobytes())
@@ -172,9 +177,16 @@ def _ask(
     from emoscope.interventions.intervention import gains_for
 
     results: list[Any] = [None] * len(one.block)
-    by_fold = {fold: sets.intervention(one.condition, fold) for fold in {item["fold"] for item in one.block}}
+    each = one.condition["kind"] == "mix-own"
+    by_fold = {} if each else {f: sets.intervention(one.condition, f) for f in {item["fold"] for item in one.block}}
     for rows, batch in groups:
-        gains = gains_for(model.info, [by_fold[one.block[row]["fold"]] for row in rows])
+        items = [one.block[row] for row in rows]
+        gains = gains_for(
+            model.info,
+            [sets.intervention(one.condition, item["fold"], item["item"]) for item in items]
+            if each
+            else [by_fold[item["fold"]] for item in items],
+        )
         if one.scoring == "likelihood":
             answers: Sequence[Any] = model.score(batch, gains)
         else:

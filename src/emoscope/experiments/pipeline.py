@@ -155,7 +155,17 @@ class Pipeline:
         """The sets as the conditions use them."""
         from emoscope.experiments.conditions import SetsByFold
 
-        return SetsByFold(found.sets, self.loaded().info, found.mean_product)
+        return SetsByFold(found.sets, self.loaded().info, found.mean_product, self.baseline_shares())
+
+    def baseline_shares(self) -> dict[int, dict[str, float]]:
+        """The untouched model's probability of each option, options adding up to 1: item -> option -> probability."""
+        from emoscope.experiments.answers import option_shares
+
+        units = self.heard_units
+        if not units and (self.run / "units.parquet").is_file():
+            listed = self.run.read_table("units")
+            units = listed.filter(listed["stage"] == "listen")["unit"].to_list()
+        return option_shares([self.run.read_table(f"answers/{unit}") for unit in units], self.items)
 
     def write_words(self, found: FoundSets) -> None:
         """Write neurons.parquet: the output tokens that each headline neuron raises and lowers most."""

@@ -54,7 +54,7 @@ class Plan:
 
 def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
     """What the full study hears and asks, in expectation: emotions are answered as rightly as in the pilot."""
-    from emoscope.experiments.conditions import plan_conditions
+    from emoscope.experiments.conditions import DERIVED, plan_conditions
     from emoscope.experiments.dry_run import planned_sets
 
     rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
@@ -98,7 +98,7 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
             break
     asked = orders * round(sum(min(count, quota) for count in evaluated.values()))
     conditions = plan_conditions(full, planned_sets(full, tuple(names)), layers)
-    likely = int((conditions["kind"] != "baseline").sum())
+    likely = int((~conditions["kind"].is_in(["baseline", *DERIVED])).sum())
     correct = {name: min(float(found(name)), float(full.identify.items_per_emotion)) for name in names}
     return Plan(heard, asked, likely * asked, int(conditions["generated"].sum()) * asked, correct)
 

@@ -306,6 +306,7 @@ def intervene(
     alphas: Sequence[float] = (0.25, 0.5, 1.0, 2.0),
     to: str | Sequence[str] = "zero",
     positions: Sequence[str] = (),
+    agnostic: Sequence[str] = (),
     reliance: bool = False,
     generate: bool = False,
 ) -> Result:
@@ -320,6 +321,7 @@ def intervene(
         to: to what neurons are deactivated: ``"zero"``, or ``"mean"`` (products to their mean) beside it, as what
             is claimed is deactivation to zero.
         positions: deactivate at these positions alone, too.
+        agnostic: ways to steer without a label, such as ``"union"`` (see docs/method.md).
         reliance: also switch off all MLPs, each layer, and the union of the sets.
         generate: also generate text for baseline and headline conditions.
 
@@ -346,6 +348,7 @@ def intervene(
             deactivate=tuple(dict.fromkeys(("zero", *((to,) if isinstance(to, str) else to)))),
             alphas=tuple(alphas),
             positions=tuple(positions),
+            agnostic=tuple(agnostic),
             reliance=reliance,
             generate=generate,
         ),

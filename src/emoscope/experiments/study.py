@@ -20,6 +20,10 @@ SELECTORS = ("lap", "lape", "mad", "cas")
 """The selectors that a study compares by default."""
 
 
+AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
+"""Ways to steer that need no label; ``two-pass`` and ``mix-outputs`` are arithmetic on targeted steering."""
+
+
 class StudyError(ValueError):
     """A study file that cannot be run, with the field and the remedy."""
 
@@ -143,6 +147,7 @@ class Interventions(_Section, frozen=True):
         "text",
         "decision",
     )
+    agnostic: Annotated[tuple[str, ...], Meta(description="steering without a label; see docs/method.md")] = AGNOSTIC
     reliance: Annotated[bool, Meta(description="all MLPs off, each layer off, union of all sets off")] = True
     generate: Annotated[bool, Meta(description="also generate text for baseline and headline conditions")] = True
 
@@ -322,6 +327,11 @@ def check_study(study: Study, name: str = "study") -> None:
     for alpha in study.interventions.alphas:
         if alpha <= -1 or alpha == 0:
             raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")
+    for way in study.interventions.agnostic:
+        if way not in AGNOSTIC:
+            raise StudyError(
+                f"{name}: interventions.agnostic {way!r} is not known: choose from {', '.join(AGNOSTIC)}, or give []"
+            )
     if study.corpus.loudness not in ("normalised", "as recorded"):
         raise StudyError(f'{name}: loudness {study.corpus.loudness!r}: give "normalised" or "as recorded"')
     if study.identify.split not in ("", "official"):

@@ -19,6 +19,13 @@ CELLS = (
     "The diagonal (framed) is the emotion's own effect. Bold: clear of zero after correction for all cells of the matrix."
 )
 GAP = "gap: own effect minus effect on the others (points)"
+INJECTED = {
+    "targeted": "the clip’s own emotion (told)", "two-pass": "the answered emotion (two-pass)",
+    "mix": "all, in equal shares (mix)", "mix-own": "all, by the model’s answer (mix)",
+    "mix-outputs": "each in turn, outputs mixed", "union": "all, in full (union)",
+}  # fmt: skip
+"""What is amplified without a label, in words."""
+
 SELECTED, BEYOND = "selected", "selected minus matched"
 
 
@@ -157,6 +164,34 @@ def dose(content: Content) -> Any | None:
             "What more amplification does",
             f"{INTERVALS} Left and middle: how many more clips are answered with the amplified emotion, where it was spoken and where "
             f"another one was. Right: what that costs or gains over all emotions.{_hollow(found.to_dicts())}",
+        )
+    )  # fmt: skip
+
+
+def agnostic(content: Content) -> Any | None:
+    """UAR and log p of the true option under steering that needs no label, next to matched controls."""
+    found = content.own(content.sized(content.tables.agnostic)).filter(pl.col("against") != "targeted")
+    if found.is_empty():
+        return None
+    order = [INJECTED[way] for way in INJECTED if way in set(found["way"])]
+    charts: list[Any] = []
+    for measure, x in (
+        ("uar_change", "change of UAR (points)"),
+        ("true_logp", "change of log p of the right answer (nat)"),
+    ):
+        rows = [
+            {"row": INJECTED[row["way"]]} | _marks(row)
+            | {"series": "difference" if row["against"] == "matched" else _series(row["control"])}
+            for row in found.filter((pl.col("measure") == measure) & pl.col("estimate").is_not_null()).iter_rows(named=True)
+        ]  # fmt: skip
+        if rows:
+            frame = pl.DataFrame(rows, infer_schema_length=None)
+            charts.append(dots(frame, order, x, None if charts else "what was amplified", rule=0.0, width=330))
+    return alt.hconcat(*charts, spacing=24).properties(
+        title=title(
+            f"Does amplification help where nobody tells it the emotion? (alpha = {content.alpha or 0:g})",
+            f"{INTERVALS} Right of zero: better. Circle: selected; diamond: matched; square: their difference. The first row "
+            f"knows the right answer and is only a mark to compare with.{_hollow(found.to_dicts())}",
         )
     )  # fmt: skip
 

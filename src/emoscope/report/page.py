@@ -25,6 +25,7 @@ MISSING = {
     "recall": "baseline answers", "confusion": "baseline answers", "deactivation": NOT_OFF,
     "evidence": "the options’ probabilities under sets that were switched off", "gaps": NOT_OFF,
     "reliance": "no MLP layer was switched off", "steering": NOT_AMPLIFIED, "dose": NOT_AMPLIFIED,
+    "agnostic": "nothing was amplified without a label",
     "selectors": "fewer than two selectors were switched off", "stability": "no sets of two or more folds to compare",
     "positions": "neurons were not switched off by position", "layers": NO_SETS, "layers_by_emotion": NO_SETS, "main": NOT_OFF,
 }  # fmt: skip

@@ -9,6 +9,7 @@ import polars as pl
 
 from emoscope.report import set_tables
 from emoscope.report.content import CONTROLS, Content, bracket, name_selector, number
+from emoscope.report.effect_charts import INJECTED
 
 MEASURES = {
     "deactivate": {"self": "own emotion", "cross": "other emotions", "gap": "gap", "excess_gap": "excess gap", "uar_change": "UAR"},
@@ -83,6 +84,26 @@ def tests(content: Content) -> pl.DataFrame | None:
     return _without_empty(rows, "why")
 
 
+def agnostic(content: Content) -> pl.DataFrame | None:
+    """Steering without a label: what it changes, and how that differs from matched neurons and from knowing the label."""
+    found = content.own(content.sized(content.tables.agnostic)).filter(pl.col("control") == "target")
+    by = {(row["way"], row["against"], row["measure"]): row for row in found.iter_rows(named=True)}
+    columns = [
+        ("UAR (points)", "baseline", "uar_change", 1), ("log p, right answer (nat)", "baseline", "true_logp", 2),
+        ("turned wrong (points)", "baseline", "lost", 1), ("turned right (points)", "baseline", "gained", 1),
+        ("UAR beyond matched", "matched", "uar_change", 1), ("UAR beyond told", "targeted", "uar_change", 1),
+    ]  # fmt: skip
+    rows = []
+    for way, name in INJECTED.items():
+        if (way, "baseline", "uar_change") in by:
+            row = {"what was amplified": name + (", hollow" if by[way, "baseline", "uar_change"]["hollow"] else "")}
+            for heading, against, measure, digits in columns:
+                one = by.get((way, against, measure))
+                row[heading] = "–" if one is None else _spread(one, "estimate", digits)
+            rows.append(row)
+    return _without_dashes(rows)
+
+
 def selectors(content: Content) -> pl.DataFrame | None:
     """Every selector's sets: how specific they are and how they move the answers."""
     measures = [
@@ -152,6 +173,8 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
                            "recall), with 95 % intervals over speakers."),
     "effects_steer": (effects_steer, "Effects of amplification at the headline’s alpha, in points of the share of clips answered with the "
                       "amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over speakers."),
+    "agnostic": (agnostic, "Amplification that needs no label, in points of UAR and of the share of clips that turned wrong or right (means over "
+                 "emotions), with 95 % intervals over speakers. Told: each clip’s own emotion amplified."),
     "selectors": (selectors, "Every selector at the headline’s budget and alpha, with 95 % intervals over speakers. Gap, evidence and "
                   "leaning: switched off; pull: amplified."),
     "differences": (differences, "Differences between selectors on the same clips, with 95 % intervals over speakers."),
