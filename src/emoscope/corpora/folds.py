@@ -69,7 +69,13 @@ def assign_folds(
     unknown = any(clip.speaker is None for clip in ordered)
     if kept := {clip.id: dealt[clip.id] for clip in ordered if dealt and clip.id in dealt}:
         by_content = len(speakers) == 1 and not unknown
-        return _dealt_on(ordered, kept, by_content, seed, checksums or {}, column)
+        names = [f"fold{number + 1}" for number in range(folds if isinstance(folds, int) else GROUPS)]
+        if not set(kept.values()) <= set(names):
+            names = sorted(set(kept.values()), key=natural)
+        found = _dealt_on(ordered, kept, names, by_content, seed, checksums or {}, column)
+        if len(set(found.values())) > 1:
+            return found
+        # filters left the speakers of one fold: they are dealt anew
     if isinstance(folds, str) and len(speakers) == 1 and not unknown:
         raise ValueError(
             f"one speaker ({speakers[0]}) cannot stand on one side only: set folds = {GROUPS} to cross-fit over "
@@ -128,17 +134,13 @@ def _by_speaker(
 
 
 def _dealt_on(
-    clips: Sequence[Clip],
-    kept: Mapping[str, str],
-    by_content: bool,
-    seed: int,
-    checksums: Mapping[str, str],
-    column: str,
-) -> dict[str, str]:
+    clips: Sequence[Clip], kept: Mapping[str, str], names: Sequence[str], by_content: bool, seed: int,
+    checksums: Mapping[str, str], column: str,
+) -> dict[str, str]:  # fmt: skip
     group_of = _groups(clips, checksums, by_content)
     # the first in the order of ids, where clips of one speaker were in several folds
     fold_of = {group_of[clip]: kept[clip] for clip in sorted(kept, reverse=True)}
-    return _balanced(clips, group_of, sorted(set(kept.values()), key=natural), fold_of, seed, column)
+    return _balanced(clips, group_of, names, fold_of, seed, column)
 
 
 def _groups(clips: Sequence[Clip], checksums: Mapping[str, str], by_content: bool = False) -> dict[str, str]:

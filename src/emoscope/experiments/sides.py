@@ -108,7 +108,11 @@ def folds_dealt_before(run: RunFolder, study: Study) -> dict[str, str]:
     """
     if not (run / "items.parquet").is_file() or not (run / "study.toml").is_file():
         return {}
-    before = read_study(run / "study.toml")
+    try:
+        before = read_study(run / "study.toml")
+    except StudyError:
+        # written by a version whose studies have other fields
+        return {}
     if [_rule(before), before.seed] != [_rule(study), study.seed] or study.identify.where or study.identify.split:
         return {}
     items = run.read_table("items").drop_nulls("fold").unique("clip")
