@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora import AudioError, Corpus, checksum, open_corpus
+from emoscope.checksums import Checksums
+from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.filters import as_label
 from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
@@ -117,13 +119,14 @@ def candidate_items(
             log.say(f"{count} clips are left out: {why}")
     clips = [clip for clip in corpus.clips if label in clip.labels]
     sums = {}
-    if log:
-        with log.stage("reading files", len(clips), "clips"):
-            for clip in clips:
-                sums[clip.id] = _checksum(clip)
+    with (
+        Checksums("sounds.json") as remembered,
+        log.stage("reading files", len(clips), "clips") if log else nullcontext(),
+    ):
+        for clip in clips:
+            sums[clip.id] = _checksum(clip, remembered)
+            if log:
                 log.step()
-    else:
-        sums = {clip.id: _checksum(clip) for clip in clips}
     side, fold = study_sides(study, corpus, clips, sums, dealt)
     copies = copied_recordings(clips, fold, sums)
     clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in copies], label, study.seed)
@@ -202,11 +205,11 @@ def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
     return sorted(clips, key=lambda c: (turns[c.id], seeded_hash(seed, "order", c.id)))
 
 
-def _checksum(clip: Clip) -> str:
+def _checksum(clip: Clip, remembered: Checksums) -> str:
     # a missing file is found again, and quarantined with its reason, when it is listened to
     try:
-        return checksum(clip.path)
-    except (AudioError, OSError):
+        return remembered.of(clip.path)
+    except OSError:
         return MISSING
 
 

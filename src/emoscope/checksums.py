@@ -1,0 +1,77 @@
+"""Sha256 of files, remembered from run to run by path, size and time of change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+FRESH_S = 2.0
+"""A file changed so recently, in seconds, is not remembered: it may change again within one tick of its file system."""
+
+
+class Checksums:
+    """Hashes files and writes down on leaving what it has hashed.
+
+    Args:
+        name: of the file under ``$XDG_CACHE_HOME/emoscope`` (``~/.cache/emoscope``); without a writable one every
+            hash is computed anew each time.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> with Checksums("sounds.json") as checksums:
+        ...     found = checksums.of(polish_folder() / "m1.a_nie_3.flac")
+        >>> len(found)
+        64
+    """
+
+    def __init__(self, name: str) -> None:
+        self._file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoscope" / name
+        self._known = self._read()
+        self._new: dict[str, list[str | int]] = {}
+
+    def __enter__(self) -> Checksums:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._new:
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part = self._file.with_suffix(f".{os.getpid()}.part")
+            # another process may have written meanwhile
+            part.write_text(json.dumps({**self._read(), **self._new}))
+            part.replace(self._file)
+        except OSError:
+            pass
+
+    def of(self, path: Path) -> str:
+        """Sha256 (hex) of a file.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        path = path.absolute()
+        stat = path.stat()
+        # the time of change of the inode, too: a file that was renamed keeps its time of writing
+        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        known = self._known.get(str(path))
+        if known and known[1:] == mark:
+            return str(known[0])
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if max(stat.st_mtime, stat.st_ctime) < time.time() - FRESH_S:
+            self._new[str(path)] = [digest, *mark]
+        return digest
+
+    def _read(self) -> dict[str, list[str | int]]:
+        try:
+            known = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) and all(isinstance(one, list) for one in known.values()) else {}

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from emoscope.checksums import Checksums
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "emoscope" / "sounds.json"
+
+
+def remembered(path: Path, cache: Path) -> None:
+    """Put another hash in place of a file's own, to see whether it is taken from there."""
+    stat = path.stat()
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_text(json.dumps({str(path): ["known", stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]}))
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    remembered(path, cache)
+    with Checksums("sounds.json") as checksums:
+        assert checksums.of(path) == "known"
+
+
+def test_other_content_of_the_same_size_and_time_of_writing_is_read(tmp_path: Path, cache: Path) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"abc")
+    os.utime(path, (1e9, 1e9))
+    remembered(path, cache)
+    other.write_bytes(b"xyz")
+    os.utime(other, (1e9, 1e9))
+    other.replace(path)
+    with Checksums("sounds.json") as checksums:
+        assert checksums.of(path) == hashlib.sha256(b"xyz").hexdigest()
+
+
+def test_only_files_that_have_settled_are_written_down(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new").write_bytes(b"abc")
+    with Checksums("sounds.json") as checksums:
+        assert checksums.of(tmp_path / "new") == hashlib.sha256(b"abc").hexdigest()
+    assert not cache.exists()
+    # as if the file had been there for a minute
+    monkeypatch.setattr("emoscope.checksums.FRESH_S", -60.0)
+    with Checksums("sounds.json") as checksums:
+        checksums.of(tmp_path / "new")
+    with Checksums("sounds.json") as checksums:
+        checksums.of(Path(__file__))
+    assert set(json.loads(cache.read_text())) == {str(tmp_path / "new"), str(Path(__file__))}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": 1}', "\x00"])
+def test_a_damaged_cache_is_as_good_as_none(tmp_path: Path, cache: Path, content: str) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text(content)
+    (tmp_path / "a").write_bytes(b"abc")
+    with Checksums("sounds.json") as checksums:
+        assert checksums.of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
