@@ -19,7 +19,7 @@ from scipy import stats
 
 from emoscope.emotions import in_order
 
-FAMILY = ("kind", "selector", "budget", "scope", "to", "control", "draw", "alpha", "positions", "layers")
+FAMILY = ("kind", "selector", "budget", "scope", "to", "control", "draw", "size", "alpha", "positions", "layers")
 UNITS = {"sensitivity": "AUC points", "bias": "nat"}
 HOLLOW = "too few answers are letters, or the written answers differ too often"
 Row = dict[str, Any]
@@ -159,7 +159,7 @@ class Families:
         for row in sorted(slow.conditions, key=lambda row: row["condition"]):
             if row["kind"] not in ("deactivate", "steer") or ("likelihood", row["condition"]) not in slow.said:
                 continue
-            key = tuple(row[name] for name in FAMILY)
+            key = tuple(row.get(name) for name in FAMILY)
             self.single.setdefault(key, {})[row["target"]] = row["condition"]
             if row["headline"]:
                 self.declared.add(key)

@@ -69,6 +69,7 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables["tests"] = _tests(slow, tables, families)
     tables["differences"] = _differences(slow, families)
     tables |= _sets(slow)
+    tables["efficiency"] = _efficiency(slow, tables["effects"])
     tables["agnostic"] = slow_agnostic(slow, hollow)
     for rows in tables.values():
         for row in rows:
@@ -245,12 +246,12 @@ def _differences(slow: Slow, families: Families) -> list[Row]:
     headline = next(one for one in about if one["key"] in families.declared)
     able = [
         one for one in about
-        if (one["budget"], one["scope"]) == (headline["budget"], headline["scope"]) and one["control"] == "target"
+        if one["scope"] == headline["scope"] and one["control"] == "target"
         and (one["positions"], one["layers"]) == ("all", "all") and one["to"] != "mean"
     ]  # fmt: skip
     rows = []
     for first, second in itertools.permutations(able, 2):
-        if (first["kind"], first["alpha"]) != (second["kind"], second["alpha"]):
+        if any(first[name] != second[name] for name in ("kind", "alpha", "budget")):
             continue
         leads = first["selector"] == headline["selector"]
         if not leads and (second["selector"] == headline["selector"] or first["selector"] > second["selector"]):
@@ -261,7 +262,7 @@ def _differences(slow: Slow, families: Families) -> list[Row]:
             a, b = (families.value(name, (one["key"],), targets) for one in (first, second))
             found = slow.interval(lambda kept, a=a, b=b: a(kept) - b(kept), used)
             row = {"kind": first["kind"], "alpha": first["alpha"], "measure": name, "unit": UNITS.get(name, "points")}
-            row |= {"first": first["selector"], "second": second["selector"]}
+            row |= {"first": first["selector"], "second": second["selector"], "budget": first["budget"]}
             rows.append(row | {k: found[k] for k in ("estimate", "low", "high", "df", "p", "reason")})
     return rows
 
@@ -307,6 +308,52 @@ def _sets(slow: Slow) -> dict[str, list[Row]]:
         tables["stability"].append(row | {"n": clips[key]})
     tables["matching"] = _matching([row for row in sets if row["control"] == "matched"])
     return tables
+
+
+def _efficiency(slow: Slow, effects: list[Row]) -> list[Row]:
+    """Overlap by sets of numbers, gaps as they stand in the table of effects."""
+    if not (slow.folder / "sets.parquet").is_file():
+        return []
+    sets = [row for row in pl.read_parquet(slow.folder / "sets.parquet").to_dicts() if row["fold"] != "all"]
+    fewer = [row for row in sets if row["control"] == "fewer"]
+    if not fewer:
+        return []
+    first = fewer[0]
+    full = [row for row in sets if row["control"] == "target" and (row["selector"], row["budget"]) == (first["selector"], first["budget"])]  # fmt: skip
+    about = {name: first[name] for name in ("selector", "budget", "scope")}
+    neurons = slow.manifest["model"]["layers"] * slow.manifest["model"]["width"]
+    whole = {(row["fold"], row["emotion"]): set(load_set(slow.folder / "sets", row["set"], row["fold"])[row["emotion"]].tolist()) for row in full}  # fmt: skip
+    folds = len({row["fold"] for row in full})
+    rows = []
+    for size in {row["size"] for row in fewer}:
+        for draw in (*{row["draw"] for row in fewer}, None):
+            mine = [row for row in fewer if row["size"] == size and draw in (row["draw"], None)]
+            shares = []
+            for row in mine:
+                one = set(load_set(slow.folder / "sets", row["set"], row["fold"])[row["emotion"]].tolist())
+                other = whole[row["fold"], row["emotion"]]
+                shares.append(len(one & other) / len(one | other))
+            k = round(mean([row["size_reached"] for row in mine]))
+            shared = stats.hypergeom(neurons, k, k)
+            row = about | {"size": size, "draw": draw, "full": False, "folds": folds}
+            row |= {"jaccard": mean(shares), "jaccard_min": min(shares), "jaccard_max": max(shares)}
+            row["chance"] = sum(shared.pmf(i) * i / (2 * k - i) for i in range(k + 1))
+            rows.append(row | _reached(slow, effects, about, "fewer", size, draw))
+    row = about | {"size": min(row["n"] for row in full), "draw": None, "full": True, "folds": folds, "chance": None}
+    row |= dict.fromkeys(("jaccard", "jaccard_min", "jaccard_max"), 1.0)
+    return [*rows, row | _reached(slow, effects, about, "target", None, 0)]
+
+
+def _reached(slow: Slow, effects: list[Row], about: Row, control: str, size: int | None, draw: int | None) -> Row:
+    found: Row = {"reason": None}
+    alpha = slow.manifest["headline"]["alpha"]
+    for kind, measure, strength in (("deactivate", "gap", None), ("steer", "pull_gap", alpha)):
+        wanted = about | {"kind": kind, "measure": measure, "alpha": strength, "control": control, "size": size}
+        wanted |= {"draw": draw, "positions": "all", "to": "zero" if kind == "deactivate" else None}
+        (one,) = [row for row in effects if all(row[name] == value for name, value in wanted.items())]
+        found |= {measure: one["estimate"], f"{measure}_low": one["low"], f"{measure}_high": one["high"]}
+        found["reason"] = found["reason"] or one["reason"]
+    return found
 
 
 def _matching(sets: list[Row]) -> list[Row]:

@@ -22,6 +22,9 @@ scope = "all"
 items_per_emotion = 8
 minimum = 2
 selectors = ["mad", "cas"]
+compare_at_common_size = true
+sizes = [3]
+size_draws = 2
 [headline]
 selector = "mad"
 [interventions]

@@ -21,7 +21,8 @@ TESTS: dict[str, Any] = {
     "high": pl.Float64, "df": pl.Float64, "p": pl.Float64, "p_holm": pl.Float64, "reason": pl.String,
 }  # fmt: skip
 DIFFERENCES: dict[str, Any] = {
-    "kind": pl.String, "alpha": pl.Float64, "measure": pl.String, "first": pl.String, "second": pl.String,
+    "kind": pl.String, "alpha": pl.Float64, "budget": pl.Float64, "measure": pl.String, "first": pl.String,
+    "second": pl.String,
     "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "df": pl.Float64, "p": pl.Float64,
     "unit": pl.String, "reason": pl.String,
 }  # fmt: skip
@@ -73,20 +74,20 @@ def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
         compared: the families and what they change.
 
     Returns:
-        the columns of :data:`DIFFERENCES`: the first selector's measure minus the second's, at the headline's
-        budget and scope, at all positions. The headline's selector always stands first.
+        the columns of :data:`DIFFERENCES`: the first selector's measure minus the second's, at every budget that
+        both have, at the headline's scope, at all positions. The headline's selector always stands first.
     """
     headline = next((one.family for one in compared if one.headline), None)
     if headline is None:
         return pl.DataFrame(schema=DIFFERENCES)
-    fixed = {"budget": headline["budget"], "scope": headline["scope"], "control": "target"}
+    fixed = {"scope": headline["scope"], "control": "target"}
     fixed |= {"positions": "all", "layers": "all"}
     groups: dict[tuple[Any, ...], list[Compared]] = {}
     for one in compared:
         if all(one.family[name] == value for name, value in fixed.items()) and one.family["to"] != "mean":
-            groups.setdefault((one.family["kind"], one.family["alpha"]), []).append(one)
+            groups.setdefault((one.family["kind"], one.family["alpha"], one.family["budget"]), []).append(one)
     rows, changes = [], Changes(panel)
-    for (kind, alpha), members in groups.items():
+    for (kind, alpha, budget), members in groups.items():
         members.sort(key=lambda one: (one.family["selector"] != headline["selector"], one.family["selector"]))
         for first, second in combinations(members, 2):
             both = [first.conditions[0], second.conditions[0]]
@@ -98,9 +99,9 @@ def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
             sizes = change[0].items.sum(axis=1)
             for measure in COMPARED[kind]:
                 row = columns(interval(found[measure] - other[measure], sizes))
-                row |= {"kind": kind, "alpha": alpha, "measure": measure, "unit": unit(measure)}
+                row |= {"kind": kind, "alpha": alpha, "budget": budget, "measure": measure, "unit": unit(measure)}
                 row |= {"first": first.family["selector"], "second": second.family["selector"]}
                 rows.append({name: row[name] for name in DIFFERENCES})
-    frame = as_table(rows, DIFFERENCES, ("kind", "alpha", "measure", "first", "second"))
+    frame = as_table(rows, DIFFERENCES, ("kind", "alpha", "budget", "measure", "first", "second"))
     leads = pl.col("first") != headline["selector"]
-    return frame.sort("kind", "alpha", "measure", leads, "first", "second", nulls_last=False)
+    return frame.sort("kind", "alpha", "budget", "measure", leads, "first", "second", nulls_last=False)

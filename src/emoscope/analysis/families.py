@@ -12,12 +12,16 @@ import polars as pl
 from emoscope.analysis.changes import Change, Changes
 from emoscope.analysis.panel import Panel
 
-FAMILY = ("kind", "selector", "budget", "scope", "to", "control", "draw", "alpha", "positions", "layers")
-"""The columns that, together, name one set per emotion under one intervention."""
+FAMILY = ("kind", "selector", "budget", "scope", "to", "control", "draw", "size", "alpha", "positions", "layers")
+"""The columns that, together, name one set per emotion under one intervention.
+
+``size`` counts the clips per emotion of sets from fewer clips (control "fewer"), and is null for all others.
+"""
 
 FAMILY_TYPES: dict[str, Any] = {
     "kind": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "to": pl.String,
-    "control": pl.String, "draw": pl.Int64, "alpha": pl.Float64, "positions": pl.String, "layers": pl.String,
+    "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "alpha": pl.Float64, "positions": pl.String,
+    "layers": pl.String,
 }  # fmt: skip
 
 Family = dict[str, Any]

@@ -19,15 +19,16 @@ ITEMS: dict[str, Any] = {
 }  # fmt: skip
 SETS: dict[str, Any] = {
     "set": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "site": pl.String,
-    "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "n": pl.Int64,
-    "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64,
+    "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64,
+    "n": pl.Int64, "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64,
     "tied_at_cut": pl.Int64, "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64,
     "smd_magnitude": pl.Float64, "smd_down_norm": pl.Float64, "well_matched": pl.Boolean,
 }  # fmt: skip
 CONDITIONS: dict[str, Any] = {
     "condition": pl.String, "kind": pl.String, "target": pl.String, "set": pl.String, "alpha": pl.Float64,
     "to": pl.String, "positions": pl.String, "layers": pl.String, "selector": pl.String, "budget": pl.Float64,
-    "scope": pl.String, "control": pl.String, "draw": pl.Int64, "generated": pl.Boolean, "headline": pl.Boolean,
+    "scope": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "generated": pl.Boolean,
+    "headline": pl.Boolean,
 }  # fmt: skip
 ANSWERS: dict[str, Any] = {
     "item": pl.Int64, "condition": pl.String, "scoring": pl.String, "answer": pl.String, "form": pl.String,

@@ -11,6 +11,7 @@ from emoscope.analysis import accuracy
 from emoscope.analysis.agnostic import agnostic
 from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.effects import effects, matrix
+from emoscope.analysis.efficiency import efficiency
 from emoscope.analysis.evidence import evidence
 from emoscope.analysis.families import compare
 from emoscope.analysis.layers import layers
@@ -23,7 +24,7 @@ from emoscope.runs.folder import RunFolder, replacing
 
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
-    "stability", "matching", "agnostic", "wordings",
+    "stability", "matching", "efficiency", "agnostic", "wordings",
 )  # fmt: skip
 
 
@@ -44,6 +45,7 @@ class Tables:
         layers: neurons per layer (``layers.LAYERS``).
         stability: agreement of the sets of different folds (``sets.STABILITY``).
         matching: how like their sets matched controls are (``sets.MATCHING``).
+        efficiency: sets from fewer clips (``efficiency.EFFICIENCY``).
         agnostic: steering without a label (``agnostic.AGNOSTIC``).
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
         run: the tables of the run folder that these were computed from.
@@ -63,6 +65,7 @@ class Tables:
     layers: pl.DataFrame
     stability: pl.DataFrame
     matching: pl.DataFrame
+    efficiency: pl.DataFrame
     agnostic: pl.DataFrame
     wordings: pl.DataFrame
     run: Run
@@ -79,6 +82,7 @@ def compute_tables(run: Run) -> Tables:
     compared = compare(panel, run.conditions, hollow)
     neurons, notes = layers(run)
     agreement, more = stability(run)
+    sized, lost = efficiency(run, compared)
     if "baseline" not in panel.rows:
         more = (*more, "effects: there are no baseline answers to compare with")
     return Tables(
@@ -94,11 +98,12 @@ def compute_tables(run: Run) -> Tables:
         layers=neurons,
         stability=agreement,
         matching=matching(run),
+        efficiency=sized,
         agnostic=agnostic(panel, run.conditions, hollow),
         wordings=wordings(run, accuracy.hollow(levels)),
         run=run,
         panel=panel,
-        notes=(*notes, *more),
+        notes=(*notes, *more, *lost),
     )
 
 

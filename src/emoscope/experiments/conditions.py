@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "condition", "kind", "target", "set", "alpha", "to", "positions", "layers",
-    "selector", "budget", "scope", "control", "draw", "generated", "headline",
+    "selector", "budget", "scope", "control", "draw", "size", "generated", "headline",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
 
     Args:
         study: with its budget filled in (:meth:`Study.with_budget`).
-        sets: the table of sets (set, selector, budget, scope, control, draw, emotion …).
+        sets: the table of sets (set, selector, budget, scope, control, draw, size, emotion …).
         layers: decoder layers of the model.
 
     Returns:
@@ -48,7 +48,7 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
     import polars as pl
 
     head, work = study.headline, study.interventions
-    families = sets.select("set", "selector", "budget", "scope", "control", "draw").unique(maintain_order=True)
+    families = sets.select("set", "selector", "budget", "scope", "control", "draw", "size").unique(maintain_order=True)
     emotions = list(dict.fromkeys(sets["emotion"].to_list()))
     rows: list[dict[str, Any]] = [
         {"condition": "baseline", "kind": "baseline", "generated": work.generate},
@@ -77,7 +77,7 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
         if target:
             alphas = sorted({*work.alphas, head.alpha}) if headline else [head.alpha]
         else:
-            alphas = [head.alpha] if matched else []
+            alphas = [head.alpha] if matched or family["control"] == "fewer" else []
         for alpha in alphas:
             claim = claimed and alpha == head.alpha
             add("steer", family, alpha=alpha, headline=claim, generated=claim and work.generate)
@@ -110,11 +110,19 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
         "alpha": pl.Float64,
         "budget": pl.Float64,
         "draw": pl.Int64,
+        "size": pl.Int64,
         "generated": pl.Boolean,
         "headline": pl.Boolean,
     }
     schema = {name: types.get(name, pl.String) for name in COLUMNS}
     return pl.DataFrame([{name: row.get(name, defaults.get(name)) for name in COLUMNS} for row in rows], schema=schema)
+
+
+def _role(control: str) -> str:
+    """What a set is in a condition, in the words of a dry run."""
+    if control == "fewer":
+        return "sets of fewer clips"
+    return "" if control in ("", "target") else f"{control} control"
 
 
 def _to(to: str | None) -> str:
@@ -192,7 +200,7 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
     for (kind, selector, control, to, positions), group in named.group_by(
         "kind", "selector", "control", "to", "positions", maintain_order=True
     ):
-        parts = [str(kind), str(selector), "" if control in ("", "target") else f"{control} control",
+        parts = [str(kind), str(selector), _role(str(control)),
                  f"to {to}" if to else "", "" if positions == "all" else f"at {positions} positions"]  # fmt: skip
         asked = (0 if kind in DERIVED else group.height) + int(group["generated"].sum())
         rows.append((" ".join(part for part in parts if part), group.height, asked * items))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emoscope.experiments.conditions import describe, plan_conditions
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
@@ -14,25 +14,40 @@ if TYPE_CHECKING:
 
 
 def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
-    """The sets that a study will find, before anything was heard: every emotion is taken to be identifiable."""
+    """The sets that a study will find at most, before anything was heard.
+
+    Every emotion is taken to be identifiable, every size to be there, and some selector to run dry.
+    """
     import polars as pl
 
+    from emoscope.neurons.selectors import find_selector
     from emoscope.neurons.set_spec import SetSpec
 
     assert study.headline.budget is not None
     head = (study.headline.selector, study.headline.budget)
     spec = SetSpec(emotions, study.identify.selectors, study.identify.budgets, study.identify.scope, headline=head)
     draws = {"matched": study.controls.matched, "random": study.controls.random, "shuffled": study.controls.shuffled}
-    rows = []
+    rows: list[dict[str, Any]] = []
+
+    def add(selector: str, budget: float, control: str, draw: int, size: int | None = None) -> None:
+        family = {"set": spec.set_id(selector, budget, control, draw, size), "selector": selector, "budget": budget,
+                  "scope": spec.scope_name, "control": control, "draw": draw, "size": size}  # fmt: skip
+        rows.extend({**family, "emotion": emotion} for emotion in emotions)
+
     for selector in study.identify.selectors:
         for budget in study.identify.budgets:
             controls = draws if (selector, budget) == head else {}
             for control, count in {"target": 1, **controls}.items():
                 for draw in range(count):
-                    family = {"set": spec.set_id(selector, budget, control, draw), "selector": selector, "budget": budget,
-                              "scope": spec.scope_name, "control": control, "draw": draw}  # fmt: skip
-                    rows += [{**family, "emotion": emotion} for emotion in emotions]
-    return pl.DataFrame(rows)
+                    add(selector, budget, control, draw)
+    equal = [name for name in study.identify.selectors if not find_selector(name).one_list]
+    if study.identify.compare_at_common_size and len(equal) > 1:
+        for selector in equal:
+            add(selector, 0.0, "target", 0)  # a budget that is not known yet
+    for size in sorted({size for size in study.identify.sizes if size < study.identify.items_per_emotion}):
+        for draw in range(study.identify.size_draws):
+            add(*head, "fewer", draw, size)
+    return pl.DataFrame(rows, schema_overrides={"size": pl.Int64}, infer_schema_length=None)
 
 
 def dry_run(study: Study) -> None:

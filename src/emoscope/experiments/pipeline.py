@@ -121,7 +121,8 @@ class Pipeline:
             items_per_emotion=study.identify.items_per_emotion, minimum=study.identify.minimum,
             matched=study.controls.matched, random=study.controls.random, shuffled=study.controls.shuffled,
             headline=(study.headline.selector, study.headline.budget), seed=study.seed, label=study.identify.label,
-            floor=study.identify.lape_floor,
+            floor=study.identify.lape_floor, common_size=study.identify.compare_at_common_size,
+            sizes=study.identify.sizes, size_draws=study.identify.size_draws,
         )  # fmt: skip
         return find_sets(Activity.open(self.run / "activity.zarr"), items.filter(items["fate"] == "used"), spec)
 

@@ -42,7 +42,9 @@ def reselect(
     replace = msgspec.structs.replace
     study = replace(
         study,
-        identify=replace(study.identify, selectors=(selector,), budgets=(budget,), scope=scope or study.identify.scope),
+        identify=replace(
+            study.identify, selectors=(selector,), budgets=(budget,), sizes=(), scope=scope or study.identify.scope
+        ),
         headline=replace(study.headline, selector=selector, budget=budget),
         controls=Controls(matched=0, random=0, shuffled=0),
     )

@@ -111,6 +111,13 @@ class Identify(_Section, frozen=True):
         0.95
     )
     budgets: Annotated[tuple[float, ...], Meta(description="shares of all neurons; empty: the headline's")] = ()
+    compare_at_common_size: Annotated[
+        bool, Meta(description="all selectors also at the most neurons that each reaches")
+    ] = False
+    sizes: Annotated[
+        tuple[Annotated[int, Meta(ge=1)], ...], Meta(description="headline also on so few clips per emotion: [5, 20]")
+    ] = ()
+    size_draws: Annotated[int, Meta(description="draws of clips of each of these sizes", ge=1)] = 3
     where: Annotated[dict[str, Any], Meta(description="with evaluate.where: fixed sides, no cross-fitting")] = {}
 
 
@@ -212,7 +219,13 @@ class Study(_Section, frozen=True):
             self,
             name=f"{self.name}-pilot{clips}",
             corpora=tuple(replace(corpus, clips_per_emotion=clips) for corpus in self.corpora),
-            identify=replace(self.identify, items_per_emotion=clips, minimum=max(1, min(20, clips // 4))),
+            identify=replace(
+                self.identify,
+                items_per_emotion=clips,
+                minimum=max(1, min(20, clips // 4)),
+                sizes=(),
+                compare_at_common_size=False,
+            ),
             evaluate=replace(self.evaluate, items_per_emotion=clips),
             controls=replace(
                 few, matched=min(2, few.matched), random=min(1, few.random), shuffled=min(1, few.shuffled)

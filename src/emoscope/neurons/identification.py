@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -100,6 +100,33 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
     }
 
 
+def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sample]]:
+    """Draw smaller samples from those of all folds: ``spec.size_draws`` draws of each of ``spec.sizes``.
+
+    In each draw clips are taken in an order that a hash of seed, draw and clip name decides, so that a smaller
+    sample is part of a larger one of the same draw, and a clip that is in reach of two folds is drawn in both.
+    A size that some fold does not have, or that is no smaller than what every fold has, is left out.
+
+    Args:
+        samples: from :func:`draw_samples`.
+        spec: sizes, draws and seed.
+
+    Returns:
+        (draw, sample) for every size, draw and fold.
+    """
+    fewest, most = min(one.n for one in samples), max(one.n for one in samples)
+    sizes = sorted({size for size in spec.sizes if size <= fewest and size < most})
+    found = []
+    for draw in range(spec.size_draws):
+        for sample in samples:
+            order = sorted(sample.clips, key=lambda clip: _place(f"{spec.seed}\x1fdraw {draw}", clip.name))
+            groups = [[clip for clip in order if clip.emotion == emotion] for emotion in spec.emotions]
+            for size in sizes:
+                clips = tuple(clip for group in groups for clip in group[:size])
+                found.append((draw, Sample(sample.fold, clips, size)))
+    return found
+
+
 def _clips(used: pl.DataFrame, spec: SetSpec) -> Iterator[IdentificationClip]:
     """The clips that may identify, each with its correctly answered items."""
     right = used.filter(
@@ -112,5 +139,5 @@ def _clips(used: pl.DataFrame, spec: SetSpec) -> Iterator[IdentificationClip]:
         yield IdentificationClip(row["clip"], row["truth"], row["speaker"], row["fold"], tuple(row["item"]))
 
 
-def _place(seed: int, clip: str) -> tuple[str, str]:
+def _place(seed: int | str, clip: str) -> tuple[str, str]:
     return hashlib.sha256(f"{seed}\x1f{clip}".encode()).hexdigest(), clip

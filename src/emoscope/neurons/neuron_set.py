@@ -252,7 +252,7 @@ class NeuronSets(Mapping[str, NeuronSet]):
         return f"<table>{heads}{rows}</table>"
 
 
-SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)?")
+SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")
 """A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.set_id``."""
 
 

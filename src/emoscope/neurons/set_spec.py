@@ -29,9 +29,13 @@ class SetSpec:
         seed: decides between ties and draws clips and controls.
         label: the label column that was asked.
         floor: LAPE's bar lies at this share of all firing rates.
+        common_size: all selectors are also cut to the most neurons that every one of them reaches for every emotion,
+            where that is fewer than a budget wants.
+        sizes: the headline is also found on so many correct clips per emotion, of those that it is found on.
+        size_draws: how often such clips are drawn.
 
     Raises:
-        ValueError: an unknown selector or scope, a budget outside (0, 0.5], a headline that is not selected.
+        ValueError: an unknown selector or scope, a budget outside (0, 0.5], a headline that is not selected, no clip.
     """
 
     emotions: tuple[str, ...]
@@ -48,6 +52,9 @@ class SetSpec:
     seed: int = 0
     label: str = "emotion"
     floor: float = FLOOR
+    common_size: bool = False
+    sizes: tuple[int, ...] = ()
+    size_draws: int = 3
 
     def __post_init__(self) -> None:
         for selector in self.selectors:
@@ -63,6 +70,8 @@ class SetSpec:
                 f"the headline {self.headline} is not among the selectors {list(self.selectors)} and budgets "
                 f"{list(self.budgets)}: add it there, or choose another headline"
             )
+        if min((*self.sizes, self.size_draws), default=1) < 1:
+            raise ValueError(f"sizes {list(self.sizes)} in {self.size_draws} draws: each must be at least 1")
         scope_parts(self.scope)
 
     @property
@@ -70,12 +79,18 @@ class SetSpec:
         """The scope as it stands in tables and set ids."""
         return ALL if self.scope in (ALL, (ALL,)) else "+".join(scope_parts(self.scope))
 
-    def set_id(self, selector: str, budget: float, control: str = "target", draw: int = 0) -> str:
-        """The name of a set.
+    def set_id(
+        self, selector: str, budget: float, control: str = "target", draw: int = 0, size: int | None = None
+    ) -> str:
+        """The name of a set; ``size`` is the number of clips where the control is "fewer".
 
         Example:
             >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "matched", 3)
             'cas@0.005:audio+answer~matched3'
+            >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "fewer", 1, size=20)
+            'cas@0.005:audio+answer~fewer20~draw1'
         """
         name = f"{selector}@{budget:g}:{self.scope_name}"
+        if control == "fewer":
+            return f"{name}~fewer{size}~draw{draw}"
         return name if control == "target" else f"{name}~{control}{draw}"

@@ -103,7 +103,7 @@ def gaps(content: Content) -> Any | None:
     if not rows:
         return None
     draws = content.own(content.at_headline(content.tables.effects)).filter(
-        (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("control") != "target")
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & pl.col("control").is_in([one for one in CONTROLS if one != "target"])
         & pl.col("draw").is_not_null() & (pl.col("positions") == "all")
     )  # fmt: skip
     ticks = draws.select(pl.col("control").replace(CONTROLS).alias("row"), "estimate")

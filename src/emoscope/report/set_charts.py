@@ -32,6 +32,7 @@ def selectors(content: Content) -> Any | None:
     charts = [dots(own, rows, GAP, "selector", rule=0.0, width=350)]
     differences = content.tables.differences.filter(
         (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("first") == content.selector)
+        & (pl.col("budget").eq_missing(pl.lit(content.budget)))
         & pl.col("estimate").is_not_null()
     )  # fmt: skip
     head = name_selector(content.selector)

@@ -18,7 +18,7 @@ SHOWN_TOKENS = 6
 
 def sets(content: Content) -> pl.DataFrame | None:
     """Sizes wanted and reached, ties and negative means, over folds and emotions."""
-    found = content.run.sets
+    found = content.run.sets.filter(pl.col("control") != "fewer")
     if found.is_empty():
         return None
     grouped = found.group_by("selector", "budget", "scope", "control").agg(

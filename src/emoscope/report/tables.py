@@ -130,7 +130,7 @@ def differences(content: Content) -> pl.DataFrame | None:
         ("deactivate", "bias"): "leaning (nat)", ("steer", "pull_overall"): "pull, all (points)",
         ("steer", "pull_gap"): "pull gap (points)",
     }  # fmt: skip
-    found = content.tables.differences
+    found = content.tables.differences.filter(pl.col("budget").eq_missing(pl.lit(content.budget)))
     pairs = list(dict.fromkeys(found.select("first", "second").iter_rows()))
     rows = []
     for first, second in pairs:
