@@ -126,7 +126,10 @@ def test_output_that_nobody_reads_on_ends_quietly(tmp_path: Path) -> None:
 
 def test_the_help_says_what_the_exit_codes_mean(tmp_path: Path) -> None:
     said = " ".join(emoscope("--help", cwd=tmp_path).stdout.split())
-    assert "75 stopped and resumable (SIGTERM, or a full disk), 130 stopped with Ctrl-C." in said
+    assert (
+        "75 stopped and resumable (SIGTERM, --stop-after, a full disk, other shards missing, or a folder in use), 130"
+        in said
+    )
 
 
 @pytest.mark.journey

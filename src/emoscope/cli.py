@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
 from emoscope.model_commands import model_app
-from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave
+from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave, stop_after
 
 app = App(
     name="emoscope",
@@ -27,6 +27,8 @@ for sub in (study_app, corpus_app, model_app):
     app.command(sub)
 
 LogKind = Literal["bars", "json", "quiet"]
+Part = Annotated[str | None, Parameter(help="do this share of the work, such as 3/16; a call without it merges")]
+Time = Annotated[str | None, Parameter(help="stop after so long, such as 3h50m, with exit code 75")]
 Show = Annotated[LogKind, Parameter(name="--log", help="progress: bars, json (one object a line) or quiet")]
 
 
@@ -36,13 +38,15 @@ def demo(
     out: Annotated[Path | None, Parameter(help="folder of the run; runs/demo by default")] = None,
     pilot: Annotated[int | None, Parameter(help="ask only this many clips per emotion")] = None,
     fresh: Annotated[bool, Parameter(help="delete an earlier run in that folder first")] = False,
+    shard: Part = None,
+    stop_after: Time = None,
     log: Show = "bars",
 ) -> int:
     """Run the main job on the embedded model and voices: listen, select, deactivate, steer, report."""
     from emoscope.experiments.study import read_study
 
     study = read_study(Path(__file__).parent / "data" / "demo.toml")
-    return _run(study, out, pilot, dry_run=False, fresh=fresh, log=log)
+    return _run(study, out, pilot, dry_run=False, fresh=fresh, shard=shard, stop=stop_after, log=log)
 
 
 @app.command
@@ -53,12 +57,14 @@ def run(
     dry_run: Annotated[bool, Parameter(help="print the conditions and their cost, run nothing")] = False,
     pilot: Annotated[int | None, Parameter(help="ask only this many clips per emotion")] = None,
     fresh: Annotated[bool, Parameter(help="delete an earlier run in that folder first")] = False,
+    shard: Part = None,
+    stop_after: Time = None,
     log: Show = "bars",
 ) -> int:
     """Run a study, or what is left of it, and write its report."""
     from emoscope.experiments.study import read_study
 
-    return _run(read_study(study), out, pilot, dry_run, fresh, log)
+    return _run(read_study(study), out, pilot, dry_run, fresh, shard, stop_after, log)
 
 
 @app.command
@@ -218,7 +224,23 @@ def _columns(text: str) -> dict[str, str]:
     return {field.strip(): column.strip() for field, _, column in pairs}
 
 
-def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: bool, log: str) -> int:
+def _run(
+    study: Any,
+    out: Path | None,
+    pilot: int | None,
+    dry_run: bool,
+    fresh: bool,
+    shard: str | None,
+    stop: str | None,
+    log: str,
+) -> int:
+    from emoscope.runs.shards import Shard
+
+    share = Shard.parse(shard) if shard else None
+    if share and fresh:
+        raise ValueError("--fresh with --shard would delete what other shards have done: delete the run once, before")
+    if stop:
+        stop_after(stop)
     full = study if pilot is not None else None
     if pilot is not None:
         study = study.pilot(pilot)
@@ -234,9 +256,9 @@ def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: 
     if fresh and place.exists():
         _delete_run(place)
     folder = RunFolder(place, create=True)
-    progress = Log(log, folder / "log.jsonl")
+    progress = Log(log, folder / (f"log-{share.number}-of-{share.of}.jsonl" if share else "log.jsonl"))
     try:
-        run_study(study, folder.path, progress, full=full)
+        run_study(study, folder.path, progress, full=full, shard=share)
     except BaseException as error:
         code = end(error, folder.path)
         with contextlib.suppress(OSError):
@@ -244,6 +266,8 @@ def _run(study: Any, out: Path | None, pilot: int | None, dry_run: bool, fresh: 
         return code
     finally:
         progress.close()
+    if share:
+        return 0
     if log != "json" and full:
         from emoscope.experiments.pilot_summary import print_pilot
 
@@ -259,8 +283,11 @@ def _delete_run(place: Path) -> None:
     """Delete a run; what marks finished work goes first and what marks a run folder last, so it may be stopped anywhere."""
     import shutil
 
+    from emoscope.runs.locks import refuse_in_use
+
     if not any((place / name).is_file() for name in ("study.toml", "log.jsonl")) and any(place.iterdir()):
         raise ValueError(f"{place} is not a run folder (no study.toml): --fresh deletes run folders only")
+    refuse_in_use(place)
     shutil.rmtree(place / "units", ignore_errors=True)
     for path in place.iterdir():
         if path.name not in ("study.toml", "log.jsonl"):

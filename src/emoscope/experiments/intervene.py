@@ -15,7 +15,7 @@ from emoscope.experiments.inputs import input_lengths, load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.study import Study
-from emoscope.runs import Log, RunFolder, Unit
+from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
@@ -71,6 +71,18 @@ def plan_work(
                 })  # fmt: skip
                 work.append(Work(unit, condition, scoring, block))
     return work
+
+
+def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
+    """Which shard does each unit: unit id -> shard, of as many as ``shard`` says.
+
+    Units are dealt in the order of their ids, likelihood and generation apart, as one costs more than the other.
+    """
+    found: dict[str, Shard] = {}
+    for scoring in sorted({one.scoring for one in work}):
+        for place, unit in enumerate(sorted(one.unit.id for one in work if one.scoring == scoring)):
+            found[unit] = shard.owner(place)
+    return found
 
 
 def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:

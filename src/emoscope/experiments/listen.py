@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoscope import __version__
@@ -13,9 +14,13 @@ from emoscope.experiments.answers import scored_answers
 from emoscope.experiments.decoding import DecodeAhead
 from emoscope.experiments.inputs import inputs_path, save_inputs
 from emoscope.experiments.listened import differing_parts, refuse_changes, remember
+from emoscope.experiments.quotas import Heard, settle
 from emoscope.experiments.study import Study
 from emoscope.questions import Question
-from emoscope.runs import Log, RunFolder, Unit
+from emoscope.runs import Log, RunFolder, Shard, Unit
+from emoscope.runs.ending import check_stop
+from emoscope.runs.locks import at_work
+from emoscope.runs.shards import Unfinished, named
 from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
@@ -30,9 +35,12 @@ CPU_BYTES = 6 << 20
 BLOCK = 64
 """Items of one listening unit; a multiple of the 32 items of an activity chunk."""
 
+LOOK_S = 1.0
+"""How often a shard that waits looks for the others' work, in seconds."""
+
 
 def listen(
-    run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log
+    run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log, shard: Shard | None = None
 ) -> tuple[pl.DataFrame, list[str]]:
     """Hear items in listening order until every quota is filled, and settle every clip's fate.
 
@@ -42,6 +50,7 @@ def listen(
         items: candidate items (:func:`candidate_items`).
         model: the model that is asked.
         log: progress.
+        shard: hear this share of the blocks only; the others' are waited for while they are at work.
 
     Returns:
         the items table with fates (used, not needed, quarantined, excluded), durations, the columns
@@ -50,29 +59,36 @@ def listen(
 
     Raises:
         ProofFailed: a check of the model's sites or batches failed.
+        Unfinished: other shards, none of them at work, have blocks to hear.
     """
     asked = items.filter(items["fate"].is_null()).to_dicts()
-    store = open_store(run, study, asked, model, log)
-    heard: dict[int, dict[str, Any]] = {}
-    units = []
-    with log.stage("listening", len(asked), "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
-        for start in range(0, len(asked), BLOCK):
-            block = asked[start : start + BLOCK]
-            unit = listening_unit(study, block, start, model)
-            if unit.done(run) and inputs_path(run, start).is_file():
-                progress.step(len(block))
-            else:
-                waves = ahead.take(block)
-                # decoded while the model works on this block
-                ahead.start(asked[start + BLOCK : start + 2 * BLOCK])
-                hear_block(run, study, block, start, model, store, unit, progress, waves)
-            units.append(unit.id)
-            heard |= block_outcome(run, unit, block)
-            rest = asked[start + BLOCK :]
-            # letter orders of one clip go together
-            if rest and rest[0]["clip"] != block[-1]["clip"] and enough(study, asked, heard):
+    store = open_store(run, study, asked, model, log, shared=shard is not None)
+    blocks = [asked[start : start + BLOCK] for start in range(0, len(asked), BLOCK)]
+    units = [listening_unit(study, block, number * BLOCK, model) for number, block in enumerate(blocks)]
+
+    def done(number: int) -> Unit | None:
+        unit = units[number]
+        return unit if unit.done(run) and inputs_path(run, number * BLOCK).is_file() else None
+
+    heard = Heard(run, study, blocks, done)
+    mine = list(range(len(blocks))) if shard is None else shard.deal(range(len(blocks)))
+    total = len(asked) if shard is None else sum(len(blocks[number]) for number in mine)
+    with log.stage("listening", total, "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
+        for number, following in zip(mine, [*mine[1:], None], strict=True):
+            if heard.look():
                 break
-    return settle(items, study, asked, heard), units
+            block = blocks[number]
+            if done(number):
+                progress.step(len(block))
+                continue
+            waves = ahead.take(block)
+            if following is not None:
+                # decoded while the model works on this block
+                ahead.start(blocks[following])
+            hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, waves)
+    if not heard.look() and shard is not None:
+        wait_for_others(run, heard, shard, log)
+    return settle(items, study, asked, heard.outcomes), [unit.id for unit in heard.units]
 
 
 def hear_block(
@@ -123,11 +139,48 @@ def hear_block(
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
-def open_store(run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]], model: AudioLM, log: Log) -> Activity:
+def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> None:
+    """Wait until other shards have heard what is missing, as long as one of them is at work.
+
+    Raises:
+        Unfinished: names the shards that are missing, none of which is at work.
+    """
+    told = False
+    while True:
+        missing = [n for n in range(len(heard.units), len(heard.blocks)) if heard.unit(n) is None]
+        others = {shard.owner(number) for number in missing}
+        working = any(at_work(run.path, other) for other in others)
+        # looked at again after that: a shard may have ended in between, its work done
+        if heard.look():
+            return
+        if not working:
+            raise Unfinished(
+                f"listening is not complete: {len(missing)} of {len(heard.blocks)} blocks are missing, of "
+                f"{named(others)}, and no such process is at work here: run the same command with these"
+            )
+        if not told:
+            log.say(f"This share is heard; waiting for {named(others)}.")
+            told = True
+        check_stop()
+        time.sleep(LOOK_S)
+
+
+def open_store(
+    run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]], model: AudioLM, log: Log, shared: bool = False
+) -> Activity:
     """Open the run's activity store, or make a new one when environment, clips, questions or scopes changed.
+
+    Args:
+        run: the run folder.
+        study: the study.
+        asked: candidate items.
+        model: the model that is asked.
+        log: is told what changed.
+        shared: other processes may be writing to the store: it is made where there is none, and never made anew.
 
     Raises:
         ChangedInput: the run was begun with another model, or with other recordings of the same clips.
+        ValueError: the store would have to be made anew, and is shared.
     """
     from emoscope.neurons.activity import Activity
 
@@ -140,22 +193,36 @@ def open_store(run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]],
     }
     differing = differing_parts(run, parts)
     if path.exists() and differing == []:
-        for partial in path.rglob("*.partial"):
+        for partial in path.rglob("*.partial") if not shared else ():
             partial.unlink()  # left where a write was cut off
         return Activity.open(path)
+    if differing and shared:
+        raise ValueError(
+            f"this process differs from those that listened in {run.path} in {' and '.join(differing)}: let all shards "
+            "run on like machines with the same number of threads, or choose another folder with --out"
+        )
     if differing:
         log.say(f"This study differs from the last one in this folder in {' and '.join(differing)}: listening anew.")
-    remember(run, model.info, asked, None)
-    for card in (run / "units").glob("*.json"):
-        if (run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen":
-            card.unlink()
-    shutil.rmtree(path, ignore_errors=True)
+    # cards before the store: a store that is missing beside them was lost, and they say nothing about a new one
+    old = [card for card in (run / "units").glob("*.json") if _listens(run, card)]
+    if not (shared and path.exists()):
+        if not shared:
+            remember(run, model.info, asked, None)
+        for card in old:
+            card.unlink(missing_ok=True)
+    if not shared:
+        for left in (path, *path.parent.glob(f"{path.name}.new*")):
+            shutil.rmtree(left, ignore_errors=True)
     store = Activity.create(
         path, items=len(asked), layers=model.info.layers, width=model.info.width,
         down_norm=model.decoder.down_norms(), block_items=BLOCK, site=study.identify.site, store=study.identify.store,
     )  # fmt: skip
     remember(run, model.info, asked, parts)
     return store
+
+
+def _listens(run: RunFolder, card: Path) -> bool:
+    return bool((run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen")
 
 
 def listening_unit(study: Study, block: Sequence[Mapping[str, Any]], start: int, model: AudioLM) -> Unit:
@@ -198,80 +265,6 @@ def _asked(items: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 
 answer_key, asked_key = _key, _asked
-
-
-def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """What became of each item of a heard block: item -> fate, why, duration_s, correct."""
-    notes = unit.notes(run)
-    answers = run.read_table(f"answers/{unit.id}")
-    answer = dict(zip(answers["item"].to_list(), answers["answer"].to_list(), strict=True))
-    outcome: dict[int, dict[str, Any]] = {}
-    for item in block:
-        row, name = item["item"], str(item["item"])
-        if name in notes["quarantined"]:
-            outcome[row] = {
-                "fate": "quarantined",
-                "why": notes["quarantined"][name],
-                "duration_s": None,
-                "correct": None,
-            }
-        else:
-            outcome[row] = {
-                "fate": "used",
-                "why": None,
-                "duration_s": notes["duration_s"][name],
-                "correct": answer[row] == item["truth"],
-            }
-    return outcome
-
-
-def enough(study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]) -> bool:
-    """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
-    labels = {item["truth"] for item in asked}
-    used = [item for item in asked if heard.get(item["item"], {}).get("fate") == "used"]
-    folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
-    want = study.identify.items_per_emotion
-    for label in labels:
-        mine = [item for item in used if item["truth"] == label]
-        evaluated = {item["clip"] for item in mine if item["side"] in ("both", "evaluate")}
-        if len(evaluated) < study.evaluate.items_per_emotion:
-            return False
-        right = [(item["clip"], item["fold"]) for item in mine
-                 if item["side"] in ("both", "identify") and heard[item["item"]]["correct"]]  # fmt: skip
-        if any(len({clip for clip, fold in right if fold != out}) < want for out in folds):
-            return False
-    return bool(used)
-
-
-def settle(
-    items: pl.DataFrame, study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]
-) -> pl.DataFrame:
-    """Write every candidate's fate into the items table and mark the evaluated ones."""
-    import polars as pl
-
-    clips_evaluated: dict[str, list[str]] = {}
-    rows = []
-    for item in asked:
-        outcome = heard.get(item["item"], {"fate": "not needed", "why": "quotas were filled before", "duration_s": None,
-                                           "correct": None})  # fmt: skip
-        evaluated = False
-        if outcome["fate"] == "used" and item["side"] in ("both", "evaluate"):
-            clips = clips_evaluated.setdefault(item["truth"], [])
-            if item["clip"] in clips or len(clips) < study.evaluate.items_per_emotion:
-                evaluated = True
-                if item["clip"] not in clips:
-                    clips.append(item["clip"])
-        rows.append({"item": item["item"], **outcome, "evaluated": evaluated})
-    schema = {"item": pl.Int64, "fate": pl.String, "why": pl.String, "duration_s": pl.Float64, "correct": pl.Boolean,
-              "evaluated": pl.Boolean}  # fmt: skip
-    settled = pl.DataFrame(rows, schema=schema)
-    joined = items.join(settled, on="item", how="left", suffix="_heard")
-    return joined.with_columns(
-        pl.coalesce("fate", "fate_heard").alias("fate"),
-        pl.coalesce("why", "why_heard").alias("why"),
-        pl.coalesce("duration_s", "duration_s_heard").alias("duration_s"),
-        pl.col("evaluated").fill_null(False),
-    ).drop("fate_heard", "why_heard", "duration_s_heard")
 
 
 def positions_per_batch(study: Study, info: ModelInfo) -> int:

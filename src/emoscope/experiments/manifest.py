@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from emoscope.emotions import in_order
 from emoscope.runs import Log
 
 if TYPE_CHECKING:
@@ -50,3 +51,8 @@ def corpus_card(corpus: Corpus) -> dict[str, Any]:
     """Who made a corpus, and under which licence."""
     info = corpus.info
     return {"id": info.id, "title": info.title, "licence": info.licence, "citation": info.citation}
+
+
+def options_of(items: pl.DataFrame) -> list[str]:
+    """The labels that were offered, in canonical order."""
+    return list(in_order({option for shown in items["options"].drop_nulls().to_list() for option in shown}))

@@ -61,7 +61,7 @@ def pilot_result(
     plan = plan_full(full.with_budget(model.recommended_budget), items, names, model.layers)
     for row in emotions:
         row |= {"expected": round(plan.correct[row["emotion"]], 1), "minimum": full.identify.minimum}
-    rates = read_rates(run / "log.jsonl")
+    rates = read_rates(*sorted(run.path.glob("log*.jsonl")))
     mass = float(likely["letter_mass"].mean()) if likely.height else None  # type: ignore[arg-type]
     agreement = _agreement(baseline)
     answers = [rate for rate in (rates.scored, rates.written) if rate]

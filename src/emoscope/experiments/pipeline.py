@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from emoscope.experiments.finished import candidates_digest, finished
-from emoscope.experiments.manifest import clip_counts, corpus_card, environment, timing
+from emoscope.experiments.manifest import clip_counts, corpus_card, environment, options_of, timing
 from emoscope.experiments.model_checks import prove_model, prove_weights
 from emoscope.experiments.study import Study, check_study, to_toml
-from emoscope.runs import Log, RunFolder
+from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, replacing
+from emoscope.runs.locks import locked
+from emoscope.runs.shards import named
 from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from emoscope.corpora import Corpus
     from emoscope.experiments.conditions import SetsByFold
+    from emoscope.experiments.intervene import Work
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets
 
@@ -82,8 +85,8 @@ class Pipeline:
         self.study = self.study.with_budget(self.model.info.recommended_budget)
         return self.model
 
-    def listen(self) -> pl.DataFrame:
-        """List the items, check the model, hear the items; returns the settled items table."""
+    def listen(self, shard: Shard | None = None) -> pl.DataFrame:
+        """List the items, check the model, hear the items, or a share of them; returns the settled items table."""
         from emoscope.experiments.items import candidate_items, study_corpus
         from emoscope.experiments.listen import listen
         from emoscope.experiments.listened import refuse_changes
@@ -104,8 +107,9 @@ class Pipeline:
         self.candidates = candidates_digest(candidates)
         self.weights = model.decoder.fingerprint()
         self.proofs = prove_model(self.run, candidates, self.study.corpus.loudness, model, self.log)
-        self.known_items, self.heard_units = listen(self.run, self.study, candidates, model, self.log)
-        self.run.write_table("items", self.known_items)
+        self.known_items, self.heard_units = listen(self.run, self.study, candidates, model, self.log, shard)
+        if shard is None:
+            self.run.write_table("items", self.known_items)
         return self.known_items
 
     def find_sets(self) -> FoundSets:
@@ -134,10 +138,10 @@ class Pipeline:
         self.log.event("selected", sets=found.frame.height, seconds=self.log.seconds["selecting"])
         return found
 
-    def intervene(self, found: FoundSets) -> pl.DataFrame:
-        """Run every condition on every block of evaluated items; returns the conditions."""
+    def plan(self, found: FoundSets) -> tuple[pl.DataFrame, SetsByFold, list[Work]]:
+        """The conditions, the sets on which they act, and the units in which they are asked."""
         from emoscope.experiments.conditions import plan_conditions
-        from emoscope.experiments.intervene import intervene, list_units, plan_work, why_no_null
+        from emoscope.experiments.intervene import plan_work, why_no_null
 
         model = self.loaded()
         conditions = plan_conditions(self.study, found.frame, model.info.layers)
@@ -145,12 +149,32 @@ class Pipeline:
         if self.no_null:
             conditions = conditions.filter(conditions["kind"] != "null")
         sets = self.sets(found)
-        work = plan_work(self.study, self.items, conditions, sets, model)
+        return conditions, sets, plan_work(self.study, self.items, conditions, sets, model)
+
+    def intervene(self, found: FoundSets) -> pl.DataFrame:
+        """Run every condition on every block of evaluated items; returns the conditions."""
+        from emoscope.experiments.intervene import intervene, list_units
+
+        conditions, sets, work = self.plan(found)
         self.run.write_table("conditions", conditions)
         self.run.write_table("units", list_units(work, self.heard_units))
-        intervene(self.run, self.study, work, sets, model, self.log)
+        intervene(self.run, self.study, work, sets, self.loaded(), self.log)
         self.write_words(found)
         return conditions
+
+    def intervene_share(self, found: FoundSets, shard: Shard) -> None:
+        """Run one shard's units and say what is left; tables and report are left to a call without a shard."""
+        from emoscope.experiments.intervene import intervene, owners
+
+        _, sets, work = self.plan(found)
+        owner = owners(work, shard)
+        mine = [one for one in work if owner[one.unit.id] == shard]
+        intervene(self.run, self.study, mine, sets, self.loaded(), self.log)
+        prove_weights(self.weights, self.loaded())
+        left = [owner[one.unit.id] for one in work if not one.unit.done(self.run)]
+        others = f"{len(left)} units of {named(left)} are left; when they are done, the" if left else "The"
+        self.log.say(f"Share {shard} is done. {others} same command without --shard writes tables and report.")
+        self.log.event("share done", shard=str(shard), units=len(mine), left=len(left))
 
     def sets(self, found: FoundSets) -> SetsByFold:
         """The sets as the conditions use them."""
@@ -259,6 +283,7 @@ def run_study(
     model: AudioLM | None = None,
     corpus: Corpus | None = None,
     full: Study | None = None,
+    shard: Shard | None = None,
 ) -> RunFolder:
     """Run a study, or what is left of it, and write tables and report.
 
@@ -271,6 +296,7 @@ def run_study(
         model: a loaded model, otherwise the study's is loaded.
         corpus: an opened corpus, otherwise the study's is opened.
         full: the study of which ``study`` is a pilot; the manifest then says what the pilot means for it.
+        shard: do this share of the units only; a later call without it merges and writes tables and report.
 
     Returns:
         the run folder.
@@ -279,21 +305,37 @@ def run_study(
         StudyError: the study cannot be run.
         NotIdentifiable: fewer than two emotions have enough correct answers.
         ProofFailed: a check of the model failed.
+        InUse: another process works in the folder, on the same share or on the whole.
+        Unfinished: a shard needs what others, none of which is at work, have not heard yet.
     """
+    check_study(study)
+    run = RunFolder(folder, create=True)
+    log = log or Log("quiet")
+    with locked(run.path, shard):
+        _run(study, run, log, model, corpus, full, shard)
+    return run
+
+
+def _run(
+    study: Study,
+    run: RunFolder,
+    log: Log,
+    model: AudioLM | None,
+    corpus: Corpus | None,
+    full: Study | None,
+    shard: Shard | None,
+) -> None:
     from emoscope.analysis.tables import write_tables
     from emoscope.neurons.selection import NotIdentifiable
     from emoscope.report.page import build_report
 
-    check_study(study)
-    run = RunFolder(folder, create=True)
-    log = log or Log("quiet")
     if finished(run, study, model, corpus, full):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not ((run / "report.html").is_file() and (run / "tables" / "effects.parquet").is_file()):
             build_report(run.path, write_tables(run.path))
-        return run
+        return
     pipeline = Pipeline(study, run, log, model, corpus, full=full)
-    pipeline.listen()
+    pipeline.listen(shard)
     try:
         found = pipeline.select()
     except NotIdentifiable:
@@ -301,12 +343,7 @@ def run_study(
             for sentence in pipeline.pilot()["verdict"]:
                 log.say(sentence)
         raise
-    pipeline.test(found)
-    return run
-
-
-def options_of(items: pl.DataFrame) -> list[str]:
-    """The labels that were offered, in canonical order."""
-    from emoscope.emotions import in_order
-
-    return list(in_order({option for shown in items["options"].drop_nulls().to_list() for option in shown}))
+    if shard is None:
+        pipeline.test(found)
+    else:
+        pipeline.intervene_share(found, shard)

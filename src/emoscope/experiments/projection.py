@@ -103,11 +103,11 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
     return Plan(heard, asked, likely * asked, int(conditions["generated"].sum()) * asked, correct)
 
 
-def read_rates(path: Path) -> Rates:
-    """Answers per second from the log of a run, over all sessions that worked on it."""
+def read_rates(*logs: Path) -> Rates:
+    """Answers per second from the logs of a run, over all sessions and shards that worked on it."""
     done: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     fixed: dict[str, float] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in (line for path in logs for line in path.read_text(encoding="utf-8").splitlines()):
         try:
             event = json.loads(line)
         except ValueError:

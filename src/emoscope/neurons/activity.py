@@ -111,7 +111,7 @@ class Activity:
                 raise ValueError(f"{path} holds another activity store (there, wanted): {other}; choose another folder")
             return cls(path)
         # made aside and moved in one step, so that a killed run leaves either no store or a whole one
-        aside = path.with_name(f"{path.name}.new")
+        aside = path.with_name(f"{path.name}.new{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         group = zarr.open_group(aside, mode="w", attributes=attributes)
         _make_arrays(group, items, layers, width, block_items, kept)
@@ -123,7 +123,14 @@ class Activity:
             array = group[name]
             assert isinstance(array, zarr.Array)
             array[:] = values.astype(array.dtype)
-        os.replace(aside, path)
+        try:
+            os.replace(aside, path)
+        except OSError:
+            # another process made it in the meantime
+            if not (path / "zarr.json").is_file():
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
+            return cls.create(path, items, layers, width, down_norm, block_items, site, store)
         return cls(path)
 
     def write(self, start_item: int, block: ActivityBlock) -> None:

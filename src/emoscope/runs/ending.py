@@ -10,6 +10,7 @@ import contextlib
 import dis
 import errno
 import os
+import re
 import shlex
 import signal
 import sys
@@ -19,6 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from emoscope.runs.locks import InUse
+from emoscope.runs.shards import Unfinished
+
 DONE, INPUT, TOO_FEW, PROOF, FAULT, RESUMABLE, CTRL_C, CLOSED_PIPE = 0, 2, 3, 4, 70, 75, 130, 141
 
 EXIT_CODES = {
@@ -27,12 +31,12 @@ EXIT_CODES = {
     TOO_FEW: "fewer than two identifiable emotions",
     PROOF: "a proof failed",
     FAULT: "a fault of the program",
-    RESUMABLE: "stopped and resumable (SIGTERM, or a full disk)",
+    RESUMABLE: "stopped and resumable (SIGTERM, --stop-after, a full disk, other shards missing, or a folder in use)",
     CTRL_C: "stopped with Ctrl-C",
 }
 """Exit code -> what it means; 70 and 75 as in sysexits.h, 75 asks a scheduler to start the same command again."""
 
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGALRM: "--stop-after"}
 
 _asked: list[int] = []
 
@@ -46,6 +50,37 @@ def handle_signals() -> None:
     for number in NAMES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+
+
+def stop_after(text: str) -> None:
+    """Let the program stop, resumable, when this much time has passed.
+
+    Args:
+        text: such as ``"3h50m"``, ``"90m"`` or ``"45s"``; call :func:`handle_signals` before.
+
+    Raises:
+        ValueError: not a time.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds_of(text))
+
+
+def seconds_of(text: str) -> float:
+    """Read a time of hours, minutes and seconds.
+
+    Raises:
+        ValueError: not a time, or none at all.
+
+    Example:
+        >>> seconds_of("3h50m"), seconds_of("90m"), seconds_of("1.5s")
+        (13800.0, 5400.0, 1.5)
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
+    seconds = (
+        sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    )
+    if not seconds:
+        raise ValueError(f"--stop-after {text!r} is not a time: give hours, minutes and seconds, such as 3h50m or 90m")
+    return seconds
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -111,6 +146,10 @@ def ending(error: BaseException, run: Path | None = None) -> tuple[int, str]:
         return PROOF, f"a proof failed, so no result is claimed: {error}"
     if name == "NotIdentifiable":
         return TOO_FEW, str(error)
+    if isinstance(error, Unfinished):
+        return RESUMABLE, f"{error}; {_go_on(run)}"
+    if isinstance(error, InUse):
+        return RESUMABLE, str(error)
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return INPUT, (
             "the memory is full: set a smaller positions_per_batch under [model] in the study, such as 2048, and run it "

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the tables' columns, stored in the manifest."""
+
+DAY_S = 24 * 3600
 
 
 class RunFolder:
@@ -53,8 +58,7 @@ class RunFolder:
         for name in ("", "answers", "units", "sets", "cache", "tables", "figures"):
             # sets lie in a folder each
             for partial in (self.path / name).glob("**/.*.partial*" if name == "sets" else ".*.partial*"):
-                process = partial.suffix.removeprefix(".partial")
-                if not (process.isdecimal() and _alive(int(process))):
+                if not _in_hand(partial):
                     partial.unlink(missing_ok=True)
 
     def __truediv__(self, name: str) -> Path:
@@ -97,6 +101,21 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def _in_hand(partial: Path) -> bool:
+    """Whether a living process writes a file; on another machine, of which nothing is known, for a day at most."""
+    process, _, machine = partial.suffix.removeprefix(".partial").partition("@")
+    if machine and machine != _machine():
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - partial.stat().st_mtime < DAY_S
+        return False
+    return process.isdecimal() and _alive(int(process))
+
+
+def _machine() -> str:
+    # as a hash: the names of machines hold dots and may be long
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 def _alive(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -111,7 +130,7 @@ def _alive(process: int) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and rename it to ``path`` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial{os.getpid()}@{_machine()}")
     try:
         yield partial
         os.replace(partial, path)

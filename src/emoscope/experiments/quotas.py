@@ -1,0 +1,128 @@
+"""What became of the items that were heard: when listening has enough, and the fate of every clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emoscope.experiments.study import Study
+from emoscope.runs import RunFolder, Unit
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass
+class Heard:
+    """The blocks that are heard without a hole from the first one on, by whichever process.
+
+    They decide when listening has enough: blocks that some process heard beyond that point count for nothing, so a
+    run in shards, which may hear a few more, has the items of a run in one process.
+
+    Args:
+        run: the run folder.
+        study: the study.
+        blocks: all candidate items, in blocks.
+        unit: number of a block -> the unit that hears it, where it is done; ``None`` where it is not.
+        units: the units of the blocks that count.
+        outcomes: item -> what became of it (:func:`block_outcome`), in these blocks.
+        complete: whether they are enough, or all there are.
+    """
+
+    run: RunFolder
+    study: Study
+    blocks: Sequence[Sequence[Mapping[str, Any]]]
+    unit: Callable[[int], Unit | None]
+    units: list[Unit] = field(default_factory=list)
+    outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    complete: bool = False
+
+    def look(self) -> bool:
+        """Take in what was heard since the last look; whether listening is complete."""
+        asked = [item for block in self.blocks for item in block]
+        self.complete = self.complete or not asked
+        while not self.complete and (unit := self.unit(len(self.units))):
+            block = self.blocks[len(self.units)]
+            self.outcomes |= block_outcome(self.run, unit, block)
+            self.units.append(unit)
+            if len(self.units) == len(self.blocks):
+                self.complete = True
+            # letter orders of one clip go together
+            elif self.blocks[len(self.units)][0]["clip"] != block[-1]["clip"]:
+                self.complete = enough(self.study, asked, self.outcomes)
+        return self.complete
+
+
+def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """What became of each item of a heard block: item -> fate, why, duration_s, correct."""
+    notes = unit.notes(run)
+    answers = run.read_table(f"answers/{unit.id}")
+    answer = dict(zip(answers["item"].to_list(), answers["answer"].to_list(), strict=True))
+    outcome: dict[int, dict[str, Any]] = {}
+    for item in block:
+        row, name = item["item"], str(item["item"])
+        if name in notes["quarantined"]:
+            outcome[row] = {
+                "fate": "quarantined",
+                "why": notes["quarantined"][name],
+                "duration_s": None,
+                "correct": None,
+            }
+        else:
+            outcome[row] = {
+                "fate": "used",
+                "why": None,
+                "duration_s": notes["duration_s"][name],
+                "correct": answer[row] == item["truth"],
+            }
+    return outcome
+
+
+def enough(study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
+    labels = {item["truth"] for item in asked}
+    used = [item for item in asked if heard.get(item["item"], {}).get("fate") == "used"]
+    folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
+    want = study.identify.items_per_emotion
+    for label in labels:
+        mine = [item for item in used if item["truth"] == label]
+        evaluated = {item["clip"] for item in mine if item["side"] in ("both", "evaluate")}
+        if len(evaluated) < study.evaluate.items_per_emotion:
+            return False
+        right = [(item["clip"], item["fold"]) for item in mine
+                 if item["side"] in ("both", "identify") and heard[item["item"]]["correct"]]  # fmt: skip
+        if any(len({clip for clip, fold in right if fold != out}) < want for out in folds):
+            return False
+    return bool(used)
+
+
+def settle(
+    items: pl.DataFrame, study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]
+) -> pl.DataFrame:
+    """Write every candidate's fate into the items table and mark the evaluated ones."""
+    import polars as pl
+
+    clips_evaluated: dict[str, list[str]] = {}
+    rows = []
+    for item in asked:
+        outcome = heard.get(item["item"], {"fate": "not needed", "why": "quotas were filled before", "duration_s": None,
+                                           "correct": None})  # fmt: skip
+        evaluated = False
+        if outcome["fate"] == "used" and item["side"] in ("both", "evaluate"):
+            clips = clips_evaluated.setdefault(item["truth"], [])
+            if item["clip"] in clips or len(clips) < study.evaluate.items_per_emotion:
+                evaluated = True
+                if item["clip"] not in clips:
+                    clips.append(item["clip"])
+        rows.append({"item": item["item"], **outcome, "evaluated": evaluated})
+    schema = {"item": pl.Int64, "fate": pl.String, "why": pl.String, "duration_s": pl.Float64, "correct": pl.Boolean,
+              "evaluated": pl.Boolean}  # fmt: skip
+    settled = pl.DataFrame(rows, schema=schema)
+    joined = items.join(settled, on="item", how="left", suffix="_heard")
+    return joined.with_columns(
+        pl.coalesce("fate", "fate_heard").alias("fate"),
+        pl.coalesce("why", "why_heard").alias("why"),
+        pl.coalesce("duration_s", "duration_s_heard").alias("duration_s"),
+        pl.col("evaluated").fill_null(False),
+    ).drop("fate_heard", "why_heard", "duration_s_heard")
