@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,8 @@ from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
 from emoscope.model_commands import model_app
-from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave, stop_after
+from emoscope.run_commands import run_and_print
+from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave
 
 app = App(
     name="emoscope",
@@ -46,7 +46,7 @@ def demo(
     from emoscope.experiments.study import read_study
 
     study = read_study(Path(__file__).parent / "data" / "demo.toml")
-    return _run(study, out, pilot, dry_run=False, fresh=fresh, shard=shard, stop=stop_after, log=log)
+    return run_and_print(study, out, pilot, dry_run=False, fresh=fresh, shard=shard, stop=stop_after, log=log)
 
 
 @app.command
@@ -64,7 +64,7 @@ def run(
     """Run a study, or what is left of it, and write its report."""
     from emoscope.experiments.study import read_study
 
-    return _run(read_study(study), out, pilot, dry_run, fresh, shard, stop_after, log)
+    return run_and_print(read_study(study), out, pilot, dry_run, fresh, shard, stop_after, log)
 
 
 @app.command
@@ -222,77 +222,6 @@ def _columns(text: str) -> dict[str, str]:
     if wrong := [field for field, _, column in pairs if not column]:
         raise ValueError(f"--columns: {wrong[0]!r} names no column: write for example path=file,emotion=label")
     return {field.strip(): column.strip() for field, _, column in pairs}
-
-
-def _run(
-    study: Any,
-    out: Path | None,
-    pilot: int | None,
-    dry_run: bool,
-    fresh: bool,
-    shard: str | None,
-    stop: str | None,
-    log: str,
-) -> int:
-    from emoscope.runs.shards import Shard
-
-    share = Shard.parse(shard) if shard else None
-    if share and fresh:
-        raise ValueError("--fresh with --shard would delete what other shards have done: delete the run once, before")
-    if stop:
-        stop_after(stop)
-    full = study if pilot is not None else None
-    if pilot is not None:
-        study = study.pilot(pilot)
-    place = out or Path("runs") / study.name
-    if dry_run:
-        from emoscope.experiments.dry_run import dry_run as show
-
-        show(study)
-        return 0
-    from emoscope.experiments.pipeline import run_study
-    from emoscope.runs import Log, RunFolder
-
-    if fresh and place.exists():
-        _delete_run(place)
-    folder = RunFolder(place, create=True)
-    progress = Log(log, folder / (f"log-{share.number}-of-{share.of}.jsonl" if share else "log.jsonl"))
-    try:
-        run_study(study, folder.path, progress, full=full, shard=share)
-    except BaseException as error:
-        code = end(error, folder.path)
-        with contextlib.suppress(OSError):
-            progress.event("ended", code=code)
-        return code
-    finally:
-        progress.close()
-    if share:
-        return 0
-    if log != "json" and full:
-        from emoscope.experiments.pilot_summary import print_pilot
-
-        print_pilot(folder)
-    elif log != "json":
-        from emoscope.experiments.summary import print_result
-
-        print_result(folder)
-    return 0
-
-
-def _delete_run(place: Path) -> None:
-    """Delete a run; what marks finished work goes first and what marks a run folder last, so it may be stopped anywhere."""
-    import shutil
-
-    from emoscope.runs.locks import refuse_in_use
-
-    if not any((place / name).is_file() for name in ("study.toml", "log.jsonl")) and any(place.iterdir()):
-        raise ValueError(f"{place} is not a run folder (no study.toml): --fresh deletes run folders only")
-    refuse_in_use(place)
-    shutil.rmtree(place / "units", ignore_errors=True)
-    for path in place.iterdir():
-        if path.name not in ("study.toml", "log.jsonl"):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    shutil.rmtree(place)
 
 
 def _print_sets(frame: Any) -> None:
