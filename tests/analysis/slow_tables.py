@@ -26,6 +26,7 @@ from tests.analysis.slow import (
     verdict,
 )
 from tests.analysis.slow_agnostic import slow_agnostic
+from tests.analysis.slow_trend import slow_trend
 
 
 def slow_tables(folder: Path) -> dict[str, list[Row]]:
@@ -71,6 +72,7 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables |= _sets(slow)
     tables["efficiency"] = _efficiency(slow, tables["effects"])
     tables["agnostic"] = slow_agnostic(slow, hollow)
+    tables["trend"] = slow_trend(slow, families, any_hollow)
     for rows in tables.values():
         for row in rows:
             row.pop("family", None)

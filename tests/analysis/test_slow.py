@@ -29,7 +29,7 @@ size_draws = 2
 selector = "mad"
 [interventions]
 deactivate = ["zero", "mean"]
-alphas = [1.0]
+alphas = [-0.5, 0.25, 1.0]
 positions = ["text"]
 [controls]
 matched = 2

@@ -46,11 +46,11 @@ def of(conditions, name):
     return conditions.row(by_predicate=pl.col("condition") == name, named=True)
 
 
-def test_the_demo_plans_its_253_conditions() -> None:
+def test_the_demo_plans_its_304_conditions() -> None:
     demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
     conditions = plan_conditions(demo, planned_sets(demo, ("anger", "fear", "neutral")), 4)
-    assert conditions.height == 253
-    assert conditions["condition"].n_unique() == 253
+    assert conditions.height == 304
+    assert conditions["condition"].n_unique() == 304
     headline = conditions.filter(pl.col("headline"))
     assert headline["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
     assert headline["to"].to_list() == ["zero"] * 3 + [None] * 3
@@ -101,6 +101,17 @@ def test_conditions_mean_interventions(both, sets) -> None:
     assert done("reliance/layer=1/to=mean") == deactivate([4, 5, 6, 7], to="mean", means=[1, 1.25, 1.5, 1.75])
     assert done("reliance/all/to=mean").edits[0].means.tolist() == MEANS.tolist()
     assert done("null").edits == done("baseline").edits == ()
+
+
+def test_three_matched_draws_follow_the_strengths_of_the_headline() -> None:
+    steered = plan(alphas=(-0.5, 1.0)).filter(kind="steer")
+    target, matched = (steered.filter(selector="cas", control=control) for control in ("target", "matched"))
+    assert sorted(target["alpha"].unique()) == [-0.5, 0.5, 1.0]
+    assert target.height == 3 * 2
+    assert matched.filter(alpha=0.5).height == 6 * 2
+    assert matched.filter(alpha=-0.5).height == matched.filter(alpha=1.0).height == 3 * 2
+    assert set(steered.filter(selector="mad")["alpha"]) == {0.5}
+    assert "steer/fear/cas@0.25:audio+answer~matched2/alpha=-0.5" in steered["condition"].to_list()
 
 
 def test_ways_to_steer_without_a_label(both, sets) -> None:

@@ -18,13 +18,14 @@ from emoscope.analysis.layers import layers
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.sets import matching, stability
+from emoscope.analysis.trend import trend
 from emoscope.analysis.verdicts import verdicts
 from emoscope.analysis.wordings import wordings
 from emoscope.runs.folder import RunFolder, replacing
 
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
-    "stability", "matching", "efficiency", "agnostic", "wordings",
+    "stability", "matching", "efficiency", "agnostic", "trend", "wordings",
 )  # fmt: skip
 
 
@@ -47,6 +48,7 @@ class Tables:
         matching: how like their sets matched controls are (``sets.MATCHING``).
         efficiency: sets from fewer clips (``efficiency.EFFICIENCY``).
         agnostic: steering without a label (``agnostic.AGNOSTIC``).
+        trend: whether effects rise with alpha (``trend.TREND``).
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
@@ -67,6 +69,7 @@ class Tables:
     matching: pl.DataFrame
     efficiency: pl.DataFrame
     agnostic: pl.DataFrame
+    trend: pl.DataFrame
     wordings: pl.DataFrame
     run: Run
     panel: Panel
@@ -100,6 +103,7 @@ def compute_tables(run: Run) -> Tables:
         matching=matching(run),
         efficiency=sized,
         agnostic=agnostic(panel, run.conditions, hollow),
+        trend=trend(compared),
         wordings=wordings(run, accuracy.hollow(levels)),
         run=run,
         panel=panel,

@@ -29,6 +29,9 @@ POSITION_DRAWS = 5
 AGNOSTIC_DRAWS = 3
 """Matched controls of steering without a label: the mean of a few is enough there too."""
 
+DOSE_DRAWS = 3
+"""Matched controls that are also steered at strengths other than the headline's."""
+
 DERIVED = ("two-pass", "mix-outputs")
 """Kinds that are read off the stored answers of targeted steering: the model is not asked again."""
 
@@ -74,10 +77,9 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
                 continue
             claim = claimed and to == "zero"
             add("deactivate", family, to=to, headline=claim, generated=claim and work.generate)
-        if target:
-            alphas = sorted({*work.alphas, head.alpha}) if headline else [head.alpha]
-        else:
-            alphas = [head.alpha] if matched or family["control"] == "fewer" else []
+        alphas = [head.alpha] if target or matched or family["control"] == "fewer" else []
+        if headline and (target or (matched and family["draw"] < DOSE_DRAWS)):
+            alphas = sorted({*work.alphas, head.alpha})
         for alpha in alphas:
             claim = claimed and alpha == head.alpha
             add("steer", family, alpha=alpha, headline=claim, generated=claim and work.generate)

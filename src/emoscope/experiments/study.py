@@ -143,11 +143,13 @@ class Interventions(_Section, frozen=True):
     deactivate: Annotated[
         tuple[str, ...], Meta(description='"zero": activations are set to 0; also "mean": products to their mean')
     ] = ("zero",)
-    alphas: Annotated[tuple[float, ...], Meta(description="steering strengths of the headline selector")] = (
+    alphas: Annotated[tuple[float, ...], Meta(description="strengths of the headline selector; below 0: weakened")] = (
+        -0.5,
         0.25,
         0.5,
         1.0,
         2.0,
+        4.0,
     )
     positions: Annotated[tuple[str, ...], Meta(description="headline deactivation at these positions alone")] = (
         "audio",

@@ -129,7 +129,10 @@ def _interventions(content: Content) -> str:
         .sort()
     )
     if len(alphas):
-        done.append(f"amplified (multiplied by 1 + alpha, alpha = {_listed([f'{alpha:g}' for alpha in alphas])})")
+        weakened = " or weakened" if alphas[0] < 0 else ""
+        done.append(
+            f"amplified{weakened} (multiplied by 1 + alpha, alpha = {_listed([f'{alpha:g}' for alpha in alphas])})"
+        )
     draws = {
         name: asked.filter(pl.col("control") == name)["draw"].n_unique() for name in ("matched", "random", "shuffled")
     }

@@ -104,6 +104,27 @@ def agnostic(content: Content) -> pl.DataFrame | None:
     return _without_dashes(rows)
 
 
+def trend(content: Content) -> pl.DataFrame | None:
+    """Whether effects rise with alpha, next to matched neurons."""
+    names = {"pull": "pull, own emotion", "pull_gap": "pull gap"}
+    rows = []
+    for row in (
+        content.own(content.at_headline(content.tables.trend)).sort("control", descending=True).iter_rows(named=True)
+    ):
+        name, beyond = row["measure"].removeprefix("excess_"), row["measure"].startswith("excess_")
+        who = "selected minus matched" if beyond else CONTROLS[row["control"]]
+        rows.append({
+            "does it rise?": names[name], "neurons": who + (", hollow" if row["hollow"] else ""),
+            "alpha": row["alphas"], "points per unit of alpha": _slope(row),
+            "Page’s L": number(row["page_l"], 1), "speakers": str(row["blocks"]), "p": p_value(row["p"]), "why": row["reason"] or "",
+        })  # fmt: skip
+    return _without_empty(rows, "why")
+
+
+def _slope(row: Mapping[str, Any]) -> str:
+    return f"{number(row['slope'], sign=True)} {bracket(row['low'], row['high'])}".strip()
+
+
 def selectors(content: Content) -> pl.DataFrame | None:
     """Every selector's sets: how specific they are and how they move the answers."""
     measures = [
@@ -173,6 +194,8 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
                            "recall), with 95 % intervals over speakers."),
     "effects_steer": (effects_steer, "Effects of amplification at the headline’s alpha, in points of the share of clips answered with the "
                       "amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over speakers."),
+    "trend": (trend, "Whether more amplification does more, where 0 < alpha ≤ 1: Page’s trend test over the strengths, speakers as blocks, "
+              "one-sided, and the slope of the line through them with its 95 % interval over speakers. Exploration: not corrected for their number."),
     "agnostic": (agnostic, "Amplification that needs no label, in points of UAR and of the share of clips that turned wrong or right (means over "
                  "emotions), with 95 % intervals over speakers. Told: each clip’s own emotion amplified."),
     "selectors": (selectors, "Every selector at the headline’s budget and alpha, with 95 % intervals over speakers. Gap, evidence and "
@@ -243,7 +266,7 @@ def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
 
 def _done(row: Mapping[str, Any]) -> str:
     if row["kind"] == "steer":
-        return f"amplified, alpha {row['alpha']:g}"
+        return f"{'amplified' if row['alpha'] > 0 else 'weakened'}, alpha {row['alpha']:g}".replace("-", "−")
     return DONE.get(row["to"] or "zero", f"set to {row['to']}")
 
 
