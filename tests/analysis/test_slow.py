@@ -1,5 +1,6 @@
 """All result tables next to a slow, obvious re-implementation: on a real run and on simulated ones."""
 
+import dataclasses
 from pathlib import Path
 
 import polars as pl
@@ -71,6 +72,23 @@ def assert_same(folder: Path, some: tuple[str, ...]) -> None:
 
 def test_every_number_of_a_real_run(real):
     assert_same(real, NAMES)
+
+
+def test_sets_from_fewer_clips_leave_all_other_numbers_as_they_are(real):
+    run = read_run(real)
+    usual = pl.col("control").fill_null("target") != "fewer"
+    other = ~pl.col("condition").is_in(run.conditions.filter(~usual)["condition"].implode())
+    sets, conditions, answers = run.sets.filter(usual), run.conditions.filter(usual), run.answers.filter(other)
+    both = compute_tables(run)
+    without = compute_tables(dataclasses.replace(run, sets=sets, conditions=conditions, answers=answers))
+    assert both.effects.filter(~usual).height > 0
+    for name in NAMES:
+        frame: pl.DataFrame = getattr(both, name)
+        for column, kept in (("control", usual), ("condition", other)):
+            if column in frame.columns:
+                frame = frame.filter(kept)
+        assert name == "efficiency" or frame.equals(getattr(without, name)), name
+    assert without.efficiency.is_empty()
 
 
 @pytest.mark.parametrize("intervention", ["evidence", "bias"])

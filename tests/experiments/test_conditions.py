@@ -146,3 +146,37 @@ def test_a_dry_run_tells_zero_from_mean(both) -> None:
 
 def test_the_default_study_deactivates_to_zero() -> None:
     assert Study().interventions.deactivate == ("zero",)
+
+
+def test_sets_from_fewer_clips_are_switched_off_and_steered_once() -> None:
+    text = "[identify]\nselectors = ['lape-original', 'mad', 'cas']\nitems_per_emotion = 50\nsizes = [5, 20, 50]\nsize_draws = 2"
+    study = parse_study(f"{text}\n[headline]\nbudget = 0.25\nalpha = 0.5").with_budget(0.25)
+    conditions = plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)
+    fewer = conditions.filter(pl.col("control") == "fewer")
+    # two sizes below the cap, two draws, two emotions, two kinds
+    assert fewer.group_by("kind", "size", "draw", "alpha").len().sort("kind", "size", "draw").rows() == [
+        (kind, size, draw, alpha, 2)
+        for kind, alpha in (("deactivate", None), ("steer", 0.5))
+        for size in (5, 20)
+        for draw in (0, 1)
+    ]
+    assert set(fewer["selector"]) == {"cas"}
+    assert not fewer["headline"].any()
+    assert not fewer["generated"].any()
+    assert conditions.filter(pl.col("control") != "fewer")["size"].null_count() == conditions.filter(pl.col("control") != "fewer").height  # fmt: skip
+    assert conditions["condition"].n_unique() == conditions.height
+    assert "deactivate cas sets of fewer clips to zero" in [what for what, *_ in describe(conditions, 1)]
+    # all else is what the study without sizes asks
+    usual = msgspec.structs.replace(study, identify=msgspec.structs.replace(study.identify, sizes=()))
+    assert plan_conditions(usual, planned_sets(usual, EMOTIONS), 2).equals(conditions.filter(pl.col("control").fill_null("") != "fewer"))  # fmt: skip
+
+
+def test_a_common_size_costs_one_more_set_of_each_selector() -> None:
+    text = "[identify]\nselectors = ['lape-original', 'mad', 'cas']\n%s[headline]\nbudget = 0.25"
+    counts = []
+    for option in ("", "compare_at_common_size = true\n"):
+        study = parse_study(text % option).with_budget(0.25)
+        counts.append(plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)["selector"].value_counts())
+    more = dict(counts[1].iter_rows())
+    # deactivation and steering of two emotions, of all but the one that makes one list
+    assert {name: more[name] - count for name, count in counts[0].iter_rows() if name} == {"lape-original": 0, "mad": 4, "cas": 4}  # fmt: skip

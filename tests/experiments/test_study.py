@@ -81,3 +81,16 @@ def test_the_study_file_knows_every_selector_and_scope_of_the_package() -> None:
 
     assert set(SELECTORS) < set(selectors.SELECTORS)
     assert Study().identify.store == activity.SCOPES
+
+
+def test_sizes_and_the_floor_of_lape_are_checked() -> None:
+    study = parse_study("[identify]\nsizes = [5, 20]\nlape_floor = 0.9\ncompare_at_common_size = true")
+    assert (study.identify.sizes, study.identify.size_draws, study.identify.lape_floor) == ((5, 20), 3, 0.9)
+    # a pilot has no clips for them
+    assert study.pilot(8).identify.sizes == ()
+    assert not study.pilot(8).identify.compare_at_common_size
+    for wrong in ("sizes = [0]", "size_draws = 0", "lape_floor = 1.0"):
+        with pytest.raises(StudyError, match=f"identify.{wrong.split()[0]}"):
+            parse_study(f"[identify]\n{wrong}")
+    with pytest.raises(StudyError, match="selector 'casual' is not known: choose from lap, lape, lape-original"):
+        parse_study('[identify]\nselectors = ["casual", "cas"]')
