@@ -27,7 +27,10 @@ LAPE = """@inproceedings{tang2024language,
 SELECTORS = {
     "lap": "the highest probability of being active (LAP)",
     "lape": "the lowest entropy of the probability of being active over emotions (LAPE; Tang et al., 2024)",
+    "lape-original": "the lowest entropy in one list, each neuron for every emotion above the bar (LAPE-original; Tang et al., 2024)",
     "mad": "the largest mean activation above the mean of the other emotions (MAD)",
+    "mad-z": "the mean activation above that of the other emotions in standard deviations of the clips’ means within emotions (MAD-z)",
+    "mad-active": "the mean activation above that of the other emotions among neurons active at a tenth of the positions or more (MAD-active)",
     "cas": "the largest margin between their two largest probabilities of being active (CAS)",
 }
 """By what a selector ranks neurons, in a sentence about neurons."""
