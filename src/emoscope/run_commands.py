@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+
+from emoscope import __version__
 from emoscope.runs.ending import end, stop_after
 
 
@@ -79,3 +82,37 @@ def _delete_run(place: Path) -> None:
         if path.name not in ("study.toml", "log.jsonl"):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     shutil.rmtree(place)
+
+
+def compare(
+    *runs: Annotated[Path, Parameter(help="folders of finished runs, or exported copies")],
+    html: Annotated[Path | None, Parameter(help="also write one page with charts, which opens offline")] = None,
+) -> int:
+    """Show finished runs side by side, and say which of their numbers cannot be compared."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoscope.analysis.side_by_side import side_by_side
+    from emoscope.report.compare_page import shown, write_compare_page
+
+    if len(runs) < 2:
+        raise ValueError(f"{len(runs)} run is given: give at least two folders, emoscope compare RUN RUN")
+    if html and not html.resolve().parent.is_dir():
+        raise ValueError(f"{html} cannot be written: the folder {html.resolve().parent} does not exist")
+    rows, differences = side_by_side(runs)
+    text = shown(rows)
+    console = Console()
+    # a run a column: the table stays narrow however many numbers there are
+    table = Table("", *text["run"].to_list(), box=box.SIMPLE_HEAD)
+    for column in text.columns[1:]:
+        table.add_row(column, *text[column].to_list())
+    console.print(table)
+    for difference in differences:
+        console.print(f"Not comparable: {difference}.", highlight=False, soft_wrap=True)
+    if not differences:
+        console.print("Same question, same emotions, same headline: the numbers can be compared.", highlight=False)
+    if html:
+        write_compare_page(rows, differences, html, __version__)
+        console.print(f"Page: {html.resolve()}", highlight=False, soft_wrap=True)
+    return 0
