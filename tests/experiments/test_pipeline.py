@@ -19,6 +19,7 @@ from emoscope.experiments.listen import batches
 from emoscope.experiments.pipeline import Pipeline, finished, run_study
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
+from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
 
 SMALL = """
@@ -217,6 +218,20 @@ def test_an_edited_study_re_uses_what_still_applies(small: RunFolder, tmp_path: 
     assert set(run.read_table("units")["unit"]) == set(new)
     run_study(parse_study(SMALL), run.path, model=model)
     assert set(run.read_table("units")["unit"]) == set(old)
+
+
+def test_a_selector_whose_code_changed_is_run_again(small: RunFolder, tmp_path: Path, model, monkeypatch) -> None:
+    monkeypatch.setattr(selectors, "SELECTORS", dict(selectors.SELECTORS))
+    shutil.copytree(small.path, tmp_path / "own")
+    selectors.register("highest", lambda given: given.mean)
+    study = parse_study(SMALL.replace('selectors = ["mad", "cas"]', 'selectors = ["mad", "highest"]'))
+    run = run_study(study, tmp_path / "own", model=model)
+    effects = run.read_table("tables/effects")
+    own = effects.filter((pl.col("selector") == "highest") & (pl.col("measure") == "gap"))
+    assert set(own["kind"]) == {"deactivate", "steer"}
+    assert finished(run, study, model)
+    selectors.register("highest", lambda given: given.mean - given.mean.mean(axis=0))
+    assert not finished(run, study, model)
 
 
 def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model, monkeypatch) -> None:
