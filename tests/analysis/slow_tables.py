@@ -26,6 +26,7 @@ from tests.analysis.slow import (
     verdict,
 )
 from tests.analysis.slow_agnostic import slow_agnostic
+from tests.analysis.slow_flows import slow_flows
 from tests.analysis.slow_trend import slow_trend
 
 
@@ -72,6 +73,7 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables |= _sets(slow)
     tables["efficiency"] = _efficiency(slow, tables["effects"])
     tables["agnostic"] = slow_agnostic(slow, hollow)
+    tables["flows"] = slow_flows(slow, families, any_hollow)
     tables["trend"] = slow_trend(slow, families, any_hollow)
     for rows in tables.values():
         for row in rows:

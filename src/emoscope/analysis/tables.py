@@ -14,6 +14,7 @@ from emoscope.analysis.effects import effects, matrix
 from emoscope.analysis.efficiency import efficiency
 from emoscope.analysis.evidence import evidence
 from emoscope.analysis.families import compare
+from emoscope.analysis.flows import flows
 from emoscope.analysis.layers import layers
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
@@ -25,7 +26,7 @@ from emoscope.runs.folder import RunFolder, replacing
 
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
-    "stability", "matching", "efficiency", "agnostic", "trend", "wordings",
+    "stability", "matching", "efficiency", "agnostic", "trend", "flows", "wordings",
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ class Tables:
         efficiency: sets from fewer clips (``efficiency.EFFICIENCY``).
         agnostic: steering without a label (``agnostic.AGNOSTIC``).
         trend: whether effects rise with alpha (``trend.TREND``).
+        flows: from which answer to which, under the headline's conditions (``flows.FLOWS``).
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
@@ -70,6 +72,7 @@ class Tables:
     efficiency: pl.DataFrame
     agnostic: pl.DataFrame
     trend: pl.DataFrame
+    flows: pl.DataFrame
     wordings: pl.DataFrame
     run: Run
     panel: Panel
@@ -104,6 +107,7 @@ def compute_tables(run: Run) -> Tables:
         efficiency=sized,
         agnostic=agnostic(panel, run.conditions, hollow),
         trend=trend(compared),
+        flows=flows(panel, compared),
         wordings=wordings(run, accuracy.hollow(levels)),
         run=run,
         panel=panel,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import altair as alt
 import polars as pl
 
-from emoscope.report.content import Content
-from emoscope.report.marks import dots, heat
+from emoscope.report.content import CONTROLS, Content, name_selector
+from emoscope.report.marks import PANEL_SPACE, dots, heat, signed_matrix
 from emoscope.report.theme import title
 
 INTERVALS = "Mark: estimate; line: 95 % interval over speakers."
@@ -61,6 +62,45 @@ def confusion(content: Content) -> Any | None:
         title=title(
             "What the untouched model answers for each emotion",
             "Each row adds up to 100 %: of the clips of that emotion, the share answered with the column's emotion.",
+        )
+    )  # fmt: skip
+
+
+def flows(content: Content) -> Any | None:
+    """Where the answers to an emotion's own clips go when its neurons are switched off, next to matched neurons."""
+    found = content.own(content.shown(content.tables.flows, "deactivate")).filter(pl.col("truth") == pl.col("target"))
+    if found.is_empty():
+        return None
+    found = found.with_columns(pl.col("before", "after").fill_null("unreadable"))
+    gained = found.select("control", "target", pl.col("after").alias("column"), pl.col("share").alias("value"))
+    lost = found.select("control", "target", pl.col("before").alias("column"), -pl.col("share").alias("value"))
+    cells = pl.concat([gained, lost]).group_by("control", "target", "column").agg(pl.col("value").sum())
+    rows = [label for label in content.tables.panel.labels if label in set(cells["target"])]
+    columns = [*content.tables.panel.labels, *(["unreadable"] if "unreadable" in set(cells["column"]) else [])]
+    every = pl.DataFrame({"target": rows}).join(pl.DataFrame({"column": columns}), how="cross")
+    most = max(5.0, float(cells["value"].abs().max() or 0))  # type: ignore[arg-type]
+    hollow = bool(found["hollow"].any())
+    drawn: list[Any] = []
+    for control in ("target", "matched"):
+        part = every.join(cells.filter(control=control), on=["target", "column"], how="left").sort("target", "column")
+        if part["value"].null_count() == len(part):
+            continue
+        part = part.select(
+            pl.col("target").alias("row"), "column", pl.col("value").fill_null(0.0), pl.lit(None, pl.Float64).alias("q"),
+            pl.lit(hollow).alias("hollow"),
+        )  # fmt: skip
+        name = f"{name_selector(content.selector)}, {CONTROLS[control]}"
+        drawn.append(
+            signed_matrix(
+                part, rows, columns, most, "change of the share answered so (points)", not drawn, "answer of the model",
+                "clips and neurons of",
+            ).properties(title=alt.TitleParams(name, fontSize=13))
+        )  # fmt: skip
+    return alt.hconcat(*drawn, spacing=PANEL_SPACE).properties(
+        title=title(
+            "Where the answers go when an emotion’s neurons are switched off",
+            "Row: clips of that emotion, with its own neurons switched off; cell: how many more of them are answered with the "
+            f"column’s emotion. Each row adds up to zero.{' ' + HOLLOW if hollow else ''}",
         )
     )  # fmt: skip
 

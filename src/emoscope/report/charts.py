@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from emoscope.report.answer_charts import confusion, recall, reliance
+from emoscope.report.answer_charts import confusion, flows, recall, reliance
 from emoscope.report.content import Content, open_content
 from emoscope.report.effect_charts import CELLS, agnostic, deactivation, dose, evidence, gaps, positions, steering
 from emoscope.report.set_charts import layers, layers_by_emotion, selectors, stability
@@ -32,7 +32,7 @@ def main_figure(folder_or_content: str | Path | Content) -> Any | None:
 
 
 FIGURES: Mapping[str, Callable[..., Any]] = {
-    "recall": recall, "confusion": confusion, "deactivation": deactivation, "evidence": evidence, "gaps": gaps,
+    "recall": recall, "confusion": confusion, "deactivation": deactivation, "flows": flows, "evidence": evidence, "gaps": gaps,
     "reliance": reliance, "steering": steering, "dose": dose, "agnostic": agnostic, "selectors": selectors, "stability": stability,
     "positions": positions, "layers": layers, "layers_by_emotion": layers_by_emotion, "main": main_figure,
 }  # fmt: skip

@@ -31,8 +31,9 @@ def cell_size(columns: Sequence[str]) -> int:
 
 
 def signed_matrix(
-    cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], most: float, legend: str, named: bool = True
-) -> Any:
+    cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], most: float, legend: str, named: bool = True,
+    x: str = "emotion of the clip", y: str = "neurons of",
+) -> Any:  # fmt: skip
     """A matrix of signed numbers, colours centred at zero, the numbers in the cells, the diagonal framed.
 
     Args:
@@ -43,11 +44,13 @@ def signed_matrix(
         most: the value at the ends of the colour scale.
         legend: what the colour says, with its unit.
         named: write the names of the rows, which a picture to the left may have done already.
+        x: what the columns are.
+        y: what the rows are.
     """
     colour = alt.Color("value:Q", title=legend).scale(
         domain=[most * part for part in (-1, -0.6, -0.2, 0, 0.2, 0.6, 1)], range=list(LIGHT.diverging), clamp=True, interpolate="rgb"
     ).legend(orient="bottom", direction="horizontal", labelExpr=SIGNED, values=[-most, 0, most])  # fmt: skip
-    base = _cells(cells, rows, columns, "emotion of the clip", "neurons of" if named else None)
+    base = _cells(cells, rows, columns, x, y if named else None)
     full = base.transform_filter("!datum.hollow")
     strong = f"!datum.hollow && abs(datum.value) > {0.62 * most}"
     drawn = [full.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=colour)]

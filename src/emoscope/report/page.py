@@ -22,7 +22,7 @@ __all__ = ["FIGURES", "build_report", "main_figure", "render"]
 
 NOT_OFF, NOT_AMPLIFIED, NO_SETS = "no set was switched off", "no set was amplified", "no neuron sets are stored"
 MISSING = {
-    "recall": "baseline answers", "confusion": "baseline answers", "deactivation": NOT_OFF,
+    "recall": "baseline answers", "confusion": "baseline answers", "deactivation": NOT_OFF, "flows": NOT_OFF,
     "evidence": "the options’ probabilities under sets that were switched off", "gaps": NOT_OFF,
     "reliance": "no MLP layer was switched off", "steering": NOT_AMPLIFIED, "dose": NOT_AMPLIFIED,
     "agnostic": "nothing was amplified without a label",
