@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
 from emoscope.model_commands import model_app
-from emoscope.run_commands import compare, run_and_print
+from emoscope.run_commands import compare, power, run_and_print
 from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave
 
 app = App(
@@ -26,6 +26,7 @@ corpus_app = App(name="corpus", help="Look at corpora.")
 for sub in (study_app, corpus_app, model_app):
     app.command(sub)
 app.command(compare)
+app.command(power)
 
 LogKind = Literal["bars", "json", "quiet"]
 Part = Annotated[str | None, Parameter(help="do this share of the work, such as 3/16; a call without it merges")]

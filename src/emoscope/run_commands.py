@@ -11,6 +11,9 @@ from cyclopts import Parameter
 from emoscope import __version__
 from emoscope.runs.ending import end, stop_after
 
+ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS = 6.0, 16.0, 4
+"""Spreads in points where no run gives them: between those of the embedded model's runs on POLISH and EmoGator."""
+
 
 def run_and_print(
     study: Any,
@@ -115,4 +118,56 @@ def compare(
     if html:
         write_compare_page(rows, differences, html, __version__)
         console.print(f"Page: {html.resolve()}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def power(
+    run: Annotated[Path | None, Parameter(help="take the spread from this finished run or pilot")] = None,
+    *,
+    gap: Annotated[float, Parameter(help="the gap that is to be seen, in points")] = 5.0,
+    measure: Annotated[str, Parameter(help="excess_gap or excess_pull_gap, of the run")] = "excess_gap",
+    between: Annotated[float | None, Parameter(help="spread of speakers' own gaps, in points (SD)")] = None,
+    within: Annotated[float | None, Parameter(help="what one clip per emotion adds to it, in points (SD)")] = None,
+    emotions: Annotated[int | None, Parameter(help="emotions that have a set")] = None,
+    speakers: Annotated[tuple[int, ...], Parameter(help="numbers of speakers")] = (5, 8, 10, 15, 24, 50, 100),
+    clips: Annotated[tuple[int, ...], Parameter(help="clips per speaker and emotion")] = (3, 10, 30, 100),
+    wanted: Annotated[float, Parameter(help="share of studies that are to see the gap, in %")] = 80.0,
+) -> int:
+    """Say how many clips and speakers a gap needs for an interval clear of zero."""
+    import dataclasses
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from emoscope.analysis.power import MOST_CLIPS, STUDIES, Spread, needs, run_spread
+    from emoscope.analysis.run_tables import read_run
+
+    spread = run_spread(read_run(run), measure) if run else Spread(ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS)
+    given = {name: value for name, value in (("between", between), ("within", within), ("emotions", emotions))
+             if value is not None}  # fmt: skip
+    if given:
+        spread = dataclasses.replace(spread, **given, source=f"{spread.source}; {', '.join(given)} as given")
+    console = Console()
+    console.print(
+        f"Assumptions: a gap of {abs(gap):g} points; speakers' own gaps spread by {spread.between:.1f} points, one clip per "
+        f"emotion adds {spread.within:.1f} (standard deviations; {spread.source}); {spread.emotions} emotions; speakers with "
+        f"{'equally many clips' if len(set(spread.sizes)) == 1 else 'as unequal numbers of clips as there'}.",
+        highlight=False,
+    )
+    if spread.estimate is not None:
+        console.print(f"The run itself found {spread.estimate:+.1f} points.", highlight=False)
+    table = Table(
+        "speakers", "clips per speaker and emotion", "clips in all", *(f"power with {n}" for n in clips),
+        title=f"The fewest clips with which {wanted:g} % of studies have an interval clear of zero", title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    for one in needs(gap, spread, speakers, clips, wanted):
+        enough = (str(one.clips), f"{one.clips * one.speakers * spread.emotions:,}") if one.clips else ("none", "")
+        table.add_row(str(one.speakers), *enough, *(f"{one.power[n]:.0f} %" for n in clips))
+    console.print(table)
+    console.print(
+        f"{STUDIES:,} simulated studies for each number. none: {MOST_CLIPS:,} clips are not enough, more speakers are needed.",
+        style="dim", highlight=False,
+    )  # fmt: skip
     return 0
