@@ -144,8 +144,8 @@ def power(
     from emoscope.analysis.run_tables import read_run
 
     spread = run_spread(read_run(run), measure) if run else Spread(ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS)
-    given = {name: value for name, value in (("between", between), ("within", within), ("emotions", emotions))
-             if value is not None}  # fmt: skip
+    asked: dict[str, Any] = {"between": between, "within": within, "emotions": emotions}
+    given = {name: value for name, value in asked.items() if value is not None}
     if given:
         spread = dataclasses.replace(spread, **given, source=f"{spread.source}; {', '.join(given)} as given")
     console = Console()

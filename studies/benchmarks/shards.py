@@ -1,0 +1,90 @@
+"""Run a study in one process, then in shards at once in one folder, and compare every file that states a result.
+
+    python studies/benchmarks/shards.py                       # the demo with 10 clips per emotion, two shards
+    python studies/benchmarks/shards.py study.toml --pilot 0 --shards 4
+
+Prints the time of each and "equal: N files", or the names that differ (exit code 1). The activity store may hold blocks
+that a shard heard before it could know that quotas were filled; no table rests on them, so they are not compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
+
+TABLES = ("items", "sets", "conditions", "units", "neurons")
+
+
+def main() -> int:
+    """Run both ways and compare; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", nargs="?", type=Path, help="study file; the demo's by default")
+    parser.add_argument("--pilot", type=int, default=10, help="clips per emotion; 0 for the whole study")
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="folder of the runs; a temporary one, removed, by default")
+    given = parser.parse_args()
+    place = given.out or Path(tempfile.mkdtemp(prefix="shards-"))
+    command = [*PROGRAM, *(["run", str(given.study)] if given.study else ["demo"]), "--log", "quiet"]
+    command += ["--pilot", str(given.pilot)] if given.pilot else []
+    try:
+        print(f"One process: {finish([command], place / 'whole'):.1f} s")
+        shares = [[*command, "--shard", f"{number}/{given.shards}"] for number in range(1, given.shards + 1)]
+        print(f"{given.shards} shards at once: {finish(shares, place / 'shards'):.1f} s")
+        print(f"Merging call: {finish([command], place / 'shards'):.1f} s")
+        return compare(place / "whole", place / "shards")
+    finally:
+        if given.out is None:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def finish(commands: Sequence[Sequence[str]], run: Path) -> float:
+    """Start commands together and again while they ask for it (code 75); gives the seconds they took."""
+    began = time.monotonic()
+    waiting = list(commands)
+    while waiting:
+        started = [
+            (command, subprocess.Popen([*command, "--out", str(run)], stdout=subprocess.DEVNULL)) for command in waiting
+        ]
+        waiting = []
+        for command, process in started:
+            if process.wait() == 75:
+                waiting.append(command)
+            elif process.returncode:
+                raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}: see {run}")
+    return time.monotonic() - began
+
+
+def compare(whole: Path, sharded: Path) -> int:
+    """Compare what states a result, byte for byte."""
+    units = pl.read_parquet(whole / "units.parquet")["unit"].to_list()
+    names = {f"{table}.parquet" for table in TABLES} | {f"answers/{unit}.parquet" for unit in units}
+    names |= {f"units/{unit}.json" for unit in units}
+    for run in (whole, sharded):
+        names |= {
+            str(path.relative_to(run))
+            for part in ("sets", "tables", "figures")
+            for path in (run / part).rglob("*")
+            if path.is_file()
+        }
+    differing = [name for name in sorted(names) if content(whole / name) != content(sharded / name)]
+    print(*differing, f"{len(differing)} files differ" if differing else f"equal: {len(names)} files", sep="\n")
+    return 1 if differing else 0
+
+
+def content(path: Path) -> bytes | None:
+    """A file's bytes, ``None`` where there is no file."""
+    return path.read_bytes() if path.is_file() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
