@@ -134,6 +134,17 @@ def test_a_shard_that_lacks_the_others_listening_says_which(whole: RunFolder, tm
 
 
 @pytest.mark.journey
+def test_more_shards_than_blocks_are_no_mistake(whole: RunFolder, tmp_path: Path) -> None:
+    idle = start(tmp_path, "--shard", "9/9")
+    shards = [start(tmp_path, "--shard", f"{number}/9") for number in (1, 2, 3)]
+    # the fourth share is nobody's; nobody needs it if the quotas are filled before
+    ends = [ended(process) for process in (idle, *shards)]
+    assert {code for code, _ in ends} <= {0, 75}, ends
+    assert ended(start(tmp_path))[0] == 0
+    assert results(RunFolder(tmp_path / "run")) == results(whole)
+
+
+@pytest.mark.journey
 def test_a_process_that_wants_the_folder_to_itself_is_refused_while_another_works(tmp_path: Path) -> None:
     first = start(tmp_path)
     while not (tmp_path / "run" / "lock.json").exists():

@@ -74,7 +74,7 @@ def listen(
     mine = list(range(len(blocks))) if shard is None else shard.deal(range(len(blocks)))
     total = len(asked) if shard is None else sum(len(blocks[number]) for number in mine)
     with log.stage("listening", total, "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
-        for number, following in zip(mine, [*mine[1:], None], strict=True):
+        for place, number in enumerate(mine):
             if heard.look():
                 break
             block = blocks[number]
@@ -82,7 +82,7 @@ def listen(
                 progress.step(len(block))
                 continue
             waves = ahead.take(block)
-            if following is not None:
+            for following in mine[place + 1 : place + 2]:
                 # decoded while the model works on this block
                 ahead.start(blocks[following])
             hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, waves)
