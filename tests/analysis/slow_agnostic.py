@@ -29,7 +29,7 @@ def answered(slow: Slow, way: str, row: Row) -> list[tuple[Any, float]] | None:
     else:
         needed = {
             one["target"]: one["condition"] for one in slow.conditions
-            if one["kind"] == "steer" and one["set"] == row["set"] and one["alpha"] == row["alpha"] and one["positions"] == "all"
+            if one["kind"] == "steer" and one["set"] == row["set"] and one["alpha"] == row["alpha"] and one["positions"] == one["layers"] == "all"
         }  # fmt: skip
     if not needed or any(("likelihood", one) not in slow.said for one in needed.values()):
         return None
@@ -70,7 +70,7 @@ def slow_agnostic(slow: Slow, hollow: set[str]) -> list[Row]:
                 rests[key] = {row["condition"]} | {
                     steered["condition"] for steered in slow.conditions
                     if way not in ("mix", "mix-own", "union") and steered["kind"] == "steer" and steered["set"] == row["set"]
-                    and steered["alpha"] == row["alpha"] and steered["positions"] == "all"
+                    and steered["alpha"] == row["alpha"] and steered["positions"] == steered["layers"] == "all"
                 }  # fmt: skip
         used = np.array([all(one[n][0] != "not asked" for one in found.values()) for n in range(len(slow.items))])
         if not found or not used.any():

@@ -353,7 +353,7 @@ def _reached(slow: Slow, effects: list[Row], about: Row, control: str, size: int
     alpha = slow.manifest["headline"]["alpha"]
     for kind, measure, strength in (("deactivate", "gap", None), ("steer", "pull_gap", alpha)):
         wanted = about | {"kind": kind, "measure": measure, "alpha": strength, "control": control, "size": size}
-        wanted |= {"draw": draw, "positions": "all", "to": "zero" if kind == "deactivate" else None}
+        wanted |= {"draw": draw, "positions": "all", "layers": "all", "to": "zero" if kind == "deactivate" else None}
         (one,) = [row for row in effects if all(row[name] == value for name, value in wanted.items())]
         found |= {measure: one["estimate"], f"{measure}_low": one["low"], f"{measure}_high": one["high"]}
         found["reason"] = found["reason"] or one["reason"]

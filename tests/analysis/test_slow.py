@@ -31,6 +31,7 @@ selector = "mad"
 [interventions]
 deactivate = ["zero", "mean"]
 alphas = [-0.5, 0.25, 1.0]
+layers = ["0-1", "2-3"]
 positions = ["text"]
 [controls]
 matched = 2

@@ -12,7 +12,8 @@ import pytest
 
 from emoscope.experiments.conditions import SetsByFold, describe, plan_conditions
 from emoscope.experiments.dry_run import planned_sets
-from emoscope.experiments.study import AGNOSTIC, Controls, Interventions, Study, parse_study, read_study
+from emoscope.experiments.layer_ranges import layer_ranges
+from emoscope.experiments.study import AGNOSTIC, Controls, Interventions, Study, StudyError, parse_study, read_study
 from emoscope.interventions.agnostic import mix, union
 from emoscope.interventions.intervention import deactivate, steer
 from emoscope.models.values import ModelInfo
@@ -112,6 +113,34 @@ def test_three_matched_draws_follow_the_strengths_of_the_headline() -> None:
     assert matched.filter(alpha=-0.5).height == matched.filter(alpha=1.0).height == 3 * 2
     assert set(steered.filter(selector="mad")["alpha"]) == {0.5}
     assert "steer/fear/cas@0.25:audio+answer~matched2/alpha=-0.5" in steered["condition"].to_list()
+
+
+def test_ranges_of_layers_hold_equally_many_neurons() -> None:
+    ranged = plan(layers=("0-0", "1-1")).filter((pl.col("layers") != "all") & (pl.col("kind") != "reliance"))
+    assert ranged.height == 2 * 2 * 2 * (1 + 3)  # ranges, kinds, emotions; the headline and three matched draws
+    assert set(ranged["selector"]) == {"cas"}
+    assert not ranged["headline"].any()
+    # anger's set has three neurons in layer 0 (numbers 0 to 3) and one in layer 1 (4 to 7)
+    cas = {"anger": np.array([0, 1, 3, 6]), "fear": np.array([6, 7])}
+    key = {("cas@0.25:audio+answer", "f1"): cas}
+    sets = SetsByFold(key, INFO, MEANS, ranges=layer_ranges(("0-0", "1-1"), 2))
+    name = "deactivate/{}/cas@0.25:audio+answer/layers={}"
+    assert sets.neurons(of(ranged, name.format("anger", "1-1")), "f1").tolist() == [6]
+    first = sets.neurons(of(ranged, name.format("anger", "0-0")), "f1")
+    assert len(first) == 1
+    assert first[0] in (0, 1, 3)
+    assert sets.neurons(of(ranged, name.format("anger", "0-0")), "f1").tolist() == first.tolist()
+    # fear has none in layer 0, so none is changed in either range
+    assert len(sets.neurons(of(ranged, name.format("fear", "1-1")), "f1")) == 0
+    what = {what: asked for what, _, asked in describe(ranged, 10)}
+    assert what["steer cas matched control in layers 1-1"] == 60
+
+
+def test_a_layer_that_the_model_lacks() -> None:
+    with pytest.raises(StudyError, match="the model has the layers 0 to 1"):
+        layer_ranges(("1-2",), 2)
+    with pytest.raises(StudyError, match="is not a range"):
+        parse_study('[interventions]\nlayers = ["early"]')
 
 
 def test_ways_to_steer_without_a_label(both, sets) -> None:

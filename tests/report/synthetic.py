@@ -180,6 +180,13 @@ def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame
         for to in TO:
             end = "" if to == "zero" else f"/to={to}"
             add(f"reliance/{name}{end}", "reliance", layers=name.removeprefix("layer="), to=to)
+    for part in ("0-1", "2-3"):
+        for control, draw in (("target", 0), ("matched", 0), ("matched", 1), ("matched", 2)):
+            which = set_id("cas", control, draw)
+            about = {"selector": "cas", "budget": 0.05, "scope": SCOPE, "control": control, "draw": draw}
+            for emotion in targets:
+                name = f"deactivate/{emotion}/{which}/layers={part}"
+                add(name, "deactivate", target=emotion, set=which, to="zero", layers=part, **about)
     for control, draw in (("target", 0), ("matched", 0), ("matched", 1), ("matched", 2)):
         for way in WAYS:
             which, about = set_id("cas", control, draw), {"selector": "cas", "budget": 0.05, "scope": SCOPE}

@@ -118,7 +118,7 @@ def test_every_number_of_the_three_sentences_stands_in_a_table(folder, page):
     def effect(kind, measure):
         found = table("effects").filter(
             (pl.col("kind") == kind) & (pl.col("measure") == measure) & (pl.col("selector") == "cas") & (pl.col("to").fill_null("zero") == "zero")
-            & (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("alpha").fill_null(0.5) == 0.5)
+            & (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("layers") == "all") & (pl.col("alpha").fill_null(0.5) == 0.5)
         )  # fmt: skip
         return found.row(0, named=True)
 

@@ -133,7 +133,7 @@ def _answered(panel: Panel, conditions: pl.DataFrame, row: Mapping[str, Any]) ->
     else:
         alike = conditions.filter(
             (pl.col("kind") == "steer") & (pl.col("set") == row["set"]) & (pl.col("alpha") == row["alpha"])
-            & (pl.col("positions").fill_null("all") == "all") & pl.col("target").is_in(list(panel.labels))
+            & (pl.col("positions").fill_null("all") == "all") & (pl.col("layers").fill_null("all") == "all") & pl.col("target").is_in(list(panel.labels))
         )  # fmt: skip
         steered = dict(alike.select("target", "condition").iter_rows())
         if not steered or any(condition not in panel.rows for condition in steered.values()):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emoscope.experiments.layer_ranges import Ranges, layer_ranges, within
 from emoscope.experiments.study import Study
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ AGNOSTIC_DRAWS = 3
 
 DOSE_DRAWS = 3
 """Matched controls that are also steered at strengths other than the headline's."""
+
+RANGE_DRAWS = 3
+"""Matched controls that are also restricted to ranges of layers."""
 
 DERIVED = ("two-pass", "mix-outputs")
 """Kinds that are read off the stored answers of targeted steering: the model is not asked again."""
@@ -66,6 +70,8 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
             name += _to(fields.get("to"))
             if fields.get("positions", "all") != "all":
                 name += f"/at={fields['positions']}"
+            if "layers" in fields:
+                name += f"/layers={fields['layers']}"
             rows.append({"condition": name, "kind": kind, "target": emotion, **family, **fields})
 
     for family in families.iter_rows(named=True):
@@ -86,6 +92,11 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
         if work.deactivate and (claimed or (matched and family["draw"] < POSITION_DRAWS)):
             for positions in work.positions:
                 add("deactivate", family, to="zero", positions=positions)
+        if headline and (target or (matched and family["draw"] < RANGE_DRAWS)):
+            for part in layer_ranges(work.layers, layers):
+                if work.deactivate:
+                    add("deactivate", family, to="zero", layers=part)
+                add("steer", family, alpha=head.alpha, layers=part)
     for family in families.iter_rows(named=True):
         mine_or_like = family["control"] == "target" or (
             family["control"] == "matched" and family["draw"] < AGNOSTIC_DRAWS
@@ -140,6 +151,7 @@ class SetsByFold:
         sets: (set, fold) -> emotion -> neurons (flat indices, sorted).
         info: the model's sizes.
         mean_product: mean gated product of every neuron, for conditions to the mean; float32 (layer * width,).
+        ranges: the ranges of layers that the study compares.
         shares: item -> option -> probability at baseline, for conditions that mix by the model's own answer.
     """
 
@@ -147,6 +159,7 @@ class SetsByFold:
     info: ModelInfo
     mean_product: np.ndarray
     shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=dict)
 
     def neurons(self, condition: Mapping[str, Any], fold: str) -> np.ndarray:
         """Neurons on which a condition acts for items of one fold."""
@@ -161,7 +174,11 @@ class SetsByFold:
                 return np.arange(layers * width, dtype=np.int64)
             start = int(condition["layers"]) * width
             return np.arange(start, start + width, dtype=np.int64)
-        return np.asarray(self.sets[condition["set"], fold][condition["target"]], dtype=np.int64)
+        neurons = np.asarray(self.sets[condition["set"], fold][condition["target"]], dtype=np.int64)
+        if condition["layers"] == "all":
+            return neurons
+        drawn = condition["set"], fold, condition["target"]
+        return within(neurons, self.ranges, condition["layers"], width, *drawn)
 
     def means(self, condition: Mapping[str, Any], fold: str) -> np.ndarray | None:
         """What those neurons are set to where that is their mean, otherwise ``None``; float32 (neuron,)."""
@@ -197,13 +214,17 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
     """
     import polars as pl
 
-    named = conditions.with_columns(pl.col("selector").fill_null(""), pl.col("control").fill_null(""))
+    ranged = pl.when(pl.col("kind") == "reliance").then(pl.lit("all")).otherwise(pl.col("layers"))
+    named = conditions.with_columns(
+        pl.col("selector").fill_null(""), pl.col("control").fill_null(""), ranged.alias("layers")
+    )
     rows = []
-    for (kind, selector, control, to, positions), group in named.group_by(
-        "kind", "selector", "control", "to", "positions", maintain_order=True
+    for (kind, selector, control, to, positions, layers), group in named.group_by(
+        "kind", "selector", "control", "to", "positions", "layers", maintain_order=True
     ):
         parts = [str(kind), str(selector), _role(str(control)),
-                 f"to {to}" if to else "", "" if positions == "all" else f"at {positions} positions"]  # fmt: skip
+                 f"to {to}" if to else "", "" if positions == "all" else f"at {positions} positions",
+                 "" if layers == "all" else f"in layers {layers}"]  # fmt: skip
         asked = (0 if kind in DERIVED else group.height) + int(group["generated"].sum())
         rows.append((" ".join(part for part in parts if part), group.height, asked * items))
     return rows

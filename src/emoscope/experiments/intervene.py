@@ -127,7 +127,8 @@ def _mark(marks: dict[tuple[str, ...], str], condition: Mapping[str, Any], fold:
     """Hash of the neurons on which a condition acts in one fold, and of the means to which it sets them."""
     apart = condition["kind"] == "reliance"
     set_name = condition["condition"] if apart else f"{condition['set']}/{condition['target'] or 'all'}"
-    name = set_name, fold, condition["to"] or "", condition["kind"] if condition["target"] is None else ""
+    kind = condition["kind"] if condition["target"] is None else ""
+    name = set_name, fold, condition["to"] or "", condition["layers"], kind
     if name not in marks:
         content = hashlib.sha256(sets.neurons(condition, fold).tobytes())
         if condition["kind"] in ("mix", "mix-own"):  # neurons of several emotions count several times

@@ -86,6 +86,7 @@ class Pipeline:
     def listen(self, shard: Shard | None = None) -> pl.DataFrame:
         """List the items, check the model, hear the items, or a share of them; returns the settled items table."""
         from emoscope.experiments.items import candidate_items, study_corpus
+        from emoscope.experiments.layer_ranges import layer_ranges
         from emoscope.experiments.listen import listen
         from emoscope.experiments.listened import refuse_changes
         from emoscope.experiments.sides import folds_dealt_before
@@ -97,6 +98,7 @@ class Pipeline:
         self.corpus = corpus
         candidates = candidate_items(self.study, corpus, self.log, folds_dealt_before(self.run, self.study))
         model = self.loaded()
+        layer_ranges(self.study.interventions.layers, model.info.layers)  # a range that is not there is said first
         # before the first file is written: a run that is refused stays as it was
         refuse_changes(self.run, model.info, candidates.filter(candidates["fate"].is_null()).to_dicts())
         with replacing(self.run / "study.toml") as partial:
@@ -177,8 +179,11 @@ class Pipeline:
     def sets(self, found: FoundSets) -> SetsByFold:
         """The sets as the conditions use them."""
         from emoscope.experiments.conditions import SetsByFold
+        from emoscope.experiments.layer_ranges import layer_ranges
 
-        return SetsByFold(found.sets, self.loaded().info, found.mean_product, self.baseline_shares())
+        info = self.loaded().info
+        ranges = layer_ranges(self.study.interventions.layers, info.layers)
+        return SetsByFold(found.sets, info, found.mean_product, self.baseline_shares(), ranges)
 
     def baseline_shares(self) -> dict[int, dict[str, float]]:
         """The untouched model's probability of each option, options adding up to 1: item -> option -> probability."""

@@ -156,6 +156,7 @@ class Interventions(_Section, frozen=True):
         "text",
         "decision",
     )
+    layers: Annotated[tuple[str, ...], Meta(description='headline in ranges alone: ["0-1", "2-3"] or ["thirds"]')] = ()
     agnostic: Annotated[tuple[str, ...], Meta(description="steering without a label; see docs/method.md")] = AGNOSTIC
     reliance: Annotated[bool, Meta(description="all MLPs off, each layer off, union of all sets off")] = True
     generate: Annotated[bool, Meta(description="also generate text for baseline and headline conditions")] = True
@@ -342,6 +343,11 @@ def check_study(study: Study, name: str = "study") -> None:
     for alpha in study.interventions.alphas:
         if alpha <= -1 or alpha == 0:
             raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")
+    for part in study.interventions.layers:
+        if part != "thirds" and not re.fullmatch(r"[0-9]+-[0-9]+", part):
+            raise StudyError(
+                f'{name}: interventions.layers {part!r} is not a range: give ["thirds"], or first and last layer as in "0-3"'
+            )
     for way in study.interventions.agnostic:
         if way not in AGNOSTIC:
             raise StudyError(

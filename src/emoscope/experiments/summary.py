@@ -48,6 +48,7 @@ def print_result(run: RunFolder) -> None:
     console.print(table)
     steer = effects.filter(
         (pl.col("kind") == "steer")
+        & (pl.col("layers") == "all")
         & (pl.col("selector") == head["selector"])
         & (pl.col("budget") == head["budget"])
         & (pl.col("control") == "target")

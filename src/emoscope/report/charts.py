@@ -12,7 +12,17 @@ from typing import Any
 
 from emoscope.report.answer_charts import confusion, flows, recall, reliance
 from emoscope.report.content import Content, open_content
-from emoscope.report.effect_charts import CELLS, agnostic, deactivation, dose, evidence, gaps, positions, steering
+from emoscope.report.effect_charts import (
+    CELLS,
+    agnostic,
+    deactivation,
+    dose,
+    evidence,
+    gaps,
+    positions,
+    ranges,
+    steering,
+)
 from emoscope.report.set_charts import layers, layers_by_emotion, selectors, stability
 from emoscope.report.theme import title
 
@@ -34,6 +44,6 @@ def main_figure(folder_or_content: str | Path | Content) -> Any | None:
 FIGURES: Mapping[str, Callable[..., Any]] = {
     "recall": recall, "confusion": confusion, "deactivation": deactivation, "flows": flows, "evidence": evidence, "gaps": gaps,
     "reliance": reliance, "steering": steering, "dose": dose, "agnostic": agnostic, "selectors": selectors, "stability": stability,
-    "positions": positions, "layers": layers, "layers_by_emotion": layers_by_emotion, "main": main_figure,
+    "positions": positions, "ranges": ranges, "layers": layers, "layers_by_emotion": layers_by_emotion, "main": main_figure,
 }  # fmt: skip
 """Name to figure, in the order of the page."""

@@ -238,6 +238,39 @@ def positions(content: Content) -> Any | None:
     )  # fmt: skip
 
 
+def ranges(content: Content) -> Any | None:
+    """The gap by the layers in which neurons were switched off, equally many in each range, next to matched controls."""
+    found = content.own(content.sized(content.tables.effects)).filter(
+        (pl.col("kind") == "deactivate") & (pl.col("layers") != "all") & (pl.col("positions") == "all")
+        & pl.col("control").is_in(["target", "matched"]) & ((pl.col("control") == "target") | pl.col("draw").is_null())
+        & pl.col("measure").is_in(["gap", "excess_gap"])
+    )  # fmt: skip
+    if found.is_empty():
+        return None
+    names = sorted(set(found["layers"]), key=lambda name: [int(end) for end in name.split("-")])
+    rows = [
+        {"row": row["layers"], "series": "difference" if row["measure"] == "excess_gap" else _series(row["control"])}
+        | _marks(row)
+        for row in found.iter_rows(named=True)
+    ]
+    held = content.own(content.sized(content.tables.layers)).filter(pl.col("control") == "target")
+    inside = []
+    for name in names:
+        first, last = map(int, name.split("-"))
+        part = held.filter((pl.col("layer") >= first) & (pl.col("layer") <= last))
+        inside.append(part.group_by("emotion").agg(pl.col("neurons").sum()))
+    fewest = pl.concat(inside).group_by("emotion").agg(pl.col("neurons").min())["neurons"].to_list()
+    few = f" (about {min(fewest)} to {max(fewest)} an emotion)" if fewest else ""
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    return dots(frame, order=names, x=GAP, y="layers switched off", rule=0.0).properties(
+        title=title(
+            "In which layers switching off takes effect",
+            f"{INTERVALS} The selected neurons of these layers alone, cut at random to the number in the range that holds "
+            f"fewest{few}; further left: more specific. Circle: selected; diamond: matched; square: their difference.{_hollow(rows)}",
+        )
+    )  # fmt: skip
+
+
 def _series(control: str) -> str:
     return "selected" if control == "target" else "control"
 

@@ -27,7 +27,7 @@ MISSING = {
     "reliance": "no MLP layer was switched off", "steering": NOT_AMPLIFIED, "dose": NOT_AMPLIFIED,
     "agnostic": "nothing was amplified without a label",
     "selectors": "fewer than two selectors were switched off", "stability": "no sets of two or more folds to compare",
-    "positions": "neurons were not switched off by position", "layers": NO_SETS, "layers_by_emotion": NO_SETS, "main": NOT_OFF,
+    "positions": "neurons were not switched off by position", "ranges": "sets were not restricted to ranges of layers", "layers": NO_SETS, "layers_by_emotion": NO_SETS, "main": NOT_OFF,
 }  # fmt: skip
 """Why a run lacks a figure."""
 

@@ -58,7 +58,9 @@ def effects_steer(content: Content) -> pl.DataFrame | None:
 
 def verdicts(content: Content) -> pl.DataFrame | None:
     """What the rule says about every intervention on the headline's sets that has matched controls."""
-    found = content.own(content.sized(content.tables.verdicts)).filter(pl.col("control") == "target")
+    found = content.own(content.sized(content.tables.verdicts)).filter(
+        (pl.col("control") == "target") & (pl.col("layers") == "all")
+    )
     rows = [
         {
             "what was done": _done(row) + (" *" if row["headline"] else ""),
