@@ -13,11 +13,12 @@ import pytest
 import soundfile
 
 from emoscope.corpora import polish_folder
+from emoscope.experiments.conditions import DERIVED
 from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.pipeline import Pipeline, finished, run_study
-from emoscope.experiments.study import Study, parse_study
+from emoscope.experiments.study import AGNOSTIC, Study, parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
@@ -74,9 +75,10 @@ def test_a_run_leaves_every_table_and_a_report(small: RunFolder) -> None:
     assert items.filter(pl.col("evaluated"))["speaker"].n_unique() == 5
     asked = Counter(zip(answers["condition"], answers["scoring"], strict=True))
     for row in conditions.iter_rows(named=True):
-        assert asked[row["condition"], "likelihood"] == 30, row["condition"]
+        # those that are arithmetic on stored answers are not asked
+        assert asked[row["condition"], "likelihood"] == (0 if row["kind"] in DERIVED else 30), row["condition"]
         assert asked[row["condition"], "generation"] == (30 if row["generated"] else 0), row["condition"]
-    assert set(conditions["kind"]) == {"baseline", "null", "deactivate", "steer", "reliance"}
+    assert set(conditions["kind"]) == {"baseline", "null", "deactivate", "steer", "reliance", *AGNOSTIC}
 
 
 def test_every_proof_ran_and_passed(small: RunFolder) -> None:
@@ -214,7 +216,7 @@ def test_an_edited_study_re_uses_what_still_applies(small: RunFolder, tmp_path: 
     run_study(parse_study(SMALL.replace("alphas = [1.0]", "alphas = [1.0, 2.0]")), run.path, model=model)
     new = {card.stem: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
     assert {name: new[name] for name in old} == old
-    assert len(new) == len(old) + 3  # three emotions steered at one more strength
+    assert len(new) == len(old) + 9  # three emotions and two matched draws of each, steered at one more strength
     assert set(run.read_table("units")["unit"]) == set(new)
     run_study(parse_study(SMALL), run.path, model=model)
     assert set(run.read_table("units")["unit"]) == set(old)

@@ -137,6 +137,7 @@ def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = 
 SCRIPT_KEYS = (
     "clips", "used", "excluded_by_label", "excluded_otherwise", "quarantined", "by_emotion", "by_speaker", "by_split",
     "by_language", "reasons", "durations", "sample_rates", "duplicates", "expected",
+    "unusable",
 )  # fmt: skip
 """What ``emoscope corpus check --json`` prints of a summary; scripts may rely on these."""
 
