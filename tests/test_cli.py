@@ -240,7 +240,7 @@ def test_corpora_are_listed_and_checked(tmp_path: Path) -> None:
     assert set(summary["by_emotion"].values()) == {150}
     assert list(summary) == [
         "clips", "used", "excluded_by_label", "excluded_otherwise", "quarantined", "by_emotion", "by_speaker", "by_split",
-        "by_language", "reasons", "durations", "sample_rates", "duplicates", "expected",
+        "by_language", "reasons", "durations", "sample_rates", "duplicates", "expected", "unusable",
     ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ scope = "all"
 selector = "mad"
 [interventions]
 alphas = [1.0]
+agnostic = []
 positions = []
 reliance = false
 generate = false
@@ -108,8 +109,9 @@ def test_an_edited_study_asks_only_what_is_new(study: Study, tmp_path: Path) -> 
     edited = parse_study(text.replace("alphas = [1.0]", "alphas = [1.0, 2.0]").replace('["mad", "cas"]', '["mad"]'))
     run_study(edited, run.path, model=model)
     new = {card.name: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
-    # three emotions steered at one more strength; the dropped selector's units stay for re-use and are not read
-    assert len(new.keys() - old.keys()) == 3
+    # three emotions and their one matched draw, steered at one more strength; the dropped selector's units stay for
+    # re-use and are not read
+    assert len(new.keys() - old.keys()) == 6
     assert {name: new[name] for name in old} == old
     listed = set(run.read_table("units")["unit"])
     assert len(listed) < len(new)

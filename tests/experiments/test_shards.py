@@ -34,12 +34,13 @@ items_per_emotion = 20
 [headline]
 selector = "mad"
 [interventions]
-alphas = [1.0]
+alphas = []
+agnostic = []
 positions = []
 reliance = false
 [controls]
-matched = 2
-random = 1
+matched = 1
+random = 0
 shuffled = 1
 """
 """Quotas are filled after two or three of the seven blocks that could be heard."""
