@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-long lint format clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/emoscope demo
@@ -12,6 +12,10 @@ demo: $(VENV)/.run-ready
 # Two test processes with one thread each: the tests' tensors are too small to share among threads.
 test: $(VENV)/.test-ready lint
 	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What takes too long for every change.
+test-long: $(VENV)/.test-ready
+	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -m long tests
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .

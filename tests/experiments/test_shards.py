@@ -117,6 +117,7 @@ def test_shards_that_work_at_once_give_the_bytes_of_one_process(whole: RunFolder
     assert sum(shares.values()) == run.read_table("units").filter(pl.col("stage") == "intervene").height
 
 
+@pytest.mark.long
 @pytest.mark.journey
 def test_a_shard_that_lacks_the_others_listening_says_which(whole: RunFolder, tmp_path: Path) -> None:
     code, said = ended(start(tmp_path, "--shard", "1/2"))
@@ -134,6 +135,7 @@ def test_a_shard_that_lacks_the_others_listening_says_which(whole: RunFolder, tm
     assert ended(start(tmp_path, "--shard", "2/2"))[0] == 0
 
 
+@pytest.mark.long
 @pytest.mark.journey
 def test_more_shards_than_blocks_are_no_mistake(whole: RunFolder, tmp_path: Path) -> None:
     idle = start(tmp_path, "--shard", "9/9")
@@ -187,6 +189,7 @@ def test_a_share_or_time_that_cannot_be_is_refused(further: tuple[str, ...], sai
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 @pytest.mark.journey
 def test_a_shard_with_other_threads_is_refused_and_spoils_nothing(tmp_path: Path) -> None:
     assert ended(start(tmp_path, "--shard", "1/2"))[0] == 75

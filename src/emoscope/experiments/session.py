@@ -303,7 +303,7 @@ def intervene(
     sets: NeuronSets,
     *,
     alpha: float = 0.5,
-    alphas: Sequence[float] = (0.25, 0.5, 1.0, 2.0),
+    alphas: Sequence[float] = (),
     to: str | Sequence[str] = "zero",
     positions: Sequence[str] = (),
     agnostic: Sequence[str] = (),
@@ -317,7 +317,7 @@ def intervene(
         heard: from :func:`listen`.
         sets: from :func:`select` on the same ``heard``.
         alpha: steering strength of the headline.
-        alphas: further steering strengths; below 0 (and above -1) neurons are weakened.
+        alphas: further steering strengths, none by default; below 0 (and above -1) neurons are weakened.
         to: to what neurons are deactivated: ``"zero"``, or ``"mean"`` (products to their mean) beside it, as what
             is claimed is deactivation to zero.
         positions: deactivate at these positions alone, too.
