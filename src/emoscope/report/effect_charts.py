@@ -155,9 +155,9 @@ def dose(content: Content) -> Any | None:
                 span.encode(x=x, y=alt.Y("low:Q", title=label), y2="high:Q", color=colour),
                 base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
                 base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, fill=fill),
-            ).properties(width=205, height=220)
+            ).properties(width=178, height=220)
         )
-    return alt.hconcat(*charts, spacing=14).resolve_scale(y="independent").properties(
+    return alt.hconcat(*charts, spacing=10).resolve_scale(y="independent").properties(
         title=title(
             "What more and less amplification does",
             f"{INTERVALS} First and second: how many more clips are answered with the amplified emotion, where it was spoken and where "

@@ -31,7 +31,8 @@ def to_html(frame: pl.DataFrame, name: str) -> str:
     """
     from great_tables import GT
 
-    words = [column for column in frame.columns if column in WORDS]
+    # the first column says what a row is about
+    words = [column for column in frame.columns if column in WORDS or column == frame.columns[0]]
     made = GT(frame, id=f"table_{name}").cols_align("right").cols_align("left", columns=words).as_raw_html()
     made = re.sub(r"<style>.*?</style>", "", made, flags=re.DOTALL)
     return re.sub(r' style="[^"]*"', "", made)
