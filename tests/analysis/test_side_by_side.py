@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["study"]["name"] = "the <b>other</b>"
     manifest["study"]["question"]["wording"] = "plain"
-    manifest["headline"]["alpha"] = manifest["study"]["headline"]["alpha"] = 0.25
+    manifest["headline"]["alpha"] = manifest["study"]["headline"]["alpha"] = 1.5
     manifest["emotions"] = manifest["emotions"][:-1]
     (other / "manifest.json").write_text(json.dumps(manifest))
     return one, other
@@ -67,7 +67,7 @@ def test_what_cannot_be_compared_is_named_with_the_numbers_that_it_touches(runs:
         "strengths of steering": ("excess pull gap",),
     }
     assert str(differences[-1]) == (
-        "excess pull gap: strengths of steering differ: alpha 0.5 (tiny-emogator-evaluation); alpha 0.25 (the <b>other</b>)"
+        "excess pull gap: strengths of steering differ: alpha 0.5 (tiny-emogator-evaluation); alpha 1.5 (the <b>other</b>)"
     )
 
 
