@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ SETS: dict[str, Any] = {
 CONDITIONS: dict[str, Any] = {
     "condition": pl.String, "kind": pl.String, "target": pl.String, "set": pl.String, "alpha": pl.Float64,
     "to": pl.String, "positions": pl.String, "layers": pl.String, "selector": pl.String, "budget": pl.Float64,
-    "scope": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "generated": pl.Boolean,
-    "headline": pl.Boolean,
+    "scope": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "source": pl.String,
+    "generated": pl.Boolean, "headline": pl.Boolean,
 }  # fmt: skip
 ANSWERS: dict[str, Any] = {
     "item": pl.Int64, "condition": pl.String, "scoring": pl.String, "answer": pl.String, "form": pl.String,
@@ -46,6 +46,9 @@ class Run:
             :data:`CONDITIONS` and :data:`ANSWERS`; empty where the file does not exist.
         manifest: the content of ``manifest.json``; empty where it does not exist.
         missing: names of the files that were looked for and not found.
+        foreign: where sets came from (``source``) -> the same run under these sets: its ``conditions`` are the
+            baseline and those of that source, with their answers, its ``sets`` those of ``foreign_sets.parquet``.
+            None of them are in this run's own tables.
     """
 
     folder: Path
@@ -55,6 +58,7 @@ class Run:
     answers: pl.DataFrame
     manifest: Mapping[str, Any]
     missing: tuple[str, ...] = ()
+    foreign: Mapping[str, Run] = field(default_factory=dict)
 
 
 def read_run(folder: str | Path) -> Run:
@@ -81,7 +85,23 @@ def read_run(folder: str | Path) -> Run:
     answers = load_answers(folder)
     if answers.is_empty():
         missing.append("answers/")
-    return Run(folder, frames["items"], frames["sets"], frames["conditions"], answers, manifest, tuple(missing))
+    conditions = frames["conditions"]
+    own = conditions.filter(pl.col("source").is_null())
+    foreign_sets = pl.DataFrame(schema=SETS)
+    if (folder / "foreign_sets.parquet").is_file():
+        foreign_sets = conform(pl.read_parquet(folder / "foreign_sets.parquet"), SETS)
+    run = Run(folder, frames["items"], frames["sets"], own, answers, manifest, tuple(missing))
+    if own.height == conditions.height:
+        return run
+    foreign = {}
+    for source in conditions["source"].drop_nulls().unique(maintain_order=True):
+        mine = conditions.filter((pl.col("source") == source) | (pl.col("kind") == "baseline"))
+        foreign[source] = replace(
+            run, conditions=mine, sets=foreign_sets.filter(pl.col("source") == source),
+            answers=answers.filter(pl.col("condition").is_in(mine["condition"].to_list())),
+        )  # fmt: skip
+    apart = conditions.filter(pl.col("source").is_not_null())["condition"].to_list()
+    return replace(run, answers=answers.filter(~pl.col("condition").is_in(apart)), foreign=foreign)
 
 
 def load_answers(folder: str | Path) -> pl.DataFrame:

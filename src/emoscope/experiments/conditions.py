@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "condition", "kind", "target", "set", "alpha", "to", "positions", "layers",
-    "selector", "budget", "scope", "control", "draw", "size", "generated", "headline",
+    "selector", "budget", "scope", "control", "draw", "size", "source", "generated", "headline",
 )  # fmt: skip
 
 

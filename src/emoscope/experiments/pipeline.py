@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from emoscope.experiments.finished import candidates_digest, finished
 from emoscope.experiments.stages import Pipeline
-from emoscope.experiments.study import Study, check_study
+from emoscope.experiments.study import Study
+from emoscope.experiments.study_checks import check_study
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.locks import locked
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from emoscope.experiments.pipeline import Pipeline
-from emoscope.experiments.study import Controls, check_study, read_study
+from emoscope.experiments.study import Controls, read_study
+from emoscope.experiments.study_checks import check_study
 from emoscope.runs import Log, RunFolder
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from emoscope.experiments.study import (
     Model,
     QuestionChoice,
     Study,
-    check_study,
     read_study,
 )  # fmt: skip
+from emoscope.experiments.study_checks import check_study
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.unit import digest
 

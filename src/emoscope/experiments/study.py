@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from emoscope.questions import WORDINGS
-
 if TYPE_CHECKING:
     from emoscope.models.lookup import Card
 
@@ -22,6 +20,16 @@ SELECTORS = ("lap", "lape", "mad", "cas")
 
 AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
 """Ways to steer that need no label; ``two-pass`` and ``mix-outputs`` are arithmetic on targeted steering."""
+
+
+FUSIONS = ("overlap", "joint", "consistency")
+"""Ways to fuse the sets of several corpora."""
+
+GROUNDING = ("noise", "transcript")
+"""What takes the place of the voice."""
+
+SIDE_EFFECTS = ("transcription", "text")
+"""Tasks that are no multiple choice about the clip."""
 
 
 class StudyError(ValueError):
@@ -81,6 +89,9 @@ class QuestionChoice(_Section, frozen=True):
         Meta(description="a key of emoscope.questions.WORDINGS, or several: each clip is asked in all"),
     ] = "lettered"
     letter_orders: Annotated[int | str, Meta(description='letter orders asked per clip, or "all" rotations')] = 1
+    presentation: Annotated[
+        str, Meta(description='what is heard: "audio", "noise" as long and as loud, or the "transcript" as text')
+    ] = "audio"
 
     @property
     def wordings(self) -> tuple[str, ...]:
@@ -170,8 +181,29 @@ class Controls(_Section, frozen=True):
     shuffled: Annotated[int, Meta(description="selections on labels shuffled within speaker", ge=0)] = 5
 
 
+class Transfer(_Section, frozen=True):
+    """How the sets of each corpus act on the others, asked about the emotions that all share."""
+
+    ask: Annotated[bool, Meta(description="ask it, where there are several corpora")] = True
+    fuse: Annotated[tuple[str, ...], Meta(description="sets fused over all corpora; see docs/method.md")] = FUSIONS
+    consistency: Annotated[float, Meta(description="weight of the spread over corpora in consistency fusion", ge=0)] = (
+        0.3
+    )
+    matched: Annotated[int, Meta(description="draws of matched controls of each of these sets", ge=0)] = 5
+
+
+class Probes(_Section, frozen=True):
+    """The headline's sets on other questions about the same clips, and without the voice."""
+
+    columns: Annotated[tuple[str, ...], Meta(description='further label columns, asked in turn: ["word"]')] = ()
+    grounding: Annotated[tuple[str, ...], Meta(description='in place of the voice: "noise", "transcript"')] = ()
+    side_effects: Annotated[tuple[str, ...], Meta(description='"transcription" (word errors), "text" (no audio)')] = ()
+    items_per_emotion: Annotated[int, Meta(description="clips per emotion of each probe, at most", ge=1)] = 50
+    matched: Annotated[int, Meta(description="draws of matched controls of each probe", ge=0)] = 5
+
+
 class Study(_Section, frozen=True):
-    """A study: one model, one corpus, the questions, and what is done to the neurons.
+    """A study: one model, one or several corpora, the questions, and what is done to the neurons.
 
     Example:
         >>> Study(name="mine").headline.selector
@@ -188,6 +220,8 @@ class Study(_Section, frozen=True):
     headline: Headline = Headline()
     interventions: Interventions = Interventions()
     controls: Controls = Controls()
+    transfer: Transfer = Transfer()
+    probes: Probes = Probes()
 
     def card(self) -> Card:
         """What the model's folder says of it, without its weights."""
@@ -269,103 +303,10 @@ def parse_study(text: str, name: str = "study file") -> Study:
         raise StudyError(f"{name}: {_explain(str(error))}") from None
     except msgspec.DecodeError as error:
         raise StudyError(f"{name}: not valid TOML ({error})") from None
+    from emoscope.experiments.study_checks import check_study
+
     check_study(study, name)
     return study
-
-
-def check_study(study: Study, name: str = "study") -> None:
-    """Refuse a study that cannot be run.
-
-    Raises:
-        StudyError: names the field, its value and the remedy.
-    """
-    from emoscope.neurons.selectors import find_selector
-
-    if len(study.corpora) != 1:
-        raise StudyError(f"{name}: {len(study.corpora)} corpora are given; a study runs one: write a file for each")
-    for where, budget in [
-        *(("identify.budgets", b) for b in study.identify.budgets),
-        ("headline.budget", study.headline.budget),
-    ]:
-        if budget is not None and not 0 < budget <= 0.5:
-            raise StudyError(
-                f"{name}: {where} {budget} is not a fraction of neurons: "
-                "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
-            )
-    for selector in (*study.identify.selectors, study.headline.selector):
-        try:
-            find_selector(selector)
-        except ValueError as error:
-            raise StudyError(f"{name}: {error}") from None
-    if study.headline.selector not in study.identify.selectors:
-        raise StudyError(
-            f"{name}: headline.selector {study.headline.selector!r} is not among identify.selectors "
-            f"{list(study.identify.selectors)}: add it there"
-        )
-    scopes = ("audio", "text", "decision", "answer")
-    for where, parts in (
-        ("identify.scope", study.identify.scope.split("+")),
-        ("identify.store", study.identify.store),
-        ("interventions.positions", study.interventions.positions),
-    ):
-        for part in parts:
-            if part not in scopes and not (where == "identify.scope" and part == "all"):
-                raise StudyError(f"{name}: {where} {part!r} is not known: choose from {', '.join(scopes)}")
-    wanted = scopes if study.identify.scope == "all" else study.identify.scope.split("+")
-    if missing := [part for part in wanted if part not in study.identify.store]:
-        raise StudyError(f"{name}: identify.scope needs {missing}, which identify.store does not keep: add it there")
-    if study.identify.site not in ("gate", "product"):
-        raise StudyError(f'{name}: identify.site {study.identify.site!r} is not known: give "gate" or "product"')
-    if study.model.quantise not in ("", "8bit", "4bit"):
-        raise StudyError(f'{name}: model.quantise {study.model.quantise!r} is not known: give "8bit", "4bit" or ""')
-    if "answer" in study.interventions.positions:
-        raise StudyError(
-            f'{name}: interventions.positions "answer": an answer by likelihood has no such position, so the effect is '
-            "zero by construction; choose from audio, text, decision"
-        )
-    for wording in study.question.wordings:
-        if wording not in WORDINGS:
-            raise StudyError(f"{name}: question.wording {wording!r}: choose from {', '.join(WORDINGS)}")
-    if len(set(study.question.wordings)) < max(1, len(study.question.wordings)):
-        raise StudyError(f"{name}: question.wording {list(study.question.wordings)}: give one or several, each once")
-    deactivate = study.interventions.deactivate
-    for to in deactivate:
-        if to not in ("zero", "mean"):
-            raise StudyError(
-                f'{name}: interventions.deactivate {to!r} is not known: give "zero" and, if wanted, "mean"'
-            )
-    if deactivate and "zero" not in deactivate:
-        raise StudyError(
-            f'{name}: interventions.deactivate {list(deactivate)}: what is claimed is deactivation to zero; give ["zero", "mean"]'
-        )
-    if len(set(deactivate)) < len(deactivate):
-        raise StudyError(f"{name}: interventions.deactivate {list(deactivate)} names one twice: give each once")
-    for alpha in study.interventions.alphas:
-        if alpha <= -1 or alpha == 0:
-            raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")
-    for part in study.interventions.layers:
-        if part != "thirds" and not re.fullmatch(r"[0-9]+-[0-9]+", part):
-            raise StudyError(
-                f'{name}: interventions.layers {part!r} is not a range: give ["thirds"], or first and last layer as in "0-3"'
-            )
-    for way in study.interventions.agnostic:
-        if way not in AGNOSTIC:
-            raise StudyError(
-                f"{name}: interventions.agnostic {way!r} is not known: choose from {', '.join(AGNOSTIC)}, or give []"
-            )
-    if study.corpus.loudness not in ("normalised", "as recorded"):
-        raise StudyError(f'{name}: loudness {study.corpus.loudness!r}: give "normalised" or "as recorded"')
-    if study.identify.split not in ("", "official"):
-        raise StudyError(
-            f'{name}: identify.split {study.identify.split!r}: give "official", or leave it out to cross-fit'
-        )
-    if study.identify.split and study.identify.where:
-        raise StudyError(f"{name}: identify.split and identify.where both fix the sides: give one of them")
-    if bool(study.identify.where) != bool(study.evaluate.where):
-        raise StudyError(f"{name}: identify.where and evaluate.where go together: give both, or neither to cross-fit")
-    orders = study.question.letter_orders
-    if isinstance(orders, str) and orders != "all":
-        raise StudyError(f'{name}: letter_orders {orders!r}: give a number or "all"')
 
 
 def to_toml(study: Study) -> str:
