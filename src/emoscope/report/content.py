@@ -11,6 +11,7 @@ import polars as pl
 
 from emoscope.analysis.run_tables import Run, conform, read_run
 from emoscope.analysis.tables import Tables, compute_tables
+from emoscope.report.at_headline import AtHeadline
 
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
 """How controls are called in figures and tables."""
@@ -25,7 +26,7 @@ NEURONS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Content:
+class Content(AtHeadline):
     """A run, its result tables and the headline that the study declared.
 
     Attributes:
@@ -73,35 +74,6 @@ class Content:
         """The selectors that conditions exist for, the headline's first."""
         there = self.run.conditions["selector"].drop_nulls().unique().sort().to_list()
         return sorted(there, key=lambda name: (name != self.selector, name))
-
-    def sized(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows at the headline's budget and scope."""
-        for column, value in (("budget", self.budget), ("scope", self.scope)):
-            if value is not None:
-                frame = frame.filter(pl.col(column) == value)
-        return frame
-
-    def own(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Rows of the headline's selector."""
-        return frame.filter(pl.col("selector").eq_missing(pl.lit(self.selector)))
-
-    def at_headline(self, frame: pl.DataFrame, to: str = "zero") -> pl.DataFrame:
-        """Rows at the headline's budget and scope, in all layers; every selector and control.
-
-        Args:
-            frame: a table with the columns of a family.
-            to: what deactivated neurons are set to.
-        """
-        return self.sized(frame).filter((pl.col("layers") == "all") & pl.col("to").fill_null("zero").eq(to))
-
-    def shown(self, frame: pl.DataFrame, kind: str, positions: str = "all", to: str = "zero") -> pl.DataFrame:
-        """Target sets and the means over control draws, for one kind of intervention at the headline's alpha."""
-        frame = self.at_headline(frame, to).filter(
-            (pl.col("kind") == kind)
-            & (pl.col("positions") == positions)
-            & ((pl.col("control") == "target") | pl.col("draw").is_null())
-        )
-        return frame.filter(pl.col("alpha").eq_missing(pl.lit(self.alpha))) if kind == "steer" else frame
 
     def effect(self, kind: str, measure: str, control: str = "target", positions: str = "all") -> dict[str, Any] | None:
         """One effect of the headline selector, or of its controls' mean; ``None`` where it was not run."""
