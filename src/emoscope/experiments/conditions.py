@@ -40,13 +40,18 @@ DERIVED = ("two-pass", "mix-outputs")
 """Kinds that are read off the stored answers of targeted steering: the model is not asked again."""
 
 
-def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFrame:
+def plan_conditions(
+    study: Study, sets: pl.DataFrame, layers: int, foreign: pl.DataFrame | None = None, steer: bool = True
+) -> pl.DataFrame:
     """Build the table of conditions from the study and the sets that were found.
 
     Args:
         study: with its budget filled in (:meth:`Study.with_budget`).
         sets: the table of sets (set, selector, budget, scope, control, draw, size, emotion …).
         layers: decoder layers of the model.
+        foreign: sets that other parts of the study found, with their ``source``; deactivated to zero, and steered at
+            the headline's strength.
+        steer: whether foreign sets are steered.
 
     Returns:
         one row a condition (see docs/architecture.md); baseline and null come first. What is claimed is
@@ -118,6 +123,8 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
                 {"condition": f"reliance/{part}{_to(to)}", "kind": "reliance", "to": to, **fields}
                 for part, fields in parts
             ]
+    if foreign is not None:
+        rows += _foreign(foreign, head.alpha if steer else None)
     defaults = {"positions": "all", "layers": "all", "generated": False, "headline": False}
     types: dict[str, Any] = {
         "alpha": pl.Float64,
@@ -129,6 +136,21 @@ def plan_conditions(study: Study, sets: pl.DataFrame, layers: int) -> pl.DataFra
     }
     schema = {name: types.get(name, pl.String) for name in COLUMNS}
     return pl.DataFrame([{name: row.get(name, defaults.get(name)) for name in COLUMNS} for row in rows], schema=schema)
+
+
+def _foreign(sets: pl.DataFrame, alpha: float | None) -> list[dict[str, Any]]:
+    """The conditions of sets that other parts found: each emotion (or other label) that the source has a set for."""
+    columns = ("set", "selector", "budget", "scope", "control", "draw", "size", "source", "emotion")
+    rows = []
+    for row in sets.select(columns).unique(maintain_order=True).iter_rows(named=True):
+        emotion = row.pop("emotion")
+        name = f"{emotion}/{row['set']}"
+        rows.append({"condition": f"deactivate/{name}", "kind": "deactivate", "target": emotion, "to": "zero", **row})
+        if alpha is not None:
+            rows.append({
+                "condition": f"steer/{name}/alpha={alpha:g}", "kind": "steer", "target": emotion, "alpha": alpha, **row,
+            })  # fmt: skip
+    return rows
 
 
 def _role(control: str) -> str:

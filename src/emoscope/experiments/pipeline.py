@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoscope.experiments.finished import candidates_digest, finished
+from emoscope.experiments.parts import has_parts
 from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import Study
 from emoscope.experiments.study_checks import check_study
+from emoscope.experiments.whole_study import run_whole
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.locks import locked
 
@@ -56,7 +58,12 @@ def run_study(
     run = RunFolder(folder, create=True)
     log = log or Log("quiet")
     with locked(run.path, shard):
-        _run(study, run, log, model, corpus, full, shard)
+        if has_parts(study):
+            if corpus is not None:
+                raise ValueError("a study with several parts opens its corpora itself: give it without a corpus")
+            run_whole(study, run, log, model, full, shard)
+        else:
+            _run(study, run, log, model, corpus, full, shard)
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,11 @@ class Pipeline:
         weights: hash of the weights on which gains act, before the first intervention.
         full: the study of which this one is a pilot, if it is one.
         no_null: why the numerical null was not asked; empty where it was.
+        selects: whether neurons are found here; otherwise only sets of other parts act.
+        dealt: clip -> fold, where another part of the study has dealt the folds.
+        foreign: sets that other parts of the study found.
+        steer_foreign: whether these are steered, too.
+        proved: the proofs of another part with the same model, which are not made again.
     """
 
     study: Study
@@ -58,6 +64,11 @@ class Pipeline:
     weights: str | None = None
     full: Study | None = None
     no_null: str = ""
+    selects: bool = True
+    dealt: Mapping[str, str] = field(default_factory=dict)
+    foreign: FoundSets | None = None
+    steer_foreign: bool = True
+    proved: list[dict[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         self.asked = self.study
@@ -96,7 +107,8 @@ class Pipeline:
         trained_on = self.model.info.trained_on if self.model else self.study.card().trained_on
         corpus = study_corpus(self.study, trained_on, self.corpus)
         self.corpus = corpus
-        candidates = candidate_items(self.study, corpus, self.log, folds_dealt_before(self.run, self.study))
+        dealt = {**folds_dealt_before(self.run, self.study), **self.dealt}
+        candidates = candidate_items(self.study, corpus, self.log, dealt)
         model = self.loaded()
         layer_ranges(self.study.interventions.layers, model.info.layers)  # a range that is not there is said first
         # before the first file is written: a run that is refused stays as it was
@@ -106,7 +118,10 @@ class Pipeline:
         (self.run / "manifest.json").unlink(missing_ok=True)
         self.candidates = candidates_digest(candidates)
         self.weights = model.decoder.fingerprint()
-        self.proofs = prove_model(self.run, candidates, self.study.corpus.loudness, model, self.log)
+        if self.proved is None:
+            self.proofs = prove_model(self.run, candidates, self.study.corpus.loudness, model, self.log)
+        else:
+            self.proofs = self.proved
         self.known_items, self.heard_units = listen(self.run, self.study, candidates, model, self.log, shard)
         if shard is None:
             self.run.write_table("items", self.known_items)
@@ -132,11 +147,24 @@ class Pipeline:
 
     def select(self) -> FoundSets:
         """Find the sets, and say how long it took."""
+        if not self.selects:
+            return self.nothing_found()
         began = time.monotonic()
         found = self.find_sets()
         self.log.seconds["selecting"] = round(time.monotonic() - began, 3)
         self.log.event("selected", sets=found.frame.height, seconds=self.log.seconds["selecting"])
         return found
+
+    def nothing_found(self) -> FoundSets:
+        """No sets: where only sets of other parts act."""
+        import numpy as np
+        import polars as pl
+
+        from emoscope.neurons.selection import COLUMNS, FoundSets
+
+        info = self.loaded().info
+        nothing = np.zeros(info.layers * info.width, dtype="float32")
+        return FoundSets(pl.DataFrame(schema=COLUMNS), {}, {}, info.layers, info.width, nothing)
 
     def plan(self, found: FoundSets) -> tuple[pl.DataFrame, SetsByFold, list[Work]]:
         """The conditions, the sets on which they act, and the units in which they are asked."""
@@ -144,7 +172,8 @@ class Pipeline:
         from emoscope.experiments.intervene import plan_work, why_no_null
 
         model = self.loaded()
-        conditions = plan_conditions(self.study, found.frame, model.info.layers)
+        foreign = self.foreign.frame if self.foreign else None
+        conditions = plan_conditions(self.study, found.frame, model.info.layers, foreign, self.steer_foreign)
         self.no_null = why_no_null(self.run, self.study, self.items, model)
         if self.no_null:
             conditions = conditions.filter(conditions["kind"] != "null")
@@ -159,7 +188,8 @@ class Pipeline:
         self.run.write_table("conditions", conditions)
         self.run.write_table("units", list_units(work, self.heard_units))
         intervene(self.run, self.study, work, sets, self.loaded(), self.log)
-        self.write_words(found)
+        if found.sets:
+            self.write_words(found)
         return conditions
 
     def intervene_share(self, found: FoundSets, shard: Shard) -> None:
@@ -183,7 +213,8 @@ class Pipeline:
 
         info = self.loaded().info
         ranges = layer_ranges(self.study.interventions.layers, info.layers)
-        return SetsByFold(found.sets, info, found.mean_product, self.baseline_shares(), ranges)
+        sets = {**found.sets, **(self.foreign.sets if self.foreign else {})}
+        return SetsByFold(sets, info, found.mean_product, self.baseline_shares(), ranges)
 
     def baseline_shares(self) -> dict[int, dict[str, float]]:
         """The untouched model's probability of each option, options adding up to 1: item -> option -> probability."""
@@ -216,7 +247,7 @@ class Pipeline:
         return self.known_items
 
     def test(self, found: FoundSets) -> None:
-        """Run every condition on sets that were found, then write manifest, tables and report."""
+        """Run every condition on sets that were found, then write manifest, tables and, where it has sets, report."""
         from emoscope.analysis.tables import write_tables
         from emoscope.report.charts import FIGURES
         from emoscope.report.page import build_report
@@ -225,13 +256,16 @@ class Pipeline:
         run.write_table("items", self.items)
         run.write_table("sets", found.frame)
         found.save_sets(run / "sets")
+        if self.foreign:
+            run.write_table("foreign_sets", self.foreign.frame)
         self.intervene(found)
         manifest = self.manifest(found)
         with self.log.stage("writing tables and report", 1 + len(FIGURES)) as progress:
             run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
             tables = write_tables(run.path)
             progress.step()
-            build_report(run.path, tables, progress.step)
+            if found.sets:
+                build_report(run.path, tables, progress.step)
         run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
         self.log.event("done", **timing(self.log))
 

@@ -1,0 +1,203 @@
+"""The parts of a study that asks more than one question: each is an ordinary study on one corpus, with one question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from emoscope.emotions import in_order
+from emoscope.experiments.items import study_corpus, study_options
+from emoscope.experiments.study import (
+    Controls,
+    CorpusChoice,
+    Interventions,
+    Probes,
+    Study,
+    StudyError,
+    Transfer,
+)
+
+if TYPE_CHECKING:
+    from emoscope.corpora import Corpus
+
+MAIN, SHARED, COLUMN, GROUNDING, SIDE_EFFECT = "main", "shared", "column", "grounding", "side effect"
+"""Roles of parts: the study on one corpus; the same clips asked about the emotions that all corpora share; about
+another label column; with something else in place of the voice; and tasks that are no question about emotion."""
+
+TEXT_QUESTIONS = "text-questions"
+"""The corpus of text-only questions."""
+
+replace = msgspec.structs.replace
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a study.
+
+    Attributes:
+        name: also the name of its folder, ``parts/<name>``.
+        role: :data:`MAIN`, :data:`SHARED`, :data:`COLUMN`, :data:`GROUNDING` or :data:`SIDE_EFFECT`.
+        study: what is asked there; it has one corpus and neither transfer nor probes.
+        of: the main part of the same corpus, whose folds it takes and whose sets act in it.
+        corpus: the opened corpus; main parts and those of text questions open it themselves.
+    """
+
+    name: str
+    role: str
+    study: Study
+    of: str
+    corpus: Corpus | None = None
+
+    @property
+    def selects(self) -> bool:
+        """Whether neurons are found in it."""
+        return self.role in (MAIN, COLUMN)
+
+
+def has_parts(study: Study) -> bool:
+    """Whether a study asks more than one question: several corpora, or probes.
+
+    Example:
+        >>> has_parts(Study()), has_parts(Study(probes=Probes(columns=("word",))))
+        (False, True)
+    """
+    probes = study.probes
+    return len(study.corpora) > 1 or bool(probes.columns or probes.grounding or probes.side_effects)
+
+
+def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tuple[list[Part], tuple[str, ...]]:
+    """Cut a study into its parts; every corpus is opened.
+
+    Args:
+        study: the study.
+        trained_on: corpora and filters on which the model was trained.
+
+    Returns:
+        the parts, in the order in which they are run, those that find neurons first; and the emotions that all
+        corpora share (none where transfer is not asked).
+
+    Raises:
+        StudyError: a corpus that cannot be asked, or corpora that share fewer than two emotions.
+    """
+    mains = [
+        Part(name, MAIN, _on(study, choice, name), name)
+        for name, choice in zip(_names(study), study.corpora, strict=True)
+    ]
+    mains = [_with_corpus(part, study_corpus(part.study, trained_on)) for part in mains]
+    shared = _shared_emotions(study, mains)
+    parts = list(mains)
+    for part in mains:
+        parts += [_column(study, part, column) for column in study.probes.columns if _has(part, column)]
+    for part in mains:
+        if shared:
+            parts.append(_shared(study, part, shared))
+    for part in mains:
+        parts += [_grounding(study, part, kind) for kind in study.probes.grounding]
+        parts += [_side_effect(study, part, kind) for kind in study.probes.side_effects]
+    return parts, shared
+
+
+def _with_corpus(part: Part, corpus: Corpus) -> Part:
+    """The part with its opened corpus."""
+    return Part(part.name, part.role, part.study, part.of, corpus)
+
+
+def _names(study: Study) -> list[str]:
+    """The corpora's ids, numbered where one is there twice."""
+    names: list[str] = []
+    for choice in study.corpora:
+        count = sum(name == choice.id or name.startswith(f"{choice.id}-") for name in names)
+        names.append(choice.id if not count else f"{choice.id}-{count + 1}")
+    return names
+
+
+def _on(study: Study, choice: CorpusChoice, name: str) -> Study:
+    return replace(study, name=f"{study.name}.{name}", corpora=(choice,), transfer=Transfer(ask=False), probes=Probes())
+
+
+def _shared_emotions(study: Study, mains: Sequence[Part]) -> tuple[str, ...]:
+    if len(mains) < 2 or not study.transfer.ask:
+        return ()
+    options = {part.name: study_options(part.study, _opened(part)) for part in mains}
+    common = set.intersection(*(set(labels) for labels in options.values()))
+    if len(common) < 2:
+        told = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in options.items())
+        raise StudyError(
+            f"the corpora share {len(common)} of the emotions that are asked about ({told}): transfer needs two; take "
+            "labels together with corpora.merge, or set transfer.ask = false"
+        )
+    return in_order(common)
+
+
+def _opened(part: Part) -> Corpus:
+    assert part.corpus is not None
+    return part.corpus
+
+
+def _has(part: Part, column: str) -> bool:
+    return any(column in clip.labels for clip in _opened(part).clips)
+
+
+def _few(study: Study, matched: int) -> Study:
+    """The study with nothing but what foreign sets need: zero, the headline's strength, matched controls."""
+    return replace(
+        study,
+        interventions=Interventions(alphas=(), positions=(), layers=(), agnostic=(), reliance=False, generate=False),
+        controls=Controls(matched=matched, random=0, shuffled=0),
+        identify=replace(study.identify, sizes=(), compare_at_common_size=False),
+    )
+
+
+def _shared(study: Study, main: Part, emotions: tuple[str, ...]) -> Part:
+    few = _few(main.study, study.transfer.matched)
+    # labels were taken together when the corpus was opened
+    asked = replace(few, corpora=(replace(few.corpus, emotions=emotions, merge={}, where={}),))
+    return _part(main, "shared", SHARED, asked)
+
+
+def _column(study: Study, main: Part, column: str) -> Part:
+    few = _few(main.study, study.probes.matched)
+    choice = replace(few.corpus, emotions=(), merge={}, where={})
+    head, identify = few.headline, few.identify
+    asked = replace(
+        few, corpora=(choice,),
+        identify=replace(identify, label=column, selectors=(head.selector,), budgets=()),
+        interventions=replace(few.interventions, generate=main.study.interventions.generate),
+        evaluate=replace(few.evaluate, items_per_emotion=study.probes.items_per_emotion),
+    )  # fmt: skip
+    return _part(main, column, COLUMN, asked)
+
+
+def _bounded(study: Study, main: Part) -> Study:
+    """What is asked of the first clips of each emotion only."""
+    few, most = _few(main.study, study.probes.matched), study.probes.items_per_emotion
+    known = few.corpus.clips_per_emotion
+    choice = replace(few.corpus, merge={}, where={}, clips_per_emotion=min(most, known) if known else most)
+    return replace(few, corpora=(choice,), evaluate=replace(few.evaluate, items_per_emotion=most))
+
+
+def _grounding(study: Study, main: Part, kind: str) -> Part:
+    asked = _bounded(study, main)
+    return _part(main, kind, GROUNDING, replace(asked, question=replace(asked.question, presentation=kind)))
+
+
+def _side_effect(study: Study, main: Part, kind: str) -> Part:
+    if kind == "transcription":
+        asked = _bounded(study, main)
+        return _part(main, kind, SIDE_EFFECT, replace(asked, question=replace(asked.question, presentation=kind)))
+    few = _few(main.study, study.probes.matched)
+    identify = replace(few.identify, label="answer", folds=5, split="", where={})
+    asked = replace(
+        few, corpora=(CorpusChoice(id=TEXT_QUESTIONS),), identify=identify,
+        question=replace(few.question, presentation="text"), evaluate=replace(few.evaluate, where={}),
+    )  # fmt: skip
+    name = f"{main.name}.{kind}"
+    return Part(name, SIDE_EFFECT, replace(asked, name=f"{main.study.name}.{kind}"), main.name)
+
+
+def _part(main: Part, suffix: str, role: str, study: Study) -> Part:
+    named = replace(study, name=f"{main.study.name}.{suffix}")
+    return Part(f"{main.name}.{suffix}", role, named, main.name, main.corpus)

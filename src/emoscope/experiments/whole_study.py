@@ -1,0 +1,262 @@
+"""A study of several parts: all listen, all find their sets, then the sets of each act in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from emoscope.experiments.finished import finished
+from emoscope.experiments.manifest import timing
+from emoscope.experiments.parts import COLUMN, MAIN, SHARED, TEXT_QUESTIONS, Part, plan_parts
+from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.study import Study, to_toml
+from emoscope.runs import Log, RunFolder, Shard
+from emoscope.runs.folder import FORMAT, replacing
+from emoscope.runs.locks import locked
+from emoscope.runs.unit import digest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.models.audio_lm import AudioLM
+    from emoscope.neurons.selection import FoundSets, SetSpec
+
+
+def run_whole(
+    study: Study,
+    run: RunFolder,
+    log: Log,
+    model: AudioLM | None = None,
+    full: Study | None = None,
+    shard: Shard | None = None,
+) -> None:
+    """Run every part of a study, or what is left of it, and write the tables and the report of the whole.
+
+    A part whose neurons cannot be found (the model does not know its emotions) is kept with its reason: its
+    baseline answers, and what the sets of others do there, are results too.
+
+    Args:
+        study: a study with several parts (:func:`~emoscope.experiments.parts.has_parts`).
+        run: the folder of the whole; each part has its own in ``parts/``.
+        log: progress.
+        model: a loaded model, otherwise the study's is loaded.
+        full: the study of which ``study`` is a pilot.
+        shard: do this share of the units of every part.
+
+    Raises:
+        NotIdentifiable: no corpus has two emotions that the model knows.
+    """
+    trained_on = model.info.trained_on if model else study.card().trained_on
+    parts, shared = plan_parts(study, trained_on)
+    if shard is None and _finished(study, run, parts, model):
+        log.say(f"{run.path} holds this study, finished: nothing to run")
+        if not (run / "report.html").is_file():
+            _write_whole(run)
+        return
+    fulls = {part.name: part.study for part in plan_parts(full, trained_on)[0] if part.role == MAIN} if full else {}
+    with _locked_parts(run, parts, shard):
+        whole = Whole(study, run, log, parts, shared, model, fulls)
+        whole.listen(shard)
+        whole.select()
+        whole.act(shard)
+    if shard is None:
+        whole.finish()
+
+
+@contextmanager
+def _locked_parts(run: RunFolder, parts: list[Part], shard: Shard | None) -> Iterator[None]:
+    with ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(locked(RunFolder(run / f"parts/{part.name}", create=True).path, shard))
+        yield
+
+
+def _finished(study: Study, run: RunFolder, parts: list[Part], model: AudioLM | None) -> bool:
+    manifest = run.read_json("manifest.json")
+    if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(study)):
+        return False
+    return all(
+        (run / f"parts/{part.name}").is_dir()
+        and finished(RunFolder(run / f"parts/{part.name}"), part.study, model, part.corpus)
+        for part in parts
+    )
+
+
+def folds(items: pl.DataFrame) -> dict[str, str]:
+    """The fold of every clip that has one: clip -> fold."""
+    dealt = items.filter(items["fold"].is_not_null()).unique("clip", keep="first", maintain_order=True)
+    return dict(dealt.select("clip", "fold").iter_rows())
+
+
+@dataclass
+class Whole:
+    """A study of several parts in its run folder.
+
+    Attributes:
+        study: the whole study.
+        run: its folder.
+        log: progress.
+        parts: in the order in which they are run.
+        shared: the emotions that all corpora share, where transfer is asked.
+        model: the model, once it is loaded.
+        fulls: main part -> the study of which it is a pilot.
+        pipelines: part -> its stages.
+        found: part -> its sets.
+        failed: part -> why it has no sets of its own, though it looks for them.
+        left_out: corpus -> why its sets are not transferred.
+    """
+
+    study: Study
+    run: RunFolder
+    log: Log
+    parts: list[Part]
+    shared: tuple[str, ...]
+    model: AudioLM | None = None
+    fulls: Mapping[str, Study] = field(default_factory=dict)
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    found: dict[str, FoundSets] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def listen(self, shard: Shard | None) -> None:
+        """Hear the items of every part; parts of one corpus take the folds of its main part."""
+        with replacing(self.run / "study.toml") as partial:
+            partial.write_text(to_toml(self.study), encoding="utf-8")
+        (self.run / "manifest.json").unlink(missing_ok=True)
+        for part in self.parts:
+            folder = RunFolder(self.run / f"parts/{part.name}", create=True)
+            pipeline = Pipeline(
+                part.study, folder, self.log, self.model, part.corpus, full=self.fulls.get(part.name),
+                selects=part.selects, steer_foreign=part.role != MAIN,
+            )  # fmt: skip
+            if part.role != MAIN:
+                main = self.pipelines[part.of]
+                pipeline.proved = main.proofs
+                if part.study.corpus.id != TEXT_QUESTIONS:
+                    pipeline.dealt = folds(main.items)
+            self.log.say(f"Part {part.name} ({part.role}) listens.")
+            pipeline.listen(shard)
+            self.model = pipeline.model
+            self.pipelines[part.name] = pipeline
+
+    def select(self) -> None:
+        """Find the sets of every part, then give each part those of others that act there."""
+        from emoscope.neurons.selection import NotIdentifiable
+
+        first: NotIdentifiable | None = None
+        for part in self.parts:
+            pipeline = self.pipelines[part.name]
+            try:
+                self.found[part.name] = pipeline.select()
+            except NotIdentifiable as error:
+                first = first or error
+                self.failed[part.name] = str(error)
+                self.found[part.name] = pipeline.nothing_found()
+                self.log.say(f"Part {part.name}: {error}")
+        if first and not any(self.found[part.name].sets for part in self.parts if part.role == MAIN):
+            raise first
+        self._transfer()
+        for part in self.parts:
+            if part.role not in (MAIN, SHARED):
+                self._lend([self._main(part)], part)
+            elif part.role == MAIN:
+                self._lend([one for one in self.parts if (one.of, one.role) == (part.name, COLUMN)], part)
+
+    def _main(self, part: Part) -> Part:
+        return next(one for one in self.parts if one.name == part.of)
+
+    def _lend(self, sources: list[Part], host: Part) -> None:
+        """Let the headline's sets of some parts act in another one."""
+        from emoscope.neurons.lending import gather, lend
+
+        pipeline = self.pipelines[host.name]
+        here = sorted(set(pipeline.items["fold"].drop_nulls()))
+        most = self.study.probes.matched
+        made = [lend(self.found[one.name], one.name, here, self._headline(one), most) for one in sources]
+        pipeline.foreign = gather([one for one in made if one])
+
+    def _headline(self, part: Part) -> tuple[str, float]:
+        head = self.pipelines[part.name].study.headline
+        assert head.budget is not None
+        return head.selector, head.budget
+
+    def _transfer(self) -> None:
+        hosts = [part for part in self.parts if part.role == SHARED]
+        if not hosts:
+            return
+        from emoscope.neurons.activity import Activity
+        from emoscope.neurons.lending import gather
+        from emoscope.neurons.transfer import Source, score_agreement, transfer_sets
+
+        listened = {part.of: self.pipelines[part.name] for part in hosts}
+        sources = [Source(name, Activity.open(one.run / "activity.zarr"), one.items) for name, one in listened.items()]
+        spec = self._spec(hosts[0])
+        self.run.write_table("agreement", score_agreement(sources, spec))
+        for part in hosts:
+            made = transfer_sets(sources, part.of, spec, self.study.transfer.fuse, self.study.transfer.consistency)
+            self.pipelines[part.name].foreign = gather(list(made.values()))
+
+    def _spec(self, part: Part) -> SetSpec:
+        from emoscope.neurons.set_spec import SetSpec
+
+        study, headline = self.pipelines[part.name].study, self._headline(part)
+        return SetSpec(
+            emotions=self.shared, selectors=study.identify.selectors, budgets=(headline[1],),
+            scope=study.identify.scope, site=study.identify.site, items_per_emotion=study.identify.items_per_emotion,
+            minimum=study.identify.minimum, matched=self.study.transfer.matched, random=0, shuffled=0,
+            headline=headline, seed=study.seed, label=study.identify.label, floor=study.identify.lape_floor,
+        )  # fmt: skip
+
+    def act(self, shard: Shard | None) -> None:
+        """Ask every condition of every part."""
+        for part in self.parts:
+            pipeline = self.pipelines[part.name]
+            self.log.say(f"Part {part.name} ({part.role}) is tested.")
+            if shard is None:
+                pipeline.test(self.found[part.name])
+            else:
+                pipeline.intervene_share(self.found[part.name], shard)
+
+    def finish(self) -> None:
+        """Write the manifest, the tables and the report of the whole."""
+        manifest = {
+            "format": FORMAT,
+            **{key: self._first()[key] for key in ("emoscope", "model", "headline", "environment", "proofs")},
+            "study": msgspec.to_builtins(self.study),
+            "asked": digest(msgspec.to_builtins(self.study)),
+            "parts": [self.card(part) for part in self.parts],
+            "shared_emotions": list(self.shared),
+            "not_transferred": self.left_out,
+            **({"pilot": {name: self._manifest(name).get("pilot") for name in self.fulls}} if self.fulls else {}),
+        }
+        self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
+        with self.log.stage("writing the report of the whole", 1):
+            _write_whole(self.run)
+        self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
+        self.log.event("done", **timing(self.log))
+
+    def card(self, part: Part) -> dict[str, Any]:
+        """What the manifest says of a part."""
+        return {
+            "name": part.name, "role": part.role, "corpus": part.study.corpus.id, "of": part.of,
+            "column": part.study.identify.label if part.role == COLUMN else None,
+            "presentation": part.study.question.presentation, "folder": f"parts/{part.name}",
+            "failed": self.failed.get(part.name),
+        }  # fmt: skip
+
+    def _manifest(self, name: str) -> dict[str, Any]:
+        return dict(self.pipelines[name].run.read_json("manifest.json"))
+
+    def _first(self) -> dict[str, Any]:
+        return self._manifest(self.parts[0].name)
+
+
+def _write_whole(run: RunFolder) -> None:
+    from emoscope.analysis.whole import write_whole_tables
+    from emoscope.report.whole_page import build_whole_report
+
+    build_whole_report(run.path, write_whole_tables(run.path))
