@@ -80,6 +80,9 @@ def plan_conditions(
             rows.append({"condition": name, "kind": kind, "target": emotion, **family, **fields})
 
     for family in families.iter_rows(named=True):
+        other_budget = family["budget"] in study.identify.budgets and family["budget"] != head.budget
+        if work.sweep == "headline" and other_budget and family["selector"] != head.selector:
+            continue
         headline = family["selector"] == head.selector and family["budget"] == head.budget
         target, matched = family["control"] == "target", family["control"] == "matched"
         claimed = target and headline

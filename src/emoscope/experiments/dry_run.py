@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from emoscope.experiments.conditions import describe, plan_conditions
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
+from emoscope.experiments.parts import COLUMN, MAIN, SHARED, Part, has_parts, plan_parts
 from emoscope.experiments.sides import shared_speakers, told_shared
-from emoscope.experiments.study import Study
+from emoscope.experiments.study import Controls, Study
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.console import Console
+
+    from emoscope.corpora import Corpus
+    from emoscope.models.lookup import Card
 
 
 def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
@@ -50,23 +59,83 @@ def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"size": pl.Int64}, infer_schema_length=None)
 
 
-def dry_run(study: Study) -> None:
-    """Print the clips a study can use, its conditions, and how many answers they take."""
-    from collections import Counter
+def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]) -> pl.DataFrame | None:
+    """The sets of other parts that will act in a part at most; ``None`` where there are none."""
+    import polars as pl
 
+    from emoscope.neurons.lending import lent_name
+
+    if part.role == SHARED:
+        mains = [one.name for one in parts if one.role == MAIN]
+        lenders = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
+    elif part.role == MAIN:
+        lenders = {one.name: _options(one) for one in parts if (one.role, one.of) == (COLUMN, part.name)}
+    else:
+        main = next(one for one in parts if one.name == part.of)
+        lenders = {main.name: _options(main)}
+    matched = study.transfer.matched if part.role == SHARED else study.probes.matched
+    head = part.study.headline
+    frames = []
+    for source, labels in lenders.items():
+        sets = planned_sets(
+            msgspec.structs.replace(
+                part.study,
+                identify=msgspec.structs.replace(part.study.identify, selectors=(head.selector,), budgets=(head.budget,),
+                                                 sizes=(), compare_at_common_size=False),
+                controls=Controls(matched=matched, random=0, shuffled=0),
+            ), labels,
+        )  # fmt: skip
+        named = [lent_name(name, source) for name in sets["set"]]
+        frames.append(sets.with_columns(pl.Series("set", named), pl.lit(source).alias("source")))
+    return pl.concat(frames) if frames else None
+
+
+def _options(part: Part) -> tuple[str, ...]:
+    assert part.corpus is not None
+    return study_options(part.study, part.corpus)
+
+
+def dry_run(study: Study) -> None:
+    """Print the clips a study can use, its conditions, and how many answers they take; of each part, if it has several."""
     from rich.console import Console
-    from rich.table import Table
 
     card = study.card()
     study = study.with_budget(card.recommended_budget)
-    corpus = study_corpus(study, card.trained_on)
+    console = Console()
+    if not has_parts(study):
+        _show(console, card, study, study_corpus(study, card.trained_on))
+    else:
+        parts, shared = plan_parts(study, card.trained_on)
+        console.print(f"Study {study.name}: {len(parts)} parts" + (
+            f"; all corpora share {', '.join(shared)}" if shared else ""
+        ))  # fmt: skip
+        total = 0
+        for part in parts:
+            console.print(f"\nPart {part.name} ({part.role})", style="bold")
+            part = dataclasses.replace(part, study=part.study.with_budget(card.recommended_budget))
+            corpus = part.corpus or study_corpus(part.study, card.trained_on)
+            foreign = planned_foreign(part, parts, study, shared)
+            total += _show(console, card, part.study, corpus, foreign, part.selects, part.role != MAIN)
+        console.print(f"\nAll parts: {total:,} answers and what is listened to.")
+    console.print("Nothing was run; `--pilot 20` measures how long an answer takes here.")
+
+
+def _show(
+    console: Console, card: Card, study: Study, corpus: Corpus, foreign: pl.DataFrame | None = None,
+    selects: bool = True, steer: bool = True,
+) -> int:  # fmt: skip
+    """Print one study; returns its answers under interventions."""
+    from collections import Counter
+
+    from rich.table import Table
+
     items = candidate_items(study, corpus)
     open_items = items.filter(items["fate"].is_null())
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
     orders = 1 + max(open_items["order"].to_list(), default=0)
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
-    conditions = plan_conditions(study, planned_sets(study, study_options(study, corpus)), card.layers)
-    console = Console()
+    sets = planned_sets(study, study_options(study, corpus))
+    conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, steer)
     console.print(
         f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"
     )
@@ -89,6 +158,6 @@ def dry_run(study: Study) -> None:
     neurons = card.layers * card.width
     console.print(
         f"Listening: {open_items.height:,} answers at most. Activity on disk: at most "
-        f"{open_items.height * neurons * 12 / 1e9:.2f} GB before compression. "
-        f"Nothing was run; `--pilot 20` measures how long an answer takes here."
+        f"{open_items.height * neurons * 12 / 1e9:.2f} GB before compression."
     )
+    return total

@@ -162,6 +162,10 @@ class Interventions(_Section, frozen=True):
         2.0,
         4.0,
     )
+    sweep: Annotated[
+        str,
+        Meta(description='budgets besides the headline\'s: of "all" selectors, or of the "headline" selector alone'),
+    ] = "all"
     positions: Annotated[tuple[str, ...], Meta(description="headline deactivation at these positions alone")] = (
         "audio",
         "text",

@@ -83,6 +83,8 @@ def check_study(study: Study, name: str = "study") -> None:
             raise StudyError(
                 f'{name}: interventions.layers {part!r} is not a range: give ["thirds"], or first and last layer as in "0-3"'
             )
+    if study.interventions.sweep not in ("all", "headline"):
+        raise StudyError(f'{name}: interventions.sweep {study.interventions.sweep!r}: give "all" or "headline"')
     for way in study.interventions.agnostic:
         if way not in AGNOSTIC:
             raise StudyError(
