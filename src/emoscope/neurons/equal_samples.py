@@ -1,0 +1,159 @@
+"""Several corpora that are compared: the same emotions, and equally many clips of each for every set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.identification import NotIdentifiable, Sample, draw_samples
+from emoscope.neurons.selection_plan import Selection
+from emoscope.neurons.set_spec import ALL, SetSpec
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus that was heard, asked one question.
+
+    Attributes:
+        name: how the sets that are found in it are called.
+        activity: its store.
+        items: its items, as :func:`~emoscope.neurons.selection.find_sets` takes them.
+    """
+
+    name: str
+    activity: Activity
+    items: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class EqualSamples:
+    """The identification clips of several sources, ``n`` of each emotion in every fold of each.
+
+    Attributes:
+        emotions: those that can be identified in every source that is not left out.
+        n: clips per emotion.
+        samples: source -> fold (``"all"`` too) -> its clips.
+        left_out: source -> why no sets are found in it.
+        identifiable: emotion -> ``n``, or where it is lacking.
+    """
+
+    emotions: tuple[str, ...]
+    n: int
+    samples: dict[str, dict[str, Sample]]
+    left_out: dict[str, str]
+    identifiable: dict[str, int | str]
+
+    @property
+    def fused_n(self) -> int:
+        """Clips per emotion that a fused set takes of each source, so that it has no more than ``n`` in all.
+
+        It is 0 where there is nothing to fuse: one source, or more sources than clips.
+        """
+        return self.n // len(self.samples) if len(self.samples) > 1 else 0
+
+
+def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
+    """Draw equally many clips of the same emotions from every source and each of its folds' complements.
+
+    A source in which fewer than two emotions can be identified is left out. So is, as long as the others have
+    fewer than two in common, the one without which they have most (of several the last).
+
+    Args:
+        sources: the sources, all of one model, with different names.
+        spec: emotions, the cap per emotion, the minimum and the seed.
+
+    Raises:
+        NotIdentifiable: every source is left out.
+        ValueError: two sources of one name, decoders of different sizes, or activations of another site.
+
+    Example:
+        >>> import tempfile
+        >>> store = Activity.create(f"{tempfile.mkdtemp()}/activity.zarr", 6, 1, 1, np.ones((1, 1)), 6)
+        >>> items = pl.DataFrame({
+        ...     "item": range(6), "clip": [f"c{i}" for i in range(6)], "speaker": list("ssttuu"),
+        ...     "fold": list("ssttuu"), "truth": ["anger", "fear"] * 3, "correct": [True] * 6, "fate": ["used"] * 6,
+        ... })
+        >>> few = Source("few", store, items.filter(pl.col("speaker") != "u"))
+        >>> found = equal_samples([Source("many", store, items), few], SetSpec(("anger", "fear"), minimum=1))
+        >>> found.n, {name: list(folds) for name, folds in found.samples.items()}
+        (1, {'many': ['s', 't', 'u', 'all'], 'few': ['s', 't', 'all']})
+    """
+    _refuse_unlike(sources, spec)
+    found: dict[str, dict[str, int | str]] = {}
+    left_out: dict[str, str] = {}
+    refusal: NotIdentifiable | None = None
+    for source in sources:
+        try:
+            found[source.name] = draw_samples(source.items, spec)[1]
+        except NotIdentifiable as error:
+            left_out[source.name], refusal = str(error), error
+    if not found:
+        assert refusal is not None
+        raise refusal
+    known = {name: [e for e in spec.emotions if isinstance(one[e], int)] for name, one in found.items()}
+    while len(_common(known)) < 2:
+        worst = max(reversed(known), key=lambda name: len(_common({k: v for k, v in known.items() if k != name})))
+        others = ", ".join(name for name in known if name != worst)
+        left_out[worst] = (
+            f"of its identifiable emotions ({', '.join(known.pop(worst))}) fewer than two are identifiable in {others}"
+        )
+    common = _common(known)
+    emotions = tuple(emotion for emotion in spec.emotions if emotion in common)
+    kept = [source for source in sources if source.name in known]
+    wanted = dataclasses.replace(spec, emotions=emotions)
+    n = min(sample.n for source in kept for sample in draw_samples(source.items, wanted)[0])
+    wanted = dataclasses.replace(wanted, items_per_emotion=n)
+    samples = {
+        source.name: {sample.fold: sample for sample in draw_samples(source.items, wanted)[0]} for source in kept
+    }
+    lacking = {
+        emotion: "; ".join(f"{name}: {found[name][emotion]}" for name in known if emotion not in known[name])
+        for emotion in spec.emotions
+    }
+    return EqualSamples(emotions, n, samples, left_out, {e: lacking[e] or n for e in spec.emotions})
+
+
+def host_folds(items: pl.DataFrame) -> list[str]:
+    """The folds of a corpus in which sets act, ``"all"`` last; of fixed sides, that which tests.
+
+    Example:
+        >>> host_folds(pl.DataFrame({"fold": ["t", "s", None, "s"]}))
+        ['s', 't', 'all']
+    """
+    if "side" in items.columns:
+        items = items.filter(pl.col("side").is_in(["both", "evaluate"]))
+    return [*items["fold"].drop_nulls().unique().sort().to_list(), ALL]
+
+
+def selection_of(sample: Sample, emotions: tuple[str, ...], each: int | None = None) -> Selection:
+    """The items of a sample, or of its first ``each`` clips per emotion, under the name of its fold."""
+    clips = [clip for emotion in emotions for clip in [one for one in sample.clips if one.emotion == emotion][:each]]
+    labels = np.array([emotions.index(clip.emotion) for clip in clips])
+    rows = np.concatenate([clip.items for clip in clips]).astype("int64")
+    return Selection(sample.fold, rows, np.repeat(labels, [len(clip.items) for clip in clips]), emotions)
+
+
+def _common(known: dict[str, list[str]]) -> set[str]:
+    return set.intersection(*map(set, known.values())) if known else set()
+
+
+def _refuse_unlike(sources: Sequence[Source], spec: SetSpec) -> None:
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f"sources {names}: give each another name")
+    for source in sources:
+        activity, first = source.activity, sources[0].activity
+        if (activity.layers, activity.width) != (first.layers, first.width):
+            raise ValueError(
+                f"{source.name} was heard by a decoder of {activity.layers} layers x {activity.width} neurons and "
+                f"{sources[0].name} by one of {first.layers} x {first.width}: sets of different models cannot be compared"
+            )
+        if activity.site != spec.site:
+            raise ValueError(
+                f"site {spec.site!r}: the activity of {source.name} was read at {activity.site!r}; listen again with that site"
+            )
