@@ -96,8 +96,19 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     from emoscope.analysis.tables import write_tables
     from emoscope.report.page import build_report
     from emoscope.runs import RunFolder
+    from emoscope.runs.whole import part_folders
 
     folder = RunFolder(run)
+    if parts := part_folders(folder.path):
+        from emoscope.analysis.whole import write_whole_tables
+        from emoscope.report.whole_page import build_whole_report
+
+        for part in parts:
+            tables = write_tables(part)
+            if (part / "report.html").is_file():
+                build_report(part, tables)
+        print(f"Report: {build_whole_report(folder.path, write_whole_tables(folder.path)).resolve()}")
+        return 0
     if not (folder / "items.parquet").is_file():
         raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")
     print(f"Report: {build_report(folder.path, write_tables(folder.path)).resolve()}")

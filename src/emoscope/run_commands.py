@@ -80,7 +80,8 @@ def _delete_run(place: Path) -> None:
     if not any((place / name).is_file() for name in ("study.toml", "log.jsonl")) and any(place.iterdir()):
         raise ValueError(f"{place} is not a run folder (no study.toml): --fresh deletes run folders only")
     refuse_in_use(place)
-    shutil.rmtree(place / "units", ignore_errors=True)
+    for units in (place / "units", *place.glob("parts/*/units")):
+        shutil.rmtree(units, ignore_errors=True)
     for path in place.iterdir():
         if path.name not in ("study.toml", "log.jsonl"):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -98,7 +99,10 @@ def compare(
 
     from emoscope.analysis.side_by_side import side_by_side
     from emoscope.report.compare_page import shown, write_compare_page
+    from emoscope.runs.whole import refuse_whole
 
+    for one in runs:
+        refuse_whole(one)
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run is given: give at least two folders, emoscope compare RUN RUN")
     if html and not html.resolve().parent.is_dir():
@@ -142,7 +146,10 @@ def power(
 
     from emoscope.analysis.power import MOST_CLIPS, STUDIES, Spread, needs, run_spread
     from emoscope.analysis.run_tables import read_run
+    from emoscope.runs.whole import refuse_whole
 
+    if run:
+        refuse_whole(run)
     spread = run_spread(read_run(run), measure) if run else Spread(ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS)
     asked: dict[str, Any] = {"between": between, "within": within, "emotions": emotions}
     given = {name: value for name, value in asked.items() if value is not None}

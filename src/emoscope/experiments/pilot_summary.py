@@ -14,7 +14,14 @@ def print_pilot(run: RunFolder) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    found: dict[str, Any] = run.read_json("manifest.json")["pilot"]
+    manifest = run.read_json("manifest.json")
+    if "parts" in manifest:
+        for part in manifest["parts"]:
+            if part["role"] == "main" and not part["failed"]:
+                console.print(f"\nPilot of {part['name']}", style="bold")
+                print_pilot(RunFolder(run / part["folder"]))
+        return
+    found: dict[str, Any] = manifest["pilot"]
     p = found["p"]
     console.print(
         f"\nUAR {found['uar']:.1f} %: the mean share of clips answered rightly, where chance gives {found['chance']:.1f} % "

@@ -11,6 +11,7 @@ from emoscope.experiments.pipeline import Pipeline
 from emoscope.experiments.study import Controls, read_study
 from emoscope.experiments.study_checks import check_study
 from emoscope.runs import Log, RunFolder
+from emoscope.runs.whole import refuse_whole
 
 if TYPE_CHECKING:
     from emoscope.neurons.neuron_set import NeuronSet
@@ -33,6 +34,7 @@ def reselect(
         scope: positions that count; the run's own by default.
         out: folder for the sets; ``<run>/sets`` by default.
     """
+    refuse_whole(run)
     folder = RunFolder(run)
     study = read_study(folder / "study.toml")
     if budget is None:

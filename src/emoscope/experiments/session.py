@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from emoscope.experiments.parts import has_parts
 from emoscope.experiments.sides import study_folds
 from emoscope.experiments.study import (
     Controls,
@@ -358,7 +359,34 @@ def intervene(
     return Result.of(mine.run)
 
 
-def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result:
+@dataclass(frozen=True)
+class WholeResult:
+    """The result of a study in parts: that of each part that found sets, and the tables of the whole.
+
+    Attributes:
+        run: the folder of the whole; tables and report.html are in it.
+        parts: part -> its result.
+    """
+
+    run: RunFolder
+    parts: Mapping[str, Result]
+
+    @classmethod
+    def of(cls, run: RunFolder) -> WholeResult:
+        """Read the result of a finished study in parts."""
+        cards = run.read_json("manifest.json")["parts"]
+        found = {card["name"]: RunFolder(run / card["folder"]) for card in cards}
+        return cls(run, {name: Result.of(one) for name, one in found.items() if (one / "report.html").is_file()})
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the whole, such as ``"transfer"`` (see docs/architecture.md)."""
+        return self.run.read_table(f"tables/{name}")
+
+    def __repr__(self) -> str:
+        return "\n".join([f"WholeResult({self.run.path})", *(f"  {name}: {one!r}" for name, one in self.parts.items())])
+
+
+def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result | WholeResult:
     """Run a study file from listening to report; what is already done is not done again.
 
     Args:
@@ -371,4 +399,4 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
     asked = study if isinstance(study, Study) else read_study(study)
     place = RunFolder(folder or Path("runs") / asked.name, create=True)
     done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
-    return Result.of(done)
+    return WholeResult.of(done) if has_parts(asked) else Result.of(done)

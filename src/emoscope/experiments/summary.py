@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from emoscope.runs import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import polars as pl
+    from rich.console import Console
 
 
 def print_result(run: RunFolder) -> None:
@@ -19,6 +22,9 @@ def print_result(run: RunFolder) -> None:
 
     console = Console()
     manifest = run.read_json("manifest.json")
+    if "parts" in manifest:
+        _print_whole(run, manifest, console)
+        return
     head = manifest["headline"]
     uar = run.read_table("tables/uar")
     base = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
@@ -82,6 +88,36 @@ def print_result(run: RunFolder) -> None:
     timing = manifest.get("timing", {})
     if timing:
         console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
+    console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+
+
+def _print_whole(run: RunFolder, manifest: Mapping[str, Any], console: Console) -> None:
+    """Print what each corpus shows, and what the sets of each do on the others."""
+    import polars as pl
+    from rich import box
+    from rich.table import Table
+
+    table = Table("part", "UAR", "excess gap [95 %]", "excess pull [95 %]", box=box.SIMPLE_HEAD,
+                  title="Headline sets on their own corpus, in points", title_justify="left")  # fmt: skip
+    for part in manifest["parts"]:
+        folder = RunFolder(run / part["folder"])
+        head = folder.read_json("manifest.json")["headline"]
+        uar = folder.read_table("tables/uar").filter(
+            (pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood")
+        )
+        mine = folder.read_table("tables/effects").filter(
+            (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("layers") == "all")
+            & (pl.col("selector") == head["selector"]) & (pl.col("budget") == head["budget"])
+        )  # fmt: skip
+        off = mine.filter((pl.col("kind") == "deactivate") & (pl.col("to") == "zero"))
+        up = mine.filter((pl.col("kind") == "steer") & (pl.col("alpha") == head["alpha"]))
+        level = f"{uar['uar'][0]:.1f} % (chance {uar['chance'][0]:.1f})" if uar.height else ""
+        table.add_row(part["name"], level, _shown(off, "excess_gap"), _shown(up, "excess_pull_overall"))
+        if part["failed"]:
+            console.print(f"{part['name']}: {part['failed']}", style="yellow", highlight=False)
+    console.print(table)
+    timing = manifest["timing"]
+    console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
     console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -237,6 +238,10 @@ class Whole:
         with self.log.stage("writing the report of the whole", 1):
             _write_whole(self.run)
         self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
+        for name in ("answers", "units", "sets", "cache"):
+            # of the parts only
+            with contextlib.suppress(OSError):
+                (self.run / name).rmdir()
         self.log.event("done", **timing(self.log))
 
     def card(self, part: Part) -> dict[str, Any]:

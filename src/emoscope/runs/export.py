@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from emoscope.runs.folder import RunFolder, replacing
 from emoscope.runs.unit import check_unit
+from emoscope.runs.whole import part_folders
 
-TABLES = ("items", "sets", "conditions", "neurons", "units")
+TABLES = ("items", "sets", "foreign_sets", "conditions", "neurons", "units")
 """Tables that are copied, where the run has them."""
 
 
@@ -32,10 +34,11 @@ def export_run(run: str | Path, to: str | Path) -> RunFolder:
     import polars as pl
 
     source, place = RunFolder(run), Path(to)
+    if folders := part_folders(source.path):
+        return _export_parts(source, place, folders)
     if not (source / "manifest.json").is_file() or not (source / "units.parquet").is_file():
         raise FileNotFoundError(f"{run} is not a finished run: `emoscope run` finishes it")
-    if place.exists() and any(place.iterdir()):
-        raise ValueError(f"{place} is not empty: give a new folder")
+    _refuse_used(place)
     units = source.read_table("units")["unit"].to_list()
     if wrong := [why for unit in units if (why := check_unit(source, unit))]:
         raise ValueError(f"{run} is not whole: {wrong[0]}; give the command of the run again")
@@ -57,3 +60,18 @@ def export_run(run: str | Path, to: str | Path) -> RunFolder:
         shutil.copyfile(source / name, copy / name)
     shutil.copytree(source / "sets", copy / "sets")
     return copy
+
+
+def _export_parts(source: RunFolder, place: Path, parts: Sequence[Path]) -> RunFolder:
+    """Copy a study in parts: each part, and what belongs to the whole."""
+    _refuse_used(place)
+    for part in parts:
+        export_run(part, place / part.relative_to(source.path))
+    for path in (*sorted(source.path.glob("*.parquet")), source / "manifest.json", source / "study.toml"):
+        shutil.copyfile(path, place / path.name)
+    return RunFolder(place)
+
+
+def _refuse_used(place: Path) -> None:
+    if place.exists() and any(place.iterdir()):
+        raise ValueError(f"{place} is not empty: give a new folder")
