@@ -74,7 +74,7 @@ def compare(whole: Path, sharded: Path) -> int:
             str(path.relative_to(run))
             for part in ("sets", "tables", "figures")
             for path in (run / part).rglob("*")
-            if path.is_file()
+            if path.is_file() and path.suffix != ".pdf"  # drawn from the SVG, in an order that changes
         }
     differing = [name for name in sorted(names) if content(whole / name) != content(sharded / name)]
     print(*differing, f"{len(differing)} files differ" if differing else f"equal: {len(names)} files", sep="\n")

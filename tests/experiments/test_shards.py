@@ -62,6 +62,7 @@ def results(run: RunFolder) -> dict[str, bytes]:
     units = run.read_table("units")["unit"].to_list()
     files = [run / name.format(unit) for unit in units for name in ("answers/{}.parquet", "units/{}.json")]
     files += [path for name in ("sets", "tables", "figures") for path in (run / name).rglob("*") if path.is_file()]
+    files = [path for path in files if path.suffix != ".pdf"]  # drawn from the SVG, in an order that changes
     files += [run / f"{name}.parquet" for name in ("items", "sets", "conditions", "units", "neurons")]
     heard = run.read_table("items").filter(pl.col("fate") == "used")["item"].max()
     for path in (run / "activity.zarr").rglob("c/*"):

@@ -57,9 +57,14 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
+def undrawn(monkeypatch):
+    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: "<svg ></svg>")
+    monkeypatch.setattr("emoscope.report.page.to_pdf", lambda _: b"")
+
+
 def fast(folder, monkeypatch):
     """The text of a page whose pictures are defined but not drawn, which takes most of the time."""
-    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: "<svg ></svg>")
+    undrawn(monkeypatch)
     return Page(build_report(folder).read_text(encoding="utf-8")).text
 
 
@@ -164,13 +169,18 @@ def test_what_was_run_is_told(folder, page):
 
 
 def test_figures_are_written_beside_the_page(folder, page):
-    assert {path.stem for path in (folder / "figures").iterdir()} == set(FIGURES)
-    for path in (folder / "figures").iterdir():
+    written = {path.name for path in (folder / "figures").iterdir()}
+    assert written == {f"{name}.{end}" for name in FIGURES for end in ("svg", "pdf")}
+    for path in (folder / "figures").glob("*.svg"):
         ET.fromstring(path.read_text(encoding="utf-8"))
+        pdf = path.with_suffix(".pdf").read_bytes()
+        assert pdf.startswith(b"%PDF-")
+        assert pdf.count(b"/Type /Page\n") == 1
+        assert b"/FontName" in pdf  # text stays text
 
 
 def test_every_figure_is_a_step(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: "<svg ></svg>")
+    undrawn(monkeypatch)
     for lacking in ("report.html", "answers"):  # all of the figures, and hardly any
         run, steps = tmp_path / lacking, []
         shutil.copytree(folder, run, ignore=shutil.ignore_patterns(lacking, "tables", "figures"))

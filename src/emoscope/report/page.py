@@ -15,7 +15,7 @@ from emoscope.report.content import Content, number, open_content
 from emoscope.report.glossary import GLOSSARY
 from emoscope.report.markup import lean, to_html, to_latex
 from emoscope.report.tables import TABLES
-from emoscope.report.theme import DARK, LIGHT, title_of, to_spec, to_svg
+from emoscope.report.theme import DARK, LIGHT, title_of, to_pdf, to_spec, to_svg
 from emoscope.runs.folder import replacing
 
 __all__ = ["FIGURES", "build_report", "main_figure", "render"]
@@ -38,7 +38,7 @@ CLAIMS = ("verdicts", "tests")
 def build_report(
     folder: str | Path, tables_of_run: Tables | None = None, step: Callable[[], None] | None = None
 ) -> Path:
-    """Write ``report.html``, ``figures/*.svg`` and ``tables/*.tex`` of a run folder, without a model.
+    """Write ``report.html``, ``figures/*.svg`` and ``.pdf`` and ``tables/*.tex`` of a run folder, without a model.
 
     Whatever the folder lacks is named in the report.
 
@@ -58,7 +58,8 @@ def build_report(
     figures.mkdir(exist_ok=True)
     shown: dict[str, dict[str, str]] = {}
     for name, draw in FIGURES.items():
-        (figures / f"{name}.svg").unlink(missing_ok=True)
+        for end in ("svg", "pdf"):
+            (figures / f"{name}.{end}").unlink(missing_ok=True)
         shown[name] = _figure(content, name, draw, figures)
         if step:
             step()
@@ -129,8 +130,11 @@ def _figure(content: Content, name: str, draw: Callable[..., Any], folder: Path)
         return {"missing": MISSING[name]}
     title, how = title_of(chart)
     spec = to_spec(chart)
+    svg = to_svg(spec)
     with replacing(folder / f"{name}.svg") as partial:
-        partial.write_text(to_svg(spec), encoding="utf-8")
+        partial.write_text(svg, encoding="utf-8")
+    with replacing(folder / f"{name}.pdf") as partial:
+        partial.write_bytes(to_pdf(svg))
     if name == "main":  # the page shows the full set of matrices instead
         return {"title": title, "how": how}
     pictures = {

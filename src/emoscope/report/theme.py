@@ -135,6 +135,17 @@ def to_svg(spec: dict[str, Any], theme: Theme = LIGHT, prefix: str = "id", title
     return re.sub(r"url\(#([^)]+)\)", lambda found: f"url(#{names.get(found[1], found[1])})", svg)
 
 
+def to_pdf(svg: str) -> bytes:
+    """A picture that :func:`to_svg` drew as a PDF of one page, with its fonts.
+
+    The order of what stands in it changes from one call to the next, so the bytes differ where the picture does not.
+    """
+    import vl_convert
+
+    pdf: bytes = vl_convert.svg_to_pdf(svg)
+    return pdf
+
+
 def to_png(chart: Any, theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
     """Draw a chart as a PNG on the theme's background."""
     import vl_convert
