@@ -29,7 +29,8 @@ Statistic = Callable[[np.ndarray], float]
 class Slow:
     """The items that count, what was answered, and the statistics of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, source: str | None = None) -> None:
+        """``source``: where the sets come from that act; ``None``: the run's own sets."""
         self.folder = folder
         self.manifest = json.loads((folder / "manifest.json").read_text())
         items = pl.read_parquet(folder / "items.parquet")
@@ -40,7 +41,10 @@ class Slow:
         self.truth = np.array([item["truth"] for item in self.items])
         self.speaker = np.array([item["speaker"] or "recording " + item["clip"] for item in self.items])
         self.unknown = any(item["speaker"] is None for item in self.items)
-        self.conditions = pl.read_parquet(folder / "conditions.parquet").to_dicts()
+        every = pl.read_parquet(folder / "conditions.parquet").to_dicts()
+        mine = [row for row in every if row.get("source") == source or (source and row["kind"] == "baseline")]
+        self.others = {row["condition"] for row in every} - {row["condition"] for row in mine}
+        self.conditions = mine
         self.said: dict[tuple[str, str], np.ndarray] = {}
         self.odds: dict[str, dict[str, np.ndarray]] = {}
         self.mass: dict[tuple[str, str], list[float]] = {}
@@ -56,7 +60,7 @@ class Slow:
             if not (self.folder / "answers" / f"{unit}.parquet").is_file():
                 continue
             for row in pl.read_parquet(self.folder / "answers" / f"{unit}.parquet").to_dicts():
-                if row["item"] not in place:
+                if row["item"] not in place or row["condition"] in self.others:
                     continue
                 n, key = place[row["item"]], (row["scoring"], row["condition"])
                 self.said.setdefault(key, np.array(["not asked"] * len(self.items), dtype=object))[n] = row["answer"]

@@ -9,6 +9,8 @@ import pytest
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import NAMES, compute_tables
 from tests.analysis.simulated import write_simulation
+from tests.analysis.simulated_whole import write_whole
+from tests.analysis.slow_sources import slow_foreign
 from tests.analysis.slow_tables import slow_tables
 
 STUDY = """
@@ -49,8 +51,13 @@ def real(tmp_path_factory) -> Path:
     return run_study(parse_study(STUDY), tmp_path_factory.mktemp("runs") / "small").path
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    return write_whole(tmp_path_factory.mktemp("whole"), clips=2)
+
+
 def assert_same(folder: Path, some: tuple[str, ...]) -> None:
-    fast, slow = compute_tables(read_run(folder)), slow_tables(folder)
+    fast, slow = compute_tables(read_run(folder)), slow_tables(folder) | {"foreign": slow_foreign(folder)}
     assert {*slow, "wordings"} == set(NAMES)
     for name in NAMES:
         if name == "wordings":  # these runs ask in one wording; test_wordings.py works others out by hand
@@ -72,7 +79,7 @@ def assert_same(folder: Path, some: tuple[str, ...]) -> None:
 
 
 def test_every_number_of_a_real_run(real):
-    assert_same(real, NAMES)
+    assert_same(real, tuple(name for name in NAMES if name != "foreign"))
 
 
 def test_sets_from_fewer_clips_leave_all_other_numbers_as_they_are(real):
@@ -110,3 +117,8 @@ def test_every_number_of_a_run_that_stopped_and_offers_fewer_options(tmp_path):
         pl.read_parquet(path).head(70).write_parquet(path)  # of 90 items
     (folder / "units" / "010.json").unlink()
     assert_same(folder, ("uar", "matrix", "effects", "evidence", "verdicts"))
+
+
+@pytest.mark.parametrize("part", ["first", "first.shared", "first.word"])
+def test_every_number_of_a_part_in_which_sets_of_others_act(whole, part):
+    assert_same(whole / "parts" / part, ("uar", "foreign"))

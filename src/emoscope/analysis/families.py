@@ -87,15 +87,17 @@ def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset
     if "baseline" not in panel.rows:
         return []
     grouped = families(panel, conditions)
-    by_key, changes = _draws_by_family(grouped), Changes(panel)
+    by_key, changes = draws_by_family(grouped), Changes(panel)
     declared = set(conditions.filter(pl.col("headline").fill_null(False))["condition"])
     found = []
-    for family, draws in _with_means(grouped):
+    for family, draws in with_means(grouped):
         targets, used = shared(panel, draws)
         if not targets or not used.any():
             continue
         each = tuple(changes.count(draw, targets, used) for draw in draws)
-        matched = by_key.get(_key(family | {"control": "matched"}), []) if family["control"] == "target" else []
+        matched = (
+            by_key.get(same_but_draw(family | {"control": "matched"}), []) if family["control"] == "target" else []
+        )
         found.append(
             Compared(
                 family=family,
@@ -113,19 +115,21 @@ def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset
 
 def families(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
     """Group the answered conditions into families: one condition per target emotion, else alike."""
-    frame = conditions.filter(
-        pl.col("kind").is_in(["deactivate", "steer"])
-        & pl.col("target").is_in(list(panel.labels))
-        & pl.col("condition").is_in(list(panel.rows))
-    ).with_columns(
+    options = conditions.filter(pl.col("target").is_in(list(panel.labels)))
+    return group(options.filter(pl.col("condition").is_in(list(panel.rows))))
+
+
+def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
+    """Group conditions into families, whether or not their targets are options of the question."""
+    frame = conditions.filter(pl.col("kind").is_in(["deactivate", "steer"])).with_columns(
         pl.col("control").fill_null("target"),
         pl.col("positions").fill_null("all"),
         pl.col("layers").fill_null("all"),
     )
-    grouped: dict[tuple[Any, ...], Conditions] = {}
+    found: dict[tuple[Any, ...], Conditions] = {}
     for row in frame.sort("condition").iter_rows(named=True):
-        grouped.setdefault(tuple(row[name] for name in FAMILY), {})[row["target"]] = row["condition"]
-    return [(dict(zip(FAMILY, key, strict=True)), members) for key, members in grouped.items()]
+        found.setdefault(tuple(row[name] for name in FAMILY), {})[row["target"]] = row["condition"]
+    return [(dict(zip(FAMILY, key, strict=True)), members) for key, members in found.items()]
 
 
 def shared(panel: Panel, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -156,22 +160,24 @@ def _any_hollow(draws: Sequence[Conditions], hollow: Set[str]) -> bool:
     return "baseline" in hollow or any(condition in hollow for draw in draws for condition in draw.values())
 
 
-def _key(family: Family) -> tuple[Any, ...]:
+def same_but_draw(family: Family) -> tuple[Any, ...]:
+    """What the draws of one control have in common."""
     return tuple(family[name] for name in FAMILY if name != "draw")
 
 
-def _draws_by_family(grouped: Sequence[tuple[Family, Conditions]]) -> dict[tuple[Any, ...], list[Conditions]]:
+def draws_by_family(grouped: Sequence[tuple[Family, Conditions]]) -> dict[tuple[Any, ...], list[Conditions]]:
+    """All draws of each control together."""
     found: dict[tuple[Any, ...], list[Conditions]] = {}
     for family, members in grouped:
-        found.setdefault(_key(family), []).append(members)
+        found.setdefault(same_but_draw(family), []).append(members)
     return found
 
 
-def _with_means(grouped: Sequence[tuple[Family, Conditions]]) -> list[tuple[Family, list[Conditions]]]:
+def with_means(grouped: Sequence[tuple[Family, Conditions]]) -> list[tuple[Family, list[Conditions]]]:
     """Every family by itself, then the controls' draws together, marked by a null draw."""
     single = [(family, [members]) for family, members in grouped]
     together = [
         (dict(zip([name for name in FAMILY if name != "draw"], key, strict=True)) | {"draw": None}, draws)
-        for key, draws in _draws_by_family(grouped).items()
+        for key, draws in draws_by_family(grouped).items()
     ]
     return single + [(family, draws) for family, draws in together if family["control"] != "target"]

@@ -19,6 +19,7 @@ from emoscope.analysis.layers import layers
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.sets import matching, stability
+from emoscope.analysis.sources import foreign
 from emoscope.analysis.trend import trend
 from emoscope.analysis.verdicts import verdicts
 from emoscope.analysis.wordings import wordings
@@ -27,6 +28,7 @@ from emoscope.runs.folder import RunFolder, replacing
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
     "stability", "matching", "efficiency", "agnostic", "trend", "flows", "wordings",
+    "foreign",
 )  # fmt: skip
 
 
@@ -52,6 +54,7 @@ class Tables:
         trend: whether effects rise with alpha (``trend.TREND``).
         flows: from which answer to which, under the headline's conditions (``flows.FLOWS``).
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
+        foreign: what sets that other parts of a study found do here (``sources.FOREIGN``); empty where none act.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
         notes: what could not be computed, and why.
@@ -74,6 +77,7 @@ class Tables:
     trend: pl.DataFrame
     flows: pl.DataFrame
     wordings: pl.DataFrame
+    foreign: pl.DataFrame
     run: Run
     panel: Panel
     notes: tuple[str, ...] = ()
@@ -109,6 +113,7 @@ def compute_tables(run: Run) -> Tables:
         trend=trend(compared),
         flows=flows(panel, compared),
         wordings=wordings(run, accuracy.hollow(levels)),
+        foreign=foreign(run),
         run=run,
         panel=panel,
         notes=(*notes, *more, *lost),
