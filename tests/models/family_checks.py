@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -42,6 +42,9 @@ class Recorder:
 class FamilyChecks(LayoutChecks, LoadingChecks):
     """The tests; a family declares its tiny checkpoint (see the base) and how its official code takes a request."""
 
+    resumes: ClassVar[bool] = True
+    """Whether passes may begin at a later layer."""
+
     # What a family writes.
 
     def official_inputs(self, model: AudioLM, requests: Sequence[Request]) -> dict[str, Any]:
@@ -76,6 +79,17 @@ class FamilyChecks(LayoutChecks, LoadingChecks):
         assert proof.status == "passed", proof
         if "logits" in proof.note and proof.measured is not None:
             assert proof.measured < CLOSE, proof
+
+    def test_passes_begin_at_a_later_layer_where_that_is_exact(self, model, prepared, proofs):
+        assert ("not used" in proofs["a later start is exact or unused"].note) is not self.resumes
+        assert model.resumes is self.resumes
+        layers, width = model.info.layers, model.info.width
+        draw, start = torch.Generator().manual_seed(0), None
+        batch = model.batch(prepared)
+        for layer in range(1, layers if self.resumes else 1):
+            gains = Gains({layer: torch.rand(len(prepared), width, generator=draw) * 3 - 0.5})
+            start = model.begin(batch, layer, start)
+            assert torch.equal(model.next_logits(batch, gains, start), model.next_logits(batch, gains))
 
     def test_the_largest_difference_is_printed(self, model, proofs, capsys):
         measured = {name: proof.measured for name, proof in proofs.items() if proof.measured is not None}

@@ -186,6 +186,7 @@ Numbers are the largest differences measured, of logits or (site exact) of activ
 * *Official-code parity*: logits and greedy tokens against the modelling code of transformers (Kimi-Audio: against recorded answers of its own code, see its tests) on inputs that are made as the official processor makes them.
 * *Spread over devices*: `device_map = "auto"` of accelerate, on a machine with one CPU; the same logits.
 * *8-bit weights*: `quantise = "8bit"` with bitsandbytes on a CPU: all proofs but those that edit weights. *Refused*: the family adds an adapter to its weights when it loads, which cannot be done exactly to packed ones.
+* A pass may begin at a later layer, from the state that the layers before it left (for gains that act later): shown to change no bit on a CPU, and shown anew in every run before it is used. Gemma 3n, whose last layers read what an earlier one made, runs every pass in full.
 
 Not run here:
 

@@ -22,7 +22,7 @@ def by_name(proofs):
 def test_all_proofs_pass_on_a_sound_model(model):
     proofs = check_model(model)
     assert {proof.status for proof in proofs} == {"passed"}, [p for p in proofs if p.status != "passed"]
-    assert len({proof.name for proof in proofs}) == len(proofs) == 13
+    assert len({proof.name for proof in proofs}) == len(proofs) == 14
     for proof in proofs:
         if proof.measured is not None:
             assert proof.tolerance is not None
@@ -120,6 +120,30 @@ def test_an_mlp_that_goes_around_the_hooks_is_found(model, prepared):
     assert proofs["site exact"].status == "failed"
 
 
+def test_layers_that_cannot_start_later_are_run_in_full(model, prepared):
+    first, last = (model.decoder.blocks[place].mlp for place in (0, -1))
+    left = []
+    # a decoder whose last layer reads what the first one left: it is not there in a pass that begins later
+    handles = [first.register_forward_hook(lambda *_: left.append(0)), last.register_forward_hook(lambda *_: left.pop() and None)]  # fmt: skip
+    try:
+        proof = by_name(run_proofs(model, prepared))["a later start is exact or unused"]
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert (proof.status, model.resumes) == ("passed", False)
+    assert proof.note == "not used, every pass runs in full: IndexError: pop from empty list"
+
+
+def test_a_layer_that_changes_its_input_in_place_is_found(model, prepared, monkeypatch):
+    last = model.decoder.blocks[-1]
+    monkeypatch.setattr(
+        last, "forward", lambda hidden, *a, **k: type(last).forward(last, hidden.mul_(1.01), *a, **k), raising=False
+    )
+    proof = by_name(run_proofs(model, prepared))["a later start is exact or unused"]
+    assert proof.note.startswith("not used, every pass runs in full: logits differ")
+    assert not model.resumes
+
+
 def test_weights_that_do_not_come_back_are_found(model, prepared, monkeypatch):
     written = []
     plain = type(model.decoder).write_columns
@@ -169,5 +193,5 @@ def test_the_command_ends_with_the_exit_code_of_its_rows(folder, monkeypatch, ca
         monkeypatch.setattr(AudioFlamingo3, "full_logits", lambda self, requests: torch.zeros(3, self.info.vocab))
     assert model_check(str(folder)) == code
     shown = capsys.readouterr().out
-    assert shown.count("passed") == (12 if gap else 13)
+    assert shown.count("passed") == (13 if gap else 14)
     assert gap is None or gap in shown

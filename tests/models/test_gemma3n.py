@@ -27,6 +27,7 @@ class TestGemma3n(FamilyChecks):
 
     write = staticmethod(write_checkpoint)
     keys = "gemma3n.txt"
+    resumes = False  # its last layers read keys and values that an earlier one has made
 
     def official_model(self):
         with torch.device("meta"):

@@ -13,6 +13,7 @@ from emoscope.models.batching import pad
 from emoscope.models.family import Family
 from emoscope.models.hooks import hooked
 from emoscope.models.letters import score_letters
+from emoscope.models.resume import Start, from_layer, to_layer
 from emoscope.models.values import (
     AUDIO,
     DECISION,
@@ -28,7 +29,7 @@ from emoscope.models.values import (
     Score,
 )
 
-__all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score"]
+__all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score", "Start"]
 
 AUDIO_WINDOWS = 16
 """Clips whose sound is encoded together; more save little time and take memory."""
@@ -108,7 +109,11 @@ class AudioLM(Family):
 
     @torch.inference_mode()
     def score(
-        self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None, observe: Observer | None = None
+        self,
+        prepared: Sequence[Prepared] | Batch,
+        gains: Gains | None = None,
+        observe: Observer | None = None,
+        start: Start | None = None,
     ) -> list[Score]:
         """Score the letters of each row in one pass of the decoder.
 
@@ -120,6 +125,8 @@ class AudioLM(Family):
                 :meth:`under` act on top.
             observe: sees every layer's activations. The model's own best letter is then fed back in one further
                 pass, so that activations at the answer position exist.
+            start: of the same batch, from :meth:`begin`: layers before it are not run. Gains must act in later
+                layers alone, and nothing can be observed.
 
         Returns:
             one score per row, in order.
@@ -130,7 +137,8 @@ class AudioLM(Family):
         """
         batch = self._batch(prepared)
         watched = observe is not None
-        with hooked(self.decoder, self._gains(gains, len(batch)), observe, batch.scopes, 2 if watched else 1):
+        own = self._gains(gains, len(batch))
+        with hooked(self.decoder, own, observe, batch.scopes, 2 if watched else 1), from_layer(self.decoder, start):
             hidden, cache = self._read_prompt(batch, use_cache=watched)
             scores, best = score_letters(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
             if watched:
@@ -138,11 +146,31 @@ class AudioLM(Family):
         return scores
 
     @torch.inference_mode()
-    def next_logits(self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None) -> torch.Tensor:
+    def next_logits(
+        self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None, start: Start | None = None
+    ) -> torch.Tensor:
         """Logits float32 (row, vocab) of the first answer token: what :meth:`score` reads the letters from."""
         batch = self._batch(prepared)
-        with hooked(self.decoder, self._gains(gains, len(batch)), None, batch.scopes, 1):
+        own = self._gains(gains, len(batch))
+        with hooked(self.decoder, own, None, batch.scopes, 1), from_layer(self.decoder, start):
             return self.logits(self._read_prompt(batch, use_cache=False)[0])
+
+    @torch.inference_mode()
+    def begin(self, prepared: Sequence[Prepared] | Batch, layer: int, earlier: Start | None = None) -> Start:
+        """Run the untouched decoder up to a layer, so that later passes over the same batch may begin there.
+
+        Args:
+            prepared: rows in any order, or a batch made from them; later passes must take the same.
+            layer: the first layer that later passes run; as many as there are layers for the final norm alone.
+            earlier: of the same batch, at an earlier layer, from which to go on.
+
+        Raises:
+            ValueError: a layer that the decoder does not have, or one before ``earlier``.
+        """
+        batch = self._batch(prepared)
+        with to_layer(self.decoder, layer, earlier) as reached:
+            self._read_prompt(batch, use_cache=False)
+        return reached()
 
     @torch.inference_mode()
     def generate(

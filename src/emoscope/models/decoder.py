@@ -59,6 +59,7 @@ class Decoder:
         sites: one gated MLP per layer.
         width: neurons per layer.
         hidden: hidden size.
+        blocks: the layers themselves, which hold the MLPs.
     """
 
     backbone: nn.Module
@@ -66,6 +67,7 @@ class Decoder:
     sites: tuple[Site, ...]
     width: int
     hidden: int
+    blocks: tuple[nn.Module, ...] = ()
 
     @property
     def layers(self) -> int:
@@ -214,7 +216,7 @@ def find_decoder(model: nn.Module, site: Callable[[str, Any], Site] | None = Non
     if len(shapes) != 1:
         raise ValueError(f"{type(model).__name__}: layers differ in width {sorted(shapes)}; equal layers are needed")
     width, hidden = shapes.pop()
-    return Decoder(backbone, name, sites, width, hidden)
+    return Decoder(backbone, name, sites, width, hidden, tuple(backbone.layers))
 
 
 def gated_site(name: str, mlp: Any) -> Site:

@@ -29,6 +29,7 @@ class Family:
         processor: the family's processor of the transformers library.
         decoder: the text decoder, found by structure.
         letters: the token ids that say each letter, found in the vocabulary.
+        resumes: whether passes may begin at a later layer: after a proof has shown that this changes no bit.
     """
 
     model_type: ClassVar[str]
@@ -61,6 +62,7 @@ class Family:
         self.decoder: Decoder = find_decoder(model, self.site)
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
+        self.resumes = False
         self.info = ModelInfo(
             id=id,
             family=self.model_type,

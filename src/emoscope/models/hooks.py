@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -217,6 +218,44 @@ def outputs(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor | None]]
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: Any = None) -> Iterator[list[Any]]:
+    """Let only the layers ``first`` to ``last - 1`` work inside the block; all others hand on what came before them.
+
+    What stands around the layers (masks, rotary positions, the last norm) runs as ever.
+
+    Args:
+        blocks: all layers of a decoder.
+        first: the first layer that works.
+        last: the layer behind the last one that works.
+        before: the output of layer ``first - 1``; not needed if ``first`` is 0.
+
+    Yields:
+        a list that holds the output of layer ``last - 1`` after a pass; it is as the layer's class returns it.
+    """
+    kept = [before]
+    own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
+
+    def hand_on(*_args: Any, **_more: Any) -> Any:
+        return kept[0]
+
+    def keep(_module: nn.Module, _args: object, output: Any) -> None:
+        kept[0] = output
+
+    handle = blocks[last - 1].register_forward_hook(keep) if last > first else None
+    for place in own:
+        blocks[place].forward = hand_on
+    try:
+        yield kept
+    finally:
+        if handle is not None:
+            handle.remove()
+        for place, forward in own.items():
+            del blocks[place].forward
+            if forward is not None:  # such as that of a library which spreads layers over devices
+                blocks[place].forward = forward
 
 
 def _verify(firings: Firings, expected: set[str], forwards: int | None) -> None:

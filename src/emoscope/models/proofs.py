@@ -5,51 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import Decoder
 from emoscope.models.hooks import hooked, outputs
-from emoscope.models.values import Gains, Prepared, Request
+from emoscope.models.proof_case import CLEAR, EDIT, GAINS, SAME, Case, NotRun, Result, mixed_gains, prepared_rows
+from emoscope.models.values import Gains
 
-SAME = {"float32": 2e-3, "float16": 5e-2, "bfloat16": 0.25}
-"""Largest difference of logits that counts as the same answer, by dtype."""
-
-PACKED = 0.25
-"""The same where weights are quantised: activations may be rounded to 256 steps, and a bit of rounding crosses one."""
-
-EDIT = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.25}
-"""Largest difference of logits between a gain by hook and the same gain in the weights, by dtype."""
-
-CLEAR = 4.0
-"""A change must move logits by so many tolerances before its agreement with another change says something."""
-
-GAINS = (9.0, 33.0, 129.0, 513.0, 2049.0)
-"""Gains tried in turn on one neuron."""
-
-Result = tuple[float | None, float | None, str]
-"""Measured difference, tolerance, note."""
-
-
-class NotRun(Exception):
-    """A check that cannot be made here, with the reason."""
-
-
-@dataclass
-class Case:
-    """The model and the rows on which it is checked."""
-
-    model: AudioLM
-    prepared: list[Prepared]
-    requests: list[Request]
-    heard: str
-
-    @property
-    def same(self) -> float:
-        """Largest difference of logits that counts as the same answer."""
-        return PACKED if self.model.info.quantised else SAME.get(self.model.info.dtype, 0.25)
+__all__ = ["FIRST_PROOFS", "MORE_PROOFS", "RUN_PROOFS", "SAME", "Case", "NotRun", "Result"]
 
 
 def _decoder_found(case: Case) -> Result:
@@ -68,14 +33,8 @@ def _prepared(case: Case) -> Result:
     return None, None, f"{[len(row) for row in case.prepared]} positions from {case.heard}"
 
 
-def _rows(case: Case, least: int = 1) -> list[Prepared]:
-    if len(case.prepared) < least:
-        raise NotRun(f"needs {least} prepared rows, there are {len(case.prepared)}")
-    return case.prepared
-
-
 def _site_exact(case: Case) -> Result:
-    model, rows = case.model, _rows(case)
+    model, rows = case.model, prepared_rows(case)
     worst, largest, seen = [0.0], [0.0], [0]
 
     class Compare:
@@ -108,7 +67,7 @@ def _editable(case: Case) -> Decoder:
 
 
 def _hook_is_edit(case: Case) -> Result:
-    model, rows, decoder = case.model, _rows(case), _editable(case)
+    model, rows, decoder = case.model, prepared_rows(case), _editable(case)
     tolerance = EDIT.get(model.info.dtype, 0.25)
     before = model.next_logits(rows)
     worst, effects, used = 0.0, [], []
@@ -156,7 +115,7 @@ def _weights_restored(case: Case) -> Result:
 
 
 def _hooks_fire(case: Case) -> Result:
-    model, rows = case.model, _rows(case)
+    model, rows = case.model, prepared_rows(case)
     batch = model.batch(rows)
     every = {layer: torch.full((len(rows), model.decoder.width), 0.5) for layer in range(model.decoder.layers)}
     with hooked(model.decoder, Gains(every), None, batch.scopes) as firings:
@@ -166,11 +125,38 @@ def _hooks_fire(case: Case) -> Result:
 
 
 def _batch_is_single(case: Case) -> Result:
-    model, rows = case.model, _rows(case, 2)
+    model, rows = case.model, prepared_rows(case, 2)
     together = model.next_logits(rows)
     alone = torch.cat([model.next_logits([row]) for row in rows])
     note = f"logits; lengths {[len(row) for row in rows]}, padded on the {model.padding_side}"
     return float((together - alone).abs().max()), case.same, note
+
+
+def _later_start(case: Case) -> Result:
+    model, rows = case.model, prepared_rows(case)
+    model.resumes, layers = False, model.decoder.layers
+    if layers < 2:
+        raise NotRun("there is one layer only")
+    batch, places = model.batch(rows), sorted({layers // 2, layers - 1})
+    _, together = mixed_gains(case)
+    full, again, start = [], [], None  # of each layer: logits of a full pass, and of two that begin there
+    for layer in (*places, layers):
+        later = Gains({place: value for place, value in together.values.items() if place >= layer})
+        full.append(model.next_logits(batch, later))
+        try:
+            start = model.begin(batch, layer, start)
+            # twice: a layer that changes its input in place would give another answer then
+            again.append([model.next_logits(batch, later, start) for _ in range(2)])
+        except Exception as error:  # a decoder of another build, such as one whose layers share keys
+            return None, None, f"not used, every pass runs in full: {type(error).__name__}: {error}"
+    if any(torch.equal(whole, full[-1]) for whole in full[:-1]):
+        raise RuntimeError("gains in the later layers did not move any logit")
+    pairs = [(whole, one) for whole, both in zip(full, again, strict=True) for one in both]
+    if not all(torch.equal(whole, one) for whole, one in pairs):
+        worst = max(float((whole - one).abs().max()) for whole, one in pairs)
+        return None, None, f"not used, every pass runs in full: logits differ by up to {worst:.2g}"
+    model.resumes = True
+    return 0.0, 0.0, f"logits under gains in later layers, from the layers {', '.join(map(str, places))} on and in full"
 
 
 FIRST_PROOFS: dict[str, Callable[[Case], Result]] = {
@@ -186,12 +172,13 @@ RUN_PROOFS: dict[str, Callable[[Case], Result]] = {
     "weights restored bit for bit": _weights_restored,
     "hooks fired as often as they must": _hooks_fire,
     "batch equals single": _batch_is_single,
+    "a later start is exact or unused": _later_start,
 }
 """Made in every run."""
 
 
 def _cached_is_full(case: Case) -> Result:
-    rows = _rows(case)
+    rows = prepared_rows(case)
     try:
         full = case.model.full_logits(case.requests)
     except NotImplementedError as reason:
@@ -200,20 +187,9 @@ def _cached_is_full(case: Case) -> Result:
     return float(difference), case.same, "logits against the model's own forward on its processor's inputs"
 
 
-def _mixed_gains(case: Case) -> tuple[list[Gains], Gains]:
-    """Another strong change for each row, and all of them as one batch."""
-    decoder, rows = case.model.decoder, len(case.prepared)
-    values = {layer: torch.ones(rows, decoder.width) for layer in range(decoder.layers)}
-    for row in range(rows):
-        for value in values.values():
-            value[row, row :: rows + 1] = (0.0, 2.0, -1.0)[row % 3]
-    each = [Gains({layer: value[row : row + 1] for layer, value in values.items()}) for row in range(rows)]
-    return each, Gains(values)
-
-
 def _row_gains(case: Case) -> Result:
-    model, rows = case.model, _rows(case, 2)
-    each, together = _mixed_gains(case)
+    model, rows = case.model, prepared_rows(case, 2)
+    each, together = mixed_gains(case)
     moved = model.next_logits(rows, together)
     alone = torch.cat([model.next_logits([row], gains) for row, gains in zip(rows, each, strict=True)])
     # under its neighbour's gains each row must answer otherwise, or equality would say nothing
@@ -226,8 +202,8 @@ def _row_gains(case: Case) -> Result:
 
 
 def _row_gains_writing(case: Case) -> Result:
-    model, rows = case.model, _rows(case, 2)
-    each, together = _mixed_gains(case)
+    model, rows = case.model, prepared_rows(case, 2)
+    each, together = mixed_gains(case)
     tokens, logits = model.write(rows, together, max_new_tokens=6, keep_logits=True)
     worst, compared = 0.0, 0
     for place, (row, gains) in enumerate(zip(rows, each, strict=True)):
@@ -242,7 +218,7 @@ def _row_gains_writing(case: Case) -> Result:
 
 
 def _likelihood_is_generation(case: Case) -> Result:
-    model, rows = case.model, _rows(case)
+    model, rows = case.model, prepared_rows(case)
     first = model.write(rows, max_new_tokens=1)[0][:, 0].tolist()
     tops = [score.top for score in model.score(rows)]
     differ = sum(model.tokenizer.decode([token]) != top for token, top in zip(first, tops, strict=True))
