@@ -34,3 +34,16 @@ def random_activity(
     for start, block in zip(starts, blocks, strict=True):
         activity.write(start, block)
     return activity, blocks
+
+
+def activity_of_counts(path, fired, positions, means=None) -> Activity:
+    """A store of one layer: at how many audio positions each neuron fires, (item, neuron), of how many, (item,)."""
+    fired, positions = np.asarray(fired), np.asarray(positions)
+    items, width = fired.shape
+    activity = Activity.create(path, items, 1, width, np.ones((1, width)), 32)
+    block = random_block(np.random.default_rng(0), items, 1, width)
+    block.counts["audio"][:, 0] = fired
+    block.means["audio"][:, 0] = fired / positions[:, None] if means is None else means
+    block.tokens[:, 0] = positions
+    activity.write(0, block)
+    return activity

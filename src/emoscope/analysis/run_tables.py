@@ -22,7 +22,7 @@ SETS: dict[str, Any] = {
     "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64,
     "n": pl.Int64, "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64,
     "tied_at_cut": pl.Int64, "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64,
-    "smd_magnitude": pl.Float64, "smd_down_norm": pl.Float64, "well_matched": pl.Boolean,
+    "smd_magnitude": pl.Float64, "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64,
 }  # fmt: skip
 CONDITIONS: dict[str, Any] = {
     "condition": pl.String, "kind": pl.String, "target": pl.String, "set": pl.String, "alpha": pl.Float64,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ COLUMNS = {
     "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "n": pl.Int64,
     "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64, "tied_at_cut": pl.Int64,
     "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64, "smd_magnitude": pl.Float64,
-    "smd_down_norm": pl.Float64, "well_matched": pl.Boolean,
+    "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64,
 }  # fmt: skip
 """Columns of ``sets.parquet``. Sizes and ``tied_at_cut`` count neurons, ``n`` clips per emotion, ``budget`` is a
 share of all neurons. ``size`` is ``n`` for the control "fewer" (the selector on fewer clips, to be told from other
-numbers of clips), null for all others. The ``smd`` columns are standardised mean differences (control minus target)."""
+numbers of clips), null for all others. The ``smd`` columns are standardised mean differences (control minus target).
+``letter_share`` is the largest share of the emotion's items that show its option behind one and the same letter, null
+for matched, random and shuffled controls."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class FoundSets:
         layers, width: the decoder's size.
         mean_product: mean gated product of every neuron over all prompt positions of the used items' blocks,
             whatever their emotion or fold (:meth:`Activity.mean_product`); float32 (layer * width,).
+        outcomes: where sets were also found on misses and false alarms: outcome -> emotion -> clips per emotion, or
+            why it has no set.
     """
 
     frame: pl.DataFrame
@@ -47,6 +51,7 @@ class FoundSets:
     layers: int
     width: int
     mean_product: np.ndarray
+    outcomes: dict[str, dict[str, int | str]] = field(default_factory=dict)
 
     def save_sets(self, folder: str | Path) -> None:
         """Write ``<folder>/<set id with safe characters>/<fold>.safetensors``, each with a JSON card.
@@ -120,6 +125,7 @@ class SetTable:
             "set": name, "selector": selector, "budget": budget, "scope": self.spec.scope_name, "site": self.spec.site,
             "label": self.spec.label, "source": self.source, "control": control, "draw": draw, "size": size,
             "n": sample.n, "fold": sample.fold, "emotion": emotion, "size_wanted": wanted, "size_reached": len(neurons),
+            "letter_share": None if control in ("matched", "random", "shuffled") else sample.letter_share(emotion),
         }  # fmt: skip
         self._rows.append({**dict.fromkeys(COLUMNS), **row, **more})
 

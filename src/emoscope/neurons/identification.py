@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -29,13 +31,18 @@ class NotIdentifiable(ValueError):
 
 @dataclass(frozen=True)
 class IdentificationClip:
-    """A clip with the row numbers of its correctly answered items."""
+    """A clip with the row numbers of the items that identify: those answered correctly, in samples of hits.
+
+    ``letters`` says behind which letter (0 = A) each of these items shows the option ``emotion``; empty where the
+    items table has no options.
+    """
 
     name: str
     emotion: str
     speaker: str | None
     fold: str | None
     items: tuple[int, ...]
+    letters: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,18 @@ class Sample:
     clips: tuple[IdentificationClip, ...]
     n: int
 
+    def letter_share(self, emotion: str) -> float | None:
+        """The largest share of an emotion's items that show its option behind one and the same letter."""
+        letters = Counter(letter for clip in self.clips if clip.emotion == emotion for letter in clip.letters)
+        return max(letters.values()) / letters.total() if letters else None
+
 
 def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict[str, int | str]]:
     """Draw the identification clips of every fold, and of all folds together.
 
     Clips are taken in an order that a hash of seed and clip name decides, so that the row order does not
-    matter and a smaller sample is part of a larger one.
+    matter and a smaller sample is part of a larger one; with ``spec.balance_letters`` in that of
+    :func:`level_letters`.
 
     Args:
         items: as :func:`~emoscope.neurons.selection.find_sets` takes them.
@@ -73,14 +86,7 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
         >>> [(one.fold, one.n) for one in samples], identifiable
         ([('s', 2), ('t', 3), ('u', 3), ('all', 4)], {'anger': 4, 'fear': 4})
     """
-    used = items.filter(pl.col("fate") == "used")
-    if "side" not in used.columns:
-        used = used.with_columns(side=pl.lit("both"))
-    fixed = "both" not in used["side"].to_list()
-    evaluated = used.filter(pl.col("side").is_in(["both", "evaluate"]))
-    folds = [*evaluated["fold"].drop_nulls().unique().sort().to_list(), ALL]
-    clips = sorted(_clips(used, spec), key=lambda clip: _place(spec.seed, clip.name))
-    outside = {fold: [clip for clip in clips if fixed or fold == ALL or clip.fold != fold] for fold in folds}
+    outside = pools(items, spec)
     counts = {
         emotion: min(sum(clip.emotion == emotion for clip in pool) for pool in outside.values())
         for emotion in spec.emotions
@@ -92,7 +98,7 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
     for fold, pool in outside.items():
         groups = [[clip for clip in pool if clip.emotion == emotion] for emotion in emotions]
         n = min(spec.items_per_emotion, *map(len, groups))
-        samples.append(Sample(fold, tuple(clip for group in groups for clip in group[:n]), n))
+        samples.append(Sample(fold, tuple(clip for group in groups for clip in first(group, n, spec)), n))
     reached = samples[-1].n
     return samples, {
         emotion: reached if emotion in emotions else f"not identifiable ({count} correct)"
@@ -122,21 +128,90 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
             order = sorted(sample.clips, key=lambda clip: _place(f"{spec.seed}\x1fdraw {draw}", clip.name))
             groups = [[clip for clip in order if clip.emotion == emotion] for emotion in spec.emotions]
             for size in sizes:
-                clips = tuple(clip for group in groups for clip in group[:size])
+                clips = tuple(clip for group in groups for clip in first(group, size, spec))
                 found.append((draw, Sample(sample.fold, clips, size)))
     return found
 
 
-def _clips(used: pl.DataFrame, spec: SetSpec) -> Iterator[IdentificationClip]:
-    """The clips that may identify, each with its correctly answered items."""
-    right = used.filter(
-        pl.col("correct").fill_null(False)
-        & pl.col("truth").is_in(list(spec.emotions))
+def pools(items: pl.DataFrame, spec: SetSpec, outcome: str = "hits") -> dict[str, list[IdentificationClip]]:
+    """The clips that may identify in each fold, and in all folds together: those outside it, in seeded order.
+
+    Args:
+        items: as :func:`~emoscope.neurons.selection.find_sets` takes them.
+        spec: emotions and seed.
+        outcome: ``"hits"``: items answered correctly; ``"misses"``: answered otherwise, under their true label;
+            ``"false-alarms"``: answered wrongly, under the label that was answered.
+
+    Raises:
+        ValueError: the items table lacks a column that this takes.
+    """
+    used = items.filter(pl.col("fate") == "used")
+    if "side" not in used.columns:
+        used = used.with_columns(side=pl.lit("both"))
+    if outcome == "false-alarms" and "answer" not in used.columns:
+        raise ValueError("the items table does not say what was answered: run the study again, its answers are kept")
+    if spec.balance_letters and "options" not in used.columns:
+        raise ValueError("balance_letters: the items table does not say which options were shown in which order")
+    fixed = "both" not in used["side"].to_list()
+    evaluated = used.filter(pl.col("side").is_in(["both", "evaluate"]))
+    folds = [*evaluated["fold"].drop_nulls().unique().sort().to_list(), ALL]
+    clips = sorted(_clips(used, spec, outcome), key=lambda clip: (_place(spec.seed, clip.name), clip.emotion))
+    return {fold: [clip for clip in clips if fixed or fold == ALL or clip.fold != fold] for fold in folds}
+
+
+def first(clips: Sequence[IdentificationClip], count: int, spec: SetSpec) -> Sequence[IdentificationClip]:
+    """The first so many clips of one emotion, with the letters levelled where the specification asks for it."""
+    return level_letters(clips, count) if spec.balance_letters else clips[:count]
+
+
+def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[IdentificationClip]:
+    """Choose clips of one emotion so that its option stands behind each letter as equally often as can be.
+
+    One clip after the other is taken for the letter that was taken least so far, as long as some clip has it: of
+    these the one that has fewest letters to offer, and among such the first. Only the items with that letter stay,
+    so that every clip has one letter. The first n of a longer choice are those of a choice of n.
+
+    Args:
+        clips: with their letters.
+        count: how many to take; no more than there are.
+
+    Example:
+        >>> clips = [IdentificationClip(f"c{n}", "fear", None, None, (n,), (int(n > 2),)) for n in range(5)]
+        >>> [one.name for one in level_letters(clips, 4)]  # c0 to c2 behind A, c3 and c4 behind B
+        ['c0', 'c3', 'c1', 'c4']
+    """
+    left, taken = list(clips), Counter[int]()
+    letters = sorted({letter for clip in clips for letter in clip.letters})
+    found: list[IdentificationClip] = []
+    while left and len(found) < count:
+        there = {letter for clip in left for letter in clip.letters}
+        letter = min((one for one in letters if one in there), key=lambda one: (taken[one], one))
+        clip = min((one for one in left if letter in one.letters), key=lambda one: len(set(one.letters)))
+        left.remove(clip)
+        taken[letter] += 1
+        pairs = [(item, one) for item, one in zip(clip.items, clip.letters, strict=True) if one == letter]
+        found.append(replace(clip, items=tuple(item for item, _ in pairs), letters=tuple(one for _, one in pairs)))
+    return found
+
+
+def _clips(used: pl.DataFrame, spec: SetSpec, outcome: str) -> Iterable[IdentificationClip]:
+    """The clips that may identify, each with its items of one outcome and one label."""
+    right = pl.col("correct").fill_null(False)
+    label = pl.col("answer" if outcome == "false-alarms" else "truth")
+    options = pl.col("options") if "options" in used.columns else pl.lit(None, dtype=pl.List(pl.String))
+    chosen = used.filter(
+        (right if outcome == "hits" else pl.col("correct").eq(False).fill_null(False))
+        & label.is_in(list(spec.emotions))
         & pl.col("side").is_in(["both", "identify"])
     )
-    grouped = right.group_by("clip").agg(pl.col("truth", "speaker", "fold").first(), "item")
-    for row in grouped.iter_rows(named=True):
-        yield IdentificationClip(row["clip"], row["truth"], row["speaker"], row["fold"], tuple(row["item"]))
+    chosen = chosen.select("clip", "speaker", "fold", "item", label.alias("label"), options.alias("options"))
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in chosen.sort("item").iter_rows(named=True):
+        groups.setdefault((row["clip"], row["label"]), []).append(row)
+    for (name, emotion), rows in groups.items():
+        letters = tuple(row["options"].index(emotion) for row in rows if row["options"])
+        items = tuple(row["item"] for row in rows)
+        yield IdentificationClip(name, emotion, rows[0]["speaker"], rows[0]["fold"], items, letters)
 
 
 def _place(seed: int | str, clip: str) -> tuple[str, str]:

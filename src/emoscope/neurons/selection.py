@@ -13,6 +13,7 @@ from emoscope.neurons.choosing import Job, Lists, rank_streaming
 from emoscope.neurons.controls import COVARIATES, Matcher, covariates, random_neurons, seeded_generator, shuffled_labels
 from emoscope.neurons.found_sets import COLUMNS, FoundSets, SetTable, load_set
 from emoscope.neurons.identification import NotIdentifiable, Sample, draw_samples, fewer_clips
+from emoscope.neurons.outcomes import add_outcome_sets
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
 from emoscope.neurons.selectors import find_selector
 from emoscope.neurons.set_spec import ALL, SetSpec
@@ -24,7 +25,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     """Find the neuron sets of every fold, selector and budget, and the controls of the headline.
 
     Where the specification asks for it, also those of all selectors at the largest number of neurons that all of
-    them reach, and those of the headline from fewer clips.
+    them reach, and those of the headline from fewer clips, from misses and from false alarms.
 
     Items identify neurons when the baseline answered them correctly; equally many clips per emotion are
     taken, in an order seeded by the clips' names, with all correct letter orders of a clip. The sets of a
@@ -34,7 +35,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     Args:
         activity: the store.
         items: one row per item, with the columns item, clip, speaker, fold, truth, correct, fate and, if
-            sides are fixed, side; ``corpus`` is kept as the sets' source.
+            sides are fixed, side; ``answer`` for misses and false alarms, ``options`` to balance letters; ``corpus``
+            is kept as the sets' source.
         spec: what to find.
 
     Raises:
@@ -86,8 +88,9 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         if control != "target":
             groups = ranked[_key(sample, control, draw), selector].take(sizes[budget])
             table.add(sample, selector, budget, control, draw, dict(zip(emotions, groups, strict=True)))
+    outcomes = add_outcome_sets(table, activity, items, samples, emotions, spec) if spec.outcomes else {}
     means = activity.mean_product(used).astype("float32").ravel()
-    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means)
+    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means, outcomes)
 
 
 def _key(sample: Sample, control: str = "target", draw: int = 0) -> tuple[str, str, int, int]:

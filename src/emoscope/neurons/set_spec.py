@@ -33,6 +33,8 @@ class SetSpec:
             where that is fewer than a budget wants.
         sizes: the headline is also found on so many correct clips per emotion, of those that it is found on.
         size_draws: how often such clips are drawn.
+        balance_letters: clips are chosen so that the right option stands behind each letter as equally often as can be.
+        outcomes: the headline is also found on misses and on false alarms (:mod:`~emoscope.neurons.outcomes`).
 
     Raises:
         ValueError: an unknown selector or scope, a budget outside (0, 0.5], a headline that is not selected, no clip.
@@ -55,6 +57,8 @@ class SetSpec:
     common_size: bool = False
     sizes: tuple[int, ...] = ()
     size_draws: int = 3
+    balance_letters: bool = False
+    outcomes: bool = False
 
     def __post_init__(self) -> None:
         for selector in self.selectors:

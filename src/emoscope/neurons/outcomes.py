@@ -1,0 +1,113 @@
+"""Sets from misses and from false alarms: do neurons follow what is heard, or what is answered?
+
+A hit of an emotion has both, the emotion in the voice and in the answer; a miss has it in the voice alone, a false
+alarm in the answer alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.choosing import Job, rank_streaming
+from emoscope.neurons.found_sets import SetTable
+from emoscope.neurons.identification import Sample, first, pools
+from emoscope.neurons.selection_plan import Selection, SelectionPlan
+from emoscope.neurons.set_spec import SetSpec
+
+OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
+"""The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
+
+OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())
+
+Notes = dict[str, dict[str, int | str]]
+
+
+def outcome_samples(
+    items: pl.DataFrame, samples: Sequence[Sample], emotions: Sequence[str], spec: SetSpec
+) -> tuple[list[tuple[str, Sample]], Notes]:
+    """Draw misses and false alarms, and as many hits, for every fold.
+
+    An emotion with fewer than ``spec.minimum`` clips of an outcome outside some fold is left out; with fewer than
+    two emotions the outcome has no set. In each fold all emotions have the same number of clips, no more than the
+    fold's hits. The hits are the first so many of the fold's own sample; where they are that sample itself, they
+    are not drawn again.
+
+    Args:
+        items: as :func:`~emoscope.neurons.selection.find_sets` takes them, with the column ``answer``.
+        samples: the hits, from :func:`~emoscope.neurons.identification.draw_samples`.
+        emotions: those that have hits.
+        spec: cap, minimum and seed.
+
+    Returns:
+        (control, sample) for each outcome, its hits and every fold; and for each outcome how many clips its sample
+        of all folds has of each emotion, or why there is no set.
+    """
+    drawn: list[tuple[str, Sample]] = []
+    notes: Notes = {}
+    for outcome, like in OUTCOMES.items():
+        outside = pools(items, spec, outcome)
+        counts = {e: min(sum(clip.emotion == e for clip in pool) for pool in outside.values()) for e in emotions}
+        kept = [emotion for emotion in emotions if counts[emotion] >= max(1, spec.minimum)]
+        notes[outcome] = {e: f"no set ({count} {outcome.replace('-', ' ')})" for e, count in counts.items()}
+        if len(kept) < 2:
+            continue
+        found, hits = [], []
+        for sample in samples:
+            groups = [[clip for clip in outside[sample.fold] if clip.emotion == emotion] for emotion in kept]
+            n = min(sample.n, *map(len, groups))
+            found.append(Sample(sample.fold, tuple(c for group in groups for c in first(group, n, spec)), n))
+            own = [[clip for clip in sample.clips if clip.emotion == emotion] for emotion in kept]
+            hits.append(Sample(sample.fold, tuple(clip for group in own for clip in group[:n]), n))
+        notes[outcome] |= dict.fromkeys(kept, found[-1].n)
+        drawn += [(outcome, sample) for sample in found]
+        if hits != list(samples):
+            drawn += [(like, sample) for sample in hits]
+    return drawn, notes
+
+
+def add_outcome_sets(
+    table: SetTable,
+    activity: Activity,
+    items: pl.DataFrame,
+    samples: Sequence[Sample],
+    emotions: Sequence[str],
+    spec: SetSpec,
+) -> Notes:
+    """Find the headline's sets on misses, on false alarms and on as many hits, and add them to a table of sets.
+
+    Args:
+        table: receives the sets, under the controls of :data:`OUTCOMES`.
+        activity: the store; it is read once more.
+        items: as :func:`outcome_samples` takes them.
+        samples: the hits.
+        emotions: those that have hits.
+        spec: headline, cap, minimum and seed.
+
+    Returns:
+        for each outcome how many clips its sets of all folds have of each emotion, or why there is no set.
+    """
+    drawn, notes = outcome_samples(items, samples, emotions, spec)
+    selector, budget = spec.headline
+    size = max(1, round(budget * activity.layers * activity.width))
+    groups: dict[tuple[str, ...], list[tuple[str, Sample]]] = {}
+    for control, sample in drawn:
+        there = tuple(dict.fromkeys(clip.emotion for clip in sample.clips))
+        groups.setdefault(there, []).append((control, sample))
+    for kept, members in groups.items():
+        plan = SelectionPlan([_selection(control, sample, kept) for control, sample in members])
+        jobs = [Job((sample.fold, control), selector, (size,)) for control, sample in members]
+        ranked = rank_streaming(activity, plan, spec.scope_name, jobs, spec.seed, spec.floor)
+        for control, sample in members:
+            chosen = ranked[(sample.fold, control), selector].take(size)
+            table.add(sample, selector, budget, control, 0, dict(zip(kept, chosen, strict=True)))
+    return notes
+
+
+def _selection(control: str, sample: Sample, emotions: tuple[str, ...]) -> Selection:
+    labels = [emotions.index(clip.emotion) for clip in sample.clips for _ in clip.items]
+    rows = np.concatenate([clip.items for clip in sample.clips]).astype("int64")
+    return Selection((sample.fold, control), rows, np.array(labels), emotions)
