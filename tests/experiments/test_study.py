@@ -29,7 +29,6 @@ DEMO = Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml"
         ("[interventions]\ndeactivate = ['median']", "interventions.deactivate 'median' is not known"),
         ("[interventions]\ndeactivate = ['mean']", 'what is claimed is deactivation to zero; give ["zero", "mean"]'),
         ("[interventions]\ndeactivate = ['zero', 'zero']", "names one twice"),
-        ("[[corpora]]\n[[corpora]]", "2 corpora are given"),
         ("[[corpora]]\nloudness = 'loud'", "loudness 'loud'"),
         ("x =", "not valid TOML"),
     ],

@@ -1,0 +1,83 @@
+"""The parts of a study: which there are, what each asks, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from emoscope.experiments.parts import has_parts, plan_parts
+from emoscope.experiments.study import StudyError, parse_study
+
+TWO = """
+[[corpora]]
+id = "polish"
+where = { take = [3] }
+[[corpora]]
+id = "polish"
+where = { take = [4] }
+emotions = ["anger", "neutral"]
+[headline]
+selector = "mad"
+"""
+PROBED = TWO.replace("[headline]", '[probes]\ncolumns = ["word", "statement"]\ngrounding = ["noise"]\n[headline]')
+
+
+def test_a_study_of_one_corpus_has_no_parts() -> None:
+    assert not has_parts(parse_study('[[corpora]]\nid = "polish"'))
+    assert has_parts(parse_study(TWO))
+    assert has_parts(parse_study('[probes]\ncolumns = ["word"]'))
+
+
+def test_every_corpus_is_a_part_and_is_asked_again_about_the_emotions_that_all_share() -> None:
+    parts, shared = plan_parts(parse_study(TWO), [])
+    assert [(part.name, part.role) for part in parts] == [
+        ("polish", "main"), ("polish-2", "main"), ("polish.shared", "shared"), ("polish-2.shared", "shared"),
+    ]  # fmt: skip
+    assert shared == ("anger", "neutral")
+    assert parts[0].study.corpus.emotions == ()
+    assert parts[2].study.corpus.emotions == shared
+    # the clips of its corpus, in the same folds
+    assert parts[2].corpus is parts[0].corpus
+    assert {clip.labels["take"] for clip in parts[3].corpus.clips} == {"4"}
+    assert not any(has_parts(part.study) for part in parts)
+
+
+def test_columns_are_asked_of_corpora_that_have_them_about_all_their_clips() -> None:
+    parts, _ = plan_parts(parse_study(PROBED), [])
+    columns = {part.name: part for part in parts if part.role == "column"}
+    # no clip of POLISH has a statement
+    assert set(columns) == {"polish.word", "polish-2.word"}
+    asked = columns["polish-2.word"].study
+    assert asked.identify.label == "word"
+    # emotions are labels of another column
+    assert asked.corpus.emotions == ()
+    assert {clip.labels["emotion"] for clip in columns["polish-2.word"].corpus.clips} == {"anger", "neutral"}
+
+
+def test_probes_ask_the_first_clips_of_each_emotion_and_look_for_no_sets() -> None:
+    parts, _ = plan_parts(parse_study(PROBED.replace("[probes]", "[probes]\nitems_per_emotion = 7")), [])
+    (noise,) = [part for part in parts if part.name == "polish.noise"]
+    assert (noise.role, noise.of, noise.selects) == ("grounding", "polish", False)
+    assert noise.study.question.presentation == "noise"
+    assert noise.study.corpus.clips_per_emotion == noise.study.evaluate.items_per_emotion == 7
+    assert (noise.study.controls.matched, noise.study.interventions.alphas) == (5, ())
+
+
+def test_corpora_that_share_too_little_are_named_with_what_they_hold() -> None:
+    apart = TWO.replace(
+        'emotions = ["anger", "neutral"]', 'emotions = ["joy", "fear"]\nmerge = { joy = ["anger", "neutral"] }'
+    )
+    with pytest.raises(StudyError, match=r"share 1 of the emotions .*polish: .*; polish-2: .*transfer\.ask = false"):
+        plan_parts(parse_study(apart), [])
+    parts, shared = plan_parts(parse_study(apart + "\n[transfer]\nask = false"), [])
+    assert (len(parts), shared) == (2, ())
+
+
+def test_what_the_schema_does_not_know_is_refused_by_name() -> None:
+    for text, said in (
+        ('[transfer]\nfuse = ["mean"]', r"transfer\.fuse 'mean' is not known: choose from overlap, joint, consistency"),
+        ('[probes]\ngrounding = ["silence"]', r"probes\.grounding 'silence'"),
+        ('[probes]\nside_effects = ["cooking"]', r"probes\.side_effects 'cooking'"),
+        ('[interventions]\nsweep = "some"', r"interventions\.sweep 'some'"),
+    ):
+        with pytest.raises(StudyError, match=said):
+            parse_study(text)
