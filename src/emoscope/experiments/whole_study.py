@@ -191,11 +191,14 @@ class Whole:
             return
         from emoscope.neurons.activity import Activity
         from emoscope.neurons.lending import gather
-        from emoscope.neurons.transfer import Source, score_agreement, transfer_sets
+        from emoscope.neurons.transfer import Source, equal_samples, score_agreement, transfer_sets
 
         listened = {part.of: self.pipelines[part.name] for part in hosts}
         sources = [Source(name, Activity.open(one.run / "activity.zarr"), one.items) for name, one in listened.items()]
         spec = self._spec(hosts[0])
+        self.left_out = equal_samples(sources, spec).left_out
+        for name, why in self.left_out.items():
+            self.log.say(f"Sets of {name} are not transferred: {why}")
         self.run.write_table("agreement", score_agreement(sources, spec))
         for part in hosts:
             made = transfer_sets(sources, part.of, spec, self.study.transfer.fuse, self.study.transfer.consistency)
