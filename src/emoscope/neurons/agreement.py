@@ -40,10 +40,10 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
         ``jaccard`` of their sets, beside ``chance`` (expected of two random sets of these sizes) and
         ``jaccard_other``, with the sets of other emotions, mean; ``spearman``, the rank correlation of the scores
         of all neurons (those that are not eligible share the lowest rank; null where a score does not vary), beside
-        ``spearman_other``, with the scores for other emotions, mean. Empty with fewer than two sources.
+        ``spearman_other``, with the scores for other emotions, mean. Empty where fewer than two sources are not left
+        out.
 
     Raises:
-        NotIdentifiable: every source is left out.
         ValueError: sources that cannot be compared.
     """
     equal = equal_samples(sources, spec)

@@ -61,14 +61,14 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
     """Draw equally many clips of the same emotions from every source and each of its folds' complements.
 
     A source in which fewer than two emotions can be identified is left out. So is, as long as the others have
-    fewer than two in common, the one without which they have most (of several the last).
+    fewer than two in common, the one without which they have most (of several the last). Where all are left out,
+    there are no emotions and no clips.
 
     Args:
         sources: the sources, all of one model, with different names.
         spec: emotions, the cap per emotion, the minimum and the seed.
 
     Raises:
-        NotIdentifiable: every source is left out.
         ValueError: two sources of one name, decoders of different sizes, or activations of another site.
 
     Example:
@@ -86,15 +86,13 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
     _refuse_unlike(sources, spec)
     found: dict[str, dict[str, int | str]] = {}
     left_out: dict[str, str] = {}
-    refusal: NotIdentifiable | None = None
     for source in sources:
         try:
             found[source.name] = draw_samples(source.items, spec)[1]
         except NotIdentifiable as error:
-            left_out[source.name], refusal = str(error), error
+            left_out[source.name] = str(error)
     if not found:
-        assert refusal is not None
-        raise refusal
+        return EqualSamples((), 0, {}, left_out, dict.fromkeys(spec.emotions, "not identifiable in any corpus"))
     known = {name: [e for e in spec.emotions if isinstance(one[e], int)] for name, one in found.items()}
     while len(_common(known)) < 2:
         worst = max(reversed(known), key=lambda name: len(_common({k: v for k, v in known.items() if k != name})))
@@ -130,12 +128,17 @@ def host_folds(items: pl.DataFrame) -> list[str]:
     return [*items["fold"].drop_nulls().unique().sort().to_list(), ALL]
 
 
-def selection_of(sample: Sample, emotions: tuple[str, ...], each: int | None = None) -> Selection:
-    """The items of a sample, or of its first ``each`` clips per emotion, under the name of its fold."""
-    clips = [clip for emotion in emotions for clip in [one for one in sample.clips if one.emotion == emotion][:each]]
-    labels = np.array([emotions.index(clip.emotion) for clip in clips])
-    rows = np.concatenate([clip.items for clip in clips]).astype("int64")
-    return Selection(sample.fold, rows, np.repeat(labels, [len(clip.items) for clip in clips]), emotions)
+def first_clips(sample: Sample, emotions: tuple[str, ...], count: int) -> Sample:
+    """The first so many clips of each emotion of a sample."""
+    groups = [[clip for clip in sample.clips if clip.emotion == emotion][:count] for emotion in emotions]
+    return Sample(sample.fold, tuple(clip for group in groups for clip in group), count)
+
+
+def selection_of(sample: Sample, emotions: tuple[str, ...]) -> Selection:
+    """The items of a sample, under the name of its fold."""
+    labels = np.array([emotions.index(clip.emotion) for clip in sample.clips])
+    rows = np.concatenate([clip.items for clip in sample.clips]).astype("int64")
+    return Selection(sample.fold, rows, np.repeat(labels, [len(clip.items) for clip in sample.clips]), emotions)
 
 
 def _common(known: dict[str, list[str]]) -> set[str]:
