@@ -136,6 +136,24 @@ def test_ranges_of_layers_hold_equally_many_neurons() -> None:
     assert what["steer cas matched control in layers 1-1"] == 60
 
 
+def test_sets_of_misses_and_false_alarms_act_on_the_emotions_that_they_have() -> None:
+    study = parse_study("[controls]\noutcomes = true\nrandom = 0\nshuffled = 0").with_budget(0.25)
+    sets = planned_sets(study, EMOTIONS)
+    kinds = ("misses", "hits-as-misses", "false-alarms", "hits-as-false-alarms")
+    lacking = (pl.col("control") == "false-alarms") & (pl.col("emotion") == "fear")
+    mine = plan_conditions(study, sets.filter(~lacking), 2).filter(pl.col("control").is_in(kinds))
+    assert dict(mine.group_by("control").len().iter_rows()) == dict.fromkeys(kinds, 4) | {"false-alarms": 2}
+    assert mine.filter(control="false-alarms")["condition"].to_list() == [
+        "deactivate/anger/cas@0.25:audio+answer~false-alarms0", "steer/anger/cas@0.25:audio+answer~false-alarms0/alpha=0.5",
+    ]  # fmt: skip
+    assert set(mine["to"]) == {"zero", None}
+    assert not mine["headline"].any()
+    assert "steer cas sets of hits as misses" in {what for what, _, _ in describe(mine, 10)}
+    # a pilot goes without them, and so does a study that does not ask
+    assert not study.pilot(4).controls.outcomes
+    assert not set(planned_sets(Study().with_budget(0.25), EMOTIONS)["control"]) & set(kinds)
+
+
 def test_a_layer_that_the_model_lacks() -> None:
     with pytest.raises(StudyError, match="the model has the layers 0 to 1"):
         layer_ranges(("1-2",), 2)

@@ -10,6 +10,7 @@ import numpy as np
 
 from emoscope.experiments.layer_ranges import Ranges, layer_ranges, within
 from emoscope.experiments.study import Study
+from emoscope.neurons.set_spec import OUTCOME_CONTROLS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,14 +62,17 @@ def plan_conditions(
 
     head, work = study.headline, study.interventions
     families = sets.select("set", "selector", "budget", "scope", "control", "draw", "size").unique(maintain_order=True)
-    emotions = list(dict.fromkeys(sets["emotion"].to_list()))
+    # sets of misses or false alarms may lack emotions that others have
+    emotions: dict[str, dict[str, None]] = {}
+    for name, emotion in sets.select("set", "emotion").iter_rows():
+        emotions.setdefault(name, {})[emotion] = None
     rows: list[dict[str, Any]] = [
         {"condition": "baseline", "kind": "baseline", "generated": work.generate},
         {"condition": "null", "kind": "null", "alpha": 0.0},
     ]
 
     def add(kind: str, family: Mapping[str, Any], **fields: Any) -> None:
-        for emotion in emotions:
+        for emotion in emotions[family["set"]]:
             name = f"{kind}/{emotion}/{family['set']}"
             if kind == "steer":
                 name += f"/alpha={fields['alpha']:g}"
@@ -91,7 +95,8 @@ def plan_conditions(
                 continue
             claim = claimed and to == "zero"
             add("deactivate", family, to=to, headline=claim, generated=claim and work.generate)
-        alphas = [head.alpha] if target or matched or family["control"] == "fewer" else []
+        steered = target or matched or family["control"] in ("fewer", *OUTCOME_CONTROLS)
+        alphas = [head.alpha] if steered else []
         if headline and (target or (matched and family["draw"] < DOSE_DRAWS)):
             alphas = sorted({*work.alphas, head.alpha})
         for alpha in alphas:
@@ -160,6 +165,8 @@ def _role(control: str) -> str:
     """What a set is in a condition, in the words of a dry run."""
     if control == "fewer":
         return "sets of fewer clips"
+    if control in OUTCOME_CONTROLS:
+        return f"sets of {control.replace('-', ' ')}"
     return "" if control in ("", "target") else f"{control} control"
 
 

@@ -30,7 +30,7 @@ def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
     import polars as pl
 
     from emoscope.neurons.selectors import find_selector
-    from emoscope.neurons.set_spec import SetSpec
+    from emoscope.neurons.set_spec import OUTCOME_CONTROLS, SetSpec
 
     assert study.headline.budget is not None
     head = (study.headline.selector, study.headline.budget)
@@ -56,6 +56,8 @@ def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
     for size in sorted({size for size in study.identify.sizes if size < study.identify.items_per_emotion}):
         for draw in range(study.identify.size_draws):
             add(*head, "fewer", draw, size)
+    for control in OUTCOME_CONTROLS if study.controls.outcomes else ():
+        add(*head, control, 0)
     return pl.DataFrame(rows, schema_overrides={"size": pl.Int64}, infer_schema_length=None)
 
 

@@ -142,6 +142,7 @@ class Pipeline:
             headline=(study.headline.selector, study.headline.budget), seed=study.seed, label=study.identify.label,
             floor=study.identify.lape_floor, common_size=study.identify.compare_at_common_size,
             sizes=study.identify.sizes, size_draws=study.identify.size_draws,
+            balance_letters=study.identify.balance_letters, outcomes=study.controls.outcomes,
         )  # fmt: skip
         return find_sets(Activity.open(self.run / "activity.zarr"), items.filter(items["fate"] == "used"), spec)
 
@@ -287,6 +288,7 @@ class Pipeline:
             "headline": {**msgspec.to_builtins(self.study.headline), "scope": self.study.identify.scope},
             "emotions": options_of(self.items),
             "identifiable": dict(found.identifiable),
+            **({"outcomes": found.outcomes} if found.outcomes else {}),
             "counts": clip_counts(self.items),
             "speakers_shared": len(shared_speakers(self.items)),
             "asked": digest(msgspec.to_builtins(self.asked)),

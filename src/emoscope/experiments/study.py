@@ -129,6 +129,9 @@ class Identify(_Section, frozen=True):
         tuple[Annotated[int, Meta(ge=1)], ...], Meta(description="headline also on so few clips per emotion: [5, 20]")
     ] = ()
     size_draws: Annotated[int, Meta(description="draws of clips of each of these sizes", ge=1)] = 3
+    balance_letters: Annotated[
+        bool, Meta(description="choose clips so that the right option stands behind each letter equally often")
+    ] = False
     where: Annotated[dict[str, Any], Meta(description="with evaluate.where: fixed sides, no cross-fitting")] = {}
 
 
@@ -183,6 +186,9 @@ class Controls(_Section, frozen=True):
     matched: Annotated[int, Meta(description="draws of same-layer neurons of like activity", ge=0)] = 10
     random: Annotated[int, Meta(description="draws of neurons from anywhere", ge=0)] = 5
     shuffled: Annotated[int, Meta(description="selections on labels shuffled within speaker", ge=0)] = 5
+    outcomes: Annotated[bool, Meta(description="also sets found on misses and on false alarms: percept or decision")] = (
+        False
+    )
 
 
 class Transfer(_Section, frozen=True):
@@ -269,7 +275,11 @@ class Study(_Section, frozen=True):
             ),
             evaluate=replace(self.evaluate, items_per_emotion=clips),
             controls=replace(
-                few, matched=min(2, few.matched), random=min(1, few.random), shuffled=min(1, few.shuffled)
+                few,
+                matched=min(2, few.matched),
+                random=min(1, few.random),
+                shuffled=min(1, few.shuffled),
+                outcomes=False,
             ),
         )
 

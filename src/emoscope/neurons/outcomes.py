@@ -16,12 +16,7 @@ from emoscope.neurons.choosing import Job, rank_streaming
 from emoscope.neurons.found_sets import SetTable
 from emoscope.neurons.identification import Sample, first, pools
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
-from emoscope.neurons.set_spec import SetSpec
-
-OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
-"""The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
-
-OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())
+from emoscope.neurons.set_spec import OUTCOMES, SetSpec
 
 Notes = dict[str, dict[str, int | str]]
 
@@ -80,7 +75,8 @@ def add_outcome_sets(
     """Find the headline's sets on misses, on false alarms and on as many hits, and add them to a table of sets.
 
     Args:
-        table: receives the sets, under the controls of :data:`OUTCOMES`.
+        table: receives the sets, under the controls of
+            :data:`~emoscope.neurons.set_spec.OUTCOMES`.
         activity: the store; it is read once more.
         items: as :func:`outcome_samples` takes them.
         samples: the hits.

@@ -11,6 +11,11 @@ from emoscope.neurons.selectors import find_selector
 ALL = "all"
 """The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
 
+OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
+"""The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
+
+OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())
+
 
 @dataclass(frozen=True)
 class SetSpec:
