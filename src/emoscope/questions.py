@@ -40,6 +40,8 @@ class Question:
         column: the label column that is asked, such as ``"emotion"``.
         options: the labels behind A, B, C …, in the order in which they are shown.
         wording: a key of :data:`WORDINGS`.
+        ask: the question's sentence, where it is not the column's.
+        shown: the words shown for the options, where these are not their labels.
 
     Example:
         >>> q = Question("emotion", ("neutral", "anger", "fear"))
@@ -52,6 +54,8 @@ class Question:
     column: str
     options: tuple[str, ...]
     wording: str = "lettered"
+    ask: str = ""
+    shown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.options) <= len(LETTERS):
@@ -69,9 +73,10 @@ class Question:
     @property
     def text(self) -> str:
         """The user's turn, without the audio."""
-        shown = [f"({letter}) {option}" for letter, option in zip(self.letters, self.options, strict=True)]
+        words = self.shown or self.options
+        shown = [f"({letter}) {option}" for letter, option in zip(self.letters, words, strict=True)]
         return WORDINGS[self.wording].format(
-            ask=sentence(self.column), options=" ".join(shown), options_by_line="\n".join(shown)
+            ask=self.ask or sentence(self.column), options=" ".join(shown), options_by_line="\n".join(shown)
         )
 
     def letter(self, label: str) -> str:

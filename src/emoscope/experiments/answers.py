@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emoscope.emotions import in_order
@@ -63,6 +63,31 @@ def written_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: S
         answer, form = read_answer(text, item["options"])
         rows.append((item["item"], condition, "generation", answer, form, text, answer == item["truth"], None, None))
     return pl.DataFrame(rows, schema=answer_schema(), orient="row")
+
+
+def transcribed_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: Sequence[str]) -> pl.DataFrame:
+    """What the model wrote down of what is said; such a text chooses no option and is neither right nor wrong.
+
+    Args:
+        items: rows of the items table (item).
+        condition: id of the condition.
+        texts: one generated text an item.
+    """
+    import polars as pl
+
+    rows = [
+        (item["item"], condition, "transcription", None, "transcription", text, None, None, None)
+        for item, text in zip(items, texts, strict=True)
+    ]
+    return pl.DataFrame(rows, schema=answer_schema(), orient="row")
+
+
+WRITERS: Mapping[str, Callable[..., pl.DataFrame]] = {
+    "likelihood": scored_answers,
+    "generation": written_answers,
+    "transcription": transcribed_answers,
+}
+"""How answers become rows of the table, by scoring."""
 
 
 def option_shares(answers: Sequence[pl.DataFrame], items: pl.DataFrame) -> dict[int, dict[str, float]]:

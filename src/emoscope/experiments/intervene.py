@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emoscope.experiments.answers import scored_answers, written_answers
+from emoscope.experiments.answers import WRITERS
 from emoscope.experiments.conditions import DERIVED, SetsByFold
 from emoscope.experiments.inputs import input_lengths, load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
-from emoscope.experiments.listen import answer_key, asked_key, batches, positions_per_batch
+from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
+from emoscope.experiments.presentation import writes
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.unit import digest
@@ -54,14 +55,13 @@ def plan_work(
     work = []
     for block in evaluated_blocks(items):
         # as a hash: written out in the card of every unit, the items would take more room than the answers
-        asked = digest([[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(block), block, strict=True)])
+        asked = digest(
+            [[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(study, block, model), block, strict=True)]
+        )
         # what mixes by the model's own answer depends on that answer
         shares = digest([sorted(sets.shares.get(item["item"], {}).items()) for item in block])
         for condition in conditions.filter(~conditions["kind"].is_in(DERIVED)).iter_rows(named=True):
-            scorings = (["likelihood"] if condition["kind"] != "baseline" else []) + (
-                ["generation"] if condition["generated"] else []
-            )
-            for scoring in scorings:
+            for scoring in scorings(study, condition):
                 neurons = {fold: _mark(marks, condition, fold, sets) for fold in sorted({i["fold"] for i in block})}
                 unit = Unit({
                     "stage": "intervene", **shared, "scoring": scoring, "path": "hook", "neurons": neurons,
@@ -71,6 +71,18 @@ def plan_work(
                 })  # fmt: skip
                 work.append(Work(unit, condition, scoring, block))
     return work
+
+
+def scorings(study: Study, condition: Mapping[str, Any]) -> list[str]:
+    """How a condition is asked in this stage; the baseline was asked while listening.
+
+    Example:
+        >>> scorings(Study(), {"kind": "deactivate", "generated": True})
+        ['likelihood', 'generation']
+    """
+    first = "transcription" if writes(study) else "likelihood"
+    further = ["generation"] if condition["generated"] and not writes(study) else []
+    return [*([first] if condition["kind"] != "baseline" else []), *further]
 
 
 def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
@@ -89,10 +101,12 @@ def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
     """The units that make up this run: readers ignore all others in the folder."""
     import polars as pl
 
+    written = any(one.scoring == "transcription" for one in work)
     rows: list[tuple[Any, ...]] = [
         (one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work
     ]
-    rows += [(unit, "listen", "baseline", "likelihood", None) for unit in heard]
+    first = "transcription" if written else "likelihood"
+    rows += [(unit, "listen", "baseline", first, None) for unit in heard]
     schema = {"unit": pl.String, "stage": pl.String, "condition": pl.String, "scoring": pl.String, "items": pl.Int64}
     return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema, orient="row")
 
@@ -202,13 +216,14 @@ def _ask(
         )
         if one.scoring == "likelihood":
             answers: Sequence[Any] = model.score(batch, gains)
+        elif one.scoring == "transcription":
+            answers = model.generate(batch, gains, TRANSCRIPT_TOKENS)
         else:
             answers = model.generate(batch, gains)
         for row, answer in zip(rows, answers, strict=True):
             results[row] = answer
         log.step(len(rows))
-    write = scored_answers if one.scoring == "likelihood" else written_answers
-    return write(one.block, one.condition["condition"], results)
+    return WRITERS[one.scoring](one.block, one.condition["condition"], results)
 
 
 def _other_batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:

@@ -14,9 +14,11 @@ from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.filters import as_label
 from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
+from emoscope.experiments.presentation import NEEDS_WORDS, spoken
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
 from emoscope.experiments.study import Study, StudyError
 from emoscope.questions import LETTERS, letter_orders
+from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 BASE_COLUMNS = (
     "item", "clip", "path", "corpus", "speaker", "session", "split", "fold", "side", "label", "truth", "emotion",
     "wording", "options", "order", "duration_s", "checksum", "fate", "why",
+    "transcript",
 )  # fmt: skip
 
 
@@ -124,12 +127,14 @@ def candidate_items(
         log.stage("reading files", len(clips), "clips") if log else nullcontext(),
     ):
         for clip in clips:
-            sums[clip.id] = _checksum(clip, remembered)
+            sums[clip.id] = _checksum(clip, remembered, study.question.presentation)
             if log:
                 log.step()
     side, fold = study_sides(study, corpus, clips, sums, dealt)
     copies = copied_recordings(clips, fold, sums)
-    clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in copies], label, study.seed)
+    unsaid = _unsaid(study, clips)
+    left_out = copies | dict.fromkeys(unsaid - copies.keys(), "no transcript is known")
+    clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in left_out], label, study.seed)
     beyond = _beyond(clips, side, label, study.corpus.clips_per_emotion)
     # items that may be heard come first: their numbers are rows of the activity store
     clips.sort(key=lambda clip: clip.id in beyond)
@@ -149,8 +154,8 @@ def candidate_items(
                 "why": "beyond clips_per_emotion" if clip.id in beyond else None,
             })  # fmt: skip
     for clip in corpus.clips:
-        if clip.id not in side or clip.id in copies:
-            why = copies.get(clip.id) or (f"no {label}" if label not in clip.labels else "on neither side")
+        if clip.id not in side or clip.id in left_out:
+            why = left_out.get(clip.id) or (f"no {label}" if label not in clip.labels else "on neither side")
             rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
     for lost in corpus.lost:
         known = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
@@ -175,7 +180,7 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
     return {
         "clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "speaker": clip.speaker,
         "session": clip.session, "split": clip.split, "label": label, "truth": clip.labels.get(label),
-        "emotion": clip.labels.get("emotion"),
+        "emotion": clip.labels.get("emotion"), "transcript": spoken(clip),
         # a clip that is not asked has no wording where there are several
         "wording": study.question.wordings[0] if len(study.question.wordings) == 1 else None,
         **{name: clip.labels.get(name) for name in extra},
@@ -205,7 +210,27 @@ def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
     return sorted(clips, key=lambda c: (turns[c.id], seeded_hash(seed, "order", c.id)))
 
 
-def _checksum(clip: Clip, remembered: Checksums) -> str:
+def _unsaid(study: Study, clips: Sequence[Clip]) -> set[str]:
+    """Clips that cannot be asked since nobody knows what is said in them.
+
+    Raises:
+        StudyError: that is so for all of them.
+    """
+    if study.question.presentation not in NEEDS_WORDS:
+        return set()
+    unsaid = {clip.id for clip in clips if not spoken(clip)}
+    if len(unsaid) == len(clips):
+        raise StudyError(
+            f"question.presentation {study.question.presentation!r}: no clip of corpus {study.corpus.id!r} has a "
+            "transcript, nor a label in the column statement or word; name its column in corpora.columns, or leave this out"
+        )
+    return unsaid
+
+
+def _checksum(clip: Clip, remembered: Checksums, presentation: str = "audio") -> str:
+    if presentation == "text":
+        # all questions stand in one file
+        return digest([clip.id, dict(clip.labels)])
     # a missing file is found again, and quarantined with its reason, when it is listened to
     try:
         return remembered.of(clip.path)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoscope import __version__
-from emoscope.corpora.audio import RATE, AudioError, Waveform
-from emoscope.experiments.answers import scored_answers
+from emoscope.corpora.audio import AudioError, Waveform
+from emoscope.experiments.answers import scored_answers, transcribed_answers
 from emoscope.experiments.decoding import DecodeAhead
 from emoscope.experiments.inputs import inputs_path, save_inputs
 from emoscope.experiments.listened import differing_parts, refuse_changes, remember
+from emoscope.experiments.presentation import asked_text, requests, shows_sound, writes
 from emoscope.experiments.quotas import Heard, settle
 from emoscope.experiments.study import Study
-from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.ending import check_stop
 from emoscope.runs.locks import at_work
@@ -34,6 +34,9 @@ CPU_BYTES = 6 << 20
 
 BLOCK = 64
 """Items of one listening unit; a multiple of the 32 items of an activity chunk."""
+
+TRANSCRIPT_TOKENS = 128
+"""Where a text that writes down what is said is cut: some 90 words of English, 40 s of speech."""
 
 LOOK_S = 1.0
 """How often a shard that waits looks for the others' work, in seconds."""
@@ -81,8 +84,8 @@ def listen(
             if done(number):
                 progress.step(len(block))
                 continue
-            waves = ahead.take(block)
-            for following in mine[place + 1 : place + 2]:
+            waves = ahead.take(block) if shows_sound(study) else {}
+            for following in mine[place + 1 : place + 2] if shows_sound(study) else ():
                 # decoded while the model works on this block
                 ahead.start(blocks[following])
             hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, waves)
@@ -103,39 +106,35 @@ def hear_block(
     waves: Mapping[str, Waveform | AudioError],
 ) -> None:
     """Ask one block of items and write its activity, inputs and answers; ``waves`` holds the sound of its clips."""
-    from emoscope.models.audio_lm import Request
     from emoscope.models.statistics import ScopeStatistics
 
     began = time.monotonic()
-    notes: dict[str, Any] = {"quarantined": {}, "duration_s": {}}
-    usable, requests = [], []
-    for item in block:
-        wave = waves[item["clip"]]
-        if isinstance(wave, AudioError):
-            notes["quarantined"][str(item["item"])] = wave.reason
-            continue
-        if model.longest_s is not None and len(wave) / RATE > model.longest_s:
-            notes["quarantined"][str(item["item"])] = f"longer than the {model.longest_s:g} s that the model takes"
-            continue
-        question = Question(item["label"], tuple(item["options"]), item["wording"])
-        notes["duration_s"][str(item["item"])] = round(len(wave) / RATE, 4)
-        usable.append(item)
-        requests.append(Request(audio=wave, text=question.text, letters=question.letters))
-    prepared = model.prepare(requests) if requests else []
+    usable, asked, notes = requests(study, block, waves, model)
+    prepared = model.prepare(asked) if asked else []
     places = [item["item"] - start for item in usable]
-    statistics = ScopeStatistics(model.info.layers, model.info.width, rows=len(block), site=study.identify.site)
-    scores: list[Any] = [None] * len(prepared)
-    for rows in batches(prepared, positions_per_batch(study, model.info)):
-        observer = statistics.of([places[row] for row in rows])
-        for row, score in zip(rows, model.score([prepared[row] for row in rows], observe=observer), strict=True):
-            scores[row] = score
+    groups = batches(prepared, positions_per_batch(study, model.info))
+    answers: list[Any] = [None] * len(prepared)
+    statistics = None if writes(study) else ScopeStatistics(
+        model.info.layers, model.info.width, rows=len(block), site=study.identify.site
+    )  # fmt: skip
+    for rows in groups:
+        part = [prepared[row] for row in rows]
+        given: Sequence[Any] = (
+            model.generate(part, max_new_tokens=TRANSCRIPT_TOKENS)
+            if statistics is None
+            else model.score(part, observe=statistics.of([places[row] for row in rows]))
+        )
+        for row, answer in zip(rows, given, strict=True):
+            answers[row] = answer
         log.step(len(rows))
     log.step(len(block) - len(prepared))
-    store.write(start, statistics.block())
+    if statistics is not None:
+        store.write(start, statistics.block())
     # items that only identify are never asked again
     again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
     save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again])
-    unit.finish(run, scored_answers(usable, "baseline", scores), notes)
+    write = transcribed_answers if statistics is None else scored_answers
+    unit.finish(run, write(usable, "baseline", answers), notes)
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
@@ -189,7 +188,7 @@ def open_store(
     parts = {
         "environment, batch size or loudness": digest(_key(study, model)),
         "scopes": digest([list(study.identify.store), study.identify.site]),
-        "clips or questions": digest(_asked(asked)),
+        "clips or questions": digest(_asked(study, asked, model)),
     }
     differing = differing_parts(run, parts)
     if path.exists() and differing == []:
@@ -229,7 +228,7 @@ def listening_unit(study: Study, block: Sequence[Mapping[str, Any]], start: int,
     """The unit that hears one block of items."""
     return Unit({
         "stage": "listen", **_key(study, model), "start": start, "store": list(study.identify.store),
-        "site": study.identify.site, "items": digest(_asked(block)),
+        "site": study.identify.site, "items": digest(_asked(study, block, model)),
     })  # fmt: skip
 
 
@@ -253,15 +252,14 @@ def _key(study: Study, model: AudioLM) -> dict[str, Any]:
         "versions": [version("torch"), version("transformers"), __version__],
         "loudness": study.corpus.loudness,
         "batch": positions_per_batch(study, info),
+        **({"presentation": study.question.presentation} if study.question.presentation != "audio" else {}),
     }
 
 
-def _asked(items: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+def _asked(study: Study, items: Sequence[Mapping[str, Any]], model: AudioLM) -> list[list[Any]]:
     """What determines the answers to items: recording, question, order; and to which side and fold they belong."""
-    return [
-        [i["item"], i["checksum"], i["side"], Question(i["label"], tuple(i["options"]), i["wording"]).text]
-        for i in items
-    ]
+    how = study.question.presentation, model.info.audio_first
+    return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)] for i in items]
 
 
 answer_key, asked_key = _key, _asked

@@ -1,0 +1,162 @@
+"""What a clip's question is asked about: its sound, noise in place of the sound, what is said as text, or no clip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emoscope.corpora.audio import RATE, AudioError, Waveform
+from emoscope.questions import Question
+
+if TYPE_CHECKING:
+    from emoscope.corpora import Clip
+    from emoscope.experiments.study import Study
+    from emoscope.models.audio_lm import AudioLM, Request
+
+PRESENTATIONS = ("audio", "noise", "transcript", "transcription", "text")
+"""``audio``, ``noise``: a sound and the question. ``transcript``: what is said as text, and the question.
+``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
+
+NEEDS_WORDS = ("transcript", "transcription")
+"""Presentations of clips whose words are known."""
+
+WRITE_DOWN = "What does the speaker say? Write down the words only."
+"""The request of ``transcription``; its answer is read by :mod:`emoscope.analysis.transcription`."""
+
+SAID = "The speaker says: {transcript}"
+"""What stands in the place of the sound in ``transcript``, apart from the question by a line break."""
+
+
+def shows_sound(study: Study) -> bool:
+    """Whether the model hears something, so that sound has to be decoded.
+
+    In ``transcript`` it hears nothing, but a clip without usable sound is left out there, too, so that all
+    presentations are asked on the same clips.
+    """
+    return study.question.presentation != "text"
+
+
+def writes(study: Study) -> bool:
+    """Whether the answer is a text of the model's own rather than one of several letters."""
+    return study.question.presentation == "transcription"
+
+
+def spoken(clip: Clip) -> str | None:
+    """What is said in a clip: its transcript, or its label in the column ``statement`` or ``word``.
+
+    Example:
+        >>> from emoscope.corpora import open_corpus
+        >>> spoken(open_corpus("polish").clips[0])
+        'nie'
+    """
+    return clip.transcript or clip.labels.get("statement") or clip.labels.get("word")
+
+
+def noise_like(wave: Waveform) -> Waveform:
+    """White Gaussian noise as long and as loud (root mean square) as a clip, seeded by the clip's samples.
+
+    White, and not with the clip's own spectrum, since a spectrum tells a tense voice from a calm one. What is left of
+    the clip is its length and, under ``loudness = "as recorded"``, its level.
+
+    Args:
+        wave: samples (time,).
+
+    Returns:
+        samples (time,), float32 in [-1, 1].
+
+    Example:
+        >>> noise = noise_like(np.full(16_000, 0.05, dtype=np.float32))
+        >>> len(noise), round(float((noise**2).mean() ** 0.5), 3)
+        (16000, 0.05)
+    """
+    seed = int.from_bytes(hashlib.sha256(np.ascontiguousarray(wave).tobytes()).digest()[:8], "big")
+    noise = np.random.default_rng(seed).standard_normal(len(wave), dtype=np.float32)
+    level = np.sqrt(np.mean(np.square(wave, dtype=np.float64)) / np.mean(np.square(noise, dtype=np.float64)))
+    return np.clip(noise * np.float32(level), -1.0, 1.0)
+
+
+def asked_text(item: Mapping[str, Any], presentation: str = "audio", audio_first: bool = True) -> str:
+    r"""The user's turn, without any sound.
+
+    Args:
+        item: a row of the items table.
+        presentation: one of :data:`PRESENTATIONS`.
+        audio_first: whether the model's sound stands before the question; so does the text in its place.
+
+    Example:
+        >>> item = {"label": "emotion", "options": ["anger", "fear"], "wording": "lettered", "transcript": "Stop it."}
+        >>> asked_text(item, "transcript")
+        'The speaker says: Stop it.\nWhich emotion does the speaker express? (A) anger (B) fear Answer with the letter only.'
+    """
+    if presentation == "transcription":
+        return WRITE_DOWN
+    text = question_of(item, presentation).text
+    if presentation != "transcript":
+        return text
+    said = SAID.format(transcript=item["transcript"])
+    return f"{said}\n{text}" if audio_first else f"{text}\n{said}"
+
+
+def question_of(item: Mapping[str, Any], presentation: str = "audio") -> Question:
+    """The question of an item; in ``text`` its sentence and the words of its options stand in the item's columns."""
+    if presentation != "text":
+        return Question(item["label"], tuple(item["options"]), item["wording"])
+    shown = tuple(item[option] for option in item["options"])
+    return Question(item["label"], tuple(item["options"]), ask=item["question"], shown=shown)
+
+
+def request(item: Mapping[str, Any], presentation: str, wave: Waveform | None, audio_first: bool = True) -> Request:
+    """What a model is asked for one item.
+
+    Args:
+        item: a row of the items table.
+        presentation: one of :data:`PRESENTATIONS`.
+        wave: the clip's samples (time,); none in ``text``.
+        audio_first: whether the model's sound stands before the question.
+    """
+    from emoscope.models.audio_lm import Request
+
+    heard = {"audio": wave, "transcription": wave, "noise": None, "transcript": None, "text": None}[presentation]
+    if presentation == "noise" and wave is not None:
+        heard = noise_like(wave)
+    text = asked_text(item, presentation, audio_first)
+    letters = () if presentation == "transcription" else question_of(item, presentation).letters
+    return Request(audio=heard, text=text, letters=letters)
+
+
+def requests(
+    study: Study,
+    block: Sequence[Mapping[str, Any]],
+    waves: Mapping[str, Waveform | AudioError],
+    model: AudioLM,
+) -> tuple[list[Mapping[str, Any]], list[Request], dict[str, Any]]:
+    """What a model is asked for a block of items.
+
+    Args:
+        study: says what is presented.
+        block: rows of the items table.
+        waves: clip -> its samples, or why it has none; empty where nothing is heard.
+        model: says how long a clip may be, and where its sound stands.
+
+    Returns:
+        the items that can be asked, their requests, and notes: item -> why it is quarantined, item -> seconds.
+    """
+    notes: dict[str, Any] = {"quarantined": {}, "duration_s": {}}
+    usable, asked = [], []
+    presentation = study.question.presentation
+    for item in block:
+        number, wave = str(item["item"]), waves.get(item["clip"])
+        if isinstance(wave, AudioError):
+            notes["quarantined"][number] = wave.reason
+            continue
+        length = None if wave is None else len(wave) / RATE
+        if length is not None and model.longest_s is not None and length > model.longest_s:
+            notes["quarantined"][number] = f"longer than the {model.longest_s:g} s that the model takes"
+            continue
+        notes["duration_s"][number] = None if length is None else round(length, 4)
+        usable.append(item)
+        asked.append(request(item, presentation, wave, model.info.audio_first))
+    return usable, asked, notes
