@@ -40,7 +40,7 @@ def three_neurons(extra_hits=0):
     rows = [(speaker, *clip) for speaker in "stu" for clip in [*CLIPS, *CLIPS[:2] * extra_hits]]
     items = pl.DataFrame({
         "item": range(len(rows)), "clip": [f"c{n}" for n in range(len(rows))], "speaker": [row[0] for row in rows],
-        "fold": [row[0] for row in rows], "truth": [row[1] for row in rows], "answer": [row[2] for row in rows],
+        "fold": [row[0] for row in rows], "truth": [row[1] for row in rows], "answered": [row[2] for row in rows],
         "correct": [row[1] == row[2] for row in rows], "fate": ["used"] * len(rows),
         "options": [["anger", "fear"]] * len(rows),
     })  # fmt: skip
@@ -92,8 +92,8 @@ def test_hits_are_drawn_again_where_there_are_more_of_them(tmp_path):
 
 def test_too_few_clips_of_an_outcome_have_no_set(tmp_path):
     # four emotions of two clips each outside every fold, but fear is never answered otherwise
-    items = make_items().with_columns(pl.when("correct").then("truth").otherwise(pl.lit("anger")).alias("answer"))
-    items = items.with_columns(correct=pl.col("answer") == pl.col("truth"))
+    items = make_items().with_columns(pl.when("correct").then("truth").otherwise(pl.lit("anger")).alias("answered"))
+    items = items.with_columns(correct=pl.col("answered") == pl.col("truth"))
     spec = dataclasses.replace(SPEC, outcomes=True, minimum=2, matched=0, random=0, shuffled=0)
     activity = random_activity(tmp_path / "a.zarr", items=96, layers=3, width=40)[0]
     found = find_sets(activity, items, spec)
@@ -119,7 +119,7 @@ def test_too_few_clips_of_an_outcome_have_no_set(tmp_path):
         own = found.sets["cas@0.1:audio+answer~hits-as-misses0", ALL][emotion]
         np.testing.assert_array_equal(own, alone.sets["cas@0.1:audio+answer", ALL][emotion])
     with pytest.raises(ValueError, match="does not say what was answered"):
-        find_sets(activity, items.drop("answer"), spec)
+        find_sets(activity, items.drop("answered"), spec)
 
 
 def clip(number, letters, items=None):

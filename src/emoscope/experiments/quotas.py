@@ -55,7 +55,7 @@ class Heard:
 
 
 def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """What became of each item of a heard block: item -> fate, why, duration_s, answer, correct."""
+    """What became of each item of a heard block: item -> fate, why, duration_s, answered, correct."""
     notes = unit.notes(run)
     answers = run.read_table(f"answers/{unit.id}")
     answer = dict(zip(answers["item"].to_list(), answers["answer"].to_list(), strict=True))
@@ -67,7 +67,7 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]
                 "fate": "quarantined",
                 "why": notes["quarantined"][name],
                 "duration_s": None,
-                "answer": None,
+                "answered": None,
                 "correct": None,
             }
         else:
@@ -75,7 +75,7 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]
                 "fate": "used",
                 "why": None,
                 "duration_s": notes["duration_s"][name],
-                "answer": answer[row],
+                "answered": answer[row],
                 "correct": answer[row] == item["truth"],
             }
     return outcome
@@ -109,7 +109,7 @@ def settle(
     rows = []
     for item in asked:
         outcome = heard.get(item["item"], {"fate": "not needed", "why": "quotas were filled before", "duration_s": None,
-                                           "answer": None, "correct": None})  # fmt: skip
+                                           "answered": None, "correct": None})  # fmt: skip
         evaluated = False
         if outcome["fate"] == "used" and item["side"] in ("both", "evaluate"):
             clips = clips_evaluated.setdefault(item["truth"], [])
@@ -118,7 +118,7 @@ def settle(
                 if item["clip"] not in clips:
                     clips.append(item["clip"])
         rows.append({"item": item["item"], **outcome, "evaluated": evaluated})
-    schema = {"item": pl.Int64, "fate": pl.String, "why": pl.String, "duration_s": pl.Float64, "answer": pl.String,
+    schema = {"item": pl.Int64, "fate": pl.String, "why": pl.String, "duration_s": pl.Float64, "answered": pl.String,
               "correct": pl.Boolean, "evaluated": pl.Boolean}  # fmt: skip
     settled = pl.DataFrame(rows, schema=schema)
     joined = items.join(settled, on="item", how="left", suffix="_heard")

@@ -148,7 +148,7 @@ def pools(items: pl.DataFrame, spec: SetSpec, outcome: str = "hits") -> dict[str
     used = items.filter(pl.col("fate") == "used")
     if "side" not in used.columns:
         used = used.with_columns(side=pl.lit("both"))
-    if outcome == "false-alarms" and "answer" not in used.columns:
+    if outcome == "false-alarms" and "answered" not in used.columns:
         raise ValueError("the items table does not say what was answered: run the study again, its answers are kept")
     if spec.balance_letters and "options" not in used.columns:
         raise ValueError("balance_letters: the items table does not say which options were shown in which order")
@@ -197,7 +197,7 @@ def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[Ident
 def _clips(used: pl.DataFrame, spec: SetSpec, outcome: str) -> Iterable[IdentificationClip]:
     """The clips that may identify, each with its items of one outcome and one label."""
     right = pl.col("correct").fill_null(False)
-    label = pl.col("answer" if outcome == "false-alarms" else "truth")
+    label = pl.col("answered" if outcome == "false-alarms" else "truth")
     options = pl.col("options") if "options" in used.columns else pl.lit(None, dtype=pl.List(pl.String))
     chosen = used.filter(
         (right if outcome == "hits" else pl.col("correct").eq(False).fill_null(False))

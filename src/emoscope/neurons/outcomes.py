@@ -32,7 +32,7 @@ def outcome_samples(
     are not drawn again.
 
     Args:
-        items: as :func:`~emoscope.neurons.selection.find_sets` takes them, with the column ``answer``.
+        items: as :func:`~emoscope.neurons.selection.find_sets` takes them, with the column ``answered``.
         samples: the hits, from :func:`~emoscope.neurons.identification.draw_samples`.
         emotions: those that have hits.
         spec: cap, minimum and seed.

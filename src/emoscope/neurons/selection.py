@@ -35,7 +35,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     Args:
         activity: the store.
         items: one row per item, with the columns item, clip, speaker, fold, truth, correct, fate and, if
-            sides are fixed, side; ``answer`` for misses and false alarms, ``options`` to balance letters; ``corpus``
+            sides are fixed, side; ``answered`` for misses and false alarms, ``options`` to balance letters; ``corpus``
             is kept as the sets' source.
         spec: what to find.
 
