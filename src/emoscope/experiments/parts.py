@@ -10,6 +10,7 @@ import msgspec
 
 from emoscope.emotions import in_order
 from emoscope.experiments.items import study_corpus, study_options
+from emoscope.experiments.presentation import NEEDS_WORDS, spoken
 from emoscope.experiments.study import (
     Controls,
     CorpusChoice,
@@ -95,8 +96,8 @@ def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tupl
         if shared:
             parts.append(_shared(study, part, shared))
     for part in mains:
-        parts += [_grounding(study, part, kind) for kind in study.probes.grounding]
-        parts += [_side_effect(study, part, kind) for kind in study.probes.side_effects]
+        parts += [_grounding(study, part, kind) for kind in study.probes.grounding if _can(part, kind)]
+        parts += [_side_effect(study, part, kind) for kind in study.probes.side_effects if _can(part, kind)]
     return parts, shared
 
 
@@ -139,6 +140,11 @@ def _opened(part: Part) -> Corpus:
 
 def _has(part: Part, column: str) -> bool:
     return any(column in clip.labels for clip in _opened(part).clips)
+
+
+def _can(part: Part, kind: str) -> bool:
+    """Whether a probe can be asked: some need to know what is said."""
+    return kind not in NEEDS_WORDS or any(spoken(clip) for clip in _opened(part).clips)
 
 
 def _few(study: Study, matched: int) -> Study:
