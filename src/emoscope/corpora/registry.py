@@ -27,6 +27,9 @@ READERS = {
 }
 """Corpus id -> module and function of its reader, imported when it is used."""
 
+WITHOUT_SOUND = {"text-questions": ("emoscope.corpora.text_questions", "open_text_questions")}
+"""The same of what is in the package and no corpus of recordings; not listed."""
+
 MARKS = {"dataset_dict.json": "datasets", "state.json": "datasets", "db.yaml": "audformat"}
 """Files by which a folder is known for what it holds."""
 
@@ -71,7 +74,7 @@ def open_corpus(id_or_path: str | Path, root: str | Path | None = None, **option
         reader: Callable[..., Corpus] = import_module("emoscope.corpora.named_files").open_named
         given: dict[str, Any] = {"corpus": corpus, "root": polish_folder() if corpus == "polish" and not root else root}
     else:
-        module, function = READERS[corpus]
+        module, function = (READERS | WITHOUT_SOUND)[corpus]
         reader, given = getattr(import_module(module), function), {"root": root}
     known = [name for name in inspect.signature(reader).parameters if name not in ("corpus", "root")]
     for option in options:
@@ -110,6 +113,8 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
 
 def _resolve(id_or_path: str | Path, root: str | Path | None) -> tuple[str, str | Path | None]:
     known = (*NAMED, *READERS)
+    if str(id_or_path) in WITHOUT_SOUND:
+        return str(id_or_path), root
     if str(id_or_path).lower() in known:
         return str(id_or_path).lower(), root
     path = Path(id_or_path).expanduser()
