@@ -154,6 +154,60 @@ def test_sets_of_misses_and_false_alarms_act_on_the_emotions_that_they_have() ->
     assert not set(planned_sets(Study().with_budget(0.25), EMOTIONS)["control"]) & set(kinds)
 
 
+def test_a_profile_switches_the_headline_off_in_each_layer_alone() -> None:
+    profile = plan(profile=True, layers=("0-0", "1-1")).filter(pl.col("layers").str.contains("^[0-9]+$") & (pl.col("kind") != "reliance"))  # fmt: skip
+    assert profile.height == 2 * 2 * (1 + 3)  # layers, emotions; the headline and three matched draws
+    assert set(profile["kind"]) == {"deactivate"}
+    assert set(profile["to"]) == {"zero"}
+    assert set(profile["selector"]) == {"cas"}
+    assert not profile["headline"].any()
+    cas = {"anger": np.array([0, 1, 3, 6]), "fear": np.array([6, 7])}
+    sets = SetsByFold({("cas@0.25:audio+answer", "f1"): cas}, INFO, MEANS, ranges=layer_ranges(("0-0", "1-1"), 2))
+    name = "deactivate/{}/cas@0.25:audio+answer/layers={}"
+    # all that the layer holds: nothing is drawn, as in ranges
+    assert sets.neurons(of(profile, name.format("anger", "0")), "f1").tolist() == [0, 1, 3]
+    assert sets.neurons(of(profile, name.format("fear", "0")), "f1").tolist() == []
+    assert sets.intervention(of(profile, name.format("anger", "1")), "f1") == deactivate([6])
+    what = {what: asked for what, _, asked in describe(profile, 10)}
+    assert what == {
+        "deactivate cas to zero in layers each alone": 40,
+        "deactivate cas matched control to zero in layers each alone": 120,
+    }
+    assert plan(profile=True, deactivate=()).filter(pl.col("layers") == "0").filter(kind="deactivate").is_empty()
+
+
+def test_sets_found_within_ranges_act_there_with_their_controls() -> None:
+    text = "[identify]\nselectors = ['cas']\n[interventions]\nlayers = ['0-0', '1-1']\n%s[headline]\nbudget = 0.25"
+    usual, study = (parse_study(text % more).with_budget(0.25) for more in ("", "reselect_in_ranges = true\n"))
+    conditions = plan_conditions(study, planned_sets(study, EMOTIONS, INFO.layers), INFO.layers)
+    anew = conditions.filter(pl.col("layers").str.ends_with("reselected"))
+    assert anew.height == 2 * 2 * 2 * (1 + 3)  # ranges, kinds, emotions; the sets and three matched draws
+    assert set(anew["layers"]) == {"0-0 reselected", "1-1 reselected"}
+    # to whom the analysis compares them: the same layers, as target and matched
+    assert anew.group_by("control").len().sort("control").rows() == [("matched", 24), ("target", 8)]
+    name = "cas@0.25:audio+answer~layers1-1"
+    sets = SetsByFold({(name, "f1"): {"anger": np.array([4, 6])}}, INFO, MEANS, ranges=layer_ranges(("0-0", "1-1"), 2))
+    assert sets.intervention(of(anew, f"deactivate/anger/{name}"), "f1") == deactivate([4, 6])
+    assert of(anew, f"deactivate/fear/{name}~matched2")["draw"] == 2
+    assert sets.intervention(of(anew, f"steer/anger/{name}/alpha=0.5"), "f1") == steer([4, 6], 0.5)
+    assert anew["condition"].n_unique() == anew.height
+    assert not anew["headline"].any()
+    # all else is as it was, and a plan without the model's size leaves them out
+    rest = conditions.filter(~pl.col("layers").str.ends_with("reselected"))
+    assert rest.equals(plan_conditions(usual, planned_sets(usual, EMOTIONS, INFO.layers), INFO.layers))
+    assert "reselected" not in planned_sets(study, EMOTIONS)["control"].to_list()
+
+
+def test_ranges_to_reselect_are_needed() -> None:
+    with pytest.raises(StudyError, match="reselect_in_ranges needs ranges"):
+        parse_study("[interventions]\nreselect_in_ranges = true")
+    with pytest.raises(StudyError, match="makes one list for all"):
+        parse_study(
+            "[interventions]\nreselect_in_ranges = true\nlayers = ['thirds']\n"
+            "[identify]\nselectors = ['lape-original']\n[headline]\nselector = 'lape-original'"
+        )
+
+
 def test_a_layer_that_the_model_lacks() -> None:
     with pytest.raises(StudyError, match="the model has the layers 0 to 1"):
         layer_ranges(("1-2",), 2)

@@ -23,6 +23,7 @@ SETS: dict[str, Any] = {
     "n": pl.Int64, "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64,
     "tied_at_cut": pl.Int64, "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64,
     "smd_magnitude": pl.Float64, "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64,
+    "layers": pl.String,
 }  # fmt: skip
 CONDITIONS: dict[str, Any] = {
     "condition": pl.String, "kind": pl.String, "target": pl.String, "set": pl.String, "alpha": pl.Float64,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emoscope.experiments.layer_ranges import Ranges, layer_ranges, within
+from emoscope.experiments.layer_ranges import RESELECTED, Ranges, layer_ranges, reselected, restricted
 from emoscope.experiments.study import Study
 from emoscope.neurons.set_spec import OUTCOME_CONTROLS
 
@@ -61,7 +61,10 @@ def plan_conditions(
     import polars as pl
 
     head, work = study.headline, study.interventions
-    families = sets.select("set", "selector", "budget", "scope", "control", "draw", "size").unique(maintain_order=True)
+    columns = ["set", "selector", "budget", "scope", "control", "draw", "size"]
+    if "layers" not in sets.columns:
+        sets = sets.with_columns(pl.lit(None, pl.String).alias("layers"))
+    families = sets.filter(sets["layers"].is_null()).select(columns).unique(maintain_order=True)
     # sets of misses or false alarms may lack emotions that others have
     emotions: dict[str, dict[str, None]] = {}
     for name, emotion in sets.select("set", "emotion").iter_rows():
@@ -79,7 +82,7 @@ def plan_conditions(
             name += _to(fields.get("to"))
             if fields.get("positions", "all") != "all":
                 name += f"/at={fields['positions']}"
-            if "layers" in fields:
+            if "layers" in fields and not fields["layers"].endswith(RESELECTED):  # there the set's name says it
                 name += f"/layers={fields['layers']}"
             rows.append({"condition": name, "kind": kind, "target": emotion, **family, **fields})
 
@@ -110,6 +113,14 @@ def plan_conditions(
                 if work.deactivate:
                     add("deactivate", family, to="zero", layers=part)
                 add("steer", family, alpha=head.alpha, layers=part)
+            for layer in range(layers) if work.profile and work.deactivate else ():
+                add("deactivate", family, to="zero", layers=str(layer))
+    found_within = sets.filter(sets["layers"].is_not_null()).select(*columns, "layers").unique(maintain_order=True)
+    for family in map(reselected, found_within.iter_rows(named=True)):
+        part = family.pop("layers")
+        if work.deactivate:
+            add("deactivate", family, to="zero", layers=part)
+        add("steer", family, alpha=head.alpha, layers=part)
     for family in families.iter_rows(named=True):
         mine_or_like = family["control"] == "target" or (
             family["control"] == "matched" and family["draw"] < AGNOSTIC_DRAWS
@@ -206,11 +217,9 @@ class SetsByFold:
                 return np.arange(layers * width, dtype=np.int64)
             start = int(condition["layers"]) * width
             return np.arange(start, start + width, dtype=np.int64)
-        neurons = np.asarray(self.sets[condition["set"], fold][condition["target"]], dtype=np.int64)
-        if condition["layers"] == "all":
-            return neurons
         drawn = condition["set"], fold, condition["target"]
-        return within(neurons, self.ranges, condition["layers"], width, *drawn)
+        neurons = self.sets[condition["set"], fold][condition["target"]]
+        return restricted(neurons, condition["layers"], self.ranges, width, *drawn)
 
     def means(self, condition: Mapping[str, Any], fold: str) -> np.ndarray | None:
         """What those neurons are set to where that is their mean, otherwise ``None``; float32 (neuron,)."""
@@ -246,7 +255,8 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
     """
     import polars as pl
 
-    ranged = pl.when(pl.col("kind") == "reliance").then(pl.lit("all")).otherwise(pl.col("layers"))
+    single = pl.when(pl.col("layers").str.contains("^[0-9]+$")).then(pl.lit("each alone")).otherwise(pl.col("layers"))
+    ranged = pl.when(pl.col("kind") == "reliance").then(pl.lit("all")).otherwise(single)
     named = conditions.with_columns(
         pl.col("selector").fill_null(""), pl.col("control").fill_null(""), ranged.alias("layers")
     )

@@ -22,13 +22,20 @@ if TYPE_CHECKING:
     from emoscope.models.lookup import Card
 
 
-def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
+def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl.DataFrame:
     """The sets that a study will find at most, before anything was heard.
 
     Every emotion is taken to be identifiable, every size to be there, and some selector to run dry.
+
+    Args:
+        study: with its budget filled in.
+        emotions: the labels.
+        layers: decoder layers of the model; sets within ranges of them are left out where it is 0.
     """
     import polars as pl
 
+    from emoscope.experiments.layer_ranges import ranges_to_reselect
+    from emoscope.neurons.in_ranges import DRAWS
     from emoscope.neurons.selectors import find_selector
     from emoscope.neurons.set_spec import OUTCOME_CONTROLS, SetSpec
 
@@ -38,9 +45,12 @@ def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
     draws = {"matched": study.controls.matched, "random": study.controls.random, "shuffled": study.controls.shuffled}
     rows: list[dict[str, Any]] = []
 
-    def add(selector: str, budget: float, control: str, draw: int, size: int | None = None) -> None:
-        family = {"set": spec.set_id(selector, budget, control, draw, size), "selector": selector, "budget": budget,
-                  "scope": spec.scope_name, "control": control, "draw": draw, "size": size}  # fmt: skip
+    def add(
+        selector: str, budget: float, control: str, draw: int, size: int | None = None, layers: str | None = None
+    ) -> None:
+        family = {"set": spec.set_id(selector, budget, control, draw, size, layers), "selector": selector,
+                  "budget": budget, "scope": spec.scope_name, "control": control, "draw": draw, "size": size,
+                  "layers": layers}  # fmt: skip
         rows.extend({**family, "emotion": emotion} for emotion in emotions)
 
     for selector in study.identify.selectors:
@@ -58,7 +68,11 @@ def planned_sets(study: Study, emotions: tuple[str, ...]) -> pl.DataFrame:
             add(*head, "fewer", draw, size)
     for control in OUTCOME_CONTROLS if study.controls.outcomes else ():
         add(*head, control, 0)
-    return pl.DataFrame(rows, schema_overrides={"size": pl.Int64}, infer_schema_length=None)
+    for first, last in ranges_to_reselect(study, layers) if layers else ():
+        for control, count in {"reselected": 1, "reselected matched": min(DRAWS, study.controls.matched)}.items():
+            for draw in range(count):
+                add(*head, control, draw, layers=f"{first}-{last}")
+    return pl.DataFrame(rows, schema_overrides={"size": pl.Int64, "layers": pl.String}, infer_schema_length=None)
 
 
 def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]) -> pl.DataFrame | None:
@@ -136,7 +150,7 @@ def _show(
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
     orders = 1 + max(open_items["order"].to_list(), default=0)
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
-    sets = planned_sets(study, study_options(study, corpus))
+    sets = planned_sets(study, study_options(study, corpus), card.layers)
     conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, steer)
     console.print(
         f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"

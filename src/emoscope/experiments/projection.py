@@ -97,7 +97,7 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
         ):
             break
     asked = orders * round(sum(min(count, quota) for count in evaluated.values()))
-    conditions = plan_conditions(full, planned_sets(full, tuple(names)), layers)
+    conditions = plan_conditions(full, planned_sets(full, tuple(names), layers), layers)
     likely = int((~conditions["kind"].is_in(["baseline", *DERIVED])).sum())
     correct = {name: min(float(found(name)), float(full.identify.items_per_emotion)) for name in names}
     return Plan(heard, asked, likely * asked, int(conditions["generated"].sum()) * asked, correct)

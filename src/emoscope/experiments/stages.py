@@ -129,10 +129,12 @@ class Pipeline:
 
     def find_sets(self) -> FoundSets:
         """Find the sets and their controls from the stored activity, without the model."""
+        from emoscope.experiments.layer_ranges import ranges_to_reselect
         from emoscope.neurons.activity import Activity
         from emoscope.neurons.selection import SetSpec, find_sets
 
         study, items = self.study, self.items
+        activity = Activity.open(self.run / "activity.zarr")
         assert study.headline.budget is not None
         spec = SetSpec(
             emotions=tuple(options_of(items)), selectors=study.identify.selectors,
@@ -143,8 +145,9 @@ class Pipeline:
             floor=study.identify.lape_floor, common_size=study.identify.compare_at_common_size,
             sizes=study.identify.sizes, size_draws=study.identify.size_draws,
             balance_letters=study.identify.balance_letters, outcomes=study.controls.outcomes,
+            ranges=ranges_to_reselect(study, activity.layers),
         )  # fmt: skip
-        return find_sets(Activity.open(self.run / "activity.zarr"), items.filter(items["fate"] == "used"), spec)
+        return find_sets(activity, items.filter(items["fate"] == "used"), spec)
 
     def select(self) -> FoundSets:
         """Find the sets, and say how long it took."""

@@ -175,6 +175,10 @@ class Interventions(_Section, frozen=True):
         "decision",
     )
     layers: Annotated[tuple[str, ...], Meta(description='headline in ranges alone: ["0-1", "2-3"] or ["thirds"]')] = ()
+    reselect_in_ranges: Annotated[
+        bool, Meta(description="also the best neurons of each range of interventions.layers, equally many")
+    ] = False
+    profile: Annotated[bool, Meta(description="headline deactivated in each single layer alone")] = False
     agnostic: Annotated[tuple[str, ...], Meta(description="steering without a label; see docs/method.md")] = AGNOSTIC
     reliance: Annotated[bool, Meta(description="all MLPs off, each layer off, union of all sets off")] = True
     generate: Annotated[bool, Meta(description="also generate text for baseline and headline conditions")] = True
@@ -186,9 +190,9 @@ class Controls(_Section, frozen=True):
     matched: Annotated[int, Meta(description="draws of same-layer neurons of like activity", ge=0)] = 10
     random: Annotated[int, Meta(description="draws of neurons from anywhere", ge=0)] = 5
     shuffled: Annotated[int, Meta(description="selections on labels shuffled within speaker", ge=0)] = 5
-    outcomes: Annotated[bool, Meta(description="also sets found on misses and on false alarms: percept or decision")] = (
-        False
-    )
+    outcomes: Annotated[
+        bool, Meta(description="also sets found on misses and on false alarms: percept or decision")
+    ] = False
 
 
 class Transfer(_Section, frozen=True):

@@ -85,6 +85,15 @@ def check_study(study: Study, name: str = "study") -> None:
             )
     if study.interventions.sweep not in ("all", "headline"):
         raise StudyError(f'{name}: interventions.sweep {study.interventions.sweep!r}: give "all" or "headline"')
+    if study.interventions.reselect_in_ranges and not study.interventions.layers:
+        raise StudyError(
+            f'{name}: interventions.reselect_in_ranges needs ranges: give interventions.layers, such as ["thirds"]'
+        )
+    if study.interventions.reselect_in_ranges and find_selector(study.headline.selector).one_list:
+        raise StudyError(
+            f"{name}: interventions.reselect_in_ranges finds equally many neurons for every emotion, and the headline's "
+            f"selector {study.headline.selector} makes one list for all: choose another headline.selector"
+        )
     for way in study.interventions.agnostic:
         if way not in AGNOSTIC:
             raise StudyError(

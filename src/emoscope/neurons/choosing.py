@@ -82,11 +82,24 @@ def select_from_sums(
 
 @dataclass(frozen=True)
 class Job:
-    """One selector on one selection of a plan, at several sizes: what :func:`select_streaming` is asked for."""
+    """One selector on one selection of a plan, at several sizes: what :func:`select_streaming` is asked for.
+
+    Attributes:
+        key: of the selection.
+        selector: its name.
+        sizes: how many neurons may be taken.
+        layers: first and last layer of those that are ranked; ``None`` for all.
+    """
 
     key: Hashable
     selector: str
     sizes: tuple[int, ...]
+    layers: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> tuple[Hashable, str]:
+        """Under which the lists are found: the key, with the layers where only some are ranked, and the selector."""
+        return self.key if self.layers is None else (self.key, self.layers), self.selector
 
 
 def rank_streaming(
@@ -113,8 +126,7 @@ def rank_streaming(
         observe: is called with (layer, P, M), P and M (selection, emotion, width), as they pass by.
 
     Returns:
-        for each (selection key, selector) lists from which any number of neurons up to the job's largest size
-        can be taken.
+        for each job's name lists from which any number of neurons up to its largest size can be taken.
 
     Raises:
         ValueError: an unknown selector or selection key, or the store lacks scope or items.
@@ -136,6 +148,8 @@ def rank_streaming(
     for layer, rates, means in stream(activity, plan, scope):
         spread = next(variances)
         for job, selector, running in zip(jobs, selectors, lists, strict=True):
+            if job.layers is not None and not job.layers[0] <= layer <= job.layers[1]:
+                continue
             number = numbers[job.key]
             given = Statistics(
                 rates[number], means[number], positions[number], plan.emotions, layer,
@@ -144,7 +158,7 @@ def rank_streaming(
             running.add(selector(given), means[number], layer * activity.width)
         if observe:
             observe(layer, rates, means)
-    return {(job.key, job.selector): running for job, running in zip(jobs, lists, strict=True)}
+    return {job.name: running for job, running in zip(jobs, lists, strict=True)}
 
 
 def select_streaming(
@@ -161,9 +175,7 @@ def select_streaming(
         for each (selection key, selector, size) one :class:`Chosen` per emotion, as :func:`select_from_sums` does.
     """
     ranked = rank_streaming(activity, plan, scope, jobs, seed, floor)
-    return {
-        (job.key, job.selector, size): ranked[job.key, job.selector].take(size) for job in jobs for size in job.sizes
-    }
+    return {(*job.name, size): ranked[job.name].take(size) for job in jobs for size in job.sizes}
 
 
 def find_bars(

@@ -21,11 +21,12 @@ COLUMNS = {
     "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "n": pl.Int64,
     "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64, "tied_at_cut": pl.Int64,
     "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64, "smd_magnitude": pl.Float64,
-    "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64,
+    "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64, "layers": pl.String,
 }  # fmt: skip
 """Columns of ``sets.parquet``. Sizes and ``tied_at_cut`` count neurons, ``n`` clips per emotion, ``budget`` is a
 share of all neurons. ``size`` is ``n`` for the control "fewer" (the selector on fewer clips, to be told from other
 numbers of clips), null for all others. The ``smd`` columns are standardised mean differences (control minus target).
+``layers`` is the range of layers, such as 0-8, within which a set was found, null for all others.
 ``letter_share`` is the largest share of the emotion's items that show its option behind one and the same letter, null
 for matched, random and shuffled controls."""
 
@@ -117,9 +118,9 @@ class SetTable:
         self, sample: Sample, selector: str, budget: float, control: str, draw: int, emotion: str,
         neurons: np.ndarray, wanted: int, **more: Any,
     ) -> None:  # fmt: skip
-        """Add one emotion's neurons; ``more`` are further columns of its row."""
+        """Add one emotion's neurons; ``more`` are further columns of its row, ``layers`` among them."""
         size = sample.n if control == "fewer" else None
-        name = self.spec.set_id(selector, budget, control, draw, size)
+        name = self.spec.set_id(selector, budget, control, draw, size, more.get("layers"))
         self.sets.setdefault((name, sample.fold), {})[emotion] = neurons
         row = {
             "set": name, "selector": selector, "budget": budget, "scope": self.spec.scope_name, "site": self.spec.site,

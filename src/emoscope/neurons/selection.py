@@ -13,6 +13,7 @@ from emoscope.neurons.choosing import Job, Lists, rank_streaming
 from emoscope.neurons.controls import COVARIATES, Matcher, covariates, random_neurons, seeded_generator, shuffled_labels
 from emoscope.neurons.found_sets import COLUMNS, FoundSets, SetTable, load_set
 from emoscope.neurons.identification import NotIdentifiable, Sample, draw_samples, fewer_clips
+from emoscope.neurons.in_ranges import add_range_sets, range_jobs
 from emoscope.neurons.outcomes import add_outcome_sets
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
 from emoscope.neurons.selectors import find_selector
@@ -25,7 +26,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     """Find the neuron sets of every fold, selector and budget, and the controls of the headline.
 
     Where the specification asks for it, also those of all selectors at the largest number of neurons that all of
-    them reach, and those of the headline from fewer clips, from misses and from false alarms.
+    them reach, and those of the headline within ranges of layers, from fewer clips, from misses and from false alarms.
 
     Items identify neurons when the baseline answered them correctly; equally many clips per emotion are
     taken, in an order seeded by the clips' names, with all correct letter orders of a clip. The sets of a
@@ -56,6 +57,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     plan = SelectionPlan([_selection(sample, control, draw, emotions, spec) for sample, control, draw in drawn])
     jobs = [Job(_key(sample), name, tuple(sizes.values())) for sample in samples for name in spec.selectors]
     jobs += [Job(_key(*one), selector, (sizes[budget],)) for one in drawn if one[1] != "target"]
+    jobs += range_jobs([_key(sample) for sample in samples], spec, sizes[budget])
     overall, observe = _overall_rates(activity, plan, samples, spec)
     ranked = rank_streaming(activity, plan, spec.scope_name, jobs, spec.seed, spec.floor, observe)
 
@@ -69,6 +71,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     magnitude = activity.mean_magnitude(used) if spec.matched else None
     for sample in samples:
         target = table.sets[spec.set_id(selector, budget), sample.fold]
+        standardised = None
         if magnitude is not None:
             standardised = covariates(overall[sample.fold], magnitude, activity.down_norm)
             matcher = Matcher(standardised, np.unique(np.concatenate(list(target.values()))))
@@ -79,6 +82,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
                     smd = {f"smd_{name}": None if np.isnan(found.smd[name]) else found.smd[name] for name in COVARIATES}
                     table.put(sample, selector, budget, "matched", draw, emotion, found.neurons, sizes[budget],
                               **smd, well_matched=found.well_matched)  # fmt: skip
+        if spec.ranges:
+            add_range_sets(table, ranked, _key(sample), sample, emotions, sizes[budget], standardised)
         for draw in range(spec.random):
             for emotion in emotions:
                 generator = seeded_generator(spec.seed, "random", sample.fold, emotion, draw)

@@ -39,6 +39,8 @@ class SetSpec:
         sizes: the headline is also found on so many correct clips per emotion, of those that it is found on.
         size_draws: how often such clips are drawn.
         balance_letters: clips are chosen so that the right option stands behind each letter as equally often as can be.
+        ranges: first and last layer of ranges within each of which the headline is also found
+            (:mod:`~emoscope.neurons.in_ranges`).
         outcomes: the headline is also found on misses and on false alarms (:mod:`~emoscope.neurons.outcomes`).
 
     Raises:
@@ -64,6 +66,7 @@ class SetSpec:
     size_draws: int = 3
     balance_letters: bool = False
     outcomes: bool = False
+    ranges: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         for selector in self.selectors:
@@ -89,17 +92,22 @@ class SetSpec:
         return ALL if self.scope in (ALL, (ALL,)) else "+".join(scope_parts(self.scope))
 
     def set_id(
-        self, selector: str, budget: float, control: str = "target", draw: int = 0, size: int | None = None
-    ) -> str:
-        """The name of a set; ``size`` is the number of clips where the control is "fewer".
+        self, selector: str, budget: float, control: str = "target", draw: int = 0, size: int | None = None,
+        layers: str | None = None,
+    ) -> str:  # fmt: skip
+        """The name of a set; ``size`` is the number of clips where the control is "fewer", ``layers`` a range.
 
         Example:
             >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "matched", 3)
             'cas@0.005:audio+answer~matched3'
             >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "fewer", 1, size=20)
             'cas@0.005:audio+answer~fewer20~draw1'
+            >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "reselected matched", 2, layers="0-8")
+            'cas@0.005:audio+answer~layers0-8~matched2'
         """
         name = f"{selector}@{budget:g}:{self.scope_name}"
+        if layers is not None:
+            name, control = f"{name}~layers{layers}", "matched" if control == "reselected matched" else "target"
         if control == "fewer":
             return f"{name}~fewer{size}~draw{draw}"
         return name if control == "target" else f"{name}~{control}{draw}"
