@@ -160,13 +160,13 @@ def _few(study: Study, matched: int) -> Study:
 def _shared(study: Study, main: Part, emotions: tuple[str, ...]) -> Part:
     few = _few(main.study, study.transfer.matched)
     # labels were taken together when the corpus was opened
-    asked = replace(few, corpora=(replace(few.corpus, emotions=emotions, merge={}, where={}),))
+    asked = replace(few, corpora=(replace(few.corpus, emotions=emotions, merge={}, where={}, clips_per_emotion=None),))
     return _part(main, "shared", SHARED, asked)
 
 
 def _column(study: Study, main: Part, column: str) -> Part:
     few = _few(main.study, study.probes.matched)
-    choice = replace(few.corpus, emotions=(), merge={}, where={})
+    choice = replace(few.corpus, emotions=(), merge={}, where={}, clips_per_emotion=None)
     head, identify = few.headline, few.identify
     asked = replace(
         few, corpora=(choice,),
@@ -180,8 +180,7 @@ def _column(study: Study, main: Part, column: str) -> Part:
 def _bounded(study: Study, main: Part) -> Study:
     """What is asked of the first clips of each emotion only."""
     few, most = _few(main.study, study.probes.matched), study.probes.items_per_emotion
-    known = few.corpus.clips_per_emotion
-    choice = replace(few.corpus, merge={}, where={}, clips_per_emotion=min(most, known) if known else most)
+    choice = replace(few.corpus, merge={}, where={}, clips_per_emotion=most)
     return replace(few, corpora=(choice,), evaluate=replace(few.evaluate, items_per_emotion=most))
 
 

@@ -23,6 +23,7 @@ from emoscope.runs.unit import digest
 if TYPE_CHECKING:
     import polars as pl
 
+    from emoscope.corpora import Corpus
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets, SetSpec
 
@@ -80,11 +81,24 @@ def _finished(study: Study, run: RunFolder, parts: list[Part], model: AudioLM | 
     manifest = run.read_json("manifest.json")
     if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(study)):
         return False
+    if not all((run / f"parts/{part.name}/items.parquet").is_file() for part in parts):
+        return False
     return all(
-        (run / f"parts/{part.name}").is_dir()
-        and finished(RunFolder(run / f"parts/{part.name}"), part.study, model, part.corpus)
+        finished(
+            RunFolder(run / f"parts/{part.name}"), part.study, model,
+            _heard(part, RunFolder(run / f"parts/{part.of}").read_table("items")),
+        )
         for part in parts
-    )
+    )  # fmt: skip
+
+
+def _heard(part: Part, main: pl.DataFrame) -> Corpus | None:
+    """The corpus of a part, without the clips that its main part did not use: every question is about the same clips."""
+    if part.role == MAIN or part.corpus is None:
+        return part.corpus
+    used = set(main.filter(main["fate"] == "used")["clip"])
+    unused = [clip.id for clip in part.corpus.clips if clip.id not in used]
+    return part.corpus.lose("excluded", dict.fromkeys(unused, f"not used in part {part.of}"))
 
 
 def folds(items: pl.DataFrame) -> dict[str, str]:
@@ -130,8 +144,9 @@ class Whole:
         (self.run / "manifest.json").unlink(missing_ok=True)
         for part in self.parts:
             folder = RunFolder(self.run / f"parts/{part.name}", create=True)
+            corpus = part.corpus if part.role == MAIN else _heard(part, self.pipelines[part.of].items)
             pipeline = Pipeline(
-                part.study, folder, self.log, self.model, part.corpus, full=self.fulls.get(part.name),
+                part.study, folder, self.log, self.model, corpus, full=self.fulls.get(part.name),
                 selects=part.selects, steer_foreign=part.role != MAIN,
             )  # fmt: skip
             if part.role != MAIN:
