@@ -47,7 +47,7 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
         ValueError: sources that cannot be compared.
     """
     equal = equal_samples(sources, spec)
-    kept = [source for source in sources if source.name in equal.samples]
+    kept = [source for source in sources if source.name in equal.kept]
     rows: list[dict[str, Any]] = []
     for selector in spec.selectors if len(kept) > 1 else ():
         found = {source.name: _ranks_and_sets(source, equal, spec, selector) for source in kept}
@@ -85,7 +85,7 @@ def _ranks_and_sets(
     total = activity.layers * activity.width
     size = max(1, round(spec.headline[1] * total))
     lists = (OneList if selector.one_list else EqualLists)(size, len(emotions), spec.seed)
-    plan = SelectionPlan([selection_of(equal.samples[source.name][ALL], emotions)])
+    plan = SelectionPlan([selection_of(equal.sample(source.name, source.name, ALL), emotions)])
     scores = np.empty((len(emotions), total))
     for layer, (given,) in enumerate(stream_statistics(activity, plan, spec.scope_name, selector, spec.floor)):
         found = selector(given)

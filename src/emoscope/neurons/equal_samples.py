@@ -32,21 +32,33 @@ class Source:
 
 @dataclass(frozen=True)
 class EqualSamples:
-    """The identification clips of several sources, ``n`` of each emotion in every fold of each.
+    """The identification clips of several sources, ``n`` of each emotion wherever their sets act.
 
     Attributes:
         emotions: those that can be identified in every source that is not left out.
         n: clips per emotion.
-        samples: source -> fold (``"all"`` too) -> its clips.
+        samples: (source, host) -> fold of the host -> the source's clips for it: those of nobody who is in the fold;
+            ``"all"``: all clips, which also stand for folds that are not listed since none of their people is in the
+            source.
         left_out: source -> why no sets are found in it.
         identifiable: emotion -> ``n``, or where it is lacking.
     """
 
     emotions: tuple[str, ...]
     n: int
-    samples: dict[str, dict[str, Sample]]
+    samples: dict[tuple[str, str], dict[str, Sample]]
     left_out: dict[str, str]
     identifiable: dict[str, int | str]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The sources that are not left out."""
+        return tuple(source for source, host in self.samples if source == host)
+
+    def sample(self, source: str, host: str, fold: str) -> Sample:
+        """The clips of a source that find the set that acts on a fold of the host."""
+        folds = self.samples[source, host]
+        return folds.get(fold, folds[ALL])
 
     @property
     def fused_n(self) -> int:
@@ -54,7 +66,7 @@ class EqualSamples:
 
         It is 0 where there is nothing to fuse: one source, or more sources than clips.
         """
-        return self.n // len(self.samples) if len(self.samples) > 1 else 0
+        return self.n // len(self.kept) if len(self.kept) > 1 else 0
 
 
 def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
@@ -80,40 +92,72 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
         ... })
         >>> few = Source("few", store, items.filter(pl.col("speaker") != "u"))
         >>> found = equal_samples([Source("many", store, items), few], SetSpec(("anger", "fear"), minimum=1))
-        >>> found.n, {name: list(folds) for name, folds in found.samples.items()}
-        (1, {'many': ['s', 't', 'u', 'all'], 'few': ['s', 't', 'all']})
+        >>> found.n, list(found.samples["many", "many"]), list(found.samples["few", "many"])
+        (1, ['s', 't', 'u', 'all'], ['all'])
     """
     _refuse_unlike(sources, spec)
-    found: dict[str, dict[str, int | str]] = {}
+    found: dict[str, dict[str, str]] = {}  # source -> emotion -> why it is not identifiable, or nothing
     left_out: dict[str, str] = {}
-    for source in sources:
+    seen = {source.name: _seen(source, sources) for source in sources}
+    for name, tables in seen.items():
         try:
-            found[source.name] = draw_samples(source.items, spec)[1]
+            counted = [draw_samples(items, spec)[1] for items in tables.values()]
         except NotIdentifiable as error:
-            left_out[source.name] = str(error)
-    if not found:
-        return EqualSamples((), 0, {}, left_out, dict.fromkeys(spec.emotions, "not identifiable in any corpus"))
-    known = {name: [e for e in spec.emotions if isinstance(one[e], int)] for name, one in found.items()}
-    while len(_common(known)) < 2:
+            left_out[name] = str(error)
+            continue
+        found[name] = {e: next((w for one in counted if isinstance(w := one[e], str)), "") for e in spec.emotions}
+    known = {name: [emotion for emotion, why in one.items() if not why] for name, one in found.items()}
+    for name in [name for name, emotions in known.items() if len(emotions) < 2]:
+        left_out[name] = "fewer than two emotions are identifiable without the speakers that another corpus has too"
+        del known[name]
+    while known and len(_common(known)) < 2:
         worst = max(reversed(known), key=lambda name: len(_common({k: v for k, v in known.items() if k != name})))
         others = ", ".join(name for name in known if name != worst)
         left_out[worst] = (
             f"of its identifiable emotions ({', '.join(known.pop(worst))}) fewer than two are identifiable in {others}"
         )
+    if not known:
+        return EqualSamples((), 0, {}, left_out, dict.fromkeys(spec.emotions, "not identifiable in any corpus"))
     common = _common(known)
-    emotions = tuple(emotion for emotion in spec.emotions if emotion in common)
-    kept = [source for source in sources if source.name in known]
-    wanted = dataclasses.replace(spec, emotions=emotions)
-    n = min(sample.n for source in kept for sample in draw_samples(source.items, wanted)[0])
-    wanted = dataclasses.replace(wanted, items_per_emotion=n)
+    wanted = dataclasses.replace(spec, emotions=tuple(emotion for emotion in spec.emotions if emotion in common))
+    pairs = [(name, host, items) for name in known for host, items in seen[name].items()]
+    n = min(sample.n for _, _, items in pairs for sample in draw_samples(items, wanted)[0])
+    equal = dataclasses.replace(wanted, items_per_emotion=n)
+    drawn = {(name, host): {one.fold: one for one in draw_samples(items, equal)[0]} for name, host, items in pairs}
     samples = {
-        source.name: {sample.fold: sample for sample in draw_samples(source.items, wanted)[0]} for source in kept
-    }
-    lacking = {
-        emotion: "; ".join(f"{name}: {found[name][emotion]}" for name in known if emotion not in known[name])
-        for emotion in spec.emotions
-    }
-    return EqualSamples(emotions, n, samples, left_out, {e: lacking[e] or n for e in spec.emotions})
+        (name, host.name): drawn.get((name, host.name), {ALL: drawn[name, name][ALL]})
+        for name in known for host in sources
+    }  # fmt: skip
+    lacking = {e: "; ".join(f"{name}: {found[name][e]}" for name in known if found[name][e]) for e in spec.emotions}
+    return EqualSamples(wanted.emotions, n, samples, left_out, {e: lacking[e] or n for e in spec.emotions})
+
+
+def _seen(source: Source, hosts: Sequence[Source]) -> dict[str, pl.DataFrame]:
+    """The source's items in its own folds, and in those of every other host that tests people who are in both.
+
+    People are speakers of the same corpus; where a speaker is unknown, a clip stands for one. Clips of people whom
+    the host does not test are in none of its folds.
+    """
+    tables = {source.name: source.items}
+    if "corpus" not in source.items.columns:
+        return tables
+    items = source.items
+    if "side" in items.columns:
+        items = items.filter(pl.col("side").is_in(["both", "identify"])).drop("side")
+    person = pl.struct("corpus", "speaker", clip=pl.when(pl.col("speaker").is_null()).then("clip"))
+    items = items.drop("fold").with_columns(person=person)
+    for host in hosts:
+        if host.name == source.name or "corpus" not in host.items.columns:
+            continue
+        tested = _tested(host.items).drop_nulls("fold").select("fold", person=person).unique("person")
+        placed = items.join(tested, on="person", how="left", nulls_equal=True)
+        if placed["fold"].null_count() < placed.height:
+            tables[host.name] = placed
+    return tables
+
+
+def _tested(items: pl.DataFrame) -> pl.DataFrame:
+    return items.filter(pl.col("side").is_in(["both", "evaluate"])) if "side" in items.columns else items
 
 
 def host_folds(items: pl.DataFrame) -> list[str]:
@@ -123,9 +167,7 @@ def host_folds(items: pl.DataFrame) -> list[str]:
         >>> host_folds(pl.DataFrame({"fold": ["t", "s", None, "s"]}))
         ['s', 't', 'all']
     """
-    if "side" in items.columns:
-        items = items.filter(pl.col("side").is_in(["both", "evaluate"]))
-    return [*items["fold"].drop_nulls().unique().sort().to_list(), ALL]
+    return [*_tested(items)["fold"].drop_nulls().unique().sort().to_list(), ALL]
 
 
 def first_clips(sample: Sample, emotions: tuple[str, ...], count: int) -> Sample:

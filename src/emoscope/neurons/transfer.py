@@ -40,8 +40,8 @@ def transfer_sets(
 
     Every set is found on the same emotions and on equally many clips of each (:func:`equal_samples`, which also
     says which sources are left out). In the host a fold's set is found on the clips outside the fold. Another source's
-    set is found on clips from all its folds and is the same in every fold of the host. A fused set takes an equal part
-    of its clips from every source, from the host outside the fold.
+    set is found on clips from all its folds and is the same in every fold of the host, except where it has clips of
+    the speakers of a fold. A fused set takes an equal part of its clips from every source.
 
     The matched controls of a set are like it on all items of the host, on which both act.
 
@@ -65,13 +65,12 @@ def transfer_sets(
     if host not in [source.name for source in sources]:
         raise ValueError(f"host {host!r} is no source: they are {', '.join(source.name for source in sources)}")
     equal = equal_samples(sources, spec)
-    kept = [source for source in sources if source.name in equal.samples]
+    kept = [source for source in sources if source.name in equal.kept]
     acting = next(source for source in sources if source.name == host)
     folds = host_folds(acting.items)
-    found = {one.name: _found_in(one, equal, spec, folds if one.name == host else [ALL]) for one in kept}
+    found = {one.name: _found_in(one, host, equal, spec, folds) for one in kept}
     if fuse and equal.fused_n:
-        asked = folds if host in equal.samples else [ALL]
-        found |= _fused(kept, host, equal, spec, asked, fuse, consistency)
+        found |= _fused(kept, host, equal, spec, folds, fuse, consistency)
     if not found:
         return {}
     used = acting.items.filter(pl.col("fate") == "used")["item"].to_numpy()
@@ -79,7 +78,7 @@ def transfer_sets(
     means = acting.activity.mean_product(used).astype("float32").ravel()
     shape = acting.activity.layers, acting.activity.width
     return {
-        name: FoundSets(*_tables(name, by_fold, folds, equal.emotions, spec, standardised), equal.identifiable, *shape, means)
+        name: FoundSets(*_tables(name, by_fold, equal.emotions, spec, standardised), equal.identifiable, *shape, means)
         for name, by_fold in found.items()
     }  # fmt: skip
 
@@ -88,13 +87,13 @@ def _size(activity: Activity, spec: SetSpec) -> int:
     return max(1, round(spec.headline[1] * activity.layers * activity.width))
 
 
-def _found_in(source: Source, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> dict[str, Found]:
-    """The sets that one source finds for some folds; for a fold in which it has no clip, those of all its clips."""
-    samples, (selector, _), size = equal.samples[source.name], spec.headline, _size(source.activity, spec)
-    own = {fold: samples.get(fold, samples[ALL]) for fold in folds}
-    needed = list({sample.fold: sample for sample in own.values()}.values())
-    plan = SelectionPlan([selection_of(sample, equal.emotions) for sample in needed])
-    jobs = [Job(sample.fold, selector, (size,)) for sample in needed]
+def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> dict[str, Found]:
+    """The sets that one source finds for the folds of the host."""
+    own = {fold: equal.sample(source.name, host, fold) for fold in folds}
+    needed = {sample.fold: sample for sample in own.values()}
+    plan = SelectionPlan([selection_of(sample, equal.emotions) for sample in needed.values()])
+    (selector, _), size = spec.headline, _size(source.activity, spec)
+    jobs = [Job(fold, selector, (size,)) for fold in needed]
     ranked = rank_streaming(source.activity, plan, spec.scope_name, jobs, spec.seed, spec.floor)
     return {fold: Found(sample, ranked[sample.fold, selector].take(size)) for fold, sample in own.items()}
 
@@ -106,25 +105,29 @@ def _fused(
     """The fused sets: name -> fold -> what was found."""
     corpora, numbers, parts = [], [], []
     for source in kept:
-        own = [fold if source.name == host and fold in equal.samples[host] else ALL for fold in folds]
-        few = {
-            fold: first_clips(equal.samples[source.name][fold], equal.emotions, equal.fused_n)
-            for fold in dict.fromkeys(own)
-        }
-        corpora.append((source.activity, SelectionPlan([selection_of(one, equal.emotions) for one in few.values()])))
-        numbers.append([list(few).index(fold) for fold in own])
-        parts.append([few[fold] for fold in own])
+        own = [first_clips(equal.sample(source.name, host, fold), equal.emotions, equal.fused_n) for fold in folds]
+        needed = {sample.fold: sample for sample in own}
+        plan = SelectionPlan([selection_of(sample, equal.emotions) for sample in needed.values()])
+        corpora.append((source.activity, plan))
+        numbers.append([list(needed).index(sample.fold) for sample in own])
+        parts.append(own)
+    samples = [_together(group) for group in zip(*parts, strict=True)]
+    asked = {sample.fold: which for sample, which in zip(samples, zip(*numbers, strict=True), strict=True)}
     selector, size = find_selector(spec.headline[0]), _size(kept[0].activity, spec)
-    asked = dict(zip(folds, zip(*numbers, strict=True), strict=True))
     ranked = rank_fused(corpora, asked, spec.scope_name, selector, fuse, consistency, size, spec.seed, spec.floor)
-    samples = {
-        fold: Sample(fold, tuple(clip for one in group for clip in one.clips), sum(one.n for one in group))
-        for fold, group in zip(folds, zip(*parts, strict=True), strict=True)
-    }
     return {
-        f"fused: {way}": {fold: Found(one, ranked[way, fold].take(size)) for fold, one in samples.items()}
+        f"fused: {way}": {
+            fold: Found(sample, ranked[way, sample.fold].take(size))
+            for fold, sample in zip(folds, samples, strict=True)
+        }
         for way in fuse
     }
+
+
+def _together(samples: Sequence[Sample]) -> Sample:
+    """The clips of several sources for one fold of the host."""
+    fold = next((one.fold for one in samples if one.fold != ALL), ALL)
+    return Sample(fold, tuple(clip for one in samples for clip in one.clips), sum(one.n for one in samples))
 
 
 def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarray:
@@ -138,24 +141,21 @@ def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarr
 
 
 def _tables(
-    source: str, by_fold: dict[str, Found], folds: Sequence[str], emotions: tuple[str, ...], spec: SetSpec,
-    standardised: np.ndarray | None,
+    source: str, by_fold: dict[str, Found], emotions: tuple[str, ...], spec: SetSpec, standardised: np.ndarray | None,
 ) -> tuple[pl.DataFrame, dict[tuple[str, str], dict[str, np.ndarray]]]:  # fmt: skip
     """The table of one source's target sets and matched controls, and their neurons."""
     table, (selector, budget) = SetTable(spec, source), spec.headline
-    for name, found in by_fold.items():
-        # what is found once acts in every fold of the host
-        rows = [Sample(fold, found.sample.clips, found.sample.n) for fold in (folds if len(by_fold) == 1 else [name])]
+    controls: dict[str, list[tuple[int, str, MatchedSet]]] = {}
+    for fold, found in by_fold.items():
+        sample, known = Sample(fold, found.sample.clips, found.sample.n), found.sample.fold
         groups = dict(zip(emotions, found.chosen, strict=True))
-        for sample in rows:
-            table.add(sample, selector, budget, "target", 0, groups)
-        if standardised is None:
-            continue
-        for draw, emotion, control in _matched(source, name, groups, spec, standardised):
+        table.add(sample, selector, budget, "target", 0, groups)
+        if standardised is not None and known not in controls:  # what is found once has one control in every fold
+            controls[known] = list(_matched(source, known, groups, spec, standardised))
+        for draw, emotion, control in controls.get(known, []):
             smd = {f"smd_{one}": None if np.isnan(control.smd[one]) else control.smd[one] for one in COVARIATES}
-            for sample in rows:
-                table.put(sample, selector, budget, "matched", draw, emotion, control.neurons, groups[emotion].wanted,
-                          **smd, well_matched=control.well_matched)  # fmt: skip
+            table.put(sample, selector, budget, "matched", draw, emotion, control.neurons, groups[emotion].wanted,
+                      **smd, well_matched=control.well_matched)  # fmt: skip
     lent = {name: lent_name(name, source) for name, _ in table.sets}
     sets = {(lent[name], fold): group for (name, fold), group in table.sets.items()}
     return table.frame().with_columns(pl.col("set").replace_strict(lent)), sets
