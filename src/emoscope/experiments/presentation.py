@@ -23,7 +23,7 @@ PRESENTATIONS = ("audio", "noise", "transcript", "transcription", "text")
 NEEDS_WORDS = ("transcript", "transcription")
 """Presentations of clips whose words are known."""
 
-WRITE_DOWN = "What does the speaker say? Write down the words only."
+WRITE_DOWN = "What does the speaker say? Answer with what is said."
 """The request of ``transcription``; its answer is read by :mod:`emoscope.analysis.transcription`."""
 
 SAID = "The speaker says: {transcript}"
