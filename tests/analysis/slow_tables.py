@@ -27,6 +27,7 @@ from tests.analysis.slow import (
 )
 from tests.analysis.slow_agnostic import slow_agnostic
 from tests.analysis.slow_flows import slow_flows
+from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
 from tests.analysis.slow_trend import slow_trend
 
 
@@ -72,6 +73,7 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables["differences"] = _differences(slow, families)
     tables |= _sets(slow)
     tables["efficiency"] = _efficiency(slow, tables["effects"])
+    tables["outcomes"], tables["outcome_sets"] = slow_outcome_effects(slow, families, hollow), slow_outcome_sets(slow)
     tables["agnostic"] = slow_agnostic(slow, hollow)
     tables["flows"] = slow_flows(slow, families, any_hollow)
     tables["trend"] = slow_trend(slow, families, any_hollow)

@@ -79,7 +79,7 @@ def assert_same(folder: Path, some: tuple[str, ...]) -> None:
 
 
 def test_every_number_of_a_real_run(real):
-    assert_same(real, tuple(name for name in NAMES if name != "foreign"))
+    assert_same(real, tuple(name for name in NAMES if name not in ("foreign", "outcomes", "outcome_sets")))
 
 
 def test_sets_from_fewer_clips_leave_all_other_numbers_as_they_are(real):

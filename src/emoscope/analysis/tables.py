@@ -16,6 +16,7 @@ from emoscope.analysis.evidence import evidence
 from emoscope.analysis.families import compare
 from emoscope.analysis.flows import flows
 from emoscope.analysis.layers import layers
+from emoscope.analysis.outcomes import outcome_effects, outcome_sets
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.sets import matching, stability
@@ -28,6 +29,7 @@ from emoscope.runs.folder import RunFolder, replacing
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
     "stability", "matching", "efficiency", "agnostic", "trend", "flows", "wordings",
+    "outcomes", "outcome_sets",
     "foreign",
 )  # fmt: skip
 
@@ -54,6 +56,8 @@ class Tables:
         trend: whether effects rise with alpha (``trend.TREND``).
         flows: from which answer to which, under the headline's conditions (``flows.FLOWS``).
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
+        outcomes: what sets found on misses and false alarms do (``outcomes.OUTCOME_EFFECTS``); empty where there are none.
+        outcome_sets: how far these overlap with sets found on hits (``outcomes.OUTCOME_SETS``).
         foreign: what sets that other parts of a study found do here (``sources.FOREIGN``); empty where none act.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
@@ -77,6 +81,8 @@ class Tables:
     trend: pl.DataFrame
     flows: pl.DataFrame
     wordings: pl.DataFrame
+    outcomes: pl.DataFrame
+    outcome_sets: pl.DataFrame
     foreign: pl.DataFrame
     run: Run
     panel: Panel
@@ -93,6 +99,7 @@ def compute_tables(run: Run) -> Tables:
     neurons, notes = layers(run)
     agreement, more = stability(run)
     sized, lost = efficiency(run, compared)
+    overlap, unseen = outcome_sets(run)
     if "baseline" not in panel.rows:
         more = (*more, "effects: there are no baseline answers to compare with")
     return Tables(
@@ -113,10 +120,12 @@ def compute_tables(run: Run) -> Tables:
         trend=trend(compared),
         flows=flows(panel, compared),
         wordings=wordings(run, accuracy.hollow(levels)),
+        outcomes=outcome_effects(panel, run.conditions, run.sets, hollow),
+        outcome_sets=overlap,
         foreign=foreign(run),
         run=run,
         panel=panel,
-        notes=(*notes, *more, *lost),
+        notes=(*notes, *unseen, *more, *lost),
     )
 
 

@@ -1,0 +1,222 @@
+"""Sets found on misses and false alarms next to sets found on hits: do neurons follow what is heard, or what is said?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.changes import Change, Changes
+from emoscope.analysis.effects import as_table, columns, measures, unit
+from emoscope.analysis.families import FAMILY, Conditions, Family, families, mean, shared
+from emoscope.analysis.jackknife import Interval, interval
+from emoscope.analysis.panel import Panel
+from emoscope.analysis.run_tables import Run
+from emoscope.analysis.sets import ALL, chance, jaccard
+from emoscope.neurons.selection import load_set
+from emoscope.neurons.set_spec import OUTCOMES
+
+OUTCOME_EFFECTS: dict[str, Any] = {
+    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "kind": pl.String, "alpha": pl.Float64,
+    "outcome": pl.String, "sets": pl.String, "against": pl.String, "measure": pl.String, "estimate": pl.Float64,
+    "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "p": pl.Float64, "n": pl.Int64,
+    "clips": pl.Int64, "targets": pl.Int64, "draws": pl.Int64, "unit": pl.String, "reason": pl.String,
+    "verdict": pl.String, "hollow": pl.Boolean,
+}  # fmt: skip
+OUTCOME_SETS: dict[str, Any] = {
+    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "outcome": pl.String, "emotion": pl.String,
+    "clips": pl.Int64, "folds": pl.Int64, "jaccard": pl.Float64, "jaccard_min": pl.Float64, "jaccard_max": pl.Float64,
+    "jaccard_others": pl.Float64, "chance": pl.Float64, "layers_alike": pl.Float64,
+}  # fmt: skip
+
+DECIDES = {"deactivate": "gap", "steer": "pull_gap"}
+"""The measure on which the verdict rests: deactivation lowers it, steering raises it."""
+
+MEASURES = {"deactivate": ("gap", "self", "sensitivity", "bias"), "steer": ("pull_gap", "pull_overall", "bias")}
+SET = ("selector", "budget", "scope")
+
+Parts = tuple[Conditions, Conditions, list[Conditions]]  # the outcome's sets, those of hits, the matched draws
+
+
+def outcome_effects(
+    panel: Panel, conditions: pl.DataFrame, sets: pl.DataFrame, hollow: Set[str] = frozenset()
+) -> pl.DataFrame:
+    """What sets of misses and of false alarms do, beyond matched controls and next to sets of as many hits.
+
+    Args:
+        panel: the stored answers by likelihood.
+        conditions: the table of conditions.
+        sets: the table of sets.
+        hollow: conditions whose answers support no claim.
+
+    Returns:
+        the columns of :data:`OUTCOME_EFFECTS`. ``sets`` says whose effect a row holds: that of the ``outcome``'s sets
+        or that of the ``hits`` found on as many clips (``clips`` per emotion, of the fold with the fewest) of the
+        same emotions; ``against`` is the baseline, the mean of the headline's matched draws, or hits. All rows of an
+        outcome are on the same items and emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is
+        compared with hits, in the row of the measure that decides.
+    """
+    if "baseline" not in panel.rows:
+        return pl.DataFrame(schema=OUTCOME_EFFECTS)
+    rows: list[dict[str, Any]] = []
+    changes = Changes(panel)
+    for family, parts in _groups(panel, conditions):
+        own, hits, matched = parts
+        every = [own, hits, *matched]
+        targets, used = shared(panel, every)
+        if not targets or not used.any():
+            continue
+        about = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
+        about |= {"n": int(used.sum()), "targets": len(targets), "clips": _clips(sets, about)}
+        about["hollow"] = bool(hollow & {"baseline", *(c for one in every for c in one.values())})
+        counted = [changes.count(one, targets, used) for one in every]
+        rows += _rows(about, counted[0], counted[1], counted[2:])
+    return as_table(rows, OUTCOME_EFFECTS, (*SET, "kind", "alpha", "outcome", "sets", "against", "measure"))
+
+
+def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) -> tuple[str | None, str | None]:
+    """What sets of an outcome do, from 95 % intervals: beyond matched controls, of hits beyond them, and outcome minus hits.
+
+    * "acts as hits do": the outcome's own effect is clear of zero in the direction of the intervention, and not
+      clearly smaller than that of the hits;
+    * "acts less": clear of zero, and clearly smaller;
+    * "does not act": not clear of zero, and clearly smaller;
+    * "undecided": neither clear of zero nor clearly smaller.
+
+    Where the hits' sets are not clear of zero themselves, there is nothing to compare with and no verdict.
+
+    Args:
+        own: the effect of the outcome's sets beyond matched controls.
+        hits: that of the hits' sets.
+        difference: the outcome's minus the hits'.
+        falls: whether a stronger effect is a lower number.
+
+    Returns:
+        the verdict, or ``None`` with the reason.
+    """
+    for one in (own, hits, difference):
+        if one.low is None or one.high is None:
+            return None, one.reason
+    sign = -1 if falls else 1
+
+    def ends(one: Interval) -> tuple[float, float]:
+        low, high = sorted((sign * float(one.low or 0), sign * float(one.high or 0)))
+        return low, high
+
+    if ends(hits)[0] <= 0:
+        return None, "sets of as many hits do not act beyond matched controls"
+    acts, smaller = ends(own)[0] > 0, ends(difference)[1] < 0
+    if acts:
+        return ("acts less" if smaller else "acts as hits do"), None
+    return ("does not act" if smaller else "undecided"), None
+
+
+def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """How far the sets of misses and false alarms overlap with those of as many hits.
+
+    Args:
+        run: the run folder's tables; the neurons are read from ``sets/``.
+
+    Returns:
+        the columns of :data:`OUTCOME_SETS`, and notes on sets that are not stored. ``jaccard``: with the hits' set of
+        the same emotion and fold (mean, smallest and largest over folds); ``jaccard_others``: mean with the hits'
+        sets of other emotions; ``chance``: of two random sets of the mean size; ``layers_alike``: the share of neurons
+        that lie in the same layers, 1 minus half the summed absolute differences of the two shares per layer.
+    """
+    acting = run.sets.filter(pl.col("fold") != ALL)
+    model: Any = run.manifest.get("model", {})
+    width, layers = model.get("width") or 0, model.get("layers") or 0
+    rows, notes = [], set()
+    for outcome, like in OUTCOMES.items():
+        mine = acting.filter(pl.col("control") == outcome)
+        for about, group in mine.group_by(SET, maintain_order=True):
+            hits = acting.filter(
+                pl.col("control").is_in([like, "target"]),
+                *(pl.col(name) == value for name, value in zip(SET, about, strict=True)),
+            ).sort(pl.col("control") != like)  # the target sets stand in where as many hits are these themselves
+            key = dict(zip(SET, about, strict=True)) | {"outcome": outcome, "clips": group["n"].min()}
+            try:
+                loaded = {
+                    fold: [load_set(run.folder / "sets", name, fold) for name in (group["set"][0], hits["set"][0])]
+                    for fold in group["fold"].unique().sort()
+                }
+            except FileNotFoundError:
+                notes.add(f"outcomes: no neurons stored for sets of {outcome}")
+                continue
+            emotions = group["emotion"].unique(maintain_order=True).to_list()
+            rows += [key | _overlap(list(loaded.values()), one, emotions, layers, width) for one in emotions]
+    return as_table(rows, OUTCOME_SETS, (*SET, "outcome", "emotion")), tuple(sorted(notes))
+
+
+def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Parts]]:
+    """Every outcome's family with that of as many hits and its matched draws; those without hits are left out."""
+    grouped = families(panel, conditions)
+    found = []
+    for family, own in grouped:
+        if family["control"] not in OUTCOMES:
+            continue
+        like = OUTCOMES[family["control"]]
+        # as many hits have sets of their own, unless they are the hits of the target sets themselves
+        control = like if like in set(conditions["control"]) else "target"
+        alike = [
+            (other["control"], members) for other, members in grouped
+            if all(other[name] == family[name] for name in FAMILY if name not in ("control", "draw"))
+        ]  # fmt: skip
+        hits = [members for name, members in alike if name == control]
+        if hits:
+            found.append((family, (own, hits[0], [members for name, members in alike if name == "matched"])))
+    return found
+
+
+def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Change]) -> list[dict[str, Any]]:
+    kind, sizes = about["kind"], own.items.sum(axis=1)
+    pairs = {("outcome", "baseline"): own, ("hits", "baseline"): hits, ("outcome", "hits"): own.minus(hits)}
+    if matched:
+        control = mean(matched)
+        pairs |= {("outcome", "matched"): own.minus(control), ("hits", "matched"): hits.minus(control)}
+    found = {key: {m: interval(v, sizes) for m, v in measures(one).items()} for key, one in pairs.items()}
+    said: tuple[str | None, str | None] = None, "no matched controls"
+    if about["hollow"]:
+        said = None, "too few answers are letters, or the written answers differ too often"
+    elif matched:
+        own_excess, hits_excess, less = (
+            found[key][DECIDES[kind]] for key in (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
+        )
+        said = verdict(own_excess, hits_excess, less, kind == "deactivate")
+    rows = []
+    for (whose, against), intervals in found.items():
+        for name in MEASURES[kind]:
+            row = columns(intervals[name]) | about | {"sets": whose, "against": against, "measure": name}
+            row |= {"unit": unit(name), "draws": len(matched) if against == "matched" else 1, "verdict": None}
+            if (whose, against, name) == ("outcome", "hits", DECIDES[kind]):
+                row |= {"verdict": said[0], "reason": row["reason"] or said[1]}
+            rows.append(row)
+    return rows
+
+
+def _clips(sets: pl.DataFrame, about: Mapping[str, Any]) -> int | None:
+    mine = sets.filter(pl.col("control") == about["outcome"], *(pl.col(name) == about[name] for name in SET))
+    acting = mine.filter(pl.col("fold") != ALL)["n"]
+    return acting.min() if len(acting) else None  # type: ignore[return-value]
+
+
+def _overlap(
+    folds: Sequence[Sequence[Mapping[str, np.ndarray]]], emotion: str, emotions: Sequence[str], layers: int, width: int
+) -> dict[str, Any]:
+    """One emotion's overlap; ``folds`` holds for each fold the sets of the outcome and those of hits."""
+    same = [float(jaccard([own[emotion], hits[emotion]])[0]) for own, hits in folds]
+    others = [float(jaccard([own[emotion], hits[e]])[0]) for own, hits in folds for e in emotions if e != emotion]
+    size = round(float(np.mean([len(one[emotion]) for pair in folds for one in pair])))
+    alike = []
+    for pair in folds:
+        counts = [np.bincount(one[emotion] // width, minlength=layers) for one in pair if width and len(one[emotion])]
+        if len(counts) == 2:
+            alike.append(1 - float(np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum()) / 2)
+    return {
+        "emotion": emotion, "folds": len(folds), "jaccard": float(np.mean(same)), "jaccard_min": min(same),
+        "jaccard_max": max(same), "jaccard_others": float(np.mean(others)) if others else None,
+        "chance": chance(size, layers * width) if layers * width else None,
+        "layers_alike": float(np.mean(alike)) if alike else None,
+    }  # fmt: skip
