@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 from emoscope.experiments.conditions import SetsByFold
-from emoscope.experiments.intervene import plan_work, why_no_null
+from emoscope.experiments.intervene import first_layer, intervene, plan_work, why_no_null
 from emoscope.experiments.pipeline import Pipeline, run_study
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
@@ -101,6 +102,33 @@ def test_a_unit_s_name_depends_on_the_means(alone: RunFolder, model) -> None:
     assert {"reliance/all/to=mean", "reliance/union/to=mean"} <= changed
     assert all(name.endswith("/to=mean") for name in changed)
     assert f"reliance/layer={(neuron // 512 + 1) % 4}/to=mean" not in changed
+
+
+def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp_path, monkeypatch) -> None:
+    assert model.resumes  # as the run's proofs have shown
+    text = SMALL.replace("positions_per_batch = 64", "positions_per_batch = 256")
+    study = parse_study(text.replace("generate = false", "generate = false\nprofile = true\nlayers = ['0-1', '2-3']\nreselect_in_ranges = true"))  # fmt: skip
+    pipeline = Pipeline(study, alone, Log("quiet"), model)
+    pipeline.loaded()
+    conditions, sets, work = pipeline.plan(pipeline.find_sets())
+    work = [one for one in work if one.condition["target"] in (None, "fear") and one.condition["control"] != "matched"]
+    begun, found = [], {}
+    plain = type(model).score
+    monkeypatch.setattr(type(model), "score", lambda *given, start=None: begun.append(start) or plain(*given, start=start))  # fmt: skip
+    for resumes in (True, False):
+        monkeypatch.setattr(model, "resumes", resumes)
+        run = RunFolder(shutil.copytree(alone.path, tmp_path / str(resumes)))
+        begun.clear()
+        intervene(run, study, work, sets, model, Log("quiet"))
+        found[resumes] = {one.unit.id: (run / f"answers/{one.unit.id}.parquet").read_bytes() for one in work}
+        layers = [start.layer for start in begun if start is not None]
+        assert (sorted(layers) == layers != []) is resumes
+    assert found[True] == found[False]
+    single = conditions.filter(pl.col("layers") == "3").filter(pl.col("kind") == "deactivate")
+    later = {one.condition["condition"]: first_layer(one, sets) for one in work}
+    assert {later[name] for name in single["condition"]} <= {3, 4}
+    assert later["reliance/layer=2"] == 2
+    assert later["null"] == later["reliance/all"] == 0
 
 
 def test_means_in_a_run_s_sets_are_those_of_its_activity(alone: RunFolder) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.models.audio_lm import AudioLM, Prepared
+    from emoscope.models.resume import Starts
 
 BLOCK = 256
 """Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
@@ -156,7 +157,10 @@ def _mark(marks: dict[tuple[str, ...], str], condition: Mapping[str, Any], fold:
 
 
 def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
-    """Do the units that are not done yet.
+    """Do the units that are not done yet, those of a block in the order of the first layers in which they act.
+
+    Where all neurons of a condition lie in later layers, and the model has shown that this changes no bit, its passes
+    begin there (:mod:`~emoscope.models.resume`).
 
     Args:
         run: receives the answers of every unit.
@@ -166,28 +170,46 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
         model: the model that is asked.
         log: progress, in answers.
     """
+    from emoscope.models.resume import Starts
+
     total = sum(len(one.block) for one in work)
     size = positions_per_batch(study, model.info)
-    loaded: tuple[Mapping[str, Any], ...] | None = None
-    prepared: list[Prepared] = []
-    groups: dict[str, list[tuple[list[int], Any]]] = {}
     with log.stage("intervening", total, "answers") as progress:
-        for one in work:
-            if one.unit.done(run):
-                progress.step(len(one.block))
+        for _, of_block in itertools.groupby(work, key=lambda one: id(one.block)):
+            left: list[tuple[int, Work]] = []
+            for one in of_block:
+                if one.unit.done(run):
+                    progress.step(len(one.block))
+                else:
+                    left.append((first_layer(one, sets), one))
+            if not left:
                 continue
-            if loaded is not one.block:
-                loaded, groups = one.block, {}
-                prepared = load_inputs(run, [item["item"] for item in one.block], LISTENING_BLOCK)
-            # the null asks the same rows in batches composed otherwise
-            kind = "other" if one.condition["kind"] == "null" else "usual"
-            if kind not in groups:
-                rows = _other_batches(prepared, size) if kind == "other" else batches(prepared, size)
-                groups[kind] = [(group, _batch_or_rows(model, [prepared[row] for row in group])) for group in rows]
-            began = time.monotonic()
-            one.unit.finish(run, _ask(one, groups[kind], sets, model, progress))
-            seconds = round(time.monotonic() - began, 4)
-            log.event("unit", stage="intervening", scoring=one.scoring, answers=len(one.block), seconds=seconds)
+            prepared = load_inputs(run, [item["item"] for item in left[0][1].block], LISTENING_BLOCK)
+            groups: dict[str, list[tuple[list[int], Any]]] = {}
+            starts = Starts(model)
+            for layer, one in sorted(left, key=lambda pair: pair[0]):
+                # the null asks the same rows in batches composed otherwise
+                kind = "other" if one.condition["kind"] == "null" else "usual"
+                if kind not in groups:
+                    rows = _other_batches(prepared, size) if kind == "other" else batches(prepared, size)
+                    groups[kind] = [(group, _batch_or_rows(model, [prepared[row] for row in group])) for group in rows]
+                began = time.monotonic()
+                one.unit.finish(run, _ask(one, groups[kind], sets, model, progress, starts, layer))
+                seconds = round(time.monotonic() - began, 4)
+                log.event("unit", stage="intervening", scoring=one.scoring, answers=len(one.block), seconds=seconds)
+
+
+def first_layer(work: Work, sets: SetsByFold) -> int:
+    """The first layer in which a unit changes anything, in any fold: as many as there are layers where it does nowhere.
+
+    It is 0 where passes run in full whatever is changed: for written answers, and for the null, whose batches are
+    its own.
+    """
+    if work.scoring != "likelihood" or work.condition["kind"] == "null":
+        return 0
+    layers, width = sets.info.layers, sets.info.width
+    touched = [sets.neurons(work.condition, fold) for fold in {item["fold"] for item in work.block}]
+    return min((int(neurons.min()) // width for neurons in touched if len(neurons)), default=layers)
 
 
 def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Any:
@@ -199,14 +221,20 @@ def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Any:
 
 
 def _ask(
-    one: Work, groups: Sequence[tuple[list[int], Any]], sets: SetsByFold, model: AudioLM, log: Log
+    one: Work,
+    groups: Sequence[tuple[list[int], Any]],
+    sets: SetsByFold,
+    model: AudioLM,
+    log: Log,
+    starts: Starts,
+    layer: int,
 ) -> pl.DataFrame:
     from emoscope.interventions.intervention import gains_for
 
     results: list[Any] = [None] * len(one.block)
     each = one.condition["kind"] == "mix-own"
     by_fold = {} if each else {f: sets.intervention(one.condition, f) for f in {item["fold"] for item in one.block}}
-    for rows, batch in groups:
+    for number, (rows, batch) in enumerate(groups):
         items = [one.block[row] for row in rows]
         gains = gains_for(
             model.info,
@@ -215,7 +243,7 @@ def _ask(
             else [by_fold[item["fold"]] for item in items],
         )
         if one.scoring == "likelihood":
-            answers: Sequence[Any] = model.score(batch, gains)
+            answers: Sequence[Any] = model.score(batch, gains, start=starts.at(number, batch, layer))
         elif one.scoring == "transcription":
             answers = model.generate(batch, gains, TRANSCRIPT_TOKENS)
         else:
