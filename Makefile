@@ -11,7 +11,7 @@ demo: $(VENV)/.run-ready
 
 # Two test processes with one thread each: the tests' tensors are too small to share among threads.
 test: $(VENV)/.test-ready lint
-	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What takes too long for every change.
 test-long: $(VENV)/.test-ready

@@ -25,3 +25,16 @@ docstrings = Sybil(
 )
 documents = Sybil([PythonCodeBlockParser(), SkipParser()], pattern="*.md", fixtures=["in_empty_folder"])
 pytest_collect_file = (docstrings + documents).pytest()
+
+LONGEST = (
+    "tests/test_cli.py", "tests/experiments/test_shards.py", "tests/test_mistakes.py", "README.md",
+    "tests/experiments/test_whole_study.py", "tests/experiments/test_pipeline.py", "tests/report/test_page.py",
+    "tests/docs/test_first_steps.py", "tests/experiments/test_listened.py", "tests/models/test_fetch.py",
+)  # fmt: skip
+"""Files of which each takes long: they are begun first, so that no test process is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Begin with the longest files; all others stay in their order."""
+    place = {config.rootpath / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
