@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.emotions import ALIASES, CANONICAL, CODES, UnknownEmotion, canonical, in_order
+from emoscope.emotions import (
+    ALIASES,
+    AROUSAL,
+    CANONICAL,
+    CODES,
+    MIDDLE_AROUSAL,
+    UnknownEmotion,
+    arousal_of,
+    canonical,
+    in_order,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +71,12 @@ def test_order_is_the_seven_then_alphabetical(names: list[str]) -> None:
     seven = [name for name in ordered if name in CANONICAL]
     assert seven == [name for name in CANONICAL if name in names]
     assert list(ordered[len(seven) :]) == sorted(set(names) - set(CANONICAL))
+
+
+def test_arousal_is_known_of_all_but_the_vague() -> None:
+    assert set(ALIASES) - set(AROUSAL) == {"negative surprise", "other"}
+    assert set(AROUSAL) <= set(ALIASES)
+    assert {arousal_of(name) for name in ("anger", "fear", "happiness", "surprise")} == {"high"}
+    assert {arousal_of(name) for name in ("boredom", "calm", "neutral", "sadness")} == {"low"}
+    assert arousal_of("tak") is None
+    assert all(1 <= rating <= 9 and rating != MIDDLE_AROUSAL for rating in AROUSAL.values())

@@ -130,6 +130,22 @@ CODES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Codes whose meaning depends on the corpus: ``A`` is fear in EmoDB and anger in MSP-Podcast."""
 
+AROUSAL: dict[str, float] = {
+    "anger": 6.06, "disgust": 4.95, "fear": 5.79, "happiness": 6.28, "neutral": 3.45, "sadness": 3.15, "surprise": 6.26,
+    "adoration": 4.36, "amusement": 4.54, "anxiety": 5.49, "awe": 3.83, "boredom": 3.12, "calm": 1.67, "confusion": 4.46,
+    "contempt": 4.61, "contentment": 3.88, "desire": 6.2, "disappointment": 4.69, "distress": 5.14, "ecstasy": 6.53,
+    "elation": 5.14, "embarrassment": 5.42, "enthusiasm": 5.04, "excitement": 6.32, "frustration": 5.67, "guilt": 4.57,
+    "interest": 4.41, "pain": 6.27, "pride": 5.54, "realization": 3.67, "relief": 4.42, "romantic love": 5.36,
+    "sarcasm": 5.24, "serenity": 3.81, "shame": 5.53, "sleepiness": 3.04, "sympathy": 3.19, "triumph": 5.32, "worry": 6.07,
+}  # fmt: skip
+"""How aroused readers felt at the English words for an emotion, from 1 (calm) to 9 (excited): the mean of the ratings
+of its noun and its adjective ("fear", "fearful"; "love" for romantic love), or of the one that was rated. From Warriner,
+Kuperman and Brysbaert 2013, Norms of valence, arousal, and dominance for 13,915 English lemmas, Behavior Research
+Methods 45. These are ratings of words; how aroused a voice is differs between speakers and corpora."""
+
+MIDDLE_AROUSAL = 5.0
+"""The middle of the scale of :data:`AROUSAL`: above it an emotion counts as one of high arousal, below it of low."""
+
 _EMOTION_OF = {alias: emotion for emotion, aliases in ALIASES.items() for alias in (emotion, *aliases)}
 
 
@@ -170,6 +186,18 @@ def canonical(name: str, corpus: str | None = None) -> str:
     near = difflib.get_close_matches(word, _EMOTION_OF, n=1, cutoff=0.6)
     remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(in_order(ALIASES))}"
     raise UnknownEmotion(name, f"emotion {name!r} is not known: {remedy}", near[0] if near else None)
+
+
+def arousal_of(emotion: str) -> str | None:
+    """Whether an emotion is one of "high" or of "low" arousal, by :data:`AROUSAL`; ``None`` where that is not known.
+
+    Example:
+        >>> arousal_of("anger"), arousal_of("sadness"), arousal_of("other")
+        ('high', 'low', None)
+    """
+    if emotion not in AROUSAL:
+        return None
+    return "high" if AROUSAL[emotion] > MIDDLE_AROUSAL else "low"
 
 
 def folded(word: str) -> str:

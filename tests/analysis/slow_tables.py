@@ -26,6 +26,7 @@ from tests.analysis.slow import (
     verdict,
 )
 from tests.analysis.slow_agnostic import slow_agnostic
+from tests.analysis.slow_factors import slow_factors, slow_forms
 from tests.analysis.slow_flows import slow_flows
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
 from tests.analysis.slow_trend import slow_trend
@@ -77,6 +78,9 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables["agnostic"] = slow_agnostic(slow, hollow)
     tables["flows"] = slow_flows(slow, families, any_hollow)
     tables["trend"] = slow_trend(slow, families, any_hollow)
+    tables |= slow_factors(slow, families, hollow, any_hollow)
+    for row in tables["uar"]:
+        row |= slow_forms(folder, slow, row)
     for rows in tables.values():
         for row in rows:
             row.pop("family", None)

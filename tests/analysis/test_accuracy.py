@@ -1,5 +1,7 @@
 """UAR, confusion, agreement, flips and MLP reliance, worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -46,6 +48,22 @@ def test_recall_counts_per_speaker_equal_plain_loops():
     n = np.array([2 * (3 + s) for s in range(6)])
     assert found.df == pytest.approx(n.sum() ** 2 / (n**2).sum() - 1)
     assert (found.high - found.low) / 2 > 2 * error  # t(df < 5) is larger than 2.57
+
+
+def test_refusals_are_told_from_words_and_from_what_cannot_be_read():
+    run = small_run(ITEMS, {"baseline": BASE}, generated={"baseline": [A, None, A, F]})
+    forms = pl.Series("form", ["letter"] * 4 + ["letter", "refusal", "word", "word"])  # likelihood first
+    run = replace(run, answers=run.answers.sort("scoring", descending=True).with_columns(forms))
+    written, scored = uar(run, panels(run)).to_dicts()
+    assert (written["share_word"], written["share_refused"], written["share_unparsable"]) == (50, 25, 0)
+    assert written["uar"] == pytest.approx((200 / 3 + 100) / 2)  # the refusal counts as not correct
+    assert written["uar_readable"] == 100
+    assert {scored[name] for name in ("share_word", "share_refused", "uar_readable")} == {None}
+
+
+def test_an_emotion_without_a_readable_answer_leaves_no_readable_uar():
+    run = small_run(ITEMS, {}, generated={"baseline": [A, A, A, None]})
+    assert uar(run, panels(run))["uar_readable"][0] is None
 
 
 def test_unreadable_answers_are_wrong_and_counted():

@@ -15,7 +15,8 @@ UAR: dict[str, Any] = {
     "condition": pl.String, "kind": pl.String, "scoring": pl.String, "n": pl.Int64, "uar": pl.Float64,
     "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "reason": pl.String,
     "accuracy": pl.Float64, "chance": pl.Float64, "letter_mass": pl.Float64, "agreement": pl.Float64,
-    "changed": pl.Float64, "unreadable": pl.Float64, "hollow": pl.Boolean,
+    "changed": pl.Float64, "unreadable": pl.Float64, "share_word": pl.Float64, "share_refused": pl.Float64,
+    "share_unparsable": pl.Float64, "uar_readable": pl.Float64, "hollow": pl.Boolean,
 }  # fmt: skip
 CONFUSION: dict[str, Any] = {
     "condition": pl.String, "scoring": pl.String, "truth": pl.String, "answer": pl.String, "count": pl.Int64,
@@ -26,6 +27,9 @@ RELIANCE: dict[str, Any] = {
     "uar_low": pl.Float64, "uar_high": pl.Float64, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64,
     "commonest": pl.String, "commonest_share": pl.Float64, "reason": pl.String,
 }  # fmt: skip
+
+FORMS = {"word": "share_word", "refusal": "share_refused", "unparsable": "share_unparsable"}
+"""Forms of a written answer, other than a letter, and the columns that count them."""
 
 LEAST_LETTER_MASS, LEAST_AGREEMENT = 0.5, 90.0
 """Below these (a probability, and %) a condition's answers support no claim: it is drawn hollow."""
@@ -69,12 +73,15 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
     Returns:
         the columns of :data:`UAR`. In %: uar, low, high, accuracy, chance, agreement (items on which likelihood
         and generation give the same answer), changed (items whose answer differs from the baseline's; for
-        the condition ``null`` this is the flip rate) and unreadable. letter_mass is a mean probability.
+        the condition ``null`` this is the flip rate) and unreadable. letter_mass is a mean probability. Of written
+        answers also, in % of the items: share_word (an option's name in place of its letter), share_refused and
+        share_unparsable, which add up to unreadable. These count as not correct in uar; uar_readable is UAR over the
+        answers that could be read, null where all of an emotion's could not.
     """
     kinds = dict(run.conditions.select("condition", "kind").iter_rows())
     rows = []
     for scoring, panel in panels.items():
-        mass = _letter_mass(run, panel, scoring)
+        mass, forms = _letter_mass(run, panel, scoring), _forms(run, panel, scoring)
         for condition in panel.rows:
             used, answer = panel.asked(condition), panel.answer(condition)
             if not used.any():
@@ -87,6 +94,8 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
                 "accuracy": _percent(answer == panel.truth, used), "chance": panel.chance,
                 "letter_mass": mass.get(condition), "agreement": agreement(panels, condition),
                 "changed": changed(panel, condition), "unreadable": _percent(answer == UNREADABLE, used),
+                "uar_readable": _readable(panel, condition) if scoring == "generation" else None,
+                **dict.fromkeys(FORMS.values()), **forms.get(condition, {}),
             }  # fmt: skip
             row["hollow"] = (row["letter_mass"] is not None and row["letter_mass"] < LEAST_LETTER_MASS) or (
                 row["agreement"] is not None and row["agreement"] < LEAST_AGREEMENT
@@ -192,6 +201,26 @@ def _letter_mass(run: Run, panel: Panel, scoring: str) -> dict[str, float]:
     answers = run.answers.filter((pl.col("scoring") == scoring) & pl.col("item").is_in(panel.items.tolist()))
     means = answers.sort("item").group_by("condition", maintain_order=True).agg(pl.col("letter_mass").mean())
     return {condition: mass for condition, mass in means.iter_rows() if mass is not None}
+
+
+def _forms(run: Run, panel: Panel, scoring: str) -> dict[str, dict[str, float]]:
+    """The share of each form of written answers in %, by condition; nothing for answers by likelihood."""
+    answers = run.answers.filter(
+        (pl.col("scoring") == scoring) & pl.col("item").is_in(panel.items.tolist()) & pl.col("form").is_not_null()
+    )
+    if scoring != "generation" or answers.is_empty():
+        return {}
+    shares = [(100 * (pl.col("form") == form).mean()).alias(name) for form, name in FORMS.items()]
+    found = answers.group_by("condition").agg(shares)
+    return {row.pop("condition"): row for row in found.iter_rows(named=True)}
+
+
+def _readable(panel: Panel, condition: str) -> float | None:
+    asked = panel.asked(condition)
+    read = asked & (panel.answer(condition) != UNREADABLE)
+    if set(panel.truth[read].tolist()) != set(panel.truth[asked].tolist()):
+        return None
+    return uar_interval(panel, condition, read).estimate
 
 
 def _percent(hits: np.ndarray, used: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import polars as pl
 
 from emoscope.analysis import accuracy
 from emoscope.analysis.agnostic import agnostic
+from emoscope.analysis.arousal import arousal
 from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.effects import effects, matrix
 from emoscope.analysis.efficiency import efficiency
@@ -16,6 +17,7 @@ from emoscope.analysis.evidence import evidence
 from emoscope.analysis.families import compare
 from emoscope.analysis.flows import flows
 from emoscope.analysis.layers import layers
+from emoscope.analysis.letters import letters
 from emoscope.analysis.outcomes import outcome_effects, outcome_sets
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run, read_run
@@ -23,6 +25,7 @@ from emoscope.analysis.sets import matching, stability
 from emoscope.analysis.sources import foreign
 from emoscope.analysis.trend import trend
 from emoscope.analysis.verdicts import verdicts
+from emoscope.analysis.within import within
 from emoscope.analysis.wordings import wordings
 from emoscope.runs.folder import RunFolder, replacing
 
@@ -30,7 +33,7 @@ NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
     "stability", "matching", "efficiency", "agnostic", "trend", "flows", "wordings",
     "outcomes", "outcome_sets",
-    "foreign",
+    "foreign", "letters", "within", "arousal",
 )  # fmt: skip
 
 
@@ -59,6 +62,9 @@ class Tables:
         outcomes: what sets found on misses and false alarms do (``outcomes.OUTCOME_EFFECTS``); empty where there are none.
         outcome_sets: how far these overlap with sets found on hits (``outcomes.OUTCOME_SETS``).
         foreign: what sets that other parts of a study found do here (``sources.FOREIGN``); empty where none act.
+        letters: effects by the letter of the right option (``letters.LETTERS``).
+        within: effects within each value of other label columns (``within.WITHIN``); empty where there is none.
+        arousal: effects on emotions of the same and of the other arousal (``arousal.AROUSAL``).
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
         notes: what could not be computed, and why.
@@ -81,6 +87,9 @@ class Tables:
     trend: pl.DataFrame
     flows: pl.DataFrame
     wordings: pl.DataFrame
+    letters: pl.DataFrame
+    within: pl.DataFrame
+    arousal: pl.DataFrame
     outcomes: pl.DataFrame
     outcome_sets: pl.DataFrame
     foreign: pl.DataFrame
@@ -119,7 +128,10 @@ def compute_tables(run: Run) -> Tables:
         agnostic=agnostic(panel, run.conditions, hollow),
         trend=trend(compared),
         flows=flows(panel, compared),
-        wordings=wordings(run, accuracy.hollow(levels)),
+        wordings=wordings(run, hollow),
+        letters=letters(run, panel, hollow),
+        within=within(run, panel, hollow),
+        arousal=arousal(compared, panel.labels),
         outcomes=outcome_effects(panel, run.conditions, run.sets, hollow),
         outcome_sets=overlap,
         foreign=foreign(run),

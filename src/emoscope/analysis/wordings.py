@@ -13,6 +13,7 @@ from emoscope.analysis.comparisons import DECLARED, headline_tests
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel, evaluated_items
 from emoscope.analysis.run_tables import Run
+from emoscope.analysis.subsets import headline_conditions
 
 EXCESS = tuple(f"excess_{measure}" for measure in DECLARED.values())
 WORDINGS: dict[str, Any] = {
@@ -20,8 +21,6 @@ WORDINGS: dict[str, Any] = {
     "letter_mass": pl.Float64, "reason": pl.String,
     **{f"{name}{end}": pl.Float64 for name in EXCESS for end in ("", "_low", "_high")},
 }  # fmt: skip
-ALIKE = ("kind", "selector", "budget", "scope", "to", "alpha", "positions", "layers")
-"""What a headline's condition and its matched controls have in common."""
 
 
 def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
@@ -48,7 +47,7 @@ def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
         if "baseline" not in panel.rows:
             continue
         level = uar_interval(panel, "baseline")
-        tests = headline_tests(compare(panel, _headline(run.conditions), hollow), part)
+        tests = headline_tests(compare(panel, headline_conditions(run.conditions), hollow), part)
         row = {
             "wording": wording, "n": int(panel.asked("baseline").sum()), "uar": level.estimate, "uar_low": level.low,
             "uar_high": level.high, "chance": panel.chance, "letter_mass": _letter_mass(part), "reason": level.reason,
@@ -58,13 +57,6 @@ def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
             row |= {name: test["estimate"], f"{name}_low": test["low"], f"{name}_high": test["high"]}
         rows.append(row)
     return pl.DataFrame([{name: row.get(name) for name in WORDINGS} for row in rows], schema=WORDINGS, orient="row")
-
-
-def _headline(conditions: pl.DataFrame) -> pl.DataFrame:
-    """The declared conditions and their controls, so that the other families are not computed for each wording."""
-    declared = set(conditions.filter(pl.col("headline").fill_null(False)).select(ALIKE).iter_rows())
-    kept = [row in declared for row in conditions.select(ALIKE).iter_rows()]
-    return conditions.filter(pl.Series(kept, dtype=pl.Boolean))
 
 
 def _letter_mass(run: Run) -> float | None:
