@@ -20,6 +20,7 @@ from emoscope.experiments.listen import batches
 from emoscope.experiments.pipeline import Pipeline, finished, run_study
 from emoscope.experiments.study import AGNOSTIC, Study, parse_study
 from emoscope.models.registry import load_model
+from emoscope.models.resume import Starts
 from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
 
@@ -120,7 +121,7 @@ def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, mod
 
         info = model.info
 
-        def score(self, rows, gains):
+        def score(self, rows, gains, start):
             width = self.info.width
             for row in range(len(rows)):
                 seen[len(seen)] = [
@@ -128,11 +129,11 @@ def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, mod
                     for layer, values in sorted(gains.values.items())
                     for index in np.flatnonzero(values[row].numpy() != 1)
                 ]
-            return model.score(rows, gains)
+            return model.score(rows, gains, start=start)
 
     prepared = load_inputs(small, [item["item"] for item in one.block], 64)
     groups = [(list(range(len(one.block))), model.batch(prepared))]
-    _ask(one, groups, pipeline.sets(found), Recorder(), Log("quiet"))
+    _ask(one, groups, pipeline.sets(found), Recorder(), Log("quiet"), Starts(model), 0)
     for row, item in enumerate(one.block):
         wanted = found.sets["mad@0.05:all~matched1", item["fold"]]["fear"]
         assert seen[row] == wanted.tolist(), item["clip"]
