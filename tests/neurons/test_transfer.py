@@ -20,7 +20,7 @@ from emoscope.neurons.found_sets import COLUMNS
 from emoscope.neurons.selection import ALL, SetSpec, find_sets, load_set
 from emoscope.neurons.transfer import Source, score_agreement, transfer_sets
 
-from .helpers import random_activity
+from .helpers import activity_of_counts, random_activity
 from .test_fusion import SCOPE, dense, slow_best, slow_fused, slow_scores
 
 EMOTIONS = ("anger", "fear", "sadness")
@@ -189,7 +189,7 @@ def test_a_corpus_with_fewer_than_two_identifiable_emotions_is_only_a_host(sourc
     assert set(score_agreement(mixed, SPEC).select("source", "target").unique().iter_rows()) == {("first", "third")}
     # two of three: nothing to fuse, nothing to compare
     alone = [few, with_items(sources[0], few.items.with_columns(clip=pl.col("clip") + "x")), sources[2]]
-    assert list(transfer_sets(alone, "second", SPEC)) == ["third"]
+    assert list(transfer_sets(alone, "second", with_spec(matched=0))) == ["third"]
     assert score_agreement(alone, SPEC).equals(pl.DataFrame(schema=AGREEMENT))
     # and none
     none = equal_samples(alone[:2], SPEC)
@@ -207,7 +207,7 @@ def test_emotions_are_those_identifiable_everywhere(sources):
     assert equal.identifiable == {
         "anger": equal.n, "fear": equal.n, "sadness": "second: not identifiable (0 correct)"
     }  # fmt: skip
-    made = transfer_sets(known, "first", SPEC)["third"]
+    made = transfer_sets(known, "first", with_spec(matched=0), [])["third"]
     assert set(made.frame["emotion"]) == {"anger", "fear"}
     # where that leaves one, the corpus without which most are left is left out: the last of those that do
     known[2] = with_items(known[2], sources[2].items.with_columns(pl.col("correct") & (pl.col("truth") != "anger")))
@@ -241,6 +241,12 @@ def test_speakers_who_are_in_two_corpora_do_not_find_what_acts_on_them(sources):
     assert list(equal_samples(other, with_spec(minimum=2)).samples["half0", "half1"]) == [ALL]
     unknown = [with_items(one, one.items.with_columns(speaker=pl.lit(None, pl.String))) for one in split]
     assert list(equal_samples(unknown, with_spec(minimum=2)).samples["half0", "half1"]) == [ALL]
+    # nor do clips of a fixed side that tests find what acts on another corpus
+    side = pl.when(pl.col("speaker").is_in(["first0", "first1"])).then(pl.lit("identify")).otherwise(pl.lit("evaluate"))
+    fixed = [split[0], with_items(split[1], halves[1].with_columns(side=side, fold=side))]
+    equal = equal_samples(fixed, with_spec(minimum=2))
+    assert {clip.speaker for clip in equal.sample("half1", "half0", "first1").clips} == {"first0"}
+    assert {clip.speaker for clip in equal.sample("half0", "half1", "evaluate").clips} == {"first0", "first1"}
     # without its speakers a corpus may have too little left
     equal = equal_samples(split, with_spec(minimum=7))
     assert equal.kept == ()
@@ -255,7 +261,7 @@ def test_a_fixed_side_that_tests_finds_nothing(sources):
     for host in ("first", "second"):
         for sample in equal.samples["second", host].values():
             assert {clip.speaker for clip in sample.clips} == {"second0", "second1"}
-    assert {fold for _, fold in transfer_sets(mixed, "second", SPEC)["first"].sets} == {"evaluate", ALL}
+    assert {fold for _, fold in transfer_sets(mixed, "second", SPEC, [])["first"].sets} == {"evaluate", ALL}
 
 
 def test_matched_controls_are_like_the_set_where_both_act(sources, found):
@@ -273,7 +279,7 @@ def test_matched_controls_are_like_the_set_where_both_act(sources, found):
         np.testing.assert_array_equal(control["fear"], expected.neurons)
         assert not set(control["fear"]) & set(np.concatenate(list(target.values())))
         np.testing.assert_array_equal(np.sort(control["fear"] // 30), np.sort(target["fear"] // 30))
-    assert {one.split("~")[1] for one, _ in transfer_sets(sources, "first", with_spec(matched=0))["first"].sets} == {"from=first"}  # fmt: skip
+    assert {one.split("~")[1] for one, _ in transfer_sets(sources, "first", with_spec(matched=0), [])["first"].sets} == {"from=first"}  # fmt: skip
 
 
 def test_sets_and_their_means_are_stored_and_read(sources, found, tmp_path):
@@ -322,7 +328,7 @@ def test_agreement_is_the_slow_computation(sources):
             best[name] = [set(one) for one in slow_best(scores[name], summed / tokens[:, None], 9, SPEC.seed)]
         for row in table.filter(selector=selector).iter_rows(named=True):
             place, (one, two) = EMOTIONS.index(row["emotion"]), (row["source"], row["target"])
-            correlation = np.array([[spearmanr(a, b).statistic for b in scores[two]] for a in scores[one]])
+            correlation = spearmanr(scores[one], scores[two], axis=1).statistic[:3, 3:]
             jaccard = np.array([[len(a & b) / len(a | b) for b in best[two]] for a in best[one]])
             others = [(place, e) for e in range(3) if e != place] + [(e, place) for e in range(3) if e != place]
             assert row["n"] == N
@@ -344,6 +350,26 @@ def test_chance_of_sets_of_different_sizes():
         assert expected_jaccard(first, second, neurons) == pytest.approx(slow_chance(first, second, neurons))
         assert expected_jaccard(second, first, neurons) == pytest.approx(expected_jaccard(first, second, neurons))
     assert expected_jaccard(0, 5, 10) == 0
+
+
+def test_margins_that_are_equal_share_their_rank(tmp_path):
+    # 10 positions; CAS of three neurons for anger: corpus 1 (3 - 1, 4 - 2, 5 - 0), corpus 2 (4 - 2, 3 - 1, 5 - 0).
+    # .3 - .1 and .4 - .2 differ in the last bit, which would make the ranks 1 2 3 and 2 1 3
+    pair = []
+    for name, fired in (("one", [[3, 4, 5], [1, 2, 0]]), ("two", [[4, 3, 5], [2, 1, 0]])):
+        activity = activity_of_counts(tmp_path / f"{name}.zarr", fired * 2, [10] * 4)
+        items = pl.DataFrame({
+            "item": range(4), "clip": list("abcd"), "corpus": [name] * 4, "speaker": list("sstt"), "fold": list("sstt"),
+            "truth": ["anger", "fear"] * 2, "correct": [True] * 4, "fate": ["used"] * 4,
+        })  # fmt: skip
+        pair.append(Source(name, activity, items))
+    spec = SetSpec(("anger", "fear"), ("cas",), (0.4,), "audio", minimum=1, headline=("cas", 0.4))
+    anger, fear = score_agreement(pair, spec).rows(named=True)
+    assert (anger["spearman"], anger["n"], anger["jaccard"]) == (pytest.approx(1), 1, 1.0)
+    # one of three neurons, of which each set holds one
+    assert anger["chance"] == pytest.approx(1 / 3)
+    # no neuron prefers fear: nothing to correlate
+    assert (fear["spearman"], fear["jaccard"], fear["chance"]) == (None, 0.0, 0.0)
 
 
 def test_the_same_activity_agrees_fully_with_itself(sources):
