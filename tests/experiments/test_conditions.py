@@ -115,6 +115,20 @@ def test_three_matched_draws_follow_the_strengths_of_the_headline() -> None:
     assert "steer/fear/cas@0.25:audio+answer~matched2/alpha=-0.5" in steered["condition"].to_list()
 
 
+def test_matched_controls_of_other_budgets_are_switched_off_and_nothing_else() -> None:
+    text = (
+        '[identify]\nselectors = ["mad", "cas"]\nbudgets = [0.25, 0.5]\n[headline]\nselector = "cas"\nbudget = 0.25\n'
+    )
+    study = parse_study(text + '[interventions]\ndeactivate = ["zero", "mean"]').with_budget(0.25)
+    conditions = plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)
+    other = conditions.filter(pl.col("budget") == 0.5, pl.col("control") == "matched")
+    assert set(other["selector"]) == {"cas"}
+    assert other["draw"].unique().sort().to_list() == [0, 1, 2]
+    assert other.height == 3 * 2
+    assert set(other.select("kind", "to", "positions", "layers").iter_rows()) == {("deactivate", "zero", "all", "all")}
+    assert not other["headline"].any()
+
+
 def test_ranges_of_layers_hold_equally_many_neurons() -> None:
     ranged = plan(layers=("0-0", "1-1")).filter((pl.col("layers") != "all") & (pl.col("kind") != "reliance"))
     assert ranged.height == 2 * 2 * 2 * (1 + 3)  # ranges, kinds, emotions; the headline and three matched draws

@@ -62,6 +62,7 @@ def test_every_set_has_a_row_per_fold_and_emotion(found):
     assert found.frame.schema == pl.Schema(COLUMNS)
     targets = {f"{s}@{b}:audio+answer" for s in SPEC.selectors for b in ("0.05", "0.1")}
     controls = {f"cas@0.1:audio+answer~{c}{d}" for c in ("matched", "random", "shuffled") for d in (0, 1)}
+    controls |= {f"cas@0.05:audio+answer~matched{d}" for d in (0, 1)}
     assert set(found.frame["set"]) == targets | controls
     assert set(found.frame["fold"]) == {"s0", "s1", "s2", "s3", ALL}
     assert found.frame.height == len(targets | controls) * 5 * 3 == len(found.frame.unique(["set", "fold", "emotion"]))
@@ -185,6 +186,22 @@ def test_controls_keep_their_rules(found):
             assert len(found.sets[f"cas@0.1:audio+answer~random{draw}", fold]["fear"]) == len(target["fear"])
 
 
+def test_other_budgets_of_the_headlines_selector_have_matched_controls_of_their_size(found, activity):
+    target = found.sets["cas@0.05:audio+answer", ALL]
+    for draw in (0, 1):
+        for emotion, neurons in found.sets[f"cas@0.05:audio+answer~matched{draw}", ALL].items():
+            assert not np.isin(neurons, np.concatenate(list(target.values()))).any()
+            np.testing.assert_array_equal(np.bincount(neurons // 40), np.bincount(target[emotion] // 40))
+    # three draws are enough there, and those of the headline stay what they are without another budget
+    many = find_sets(activity, make_items(), with_spec(matched=4, random=0, shuffled=0)).sets
+    alone = find_sets(activity, make_items(), with_spec(budgets=(0.1,), matched=4, random=0, shuffled=0)).sets
+    assert {name for name, _ in many if "0.05" in name and "matched" in name} == {
+        f"cas@0.05:audio+answer~matched{draw}" for draw in range(3)
+    }
+    for key in [key for key in alone if "matched" in key[0]]:
+        np.testing.assert_array_equal(many[key]["fear"], alone[key]["fear"])
+
+
 def test_caps_count_clips_and_letter_orders_go_together(activity):
     items = make_items(orders=2)
     spec = with_spec(items_per_emotion=5, minimum=3, matched=0, random=0, shuffled=0)
@@ -267,7 +284,7 @@ def test_sets_come_as_values_with_folds(found):
     assert set(sets.folds) == {"s0", "s1", "s2", "s3"}
     assert sets["anger"].meta["selector"] == "cas"
     assert 0 < sets.stability["anger"] < 1
-    assert repr(found) == "FoundSets(14 sets x 5 folds of anger, fear, sadness)"
+    assert repr(found) == "FoundSets(16 sets x 5 folds of anger, fear, sadness)"
     assert "<table" in found._repr_html_()
     with pytest.raises(ValueError, match="'cas' was not found"):
         found.neuron_sets("cas")

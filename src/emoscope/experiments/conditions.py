@@ -94,18 +94,18 @@ def plan_conditions(
         target, matched = family["control"] == "target", family["control"] == "matched"
         claimed = target and headline
         for to in work.deactivate:
-            if to == "mean" and not target and not matched:
+            if to == "mean" and not target and not (matched and headline):
                 continue
             claim = claimed and to == "zero"
             add("deactivate", family, to=to, headline=claim, generated=claim and work.generate)
-        steered = target or matched or family["control"] in ("fewer", *OUTCOME_CONTROLS)
+        steered = target or (matched and headline) or family["control"] in ("fewer", *OUTCOME_CONTROLS)
         alphas = [head.alpha] if steered else []
         if headline and (target or (matched and family["draw"] < DOSE_DRAWS)):
             alphas = sorted({*work.alphas, head.alpha})
         for alpha in alphas:
             claim = claimed and alpha == head.alpha
             add("steer", family, alpha=alpha, headline=claim, generated=claim and work.generate)
-        if work.deactivate and (claimed or (matched and family["draw"] < POSITION_DRAWS)):
+        if work.deactivate and (claimed or (matched and headline and family["draw"] < POSITION_DRAWS)):
             for positions in work.positions:
                 add("deactivate", family, to="zero", positions=positions)
         if headline and (target or (matched and family["draw"] < RANGE_DRAWS)):

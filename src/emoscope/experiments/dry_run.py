@@ -37,7 +37,7 @@ def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl
     from emoscope.experiments.layer_ranges import ranges_to_reselect
     from emoscope.neurons.in_ranges import DRAWS
     from emoscope.neurons.selectors import find_selector
-    from emoscope.neurons.set_spec import OUTCOME_CONTROLS, SetSpec
+    from emoscope.neurons.set_spec import BUDGET_DRAWS, OUTCOME_CONTROLS, SetSpec
 
     assert study.headline.budget is not None
     head = (study.headline.selector, study.headline.budget)
@@ -56,6 +56,8 @@ def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl
     for selector in study.identify.selectors:
         for budget in study.identify.budgets:
             controls = draws if (selector, budget) == head else {}
+            if selector == head[0] and budget != head[1]:
+                controls = {"matched": min(BUDGET_DRAWS, study.controls.matched)}
             for control, count in {"target": 1, **controls}.items():
                 for draw in range(count):
                     add(selector, budget, control, draw)

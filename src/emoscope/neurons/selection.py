@@ -23,7 +23,7 @@ __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_se
 
 
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
-    """Find the neuron sets of every fold, selector and budget, and the controls of the headline.
+    """Find the neuron sets of every fold, selector and budget, and the controls of the headline; matched ones also at its other budgets.
 
     Where the specification asks for it, also those of all selectors at the largest number of neurons that all of
     them reach, and those of the headline within ranges of layers, from fewer clips, from misses and from false alarms.
@@ -74,14 +74,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         standardised = None
         if magnitude is not None:
             standardised = covariates(overall[sample.fold], magnitude, activity.down_norm)
-            matcher = Matcher(standardised, np.unique(np.concatenate(list(target.values()))))
-            for draw in range(spec.matched):
-                for emotion in emotions:
-                    generator = seeded_generator(spec.seed, "matched", sample.fold, emotion, draw)
-                    found = matcher.draw(target[emotion], generator)
-                    smd = {f"smd_{name}": None if np.isnan(found.smd[name]) else found.smd[name] for name in COVARIATES}
-                    table.put(sample, selector, budget, "matched", draw, emotion, found.neurons, sizes[budget],
-                              **smd, well_matched=found.well_matched)  # fmt: skip
+            for share, size in sizes.items():
+                _add_matched(table, sample, share, size, standardised)
         if spec.ranges:
             add_range_sets(table, ranked, _key(sample), sample, emotions, sizes[budget], standardised)
         for draw in range(spec.random):
@@ -96,6 +90,22 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     outcomes = add_outcome_sets(table, activity, items, samples, emotions, spec) if spec.outcomes else {}
     means = activity.mean_product(used).astype("float32").ravel()
     return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means, outcomes)
+
+
+def _add_matched(table: SetTable, sample: Sample, budget: float, size: int, standardised: np.ndarray) -> None:
+    """Add the matched controls of the headline's selector at one budget."""
+    spec = table.spec
+    selector, declared = spec.headline
+    target = table.sets[spec.set_id(selector, budget), sample.fold]
+    matcher = Matcher(standardised, np.unique(np.concatenate(list(target.values()))))
+    # the seed of the headline's draws does not depend on which other budgets there are
+    share = () if budget == declared else (f"{budget:g}",)
+    for draw in range(spec.matched_draws(budget)):
+        for emotion, chosen in target.items():
+            found = matcher.draw(chosen, seeded_generator(spec.seed, "matched", sample.fold, emotion, draw, *share))
+            smd = {f"smd_{name}": None if np.isnan(found.smd[name]) else found.smd[name] for name in COVARIATES}
+            table.put(sample, selector, budget, "matched", draw, emotion, found.neurons, size,
+                      **smd, well_matched=found.well_matched)  # fmt: skip
 
 
 def _key(sample: Sample, control: str = "target", draw: int = 0) -> tuple[str, str, int, int]:

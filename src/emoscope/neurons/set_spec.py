@@ -11,6 +11,9 @@ from emoscope.neurons.selectors import find_selector
 ALL = "all"
 """The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
 
+BUDGET_DRAWS = 3
+"""Matched controls of the headline's selector at budgets other than the headline's, at most."""
+
 OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
 """The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
 
@@ -29,7 +32,8 @@ class SetSpec:
         site: where activations were read.
         items_per_emotion: at most so many correct clips per emotion.
         minimum: an emotion with fewer correct clips outside some fold gets no set.
-        matched, random, shuffled: draws of each control, for the headline selector and budget.
+        matched, random, shuffled: draws of each control, for the headline selector and budget; at its other budgets
+            there are up to :data:`BUDGET_DRAWS` matched ones.
         headline: (selector, budget) that the study claims.
         seed: decides between ties and draws clips and controls.
         label: the label column that was asked.
@@ -90,6 +94,16 @@ class SetSpec:
     def scope_name(self) -> str:
         """The scope as it stands in tables and set ids."""
         return ALL if self.scope in (ALL, (ALL,)) else "+".join(scope_parts(self.scope))
+
+    def matched_draws(self, budget: float) -> int:
+        """How many matched controls the headline's selector has at a budget.
+
+        Example:
+            >>> spec = SetSpec(("anger", "fear"), budgets=(0.005, 0.01))
+            >>> spec.matched_draws(0.005), spec.matched_draws(0.01)
+            (10, 3)
+        """
+        return self.matched if budget == self.headline[1] else min(BUDGET_DRAWS, self.matched)
 
     def set_id(
         self, selector: str, budget: float, control: str = "target", draw: int = 0, size: int | None = None,
