@@ -9,7 +9,7 @@ from typing import Any
 from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.tables import Tables, write_tables
-from emoscope.report import caveats, methods, provenance, sentences, set_tables
+from emoscope.report import caveats, methods, outcome_tables, provenance, sentences, set_tables
 from emoscope.report.charts import FIGURES, main_figure
 from emoscope.report.content import Content, number, open_content
 from emoscope.report.glossary import GLOSSARY
@@ -97,6 +97,7 @@ def render(
         figures=figures, tables={**tables, **records},
         matching={kind: caveats.matching(content, kind) for kind in ("deactivate", "steer")},
         rank={kind: caveats.rank(content, kind) for kind in ("deactivate", "steer")}, null=provenance.null(content),
+        percept=outcome_tables.percept(content),
         no_interval=_no_interval(content), reliance=_reliance(content), identifiable=provenance.identifiable(content),
         tokens=set_tables.SHOWN_TOKENS, methods=methods.paragraph(content), bibtex=methods.bibtex(content),
         study=provenance.study(content), limits=caveats.limits(content), glossary=GLOSSARY,

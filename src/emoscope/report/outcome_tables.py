@@ -1,0 +1,117 @@
+"""Sets found on misses and false alarms, in the report: what they do next to those of hits, in a table and a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from emoscope.analysis.outcomes import DECIDES
+from emoscope.report.content import Content, bracket, number
+
+NAMES = {"misses": "misses", "false-alarms": "false alarms"}
+DONE = {"deactivate": "switched off: gap", "steer": "amplified: pull gap"}
+ACTS, STILL = ("acts as hits do", "acts less"), "does not act"
+
+CAPTION = (
+    "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in the "
+    "voice), next to those of as many hits of the same emotions. Points beyond matched neurons, with 95 % intervals over "
+    "speakers; minus hits: the difference on the same clips. Shared: neurons in both sets over neurons in either, for the "
+    "same emotion and for the others. Exploration: fixed by no test."
+)
+
+
+def outcomes(content: Content) -> pl.DataFrame | None:
+    """What sets of misses, of false alarms and of as many hits do, and how far they overlap."""
+    found = content.own(content.sized(content.tables.outcomes))
+    overlap = content.own(content.sized(content.tables.outcome_sets))
+    rows = []
+    for outcome, name in NAMES.items():
+        mine = found.filter(pl.col("outcome") == outcome)
+        if mine.is_empty():
+            continue
+        shared = overlap.filter(pl.col("outcome") == outcome)
+        own, hits = {"found on": name}, {"found on": f"as many hits as {name}"}
+        for row in (own, hits):
+            clips = mine["clips"].drop_nulls().to_list()
+            row |= {"clips per emotion": str(clips[0]) if clips else "–", "emotions": str(mine["targets"].max())}
+        for kind, measure in DECIDES.items():
+            beyond, less, said = DONE[kind], f"{DONE[kind]}, minus hits", f"{DONE[kind]}, what they do"
+            own |= {beyond: _cell(mine, kind, measure, "outcome", "matched")}
+            own |= {less: _cell(mine, kind, measure, "outcome", "hits"), said: _said(mine, kind)}
+            hits |= {beyond: _cell(mine, kind, measure, "hits", "matched"), less: "–", said: "–"}
+        for column, heading in (
+            ("jaccard", "shared with hits (%)"), ("jaccard_others", "with other emotions’ hits (%)"),
+            ("chance", "by chance (%)"), ("layers_alike", "in the same layers (%)"),
+        ):  # fmt: skip
+            values = shared[column].drop_nulls().to_list()
+            own |= {heading: number(100 * sum(values) / len(values)) if values else "–"}
+            hits |= {heading: "–"}
+        rows += [own, hits]
+    if not rows:
+        return None
+    frame = pl.DataFrame(rows)
+    return frame.select(name for name in frame.columns if set(frame[name]) != {"–"})
+
+
+def percept(content: Content) -> list[str]:
+    """Whether the neurons follow what is heard or what is answered, by rule, and why an emotion has no such sets."""
+    table = content.own(content.sized(content.tables.outcomes)).filter(pl.col("kind") == "deactivate")
+    found = {name: table.filter(pl.col("outcome") == name) for name in NAMES}
+    sentences = []
+    if len(table):
+        verdicts = {name: _verdict(rows) for name, rows in found.items()}
+        told = [_told(name, rows) for name, rows in found.items() if len(rows)]
+        sentences.append(f"{_decide(verdicts)}: switched off beyond matched neurons, {'; '.join(told)}.")
+    without = content.run.manifest.get("outcomes") or {}
+    for name in NAMES:
+        lost = [emotion for emotion, why in (without.get(name) or {}).items() if isinstance(why, str)]
+        if lost:
+            few = "none had enough clips" if not len(found[name]) else f"too few clips for {', '.join(lost)}"
+            sentences.append(f"Sets found on {NAMES[name]}: {few}.")
+    return sentences
+
+
+def _decide(verdicts: dict[str, str | None]) -> str:
+    misses, alarms = verdicts["misses"], verdicts["false-alarms"]
+    if misses in ACTS and alarms == STILL:
+        return "The neurons follow what is in the voice, whatever is answered"
+    if misses == STILL and alarms in ACTS:
+        return "The neurons follow what is answered, whatever is in the voice"
+    if misses in ACTS and alarms in ACTS:
+        return "Neurons that follow the voice and neurons that follow the answer both act"
+    if misses == alarms == STILL:
+        return "Only neurons found where voice and answer agree act"
+    return "Whether the neurons follow what is heard or what is answered is undecided"
+
+
+def _told(name: str, rows: pl.DataFrame) -> str:
+    """The excess gap of one outcome's sets next to that of hits, and the verdict or why there is none."""
+    measure = DECIDES["deactivate"]
+    own, hits = (_cell(rows, "deactivate", measure, whose, "matched") for whose in ("outcome", "hits"))
+    last = rows.filter((pl.col("against") == "hits") & (pl.col("measure") == measure)).row(0, named=True)
+    said = last["verdict"] or f"no verdict, {last['reason']}"
+    return f"sets of {NAMES[name]} have a gap of {own} points, those of as many hits {hits} ({said})"
+
+
+def _verdict(rows: pl.DataFrame) -> str | None:
+    said = rows["verdict"].drop_nulls()
+    return said[0] if len(said) else None
+
+
+def _said(rows: pl.DataFrame, kind: str) -> str:
+    mine = rows.filter(
+        (pl.col("kind") == kind) & (pl.col("against") == "hits") & (pl.col("measure") == DECIDES[kind])
+    ).to_dicts()
+    if not mine:
+        return "–"
+    return (mine[0]["verdict"] or f"no verdict: {mine[0]['reason']}") + (", hollow" if mine[0]["hollow"] else "")
+
+
+def _cell(rows: pl.DataFrame, kind: str, measure: str, whose: str, against: str) -> str:
+    found: list[dict[str, Any]] = rows.filter(
+        (pl.col("kind") == kind) & (pl.col("measure") == measure) & (pl.col("sets") == whose) & (pl.col("against") == against)
+    ).to_dicts()  # fmt: skip
+    if not found:
+        return "–"
+    return f"{number(found[0]['estimate'], sign=True)} {bracket(found[0]['low'], found[0]['high'])}".strip()

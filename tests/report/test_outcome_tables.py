@@ -1,0 +1,84 @@
+"""Percept or decision in the report: a sentence by rule, a table with intervals, and why there is nothing to show."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import polars as pl
+import pytest
+
+from emoscope.analysis.outcomes import OUTCOME_EFFECTS, OUTCOME_SETS
+from emoscope.report.content import open_content
+from emoscope.report.outcome_tables import outcomes, percept
+from tests.report.synthetic import THREE, write_run
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2, only=("baseline",)))
+
+
+def effect(content, outcome, whose, against, estimate, said=None, kind="deactivate", reason=None):
+    about = {"selector": "cas", "budget": 0.05, "scope": "audio+answer", "kind": kind, "outcome": outcome}
+    about |= {"sets": whose, "against": against, "measure": "gap" if kind == "deactivate" else "pull_gap"}
+    about |= {"estimate": estimate, "low": estimate - 2, "high": estimate + 2, "clips": 12, "targets": 3}
+    return {**dict.fromkeys(OUTCOME_EFFECTS), **about, "verdict": said, "reason": reason, "hollow": False}
+
+
+def with_outcomes(content, misses, alarms, manifest=None):
+    rows = []
+    for outcome, said in (("misses", misses), ("false-alarms", alarms)):
+        if said is not None:
+            rows += [effect(content, outcome, "outcome", "matched", -8.0), effect(content, outcome, "hits", "matched", -12.0)]  # fmt: skip
+            reason = None if said else "only 4 speakers: an interval needs at least 5"
+            rows.append(effect(content, outcome, "outcome", "hits", 4.0, said or None, reason=reason))
+    overlap = {"selector": "cas", "budget": 0.05, "scope": "audio+answer", "outcome": "misses", "emotion": "fear"}
+    shares = {"jaccard": 0.25, "jaccard_others": 0.05, "chance": 0.02, "layers_alike": 0.9}
+    tables = dataclasses.replace(
+        content.tables,
+        outcomes=pl.DataFrame(rows, schema=OUTCOME_EFFECTS),
+        outcome_sets=pl.DataFrame([{**dict.fromkeys(OUTCOME_SETS), **overlap, **shares}], schema=OUTCOME_SETS),
+    )
+    run = dataclasses.replace(content.run, manifest={**content.run.manifest, **(manifest or {})})
+    return dataclasses.replace(content, tables=tables, run=run)
+
+
+@pytest.mark.parametrize(
+    ("misses", "alarms", "begins"),
+    [
+        ("acts as hits do", "does not act", "The neurons follow what is in the voice"),
+        ("does not act", "acts less", "The neurons follow what is answered"),
+        ("acts less", "acts as hits do", "Neurons that follow the voice and neurons that follow the answer both act"),
+        ("does not act", "does not act", "Only neurons found where voice and answer agree act"),
+        ("acts less", "undecided", "Whether the neurons follow what is heard or what is answered is undecided"),
+        ("acts less", None, "Whether the neurons follow what is heard or what is answered is undecided"),
+        ("", "", "Whether the neurons follow what is heard or what is answered is undecided"),
+    ],
+)
+def test_the_sentence_follows_from_both_verdicts(content, misses, alarms, begins):
+    (sentence,) = percept(with_outcomes(content, misses, alarms))
+    assert sentence.startswith(begins)
+    assert (
+        "sets of misses have a gap of −8.0 [−10.0, −6.0] points, those of as many hits −12.0 [−14.0, −10.0]" in sentence
+    )
+    assert ("only 4 speakers" in sentence) == (misses == "")
+
+
+def test_the_table_shows_outcome_and_hits(content):
+    frame = outcomes(with_outcomes(content, "acts less", "does not act"))
+    assert frame["found on"].to_list() == ["misses", "as many hits as misses", "false alarms", "as many hits as false alarms"]  # fmt: skip
+    assert frame["switched off: gap"][1] == "−12.0 [−14.0, −10.0]"
+    assert frame["switched off: gap, what they do"].to_list() == ["acts less", "–", "does not act", "–"]
+    assert frame["shared with hits (%)"].to_list() == ["25.0", "–", "–", "–"]
+    # what was not done has no column
+    assert not any("amplified" in name for name in frame.columns)
+
+
+def test_nothing_to_show_and_why(content):
+    assert percept(content) == []
+    assert outcomes(content) is None
+    notes = {"misses": {"anger": 9, "fear": "no set (2 misses)"}, "false-alarms": {"anger": "no set (1 false alarms)"}}
+    few = percept(with_outcomes(content, "acts less", None, {"outcomes": notes}))
+    assert few[1:] == [
+        "Sets found on misses: too few clips for fear.", "Sets found on false alarms: none had enough clips.",
+    ]  # fmt: skip
