@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from emoscope.neurons.choosing import select_from_sums
 from emoscope.neurons.fusion import RunningScale, Scale, consistency, overlap, pooled, rank_fused
 from emoscope.neurons.running_top import tie_order
 from emoscope.neurons.scores import Statistics, cas
@@ -84,6 +87,10 @@ def test_joint_adds_counts_not_rates():
     np.testing.assert_allclose(both.mean, both.rate)
     np.testing.assert_array_equal(both.positions, [20, 40])
     np.testing.assert_allclose(cas(both), [[0.275, 0.15, NO], [NO, NO, 0.15]])
+    assert both.variance is None
+    spread = (np.array([1.0, 4.0, 0.0]), np.array([3.0, 0.0, 0.0]))
+    known = [dataclasses.replace(one, variance=v) for one, v in zip(worked_statistics(), spread, strict=True)]
+    np.testing.assert_array_equal(pooled(known).variance, [2, 2, 0])
 
 
 def test_equal_rates_stay_equal_when_they_are_pooled():
@@ -232,3 +239,18 @@ def test_fusion_from_stores_is_the_slow_computation(stores, selector):
             found = [one.neurons.tolist() for one in ranked[way, fold].take(7)]
             assert found == slow_best(scores, means, 7, 5), (fold, way)
             assert sum(map(len, found)) >= (3 if way == "overlap" else 9)
+
+
+def test_joint_sets_are_those_of_the_sums_of_all_corpora(stores):
+    # one list for all emotions, whose bar is that of the pooled rates
+    rng = np.random.default_rng(2)
+    selections = [Selection("all", np.arange(one.items), rng.integers(0, 3, one.items), THREE) for one in stores]
+    corpora = [(store, SelectionPlan([one])) for store, one in zip(stores, selections, strict=True)]
+    fired, summed, tokens = (
+        sum(parts) for parts in zip(*(dense(a, one.items, one.labels) for (a, _), one in zip(corpora, selections, strict=True)), strict=True)
+    )  # fmt: skip
+    ranked = rank_fused(corpora, {"all": [0, 0, 0]}, SCOPE, find_selector("lape-original"), ["joint"], 0.3, 20, 4, 0.5)
+    expected = select_from_sums(fired, tokens, summed, "lape-original", 20, seed=4, floor=0.5)
+    for one, other in zip(ranked["joint", "all"].take(20), expected, strict=True):
+        np.testing.assert_array_equal(one.neurons, other.neurons)
+        assert len(one)
