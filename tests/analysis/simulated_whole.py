@@ -2,7 +2,7 @@
 
 Two corpora, "first" and "second". Every item has a score per option: noise of the item, a bonus for its true label, and
 what a set does to it. In the first corpus the bonus of the emotion comes from the voice: noise leaves none of it, a
-transcript a little. Sets take ``HURT`` times a strength from the score of their target on items of that target:
+transcript 0.6 of it. Sets take ``HURT`` times a strength from the score of their target on items of that target:
 
     own sets                                      1
     sets of the other corpus, fused sets          0.4, 0.6
@@ -36,7 +36,7 @@ MODEL = {
 Row = dict[str, Any]
 
 
-def write_whole(folder: Path, speakers: int = 6, clips: int = 4, seed: int = 0) -> Path:
+def write_whole(folder: Path, speakers: int = 6, clips: int = 4, seed: int = 0, fused: Sequence[str] = FUSED) -> Path:
     """Write the folder of a whole study and return it; ``clips`` is per speaker and emotion, even."""
     rng = np.random.default_rng(seed)
     cards = []
@@ -46,7 +46,7 @@ def write_whole(folder: Path, speakers: int = 6, clips: int = 4, seed: int = 0) 
         word = {"first.word": 0.05} if corpus == "first" else {}
         cards += [
             _part(folder, corpus, "main", corpus, heard, voice, rng, own=EMOTIONS, lent=word, lent_targets=WORDS),
-            _part(folder, f"{corpus}.shared", "shared", corpus, heard, voice, rng, lent={corpus: 1.0, other: 0.4} | dict.fromkeys(FUSED, 0.6)),
+            _part(folder, f"{corpus}.shared", "shared", corpus, heard, voice, rng, lent={corpus: 1.0, other: 0.4} | dict.fromkeys(fused, 0.6)),
         ]  # fmt: skip
         if corpus == "first":
             cards += _probes(folder, heard, voice, rng)
@@ -68,7 +68,7 @@ def _probes(folder: Path, heard: list[Row], voice: np.ndarray, rng: np.random.Ge
     cards = [
         _part(folder, "first.word", "column", "first", heard, words, rng, column="word", labels=WORDS, own=WORDS, lent={"first": 0.05})
     ]  # fmt: skip
-    for presentation, kept in (("noise", 0.0), ("transcript", 0.2)):
+    for presentation, kept in (("noise", 0.0), ("transcript", 0.6)):
         scores = (rng.gumbel(size=voice.shape) + kept * emotion)[::2]
         cards.append(
             _part(folder, f"first.{presentation}", "grounding", "first", few, scores, rng, lent={"first": kept}, presentation=presentation)
@@ -146,10 +146,7 @@ def _part(
     frame.cast({key: types[key] for key in types if key in frame.columns}).write_parquet(path / "conditions.parquet")
     strengths = {None: 1.0} | dict(lent or {})
     if presentation == "transcription":
-        written = [_written(one, items) for one in conditions]
-        pl.concat([answers for answers, _ in written]).write_parquet(path / "answers" / "a.parquet")
-        (path / "tables").mkdir(exist_ok=True)
-        pl.concat([counts for _, counts in written]).write_parquet(path / "tables" / "transcription.parquet")
+        pl.concat([_written(one, items) for one in conditions]).write_parquet(path / "answers" / "a.parquet")
     else:
         shown = [row["options"] for row in items]
         right = np.array([[option == row["truth"] for option in row["options"]] for row in items], dtype=float)
@@ -221,32 +218,23 @@ def _answers(
     }, schema_overrides={"text": pl.String})  # fmt: skip
 
 
-def _written(condition: Row, items: Sequence[Row]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What the model wrote down, and how many of its words are wrong."""
-    every, texts, errors = 8 if condition.get("control") == "target" else 10, [], []
+def _written(condition: Row, items: Sequence[Row]) -> pl.DataFrame:
+    """What the model wrote down."""
+    every, texts = 8 if condition.get("control") == "target" else 10, []
     for row in items:
-        spoken = row["transcript"].split()
-        wrong = [(3 * row["item"] + n) % every == 0 for n in range(len(spoken))]
-        texts.append(" ".join("x" if bad else word for word, bad in zip(spoken, wrong, strict=True)))
-        errors.append(sum(wrong))
-    name = condition["condition"]
-    number = [row["item"] for row in items]
-    answers = {"item": number, "condition": name, "scoring": "transcription", "answer": None, "form": None, "text": texts,
-               "correct": None, "logp": None, "letter_mass": None}  # fmt: skip
-    types = {
-        "answer": pl.String,
-        "form": pl.String,
-        "correct": pl.Boolean,
-        "logp": pl.List(pl.Float64),
-        "letter_mass": pl.Float64,
+        wrong = [(3 * row["item"] + n) % every == 0 for n in range(len(row["transcript"].split()))]
+        texts.append(" ".join("x" if bad else word for word, bad in zip(row["transcript"].split(), wrong, strict=True)))
+    types = {"answer": pl.String, "correct": pl.Boolean, "logp": pl.List(pl.Float64), "letter_mass": pl.Float64}
+    written = {"item": [row["item"] for row in items], "condition": condition["condition"], "scoring": "transcription"}
+    written |= {
+        "answer": None,
+        "form": "transcription",
+        "text": texts,
+        "correct": None,
+        "logp": None,
+        "letter_mass": None,
     }
-    counts = {
-        "item": number,
-        "condition": name,
-        "errors": errors,
-        "words": [len(row["transcript"].split()) for row in items],
-    }
-    return pl.DataFrame(answers, schema_overrides=types), pl.DataFrame(counts)
+    return pl.DataFrame(written, schema_overrides=types)
 
 
 def _activity(heard: Sequence[Row], rng: np.random.Generator) -> pl.DataFrame:
@@ -259,7 +247,8 @@ def _activity(heard: Sequence[Row], rng: np.random.Generator) -> pl.DataFrame:
             ]:
                 more = contrast * (emotion == truth) * (1.0 if control == "target" else MATCHED) + 0.02 * rng.normal()
                 rows.append({
-                    "presentation": presentation, "emotion": emotion, "truth": truth, "speaker": speaker, "control": control,
+                    "presentation": presentation, "scope": "text" if presentation == "transcript" else "audio", "emotion": emotion,
+                    "truth": truth, "speaker": speaker, "control": control,
                     "mean_activation": 0.1 + more, "firing": 0.3 + more, "items": 4,
                 })  # fmt: skip
     return pl.DataFrame(rows)
@@ -267,7 +256,8 @@ def _activity(heard: Sequence[Row], rng: np.random.Generator) -> pl.DataFrame:
 
 def _agreement() -> pl.DataFrame:
     return pl.DataFrame([
-        {"source": "first", "target": "second", "selector": selector, "emotion": emotion, "n": 40, "jaccard": found, "chance": 0.026, "spearman": 2 * found}
+        {"source": "first", "target": "second", "selector": selector, "emotion": emotion, "n": 40, "jaccard": found, "chance": 0.026,
+         "jaccard_other": 0.05, "spearman": 2 * found, "spearman_other": 0.1}
         for selector, found in (("cas", 0.3), ("mad", 0.2)) for emotion in EMOTIONS
     ])  # fmt: skip
 

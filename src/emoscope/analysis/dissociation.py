@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
+
+from emoscope.analysis.effects import as_table, columns
+from emoscope.analysis.joint import Replicated
+from emoscope.analysis.levels import answered, mean_level
+from emoscope.analysis.parts import COLUMN, MAIN, Act, Asked, Whole
 
 DISSOCIATION: dict[str, Any] = {
     "corpus": pl.String, "column": pl.String, "kind": pl.String, "alpha": pl.Float64, "measure": pl.String,
@@ -19,3 +26,69 @@ four rows; both are "emotion", or whatever the main part asks, or the column's n
 own sets minus the other's: two rows, ``sets`` null) or "interaction" (the sum of the two differences: ``question`` and
 ``sets`` null). Below zero: each question suffers more under its own sets.
 """
+
+
+def dissociation(whole: Whole) -> pl.DataFrame:
+    """What the sets of two questions about the same clips cost each question.
+
+    On each question the two kinds of sets are compared on the same items. Across the questions, which need not be asked
+    about the same clips, a speaker is left out of both at once.
+
+    Args:
+        whole: the study.
+
+    Returns:
+        the columns of :data:`DISSOCIATION`; empty where no other column was asked, or one of the two found no sets.
+    """
+    rows: list[dict[str, Any]] = []
+    for main in whole.of_role(MAIN):
+        for column in whole.of_role(COLUMN, main.name):
+            first, second = main.asked, column.asked
+            if first is None or second is None or column.column is None:
+                continue
+            named = (first.question, column.column)
+            crossed = (
+                (first.acts[None], first.acts.get(column.name, {})),
+                (second.acts[None], second.acts.get(main.name, {})),
+            )
+            for key in [key for key in crossed[0][0] if all(key in acts for pair in crossed for acts in pair)]:
+                about = {"corpus": main.name, "column": column.column, "kind": key[0], "alpha": key[1]}
+                pairs = [(pair[0][key], pair[1][key]) for pair in crossed]
+                for excess in (False, True) if all(act.matched for pair in pairs for act in pair) else (False,):
+                    rows += [about | row for row in _rows((first, second), named, pairs, excess)]
+    by = ("corpus", "column", "kind", "alpha", "measure", "what", "question", "sets")
+    return as_table([{name: row.get(name) for name in DISSOCIATION} for row in rows], DISSOCIATION, by)
+
+
+def _rows(
+    asked: Sequence[Asked], named: Sequence[str], pairs: Sequence[tuple[Act, Act]], excess: bool
+) -> list[dict[str, Any]]:
+    rows, differences = [], []
+    touched = [one.touched(pair, excess) for one, pair in zip(asked, pairs, strict=True)]
+    measure = {"measure": "excess_damage" if excess else "damage", "draws": len(pairs[0][0].matched) if excess else 1}
+    for place, (one, pair) in enumerate(zip(asked, pairs, strict=True)):
+        used = answered(one.panel, [draw for act in pair for draw in act.draws(excess)])[1]
+        if not used.any():
+            return []
+        sizes, speakers = one.sizes(used), one.panel.speakers
+        own, other = (Replicated(_damage(one, act, used, excess), speakers, sizes) for act in pair)
+        apart = Replicated(own.values - other.values, speakers, sizes)
+        differences.append(apart)
+        fixed = measure | {"question": named[place], "n": int(sizes.sum()), "hollow": touched[place]}
+        for what, sets, found in (
+            ("effect", named[place], own), ("effect", named[1 - place], other), ("difference", None, apart),
+        ):  # fmt: skip
+            rows.append(fixed | {"what": what, "sets": sets} | columns(found.interval()))
+    # the sum: own sets minus others' on one question, plus the same on the other
+    both = differences[0].minus(Replicated(-differences[1].values, differences[1].speakers, differences[1].sizes))
+    total = {"what": "interaction", "question": None, "sets": None, "n": int(both.sizes.sum()), "hollow": any(touched)}
+    return [*rows, measure | total | columns(both.interval())]
+
+
+def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool) -> np.ndarray:
+    """Change of the level in points, mean over the targets, or beyond the mean of matched draws; (1 + speaker)."""
+    own = mean_level(asked.panel, list(act.own.values()), used, asked.level)
+    if not excess:
+        return np.asarray(own - mean_level(asked.panel, ["baseline"], used, asked.level))
+    controls = [mean_level(asked.panel, [draw[t] for t in act.own], used, asked.level) for draw in act.matched]
+    return np.asarray(own - np.mean(controls, axis=0))

@@ -75,6 +75,8 @@ def interval(values: np.ndarray, sizes: np.ndarray, level: float = 0.95) -> Inte
         >>> interval(np.array([2.0, 3.0, 1.0]), np.ones(2)).reason
         'only 2 speakers: an interval needs at least 5'
     """
+    values = np.asarray(values, dtype=np.float64)
+    values = np.where(np.abs(values) < ROUNDING, 0.0, values)  # else a rounding error could look clear of zero
     heard = np.asarray(sizes) > 0
     sizes = np.asarray(sizes, dtype=np.float64)[heard]
     speakers = len(sizes)
@@ -84,12 +86,12 @@ def interval(values: np.ndarray, sizes: np.ndarray, level: float = 0.95) -> Inte
     if speakers < MINIMUM_SPEAKERS:
         few = f"only {speakers} speaker{'' if speakers == 1 else 's'}"
         return Interval(estimate, None, None, speakers, None, f"{few}: an interval needs at least {MINIMUM_SPEAKERS}")
-    without = np.asarray(values, dtype=np.float64)[1:][heard]
+    without = values[1:][heard]
     if not np.isfinite(without).all():
         return Interval(estimate, None, None, speakers, None, "one speaker alone has all items of an emotion")
     df = effective_number(sizes) - 1
     error = float(np.sqrt((speakers - 1) / speakers * np.sum((without - without.mean()) ** 2)))
-    half = float(_t_quantile(df, (1 + level) / 2) * error)
+    half = float(t_quantile(df, (1 + level) / 2) * error)
     return Interval(estimate, estimate - half, estimate + half, speakers, df, p=two_sided(estimate, error, df))
 
 
@@ -121,7 +123,8 @@ def effective_number(sizes: np.ndarray) -> float:
     return float(sizes.sum() ** 2 / np.sum(sizes**2))
 
 
-def _t_quantile(df: float, probability: float) -> float:
+def t_quantile(df: float, probability: float) -> float:
+    """The value that Student's t with df degrees of freedom stays below with a probability."""
     from scipy.special import stdtrit  # scipy.stats would take longer to import than the analysis takes
 
     return float(stdtrit(df, probability))

@@ -2,13 +2,115 @@
 
 from __future__ import annotations
 
-from emoscope.analysis.dissociation import DISSOCIATION
-from emoscope.analysis.grounding import GROUNDING, SELECTIVITY
-from emoscope.analysis.side_effects import SIDE_EFFECTS
-from emoscope.analysis.transfer import AGREEMENT, ASYMMETRY, TRANSFER
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-SCHEMAS = {
+import polars as pl
+
+from emoscope.analysis.dissociation import DISSOCIATION, dissociation
+from emoscope.analysis.grounding import GROUNDING, grounding
+from emoscope.analysis.parts import Part, Whole, read_whole
+from emoscope.analysis.selectivity import SELECTIVITY, selectivity
+from emoscope.analysis.side_effects import SIDE_EFFECTS, side_effects
+from emoscope.analysis.transfer import AGREEMENT, ASYMMETRY, TRANSFER, agreement, asymmetry, transfer
+from emoscope.runs.folder import RunFolder, replacing
+
+SCHEMAS: dict[str, dict[str, Any]] = {
     "transfer": TRANSFER, "asymmetry": ASYMMETRY, "agreement": AGREEMENT, "dissociation": DISSOCIATION,
     "grounding": GROUNDING, "selectivity": SELECTIVITY, "side_effects": SIDE_EFFECTS,
 }  # fmt: skip
 """Names of the tables in ``<run>/tables/`` and their columns."""
+
+
+@dataclass(frozen=True)
+class WholeTables:
+    """The results that rest on several parts of a study.
+
+    Attributes:
+        transfer: what sets of one corpus do on another (``transfer.TRANSFER``).
+        asymmetry: the two directions compared (``transfer.ASYMMETRY``).
+        agreement: how alike corpora score neurons (``transfer.AGREEMENT``).
+        dissociation: each question under its own sets and the other's (``dissociation.DISSOCIATION``).
+        grounding: voice, noise and transcript (``grounding.GROUNDING``).
+        selectivity: activity of the sets on them (``selectivity.SELECTIVITY``).
+        side_effects: other tasks under the sets (``side_effects.SIDE_EFFECTS``).
+        whole: the study and its parts, with the tables that these were computed from.
+        notes: what could not be computed, and why.
+    """
+
+    transfer: pl.DataFrame
+    asymmetry: pl.DataFrame
+    agreement: pl.DataFrame
+    dissociation: pl.DataFrame
+    grounding: pl.DataFrame
+    selectivity: pl.DataFrame
+    side_effects: pl.DataFrame
+    whole: Whole
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the study, in order."""
+        return self.whole.parts
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The manifest of the whole."""
+        return self.whole.manifest
+
+
+def whole_tables(folder: str | Path) -> WholeTables:
+    """Compute the tables of a study in parts from the stored answers of its parts.
+
+    Args:
+        folder: the study's folder.
+
+    Raises:
+        FileNotFoundError: the folder holds no study in parts.
+    """
+    whole = read_whole(folder)
+    acted = transfer(whole)
+    return WholeTables(
+        transfer=acted,
+        asymmetry=asymmetry(acted, whole),
+        agreement=agreement(whole),
+        dissociation=dissociation(whole),
+        grounding=grounding(whole),
+        selectivity=selectivity(whole),
+        side_effects=side_effects(whole),
+        whole=whole,
+        notes=_notes(whole),
+    )
+
+
+def write_whole_tables(folder: str | Path) -> WholeTables:
+    """Compute the tables of a study in parts and write them to its ``tables/``, as Parquet and as CSV.
+
+    Raises:
+        FileNotFoundError: the folder holds no study in parts.
+    """
+    found = whole_tables(folder)
+    out = RunFolder(folder)
+    for name in SCHEMAS:
+        frame: pl.DataFrame = getattr(found, name)
+        out.write_table(f"tables/{name}", frame)
+        with replacing(out / f"tables/{name}.csv") as partial:
+            frame.write_csv(partial)
+    return found
+
+
+def _notes(whole: Whole) -> tuple[str, ...]:
+    notes = [f"{part.name}: {part.failed}" for part in whole.parts if part.failed]
+    notes += [
+        f"{name}: its sets are not transferred: {why}"
+        for name, why in (whole.manifest.get("not_transferred") or {}).items()
+    ]
+    notes += [f"{part.name}: its folder is not there" for part in whole.parts if part.run is None]
+    notes += [
+        f"{part.name}: no answers by likelihood to compare with"
+        for part in whole.parts
+        if part.run is not None and part.presentation != "transcription" and part.asked is None
+    ]
+    return tuple(notes)

@@ -1,0 +1,109 @@
+"""How much more the set of an emotion does on clips of that emotion: on the voice, on noise and on the transcript."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.effects import as_table
+from emoscope.analysis.jackknife import interval, replicates
+from emoscope.analysis.parts import MAIN, Whole
+from emoscope.analysis.run_tables import conform, in_known_order
+
+SELECTIVITY: dict[str, Any] = {
+    "corpus": pl.String, "presentation": pl.String, "scope": pl.String, "emotion": pl.String, "measure": pl.String,
+    "unit": pl.String,
+    "own": pl.Float64, "others": pl.Float64, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+    "matched": pl.Float64, "excess": pl.Float64, "excess_low": pl.Float64, "excess_high": pl.Float64,
+    "items": pl.Int64, "speakers": pl.Int64, "reason": pl.String,
+}  # fmt: skip
+"""Activity of an emotion's set on clips of that emotion (``own``) and of the others; ``estimate`` is the difference.
+
+``measure``: "firing" (% of positions; its difference in points) or "mean_activation" (of the activation itself). A null
+``emotion`` is the mean over emotions. ``matched`` is the same difference of matched controls, ``excess`` what is beyond.
+``scope``: the positions that were counted, which differ where there are no audio positions.
+"""
+STORED: dict[str, Any] = {
+    "corpus": pl.String, "presentation": pl.String, "scope": pl.String, "emotion": pl.String, "truth": pl.String,
+    "speaker": pl.String,
+    "control": pl.String, "mean_activation": pl.Float64, "firing": pl.Float64, "items": pl.Int64,
+}  # fmt: skip
+"""Columns of ``set_activity.parquet``: one row per set, true emotion of the clips and speaker; firing as a share."""
+
+UNKNOWN = "speakers are unknown"
+
+
+def selectivity(whole: Whole) -> pl.DataFrame:
+    """Activity of each emotion's set on clips of that emotion minus on those of the others, per presentation.
+
+    Means are over items within an emotion of the clips; the others are averaged over their emotions.
+
+    Args:
+        whole: the study; ``set_activity.parquet`` lies in the folders of its main parts or in its own.
+
+    Returns:
+        the columns of :data:`SELECTIVITY`, with jackknife intervals over speakers.
+    """
+    frames = [pl.DataFrame(schema=STORED)]
+    for main in whole.of_role(MAIN):
+        if (path := main.folder / "set_activity.parquet").is_file():
+            found = conform(pl.read_parquet(path), STORED).with_columns(pl.lit(main.name).alias("corpus"))
+            frames.append(found.select(list(STORED)))
+    if (path := whole.folder / "set_activity.parquet").is_file():
+        frames.append(conform(pl.read_parquet(path), STORED).select(list(STORED)))
+    rows: list[dict[str, Any]] = []
+    stored = pl.concat(frames)
+    for (corpus, presentation, scope), group in stored.group_by("corpus", "presentation", "scope", maintain_order=True):
+        for measure, scale, unit in (("firing", 100.0, "points"), ("mean_activation", 1.0, "activation")):
+            about = {"corpus": corpus, "presentation": presentation, "scope": scope, "measure": measure, "unit": unit}
+            rows += [about | row for row in _rows(group.with_columns(pl.col(measure) * scale), measure)]
+    return as_table(rows, SELECTIVITY, ("corpus", "presentation", "measure", "emotion"))
+
+
+def _rows(stored: pl.DataFrame, measure: str) -> list[dict[str, Any]]:
+    emotions = in_known_order(stored["emotion"])
+    sets, sizes = _cells(stored, measure, emotions, "target")
+    controls, _ = _cells(stored, measure, emotions, "matched")
+    unknown = stored["speaker"].null_count() > 0
+    rows = []
+    for emotion in (None, *emotions):
+        places = [emotions.index(emotion)] if emotion is not None else list(range(len(emotions)))
+        own, others = (one[:, places].mean(axis=1) for one in sets)
+        matched = (controls[0] - controls[1])[:, places].mean(axis=1)
+        found, beyond = interval(own - others, sizes), interval(own - others - matched, sizes)
+        row = {"emotion": emotion, "own": _finite(own[0]), "others": _finite(others[0]), "matched": _finite(matched[0])}
+        row |= {"items": int(sizes.sum()), "speakers": found.speakers, "reason": UNKNOWN if unknown else found.reason}
+        for name, one in (("", found), ("excess", beyond)):
+            ends = (None, None) if unknown else (one.low, one.high)
+            row |= dict(zip((name or "estimate", f"{name}_low".lstrip("_"), f"{name}_high".lstrip("_")), (one.estimate, *ends), strict=True))  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def _cells(
+    stored: pl.DataFrame, measure: str, emotions: tuple[str, ...], control: str
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Activity on clips of the set's own emotion and on the others', (1 + speaker, emotion), and items per speaker."""
+    truths = in_known_order([*stored["truth"], *emotions])
+    speakers = sorted(set(stored["speaker"].fill_null("")))
+    sums = np.zeros((len(speakers), len(emotions), len(truths)))
+    items = np.zeros_like(sums)
+    mine = stored.filter(pl.col("control").fill_null("target") == control)
+    for row in mine.select("speaker", "emotion", "truth", "items", measure).iter_rows(named=True):
+        place = speakers.index(row["speaker"] or ""), emotions.index(row["emotion"]), truths.index(row["truth"])
+        sums[place] += row[measure] * row["items"]
+        items[place] += row["items"]
+    asked = replicates(items)
+    cells = np.divide(replicates(sums), asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+    heard = [truth for truth in range(len(truths)) if items[:, :, truth].any()]
+    places = [truths.index(emotion) for emotion in emotions]
+    own = np.stack([cells[:, e, place] for e, place in enumerate(places)], axis=1)
+    rest = [[truth for truth in heard if truth != place] for place in places]
+    others = np.stack([cells[:, e, list(one)].mean(axis=1) for e, one in enumerate(rest)], axis=1)
+    return (own, others), items[:, 0].sum(axis=1)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
