@@ -32,7 +32,7 @@ class Replicated:
             >>> first = Replicated(np.array([5.0, 4.0, 6.0]), ("a", "b"), np.array([2, 2]))
             >>> found = first.minus(Replicated(np.array([1.0, 3.0, 1.0]), ("b", "c"), np.array([1, 0])))
             >>> found.values.tolist(), found.speakers, found.sizes.tolist()
-            ([4.0, 3.0, 3.0, 5.0], ('a', 'b', 'c'), [2, 3, 0])
+            ([4.0, 3.0, 3.0, 4.0], ('a', 'b', 'c'), [2, 3, 0])
         """
         both = tuple(sorted({*self.speakers, *other.speakers}))
         mine, theirs = self._over(both), other._over(both)
