@@ -12,7 +12,7 @@ import msgspec
 
 from emoscope.experiments.finished import finished
 from emoscope.experiments.manifest import timing
-from emoscope.experiments.parts import COLUMN, MAIN, SHARED, TEXT_QUESTIONS, Part, plan_parts
+from emoscope.experiments.parts import COLUMN, GROUNDING, MAIN, SHARED, TEXT_QUESTIONS, Part, plan_parts
 from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import Study, to_toml
 from emoscope.runs import Log, RunFolder, Shard
@@ -242,6 +242,7 @@ class Whole:
 
     def finish(self) -> None:
         """Write the manifest, the tables and the report of the whole."""
+        self._measure_activity()
         manifest = {
             "format": FORMAT,
             **{key: self._first()[key] for key in ("emoscope", "model", "headline", "environment", "proofs")},
@@ -261,6 +262,20 @@ class Whole:
             with contextlib.suppress(OSError):
                 (self.run / name).rmdir()
         self.log.event("done", **timing(self.log))
+
+    def _measure_activity(self) -> None:
+        """What the sets of each corpus do on what takes the place of the voice."""
+        from emoscope.experiments.set_activity import write_set_activity
+
+        for part in self.parts:
+            grounding = {
+                one.study.question.presentation: self.pipelines[one.name].run
+                for one in self.parts
+                if (one.role, one.of) == (GROUNDING, part.name)
+            }
+            if part.role == MAIN and grounding and self.found[part.name].sets:
+                scope = self.pipelines[part.name].study.identify.scope
+                write_set_activity(self.pipelines[part.name].run, grounding, self._headline(part), scope)
 
     def card(self, part: Part) -> dict[str, Any]:
         """What the manifest says of a part."""

@@ -10,7 +10,7 @@ from emoscope.runs.folder import RunFolder, replacing
 from emoscope.runs.unit import check_unit
 from emoscope.runs.whole import part_folders
 
-TABLES = ("items", "sets", "foreign_sets", "conditions", "neurons", "units")
+TABLES = ("items", "sets", "foreign_sets", "conditions", "neurons", "set_activity", "units")
 """Tables that are copied, where the run has them."""
 
 
