@@ -215,7 +215,7 @@ def dense(activity, rows, labels):
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fusion")
-    return [random_activity(folder / f"{n}.zarr", items=40 + n, layers=3, width=30, seed=n)[0] for n in range(3)]
+    return [random_activity(folder / f"{n}.zarr", items=40 + n, layers=2, width=45, seed=n)[0] for n in range(3)]
 
 
 @pytest.mark.parametrize("selector", ["cas", "lape"])

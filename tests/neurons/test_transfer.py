@@ -56,7 +56,7 @@ def with_items(source, items):
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("transfer")
-    made = [random_activity(folder / f"{n}.zarr", items=72, layers=3, width=30, seed=n)[0] for n in range(3)]
+    made = [random_activity(folder / f"{n}.zarr", items=72, layers=2, width=45, seed=n)[0] for n in range(3)]
     return [Source(name, made[n], make_items(name, right=0.9 - n / 10, seed=n)) for n, name in enumerate(NAMES)]
 
 
@@ -266,7 +266,7 @@ def test_a_fixed_side_that_tests_finds_nothing(sources):
 
 def test_matched_controls_are_like_the_set_where_both_act(sources, found):
     host = sources[1]
-    counts = np.stack([host.activity.read_counts(layer, SCOPE).sum(axis=0) for layer in range(3)])
+    counts = np.stack([host.activity.read_counts(layer, SCOPE).sum(axis=0) for layer in range(2)])
     like = covariates(
         counts / host.activity.tokens(SCOPE).sum(), host.activity.mean_magnitude(), host.activity.down_norm
     )
@@ -278,7 +278,7 @@ def test_matched_controls_are_like_the_set_where_both_act(sources, found):
         control = found[source].sets[f"cas@0.1:audio+answer~matched1{name}", "second3"]
         np.testing.assert_array_equal(control["fear"], expected.neurons)
         assert not set(control["fear"]) & set(np.concatenate(list(target.values())))
-        np.testing.assert_array_equal(np.sort(control["fear"] // 30), np.sort(target["fear"] // 30))
+        np.testing.assert_array_equal(np.sort(control["fear"] // 45), np.sort(target["fear"] // 45))
     assert {one.split("~")[1] for one, _ in transfer_sets(sources, "first", with_spec(matched=0), [])["first"].sets} == {"from=first"}  # fmt: skip
 
 
@@ -303,8 +303,8 @@ def test_mistakes_are_named(sources, tmp_path):
         transfer_sets(sources, "first", SPEC, ["sum"])
     with pytest.raises(ValueError, match="give each another name"):
         equal_samples([sources[0], sources[0]], SPEC)
-    narrow = random_activity(tmp_path / "narrow.zarr", items=72, layers=3, width=20)[0]
-    with pytest.raises(ValueError, match="second was heard by a decoder of 3 layers x 20 neurons and first by one of 3 x 30"):  # fmt: skip
+    narrow = random_activity(tmp_path / "narrow.zarr", items=72, layers=2, width=20)[0]
+    with pytest.raises(ValueError, match="second was heard by a decoder of 2 layers x 20 neurons and first by one of 2 x 45"):  # fmt: skip
         equal_samples([sources[0], dataclasses.replace(sources[1], activity=narrow)], SPEC)
     with pytest.raises(ValueError, match="the activity of first was read at 'gate'"):
         equal_samples(sources, with_spec(site="product"))
