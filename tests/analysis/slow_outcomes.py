@@ -89,6 +89,7 @@ def slow_outcome_sets(slow: Slow) -> list[Row]:
         there = {row["control"] for row in every}
         control = like if like in there else "target"
         name = next(row["set"] for row in every if row["control"] == control and about.items() <= row.items())
+        second = next((row["set"] for row in every if row["control"] == like and row["draw"] == 1), None)
         folds, emotions = sorted({row["fold"] for row in mine}), sorted({row["emotion"] for row in mine})
 
         def read(name: str, fold: str, emotion: str) -> set[int]:
@@ -105,10 +106,12 @@ def slow_outcome_sets(slow: Slow) -> list[Row]:
             for pair in pairs:
                 shares = [[sum(n // width == layer for n in one) / len(one) for layer in range(count)] for one in pair]
                 alike.append(1 - sum(abs(a - b) for a, b in zip(*shares, strict=True)) / 2)
+            twice = [(read(name, fold, emotion), read(second, fold, emotion)) for fold in folds if second]
             size = round(mean([len(one) for pair in pairs for one in pair]))
             shared = stats.hypergeom(count * width, size, size)
             row = about | {"outcome": outcome, "emotion": emotion, "folds": len(folds), "jaccard": mean(same)}
             row |= {"jaccard_min": min(same), "jaccard_max": max(same), "jaccard_others": mean(others)}
+            row["jaccard_hits"] = mean([len(a & b) / len(a | b) for a, b in twice]) if twice else None
             row |= {"layers_alike": mean(alike), "clips": min(one["n"] for one in mine)}
             rows.append(row | {"chance": sum(shared.pmf(i) * i / (2 * size - i) for i in range(size + 1))})
     return rows

@@ -49,12 +49,12 @@ def folder(tmp_path_factory) -> Path:
         write(folder, "steer-" + name.replace("/", "-"), found, name)
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(folder / "conditions.parquet")
     items = pl.read_parquet(folder / "items.parquet").with_columns(
-        answered=pl.Series([EMOTIONS[n * n % 3] if n % 2 else EMOTIONS[n // 5 % 3] for n in range(90)])
+        answered=pl.Series([EMOTIONS[n * n % 3] if n % 4 == 1 else EMOTIONS[n // 5 % 3] for n in range(90)])
     )
     items = items.with_columns(correct=pl.col("answered") == pl.col("truth"))
     activity, _ = random_activity(folder / "activity.zarr", items=90, layers=3, width=40)
     spec = SetSpec(
-        EMOTIONS, ("cas",), (0.05,), "all", items_per_emotion=9, minimum=3, matched=0, random=0, shuffled=0,
+        EMOTIONS, ("cas",), (0.05,), "all", items_per_emotion=30, minimum=3, matched=0, random=0, shuffled=0,
         headline=("cas", 0.05), outcomes=True,
     )  # fmt: skip
     found = find_sets(activity, items, spec)

@@ -155,6 +155,8 @@ def test_sets_of_misses_and_false_alarms_act_on_the_emotions_that_they_have() ->
     sets = planned_sets(study, EMOTIONS)
     kinds = ("misses", "hits-as-misses", "false-alarms", "hits-as-false-alarms")
     lacking = (pl.col("control") == "false-alarms") & (pl.col("emotion") == "fear")
+    second = sets.filter(control="hits-as-misses").with_columns(draw=pl.lit(1, pl.Int64), set=pl.lit("second"))
+    sets = pl.concat([sets, second])  # of which only the neurons are compared
     mine = plan_conditions(study, sets.filter(~lacking), 2).filter(pl.col("control").is_in(kinds))
     assert dict(mine.group_by("control").len().iter_rows()) == dict.fromkeys(kinds, 4) | {"false-alarms": 2}
     assert mine.filter(control="false-alarms")["condition"].to_list() == [

@@ -47,8 +47,8 @@ def three_neurons(extra_hits=0):
     return items, np.array([row[3] for row in rows])
 
 
-def neurons(found, control, fold):
-    name = NAME + (f"~{control}0" if control else "")
+def neurons(found, control, fold, draw=0):
+    name = NAME + (f"~{control}{draw}" if control else "")
     return {emotion: one.tolist() for emotion, one in found.sets[name, fold].items()}
 
 
@@ -83,11 +83,16 @@ def test_hits_are_drawn_again_where_there_are_more_of_them(tmp_path):
     samples, _ = draw_samples(items, THREE)
     drawn, _ = outcome_samples(items, samples, ("anger", "fear"), THREE)
     full = {sample.fold: {clip.name for clip in sample.clips} for sample in samples}
-    for control, sample in drawn:
+    for control, _, sample in drawn:
         names = {clip.name for clip in sample.clips}
         assert not any(clip.fold == sample.fold for clip in sample.clips)
         assert (names < full[sample.fold]) == control.startswith("hits")
         assert [clip.emotion for clip in sample.clips] == ["anger"] * sample.n + ["fear"] * sample.n
+    # twice as many hits: a second draw, of other clips
+    both = [{one.name for one in sample.clips} for control, _, sample in drawn if (control, sample.fold) == ("hits-as-misses", "s")]  # fmt: skip
+    assert [len(names) for names in both] == [4, 4]
+    assert not both[0] & both[1]
+    assert neurons(found, "hits-as-misses", "s", 1) == {"anger": [0], "fear": [2]}
 
 
 def test_too_few_clips_of_an_outcome_have_no_set(tmp_path):

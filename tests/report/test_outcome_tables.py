@@ -33,7 +33,7 @@ def with_outcomes(content, misses, alarms, manifest=None):
             reason = None if said else "only 4 speakers: an interval needs at least 5"
             rows.append(effect(content, outcome, "outcome", "hits", 4.0, said or None, reason=reason))
     overlap = {"selector": "cas", "budget": 0.05, "scope": "audio+answer", "outcome": "misses", "emotion": "fear"}
-    shares = {"jaccard": 0.25, "jaccard_others": 0.05, "chance": 0.02, "layers_alike": 0.9}
+    shares = {"jaccard": 0.25, "jaccard_others": 0.05, "jaccard_hits": 0.3, "chance": 0.02, "layers_alike": 0.9}
     tables = dataclasses.replace(
         content.tables,
         outcomes=pl.DataFrame(rows, schema=OUTCOME_EFFECTS),

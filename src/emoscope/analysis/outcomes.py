@@ -28,7 +28,7 @@ OUTCOME_EFFECTS: dict[str, Any] = {
 OUTCOME_SETS: dict[str, Any] = {
     "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "outcome": pl.String, "emotion": pl.String,
     "clips": pl.Int64, "folds": pl.Int64, "jaccard": pl.Float64, "jaccard_min": pl.Float64, "jaccard_max": pl.Float64,
-    "jaccard_others": pl.Float64, "chance": pl.Float64, "layers_alike": pl.Float64,
+    "jaccard_others": pl.Float64, "jaccard_hits": pl.Float64, "chance": pl.Float64, "layers_alike": pl.Float64,
 }  # fmt: skip
 
 DECIDES = {"deactivate": "gap", "steer": "pull_gap"}
@@ -122,7 +122,8 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     Returns:
         the columns of :data:`OUTCOME_SETS`, and notes on sets that are not stored. ``jaccard``: with the hits' set of
         the same emotion and fold (mean, smallest and largest over folds); ``jaccard_others``: mean with the hits'
-        sets of other emotions; ``chance``: of two random sets of the mean size; ``layers_alike``: the share of neurons
+        sets of other emotions; ``jaccard_hits``: two sets of as many hits of the same emotion that share no clip, null
+        where there are too few; ``chance``: of two random sets of the mean size; ``layers_alike``: the share of neurons
         that lie in the same layers, 1 minus half the summed absolute differences of the two shares per layer.
     """
     acting = run.sets.filter(pl.col("fold") != ALL)
@@ -135,11 +136,17 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
             hits = acting.filter(
                 pl.col("control").is_in([like, "target"]),
                 *(pl.col(name) == value for name, value in zip(SET, about, strict=True)),
-            ).sort(pl.col("control") != like)  # the target sets stand in where as many hits are these themselves
+            ).sort(
+                pl.col("control") != like, "draw"
+            )  # the target sets stand in where as many hits are these themselves
+            names = [
+                group["set"][0],
+                *hits.filter(pl.col("control") == hits["control"][0])["set"].unique(maintain_order=True),
+            ]
             key = dict(zip(SET, about, strict=True)) | {"outcome": outcome, "clips": group["n"].min()}
             try:
                 loaded = {
-                    fold: [load_set(run.folder / "sets", name, fold) for name in (group["set"][0], hits["set"][0])]
+                    fold: [load_set(run.folder / "sets", name, fold) for name in names]
                     for fold in group["fold"].unique().sort()
                 }
             except FileNotFoundError:
@@ -205,18 +212,21 @@ def _clips(sets: pl.DataFrame, about: Mapping[str, Any]) -> int | None:
 def _overlap(
     folds: Sequence[Sequence[Mapping[str, np.ndarray]]], emotion: str, emotions: Sequence[str], layers: int, width: int
 ) -> dict[str, Any]:
-    """One emotion's overlap; ``folds`` holds for each fold the sets of the outcome and those of hits."""
-    same = [float(jaccard([own[emotion], hits[emotion]])[0]) for own, hits in folds]
-    others = [float(jaccard([own[emotion], hits[e]])[0]) for own, hits in folds for e in emotions if e != emotion]
-    size = round(float(np.mean([len(one[emotion]) for pair in folds for one in pair])))
+    """One emotion's overlap; ``folds`` holds for each fold the sets of the outcome, of hits, and of a second draw of hits."""
+    same = [float(jaccard([own[emotion], hits[emotion]])[0]) for own, hits, *_ in folds]
+    others = [float(jaccard([own[emotion], hits[e]])[0]) for own, hits, *_ in folds for e in emotions if e != emotion]
+    again = [float(jaccard([one[emotion] for one in rest])[0]) for _, *rest in folds if len(rest) > 1]
+    size = round(float(np.mean([len(one[emotion]) for pair in folds for one in pair[:2]])))
     alike = []
     for pair in folds:
-        counts = [np.bincount(one[emotion] // width, minlength=layers) for one in pair if width and len(one[emotion])]
+        counts = [
+            np.bincount(one[emotion] // width, minlength=layers) for one in pair[:2] if width and len(one[emotion])
+        ]
         if len(counts) == 2:
             alike.append(1 - float(np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum()) / 2)
     return {
         "emotion": emotion, "folds": len(folds), "jaccard": float(np.mean(same)), "jaccard_min": min(same),
         "jaccard_max": max(same), "jaccard_others": float(np.mean(others)) if others else None,
-        "chance": chance(size, layers * width) if layers * width else None,
+        "jaccard_hits": float(np.mean(again)) if again else None, "chance": chance(size, layers * width) if layers * width else None,
         "layers_alike": float(np.mean(alike)) if alike else None,
     }  # fmt: skip

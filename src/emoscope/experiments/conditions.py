@@ -10,7 +10,7 @@ import numpy as np
 
 from emoscope.experiments.layer_ranges import RESELECTED, Ranges, layer_ranges, reselected, restricted
 from emoscope.experiments.study import Study
-from emoscope.neurons.set_spec import OUTCOME_CONTROLS
+from emoscope.neurons.set_spec import OUTCOME_CONTROLS, OUTCOMES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,6 +87,8 @@ def plan_conditions(
             rows.append({"condition": name, "kind": kind, "target": emotion, **family, **fields})
 
     for family in families.iter_rows(named=True):
+        if family["control"] in OUTCOMES.values() and family["draw"] > 0:
+            continue  # a second draw of hits: only its neurons are compared
         other_budget = family["budget"] in study.identify.budgets and family["budget"] != head.budget
         if work.sweep == "headline" and other_budget and family["selector"] != head.selector:
             continue

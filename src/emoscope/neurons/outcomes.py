@@ -23,13 +23,14 @@ Notes = dict[str, dict[str, int | str]]
 
 def outcome_samples(
     items: pl.DataFrame, samples: Sequence[Sample], emotions: Sequence[str], spec: SetSpec
-) -> tuple[list[tuple[str, Sample]], Notes]:
+) -> tuple[list[tuple[str, int, Sample]], Notes]:
     """Draw misses and false alarms, and as many hits, for every fold.
 
     An emotion with fewer than ``spec.minimum`` clips of an outcome outside some fold is left out; with fewer than
     two emotions the outcome has no set. In each fold all emotions have the same number of clips, no more than the
     fold's hits. The hits are the first so many of the fold's own sample; where they are that sample itself, they
-    are not drawn again.
+    are not drawn again. Where every fold has twice as many, the next so many are a second draw, which says how alike
+    two sets of hits are that share no clip.
 
     Args:
         items: as :func:`~emoscope.neurons.selection.find_sets` takes them, with the column ``answered``.
@@ -38,10 +39,10 @@ def outcome_samples(
         spec: cap, minimum and seed.
 
     Returns:
-        (control, sample) for each outcome, its hits and every fold; and for each outcome how many clips its sample
+        (control, draw, sample) for each outcome, its hits and every fold; and for each outcome how many clips its sample
         of all folds has of each emotion, or why there is no set.
     """
-    drawn: list[tuple[str, Sample]] = []
+    drawn: list[tuple[str, int, Sample]] = []
     notes: Notes = {}
     for outcome, like in OUTCOMES.items():
         outside = pools(items, spec, outcome)
@@ -50,17 +51,20 @@ def outcome_samples(
         notes[outcome] = {e: f"no set ({count} {outcome.replace('-', ' ')})" for e, count in counts.items()}
         if len(kept) < 2:
             continue
-        found, hits = [], []
+        found, hits, more = [], [], []
         for sample in samples:
             groups = [[clip for clip in outside[sample.fold] if clip.emotion == emotion] for emotion in kept]
             n = min(sample.n, *map(len, groups))
             found.append(Sample(sample.fold, tuple(c for group in groups for c in first(group, n, spec)), n))
             own = [[clip for clip in sample.clips if clip.emotion == emotion] for emotion in kept]
             hits.append(Sample(sample.fold, tuple(clip for group in own for clip in group[:n]), n))
+            more.append(Sample(sample.fold, tuple(clip for group in own for clip in group[n : 2 * n]), n))
         notes[outcome] |= dict.fromkeys(kept, found[-1].n)
-        drawn += [(outcome, sample) for sample in found]
+        drawn += [(outcome, 0, sample) for sample in found]
         if hits != list(samples):
-            drawn += [(like, sample) for sample in hits]
+            drawn += [(like, 0, sample) for sample in hits]
+        if all(len(sample.clips) == len(other.clips) for sample, other in zip(more, hits, strict=True)):
+            drawn += [(like, 1, sample) for sample in more]
     return drawn, notes
 
 
@@ -89,21 +93,21 @@ def add_outcome_sets(
     drawn, notes = outcome_samples(items, samples, emotions, spec)
     selector, budget = spec.headline
     size = max(1, round(budget * activity.layers * activity.width))
-    groups: dict[tuple[str, ...], list[tuple[str, Sample]]] = {}
-    for control, sample in drawn:
-        there = tuple(dict.fromkeys(clip.emotion for clip in sample.clips))
-        groups.setdefault(there, []).append((control, sample))
+    groups: dict[tuple[str, ...], list[tuple[str, int, Sample]]] = {}
+    for one in drawn:
+        there = tuple(dict.fromkeys(clip.emotion for clip in one[2].clips))
+        groups.setdefault(there, []).append(one)
     for kept, members in groups.items():
-        plan = SelectionPlan([_selection(control, sample, kept) for control, sample in members])
-        jobs = [Job((sample.fold, control), selector, (size,)) for control, sample in members]
+        plan = SelectionPlan([_selection(*one, kept) for one in members])
+        jobs = [Job((control, draw, sample.fold), selector, (size,)) for control, draw, sample in members]
         ranked = rank_streaming(activity, plan, spec.scope_name, jobs, spec.seed, spec.floor)
-        for control, sample in members:
-            chosen = ranked[(sample.fold, control), selector].take(size)
-            table.add(sample, selector, budget, control, 0, dict(zip(kept, chosen, strict=True)))
+        for control, draw, sample in members:
+            chosen = ranked[(control, draw, sample.fold), selector].take(size)
+            table.add(sample, selector, budget, control, draw, dict(zip(kept, chosen, strict=True)))
     return notes
 
 
-def _selection(control: str, sample: Sample, emotions: tuple[str, ...]) -> Selection:
+def _selection(control: str, draw: int, sample: Sample, emotions: tuple[str, ...]) -> Selection:
     labels = [emotions.index(clip.emotion) for clip in sample.clips for _ in clip.items]
     rows = np.concatenate([clip.items for clip in sample.clips]).astype("int64")
-    return Selection((sample.fold, control), rows, np.array(labels), emotions)
+    return Selection((control, draw, sample.fold), rows, np.array(labels), emotions)

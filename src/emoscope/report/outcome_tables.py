@@ -17,7 +17,7 @@ CAPTION = (
     "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in the "
     "voice), next to those of as many hits of the same emotions. Points beyond matched neurons, with 95 % intervals over "
     "speakers; minus hits: the difference on the same clips. Shared: neurons in both sets over neurons in either, for the "
-    "same emotion and for the others. Exploration: fixed by no test."
+    "same emotion, for the others, and between two sets of as many hits that share no clip. Exploration: fixed by no test."
 )
 
 
@@ -42,6 +42,7 @@ def outcomes(content: Content) -> pl.DataFrame | None:
             hits |= {beyond: _cell(mine, kind, measure, "hits", "matched"), less: "–", said: "–"}
         for column, heading in (
             ("jaccard", "shared with hits (%)"), ("jaccard_others", "with other emotions’ hits (%)"),
+            ("jaccard_hits", "two sets of hits (%)"),
             ("chance", "by chance (%)"), ("layers_alike", "in the same layers (%)"),
         ):  # fmt: skip
             values = shared[column].drop_nulls().to_list()
