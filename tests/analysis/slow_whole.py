@@ -235,7 +235,7 @@ def _grounding(folder: Path, main: Row, others: list[Row]) -> list[Row]:
         about = {"corpus": main["name"], "presentation": card["presentation"], "part": card["name"], "chance": chance}
         found = joint([(slow, uar, asked, 1)])
         apart = joint([(slow, uar, asked, 1), (voice.slow, uar_of_voice, same, -1)])
-        nothing = found["low"] is not None and found["low"] <= chance
+        nothing = found["low"] is not None and found["low"] <= chance + 1e-9
         row = (
             about
             | {"kind": "baseline", "alpha": None, "measure": "uar", "unit": "%", "draws": 1, "hollow": False}

@@ -129,6 +129,18 @@ def test_noise_leaves_nothing_to_remove(found):
     assert set(rows["corpus"]) == {"first"}  # the second was asked on the voice alone
 
 
+def test_an_answer_that_is_always_the_same_is_at_chance(tmp_path):
+    """UAR is then 100 / 3 without any spread: its interval and chance differ by rounding alone."""
+    folder = write_whole(tmp_path, speakers=5, clips=2, fused=[])
+    path = folder / "parts" / "first.transcript" / "answers" / "a.parquet"
+    answers = pl.read_parquet(path)
+    always = pl.when(pl.col("condition") == "baseline").then(pl.lit("fear")).otherwise("answer").alias("answer")
+    answers.with_columns(always).write_parquet(path)
+    row = one(whole_tables(folder).grounding, presentation="transcript", measure="uar")
+    assert row["low"] == pytest.approx(100 / 3)
+    assert (row["note"], row["p"]) == ("UAR is not clear of chance", 1.0)
+
+
 def test_sets_are_selective_on_the_voice(found):
     rows = {p: one(found.selectivity, presentation=p, measure="firing", emotion=None) for p in ("audio", "noise")}
     assert rows["audio"]["excess_low"] > 0

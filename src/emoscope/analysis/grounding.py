@@ -61,14 +61,15 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
     heard = _uar(asked, used)
     found = heard.interval()
     note, nothing = None, None
-    if found.low is None:
+    above = Replicated(heard.values - chance, heard.speakers, heard.sizes).interval()
+    if above.low is None:
         note = nothing = NO_INTERVAL
-    elif found.low <= chance:
+    elif above.low <= 0:
         note, nothing = AT_CHANCE, NOTHING_TO_REMOVE
     about = {"corpus": part.of, "presentation": presentation(asked.run), "part": part.name, "chance": chance}
     row = about | {"kind": "baseline", "measure": "uar", "unit": "%", "n": int(used.sum()), "draws": 1, "note": note}
     row |= {"hollow": "baseline" in asked.hollow} | columns(found)
-    row["p"] = Replicated(heard.values - chance, heard.speakers, heard.sizes).interval().p
+    row["p"] = above.p
     if voice is not None:
         row |= _less(heard, _uar(voice, voice.panel.asked("baseline") & _same_clips(voice, asked)))
     rows = [row]
