@@ -28,7 +28,7 @@ class Grammar:
             other group is a label column.
         values: group -> code -> label; a group without an entry keeps its text. A code that is missing from
             an entry makes the name one that does not follow the grammar.
-        spoken: column whose label is what is said, used as the transcript.
+        spoken: column whose label is what is said, used as the transcript; or a sentence around it: "Say {word}".
         of_speaker: label column -> speaker -> label, for what the speaker's code tells.
         clip_id: format of the clip's id from the groups' texts; empty: the file's name.
         notes: reads what files beside the recordings say, given the corpus's folder.
@@ -74,7 +74,7 @@ class Grammar:
             if label:
                 labels[column] = label
         if self.spoken:
-            fields["transcript"] = labels[self.spoken]
+            fields["transcript"] = self.spoken.format(**labels) if "{" in self.spoken else labels[self.spoken]
         name = self.clip_id.format(**match.groupdict()) if self.clip_id else path.stem
         return Clip(name, path, labels, **fields)
 

@@ -132,6 +132,7 @@ _ENTRIES = (
         # the release holds one OA_bite_neutral
         {"emotion": CODES["tess"], "speaker": {"OAF": "OAF", "YAF": "YAF", "OA": "OAF"}},
         of_speaker={"gender": {"OAF": "female", "YAF": "female"}},
+        spoken="Say the word {word}",
     ),
     Grammar(
         CorpusInfo(
