@@ -3,10 +3,12 @@
 import dataclasses
 import re
 
+import polars as pl
 import pytest
 
 from emoscope.report.content import number, open_content
 from emoscope.report.methods import bibtex, paragraph
+from emoscope.report.set_tables import sets
 from tests.report.synthetic import SELECTOR, THREE, write_run
 
 
@@ -36,6 +38,24 @@ def test_other_runs_say_other_things(tmp_path):
     assert "speakers whose names are not known" in text
     assert "amplified" not in text
     assert "found on other recordings" in text
+
+
+def test_balanced_letters_and_sets_of_misses_are_told(content):
+    for told in ("each letter as equally often", "found on misses"):
+        assert told not in " ".join(paragraph(content))
+    control = pl.col("control").replace("random", "misses")
+    study = {"identify": {"balance_letters": True}}
+    run = dataclasses.replace(
+        content.run, conditions=content.run.conditions.with_columns(control), manifest={**content.run.manifest, "study": study}
+    )  # fmt: skip
+    text = " ".join(paragraph(dataclasses.replace(content, run=run)))
+    assert "30 correctly answered clips per emotion, chosen so that the right option stood behind each letter" in text
+    assert "found on misses and on false alarms of the untouched model" in text
+    named = run.sets.with_columns(control, letter_share=pl.when(pl.col("control") == "target").then(0.4))
+    frame = sets(dataclasses.replace(content, run=dataclasses.replace(run, sets=named)))
+    assert "CAS, found on misses" in frame["neurons"].to_list()
+    assert dict(zip(frame["neurons"], frame["behind one letter (most, %)"], strict=True))["CAS, selected"] == "40.0"
+    assert "behind one letter (most, %)" not in sets(content).columns
 
 
 def test_bibtex_has_balanced_entries_with_different_keys(content):

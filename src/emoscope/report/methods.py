@@ -111,6 +111,8 @@ def _selection(content: Content) -> str:
         if (study.get("identify") or {}).get("site") == "product"
         else ""
     )
+    if (study.get("identify") or {}).get("balance_letters"):
+        from_clips += ", chosen so that the right option stood behind each letter as equally often as could be"
     return (
         f"Following Zhao, Schuller and Sisman (2026), a neuron is one element of act(gate_proj(x)) in a decoder MLP.{read} For each "
         f"emotion we selected {100 * (content.budget or 0):g} % of all neurons{many} with {ways[0]}, counted at the "
@@ -145,6 +147,11 @@ def _interventions(content: Content) -> str:
     }  # fmt: skip
     controls = [f"{draws[name]} {words[name]}" for name in words if draws[name]]
     against = f" Controls were {_listed(controls)} per emotion." if controls else ""
+    if {"misses", "false-alarms"} & set(asked["control"].to_list()):
+        against += (
+            " Further sets were found on misses and on false alarms of the untouched model, and compared with sets found on "
+            "as many hits of the same emotions."
+        )
     return f"The neurons of each set were {_listed(done) or 'not changed'} at all positions of the prompt and the answer.{against}"
 
 

@@ -15,6 +15,12 @@ from emoscope.report.content import CONTROLS, MATCHED_IN, Content, name_selector
 SHOWN_TOKENS = 6
 """Tokens named per emotion and direction."""
 
+FOUND_ON = {
+    "misses": "found on misses", "hits-as-misses": "as many hits as misses", "false-alarms": "found on false alarms",
+    "hits-as-false-alarms": "as many hits as false alarms",
+}  # fmt: skip
+"""How the sets of the baseline's outcomes are called."""
+
 
 def sets(content: Content) -> pl.DataFrame | None:
     """Sizes wanted and reached, ties and negative means, over folds and emotions."""
@@ -25,16 +31,18 @@ def sets(content: Content) -> pl.DataFrame | None:
         pl.col("draw").n_unique().alias("draws"), pl.col("n").min(), pl.col("size_wanted").max(),
         pl.col("size_reached").min().alias("least"), pl.col("size_reached").max().alias("most"),
         pl.col("tied_at_cut").max(), (100 * pl.col("share_negative_mean").mean()).alias("negative"),
+        (100 * pl.col("letter_share").max()).alias("letter"),
     )  # fmt: skip
-    order = list(CONTROLS)
+    order = [*CONTROLS, *FOUND_ON]
+    called = CONTROLS | FOUND_ON
     rows = [
         {
-            "neurons": f"{name_selector(row['selector'])}, {CONTROLS.get(row['control'], row['control'])}",
+            "neurons": f"{name_selector(row['selector'])}, {called.get(row['control'], row['control'])}",
             "budget (%)": number(100 * (row["budget"] or 0), 2), "scope": row["scope"], "draws": str(row["draws"]),
             "clips per emotion": str(row["n"] if row["n"] is not None else "–"), "size wanted": str(row["size_wanted"]),
             "size reached": _range(row["least"], row["most"]),
             "tied at the cut (most)": str(row["tied_at_cut"] if row["tied_at_cut"] is not None else "–"),
-            "negative mean (%)": number(row["negative"]),
+            "negative mean (%)": number(row["negative"]), "behind one letter (most, %)": number(row["letter"]),
         }
         for row in sorted(
             grouped.iter_rows(named=True),
@@ -42,7 +50,8 @@ def sets(content: Content) -> pl.DataFrame | None:
                            r["budget"] or 0, r["scope"] or "", order.index(r["control"]) if r["control"] in order else 9),
         )
     ]  # fmt: skip
-    return pl.DataFrame(rows)
+    frame = pl.DataFrame(rows)
+    return frame if found["letter_share"].count() else frame.drop("behind one letter (most, %)")
 
 
 def matching(content: Content) -> pl.DataFrame | None:
