@@ -197,7 +197,7 @@ def _dissociation(main: Path, column: Path, card: Row) -> list[Row]:
         about = {"corpus": card["of"], "column": card["column"], "kind": act[0], "alpha": act[1]}
         about |= {"measure": "excess_damage" if excess else "damage"}
         about["draws"] = len(crossed[0][0].acts[act][1]) if excess else 1
-        terms, hollow = [], []
+        terms, hollow, below = [], [], []
         for place, (own, other) in enumerate(crossed):
             used = own.used([act], excess) & other.used([act], excess)
             hollow.append(own.hollow(act, excess) or other.hollow(act, excess))
@@ -208,10 +208,13 @@ def _dissociation(main: Path, column: Path, card: Row) -> list[Row]:
             rows.append(line | {"what": "effect", "sets": named[1 - place]} | joint([second]))
             pair = [first, (*second[:3], -1)]
             rows.append(line | {"what": "difference", "sets": None} | joint(pair) | {"n": int(used.sum())})
+            below.append(rows[-1]["high"] < 0)
             terms += pair
         line = about | {"what": "interaction", "question": None, "sets": None, "hollow": any(hollow)} | joint(terms)
+        together = "interaction alone" if line["high"] < 0 else "no dissociation"
+        line["verdict"] = "double dissociation" if all(below) else together
         rows.append(line | {"n": sum(int(used.sum()) for _, _, used, _ in terms[::2])})
-    return rows
+    return [{"verdict": None} | row for row in rows]
 
 
 def _grounding(folder: Path, main: Row, others: list[Row]) -> list[Row]:

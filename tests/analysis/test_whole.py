@@ -101,6 +101,11 @@ def test_the_two_questions_dissociate(found):
     differences = [one(rows, what="difference", question=q) for q in ("emotion", "word")]
     interaction = one(rows, what="interaction")
     assert interaction["high"] < 0
+    assert interaction["verdict"] == "double dissociation"
+    assert (
+        one(found.dissociation, kind="steer", measure="excess_damage", what="interaction")["verdict"]
+        == "no dissociation"
+    )
     assert interaction["estimate"] == pytest.approx(sum(row["estimate"] for row in differences))
 
 

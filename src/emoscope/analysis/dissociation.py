@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.effects import as_table, columns
+from emoscope.analysis.jackknife import Interval
 from emoscope.analysis.joint import Replicated
 from emoscope.analysis.levels import answered, mean_level
 from emoscope.analysis.parts import COLUMN, MAIN, Act, Asked, Whole
@@ -17,15 +18,17 @@ DISSOCIATION: dict[str, Any] = {
     "corpus": pl.String, "column": pl.String, "kind": pl.String, "alpha": pl.Float64, "measure": pl.String,
     "what": pl.String, "question": pl.String, "sets": pl.String, "estimate": pl.Float64, "low": pl.Float64,
     "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "n": pl.Int64, "draws": pl.Int64, "p": pl.Float64,
-    "reason": pl.String, "hollow": pl.Boolean,
+    "reason": pl.String, "hollow": pl.Boolean, "verdict": pl.String,
 }  # fmt: skip
 """Seven rows per corpus, column, kind and measure (``damage``, ``excess_damage``: change of UAR in points).
 
 ``corpus`` is the name of its main part. ``what``: "effect" (of the sets of ``sets`` on the question of ``question``:
 four rows; both are "emotion", or whatever the main part asks, or the column's name), "difference" (on one question, its
 own sets minus the other's: two rows, ``sets`` null) or "interaction" (the sum of the two differences: ``question`` and
-``sets`` null). Below zero: each question suffers more under its own sets.
+``sets`` null). Below zero: each question suffers more under its own sets. ``verdict`` stands on the interaction's row
+(:func:`verdict`).
 """
+DOUBLE, TOGETHER, NONE = "double dissociation", "interaction alone", "no dissociation"
 
 
 def dissociation(whole: Whole) -> pl.DataFrame:
@@ -82,7 +85,31 @@ def _rows(
     # the sum: own sets minus others' on one question, plus the same on the other
     both = differences[0].minus(Replicated(-differences[1].values, differences[1].speakers, differences[1].sizes))
     total = {"what": "interaction", "question": None, "sets": None, "n": int(both.sizes.sum()), "hollow": any(touched)}
-    return [*rows, measure | total | columns(both.interval())]
+    together = both.interval()
+    decided = None if any(touched) else verdict([one.interval() for one in differences], together)
+    return [*rows, measure | total | columns(together) | {"verdict": decided}]
+
+
+def verdict(differences: Sequence[Interval], interaction: Interval) -> str | None:
+    """What the two differences and the interaction say together.
+
+    * "double dissociation": on both questions their own sets cost more, both intervals below 0;
+    * "interaction alone": the interaction's interval is below 0, but not those of both differences: one kind of sets
+      may hurt both questions more, only not equally much;
+    * "no dissociation" otherwise, which may be for want of clips; ``None`` where an interval is missing.
+
+    Example:
+        >>> below, open_ = Interval(-9, -14, -4, 12, 11.0), Interval(-1, -4, 2, 12, 11.0)
+        >>> verdict([below, below], below), verdict([below, open_], below), verdict([open_, open_], open_)
+        ('double dissociation', 'interaction alone', 'no dissociation')
+    """
+    ends = [one.high for one in (*differences, interaction)]
+    if any(one is None for one in ends):
+        return None
+    clear = [one is not None and one < 0 for one in ends]
+    if all(clear[:-1]):
+        return DOUBLE
+    return TOGETHER if clear[-1] else NONE
 
 
 def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool) -> np.ndarray:
