@@ -8,12 +8,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from emoscope.analysis.jackknife import Interval
 from emoscope.analysis.outcomes import OUTCOME_EFFECTS, outcome_effects, outcome_sets, verdict
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import read_run
+from emoscope.analysis.tables import NAMES, compute_tables
 from emoscope.neurons.selection import SetSpec, find_sets
+from emoscope.neurons.set_spec import OUTCOME_CONTROLS
 from tests.analysis.simulated import EMOTIONS, write_simulation
 from tests.analysis.slow import Families, Slow
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
@@ -172,3 +175,23 @@ def test_the_rule_of_the_verdict(own, hits, less, said):
     turned = [span(-high, -low) for low, high in (own, hits, less)]
     assert verdict(*turned, falls=False)[0] == said
     assert verdict(span(*own), span(None, None), span(*less), falls=True) == (None, "too few")
+
+
+def test_no_other_number_changes(folder):
+    run = read_run(folder)
+    usual = ~pl.col("control").fill_null("target").is_in([*OUTCOME_CONTROLS])
+    conditions = run.conditions.filter(usual)
+    kept = pl.col("condition").is_in(conditions["condition"].to_list())
+    less = dataclasses.replace(
+        run, sets=run.sets.filter(usual), conditions=conditions, answers=run.answers.filter(kept)
+    )
+    both, without = compute_tables(run), compute_tables(less)
+    assert both.effects.filter(~usual).height > 0
+    for name in NAMES:
+        frame: pl.DataFrame = getattr(both, name)
+        for column, own in (("control", usual), ("condition", kept)):
+            if column in frame.columns:
+                frame = frame.filter(own)
+        if not name.startswith("outcome"):
+            assert_frame_equal(frame, getattr(without, name))
+    assert both.outcomes.height > without.outcomes.height == without.outcome_sets.height == 0
