@@ -26,6 +26,7 @@ from tests.analysis.slow import (
     verdict,
 )
 from tests.analysis.slow_agnostic import slow_agnostic
+from tests.analysis.slow_claims import slow_claims, slow_clustering
 from tests.analysis.slow_factors import slow_factors, slow_forms
 from tests.analysis.slow_flows import slow_flows
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
@@ -81,6 +82,8 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables |= slow_factors(slow, families, hollow, any_hollow)
     for row in tables["uar"]:
         row |= slow_forms(folder, slow, row)
+    tables["clustering"] = slow_clustering(slow)
+    tables["claims"] = slow_claims(slow, tables)
     for rows in tables.values():
         for row in rows:
             row.pop("family", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +10,8 @@ import polars as pl
 from emoscope.analysis import accuracy
 from emoscope.analysis.agnostic import agnostic
 from emoscope.analysis.arousal import arousal
+from emoscope.analysis.claims import CLAIMS, claims
+from emoscope.analysis.clustering import clustering
 from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.effects import effects, matrix
 from emoscope.analysis.efficiency import efficiency
@@ -20,6 +22,7 @@ from emoscope.analysis.layers import layers
 from emoscope.analysis.letters import letters
 from emoscope.analysis.outcomes import outcome_effects, outcome_sets
 from emoscope.analysis.panel import Panel, build_panel
+from emoscope.analysis.published import published
 from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.sets import matching, stability
 from emoscope.analysis.sources import foreign
@@ -34,6 +37,7 @@ NAMES = (
     "stability", "matching", "efficiency", "agnostic", "trend", "flows", "wordings",
     "outcomes", "outcome_sets",
     "foreign", "letters", "within", "arousal",
+    "clustering", "claims", "published",
 )  # fmt: skip
 
 
@@ -65,6 +69,9 @@ class Tables:
         letters: effects by the letter of the right option (``letters.LETTERS``).
         within: effects within each value of other label columns (``within.WITHIN``); empty where there is none.
         arousal: effects on emotions of the same and of the other arousal (``arousal.AROUSAL``).
+        clustering: how unevenly sets lie over the layers (``clustering.CLUSTERING``).
+        claims: each claim of the paper, decided on the other tables (``claims.CLAIMS``).
+        published: published figures of this model on this corpus (``published.PUBLISHED``); often empty.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
         notes: what could not be computed, and why.
@@ -93,6 +100,9 @@ class Tables:
     outcomes: pl.DataFrame
     outcome_sets: pl.DataFrame
     foreign: pl.DataFrame
+    clustering: pl.DataFrame
+    claims: pl.DataFrame
+    published: pl.DataFrame
     run: Run
     panel: Panel
     notes: tuple[str, ...] = ()
@@ -109,13 +119,15 @@ def compute_tables(run: Run) -> Tables:
     agreement, more = stability(run)
     sized, lost = efficiency(run, compared)
     overlap, unseen = outcome_sets(run)
+    crowded, unread = clustering(run)
     if "baseline" not in panel.rows:
         more = (*more, "effects: there are no baseline answers to compare with")
-    return Tables(
+    answered, cells = effects(compared), matrix(compared, panel.labels)
+    found = Tables(
         uar=levels,
         confusion=accuracy.confusion(panels, run.conditions),
-        matrix=matrix(compared, panel.labels),
-        effects=effects(compared),
+        matrix=cells,
+        effects=answered,
         evidence=evidence(compared),
         verdicts=verdicts(compared, panel.unknown_speakers),
         tests=headline_tests(compared, run),
@@ -135,10 +147,14 @@ def compute_tables(run: Run) -> Tables:
         outcomes=outcome_effects(panel, run.conditions, run.sets, hollow),
         outcome_sets=overlap,
         foreign=foreign(run),
+        clustering=crowded,
+        claims=pl.DataFrame(schema=CLAIMS),
+        published=published(run, levels, answered, cells),
         run=run,
         panel=panel,
-        notes=(*notes, *unseen, *more, *lost),
+        notes=(*notes, *unseen, *more, *lost, *unread),
     )
+    return replace(found, claims=claims(found))
 
 
 def write_tables(folder: str | Path) -> Tables:

@@ -31,7 +31,7 @@ MISSING = {
 }  # fmt: skip
 """Why a run lacks a figure."""
 
-CLAIMS = ("verdicts", "tests")
+CLAIMS = ("claims", "verdicts", "tests")
 """Tables that a pilot, which supports no claim, does not show."""
 
 

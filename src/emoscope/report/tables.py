@@ -86,6 +86,20 @@ def tests(content: Content) -> pl.DataFrame | None:
     return _without_empty(rows, "why")
 
 
+def claims(content: Content) -> pl.DataFrame | None:
+    """Each claim of the paper, with the verdict of a rule and the number that it rests on."""
+    found = content.tables.claims
+    if found.is_empty():
+        return None
+    return found.select("claim", "verdict", pl.col("number").alias("what it rests on"), pl.col("why"))
+
+
+def published(content: Content) -> pl.DataFrame | None:
+    """What was published on this model and this corpus, beside what this run found."""
+    found = content.tables.published
+    return None if found.is_empty() else found.select("who", "measure", "published", "ours", "note")
+
+
 def agnostic(content: Content) -> pl.DataFrame | None:
     """Steering without a label: what it changes, and how that differs from matched neurons and from knowing the label."""
     found = content.own(content.sized(content.tables.agnostic)).filter(pl.col("control") == "target")
@@ -182,6 +196,9 @@ def generated(content: Content) -> pl.DataFrame | None:
 
 
 TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
+    "claims": (claims, "Decided by rule on the tables of this run, at the headline; points are beyond matched neurons, with 95 % intervals over "
+               "speakers. “Not supported” includes what stays open: it is no proof of the opposite."),
+    "published": (published, "Published figures of this model on this corpus, to look at: clips, wording and software are others."),
     "baseline": (baseline, "The untouched model, with 95 % intervals over speakers. Changed answers: share of items answered "
                  "otherwise than at baseline; in the row “null” nothing but the batches differs."),
     "wordings": (wordings, "Each wording of the question alone, with 95 % intervals over speakers. The sets were found on all wordings "
@@ -205,8 +222,7 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
                   "leaning: switched off; pull: amplified."),
     "differences": (differences, "Differences between selectors on the same clips, with 95 % intervals over speakers."),
     "sets": (set_tables.sets, "Sizes in neurons per emotion, over all folds. Negative mean: neurons whose mean activation for their "
-             "emotion is below zero, which amplification pushes away from it. Behind one letter: the largest share of the clips found on "
-             "that show the right option behind the same letter."),
+             "emotion is below zero, which amplification pushes away from it."),
     "matching": (set_tables.matching, "How far matched controls are from the selected neurons: absolute standardised mean differences, over "
                  "folds, draws and emotions. Above 0.25 a control is not well matched."),
     "words": (set_tables.words, "Tokens among the five that each of an emotion’s neurons raises or lowers most, with the number of neurons that do."),

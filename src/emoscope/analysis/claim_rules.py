@@ -1,0 +1,277 @@
+"""The rules by which a claim of the paper counts as supported: pure functions of rows of result tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emoscope.analysis.decision import (
+    SUPPORTED,
+    UNSUPPORTED,
+    UNTESTED,
+    Decision,
+    Row,
+    amount,
+    ends,
+    p_text,
+    shown,
+    span,
+    untested,
+)
+
+LEVEL = 0.05
+"""p values, adjusted after Holm where several tests were declared, count below this."""
+
+SPARED = 0.5
+"""The other emotions are largely spared if what they lose is surely less than this share of the emotion's own loss."""
+
+MODEST = 50
+"""So many clips per emotion are modest identification data."""
+
+KEPT = 0.8
+"""Sets from few clips keep the effect if they reach at least this share of the full set's."""
+
+DONE = {"deactivate": "switching them off", "steer": "amplifying them"}
+
+FEWEST_DRAWS = 5
+"""Fewer draws of shuffled labels do not say how uneven chance is."""
+
+
+def unusable(row: Row | None, absent: str) -> str | None:
+    """Why an effect supports no verdict: it is absent, hollow, or has no interval; ``None`` where it may.
+
+    Args:
+        row: a row of the table of effects or of one like it.
+        absent: the reason where there is no row.
+    """
+    if row is None or row["estimate"] is None:
+        return absent
+    if row.get("hollow"):
+        return "too few answers are letters, or the written answers differ too often"
+    if row["low"] is None:
+        return row.get("reason") or "there is no interval"
+    return None
+
+
+def some_effect(tests: Sequence[Row]) -> Decision:
+    """Such neurons exist: one declared test holds, after Holm, with switching off hurting or amplifying pulling.
+
+    Args:
+        tests: the rows of the table of tests.
+
+    Example:
+        >>> row = {"kind": "deactivate", "estimate": -9.0, "low": -12.0, "high": -6.0, "p_holm": 0.001, "reason": None}
+        >>> some_effect([row]).number
+        'excess gap −9.0 points [−12.0, −6.0]'
+    """
+    made = [row for row in tests if row["p_holm"] is not None]
+    if not made:
+        return untested(next((row["reason"] for row in tests if row["reason"]), "no test was declared"))
+    right = [row for row in made if (row["estimate"] < 0) == (row["kind"] == "deactivate")]
+    best = min(right or made, key=lambda row: float(row["p_holm"]))
+    holds = bool(right) and best["p_holm"] < LEVEL
+    kinds = {row["kind"] for row in right if row["p_holm"] < LEVEL}
+    done = " and ".join(name for kind, name in DONE.items() if kind in kinds)
+    why = (
+        f"{done} moves answers more than similar neurons do"
+        if holds
+        else "no declared test holds after correction for their number"
+    )
+    if len(made) < len(tests):
+        why += f"; {len(made)} of {len(tests)} declared tests could be made"
+    return shown(best, SUPPORTED if holds else UNSUPPORTED, why, _tested(best))
+
+
+def hurts(test: Row | None, own: Row | None, above_chance: bool, verdict: str | None = None) -> Decision:
+    """Switching off hurts the emotion disproportionately: the declared test holds, and the emotion itself loses.
+
+    Args:
+        test: the declared test of deactivation: the excess gap.
+        own: the effect ``excess_self``.
+        above_chance: whether the untouched model is clearly above chance.
+        verdict: what :mod:`~emoscope.analysis.verdicts` says of it.
+    """
+    if test is None:
+        return untested("no set was switched off")
+    if test["p_holm"] is None:
+        return untested(test["reason"] or "the declared test could not be made")
+    if no := unusable(own, "no matched neurons were switched off"):
+        return untested(no)
+    assert own is not None
+    found = f"the emotion itself {_moved(own)}"
+    if test["p_holm"] < LEVEL and test["estimate"] < 0 and own["high"] < 0:
+        said = {
+            "removes evidence": "it removes evidence", "pulls the answer": "it moves what is answered, not what is heard",
+            "both": "it removes evidence and moves what is answered", "neither": "evidence and leaning stay as they were",
+            "undecided": "whether evidence is lost or only the answer moves is undecided",
+        }.get(verdict or "", "")  # fmt: skip
+        return shown(test, SUPPORTED, f"{found}{f'; {said}' if said else ''}", "excess gap")
+    if not above_chance:
+        return shown(
+            test, UNTESTED, "the untouched model is not clearly above chance: nothing can be removed", "excess gap"
+        )
+    if test["p_holm"] < LEVEL and test["estimate"] < 0:
+        return shown(test, UNSUPPORTED, f"the gap is one of the other emotions’ gains: {found}", "excess gap")
+    return shown(test, UNSUPPORTED, _open(test), "excess gap")
+
+
+def spares(hurt: Decision, own: Row | None, others: Row | None) -> Decision:
+    """The other emotions are largely spared: their loss is surely less than half of the emotion's own.
+
+    Args:
+        hurt: whether the emotion itself is hurt.
+        own: the effect ``excess_self``.
+        others: the effect ``excess_cross``.
+    """
+    if hurt.verdict != SUPPORTED or own is None:
+        return untested("the emotion itself is not shown to be hurt")
+    if no := unusable(others, "no matched neurons were switched off"):
+        return untested(no)
+    assert others is not None
+    limit = SPARED * own["estimate"]
+    part = "half of the emotion’s own" if SPARED == 0.5 else f"{SPARED:g} of the emotion’s own"
+    if others["low"] > limit:
+        return shown(
+            others, SUPPORTED, f"surely less than {part} ({amount(own['estimate'])})", "excess, other emotions"
+        )
+    why = f"more than {part}" if others["high"] < limit else f"perhaps more than {part}"
+    return shown(others, UNSUPPORTED, f"{why} ({amount(own['estimate'])})", "excess, other emotions")
+
+
+def pulls(overall: Row | None, gap: Row | None) -> Decision:
+    """Amplifying biases answers towards the emotion, beyond similar neurons: the interval lies above 0.
+
+    Args:
+        overall: the effect ``excess_pull_overall`` at the headline's alpha.
+        gap: the effect ``excess_pull_gap``, which is named beside it.
+    """
+    if no := unusable(overall, "no set was amplified beside matched neurons"):
+        return untested(no)
+    assert overall is not None
+    beside = "" if gap is None or gap["low"] is None else f"excess pull gap {span(gap)}"
+    if overall["low"] > 0:
+        return shown(overall, SUPPORTED, beside, "excess pull")
+    return shown(overall, UNSUPPORTED, "; ".join(filter(None, [_open(overall), beside])), "excess pull")
+
+
+def rises(trend: Row | None) -> Decision:
+    """The pull grows with alpha, beyond similar neurons: Page's test holds and the slope's interval lies above 0."""
+    if trend is None or trend["slope"] is None:
+        return untested("selected and matched neurons were not amplified at several strengths up to 1")
+    row = {**trend, "estimate": trend["slope"]}
+    if no := unusable(row, ""):
+        return untested(no)
+    if trend["p"] is None:
+        return untested(trend["reason"] or "the trend test could not be made")
+    holds = trend["p"] < LEVEL and trend["low"] > 0
+    why = f"alpha {trend['alphas']}; Page’s test p {p_text(trend['p'])}"
+    return shown(
+        row, SUPPORTED if holds else UNSUPPORTED, why, "excess pull per unit of alpha", "points per unit of alpha"
+    )
+
+
+def modest(hurt: Decision, test: Row | None, full: int | None, sizes: Sequence[Row], whole: Row | None, matched: Row | None) -> Decision:  # fmt: skip
+    """Few clips are enough: sets from at most 50 clips per emotion keep 80 % of the gap, and surpass matched neurons.
+
+    Args:
+        hurt: whether the full set hurts its emotion.
+        test: its declared test.
+        full: on how many clips per emotion the full set was found.
+        sizes: the table of efficiency, mean over draws, in rising order of clips.
+        whole: its row of the full set.
+        matched: the gap of the full set's matched neurons.
+    """
+    if hurt.verdict != SUPPORTED or test is None:
+        return untested("the full set is not shown to hurt its emotion")
+    if full is not None and full <= MODEST:
+        return shown(test, SUPPORTED, f"the full set was found on {full} clips per emotion", "excess gap")
+    few = [row for row in sizes if row["size"] <= MODEST]
+    if not few or whole is None or matched is None or matched["low"] is None:
+        return untested(f"no sets from at most {MODEST} clips per emotion were switched off")
+    if all(row["gap_high"] is None for row in few):
+        return untested(few[0]["reason"] or "there is no interval")
+    if whole["gap"] is None or whole["gap"] >= 0:
+        return untested("the full set’s own gap is not below 0, only that beyond matched neurons")
+    enough = [
+        row for row in few
+        if row["gap_high"] is not None and row["gap_high"] < matched["low"] and row["gap"] <= KEPT * whole["gap"]
+    ]  # fmt: skip
+    row = (enough or few[-1:])[0]
+    share = f"{100 * row['gap'] / whole['gap']:.0f} % of the full set’s ({amount(whole['gap'])})"
+    beyond = (
+        "" if enough or row["gap_high"] is None else f"; matched neurons: {amount(matched['estimate'])} {ends(matched)}"
+    )
+    found = {"estimate": row["gap"], "low": row["gap_low"], "high": row["gap_high"]}
+    why = f"{share.replace('-', '−')}{beyond}"
+    return shown(found, SUPPORTED if enough else UNSUPPORTED, why, f"gap with {row['size']} clips")
+
+
+def crowds(row: Row | None) -> Decision:
+    """The neurons cluster over layers: more unevenly than every set of shuffled labels, by the interval's lower end."""
+    if row is None:
+        return untested("no sets of shuffled labels to compare with")
+    if row["draws"] < FEWEST_DRAWS:
+        return untested(f"only {row['draws']} draws of shuffled labels: {FEWEST_DRAWS} are needed")
+    if row["low"] is None:
+        return untested(row["reason"])
+    why = f"shuffled labels: {row['shuffled']:.1f} % ({row['shuffled_min']:.1f} to {row['shuffled_max']:.1f})"
+    text = f"{row['estimate']:.1f} % would have to move [{row['low']:.1f}, {row['high']:.1f}]"
+    verdict = SUPPORTED if row["low"] > row["shuffled_max"] else UNSUPPORTED
+    return Decision(verdict, why, text.replace("-", "−"), row["estimate"], row["low"], row["high"], "%")
+
+
+def carries_over(row: Row, p_holm: float | None, own: Row | None) -> Decision:
+    """One corpus's sets hurt their emotions in another: excess gap below 0, after Holm over all pairs of corpora.
+
+    Args:
+        row: of the table of transfer, ``excess_gap`` of one source in another host.
+        p_holm: its p value, adjusted.
+        own: the row of the host's own sets.
+    """
+    if no := unusable(row, "the sets did not act there"):
+        return untested(no)
+    if p_holm is None:
+        return untested("there is no p value")
+    kept = (
+        "" if row["kept"] is None else f"keeps {row['kept']:.0f} % of what that corpus’s own sets do".replace("-", "−")
+    )
+    if p_holm < LEVEL and row["estimate"] < 0:
+        return shown(row, SUPPORTED, kept, "excess gap")
+    if row["uar_low"] is None or row["chance"] is None or row["uar_low"] <= row["chance"]:
+        return shown(row, UNTESTED, "the untouched model is not clearly above chance there", "excess gap")
+    if own is None or own["high"] is None or own["high"] >= 0:
+        return shown(row, UNTESTED, "that corpus’s own sets do nothing clear on these emotions either", "excess gap")
+    why = f"p {p_text(p_holm)} after correction for all pairs"
+    return shown(row, UNSUPPORTED, "; ".join(filter(None, [why, kept])), "excess gap")
+
+
+def both(first: Decision, second: Decision) -> Decision:
+    """A claim that holds if two others do.
+
+    Example:
+        >>> yes = Decision(SUPPORTED, "")
+        >>> both(yes, yes).verdict, both(yes, Decision(UNSUPPORTED, "")).verdict, both(yes, untested("")).verdict
+        ('supported', 'not supported', 'not testable here')
+    """
+    if UNSUPPORTED in (first.verdict, second.verdict):
+        which = [name for name, one in (("switching off", first), ("amplifying", second)) if one.verdict == UNSUPPORTED]
+        return Decision(UNSUPPORTED, f"{' and '.join(which)}: not supported")
+    if UNTESTED in (first.verdict, second.verdict):
+        which = [name for name, one in (("switching off", first), ("amplifying", second)) if one.verdict == UNTESTED]
+        return untested(f"{' and '.join(which)}: not testable here")
+    return Decision(SUPPORTED, "switching off and amplifying do both")
+
+
+def _tested(row: Row) -> str:
+    return "excess gap" if row["kind"] == "deactivate" else "excess pull gap"
+
+
+def _moved(row: Row) -> str:
+    verb = "loses" if row["high"] < 0 else "does not clearly lose"
+    return f"{verb} beyond similar neurons ({span(row)})"
+
+
+def _open(row: Row) -> str:
+    if row["low"] <= 0 <= row["high"]:
+        return "the interval holds 0"
+    wrong = (row["estimate"] > 0) == (row.get("kind") == "deactivate")
+    return "it goes the other way" if wrong else f"p {p_text(row['p_holm'])} after correction for all declared tests"
