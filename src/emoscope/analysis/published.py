@@ -154,8 +154,8 @@ def _ours(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.DataFra
             found[name] = _points(one.row(0, named=True))
     cells = _at_headline(run, matrix, "deactivate", "target").filter(pl.col("target") == pl.col("emotion"))
     if len(cells):
-        low, high = cells["change"].min(), cells["change"].max()
-        found["cells"] = f"{high:+.1f} to {low:+.1f} points".replace("-", "−")
+        changes = sorted(cells["change"].to_list())
+        found["cells"] = f"{changes[-1]:+.1f} to {changes[0]:+.1f} points".replace("-", "−")
     return found
 
 

@@ -222,7 +222,8 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
                   "leaning: switched off; pull: amplified."),
     "differences": (differences, "Differences between selectors on the same clips, with 95 % intervals over speakers."),
     "sets": (set_tables.sets, "Sizes in neurons per emotion, over all folds. Negative mean: neurons whose mean activation for their "
-             "emotion is below zero, which amplification pushes away from it."),
+             "emotion is below zero, which amplification pushes away from it. Behind one letter: the largest share of the clips found on "
+             "that show the right option behind the same letter."),
     "matching": (set_tables.matching, "How far matched controls are from the selected neurons: absolute standardised mean differences, over "
                  "folds, draws and emotions. Above 0.25 a control is not well matched."),
     "words": (set_tables.words, "Tokens among the five that each of an emotion’s neurons raises or lowers most, with the number of neurons that do."),
