@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from emoscope.neurons.choosing import Job, bar_rank, find_bars, select_from_sums, select_streaming
 from emoscope.neurons.running_top import tie_order
 from emoscope.neurons.scores import Statistics, cas, lape, lape_original, mad, mad_active, mad_z
-from emoscope.neurons.selection_plan import Selection, SelectionPlan, stream_variances
+from emoscope.neurons.selection_plan import Selection, SelectionPlan, stream, stream_variances
 from emoscope.neurons.selectors import BUILT_IN, find_selector
 
-from .helpers import random_activity
+from .helpers import activity_of_counts, random_activity
 
 FIRED = np.array([[8, 2, 5], [4, 2, 5], [4, 12, 10]])
 TOKENS = np.array([10, 10, 20])
@@ -136,6 +136,45 @@ def test_mad_active_asks_for_a_tenth_of_the_positions():
     )  # fmt: skip
     found = select_from_sums(rate * TOKENS[:, None], TOKENS, SUMMED, "mad-active", 3)
     assert [one.neurons.tolist() for one in found] == [[0, 2], [0, 1, 2], [0, 1]]
+
+
+def test_a_neuron_that_never_moves_does_not_win_by_its_stillness():
+    # n1 has no spread: 0.45 / sqrt(0 + 1e-6) = 450, not infinity; n0 0.3 / sqrt(0.25 + 1e-6) = 0.599999
+    scores = mad_z(example(variance=np.array([0.25, 0.0, 0.04])))
+    np.testing.assert_allclose([scores[2, 1], scores[0, 0]], [450, 0.5999988], rtol=1e-7)
+
+
+def test_of_two_emotions_mad_is_their_difference():
+    # anger and fear alone: n0 0.4 - 0.1, n1 -0.1 - 0.0, n2 0.2 - 0.3; the other emotion has the same with the other sign
+    two = Statistics((FIRED / TOKENS[:, None])[:2], (SUMMED / TOKENS[:, None])[:2], TOKENS[:2])
+    np.testing.assert_allclose(mad(two), [[0.3, -0.1, -0.1], [-0.3, 0.1, 0.1]], atol=1e-12)
+    # and CAS that of the rates: n0 0.8 - 0.4 for anger, n1 0.2 - 0.2 and n2 0.5 - 0.5 not eligible
+    np.testing.assert_allclose(cas(two), [[0.4, -np.inf, -np.inf], [-np.inf] * 3])
+
+
+def test_longer_clips_count_for_more(tmp_path):
+    """From clips to scores: two clips of each emotion, of 10 and 30 positions (anger), 20 and 20 (fear).
+
+              fires at (of)                mean activation
+               n0      n1      n2           n0     n1    n2
+    anger  10/10    0/10    5/10           1.0    0.0   0.5
+            2/30   12/30   15/30           0.5    0.5   0.0
+    fear    6/20    6/20   10/20           0.25   0.0   0.0
+            6/20    2/20   10/20           0.25   0.5   0.5
+    """
+    fired = [[10, 0, 5], [2, 12, 15], [6, 6, 10], [6, 2, 10]]
+    means = [[1.0, 0.0, 0.5], [0.5, 0.5, 0.0], [0.25, 0.0, 0.0], [0.25, 0.5, 0.5]]
+    activity = activity_of_counts(tmp_path / "a.zarr", fired, [10, 30, 20, 20], means)
+    plan = SelectionPlan([Selection("all", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))])
+    ((_, rate, mean),) = stream(activity, plan, "audio")
+    # P(anger) of n0 is 12 / 40 = 0.3, where the mean of the clips' rates would be (1 + 0.067) / 2 = 0.53
+    np.testing.assert_allclose(rate[0], [[0.3, 0.3, 0.5], [0.3, 0.2, 0.5]])
+    # M(anger) of n0 is (10 x 1.0 + 30 x 0.5) / 40 = 0.625, of n1 30 x 0.5 / 40, of n2 10 x 0.5 / 40
+    np.testing.assert_allclose(mean[0], [[0.625, 0.375, 0.125], [0.25, 0.25, 0.25]])
+    found = select_streaming(activity, plan, "audio", [Job("all", name, (1,)) for name in ("cas", "mad")])
+    # CAS: n0 0.3 - 0.3 and n2 0.5 - 0.5 are not eligible, n1 0.1 for anger. MAD: n0 0.375 for anger, n2 0.125 for fear
+    assert [one.neurons.tolist() for one in found["all", "cas", 1]] == [[1], []]
+    assert [one.neurons.tolist() for one in found["all", "mad", 1]] == [[0], [2]]
 
 
 def test_share_of_negative_means_and_sizes_are_reported():
