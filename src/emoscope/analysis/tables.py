@@ -26,6 +26,7 @@ from emoscope.analysis.published import published
 from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.sets import matching, stability
 from emoscope.analysis.sources import foreign
+from emoscope.analysis.transcription import transcription
 from emoscope.analysis.trend import trend
 from emoscope.analysis.verdicts import verdicts
 from emoscope.analysis.within import within
@@ -36,7 +37,7 @@ NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
     "stability", "matching", "efficiency", "agnostic", "trend", "flows", "wordings",
     "outcomes", "outcome_sets",
-    "foreign", "letters", "within", "arousal",
+    "foreign", "letters", "within", "arousal", "transcription",
     "clustering", "claims", "published",
 )  # fmt: skip
 
@@ -65,6 +66,7 @@ class Tables:
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
         outcomes: what sets found on misses and false alarms do (``outcomes.OUTCOME_EFFECTS``); empty where there are none.
         outcome_sets: how far these overlap with sets found on hits (``outcomes.OUTCOME_SETS``).
+        transcription: word errors of what was written down (``transcription.TRANSCRIPTION``); empty where nothing was.
         foreign: what sets that other parts of a study found do here (``sources.FOREIGN``); empty where none act.
         letters: effects by the letter of the right option (``letters.LETTERS``).
         within: effects within each value of other label columns (``within.WITHIN``); empty where there is none.
@@ -99,6 +101,7 @@ class Tables:
     arousal: pl.DataFrame
     outcomes: pl.DataFrame
     outcome_sets: pl.DataFrame
+    transcription: pl.DataFrame
     foreign: pl.DataFrame
     clustering: pl.DataFrame
     claims: pl.DataFrame
@@ -146,6 +149,7 @@ def compute_tables(run: Run) -> Tables:
         arousal=arousal(compared, panel.labels),
         outcomes=outcome_effects(panel, run.conditions, run.sets, hollow),
         outcome_sets=overlap,
+        transcription=transcription(run),
         foreign=foreign(run),
         clustering=crowded,
         claims=pl.DataFrame(schema=CLAIMS),
