@@ -64,7 +64,8 @@ def test_layers_are_counted(folder):
     layers = write_tables(folder).layers
     cas = layers.filter(
         (pl.col("selector") == "cas") & (pl.col("control") == "target") & (pl.col("emotion") == "anger")
-    )
+        & (pl.col("budget") == 0.05)
+    )  # fmt: skip
     assert cas["layer"].to_list() == list(range(LAYERS))
     stored = load_set(folder / "sets", "cas@0.05:audio+answer")["anger"].tolist()
     assert cas["neurons"].to_list() == [sum(n // WIDTH == layer for n in stored) for layer in range(LAYERS)]

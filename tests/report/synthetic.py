@@ -20,7 +20,8 @@ from emoscope.neurons.neuron_set import NeuronSet, load_group, safe_name, save_g
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 THREE = ("anger", "fear", "happiness")
 HURT, LIFT = 1.6, 1.0
-CONTROL = {"target": 1.0, "matched": 0.12, "random": 0.03, "shuffled": 0.2}
+CONTROL = {"target": 1.0, "matched": 0.12, "random": 0.03, "shuffled": 0.2, "fewer": 0.7}
+BUDGET = {0.05: 1.0, 0.1: 1.2}
 SELECTOR = {"cas": 1.0, "mad": 0.8, "lape": 0.5, "lap": 0.25}
 POSITION = {"all": 1.0, "audio": 0.1, "text": 0.9, "decision": 0.2}
 TO = {"zero": 1.0, "mean": 0.8}
@@ -69,7 +70,7 @@ def _items(emotions: tuple[str, ...], speakers: int | None, per_cell: int) -> pl
                     {"item": len(rows), "clip": f"s{s:02d}_{emotion}_{take}", "corpus": "planted"}
                     | {"speaker": f"s{s:02d}" if speakers else None, "session": None, "split": None}
                     | {"fold": f"s{s:02d}" if speakers else str(s), "side": "both", "label": "emotion"}
-                    | {"truth": emotion, "emotion": emotion, "word": "tak", "wording": "lettered", "order": 0}
+                    | {"truth": emotion, "emotion": emotion, "word": ("nie", "tak")[take % 2], "wording": "lettered", "order": 0}
                     | {"options": [*emotions[turn:], *emotions[:turn]], "duration_s": 1.0 + 0.01 * take}
                     | {
                         "checksum": hashlib.sha256(f"{s}{e}{take}".encode()).hexdigest(),
@@ -83,8 +84,9 @@ def _items(emotions: tuple[str, ...], speakers: int | None, per_cell: int) -> pl
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def set_id(selector: str, control: str, draw: int) -> str:
-    return f"{selector}@0.05:{SCOPE}" + ("" if control == "target" else f"~{control}{draw}")
+def set_id(selector: str, control: str, draw: int, budget: float = 0.05, size: int | None = None) -> str:
+    end = "" if control == "target" else f"~fewer{size}~draw{draw}" if control == "fewer" else f"~{control}{draw}"
+    return f"{selector}@{budget:g}:{SCOPE}{end}"
 
 
 def _families() -> list[tuple[str, str, int]]:
@@ -92,6 +94,13 @@ def _families() -> list[tuple[str, str, int]]:
     return found + [
         ("cas", c, d) for c, draws in (("matched", 10), ("random", 5), ("shuffled", 5)) for d in range(draws)
     ]
+
+
+def _swept() -> list[tuple[str, int, float, int | None]]:
+    """The headline's selector at another budget with its controls, and from fewer clips: (control, draw, budget, size)."""
+    found: list[tuple[str, int, float, int | None]] = [("target", 0, 0.1, None)]
+    found += [("matched", draw, 0.1, None) for draw in range(2)]
+    return found + [("fewer", 0, 0.05, size) for size in (5, 20)]
 
 
 def _sets(folder: Path, targets: tuple[str, ...], folds: list[str], rng: np.random.Generator) -> pl.DataFrame:
@@ -123,6 +132,16 @@ def _sets(folder: Path, targets: tuple[str, ...], folds: list[str], rng: np.rand
             kept = chosen if fold == "all" else {e: rng.permutation(found)[:70] for e, found in chosen.items()}
             place = folder / "sets" / safe_name(set_id(selector, control, draw)) / f"{fold}.safetensors"
             save_group(place, {e: NeuronSet(e, np.sort(found), LAYERS, WIDTH) for e, found in kept.items()})
+    later = np.random.default_rng(1)  # so that what follows is drawn as it would be without these sets
+    for control, draw, budget, clips in _swept():
+        name, count = set_id("cas", control, draw, budget, clips), round(budget * LAYERS * WIDTH)
+        for fold in ["all", *(folds if control == "fewer" else [])]:
+            about = {"set": name, "selector": "cas", "budget": budget, "scope": SCOPE, "site": "gate", "label": "emotion"}
+            about |= {"source": "planted", "control": control, "draw": draw, "size": clips, "n": clips or 30, "fold": fold}
+            rows += [about | {"emotion": e, "size_wanted": count, "size_reached": count} for e in targets]
+            drawn = {e: np.sort(later.choice(LAYERS * WIDTH, size=count, replace=False)) for e in targets}
+            place = folder / "sets" / safe_name(name) / f"{fold}.safetensors"
+            save_group(place, {e: NeuronSet(e, found, LAYERS, WIDTH) for e, found in drawn.items()})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -191,6 +210,14 @@ def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame
         for way in WAYS:
             which, about = set_id("cas", control, draw), {"selector": "cas", "budget": 0.05, "scope": SCOPE}
             add(f"{way}/{which}/alpha=0.5", way, set=which, alpha=0.5, control=control, draw=draw, **about)
+    for control, draw, budget, clips in _swept():
+        which = set_id("cas", control, draw, budget, clips)
+        about = {"selector": "cas", "budget": budget, "scope": SCOPE, "control": control, "draw": draw, "size": clips}
+        for emotion in targets:
+            add(f"deactivate/{emotion}/{which}", "deactivate", target=emotion, set=which, to="zero", **about)
+            if control == "fewer":
+                name = f"steer/{emotion}/{which}/alpha=0.5"
+                add(name, "steer", target=emotion, set=which, alpha=0.5, **about)
     frame = pl.DataFrame(rows, infer_schema_length=None)
     return frame.filter(pl.col("kind").is_in(only))
 
@@ -215,7 +242,7 @@ def _answers(
         scores = base + rng.normal(0, 0.01 if row["kind"] in ("baseline", "null") else 0.1, base.shape)
         if row["target"] is not None:
             m = emotions.index(row["target"])
-            size = SELECTOR[row["selector"]] * CONTROL[row["control"]] * POSITION[row["positions"]]
+            size = SELECTOR[row["selector"]] * CONTROL[row["control"]] * POSITION[row["positions"]] * BUDGET[row["budget"]]
             if row["kind"] == "deactivate":
                 size *= TO[row["to"]]
                 scores[:, m] -= size * (HURT * own[:, m] + 0.2 + shift[:, m, m])

@@ -105,7 +105,7 @@ def test_the_headline_says_what_was_planted(page):
 
 
 def test_sections_stand_in_order(page):
-    wanted = ["claims", "knows", "matter", "steer", "best", "where-in-prompt", "where", "write", "run", "glossary", "limits"]
+    wanted = ["claims", "knows", "matter", "steer", "best", "else", "where-in-prompt", "where", "write", "run", "glossary", "limits"]
     assert re.findall(r'<h2 id="([^"]+)"', page) == wanted
     assert [link[1:] for link in Page(page).links] == wanted
     drawn = re.findall(r'<figure id="([^"]+)"', page)
@@ -352,7 +352,8 @@ def test_a_null_that_was_not_run_says_why(folder, tmp_path, monkeypatch):
 
 def test_tables_are_written_as_latex_beside_the_csv(folder, page):
     written = {path.stem for path in (folder / "tables").glob("*.tex")}
-    assert written == set(TABLES) - {"wordings", "outcomes", "published"}  # it asks in one, has no misses and no peer
+    # it asks in one wording, has no misses, no peer, and emotions of high arousal alone
+    assert written == set(TABLES) - {"wordings", "outcomes", "published", "arousal"}
     for name in written:
         assert f'id="table_{name}"' in page
     tex = (folder / "tables" / "effects_deactivate.tex").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.tables import Tables, write_tables
-from emoscope.report import caveats, methods, outcome_tables, provenance, sentences, set_tables
+from emoscope.report import caveats, factors, methods, outcome_tables, provenance, sentences, set_tables
 from emoscope.report.charts import FIGURES, main_figure
 from emoscope.report.content import Content, number, open_content
 from emoscope.report.glossary import GLOSSARY
@@ -25,7 +25,8 @@ MISSING = {
     "recall": "baseline answers", "confusion": "baseline answers", "deactivation": NOT_OFF, "flows": NOT_OFF,
     "evidence": "the options’ probabilities under sets that were switched off", "gaps": NOT_OFF,
     "reliance": "no MLP layer was switched off", "steering": NOT_AMPLIFIED, "dose": NOT_AMPLIFIED,
-    "agnostic": "nothing was amplified without a label",
+    "agnostic": "nothing was amplified without a label", "budgets": "the headline’s selector was switched off at one budget alone",
+    "factors": "nothing was switched off or amplified next to matched neurons", "efficiency": "neurons were not found from fewer clips",
     "selectors": "fewer than two selectors were switched off", "stability": "no sets of two or more folds to compare",
     "positions": "neurons were not switched off by position", "ranges": "sets were not restricted to ranges of layers", "layers": NO_SETS, "layers_by_emotion": NO_SETS, "main": NOT_OFF,
 }  # fmt: skip
@@ -96,7 +97,7 @@ def render(
         pilot=content.pilot, headline=sentences.headline(content), missing=_missing(content),
         figures=figures, tables={**tables, **records},
         matching={kind: caveats.matching(content, kind) for kind in ("deactivate", "steer")},
-        rank={kind: caveats.rank(content, kind) for kind in ("deactivate", "steer")}, null=provenance.null(content),
+        rank={kind: caveats.rank(content, kind) for kind in ("deactivate", "steer")}, null=provenance.null(content), notes=factors.notes(content),
         percept=outcome_tables.percept(content),
         no_interval=_no_interval(content), reliance=_reliance(content), identifiable=provenance.identifiable(content),
         tokens=set_tables.SHOWN_TOKENS, methods=methods.paragraph(content), bibtex=methods.bibtex(content),

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.report import outcome_tables, set_tables
+from emoscope.report import factors, outcome_tables, set_tables, sweep_tables
 from emoscope.report.content import CONTROLS, Content, bracket, name_selector, number
 from emoscope.report.effect_charts import INJECTED
 
@@ -200,7 +200,8 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
                "speakers. “Not supported” includes what stays open: it is no proof of the opposite."),
     "published": (published, "Published figures of this model on this corpus, to look at: clips, wording and software are others."),
     "baseline": (baseline, "The untouched model, with 95 % intervals over speakers. Changed answers: share of items answered "
-                 "otherwise than at baseline; in the row “null” nothing but the batches differs."),
+                 "otherwise than at baseline; in the row “null” nothing but the batches differs. Of written answers: the share that names the option in words, "
+                 "refuses, or cannot be read; UAR counts the last two as not correct."),
     "wordings": (wordings, "Each wording of the question alone, with 95 % intervals over speakers. The sets were found on all wordings "
                  "together; effects in points, beyond matched neurons."),
     "generated": (generated, "Likeliest letters and written answers of the same items, for every condition that was also written out."),
@@ -229,6 +230,7 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
     "words": (set_tables.words, "Tokens among the five that each of an emotion’s neurons raises or lowers most, with the number of neurons that do."),
     "neurons": (set_tables.neurons, "Single neurons and the tokens that each raises and lowers most. First those chosen in most folds, "
                 "and among them those nearest to the output."),
+    **sweep_tables.TABLES, **factors.TABLES,
 }  # fmt: skip
 """Name to the function that fills a table, and its caption."""
 
@@ -278,7 +280,8 @@ def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
             "UAR (%)": f"{number(row['uar'])} {bracket(row['low'], row['high'])}".strip(),
             "accuracy (%)": number(row["accuracy"]), "chance (%)": number(row["chance"]),
             "changed answers (%)": number(row["changed"]), "letter mass": number(row["letter_mass"], 2),
-            "agreement (%)": number(row["agreement"]), "unreadable (%)": number(row["unreadable"]),
+            "agreement (%)": number(row["agreement"]), "in words (%)": number(row["share_word"]),
+            "refused (%)": number(row["share_refused"]), "unparsable (%)": number(row["share_unparsable"]),
         }
         for row in found.sort("kind", "condition", "scoring").iter_rows(named=True)
     ]  # fmt: skip

@@ -1,0 +1,126 @@
+"""Letter, word, arousal and sweeps as the report shows them: numbers of the tables, and sentences by rule."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+
+from emoscope.analysis.arousal import AROUSAL
+from emoscope.report.content import bracket, number, open_content
+from emoscope.report.factors import arousal, factors, letters, notes, within
+from emoscope.report.sweep_charts import budgets as budgets_figure
+from emoscope.report.sweep_charts import efficiency as efficiency_figure
+from emoscope.report.sweep_tables import budgets, efficiency
+from tests.report.synthetic import THREE, write_run
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    kinds = ("baseline", "deactivate")
+    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2, only=kinds))
+
+
+def changed(content, **tables):
+    return dataclasses.replace(content, tables=dataclasses.replace(content.tables, **tables))
+
+
+def test_each_letter_has_a_row_of_the_tables_numbers(content):
+    frame = letters(content)
+    assert frame["right option at"].to_list() == ["A", "C"]  # two takes
+    row = content.tables.letters.filter(
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & (pl.col("letter") == "C")
+    ).row(0, named=True)
+    assert frame["excess gap"][1] == f"{number(row['estimate'], sign=True)} {bracket(row['low'], row['high'])}"
+    assert frame["apart from other letters"][1].startswith(number(row["apart"], sign=True))
+    assert "amplified: excess pull gap" not in frame.columns  # nothing was amplified
+
+
+def test_a_letter_is_named_where_it_is_clear_of_the_others(content):
+    table = content.tables.letters.with_columns(
+        apart=pl.lit(0.0), apart_low=pl.lit(-1.0), apart_high=pl.lit(1.0), hollow=pl.lit(False)
+    )
+    assert notes(changed(content, letters=table))["letters"] == (
+        "Of 2 letters, none has an excess gap that is clear of the mean of the others."
+    )
+    one = pl.col("letter") == "A"
+    table = table.with_columns(
+        apart=pl.when(one).then(8.0).otherwise("apart"), apart_low=pl.when(one).then(2.0).otherwise("apart_low"),
+        apart_high=pl.when(one).then(14.0).otherwise("apart_high"),
+    )  # fmt: skip
+    said = notes(changed(content, letters=table))["letters"]
+    assert "at A it is 8.0 points weaker [2.0, 14.0] than the mean of the other letters" in said
+    assert notes(changed(content, letters=table.clear()))["letters"] is None
+
+
+def test_gaps_within_a_word_stand_below_those_of_all_clips(content):
+    frame = within(content)
+    assert frame["clips that count"].to_list() == ["all", "within the same word"]
+    assert frame["values"].to_list() == ["", "2"]
+    every = content.effect("deactivate", "excess_gap")
+    assert frame["switched off: excess gap"][0].startswith(number(every["estimate"], sign=True))
+    assert within(changed(content, within=content.tables.within.clear())) is None
+    said = notes(content)["within"]
+    assert said.startswith("Within the same word the excess gap is −")
+    assert said.endswith("it does not come from the word alone.")
+    wide = content.tables.within.with_columns(high=pl.lit(5.0))
+    assert "remains open" in notes(changed(content, within=wide))["within"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-9.0, -1.0, "hurts emotions of the same arousal more than those of the other (−5.0 points [−9.0, −1.0]): the sets hold"),
+        (1.0, 9.0, "hurts emotions of the other arousal more than those of the same"),
+        (-9.0, 9.0, "remains open"), (None, None, "no conclusion is drawn"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, said):
+    row = {
+        "kind": "deactivate",
+        "control": "target",
+        "measure": "excess_cross_apart",
+        "estimate": -5.0,
+        "low": low,
+        "high": high,
+    }
+    row |= {"pairs": 6, "hollow": False}
+    table = pl.DataFrame([{name: row.get(name) for name in AROUSAL}], schema=AROUSAL)
+    assert said in notes(changed(content, arousal=table))["arousal"]
+    assert arousal(changed(content, arousal=table)) is None or low is not None
+    assert arousal(content) is None  # all three are of high arousal
+
+
+def test_refusals_are_told_apart_in_words(content):
+    assert "UAR counts refusals and unreadable answers as not correct" not in notes(content)["forms"]
+    table = content.tables.uar.with_columns(
+        share_refused=pl.lit(12.5), share_unparsable=pl.lit(2.5), share_word=pl.lit(5.0), uar_readable=pl.lit(91.0)
+    )
+    said = notes(changed(content, uar=table))["forms"]
+    assert "12.5 % are refusals, 2.5 % cannot be read, and 5.0 % name the option in words." in said
+    assert "over the answers that could be read it would be 91.0 %" in said
+
+
+def test_budgets_with_controls_are_shown_and_the_headlines_is_marked(content):
+    frame = budgets(content)
+    assert frame["neurons per emotion"].to_list() == ["5.00 % *", "10.00 %"]
+    assert frame["number"].to_list() == ["102", "205"]
+    assert [one.split("(")[1] for one in frame["matched"]] == ["mean of 10)", "mean of 2)"]
+    one = content.tables.effects.filter(pl.col("budget") == 0.05)
+    assert budgets(changed(content, effects=one)) is None
+    assert budgets_figure(changed(content, effects=one)) is None
+    bare = content.tables.effects.filter((pl.col("control") != "matched") & (pl.col("measure") != "excess_gap"))
+    assert budgets(changed(content, effects=bare)) is None  # a gap without its control is not shown
+
+
+def test_sets_from_fewer_clips_end_with_the_full_set(content):
+    frame = efficiency(content)
+    assert frame["clips per emotion"].to_list() == ["5", "20", "30, the full set"]
+    assert frame["shared with the full set (%)"][2] == "–"
+    assert "amplified: pull gap" not in frame.columns
+    assert efficiency(changed(content, efficiency=content.tables.efficiency.clear())) is None
+    assert efficiency_figure(changed(content, efficiency=content.tables.efficiency.clear())) is None
+
+
+def test_without_matched_controls_there_is_no_figure_of_factors(content):
+    bare = content.tables.effects.filter(~pl.col("measure").str.starts_with("excess_"))
+    assert factors(changed(content, effects=bare)) is None
