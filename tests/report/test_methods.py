@@ -6,6 +6,7 @@ import re
 import polars as pl
 import pytest
 
+from emoscope.report.caveats import standing
 from emoscope.report.content import number, open_content
 from emoscope.report.methods import bibtex, paragraph
 from emoscope.report.set_tables import sets
@@ -30,6 +31,31 @@ def test_the_paragraph_holds_the_run_s_numbers(content):
     ):  # fmt: skip
         assert part in text, part
     assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("presentation", "told", "first"),
+    [
+        ("audio", "which emotion it hears in 30 clips", None),
+        (
+            "noise",
+            "which emotion it hears, with noise as long and as loud in place of the voice, in 30 clips",
+            "noise as long",
+        ),
+        (
+            "transcript",
+            "with what is said as text in place of the voice, in 30 clips",
+            "what is said stands there as text",
+        ),
+    ],
+)
+def test_what_takes_the_voice_s_place_is_told(content, presentation, told, first):
+    manifest = {**content.run.manifest, "study": {"question": {"presentation": presentation}}}
+    other = dataclasses.replace(content, run=dataclasses.replace(content.run, manifest=manifest))
+    assert told in " ".join(paragraph(other))
+    said = standing(other)
+    assert any(line.startswith("No voice is heard") for line in said) == (first is not None)
+    assert first is None or first in said[0]
 
 
 def test_other_runs_say_other_things(tmp_path):

@@ -13,10 +13,17 @@ from emoscope.report.content import MATCHED_IN, Content, number
 CLOSE = 0.5
 """Controls come close where their mean effect is at least this share of the selected neurons' effect."""
 
+PRESENTED = {
+    "noise": "No voice is heard: noise as long and as loud takes its place. What lies above chance comes from length, "
+    "from level, or from a bias.",
+    "transcript": "No voice is heard: what is said stands there as text. What lies above chance comes from the words, or from a bias.",
+}
+"""What is said first of a study in which something else takes the place of the voice."""
+
 
 def standing(content: Content) -> list[str]:
-    """What the reader must know before any number: few or unknown speakers, clips the model knows, shared speakers."""
-    found = []
+    """What the reader must know before any number: no voice, few or unknown or shared speakers, clips the model knows."""
+    found = [told] if (told := PRESENTED.get(content.presentation)) else []
     shared = content.run.manifest.get("speakers_shared") or 0
     if shared:
         found.append(

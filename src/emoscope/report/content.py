@@ -70,6 +70,13 @@ class Content(AtHeadline):
         return isinstance(part, dict) and bool(part.get(option))
 
     @property
+    def presentation(self) -> str:
+        """What the question is asked about: the voice ("audio"), or what takes its place."""
+        study: Any = self.run.manifest.get("study")
+        question = study.get("question") if isinstance(study, dict) else None
+        return str(question.get("presentation") or "audio") if isinstance(question, dict) else "audio"
+
+    @property
     def selectors(self) -> list[str]:
         """The selectors that conditions exist for, the headline's first."""
         there = self.run.conditions["selector"].drop_nulls().unique().sort().to_list()

@@ -24,6 +24,13 @@ LAPE = """@inproceedings{tang2024language,
   pages     = {5701--5715},
   year      = {2024}
 }"""
+ASKED = {
+    "audio": "which emotion it hears",
+    "noise": "which emotion it hears, with noise as long and as loud in place of the voice,",
+    "transcript": "which emotion the speaker expresses, with what is said as text in place of the voice,",
+}
+"""What a model is asked, by what takes the voice's place."""
+
 SELECTORS = {
     "lap": "the highest probability of being active (LAP)",
     "lape": "the lowest entropy of the probability of being active over emotions (LAPE; Tang et al., 2024)",
@@ -80,7 +87,7 @@ def _data(content: Content) -> str:
     voices = f"{content.speakers} speakers" if content.speakers else "speakers whose names are not known"
     text = (
         f"We asked {model.get('id', 'the model')} ({model.get('layers')} decoder layers of {model.get('width')} MLP neurons, "
-        f"{model.get('dtype')}, {model.get('device')}) which emotion it hears in {items['clip'].n_unique()} clips "
+        f"{model.get('dtype')}, {model.get('device')}) {ASKED.get(content.presentation, ASKED['audio'])} in {items['clip'].n_unique()} clips "
         f"by {voices}" + (f" of {corpora}" if corpora else "") + f", with {len(panel.labels)} lettered options "
         f"({', '.join(panel.labels)}) whose order differs between clips. The answer is the option whose letter is most probable"
     )
