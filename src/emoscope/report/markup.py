@@ -10,8 +10,8 @@ import polars as pl
 WORDS = frozenset({
     "neurons", "condition", "scoring", "scope", "proof", "status", "note", "what", "value", "what was done", "verdict",
     "why", "claim tested", "corpus", "difference between", "emotion", "covariate", "raises", "lowers", "raised most often",
-    "lowered most often", "wording", "run", "model", "off: verdict", "steered: verdict", "measure", "claim",
-    "what it rests on", "who",
+    "lowered most often", "wording", "run", "model", "off: verdict", "steered: verdict", "found on", "column", "what is heard",
+    "amplified: verdict", "measure", "claim", "what it rests on", "who",
 })  # fmt: skip
 """Columns of words, which stand to the left; numbers stand to the right."""
 

@@ -62,6 +62,7 @@ def to_spec(chart: Any, validate: bool = False) -> dict[str, Any]:
     plain = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     plain |= {"labelLimit": 260, "titleLimit": 320, "labelColor": LIGHT.ink, "titleColor": LIGHT.muted}
     lines = {"gridColor": LIGHT.line, "domainColor": LIGHT.line, "tickColor": LIGHT.line, "titlePadding": 8}
+    lines |= {"maxExtent": 400, "labelSeparation": 4}  # long names push the axis title aside; labels keep apart
     # set on the finished dictionary: every configure_ method of Altair copies the whole chart
     spec["config"] = {
         "background": LIGHT.page, "font": FONT, "padding": 4, "view": {"stroke": None}, "concat": {"spacing": 28},

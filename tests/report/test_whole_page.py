@@ -1,0 +1,222 @@
+"""The report of a whole study: a chapter a question, from the tables of its parts, each lack named."""
+
+import dataclasses
+import json
+import re
+
+import polars as pl
+import pytest
+
+from emoscope.analysis.tables import write_tables
+from emoscope.analysis.whole import SCHEMAS, write_whole_tables
+from emoscope.report import whole_page, whole_probe_sentences
+from emoscope.report import whole_sentences as sentences
+from emoscope.report.theme import to_spec
+from emoscope.report.whole_chapters import CHAPTERS
+from emoscope.report.whole_claims import as_text, grid
+from emoscope.report.whole_content import judge, read_whole
+from emoscope.report.whole_tables import TABLES
+from tests.analysis.simulated_whole import write_whole
+from tests.report.test_page import Page
+
+
+def undrawn(folder, tables, monkeypatch):
+    """The page without its pictures, which take most of the time."""
+    monkeypatch.setattr(whole_page, "to_svg", lambda *_, **__: '<svg width="100"></svg>')
+    monkeypatch.setattr(whole_page, "to_pdf", lambda _: b"")
+    return whole_page.build_whole_report(folder, tables).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = write_whole(tmp_path_factory.mktemp("whole"))
+    for name in ("first", "second"):
+        write_tables(folder / "parts" / name)
+    (folder / "parts" / "first" / "report.html").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tables(folder):
+    return write_whole_tables(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tables):
+    return read_whole(folder, {name: getattr(tables, name) for name in SCHEMAS}, tables.notes)
+
+
+@pytest.fixture(scope="module")
+def page(folder, tables):
+    with pytest.MonkeyPatch.context() as patch:
+        return undrawn(folder, tables, patch)
+
+
+def changed(whole, table, which, **columns):
+    """The study with other numbers in some rows of one of its tables."""
+    frame = whole.tables[table].with_columns(
+        pl.when(which).then(pl.lit(value)).otherwise(name).alias(name) for name, value in columns.items()
+    )
+    return dataclasses.replace(whole, tables={**whole.tables, table: frame})
+
+
+def test_the_page_stands_alone_and_every_link_leads_somewhere(folder, page):
+    parsed = Page(page)
+    assert parsed.loads == []
+    assert parsed.open == []
+    assert len(parsed.ids) == len(set(parsed.ids)), "an id is used twice"
+    for link in parsed.links:
+        path, _, anchor = link.partition("#")
+        assert anchor in parsed.ids if not path else (folder / path).is_file(), link
+    assert "parts/first/report.html#matter" in parsed.links
+    assert not re.search(r"@import|url\((?!#)|https?://", page)
+
+
+def test_every_chapter_is_there_with_its_figures_or_why_not(page):
+    parsed = Page(page)
+    for place, chapter in enumerate(CHAPTERS, 1):
+        assert f"{place} {chapter.title}" in parsed.text
+        for name, why in chapter.figures.items():
+            assert (f"figure-{name}" in parsed.ids) != (f"Not in this study: {why}." in parsed.text), name
+    for name in ("transfer", "agreement", "dissociation", "side_effects", "grounding", "selectivity"):
+        assert f"figure-{name}" in parsed.ids
+    assert "Not in this study: nothing was amplified without a label." in parsed.text
+
+
+def test_a_part_that_failed_says_why(page):
+    text = Page(page).text
+    assert text.count("fewer than two labels of word can be identified: nie 3, tak 41") == 2  # the table, and the notes
+
+
+def test_claims_stand_first_a_column_a_corpus(page):
+    text = Page(page).text
+    assert text.index("What Zhao, Schuller and Sisman (2026) claim") < text.index("1 Which neurons")
+    assert re.search(r"claim first second Emotion-sensitive neurons exist in this model Which neurons supported", text)
+
+
+def test_what_was_planted_is_said(page):
+    text = Page(page).text
+    assert re.search(
+        r"emotion more than the others, beyond matched neurons: first −\d\d\.\d points \[.*?\] and second −\d\d", text
+    )
+    assert "Double dissociation: beyond matched neurons" in text
+    assert "Not tested: first, noise (nothing to remove" in text
+    assert "Sets fused over all corpora hurt their own emotion more, beyond matched neurons: overlap on 2 of 2" in text
+
+
+def test_tables_are_written_as_latex_and_csv(folder, page):
+    for name in TABLES:
+        there = f'id="table_{name}"' in page
+        assert (folder / "tables" / f"{name}.tex").is_file() == there, name
+        assert (folder / "tables" / f"{name}.csv").is_file() == (there or name in SCHEMAS), name
+    assert "Switching off the neurons" in (folder / "tables" / "claims.tex").read_text(encoding="utf-8")
+    assert "estimate" in (folder / "tables" / "claims.csv").read_text(encoding="utf-8")
+
+
+def test_a_cell_of_transfer_shows_its_interval(whole, tmp_path):
+    drawn = whole_page._figure(whole, "transfer", tmp_path)
+    row = whole.tables["transfer"].filter(
+        (pl.col("source") == "second") & (pl.col("host") == "first") & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
+    ).row(0, named=True)  # fmt: skip
+    for number in (row["estimate"], row["low"], row["high"]):
+        assert f"{number:.1f}".replace("-", "−") in drawn["light"]
+    assert drawn["size"] == "narrow"
+    assert (tmp_path / "transfer.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "transfer.svg").is_file()
+
+
+@pytest.mark.parametrize("name", ["transfer", "dissociation", "deactivation"])
+def test_figures_are_valid(whole, name):
+    assert to_spec(whole_page.FIGURES[name](whole), validate=True)["title"]["text"]
+
+
+def test_an_open_direction_is_not_counted(whole):
+    one = (pl.col("measure") == "excess_gap") & (pl.col("source") == "first") & (pl.col("host") == "second")
+    said = whole_probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=-20.0, estimate=-25.0))
+    assert "in 1 of 2 directions: first on second −25.0 points [−30.0, −20.0]" in said[0]
+    said = whole_probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=2.0))
+    assert said[0].endswith("in 0 of 2 directions.")
+    said = whole_probe_sentences.transfer(changed(whole, "transfer", one, hollow=True))
+    assert "Of the 2 directions it is open in 1 and not tested in 1." in said
+
+
+def test_more_wrong_words_are_harm(whole):
+    wer = pl.col("measure") == "WER"
+    said = whole_probe_sentences.side_effects(
+        changed(whole, "side_effects", wer, excess=6.0, excess_low=2.0, excess_high=9.0)
+    )
+    assert said[0].startswith(
+        "Switching the headline’s neurons off harms more than matched neurons do: first, writing down"
+    )
+    said = whole_probe_sentences.side_effects(
+        changed(whole, "side_effects", wer, excess=-6.0, excess_low=-9.0, excess_high=-2.0)
+    )
+    assert said[0].startswith("It harms less than matched neurons do: first, writing down")
+
+
+def test_a_difference_of_directions_needs_an_interval_clear_of_zero(whole):
+    every = pl.lit(True)
+    near = changed(whole, "asymmetry", every, estimate=3.0, low=-1.0, high=7.0)
+    assert whole_probe_sentences.transfer(near)[-1] == "In no pair of corpora are the two directions told apart."
+    far = changed(whole, "asymmetry", every, estimate=3.0, low=1.0, high=5.0)
+    assert whole_probe_sentences.transfer(far)[-1].startswith(
+        "The two directions differ: first to second minus back +3.0"
+    )
+
+
+def test_unknown_speakers_support_nothing(whole):
+    part = whole.mains[0]
+    row = {"estimate": -4.0, "low": -6.0, "high": -2.0}
+    assert judge(row, part) == ("low", "")
+    items = part.stored("items").with_columns(speaker=pl.lit(None, pl.String))
+    unknown = dataclasses.replace(part)
+    unknown._cache["items.parquet"] = items
+    assert judge(row, unknown) == ("untested", "speakers are unknown")
+    assert judge(row | {"hollow": True}, part) == ("untested", "the answers support no claim")
+
+
+def test_the_fewest_clips_are_those_that_reach_most_of_the_gap(whole):
+    part = dataclasses.replace(whole.mains[0])
+    rows = [
+        {"selector": part.selector, "budget": part.budget, "scope": part.scope, "size": size, "draw": None, "full": size == 50,
+         "gap": gap, "gap_low": gap - 1, "gap_high": gap + 1, "reason": None}
+        for size, gap in ((5, -2.0), (10, -8.5), (20, -9.0), (50, -10.0))
+    ]  # fmt: skip
+    part._cache["tables/efficiency.parquet"] = pl.DataFrame(rows, schema_overrides={"draw": pl.Int64})
+    said = sentences.efficiency(dataclasses.replace(whole, parts=(part,)))
+    assert (
+        "from 10 clips per emotion reach −8.5 points [−9.5, −7.5], 85 % of the full set’s gap (−10.0, from 50)"
+        in said[0]
+    )
+
+
+def test_claims_of_another_corpus_name_it():
+    found = pl.DataFrame({
+        "claim": ["c", "c"], "question": ["q", "q"], "corpus": ["a", "b"], "source": ["b", "a"],
+        "verdict": ["supported", "not testable here"], "number": ["−3", None], "why": [None, "too few"],
+    })  # fmt: skip
+    (row,) = grid(found, ["a", "b"])
+    assert [cell.source for cells in row.cells for cell in cells] == ["b", "a"]
+    assert [cell.kind for cells in row.cells for cell in cells] == ["supported", "not-testable-here"]
+    assert as_text(found)["neurons"].to_list() == ["from b", "from a"]
+
+
+def test_a_pilot_makes_no_claims_and_names_are_text(folder, tables, tmp_path, monkeypatch):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["study"] = {"name": "<script>x</script>"}
+    manifest["pilot"] = {"first": {"verdict": ["The model hears enough."]}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "parts").symlink_to(folder / "parts")
+    html = undrawn(tmp_path, tables, monkeypatch)
+    text = Page(html).text
+    assert "<script" not in html
+    assert "Nothing below supports a claim. first: The model hears enough." in text
+    assert "What Zhao, Schuller and Sisman (2026) claim" not in text
+
+
+def test_a_run_without_parts_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="give the folder of a finished run"):
+        read_whole(tmp_path, {})
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="names no parts"):
+        read_whole(tmp_path, {})
