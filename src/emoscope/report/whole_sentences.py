@@ -8,11 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.claim_rules import KEPT
 from emoscope.report.content import bracket, name_selector, number
 from emoscope.report.effect_charts import INJECTED
 from emoscope.report.whole_content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Part, Whole, first, judge, whole_sets
 
-ENOUGH = 80.0
+ENOUGH = 100 * KEPT
 """Of the full set's gap, in %: the fewest clips that reach it are named."""
 
 VERDICTS = {
