@@ -90,6 +90,12 @@ def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, s
     assert arousal(content) is None  # all three are of high arousal
 
 
+def test_a_pilot_says_how_answers_were_written_and_no_more(content):
+    run = dataclasses.replace(content.run, manifest={**content.run.manifest, "pilot": {"verdict": ["Go on."]}})
+    said = notes(dataclasses.replace(content, run=run))
+    assert {name for name, text in said.items() if text} == {"forms"}
+
+
 def test_refusals_are_told_apart_in_words(content):
     assert "UAR counts refusals and unreadable answers as not correct" not in notes(content)["forms"]
     table = content.tables.uar.with_columns(

@@ -12,7 +12,7 @@ from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.answer_charts import HOLLOW, INTERVALS
 from emoscope.report.content import CONTROLS, Content, name_selector
 from emoscope.report.marks import PANEL_SPACE, across, dots, signed_matrix
-from emoscope.report.theme import LIGHT, title
+from emoscope.report.theme import title
 
 CELLS = (
     "Row: the emotion whose neurons were changed; column: the emotion of the clip. "
@@ -116,70 +116,6 @@ def gaps(content: Content) -> Any | None:
             f"{INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
             f"Small ticks: single control draws.{_hollow(rows)}",
         )
-    )  # fmt: skip
-
-
-def dose(content: Content) -> Any | None:
-    """Pull and UAR over alpha for the headline selector and its matched controls."""
-    wanted = {
-        "pull": "clips of the emotion answered so (points)",
-        "pull_cross": "clips of other emotions answered so (points)",
-        "uar_change": "change of UAR (points)",
-    }
-    found = content.own(content.at_headline(content.tables.effects)).filter(
-        (pl.col("kind") == "steer") & (pl.col("positions") == "all") & pl.col("control").is_in(["target", "matched"])
-        & ((pl.col("control") == "target") | pl.col("draw").is_null()) & pl.col("measure").is_in(list(wanted))
-    ).with_columns(pl.col("control").replace(CONTROLS).alias("series"), pl.col("hollow").fill_null(False))  # fmt: skip
-    if found.is_empty():
-        return None
-    colour = (
-        alt.Color("series:N", title=None)
-        .legend(symbolOpacity=1, symbolStrokeWidth=0, orient="top", direction="horizontal")
-        .scale(domain=["selected", "matched"], range=[LIGHT.accent, LIGHT.muted])
-    )
-    found = found.select("measure", "alpha", "estimate", "low", "high", "series", "hollow")
-    mass = _letter_mass(content, found)
-    if len(mass):
-        found, wanted["letter mass"] = pl.concat([found, mass]), "probability on the letters (%)"
-    charts = []
-    for measure, label in wanted.items():
-        base = alt.Chart(found.filter(pl.col("measure") == measure).drop("measure"))
-        x = alt.X("alpha:Q", title="strength, alpha (gain − 1)").axis(grid=False, tickCount=5)
-        y = alt.Y("estimate:Q", title=label)
-        fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
-        zero = alt.Chart(pl.DataFrame({"zero": [0]})).mark_rule(color=LIGHT.muted, strokeDash=[3, 3])
-        span = base.mark_rule(strokeWidth=1.5, opacity=0.55)
-        charts.append(
-            alt.layer(
-                *([] if measure == "letter mass" else [zero.encode(y=alt.Y("zero:Q", title=label))]),
-                span.encode(x=x, y=alt.Y("low:Q", title=label), y2="high:Q", color=colour),
-                base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
-                base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, fill=fill),
-            ).properties(width=178, height=220)
-        )
-    return alt.hconcat(*charts, spacing=10).resolve_scale(y="independent").properties(
-        title=title(
-            "What more and less amplification does",
-            f"{INTERVALS} First and second: how many more clips are answered with the amplified emotion, where it was spoken and where "
-            "another one was. Third: what that costs or gains over all emotions. Last: where it falls, the model stops answering with "
-            f"a letter, and the other pictures say little. Below zero neurons are weakened.{_hollow(found.to_dicts())}",
-        )
-    )  # fmt: skip
-
-
-def _letter_mass(content: Content, shown: pl.DataFrame) -> pl.DataFrame:
-    """The mean letter mass of the conditions behind a dose curve, in its columns."""
-    mass = content.tables.uar.filter(pl.col("scoring") == "likelihood").select("condition", "letter_mass")
-    steered = content.own(content.at_headline(content.run.conditions)).filter(
-        (pl.col("kind") == "steer") & (pl.col("positions") == "all") & pl.col("control").is_in(["target", "matched"])
-    )
-    means = steered.join(mass, on="condition").group_by("control", "alpha").agg(pl.col("letter_mass").mean())
-    none = pl.lit(None, pl.Float64)
-    return (
-        means.sort("control", "alpha").drop_nulls().with_columns(
-            pl.lit("letter mass").alias("measure"), (100 * pl.col("letter_mass")).alias("estimate"), none.alias("low"), none.alias("high"),
-            pl.col("control").replace(CONTROLS).alias("series"), pl.lit(False).alias("hollow"),
-        ).select(shown.columns)
     )  # fmt: skip
 
 

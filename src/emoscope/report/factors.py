@@ -138,7 +138,12 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
 
 
 def notes(content: Content) -> dict[str, str | None]:
-    """One sentence by rule on each of letters, what is said, arousal and how answers were written; ``None`` without."""
+    """One sentence by rule on each of letters, what is said, arousal and how answers were written; ``None`` without.
+
+    A pilot supports no claim, so it has the last alone.
+    """
+    if content.pilot is not None:
+        return {"letters": None, "within": None, "arousal": None, "forms": _on_forms(content)}
     return {
         "letters": _on_letters(content), "within": _on_columns(content), "arousal": _on_arousal(content),
         "forms": _on_forms(content),

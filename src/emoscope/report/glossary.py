@@ -27,6 +27,9 @@ GLOSSARY = {
     "verdict": "Follows by rule from selected minus matched neurons. Removes evidence: evidence falls, interval clear of zero. Pulls the "
     "answer: leaning moves, interval clear of zero, and evidence stays within ±2 AUC points. Both. Neither: both intervals within "
     "±2 AUC points and ±0.1 nat, and neither clear of zero. Undecided: everything else. With fewer than five speakers there is none.",
+    "within the same word": "The gap over the clips of one word (sentence, gender …) at a time, then averaged: an effect that words do not explain.",
+    "arousal": "How excited rather than calm an emotion is; of the seven, anger, fear, happiness and surprise are high, the others low.",
+    "refused, unparsable": "Written answers that decline to answer, or in which no single option can be read. UAR counts both as not correct.",
     "matched": "Control neurons of the same layers with similar firing rate, magnitude and output weight, of no selected set.",
     "random": "Control neurons drawn anywhere.",
     "shuffled labels": "Neurons that the same selector finds when emotions are shuffled among each speaker’s clips.",
