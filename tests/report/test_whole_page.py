@@ -99,7 +99,7 @@ def test_what_was_planted_is_said(page):
     assert re.search(
         r"emotion more than the others, beyond matched neurons: first −\d\d\.\d points \[.*?\] and second −\d\d", text
     )
-    assert "Double dissociation: beyond matched neurons" in text
+    assert "Double dissociation: beyond matched neurons, each of the two questions suffers more" in text
     assert "Not tested: first, noise (nothing to remove" in text
     assert "Sets fused over all corpora hurt their own emotion more, beyond matched neurons: overlap on 2 of 2" in text
 
@@ -162,6 +162,16 @@ def test_a_difference_of_directions_needs_an_interval_clear_of_zero(whole):
     assert whole_probe_sentences.transfer(far)[-1].startswith(
         "The two directions differ: first to second minus back +3.0"
     )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [("interaction alone", "The two differences together are clear of zero, but not each of them"),
+     ("no dissociation", "No double dissociation is shown"), (None, "Not tested: first, “word”")],
+)  # fmt: skip
+def test_dissociation_follows_its_verdict(whole, verdict, said):
+    (sentence,) = whole_probe_sentences.dissociation(changed(whole, "dissociation", pl.lit(True), verdict=verdict))
+    assert sentence.startswith(said)
 
 
 def test_unknown_speakers_support_nothing(whole):

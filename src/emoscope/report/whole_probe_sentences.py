@@ -7,11 +7,22 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.dissociation import DOUBLE, NONE, TOGETHER
 from emoscope.report.content import number
 from emoscope.report.whole_content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Part, Whole
 from emoscope.report.whole_factors import say_outcomes, say_within
 from emoscope.report.whole_probe_charts import HEARD, ability, in_study_order
 from emoscope.report.whole_sentences import Outcome, listed, outcome, tally
+
+DISSOCIATED = {
+    DOUBLE: "Double dissociation: beyond matched neurons, each of the two questions suffers more under its own neurons than under the "
+    "other’s; both together: {}.",
+    TOGETHER: "The two differences together are clear of zero, but not each of them, so that one kind of neurons may hurt both questions "
+    "more: {}.",
+    NONE: "No double dissociation is shown; the two differences together: {}.",
+    UNTESTED: "Not tested: {}.",
+}  # fmt: skip
+"""The verdicts on two questions, and their neurons, in words."""
 
 
 def transfer(whole: Whole) -> list[str]:
@@ -62,12 +73,14 @@ def dissociation(whole: Whole) -> list[str]:
     rows = found.filter(
         (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_damage") & (pl.col("what") == "interaction")
     )
-    return tally(
-        [_at(whole, f"{row['corpus']}, {row['column']}", row, row["corpus"]) for row in rows.iter_rows(named=True)],
-        "Double dissociation: beyond matched neurons, each question suffers more under its own neurons than under the other’s: {}.",
-        "Each question suffers less under its own neurons than under the other’s: {}.",
-        "Whether each question suffers more under its own neurons than under the other’s is open: {}.",
-    )
+    groups: dict[str, list[str]] = {}
+    for row in rows.iter_rows(named=True):
+        one = _at(whole, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
+        known = one.found != UNTESTED and row["verdict"] is not None
+        groups.setdefault(row["verdict"] if known else UNTESTED, []).append(
+            f"{one.where} {one.text if known else f'({one.why or 'a difference has no interval'})'}"
+        )
+    return [words.format(listed(groups[name])) for name, words in DISSOCIATED.items() if name in groups]
 
 
 def side_effects(whole: Whole) -> list[str]:
