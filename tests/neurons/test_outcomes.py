@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.neurons.identification import IdentificationClip, draw_samples, fewer_clips, level_letters
+from emoscope.neurons.identification import IdentificationClip, draw_samples, fewer_clips, level_letters, pools
 from emoscope.neurons.outcomes import outcome_samples
 from emoscope.neurons.selection import ALL, SetSpec, find_sets
 
@@ -93,6 +93,17 @@ def test_hits_are_drawn_again_where_there_are_more_of_them(tmp_path):
     assert [len(names) for names in both] == [4, 4]
     assert not both[0] & both[1]
     assert neurons(found, "hits-as-misses", "s", 1) == {"anger": [0], "fear": [2]}
+
+
+def test_hits_and_misses_share_no_clip():
+    # every clip in two letter orders, of which c2 is answered rightly in one: it is a hit and no miss
+    items, _ = three_neurons()
+    twice = pl.concat([items, items.with_columns(pl.col("item") + 12)]).with_columns(
+        correct=pl.col("correct") | ((pl.col("clip") == "c2") & (pl.col("item") > 11))
+    )
+    names = {outcome: {clip.name for clip in pools(twice, THREE, outcome)[ALL]} for outcome in ("hits", "misses", "false-alarms")}  # fmt: skip
+    assert names["hits"] == {f"c{n}" for n in (0, 1, 2, 4, 5, 8, 9)}
+    assert names["misses"] == names["false-alarms"] == {f"c{n}" for n in (3, 6, 7, 10, 11)}
 
 
 def test_too_few_clips_of_an_outcome_have_no_set(tmp_path):

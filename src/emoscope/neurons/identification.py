@@ -140,7 +140,8 @@ def pools(items: pl.DataFrame, spec: SetSpec, outcome: str = "hits") -> dict[str
         items: as :func:`~emoscope.neurons.selection.find_sets` takes them.
         spec: emotions and seed.
         outcome: ``"hits"``: items answered correctly; ``"misses"``: answered otherwise, under their true label;
-            ``"false-alarms"``: answered wrongly, under the label that was answered.
+            ``"false-alarms"``: answered wrongly, under the label that was answered. A clip that has a hit, in any
+            letter order or wording, has neither.
 
     Raises:
         ValueError: the items table lacks a column that this takes.
@@ -199,8 +200,10 @@ def _clips(used: pl.DataFrame, spec: SetSpec, outcome: str) -> Iterable[Identifi
     right = pl.col("correct").fill_null(False)
     label = pl.col("answered" if outcome == "false-alarms" else "truth")
     options = pl.col("options") if "options" in used.columns else pl.lit(None, dtype=pl.List(pl.String))
+    hit = used.filter(right)["clip"].unique().to_list()
+    wrong = pl.col("correct").eq(False).fill_null(False) & ~pl.col("clip").is_in(hit)
     chosen = used.filter(
-        (right if outcome == "hits" else pl.col("correct").eq(False).fill_null(False))
+        (right if outcome == "hits" else wrong)
         & label.is_in(list(spec.emotions))
         & pl.col("side").is_in(["both", "identify"])
     )
