@@ -77,9 +77,8 @@ def dissociation(whole: Whole) -> list[str]:
     for row in rows.iter_rows(named=True):
         one = _at(whole, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
         known = one.found != UNTESTED and row["verdict"] is not None
-        groups.setdefault(row["verdict"] if known else UNTESTED, []).append(
-            f"{one.where} {one.text if known else f'({one.why or 'a difference has no interval'})'}"
-        )
+        text = one.text if known else f"({one.why or 'a difference has no interval'})"
+        groups.setdefault(row["verdict"] if known else UNTESTED, []).append(f"{one.where} {text}")
     return [words.format(listed(groups[name])) for name, words in DISSOCIATED.items() if name in groups]
 
 
