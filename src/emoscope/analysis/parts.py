@@ -51,7 +51,8 @@ def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
     """
     marked = conditions.filter(pl.col("headline").fill_null(False))
     grouped = families.group(conditions)
-    by_key, found = draws_by_family(grouped), {}
+    by_key = draws_by_family(grouped)
+    found: dict[Key, Act] = {}
     for family, own in grouped:
         plain = (family["control"], family["positions"], family["layers"]) == ("target", "all", "all")
         declared = marked.is_empty() or any(one in set(marked["condition"]) for one in own.values())
@@ -110,7 +111,8 @@ class Asked:
     @classmethod
     def of(cls, run: Run) -> Asked:
         """Arrange a part's answers."""
-        every: dict[str | None, Run] = {None: run, **run.foreign}
+        every: dict[str | None, Run] = {None: run}
+        every.update(run.foreign.items())
         found = {source: headline_acts(_answered(one)) for source, one in every.items()}
         wanted = {
             c for acts in found.values() for act in acts.values() for draw in act.draws(True) for c in draw.values()

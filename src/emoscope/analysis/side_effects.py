@@ -72,8 +72,8 @@ def _asked(part: Part) -> list[dict[str, Any]]:
         def level(conditions: list[str], used: np.ndarray = used) -> np.ndarray:
             return mean_level(asked.panel, conditions, used, asked.level)
 
-        row = {"corpus": part.of, "part": part.name, "ability": ability, "measure": asked.level, "unit": "points"}
-        row |= {"chance": asked.panel.chance, "hollow": asked.touched([act], excess)}
+        row: dict[str, Any] = {"corpus": part.of, "part": part.name, "ability": ability, "measure": asked.level}
+        row |= {"unit": "points", "chance": asked.panel.chance, "hollow": asked.touched([act], excess)}
         rows.append(row | _row(act, level, asked.sizes(used)))
     return rows
 
