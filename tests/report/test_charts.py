@@ -10,7 +10,7 @@ import pytest
 from emoscope.analysis.effects import EFFECTS, MATRIX
 from emoscope.report.charts import FIGURES, confusion, deactivation, evidence, main_figure
 from emoscope.report.content import open_content
-from emoscope.report.theme import DARK, LIGHT, in_theme, title_of, to_png, to_spec, to_svg
+from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recoloured, title_of, to_png, to_spec, to_svg
 from tests.report.synthetic import SEVEN, THREE, write_run
 
 UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips)\)|alpha")
@@ -126,6 +126,15 @@ def test_ids_differ_between_pictures(small):
     assert ids[0]
     assert not ids[0] & ids[1]
     assert set(re.findall(r"url\(#([^)]+)\)", first)) <= ids[0]
+
+
+def test_exchanging_colours_gives_what_drawing_in_the_dark_gives(small):
+    for name in ("gaps", "dose", "layers"):
+        spec = to_spec(FIGURES[name](small))
+        assert not mixes_colours(spec)
+        assert recoloured(to_svg(spec, LIGHT), DARK) == to_svg(spec, DARK)
+    for name in ("confusion", "deactivation", "layers_by_emotion"):
+        assert mixes_colours(to_spec(FIGURES[name](small)))
 
 
 def test_no_light_colour_is_left_in_the_dark(small):

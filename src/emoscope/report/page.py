@@ -15,7 +15,7 @@ from emoscope.report.content import Content, number, open_content
 from emoscope.report.glossary import GLOSSARY
 from emoscope.report.markup import lean, to_html, to_latex
 from emoscope.report.tables import TABLES
-from emoscope.report.theme import DARK, LIGHT, title_of, to_pdf, to_spec, to_svg
+from emoscope.report.theme import DARK, LIGHT, mixes_colours, recoloured, title_of, to_pdf, to_spec, to_svg
 from emoscope.runs.folder import replacing
 
 __all__ = ["FIGURES", "build_report", "main_figure", "render"]
@@ -139,11 +139,13 @@ def _figure(content: Content, name: str, draw: Callable[..., Any], folder: Path)
         partial.write_bytes(to_pdf(svg))
     if name == "main":  # the page shows the full set of matrices instead
         return {"title": title, "how": how}
-    pictures = {
-        theme.name: lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), title)
-        for theme in (LIGHT, DARK)
-    }
-    return {"title": title, "how": how} | pictures
+    light = to_svg(spec, LIGHT, prefix=f"{name}-light-", titled=False)
+    dark = (
+        to_svg(spec, DARK, prefix=f"{name}-dark-", titled=False)
+        if mixes_colours(spec)
+        else recoloured(light, DARK).replace(f"{name}-light-", f"{name}-dark-")
+    )
+    return {"title": title, "how": how, "light": lean(light, title), "dark": lean(dark, title)}
 
 
 def _missing(content: Content) -> list[str]:

@@ -84,10 +84,30 @@ def in_theme(spec: dict[str, Any], theme: Theme) -> dict[str, Any]:
     """
     if theme is LIGHT:
         return spec
-    colours = dict(zip(_colours(LIGHT), _colours(theme), strict=True))
-    text = re.sub("|".join(colours), lambda found: colours[found[0]], json.dumps(spec))
-    exchanged: dict[str, Any] = json.loads(text)
+    exchanged: dict[str, Any] = json.loads(recoloured(json.dumps(spec), theme))
     return exchanged
+
+
+def mixes_colours(spec: dict[str, Any]) -> bool:
+    """Whether a picture holds colours between those of its theme, as matrices do."""
+    return '"interpolate"' in json.dumps(spec)
+
+
+def recoloured(svg: str, theme: Theme) -> str:
+    """A drawn picture in the colours of another theme, much faster than drawing it anew.
+
+    Right for pictures that do not mix colours (:func:`mixes_colours`).
+
+    Args:
+        svg: drawn in the light theme.
+        theme: the other theme.
+
+    Example:
+        >>> recoloured(f'<path fill="{LIGHT.ink}"/>', DARK) == f'<path fill="{DARK.ink}"/>'
+        True
+    """
+    colours = dict(zip(_colours(LIGHT), _colours(theme), strict=True))
+    return re.sub("|".join(colours), lambda found: colours[found[0]], svg)
 
 
 def _colours(theme: Theme) -> list[str]:
