@@ -72,7 +72,9 @@ def _verdict(three: list[Row | None], falls: bool, hollow: bool) -> tuple[str | 
         return None, "sets of as many hits do not act beyond matched controls"
     if own[0] > 0:
         return ("acts less" if less[1] < 0 else "acts as hits do"), None
-    return ("does not act" if less[1] < 0 else "undecided"), None
+    if less[1] < 0:
+        return ("acts the other way" if own[1] < 0 else "does not act"), None
+    return "undecided", None
 
 
 def slow_outcome_sets(slow: Slow) -> list[Row]:

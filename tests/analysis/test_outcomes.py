@@ -167,7 +167,7 @@ def span(low, high):
     [
         ((-9, -3), (-9, -4), (-2, 3), "acts as hits do"), ((-5, -1), (-9, -6), (2, 7), "acts less"),
         ((-2, 2), (-9, -6), (4, 8), "does not act"), ((-4, 1), (-9, -6), (-1, 8), "undecided"),
-        ((1, 4), (-9, -6), (7, 12), "does not act"), ((-9, -3), (-3, 2), (-6, 1), None),
+        ((1, 4), (-9, -6), (7, 12), "acts the other way"), ((-9, -3), (-3, 2), (-6, 1), None),
     ],
 )  # fmt: skip
 def test_the_rule_of_the_verdict(own, hits, less, said):

@@ -48,6 +48,7 @@ def with_outcomes(content, misses, alarms, manifest=None):
     [
         ("acts as hits do", "does not act", "The neurons follow what is in the voice"),
         ("does not act", "acts less", "The neurons follow what is answered"),
+        ("acts the other way", "acts as hits do", "The neurons follow what is answered"),
         ("acts less", "acts as hits do", "Neurons that follow the voice and neurons that follow the answer both act"),
         ("does not act", "does not act", "Only neurons found where voice and answer agree act"),
         ("acts less", "undecided", "Whether the neurons follow what is heard or what is answered is undecided"),

@@ -83,6 +83,7 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
       clearly smaller than that of the hits;
     * "acts less": clear of zero, and clearly smaller;
     * "does not act": not clear of zero, and clearly smaller;
+    * "acts the other way": clear of zero in the other direction, and clearly smaller;
     * "undecided": neither clear of zero nor clearly smaller.
 
     Where the hits' sets are not clear of zero themselves, there is nothing to compare with and no verdict.
@@ -110,6 +111,8 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
     acts, smaller = ends(own)[0] > 0, ends(difference)[1] < 0
     if acts:
         return ("acts less" if smaller else "acts as hits do"), None
+    if smaller and ends(own)[1] < 0:
+        return "acts the other way", None
     return ("does not act" if smaller else "undecided"), None
 
 

@@ -11,7 +11,7 @@ from emoscope.report.content import Content, bracket, number
 
 NAMES = {"misses": "misses", "false-alarms": "false alarms"}
 DONE = {"deactivate": "switched off: gap", "steer": "amplified: pull gap"}
-ACTS, STILL = ("acts as hits do", "acts less"), "does not act"
+ACTS, STILL = ("acts as hits do", "acts less"), ("does not act", "acts the other way")
 
 CAPTION = (
     "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in the "
@@ -75,13 +75,13 @@ def percept(content: Content) -> list[str]:
 
 def _decide(verdicts: dict[str, str | None]) -> str:
     misses, alarms = verdicts["misses"], verdicts["false-alarms"]
-    if misses in ACTS and alarms == STILL:
+    if misses in ACTS and alarms in STILL:
         return "The neurons follow what is in the voice, whatever is answered"
-    if misses == STILL and alarms in ACTS:
+    if misses in STILL and alarms in ACTS:
         return "The neurons follow what is answered, whatever is in the voice"
     if misses in ACTS and alarms in ACTS:
         return "Neurons that follow the voice and neurons that follow the answer both act"
-    if misses == alarms == STILL:
+    if misses in STILL and alarms in STILL:
         return "Only neurons found where voice and answer agree act"
     return "Whether the neurons follow what is heard or what is answered is undecided"
 
