@@ -200,6 +200,48 @@ def test_the_fewest_clips_are_those_that_reach_most_of_the_gap(whole):
     )
 
 
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [(0.01, "More amplification does more"), (0.3, "Whether more amplification draws more"), (None, "Not tested: first")],
+)  # fmt: skip
+def test_a_rise_needs_the_test_and_the_slope(whole, p, said):
+    part = dataclasses.replace(whole.mains[0])
+    row = {
+        "selector": part.selector,
+        "budget": part.budget,
+        "scope": part.scope,
+        "to": None,
+        "layers": "all",
+        "positions": "all",
+    }
+    row |= {
+        "measure": "excess_pull",
+        "slope": 8.0,
+        "low": 2.0,
+        "high": 14.0,
+        "p": p,
+        "reason": None if p else "too few",
+        "hollow": False,
+    }
+    part._cache["tables/trend.parquet"] = pl.DataFrame([row], schema_overrides={"to": pl.String, "p": pl.Float64})
+    (sentence,) = sentences._rises(dataclasses.replace(whole, parts=(part,)))
+    assert sentence.startswith(said)
+
+
+@pytest.mark.parametrize(("shuffled", "most", "close"), [(0.4, 0.9, False), (0.6, 0.9, True), (0.1, 1.1, True)])
+def test_shuffled_labels_that_come_close_are_said(whole, shuffled, most, close):
+    part = dataclasses.replace(whole.mains[0])
+    effects = part.table("effects")
+    own = part.effect("deactivate", "gap")["estimate"]
+    matched = effects.filter((pl.col("control") == "matched") & pl.col("draw").is_null())
+    added = matched.with_columns(
+        control=pl.lit("shuffled"), estimate=pl.lit(shuffled * own), draw_min=pl.lit(most * own), draw_max=pl.lit(0.0)
+    )
+    part._cache["tables/effects.parquet"] = pl.concat([effects, added])
+    said = sentences.deactivation(dataclasses.replace(whole, parts=(part,)))
+    assert any("found on shuffled labels come close: first" in one for one in said) == close
+
+
 def test_claims_of_another_corpus_name_it():
     found = pl.DataFrame({
         "claim": ["c", "c"], "question": ["q", "q"], "corpus": ["a", "b"], "source": ["b", "a"],
@@ -222,6 +264,8 @@ def test_a_pilot_makes_no_claims_and_names_are_text(folder, tables, tmp_path, mo
     assert "<script" not in html
     assert "Nothing below supports a claim. first: The model hears enough." in text
     assert "What Zhao, Schuller and Sisman (2026) claim" not in text
+    assert "beyond matched neurons: first" not in text
+    assert "removes evidence" not in text.split("Glossary")[0]
 
 
 def test_a_run_without_parts_is_refused(tmp_path):

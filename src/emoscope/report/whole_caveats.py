@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emoscope.report.whole_content import Whole
-from emoscope.report.whole_sentences import listed
+from emoscope.report.whole_outcomes import listed
 
 
 def standing(whole: Whole) -> list[str]:
@@ -22,6 +22,16 @@ def standing(whole: Whole) -> list[str]:
             few.append(f"{part.name} ({row['speakers']})")
     if few:
         found.append(f"Fewer than five speakers on {listed(few)}: no interval can be given there.")
+    lost = [
+        part.name
+        for part in whole.mains
+        if (row := part.uar()) and row["low"] is not None and row["low"] <= row["chance"]
+    ]
+    if lost:
+        found.append(
+            f"On {listed(lost)} the untouched model is not clearly above chance: what neurons change there is what it answers, not what it "
+            "recognises."
+        )
     shared = [
         f"{part.manifest['speakers_shared']} on {part.name}"
         for part in whole.mains

@@ -130,6 +130,11 @@ class Whole:
         return self.having(MAIN)
 
     @property
+    def pilot(self) -> bool:
+        """Whether it is a pilot, which supports no claim."""
+        return isinstance(self.manifest.get("pilot"), dict)
+
+    @property
     def name(self) -> str:
         """The study's name, or the run folder's."""
         study: Any = self.manifest.get("study")

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from emoscope.report.whole_content import Whole
-from emoscope.report.whole_sentences import listed, outcome, tally
+from emoscope.report.whole_outcomes import listed, outcome, tally
 from emoscope.report.whole_tables import DONE, made, p_text, spread
 
 OUTCOMES = {"misses": "missed clips", "false-alarms": "false alarms"}

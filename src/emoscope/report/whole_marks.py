@@ -15,8 +15,8 @@ from emoscope.report.theme import LIGHT
 from emoscope.report.whole_content import Part
 
 SERIES_KEY = "Circle: selected; diamond: matched; square: their difference."
-WIDTH, ACROSS = 245, 3
-"""Of one panel in pixels, and how many stand side by side on a laptop's page."""
+WIDTH, ACROSS, SPACE, PAGE = 245, 3, 18, 1000
+"""In pixels: the width of one panel, how many stand side by side, what lies between them, and a laptop's page."""
 
 CELL_WIDTH, CELL_HEIGHT = 104, 44
 """Of a cell that holds an estimate and its interval, in pixels."""
@@ -44,11 +44,13 @@ def panels(
     ends = [row[name] for row in every for name in ("estimate", "low", "high") if row[name] is not None]
     low, high = min(0.0, *ends), max(0.0, *ends)
     room = 0.04 * (high - low or 1.0)
+    names = 40 + 6.5 * max(len(name) for name in order)  # long names leave less room for the panels
+    width = min(WIDTH, int((PAGE - names) / min(ACROSS, len(there))) - SPACE)
     most = max(Counter((name, row["row"]) for name, rows in there.items() for row in rows).values())
     drawn = []
     for place, (name, rows) in enumerate(there.items()):
         first = place % ACROSS == 0
-        drawn.append((name, dotted(rows, order, x, y, first, most, domain=(low - room, high + room))))
+        drawn.append((name, dotted(rows, order, x, y, first, most, width, domain=(low - room, high + room))))
     return side_by_side(drawn, heading)
 
 
@@ -83,7 +85,7 @@ def side_by_side(drawn: Sequence[tuple[str, Any]], heading: alt.TitleParams) -> 
     if not drawn:
         return None
     named = [chart.properties(title=alt.TitleParams(name, fontSize=13)) for name, chart in drawn]
-    return alt.concat(*named, columns=min(ACROSS, len(named)), spacing=18).properties(title=heading)
+    return alt.concat(*named, columns=min(ACROSS, len(named)), spacing=SPACE).properties(title=heading)
 
 
 def lines(shown: pl.DataFrame, x: str, y: str, level: float | None = None, ticks: Sequence[float] | None = None) -> Any:

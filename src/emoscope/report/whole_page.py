@@ -89,7 +89,7 @@ def render(
         corpora=corpora, claims=[] if pilot is not None else whole_claims.grid(claims, corpora), notes=whole.notes,
         chapters=[
             {
-                "id": one.id, "title": one.title, "question": one.question, "says": one.says(whole), "tables": one.tables,
+                "id": one.id, "title": one.title, "question": one.question, "says": () if whole.pilot else one.says(whole), "tables": one.tables,
                 "figures": [(name, figures[name], why) for name, why in one.figures.items()], "links": _links(whole, one),
             }
             for one in CHAPTERS

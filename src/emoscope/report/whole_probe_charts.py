@@ -52,6 +52,7 @@ def agreement(whole: Whole) -> Any | None:
         return None
     head = whole.mains[0].selector
     own = found.filter(pl.col("selector") == head) if head in set(found["selector"]) else found
+    own = by_corpus(whole, by_corpus(whole, own, "target"), "source")
     own = own.with_columns(pl.concat_str("source", pl.lit(" – "), "target").alias("row"))
     rows = list(dict.fromkeys(own["row"]))
     charts: list[Any] = []
@@ -91,6 +92,7 @@ def dissociation(whole: Whole) -> Any | None:
     found = found.filter((pl.col("kind") == "deactivate") & pl.col("measure").is_in(["damage", "excess_damage"]))
     frames: dict[str, list[dict[str, Any]]] = {}
     generic = found["column"].n_unique() > 1
+    found = by_corpus(whole, found)
     for row in found.filter(pl.col("estimate").is_not_null()).iter_rows(named=True):
         panel = f"{row['corpus']}: {row['column']}"
         series = "difference" if row["measure"].startswith("excess_") else "selected"
@@ -115,15 +117,15 @@ def dissociated(row: Mapping[str, Any], generic: bool = False) -> str:
 
     Example:
         >>> dissociated({"what": "effect", "question": "word", "sets": "emotion", "column": "word"})
-        'question on “word”, neurons for “emotion”'
+        'asked word, neurons: emotion'
         >>> dissociated({"what": "difference", "question": "word", "sets": None, "column": "word"}, generic=True)
-        'question on the column: own minus other'
+        'asked the column: own minus other'
     """
     called = {row["column"]: "the column"} if generic else {}
-    question, sets = (called.get(row[name], f"“{row[name]}”") for name in ("question", "sets"))
+    question, sets = (called.get(row[name], row[name]) for name in ("question", "sets"))
     if row["what"] == "effect":
-        return f"question on {question}, neurons for {sets}"
-    return f"question on {question}: own minus other" if row["what"] == "difference" else "both together (interaction)"
+        return f"asked {question}, neurons: {sets}"
+    return f"asked {question}: own minus other" if row["what"] == "difference" else "both together"
 
 
 def side_effects(whole: Whole) -> Any | None:
@@ -158,7 +160,7 @@ def grounding(whole: Whole) -> Any | None:
     found = whole.tables.get("grounding")
     if found is None:
         return None
-    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(found)]
+    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(whole, found)]
     named = pl.concat_str("corpus", pl.lit(": "), pl.col("presentation").replace(HEARD)).alias("row")
     shown = found.with_columns(named).filter(pl.col("estimate").is_not_null())
     levels = shown.filter((pl.col("kind") == "baseline") & (pl.col("measure") == "uar"))
@@ -194,7 +196,7 @@ def selectivity(whole: Whole) -> Any | None:
     if found is None:
         return None
     found = found.filter(pl.col("emotion").is_null() & pl.col("estimate").is_not_null())
-    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(found)]
+    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(whole, found)]
     charts: list[Any] = []
     for measure, x in (
         ("firing", "own minus other clips: firing (points)"),
@@ -227,12 +229,19 @@ def ability(name: str) -> str:
     return ABILITIES.get(name, f"question on “{name}”")
 
 
-def heard_in_order(found: pl.DataFrame) -> list[tuple[str, str]]:
-    """Corpora and presentations, corpora in the order of the table, presentations in that of :data:`HEARD`."""
-    corpora = list(dict.fromkeys(found["corpus"]))
+def heard_in_order(whole: Whole, found: pl.DataFrame) -> list[tuple[str, str]]:
+    """Corpora and presentations of a table, corpora in the order of the study, presentations in that of :data:`HEARD`."""
+    corpora = in_study_order(whole, found["corpus"])
     order = [*HEARD, *sorted(set(found["presentation"]) - set(HEARD))]
     there = set(found.select("corpus", "presentation").iter_rows())
     return [(corpus, one) for corpus in corpora for one in order if (corpus, one) in there]
+
+
+def by_corpus(whole: Whole, found: pl.DataFrame, column: str = "corpus") -> pl.DataFrame:
+    """A table with its corpora in the order of the study."""
+    order = in_study_order(whole, found[column])
+    places = pl.col(column).replace_strict(order, list(range(len(order))), return_dtype=pl.Int64)
+    return found.sort(places, maintain_order=True) if order else found
 
 
 def in_study_order(whole: Whole, sources: Iterable[str]) -> list[str]:

@@ -11,8 +11,8 @@ from emoscope.analysis.dissociation import DOUBLE, NONE, TOGETHER
 from emoscope.report.content import number
 from emoscope.report.whole_content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Part, Whole
 from emoscope.report.whole_factors import say_outcomes, say_within
+from emoscope.report.whole_outcomes import Outcome, listed, outcome, tally
 from emoscope.report.whole_probe_charts import HEARD, ability, in_study_order
-from emoscope.report.whole_sentences import Outcome, listed, outcome, tally
 
 DISSOCIATED = {
     DOUBLE: "Double dissociation: beyond matched neurons, each of the two questions suffers more under its own neurons than under the "

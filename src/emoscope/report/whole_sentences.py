@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import polars as pl
 
-from emoscope.analysis.claim_rules import KEPT
+from emoscope.analysis.claim_rules import KEPT, LEVEL
+from emoscope.report.caveats import CLOSE
 from emoscope.report.content import bracket, name_selector, number
 from emoscope.report.effect_charts import INJECTED
-from emoscope.report.whole_content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Part, Whole, first, judge, whole_sets
+from emoscope.report.whole_content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Whole, first, judge, whole_sets
+from emoscope.report.whole_outcomes import listed, outcome, tally
 
 ENOUGH = 100 * KEPT
 """Of the full set's gap, in %: the fewest clips that reach it are named."""
@@ -21,68 +21,6 @@ VERDICTS = {
     "both": "evidence is lost and the answer moves besides", "neither": "neither evidence nor the answer moves",
     "undecided": "undecided",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One estimate in words.
-
-    Attributes:
-        where: the corpus, or what else tells it from the others.
-        found: one of ``CLEAR_LOW``, ``CLEAR_HIGH``, ``OPEN`` and ``UNTESTED``.
-        text: the estimate and its interval.
-        why: why it says nothing; empty where it says something.
-    """
-
-    where: str
-    found: str
-    text: str
-    why: str
-
-
-def outcome(where: str, row: Mapping[str, Any] | None, part: Part | None = None, unit: str = "points") -> Outcome:
-    """Put an estimate into words and judge it; see :func:`~emoscope.report.whole_content.judge`."""
-    found, why = judge(row, part)
-    if row is None or row["estimate"] is None:
-        return Outcome(where, found, "", why)
-    return Outcome(
-        where, found, f"{number(row['estimate'], sign=True)} {unit} {bracket(row['low'], row['high'])}".strip(), why
-    )
-
-
-def tally(outcomes: Iterable[Outcome], low: str, high: str, open_: str) -> list[str]:
-    """One sentence for each thing that the outcomes say.
-
-    Args:
-        outcomes: one a corpus.
-        low: the sentence about those below zero, with ``{}`` for them.
-        high: about those above zero.
-        open_: about those whose interval holds zero.
-
-    Example:
-        >>> tally([Outcome("a", OPEN, "+1 points", ""), Outcome("b", UNTESTED, "", "only 3 speakers")], "", "", "Open: {}.")
-        ['Open: a +1 points.', 'Not tested: b (only 3 speakers).']
-    """
-    listed_ = list(outcomes)
-    said = []
-    for found, words in ((CLEAR_LOW, low), (CLEAR_HIGH, high), (OPEN, open_)):
-        those = [one for one in listed_ if one.found == found]
-        if those:
-            said.append(words.format(listed([f"{one.where} {one.text}" for one in those])))
-    none = [one for one in listed_ if one.found == UNTESTED]
-    if none:
-        said.append(f"Not tested: {listed([f'{one.where} ({one.why})' for one in none])}.")
-    return said
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as a list in words.
-
-    Example:
-        >>> listed(["a", "b", "c"])
-        'a, b and c'
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def selectors(whole: Whole) -> list[str]:
@@ -118,7 +56,7 @@ def deactivation(whole: Whole) -> list[str]:
         "It hurts their own emotion less than matched neurons do: {}.",
         "Whether it hurts their own emotion more than matched neurons do is open: {}.",
     )
-    return [*said, *_verdicts(whole, "deactivate", "Switched off")]
+    return [*said, *_verdicts(whole, "deactivate", "Switched off"), *_close(whole)]
 
 
 def steering(whole: Whole) -> list[str]:
@@ -232,6 +170,24 @@ def agnostic(whole: Whole) -> list[str]:
     return said
 
 
+def _close(whole: Whole) -> list[str]:
+    """A warning where sets found on shuffled labels do nearly what the headline's do; see ``caveats.close``."""
+    texts = []
+    for part in whole.mains:
+        own, shuffled = part.effect("deactivate", "gap"), part.effect("deactivate", "gap", "shuffled")
+        if not own or not shuffled or not own["estimate"] or shuffled["estimate"] is None:
+            continue
+        way = 1 if own["estimate"] > 0 else -1
+        ends = [way * shuffled[name] for name in ("draw_min", "draw_max") if shuffled[name] is not None]
+        most = max(ends, default=way * shuffled["estimate"])
+        if shuffled["estimate"] / own["estimate"] >= CLOSE or most >= abs(own["estimate"]):
+            texts.append(
+                f"{part.name} ({number(shuffled['estimate'], sign=True)} points on average and {number(way * most, sign=True)} at most, "
+                f"against {number(own['estimate'], sign=True)})"
+            )
+    return [f"Neurons found on shuffled labels come close: {listed(texts)}."] if texts else []
+
+
 def _verdicts(whole: Whole, kind: str, lead: str) -> list[str]:
     groups: dict[str, list[str]] = {}
     for part in whole.mains:
@@ -252,7 +208,13 @@ def _rises(whole: Whole) -> list[str]:
             continue
         rows = whole_sets(part.own(part.at_headline(table)))
         row = first(rows, (pl.col("measure") == "excess_pull") & (pl.col("positions") == "all"))
-        found.append(outcome(part.name, row and {**row, "estimate": row["slope"]}, part, "points per unit of alpha"))
+        one = outcome(part.name, row and {**row, "estimate": row["slope"]}, part, "points per unit of alpha")
+        if row is not None and one.found == CLEAR_HIGH:  # Page's test must hold, too
+            sure = row["p"] is not None and row["p"] < LEVEL
+            one = replace(
+                one, found=CLEAR_HIGH if sure else OPEN if row["p"] is not None else UNTESTED, why=row["reason"] or ""
+            )
+        found.append(one)
     return tally(
         found,
         "Beyond matched neurons, fewer of their own clips are answered so as alpha grows to 1: {}.",

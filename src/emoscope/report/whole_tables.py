@@ -9,7 +9,15 @@ import polars as pl
 
 from emoscope.report.content import bracket, name_selector, number
 from emoscope.report.whole_content import Whole, whole_sets
-from emoscope.report.whole_probe_charts import HEARD, LAST, ability, dissociated, heard_in_order, in_study_order
+from emoscope.report.whole_probe_charts import (
+    HEARD,
+    LAST,
+    ability,
+    by_corpus,
+    dissociated,
+    heard_in_order,
+    in_study_order,
+)
 
 DONE = {"deactivate": "switched off", "steer": "amplified", "baseline": "nothing changed"}
 """Kinds of intervention in words."""
@@ -26,8 +34,8 @@ def corpora(whole: Whole) -> pl.DataFrame | None:
             "UAR (%)": spread(uar and {**uar, "estimate": uar["uar"]}, sign=False), "chance (%)": number(value(uar, "chance")),
             "off: excess gap": spread(part.effect("deactivate", "excess_gap")),
             "off: evidence (AUC points)": spread(part.effect("deactivate", "excess_sensitivity")),
-            "off: verdict": (off and off["verdict"]) or "–", "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
-            "amplified: verdict": (steered and steered["verdict"]) or "–",
+            "off: verdict": _verdict(whole, off), "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
+            "amplified: verdict": _verdict(whole, steered),
         })  # fmt: skip
     return made(rows)
 
@@ -126,7 +134,9 @@ def asymmetry(whole: Whole) -> pl.DataFrame | None:
         ("steer", "excess_pull_overall"): "amplified: excess pull",
     }
     rows = []
-    for row in [] if found is None else found.iter_rows(named=True):
+    for row in (
+        [] if found is None else by_corpus(whole, by_corpus(whole, found, "second"), "first").iter_rows(named=True)
+    ):
         if (row["kind"], row["measure"]) in names:
             rows.append({
                 "corpora": f"{row['first']} and {row['second']}", "what": names[row["kind"], row["measure"]],
@@ -144,7 +154,7 @@ def dissociation(whole: Whole) -> pl.DataFrame | None:
         return None
     rows = []
     keys = ["corpus", "column", "kind", "what", "question", "sets"]
-    for _, group in found.sort("corpus", "column", "kind", LAST, maintain_order=True).group_by(
+    for _, group in by_corpus(whole, found.sort("column", "kind", LAST, maintain_order=True)).group_by(
         keys, maintain_order=True
     ):
         by = {row["measure"]: row for row in group.iter_rows(named=True)}
@@ -164,8 +174,7 @@ def side_effects(whole: Whole) -> pl.DataFrame | None:
     for row in [] if found is None else found.iter_rows(named=True):
         base = {"estimate": row["baseline"], "low": row["baseline_low"], "high": row["baseline_high"]}
         rows.append({
-            "corpus": row["corpus"], "what": ability(row["ability"]), "neurons": DONE.get(row["kind"], row["kind"]),
-            "measure": row["measure"], "items": number(row["n"], 0), "chance (%)": number(row["chance"]),
+            "corpus": row["corpus"], "what": f"{ability(row['ability'])} ({row['measure']})", "neurons": DONE.get(row["kind"], row["kind"]), "items": number(row["n"], 0), "chance (%)": number(row["chance"]),
             "nothing changed (%)": spread(base, sign=False), "selected (%)": number(row["under"]), "matched (%)": number(row["matched"]),
             "change (points)": spread({"estimate": row["change"], "low": row["change_low"], "high": row["change_high"]}),
             "beyond matched": spread({"estimate": row["excess"], "low": row["excess_low"], "high": row["excess_high"]}),
@@ -180,14 +189,14 @@ def grounding(whole: Whole) -> pl.DataFrame | None:
     if found is None:
         return None
     rows = []
-    for corpus, heard in heard_in_order(found):
+    for corpus, heard in heard_in_order(whole, found):
         group = found.filter((pl.col("corpus") == corpus) & (pl.col("presentation") == heard))
         by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
         uar, beyond = by.get(("baseline", "uar")), by.get(("deactivate", "excess_gap"))
         less = beyond and {"estimate": beyond["less"], "low": beyond["less_low"], "high": beyond["less_high"]}
         rows.append({
             "corpus": corpus, "what is heard": HEARD.get(heard, heard), "UAR (%)": spread(uar, sign=False),
-            "chance (%)": number(value(uar, "chance")), "off: gap": spread(by.get(("deactivate", "gap"))), "off: excess gap": spread(beyond),
+            "chance (%)": number(value(uar, "chance")), "off: excess gap": spread(beyond),
             "minus the voice’s": spread(less), "amplified: excess pull": spread(by.get(("steer", "excess_pull_overall"))),
             "note": next((row["note"] for row in by.values() if row["note"]), ""),
         })  # fmt: skip
@@ -219,6 +228,11 @@ def made(rows: Sequence[Mapping[str, str]]) -> pl.DataFrame | None:
     frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None)
     kept = [name for name in frame.columns if not set(frame[name]) <= {"–", ""}]
     return frame.select(kept) if len(kept) > 1 else None
+
+
+def _verdict(whole: Whole, row: Mapping[str, Any] | None) -> str:
+    """A verdict, which a pilot does not give."""
+    return "–" if row is None or whole.pilot else row["verdict"] or "–"
 
 
 def p_text(value: float | None) -> str:
