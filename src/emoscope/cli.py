@@ -209,7 +209,10 @@ def corpus_check(
     from emoscope.corpora import open_corpus
     from emoscope.corpora.check import SCRIPT_KEYS, summarise, unusable_because
     from emoscope.corpora.printed import print_summary, shown_progress
+    from emoscope.corpora.registry import WITHOUT_SOUND
 
+    if corpus in WITHOUT_SOUND:
+        raise ValueError(f'{corpus} holds no recordings: a study asks it with probes.side_effects = ["text"]')
     if html and not html.resolve().parent.is_dir():
         raise ValueError(f"{html} cannot be written: the folder {html.resolve().parent} does not exist")
     options: dict[str, Any] = {"pattern": pattern, "columns": _columns(columns)}

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from emoscope.cli import corpus_check
 from emoscope.corpora import list_corpora, open_corpus
 from emoscope.corpora.text_questions import CHOICES
 from emoscope.emotions import ALIASES
@@ -57,6 +58,8 @@ def test_a_question_with_a_repeated_choice_is_refused(tmp_path: Path):
 
 def test_it_is_no_corpus_of_recordings():
     assert "text-questions" not in {info.id for info in list_corpora()}
+    with pytest.raises(ValueError, match="holds no recordings"):
+        corpus_check("text-questions")
 
 
 def test_a_study_asks_each_once_with_letters_balanced_over_the_right_choices():
