@@ -176,7 +176,6 @@ def side_effects(whole: Whole) -> pl.DataFrame | None:
         rows.append({
             "corpus": row["corpus"], "what": f"{ability(row['ability'])} ({row['measure']})", "neurons": DONE.get(row["kind"], row["kind"]), "items": number(row["n"], 0), "chance (%)": number(row["chance"]),
             "nothing changed (%)": spread(base, sign=False), "selected (%)": number(row["under"]), "matched (%)": number(row["matched"]),
-            "change (points)": spread({"estimate": row["change"], "low": row["change_low"], "high": row["change_high"]}),
             "beyond matched": spread({"estimate": row["excess"], "low": row["excess_low"], "high": row["excess_high"]}),
             "why": row["reason"] or "",
         })  # fmt: skip
@@ -253,7 +252,7 @@ TABLES: Mapping[str, tuple[Callable[[Whole], pl.DataFrame | None], str]] = {
                  "excess gap, where that is clear of zero."),
     "asymmetry": (asymmetry, "The two directions of every pair of corpora (points). The difference is between two groups of speakers, so its interval is wide."),
     "dissociation": (dissociation, "Each question under its own neurons and under the other question’s: change of UAR in points."),
-    "side_effects": (side_effects, "Other abilities under the headline’s neurons. WER is the word error rate: a rise is harm."),
+    "side_effects": (side_effects, "Other abilities with nothing changed, under the headline’s neurons and under matched ones, and their difference (points). WER is the word error rate: a rise is harm."),
     "grounding": (grounding, "The same question on the voice, on the transcript in its place, and on noise of equal length and loudness (points)."),
 }  # fmt: skip
 """Name to how it is filled, and its caption."""
