@@ -97,6 +97,13 @@ def test_items_say_what_is_said():
     assert items["transcript"].to_list() == items["word"].to_list()
 
 
+def test_a_transcription_is_asked_once_whatever_the_wordings_and_orders():
+    for presentation, times in (("audio", 6), ("transcript", 6), ("transcription", 1)):
+        question = QuestionChoice(wording=("lettered", "listed"), letter_orders=3, presentation=presentation)
+        items = candidate_items(Study(question=question), POLISH)
+        assert items["fate"].null_count() == times * len(POLISH.clips)
+
+
 @pytest.mark.parametrize("presentation", ["transcript", "transcription"])
 def test_clips_whose_words_nobody_knows_are_excluded_there(presentation):
     silent = [replace(clip, labels={"emotion": clip.labels["emotion"]}, transcript=None) for clip in POLISH.clips]

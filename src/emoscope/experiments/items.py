@@ -14,7 +14,7 @@ from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.filters import as_label
 from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
-from emoscope.experiments.presentation import NEEDS_WORDS, spoken
+from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoken, writes
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
 from emoscope.experiments.study import Study, StudyError
 from emoscope.questions import LETTERS, letter_orders
@@ -140,13 +140,13 @@ def candidate_items(
     clips.sort(key=lambda clip: clip.id in beyond)
     orders = letter_orders(
         [clip.labels[label] for clip in clips], [clip.speaker or "" for clip in clips],
-        [sums[clip.id] for clip in clips], options, study.question.letter_orders, study.seed,
+        [sums[clip.id] for clip in clips], options, 1 if writes(study) else study.question.letter_orders, study.seed,
     )  # fmt: skip
     extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(BASE_COLUMNS))
     rows: list[dict[str, Any]] = []
     for clip, asked in zip(clips, orders, strict=True):
         # every wording in the same letter orders, so that wordings differ in nothing else
-        for wording, (order, shown) in product(study.question.wordings, enumerate(asked)):
+        for wording, (order, shown) in product(asked_wordings(study), enumerate(asked)):
             rows.append({
                 **_row(study, corpus, clip, extra), "item": len(rows), "fold": fold[clip.id], "side": side[clip.id],
                 "wording": wording, "options": list(shown), "order": order, "checksum": sums[clip.id],
@@ -182,7 +182,7 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
         "session": clip.session, "split": clip.split, "label": label, "truth": clip.labels.get(label),
         "emotion": clip.labels.get("emotion"), "transcript": spoken(clip),
         # a clip that is not asked has no wording where there are several
-        "wording": study.question.wordings[0] if len(study.question.wordings) == 1 else None,
+        "wording": asked_wordings(study)[0] if len(asked_wordings(study)) == 1 else None,
         **{name: clip.labels.get(name) for name in extra},
     }  # fmt: skip
 

@@ -44,6 +44,11 @@ def writes(study: Study) -> bool:
     return study.question.presentation == "transcription"
 
 
+def asked_wordings(study: Study) -> tuple[str, ...]:
+    """The wordings in which each clip is asked; a transcription and a question about no clip have one of their own."""
+    return ("lettered",) if writes(study) or not shows_sound(study) else study.question.wordings
+
+
 def spoken(clip: Clip) -> str | None:
     """What is said in a clip: its transcript, or its label in the column ``statement`` or ``word``.
 
