@@ -100,7 +100,8 @@ def lines(shown: pl.DataFrame, x: str, y: str, level: float | None = None, ticks
     """
     colour = alt.Color("series:N", legend=None).scale(domain=["selected", "control"], range=[LIGHT.accent, LIGHT.muted])
     across = alt.X("x:Q", title=x)
-    across = across.axis(grid=False, tickCount=5) if ticks is None else across.scale(type="log", nice=False, padding=10).axis(
+    whole = all(float(value).is_integer() for value in shown["x"])
+    across = across.axis(grid=False, tickCount=5, tickMinStep=1 if whole else 0.1) if ticks is None else across.scale(type="log", nice=False, padding=10).axis(
         grid=False, values=list(ticks), format="d", labelOverlap=True
     )  # fmt: skip
     base = alt.Chart(shown)
