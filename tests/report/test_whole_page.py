@@ -268,6 +268,13 @@ def test_a_pilot_makes_no_claims_and_names_are_text(folder, tables, tmp_path, mo
     assert "removes evidence" not in text.split("Glossary")[0]
 
 
+def test_a_corpus_without_sets_says_why(whole):
+    part = dataclasses.replace(whole.mains[0], failed="fewer than two emotions can be identified.")
+    part._cache["tables/effects.parquet"] = None
+    said = sentences.deactivation(dataclasses.replace(whole, parts=(part, whole.mains[1])))
+    assert "Not tested: first (fewer than two emotions can be identified)." in said
+
+
 def test_a_run_without_parts_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="give the folder of a finished run"):
         read_whole(tmp_path, {})

@@ -222,7 +222,8 @@ def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str,
         ('untested', 'only 3 speakers')
     """
     if row is None or row["estimate"] is None:
-        return UNTESTED, str((row or {}).get("reason") or "not part of this run")
+        failed = part.failed if part is not None else None
+        return UNTESTED, str((row or {}).get("reason") or failed or "not part of this run").rstrip(".")
     if row.get("hollow"):
         return UNTESTED, "the answers support no claim"
     if part is not None and part.unknown_speakers:
