@@ -9,7 +9,7 @@ import pytest
 
 from emoscope.analysis.outcomes import OUTCOME_EFFECTS, OUTCOME_SETS
 from emoscope.report.content import open_content
-from emoscope.report.outcome_tables import outcomes, percept
+from emoscope.report.outcome_tables import outcome_sets, outcomes, percept
 from tests.report.synthetic import THREE, write_run
 
 
@@ -32,7 +32,14 @@ def with_outcomes(content, misses, alarms, manifest=None):
             rows += [effect(content, outcome, "outcome", "matched", -8.0), effect(content, outcome, "hits", "matched", -12.0)]  # fmt: skip
             reason = None if said else "only 4 speakers: an interval needs at least 5"
             rows.append(effect(content, outcome, "outcome", "hits", 4.0, said or None, reason=reason))
-    overlap = {"selector": "cas", "budget": 0.05, "scope": "audio+answer", "outcome": "misses", "emotion": "fear"}
+    overlap = {
+        "selector": "cas",
+        "budget": 0.05,
+        "scope": "audio+answer",
+        "outcome": "misses",
+        "emotion": "fear",
+        "clips": 12,
+    }
     shares = {"jaccard": 0.25, "jaccard_others": 0.05, "jaccard_hits": 0.3, "chance": 0.02, "layers_alike": 0.9}
     tables = dataclasses.replace(
         content.tables,
@@ -60,7 +67,8 @@ def test_the_sentence_follows_from_both_verdicts(content, misses, alarms, begins
     (sentence,) = percept(with_outcomes(content, misses, alarms))
     assert sentence.startswith(begins)
     assert (
-        "sets of misses have a gap of −8.0 [−10.0, −6.0] points, those of as many hits −12.0 [−14.0, −10.0]" in sentence
+        "sets of misses of 3 emotions have a gap of −8.0 [−10.0, −6.0] points, those of as many hits −12.0 [−14.0, −10.0]"
+        in sentence
     )
     assert ("only 4 speakers" in sentence) == (misses == "")
 
@@ -69,8 +77,9 @@ def test_the_table_shows_outcome_and_hits(content):
     frame = outcomes(with_outcomes(content, "acts less", "does not act"))
     assert frame["found on"].to_list() == ["misses", "as many hits as misses", "false alarms", "as many hits as false alarms"]  # fmt: skip
     assert frame["switched off: gap"][1] == "−12.0 [−14.0, −10.0]"
-    assert frame["switched off: gap, what they do"].to_list() == ["acts less", "–", "does not act", "–"]
-    assert frame["shared with hits (%)"].to_list() == ["25.0", "–", "–", "–"]
+    assert frame["what they do (off)"].to_list() == ["acts less", "–", "does not act", "–"]
+    overlap = outcome_sets(with_outcomes(content, "acts less", "does not act"))
+    assert overlap.rows() == [("misses", "fear", "12", "25.0", "5.0", "30.0", "2.0", "90.0")]
     # what was not done has no column
     assert not any("amplified" in name for name in frame.columns)
 
@@ -78,6 +87,7 @@ def test_the_table_shows_outcome_and_hits(content):
 def test_nothing_to_show_and_why(content):
     assert percept(content) == []
     assert outcomes(content) is None
+    assert outcome_sets(content) is None
     notes = {"misses": {"anger": 9, "fear": "no set (2 misses)"}, "false-alarms": {"anger": "no set (1 false alarms)"}}
     few = percept(with_outcomes(content, "acts less", None, {"outcomes": notes}))
     assert few[1:] == [

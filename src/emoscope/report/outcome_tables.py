@@ -11,48 +11,54 @@ from emoscope.report.content import Content, bracket, number
 
 NAMES = {"misses": "misses", "false-alarms": "false alarms"}
 DONE = {"deactivate": "switched off: gap", "steer": "amplified: pull gap"}
+MINUS = {"deactivate": "off", "steer": "amplified"}
 ACTS, STILL = ("acts as hits do", "acts less"), ("does not act", "acts the other way")
 
 CAPTION = (
     "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in the "
     "voice), next to those of as many hits of the same emotions. Points beyond matched neurons, with 95 % intervals over "
-    "speakers; minus hits: the difference on the same clips. Shared: neurons in both sets over neurons in either, for the "
-    "same emotion, for the others, and between two sets of as many hits that share no clip. Exploration: fixed by no test."
+    "speakers; minus hits: the difference on the same clips. Exploration: not corrected for their number."
+)
+SETS_CAPTION = (
+    "Neurons in both sets over neurons in either, in %, means over folds: with the set of as many hits of the same emotion, "
+    "with those of other emotions, of two sets of hits that share no clip, and of two random sets; and the share of neurons "
+    "that lie in the same layers as those of hits."
 )
 
 
 def outcomes(content: Content) -> pl.DataFrame | None:
-    """What sets of misses, of false alarms and of as many hits do, and how far they overlap."""
+    """What sets of misses, of false alarms and of as many hits do."""
     found = content.own(content.sized(content.tables.outcomes))
-    overlap = content.own(content.sized(content.tables.outcome_sets))
     rows = []
     for outcome, name in NAMES.items():
         mine = found.filter(pl.col("outcome") == outcome)
         if mine.is_empty():
             continue
-        shared = overlap.filter(pl.col("outcome") == outcome)
         own, hits = {"found on": name}, {"found on": f"as many hits as {name}"}
         for row in (own, hits):
             clips = mine["clips"].drop_nulls().to_list()
             row |= {"clips per emotion": str(clips[0]) if clips else "–", "emotions": str(mine["targets"].max())}
         for kind, measure in DECIDES.items():
-            beyond, less, said = DONE[kind], f"{DONE[kind]}, minus hits", f"{DONE[kind]}, what they do"
+            beyond, less, said = DONE[kind], f"minus hits ({MINUS[kind]})", f"what they do ({MINUS[kind]})"
             own |= {beyond: _cell(mine, kind, measure, "outcome", "matched")}
             own |= {less: _cell(mine, kind, measure, "outcome", "hits"), said: _said(mine, kind)}
             hits |= {beyond: _cell(mine, kind, measure, "hits", "matched"), less: "–", said: "–"}
-        for column, heading in (
-            ("jaccard", "shared with hits (%)"), ("jaccard_others", "with other emotions’ hits (%)"),
-            ("jaccard_hits", "two sets of hits (%)"),
-            ("chance", "by chance (%)"), ("layers_alike", "in the same layers (%)"),
-        ):  # fmt: skip
-            values = shared[column].drop_nulls().to_list()
-            own |= {heading: number(100 * sum(values) / len(values)) if values else "–"}
-            hits |= {heading: "–"}
         rows += [own, hits]
-    if not rows:
-        return None
-    frame = pl.DataFrame(rows)
-    return frame.select(name for name in frame.columns if set(frame[name]) != {"–"})
+    return _without_dashes(rows)
+
+
+def outcome_sets(content: Content) -> pl.DataFrame | None:
+    """How far sets of misses and of false alarms overlap with those of hits."""
+    headings = {
+        "jaccard": "shared with hits", "jaccard_others": "with hits of other emotions", "jaccard_hits": "hits with hits",
+        "chance": "by chance", "layers_alike": "in the same layers",
+    }  # fmt: skip
+    found = content.own(content.sized(content.tables.outcome_sets))
+    return _without_dashes([
+        {"found on": NAMES[row["outcome"]], "emotion": row["emotion"], "clips": str(row["clips"])}
+        | {heading: number(None if row[name] is None else 100 * row[name]) for name, heading in headings.items()}
+        for row in found.sort("outcome", descending=True).iter_rows(named=True)
+    ])  # fmt: skip
 
 
 def percept(content: Content) -> list[str]:
@@ -92,7 +98,8 @@ def _told(name: str, rows: pl.DataFrame) -> str:
     own, hits = (_cell(rows, "deactivate", measure, whose, "matched") for whose in ("outcome", "hits"))
     last = rows.filter((pl.col("against") == "hits") & (pl.col("measure") == measure)).row(0, named=True)
     said = last["verdict"] or f"no verdict, {last['reason']}"
-    return f"sets of {NAMES[name]} have a gap of {own} points, those of as many hits {hits} ({said})"
+    many = f"{NAMES[name]} of {last['targets']} emotions"
+    return f"sets of {many} have a gap of {own} points, those of as many hits {hits} ({said})"
 
 
 def _verdict(rows: pl.DataFrame) -> str | None:
@@ -106,7 +113,7 @@ def _said(rows: pl.DataFrame, kind: str) -> str:
     ).to_dicts()
     if not mine:
         return "–"
-    return (mine[0]["verdict"] or f"no verdict: {mine[0]['reason']}") + (", hollow" if mine[0]["hollow"] else "")
+    return (mine[0]["verdict"] or "no verdict") + (", hollow" if mine[0]["hollow"] else "")
 
 
 def _cell(rows: pl.DataFrame, kind: str, measure: str, whose: str, against: str) -> str:
@@ -116,3 +123,9 @@ def _cell(rows: pl.DataFrame, kind: str, measure: str, whose: str, against: str)
     if not found:
         return "–"
     return f"{number(found[0]['estimate'], sign=True)} {bracket(found[0]['low'], found[0]['high'])}".strip()
+
+
+def _without_dashes(rows: list[dict[str, str]]) -> pl.DataFrame | None:
+    """The table without columns that hold nothing; ``None`` where nothing is left."""
+    frame = pl.DataFrame(rows)
+    return frame.select(name for name in frame.columns if set(frame[name]) != {"–"}) if rows else None

@@ -215,6 +215,7 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
     "effects_steer": (effects_steer, "Effects of amplification at the headline’s alpha, in points of the share of clips answered with the "
                       "amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over speakers."),
     "outcomes": (outcome_tables.outcomes, outcome_tables.CAPTION),
+    "outcome_sets": (outcome_tables.outcome_sets, outcome_tables.SETS_CAPTION),
     "trend": (trend, "Whether more amplification does more, where 0 < alpha ≤ 1: Page’s trend test over the strengths, speakers as blocks, "
               "one-sided, and the slope of the line through them with its 95 % interval over speakers. Exploration: not corrected for their number."),
     "agnostic": (agnostic, "Amplification that needs no label, in points of UAR and of the share of clips that turned wrong or right (means over "
