@@ -70,7 +70,13 @@ def _items(emotions: tuple[str, ...], speakers: int | None, per_cell: int) -> pl
                     {"item": len(rows), "clip": f"s{s:02d}_{emotion}_{take}", "corpus": "planted"}
                     | {"speaker": f"s{s:02d}" if speakers else None, "session": None, "split": None}
                     | {"fold": f"s{s:02d}" if speakers else str(s), "side": "both", "label": "emotion"}
-                    | {"truth": emotion, "emotion": emotion, "word": ("nie", "tak")[take % 2], "wording": "lettered", "order": 0}
+                    | {
+                        "truth": emotion,
+                        "emotion": emotion,
+                        "word": ("nie", "tak")[take % 2],
+                        "wording": "lettered",
+                        "order": 0,
+                    }
                     | {"options": [*emotions[turn:], *emotions[:turn]], "duration_s": 1.0 + 0.01 * take}
                     | {
                         "checksum": hashlib.sha256(f"{s}{e}{take}".encode()).hexdigest(),
@@ -136,8 +142,22 @@ def _sets(folder: Path, targets: tuple[str, ...], folds: list[str], rng: np.rand
     for control, draw, budget, clips in _swept():
         name, count = set_id("cas", control, draw, budget, clips), round(budget * LAYERS * WIDTH)
         for fold in ["all", *(folds if control == "fewer" else [])]:
-            about = {"set": name, "selector": "cas", "budget": budget, "scope": SCOPE, "site": "gate", "label": "emotion"}
-            about |= {"source": "planted", "control": control, "draw": draw, "size": clips, "n": clips or 30, "fold": fold}
+            about = {
+                "set": name,
+                "selector": "cas",
+                "budget": budget,
+                "scope": SCOPE,
+                "site": "gate",
+                "label": "emotion",
+            }
+            about |= {
+                "source": "planted",
+                "control": control,
+                "draw": draw,
+                "size": clips,
+                "n": clips or 30,
+                "fold": fold,
+            }
             rows += [about | {"emotion": e, "size_wanted": count, "size_reached": count} for e in targets]
             drawn = {e: np.sort(later.choice(LAYERS * WIDTH, size=count, replace=False)) for e in targets}
             place = folder / "sets" / safe_name(name) / f"{fold}.safetensors"
@@ -242,7 +262,9 @@ def _answers(
         scores = base + rng.normal(0, 0.01 if row["kind"] in ("baseline", "null") else 0.1, base.shape)
         if row["target"] is not None:
             m = emotions.index(row["target"])
-            size = SELECTOR[row["selector"]] * CONTROL[row["control"]] * POSITION[row["positions"]] * BUDGET[row["budget"]]
+            size = (
+                SELECTOR[row["selector"]] * CONTROL[row["control"]] * POSITION[row["positions"]] * BUDGET[row["budget"]]
+            )
             if row["kind"] == "deactivate":
                 size *= TO[row["to"]]
                 scores[:, m] -= size * (HURT * own[:, m] + 0.2 + shift[:, m, m])
