@@ -1,0 +1,51 @@
+"""Every study in the repository is one that can be run: it parses, and names corpora and models that are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from emoscope.corpora.registry import check_corpus_id
+from emoscope.experiments.parts import has_parts
+from emoscope.experiments.study import read_study
+from emoscope.models.lookup import FAMILIES, SIDES
+from emoscope.models.released import RELEASED
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "studies").rglob("*.toml"))
+PAPER = sorted((ROOT / "studies" / "paper").glob("*.toml"))
+ROOTS = {"iemocap": "$IEMOCAP", "meld": "$MELD", "msp-podcast": "$MSP_PODCAST"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_study_file_can_be_run(path: Path) -> None:
+    study = read_study(path)
+    for corpus in study.corpora:
+        check_corpus_id(corpus.id)
+        assert corpus.id == "polish" or corpus.root.startswith("$"), "a root is a folder of whoever runs it"
+    if study.model.id != "tiny":
+        (family,) = [name for name, released in RELEASED.items() if study.model.id in released.hub]
+        assert family in FAMILIES
+        assert study.model.side == SIDES.get(family, {})
+
+
+def test_the_paper_is_nine_studies_and_one_of_all_corpora_for_each_model() -> None:
+    studies = [read_study(path) for path in PAPER]
+    pairs = {(study.model.id, study.corpus.id) for study in studies if not has_parts(study)}
+    models = {model for model, _ in pairs}
+    assert models == {"Qwen/Qwen2.5-Omni-7B", "moonshotai/Kimi-Audio-7B-Instruct", "nvidia/audio-flamingo-3-hf"}
+    assert pairs == {(model, corpus) for model in models for corpus in ROOTS}
+    assert {study.model.id for study in studies if has_parts(study)} == models
+    assert len({study.name for study in studies}) == len(studies) == 12
+    for study in studies:
+        assert {corpus.id: corpus.root for corpus in study.corpora}.items() <= ROOTS.items()
+        assert {corpus.loudness for corpus in study.corpora} == {"as recorded"}
+        assert (study.headline.budget, study.headline.alpha) == (0.005, 0.5)
+        assert (study.identify.items_per_emotion, study.evaluate.items_per_emotion) == (100, 150)
+        assert study.identify.scope == "audio+answer"
+
+
+def test_the_readme_names_every_file() -> None:
+    text = (ROOT / "studies" / "paper" / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{path.name}`" in text for path in PAPER)
