@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from emoscope.analysis.outcomes import OUTCOME_EFFECTS, OUTCOME_SETS
 from emoscope.report.content import open_content
 from emoscope.report.outcome_tables import outcome_sets, outcomes, percept
+from emoscope.report.whole_factors import outcomes as of_the_whole
+from emoscope.report.whole_factors import say_outcomes
 from tests.report.synthetic import THREE, write_run
 
 
@@ -93,3 +96,14 @@ def test_nothing_to_show_and_why(content):
     assert few[1:] == [
         "Sets found on misses: too few clips for fear.", "Sets found on false alarms: none had enough clips.",
     ]  # fmt: skip
+
+
+def test_the_page_of_the_whole_reads_the_same_rows(content):
+    table = with_outcomes(content, "acts less", "does not act").tables.outcomes
+    whole = SimpleNamespace(mains=[SimpleNamespace(name="planted", table=lambda name: table)])
+    assert [sentence.split(": ")[1] for sentence in say_outcomes(whole)] == [
+        "acts less on planted.", "does not act on planted.",
+    ]  # fmt: skip
+    row = of_the_whole(whole).filter(pl.col("neurons").str.starts_with("missed")).row(0, named=True)
+    assert row["found on them"] == "−8.0 [−10.0, −6.0]"
+    assert row["difference"] == "+4.0 [2.0, 6.0]"

@@ -37,7 +37,7 @@ def outcomes(content: Content) -> pl.DataFrame | None:
         own, hits = {"found on": name}, {"found on": f"as many hits as {name}"}
         for row in (own, hits):
             clips = mine["clips"].drop_nulls().to_list()
-            row |= {"clips per emotion": str(clips[0]) if clips else "–", "emotions": str(mine["targets"].max())}
+            row |= {"clips × emotions": f"{clips[0] if clips else '–'} × {mine['targets'][0]}"}
         for kind, measure in DECIDES.items():
             beyond, less, said = DONE[kind], f"minus hits ({MINUS[kind]})", f"what they do ({MINUS[kind]})"
             own |= {beyond: _cell(mine, kind, measure, "outcome", "matched")}

@@ -21,8 +21,8 @@ def outcomes(whole: Whole) -> pl.DataFrame | None:
     for part in whole.mains:
         for key, group in _by_outcome(part.table("outcomes")):
             by = {(row["sets"], row["against"]): row for row in group}
-            own, hits = by.get((key[0], "matched")), by.get(("hits", "matched"))
-            less = by.get((key[0], "hits"))
+            own, hits = by.get(("outcome", "matched")), by.get(("hits", "matched"))
+            less = by.get(("outcome", "hits"))
             rows.append({
                 "corpus": part.name, "neurons": f"{OUTCOMES.get(key[0], key[0])}, {DONE.get(key[1], key[1])}",
                 "clips per emotion": str(group[0]["clips"] or "–"), "found on them": spread(own), "found on as many right answers": spread(hits),
@@ -93,7 +93,7 @@ def say_outcomes(whole: Whole) -> list[str]:
         for part in whole.mains:
             for key, group in _by_outcome(part.table("outcomes")):
                 for row in group:
-                    if key == (name, "deactivate") and row["sets"] == name and row["against"] == "hits":
+                    if key == (name, "deactivate") and (row["sets"], row["against"]) == ("outcome", "hits"):
                         groups.setdefault(row["verdict"] or "not decided", []).append(part.name)
         if groups:
             texts = [f"{verdict} on {listed(names)}" for verdict, names in groups.items()]
