@@ -53,6 +53,13 @@ def test_the_untouched_model_is_shown_by_letter_too(run):
     assert [rows["baseline", "none", "answered", letter]["estimate"] for letter in "AB"] == [75, 25]
 
 
+def test_text_questions_have_an_accuracy(run):
+    asked = replace(run, manifest={"study": {"question": {"presentation": "text"}}})
+    row = by(asked)["baseline", "none", "accuracy", "B"]
+    assert row["estimate"] == 50
+    assert ("baseline", "none", "uar", "B") not in by(asked)
+
+
 def test_one_letter_order_is_no_factor(run):
     alone = replace(run, items=run.items.head(10))
     assert letters(alone, build_panel(alone)).is_empty()

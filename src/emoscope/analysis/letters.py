@@ -10,7 +10,7 @@ import polars as pl
 
 from emoscope.analysis.effects import as_table, columns
 from emoscope.analysis.jackknife import interval, replicates
-from emoscope.analysis.levels import level
+from emoscope.analysis.levels import level, level_of
 from emoscope.analysis.panel import Panel, evaluated_items
 from emoscope.analysis.run_tables import Run
 from emoscope.analysis.subsets import ESTIMATE, Key, Measured, headline_conditions, measured
@@ -37,9 +37,10 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
         hollow: conditions whose answers support no claim.
 
     Returns:
-        the columns of :data:`LETTERS`; effects in points. Of the untouched model (kind ``baseline``) ``uar`` is over
-        the items whose right option has the letter, and ``answered`` the share of all items that are answered with the
-        letter, both in %. Empty where fewer than two letters occur.
+        the columns of :data:`LETTERS`; effects in points. Of the untouched model (kind ``baseline``) ``uar``
+        (``accuracy`` of text questions, which have options of their own) is over the items whose right option has the
+        letter, and ``answered`` the share of all items that are answered with the letter, both in %. Empty where fewer
+        than two letters occur.
     """
     places = letter_places(run, panel)
     if "baseline" not in panel.rows or not len(panel.items):
@@ -49,14 +50,14 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
     there = sorted(set(right[asked & (right >= 0)].tolist()))
     if len(there) < 2:
         return pl.DataFrame(schema=LETTERS)
-    conditions = headline_conditions(run.conditions)
+    conditions, which = headline_conditions(run.conditions), level_of(run)
     found: dict[int, Mapping[Key, Measured]] = {}
     for letter in there:
         used = asked & (right == letter)
         sizes = panel.per_speaker(used.astype(float)).sum(axis=1)
-        levels = Measured(level(panel, "baseline", used), sizes, "baseline" in hollow)
+        levels = Measured(level(panel, "baseline", used, which), sizes, "baseline" in hollow)
         found[letter] = {
-            ("baseline", NONE, "uar"): levels,
+            ("baseline", NONE, which.lower()): levels,
             ("baseline", NONE, "answered"): _answered(panel, places, letter, "baseline" in hollow),
             **measured(panel, conditions, hollow, used),
         }

@@ -60,7 +60,8 @@ def letters(content: Content) -> pl.DataFrame | None:
     """The untouched model and the headline's effects by the letter of the right option."""
     by = _by(content.tables.letters, "kind", "control", "measure", "letter")
     columns = [
-        ("UAR (%)", ("baseline", "none", "uar"), "estimate"), ("answered so (%)", ("baseline", "none", "answered"), "estimate"),
+        ("UAR (%)", ("baseline", "none", "uar"), "estimate"), ("accuracy (%)", ("baseline", "none", "accuracy"), "estimate"),
+        ("answered so (%)", ("baseline", "none", "answered"), "estimate"),
         ("switched off: own emotion", ("deactivate", "target", "self"), "estimate"),
         ("other emotions", ("deactivate", "target", "cross"), "estimate"),
         ("excess gap", ("deactivate", "target", "excess_gap"), "estimate"),
@@ -69,7 +70,7 @@ def letters(content: Content) -> pl.DataFrame | None:
     ]  # fmt: skip
     rows = []
     for letter in content.tables.letters["letter"].unique().sort():
-        one = by["baseline", "none", "uar", letter]
+        one = by.get(("baseline", "none", "uar", letter)) or by["baseline", "none", "accuracy", letter]
         row = {"right option at": letter, "clips": str(one["n"])}
         for heading, key, name in columns:
             row[heading] = _spread(by.get((*key, letter)), name, sign=key[0] != "baseline")
