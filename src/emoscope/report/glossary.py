@@ -51,6 +51,8 @@ GLOSSARY = {
     "letter mass": "The probability that the model gives to the letters of all options together.",
     "agreement": "The share of items where the likeliest letter is also the answer that the model writes.",
     "MLP reliance": "UAR when MLP layers are switched off altogether; a reference line, not an upper bound.",
+    "hit, miss, false alarm": "A clip of an emotion that is answered so; one that is answered otherwise; a clip of another emotion that is "
+    "answered so.",
     "not identifiable": "An emotion with too few clips answered correctly to select neurons for; it stays an option.",
 }  # fmt: skip
 """A word and what it means."""
