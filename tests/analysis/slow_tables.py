@@ -30,6 +30,7 @@ from tests.analysis.slow_claims import slow_claims, slow_clustering
 from tests.analysis.slow_factors import slow_factors, slow_forms
 from tests.analysis.slow_flows import slow_flows
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
+from tests.analysis.slow_profile import slow_profile
 from tests.analysis.slow_trend import slow_trend
 
 
@@ -82,6 +83,7 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
     tables |= slow_factors(slow, families, hollow, any_hollow)
     for row in tables["uar"]:
         row |= slow_forms(folder, slow, row)
+    tables["profile"] = slow_profile(tables["effects"], tables["layers"])
     tables["clustering"] = slow_clustering(slow)
     tables["claims"] = slow_claims(slow, tables)
     for rows in tables.values():

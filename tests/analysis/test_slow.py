@@ -34,6 +34,7 @@ selector = "mad"
 deactivate = ["zero", "mean"]
 alphas = [-0.5, 0.25, 1.0]
 layers = ["0-1", "2-3"]
+profile = true
 positions = ["text"]
 [controls]
 matched = 2

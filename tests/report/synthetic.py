@@ -238,6 +238,13 @@ def _conditions(targets: tuple[str, ...], only: tuple[str, ...]) -> pl.DataFrame
             if control == "fewer":
                 name = f"steer/{emotion}/{which}/alpha=0.5"
                 add(name, "steer", target=emotion, set=which, alpha=0.5, **about)
+    for part in (*map(str, range(LAYERS)), "2-3 reselected"):
+        for control, draw in (("target", 0), ("matched", 0), ("matched", 1)):
+            which = set_id("cas", control, draw)
+            about = {"selector": "cas", "budget": 0.05, "scope": SCOPE, "control": control, "draw": draw}
+            for emotion in targets:
+                name = f"deactivate/{emotion}/{which}/layers={part}"
+                add(name, "deactivate", target=emotion, set=which, to="zero", layers=part, **about)
     frame = pl.DataFrame(rows, infer_schema_length=None)
     return frame.filter(pl.col("kind").is_in(only))
 

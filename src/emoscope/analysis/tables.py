@@ -22,6 +22,7 @@ from emoscope.analysis.layers import layers
 from emoscope.analysis.letters import letters
 from emoscope.analysis.outcomes import outcome_effects, outcome_sets
 from emoscope.analysis.panel import Panel, build_panel
+from emoscope.analysis.profile import profile
 from emoscope.analysis.published import published
 from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.sets import matching, stability
@@ -37,7 +38,7 @@ NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
     "stability", "matching", "efficiency", "agnostic", "trend", "flows", "wordings",
     "outcomes", "outcome_sets",
-    "foreign", "letters", "within", "arousal", "transcription",
+    "profile", "foreign", "letters", "within", "arousal", "transcription",
     "clustering", "claims", "published",
 )  # fmt: skip
 
@@ -66,6 +67,7 @@ class Tables:
         wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
         outcomes: what sets found on misses and false alarms do (``outcomes.OUTCOME_EFFECTS``); empty where there are none.
         outcome_sets: how far these overlap with sets found on hits (``outcomes.OUTCOME_SETS``).
+        profile: what single layers of the headline's sets do (``profile.PROFILE``); empty where that was not asked.
         transcription: word errors of what was written down (``transcription.TRANSCRIPTION``); empty where nothing was.
         foreign: what sets that other parts of a study found do here (``sources.FOREIGN``); empty where none act.
         letters: effects by the letter of the right option (``letters.LETTERS``).
@@ -101,6 +103,7 @@ class Tables:
     arousal: pl.DataFrame
     outcomes: pl.DataFrame
     outcome_sets: pl.DataFrame
+    profile: pl.DataFrame
     transcription: pl.DataFrame
     foreign: pl.DataFrame
     clustering: pl.DataFrame
@@ -149,6 +152,7 @@ def compute_tables(run: Run) -> Tables:
         arousal=arousal(compared, panel.labels),
         outcomes=outcome_effects(panel, run.conditions, run.sets, hollow),
         outcome_sets=overlap,
+        profile=profile(answered, neurons),
         transcription=transcription(run),
         foreign=foreign(run),
         clustering=crowded,

@@ -19,10 +19,10 @@ from emoscope.report.effect_charts import (
     evidence,
     gaps,
     positions,
-    ranges,
     steering,
 )
 from emoscope.report.factors import factors
+from emoscope.report.layer_charts import profile, ranges
 from emoscope.report.set_charts import layers, layers_by_emotion, selectors, stability
 from emoscope.report.sweep_charts import budgets, dose, efficiency
 from emoscope.report.theme import title
@@ -45,6 +45,6 @@ def main_figure(folder_or_content: str | Path | Content) -> Any | None:
 FIGURES: Mapping[str, Callable[..., Any]] = {
     "recall": recall, "confusion": confusion, "deactivation": deactivation, "flows": flows, "evidence": evidence, "gaps": gaps, "budgets": budgets,
     "reliance": reliance, "steering": steering, "dose": dose, "agnostic": agnostic, "selectors": selectors, "stability": stability, "efficiency": efficiency, "factors": factors,
-    "positions": positions, "ranges": ranges, "layers": layers, "layers_by_emotion": layers_by_emotion, "main": main_figure,
+    "positions": positions, "ranges": ranges, "profile": profile, "layers": layers, "layers_by_emotion": layers_by_emotion, "main": main_figure,
 }  # fmt: skip
 """Name to figure, in the order of the page."""

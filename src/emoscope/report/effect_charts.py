@@ -61,15 +61,15 @@ def evidence(content: Content) -> Any | None:
         ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY), ("bias", "change of leaning (nat)", NO_BIAS),
     ):  # fmt: skip
         rows = [
-            {"row": row["target"], "series": _series(row["control"]), "hollow": False}
+            {"row": row["target"], "series": series_of(row["control"]), "hollow": False}
             | {"estimate": row[measure], "low": row[f"{measure}_low"], "high": row[f"{measure}_high"]}
             for row in found.iter_rows(named=True)
         ]
-        means = [("mean of emotions", control, measure, _series(control)) for control in ("target", "matched")]
+        means = [("mean of emotions", control, measure, series_of(control)) for control in ("target", "matched")]
         for name, control, which, series in [*means, (BEYOND, "target", f"excess_{measure}", "difference")]:
             one = content.effect("deactivate", which, control)
             if one is not None:
-                rows.append({"row": name, "series": series} | _marks(one))
+                rows.append({"row": name, "series": series} | marks_of(one))
         frame = pl.DataFrame(rows, infer_schema_length=None).filter(pl.col("estimate").is_not_null())
         if frame.is_empty():
             return None
@@ -99,7 +99,7 @@ def gaps(content: Content) -> Any | None:
         for row in found.filter((pl.col("measure") == measure) & (pl.col("control") == control)).iter_rows(named=True):
             beyond = measure == "excess_gap"
             name = BEYOND if beyond else CONTROLS[control]
-            rows.append({"row": name, "series": "difference" if beyond else _series(control)} | _marks(row))
+            rows.append({"row": name, "series": "difference" if beyond else series_of(control)} | marks_of(row))
     if not rows:
         return None
     draws = content.own(content.at_headline(content.tables.effects)).filter(
@@ -114,7 +114,7 @@ def gaps(content: Content) -> Any | None:
         title=title(
             f"How specific switching off is: {name_selector(content.selector)} and its controls",
             f"{INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
-            f"Small ticks: single control draws.{_hollow(rows)}",
+            f"Small ticks: single control draws.{hollow_note(rows)}",
         )
     )  # fmt: skip
 
@@ -131,8 +131,8 @@ def agnostic(content: Content) -> Any | None:
         ("true_logp", "change of log p of the right answer (nat)"),
     ):
         rows = [
-            {"row": INJECTED[row["way"]]} | _marks(row)
-            | {"series": "difference" if row["against"] == "matched" else _series(row["control"])}
+            {"row": INJECTED[row["way"]]} | marks_of(row)
+            | {"series": "difference" if row["against"] == "matched" else series_of(row["control"])}
             for row in found.filter((pl.col("measure") == measure) & pl.col("estimate").is_not_null()).iter_rows(named=True)
         ]  # fmt: skip
         if rows:
@@ -142,7 +142,7 @@ def agnostic(content: Content) -> Any | None:
         title=title(
             f"Does amplification help where nobody tells it the emotion? (alpha = {content.alpha or 0:g})",
             f"{INTERVALS} Right of zero: better. Circle: selected; diamond: matched; square: their difference. The first row "
-            f"knows the right answer and is only a mark to compare with.{_hollow(found.to_dicts())}",
+            f"knows the right answer and is only a mark to compare with.{hollow_note(found.to_dicts())}",
         )
     )  # fmt: skip
 
@@ -159,8 +159,11 @@ def positions(content: Content) -> Any | None:
     order = [name for name in ("all", "audio", "text", "decision", "answer") if name in there]
     order += sorted(set(there) - set(order))
     rows = [
-        {"row": row["positions"], "series": "difference" if row["measure"] == "excess_gap" else _series(row["control"])}
-        | _marks(row)
+        {
+            "row": row["positions"],
+            "series": "difference" if row["measure"] == "excess_gap" else series_of(row["control"]),
+        }
+        | marks_of(row)
         for row in found.iter_rows(named=True)
     ]
     return dots(
@@ -169,53 +172,23 @@ def positions(content: Content) -> Any | None:
         title=title(
             "Where in the prompt switching off takes effect",
             f"{INTERVALS} The same neurons, switched off only at the named positions; further left: more specific. "
-            f"Circle: selected; diamond: matched; square: their difference.{_hollow(rows)}",
+            f"Circle: selected; diamond: matched; square: their difference.{hollow_note(rows)}",
         )
     )  # fmt: skip
 
 
-def ranges(content: Content) -> Any | None:
-    """The gap by the layers in which neurons were switched off, equally many in each range, next to matched controls."""
-    found = content.own(content.sized(content.tables.effects)).filter(
-        (pl.col("kind") == "deactivate") & (pl.col("layers") != "all") & (pl.col("positions") == "all")
-        & pl.col("control").is_in(["target", "matched"]) & ((pl.col("control") == "target") | pl.col("draw").is_null())
-        & pl.col("measure").is_in(["gap", "excess_gap"])
-    )  # fmt: skip
-    if found.is_empty():
-        return None
-    names = sorted(set(found["layers"]), key=lambda name: [int(end) for end in name.split("-")])
-    rows = [
-        {"row": row["layers"], "series": "difference" if row["measure"] == "excess_gap" else _series(row["control"])}
-        | _marks(row)
-        for row in found.iter_rows(named=True)
-    ]
-    held = content.own(content.sized(content.tables.layers)).filter(pl.col("control") == "target")
-    inside = []
-    for name in names:
-        first, last = map(int, name.split("-"))
-        part = held.filter((pl.col("layer") >= first) & (pl.col("layer") <= last))
-        inside.append(part.group_by("emotion").agg(pl.col("neurons").sum()))
-    fewest = pl.concat(inside).group_by("emotion").agg(pl.col("neurons").min())["neurons"].to_list()
-    few = f" (about {min(fewest)} to {max(fewest)} an emotion)" if fewest else ""
-    frame = pl.DataFrame(rows, infer_schema_length=None)
-    return dots(frame, order=names, x=GAP, y="layers switched off", rule=0.0).properties(
-        title=title(
-            "In which layers switching off takes effect",
-            f"{INTERVALS} The selected neurons of these layers alone, cut at random to the number in the range that holds "
-            f"fewest{few}; further left: more specific. Circle: selected; diamond: matched; square: their difference.{_hollow(rows)}",
-        )
-    )  # fmt: skip
-
-
-def _series(control: str) -> str:
+def series_of(control: str) -> str:
+    """The series of :data:`~emoscope.report.marks.SERIES` of a set or its control."""
     return "selected" if control == "target" else "control"
 
 
-def _marks(row: dict[str, Any]) -> dict[str, Any]:
+def marks_of(row: dict[str, Any]) -> dict[str, Any]:
+    """What a dot needs of a row of effects."""
     return {name: row[name] for name in ("estimate", "low", "high")} | {"hollow": bool(row["hollow"])}
 
 
-def _hollow(rows: Sequence[dict[str, Any]]) -> str:
+def hollow_note(rows: Sequence[dict[str, Any]]) -> str:
+    """What hollow marks say, where there are any."""
     return f" {HOLLOW}" if any(row["hollow"] for row in rows) else ""
 
 

@@ -28,7 +28,8 @@ MISSING = {
     "agnostic": "nothing was amplified without a label", "budgets": "the headline’s selector was switched off at one budget alone",
     "factors": "nothing was switched off or amplified next to matched neurons", "efficiency": "neurons were not found from fewer clips",
     "selectors": "fewer than two selectors were switched off", "stability": "no sets of two or more folds to compare",
-    "positions": "neurons were not switched off by position", "ranges": "sets were not restricted to ranges of layers", "layers": NO_SETS, "layers_by_emotion": NO_SETS, "main": NOT_OFF,
+    "positions": "neurons were not switched off by position", "ranges": "sets were not restricted to ranges of layers", "profile": "neurons were not switched off layer by layer",
+    "layers": NO_SETS, "layers_by_emotion": NO_SETS, "main": NOT_OFF,
 }  # fmt: skip
 """Why a run lacks a figure."""
 
