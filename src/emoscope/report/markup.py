@@ -23,6 +23,10 @@ LATEX = {
 }  # fmt: skip
 
 
+LONG = 30
+"""Texts of more letters than this break lines in LaTeX."""
+
+
 def to_html(frame: pl.DataFrame, name: str) -> str:
     """A table as HTML without colours of its own: the page's style sheet gives them, in light and in dark.
 
@@ -50,6 +54,8 @@ def lean(svg: str, title: str) -> str:
 def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
     r"""A table as LaTeX with the rules of the package booktabs, to be read by ``\input``.
 
+    Columns with long texts get a width of their own and break lines; numbers stay on one.
+
     Args:
         frame: columns of text; their names are the headings.
         name: the label becomes ``tab:<name>``.
@@ -57,7 +63,7 @@ def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
 
     Example:
         >>> print(to_latex(pl.DataFrame({"neurons": ["MAD"], "gap (%)": ["−3"]}), "gaps", "R&D"))
-        % needs \usepackage{booktabs}
+        % needs \usepackage{array,booktabs} and \usepackage[T1]{fontenc}
         \begin{table}
         \caption{R\&D}
         \label{tab:gaps}
@@ -71,22 +77,32 @@ def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
         \end{table}
         <BLANKLINE>
     """
-    columns = "".join("l" if column in WORDS else "r" for column in frame.columns)
+    words = [column for column in frame.columns if column in WORDS or column == frame.columns[0]]
+    long = [column for column in words if max((len(str(cell)) for cell in frame[column]), default=0) > LONG]
+    width = rf">{{\raggedright\arraybackslash}}p{{{min(0.3, 0.8 / max(len(long), 1)):.2f}\linewidth}}"
+    columns = "".join(width if column in long else "l" if column in words else "r" for column in frame.columns)
     return "\n".join([
-        r"% needs \usepackage{booktabs}", r"\begin{table}", rf"\caption{{{escape(caption)}}}", rf"\label{{tab:{name}}}",
+        r"% needs \usepackage{array,booktabs} and \usepackage[T1]{fontenc}", r"\begin{table}", rf"\caption{{{escape(caption)}}}", rf"\label{{tab:{name}}}",
         rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _line(frame.columns), r"\midrule", *map(_line, frame.rows()),
         r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
     ])  # fmt: skip
 
 
 def escape(text: str) -> str:
-    r"""Text in which LaTeX finds no command.
+    r"""Text in which LaTeX finds no command, and no letter that pdfLaTeX cannot set: such a one is named by its number.
 
     Example:
-        >>> escape("50 % of a_b"), escape("[−1, 2]")
-        ('50 \\% of a\\_b', '[$-$1, 2]')
+        >>> escape("50 % of a_b"), escape("[−1, 2]"), escape("słowo 你")
+        ('50 \\% of a\\_b', '[$-$1, 2]', 'słowo U+4F60')
     """
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    return "".join(
+        LATEX[letter] if letter in LATEX else letter if _set(letter) else f"U+{ord(letter):04X}" for letter in text
+    )
+
+
+def _set(letter: str) -> bool:
+    """Whether pdfLaTeX sets a letter with T1 fonts: ASCII, and the Latin letters of Europe."""
+    return " " <= letter <= "~" or (letter.isalpha() and "À" <= letter <= "ž" and letter not in "ĦħĸĿŀŉŦŧ")
 
 
 def _line(cells: Sequence[str]) -> str:
