@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import emoscope as es
 from emoscope.corpora import polish_folder
 
 PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
@@ -191,12 +192,18 @@ def test_a_clip_is_asked_with_neurons_at_their_mean(tmp_path: Path) -> None:
     def asked(file: str, to: str) -> subprocess.CompletedProcess[str]:
         return emoscope("ask", clip, "--deactivate", file, "--emotion", "fear", "--to", to, cwd=tmp_path)
 
-    zero, mean, lacking = (
-        asked("with.safetensors", "zero"), asked("with.safetensors", "mean"), asked("without.safetensors", "mean"),
+    mean, lacking = asked("with.safetensors", "mean"), asked("without.safetensors", "mean")
+    assert mean.returncode == 0, mean.stderr
+    shares = {line.split()[0]: float(line.split()[1].rstrip("%")) for line in mean.stdout.splitlines()}
+    model = es.load_model("tiny")
+    one, other = (NeuronSet.load(tmp_path / f"{name}.safetensors") for name in ("with", "without"))
+    at_mean, at_zero, without = (
+        es.ask(model, clip, under=es.deactivate(one, to="mean")),
+        es.ask(model, clip, under=es.deactivate(one)), es.ask(model, clip, under=es.deactivate(other)),
     )  # fmt: skip
-    assert zero.returncode == mean.returncode == 0, zero.stderr + mean.stderr
-    assert zero.stdout != mean.stdout
-    assert asked("without.safetensors", "zero").stdout == zero.stdout
+    assert shares == pytest.approx({name: 100 * share for name, share in at_mean.items()}, abs=0.051)
+    assert at_mean != pytest.approx(at_zero, abs=0.01)
+    assert at_zero == without
     assert lacking.returncode == 2
     assert "needs the mean gated product of each of the 512 neurons" in lacking.stderr
 

@@ -101,7 +101,7 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     folder = RunFolder(run)
     if parts := part_folders(folder.path):
         from emoscope.analysis.whole import write_whole_tables
-        from emoscope.report.whole_page import build_whole_report
+        from emoscope.report.whole.page import build_whole_report
 
         for part in parts:
             tables = write_tables(part)
@@ -142,6 +142,9 @@ def ask(
     alpha: Annotated[float, Parameter(help="steering strength: gain 1 + alpha")] = 1.0,
 ) -> int:
     """Ask a model which emotion one sound file expresses, with or without an intervention."""
+    from emoscope.corpora.audio import load_audio
+
+    load_audio(clip)  # a file that cannot be heard is told at once, before a model is loaded
     from emoscope.experiments.one_clip import ask as ask_model
     from emoscope.experiments.reselect import read_set
     from emoscope.interventions.intervention import deactivate as off

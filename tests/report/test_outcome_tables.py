@@ -11,8 +11,8 @@ import pytest
 from emoscope.analysis.outcomes import OUTCOME_EFFECTS, OUTCOME_SETS
 from emoscope.report.content import open_content
 from emoscope.report.outcome_tables import outcome_sets, outcomes, percept
-from emoscope.report.whole_factors import outcomes as of_the_whole
-from emoscope.report.whole_factors import say_outcomes
+from emoscope.report.whole.factors import outcomes as of_the_whole
+from emoscope.report.whole.factors import say_outcomes
 from tests.report.synthetic import THREE, write_run
 
 

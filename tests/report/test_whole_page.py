@@ -9,13 +9,13 @@ import pytest
 
 from emoscope.analysis.tables import write_tables
 from emoscope.analysis.whole import SCHEMAS, write_whole_tables
-from emoscope.report import whole_page, whole_probe_sentences
-from emoscope.report import whole_sentences as sentences
 from emoscope.report.theme import to_spec
-from emoscope.report.whole_chapters import CHAPTERS
-from emoscope.report.whole_claims import as_text, grid
-from emoscope.report.whole_content import judge, read_whole
-from emoscope.report.whole_tables import TABLES
+from emoscope.report.whole import page as whole_page
+from emoscope.report.whole import probe_sentences, sentences
+from emoscope.report.whole.chapters import CHAPTERS
+from emoscope.report.whole.claims import as_text, grid
+from emoscope.report.whole.content import judge, read_whole
+from emoscope.report.whole.tables import TABLES
 from tests.analysis.simulated_whole import write_whole
 from tests.report.test_page import Page
 
@@ -132,23 +132,23 @@ def test_figures_are_valid(whole, name):
 
 def test_an_open_direction_is_not_counted(whole):
     one = (pl.col("measure") == "excess_gap") & (pl.col("source") == "first") & (pl.col("host") == "second")
-    said = whole_probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=-20.0, estimate=-25.0))
+    said = probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=-20.0, estimate=-25.0))
     assert "in 1 of 2 directions: first on second −25.0 points [−30.0, −20.0]" in said[0]
-    said = whole_probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=2.0))
+    said = probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=2.0))
     assert said[0].endswith("in 0 of 2 directions.")
-    said = whole_probe_sentences.transfer(changed(whole, "transfer", one, hollow=True))
+    said = probe_sentences.transfer(changed(whole, "transfer", one, hollow=True))
     assert "Of the 2 directions it is open in 1 and not tested in 1." in said
 
 
 def test_more_wrong_words_are_harm(whole):
     wer = pl.col("measure") == "WER"
-    said = whole_probe_sentences.side_effects(
+    said = probe_sentences.side_effects(
         changed(whole, "side_effects", wer, excess=6.0, excess_low=2.0, excess_high=9.0)
     )
     assert said[0].startswith(
         "Switching the headline’s neurons off harms more than matched neurons do: first, writing down"
     )
-    said = whole_probe_sentences.side_effects(
+    said = probe_sentences.side_effects(
         changed(whole, "side_effects", wer, excess=-6.0, excess_low=-9.0, excess_high=-2.0)
     )
     assert said[0].startswith("It harms less than matched neurons do: first, writing down")
@@ -157,11 +157,9 @@ def test_more_wrong_words_are_harm(whole):
 def test_a_difference_of_directions_needs_an_interval_clear_of_zero(whole):
     every = pl.lit(True)
     near = changed(whole, "asymmetry", every, estimate=3.0, low=-1.0, high=7.0)
-    assert whole_probe_sentences.transfer(near)[-1] == "In no pair of corpora are the two directions told apart."
+    assert probe_sentences.transfer(near)[-1] == "In no pair of corpora are the two directions told apart."
     far = changed(whole, "asymmetry", every, estimate=3.0, low=1.0, high=5.0)
-    assert whole_probe_sentences.transfer(far)[-1].startswith(
-        "The two directions differ: first to second minus back +3.0"
-    )
+    assert probe_sentences.transfer(far)[-1].startswith("The two directions differ: first to second minus back +3.0")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +168,7 @@ def test_a_difference_of_directions_needs_an_interval_clear_of_zero(whole):
      ("no dissociation", "No double dissociation is shown"), (None, "Not tested: first, “word”")],
 )  # fmt: skip
 def test_dissociation_follows_its_verdict(whole, verdict, said):
-    (sentence,) = whole_probe_sentences.dissociation(changed(whole, "dissociation", pl.lit(True), verdict=verdict))
+    (sentence,) = probe_sentences.dissociation(changed(whole, "dissociation", pl.lit(True), verdict=verdict))
     assert sentence.startswith(said)
 
 

@@ -295,6 +295,6 @@ class Whole:
 
 def _write_whole(run: RunFolder) -> None:
     from emoscope.analysis.whole import write_whole_tables
-    from emoscope.report.whole_page import build_whole_report
+    from emoscope.report.whole.page import build_whole_report
 
     build_whole_report(run.path, write_whole_tables(run.path))
