@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from textwrap import wrap
 
 import polars as pl
 
@@ -67,6 +68,7 @@ def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
         \begin{table}
         \caption{R\&D}
         \label{tab:gaps}
+        \footnotesize\setlength{\tabcolsep}{4pt}
         \begin{tabular}{lr}
         \toprule
         neurons & gap (\%) \\
@@ -83,7 +85,9 @@ def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
     columns = "".join(width if column in long else "l" if column in words else "r" for column in frame.columns)
     return "\n".join([
         r"% needs \usepackage{array,booktabs} and \usepackage[T1]{fontenc}", r"\begin{table}", rf"\caption{{{escape(caption)}}}", rf"\label{{tab:{name}}}",
-        rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _line(frame.columns), r"\midrule", *map(_line, frame.rows()),
+        r"\footnotesize\setlength{\tabcolsep}{4pt}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
+        " & ".join(escape(one) if one in words else _stacked(one) for one in frame.columns) + r" \\", r"\midrule",
+        *map(_line, frame.rows()),
         r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
     ])  # fmt: skip
 
@@ -103,6 +107,18 @@ def escape(text: str) -> str:
 def _set(letter: str) -> bool:
     """Whether pdfLaTeX sets a letter with T1 fonts: ASCII, and the Latin letters of Europe."""
     return " " <= letter <= "~" or (letter.isalpha() and "À" <= letter <= "ž" and letter not in "ĦħĸĿŀŉŦŧ")
+
+
+def _stacked(heading: str) -> str:
+    r"""A heading over a column of numbers, in several lines where it is wider than they are.
+
+    Example:
+        >>> _stacked("gap (%)"), _stacked("evidence (AUC points)")
+        ('gap (\\%)', '\\shortstack[r]{evidence\\\\(AUC points)}')
+    """
+    lines = [escape(line) for line in wrap(heading, 12, break_long_words=False)]
+    together = r"\\".join(lines)
+    return rf"\shortstack[r]{{{together}}}" if len(lines) > 1 else together
 
 
 def _line(cells: Sequence[str]) -> str:
