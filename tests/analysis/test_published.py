@@ -35,7 +35,7 @@ def test_ours_are_those_of_the_tables(folder, tmp_path):
     uar = found.uar.row(by_predicate=(pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"), named=True)  # fmt: skip
     assert rows["UAR, untouched"]["ours"].startswith(f"{uar['uar']:.1f} % [")
     gap = found.effects.row(
-        by_predicate=(pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("selector") == "cas")
+        by_predicate=(pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("selector") == "cas") & (pl.col("budget") == 0.05)
         & (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("to") == "zero") & (pl.col("layers") == "all"),
         named=True,
     )  # fmt: skip
@@ -43,7 +43,7 @@ def test_ours_are_those_of_the_tables(folder, tmp_path):
     assert rows["gap, switched off"]["ours"].startswith(f"−{-gap['estimate']:.1f} points [−")
     assert "ours with 3 emotions, so not comparable" in rows["UAR, untouched"]["note"]
     assert "ours: CAS, 5 % of the neurons, alpha 0.5" in rows["gap, steered"]["note"]
-    own = found.matrix.filter((pl.col("target") == pl.col("emotion")) & (pl.col("selector") == "cas") & (pl.col("kind") == "deactivate")
+    own = found.matrix.filter((pl.col("target") == pl.col("emotion")) & (pl.col("selector") == "cas") & (pl.col("budget") == 0.05) & (pl.col("kind") == "deactivate")
                               & (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("to") == "zero") & (pl.col("layers") == "all"))["change"]  # fmt: skip
     assert f"to −{-own.min():.1f} points" in rows["accuracy of an emotion, its own neurons off"]["ours"]
 
