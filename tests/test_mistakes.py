@@ -221,12 +221,14 @@ def test_a_run_goes_on_when_there_is_room_on_the_disk_again(tmp_path: Path) -> N
     script = """
         mount -t tmpfs -o size=1m tmpfs disk
         for size in 2m 400m; do
-            "$@" demo --pilot 3 --log quiet --out disk/run > out.txt 2>> err.txt; echo $? >> codes.txt
+            "$@" run s.toml --log quiet --out disk/run > out.txt 2>> err.txt; echo $? >> codes.txt
             mount -o remount,size=$size disk
         done
-        "$@" demo --pilot 3 --log quiet --out disk/run > out.txt 2>> err.txt; echo $? >> codes.txt
+        "$@" run s.toml --log quiet --out disk/run > out.txt 2>> err.txt; echo $? >> codes.txt
         find disk/run -name '*partial*' > partial.txt; cp -r disk/run run
     """
+    voices(tmp_path / "voices", speakers="123")
+    (tmp_path / "s.toml").write_text(STUDY)
     (tmp_path / "disk").mkdir()
     subprocess.run(["unshare", "-rm", "sh", "-c", script, "sh", *PROGRAM], cwd=tmp_path, check=True)
     said = (tmp_path / "err.txt").read_text()
