@@ -10,8 +10,8 @@ import pytest
 from emoscope.analysis.tables import write_tables
 from emoscope.analysis.whole import SCHEMAS, write_whole_tables
 from emoscope.report.theme import to_spec
+from emoscope.report.whole import factors, probe_sentences, sentences
 from emoscope.report.whole import page as whole_page
-from emoscope.report.whole import probe_sentences, sentences
 from emoscope.report.whole.chapters import CHAPTERS
 from emoscope.report.whole.claims import as_text, grid
 from emoscope.report.whole.content import judge, read_whole
@@ -279,3 +279,12 @@ def test_a_run_without_parts_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ValueError, match="names no parts"):
         read_whole(tmp_path, {})
+
+
+def test_fused_sets_stand_beside_those_published(whole):
+    assert factors.published(whole) is None  # nothing is published of the simulated model
+    known = dataclasses.replace(whole, manifest=whole.manifest | {"model": {"id": "Qwen/Qwen2.5-Omni-7B"}})
+    found = factors.published(known)
+    assert set(found["corpus"]) == {"first", "second"}
+    assert set(found["published"]) == {"−7.1 points", "+3.6 points"}
+    assert found["note"].str.contains("ours fused").all()

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.published import published_of_whole
 from emoscope.report.whole.content import Whole
 from emoscope.report.whole.outcomes import listed, outcome, tally
 from emoscope.report.whole.tables import DONE, made, p_text, spread
@@ -73,8 +74,11 @@ def within(whole: Whole) -> pl.DataFrame | None:
 
 
 def published(whole: Whole) -> pl.DataFrame | None:
-    """Published figures on the same model and corpus beside ours."""
+    """Published figures on the same model and corpus beside ours, and of fused sets in the same model."""
     frames = [table for part in whole.mains if (table := part.table("published")) is not None]
+    model: Any = whole.manifest.get("model") or {}
+    if (acted := whole.tables.get("transfer")) is not None:
+        frames.append(published_of_whole(str(model.get("id", "")), acted))
     if not frames:
         return None
     rows = [
