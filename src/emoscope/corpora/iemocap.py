@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.fates import Fates
 from emoscope.corpora.files import STRAY, existing_folder
 from emoscope.corpora.ratings import RATINGS, with_thirds
 from emoscope.emotions import CODES
@@ -56,32 +57,21 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
     """
     folder = existing_folder(root, "iemocap")
     sessions = _sessions(folder)
-    clips: dict[str, Clip] = {}
-    lost: list[Lost] = []
-    seen: set[str] = set()
+    fates = Fates()
     for session in sessions:
-        wavs = _wavs(session, lost)
-        for clip, reason in _turns(session, lost):
-            why = None if all_codes and clip.labels["code"] in LEFT_OUT else reason
-            if clip.id in seen:
-                lost.append(Lost(clip.id, clip.path, "excluded", "second label of this clip", clip))
-                continue
-            seen.add(clip.id)
-            if why:
-                lost.append(Lost(clip.id, clip.path, "excluded", why, clip))
-            elif clip.path not in wavs:
-                lost.append(Lost(clip.id, clip.path, "quarantined", "file not found", clip))
-            else:
-                clips[clip.id] = clip
-        lost += [
+        wavs = _wavs(session, fates.lost)
+        for clip, why in _turns(session, fates.lost):
+            kept = all_codes and clip.labels["code"] in LEFT_OUT
+            fates.add(clip, None if kept else why, clip.path in wavs)
+        fates.lost += [
             Lost(path.stem, path, "excluded", "no label in dialog/EmoEvaluation")
             for path in sorted(wavs)
-            if path.stem not in seen
+            if path.stem not in fates.named
         ]
-    if not clips:
-        why = lost[0].why if lost else "no labelled turn was found"
+    if not fates.clips:
+        why = fates.lost[0].why if fates.lost else "no labelled turn was found"
         raise ValueError(f"no turn of IEMOCAP under {folder} can be used: {why}")
-    return with_thirds(Corpus(INFO, tuple(clips.values()), tuple(lost)))
+    return with_thirds(Corpus(INFO, tuple(fates.clips.values()), tuple(fates.lost)))
 
 
 def _sessions(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.fates import Fates
 from emoscope.corpora.files import SOUND, STRAY, existing_folder
 from emoscope.corpora.label_file import read_rows
 from emoscope.corpora.msp_votes import shares
@@ -73,31 +74,21 @@ def open_msp_podcast(
     """
     folder = existing_folder(root, "msp-podcast")
     table = _table(folder)
-    lost: list[Lost] = []
-    files = _files(_audio(table, audio_root), lost)
+    fates = Fates()
+    files = _files(_audio(table, audio_root), fates.lost)
     detailed = table.with_name("labels_detailed.csv")
     soft = shares(detailed) if detailed.is_file() else {}
-    clips: dict[str, Clip] = {}
-    seen: set[str] = set()
-    for clip, reason in _rows(table, files, soft, lost):
-        why = None if all_codes and clip.labels.get("code") in LEFT_OUT else reason
-        if clip.id in seen:
-            lost.append(Lost(clip.id, clip.path, "excluded", "second label of this clip", clip))
-            continue
-        seen.add(clip.id)
-        if why:
-            lost.append(Lost(clip.id, clip.path, "excluded", why, clip))
-        elif clip.id not in files:
-            lost.append(Lost(clip.id, clip.path, "quarantined", "file not found", clip))
-        else:
-            clips[clip.id] = clip
-    for name in sorted(files.keys() - seen):
+    for clip, why in _rows(table, files, soft, fates.lost):
+        kept = all_codes and clip.labels.get("code") in LEFT_OUT
+        fates.add(clip, None if kept else why, clip.id in files)
+    for name in sorted(files.keys() - fates.named):
         why = WITHHELD if "test3" in name.lower() else f"no row in {table.name} (labels of Test3 are withheld)"
-        lost.append(Lost(name, files[name], "excluded", why))
-    if not clips:
-        raise ValueError(f"no clip of MSP-Podcast under {folder} can be used: {lost[0].why if lost else 'no rows'}")
+        fates.lost.append(Lost(name, files[name], "excluded", why))
+    if not fates.clips:
+        why = fates.lost[0].why if fates.lost else "no rows"
+        raise ValueError(f"no clip of MSP-Podcast under {folder} can be used: {why}")
     info = replace(INFO, expected=_expected(release, folder, table))
-    return with_thirds(Corpus(info, tuple(clips.values()), tuple(lost)))
+    return with_thirds(Corpus(info, tuple(fates.clips.values()), tuple(fates.lost)))
 
 
 def _table(folder: Path) -> Path:
