@@ -155,8 +155,9 @@ class Pipeline:
             return self.nothing_found()
         began = time.monotonic()
         found = self.find_sets()
-        self.log.seconds["selecting"] = round(time.monotonic() - began, 3)
-        self.log.event("selected", sets=found.frame.height, seconds=self.log.seconds["selecting"])
+        spent = round(time.monotonic() - began, 3)
+        self.log.seconds["selecting"] = round(self.log.seconds.get("selecting", 0.0) + spent, 3)
+        self.log.event("selected", sets=found.frame.height, seconds=spent)
         return found
 
     def nothing_found(self) -> FoundSets:
