@@ -11,20 +11,17 @@ Prints a table of the kills and "equal: N files", or the names that differ (exit
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
+from asked_run import command_and_folder, parser
 
 COMPARED = ("answers", "units", "sets", "activity.zarr", "tables")
 """Folders whose every file must be equal, beside the tables in the run folder itself; the rest holds times."""
@@ -32,21 +29,12 @@ COMPARED = ("answers", "units", "sets", "activity.zarr", "tables")
 
 def main() -> int:
     """Run, kill, resume, compare; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", nargs="?", type=Path, help="study file; the demo's by default")
-    parser.add_argument("--pilot", type=int, default=10, help="clips per emotion; 0 for the whole study")
-    parser.add_argument("--kills", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="folder of the runs; a temporary one, removed, by default")
-    given = parser.parse_args()
-    place = given.out or Path(tempfile.mkdtemp(prefix="resume-"))
-    command = [*PROGRAM, *(["run", str(given.study)] if given.study else ["demo"]), "--log", "quiet"]
-    command += ["--pilot", str(given.pilot)] if given.pilot else []
-    try:
+    wanted = parser(__doc__)
+    wanted.add_argument("--kills", type=int, default=8)
+    wanted.add_argument("--seed", type=int, default=0)
+    given = wanted.parse_args()
+    with command_and_folder(given, "resume") as (command, place):
         return measure(command, place, given.kills, given.seed)
-    finally:
-        if given.out is None:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def measure(command: Sequence[str], place: Path, kills: int, seed: int) -> int:

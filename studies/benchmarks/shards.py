@@ -9,42 +9,29 @@ that a shard heard before it could know that quotas were filled; no table rests 
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-
-PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
+from asked_run import command_and_folder, parser
 
 TABLES = ("items", "sets", "conditions", "units", "neurons")
 
 
 def main() -> int:
     """Run both ways and compare; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", nargs="?", type=Path, help="study file; the demo's by default")
-    parser.add_argument("--pilot", type=int, default=10, help="clips per emotion; 0 for the whole study")
-    parser.add_argument("--shards", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="folder of the runs; a temporary one, removed, by default")
-    given = parser.parse_args()
-    place = given.out or Path(tempfile.mkdtemp(prefix="shards-"))
-    command = [*PROGRAM, *(["run", str(given.study)] if given.study else ["demo"]), "--log", "quiet"]
-    command += ["--pilot", str(given.pilot)] if given.pilot else []
-    try:
+    wanted = parser(__doc__)
+    wanted.add_argument("--shards", type=int, default=2)
+    given = wanted.parse_args()
+    with command_and_folder(given, "shards") as (command, place):
         print(f"One process: {finish([command], place / 'whole'):.1f} s")
         shares = [[*command, "--shard", f"{number}/{given.shards}"] for number in range(1, given.shards + 1)]
         print(f"{given.shards} shards at once: {finish(shares, place / 'shards'):.1f} s")
         print(f"Merging call: {finish([command], place / 'shards'):.1f} s")
         return compare(place / "whole", place / "shards")
-    finally:
-        if given.out is None:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def finish(commands: Sequence[Sequence[str]], run: Path) -> float:
