@@ -18,7 +18,7 @@ emotions = ["anger", "neutral"]
 [headline]
 selector = "mad"
 """
-PROBED = TWO.replace("[headline]", '[probes]\ncolumns = ["word", "statement"]\ngrounding = ["noise"]\n[headline]')
+PROBED = TWO.replace("[headline]", '[probes]\ncolumns = ["word"]\ngrounding = ["noise"]\n[headline]')
 
 
 def test_a_study_of_one_corpus_has_no_parts() -> None:
@@ -44,13 +44,32 @@ def test_every_corpus_is_a_part_and_is_asked_again_about_the_emotions_that_all_s
 def test_columns_are_asked_of_corpora_that_have_them_about_all_their_clips() -> None:
     parts, _ = plan_parts(parse_study(PROBED), [])
     columns = {part.name: part for part in parts if part.role == "column"}
-    # no clip of POLISH has a statement
     assert set(columns) == {"polish.word", "polish-2.word"}
     asked = columns["polish-2.word"].study
     assert asked.identify.label == "word"
     # emotions are labels of another column
     assert asked.corpus.emotions == ()
     assert {clip.labels["emotion"] for clip in columns["polish-2.word"].corpus.clips} == {"anger", "neutral"}
+
+
+def test_a_corpus_in_which_a_column_has_one_label_is_not_asked_about_it() -> None:
+    one = PROBED.replace("take = [3]", 'take = [3], word = ["nie"]')
+    assert "polish.word" not in {part.name for part in plan_parts(parse_study(one), [])[0]}
+
+
+def test_a_column_that_no_corpus_has_is_refused_with_those_there_are() -> None:
+    with pytest.raises(StudyError, match=r"probes\.columns 'statement': no corpus .* can be asked are .*word"):
+        plan_parts(parse_study(PROBED.replace('"word"', '"statement"')), [])
+
+
+def test_questions_with_fewer_options_are_asked_in_fewer_letter_orders() -> None:
+    text = 'side_effects = ["text"]\n[question]\nletter_orders = 3\n[headline]'
+    study = parse_study(PROBED.replace("[headline]", text))
+    orders = {part.name: part.study.question.letter_orders for part in plan_parts(study, [])[0]}
+    assert orders["polish"] == orders["polish.noise"] == orders["polish.text"] == orders["polish.word"] == 3
+    assert orders["polish.shared"] == 2
+    many = parse_study(PROBED.replace("[headline]", text.replace("3", "6")))
+    assert {p.name: p.study.question.letter_orders for p in plan_parts(many, [])[0]}["polish.text"] == 4
 
 
 def test_probes_ask_the_first_clips_of_each_emotion_and_look_for_no_sets() -> None:
@@ -77,6 +96,9 @@ def test_what_the_schema_does_not_know_is_refused_by_name() -> None:
         ('[transfer]\nfuse = ["mean"]', r"transfer\.fuse 'mean' is not known: choose from overlap, joint, consistency"),
         ('[probes]\ngrounding = ["silence"]', r"probes\.grounding 'silence'"),
         ('[probes]\nside_effects = ["cooking"]', r"probes\.side_effects 'cooking'"),
+        ('[probes]\ncolumns = ["word", "word"]', r"probes\.columns .* names one twice"),
+        ('[probes]\ncolumns = ["emotion"]', r"probes\.columns 'emotion' is what the study asks anyway"),
+        ('[probes]\ncolumns = ["noise"]', r"probes\.columns 'noise' is the name of another part"),
         ('[interventions]\nsweep = "some"', r"interventions\.sweep 'some'"),
     ):
         with pytest.raises(StudyError, match=said):

@@ -81,13 +81,15 @@ def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tupl
         corpora share (none where transfer is not asked).
 
     Raises:
-        StudyError: a corpus that cannot be asked, or corpora that share fewer than two emotions.
+        StudyError: a corpus that cannot be asked, a column that no corpus has, one with more labels than there are
+            letters, or corpora that share fewer than two emotions.
     """
     mains = [
         Part(name, MAIN, _on(study, choice, name), name)
         for name, choice in zip(_names(study), study.corpora, strict=True)
     ]
     mains = [_with_corpus(part, study_corpus(part.study, trained_on)) for part in mains]
+    _refuse_unknown_columns(study, mains)
     shared = _shared_emotions(study, mains)
     parts = list(mains)
     for part in mains:
@@ -139,7 +141,23 @@ def _opened(part: Part) -> Corpus:
 
 
 def _has(part: Part, column: str) -> bool:
-    return any(column in clip.labels for clip in _opened(part).clips)
+    """Whether a column can be asked: a question needs two labels."""
+    return len({clip.labels[column] for clip in _opened(part).clips if column in clip.labels}) > 1
+
+
+def _refuse_unknown_columns(study: Study, mains: Sequence[Part]) -> None:
+    for column in study.probes.columns:
+        if not any(_has(part, column) for part in mains):
+            there = sorted({name for part in mains for name in _columns(part)} - {study.identify.label})
+            raise StudyError(
+                f"probes.columns {column!r}: no corpus has two labels of it; columns that can be asked are "
+                f"{', '.join(there) or 'none'}"
+            )
+
+
+def _columns(part: Part) -> list[str]:
+    """The label columns of a part's corpus with at least two labels."""
+    return [name for name in sorted({name for clip in _opened(part).clips for name in clip.labels}) if _has(part, name)]
 
 
 def _can(part: Part, kind: str) -> bool:
@@ -161,7 +179,7 @@ def _shared(study: Study, main: Part, emotions: tuple[str, ...]) -> Part:
     few = _few(main.study, study.transfer.matched)
     # labels were taken together when the corpus was opened
     asked = replace(few, corpora=(replace(few.corpus, emotions=emotions, merge={}, where={}, clips_per_emotion=None),))
-    return _part(main, "shared", SHARED, asked)
+    return _part(main, "shared", SHARED, _with_orders(asked, len(emotions)))
 
 
 def _column(study: Study, main: Part, column: str) -> Part:
@@ -174,7 +192,15 @@ def _column(study: Study, main: Part, column: str) -> Part:
         interventions=replace(few.interventions, generate=main.study.interventions.generate),
         evaluate=replace(few.evaluate, items_per_emotion=study.probes.items_per_emotion),
     )  # fmt: skip
-    return _part(main, column, COLUMN, asked)
+    return _part(main, column, COLUMN, _with_orders(asked, len(study_options(asked, _opened(main)))))
+
+
+def _with_orders(study: Study, options: int) -> Study:
+    """No more letter orders than there are options: another question may have fewer than the study's own."""
+    orders = study.question.letter_orders
+    if not isinstance(orders, int) or orders <= options:
+        return study
+    return replace(study, question=replace(study.question, letter_orders=options))
 
 
 def _bounded(study: Study, main: Part) -> Study:
@@ -199,6 +225,7 @@ def _side_effect(study: Study, main: Part, kind: str) -> Part:
         few, corpora=(CorpusChoice(id=TEXT_QUESTIONS),), identify=identify,
         question=replace(few.question, presentation="text"), evaluate=replace(few.evaluate, where={}),
     )  # fmt: skip
+    asked = _with_orders(asked, len(study_options(asked, study_corpus(asked))))
     name = f"{main.name}.{kind}"
     return Part(name, SIDE_EFFECT, replace(asked, name=f"{main.study.name}.{kind}"), main.name)
 

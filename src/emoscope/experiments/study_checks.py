@@ -7,6 +7,9 @@ import re
 from emoscope.experiments.study import AGNOSTIC, FUSIONS, GROUNDING, SIDE_EFFECTS, Study, StudyError
 from emoscope.questions import WORDINGS
 
+TAKEN = ("shared", *GROUNDING, *SIDE_EFFECTS)
+"""Names of parts that are no columns."""
+
 
 def check_study(study: Study, name: str = "study") -> None:
     """Refuse a study that cannot be run.
@@ -107,10 +110,20 @@ def check_study(study: Study, name: str = "study") -> None:
         ("probes.grounding", study.probes.grounding, GROUNDING),
         ("probes.side_effects", study.probes.side_effects, SIDE_EFFECTS),
         ("question.presentation", (study.question.presentation,), ("audio", *GROUNDING)),
+        ("probes.columns", study.probes.columns, study.probes.columns),
     ):
+        if len(set(given)) < len(given):
+            raise StudyError(f"{name}: {field} {list(given)} names one twice: give each once")
         for one in given:
             if one not in known:
                 raise StudyError(f"{name}: {field} {one!r} is not known: choose from {', '.join(known)}")
+    for column in study.probes.columns:
+        if column == study.identify.label:
+            raise StudyError(f"{name}: probes.columns {column!r} is what the study asks anyway: give other columns")
+        if column in TAKEN:
+            raise StudyError(
+                f"{name}: probes.columns {column!r} is the name of another part: give that column another name"
+            )
     if study.identify.split not in ("", "official"):
         raise StudyError(
             f'{name}: identify.split {study.identify.split!r}: give "official", or leave it out to cross-fit'
