@@ -134,6 +134,20 @@ def test_noise_leaves_nothing_to_remove(found):
     assert set(rows["corpus"]) == {"first"}  # the second was asked on the voice alone
 
 
+def test_the_voice_is_compared_on_the_clips_that_both_were_asked_about(tmp_path):
+    """Where the voice was tested on fewer clips than what takes its place."""
+    rows = []
+    for name, parts in (("few", ["first"]), ("few in both", ["first", "first.noise"])):
+        folder = write_whole(tmp_path / name, speakers=5, clips=4, fused=[])
+        for part in parts:
+            path = folder / "parts" / part / "items.parquet"
+            pl.read_parquet(path).with_columns(evaluated=pl.col("take") < 2).write_parquet(path)
+        rows.append(whole_tables(folder).grounding.filter(pl.col("presentation") == "noise"))
+    less = [rows[place].select(pl.col("^less.*$").round(9)) for place in (0, 1)]
+    assert less[0].equals(less[1])
+    assert not rows[0]["estimate"].equals(rows[1]["estimate"])
+
+
 def test_an_answer_that_is_always_the_same_is_at_chance(tmp_path):
     """UAR is then 100 / 3 without any spread: its interval and chance differ by rounding alone."""
     folder = write_whole(tmp_path, speakers=5, clips=2, fused=[])

@@ -71,13 +71,15 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
     row |= {"hollow": "baseline" in asked.hollow} | columns(found)
     row["p"] = above.p
     if voice is not None:
-        row |= _less(heard, _uar(voice, voice.panel.asked("baseline") & _same_clips(voice, asked)))
+        both = used & _same_clips(asked, voice), voice.panel.asked("baseline") & _same_clips(voice, asked)
+        row |= _less(_uar(asked, both[0]), _uar(voice, both[1])) if all(one.any() for one in both) else {}
     rows = [row]
     for (kind, alpha), act in acts.items():
         same = None if voice is None else voice.acts[None].get((kind, alpha))
         for excess in (False, True) if act.matched else (False,):
             effects = _effects(asked, act, excess, None)
             before = {} if voice is None or same is None else _effects(voice, same, excess, asked)
+            there = {} if voice is None else _effects(asked, act, excess, voice)
             for measure, one in effects.items():
                 row = about | {
                     "kind": kind,
@@ -88,7 +90,8 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
                 row |= {"n": int(one.sizes.sum()), "draws": len(act.matched) if excess else 1}
                 row |= {"hollow": asked.touched([act], excess), "note": nothing if kind == "deactivate" else None}
                 row |= columns(one.interval())
-                rows.append(row | (_less(one, before[measure]) if measure in before else {}))
+                compared = measure in before and measure in there
+                rows.append(row | (_less(there[measure], before[measure]) if compared else {}))
     return rows
 
 
