@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from emoscope.analysis.run_tables import read_run
+from emoscope.experiments.parts import plan_parts
 from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import parse_study
+from emoscope.experiments.whole_study import Whole, _finished
 from emoscope.models.registry import load_model
 from emoscope.neurons.found_sets import load_set
 from emoscope.runs import Log, RunFolder
@@ -151,11 +154,50 @@ def test_a_study_that_lost_units_ends_with_the_same_answers(whole: RunFolder, mo
             assert table.read_bytes() == (folder / part.relative_to(whole.path) / "tables" / table.name).read_bytes()
 
 
+@pytest.mark.long
+def test_a_study_that_asks_less_leaves_nothing_of_what_was_asked_before(
+    whole: RunFolder, model, tmp_path: Path
+) -> None:
+    folder = RunFolder(shutil.copytree(whole.path, tmp_path / "less"))
+    less = WHOLE.replace("[transfer]", "[transfer]\nask = false").replace('["word"]\ngrounding = ["noise"]', "[]")
+    run_study(parse_study(less), folder.path, model=model)
+    assert [path.name for path in part_folders(folder.path)] == ["polish", "polish-2"]
+    left = [
+        folder / "agreement.parquet",
+        *(folder / "parts/polish" / f"{n}.parquet" for n in ("foreign_sets", "set_activity")),
+    ]
+    assert not [path for path in left if path.exists()]
+    assert pl.read_parquet(folder / "tables/selectivity.parquet").is_empty()
+    assert pl.read_parquet(folder / "tables/agreement.parquet").is_empty()
+
+
+def test_sets_that_are_transferred_have_their_letters_balanced_where_the_study_says_so(whole: RunFolder) -> None:
+    study = parse_study(WHOLE.replace("[identify]", "[identify]\nbalance_letters = true"))
+    parts, shared = plan_parts(study, [])
+    pipelines: dict = {part.name: SimpleNamespace(study=part.study.with_budget(0.05)) for part in parts}
+    spec = Whole(study, whole, Log("quiet"), parts, shared, pipelines=pipelines)._spec(parts[-3])
+    assert (parts[-3].role, spec.balance_letters) == ("shared", True)
+
+
+def test_a_pilot_of_another_study_is_not_finished(whole: RunFolder, model) -> None:
+    study = parse_study(WHOLE)
+    parts, _ = plan_parts(study, [])
+    assert _finished(study, whole, parts, model, {})
+    assert not _finished(study, whole, parts, model, {part.name: part.study for part in parts if part.role == "main"})
+
+
 def test_an_export_of_a_study_in_parts_holds_every_part(whole: RunFolder, tmp_path: Path) -> None:
     copy = export_run(whole.path, tmp_path / "copy")
     assert [path.name for path in part_folders(copy.path)] == [path.name for path in part_folders(whole.path)]
     assert set(read_run(copy / "parts/polish.shared").foreign) == {"polish", "polish-2", "fused: joint"}
     assert not list(copy.path.rglob("activity.zarr"))
+
+
+def test_tables_of_an_ordinary_run_in_the_same_folder_are_not_exported(whole: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(whole.path, tmp_path / "before"))
+    shutil.copyfile(folder / "parts/polish/items.parquet", folder / "items.parquet")  # with the paths of this machine
+    copy = export_run(folder.path, tmp_path / "copy")
+    assert [path.name for path in copy.path.glob("*.parquet")] == ["agreement.parquet"]
 
 
 def test_commands_that_want_one_run_name_the_parts(whole: RunFolder) -> None:

@@ -263,6 +263,10 @@ class Pipeline:
         found.save_sets(run / "sets")
         if self.foreign:
             run.write_table("foreign_sets", self.foreign.frame)
+        # what an earlier version of the study left says nothing about this one
+        for name in (*(() if self.foreign else ("foreign_sets.parquet",)), "set_activity.parquet",
+                     *(() if found.sets else ("neurons.parquet", "report.html"))):  # fmt: skip
+            (run / name).unlink(missing_ok=True)
         self.intervene(found)
         manifest = self.manifest(found)
         with self.log.stage("writing tables and report", 1 + len(FIGURES)) as progress:

@@ -54,12 +54,12 @@ def run_whole(
     """
     trained_on = model.info.trained_on if model else study.card().trained_on
     parts, shared = plan_parts(study, trained_on)
-    if shard is None and _finished(study, run, parts, model):
+    fulls = {part.name: part.study for part in plan_parts(full, trained_on)[0] if part.role == MAIN} if full else {}
+    if shard is None and _finished(study, run, parts, model, fulls):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not (run / "report.html").is_file():
             _write_whole(run)
         return
-    fulls = {part.name: part.study for part in plan_parts(full, trained_on)[0] if part.role == MAIN} if full else {}
     with _locked_parts(run, parts, shard):
         whole = Whole(study, run, log, parts, shared, model, fulls)
         whole.listen(shard)
@@ -77,7 +77,9 @@ def _locked_parts(run: RunFolder, parts: list[Part], shard: Shard | None) -> Ite
         yield
 
 
-def _finished(study: Study, run: RunFolder, parts: list[Part], model: AudioLM | None) -> bool:
+def _finished(
+    study: Study, run: RunFolder, parts: list[Part], model: AudioLM | None, fulls: Mapping[str, Study]
+) -> bool:
     manifest = run.read_json("manifest.json")
     if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(study)):
         return False
@@ -86,7 +88,7 @@ def _finished(study: Study, run: RunFolder, parts: list[Part], model: AudioLM | 
     return all(
         finished(
             RunFolder(run / f"parts/{part.name}"), part.study, model,
-            _heard(part, RunFolder(run / f"parts/{part.of}").read_table("items")),
+            _heard(part, RunFolder(run / f"parts/{part.of}").read_table("items")), fulls.get(part.name),
         )
         for part in parts
     )  # fmt: skip
@@ -203,6 +205,7 @@ class Whole:
     def _transfer(self) -> None:
         hosts = [part for part in self.parts if part.role == SHARED]
         if not hosts:
+            (self.run / "agreement.parquet").unlink(missing_ok=True)
             return
         from emoscope.neurons.activity import Activity
         from emoscope.neurons.lending import gather
@@ -228,6 +231,7 @@ class Whole:
             scope=study.identify.scope, site=study.identify.site, items_per_emotion=study.identify.items_per_emotion,
             minimum=study.identify.minimum, matched=self.study.transfer.matched, random=0, shuffled=0,
             headline=headline, seed=study.seed, label=study.identify.label, floor=study.identify.lape_floor,
+            balance_letters=study.identify.balance_letters,
         )  # fmt: skip
 
     def act(self, shard: Shard | None) -> None:

@@ -67,8 +67,9 @@ def _export_parts(source: RunFolder, place: Path, parts: Sequence[Path]) -> RunF
     _refuse_used(place)
     for part in parts:
         export_run(part, place / part.relative_to(source.path))
-    for path in (*sorted(source.path.glob("*.parquet")), source / "manifest.json", source / "study.toml"):
-        shutil.copyfile(path, place / path.name)
+    for name in ("agreement.parquet", "manifest.json", "study.toml"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, place / name)
     return RunFolder(place)
 
 
