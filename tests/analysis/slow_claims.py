@@ -71,12 +71,15 @@ def slow_claims(slow: Slow, tables: dict[str, list[Row]]) -> list[Row]:
                 return row if row["low"] is not None and not row["hollow"] else None
         return None
 
+    base = next(row for row in tables["uar"] if (row["condition"], row["scoring"]) == ("baseline", "likelihood"))
+    if base["low"] is not None and base["low"] <= base["chance"]:
+        return list(claims.values())
+
     tests = {row["kind"]: row for row in tables["tests"] if row["p_holm"] is not None}
     right = [row for kind, row in tests.items() if (row["estimate"] < 0) == (kind == "deactivate")]
     if tests:
         best = min(right or tests.values(), key=lambda row: row["p_holm"])
         say("exist", best, bool(right) and best["p_holm"] < 0.05)
-    base = next(row for row in tables["uar"] if (row["condition"], row["scoring"]) == ("baseline", "likelihood"))
     if "deactivate" in tests:
         test, own, cross = (
             tests["deactivate"],
@@ -85,7 +88,7 @@ def slow_claims(slow: Slow, tables: dict[str, list[Row]]) -> list[Row]:
         )
         if own is not None:
             hurt = test["p_holm"] < 0.05 and test["estimate"] < 0 and own["high"] < 0
-            say("hurts", test, hurt, base["low"] is not None and base["low"] > base["chance"])
+            say("hurts", test, hurt)
             if hurt and cross is not None:
                 say("spares", cross, cross["low"] > own["estimate"] / 2)
             if hurt:

@@ -52,6 +52,10 @@ def unusable(row: Row | None, absent: str) -> str | None:
     return None
 
 
+AT_CHANCE = "the untouched model is not clearly above chance: an effect would be one of how it answers, not of emotion"
+"""Why nothing can be concluded where the model does not know the emotions."""
+
+
 def some_effect(tests: Sequence[Row]) -> Decision:
     """Such neurons exist: one declared test holds, after Holm, with switching off hurting or amplifying pulling.
 
@@ -81,13 +85,12 @@ def some_effect(tests: Sequence[Row]) -> Decision:
     return shown(best, SUPPORTED if holds else UNSUPPORTED, why, _tested(best))
 
 
-def hurts(test: Row | None, own: Row | None, above_chance: bool, verdict: str | None = None) -> Decision:
+def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Decision:
     """Switching off hurts the emotion disproportionately: the declared test holds, and the emotion itself loses.
 
     Args:
         test: the declared test of deactivation: the excess gap.
         own: the effect ``excess_self``.
-        above_chance: whether the untouched model is clearly above chance.
         verdict: what :mod:`~emoscope.analysis.verdicts` says of it.
     """
     if test is None:
@@ -105,10 +108,6 @@ def hurts(test: Row | None, own: Row | None, above_chance: bool, verdict: str | 
             "undecided": "whether evidence is lost or only the answer moves is undecided",
         }.get(verdict or "", "")  # fmt: skip
         return shown(test, SUPPORTED, f"{found}{f'; {said}' if said else ''}", "excess gap")
-    if not above_chance:
-        return shown(
-            test, UNTESTED, "the untouched model is not clearly above chance: nothing can be removed", "excess gap"
-        )
     if test["p_holm"] < LEVEL and test["estimate"] < 0:
         return shown(test, UNSUPPORTED, f"the gap is one of the other emotions’ gains: {found}", "excess gap")
     return shown(test, UNSUPPORTED, _open(test), "excess gap")
@@ -234,10 +233,10 @@ def carries_over(row: Row, p_holm: float | None, own: Row | None) -> Decision:
     kept = (
         "" if row["kept"] is None else f"keeps {row['kept']:.0f} % of what that corpus’s own sets do".replace("-", "−")
     )
+    if row["uar_low"] is None or row["chance"] is None or row["uar_low"] <= row["chance"]:
+        return shown(row, UNTESTED, AT_CHANCE, "excess gap")
     if p_holm < LEVEL and row["estimate"] < 0:
         return shown(row, SUPPORTED, kept, "excess gap")
-    if row["uar_low"] is None or row["chance"] is None or row["uar_low"] <= row["chance"]:
-        return shown(row, UNTESTED, "the untouched model is not clearly above chance there", "excess gap")
     if own is None or own["high"] is None or own["high"] >= 0:
         return shown(row, UNTESTED, "that corpus’s own sets do nothing clear on these emotions either", "excess gap")
     why = f"p {p_text(p_holm)} after correction for all pairs"

@@ -153,7 +153,8 @@ def claims_of_whole(folder: str | Path, transfer: pl.DataFrame) -> pl.DataFrame:
 
 def decide(basis: Basis) -> pl.DataFrame:
     """Every claim about one corpus, as in :func:`claims`."""
-    found = dict.fromkeys(PAPER, untested(basis.blocked)) if basis.blocked else _decided(basis)
+    why = _blocked(basis)
+    found = dict.fromkeys(PAPER, untested(why)) if why else _decided(basis)
     if basis.caution:
         found = {
             name: one if one.verdict == UNTESTED else replace(one, why=_and(one.why, basis.caution))
@@ -166,7 +167,7 @@ def _decided(basis: Basis) -> dict[str, Decision]:
     tests = {row["kind"]: row for row in basis.tests.iter_rows(named=True)}
     verdict = basis.row(basis.verdicts, "deactivate") or {}
     own, others = basis.effect("deactivate", "excess_self"), basis.effect("deactivate", "excess_cross")
-    hurt = rules.hurts(tests.get("deactivate"), own, _above_chance(basis.uar), verdict.get("verdict"))
+    hurt = rules.hurts(tests.get("deactivate"), own, verdict.get("verdict"))
     pull = rules.pulls(basis.effect("steer", "excess_pull_overall"), basis.effect("steer", "excess_pull_gap"))
     unlike = max((row["smd_largest"] or 0 for row in _rows(basis, "matching")), default=0) > WELL_MATCHED
     hurt, pull = (replace(one, why=_and(one.why, UNLIKE)) if unlike and one.number else one for one in (hurt, pull))
@@ -199,8 +200,8 @@ def _transfer(transfer: pl.DataFrame, bases: Mapping[str, Basis]) -> pl.DataFram
     for row, p in zip(pairs, holm([row["p"] for row in pairs]), strict=True):
         basis = bases.get(row["host"])
         one = rules.carries_over(row, p, own.get(row["host"]))
-        if basis is not None and basis.blocked:
-            one = untested(basis.blocked)
+        if basis is not None and (blocked := _blocked(basis)):
+            one = untested(blocked)
         found.append(("transfer", row["host"], row["source"], one))
     return _table(found)
 
@@ -239,9 +240,16 @@ def _clips(basis: Basis) -> int | None:
     return max((int(row["n"]) for row in acting), default=None)
 
 
-def _above_chance(uar: pl.DataFrame) -> bool:
-    row = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
-    return bool(len(row) and row["low"][0] is not None and row["low"][0] > row["chance"][0])
+def _blocked(basis: Basis) -> str | None:
+    """Why nothing can be concluded: what the basis says, or a model that does not know this corpus's emotions.
+
+    Where UAR is not clear of chance, sets are found on clips that a habit of answering got right, and switching them
+    off breaks the habit: a large gap that says nothing about emotion.
+    """
+    row = basis.uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+    if basis.blocked or row.is_empty() or row["low"][0] is None or row["low"][0] > row["chance"][0]:
+        return basis.blocked
+    return rules.AT_CHANCE
 
 
 def _standing(items: pl.DataFrame, manifest: Mapping[str, Any]) -> tuple[str, str | None, str]:
