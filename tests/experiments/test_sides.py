@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -118,6 +119,15 @@ def test_what_the_official_split_cannot_do_is_said(friends: Path) -> None:
 def test_a_dry_run_says_which_speakers_are_shared(friends: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dry_run(parse_study(f"[[corpora]]\nid = 'meld'\nroot = '{friends}'\n[identify]\nsplit = 'official'"))
     assert "speakers shared: 6 (Chandler" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_dry_run_counts_an_answer_for_every_wording(capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for wording in ('"lettered"', '["lettered", "listed"]'):
+        dry_run(parse_study(f"[question]\nwording = {wording}\n[evaluate]\nitems_per_emotion = 7"))
+        row = next(line for line in capsys.readouterr().out.splitlines() if "in all" in line)
+        told.append(int(re.findall(r"[0-9,]+", row)[-1].replace(",", "")))
+    assert told[1] == 2 * told[0]
 
 
 TINY = """

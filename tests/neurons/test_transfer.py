@@ -253,6 +253,16 @@ def test_speakers_who_are_in_two_corpora_do_not_find_what_acts_on_them(sources):
     assert "7 correctly answered clips outside every fold (anger 6, fear 6, sadness 6)" in equal.left_out["half0"]
 
 
+def test_a_speaker_in_several_folds_does_not_find_what_acts_on_the_same_clips(sources):
+    # a corpus of one voice, whose recordings are dealt into folds; the same corpus twice
+    voice = sources[0].items.with_columns(speaker=pl.lit("one"), correct=pl.lit(True), fold=pl.format("fold{}", pl.col("item") // 12 % 2))  # fmt: skip
+    folds = dict(voice.select("clip", "fold").iter_rows())
+    two = [with_items(sources[0], voice), dataclasses.replace(sources[0], name="again", items=voice)]
+    equal = equal_samples(two, with_spec(minimum=2))
+    for fold in ("fold0", "fold1"):
+        assert fold not in {folds[clip.name] for clip in equal.sample("again", "first", fold).clips}
+
+
 def test_a_fixed_side_that_tests_finds_nothing(sources):
     side = pl.when(pl.col("speaker").is_in(["second0", "second1"])).then(pl.lit("identify")).otherwise(pl.lit("evaluate"))  # fmt: skip
     fixed = with_items(sources[1], sources[1].items.with_columns(side=side, fold=side))

@@ -41,7 +41,7 @@ def selectivity(whole: Whole) -> pl.DataFrame:
     Means are over items within an emotion of the clips; the others are averaged over their emotions.
 
     Args:
-        whole: the study; ``set_activity.parquet`` lies in the folders of its main parts or in its own.
+        whole: the study; ``set_activity.parquet`` lies in the folders of its main parts.
 
     Returns:
         the columns of :data:`SELECTIVITY`, with jackknife intervals over speakers.
@@ -51,8 +51,6 @@ def selectivity(whole: Whole) -> pl.DataFrame:
         if (path := main.folder / "set_activity.parquet").is_file():
             found = conform(pl.read_parquet(path), STORED).with_columns(pl.lit(main.name).alias("corpus"))
             frames.append(found.select(list(STORED)))
-    if (path := whole.folder / "set_activity.parquet").is_file():
-        frames.append(conform(pl.read_parquet(path), STORED).select(list(STORED)))
     rows: list[dict[str, Any]] = []
     stored = pl.concat(frames)
     for (corpus, presentation, scope), group in stored.group_by("corpus", "presentation", "scope", maintain_order=True):

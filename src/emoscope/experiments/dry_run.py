@@ -11,6 +11,7 @@ import msgspec
 from emoscope.experiments.conditions import describe, plan_conditions
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
 from emoscope.experiments.parts import COLUMN, MAIN, SHARED, Part, has_parts, plan_parts
+from emoscope.experiments.presentation import asked_wordings
 from emoscope.experiments.sides import shared_speakers, told_shared
 from emoscope.experiments.study import Controls, Study
 
@@ -150,7 +151,7 @@ def _show(
     items = candidate_items(study, corpus)
     open_items = items.filter(items["fate"].is_null())
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
-    orders = 1 + max(open_items["order"].to_list(), default=0)
+    orders = (1 + max(open_items["order"].to_list(), default=0)) * len(asked_wordings(study))
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
     sets = planned_sets(study, study_options(study, corpus), card.layers)
     conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, steer)

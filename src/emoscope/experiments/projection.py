@@ -58,7 +58,7 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
     from emoscope.experiments.dry_run import planned_sets
 
     rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
-    orders = 1 + int(rows["order"].max() or 0)  # type: ignore[arg-type]
+    orders = (1 + int(rows["order"].max() or 0)) * rows["wording"].n_unique()  # type: ignore[arg-type]
     seen: Counter[str] = Counter()
     good: Counter[str] = Counter()
     clips: dict[str, dict[str, Any]] = {}

@@ -135,7 +135,8 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
 def _seen(source: Source, hosts: Sequence[Source]) -> dict[str, pl.DataFrame]:
     """The source's items in its own folds, and in those of every other host that tests people who are in both.
 
-    People are speakers of the same corpus; where a speaker is unknown, a clip stands for one. Clips of people whom
+    People are speakers of the same corpus; where a speaker is unknown, or in several of the host's folds, a clip stands
+    for one. Clips of people whom
     the host does not test are in none of its folds.
     """
     tables = {source.name: source.items}
@@ -144,16 +145,26 @@ def _seen(source: Source, hosts: Sequence[Source]) -> dict[str, pl.DataFrame]:
     items = source.items
     if "side" in items.columns:
         items = items.filter(pl.col("side").is_in(["both", "identify"])).drop("side")
-    person = pl.struct("corpus", "speaker", clip=pl.when(pl.col("speaker").is_null()).then("clip"))
-    items = items.drop("fold").with_columns(person=person)
+    items = items.drop("fold")
     for host in hosts:
         if host.name == source.name or "corpus" not in host.items.columns:
             continue
-        tested = _tested(host.items).drop_nulls("fold").select("fold", person=person).unique("person")
-        placed = items.join(tested, on="person", how="left", nulls_equal=True)
+        tested = _tested(host.items).drop_nulls("fold")
+        # one voice in several folds, which a study can ask for: there, too, a clip stands for itself
+        spread = tested.group_by("corpus", "speaker").agg(alone=pl.col("fold").n_unique() > 1)
+        mine, theirs = (_people(one, spread) for one in (items, tested))
+        folds = theirs.select("person", "fold").unique("person", keep="first", maintain_order=True)
+        placed = mine.join(folds, on="person", how="left", nulls_equal=True)
         if placed["fold"].null_count() < placed.height:
             tables[host.name] = placed
     return tables
+
+
+def _people(items: pl.DataFrame, spread: pl.DataFrame) -> pl.DataFrame:
+    """The items with the column ``person``: a speaker, or a clip where the speaker is unknown or in several folds."""
+    known = items.join(spread, on=["corpus", "speaker"], how="left", nulls_equal=True, maintain_order="left")
+    alone = pl.col("speaker").is_null() | pl.col("alone").fill_null(False)
+    return known.with_columns(person=pl.struct("corpus", "speaker", clip=pl.when(alone).then("clip"))).drop("alone")
 
 
 def _tested(items: pl.DataFrame) -> pl.DataFrame:
