@@ -140,6 +140,15 @@ def test_an_open_direction_is_not_counted(whole):
     assert "Of the 2 directions it is open in 1 and not tested in 1." in said
 
 
+def test_the_studys_own_question_is_no_side_effect_whatever_it_asks(whole):
+    own = pl.col("part") == pl.col("corpus")
+    table = whole.tables["side_effects"].with_columns(
+        pl.when(own).then(pl.lit("mood")).otherwise("ability").alias("ability")
+    )
+    said = probe_sentences.side_effects(dataclasses.replace(whole, tables={**whole.tables, "side_effects": table}))
+    assert said == probe_sentences.side_effects(whole)
+
+
 def test_more_wrong_words_are_harm(whole):
     wer = pl.col("measure") == "WER"
     said = probe_sentences.side_effects(

@@ -88,7 +88,8 @@ def side_effects(whole: Whole) -> list[str]:
     if found is None:
         return []
     outcomes = []
-    for row in found.filter((pl.col("kind") == "deactivate") & (pl.col("ability") != "emotion")).iter_rows(named=True):
+    others = pl.col("part") != pl.col("corpus")  # the rows of a main part are about the study's own question
+    for row in found.filter((pl.col("kind") == "deactivate") & others).iter_rows(named=True):
         excess = {"estimate": row["excess"], "low": row["excess_low"], "high": row["excess_high"]}
         excess |= {"hollow": row["hollow"], "reason": row["reason"]}
         one = outcome(f"{row['corpus']}, {ability(row['ability'])}", excess)
