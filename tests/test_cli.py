@@ -79,18 +79,29 @@ def stopped(number: signal.Signals, event: str, stage: str, folder: Path) -> tup
     return process.returncode, said
 
 
+CTRL_C, TERM = signal.SIGINT, signal.SIGTERM
+
+
 @pytest.mark.journey
-def test_signals_end_a_run_cleanly_at_every_stage_and_it_goes_on(
-    demo: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [(TERM, 75, "stage", "listening"), (CTRL_C, 130, "progress", "intervening")],
+        pytest.param(
+            [
+                (CTRL_C, 130, "stage", "loading model"), (CTRL_C, 130, "stage done", "listening"),  # selecting
+                (TERM, 75, "progress", "intervening"), (CTRL_C, 130, "stage", "writing tables and report"),
+            ], marks=pytest.mark.long,
+        ),
+    ],
+    ids=["while it works", "at every other stage"],
+)  # fmt: skip
+def test_signals_end_a_run_cleanly_and_it_goes_on(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    moments: list[tuple[signal.Signals, int, str, str]],
 ) -> None:
-    ctrl_c, term = signal.SIGINT, signal.SIGTERM
-    for number, code, event, stage in (
-        (ctrl_c, 130, "stage", "loading model"),
-        (term, 75, "stage", "listening"),
-        (ctrl_c, 130, "stage done", "listening"),  # selecting
-        (term, 75, "progress", "intervening"),
-        (ctrl_c, 130, "stage", "writing tables and report"),
-    ):
+    for number, code, event, stage in moments:
         ended, said = stopped(number, event, stage, tmp_path)
         assert ended == code, (stage, said)
         name = {130: "Ctrl-C", 75: "SIGTERM"}[code]

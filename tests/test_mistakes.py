@@ -214,6 +214,7 @@ def can_mount() -> bool:
     )
 
 
+@pytest.mark.long
 @pytest.mark.journey
 @pytest.mark.skipif(not can_mount(), reason="skipped: this machine does not let a user mount a small file system")
 def test_a_run_goes_on_when_there_is_room_on_the_disk_again(tmp_path: Path) -> None:

@@ -62,9 +62,12 @@ def undrawn(monkeypatch):
     monkeypatch.setattr("emoscope.report.page.to_pdf", lambda _: b"")
 
 
-def fast(folder, monkeypatch):
-    """The text of a page whose pictures are defined but not drawn, which takes most of the time."""
-    undrawn(monkeypatch)
+def fast(folder, monkeypatch, figures=False):
+    """The text of a page without its figures, which take most of the time; or with figures that are not drawn."""
+    if figures:
+        undrawn(monkeypatch)
+    else:
+        monkeypatch.setattr("emoscope.report.page._figure", lambda *_: {"missing": "left out"})
     return Page(build_report(folder).read_text(encoding="utf-8")).text
 
 
@@ -209,7 +212,7 @@ def test_the_same_run_gives_the_same_page(folder, page, tmp_path):
 )
 def test_whatever_is_missing_is_named(folder, tmp_path, names, monkeypatch):
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns(*names, "tables", "figures", "report.html"))
-    text = fast(tmp_path / "run", monkeypatch)
+    text = fast(tmp_path / "run", monkeypatch, figures=True)
     expected = {"sets": "no neuron sets are stored", "study.toml": "Not in this run: study.toml"}
     for name in names:
         assert expected.get(name, f"{name}{'/' if name == 'answers' else ''} is not in the run folder") in text
@@ -223,7 +226,7 @@ def test_an_empty_folder_gives_a_page(tmp_path):
 
 def test_a_run_with_baseline_and_deactivation_only(tmp_path, monkeypatch):
     write_run(tmp_path, THREE, 5, 4, only=("baseline", "deactivate"))
-    text = fast(tmp_path, monkeypatch)
+    text = fast(tmp_path, monkeypatch, figures=True)
     assert "amplifying them was not part of this run" in text
     assert "Not in this run: no set was amplified" in text
     assert "Not in this run: the numerical null" in text
