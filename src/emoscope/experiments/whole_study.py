@@ -193,8 +193,8 @@ class Whole:
 
         pipeline = self.pipelines[host.name]
         here = sorted(set(pipeline.items["fold"].drop_nulls()))
-        most = self.study.probes.matched
-        made = [lend(self.found[one.name], one.name, here, self._headline(one), most) for one in sources]
+        most, same = self.study.probes.matched, host.study.corpus.id != TEXT_QUESTIONS
+        made = [lend(self.found[one.name], one.name, here, self._headline(one), most, same) for one in sources]
         pipeline.foreign = gather([one for one in made if one])
 
     def _headline(self, part: Part) -> tuple[str, float]:
@@ -220,7 +220,10 @@ class Whole:
         self.run.write_table("agreement", score_agreement(sources, spec))
         for part in hosts:
             made = transfer_sets(sources, part.of, spec, self.study.transfer.fuse, self.study.transfer.consistency)
-            self.pipelines[part.name].foreign = gather(list(made.values()))
+            foreign = self.pipelines[part.name].foreign = gather(list(made.values()))
+            if foreign:
+                # found for this part alone: those that are lent lie in the part that found them
+                foreign.save_sets(self.pipelines[part.name].run / "sets")
 
     def _spec(self, part: Part) -> SetSpec:
         from emoscope.neurons.set_spec import SetSpec

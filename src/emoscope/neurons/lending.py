@@ -21,7 +21,7 @@ def lent_name(name: str, source: str) -> str:
 
 
 def lend(
-    found: FoundSets, source: str, folds: Sequence[str], headline: tuple[str, float], matched: int
+    found: FoundSets, source: str, folds: Sequence[str], headline: tuple[str, float], matched: int, same: bool = True
 ) -> FoundSets | None:
     """The headline's target sets and their first matched controls, for the folds of another part.
 
@@ -32,6 +32,7 @@ def lend(
             the sets of that fold, which were found on other speakers; any other gets those found on all clips.
         headline: selector and budget.
         matched: draws of matched controls.
+        same: whether both deal the same speakers; otherwise folds of equal names have nothing to do with each other.
 
     Returns:
         the sets under other names, or ``None`` where nothing was found.
@@ -46,8 +47,9 @@ def lend(
     sets = {}
     for name in mine["set"].unique(maintain_order=True):
         for fold in (*folds, ALL):
-            sets[lent_name(name, source), fold] = found.sets.get((name, fold), found.sets[name, ALL])
-    frame = mine.filter(pl.col("fold").is_in([*folds, ALL])).with_columns(
+            own = (name, fold) if same and (name, fold) in found.sets else (name, ALL)
+            sets[lent_name(name, source), fold] = found.sets[own]
+    frame = mine.filter(pl.col("fold").is_in([*(folds if same else ()), ALL])).with_columns(
         (pl.col("set") + f"~from={source}").alias("set"), pl.lit(source).alias("source")
     )
     return FoundSets(frame, sets, found.identifiable, found.layers, found.width, found.mean_product)
