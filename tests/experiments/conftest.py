@@ -13,7 +13,6 @@ def pictures(request: pytest.FixtureRequest):
     """
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "DRAWN", False):
-            for page in ("page", "whole.page"):
-                patch.setattr(f"emoscope.report.{page}.to_svg", lambda *_, **__: "<svg></svg>")
-                patch.setattr(f"emoscope.report.{page}.to_pdf", lambda _: b"")
+            patch.setattr("emoscope.report.pictures.to_svg", lambda *_, **__: "<svg></svg>")
+            patch.setattr("emoscope.report.pictures.to_pdf", lambda _: b"")
         yield

@@ -58,8 +58,8 @@ class Page(HTMLParser):
 
 
 def undrawn(monkeypatch):
-    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: "<svg ></svg>")
-    monkeypatch.setattr("emoscope.report.page.to_pdf", lambda _: b"")
+    monkeypatch.setattr("emoscope.report.pictures.to_svg", lambda *_, **__: "<svg ></svg>")
+    monkeypatch.setattr("emoscope.report.pictures.to_pdf", lambda _: b"")
 
 
 def fast(folder, monkeypatch, figures=False):

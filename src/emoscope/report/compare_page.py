@@ -8,13 +8,13 @@ from typing import Any
 
 import altair as alt
 import polars as pl
-from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.side_by_side import Difference
 from emoscope.report.content import number
 from emoscope.report.marks import dots
-from emoscope.report.markup import lean, to_html
-from emoscope.report.theme import DARK, LIGHT, title, title_of, to_spec, to_svg
+from emoscope.report.markup import to_html
+from emoscope.report.pictures import pictures
+from emoscope.report.theme import LIGHT, title
 from emoscope.runs.folder import replacing
 
 FIGURES = {
@@ -56,9 +56,9 @@ def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], pa
     environment = Environment(
         loader=PackageLoader("emoscope.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    pictures = {name: _drawn(name, chart) for name in FIGURES if (chart := figure(rows, name)) is not None}
+    drawn = {name: pictures(chart, name) for name in FIGURES if (chart := figure(rows, name)) is not None}
     page = environment.get_template("compare.html").render(
-        runs=rows.height, differences=[str(one) for one in differences], figures=pictures,
+        runs=rows.height, differences=[str(one) for one in differences], figures=drawn,
         table=to_html(shown(rows), "runs"), pilots=rows.filter("pilot")["run"].to_list(), version=version,
     )  # fmt: skip
     with replacing(path) as partial:
@@ -81,17 +81,6 @@ def figure(rows: pl.DataFrame, measure: str) -> Any | None:
         chart = alt.layer(chart, tick.encode(x=alt.X("at:Q", title=x), y=alt.Y("row:N", sort=rows["run"].to_list())))
         how += " Grey ticks: chance."
     return chart.properties(title=title(heading, how))
-
-
-def _drawn(name: str, chart: Any) -> dict[str, str]:
-    with debug_mode(False):
-        heading, how = title_of(chart)
-        spec = to_spec(chart)
-    drawn = {
-        theme.name: lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), heading)
-        for theme in (LIGHT, DARK)
-    }
-    return {"title": heading, "how": how} | drawn
 
 
 def _whole(value: int | None) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import altair as alt
 import polars as pl
-from altair.utils.schemapi import debug_mode
 
 from emoscope.corpora.check import unusable_because, warnings_of
 from emoscope.emotions import in_order
-from emoscope.report.markup import lean, to_html
-from emoscope.report.theme import DARK, LIGHT, title, title_of, to_spec, to_svg
+from emoscope.report.markup import to_html
+from emoscope.report.pictures import pictures
+from emoscope.report.theme import LIGHT, title
 from emoscope.runs.folder import replacing
 
 MOST_ROWS = 500
@@ -42,7 +42,7 @@ def write_corpus_page(summary: Mapping[str, Any], path: Path, version: str = "")
     charts = {"emotions": emotions(summary), "durations": durations(summary)}
     page = environment.get_template("corpus.html").render(
         summary=summary, cannot=unusable_because(summary), warnings=warnings_of(summary), version=version,
-        figures={name: _drawn(name, chart) for name, chart in charts.items() if chart is not None},
+        figures={name: pictures(chart, name) for name, chart in charts.items() if chart is not None},
         tables=[(name, to_html(frame, f"corpus{place}")) for place, (name, frame) in enumerate(_tables(summary).items())],
     )  # fmt: skip
     with replacing(path) as partial:
@@ -121,14 +121,3 @@ def _cut(rows: list[list[str]], columns: tuple[str, ...]) -> pl.DataFrame:
     if len(rows) > MOST_ROWS:
         shown.append((f"and {len(rows) - MOST_ROWS} more", *("" for _ in columns[1:])))
     return pl.DataFrame(shown, schema=dict.fromkeys(columns, pl.String), orient="row")
-
-
-def _drawn(name: str, chart: Any) -> dict[str, str]:
-    with debug_mode(False):
-        heading, how = title_of(chart)
-        spec = to_spec(chart)
-    pictures = {
-        theme.name: lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), heading)
-        for theme in (LIGHT, DARK)
-    }
-    return {"title": heading, "how": how} | pictures

@@ -13,9 +13,9 @@ from emoscope.report import caveats, factors, methods, outcome_tables, provenanc
 from emoscope.report.charts import FIGURES, main_figure
 from emoscope.report.content import Content, number, open_content
 from emoscope.report.glossary import GLOSSARY
-from emoscope.report.markup import lean, to_html, to_latex
+from emoscope.report.markup import to_html, to_latex
+from emoscope.report.pictures import pictures
 from emoscope.report.tables import TABLES
-from emoscope.report.theme import DARK, LIGHT, mixes_colours, recoloured, title_of, to_pdf, to_spec, to_svg
 from emoscope.runs.folder import replacing
 
 __all__ = ["FIGURES", "build_report", "main_figure", "render"]
@@ -131,22 +131,8 @@ def _figure(content: Content, name: str, draw: Callable[..., Any], folder: Path)
         chart = draw(content)
     if chart is None:
         return {"missing": MISSING[name]}
-    title, how = title_of(chart)
-    spec = to_spec(chart)
-    svg = to_svg(spec)
-    with replacing(folder / f"{name}.svg") as partial:
-        partial.write_text(svg, encoding="utf-8")
-    with replacing(folder / f"{name}.pdf") as partial:
-        partial.write_bytes(to_pdf(svg))
-    if name == "main":  # the page shows the full set of matrices instead
-        return {"title": title, "how": how}
-    light = to_svg(spec, LIGHT, prefix=f"{name}-light-", titled=False)
-    dark = (
-        to_svg(spec, DARK, prefix=f"{name}-dark-", titled=False)
-        if mixes_colours(spec)
-        else recoloured(light, DARK).replace(f"{name}-light-", f"{name}-dark-")
-    )
-    return {"title": title, "how": how, "light": lean(light, title), "dark": lean(dark, title)}
+    # the page shows the full set of matrices instead of the main one
+    return pictures(chart, name, folder, shown=name != "main")
 
 
 def _missing(content: Content) -> list[str]:

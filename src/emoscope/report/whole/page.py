@@ -13,8 +13,8 @@ from altair.utils.schemapi import debug_mode
 from emoscope.analysis.claims import claims_of_whole
 from emoscope.analysis.whole import SCHEMAS, WholeTables
 from emoscope.report.glossary import GLOSSARY
-from emoscope.report.markup import lean, to_html, to_latex
-from emoscope.report.theme import DARK, LIGHT, title_of, to_pdf, to_spec, to_svg
+from emoscope.report.markup import to_html, to_latex
+from emoscope.report.pictures import pictures
 from emoscope.report.whole import caveats, charts, factors, probe_charts, provenance
 from emoscope.report.whole import claims as claims_table
 from emoscope.report.whole.chapters import CHAPTERS, Chapter
@@ -107,20 +107,10 @@ def _figure(whole: Whole, name: str, folder: Path) -> dict[str, str] | None:
         chart = FIGURES[name](whole)
     if chart is None:
         return None
-    title, how = title_of(chart)
-    spec = to_spec(chart)
-    svg = to_svg(spec)
-    with replacing(folder / f"{name}.svg") as partial:
-        partial.write_text(svg, encoding="utf-8")
-    with replacing(folder / f"{name}.pdf") as partial:
-        partial.write_bytes(to_pdf(svg))
-    pictures = {
-        theme.name: lean(to_svg(spec, theme, prefix=f"{name}-{theme.name}-", titled=False), title)
-        for theme in (LIGHT, DARK)
-    }
-    width = re.search(r'<svg[^>]* width="([\d.]+)"', pictures["light"])
+    drawn = pictures(chart, name, folder)
+    width = re.search(r'<svg[^>]* width="([\d.]+)"', drawn["light"])
     size = "narrow" if width and float(width[1]) <= NARROW else "wide"
-    return {"title": title, "how": how, "size": size} | pictures
+    return {**drawn, "size": size}
 
 
 def _tables(whole: Whole) -> dict[str, dict[str, str]]:
