@@ -1,0 +1,131 @@
+"""Results as values: effects with controls and intervals, of one run and of a study in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emoscope.runs import RunFolder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Result:
+    """Effects of interventions with their controls and intervals.
+
+    Attributes:
+        run: the run folder; tables and report.html are in it.
+        effects: one row a measure and family of sets (see docs/architecture.md).
+        headline: selector, budget and alpha that are claimed.
+        figure: the effect matrix next to that of matched controls, an Altair chart.
+    """
+
+    run: RunFolder
+    effects: pl.DataFrame
+    headline: Mapping[str, Any]
+    figure: Any
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Result:
+        """Read the result of a finished run."""
+        from emoscope.report.page import main_figure
+
+        return cls(
+            run, run.read_table("tables/effects"), run.read_json("manifest.json")["headline"], main_figure(run.path)
+        )
+
+    @property
+    def gap(self) -> dict[str, Any]:
+        """Deactivation: mean effect on the selected emotions minus mean effect on the others, in points."""
+        return self.measure("gap")
+
+    @property
+    def excess_gap(self) -> dict[str, Any]:
+        """The gap beyond that of matched controls, in points."""
+        return self.measure("excess_gap")
+
+    @property
+    def pull(self) -> dict[str, Any]:
+        """Steering: change of the share of answers that name the amplified emotion, averaged over the clips' emotions."""
+        return self.measure("pull_overall", "steer")
+
+    def measure(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, Any]:
+        """One measure of the headline set: estimate, low, high (95 % over speakers) and speakers.
+
+        Args:
+            name: a measure, such as ``"excess_gap"``.
+            kind: ``"deactivate"`` or ``"steer"``.
+            to: what neurons were deactivated to, ``"zero"`` or ``"mean"``.
+
+        Raises:
+            ValueError: the run does not have it.
+        """
+        import polars as pl
+
+        rows = self.effects.filter(
+            (pl.col("kind") == kind) & (pl.col("control") == "target") & (pl.col("measure") == name)
+            & (pl.col("selector") == self.headline["selector"]) & (pl.col("budget") == self.headline["budget"])
+            & (pl.col("positions") == "all") & (pl.col("layers") == "all")
+        )  # fmt: skip
+        if kind == "steer":
+            rows = rows.filter(pl.col("alpha") == self.headline["alpha"])
+        else:
+            rows = rows.filter(pl.col("to") == to)
+        if rows.is_empty():
+            what = kind if kind == "steer" else f"{kind} to {to}"
+            raise ValueError(
+                f"measure {name!r} ({what}) is not in this run: it has {sorted(set(self.effects['measure']))}, "
+                f"neurons deactivated to {' and '.join(sorted(set(self.effects['to'].drop_nulls())))}"
+            )
+        return {key: rows[key][0] for key in ("estimate", "low", "high", "speakers")}
+
+    def to_frame(self) -> pl.DataFrame:
+        """All effects: one row a measure and family of sets."""
+        return self.effects
+
+    def plot(self) -> Any:
+        """The effect matrix next to that of matched controls, an Altair chart."""
+        return self.figure
+
+    def __repr__(self) -> str:
+        have = set(self.effects["measure"])
+        parts = []
+        for name, kind, what in (
+            ("gap", "deactivate", "gap"), ("excess_gap", "deactivate", "excess gap"), ("pull_overall", "steer", "pull"),
+        ):  # fmt: skip
+            if name not in have:
+                continue
+            m = self.measure(name, kind)
+            span = "no interval" if m["low"] is None else f"95 % {m['low']:+.1f} to {m['high']:+.1f}"
+            parts.append(f"{what} {m['estimate']:+.1f} points ({span})")
+        return f"Result({self.headline['selector']}: {'; '.join(parts)}; in {self.run.path})"
+
+
+@dataclass(frozen=True)
+class WholeResult:
+    """The result of a study in parts: that of each part that found sets, and the tables of the whole.
+
+    Attributes:
+        run: the folder of the whole; tables and report.html are in it.
+        parts: part -> its result.
+    """
+
+    run: RunFolder
+    parts: Mapping[str, Result]
+
+    @classmethod
+    def of(cls, run: RunFolder) -> WholeResult:
+        """Read the result of a finished study in parts."""
+        cards = run.read_json("manifest.json")["parts"]
+        found = {card["name"]: RunFolder(run / card["folder"]) for card in cards}
+        return cls(run, {name: Result.of(one) for name, one in found.items() if (one / "report.html").is_file()})
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the whole, such as ``"transfer"`` (see docs/architecture.md)."""
+        return self.run.read_table(f"tables/{name}")
+
+    def __repr__(self) -> str:
+        return "\n".join([f"WholeResult({self.run.path})", *(f"  {name}: {one!r}" for name, one in self.parts.items())])
