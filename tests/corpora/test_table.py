@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from emoscope.corpora import open_corpus
@@ -127,6 +127,7 @@ cells = st.one_of(
 )
 
 
+@example(rows=[['"', "\x00", "/"]], quoted=True)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(rows=st.lists(st.lists(cells, min_size=1, max_size=4), max_size=6), quoted=st.booleans())
 def test_a_malformed_table_is_an_error_or_accounted_for(tmp_path: Path, sound, rows: list, quoted: bool) -> None:

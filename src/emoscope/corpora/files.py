@@ -100,7 +100,7 @@ def _names(folder: str) -> Iterator[str]:
             for entry in entries:
                 if not entry.is_dir():
                     yield entry.name
-    except OSError:
+    except (OSError, ValueError):  # a name with a null byte names no folder
         return
 
 
