@@ -65,7 +65,7 @@ def test_a_clear_but_small_change_is_called_small(content):
 
 def test_an_interval_over_zero_is_open(content):
     _, off, _ = headline(with_effect(content, "excess_gap", estimate=-2.04, low=-5.0, high=0.96))
-    assert off.text.endswith("remains open (difference −2.0 points, 95 % interval −5.0 to 1.0).")
+    assert "remains open (difference −2.0 points, 95 % interval −5.0 to 1.0). Of the excess gap" in off.text
     assert "falls" not in off.text
     _, _, more = headline(with_effect(content, "excess_pull_overall", estimate=1.0, low=-1.0, high=3.0))
     assert more.text.endswith("remains open (difference +1.0 points, 95 % interval −1.0 to 3.0).")

@@ -1,4 +1,4 @@
-"""The rules by which a claim of the paper counts as supported: pure functions of rows of result tables."""
+"""The rules by which a claim of the paper counts as supported by the published measure: pure functions of table rows."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def both(first: Decision, second: Decision) -> Decision:
     Example:
         >>> yes = Decision(SUPPORTED, "")
         >>> both(yes, yes).verdict, both(yes, Decision(UNSUPPORTED, "")).verdict, both(yes, untested("")).verdict
-        ('supported', 'not supported', 'not testable here')
+        ('supported by the published measure', 'not supported', 'not testable here')
     """
     if UNSUPPORTED in (first.verdict, second.verdict):
         which = [name for name, one in (("switching off", first), ("amplifying", second)) if one.verdict == UNSUPPORTED]

@@ -1,4 +1,4 @@
-"""Each claim of the paper's abstract: supported here, not supported, or not testable here."""
+"""Each claim of the paper's abstract: supported by the published measure, not supported, or not testable here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from emoscope.analysis import claim_rules as rules
+from emoscope.analysis.blind import blind_part, count_options
 from emoscope.analysis.clustering import CLUSTERING
 from emoscope.analysis.comparisons import TESTS
 from emoscope.analysis.decision import UNTESTED, Decision, untested
@@ -19,6 +20,7 @@ from emoscope.analysis.efficiency import EFFICIENCY
 from emoscope.analysis.multiplicity import holm
 from emoscope.analysis.run_tables import CONDITIONS, ITEMS, SETS, conform
 from emoscope.analysis.sets import ALL, MATCHING
+from emoscope.analysis.standing import at_chance, untouched
 from emoscope.analysis.trend import TREND
 from emoscope.analysis.verdicts import VERDICTS
 from emoscope.neurons.controls import WELL_MATCHED
@@ -56,6 +58,7 @@ class Basis:
         effects, tests, verdicts, trend, efficiency, clustering, uar: result tables.
         matching: how like the headline's sets their matched controls are, another result table.
         conditions, sets: tables of the run.
+        options: how many options the question has.
         corpus: the corpus's id.
         blocked: why nothing at all can be concluded; ``None`` where something can.
         caution: what is to be said with every verdict; empty where there is nothing.
@@ -71,6 +74,7 @@ class Basis:
     matching: pl.DataFrame
     conditions: pl.DataFrame
     sets: pl.DataFrame
+    options: int
     corpus: str
     blocked: str | None
     caution: str
@@ -105,9 +109,9 @@ def claims(tables: Tables) -> pl.DataFrame:
         tables: the result tables; ``claims`` among them is not read.
 
     Returns:
-        the columns of :data:`CLAIMS`, a row a claim, in the order of :data:`PAPER`: ``verdict`` is "supported",
-        "not supported" or "not testable here", ``number`` what it rests on, as text, ``why`` the reason. Empty where
-        the folder holds no items.
+        the columns of :data:`CLAIMS`, a row a claim, in the order of :data:`PAPER`: ``verdict`` is one of those in
+        :mod:`~emoscope.analysis.decision`, ``number`` what it rests on, as text, ``why`` the reason. Empty where the
+        folder holds no items.
     """
     run = tables.run
     if run.items.is_empty():
@@ -115,7 +119,7 @@ def claims(tables: Tables) -> pl.DataFrame:
     basis = Basis(
         tables.effects, tables.tests, tables.verdicts, tables.trend, tables.efficiency, tables.clustering, tables.uar,
         tables.matching,
-        run.conditions, run.sets, *_standing(run.items, run.manifest),
+        run.conditions, run.sets, count_options(run.items), *_standing(run.items, run.manifest),
     )  # fmt: skip
     return decide(basis)
 
@@ -172,7 +176,7 @@ def _decided(basis: Basis) -> dict[str, Decision]:
     unlike = max((row["smd_largest"] or 0 for row in _rows(basis, "matching")), default=0) > WELL_MATCHED
     hurt, pull = (replace(one, why=_and(one.why, UNLIKE)) if unlike and one.number else one for one in (hurt, pull))
     sizes = [row for row in _rows(basis, "efficiency") if row["draw"] is None]
-    return {
+    found = {
         "exist": rules.some_effect(list(tests.values())),
         "hurts": hurt,
         "spares": rules.spares(hurt, own, others),
@@ -187,6 +191,13 @@ def _decided(basis: Basis) -> dict[str, Decision]:
         "transfer": untested("it needs a study of several corpora"),
         "handle": rules.both(hurt, pull),
     }  # fmt: skip
+    blind = blind_part(lambda measure: basis.effect("deactivate", measure), basis.options)
+    if blind is None:
+        return found
+    return {
+        name: replace(one, number=f"{one.number}, {blind.brief()}") if one.number.startswith("excess gap") else one
+        for name, one in found.items()
+    }
 
 
 def _transfer(transfer: pl.DataFrame, bases: Mapping[str, Basis]) -> pl.DataFrame:
@@ -246,10 +257,7 @@ def _blocked(basis: Basis) -> str | None:
     Where UAR is not clear of chance, sets are found on clips that a habit of answering got right, and switching them
     off breaks the habit: a large gap that says nothing about emotion.
     """
-    row = basis.uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
-    if basis.blocked or row.is_empty() or row["low"][0] is None or row["low"][0] > row["chance"][0]:
-        return basis.blocked
-    return rules.AT_CHANCE
+    return basis.blocked or (rules.AT_CHANCE if at_chance(untouched(basis.uar)) else None)
 
 
 def _standing(items: pl.DataFrame, manifest: Mapping[str, Any]) -> tuple[str, str | None, str]:
@@ -282,6 +290,10 @@ def _stored(folder: Path, failed: str | None) -> Basis:
     conditions = read(folder / "conditions.parquet", CONDITIONS).filter(pl.col("source").is_null())
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    corpus, blocked, caution = _standing(read(folder / "items.parquet", ITEMS), manifest)
+    items = read(folder / "items.parquet", ITEMS)
+    corpus, blocked, caution = _standing(items, manifest)
     sets = read(folder / "sets.parquet", SETS)
-    return Basis(**tables, conditions=conditions, sets=sets, corpus=corpus, blocked=failed or blocked, caution=caution)
+    return Basis(
+        **tables, conditions=conditions, sets=sets, options=count_options(items), corpus=corpus,
+        blocked=failed or blocked, caution=caution,
+    )  # fmt: skip

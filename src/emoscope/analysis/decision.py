@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SUPPORTED, UNSUPPORTED, UNTESTED = "supported", "not supported", "not testable here"
+SUPPORTED, UNSUPPORTED, UNTESTED = "supported by the published measure", "not supported", "not testable here"
+"""What a claim is called. The published measure also counts moves of the answers that know nothing of the clip."""
 
 Row = Mapping[str, Any]
 

@@ -11,6 +11,8 @@ from emoscope.runs import RunFolder
 if TYPE_CHECKING:
     import polars as pl
 
+    from emoscope.analysis.blind import Blind
+
 
 @dataclass(frozen=True)
 class Result:
@@ -21,21 +23,29 @@ class Result:
         effects: one row a measure and family of sets (see docs/architecture.md).
         headline: selector, budget and alpha that are claimed.
         figure: the effect matrix next to that of matched controls, an Altair chart.
+        first: what must be known before any number, in sentences.
+        options: how many options the question has.
     """
 
     run: RunFolder
     effects: pl.DataFrame
     headline: Mapping[str, Any]
     figure: Any
+    first: tuple[str, ...] = ()
+    options: int = 0
 
     @classmethod
     def of(cls, run: RunFolder) -> Result:
         """Read the result of a finished run."""
+        from emoscope.analysis.blind import count_options
+        from emoscope.analysis.standing import stored_words
         from emoscope.report.page import main_figure
 
+        items = run.read_table("items")
         return cls(
-            run, run.read_table("tables/effects"), run.read_json("manifest.json")["headline"], main_figure(run.path)
-        )
+            run, run.read_table("tables/effects"), run.read_json("manifest.json")["headline"], main_figure(run.path),
+            tuple(stored_words(run.read_table("tables/uar"), items)), count_options(items),
+        )  # fmt: skip
 
     @property
     def gap(self) -> dict[str, Any]:
@@ -44,8 +54,15 @@ class Result:
 
     @property
     def excess_gap(self) -> dict[str, Any]:
-        """The gap beyond that of matched controls, in points."""
+        """The gap beyond that of matched controls, in points; a part of it may be :attr:`blind`."""
         return self.measure("excess_gap")
+
+    @property
+    def blind(self) -> Blind | None:
+        """What of the excess gap (of the gap, without controls) knows nothing of the clip; ``None`` without a gap."""
+        from emoscope.analysis.blind import blind_part
+
+        return blind_part(self._row, self.options)
 
     @property
     def pull(self) -> dict[str, Any]:
@@ -63,6 +80,16 @@ class Result:
         Raises:
             ValueError: the run does not have it.
         """
+        row = self._row(name, kind, to)
+        if row is None:
+            what = kind if kind == "steer" else f"{kind} to {to}"
+            raise ValueError(
+                f"measure {name!r} ({what}) is not in this run: it has {sorted(set(self.effects['measure']))}, "
+                f"neurons deactivated to {' and '.join(sorted(set(self.effects['to'].drop_nulls())))}"
+            )
+        return {key: row[key] for key in ("estimate", "low", "high", "speakers")}
+
+    def _row(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, Any] | None:
         import polars as pl
 
         rows = self.effects.filter(
@@ -74,13 +101,7 @@ class Result:
             rows = rows.filter(pl.col("alpha") == self.headline["alpha"])
         else:
             rows = rows.filter(pl.col("to") == to)
-        if rows.is_empty():
-            what = kind if kind == "steer" else f"{kind} to {to}"
-            raise ValueError(
-                f"measure {name!r} ({what}) is not in this run: it has {sorted(set(self.effects['measure']))}, "
-                f"neurons deactivated to {' and '.join(sorted(set(self.effects['to'].drop_nulls())))}"
-            )
-        return {key: rows[key][0] for key in ("estimate", "low", "high", "speakers")}
+        return rows.row(0, named=True) if len(rows) else None
 
     def to_frame(self) -> pl.DataFrame:
         """All effects: one row a measure and family of sets."""
@@ -91,17 +112,17 @@ class Result:
         return self.figure
 
     def __repr__(self) -> str:
-        have = set(self.effects["measure"])
-        parts = []
+        blind, parts = self.blind, []
         for name, kind, what in (
             ("gap", "deactivate", "gap"), ("excess_gap", "deactivate", "excess gap"), ("pull_overall", "steer", "pull"),
         ):  # fmt: skip
-            if name not in have:
+            m = self._row(name, kind)
+            if m is None or m["estimate"] is None:
                 continue
-            m = self.measure(name, kind)
             span = "no interval" if m["low"] is None else f"95 % {m['low']:+.1f} to {m['high']:+.1f}"
-            parts.append(f"{what} {m['estimate']:+.1f} points ({span})")
-        return f"Result({self.headline['selector']}: {'; '.join(parts)}; in {self.run.path})"
+            beside = f", {blind.brief()}" if blind is not None and blind.measure == name else ""
+            parts.append(f"{what} {m['estimate']:+.1f} points ({span}){beside}")
+        return "\n".join([*self.first, f"Result({self.headline['selector']}: {'; '.join(parts)}; in {self.run.path})"])
 
 
 @dataclass(frozen=True)
@@ -128,4 +149,9 @@ class WholeResult:
         return self.run.read_table(f"tables/{name}")
 
     def __repr__(self) -> str:
-        return "\n".join([f"WholeResult({self.run.path})", *(f"  {name}: {one!r}" for name, one in self.parts.items())])
+        return "\n".join(
+            [
+                f"WholeResult({self.run.path})",
+                *(f"  {name}: {one!r}".replace("\n", "\n    ") for name, one in self.parts.items()),
+            ]
+        )

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from emoscope.runs import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
     from rich.console import Console
+
+    from emoscope.analysis.blind import Blind
 
 
 def print_result(run: RunFolder) -> None:
@@ -19,6 +21,8 @@ def print_result(run: RunFolder) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+
+    from emoscope.analysis.standing import stored_words
 
     console = Console()
     manifest = run.read_json("manifest.json")
@@ -29,6 +33,8 @@ def print_result(run: RunFolder) -> None:
     uar = run.read_table("tables/uar")
     base = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
     effects = run.read_table("tables/effects")
+    items = run.read_table("items")
+    _say_first(stored_words(uar, items), console)
     if base.height:
         console.print(f"\nUAR {base['uar'][0]:.1f} % without intervention (chance {base['chance'][0]:.1f} %).")
     table = Table(
@@ -52,6 +58,9 @@ def print_result(run: RunFolder) -> None:
             table.add_row(name if control == "target" else f"  {control}",
                           *(_shown(group, measure) for measure in ("self", "cross", "gap", "excess_gap")))  # fmt: skip
     console.print(table)
+    blind = _blind(rows.filter(_headline(head)), items)
+    if blind is not None:
+        console.print(blind.sentence(), highlight=False)
     steer = effects.filter(
         (pl.col("kind") == "steer")
         & (pl.col("layers") == "all")
@@ -77,11 +86,9 @@ def print_result(run: RunFolder) -> None:
             )
         console.print(table)
     console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
-    items = run.read_table("items").filter(pl.col("evaluated"))
-    if items["speaker"].null_count():
+    if items.filter(pl.col("evaluated"))["speaker"].null_count():
         console.print(
-            "Speakers unknown: the same voice may be on both sides, and intervals are over recordings. Name them, for a "
-            'folder with pattern = "{emotion}/{speaker}_{}.wav" in the study.',
+            'Name the speakers, for a folder with pattern = "{emotion}/{speaker}_{}.wav" in the study.',
             style="yellow",
             highlight=False,
         )
@@ -97,28 +104,61 @@ def _print_whole(run: RunFolder, manifest: Mapping[str, Any], console: Console) 
     from rich import box
     from rich.table import Table
 
+    from emoscope.analysis.blind import BLIND_PART
+    from emoscope.analysis.standing import stored_words
+
     table = Table("part", "UAR", "excess gap [95 %]", "excess pull [95 %]", box=box.SIMPLE_HEAD,
                   title="Headline sets on their own corpus, in points", title_justify="left")  # fmt: skip
+    parted = False
     for part in manifest["parts"]:
         folder = RunFolder(run / part["folder"])
         head = folder.read_json("manifest.json")["headline"]
         uar = folder.read_table("tables/uar").filter(
             (pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood")
         )
+        items = folder.read_table("items")
+        _say_first(stored_words(folder.read_table("tables/uar"), items), console, part["name"])
         mine = folder.read_table("tables/effects").filter(
-            (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("layers") == "all")
-            & (pl.col("selector") == head["selector"]) & (pl.col("budget") == head["budget"])
-        )  # fmt: skip
+            _headline(head) & (pl.col("positions") == "all") & (pl.col("layers") == "all")
+        )
         off = mine.filter((pl.col("kind") == "deactivate") & (pl.col("to") == "zero"))
         up = mine.filter((pl.col("kind") == "steer") & (pl.col("alpha") == head["alpha"]))
         level = f"{uar['uar'][0]:.1f} % (chance {uar['chance'][0]:.1f})" if uar.height else ""
-        table.add_row(part["name"], level, _shown(off, "excess_gap"), _shown(up, "excess_pull_overall"))
+        gap, blind = _shown(off, "excess_gap"), _blind(off, items)
+        if gap and blind is not None:
+            gap, parted = f"{gap}, {blind.brief()}", True
+        table.add_row(part["name"], level, gap, _shown(up, "excess_pull_overall"))
         if part["failed"]:
             console.print(f"{part['name']}: {part['failed']}", style="yellow", highlight=False)
     console.print(table)
+    if parted:
+        console.print(BLIND_PART, highlight=False)
     timing = manifest["timing"]
     console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
     console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+
+
+def _say_first(words: Sequence[str], console: Console, part: str | None = None) -> None:
+    """What comes before any number, of a run or of a part of one."""
+    for one in words:
+        console.print(f"{part}: {one}" if part else one, style="yellow", highlight=False)
+
+
+def _headline(head: Mapping[str, Any]) -> pl.Expr:
+    """The rows of the headline's own sets."""
+    import polars as pl
+
+    return (
+        (pl.col("control") == "target") & (pl.col("selector") == head["selector"]) & (pl.col("budget") == head["budget"])
+    )  # fmt: skip
+
+
+def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
+    """What of a gap knows nothing of the clip, from the effects of one family of sets."""
+    from emoscope.analysis.blind import blind_part, count_options
+
+    by = {row["measure"]: row for row in rows.iter_rows(named=True)}
+    return blind_part(by.get, count_options(items))
 
 
 def _families(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.standing import first_words
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.content import MATCHED_IN, Content, number
 
@@ -22,23 +23,13 @@ PRESENTED = {
 
 
 def standing(content: Content) -> list[str]:
-    """What the reader must know before any number: no voice, few or unknown or shared speakers, clips the model knows."""
+    """What the reader must know before any number: no voice, chance, unknown or few or shared speakers, clips the model knows."""
     found = [told] if (told := PRESENTED.get(content.presentation)) else []
+    found += first_words(content.uar("baseline"), content.without_speaker, content.speakers)
     shared = content.run.manifest.get("speakers_shared") or 0
     if shared:
         found.append(
             f"Speakers shared: {shared}. They are on both sides, identification and evaluation: the study allows it."
-        )
-    if content.without_speaker:
-        part = "" if content.without_speaker == 1 else f" for {number(100 * content.without_speaker, 0)} % of the items"
-        found.append(
-            f"Speakers unknown{part}: the same voice may be on both sides. Intervals are over recordings, and no "
-            "conclusion is drawn."
-        )
-    elif 0 < content.speakers < 5:
-        found.append(
-            f"Only {content.speakers} speaker{'s' if content.speakers > 1 else ''}: with fewer than five no interval can be "
-            "given, so the numbers below describe these speakers and no others."
         )
     if content.allows("model", "allow_trained_on"):
         found.append("Clips on which the model was trained are evaluated: the study allows it.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.blind import Blind, blind_part, count_options
 from emoscope.analysis.run_tables import Run, conform, read_run
 from emoscope.analysis.tables import Tables, compute_tables
 from emoscope.report.at_headline import AtHeadline
@@ -88,6 +89,10 @@ class Content(AtHeadline):
             (pl.col("measure") == measure) & (pl.col("control") == control)
         )
         return found.row(0, named=True) if len(found) else None
+
+    def blind(self) -> Blind | None:
+        """What of the headline's gap knows nothing of the clip; ``None`` where nothing was switched off."""
+        return blind_part(lambda measure: self.effect("deactivate", measure), count_options(self.run.items))
 
     def verdict(self, kind: str, to: str = "zero") -> dict[str, Any] | None:
         """What the rule says about the headline's sets under one kind of intervention; ``None`` where it was not run."""

@@ -34,6 +34,9 @@ GLOSSARY = {
     "random": "Control neurons drawn anywhere.",
     "shuffled labels": "Neurons that the same selector finds when emotions are shuffled among each speaker’s clips.",
     "excess gap": "The gap of the selected neurons minus the mean gap of matched ones, item by item.",
+    "blind part": "What of a gap knows nothing of the clip: answers that move alike on clips of all emotions give as much. With k "
+    "options it is k / (k − 1) times the pull over all clips.",
+    "supported by the published measure": "A claim’s rule holds. The measure is the published one, which counts the blind part too.",
     "pull": "Change of the share of clips that are answered with the emotion whose neurons were changed. On clips of that "
     "emotion it equals the own effect.",
     "rank among matched sets": "One of the matched draws is taken for each emotion, in every combination; the rank is that of the "

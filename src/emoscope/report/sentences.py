@@ -74,14 +74,15 @@ def _switched_off(content: Content) -> Sentence:
         return Sentence("Whether the selected neurons matter is open", "switching them off was not part of this run.")
     excess = content.effect("deactivate", "excess_gap")
     if excess is None or excess["estimate"] is None:
-        moved = _moves(own["estimate"], "recognition of their emotion")
+        moved, blind = _moves(own["estimate"], "recognition of their emotion"), content.blind()
         if others is not None and others["estimate"] is not None:
             moved += f" and {_moves(others['estimate'], 'of the other emotions')}"
         return Sentence(
             "Whether these neurons matter more than others is open",
-            f"switching them off {moved}, but matched control neurons were not tested.",
+            f"switching them off {moved}, but matched control neurons were not tested."
+            + ("" if blind is None else f" {blind.sentence()}"),
         )
-    value, clear = excess["estimate"], _clear(content, excess)
+    value, clear, blind = excess["estimate"], _clear(content, excess), content.blind()
     if clear:
         more = "falls by {0} percentage points more" if value < 0 else "falls by {0} percentage points less"
         text = (
@@ -93,6 +94,8 @@ def _switched_off(content: Content) -> Sentence:
             "whether it hurts the emotion more than the others, beyond what similar neurons of the same layers do, "
             f"{_open(content, excess)}."
         )
+    if blind is not None:
+        text = f"{text} {blind.sentence()}"
     notes = [
         _decided(content, "deactivate"),
         _corrected(content, "deactivate"),

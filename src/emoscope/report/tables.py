@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.blind import Blind, blind_part, count_options
 from emoscope.report import factors, outcome_tables, set_tables, sweep_tables
 from emoscope.report.content import CONTROLS, Content, bracket, name_selector, number
 from emoscope.report.effect_charts import INJECTED
@@ -19,6 +20,9 @@ MEASURES = {
     },
 }  # fmt: skip
 """The columns of the tables of effects, with their headings."""
+
+BLIND = "blind part of the excess gap"
+"""The heading of what, of the excess gap, knows nothing of the clip."""
 
 DONE = {"zero": "switched off", "mean": "set to their mean"}
 KINDS = {"deactivate": "switching off", "steer": "amplifying"}
@@ -74,11 +78,12 @@ def verdicts(content: Content) -> pl.DataFrame | None:
 
 def tests(content: Content) -> pl.DataFrame | None:
     """The tests that the study declared beforehand, corrected for their number."""
-    names = {"excess_gap": "excess gap", "excess_pull_gap": "excess pull gap"}
+    names, blind = {"excess_gap": "excess gap", "excess_pull_gap": "excess pull gap"}, content.blind()
     rows = [
         {
             "claim tested": f"{KINDS.get(row['kind'], row['kind'])}: {names.get(row['measure'], row['measure'])}",
-            "corpus": row["corpus"] or "", "estimate (points)": _spread(row, "estimate"), "df": number(row["df"]),
+            "corpus": row["corpus"] or "", "estimate (points)": _spread(row, "estimate"),
+            BLIND: _blind(blind, row["measure"]), "df": number(row["df"]),
             "p": p_value(row["p"]), "p, Holm": p_value(row["p_holm"]), "why": row["reason"] or "",
         }
         for row in content.tables.tests.iter_rows(named=True)
@@ -197,7 +202,7 @@ def generated(content: Content) -> pl.DataFrame | None:
 
 TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
     "claims": (claims, "Decided by rule on the tables of this run, at the headline; points are beyond matched neurons, with 95 % intervals over "
-               "speakers. “Not supported” includes what stays open: it is no proof of the opposite."),
+               "speakers. “Supported by the published measure”: that measure also counts moves of the answers that know nothing of the clip (the blind part). “Not supported” includes what stays open: it is no proof of the opposite."),
     "published": (published, "Published figures of this model on this corpus, to look at: clips, wording and software are others."),
     "baseline": (baseline, "The untouched model, with 95 % intervals over speakers. Changed answers: share of items answered "
                  "otherwise than at baseline; in the row “null” nothing but the batches differs. Of written answers: the share that names the option in words, "
@@ -209,9 +214,9 @@ TABLES: Mapping[str, tuple[Callable[[Content], pl.DataFrame | None], str]] = {
                  "Evidence or leaning counts as changed where its interval keeps clear of zero, however small the change; as unchanged where the interval holds zero and lies within ±2 AUC points or ±0.1 nat. "
                  "*: the headline, fixed beforehand; the others are exploration."),
     "tests": (tests, "The tests that were declared before the evaluation, with 95 % intervals over speakers and p values corrected "
-              "for their number (Holm)."),
+              "for their number (Holm). Blind part: answers that move alike on clips of all emotions give as much of the excess gap; the excess pull gap has none."),
     "effects_deactivate": (effects_deactivate, "Effects of switching off, in points of accuracy (UAR: change of the unweighted average "
-                           "recall), with 95 % intervals over speakers."),
+                           "recall), with 95 % intervals over speakers. Blind part: answers that move alike on clips of all emotions give as much."),
     "effects_steer": (effects_steer, "Effects of amplification at the headline’s alpha, in points of the share of clips answered with the "
                       "amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over speakers."),
     "outcomes": (outcome_tables.outcomes, outcome_tables.CAPTION),
@@ -257,18 +262,22 @@ def _effects(content: Content, kind: str) -> pl.DataFrame | None:
     for to in ("zero", "mean") if kind == "deactivate" else ("zero",):
         found = content.own(content.shown(content.tables.effects, kind, to=to))
         for control in CONTROLS:
-            part = found.filter((pl.col("control") == control) & pl.col("measure").is_in(list(MEASURES[kind])))
-            if part.is_empty():
+            part = found.filter(pl.col("control") == control)
+            every = {row["measure"]: row for row in part.iter_rows(named=True)}
+            by = {measure: every[measure] for measure in MEASURES[kind] if measure in every}
+            if not by:
                 continue
-            by = {row["measure"]: row for row in part.iter_rows(named=True)}
             draws = max(row["draws"] for row in by.values() if not row["measure"].startswith("excess"))
             name = f"{name_selector(content.selector)}, {CONTROLS[control]}"
             name += f" (mean of {draws})" if control != "target" else ""
             name += ", to their mean" if to == "mean" else ""
             name += ", hollow" if any(row["hollow"] for row in by.values()) else ""
-            rows.append({"neurons": name} | {
+            row = {"neurons": name} | {
                 heading: _spread(by[measure], "estimate") if measure in by else "–" for measure, heading in MEASURES[kind].items()
-            })  # fmt: skip
+            }  # fmt: skip
+            if kind == "deactivate":
+                row[BLIND] = _blind(blind_part(every.get, count_options(content.run.items)), "excess_gap")
+            rows.append(row)
     return _without_dashes(rows)
 
 
@@ -298,6 +307,11 @@ def _done(row: Mapping[str, Any]) -> str:
 def _spread(row: Mapping[str, Any], name: str, digits: int = 1) -> str:
     ends = (row["low"], row["high"]) if name == "estimate" else (row[f"{name}_low"], row[f"{name}_high"])
     return f"{number(row[name], digits, sign=True)} {bracket(*ends, digits)}".strip()
+
+
+def _blind(blind: Blind | None, measure: str) -> str:
+    """The blind part of a measure, a dash where that holds none or where it is not known."""
+    return "–" if blind is None or blind.measure != measure else number(blind.part, sign=True)
 
 
 def _without_dashes(rows: Sequence[dict[str, str]]) -> pl.DataFrame | None:

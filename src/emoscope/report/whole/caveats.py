@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emoscope.analysis.standing import at_chance
 from emoscope.report.whole.content import Whole
 from emoscope.report.whole.outcomes import listed
 
@@ -9,6 +10,12 @@ from emoscope.report.whole.outcomes import listed
 def standing(whole: Whole) -> list[str]:
     """What the reader must know before any number: parts without results, unknown, shared or few speakers."""
     found = []
+    lost = [part.name for part in whole.mains if at_chance(part.uar())]
+    if lost:
+        found.append(
+            f"On {listed(lost)} the untouched model is not clearly above chance: what neurons change there is what it answers, not what it "
+            "recognises."
+        )
     unknown = [part.name for part in whole.mains if part.stored("items") is not None and part.unknown_speakers]
     if unknown:
         found.append(
@@ -22,16 +29,6 @@ def standing(whole: Whole) -> list[str]:
             few.append(f"{part.name} ({row['speakers']})")
     if few:
         found.append(f"Fewer than five speakers on {listed(few)}: no interval can be given there.")
-    lost = [
-        part.name
-        for part in whole.mains
-        if (row := part.uar()) and row["low"] is not None and row["low"] <= row["chance"]
-    ]
-    if lost:
-        found.append(
-            f"On {listed(lost)} the untouched model is not clearly above chance: what neurons change there is what it answers, not what it "
-            "recognises."
-        )
     shared = [
         f"{part.manifest['speakers_shared']} on {part.name}"
         for part in whole.mains

@@ -12,7 +12,7 @@ class Cell:
     """One claim on one corpus.
 
     Attributes:
-        verdict: "supported", "not supported" or "not testable here".
+        verdict: one of those in :mod:`~emoscope.analysis.decision`.
         kind: the same as a class of the style sheet.
         source: the corpus that the neurons come from, where it is another one; else empty.
         number: what the verdict rests on.

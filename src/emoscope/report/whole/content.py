@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.blind import Blind, blind_part, count_options
 from emoscope.report.at_headline import AtHeadline
 
 MAIN, SHARED, COLUMN, GROUNDING, SIDE_EFFECT = "main", "shared", "column", "grounding", "side effect"
@@ -88,6 +89,16 @@ class Part(AtHeadline):
     def effect(self, kind: str, measure: str, control: str = "target") -> dict[str, Any] | None:
         """One effect of the headline selector, or of its controls' mean; ``None`` where it was not run."""
         return self._one("effects", kind, (pl.col("measure") == measure) & (pl.col("control") == control))
+
+    def blind(self) -> Blind | None:
+        """What of the headline's gap knows nothing of the clip; ``None`` where nothing was switched off."""
+        return blind_part(lambda measure: self.effect("deactivate", measure), self.options)
+
+    @cached_property
+    def options(self) -> int:
+        """How many options the question has; 0 where no items are stored."""
+        items = self.stored("items")
+        return 0 if items is None or not {"fate", "options"} <= set(items.columns) else count_options(items)
 
     def verdict(self, kind: str) -> dict[str, Any] | None:
         """What the rule says about the headline's sets under one kind of intervention; ``None`` where it was not run."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from emoscope.analysis.blind import BLIND_PART
 from emoscope.analysis.claim_rules import KEPT, LEVEL
 from emoscope.report.caveats import CLOSE
 from emoscope.report.content import bracket, name_selector, number
@@ -49,13 +50,19 @@ def selectors(whole: Whole) -> list[str]:
 
 def deactivation(whole: Whole) -> list[str]:
     """Whether switching the headline's neurons off hurts their own emotion more, beyond matched neurons."""
-    found = [outcome(part.name, part.effect("deactivate", "excess_gap"), part) for part in whole.mains]
+    found = []
+    for part in whole.mains:
+        one, blind = outcome(part.name, part.effect("deactivate", "excess_gap"), part), part.blind()
+        told = blind is not None and blind.measure == "excess_gap" and one.text
+        found.append(replace(one, text=f"{one.text} ({blind.brief()})") if blind and told else one)
     said = tally(
         found,
         "Switching the headline’s neurons off hurts their own emotion more than the others, beyond matched neurons: {}.",
         "It hurts their own emotion less than matched neurons do: {}.",
         "Whether it hurts their own emotion more than matched neurons do is open: {}.",
     )
+    if any("blind part" in one.text for one in found):
+        said.append(BLIND_PART)
     return [*said, *_verdicts(whole, "deactivate", "Switched off"), *_close(whole)]
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.blind import Blind, blind_part
 from emoscope.report.content import bracket, name_selector, number
-from emoscope.report.whole.content import Whole, whole_sets
+from emoscope.report.whole.content import SHARED, Whole, whole_sets
 from emoscope.report.whole.probe_charts import (
     HEARD,
     LAST,
@@ -32,7 +33,7 @@ def corpora(whole: Whole) -> pl.DataFrame | None:
         rows.append({
             "corpus": part.name, "speakers": "–" if uar is None else "unknown" if part.unknown_speakers else str(uar["speakers"]),
             "UAR (%)": spread(uar and {**uar, "estimate": uar["uar"]}, sign=False), "chance (%)": number(value(uar, "chance")),
-            "off: excess gap": spread(part.effect("deactivate", "excess_gap")),
+            "off: excess gap": spread(part.effect("deactivate", "excess_gap")), "blind part of it": _blind(part.blind()),
             "off: evidence (AUC points)": spread(part.effect("deactivate", "excess_sensitivity")),
             "off: verdict": _verdict(whole, off), "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
             "amplified: verdict": _verdict(whole, steered),
@@ -115,10 +116,12 @@ def transfer(whole: Whole) -> pl.DataFrame | None:
         by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
         off = by.get(("deactivate", "excess_gap"))
         some = next(iter(by.values()))
+        asked = next((part.options for part in whole.having(SHARED) if part.of == host), 0)
+        blind = blind_part(lambda measure, by=by: by.get(("deactivate", measure)), asked)  # type: ignore[misc]
         less = off and {"estimate": off["less"], "low": off["less_low"], "high": off["less_high"]}
         rows.append({
             "clips of": host, "found on": source, "gap": spread(by.get(("deactivate", "gap"))), "excess gap": spread(off),
-            "minus own sets’": "–" if some["diagonal"] else spread(less),
+            "blind part of it": _blind(blind), "minus own sets’": "–" if some["diagonal"] else spread(less),
             "kept (%)": "–" if some["diagonal"] else number(value(off, "kept"), 0),
             "excess pull": spread(by.get(("steer", "excess_pull_overall"))),
             "UAR (%)": spread({"estimate": some["uar"], "low": some["uar_low"], "high": some["uar_high"]}, sign=False),
@@ -234,6 +237,11 @@ def _verdict(whole: Whole, row: Mapping[str, Any] | None) -> str:
     return "–" if row is None or whole.pilot else row["verdict"] or "–"
 
 
+def _blind(blind: Blind | None) -> str:
+    """What of an excess gap knows nothing of the clip."""
+    return "–" if blind is None or blind.measure != "excess_gap" else number(blind.part, sign=True)
+
+
 def p_text(value: float | None) -> str:
     """A p value for people."""
     return "–" if value is None else "< 0.001" if value < 0.001 else number(value, 3)
@@ -244,7 +252,8 @@ def _percent(share: float | None) -> float | None:
 
 
 TABLES: Mapping[str, tuple[Callable[[Whole], pl.DataFrame | None], str]] = {
-    "corpora": (corpora, "The untouched model and the headline’s neurons on each corpus, beyond matched neurons; 95 % intervals over speakers."),
+    "corpora": (corpora, "The untouched model and the headline’s neurons on each corpus, beyond matched neurons; 95 % intervals over speakers. "
+                "Blind part: answers that move alike on clips of all emotions give as much of the excess gap."),
     "selectors": (selectors, "Paired differences of the gap between selectors, on the same clips. Below zero: the first is more specific."),
     "trend": (trend, "Does pull on the emotion’s own clips rise with alpha, up to alpha 1? Page’s test, speakers as blocks."),
     "efficiency": (efficiency, "Sets from fewer clips per emotion: overlap with the full set (Jaccard), and the effects that they reach."),
