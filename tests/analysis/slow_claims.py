@@ -7,6 +7,7 @@ import math
 import polars as pl
 from scipy import stats
 
+from emoscope.analysis.decision import SUPPORTED
 from emoscope.neurons.selection import load_set
 from tests.analysis.slow import Row, Slow, mean
 
@@ -55,7 +56,7 @@ def slow_claims(slow: Slow, tables: dict[str, list[Row]]) -> list[Row]:
     claims = {name: Row(name=name, verdict="not testable here", estimate=None, low=None, high=None) for name in names}
 
     def say(name: str, row: Row, holds: bool, testable: bool = True) -> None:
-        verdict = "supported" if holds else "not supported" if testable else "not testable here"
+        verdict = SUPPORTED if holds else "not supported" if testable else "not testable here"
         claims[name] |= {"verdict": verdict, **{key: row[key] for key in ("estimate", "low", "high")}}
 
     declared = {row["kind"]: row for row in slow.conditions if row["headline"]}
@@ -105,8 +106,8 @@ def slow_claims(slow: Slow, tables: dict[str, list[Row]]) -> list[Row]:
     said = [claims["hurts"]["verdict"], claims["pulls"]["verdict"]]
     for verdict in ("not testable here", "not supported"):
         claims["handle"]["verdict"] = verdict if verdict in said else claims["handle"]["verdict"]
-    if said == ["supported", "supported"]:
-        claims["handle"]["verdict"] = "supported"
+    if said == [SUPPORTED, SUPPORTED]:
+        claims["handle"]["verdict"] = SUPPORTED
     return list(claims.values())
 
 

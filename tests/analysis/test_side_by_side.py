@@ -50,6 +50,7 @@ def test_numbers_are_those_of_the_tables(runs: tuple[Path, Path]) -> None:
     # the other run claims a strength at which its matched controls were not steered
     assert rows["excess_pull_gap"].to_list()[1] is None
     assert rows["excess_gap"].to_list()[1] == one["excess_gap"]
+    assert rows["excess_gap_blind"].null_count() == 0
 
 
 def test_a_copy_without_tables_gives_the_same_numbers(runs: tuple[Path, Path]) -> None:

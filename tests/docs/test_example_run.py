@@ -36,6 +36,7 @@ def test_the_report_builds_from_the_recorded_tables(tmp_path):
     declared = tables.tests.filter(pl.col("kind") == "deactivate").row(0, named=True)
     assert declared["measure"] == "excess_gap"
     assert f"{abs(declared['estimate']):.1f} percentage points" in " ".join(page.split())
+    assert "Of the excess gap of −15.1 points, −5.1 know nothing of the clip" in " ".join(page.split())
     assert tables.run.items.filter(pl.col("evaluated"))["truth"].n_unique() == 7
 
 

@@ -28,7 +28,8 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     assert result.gap["low"] <= result.gap["estimate"] <= result.gap["high"]
     assert {"gap", "excess_gap", "pull"} <= set(result.to_frame()["measure"])
     assert result.plot().to_dict()["title"]
-    assert "excess gap" in repr(result)
+    assert f", {result.blind.brief()}; pull" in repr(result)
+    assert result.blind.part == pytest.approx(1.5 * result.measure("excess_pull_overall")["estimate"])
     clip = polish_folder() / "m1.a_nie_3.flac"
     plain = es.ask(model, clip, options=("anger", "fear", "neutral"))
     assert plain == es.ask(model, clip, options=("anger", "fear", "neutral"), under=es.steer(sets["anger"], 0.0))

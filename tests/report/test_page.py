@@ -105,6 +105,7 @@ def test_the_headline_says_what_was_planted(page):
     assert "The model recognises emotion clearly above chance" in text
     assert "Switching these neurons off makes the model lose evidence for the emotion: beyond what similar" in text
     assert "Amplifying them makes it answer the emotion more without hearing it worse: amplified by 50 %" in text
+    assert len(re.findall(r"Of the excess gap of −\d\d\.\d points, −\d+\.\d know nothing of the clip", text)) == 1
 
 
 def test_sections_stand_in_order(page):
@@ -246,7 +247,7 @@ def test_fewer_than_five_speakers(tmp_path, monkeypatch):
 def test_unknown_speakers(tmp_path, monkeypatch):
     write_run(tmp_path, THREE, None, 4)
     text = fast(tmp_path, monkeypatch)
-    assert "Speakers unknown: the same voice may be on both sides" in text
+    assert " planted Speakers unknown: the same voice may be on both sides" in text  # right behind the title
     assert "There is no verdict on what switching these neurons off does (" in text
     assert "without a conclusion, since speakers are unknown" in text
     assert "clearly above" not in text

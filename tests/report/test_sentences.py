@@ -5,6 +5,7 @@ import dataclasses
 import polars as pl
 import pytest
 
+from emoscope.report.caveats import standing
 from emoscope.report.content import open_content
 from emoscope.report.sentences import AMPLIFIED, SWITCHED, headline
 from tests.report.synthetic import THREE, write_run
@@ -101,7 +102,10 @@ def test_hollow_answers_support_no_claim(content):
 
 def test_below_chance_is_not_above_it(content):
     tables = dataclasses.replace(content.tables, uar=content.tables.uar.with_columns(low=pl.lit(33.0)))
-    assert headline(dataclasses.replace(content, tables=tables))[0].claim == "The model is not clearly above chance"
+    lost = dataclasses.replace(content, tables=tables)
+    assert headline(lost)[0].claim == "The model is not clearly above chance"
+    assert standing(lost)[0].startswith("The untouched model is not clearly above chance: ")
+    assert standing(content) == []
 
 
 def test_shuffled_labels_that_come_close_are_said(content):

@@ -7,11 +7,13 @@ import re
 import polars as pl
 import pytest
 
+from emoscope.analysis.claims import CLAIMS
 from emoscope.analysis.tables import write_tables
 from emoscope.analysis.whole import SCHEMAS, write_whole_tables
 from emoscope.report.theme import to_spec
 from emoscope.report.whole import factors, probe_sentences, sentences
 from emoscope.report.whole import page as whole_page
+from emoscope.report.whole.caveats import standing
 from emoscope.report.whole.chapters import CHAPTERS
 from emoscope.report.whole.claims import as_text, grid
 from emoscope.report.whole.content import judge, read_whole
@@ -91,14 +93,19 @@ def test_a_part_that_failed_says_why(page):
 def test_claims_stand_first_a_column_a_corpus(page):
     text = Page(page).text
     assert text.index("What Zhao, Schuller and Sisman (2026) claim") < text.index("1 Which neurons")
-    assert re.search(r"claim first second Emotion-sensitive neurons exist in this model Which neurons supported", text)
+    assert re.search(
+        r"claim first second Emotion-sensitive neurons exist in this model Which neurons supported by the published measure excess gap −\d\d\.\d points \[.*?\], blind part −?\d",
+        text,
+    )
 
 
 def test_what_was_planted_is_said(page):
     text = Page(page).text
     assert re.search(
-        r"emotion more than the others, beyond matched neurons: first −\d\d\.\d points \[.*?\] and second −\d\d", text
+        r"emotion more than the others, beyond matched neurons: first −\d\d\.\d points \[[^]]*\] \(blind part −?\d+\.\d\) and second −\d\d",
+        text,
     )
+    assert text.count("Blind part: what of the gap knows nothing of the clip") == 1
     assert "Double dissociation: beyond matched neurons, each of the two questions suffers more" in text
     assert "Not tested: first, noise (nothing to remove" in text
     assert "Sets fused over all corpora hurt their own emotion more, beyond matched neurons: overlap on 2 of 2" in text
@@ -181,6 +188,20 @@ def test_dissociation_follows_its_verdict(whole, verdict, said):
     assert sentence.startswith(said)
 
 
+def test_a_corpus_at_chance_is_named_before_anything_else(whole, tables):
+    part = dataclasses.replace(whole.mains[0])
+    part._cache["tables/uar.parquet"] = part.table("uar").with_columns(low=pl.lit(0.0))
+    items = whole.mains[1].stored("items").with_columns(speaker=pl.lit(None, pl.String))
+    other = dataclasses.replace(whole.mains[1])
+    other._cache["items.parquet"] = items
+    lost = dataclasses.replace(whole, parts=(part, other))
+    first, second = standing(lost)
+    assert first.startswith("On first the untouched model is not clearly above chance: ")
+    assert second.startswith("Speakers unknown on second: ")
+    page = whole_page.render(lost, pl.DataFrame(schema=CLAIMS), dict.fromkeys(whole_page.FIGURES), {})
+    assert f" {whole.name} {first}" in Page(page).text  # right behind the title
+
+
 def test_unknown_speakers_support_nothing(whole):
     part = whole.mains[0]
     row = {"estimate": -4.0, "low": -6.0, "high": -2.0}
@@ -252,11 +273,11 @@ def test_shuffled_labels_that_come_close_are_said(whole, shuffled, most, close):
 def test_claims_of_another_corpus_name_it():
     found = pl.DataFrame({
         "claim": ["c", "c"], "question": ["q", "q"], "corpus": ["a", "b"], "source": ["b", "a"],
-        "verdict": ["supported", "not testable here"], "number": ["−3", None], "why": [None, "too few"],
+        "verdict": ["not supported", "not testable here"], "number": ["−3", None], "why": [None, "too few"],
     })  # fmt: skip
     (row,) = grid(found, ["a", "b"])
     assert [cell.source for cells in row.cells for cell in cells] == ["b", "a"]
-    assert [cell.kind for cells in row.cells for cell in cells] == ["supported", "not-testable-here"]
+    assert [cell.kind for cells in row.cells for cell in cells] == ["not-supported", "not-testable-here"]
     assert as_text(found)["neurons"].to_list() == ["from b", "from a"]
 
 

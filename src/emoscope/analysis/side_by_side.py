@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.blind import blind_part, count_options
 from emoscope.analysis.run_tables import Run, in_known_order, read_run
 from emoscope.analysis.tables import compute_tables
 
@@ -17,10 +18,12 @@ SIDE_BY_SIDE: dict[str, Any] = {
     "run": pl.String, "model": pl.String, "corpus": pl.String, "emotions": pl.Int64, "items": pl.Int64,
     "speakers": pl.Int64, "chance": pl.Float64, "uar": pl.Float64, "uar_low": pl.Float64, "uar_high": pl.Float64,
     "excess_gap": pl.Float64, "excess_gap_low": pl.Float64, "excess_gap_high": pl.Float64,
+    "excess_gap_blind": pl.Float64,
     "excess_pull_gap": pl.Float64, "excess_pull_gap_low": pl.Float64, "excess_pull_gap_high": pl.Float64,
     "verdict": pl.String, "steer_verdict": pl.String, "pilot": pl.Boolean,
 }  # fmt: skip
-"""UAR and chance in %, excess gaps in points; ``low`` and ``high`` are the ends of the 95 % interval over speakers.
+"""UAR and chance in %, excess gaps in points; ``low`` and ``high`` are the ends of the 95 % interval over speakers,
+``blind`` what of the gap knows nothing of the clip.
 The verdicts are those of deactivating to zero, and of steering, with the headline's sets."""
 
 UAR, GAP, PULL = "UAR", "excess gap", "excess pull gap"
@@ -141,6 +144,9 @@ def _row(name: str, path: Path, run: Run) -> dict[str, Any]:
         "excess_gap": mine & (pl.col("kind") == "deactivate") & (pl.col("to") == "zero"),
         "excess_pull_gap": mine & (pl.col("kind") == "steer") & (pl.col("alpha") == head["alpha"]),
     }
+    off = {one["measure"]: one for one in tables["effects"].filter(ways["excess_gap"]).iter_rows(named=True)}
+    if (blind := blind_part(off.get, count_options(run.items))) is not None and blind.measure == "excess_gap":
+        row["excess_gap_blind"] = blind.part
     for (measure, way), verdict in zip(ways.items(), ("verdict", "steer_verdict"), strict=True):
         for found in tables["effects"].filter(way & (pl.col("measure") == measure)).to_dicts()[:1]:
             row |= {measure: found["estimate"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}

@@ -33,7 +33,8 @@ def shown(rows: pl.DataFrame) -> pl.DataFrame:
             "neurons": one["run"] + (" (pilot)" if one["pilot"] else ""), "what": one["model"], "corpus": one["corpus"],
             "emotions": str(one["emotions"]), "items": _whole(one["items"]), "speakers": _whole(one["speakers"]),
             "UAR (%)": _spanned(one, "uar"), "chance (%)": number(one["chance"]),
-            "excess gap": _spanned(one, "excess_gap"), "excess pull gap": _spanned(one, "excess_pull_gap"),
+            "excess gap": _spanned(one, "excess_gap"), "blind part of it": number(one["excess_gap_blind"]),
+            "excess pull gap": _spanned(one, "excess_pull_gap"),
             "verdict": one["verdict"] or "–", "why": one["steer_verdict"] or "–",
         }
         for one in rows.iter_rows(named=True)
