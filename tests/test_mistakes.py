@@ -136,7 +136,7 @@ def test_every_kind_of_bad_file_is_named_by_a_check_of_the_corpus(tmp_path: Path
         ("[[corpora]]\nid = 'polish'\nwhere = { speaker = 'm1' }", "one speaker (m1) cannot stand on one side only: set folds = 5"),
         ("[[corpora]]\nid = 'polsh'", "corpus 'polsh' is not known: did you mean 'polish'?"),
         ("[[corpora]]\nid = 'folder'\nroot = 'nowhere'", "folder nowhere does not exist"),
-        ("[[corpora]]\nid = 'polish'\nroot = '$NO_SUCH'", "the environment variable in it is not set"),
+        ("[[corpora]]\nid = 'polish'\nroot = '$NO_SUCH'", "the environment variable NO_SUCH is not set"),
         ("[model]\nid = 'odd'", "has model_type 'oddity', which is not known here: known are"),
         ("[model]\nid = 'nowhere'", "model 'nowhere' is no folder here"),
         ("[model]\ndevice = 'tpu9'", "device 'tpu9' cannot be used on this machine"),

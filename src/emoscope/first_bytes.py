@@ -11,7 +11,7 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 
 MARKS: tuple[tuple[bytes, str], ...] = (
     (POINTER, "a Git LFS pointer, not the file itself: run 'git lfs pull' in its folder, or download it again"),
-    (b"\x1f\x8b", "gzip-compressed: unpack it first, such as with 'gunzip'"),
+    (b"\x1f\x8b\x08", "gzip-compressed: unpack it first, such as with 'gunzip'"),
     (b"\x28\xb5\x2f\xfd", "Zstandard-compressed: unpack it first, such as with 'unzstd'"),
     (b"\xfd7zXZ\x00", "xz-compressed: unpack it first, such as with 'unxz'"),
     (b"BZh", "bzip2-compressed: unpack it first, such as with 'bunzip2'"),

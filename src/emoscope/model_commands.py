@@ -32,6 +32,9 @@ def model_check(
     from rich.console import Console
     from rich.table import Table
 
+    from emoscope.models.lookup import look_up
+
+    look_up(model, _sides(side), revision)  # what a look at its folder shows is said before torch is imported
     from emoscope.models.check import check_model
     from emoscope.models.registry import load_model
 
@@ -90,7 +93,15 @@ def model_list() -> int:
     width = max(map(len, FAMILIES))
     for family in sorted(FAMILIES):
         about = RELEASED.get(family)
-        names = ", ".join(about.hub) + (f" (revision {about.revision})" if about.revision else "") if about else ""
-        print(f"{family:<{width}}  {names}".rstrip())
-    print(f"All: {STATUS}.\nOther models: docs/add-a-model.md.")
+        revision = f", revision {about.revision}" if about and about.revision else ""
+        released = (
+            [f"{name} ({layers} x {neurons}{revision})" for name, (layers, neurons) in about.sizes.items()]
+            if about
+            else []
+        )
+        print(f"{family:<{width}}  {', '.join(released)}".rstrip())
+    print(
+        f"All: {STATUS}. In brackets: decoder layers x neurons, as released; nothing was looked up on the hub.\n"
+        "Other models: docs/add-a-model.md."
+    )
     return 0

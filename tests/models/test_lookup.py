@@ -41,6 +41,7 @@ class Hub:
 def hub(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = Hub(shutil.copytree(folder, tmp_path / "there"), tmp_path / "hub")
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url, timeout: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", made.one)
     monkeypatch.setattr("huggingface_hub.snapshot_download", made.all)
     return made

@@ -121,6 +121,8 @@ def dry_run(study: Study) -> None:
     card = study.card()
     study = study.with_budget(card.recommended_budget)
     console = Console()
+    if card.note:
+        console.print(f"Model: {card.note}.", highlight=False)
     if not has_parts(study):
         _show(console, card, study, study_corpus(study, card.trained_on))
     else:

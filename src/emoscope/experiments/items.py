@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -71,8 +72,12 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
 def _root(root: str) -> str | None:
     """Fill in ``~`` and environment variables, so that a study can be shared between machines."""
     filled = os.path.expanduser(os.path.expandvars(root))
-    if "$" in filled:
-        raise StudyError(f"corpora.root {root!r}: the environment variable in it is not set")
+    unset = re.findall(r"\$\{?(\w+)\}?", filled)
+    if unset and not os.path.exists(filled):
+        raise StudyError(
+            f"corpora.root {root!r}: the environment variable {unset[0]} is not set: set it (export {unset[0]}=FOLDER), or "
+            "write the folder itself"
+        )
     return filled or None
 
 

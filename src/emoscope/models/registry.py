@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.checksums import module_checksum, weights_checksum
 from emoscope.models.loading import Loading, transformers_class
 from emoscope.models.lookup import (
     FAMILIES,
     SIDES,
+    check_folders,
     find_folder,
     find_sides,
     known_type,
@@ -22,6 +25,20 @@ from emoscope.models.lookup import (
     read_json,
     text_config,
 )
+from emoscope.models.opening import opening
+from emoscope.models.values import Request
+
+ATTENTION = {
+    "sdpa": "",
+    "eager": "",
+    "flex_attention": "",
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+}
+"""Attention implementation of transformers -> the package that it needs; others would be fetched as code."""
+
+TRIAL_S = 1.0
+"""Length of the sound with which a loaded model is tried, in seconds."""
 
 
 def load_model(
@@ -62,21 +79,22 @@ def load_model(
         FileNotFoundError: model 'no-such-folder' is no folder here, and names on the hub look like 'owner/name'...
     """
     name, where = str(id_or_path), _device(device)
+    _refuse_attention(attention)
+    placement = _placement(device_map, quantise, where)
     folder, commit = find_folder(name, revision)
     config = read_json(folder / "config.json")
     key = known_type(config, name)
+    check_folders(key, folder, {})  # before a side checkpoint is fetched
     family = find_family(key)
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(
-            f"{folder} holds no .safetensors weights: other formats (.bin, .pt) can run code when read; "
-            "convert them, or take another revision"
-        )
     beside = find_sides(family.side_checkpoints, folder, side or {}, name)
-    how = Loading(name, _dtype(dtype, where, config), where, attention, _placement(device_map, quantise, where), beside)
-    model, processor = family.load(folder, how)
+    check_folders(key, folder, beside)
+    how = Loading(name, _dtype(dtype, where, config), where, attention, placement, beside)
+    card = read_card(folder)
+    with opening(f"model {name!r} cannot be opened"):
+        model, processor = family.load(folder, how)
     _refuse_absent(model, name)
     checksum = weights_checksum(*model_folders(key, folder, beside))
-    return family(model, processor, name, checksum, commit, read_card(folder))
+    return _askable(family, name, model, processor, name, checksum, commit, card)
 
 
 def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
@@ -89,11 +107,93 @@ def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM
         family: the class that declares its family; found by its ``model_type`` if ``None``.
 
     Raises:
-        ValueError: an unknown family.
+        ValueError: an unknown family, or what is given is not a model and its processor.
     """
+    _refuse_other(model, processor)
     config = model.config.to_dict()
     name = id or getattr(model, "name_or_path", "") or type(model).__name__
-    return (family or find_family(known_type(config, name)))(model, processor, name, module_checksum(model))
+    chosen = family or find_family(known_type(config, name))
+    return _askable(chosen, name, model, processor, name, module_checksum(model))
+
+
+def _refuse_other(model: Any, processor: Any) -> None:
+    """Refuse what people give in place of a model and its processor, and say what to give."""
+    if isinstance(model, str | Path):
+        raise ValueError(
+            f"wrap takes a model that is already loaded, not its name: load_model({str(model)!r}) loads it"
+        )
+    if not isinstance(model, torch.nn.Module):
+        if isinstance(processor, torch.nn.Module):
+            raise ValueError("model and processor are swapped: give wrap(model, processor)")
+        raise ValueError(
+            f"a {type(model).__name__} is not a model: give wrap(model, processor), as transformers loaded them"
+        )
+    if isinstance(processor, torch.nn.Module):
+        raise ValueError("two models are given: give wrap(model, processor), with the processor of the model")
+    if hasattr(model, "_orig_mod") or any(name.endswith("_orig_mod") for name, _ in model.named_modules()):
+        raise ValueError(
+            "the model was compiled by torch.compile, and what runs inside it cannot be seen or changed: give the model as "
+            "it was before (of a model that was compiled whole, model._orig_mod)"
+        )
+    if any(module._compiled_call_impl is not None for module in model.modules()):
+        raise ValueError(
+            "the model was compiled in place by its method compile(), and what runs inside it cannot be seen or changed: "
+            "load it anew and give it before it is compiled"
+        )
+    if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+        raise ValueError(f"the model is wrapped in {type(model).__name__}: give the model inside it, model.module")
+    if hasattr(model, "peft_config"):
+        raise ValueError(
+            "the model holds adapters of the package peft: join them with its weights first, model = model.merge_and_unload()"
+        )
+    if not hasattr(getattr(model, "config", None), "to_dict"):
+        raise ValueError(f"a {type(model).__name__} has no configuration of transformers: give a model that it loaded")
+    if not hasattr(processor, "tokenizer"):
+        what = "a tokenizer" if hasattr(processor, "get_vocab") else f"a {type(processor).__name__}"
+        raise ValueError(
+            f"{what} is given where the processor of the model belongs, which also turns sound into features: give "
+            "wrap(model, processor), with processor = AutoProcessor.from_pretrained(...) or the class that the family names"
+        )
+
+
+def _askable(family: type[AudioLM], name: str, model: Any, *known: Any) -> AudioLM:
+    """The family's model, after one prompt with sound and one without were written on trial.
+
+    Raises:
+        ValueError: it cannot be asked.
+    """
+    with opening(
+        f"model {name!r} cannot be used",
+        "tokenizer, processor and weights do not belong together; fetch the model again",
+    ):
+        made = family(model, *known)
+    if lacking := [letter for letter in "AB" if letter not in made.letters]:
+        raise ValueError(
+            f"model {name!r} cannot be asked: no token of its tokenizer says {' or '.join(lacking)}, so it is missing, or "
+            "of another model: fetch the model again"
+        )
+    texts = ["Which one? (A) or (B)", "Say (A) or (B)."]
+    sound = np.random.default_rng(0).normal(0, 0.05, int(TRIAL_S * RATE)).astype(np.float32)
+    remedy = "its tokenizer, chat template or feature extractor is missing or of another model; fetch the model again"
+    with opening(f"model {name!r} cannot be asked", remedy):
+        rows = made.prepare([Request(audio, text, ("A", "B")) for text in texts for audio in (None, sound)])
+    if torch.equal(rows[0].embeddings, rows[2].embeddings):
+        raise ValueError(
+            f"model {name!r} cannot be asked: its chat template leaves the question out; fetch the model again"
+        )
+    return made
+
+
+def _refuse_attention(attention: str) -> None:
+    from importlib.util import find_spec
+
+    if attention not in ATTENTION:
+        raise ValueError(f"attention {attention!r} is not known: give {', '.join(ATTENTION)}")
+    package = ATTENTION[attention]
+    if package and find_spec(package) is None:
+        raise ValueError(
+            f"attention {attention!r} needs the package {package}, which is not installed: give sdpa or eager"
+        )
 
 
 def register(family: type[AudioLM]) -> type[AudioLM]:

@@ -7,7 +7,6 @@ swallow it, the next step of progress raises it again. Files are renamed into pl
 from __future__ import annotations
 
 import contextlib
-import dis
 import errno
 import os
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from emoscope.mistakes import MISTAKES, on_purpose
 from emoscope.runs.locks import InUse
 from emoscope.runs.shards import Unfinished
 
@@ -175,18 +175,7 @@ def _mistake(error: BaseException) -> str | None:
         if error.filename is None:
             return str(error)
         return f"{error.filename} cannot be used ({error.strerror}): change its rights, or choose another place"
-    known = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
-    return str(error) if isinstance(error, known) and _on_purpose(error) else None
-
-
-def _on_purpose(error: BaseException) -> bool:
-    """Whether a ``raise`` statement of this package made the error, not a library or a slip in a computation."""
-    place = error.__traceback__
-    while place and place.tb_next:
-        place = place.tb_next
-    if place is None or not str(place.tb_frame.f_globals.get("__name__", "")).startswith("emoscope"):
-        return False
-    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return str(error) if isinstance(error, MISTAKES) and on_purpose(error) else None
 
 
 def _report(error: BaseException, run: Path | None) -> str:
