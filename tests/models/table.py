@@ -194,6 +194,14 @@ Not run here:
 * the released weights, in any precision
 * GPUs, and models spread over several of them
 
+## What is taken, and what is refused
+
+A model is a folder in the layout of transformers, a name on the hub, or, for `es.wrap(model, processor)`, a model and its processor in memory. Only safetensors are read; code that lies beside them is never run.
+Before a library opens a folder, its index, shards and small files are looked at by their names, sizes, headers and first bytes, which takes less than a second for any size: shards that are missing, cut off, or Git LFS pointers, unfinished downloads, an index of another version and broken JSON are refused by name, with what to do. `--dry-run` and `model check` look before torch is imported. What a library finds wrong later is told in the same way. When it is loaded or wrapped, a model is asked two short questions, with a second of noise and without, so that a tokenizer, chat template or feature extractor that is missing or of another model is found before a study begins.
+Adapters, folders of the hub's cache (give `snapshots/COMMIT` in it) and models that torch.compile, DataParallel or peft have wrapped are named as such.
+
+`model list` and `--dry-run` need no network for the names below: layers and neurons of the released models stand in the package. Otherwise the hub is asked once, for at most ten seconds, where a folder is not on this machine; with `HF_HUB_OFFLINE=1` it is not asked at all. `emoscope model fetch NAME` brings all that a model needs.
+
 ## Families
 
 *Exposure*: whether the released model was trained on a corpus, as far as its makers say; corpora that are not named are unknown. A model's own test sets are no training data, but are not unseen either.

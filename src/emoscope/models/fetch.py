@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emoscope.models.lookup import HUB_FILES, LEFT_ON_HUB, SIDES, known_type, look_up, reaching, read_json
+from emoscope.models.lookup import HUB_FILES, LEFT_ON_HUB, SIDES, WAIT_S, known_type, look_up, reaching, read_json
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def fetch_model(name: str, revision: str | None = None, to: Path | None = None) 
     with reaching(name):
         from huggingface_hub import HfApi, hf_hub_download
 
-        commit = str(HfApi().model_info(name, revision=revision).sha)
+        commit = str(HfApi().model_info(name, revision=revision, timeout=WAIT_S).sha)
         config = read_json(Path(hf_hub_download(name, "config.json", revision=commit)))
         model_type = known_type(config, name)
     found = _fetch(name, commit, to)
@@ -72,7 +72,7 @@ def _fetch(name: str, commit: str | None, to: Path | None) -> Fetched:
     with reaching(name):
         from huggingface_hub import HfApi, snapshot_download
 
-        commit = commit or str(HfApi().model_info(name).sha)
+        commit = commit or str(HfApi().model_info(name, timeout=WAIT_S).sha)
         place = None if to is None else to.expanduser().resolve() / name.split("/")[1]
         folder = Path(
             snapshot_download(

@@ -243,9 +243,11 @@ def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str 
         try:
             found[side] = _side_here(side, hub, folder, given) or Path(_snapshot(str(given.get(side) or hub)))
         except FileNotFoundError as error:
+            beside = folder.parent / hub.split("/")[1]
             raise FileNotFoundError(
-                f"model {name!r} also needs {hub} from the hub ({error}): give its folder as side = "
-                f'{{ {side} = "..." }}, or put it beside the model as {folder.parent / hub.split("/")[1]}'
+                f"model {name!r} also needs {hub}, which could not be had ({first_line(error.__cause__ or error)}): "
+                f"'emoscope model fetch' of the whole model brings it where there is a network; or put it beside the model as "
+                f'{beside}, or give its folder as side = {{ {side} = "..." }}'
             ) from error
     return found
 
@@ -374,12 +376,13 @@ def reaching(name: str) -> Iterator[None]:
 def _unreachable(name: str, error: Exception) -> str:
     from huggingface_hub import errors
 
-    fetched = f"'emoscope model fetch {name}'"
+    near = _did_you_mean(name)
+    fetched = f"'emoscope model fetch {name}'" if not near else "'emoscope model fetch' with its right name"
     reason = f"could not be fetched from the hub ({first_line(error)})"
     if isinstance(error, errors.GatedRepoError):
         return f"{reason}: accept its terms on its page, then log in with 'hf auth login'"
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"is no folder here and {reason}: {_did_you_mean(name)}check the name, or log in if it is private"
+        return f"is no folder here and {reason}: {near}check the name, or log in if it is private"
     if isinstance(error, errors.RevisionNotFoundError | errors.RemoteEntryNotFoundError):
         return f"{reason}: check the revision and the name"
     if offline := [variable for variable in OFFLINE if os.environ.get(variable)]:
@@ -388,7 +391,7 @@ def _unreachable(name: str, error: Exception) -> str:
             f"{fetched} once without it, or give a folder that holds the model"
         )
     return (
-        f"is no folder here and {reason}; it was tried once: {_did_you_mean(name)}check the network, or run {fetched} where "
+        f"is no folder here and {reason}; it was tried once: {near}check the network, or run {fetched} where "
         f"there is one and give the folder; with {OFFLINE[0]}=1 nothing is tried and only what was fetched before is used"
     )
 
@@ -410,4 +413,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         )
     if not isinstance(trained_on, list) or not all(isinstance(one, dict) for one in trained_on):
         raise ValueError(f'{path}: trained_on {trained_on!r} is not a list of corpora: write [{{"corpus": "…"}}]')
+    speakers = card.get("trained_speakers", [])
+    if not isinstance(speakers, list) or not all(isinstance(one, str) for one in speakers):
+        raise ValueError(f"{path}: trained_speakers {speakers!r} is not a list of names")
     return card

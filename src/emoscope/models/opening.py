@@ -37,6 +37,9 @@ BITS = {
 }  # fmt: skip
 """Bits of an element of each dtype of safetensors."""
 
+NEVER_EMPTY = ("preprocessor_config.json", "processor_config.json", "tokenizer.json")
+"""Files that say nothing where they hold an empty object: a library would take its own defaults."""
+
 SHOWN = 5
 """Names listed in an error; more are counted."""
 
@@ -187,7 +190,8 @@ def _check_beside(path: Path) -> None:
         raise FileNotFoundError(f"{path} is {_no_file(path)}: {_again(path.parent)}")
     if path.suffix == ".json":
         if path.stat().st_size <= PARSED:
-            read_json(path)
+            if not read_json(path) and path.name in NEVER_EMPTY:
+                raise ValueError(f"{path} holds an empty object: {_again(path.parent)}")
             return
         with path.open("rb") as file:
             begin = file.read(64).lstrip()
@@ -208,11 +212,14 @@ def _shards(folder: Path, needed: bool) -> dict[Path, set[str]]:
         if not needed:
             return {}
         _no_weights(folder)
-    table = read_json(index).get("weight_map")
+    listed = read_json(index)
+    table = listed.get("weight_map")
     if not isinstance(table, dict) or not table:
         raise ValueError(
             f"{index}: weight_map is {_kind(table)}, not a list of tensors with their files: {_again(folder)}"
         )
+    if not isinstance(listed.get("metadata"), dict):
+        raise ValueError(f'{index} has no metadata, which transformers asks for: add "metadata": {{}} to it')
     shards: dict[Path, set[str]] = {}
     for tensor, name in table.items():
         if not isinstance(name, str) or not name.endswith(".safetensors") or {"/", "\\"} & set(name):
@@ -342,7 +349,8 @@ def opening(what: str, remedy: str = "fetch the model again, and if that does no
 
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
-    said = " ".join(next((line for line in str(error).splitlines() if line.strip()), "no reason given").split())
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    said = " ".join(" ".join(lines[: 2 if lines[0].endswith(":") else 1]).split())
     return said if len(said) <= 300 else f"{said[:300]} …"
 
 

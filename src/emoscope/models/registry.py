@@ -20,12 +20,13 @@ from emoscope.models.lookup import (
     find_folder,
     find_sides,
     known_type,
+    look_up,
     model_folders,
     read_card,
     read_json,
     text_config,
 )
-from emoscope.models.opening import opening
+from emoscope.models.opening import first_line, opening
 from emoscope.models.values import Request
 
 ATTENTION = {
@@ -82,13 +83,11 @@ def load_model(
     _refuse_attention(attention)
     placement = _placement(device_map, quantise, where)
     folder, commit = find_folder(name, revision)
-    config = read_json(folder / "config.json")
-    key = known_type(config, name)
-    check_folders(key, folder, {})  # before a side checkpoint is fetched
+    key = look_up(str(folder), side).family  # what a look at the folder shows is said before anything is loaded
     family = find_family(key)
     beside = find_sides(family.side_checkpoints, folder, side or {}, name)
     check_folders(key, folder, beside)
-    how = Loading(name, _dtype(dtype, where, config), where, attention, placement, beside)
+    how = Loading(name, _dtype(dtype, where, read_json(folder / "config.json")), where, attention, placement, beside)
     card = read_card(folder)
     with opening(f"model {name!r} cannot be opened"):
         model, processor = family.load(folder, how)
@@ -174,9 +173,16 @@ def _askable(family: type[AudioLM], name: str, model: Any, *known: Any) -> Audio
         )
     texts = ["Which one? (A) or (B)", "Say (A) or (B)."]
     sound = np.random.default_rng(0).normal(0, 0.05, int(TRIAL_S * RATE)).astype(np.float32)
-    remedy = "its tokenizer, chat template or feature extractor is missing or of another model; fetch the model again"
-    with opening(f"model {name!r} cannot be asked", remedy):
+    try:
         rows = made.prepare([Request(audio, text, ("A", "B")) for text in texts for audio in (None, sound)])
+        assert len(made.stop_tokens)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever it is, the text and the sound are this module's own
+        raise ValueError(
+            f"model {name!r} cannot be asked ({type(error).__name__}: {first_line(error)}): its tokenizer, chat template or "
+            "feature extractor is missing, or of another model; fetch the model again"
+        ) from error
     if torch.equal(rows[0].embeddings, rows[2].embeddings):
         raise ValueError(
             f"model {name!r} cannot be asked: its chat template leaves the question out; fetch the model again"
