@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from huggingface_hub.errors import EntryNotFoundError
 
+from emoscope.experiments.dry_run import dry_run
+from emoscope.experiments.study import Model, Study
 from emoscope.models.checksums import weights_checksum
-from emoscope.models.lookup import look_up
+from emoscope.models.lookup import FAMILIES, look_up
+from emoscope.models.released import RELEASED
 from tests.models.conftest import CARD
 
 COMMIT = "c0ffee"
@@ -80,3 +86,82 @@ def test_the_embedded_model_is_looked_up_without_torch():
     code = "import sys; from emoscope.models.lookup import look_up; look_up('tiny').checksum; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No network and an empty cache."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "none"))
+
+
+def test_released_models_are_planned_without_a_network(offline, capsys):
+    for family, about in RELEASED.items():
+        for name, (layers, width) in about.sizes.items():
+            card = look_up(name, revision=about.revision or None)
+            assert (card.layers, card.width, card.family) == (layers, width, family)
+            assert family in FAMILIES
+            assert "nothing was fetched" in card.note
+    dry_run(Study(model=Model(id="Qwen/Qwen2.5-Omni-7B")))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Qwen/Qwen2.5-Omni-7B is not on this machine: its sizes are those of the release, and nothing" in told
+    assert "28 layers x 18944 neurons" in told
+
+
+def test_a_revision_that_is_needed_is_named(offline):
+    with pytest.raises(ValueError, match="under another revision only: give revision 'refs/pr/70'"):
+        look_up("microsoft/Phi-4-multimodal-instruct")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("tinny", "did you mean 'tiny'?"),
+        ("Tiny", "did you mean 'tiny'?"),
+        ("nvidia/audio-flamingo3-hf", "did you mean 'nvidia/audio-flamingo-3-hf'?"),
+        ("Qwen/Qwen2.5-Omni", "did you mean 'Qwen/Qwen2.5-Omni-7B'?"),
+        ("Kimi-Audio-7B-Instruct", "did you mean 'moonshotai/Kimi-Audio-7B-Instruct'?"),
+        ("somebody/something-else", "check the network"),
+        ("x" * 5000, "is no folder here"),
+        ("~nobody-of-this-name/x/y", "check the path"),
+    ],
+)
+def test_a_name_that_is_not_there(offline, name, meant):
+    with pytest.raises(FileNotFoundError, match="is no folder here") as caught:
+        look_up(name)
+    assert meant in str(caught.value)
+
+
+def test_the_hub_is_asked_once_where_it_does_not_answer(tmp_path):
+    calls: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    caller, _ = server.accept()
+                except OSError:
+                    return
+                with caller:
+                    calls.append(caller.recv(100).split(b"\r")[0])
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        code = "from emoscope.models.lookup import look_up; look_up('owner/name')"
+        known = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+            env={**known, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"},
+        )  # fmt: skip
+        server.close()
+    assert len([call for call in calls if b"owner/name" in call]) == 1, calls
+    last = done.stderr.splitlines()[-1]
+    assert "it was tried once" in last
+    assert "'emoscope model fetch owner/name'" in last
+    assert "HF_HUB_OFFLINE=1" in last
+
+
+def test_a_variable_that_keeps_the_hub_away_is_named(offline, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match="HF_HUB_OFFLINE is set, so only what was fetched before is used"):
+        look_up("owner/name")

@@ -210,7 +210,7 @@ def test_what_another_folder_is(made, tmp_path):
         look_up(str(tmp_path / "adapter"))
     with pytest.raises(FileNotFoundError, match="is a file: give the folder"):
         look_up(str(made["audioflamingo3"] / "config.json"))
-    with pytest.raises(FileNotFoundError, match="folders inside it do: give .*af3"):
+    with pytest.raises(FileNotFoundError, match=r"folders inside it do: give .*af3"):
         look_up(str(made["audioflamingo3"].parent))
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     with pytest.raises(FileNotFoundError, match="packed weights"):
@@ -241,12 +241,18 @@ def test_damaged_bytes_never_end_in_anything_but_a_refusal(made, tmp_path):
         for _ in range(chance.choice([1, 3, 30])):
             data[chance.randrange(min(len(data), 2000))] = chance.randrange(256)
         file.write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
-        try:
-            look_up(str(folder))
-        except (ValueError, FileNotFoundError) as error:
-            assert on_purpose(error), repr(error)
+        error = refusal(folder)
+        assert error is None or on_purpose(error), repr(error)
         file.write_bytes(kept)
     check_folder(folder)
+
+
+def refusal(folder: Path) -> Exception | None:
+    try:
+        look_up(str(folder))
+    except (ValueError, FileNotFoundError) as error:
+        return error
+    return None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
@@ -264,18 +270,16 @@ def test_a_header_gives_names_and_shapes(made):
 
 
 def test_a_library_s_words_become_one_sentence():
-    with pytest.raises(ValueError, match=r"x cannot be opened \(OSError: first: second\): fetch the model again"):
-        with opening("x cannot be opened"):
-            raise_in_library(OSError("first:\nsecond\nthird"))
-    with pytest.raises(ValueError, match="install the package that it names"):
-        with opening("x cannot be opened"):
-            import no_such_package  # noqa: F401
-    with pytest.raises(ValueError, match="a smaller dtype"):
-        with opening("x cannot be opened"):
-            raise_in_library(MemoryError("10 GB"))
+    said = r"x cannot be opened \(OSError: first: second\): fetch the model again"
+    with pytest.raises(ValueError, match=said), opening("x cannot be opened"):
+        raise_in_library(OSError("first:\nsecond\nthird"))
+    with pytest.raises(ValueError, match="install the package that it names"), opening("x cannot be opened"):
+        import no_such_package  # noqa: F401
+    with pytest.raises(ValueError, match="a smaller dtype"), opening("x cannot be opened"):
+        raise_in_library(MemoryError("10 GB"))
     with pytest.raises(KeyboardInterrupt), opening("x cannot be opened"):
         raise KeyboardInterrupt
-    with pytest.raises(FileNotFoundError, match="^model 'none' is no folder here"), opening("x cannot be opened"):
+    with pytest.raises(FileNotFoundError, match=r"^model 'none' is no folder here"), opening("x cannot be opened"):
         look_up("none")
 
 
@@ -320,7 +324,7 @@ def test_the_tokenizer_of_another_family(made, tmp_path):
             shutil.copy(made[of] / name, folder / name)
         for name in ("vocab.json", "merges.txt"):
             (folder / name).unlink(missing_ok=True)
-        with pytest.raises(ValueError, match="cannot be asked .*of another model"):
+        with pytest.raises(ValueError, match=r"cannot be asked .*of another model"):
             load_model(folder)
 
 

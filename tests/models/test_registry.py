@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 from emoscope.models import checksums
 from emoscope.models.checksums import weights_checksum
 from emoscope.models.lookup import FAMILIES
+from emoscope.models.parts import Parts
 from emoscope.models.registry import list_models, load_model, wrap
 from tests.helpers.tiny_af3 import HIDDEN, LAYERS, WIDTH, write_checkpoint
 from tests.models.conftest import CARD
@@ -61,6 +63,44 @@ def test_wrap_takes_a_loaded_model(model, prepared):
     assert wrapped.info.recommended_budget == 0.005
     assert len(wrapped.info.checksum) == 64
     assert torch.equal(wrapped.next_logits(prepared), model.next_logits(prepared))
+
+
+def test_wrap_says_what_to_give_in_place_of_what_is_no_model_and_processor(model):
+    good, processor = model.model, model.processor
+    adapted = torch.nn.Linear(2, 2)
+    adapted.peft_config = {}  # as peft and transformers mark a model with adapters
+    for given, words in (
+        ((good, processor.tokenizer), "a tokenizer is given where the processor of the model belongs"),
+        ((good, processor.feature_extractor), "a WhisperFeatureExtractor is given where the processor"),
+        ((good, None), "where the processor of the model belongs"),
+        ((processor, good), "model and processor are swapped"),
+        ((good, good), "two models are given"),
+        (("name", processor), r"load_model\('name'\) loads it"),
+        ((torch.nn.DataParallel(good), processor), r"DataParallel: give the model inside it, model\.module"),
+        ((adapted, processor), r"merge_and_unload"),
+        ((torch.nn.Linear(2, 2), processor), "a Linear has no configuration of transformers"),
+        ((good, Parts(processor.tokenizer, None)), "cannot be asked"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            wrap(*given)
+
+
+@pytest.mark.long
+def test_wrap_refuses_a_compiled_model(model):
+    with pytest.raises(ValueError, match=r"compiled by torch\.compile.*model\._orig_mod"):
+        wrap(torch.compile(model.model), model.processor)
+    in_place = torch.nn.Linear(2, 2)
+    in_place.compile()
+    with pytest.raises(ValueError, match="compiled in place"):
+        wrap(in_place, model.processor)
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "nothing", "owner/kernels"])
+def test_an_attention_that_is_not_there(folder, attention):
+    if attention == "flash_attention_2" and find_spec("flash_attn"):
+        pytest.skip("this machine has it")
+    with pytest.raises(ValueError, match=f"attention '{attention}'.*give sdpa"):
+        load_model(folder, attention=attention)
 
 
 def test_an_unknown_family_names_the_known_ones(copy, model):
