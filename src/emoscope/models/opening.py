@@ -153,7 +153,7 @@ def check_folder(folder: Path, needs_weights: bool = True) -> None:
         ValueError: a file is damaged, or is not what its name says.
     """
     for name in BESIDE:
-        if (folder / name).exists() or (folder / name).is_symlink():
+        if not _absent(folder / name):
             _check_beside(folder / name)
     stored: dict[str, Path] = {}
     for shard, wanted in _shards(folder, needs_weights).items():
@@ -164,7 +164,7 @@ def check_folder(folder: Path, needs_weights: bool = True) -> None:
             )
         if lacking := sorted(wanted - held.keys()):
             raise ValueError(
-                f"{shard} does not hold {some(lacking)}, which {INDEX} says it does: index and shards are of different "
+                f"{shard}: missing {some(lacking)}, which {INDEX} says are in it: index and shards are of different "
                 f"versions; {_again(folder)}"
             )
         stored.update(dict.fromkeys(held, shard))
@@ -206,8 +206,8 @@ def _check_beside(path: Path) -> None:
 def _shards(folder: Path, needed: bool) -> dict[Path, set[str]]:
     """Each file of weights that is loaded -> the tensors that the index says are in it."""
     whole, index = folder / WHOLE, folder / INDEX
-    if not index.exists() and not index.is_symlink():
-        if whole.exists() or whole.is_symlink():
+    if _absent(index):
+        if not _absent(whole):
             return {whole: set()}
         if not needed:
             return {}
@@ -238,8 +238,9 @@ def _shards(folder: Path, needed: bool) -> dict[Path, set[str]]:
     if lost:
         partial = _partial(folder)
         begun = f"; the download of {some(partial)} was not finished" if partial else ""
-        what = some(f"{shard.name} ({_no_file(shard)})" for shard in lost)
-        raise FileNotFoundError(f"{folder} lacks {what} of {len(shards)} shards{begun}: {_again(folder)}")
+        what = some(shard.name if _absent(shard) else f"{shard.name} ({_no_file(shard)})" for shard in lost)
+        count = "one" if len(lost) == 1 else len(lost)
+        raise FileNotFoundError(f"{folder} lacks {what}, {count} of {len(shards)} shards{begun}: {_again(folder)}")
     return dict(sorted(shards.items()))
 
 
@@ -377,6 +378,10 @@ def _no_file(path: Path) -> str:
     if path.is_symlink() and not path.exists():
         return f"a link to {path.readlink()}, which is not there"
     return "a folder, not a file" if path.is_dir() else "no file" if path.exists() else "not there"
+
+
+def _absent(path: Path) -> bool:
+    return not path.exists() and not path.is_symlink()
 
 
 def _partial(folder: Path) -> list[str]:
