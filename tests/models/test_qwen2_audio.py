@@ -9,7 +9,7 @@ import torch
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.lookup import look_up
+from emoscope.models.lookup import text_config
 from tests.helpers.tiny_qwen2_audio import WINDOW_S, write_checkpoint
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
@@ -76,7 +76,6 @@ class TestQwen2Audio(FamilyChecks):
         with pytest.raises(ValueError, match=rf"3\.5 s is longer than the {WINDOW_S} s"):
             model.prepare([Request(sound(WINDOW_S + 0.5), QUESTION, ("A",))])
 
-    def test_the_released_configuration_leaves_out_what_is_usual(self, tmp_path):
-        (tmp_path / "config.json").write_text(json.dumps(RELEASED | {"model_type": "qwen2_audio"}))
-        card = look_up(str(tmp_path))
-        assert (card.layers, card.width) == (32, 11008)
+    def test_the_released_configuration_leaves_out_what_is_usual(self):
+        text = text_config(RELEASED)
+        assert (text["num_hidden_layers"], text["intermediate_size"]) == (32, 11008)

@@ -160,7 +160,8 @@ def check_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> None
     """
     for part in model_folders(family, folder, beside):
         if part == folder or part.is_dir():  # the family says which parts it cannot do without
-            check_folder(part, needs_weights=part == folder or part in beside.values())
+            own = part == folder
+            check_folder(part, needs_weights=own or part in beside.values(), needs_tokenizer=own)
 
 
 def _released(name: str, side: Mapping[str, str | Path], revision: str | None) -> Card | None:

@@ -31,6 +31,11 @@ LONGEST_HEADER = 25_000_000
 PARSED = 2_000_000
 """Bytes up to which a JSON file beside the weights is read whole here; of a larger one, both ends are looked at."""
 
+TOKENIZERS = (
+    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "tiktoken.model",
+)  # fmt: skip
+"""Files of which a model must hold one: what its tokenizer is made from."""
+
 BITS = {
     "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
@@ -138,7 +143,7 @@ def whole_number(config: Mapping[str, Any], key: str, path: Path) -> int:
     return size
 
 
-def check_folder(folder: Path, needs_weights: bool = True) -> None:
+def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool = False) -> None:
     """Refuse a folder that cannot be loaded, from names, sizes, first bytes and headers: in a second for any size.
 
     Looked at are the index against the shards, each shard's header against its size and the index, and whether the
@@ -147,6 +152,7 @@ def check_folder(folder: Path, needs_weights: bool = True) -> None:
     Args:
         folder: a checkpoint, or a part of one.
         needs_weights: whether it must hold model.safetensors or an index; else what is there is looked at.
+        needs_tokenizer: whether it must hold a tokenizer.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -168,6 +174,8 @@ def check_folder(folder: Path, needs_weights: bool = True) -> None:
                 f"versions; {_again(folder)}"
             )
         stored.update(dict.fromkeys(held, shard))
+    if needs_tokenizer and all(_absent(folder / name) for name in TOKENIZERS):
+        raise FileNotFoundError(f"{folder} holds no tokenizer (none of {', '.join(TOKENIZERS)}): {_again(folder)}")
     if (folder / "adapter_model.safetensors").exists():
         read_header(folder / "adapter_model.safetensors")
     if stored and (folder / "config.json").is_file():
