@@ -136,16 +136,19 @@ def test_the_hub_is_asked_once_where_it_does_not_answer(tmp_path):
     calls: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def hang_up() -> None:
+        def be_busy() -> None:
             while True:
                 try:
                     caller, _ = server.accept()
                 except OSError:
                     return
                 with caller:
-                    calls.append(caller.recv(100).split(b"\r")[0])
+                    calls.append(caller.recv(4000).split(b"\r")[0])
+                    caller.sendall(
+                        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    )
 
-        threading.Thread(target=hang_up, daemon=True).start()
+        threading.Thread(target=be_busy, daemon=True).start()
         code = "from emoscope.models.lookup import look_up; look_up('owner/name')"
         known = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
