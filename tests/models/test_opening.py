@@ -152,7 +152,9 @@ CASES: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", ["audioflamingo3", "qwen2_5_omni", "kimi_audio"])
+@pytest.mark.parametrize(
+    "family", ["audioflamingo3", "kimi_audio", pytest.param("qwen2_5_omni", marks=pytest.mark.long)]
+)
 def test_every_damage_is_found_by_looking(made, tmp_path, family):
     for name, (change, words) in CASES.items():
         folder = shutil.copytree(made[family], tmp_path / name, symlinks=True)
