@@ -128,20 +128,28 @@ def test_a_command_without_a_run_is_stopped_with_one_sentence(tmp_path: Path) ->
         assert said.splitlines()[-1].endswith("starts again: emoscope corpus check polish")
 
 
-def test_output_that_nobody_reads_on_ends_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [("corpus", "list"), ("--help",), ("power", "--speakers", "5")], ids=" ".join)
+def test_output_that_nobody_reads_on_ends_quietly(arguments: tuple[str, ...]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*PROGRAM, "corpus", "list"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    # as a module, so that this way of starting is tried as well
+    module = [sys.executable, "-m", "emoscope.cli" if arguments == ("--help",) else "emoscope"]
+    done = subprocess.run([*module, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_the_help_says_what_the_exit_codes_mean(tmp_path: Path) -> None:
-    said = " ".join(emoscope("--help", cwd=tmp_path).stdout.split())
-    assert (
-        "75 stopped and resumable (SIGTERM, --stop-after, a full disk, other shards missing, or a folder in use), 130"
-        in said
-    )
+def test_the_help_says_once_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    from emoscope.cli import app
+
+    for name in ("", *(name for name in app if not name.startswith("-"))):
+        (app[name] if name else app).help_print()
+        said = " ".join(capsys.readouterr().out.split())
+        assert said.count("Exit codes") == (name == ""), name
+        assert (
+            "75 stopped and resumable (SIGTERM, --stop-after, a full disk, other shards missing, or a folder in use), 130"
+            in said
+        ) == (name == "")
 
 
 @pytest.mark.journey

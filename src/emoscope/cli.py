@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from emoscope import __version__
 from emoscope.model_commands import model_app
 from emoscope.run_commands import compare, power, run_and_print
-from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave
+from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave, nobody_reads
 
 app = App(
     name="emoscope",
@@ -250,16 +250,29 @@ def _print_sets(frame: Any) -> None:
               f"{row['n']} clips per emotion, {row['tied_at_cut']} tied at the cut")  # fmt: skip
 
 
+for command in app:
+    # the codes are those of all commands: said once
+    if not command.startswith("-"):
+        app[command].help_epilogue = ""
+
+
 def main() -> None:
     """Entry point: whatever happens ends with one sentence and its exit code; only a fault of the program has a traceback."""
     handle_signals()
     try:
         result = app(result_action="return_value", exit_on_error=False)
+        sys.stdout.flush()  # a reader that has gone is noticed here, and not when Python shuts down
         leave(result if isinstance(result, int) else 0)
     except CycloptsError:
         # it has printed what is wrong with the command line
         leave(INPUT)
-    except SystemExit:
-        raise
+    except SystemExit as error:
+        if not nobody_reads(error):
+            raise
+        leave(end(error))
     except BaseException as error:
         leave(end(error))
+
+
+if __name__ == "__main__":
+    main()

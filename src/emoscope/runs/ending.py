@@ -135,7 +135,7 @@ def ending(error: BaseException, run: Path | None = None) -> tuple[int, str]:
         return CTRL_C if number is signal.SIGINT else RESUMABLE, f"stopped by {NAMES[number]}; {_go_on(run)}"
     if isinstance(error, KeyboardInterrupt):
         return CTRL_C, f"stopped by Ctrl-C; {_go_on(run)}"
-    if isinstance(error, BrokenPipeError):
+    if nobody_reads(error):
         # whoever read the output has gone, so nothing more can be said; Python would complain when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE, ""
@@ -158,6 +158,12 @@ def ending(error: BaseException, run: Path | None = None) -> tuple[int, str]:
     if mistake := _mistake(error):
         return INPUT, mistake
     return FAULT, _report(error, run)
+
+
+def nobody_reads(error: BaseException) -> bool:
+    """Whether whoever read the output has gone, as in ``| head``; rich leaves with a SystemExit then."""
+    cause = error.__context__ if isinstance(error, SystemExit) else error
+    return isinstance(cause, BrokenPipeError)
 
 
 def _go_on(run: Path | None) -> str:
