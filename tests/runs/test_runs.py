@@ -76,6 +76,25 @@ def test_equal_tables_have_equal_bytes(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial*"))
 
 
+def test_files_have_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from emoscope.neurons.neuron_set import NeuronSet
+    from emoscope.runs.folder import replacing
+
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "inputs.safetensors") as partial:
+            save_file({"wave": np.zeros(2)}, partial)
+        RunFolder(tmp_path).write_json("card.json", {})
+        NeuronSet("anger", np.array([1]), 2, 4).save(tmp_path / "set.safetensors")
+    finally:
+        os.umask(before)
+    rights = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    assert rights == dict.fromkeys(("inputs.safetensors", "card.json", "set.safetensors", "set.json"), "0o640")
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match="file"):

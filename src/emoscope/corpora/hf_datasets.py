@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,9 +161,9 @@ def _kept(content: bytes, into: Path) -> Path:
     if not (file.is_file() and file.stat().st_size == len(content)):
         into.mkdir(parents=True, exist_ok=True)
         # renamed at the end, so that two runs at once never see half a file
-        with tempfile.NamedTemporaryFile(dir=into, delete=False) as part:
-            part.write(content)
-        os.replace(part.name, file)
+        part = into / f".{file.name}.partial{os.getpid()}"
+        part.write_bytes(content)
+        part.replace(file)
     return file
 
 

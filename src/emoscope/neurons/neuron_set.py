@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +301,7 @@ def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[st
     # beside its final name and then renamed, so that a killed run leaves no half file
     partial = path.with_name(f".{path.name}.partial{os.getpid()}")
     try:
-        save_file(tensors, partial)
+        partial.write_bytes(save(tensors))  # save_file would leave it to its owner alone
         partial.replace(path)
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(path.with_suffix(".json"))

@@ -128,11 +128,19 @@ def _alive(process: int) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and rename it to ``path`` when the block succeeds."""
+    """Yield an empty file beside ``path`` and rename it to ``path`` when the block succeeds.
+
+    It has the rights that the umask gives, whatever writes to it: libraries that make a file of their own beside it
+    and rename that one (safetensors) leave it to its owner alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial{os.getpid()}@{_machine()}")
     try:
+        partial.touch()
+        rights = partial.stat().st_mode
         yield partial
+        if partial.stat().st_mode != rights:
+            partial.chmod(rights)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
