@@ -166,9 +166,10 @@ def test_edits_at_different_positions_become_further_gains():
     [
         (lambda: deactivate([0], "audio+speech"), r"positions \('audio', 'speech'\) are not known"),
         (lambda: deactivate([0], ()), "positions .* are not known"),
-        (lambda: steer([0], float("nan")), "gain nan is not finite"),
+        (lambda: steer([0], float("nan")), "alpha nan is not finite"),
         (lambda: deactivate([0.5]), "give a row of whole numbers"),
         (lambda: deactivate([[1]]), "give a row of whole numbers"),
+        (lambda: Edit(np.array([1]), float("inf")), "gain inf is not finite"),
         (lambda: deactivate([0], to="median"), 'to \'median\' is not known: give "zero" or "mean"'),
         (lambda: deactivate([0], to="mean"), r"none came with them: take the set from select\(heard, ...\)"),
         (lambda: deactivate([0], means=[1.0]), "means are given, but the neurons are set to zero"),
@@ -186,9 +187,42 @@ def test_mistakes_are_named(wrong, message):
         wrong()
 
 
-def test_adding_something_else_is_refused():
-    with pytest.raises(TypeError):
-        deactivate([1]) + 3
+def of_another_model():
+    from emoscope.neurons.neuron_set import NeuronSet
+
+    return NeuronSet("anger", np.array([1, 6]), 2, 4)
+
+
+SETS = {"anger": [1], "fear": [2]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: deactivate([1]) + 3, "cannot be added to 3: add deactivate"),
+        (lambda: deactivate([1]) + [2], r"cannot be added to \[2\]"),
+        (lambda: deactivate(SETS), r'the sets of anger, fear are given: say which emotion, as in deactivate\(sets\["anger"\]\)'),
+        (lambda: steer(SETS, 1.0), r'say which emotion, as in steer\(sets\["anger"\], 0.5\)'),
+        (lambda: steer(deactivate([1]), 1.0), "is given in place of neurons: add interventions with"),
+        (lambda: deactivate(5), r"neurons 5: give a neuron set or a row of numbers"),
+        (lambda: steer(0.5, [1]), r"neurons 0.5: give a neuron set or a row of numbers"),
+        (lambda: steer([1], [0.5]), r"alpha \[0.5\] is not a number"),
+        (lambda: steer([1], "0.5"), "alpha '0.5' is not a number"),
+        (lambda: steer([1], True), "alpha True is not a number"),
+        (lambda: deactivate([1], 0.5), "positions 0.5: give names"),
+        (lambda: deactivate("anger"), "neurons of shape .* give a row of whole numbers"),
+        (lambda: deactivate([True, False]), "type bool: give a row of whole numbers"),
+        (lambda: deactivate([(0, 3), (1, 88)]), r"neurons \[0, 3\] ... are pairs: give a row"),
+        (lambda: gains_for(INFO, [deactivate(of_another_model())]), "found in a model of 2 layers x 4 neurons, and m has 3 x 4"),
+    ],
+)  # fmt: skip
+def test_what_is_no_neuron_strength_or_position_is_refused_with_what_to_write(wrong, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        wrong()
+
+
+def test_a_set_of_numbers_is_a_row_of_neurons():
+    assert deactivate({5, 2}) == deactivate([2, 5]) == deactivate(range(2, 6, 3))
 
 
 def test_a_7b_model_in_64_rows_takes_no_time():

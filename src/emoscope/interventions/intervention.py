@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,14 @@ class Edit:
         positions: the scopes at which the edit acts, a part of :data:`POSITIONS`.
         means: float32 (neuron,), what the gated product of each neuron becomes, whatever it was (the gain is 0
             then); ``None`` where the edit is a gain alone.
+        decoder: layers and width of the model for which the neurons were found; ``None`` where that is not known.
     """
 
     neurons: npt.NDArray[np.int64]
     gain: float
     positions: tuple[str, ...] = POSITIONS
     means: npt.NDArray[np.float32] | None = None
+    decoder: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.gain):
@@ -117,7 +119,7 @@ class Intervention:
 
     def __add__(self, other: Intervention) -> Intervention:
         if not isinstance(other, Intervention):
-            return NotImplemented
+            raise TypeError(f"an intervention cannot be added to {told(other)}: add deactivate(...) or steer(...)")
         return Intervention(self.edits + other.edits)
 
     def gains(self, info: ModelInfo, rows: int) -> Gains:
@@ -153,14 +155,14 @@ def deactivate(
         >>> deactivate([1, 2], to="mean", means=[0.25, -0.5])
         Intervention(2 neurons to their mean)
     """
-    numbers = _numbers(neurons)
+    numbers, decoder = _numbers(neurons, 'deactivate(sets["anger"])'), _decoder(neurons)
     if to == "zero":
         if means is not None:
             raise ValueError('means are given, but the neurons are set to zero: give to="mean"')
-        return Intervention((Edit(numbers, 0.0, _scopes(positions)),))
+        return Intervention((Edit(numbers, 0.0, _scopes(positions), decoder=decoder),))
     if to != "mean":
         raise ValueError(f'to {to!r} is not known: give "zero" or "mean"')
-    return Intervention((Edit(numbers, 0.0, _scopes(positions), _means(neurons, numbers, means)),))
+    return Intervention((Edit(numbers, 0.0, _scopes(positions), _means(neurons, numbers, means), decoder),))
 
 
 def steer(neurons: Any, alpha: float, positions: Iterable[str] | str = POSITIONS) -> Intervention:
@@ -170,8 +172,20 @@ def steer(neurons: Any, alpha: float, positions: Iterable[str] | str = POSITIONS
         neurons: a neuron set, or flat neuron numbers.
         alpha: 0 changes nothing, 0.5 amplifies by half, -1 deactivates.
         positions: scopes at which to act, names or ``"audio+text"``; all by default.
+
+    Raises:
+        TypeError: not neurons, or a strength that is no number.
+
+    Example:
+        >>> steer([1, 2], 0.5)
+        Intervention(2 neurons x 1.5)
     """
-    return Intervention((Edit(_numbers(neurons), 1.0 + alpha, _scopes(positions)),))
+    numbers = _numbers(neurons, 'steer(sets["anger"], 0.5)')
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.number):
+        raise TypeError(f"alpha {alpha!r} is not a number: give the strength as in steer(neurons, 0.5)")
+    if not np.isfinite(alpha):
+        raise ValueError(f"alpha {alpha} is not finite: give a number such as 0.5")
+    return Intervention((Edit(numbers, 1.0 + alpha, _scopes(positions), decoder=_decoder(neurons)),))
 
 
 def nothing() -> Intervention:
@@ -179,13 +193,53 @@ def nothing() -> Intervention:
     return Intervention()
 
 
-def _numbers(neurons: Any) -> npt.NDArray[np.int64]:
-    numbers = np.asarray(getattr(neurons, "neurons", neurons))
+def _numbers(neurons: Any, example: str) -> npt.NDArray[np.int64]:
+    """Flat neuron numbers of a set or a row of numbers; anything else is refused with what to write instead."""
+    if isinstance(neurons, Mapping):
+        raise TypeError(f"the sets of {', '.join(map(str, neurons))} are given: say which emotion, as in {example}")
+    if isinstance(neurons, Intervention):
+        raise TypeError(f"{told(neurons)} is given in place of neurons: add interventions with +, as in a + b")
+    if isinstance(neurons, set | frozenset):
+        neurons = sorted(neurons)
+    if not hasattr(neurons, "__len__"):
+        raise TypeError(f"neurons {told(neurons)}: give a neuron set or a row of numbers, as in {example}")
+    return whole_numbers(getattr(neurons, "neurons", neurons))
+
+
+def whole_numbers(neurons: Any) -> npt.NDArray[np.int64]:
+    """A row of neuron numbers; what would be cut to whole numbers, or is no number, is refused.
+
+    Raises:
+        ValueError: another shape or type.
+
+    Example:
+        >>> whole_numbers(range(3))
+        array([0, 1, 2])
+    """
+    numbers = np.asarray(neurons)
     if numbers.size == 0:
         return np.empty(0, np.int64)
+    if numbers.ndim == 2 and numbers.shape[1] == 2:
+        raise ValueError(
+            f"neurons {numbers[0].tolist()} ... are pairs: give a row of whole numbers, each layer * width + index "
+            "(model.info.width)"
+        )
     if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise ValueError(f"neurons of shape {numbers.shape} and type {numbers.dtype}: give a row of whole numbers")
+        raise ValueError(
+            f"neurons of shape {numbers.shape} and type {numbers.dtype}: give a row of whole numbers, such as [3, 515]"
+        )
     return numbers.astype(np.int64)
+
+
+def told(value: object) -> str:
+    """A value as an error message shows it: by its contents where they are short, else by its kind."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text and " at 0x" not in text else f"a {type(value).__name__}"
+
+
+def _decoder(neurons: Any) -> tuple[int, int] | None:
+    size = getattr(neurons, "layers", None), getattr(neurons, "width", None)
+    return size if all(isinstance(part, int) for part in size) else None  # type: ignore[return-value]
 
 
 def _means(neurons: Any, numbers: npt.NDArray[np.int64], means: Any) -> npt.NDArray[np.float32]:
@@ -210,6 +264,8 @@ def _means(neurons: Any, numbers: npt.NDArray[np.int64], means: Any) -> npt.NDAr
 def _scopes(positions: Iterable[str] | str) -> tuple[str, ...]:
     if isinstance(positions, str):
         return POSITIONS if positions == "all" else tuple(positions.split("+"))
+    if not isinstance(positions, Iterable):
+        raise TypeError(f'positions {positions!r}: give names, such as "audio" or ["audio", "text"]')
     return tuple(positions)
 
 
@@ -276,6 +332,11 @@ def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[Layers, L
     offsets: Layers = {}
     for place, of_one in enumerate(edits):
         for edit in of_one:
+            if edit.decoder not in (None, (info.layers, info.width)):
+                raise ValueError(
+                    f"the neurons were found in a model of {edit.decoder[0]} layers x {edit.decoder[1]} neurons, and "
+                    f"{info.id} has {info.layers} x {info.width}: take a set that was found in this model"
+                )
             if edit.neurons[0] < 0 or edit.neurons[-1] >= info.layers * info.width:
                 wrong = edit.neurons[0] if edit.neurons[0] < 0 else edit.neurons[-1]
                 raise ValueError(
