@@ -40,7 +40,8 @@ class Question:
         column: the label column that is asked, such as ``"emotion"``.
         options: the labels behind A, B, C …, in the order in which they are shown.
         wording: a key of :data:`WORDINGS`.
-        ask: the question's sentence, where it is not the column's.
+        ask: the question's sentence, where it is not the column's. With ``{options}`` (or ``{options_by_line}``) in
+            it, it is the whole of what is asked, and the lettered options stand there.
         shown: the words shown for the options, where these are not their labels.
 
     Example:
@@ -49,6 +50,14 @@ class Question:
         'Which emotion does the speaker express? (A) neutral (B) anger (C) fear Answer with the letter only.'
         >>> q.letter("fear"), q.letters
         ('C', ('A', 'B', 'C'))
+        >>> Question("emotion", ("yes", "no"), ask="Is the speaker angry?").text
+        'Is the speaker angry? (A) yes (B) no Answer with the letter only.'
+        >>> Question("emotion", ("yes", "no"), ask="{options}. Angry? One letter:").text
+        '(A) yes (B) no. Angry? One letter:'
+
+    Raises:
+        ValueError: fewer than two options or more than letters, one twice, an unknown wording, or one that has no
+            place for ``ask``.
     """
 
     column: str
@@ -58,12 +67,26 @@ class Question:
     shown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.options, str):
+            raise ValueError(f'options {self.options!r} is one text: give several, such as ("anger", "fear")')
+        object.__setattr__(self, "options", tuple(self.options))
+        object.__setattr__(self, "shown", tuple(self.shown))
+        if self.shown and len(self.shown) != len(self.options):
+            raise ValueError(f"{len(self.shown)} words are shown for {len(self.options)} options: give one for each")
         if not 2 <= len(self.options) <= len(LETTERS):
             raise ValueError(f"{len(self.options)} options: a question needs between 2 and {len(LETTERS)}")
         if len(set(self.options)) != len(self.options):
             raise ValueError(f"options {self.options} hold one label twice")
         if self.wording not in WORDINGS:
             raise ValueError(f"wording {self.wording!r} is not known: choose one of {', '.join(map(repr, WORDINGS))}")
+        if self.ask and not self._whole and "{ask}" not in WORDINGS[self.wording]:
+            raise ValueError(
+                f"wording {self.wording!r} has no place for a question of one's own: choose another wording"
+            )
+
+    @property
+    def _whole(self) -> bool:
+        return "{options}" in self.ask or "{options_by_line}" in self.ask
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -75,9 +98,12 @@ class Question:
         """The user's turn, without the audio."""
         words = self.shown or self.options
         shown = [f"({letter}) {option}" for letter, option in zip(self.letters, words, strict=True)]
-        return WORDINGS[self.wording].format(
-            ask=self.ask or sentence(self.column), options=" ".join(shown), options_by_line="\n".join(shown)
-        )
+        places = {"{options}": " ".join(shown), "{options_by_line}": "\n".join(shown)}
+        if not self._whole:
+            places["{ask}"] = self.ask or sentence(self.column)
+        # in one pass, so that braces in a question or an option stay as they are
+        template = self.ask if self._whole else WORDINGS[self.wording]
+        return re.sub(r"\{[a-z_]+\}", lambda place: places.get(place[0], place[0]), template)
 
     def letter(self, label: str) -> str:
         """The letter behind which ``label`` stands.

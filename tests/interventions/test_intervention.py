@@ -200,7 +200,7 @@ SETS = {"anger": [1], "fear": [2]}
     ("wrong", "message"),
     [
         (lambda: deactivate([1]) + 3, "cannot be added to 3: add deactivate"),
-        (lambda: deactivate([1]) + [2], r"cannot be added to \[2\]"),
+        (lambda: deactivate([1]) + "audio", "cannot be added to 'audio'"),
         (lambda: deactivate(SETS), r'the sets of anger, fear are given: say which emotion, as in deactivate\(sets\["anger"\]\)'),
         (lambda: steer(SETS, 1.0), r'say which emotion, as in steer\(sets\["anger"\], 0.5\)'),
         (lambda: steer(deactivate([1]), 1.0), "is given in place of neurons: add interventions with"),

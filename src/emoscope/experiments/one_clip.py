@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from emoscope.experiments.given import checked_intervention, checked_options, refuse_other_than_model
+from emoscope.experiments.pilot import LEAST_MASS
+from emoscope.interventions.intervention import told, whole_numbers
 
 if TYPE_CHECKING:
     import torch
@@ -12,9 +19,64 @@ if TYPE_CHECKING:
 
     from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import AudioLM
+    from emoscope.models.values import ModelInfo
+    from emoscope.questions import Question
 
 BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 """The seven basic emotions: the options where none are given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer(Mapping[str, float]):
+    """How a model answers one question: option -> probability among the options, most probable first.
+
+    Equal to a dictionary of the same probabilities; ``dict(answer)`` makes one.
+
+    Attributes:
+        shares: option -> probability; they add up to 1.
+        logp: option -> natural log of the probability of its letter over the whole vocabulary.
+        letter_mass: total probability of the letters, between 0 and 1. Where it is low the model would rather write
+            something else than a letter, and the shares say little.
+        question: what was asked, with the lettered options.
+    """
+
+    shares: Mapping[str, float]
+    logp: Mapping[str, float]
+    letter_mass: float
+    question: str
+    _write: Callable[[], str] = field(repr=False)
+
+    @cached_property
+    def text(self) -> str:
+        """What the model writes to the same question, greedily, at most 20 tokens; written when it is first looked at."""
+        return self._write()
+
+    def __getitem__(self, option: str) -> float:
+        if option not in self.shares:
+            raise KeyError(f"{option} was not an option: there are {', '.join(self.shares)}")
+        return self.shares[option]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shares)
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def __repr__(self) -> str:
+        return f"Answer({', '.join(f'{name} {share:.3f}' for name, share in self.items())}; {self._mass()})"
+
+    def _mass(self) -> str:
+        return f"letter mass {self.letter_mass:.2f}" + (
+            ": the model would rather write something else than a letter" if self.letter_mass < LEAST_MASS else ""
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{share:.3f}</td><td>{self.logp[name]:.2f}</td></tr>"
+            for name, share in self.items()
+        )
+        heads = "<tr><th>option</th><th>probability</th><th>log-probability of the letter</th></tr>"
+        return f"<p>{escape(self.question)}</p><table>{heads}{rows}</table><p>{escape(self._mass())}</p>"
 
 
 def ask(
@@ -23,30 +85,41 @@ def ask(
     *,
     options: Sequence[str] = (),
     under: Intervention | None = None,
+    question: str = "",
     label: str = "emotion",
     wording: str = "lettered",
     loudness: str = "normalised",
-) -> dict[str, float]:
-    """Ask which emotion one sound file expresses.
+) -> Answer:
+    """Ask which emotion one sound file expresses, or another question about it.
 
     Args:
         model: from ``load_model`` or ``wrap``.
         clip: a sound file.
-        options: labels to choose from; the seven basic emotions by default.
+        options: labels to choose from, in the order of their letters; the seven basic emotions by default.
         under: an intervention, such as ``steer(sets["anger"], 1.0)``.
+        question: any question in place of the label's; the lettered options and "Answer with the letter only." follow
+            it. With ``{options}`` (or ``{options_by_line}``) in it, it is the whole prompt, and they stand there.
         label: the label column that is asked.
         wording: a key of ``questions.WORDINGS``.
         loudness: ``"normalised"`` or ``"as recorded"``.
 
     Returns:
-        option -> probability among the options, most probable first.
+        option -> probability among the options, most probable first; with the log-probabilities (``logp``), the
+        ``letter_mass``, and what the model writes (``text``).
+
+    Raises:
+        TypeError: options that are one text, neurons in place of an intervention, swapped arguments.
+        ValueError: two options that mean one emotion; another question than about emotion without options.
 
     Example:
         >>> import emoscope as es
         >>> from emoscope.corpora import polish_folder
-        >>> answer = es.ask(es.load_model("tiny"), polish_folder() / "m1.a_nie_3.flac", options=("anger", "fear", "neutral"))
-        >>> abs(sum(answer.values()) - 1) < 1e-9
-        True
+        >>> model, clip = es.load_model("tiny"), polish_folder() / "m1.a_nie_3.flac"
+        >>> answer = es.ask(model, clip, options=("anger", "fear", "neutral"))
+        >>> abs(sum(answer.values()) - 1) < 1e-9, 0 < answer.letter_mass <= 1, len(answer.text) > 0
+        (True, True, True)
+        >>> es.ask(model, clip, question="Is the speaker angry?", options=["yes", "no"]).question
+        'Is the speaker angry? (A) yes (B) no Answer with the letter only.'
     """
     import contextlib
 
@@ -54,15 +127,35 @@ def ask(
 
     from emoscope.corpora.audio import load_audio
     from emoscope.models.audio_lm import Request
+
+    refuse_other_than_model(model, "ask(model, clip)", clip)
+    asked = _question(options, question, label, wording)
+    change = checked_intervention(under)
+    prepared = model.prepare([Request(load_audio(clip, loudness), asked.text, asked.letters)])
+
+    def changed() -> contextlib.AbstractContextManager[Any]:
+        return model.under(change) if change is not None else contextlib.nullcontext()
+
+    def write() -> str:
+        with changed():
+            return model.generate(prepared)[0]
+
+    with changed():
+        score = model.score(prepared)[0]
+    logp = dict(zip(asked.options, map(float, score.logp), strict=True))
+    share = np.exp(score.logp - np.logaddexp.reduce(score.logp))
+    shares = sorted(zip(asked.options, map(float, share), strict=True), key=lambda pair: -pair[1])
+    return Answer(dict(shares), {name: logp[name] for name, _ in shares}, float(score.letter_mass), asked.text, write)
+
+
+def _question(options: Sequence[str], question: str, label: str, wording: str) -> Question:
     from emoscope.questions import Question
 
-    options = tuple(options) or BASIC
-    question = Question(label, options, wording)
-    prepared = model.prepare([Request(load_audio(clip, loudness), question.text, question.letters)])
-    with model.under(under) if under is not None else contextlib.nullcontext():
-        score = model.score(prepared)[0]
-    share = np.exp(score.logp - np.logaddexp.reduce(score.logp))
-    return dict(sorted(zip(options, map(float, share), strict=True), key=lambda pair: -pair[1]))
+    chosen = checked_options(options, label, question)
+    if not chosen and (question or label != "emotion"):
+        asked = f"question {question!r}" if question else f"label {label!r}"
+        raise ValueError(f'{asked}: give what can be answered, such as options=["yes", "no"]')
+    return Question(label, chosen or BASIC, wording, question)
 
 
 class _Watched:
@@ -83,6 +176,38 @@ class _Watched:
         values = activation[0][scopes[0] == AUDIO][:, self.places[layer]].float().cpu().numpy()
         for place, column in zip(self.places[layer], values.T, strict=True):
             self.kept[layer * self.width + place] = column
+
+
+def _numbers(neurons: Any, info: ModelInfo) -> Any:
+    """Flat neuron numbers of a set, a row of numbers, or (layer, index) pairs.
+
+    Raises:
+        TypeError: the sets of several emotions, or no neurons.
+        ValueError: a set of another model, numbers that are not whole, or a pair that the model does not have.
+    """
+    import numpy as np
+
+    if isinstance(neurons, Mapping):
+        raise TypeError(
+            f'the sets of {", ".join(neurons)} are given: say which emotion, as in activations(model, clip, sets["anger"])'
+        )
+    if not hasattr(neurons, "__len__"):
+        raise TypeError(f"neurons {told(neurons)}: give a neuron set or a row of numbers, such as [3, 515]")
+    size = getattr(neurons, "layers", info.layers), getattr(neurons, "width", info.width)
+    if size != (info.layers, info.width):
+        raise ValueError(
+            f"the set was found in a model of {size[0]} layers x {size[1]} neurons, and {info.id} has {info.layers} x "
+            f"{info.width}: take a set that was found in this model"
+        )
+    numbers = np.asarray(getattr(neurons, "neurons", neurons))
+    if numbers.ndim != 2 or numbers.shape[1] != 2 or not np.issubdtype(numbers.dtype, np.integer):
+        return whole_numbers(numbers)
+    for layer, index in numbers.tolist():
+        if not (0 <= layer < info.layers and 0 <= index < info.width):
+            raise ValueError(
+                f"neuron ({layer}, {index}): {info.id} has layers 0 to {info.layers - 1} with neurons 0 to {info.width - 1}"
+            )
+    return numbers[:, 0] * info.width + numbers[:, 1]
 
 
 def activations(
@@ -125,14 +250,14 @@ def activations(
 
     from emoscope.corpora.audio import RATE, load_audio
     from emoscope.models.audio_lm import Request
-    from emoscope.questions import Question
 
-    numbers = np.unique(np.asarray(getattr(neurons, "neurons", neurons), dtype=np.int64))
+    refuse_other_than_model(model, "activations(model, clip, neurons)", clip)
+    numbers = np.unique(_numbers(neurons, model.info))
     total = model.info.layers * model.info.width
     if not len(numbers) or numbers[0] < 0 or numbers[-1] >= total:
         raise ValueError(f"neurons {numbers.tolist()[:3]} ...: give some of 0 to {total - 1}")
     wave = load_audio(clip, loudness)
-    question = Question(label, tuple(options) or BASIC, wording)
+    question = _question(options, "", label, wording)
     watched = _Watched(numbers.tolist(), model.info.width)
     model.score(model.prepare([Request(wave, question.text, question.letters)]), observe=watched)
     values = np.stack([watched.kept[int(number)] for number in numbers])
