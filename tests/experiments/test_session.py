@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import emoscope as es
+from emoscope.experiments.session import Heard
 from emoscope.neurons.neuron_set import NeuronSets
 
 
@@ -55,6 +56,89 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     assert result.gap == again.gap
     with pytest.raises(ValueError, match="pass what select"):
         es.intervene(model, heard, NeuronSets(dict(sets), dict(sets.folds)))
+    # what would be taken in another way than it is meant
+    for error, wrong, message in (
+        (TypeError, lambda: es.intervene(heard, model, sets), r"another order: write intervene\(model, heard, sets\)"),
+        (TypeError, lambda: es.intervene(model, corpus, sets), "stands where what was heard is expected"),
+        (TypeError, lambda: es.intervene(model, heard, sets["anger"]), r"NeuronSet\(anger: .* where all sets are expected"),
+        (TypeError, lambda: es.intervene(model, heard, sets, alphas=0.5), r"alphas 0.5 is not a list: write for example alphas=\[0.5\]"),
+        (TypeError, lambda: es.intervene(model, heard, sets, positions="audio"), "positions 'audio' is not a list"),
+        (TypeError, lambda: es.intervene(model, heard, sets, agnostic="union"), "agnostic 'union' is not a list"),
+        (ValueError, lambda: es.intervene(model, heard, sets, alpha="0.5"), "^alpha '0.5': expected `float`, got `str`"),
+        (ValueError, lambda: es.intervene(model, heard, sets, alpha=-1), "^alpha -1: expected `float` > 0"),
+        (ValueError, lambda: es.intervene(model, heard, sets, to="median"), "^to 'median' is not known"),
+        (TypeError, lambda: es.select(model), "stands where what was heard is expected"),
+        (ValueError, lambda: es.select(heard, budget=-0.1), "^budget -0.1 is not a fraction of neurons: give a number"),
+        (ValueError, lambda: es.select(heard, budget="0.05"), "^budget '0.05': expected `float"),
+        (ValueError, lambda: es.select(heard, minimum=0), "^minimum 0: expected `int` >= 1"),
+        (ValueError, lambda: es.select(heard, matched=-1), "^matched -1: expected `int` >= 0"),
+        (ValueError, lambda: es.select(heard, "caz"), "^selector 'caz'"),
+        (ValueError, lambda: es.select(heard, scope="speech"), "^scope 'speech' is not known"),
+        (KeyError, lambda: sets["angry"], "did you mean 'anger'"),
+        (KeyError, lambda: sets["joy"], "there are sets for anger, fear, neutral"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=message):
+            wrong()
+    with pytest.warns(UserWarning, match=r"no set for (anger|fear|neutral): .*\d+"):
+        fewer = es.select(heard, "mad", minimum=weakest(heard) + 1, matched=0, random=0, shuffled=0)
+    (gone,) = fewer.lacking
+    assert f"no set for {gone}" in repr(fewer)
+    with pytest.raises(KeyError, match=f"no set for {gone}: .*{fewer.lacking[gone][:10]}"):
+        fewer[gone]
+
+
+def weakest(heard: Heard) -> int:
+    """The fewest correct clips of an emotion outside any fold."""
+    right = heard.items.filter(heard.items["correct"])
+    counts = []
+    for emotion in set(right["truth"]):
+        mine = right.filter(right["truth"] == emotion)
+        counts.append(min(mine.filter(mine["fold"] != fold).height for fold in set(heard.items["fold"].drop_nulls())))
+    return min(counts)
+
+
+@pytest.mark.parametrize(
+    ("error", "given", "message"),
+    [
+        (TypeError, {"emotions": "anger"}, r"emotions 'anger' is not a list: write for example emotions=\["),
+        (TypeError, {"merge": {"bad": "anger"}}, "merge 'bad': 'anger' is not a list"),
+        (TypeError, {"merge": ["anger", "fear"]}, r"merge \['anger', 'fear'\]: write new = old"),
+        (ValueError, {"emotions": ["angry", "anger", "fear"]}, "^emotions 'angry' and 'anger' are one emotion"),
+        (ValueError, {"emotions": ["angyr", "fear"]}, "did you mean 'anger'"),
+        (ValueError, {"loudness": "loud"}, "^loudness 'loud': give"),
+        (ValueError, {"wording": "nice"}, "^wording 'nice': choose from"),
+        (ValueError, {"letter_orders": 0}, "^letter_orders 0: give a number from 1 to 3"),
+        (ValueError, {"items_per_emotion": -3}, "^items_per_emotion -3: expected `int` >= 1"),
+        (ValueError, {"seed": "one"}, "^seed 'one': expected `int`"),
+        (ValueError, {"site": "gates"}, "^site 'gates' is not known"),
+        (ValueError, {"log": "loud"}, "^log 'loud' is not known"),
+        (ValueError, {"folds": 1}, "^(folds|1 fold)"),
+        (ValueError, {"folds": "speakr"}, "speakr"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_listening_are_said_in_the_words_of_the_call(
+    error: type[Exception], given: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    corpus = es.open_corpus("polish").where({"take": [3], "word": ["nie"]})
+    with pytest.raises(error, match=message):
+        es.listen(es.load_model("tiny"), corpus, run=tmp_path, **given)  # type: ignore[arg-type]
+
+
+def test_arguments_of_another_kind_or_order_are_refused(tmp_path: Path) -> None:
+    model, corpus = es.load_model("tiny"), es.open_corpus("polish")
+    for wrong, message in (
+        (lambda: es.listen(corpus, model), r"another order: write listen\(model, corpus\)"),
+        (lambda: es.listen("tiny", corpus), r'give load_model\("tiny"\)'),
+        (lambda: es.listen(model, "polish"), r"give open_corpus\('polish'\)"),
+        (lambda: es.select("cas"), "'cas' stands where what was heard is expected"),
+        (lambda: es.run({"name": "x"}), "is no study: give a study file"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            wrong()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match="choose another with run="):
+        es.listen(model, corpus, run=tmp_path / "file" / "run")
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from emoscope.emotions import UnknownEmotion, canonical, folded
+from emoscope.corpora.filters import as_label
+from emoscope.emotions import folded
 from emoscope.interventions.intervention import Intervention, told
 
 if TYPE_CHECKING:
@@ -82,12 +83,7 @@ def checked_options(options: Any, label: str, question: str = "") -> tuple[str, 
             raise TypeError(f'options {list(names)}: {name!r} is not a word: give texts, such as "anger"')
         if not name.strip():
             raise ValueError(f"options {list(names)}: one is empty")
-        meant = folded(name)
-        if label == "emotion" and not question:
-            try:
-                meant = canonical(name)
-            except UnknownEmotion:
-                pass  # a word of the caller's own
+        meant = folded(name if question else as_label(label, name))
         if meant in seen:
             raise ValueError(f"options {seen[meant]!r} and {name!r} are one {label}: give one of them")
         seen[meant] = name

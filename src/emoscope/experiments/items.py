@@ -86,8 +86,11 @@ def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:
     label = study.identify.label
     found = {clip.labels[label] for clip in corpus.clips if label in clip.labels}
     options = in_order(found)
-    wanted = {as_label(label, name) for name in study.corpus.emotions}
-    if gone := sorted(wanted - found):
+    wanted: dict[str, str] = {}
+    for name in study.corpus.emotions:
+        if (first := wanted.setdefault(as_label(label, name), name)) != name:
+            raise StudyError(f"corpora.emotions {first!r} and {name!r} are one {label}: give one of them")
+    if gone := sorted(wanted.keys() - found):
         raise StudyError(
             f"corpora.emotions {gone}: no clip with these labels is left after the filters, so they cannot be asked "
             "about; change `where`, or take them out of `emotions`"

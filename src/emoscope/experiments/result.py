@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.analysis.blind import Blind
+    from emoscope.report.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Result:
     def _row(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, Any] | None:
         import polars as pl
 
+        if kind not in ("deactivate", "steer"):
+            raise ValueError(f'kind {kind!r} is not known: give "deactivate" or "steer"')
         rows = self.effects.filter(
             (pl.col("kind") == kind) & (pl.col("control") == "target") & (pl.col("measure") == name)
             & (pl.col("selector") == self.headline["selector"]) & (pl.col("budget") == self.headline["budget"])
@@ -107,9 +110,17 @@ class Result:
         """All effects: one row a measure and family of sets."""
         return self.effects
 
-    def plot(self) -> Any:
-        """The effect matrix next to that of matched controls, an Altair chart."""
-        return self.figure
+    def plot(self) -> Picture:
+        """The effect matrix next to that of matched controls, drawn; ``.save("effect.svg")`` writes it.
+
+        Raises:
+            ValueError: the run has no such matrix, since nothing was deactivated.
+        """
+        from emoscope.report.pictures import Picture
+
+        if self.figure is None:
+            raise ValueError("nothing was deactivated in this run, so there is no matrix to plot")
+        return Picture(self.figure)
 
     def __repr__(self) -> str:
         blind, parts = self.blind, []

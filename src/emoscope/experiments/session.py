@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from emoscope.experiments.given import checked_values, in_words_of_a_call, refuse_other_than_model, several
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.result import Result, WholeResult
 from emoscope.experiments.sides import study_folds
@@ -25,6 +27,7 @@ from emoscope.experiments.study import (
     read_study,
 )  # fmt: skip
 from emoscope.experiments.study_checks import check_study
+from emoscope.interventions.intervention import told
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.unit import digest
 
@@ -129,23 +132,27 @@ def listen(
     from emoscope.experiments.pipeline import Pipeline
     from emoscope.neurons.activity import Activity
 
+    refuse_other_than_model(model, "listen(model, corpus)", corpus)
+    _refuse_other_than_corpus(corpus)
     study = Study(
         name=f"{Path(model.info.id).name}-{corpus.info.id}",
         seed=seed,
         model=Model(id=model.info.id),
-        corpora=(CorpusChoice(id=corpus.info.id, emotions=tuple(emotions), loudness=loudness,
-                              merge={new: tuple(old) for new, old in (merge or {}).items()}),),
-        question=QuestionChoice(wording=wording if isinstance(wording, str) else tuple(wording), letter_orders=letter_orders),
+        corpora=(CorpusChoice(id=corpus.info.id, emotions=several("emotions", emotions, 'emotions=["anger", "fear"]'),
+                              loudness=loudness, merge=_merge(merge)),),
+        question=QuestionChoice(wording=wording if isinstance(wording, str) else several("wording", wording, 'wording="lettered"'),
+                                letter_orders=letter_orders),
         identify=Identify(label=label, folds=folds, items_per_emotion=items_per_emotion, site=site),
         evaluate=Evaluate(items_per_emotion=items_per_emotion),
     )  # fmt: skip
-    check_study(study)
-    if run is None:
-        key = digest([msgspec.to_builtins(study), model.info.checksum, [clip.id for clip in corpus.clips]])
-        run = Path("runs") / f"{study.name}-{key[:8]}"
-    folder = RunFolder(run, create=True)
-    pipeline = Pipeline(study, folder, Log(log, folder / "log.jsonl"), model, corpus)
-    items = pipeline.listen()
+    with in_words_of_a_call():
+        study = _checked(study)
+        if run is None:
+            key = digest([msgspec.to_builtins(study), model.info.checksum, [clip.id for clip in corpus.clips]])
+            run = Path("runs") / f"{study.name}-{key[:8]}"
+        folder = RunFolder(run, create=True)
+        pipeline = Pipeline(study, folder, Log(log, folder / "log.jsonl"), model, corpus)
+        items = pipeline.listen()
     return Heard(folder, items, Activity.open(folder / "activity.zarr"), pipeline)
 
 
@@ -177,10 +184,16 @@ def select(
         shuffled: selections on labels shuffled within speaker.
 
     Returns:
-        emotion -> neuron set fitted on all folds; ``.folds`` has those of each fold.
+        emotion -> neuron set fitted on all folds; ``.folds`` has those of each fold. An emotion with too few correct
+        clips has none: a warning says which and why, and so does ``.lacking``.
+
+    Raises:
+        TypeError: something else than what :func:`listen` returned.
+        ValueError: a budget, scope, selector or number that cannot be, or fewer than two emotions with enough clips.
     """
     import polars as pl
 
+    _refuse_other_than_heard(heard, "select(heard)")
     pipeline = heard._pipeline
     replace = msgspec.structs.replace
     study = pipeline.study
@@ -191,18 +204,21 @@ def select(
         headline=replace(study.headline, selector=selector, budget=budget),
         controls=Controls(matched=matched, random=random, shuffled=shuffled),
     ).with_budget(pipeline.loaded().info.recommended_budget)  # fmt: skip
-    check_study(study)
-    items = heard.items
-    if study.identify.folds != pipeline.study.identify.folds:
-        assert pipeline.corpus is not None
-        fold = study_folds(study, pipeline.corpus.clips, usual=pipeline.corpus.info.folds)
-        items = items.with_columns(
-            pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String).alias("fold")
-        )
-    # a pipeline of its own: what was selected before stays as it is, also when this selection fails
-    mine = dataclasses.replace(pipeline, study=study, known_items=items)
-    found = mine.find_sets()
+    with in_words_of_a_call():
+        study = _checked(study)
+        items = heard.items
+        if study.identify.folds != pipeline.study.identify.folds:
+            assert pipeline.corpus is not None
+            fold = study_folds(study, pipeline.corpus.clips, usual=pipeline.corpus.info.folds)
+            items = items.with_columns(
+                pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String).alias("fold")
+            )
+        # a pipeline of its own: what was selected before stays as it is, also when this selection fails
+        mine = dataclasses.replace(pipeline, study=study, known_items=items)
+        found = mine.find_sets()
     sets = found.neuron_sets(found.frame.filter(pl.col("control") == "target")["set"][0])
+    for emotion, why in sets.lacking.items():
+        warnings.warn(f"no set for {emotion}: {why}", stacklevel=2)
     heard._selected.append((sets, mine, found))
     return sets
 
@@ -241,6 +257,8 @@ def intervene(
     Raises:
         ValueError: the sets were not selected from ``heard``, or another model was heard.
     """
+    refuse_other_than_model(model, "intervene(model, heard, sets)", heard)
+    _refuse_other_than_heard(heard, "intervene(model, heard, sets)")
     pipeline = heard._pipeline
     if model.info.checksum != pipeline.loaded().info.checksum:
         raise ValueError(
@@ -248,24 +266,64 @@ def intervene(
         )
     selected = next((one for one in heard._selected if one[0] is sets), None)
     if selected is None:
+        if not isinstance(sets, Mapping):
+            raise TypeError(
+                f"{told(sets)} stands where all sets are expected: pass what select(heard, ...) returned; one clip under "
+                "one set is asked with ask(model, clip, under=...)"
+            )
         raise ValueError("these sets were not selected from what was heard: pass what select(heard, ...) returned")
     _, mine, found = selected
     replace = msgspec.structs.replace
-    mine.study = replace(
+    study = replace(
         mine.study,
         headline=replace(mine.study.headline, alpha=alpha),
         interventions=Interventions(
-            deactivate=tuple(dict.fromkeys(("zero", *((to,) if isinstance(to, str) else to)))),
-            alphas=tuple(alphas),
-            positions=tuple(positions),
-            agnostic=tuple(agnostic),
+            deactivate=tuple(
+                dict.fromkeys(("zero", *((to,) if isinstance(to, str) else several("to", to, 'to="mean"'))))
+            ),
+            alphas=several("alphas", alphas, "alphas=[0.5]"),
+            positions=several("positions", positions, 'positions=["audio"]'),
+            agnostic=several("agnostic", agnostic, 'agnostic=["union"]'),
             reliance=reliance,
             generate=generate,
         ),
     )
-    check_study(mine.study)
-    mine.test(found)
+    with in_words_of_a_call():
+        mine.study = _checked(study)
+        mine.test(found)
     return Result.of(mine.run)
+
+
+def _checked(study: Study) -> Study:
+    study = checked_values(study)
+    check_study(study)
+    return study
+
+
+def _merge(merge: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    if merge is not None and not isinstance(merge, Mapping):
+        raise TypeError(f"merge {told(merge)}: write new = old labels, as in {MERGE}")
+    return {new: several(f"merge {new!r}:", old, MERGE) for new, old in (merge or {}).items()}
+
+
+MERGE = 'merge={"happiness": ["happiness", "excitement"]}'
+
+
+def _refuse_other_than_corpus(corpus: object) -> None:
+    from emoscope.corpora import Corpus
+
+    if not isinstance(corpus, Corpus):
+        remedy = f"open_corpus({str(corpus)!r})" if isinstance(corpus, str | Path) else "what open_corpus returned"
+        raise TypeError(
+            f"{told(corpus)} stands where the corpus is expected: give {remedy}, as in listen(model, corpus)"
+        )
+
+
+def _refuse_other_than_heard(heard: object, example: str) -> None:
+    if not isinstance(heard, Heard):
+        raise TypeError(
+            f"{told(heard)} stands where what was heard is expected: give what listen(model, corpus) returned, as in {example}"
+        )
 
 
 def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result | WholeResult:
@@ -278,7 +336,12 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
     """
     from emoscope.experiments.pipeline import run_study
 
-    asked = study if isinstance(study, Study) else read_study(study)
-    place = RunFolder(folder or Path("runs") / asked.name, create=True)
-    done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
+    if not isinstance(study, Study | str | Path):
+        raise TypeError(
+            f"{told(study)} is no study: give a study file (emoscope study new writes one), or use listen, select, intervene"
+        )
+    with in_words_of_a_call("folder"):
+        asked = study if isinstance(study, Study) else read_study(study)
+        place = RunFolder(folder or Path("runs") / asked.name, create=True)
+        done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
     return WholeResult.of(done) if has_parts(asked) else Result.of(done)

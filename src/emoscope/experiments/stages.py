@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from emoscope.experiments.intervene import Work
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets
+
+SHOWN = "cache/shown.json"
+"""From what tables and report were last made: while that stays, drawing them again would change nothing."""
+
+
+def _is_shown(run: RunFolder, with_report: bool) -> bool:
+    return (run / "tables" / "effects.parquet").is_file() and (not with_report or (run / "report.html").is_file())
 
 
 @dataclass
@@ -269,14 +277,26 @@ class Pipeline:
             (run / name).unlink(missing_ok=True)
         self.intervene(found)
         manifest = self.manifest(found)
-        with self.log.stage("writing tables and report", 1 + len(FIGURES)) as progress:
-            run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
-            tables = write_tables(run.path)
-            progress.step()
-            if found.sets:
-                build_report(run.path, tables, progress.step)
+        shown = self._shown(manifest)
+        if run.read_json(SHOWN) != shown or not _is_shown(run, bool(found.sets)):
+            (run / SHOWN).unlink(missing_ok=True)
+            with self.log.stage("writing tables and report", 1 + len(FIGURES)) as progress:
+                run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
+                tables = write_tables(run.path)
+                progress.step()
+                if found.sets:
+                    build_report(run.path, tables, progress.step)
+            run.write_json(SHOWN, shown)
         run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
         self.log.event("done", **timing(self.log))
+
+    def _shown(self, manifest: dict[str, Any]) -> dict[str, str]:
+        """Hashes of what tables and report are made from: answers are named by what determines them."""
+        files = sorted(path for path in self.run.path.glob("*.parquet") if path.is_file())
+        return {
+            "manifest": digest({name: part for name, part in manifest.items() if name != "environment"}),
+            **{path.name: sha256(path.read_bytes()).hexdigest() for path in files},
+        }
 
     def manifest(self, found: FoundSets) -> dict[str, Any]:
         """What was run, with what, and what every check measured."""

@@ -22,8 +22,8 @@ def check_study(study: Study, name: str = "study") -> None:
     if not study.corpora:
         raise StudyError(f"{name}: no corpus is given: add [[corpora]] with an id")
     for where, budget in [
-        *(("identify.budgets", b) for b in study.identify.budgets),
         ("headline.budget", study.headline.budget),
+        *(("identify.budgets", b) for b in study.identify.budgets),
     ]:
         if budget is not None and not 0 < budget <= 0.5:
             raise StudyError(

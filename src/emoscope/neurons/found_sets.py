@@ -74,7 +74,8 @@ class FoundSets:
         groups = {fold: group for (one, fold), group in self._groups().items() if one == name}
         if not groups:
             raise ValueError(f"set {name!r} was not found: there are {', '.join(self.frame['set'].unique().sort())}")
-        return NeuronSets(groups.pop(ALL), groups)
+        lacking = {emotion: why for emotion, why in self.identifiable.items() if isinstance(why, str)}
+        return NeuronSets(groups.pop(ALL), groups, lacking)
 
     def _groups(self) -> dict[tuple[str, str], dict[str, NeuronSet]]:
         groups: dict[tuple[str, str], dict[str, NeuronSet]] = {key: {} for key in self.sets}

@@ -6,14 +6,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save
+
+from emoscope.emotions import UnknownEmotion, canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,12 @@ class NeuronSet:
     mean_product: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        neurons = np.asarray(self.neurons, "int64")
+        given = np.asarray(self.neurons)
+        if given.size and not np.issubdtype(given.dtype, np.integer):
+            raise ValueError(
+                f"the neurons of {self.emotion} are of type {given.dtype}: give whole numbers, layer * width + index"
+            )
+        neurons = given.astype("int64")
         object.__setattr__(self, "neurons", neurons)
         if neurons.ndim != 1 or (np.diff(neurons) <= 0).any():
             raise ValueError(f"the neurons of {self.emotion} are not ascending and different: pass np.unique(neurons)")
@@ -178,6 +186,7 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
     Attributes:
         folds: fold -> emotion -> set, found on the items outside the fold.
+        lacking: emotion -> why it has no set.
 
     Example:
         >>> one, two = NeuronSet("anger", [1, 6], 2, 4), NeuronSet("anger", [1, 7], 2, 4)
@@ -187,9 +196,12 @@ class NeuronSets(Mapping[str, NeuronSet]):
     """
 
     def __init__(
-        self, sets: Mapping[str, NeuronSet], folds: Mapping[str, Mapping[str, NeuronSet]] | None = None
+        self,
+        sets: Mapping[str, NeuronSet],
+        folds: Mapping[str, Mapping[str, NeuronSet]] | None = None,
+        lacking: Mapping[str, str] | None = None,
     ) -> None:
-        self._sets = dict(sets)
+        self._sets, self.lacking = dict(sets), dict(lacking or {})
         self.folds = {fold: dict(group) for fold, group in (folds or {}).items()}
 
     @property
@@ -229,7 +241,11 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
     def __getitem__(self, emotion: str) -> NeuronSet:
         if emotion not in self._sets:
-            raise KeyError(f"no neurons of {emotion}: there are sets for {', '.join(self._sets)}")
+            if emotion in self.lacking:
+                raise KeyError(f"no set for {emotion}: {self.lacking[emotion]}")
+            near = nearest_of(str(emotion), self._sets)
+            hint = f"did you mean {near!r}?" if near else f"there are sets for {', '.join(self._sets)}"
+            raise KeyError(f"no neurons of {emotion}: {hint}")
         return self._sets[emotion]
 
     def __iter__(self) -> Iterator[str]:
@@ -240,7 +256,8 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{emotion} {len(one)}" for emotion, one in self.items())
-        return f"NeuronSets({sizes}; {len(self.folds)} folds)"
+        lacking = "".join(f"; no set for {emotion}" for emotion in self.lacking)
+        return f"NeuronSets({sizes}; {len(self.folds)} folds{lacking})"
 
     def _repr_html_(self) -> str:
         stability = self.stability
@@ -249,7 +266,23 @@ class NeuronSets(Mapping[str, NeuronSet]):
             for emotion, one in self.items()
         )
         heads = "<tr><th>emotion</th><th>neurons</th><th>Jaccard index between folds</th></tr>"
-        return f"<table>{heads}{rows}</table>"
+        lacking = "".join(f"<p>No set for {emotion}: {why}</p>" for emotion, why in self.lacking.items())
+        return f"<table>{heads}{rows}</table>{lacking}"
+
+
+def nearest_of(name: str, known: Iterable[str]) -> str | None:
+    """The known emotion that a word means or resembles, if there is one.
+
+    Example:
+        >>> nearest_of("angry", ["anger", "fear"]), nearest_of("faer", ["anger", "fear"]), nearest_of("x", ["anger"])
+        ('anger', 'fear', None)
+    """
+    there = list(known)
+    try:
+        meant = canonical(name)
+    except UnknownEmotion as unknown:
+        meant = unknown.nearest or name
+    return meant if meant in there else next(iter(get_close_matches(name, there, n=1)), None)
 
 
 SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")

@@ -23,8 +23,8 @@ class Log:
     """Progress and events of one run.
 
     Args:
-        show: ``"bars"`` (rich progress bars), ``"json"`` (one JSON object a line on standard output),
-            or ``"quiet"``.
+        show: ``"bars"`` (rich progress bars; in a notebook one line of plain text a stage), ``"json"`` (one JSON
+            object a line on standard output), or ``"quiet"``.
         path: file to which every event is appended as a JSON line, or ``None``.
     """
 
@@ -36,7 +36,8 @@ class Log:
         self._file: IO[str] | None = path.open("a", encoding="utf-8") if path else None
         self._bars: Progress | None = None
         self._task: TaskID | None = None
-        self._stage, self._done, self._total, self._last = "", 0, 0, 0.0
+        self._stage, self._done, self._total, self._last, self._unit = "", 0, 0, 0.0, ""
+        self._line = False
 
     def event(self, name: str, /, **fields: Any) -> None:
         """Record one event with its time in seconds since the start."""
@@ -52,15 +53,19 @@ class Log:
         """Tell the user one sentence (kept out of the way of progress bars)."""
         self.event("say", text=text)
         if self.show == "bars":
-            self._console().print(text, highlight=False)
+            if self._console().is_jupyter:
+                print(text, flush=True)
+            else:
+                self._console().print(text, highlight=False)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "") -> Iterator[Log]:
         """A stretch of work of ``total`` steps; call :meth:`step` after each."""
         began = time.monotonic()
-        self._stage, self._done, self._total, self._last = name, 0, total, 0.0
+        self._stage, self._done, self._total, self._last, self._unit = name, 0, total, 0.0, unit
         self.event("stage", stage=name, total=total, unit=unit)
-        if self.show == "bars":
+        self._line = self.show == "bars" and self._console().is_jupyter
+        if self.show == "bars" and not self._line:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
             self._bars = Progress(
@@ -82,6 +87,9 @@ class Log:
                 self._bars.stop()
                 self._bars = self._task = None
             spent = time.monotonic() - began
+            if self._line:
+                self._rewrite(f" in {spent:.0f} s" if whole else " (stopped)", end="\n")
+                self._line = False
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
             self.event(
                 "stage done" if whole else "stage stopped",
@@ -104,7 +112,14 @@ class Log:
         now = time.monotonic()
         if now - self._last >= QUIET_S or self._done >= self._total:
             self._last = now
+            if self._line:
+                self._rewrite()
             self.event("progress", stage=self._stage, done=self._done, total=self._total)
+
+    def _rewrite(self, after: str = "", end: str = "") -> None:
+        """Write the stage's line anew: a notebook's cell follows a carriage return, as a terminal does."""
+        text = f"{self._stage}: {self._done} of {self._total}{f' {self._unit}' if self._unit else ''}{after}"
+        print(f"\r{text:<70}", end=end, flush=True)
 
     def close(self) -> None:
         """Close the log file; on a full disk its last lines are lost."""
