@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import emoscope as es
@@ -49,8 +50,16 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     again = es.intervene(model, heard, sets, alphas=(0.5,), to="mean")
     assert again.to_frame().equals(result.to_frame())
     assert result.headline["selector"] == "mad"
+    # nothing changed: the page is not drawn again
+    drawn = (tmp_path / "run" / "report.html").stat().st_mtime_ns
+    assert es.intervene(model, heard, sets, alphas=(0.5,), to="mean").gap == result.gap
+    assert (tmp_path / "run" / "report.html").stat().st_mtime_ns == drawn
+    (tmp_path / "run" / "report.html").unlink()
+    es.intervene(model, heard, sets, alphas=(0.5,), to="mean")
+    assert (tmp_path / "run" / "report.html").is_file()
     zero_only = es.intervene(model, heard, other, alphas=())
     assert set(zero_only.effects["selector"]) == {"cas"}
+    assert (tmp_path / "run" / "report.html").stat().st_mtime_ns != drawn
     with pytest.raises(ValueError, match=r"'gap' \(deactivate to mean\) is not in this run.*deactivated to zero"):
         zero_only.measure("gap", to="mean")
     assert result.gap == again.gap
@@ -85,6 +94,38 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     assert f"no set for {gone}" in repr(fewer)
     with pytest.raises(KeyError, match=f"no set for {gone}: .*{fewer.lacking[gone][:10]}"):
         fewer[gone]
+
+
+@pytest.mark.long
+def test_a_cell_that_was_stopped_goes_on_when_it_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    from emoscope.runs import Log
+
+    model = es.load_model("tiny")
+    corpus = es.open_corpus("polish").where({"word": ["nie"], "take": [3, 4]})
+
+    def cell(folder: str) -> pl.DataFrame:
+        heard = es.listen(model, corpus, run=tmp_path / folder, log="quiet")
+        sets = es.select(heard, "mad", scope="all", minimum=2, matched=1, random=0, shuffled=0)
+        return es.intervene(model, heard, sets).to_frame()
+
+    whole = cell("undisturbed")
+    step = Log.step
+    for stop_at in ("reading files", "listening", "intervening", "writing tables and report"):
+
+        def interrupted(log: Log, count: int = 1, stop_at: str = stop_at) -> None:
+            step(log, count)
+            if log._stage == stop_at:
+                signal.raise_signal(signal.SIGINT)  # what Ctrl-C and a notebook's stop button send
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Log, "step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                cell("stopped")
+        assert not list((tmp_path / "stopped").glob("lock*")), stop_at
+    assert cell("stopped").equals(whole)
+    assert (tmp_path / "stopped" / "report.html").is_file()
 
 
 def weakest(heard: Heard) -> int:
