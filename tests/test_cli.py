@@ -290,7 +290,21 @@ def test_a_model_that_knows_too_few_emotions_ends_with_code_3(tmp_path: Path) ->
     (tmp_path / "few.toml").write_text(study)
     done = emoscope("run", "few.toml", "--log", "quiet", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
-    assert "fewer than two emotions" in done.stderr
+    # first what the model can do, then why it ends, then what helps, then where to look
+    said = done.stderr.splitlines()[-1]
+    told = [
+        "the model tells the emotions apart: UAR ",
+        "fewer than two emotions have 30",
+        "lower identify.minimum (",
+        "What was heard: ",
+    ]
+    places = [said.index(part) for part in told]
+    assert places == sorted(places)
+    page = Path(said.split("What was heard: ")[1])
+    assert "<svg" in page.read_text()
+    manifest = json.loads((page.parent / "manifest.json").read_text())
+    assert set(manifest["identifiable"]) == {"anger", "fear", "neutral"}
+    assert all("not identifiable" in why for why in manifest["identifiable"].values())
 
 
 def test_the_embedded_model_passes_its_check(tmp_path: Path) -> None:

@@ -31,7 +31,12 @@ def finished(
     from emoscope.neurons.selectors import own_code
 
     manifest = run.read_json("manifest.json")
-    if not manifest or manifest["emoscope"] != __version__ or not (run / "units.parquet").is_file():
+    if (
+        not manifest
+        or "ended" in manifest
+        or manifest["emoscope"] != __version__
+        or not (run / "units.parquet").is_file()
+    ):
         return False
     if manifest["asked"] != digest(msgspec.to_builtins(study)):
         return False

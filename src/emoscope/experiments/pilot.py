@@ -139,6 +139,46 @@ def _confusion(answers: pl.DataFrame, names: Sequence[str]) -> dict[str, dict[st
     return {truth: {name: count[truth, name] for name in names} for truth in names}
 
 
+def tells_apart(uar: float, chance: float, p: float, span: str = "") -> str:
+    """Whether the model tells the emotions apart, in words.
+
+    Args:
+        uar: in percent.
+        chance: in percent.
+        p: how often chance alone does as well.
+        span: the interval of the UAR in words, if there is one.
+
+    Example:
+        >>> tells_apart(92, 33.3, 0.0002)
+        'the model tells the emotions apart: UAR 92 % where chance gives 33 %'
+    """
+    if p < LEVEL:
+        return f"the model tells the emotions apart: UAR {uar:.0f} %{span} where chance gives {chance:.0f} %"
+    return (
+        f"UAR {uar:.0f} %{span} is not clearly above chance ({chance:.0f} %; chance alone does as well in {100 * p:.0f} % "
+        "of cases): what interventions change would mean little"
+    )
+
+
+def heard_level(items: pl.DataFrame, span: str = "") -> tuple[bool, str]:
+    """Whether the baseline answers are clearly above chance, and the sentence that says so.
+
+    Args:
+        items: a settled items table (truth, answered, options, order, fate).
+        span: the interval of the UAR in words, if there is one.
+
+    Example:
+        >>> import polars as pl
+        >>> shown = {"options": [["a", "b"]] * 8, "order": [0] * 8, "fate": ["used"] * 8}
+        >>> heard_level(pl.DataFrame({"truth": list("aaaabbbb"), "answered": list("aaaabbbb"), **shown}))[0]
+        True
+    """
+    asked = items.filter((items["fate"] == "used") & (items["order"] == 0)).rename({"answered": "answer"})
+    names = in_order({option for shown in asked["options"].to_list() for option in shown})
+    uar, p = _uar_test(asked, names)
+    return p < LEVEL, tells_apart(uar, 100 / max(1, len(names)), p, span)
+
+
 def _verdict(
     emotions: Sequence[Mapping[str, Any]],
     uar: float,
@@ -147,14 +187,7 @@ def _verdict(
     mass: float | None,
     agreement: float | None,
 ) -> list[str]:
-    said = []
-    if p < LEVEL:
-        said.append(f"the model tells the emotions apart: UAR {uar:.0f} % where chance gives {chance:.0f} %")
-    else:
-        said.append(
-            f"UAR {uar:.0f} % is not clearly above chance ({chance:.0f} %; chance alone does as well in {100 * p:.0f} % "
-            "of cases): what interventions change would mean little"
-        )
+    said = [tells_apart(uar, chance, p)]
     if mass is not None and mass < LEAST_MASS:
         said.append(f"the model rarely answers with a letter (mass {mass:.1f}): try another wording")
     if agreement is not None and agreement < LEAST_AGREEMENT:

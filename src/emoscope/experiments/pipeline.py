@@ -89,10 +89,12 @@ def _run(
     pipeline.listen(shard)
     try:
         found = pipeline.select()
-    except NotIdentifiable:
+    except NotIdentifiable as why:
         if full:
             for sentence in pipeline.pilot()["verdict"]:
                 log.say(sentence)
+        if shard is None:
+            pipeline.end_without_sets(why)
         raise
     if shard is None:
         pipeline.test(found)

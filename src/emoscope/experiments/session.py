@@ -193,6 +193,9 @@ def select(
     """
     import polars as pl
 
+    from emoscope.experiments.stages import told_without_sets
+    from emoscope.neurons.selection import NotIdentifiable
+
     _refuse_other_than_heard(heard, "select(heard)")
     pipeline = heard._pipeline
     replace = msgspec.structs.replace
@@ -215,7 +218,11 @@ def select(
             )
         # a pipeline of its own: what was selected before stays as it is, also when this selection fails
         mine = dataclasses.replace(pipeline, study=study, known_items=items)
-        found = mine.find_sets()
+        try:
+            found = mine.find_sets()
+        except NotIdentifiable as error:
+            error.args = (told_without_sets(error, items),)
+            raise
     sets = found.neuron_sets(found.frame.filter(pl.col("control") == "target")["set"][0])
     for emotion, why in sets.lacking.items():
         warnings.warn(f"no set for {emotion}: {why}", stacklevel=2)

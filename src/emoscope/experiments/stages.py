@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,10 +27,30 @@ if TYPE_CHECKING:
     from emoscope.experiments.conditions import SetsByFold
     from emoscope.experiments.intervene import Work
     from emoscope.models.audio_lm import AudioLM
-    from emoscope.neurons.selection import FoundSets
+    from emoscope.neurons.selection import FoundSets, NotIdentifiable
 
 SHOWN = "cache/shown.json"
 """From what tables and report were last made: while that stays, drawing them again would change nothing."""
+
+
+def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "") -> str:
+    """What the model can do, why no neurons are looked for, and what helps: a lower minimum only where there is something.
+
+    Args:
+        why: what was raised.
+        items: the settled items table.
+        span: the interval of the UAR in words, if there is one.
+    """
+    from emoscope.experiments.pilot import heard_level
+
+    above, level = heard_level(items, span)
+    reached = sorted(why.counts.values())[-2] if len(why.counts) > 1 else 0
+    if above:
+        lower = f", or lower identify.minimum ({reached} would do for two emotions)" if reached > 1 else ""
+        remedy = f"add clips{lower}"
+    else:
+        remedy = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
+    return f"{level}; {why}; {remedy}"
 
 
 def _is_shown(run: RunFolder, with_report: bool) -> bool:
@@ -289,6 +310,38 @@ class Pipeline:
             run.write_json(SHOWN, shown)
         run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
         self.log.event("done", **timing(self.log))
+
+    def end_without_sets(self, why: NotIdentifiable) -> None:
+        """Write manifest, tables and report of what was heard, and let the error say what the model can do.
+
+        Args:
+            why: fewer than two emotions have enough correct clips; its message becomes the whole story.
+        """
+        from emoscope.analysis.tables import write_tables
+        from emoscope.experiments.conditions import plan_conditions
+        from emoscope.experiments.intervene import list_units
+        from emoscope.report.page import build_report
+
+        run, found = self.run, self.nothing_found()
+        (run / SHOWN).unlink(missing_ok=True)
+        conditions = plan_conditions(self.study, found.frame, found.layers)
+        run.write_table("conditions", conditions.filter(conditions["kind"] == "baseline"))
+        run.write_table("units", list_units([], self.heard_units))
+        run.write_table("sets", found.frame)
+        for name in ("foreign_sets.parquet", "set_activity.parquet", "neurons.parquet"):
+            (run / name).unlink(missing_ok=True)
+        counts: dict[str, int | str] = {
+            emotion: f"not identifiable ({count} correct)" for emotion, count in why.counts.items()
+        }
+        manifest = self.manifest(dataclasses.replace(found, identifiable=counts))
+        run.write_json("manifest.json", {**manifest, "ended": str(why), "timing": timing(self.log)})
+        tables = write_tables(run.path)
+        page = build_report(run.path, tables)
+        level = tables.uar.filter(tables.uar["condition"] == "baseline").to_dicts()
+        span = ""
+        if level and level[0]["low"] is not None:
+            span = f" (95 % {max(0, level[0]['low']):.0f} to {min(100, level[0]['high']):.0f})"
+        why.args = (f"{told_without_sets(why, self.items, span)}. What was heard: {page.resolve()}",)
 
     def _shown(self, manifest: dict[str, Any]) -> dict[str, str]:
         """Hashes of what tables and report are made from: answers are named by what determines them."""

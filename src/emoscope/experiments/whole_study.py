@@ -13,7 +13,7 @@ import msgspec
 from emoscope.experiments.finished import finished
 from emoscope.experiments.manifest import timing
 from emoscope.experiments.parts import COLUMN, GROUNDING, MAIN, SHARED, TEXT_QUESTIONS, Part, plan_parts
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.stages import Pipeline, told_without_sets
 from emoscope.experiments.study import Study, to_toml
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, replacing
@@ -171,6 +171,7 @@ class Whole:
             try:
                 self.found[part.name] = pipeline.select()
             except NotIdentifiable as error:
+                error.args = (told_without_sets(error, pipeline.items),)
                 first = first or error
                 self.failed[part.name] = str(error)
                 self.found[part.name] = pipeline.nothing_found()

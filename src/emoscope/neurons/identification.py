@@ -18,14 +18,15 @@ class NotIdentifiable(ValueError):
 
     Attributes:
         counts: for each emotion the fewest correct clips outside any fold.
+        minimum: how many are needed.
     """
 
     def __init__(self, counts: Mapping[str, int], minimum: int) -> None:
-        self.counts = dict(counts)
+        self.counts, self.minimum = dict(counts), minimum
         listed = ", ".join(f"{emotion} {count}" for emotion, count in self.counts.items())
         super().__init__(
             f"fewer than two emotions have {minimum} correctly answered clips outside every fold ({listed}): "
-            "neurons can only be found for emotions that the model recognises; add clips or lower `minimum`"
+            "neurons can only be found for emotions that the model recognises"
         )
 
 
