@@ -233,8 +233,21 @@ def test_a_new_study_can_be_run_dry(tmp_path: Path) -> None:
     done = emoscope("run", "mine.toml", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "270 can be heard" in done.stdout
+    assert "it gets no set" not in done.stdout
     assert "trained on by this model" in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_of_the_paper_is_written_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from emoscope.cli import study_new
+
+    monkeypatch.chdir(tmp_path)
+    assert study_new(paper="kimi-meld") == 0
+    assert (tmp_path / "kimi-meld.toml").read_text().splitlines()[2] == 'name = "paper-kimi-meld"'
+    with pytest.raises(ValueError, match="there already"):
+        study_new(paper="kimi-meld")
+    with pytest.raises(ValueError, match="--model with --paper"):
+        study_new(paper="kimi-meld", model="tiny", force=True)
 
 
 @pytest.mark.parametrize(

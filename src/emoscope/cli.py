@@ -165,24 +165,33 @@ def ask(
 
 @study_app.command(name="new")
 def study_new(
-    path: Annotated[Path, Parameter(help="file to write")] = Path("study.toml"),
+    path: Annotated[Path | None, Parameter(help="file to write; study.toml, or the paper study's name")] = None,
     *,
-    corpus: Annotated[str, Parameter(help="id of a corpus")] = "polish",
-    root: Annotated[str, Parameter(help="folder or table of the corpus")] = "",
-    model: Annotated[str, Parameter(help="tiny, a hub name or a checkpoint folder")] = "tiny",
+    corpus: Annotated[str | None, Parameter(help="id of a corpus (polish by default), a folder or a table")] = None,
+    root: Annotated[str | None, Parameter(help="folder or table of the corpus")] = None,
+    model: Annotated[str | None, Parameter(help="tiny (the default), a hub name or a checkpoint folder")] = None,
+    paper: Annotated[str | None, Parameter(help="one of the paper's studies, such as qwen-iemocap")] = None,
     force: Annotated[bool, Parameter(help="replace a file that is there")] = False,
 ) -> int:
-    """Write a study file in which every field has a comment."""
-    from emoscope.corpora.registry import check_corpus_id
-    from emoscope.experiments.study import CorpusChoice, Model, Study, StudyError, to_toml
+    """Write a study file in which every field has a comment: the usual task of a known corpus, or a study of the paper."""
+    from emoscope.experiments.new_study import paper_study, usual_study
+    from emoscope.experiments.study import StudyError
 
-    check_corpus_id(corpus)
+    if paper is not None and (given := [n for n, v in (("corpus", corpus), ("root", root), ("model", model)) if v]):
+        raise StudyError(
+            f"--{given[0]} with --paper: the paper's studies name their model and corpora; change it in the file"
+        )
+    path = path or Path(f"{paper or 'study'}.toml")
+    text = (
+        paper_study(paper)
+        if paper is not None
+        else usual_study(path.stem, corpus or "polish", root or "", model or "tiny")
+    )
     if not path.resolve().parent.is_dir():
         raise StudyError(f"{path} cannot be written: the folder {path.resolve().parent} does not exist")
     if path.exists() and not force:
         raise StudyError(f"{path} is there already: choose another name, or give --force")
-    study = Study(name=path.stem, model=Model(id=model), corpora=(CorpusChoice(id=corpus, root=root),))
-    path.write_text(to_toml(study), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     print(f"Wrote {path}. Next: emoscope run {path} --dry-run")
     return 0
 

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora.registry import check_corpus_id
+from emoscope.corpora.usual import USUAL_TASKS
+from emoscope.experiments.new_study import paper_study, usual_study
 from emoscope.experiments.parts import has_parts
-from emoscope.experiments.study import read_study
+from emoscope.experiments.study import StudyError, parse_study, read_study
 from emoscope.models.lookup import FAMILIES, SIDES
 from emoscope.models.released import RELEASED
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "studies").rglob("*.toml"))
-PAPER = sorted((ROOT / "studies" / "paper").glob("*.toml"))
+PAPER = sorted((ROOT / "src" / "emoscope" / "data" / "paper").glob("*.toml"))
+FILES = [*PAPER, *sorted((ROOT / "studies").rglob("*.toml"))]
 ROOTS = {"iemocap": "$IEMOCAP", "meld": "$MELD", "msp-podcast": "$MSP_PODCAST"}
 
 
@@ -49,3 +51,27 @@ def test_the_paper_is_nine_studies_and_one_of_all_corpora_for_each_model() -> No
 def test_the_readme_names_every_file() -> None:
     text = (ROOT / "studies" / "paper" / "README.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in text for path in PAPER)
+
+
+@pytest.mark.parametrize("corpus", USUAL_TASKS)
+def test_a_new_study_of_a_known_corpus_asks_its_usual_task(corpus: str) -> None:
+    text, task = usual_study("mine", corpus, "$ROOT"), USUAL_TASKS[corpus]
+    study = parse_study(text)
+    assert study.corpus.emotions == task.emotions
+    assert study.corpus.merge == task.merge
+    assert study.identify.folds == task.folds
+    assert f"# The usual task of {corpus}: {task.about}." in text.splitlines()
+    assert (study.name, study.corpus.root) == ("mine", "$ROOT")
+
+
+def test_a_new_study_of_a_folder_or_table_names_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,emotion\n")
+    for place, kind in ((tmp_path, "folder"), (tmp_path / "t.csv", "table")):
+        found = parse_study(usual_study("s", str(place))).corpus
+        assert (found.id, found.root) == (kind, str(place))
+
+
+def test_a_study_of_the_paper_is_written_as_it_is() -> None:
+    assert paper_study("qwen-iemocap") == (PAPER[0].parent / "qwen-iemocap.toml").read_text(encoding="utf-8")
+    with pytest.raises(StudyError, match=r"did you mean 'qwen-iemocap'.*flamingo-meld.*qwen-transfer"):
+        paper_study("quen-iemocap")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from emoscope.emotions import in_order
 from emoscope.experiments.conditions import describe, plan_conditions
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
 from emoscope.experiments.parts import COLUMN, MAIN, SHARED, Part, has_parts, plan_parts
@@ -141,6 +142,45 @@ def dry_run(study: Study) -> None:
     console.print("Nothing was run; `--pilot 20` measures how long an answer takes here.")
 
 
+def too_few(study: Study, items: pl.DataFrame) -> list[str]:
+    """Warnings about options that cannot get a set even if every clip is answered correctly, one a sentence.
+
+    Args:
+        study: the study.
+        items: its candidate items.
+
+    Example:
+        >>> import polars as pl
+        >>> items = pl.DataFrame({"clip": list("abcd"), "truth": ["anger", "anger", "fear", "fear"], "fate": [None] * 4,
+        ...     "side": ["both"] * 4, "fold": ["1", "2", "1", "1"]}, schema_overrides={"fate": pl.String})
+        >>> for told in too_few(Study(), items):
+        ...     print(told)
+        anger: at most 1 clip to find neurons on where 30 are needed (identify.minimum): it gets no set.
+        fear: at most 0 clips to find neurons on where 30 are needed (identify.minimum): it gets no set.
+        Fewer than two options can get a set, so the study would end without a result: add clips, or lower identify.minimum.
+    """
+    import polars as pl
+
+    finding = items.filter(items["fate"].is_null() & (items["side"] != "evaluate")).unique("clip", maintain_order=True)
+    folds = finding.filter(finding["side"] == "both")["fold"].drop_nulls().unique()
+    told, options = [], in_order(items.filter(items["fate"].is_null())["truth"].drop_nulls())
+    for option in options:
+        own = finding.filter(pl.col("truth") == option)
+        most = min([own.filter(pl.col("fold").ne_missing(fold)).height for fold in folds] or [own.height])
+        if most < study.identify.minimum:
+            clips = "1 clip" if most == 1 else f"{most} clips"
+            told.append(
+                f"{option}: at most {clips} to find neurons on where {study.identify.minimum} are needed "
+                "(identify.minimum): it gets no set."
+            )
+    if told and len(options) - len(told) < 2:
+        told.append(
+            "Fewer than two options can get a set, so the study would end without a result: add clips, or lower "
+            "identify.minimum."
+        )
+    return told
+
+
 def _show(
     console: Console, card: Card, study: Study, corpus: Corpus, foreign: pl.DataFrame | None = None,
     selects: bool = True, steer: bool = True,
@@ -168,6 +208,8 @@ def _show(
     )
     if shared := shared_speakers(items):
         console.print(told_shared(shared), highlight=False)
+    for told in too_few(study, items) if selects else ():
+        console.print(told, style="yellow", highlight=False, soft_wrap=True)
     table = Table("what", "conditions", "answers", title="Conditions", title_justify="left")
     total = 0
     for what, count, answers in describe(conditions, evaluated):
