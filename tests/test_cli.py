@@ -260,6 +260,10 @@ def test_a_study_of_the_paper_is_written_under_its_name(tmp_path: Path, monkeypa
         (("corpus", "check", "iemocap"), "iemocap"),
         (("model", "check", "nowhere"), "nowhere"),
         (("ask", "nowhere.wav"), "file not found"),
+        (
+            ("ask", "nowhere.wav", "--emotion", "fear"),
+            "--emotion fear changes nothing by itself: give --deactivate or --steer",
+        ),
     ],
 )
 def test_a_mistake_ends_with_one_sentence_and_code_2(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:

@@ -138,12 +138,20 @@ def ask(
     deactivate: Annotated[Path | None, Parameter(help="file of neuron sets (<run>/sets/.../all.safetensors)")] = None,
     steer: Annotated[Path | None, Parameter(help="file of neuron sets")] = None,
     emotion: Annotated[str | None, Parameter(help="whose set is deactivated or steered")] = None,
-    to: Annotated[Literal["zero", "mean"], Parameter(help="what deactivated neurons are set to")] = "zero",
-    alpha: Annotated[float, Parameter(help="steering strength: gain 1 + alpha")] = 1.0,
+    to: Annotated[
+        Literal["zero", "mean"] | None, Parameter(help="what deactivated neurons are set to; zero by default")
+    ] = None,
+    alpha: Annotated[float | None, Parameter(help="steering strength: gain 1 + alpha; 1 by default")] = None,
 ) -> int:
     """Ask a model which emotion one sound file expresses, with or without an intervention."""
     from emoscope.corpora.audio import load_audio
 
+    for name, value, needed, there in (
+        ("--to", to, "--deactivate", deactivate), ("--alpha", alpha, "--steer", steer),
+        ("--emotion", emotion, "--deactivate or --steer", deactivate or steer),
+    ):  # fmt: skip
+        if value is not None and there is None:
+            raise ValueError(f"{name} {value} changes nothing by itself: give {needed} with a file of neuron sets")
     load_audio(clip)  # a file that cannot be heard is told at once, before a model is loaded
     from emoscope.experiments.one_clip import ask as ask_model
     from emoscope.experiments.reselect import read_set
@@ -154,12 +162,15 @@ def ask(
 
     under = nothing()
     if deactivate:
-        under = under + off(read_set(deactivate, emotion), to=to)
+        under = under + off(read_set(deactivate, emotion), to=to or "zero")
     if steer:
-        under = under + amplify(read_set(steer, emotion), alpha)
+        under = under + amplify(read_set(steer, emotion), 1.0 if alpha is None else alpha)
     chosen = tuple(name.strip() for name in options.split(",") if name.strip())
-    for option, share in ask_model(load_model(model), clip, options=chosen, under=under).items():
+    answer = ask_model(load_model(model), clip, options=chosen, under=under)
+    for option, share in answer.items():
         print(f"{option:<12} {share:6.1%}  {'#' * round(share * 40)}")
+    if answer.hollow:
+        print(f"{answer.mass} ({answer.text!r})", file=sys.stderr)
     return 0
 
 

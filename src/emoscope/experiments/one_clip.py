@@ -63,12 +63,18 @@ class Answer(Mapping[str, float]):
         return len(self.shares)
 
     def __repr__(self) -> str:
-        return f"Answer({', '.join(f'{name} {share:.3f}' for name, share in self.items())}; {self._mass()})"
+        return f"Answer({', '.join(f'{name} {share:.3f}' for name, share in self.items())}; {self.mass})"
 
-    def _mass(self) -> str:
-        return f"letter mass {self.letter_mass:.2f}" + (
-            ": the model would rather write something else than a letter" if self.letter_mass < LEAST_MASS else ""
-        )
+    @property
+    def hollow(self) -> bool:
+        """Whether so little probability is on the letters that the shares say little."""
+        return self.letter_mass < LEAST_MASS
+
+    @property
+    def mass(self) -> str:
+        """The letter mass in words."""
+        low = ": the model would rather write something else than a letter" if self.hollow else ""
+        return f"letter mass {self.letter_mass:.2f}{low}"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -76,7 +82,7 @@ class Answer(Mapping[str, float]):
             for name, share in self.items()
         )
         heads = "<tr><th>option</th><th>probability</th><th>log-probability of the letter</th></tr>"
-        return f"<p>{escape(self.question)}</p><table>{heads}{rows}</table><p>{escape(self._mass())}</p>"
+        return f"<p>{escape(self.question)}</p><table>{heads}{rows}</table><p>{escape(self.mass)}</p>"
 
 
 def ask(
