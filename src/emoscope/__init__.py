@@ -8,9 +8,13 @@ Example:
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# what the libraries below load warns in notebooks that progress bars need ipywidgets; none of theirs is shown
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 # Names are loaded when they are first used: `import emoscope` and `emoscope --help` load no torch.
 _WHERE = {

@@ -10,6 +10,7 @@ import pytest
 from emoscope.analysis.effects import EFFECTS, MATRIX
 from emoscope.report.charts import FIGURES, confusion, deactivation, evidence, main_figure
 from emoscope.report.content import open_content
+from emoscope.report.pictures import Picture
 from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recoloured, title_of, to_png, to_spec, to_svg
 from tests.report.synthetic import SEVEN, THREE, write_run
 
@@ -142,3 +143,19 @@ def test_no_light_colour_is_left_in_the_dark(small):
     used = set(re.findall(r"#[0-9a-f]{6}", light))
     assert LIGHT.ink in used
     assert not used & set(re.findall(r"#[0-9a-f]{6}", dark))
+
+
+def test_a_picture_shows_without_a_script_and_is_written_by_its_ending(small, tmp_path):
+    picture = Picture(main_figure(small))
+    png, size = picture._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    assert 300 < size["width"] < 1200
+    # nothing else is offered to a notebook, least of all Altair's own HTML, which loads a script
+    assert not hasattr(picture, "_repr_mimebundle_")
+    assert not hasattr(picture, "_repr_html_")
+    assert "Switching off" in repr(picture)
+    starts = {".svg": b"<svg", ".pdf": b"%PDF", ".png": b"\x89PNG"}
+    for ending, start in starts.items():
+        assert picture.save(tmp_path / f"effect{ending}").read_bytes().startswith(start)
+    with pytest.raises(ValueError, match=r"effect.gif: a picture is written as .svg, .pdf, .png"):
+        picture.save(tmp_path / "effect.gif")

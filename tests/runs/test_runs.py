@@ -115,6 +115,25 @@ def test_progress_is_written_as_json_lines(tmp_path: Path) -> None:
     assert log.seconds["listening"] >= 0
 
 
+def test_in_a_notebook_progress_is_one_line_of_plain_text_a_stage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # rich knows a notebook by its shell
+    shell = type("ZMQInteractiveShell", (), {})
+    monkeypatch.setattr("builtins.get_ipython", shell, raising=False)
+    log = Log("bars")
+    with log.stage("listening", 2, "clips"):
+        log.step()
+        log.step()
+    log.say("3 clips are left out")
+    with pytest.raises(KeyboardInterrupt), log.stage("intervening", 4):
+        raise KeyboardInterrupt
+    said = capsys.readouterr()
+    lines = [line.split("\r")[-1].rstrip() for line in said.out.strip("\n").split("\n")]
+    assert lines == ["listening: 2 of 2 clips in 0 s", "3 clips are left out", "intervening: 0 of 4 (stopped)"]
+    assert said.err == ""
+
+
 def test_an_unknown_kind_of_log_is_refused() -> None:
     with pytest.raises(ValueError, match="loud"):
         Log("loud")
