@@ -20,6 +20,9 @@ def test_the_notebook_runs_and_ends_in_a_figure(tmp_path, monkeypatch):
     NotebookClient(notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in outputs)
+    # no warning, and nothing that is loaded from elsewhere
+    assert not [output.text for output in outputs if output.get("name") == "stderr"]
+    assert "<script" not in str(outputs)
     assert (tmp_path / "runs" / "first-steps" / "report.html").is_file()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert len(code) <= 13
