@@ -206,9 +206,9 @@ def select(
                          selectors=(selector,), budgets=(), folds=folds if folds is not None else study.identify.folds),
         headline=replace(study.headline, selector=selector, budget=budget),
         controls=Controls(matched=matched, random=random, shuffled=shuffled),
-    ).with_budget(pipeline.loaded().info.recommended_budget)  # fmt: skip
+    )  # fmt: skip
     with in_words_of_a_call():
-        study = _checked(study)
+        study = _checked(checked_values(study).with_budget(pipeline.loaded().info.recommended_budget))
         items = heard.items
         if study.identify.folds != pipeline.study.identify.folds:
             assert pipeline.corpus is not None
