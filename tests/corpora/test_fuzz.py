@@ -203,12 +203,11 @@ def test_tables(kind: str, edits: list) -> None:
         ours = [edit for edit in edits if kind != "parquet" or edit[0] == "cut"]
         (root / f"{NAME}.{kind}").write_bytes(edited(_table(kind), ours))
         found = opened(root, "table", root / f"{NAME}.{kind}")
-        if found is not None and kind in ("csv", "tsv"):
-            separator = "\t" if kind == "tsv" else ","
-            read = polars.read_csv(
-                root / f"{NAME}.{kind}", separator=separator, infer_schema=False, encoding="utf8-lossy"
-            )
-            assert len(found) + len(found.lost) == read.height
+        if found is not None and kind in ("csv", "tsv", "jsonl"):
+            lines = [line for line in (root / f"{NAME}.{kind}").read_bytes().splitlines() if line.strip()]
+            rows = len(lines) - (kind != "jsonl")
+            assert len(found) + len(found.lost) <= rows, "a clip was made of nothing"
+            assert edits or len(found) + len(found.lost) == rows
 
 
 @FUZZ

@@ -187,7 +187,7 @@ def test_bad_rows_are_accounted_for(derived: Path) -> None:
     whys = {lost.id: lost.why for lost in corpus.lost if lost.fate == "excluded"}
     assert whys.pop("test_dia0_utt9").startswith("emotion 'zeal' is not known")
     assert whys == {
-        "test_sent_emo.csv row 3": "row is not complete",
+        "test_sent_emo.csv row 3": "row has 6 cells where the header has 11",
         "test_sent_emo.csv row 4": "row has no dialogue and utterance number",
         "test_dia0_utt0": "row 5 of test_sent_emo.csv repeats this clip",
         "test_dia0_utt10": "no emotion is given",

@@ -27,6 +27,8 @@ Progress = Callable[[int, int], None]
 class Corpus:
     """Clips in use and clips lost; every method returns a new corpus, and no clip ever leaves without a reason.
 
+    ``told`` holds sentences that a user should know of how the corpus was read; checks, dry runs and runs say them.
+
     Example:
         >>> from emoscope.corpora import open_corpus
         >>> corpus = open_corpus("polish").where({"take": [3, 4, 5]})
@@ -37,6 +39,7 @@ class Corpus:
     info: CorpusInfo
     clips: tuple[Clip, ...]
     lost: tuple[Lost, ...] = ()
+    told: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         repeated = [clip for clip, times in Counter(clip.id for clip in self.clips).items() if times > 1]

@@ -14,8 +14,8 @@ from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.grammars import GRAMMARS
 from emoscope.corpora.iemocap import INFO as IEMOCAP_INFO
 from emoscope.corpora.labels import Vocabulary
-from emoscope.corpora.notes import text_of
 from emoscope.corpora.rows import build_corpus
+from emoscope.corpora.text_tables import lines_of, read_text
 
 INFO = CorpusInfo("emobox", "A corpus described as in EmoBox: JSON lines, folds, a label map")
 
@@ -131,7 +131,7 @@ def _files(given: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any], str | None]]:
-    for number, line in enumerate(text_of(file).splitlines(), start=1):
+    for number, line in enumerate(lines_of(read_text(file, chinese=True)[0]), start=1):
         if not line.strip():
             continue
         try:
@@ -164,7 +164,7 @@ def _speaker(corpus: str, name: str | None) -> str | None:
 def _speakers(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
-    cells = (line.split(maxsplit=3) for line in text_of(file).splitlines())
+    cells = (line.split(maxsplit=3) for line in lines_of(read_text(file, chinese=True)[0]))
     return {found[0]: found[2] for found in cells if len(found) == 4}
 
 
@@ -173,7 +173,7 @@ def _label_map(home: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
     try:
-        words = json.loads(text_of(file))
+        words = json.loads(read_text(file, chinese=True)[0])
     except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}): copy it again, or take it away") from None
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):

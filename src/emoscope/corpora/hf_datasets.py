@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emoscope.corpora.clip import CorpusInfo
 from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.kept_sounds import keep_bytes, user_cache
 from emoscope.corpora.labels import MISSING, Vocabulary
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns
 
 INFO = CorpusInfo("datasets", "A Hugging Face dataset, saved to disk or on the hub")
-
-ENDINGS = ((b"RIFF", ".wav"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"FORM", ".aiff"), (b".snd", ".au"))
-"""How a sound file begins -> its ending; anything else is taken for mp3, which has no such mark."""
 
 
 def open_datasets(
@@ -47,7 +43,7 @@ def open_datasets(
         raise ValueError("corpus 'datasets' needs its dataset: give root=... (a saved folder or a name on the hub)")
     parts = _load(root)
     folder = Path(root).expanduser() if Path(root).expanduser().is_dir() else Path(".")
-    into = Path(cache).expanduser() if cache is not None else _user_cache()
+    into = Path(cache).expanduser() if cache is not None else user_cache()
     values: dict[str, list[str | None]] = {}
     faults: dict[int, str] = {}
     ids: list[str] = []
@@ -148,25 +144,7 @@ def _file(cell: Any, folder: Path, into: Path) -> tuple[str | None, str | None]:
         return cell or None, None
     content, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (None, None)
     if content:
-        return str(_kept(content, into)), None
+        return str(keep_bytes(content, into)), None
     if path:
         return str(Path(path) if Path(path).is_absolute() or Path(path).exists() else folder / path), None
     return None, "no recording is in this row"
-
-
-def _kept(content: bytes, into: Path) -> Path:
-    """Write a recording to a file named by its content, unless it is there."""
-    ending = next((ending for mark, ending in ENDINGS if content.startswith(mark)), ".mp3")
-    file = into / f"{hashlib.sha256(content).hexdigest()}{ending}"
-    if not (file.is_file() and file.stat().st_size == len(content)):
-        into.mkdir(parents=True, exist_ok=True)
-        # renamed at the end, so that two runs at once never see half a file
-        part = into / f".{file.name}.partial{os.getpid()}"
-        part.write_bytes(content)
-        part.replace(file)
-    return file
-
-
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "emoscope" / "sounds"

@@ -11,6 +11,7 @@ from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.fates import Fates
 from emoscope.corpora.files import STRAY, existing_folder
 from emoscope.corpora.ratings import RATINGS, with_thirds
+from emoscope.corpora.text_tables import lines_of, read_text
 from emoscope.emotions import CODES
 
 INFO = CorpusInfo(
@@ -102,7 +103,7 @@ def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]
             continue
         spoken = _transcript(session / "dialog" / "transcriptions" / file.name)
         wavs = session / "sentences" / "wav" / file.stem
-        for number, line in enumerate(_text(file).splitlines(), start=1):
+        for number, line in enumerate(map(str.rstrip, lines_of(read_text(file)[0])), start=1):
             if not line.startswith("["):
                 continue
             turn = TURN.fullmatch(line)
@@ -136,13 +137,5 @@ def _clip(wavs: Path, turn: re.Match[str], name: re.Match[str], transcript: str 
 def _transcript(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
-    lines = (SPOKEN.fullmatch(line.strip()) for line in _text(file).splitlines())
+    lines = (SPOKEN.fullmatch(line.strip()) for line in lines_of(read_text(file)[0]))
     return {line["turn"]: line["text"] for line in lines if line}
-
-
-def _text(file: Path) -> str:
-    data = file.read_bytes()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")

@@ -11,7 +11,7 @@ from pathlib import Path
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import SOUND, STRAY, existing_folder
-from emoscope.corpora.label_file import read_rows
+from emoscope.corpora.text_tables import Row, TextTable
 from emoscope.corpora.video import NEEDED, VIDEO, can_read_videos, is_video
 from emoscope.emotions import UnknownEmotion, canonical
 
@@ -103,9 +103,10 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     clips: dict[str, Clip] = {}
     lost: list[Lost] = []
     without_pyav = not can_read_videos()
+    told: list[str] = []
     for part in PARTS:
         files = _files(part, media, lost)
-        for clip, key, why in _rows(part, tables[part.name], lost):
+        for clip, key, why in _rows(part, tables[part.name], lost, told):
             found = files.pop(key, [])
             path = found[0] if found else clip.path
             clip = Clip(clip.id, path, clip.labels, clip.speaker, clip.session, clip.split, clip.transcript)
@@ -126,7 +127,7 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
             lost += [Lost(f"{part.short}_dia{dialogue}_utt{utterance}", path, "excluded", why) for path in paths]
     if not clips:
         raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
-    return Corpus(INFO, tuple(clips.values()), tuple(lost))
+    return Corpus(INFO, tuple(clips.values()), tuple(lost), tuple(told))
 
 
 def _reason(lost: list[Lost]) -> str:
@@ -170,16 +171,20 @@ def _files(part: Part, root: Path, lost: list[Lost]) -> dict[tuple[int, int], li
     return {key: sorted(paths, key=is_video) for key, paths in found.items()}
 
 
-def _rows(part: Part, table: Path | None, lost: list[Lost]) -> Iterator[tuple[Clip, tuple[int, int], str | None]]:
+def _rows(
+    part: Part, file: Path | None, lost: list[Lost], told: list[str]
+) -> Iterator[tuple[Clip, tuple[int, int], str | None]]:
     """Every row as a clip, its (dialogue, utterance), and the reason for which it is excluded, if any."""
     seen: set[tuple[int, int]] = set()
-    rows = read_rows(table, COLUMNS, optional=OPTIONAL) if table else ()
-    for number, row in enumerate(rows, start=1):
-        numbers = [row[name] for name in ("dialogue_id", "utterance_id")] if row else []
-        if row is None or not all(text.isdecimal() for text in numbers):
-            assert table is not None
-            why = "row is not complete" if row is None else "row has no dialogue and utterance number"
-            lost.append(Lost(f"{part.labels} row {number}", table, "excluded", why))
+    if file is None:
+        return
+    table = TextTable(file, COLUMNS)
+    told += table.told
+    for number, row in enumerate(table.rows(COLUMNS, optional=OPTIONAL), start=1):
+        numbers = [row[name] for name in ("dialogue_id", "utterance_id")] if isinstance(row, dict) else []
+        if isinstance(row, Row) or not all(text.isdecimal() for text in numbers):
+            why = row.fault if isinstance(row, Row) else "row has no dialogue and utterance number"
+            lost.append(Lost(f"{part.labels} row {number}", file, "excluded", why))
             continue
         key = (int(numbers[0]), int(numbers[1]))
         clip, why_not = _clip(part, key, row)

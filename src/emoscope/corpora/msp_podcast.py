@@ -12,9 +12,9 @@ from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.fates import Fates
 from emoscope.corpora.files import SOUND, STRAY, existing_folder
-from emoscope.corpora.label_file import read_rows
 from emoscope.corpora.msp_votes import shares
 from emoscope.corpora.ratings import with_thirds
+from emoscope.corpora.text_tables import Row, TextTable
 from emoscope.emotions import CODES
 
 INFO = CorpusInfo(
@@ -78,7 +78,8 @@ def open_msp_podcast(
     files = _files(_audio(table, audio_root), fates.lost)
     detailed = table.with_name("labels_detailed.csv")
     soft = shares(detailed) if detailed.is_file() else {}
-    for clip, why in _rows(table, files, soft, fates.lost):
+    labels = TextTable(table, COLUMNS)
+    for clip, why in _rows(labels, files, soft, fates.lost):
         kept = all_codes and clip.labels.get("code") in LEFT_OUT
         fates.add(clip, None if kept else why, clip.id in files)
     for name in sorted(files.keys() - fates.named):
@@ -88,7 +89,7 @@ def open_msp_podcast(
         why = fates.lost[0].why if fates.lost else "no rows"
         raise ValueError(f"no clip of MSP-Podcast under {folder} can be used: {why}")
     info = replace(INFO, expected=_expected(release, folder, table))
-    return with_thirds(Corpus(info, tuple(fates.clips.values()), tuple(fates.lost)))
+    return with_thirds(Corpus(info, tuple(fates.clips.values()), tuple(fates.lost), labels.told))
 
 
 def _table(folder: Path) -> Path:
@@ -136,12 +137,13 @@ def _files(folder: Path, lost: list[Lost]) -> dict[str, Path]:
 
 
 def _rows(
-    table: Path, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], lost: list[Lost]
+    labels: TextTable, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], lost: list[Lost]
 ) -> Iterator[tuple[Clip, str | None]]:
     """Every row as a clip with the reason for which it is excluded, if any; rows that make no sense go to ``lost``."""
-    for number, row in enumerate(read_rows(table, COLUMNS), start=1):
-        if row is None or not row["filename"]:
-            why = "row is not complete" if row is None else "row names no file"
+    table = labels.file
+    for number, row in enumerate(labels.rows(COLUMNS), start=1):
+        if isinstance(row, Row) or not row["filename"]:
+            why = row.fault if isinstance(row, Row) else "row names no file"
             lost.append(Lost(f"{table.name} row {number}", table, "excluded", why))
         else:
             name = os.path.splitext(row["filename"])[0]

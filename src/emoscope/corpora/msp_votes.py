@@ -6,7 +6,7 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from emoscope.corpora.label_file import read_rows
+from emoscope.corpora.text_tables import Row, TextTable
 from emoscope.emotions import CODES, UnknownEmotion, canonical
 
 CLASSES = ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral", "other")
@@ -26,8 +26,9 @@ def shares(file: Path) -> dict[str, dict[str, str]]:
     """
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     known: dict[str, str | None] = {}
-    for row in read_rows(file, ("FileName", "EmoDetail"), {"EmoDetail": NAMED}):
-        if row is None:
+    needed = ("FileName", "EmoDetail")
+    for row in TextTable(file, needed).rows(needed, {"EmoDetail": NAMED}):
+        if isinstance(row, Row):
             continue
         word = _word(row["emodetail"])
         if word not in known:

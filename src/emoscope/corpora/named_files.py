@@ -62,7 +62,7 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
         why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"
         raise ValueError(f"none of the {len(files)} sound files under {folder} {why}")
     lost += [Lost(clip, folder / clip, "quarantined", MISSING) for clip in notes if clip not in seen]
-    return Corpus(grammar.info, tuple(clips.values()), tuple(lost))
+    return Corpus(grammar.info, tuple(clips.values()), tuple(lost), tuple(getattr(notes, "told", ())))
 
 
 def _noted(clip: Clip, notes: Mapping[str, str]) -> tuple[Clip, str | None]:

@@ -13,6 +13,7 @@ from emoscope.corpora.clip import CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
 from emoscope.corpora.grammars import GRAMMARS
+from emoscope.corpora.table import TABLES
 
 NAMED = tuple(GRAMMARS)
 READERS = {
@@ -33,8 +34,6 @@ WITHOUT_SOUND = {"text-questions": ("emoscope.corpora.text_questions", "open_tex
 MARKS = {"dataset_dict.json": "datasets", "state.json": "datasets", "db.yaml": "audformat"}
 """Files by which a folder is known for what it holds."""
 
-TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
-
 
 class UnknownCorpus(ValueError):
     """An id that is neither a known corpus nor a path."""
@@ -50,12 +49,13 @@ def polish_folder() -> Path:
     return Path(__file__).parents[1] / "data" / "polish"
 
 
-def open_corpus(id_or_path: str | Path, root: str | Path | None = None, **options: Any) -> Corpus:
+def open_corpus(id_or_path: Any, root: Any = None, **options: Any) -> Corpus:
     """Open a corpus: read which clips there are and what they are labelled, without reading any sound.
 
     Args:
         id_or_path: ``"polish"`` (in the package, needs no root), another id from :func:`list_corpora`,
-            the path of a folder (opened as ``"folder"``, or as what its files show it to be) or of a table (opened as ``"table"``).
+            the path of a folder (opened as ``"folder"``, or as what its files show it to be) or of a table (opened as
+            ``"table"``); or the table itself: a polars or pandas frame, or a list of dictionaries.
         root: the corpus's folder; for ``"table"`` the table.
         **options: of the reader, such as ``columns={"path": "file"}`` for a table or
             ``pattern="{emotion}/{speaker}_{}.wav"`` for a folder.
@@ -111,8 +111,14 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
     )
 
 
-def _resolve(id_or_path: str | Path, root: str | Path | None) -> tuple[str, str | Path | None]:
+def _resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
     known = (*NAMED, *READERS)
+    if not isinstance(id_or_path, str | Path):
+        if root is not None:
+            raise ValueError(
+                f"a table of type {type(id_or_path).__name__} takes no root: name the folder with audio_root=..."
+            )
+        return "table", id_or_path
     if str(id_or_path) in WITHOUT_SOUND:
         return str(id_or_path), root
     if str(id_or_path).lower() in known:

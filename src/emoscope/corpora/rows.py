@@ -4,27 +4,45 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import Listing, nearest
+from emoscope.corpora.files import nearest
 from emoscope.corpora.labels import Vocabulary
+from emoscope.corpora.spelling import Places, split_ending
 
 USUAL = {
-    "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "audio", "audio_path", "wav"),
-    "emotion": ("emotion", "label", "emo", "emotion_label", "emoclass", "category"),
-    "speaker": ("speaker", "speaker_id", "spk", "spkrid", "spk_id", "actor", "subject"),
-    "session": ("session",),
+    "path": (
+        "path",
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "audio",
+        "audio_path",
+        "wav",
+        "datei",
+        "dateiname",
+        "pfad",
+    ),
+    "emotion": ("emotion", "label", "emo", "emotion_label", "emoclass", "category", "gefühl"),
+    "speaker": ("speaker", "speaker_id", "spk", "spkrid", "spk_id", "actor", "subject", "sprecher", "sprecherin"),
+    "session": ("session", "sitzung"),
     "split": ("split", "split_set", "partition", "subset"),
-    "transcript": ("transcript", "transcription", "text"),
+    "transcript": ("transcript", "transcription", "text", "transkript"),
     "clip": ("clip", "clip_id", "id", "key", "utterance_id"),
 }
 """For every field the column names (in any case) that are taken where the mapping does not name one."""
 
 NEEDED = ("path", "emotion")
+
+ROOTED = re.compile(r"/|[A-Za-z]:/")
+"""How a path begins that does not refer to a folder of the user's choice."""
 
 
 def build_corpus(
@@ -34,6 +52,7 @@ def build_corpus(
     values: Mapping[str, Sequence[str | None]],
     vocabulary: Vocabulary,
     faults: Mapping[int, str] | None = None,
+    told: Sequence[str] = (),
 ) -> Corpus:
     """Make a corpus of rows; a row that cannot be used is excluded or quarantined with its reason.
 
@@ -44,16 +63,17 @@ def build_corpus(
         values: field or label column -> the rows' texts; ``path`` and ``emotion`` are needed.
         vocabulary: the meaning of the rows' emotion words.
         faults: row (from 0) -> why it is excluded, found while reading.
+        told: what the user should know of how the rows were read.
 
     Raises:
         FileNotFoundError: no file is there.
         ValueError: no row can be used for another reason.
     """
     with _collector_paused():
-        clips, lost = _fates(source, base, values, vocabulary, faults or {})
+        clips, lost, notes = _fates(source, base, values, vocabulary, faults or {})
     if not clips:
         _explain(source, base, lost)
-    return Corpus(info, tuple(clips.values()), tuple(lost))
+    return Corpus(info, tuple(clips.values()), tuple(lost), (*told, *notes))
 
 
 def _fates(
@@ -62,21 +82,28 @@ def _fates(
     values: Mapping[str, Sequence[str | None]],
     vocabulary: Vocabulary,
     faults: Mapping[int, str],
-) -> tuple[dict[str, Clip], list[Lost]]:
+) -> tuple[dict[str, Clip], list[Lost], list[str]]:
     clips: dict[str, Clip] = {}
     lost: list[Lost] = []
-    places = _Places(base)
     extra = [name for name in values if name not in (*NEEDED, *FIELDS, "transcript", "clip")]
     nobody: list[str | None] = [None] * len(values["path"])
     fields = {name: values.get(name, nobody) for name in (*FIELDS, "transcript", "clip")}
     own = list(zip(*(fields[name] for name in (*FIELDS, "transcript")), strict=True))
-    for row, (name, word) in enumerate(zip(values["path"], values["emotion"], strict=True)):
+    names = [None if name is None else name.replace("\\", "/") for name in values["path"]]
+    files, respelt = _files(base, names)
+    stems = _stems(base, names)
+    folders: dict[str, Path] = {}
+    for row, (name, word) in enumerate(zip(names, values["emotion"], strict=True)):
         if name is None:
             fault = faults.get(row, "no path is given")
             lost.append(Lost(fields["clip"][row] or f"row {row + 1}", source, "excluded", fault))
             continue
-        path, stem, exists = places.find(name)
-        key = fields["clip"][row] or stem
+        file, missing = files[row]
+        folder, last = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = Path(folder)
+        path = folders[folder] / last
+        key = fields["clip"][row] or stems[row]
         emotion, why = vocabulary.read(word)
         found = {} if emotion is None else {"emotion": emotion}
         for column in extra:
@@ -89,11 +116,49 @@ def _fates(
             why = f"row {row + 1} repeats this clip"
         if why:
             lost.append(Lost(key, path, "excluded", why, clip))
-        elif not exists:
-            lost.append(Lost(key, path, "quarantined", "file not found", clip))
+        elif missing:
+            lost.append(Lost(key, path, "quarantined", missing, clip))
         else:
             clips[key] = clip
-    return clips, lost
+    return clips, lost, respelt
+
+
+def _files(base: Path, names: Sequence[str | None]) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """The file of every row with why it is not there, and what is told of files that are spelt otherwise."""
+    places = Places(str(base))
+    found = [("", []) if name is None else places.find(name) for name in names]
+    listed = [None if name is None else os.path.basename(name) for name in names]
+    named = {file for (file, there), name in zip(found, listed, strict=True) if there == [name]}
+    files: list[tuple[str, str | None]] = []
+    respelt: list[str] = []
+    for (file, there), name in zip(found, listed, strict=True):
+        if there == [name] or name is None:
+            files.append((file, None))
+        elif len(there) == 1 and file not in named:
+            named.add(file)
+            respelt.append(f"{there[0]} for {name}")
+            files.append((file, None))
+        else:
+            file = os.path.join(os.path.dirname(file), name)
+            other = f", but {' and '.join(there[:3])} {'is' if len(there) == 1 else 'are'}" if there else ""
+            files.append((file, f"file not found{other and ': it is not there' + other}"))
+    if not respelt:
+        return files, []
+    count = "1 file is" if len(respelt) == 1 else f"{len(respelt):,} files are"
+    return files, [f"{count} spelt otherwise than in the list and taken all the same, such as {respelt[0]}"]
+
+
+def _stems(base: Path, names: Sequence[str | None]) -> list[str]:
+    """Ids of clips: their paths without the ending, below the base or, for others, below the folder that holds them all."""
+    stems = ["" if name is None else split_ending(name)[0] for name in names]
+    outside = [stem for stem in stems if ROOTED.match(stem)]
+    if not outside:
+        return stems
+    above = [f"{os.path.abspath(base)}/".replace("\\", "/")]
+    others = [os.path.dirname(stem) for stem in outside if not stem.startswith(above[0])]
+    with suppress(ValueError):  # of two Windows drives
+        above.append(f"{os.path.commonpath(others)}/" if others else above[0])
+    return [next((stem[len(one) :] for one in above if stem.startswith(one)), stem) for stem in stems]
 
 
 @contextmanager
@@ -108,32 +173,30 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-class _Places:
-    """Finds the files of many rows, with each folder's path made and read once."""
-
-    def __init__(self, base: Path) -> None:
-        self._base, self._listing = str(base), Listing()
-        self._folders: dict[str, tuple[Path, frozenset[str]]] = {}
-
-    def find(self, name: str) -> tuple[Path, str, bool]:
-        """The path of a file, its name without the ending, and whether it is there."""
-        folder, last = os.path.split(name.replace("\\", "/"))
-        if folder not in self._folders:
-            place = os.path.join(self._base, folder)
-            self._folders[folder] = Path(place), self._listing.inside(place)
-        path, inside = self._folders[folder]
-        return path / last, os.path.splitext(name)[0], last in inside
-
-
 def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
     missing = [one for one in lost if one.fate == "quarantined"]
     if missing:
+        name = missing[0].path.as_posix()
+        other = missing[0].why.removeprefix("file not found").removeprefix(": it is not there")
+        windows = re.search(r"[A-Za-z]:/.*", name)
+        name = windows[0] if windows else str(missing[0].path)
+        if windows and not other:
+            other = " (on a drive of Windows)"
+        if below := _below(base, name):
+            other += f"; {below} is, so give paths that begin there"
         raise FileNotFoundError(
-            f"no file that {source.name} names is there, such as {missing[0].path}: paths refer to {base}; "
+            f"no file that {source.name} names is there, such as {name}{other}: paths refer to {base}; "
             f"give another folder with audio_root=..."
         )
-    why = lost[0].why if lost else "there is no row"
-    raise ValueError(f"no row of {source.name} can be used: {why}")
+    why = f"{'' if lost[0].clip else f'{lost[0].id}: '}{lost[0].why}" if lost else ""
+    raise ValueError(f"no row of {source.name} can be used: {why or 'there is no row'}")
+
+
+def _below(base: Path, name: str) -> str | None:
+    """The end of a path that names a file below the base: the rest is of another machine, say."""
+    parts = [part for part in name.removeprefix(base.as_posix()).split("/") if part]
+    ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+    return next((end for end in ends if ".." not in parts and os.path.isfile(os.path.join(base, end))), None)
 
 
 def find_columns(
@@ -151,9 +214,12 @@ def find_columns(
             if free:
                 source[field] = free[0]
             elif field in NEEDED:
+                hint = ""
+                if any(split_ending(column)[1] for column in there):
+                    hint = "; its first row names a file: put a row with the columns' names above it"
                 raise ValueError(
                     f"table {table.name} has no column for the {field}: name it with "
-                    f"columns={{{field!r}: ...}}; it has {', '.join(there)}"
+                    f"columns={{{field!r}: ...}}; it has {', '.join(there)}{hint}"
                 )
     taken = set(source.values())
     for column in there if others is None else others:

@@ -1,41 +1,73 @@
-"""A table of recordings: CSV, TSV, Parquet or JSON lines, one row per clip."""
+"""A table of recordings, one row per clip: a file (CSV, TSV, Parquet, JSON lines), a data frame, or a list of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora.clip import CorpusInfo
+from emoscope.corpora.clip import FIELDS, CorpusInfo
 from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.kept_sounds import is_samples, keep_bytes, keep_samples, user_cache
 from emoscope.corpora.labels import MISSING, Vocabulary
-from emoscope.corpora.rows import build_corpus, find_columns
+from emoscope.corpora.lengths import with_lengths
+from emoscope.corpora.rows import USUAL, build_corpus, find_columns
+from emoscope.corpora.spelling import alike
+from emoscope.corpora.text_tables import Row, TextTable, lines_of, plain, read_text, told_faults, with_points
 
 if TYPE_CHECKING:
     import polars
 
 INFO = CorpusInfo("table", "A table of recordings: CSV, TSV, Parquet or JSON lines")
 
+TEXT = (".csv", ".tsv", ".txt", ".tab")
+TABLES = (*TEXT, ".parquet", ".jsonl")
+"""Endings of tables; that of a text table does not say what separates its cells."""
+
+Column = Any
+"""A list of cells, or a series of polars."""
+
+
+@dataclass
+class _Table:
+    """Columns of any values, and what was found while reading them: faults by row (from 0), and what is told."""
+
+    source: Path
+    base: Path
+    columns: Mapping[str, Column]
+    faults: dict[int, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    decimal_commas: bool = False
+
 
 def open_table(
-    root: str | Path | None,
+    root: Any,
     columns: Mapping[str, str] | None = None,
     audio_root: str | Path | None = None,
     labels: Mapping[str, str] | None = None,
     others: Sequence[str] | None = None,
+    cache: str | Path | None = None,
 ) -> Corpus:
     r"""Open a table with one row per clip.
 
-    A row without a known emotion, and a row that repeats a clip, is excluded; a row whose file does not exist
-    is quarantined.
+    A row without a known emotion, one that repeats a clip, and one that cannot be read is excluded; a row whose file
+    does not exist is quarantined. A file that is spelt otherwise in one way alone (case, Unicode form, ending) is taken,
+    and that is told.
 
     Args:
-        root: the table: ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl``.
+        root: the table: a file (``.csv``, ``.tsv``, ``.txt``, ``.parquet`` or ``.jsonl``), a polars or pandas frame, or
+            a list of dictionaries. Separator and encoding of a text file are found from its content. In frames and
+            lists the path may also be ``(samples, rate)`` or ``{"array": samples, "sampling_rate": rate}``.
         columns: field (path, emotion, speaker, session, split, transcript, clip) -> the table's column; fields
             that are not named are found by the usual names. Any other key becomes a label column of that name.
-        audio_root: folder to which relative paths refer; the table's folder by default.
+        audio_root: folder to which relative paths refer; the table's folder by default, or the working folder.
         labels: the table's words -> emotion, for words that emoscope does not know.
         others: which of the remaining columns become label columns; all of them by default.
+        cache: folder into which samples in memory are written once, named by their content; by default
+            ``emoscope/sounds`` in the user's cache.
 
     Raises:
         FileNotFoundError: the table or ``audio_root`` does not exist.
@@ -46,60 +78,192 @@ def open_table(
         >>> import tempfile
         >>> from emoscope.corpora import polish_folder
         >>> table = Path(tempfile.mkdtemp()) / "clips.csv"
-        >>> _ = table.write_text("file,mood,who\nm1.a_nie_1.flac,angry,m1\nm2.n_nie_1.flac,neutral,m2\n")
+        >>> _ = table.write_text("file;mood;who\nm1.a_nie_1.flac;angry;m1\nm2.n_nie_1.flac;neutral;m2\n")
         >>> columns = {"path": "file", "emotion": "mood", "speaker": "who"}
         >>> open_table(table, columns, audio_root=polish_folder())
         <Corpus table-clips: 2 clips used, 0 excluded, 0 quarantined; anger 1, neutral 1; 2 speakers>
+        >>> open_table([{"path": "m1.a_nie_1.flac", "emotion": "angry"}], audio_root=polish_folder())
+        <Corpus table-rows: 1 clips used, 0 excluded, 0 quarantined; anger 1; speakers unknown>
     """
     if root is None:
         raise ValueError("corpus 'table' needs its table: give root='clips.csv'")
-    table = Path(root).expanduser()
-    frame = _read(table)
-    base = Path(audio_root).expanduser() if audio_root is not None else table.parent
+    wanted = {name for names in USUAL.values() for name in names} | set((columns or {}).values())
+    table = _file(Path(root).expanduser(), wanted) if isinstance(root, str | Path) else _in_memory(root)
+    base = Path(audio_root).expanduser() if audio_root is not None else table.base
     if not base.is_dir():
         raise FileNotFoundError(f"audio_root {base} does not exist: give the folder to which the paths refer")
-    source = find_columns(table, frame.columns, columns or {}, others)
-    values = {field: _texts(frame, column, table) for field, column in source.items()}
-    info = CorpusInfo(f"table-{table.stem}", f"Table {table.name}")
-    return build_corpus(info, table, base, values, Vocabulary(labels))
+    if not table.columns or not any(len(column) for column in table.columns.values()):
+        raise ValueError(f"table {table.source} has no rows")
+    source = find_columns(table.source, list(table.columns), columns or {}, others)
+    into = Path(cache).expanduser() if cache is not None else user_cache()
+    values: dict[str, list[str | None]] = {}
+    for name, column in source.items():
+        cells = table.columns[column]
+        if name == "path":
+            cells = _kept(cells, into, table.source)
+        values[name] = _texts(cells, column, table.source)
+        if name != "path":
+            values[name] = [None if text is None else plain(text) for text in values[name]]
+        if table.decimal_commas and name not in (*FIELDS, "path", "emotion", "transcript", "clip"):
+            pointed = with_points(values[name])
+            if pointed:
+                values[name] = pointed
+                table.told.append(f"{table.source.name}: the decimal commas of column {column!r} are read as points")
+    if "clip" not in source and any(map(is_samples, table.columns[source["path"]])):
+        values["clip"] = [f"{row:06d}" for row in range(len(values["path"]))]
+    parts = with_lengths(values, source)
+    info = CorpusInfo(f"table-{table.source.stem}", f"Table {table.source.name}")
+    faults = {**parts, **table.faults}
+    return build_corpus(info, table.source, base, values, Vocabulary(labels), faults, table.told)
 
 
-def _read(table: Path) -> polars.DataFrame:
-    import polars
-
+def _file(table: Path, wanted: Collection[str]) -> _Table:
     if not table.is_file():
-        raise FileNotFoundError(f"table {table} does not exist")
+        there = alike(table.name, (path.name for path in table.parent.iterdir())) if table.parent.is_dir() else []
+        raise FileNotFoundError(
+            f"table {table} does not exist" + (f", but {' and '.join(there)} does" if there else "")
+        )
     ending = table.suffix.lower()
+    if ending not in TABLES:
+        known = f"{', '.join(TABLES[:-1])} and {TABLES[-1]} are read"
+        sheet = "; save a spreadsheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
+        raise ValueError(f"table {table.name} has the ending {ending!r}: {known}{sheet}")
     try:
-        if ending in (".csv", ".tsv"):
-            # every column as text: a speaker "001" stays "001"
-            separator = "\t" if ending == ".tsv" else ","
-            frame = polars.read_csv(table, separator=separator, infer_schema=False, encoding="utf8-lossy")
-        elif ending == ".parquet":
-            frame = polars.read_parquet(table)
-        elif ending == ".jsonl":
-            frame = polars.read_ndjson(table, infer_schema_length=None)
-        else:
-            raise ValueError(f"table {table.name} has the ending {ending!r}: .csv, .tsv, .parquet and .jsonl are read")
-    # a damaged Parquet file can make the library panic, which is no ordinary exception
-    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"table {table} cannot be read as {ending[1:]}: {first}") from error
-    if frame.height == 0:
-        raise ValueError(f"table {table} has no rows")
-    return frame
+        if ending in TEXT:
+            return _text(table, wanted)
+        return _parquet(table) if ending == ".parquet" else _json_lines(table)
+    except OSError as error:
+        raise ValueError(f"table {table} cannot be read: {error.strerror}") from error
 
 
-def _texts(frame: polars.DataFrame, column: str, table: Path) -> list[str | None]:
+def _text(file: Path, wanted: Collection[str]) -> _Table:
+    text = TextTable(file, wanted)
+    rows, wrong = [], []
+    nothing = [""] * len(text.columns)
+    for row in text:
+        if row.fault:
+            wrong.append(row)
+        rows.append(nothing if row.fault else row.cells)
+    # a list a column; an empty list where there is no row
+    columns = dict(zip(text.columns, zip(*rows, strict=True), strict=True)) if rows else {}
+    return _told(_Table(file, file.parent, columns, told=[*text.told], decimal_commas=text.separator != ","), wrong)
+
+
+def _told(table: _Table, wrong: Sequence[Row]) -> _Table:
+    table.faults |= {row.number - 1: row.fault for row in wrong}
+    table.told += told_faults(table.source, wrong)
+    return table
+
+
+def _parquet(file: Path) -> _Table:
     import polars
 
-    series = frame.get_column(column)
+    try:
+        frame = polars.read_parquet(file)
+    # a damaged Parquet file can make the library panic, which is no ordinary exception
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"table {file} cannot be read as parquet: {first}") from error
+    return _Table(file, file.parent, {name: frame.get_column(name) for name in frame.columns})
+
+
+def _json_lines(file: Path) -> _Table:
+    text, note = read_text(file)
+    rows: list[Mapping[str, Any]] = []
+    wrong = []
+    for number, line in enumerate(lines_of(text), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            wrong.append(Row(len(rows) + 1, number, [], "row is no JSON object"))
+        rows.append(row if isinstance(row, dict) else {})
+    if rows and len(wrong) == len(rows):
+        raise ValueError(f"table {file} cannot be read as jsonl: line {wrong[0].line} is no JSON object")
+    return _told(_Table(file, file.parent, _by_column(rows), told=[note] if note else []), wrong)
+
+
+def _in_memory(given: Any) -> _Table:
+    module = type(given).__module__.partition(".")[0]
+    if module == "polars" and hasattr(given, "collect"):
+        given = given.collect()
+    if module == "polars" and hasattr(given, "get_column"):
+        return _Table(Path("frame"), Path(), {name: given.get_column(name) for name in given.columns})
+    if module == "pandas" and hasattr(given, "columns"):
+        names = [str(name) for name in given.columns]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the frame has a column twice ({', '.join(names)}): rename one")
+        return _Table(Path("frame"), Path(), {name: given.iloc[:, place].tolist() for place, name in enumerate(names)})
+    if isinstance(given, Sequence) and given and all(isinstance(row, Mapping) for row in given):
+        return _Table(Path("rows"), Path(), _by_column(given))
+    what = "a list without rows" if isinstance(given, Sequence) and not given else f"of type {type(given).__name__}"
+    raise ValueError(f"what is given is {what}: give a file, a polars or pandas frame, or a list of dictionaries")
+
+
+def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _kept(cells: Column, into: Path, source: Path) -> Column:
+    """Paths, with a file in place of sound that is in memory."""
+    if not isinstance(cells, list):
+        return cells
+    kept: list[Any] = []
+    for row, cell in enumerate(cells, start=1):
+        if is_samples(cell):
+            try:
+                kept.append(str(keep_samples(cell, into)))
+            except ValueError as error:
+                raise ValueError(f"row {row} of {source}: {error}") from None
+        elif isinstance(cell, Mapping) and isinstance(cell.get("bytes"), bytes):
+            kept.append(str(keep_bytes(cell["bytes"], into)))
+        else:
+            kept.append(
+                cell.get("path") if isinstance(cell, Mapping) else str(cell) if isinstance(cell, Path) else cell
+            )
+    return kept
+
+
+def _texts(cells: Column, column: str, table: Path) -> list[str | None]:
+    """The texts of a column, ``None`` where a cell says that there is nothing."""
+    if hasattr(cells, "dtype"):
+        return _frame_texts(cells, column, table)
+    # the cells of a text table are stripped already
+    if all(isinstance(cell, str) for cell in cells):
+        return [None if cell.lower() in MISSING else cell.strip() for cell in cells]
+    if any(isinstance(cell, list | tuple | dict) for cell in cells):
+        raise ValueError(NESTED.format(column=column, table=table.name))
+    numbers = [cell for cell in cells if isinstance(cell, float) and not math.isnan(cell)]
+    # whole numbers become floats where a row has none
+    whole = all(number.is_integer() for number in numbers)
+    return [_word(cell, whole) for cell in cells]
+
+
+NESTED = "column {column!r} of {table} holds lists or records, not single values: leave it out with others=[...]"
+
+
+def _word(cell: Any, whole: bool) -> str | None:
+    if cell is None:
+        return None
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    text = str(int(cell)) if whole and isinstance(cell, float) and math.isfinite(cell) else str(cell).strip()
+    # pandas has words of its own for what is missing
+    return None if text.lower() in MISSING or text in ("<NA>", "NaT") else text
+
+
+def _frame_texts(series: polars.Series, column: str, table: Path) -> list[str | None]:
+    import polars
+
     if series.dtype.is_nested():
-        raise ValueError(
-            f"column {column!r} of {table.name} holds lists or records, not single values: leave it out with others=[...]"
-        )
-    if series.dtype == polars.Float64 and (series.drop_nulls() == series.drop_nulls().round(0)).all():
-        # whole numbers become floats where a row has none
+        raise ValueError(NESTED.format(column=column, table=table.name))
+    if series.dtype == polars.Object:
+        return [_word(cell, False) for cell in series.to_list()]
+    if series.dtype.is_float() and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         series = series.cast(polars.Int64, strict=False)
     text = series.cast(polars.String, strict=False).str.strip_chars()
     return text.set(text.str.to_lowercase().is_in(list(MISSING)), None).to_list()

@@ -1,0 +1,440 @@
+"""Read text that people and their programs wrote: whatever encoding, whatever separator, row by row."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\x00\x00\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
+"""Byte-order marks; the one of UTF-16 begins like that of UTF-32, which is looked for first."""
+
+SEPARATORS = (",", ";", "\t", "|")
+
+HEAD, HEAD_SIZE = 64, 1 << 18
+"""Rows, and characters, that are looked at to find the separator."""
+
+LARGEST_CELL = 1_000_000
+"""Characters of a cell beyond which a quotation mark is surely missing."""
+
+STRAY = "row has a quotation mark that does not enclose a cell"
+
+MOST_LINES = 200
+"""Lines of a quoted cell beyond which its closing quotation mark is surely missing."""
+
+DECIMAL = re.compile(r"[+-]?\d+(,\d+)?")
+
+WRITTEN_BY = (
+    (b"PK\x03\x04", "is a spreadsheet or another zip archive: save it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel file: save it as CSV"),
+    (b"PAR1", "is a Parquet file: give it the ending .parquet"),
+    (b"\x1f\x8b", "is compressed with gzip: unpack it"),
+    (b"version https://git-lfs", "is a Git LFS pointer in place of the file: fetch it with `git lfs pull`"),
+    (b"<!doctype html", "is a web page in place of the file: download it again"),
+    (b"<html", "is a web page in place of the file: download it again"),
+)
+"""How files begin that are no text tables, whatever their names say."""
+
+
+def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
+    r"""Read a text file in whatever encoding it is.
+
+    A byte-order mark decides, else null bytes at every second place show UTF-16, else it is UTF-8. Lines that are no
+    UTF-8 are read as Windows-1252, every other line stays what it is.
+
+    Args:
+        file: the file.
+        chinese: take what is no UTF-8 for GB 18030, where all of it can be read so.
+
+    Returns:
+        the text, whose lines end with LF whatever their ends were, and what the user should know of how it was read.
+
+    Raises:
+        ValueError: it is no text but, say, a spreadsheet.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "names.txt"
+        >>> _ = file.write_bytes("Müller\n".encode("cp1252"))
+        >>> read_text(file)
+        ('Müller\n', "names.txt is not in UTF-8: 1 line was read as Windows-1252, such as 'Müller'; if that is wrong, save the file as UTF-8")
+    """
+    text, note = _decoded(file.read_bytes(), file, chinese)
+    return (text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text), note
+
+
+def _decoded(data: bytes, file: Path, chinese: bool) -> tuple[str, str | None]:
+    start = data[:64].lstrip().lower()
+    for mark, what in WRITTEN_BY:
+        if data.startswith(mark) or start.startswith(mark.lower()):
+            raise ValueError(f"{file} {what}")
+    for mark, encoding in MARKS:
+        if data.startswith(mark):
+            data = data[len(mark) :]
+            if encoding != "utf-8":
+                return data.decode(encoding, errors="replace"), None
+            break
+    else:
+        if unmarked := _unmarked(data):
+            return data.decode(unmarked, errors="replace"), None
+    try:
+        return data.decode("utf-8"), None
+    except UnicodeDecodeError as error:
+        if error.start >= len(data) - 3 and error.reason == "unexpected end of data":
+            # cut off within its last letter
+            return data[: error.start].decode("utf-8"), None
+    if chinese:
+        try:
+            return data.decode("gb18030"), None
+        except UnicodeDecodeError:
+            pass
+    lines = data.splitlines(keepends=True)
+    wrong = []
+    for place, line in enumerate(lines):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError:
+            wrong.append(place)
+    texts = [line.decode("utf-8", errors="replace") for line in lines]
+    for place in wrong:
+        texts[place] = _western(lines[place])
+    shown = texts[wrong[0]].strip()
+    count = "1 line was" if len(wrong) == 1 else f"{len(wrong):,} lines were"
+    return "".join(texts), (
+        f"{file.name} is not in UTF-8: {count} read as Windows-1252, such as {shown[:60]!r}; if that is wrong, save the "
+        "file as UTF-8"
+    )
+
+
+def _western(line: bytes) -> str:
+    try:
+        return line.decode("cp1252")
+    except UnicodeDecodeError:
+        # five bytes have no meaning there; as Latin-1 they stay apart
+        return "".join(bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) for byte in line)
+
+
+def _unmarked(data: bytes) -> str | None:
+    """UTF-16 without a mark: every second byte of its spaces, digits and Latin letters is null."""
+    head = data[:4096]
+    half = len(head) // 2
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    for encoding, many, few in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
+        if half > 1 and many > 0.3 * half and few < 0.1 * many:
+            return encoding
+    return None
+
+
+def lines_of(text: str) -> Iterator[str]:
+    r"""The lines of a text from :func:`read_text`, each with its end (``str.splitlines`` splits at more than that).
+
+    Example:
+        >>> list(lines_of("a\nb\u2028c"))
+        ['a\n', 'b\u2028c']
+    """
+    start = 0
+    while (end := text.find("\n", start) + 1) > 0:
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its number (the first below the header is 1), line in the file, cells, and what is wrong with it."""
+
+    number: int
+    line: int
+    cells: Sequence[str]
+    fault: str = ""
+
+
+def told_faults(file: Path, wrong: Sequence[Row]) -> list[str]:
+    """What the user is told of the rows that cannot be read.
+
+    Example:
+        >>> told_faults(Path("clips.csv"), [Row(2, 3, [], "row has 1 cell where the header has 2")])
+        ['clips.csv: 1 row cannot be read and is left out: row 2 (line 3): row has 1 cell where the header has 2']
+    """
+    if not wrong:
+        return []
+    count = (
+        "1 row cannot be read and is left out"
+        if len(wrong) == 1
+        else f"{len(wrong):,} rows cannot be read and are left out, such as"
+    )
+    return [
+        f"{file.name}: {count}{':' if len(wrong) == 1 else ''} row {wrong[0].number} (line {wrong[0].line}): {wrong[0].fault}"
+    ]
+
+
+class TextTable:
+    r"""A text table with a header: rows are read one after the other when it is iterated.
+
+    Separator (comma, semicolon, tab or bar), encoding and line ends are those of the content, whatever the file's
+    ending says. Cells in quotation marks may hold separators and line ends. A row of another number of cells than the
+    header, or with a stray quotation mark, comes back with its fault, and costs no other row.
+
+    Args:
+        file: the file.
+        expected: column names that speak for a separator under which the header holds them.
+
+    Attributes:
+        columns: the names in the header, each once.
+        separator: what stands between cells.
+        told: what the user should know of how the file was read.
+
+    Raises:
+        ValueError: the file is empty, or no text.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "clips.csv"
+        >>> _ = file.write_bytes("file;who\n1.wav;J\xf6rg\n2.wav;Ann;x\n\"3.wav\";Ann\n".encode("cp1252"))
+        >>> table = TextTable(file)
+        >>> table.columns, [row.fault or row.cells for row in table]
+        (('file', 'who'), [['1.wav', 'Jörg'], 'row has 3 cells where the header has 2 (a cell that holds ; needs quotation marks)', ['3.wav', 'Ann']])
+    """
+
+    def __init__(self, file: Path, expected: Collection[str] = ()) -> None:
+        self.file = file
+        self._text, note = read_text(file)
+        told = [note] if note else []
+        self._skipped, given = 0, None
+        for line in lines_of(self._text):
+            found = re.fullmatch(r'"?sep=(.)"?\s*', line, re.IGNORECASE)
+            if found and found[1] in SEPARATORS and given is None:
+                # Excel writes this line and hides it again
+                given = found[1]
+            elif line.strip().strip(',;|"'):
+                break
+            self._skipped += 1
+        else:
+            raise ValueError(f"{file} is empty: copy it again, or save it anew")
+        if "\0" in line:
+            raise ValueError(f"{file} holds null bytes in its header: it is damaged; copy it again")
+        self.separator = given or _separator(self._text, self._skipped, expected)
+        header = next(_Records(self._text, self.separator, self._skipped)).cells
+        if not header:
+            # a stray quotation mark: as it stands
+            header = [name.strip().strip('"') for name in line.split(self.separator)]
+        self.columns, notes = _named(header, file)
+        self.told = (*told, *notes)
+
+    def __iter__(self) -> Iterator[Row]:
+        number = 0
+        records = _Records(self._text, self.separator, self._skipped)
+        next(records)
+        width = len(self.columns)
+        for record in records:
+            cells, fault = record.cells, record.fault
+            if not fault and record.lines > 1 and (len(cells) != width or records.looks_like_rows(width)):
+                # a quotation mark that opens in one row and closes in another
+                cells, fault = records.stray()
+            if fault or any(cells):
+                number += 1
+                yield Row(number, record.line, *(self._fitted(cells) if not fault else (cells, fault)))
+
+    def _fitted(self, cells: list[str]) -> tuple[list[str], str]:
+        """The cells under the header's names, and why they are not as many."""
+        width = len(self.columns)
+        if len(cells) == width:
+            return cells, ""
+        if len(cells) > width and not any(cells[width:]):
+            # separators at the end of a line
+            return cells[:width], ""
+        hint = ""
+        if len(cells) > width and self.separator in ",;":
+            hint = f" (a cell that holds {self.separator} needs quotation marks)"
+        many = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+        return cells, f"row has {many} where the header has {width}{hint}"
+
+    def rows(
+        self, columns: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, optional: Sequence[str] = ()
+    ) -> Iterator[dict[str, str] | Row]:
+        r"""The rows of the label file of a benchmark: column in lower case -> text; a faulty row as it is.
+
+        Characters of Windows-1252 that stand there as control characters (U+0092 for an apostrophe) are mended.
+
+        Args:
+            columns: columns that it must have; names are compared without case.
+            aliases: column -> other names under which it is known.
+            optional: columns that may be missing; their text is empty then.
+
+        Raises:
+            ValueError: a column is missing.
+        """
+        header = [name.lower() for name in self.columns]
+        places = {}
+        for name in (*columns, *optional):
+            there = [other for other in (name, *(aliases or {}).get(name, ())) if other.lower() in header]
+            if there:
+                places[name.lower()] = header.index(there[0].lower())
+            elif name in columns:
+                raise ValueError(f"{self.file} has no column {name!r}: its columns are {', '.join(self.columns)}")
+        absent = {name.lower(): "" for name in optional if name.lower() not in places}
+        for row in self:
+            if row.fault:
+                yield row
+            else:
+                yield {name: row.cells[place].translate(TYPOGRAPHY) for name, place in places.items()} | absent
+
+
+TYPOGRAPHY = str.maketrans({
+    "\x85": "…", "\x91": "‘", "\x92": "’", "\x93": "“", "\x94": "”", "\x96": "–", "\x97": "—", "\xa0": " ",
+})  # fmt: skip
+"""Characters of Windows-1252 that stand in UTF-8 files as control characters (U+0092 for an apostrophe, say)."""
+
+
+@dataclass
+class _Record:
+    line: int
+    cells: list[str]
+    fault: str = ""
+    lines: int = 1
+
+
+class _Records:
+    """The records of a text; one that cannot be read is its first line alone, and reading goes on behind that."""
+
+    def __init__(self, text: str, separator: str, skip: int = 0) -> None:
+        self._lines = lines_of(text)
+        for _ in range(skip):
+            next(self._lines, None)
+        self._separator = separator
+        self._form: dict[str, Any] = {"delimiter": separator, "strict": True, "skipinitialspace": True}
+        self._again: list[str] = []
+        self._taken: list[str] = []
+        self._before = skip
+        csv.field_size_limit(LARGEST_CELL)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._reader = csv.reader(self._feed(), **self._form)
+
+    def _feed(self) -> Iterator[str]:
+        while True:
+            line = self._again.pop() if self._again else next(self._lines, None)
+            if line is None:
+                return
+            self._taken.append(line)
+            if len(self._taken) > MOST_LINES:
+                raise csv.Error("a cell is too long")
+            yield line
+
+    def __iter__(self) -> _Records:
+        return self
+
+    def __next__(self) -> _Record:
+        self._before += len(self._taken)
+        self._taken = []
+        line = self._before + 1
+        try:
+            cells = next(self._reader)
+        except csv.Error:
+            return _Record(line, *self.stray())
+        if "\0" in self._taken[0] or (len(self._taken) > 1 and any("\0" in cell for cell in cells)):
+            self._only_first_line()
+            return _Record(line, [], "row holds null bytes: the file is damaged there")
+        return _Record(line, [cell.strip() for cell in cells], lines=len(self._taken))
+
+    def stray(self) -> tuple[list[str], str]:
+        """Take back all lines of the last record but the first, which has a stray quotation mark: its cells, or why not."""
+        self._only_first_line()
+        closed = re.sub(rf'"[ ]+(?={re.escape(self._separator)}|$)', '"', self._taken[0])
+        if closed != self._taken[0]:
+            # spaces between a quotation mark and the separator
+            with suppress(csv.Error):
+                return [cell.strip() for cell in next(csv.reader([closed], **self._form))], ""
+        if self._separator == "\t":
+            # quotation marks mean nothing in many such files, and tabs stand in no cell
+            return [cell.strip() for cell in self._taken[0].split("\t")], ""
+        return [], STRAY
+
+    def looks_like_rows(self, width: int) -> bool:
+        """Whether each line of the last record would be a row of its own."""
+        return width > 2 and all(line.count(self._separator) == width - 1 for line in self._taken)
+
+    def _only_first_line(self) -> None:
+        self._again += reversed(self._taken[1:])
+        self._taken = self._taken[:1]
+        self._begin()
+
+
+def _separator(text: str, skip: int, expected: Collection[str]) -> str:
+    """The separator under which the header has most known names and the first rows have as many cells as it."""
+    known = {name.lower() for name in expected}
+    text = text[:HEAD_SIZE]
+
+    def fits(separator: str) -> tuple[int, float, int]:
+        records = [record.cells for record in islice(_Records(text, separator, skip), HEAD)]
+        header = records[0]
+        if len(header) < 2:
+            return 0, 0.0, 0
+        alike = sum(len(cells) == len(header) for cells in records[1:])
+        return len({name.lower() for name in header} & known), alike / max(1, len(records) - 1), len(header)
+
+    return max(SEPARATORS, key=fits)
+
+
+def _named(header: Sequence[str], file: Path) -> tuple[tuple[str, ...], list[str]]:
+    """The header with a name for every column, each once, and what is told of that."""
+    header = [unicodedata.normalize("NFC", name) for name in header]
+    while len(header) > 1 and not header[-1]:
+        header = header[:-1]
+    seen: Counter[str] = Counter()
+    names, told = [], []
+    for name in header:
+        name = name or "unnamed"
+        seen[name] += 1
+        if seen[name] == 1:
+            names.append(name)
+            continue
+        other = f"{name} ({seen[name]})"
+        while other in header:
+            other += "'"
+        names.append(other)
+        if name != "unnamed":
+            told.append(f"{file.name} has the column {name!r} more than once: the first is read, another is {other!r}")
+    return tuple(names), told
+
+
+def plain(text: str) -> str:
+    r"""A text as it is compared: the same accented letter is the same, however a system stores it.
+
+    Example:
+        >>> plain("Zoe\u0308") == "Zo\xeb"
+        True
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def with_points(column: Iterable[str | None]) -> list[str | None] | None:
+    """A column of numbers with decimal commas, with points in their place; ``None`` for any other column.
+
+    Example:
+        >>> with_points(["3,5", None, "4"]), with_points(["a,b"]), with_points(["3", "4"])
+        (['3.5', None, '4'], None, None)
+    """
+    texts = list(column)
+    commas = False
+    for text in texts:
+        if text is not None:
+            if not DECIMAL.fullmatch(text):
+                return None
+            commas = commas or "," in text
+    return [text.replace(",", ".") if text else text for text in texts] if commas else None
