@@ -17,6 +17,11 @@ from emoscope.corpora.filters import accepted, natural
         ("250-226", ["230"], set()),
         ((1, "b"), ["1", "b", "c"], {"1", "b"}),
         (True, ["1", "True"], {"True"}),
+        ("201-225, 251-357", ["m200", "m201", "m225", "m230", "m357"], {"m201", "m225", "m357"}),
+        ("1 – 2,5..6, 9 to 10,x", ["1", "3", "5", "9", "x", "y"], {"1", "5", "9", "x"}),
+        ("2.5-4", ["2.4", "2.5", "3", "40"], {"2.5", "3"}),
+        ("3", ["03", "30"], {"03"}),
+        ("yes, sir", ["yes, sir", "yes"], {"yes, sir"}),
     ],
 )
 def test_accepted(wanted: object, values: list[str], expected: set[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
-from emoscope.corpora.filters import accepted, as_label, listed, natural, nearest_label
+from emoscope.corpora.filters import accepted, accepted_each, as_label, listed, natural, nearest_label
 from emoscope.emotions import in_order
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Corpus:
         """Keep the clips that every filter accepts; the others are excluded with the filter as the reason.
 
         Args:
-            filters: column -> a value, a list of values, or an inclusive range of numbers such as ``"226-250"``.
+            filters: column -> a value, a list of values, or inclusive ranges of numbers such as ``"226-250, 301-310"``.
 
         Raises:
             ValueError: a column that the corpus does not have, or a filter that accepts no value of its column.
@@ -78,7 +78,13 @@ class Corpus:
             failed = [column for column, values in chosen.items() if clip.value(column) not in values]
             return f"where {failed[0]} = {filters[failed[0]]}" if failed else None
 
-        return self._lose("excluded", why)
+        unmet = [
+            f"where {column} = {filters[column]}: {part!r} accepts no clip; {column} holds {listed(self._values(column))}"
+            for column, wanted in filters.items()
+            for part, values in accepted_each(column, wanted, self._values(column)).items()
+            if not values
+        ]
+        return replace(self._lose("excluded", why), told=(*self.told, *unmet))
 
     def keep(self, labels: Iterable[str], column: str = "emotion") -> Corpus:
         """Keep the clips with these labels; the others are excluded ("label calm is not asked").

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 
 from emoscope.emotions import UnknownEmotion, canonical
 
-RANGE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*")
+RANGE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:-|–|—|\.\.|\bto\b)\s*(\d+(?:\.\d+)?)")
+"""A range as people write it: 201-225, 201 – 225, 201..225, 2.5 to 4."""
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[str]:
@@ -17,8 +20,8 @@ def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[st
     Args:
         column: the column's name; in ``"emotion"`` words such as ``"joy"`` are understood too.
         wanted: one value or a list of them. A number matches text that reads as that number (3 and
-            ``"03"``); text such as ``"226-250"`` is an inclusive range over the digits of a value,
-            unless the column holds exactly that text.
+            ``"03"``); text such as ``"226-250"`` is an inclusive range over a value's number (the digits of ``"m08"``),
+            and commas separate several: ``"201-225, 251-357"``. What the column holds exactly is that value alone.
         values: the values to choose from.
 
     Example:
@@ -26,25 +29,49 @@ def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[st
         ['m09', 'm10']
         >>> sorted(accepted("take", [3, "4"], ["1", "03", "4"]))
         ['03', '4']
+        >>> sorted(accepted("speaker", "1-2, 9", ["m1", "m2", "m3", "m9", "9"]))
+        ['9', 'm1', 'm2']
+    """
+    return frozenset().union(*accepted_each(column, wanted, values).values())
+
+
+def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The same for each part of a filter: what the user wrote -> the values that it accepts.
+
+    Example:
+        >>> accepted_each("take", ["3", "7-9"], ["1", "3"])
+        {'3': frozenset({'3'}), '7-9': frozenset()}
     """
     pool = frozenset(values)
-    chosen: set[str] = set()
+    items: list[object] = []
     for item in wanted if isinstance(wanted, list | tuple | set | frozenset) else (wanted,):
-        chosen |= {value for value in pool if _matches(column, item, value, pool)}
-    return frozenset(chosen)
+        commas = isinstance(item, str) and "," in item and item not in pool
+        items += [part.strip() for part in str(item).split(",") if part.strip()] if commas else [item]
+    return {str(item): frozenset(value for value in pool if _matches(column, item, value, pool)) for item in items}
 
 
 def _matches(column: str, item: object, value: str, pool: frozenset[str]) -> bool:
-    text = str(item)
-    if value == text:
+    text = str(item).strip()
+    if value in (text, str(item)):
         return True
-    if isinstance(item, int) and not isinstance(item, bool):
-        return value.isdecimal() and int(value) == item
-    between = RANGE.fullmatch(text)
-    if between and text not in pool:
-        digits = "".join(re.findall(r"\d", value))
-        return bool(digits) and int(between[1]) <= int(digits) <= int(between[2])
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return bool(NUMBER.fullmatch(value)) and float(value) == item
+    if text in pool or str(item) in pool:
+        return False
+    if between := RANGE.fullmatch(text):
+        number = _number(value)
+        return number is not None and float(between[1]) <= number <= float(between[2])
+    if NUMBER.fullmatch(text):
+        return bool(NUMBER.fullmatch(value)) and float(value) == float(text)
     return column == "emotion" and value == as_label(column, text)
+
+
+def _number(value: str) -> float | None:
+    """The number that a value is, or that its digits make."""
+    if NUMBER.fullmatch(value):
+        return float(value)
+    digits = "".join(re.findall(r"[0-9]", value))
+    return float(digits) if digits else None
 
 
 def as_label(column: str, label: str) -> str:
