@@ -133,7 +133,7 @@ def test_every_kind_of_bad_file_is_named_by_a_check_of_the_corpus(tmp_path: Path
         ("[headline]\nbudget = 0", "headline.budget 0.0 is not a fraction of neurons: give a number between 0 and 0.5"),
         ("[headline]\nbudget = 3", "headline.budget 3.0 is not a fraction of neurons: give a number between 0 and 0.5"),
         ("[[corpora]]\nid = 'polish'\nemotions = ['angyr', 'fear']", "no emotion 'angyr': did you mean 'anger'?"),
-        ("[[corpora]]\nid = 'polish'\nwhere = { speaker = 'm1' }", "one speaker (m1) cannot stand on one side only: set folds = 5"),
+        ("[[corpora]]\nid = 'polish'\nwhere = { speaker = 'm1' }", "one speaker (m1), so that no voice is left for the test"),
         ("[[corpora]]\nid = 'polsh'", "corpus 'polsh' is not known: did you mean 'polish'?"),
         ("[[corpora]]\nid = 'folder'\nroot = 'nowhere'", "folder nowhere does not exist"),
         ("[[corpora]]\nid = 'polish'\nroot = '$NO_SUCH'", "the environment variable NO_SUCH is not set"),

@@ -224,29 +224,50 @@ def corpus_check(
     root: Annotated[Path | None, Parameter(help="folder or table of the corpus")] = None,
     pattern: Annotated[str, Parameter(help='of a folder, such as "{emotion}/{speaker}_{}.wav"')] = "",
     columns: Annotated[str, Parameter(help="of a table, such as path=file,emotion=label,speaker=who")] = "",
+    audio_root: Annotated[Path | None, Parameter(help="of a table: folder to which its paths refer")] = None,
+    labels: Annotated[str, Parameter(help="words emoscope does not know: kl1=irony,laugh= (left out)")] = "",
+    where: Annotated[tuple[str, ...], Parameter(help='filter: "speaker=1-9, 12"; may be given several times')] = (),
+    merge: Annotated[
+        tuple[str, ...], Parameter(help="labels taken together: happiness=happiness,excitement; several times")
+    ] = (),
+    emotions: Annotated[str, Parameter(help="labels that are asked, separated by commas; all by default")] = "",
     decode: Annotated[bool, Parameter(help="decode every file whole; finds damage in the middle, too")] = False,
     html: Annotated[Path | None, Parameter(help="also write one page with charts, which opens offline")] = None,
+    export: Annotated[Path | None, Parameter(help="also write a CSV file: every file and what became of it")] = None,
     as_json: Annotated[bool, Parameter(name="--json", help="print one JSON object")] = False,
 ) -> int:
     """Say what a corpus holds, what can be used, and why the rest cannot; exit code 0 if a study can be run on it."""
     from emoscope.corpora import open_corpus
-    from emoscope.corpora.check import SCRIPT_KEYS, summarise, unusable_because
+    from emoscope.corpora.check import SCRIPT_KEYS, look_at, unusable_because
     from emoscope.corpora.printed import print_summary, shown_progress
     from emoscope.corpora.registry import WITHOUT_SOUND
 
     if corpus in WITHOUT_SOUND:
         raise ValueError(f'{corpus} holds no recordings: a study asks it with probes.side_effects = ["text"]')
-    if html and not html.resolve().parent.is_dir():
-        raise ValueError(f"{html} cannot be written: the folder {html.resolve().parent} does not exist")
-    options: dict[str, Any] = {"pattern": pattern, "columns": _columns(columns)}
+    for page in (html, export):
+        if page and not page.resolve().parent.is_dir():
+            raise ValueError(f"{page} cannot be written: the folder {page.resolve().parent} does not exist")
+    options: dict[str, Any] = {
+        "pattern": pattern, "columns": _columns(columns), "audio_root": audio_root, "labels": _pairs("--labels", labels),
+    }  # fmt: skip
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
+    # in the order of a study
+    if where:
+        opened = opened.where(dict(_pair("--where", one) for one in where))
+    if merge:
+        opened = opened.merged({new: _listed(old) for new, old in (_pair("--merge", one) for one in merge)})
+    if emotions:
+        opened = opened.keep(_listed(emotions))
     if as_json:
-        summary = summarise(opened, decode)
+        seen, summary = look_at(opened, decode)
         print(json.dumps({name: summary[name] for name in SCRIPT_KEYS}, indent=1, ensure_ascii=False))
     else:
         with shown_progress("looking at clips") as progress:
-            summary = summarise(opened, decode, progress)
+            seen, summary = look_at(opened, decode, progress)
         print_summary(summary)
+    if export:
+        seen.to_frame().write_csv(export, include_bom=True)
+        print(f"Fates: {export.resolve()}", file=sys.stderr if as_json else sys.stdout)
     if html:
         from emoscope.report.corpus_page import write_corpus_page
 
@@ -261,6 +282,22 @@ def _columns(text: str) -> dict[str, str]:
     if wrong := [field for field, _, column in pairs if not column]:
         raise ValueError(f"--columns: {wrong[0]!r} names no column: write for example path=file,emotion=label")
     return {field.strip(): column.strip() for field, _, column in pairs}
+
+
+def _pairs(option: str, text: str) -> dict[str, str]:
+    """Read ``kl1=irony,laugh=``."""
+    return dict(_pair(option, one) for one in text.split(",") if one.strip())
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ValueError(f"{option} {text!r} names no value: write {option} NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
 
 
 def _print_sets(frame: Any) -> None:

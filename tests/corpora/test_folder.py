@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import open_corpus
+from emoscope.corpora.check import unusable_because
 
 
 def test_a_folder_per_emotion(tmp_path: Path, sound) -> None:
@@ -115,3 +116,18 @@ def test_no_emotion_at_all_names_the_remedies(tmp_path: Path, sound) -> None:
         open_corpus(tmp_path)
     with pytest.raises(ValueError, match=r"can be used with pattern .* path does not follow the pattern"):
         open_corpus(tmp_path, pattern="{emotion}_{}")
+
+
+def test_a_pattern_that_reads_one_speaker_from_all_files_names_the_one_that_reads_several(
+    tmp_path: Path, sound
+) -> None:
+    for speaker in ("00", "01"):
+        for emotion in ("anger", "fear"):
+            sound(tmp_path / emotion / f"spk_{speaker}_001.wav")
+    corpus = open_corpus(tmp_path, pattern="{emotion}/{speaker}_{}.wav")
+    assert "reads one speaker, 'spk', from all 4 files" in corpus.told[0]
+    assert "write '{emotion}/spk_{speaker}_{}.wav', which reads 2 speakers" in corpus.told[0]
+    # check and run judge alike
+    assert "all 4 clips have one speaker (spk)" in (unusable_because(corpus.summary()) or "")
+    better = open_corpus(tmp_path, pattern="{emotion}/spk_{speaker}_{}.wav")
+    assert (better.told, unusable_because(better.summary())) == ((), None)

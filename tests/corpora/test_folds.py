@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.corpora import Clip, assign_folds
+from emoscope.corpora import Clip, Corpus, CorpusInfo, assign_folds
+from emoscope.corpora.folds import with_known_speakers
 
 
 def clips_of(rows: list[tuple[str | None, str]]) -> tuple[list[Clip], dict[str, str]]:
@@ -147,7 +148,9 @@ def test_no_fold_is_called_all() -> None:
 
 def test_errors_name_the_way_out() -> None:
     one, sums = clips_of([("v1", "anger"), ("v1", "fear")])
-    with pytest.raises(ValueError, match=r"one speaker \(v1\) cannot stand on one side only: set folds = 5"):
+    with pytest.raises(
+        ValueError, match=r"one speaker \(v1\), so that no voice is left .* pattern or the column.*folds = 5"
+    ):
         assign_folds(one, "speaker", 0, sums)
     assert set(assign_folds(one, 2, 0, sums).values()) == {"fold1", "fold2"}
     three, sums = clips_of([(f"p{i}", "anger") for i in range(3)])
@@ -196,3 +199,15 @@ def test_the_speakers_of_one_fold_are_dealt_anew() -> None:
     before = assign_folds(clips, 2, 0, sums)
     alone = [clip for clip in clips if before[clip.id] == "fold1"]
     assert Counter(assign_folds(alone, 2, 0, sums, dealt=before).values()) == {"fold1": 5, "fold2": 5}
+
+
+def test_a_few_clips_without_a_speaker_are_left_out_and_told() -> None:
+    clips, _ = clips_of([("v1", "anger"), ("v2", "fear"), ("v2", "anger"), (None, "fear")])
+    corpus = with_known_speakers(Corpus(CorpusInfo("x", "X"), tuple(clips)))
+    assert ([lost.why for lost in corpus.lost], len(corpus)) == (["its speaker is not given"], 3)
+    assert corpus.told[0].startswith("1 of 4 clips has no speaker and is left out")
+    most, _ = clips_of([("v1", "anger"), (None, "fear")])
+    kept = with_known_speakers(Corpus(CorpusInfo("x", "X"), tuple(most)))
+    assert (len(kept), kept.told[0]) == (
+        2, "1 of 2 clips has no speaker: speakers count as unknown, and the same voice may be on both sides",
+    )  # fmt: skip

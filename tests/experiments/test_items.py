@@ -146,7 +146,7 @@ def test_one_voice_can_be_cross_fitted_over_its_recordings() -> None:
     corpus = corpus.where({"speaker": ["m1"]})
     assert set(candidate_items(study, corpus).filter(waiting())["fold"]) == {"fold1", "fold2", "fold3"}
     study, _ = polish()
-    with pytest.raises(ValueError, match="set folds = 5"):
+    with pytest.raises(ValueError, match=r"identify\.folds = 5 cross-fits over its recordings"):
         candidate_items(study, corpus)
 
 

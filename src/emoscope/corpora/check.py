@@ -13,7 +13,10 @@ from typing import Any
 from emoscope.corpora.audio import AudioError, checksum, load_audio
 from emoscope.corpora.clip import Clip
 from emoscope.corpora.corpus import Corpus, Progress
+from emoscope.corpora.folds import crossfit_fault, fold_column, with_known_speakers
+from emoscope.corpora.lengths import LISTED, far_longer
 from emoscope.corpora.probe import SoundFacts, probe_audio
+from emoscope.corpora.usual import USUAL_TASKS, usual_counts
 from emoscope.emotions import ALIASES, in_order
 
 
@@ -100,12 +103,23 @@ def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = 
         >>> facts["used"], facts["by_emotion"], facts["sample_rates"], facts["expected"]["speakers"]
         (450, {'anger': 150, 'fear': 150, 'neutral': 150}, {'16000': 450}, {'expected': 5, 'found': 5})
     """
-    seen = inspect_files(corpus, decode, progress)
+    return look_at(corpus, decode, progress)[1]
+
+
+def look_at(corpus: Corpus, decode: bool = False, progress: Progress | None = None) -> tuple[Corpus, dict[str, Any]]:
+    """The same, with the corpus in which every clip has its fate."""
+    seen = inspect_files(with_known_speakers(corpus), decode, progress)
     used, facts = seen.corpus, seen.facts.values()
+    asked = [clip for clip in used.clips if "emotion" in clip.labels]
+    longer = [
+        [clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels[LISTED]]
+        for clip in used.clips
+        if far_longer(seen.facts[clip.id].duration_s, clip.labels.get(LISTED))
+    ]
     expected = _expected(used)
     excluded = [lost for lost in used.lost if lost.fate == "excluded"]
     by_label = sum(lost.by_label for lost in excluded)
-    return {
+    return used, {
         "corpus": used.info.id,
         "title": used.info.title,
         "licence": used.info.licence,
@@ -117,7 +131,10 @@ def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = 
         "excluded_otherwise": len(excluded) - by_label,
         "quarantined": len(used.lost) - len(excluded),
         "by_emotion": used.counts("emotion"),
-        **{f"by_{field}": used.counts(field) if field in used.columns else {} for field in ("speaker", "split")},
+        **{
+            f"by_{field}": used.counts(field) if field in used.columns else {}
+            for field in ("speaker", "session", "split")
+        },
         "by_language": used.counts("language") if "language" in used.columns else {used.info.language: len(used)},
         "reasons": {fate: _reasons(used, fate) for fate in ("excluded", "quarantined")},
         "columns": list(used.columns),
@@ -130,6 +147,10 @@ def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = 
         "expected": expected,
         "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
         "missing": _missing(used),
+        "longer": longer,
+        "usual": _usual(used),
+        "told": list(used.told),
+        "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", used.info.folds)),
         "seconds": [round(fact.duration_s, 3) for fact in facts],
     }
 
@@ -137,7 +158,7 @@ def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = 
 SCRIPT_KEYS = (
     "clips", "used", "excluded_by_label", "excluded_otherwise", "quarantined", "by_emotion", "by_speaker", "by_split",
     "by_language", "reasons", "durations", "sample_rates", "duplicates", "expected",
-    "unusable",
+    "unusable", "by_session", "usual", "told", "longer", "cannot_cross_fit",
 )  # fmt: skip
 """What ``emoscope corpus check --json`` prints of a summary; scripts may rely on these."""
 
@@ -154,7 +175,8 @@ def unusable_because(summary: Mapping[str, Any]) -> str | None:
         return f"no clip is left ({summary['excluded']} excluded, {summary['quarantined']} quarantined)"
     if len(emotions) < 2:
         return f"only {emotions[0] if emotions else 'clips without an emotion'} is left: a question needs at least two emotions"
-    return None
+    fault: str | None = summary.get("cannot_cross_fit")
+    return fault
 
 
 def warnings_of(summary: Mapping[str, Any]) -> list[str]:
@@ -165,7 +187,14 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
         >>> warnings_of(summarise(open_corpus("polish").where({"word": "stop", "take": 1})))
         []
     """
-    found = [
+    found = [*summary["told"]]
+    if summary["longer"]:
+        name, seconds, listed = summary["longer"][0]
+        found.append(
+            f"{_clips(len(summary['longer']))} of far more sound than their rows say, such as {name}: {seconds:.1f} s, "
+            f"listed {listed} s; all of it is heard"
+        )
+    found += [
         f"a complete copy holds {expected} {name if name in ('clips', 'speakers') else f'clips of {name}'}, found {number}"
         for name, expected, number in summary["differences"]
     ]
@@ -175,6 +204,15 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
     if copies := sum(len(group) - 1 for group in summary["duplicates"]):
         found.append(f"{_clips(copies)} of the same content as another one")
     return found
+
+
+def _usual(corpus: Corpus) -> dict[str, Any]:
+    """The counts of the corpus's usual task, as far as it has one."""
+    counts = usual_counts(corpus)
+    if counts is None:
+        return {}
+    task = USUAL_TASKS[corpus.info.id]
+    return {"task": task.about, "by_emotion": counts, "clips": sum(counts.values()), "expected": task.clips}
 
 
 def _clips(count: int) -> str:

@@ -75,7 +75,25 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
             clips[name] = clip
     if not clips:
         raise ValueError(_nothing(folder, len(files), lost, pattern))
-    return Corpus(_info(folder), tuple(clips.values()), tuple(lost))
+    told = _one_speaker(pattern, ending, list(clips.values())) if pattern else ()
+    return Corpus(_info(folder), tuple(clips.values()), tuple(lost), told)
+
+
+def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...]:
+    """What is told where a pattern reads the same speaker from all files, with the pattern that reads several."""
+    speakers = {clip.speaker for clip in clips}
+    speaker = next(iter(speakers))
+    if len(speakers) > 1 or speaker is None or len(clips) < 2:
+        return ()
+    told = f"pattern {pattern!r} reads one speaker, {speaker!r}, from all {len(clips)} files, such as {clips[0].id}"
+    follows = re.search(r"\{speaker\}([^{}/]+)\{\}", pattern)
+    if follows:
+        longer = pattern.replace("{speaker}" + follows[1], f"{speaker}{follows[1]}{{speaker}}{follows[1]}")
+        matches = [_compiled(longer, ending).fullmatch(clip.id) for clip in clips]
+        found = {match["speaker"] for match in matches if match}
+        if all(matches) and len(found) > 1:
+            told += f"; if the speaker stands behind that, write {longer!r}, which reads {len(found)} speakers"
+    return (told,)
 
 
 def _read(below: str, grammar: re.Pattern[str] | None) -> dict[str, str] | str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from emoscope.corpora.audio import checksum
 from emoscope.corpora.clip import Clip
+from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.filters import natural
 
 MOST_SPEAKER_FOLDS = 10
@@ -61,10 +63,12 @@ def assign_folds(
     ordered = list(clips)
     if not ordered:
         return {}
+    fault = crossfit_fault(ordered, folds)
+    by_speaker = folds == "speaker" or (isinstance(folds, int) and folds > 1)
+    if fault and not (dealt and by_speaker):
+        raise ValueError(fault)
     if isinstance(folds, str) and folds != "speaker":
-        return _by_value(ordered, folds)
-    if isinstance(folds, int) and folds < 2:
-        raise ValueError(f"folds = {folds}: give at least 2, or a column such as 'speaker'")
+        return {clip.id: _fold_name(clip.value(folds) or "") for clip in ordered}
     speakers = sorted({clip.speaker for clip in ordered if clip.speaker is not None}, key=natural)
     unknown = any(clip.speaker is None for clip in ordered)
     if kept := {clip.id: dealt[clip.id] for clip in ordered if dealt and clip.id in dealt}:
@@ -76,32 +80,89 @@ def assign_folds(
         if len(set(found.values())) > 1:
             return found
         # filters left the speakers of one fold: they are dealt anew
-    if isinstance(folds, str) and len(speakers) == 1 and not unknown:
-        raise ValueError(
-            f"one speaker ({speakers[0]}) cannot stand on one side only: set folds = {GROUPS} to cross-fit over "
-            f"recordings of the same voice"
-        )
+    if fault:
+        raise ValueError(fault)
     if isinstance(folds, str) and len(speakers) <= MOST_SPEAKER_FOLDS and speakers and not unknown:
         return {clip.id: _fold_name(clip.speaker or "") for clip in ordered}
     count = folds if isinstance(folds, int) else GROUPS
-    if len(speakers) > 1 and not unknown and count > len(speakers):
-        raise ValueError(f"folds = {count} but the clips have {len(speakers)} speakers: give at most {len(speakers)}")
     if not speakers or (len(speakers) == 1 and not unknown):
         return _by_content(ordered, count, seed, checksums or {}, column)
     return _by_speaker(ordered, count, seed, checksums or {}, column)
 
 
-def _by_value(clips: Sequence[Clip], column: str) -> dict[str, str]:
-    values = {clip.id: clip.value(column) for clip in clips}
-    without = [clip for clip, value in values.items() if value is None]
+def crossfit_fault(clips: Sequence[Clip], folds: str | int = "speaker") -> str | None:
+    """Why clips cannot be cross-fitted over a column or a number of folds, or ``None`` where they can.
+
+    Checks, dry runs and runs all ask this.
+
+    Example:
+        >>> from emoscope.corpora import open_corpus
+        >>> polish = open_corpus("polish")
+        >>> crossfit_fault(polish.clips), crossfit_fault(polish.clips, 6)
+        (None, 'folds = 6 but the clips have 5 speakers: give at most 5')
+    """
+    if not clips:
+        return None
+    if isinstance(folds, int):
+        known = {clip.speaker for clip in clips}
+        if folds < 2:
+            return f"folds = {folds}: give at least 2, or a column such as 'speaker'"
+        if None not in known and 1 < len(known) < folds:
+            return f"folds = {folds} but the clips have {len(known)} speakers: give at most {len(known)}"
+        return None
+    values = {clip.value(folds) for clip in clips}
+    if folds == "speaker":
+        if len(values) > 1 or None in values:
+            return None
+        return (
+            f"all {len(clips)} clips have one speaker ({next(iter(values))}), so that no voice is left for the test. "
+            "Where there are several voices, what names the speaker is wrong: look at the pattern or the column. Only where "
+            f"it is one voice indeed, identify.folds = {GROUPS} cross-fits over its recordings"
+        )
+    without = [clip.id for clip in clips if clip.value(folds) is None]
     if without:
-        raise ValueError(
-            f"folds = {column!r}: {len(without)} of {len(clips)} clips have no {column} (such as {min(without)}): "
+        return (
+            f"folds = {folds!r}: {len(without)} of {len(clips)} clips have no {folds} (such as {min(without)}): "
             f"choose another column or folds = {GROUPS}"
         )
-    if len(set(values.values())) == 1:
-        raise ValueError(f"folds = {column!r}: all clips have {column} {next(iter(values.values()))!r}; two are needed")
-    return {clip: _fold_name(value or "") for clip, value in values.items()}
+    if len(values) == 1:
+        return f"folds = {folds!r}: all clips have {folds} {next(iter(values))!r}; two are needed"
+    return None
+
+
+def fold_column(clips: Sequence[Clip], folds: str | int, usual: str) -> str | int:
+    """Over what a study cross-fits: ``"speaker"`` stands for the column that is usual in the corpus.
+
+    Where filters left one value of that column, its speakers are dealt as in any corpus.
+    """
+    if folds != "speaker" or usual == "speaker":
+        return folds
+    return usual if len({clip.value(usual) for clip in clips}) > 1 else "speaker"
+
+
+def with_known_speakers(corpus: Corpus) -> Corpus:
+    """Leave out the clips without a speaker where fewer clips have none than have one; that is told.
+
+    One clip of an unknown voice is enough to make intervals over speakers void. Where most voices are unknown, all clips
+    stay, and speakers count as unknown.
+
+    Example:
+        >>> from emoscope.corpora import open_corpus, polish_folder
+        >>> rows = [{"path": f"m1.a_nie_{n}.flac", "emotion": "anger", "speaker": who} for n, who in ((1, "m1"), (2, "m1"), (3, ""))]
+        >>> corpus = with_known_speakers(open_corpus(rows, audio_root=polish_folder()))
+        >>> len(corpus), corpus.lost[0].why, corpus.told[0][:46]
+        (2, 'its speaker is not given', '1 of 3 clips has no speaker and is left out: t')
+    """
+    nobody = [clip.id for clip in corpus.clips if clip.speaker is None]
+    if not nobody or len(nobody) == len(corpus.clips):
+        return corpus
+    count = f"{len(nobody)} of {len(corpus.clips)} clips {'has' if len(nobody) == 1 else 'have'} no speaker"
+    if 2 * len(nobody) >= len(corpus.clips):
+        told = f"{count}: speakers count as unknown, and the same voice may be on both sides"
+        return replace(corpus, told=(*corpus.told, told))
+    told = f"{count} and {'is' if len(nobody) == 1 else 'are'} left out: their voices may be those of other clips"
+    kept = corpus.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
+    return replace(kept, told=(*corpus.told, told))
 
 
 def _by_content(

@@ -41,8 +41,12 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
             f"(median; {lengths['shortest']:.2f} to {lengths['longest']:.2f} s); sample rates "
             + ", ".join(f"{rate} Hz ({count})" for rate, count in summary["sample_rates"].items())
         )
-    for name in ("emotion", "speaker", "split", "language"):
+    for name in ("emotion", "speaker", "session", "split", "language"):
         _print_counts(console, name, summary[f"by_{name}"])
+    if usual := summary["usual"]:
+        complete = f" (a complete copy: {usual['expected']:,})" if usual["expected"] else ""
+        counts = ", ".join(f"{label} {count:,}" for label, count in usual["by_emotion"].items())
+        console.print(f"Usual task: {usual['task']}: {usual['clips']:,} clips{complete}: {counts}", highlight=False)
     for fate, reasons in summary["reasons"].items():
         _print_counts(console, f"{fate} because", reasons)
     for name, why in summary["unusable"][:MOST_ROWS]:

@@ -190,6 +190,8 @@ def _show(
 
     from rich.table import Table
 
+    for sentence in corpus.told:
+        console.print(f"{sentence}.", highlight=False, markup=False)
     items = candidate_items(study, corpus)
     open_items = items.filter(items["fate"].is_null())
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emoscope.checksums import Checksums
 from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.filters import as_label
-from emoscope.corpora.folds import seeded_hash
+from emoscope.corpora.folds import seeded_hash, with_known_speakers
 from emoscope.emotions import in_order
 from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoken, writes
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
@@ -66,7 +66,7 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
         corpus = corpus.keep(choice.emotions, column=label)
     if not corpus.clips:
         raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {_reasons(corpus)}")
-    return corpus
+    return with_known_speakers(corpus)
 
 
 def _root(root: str) -> str | None:
@@ -126,6 +126,8 @@ def candidate_items(
 
     label, options = study.identify.label, study_options(study, corpus)
     if log:
+        for sentence in corpus.told:
+            log.say(f"{sentence}.")
         for why, count in Counter(lost.why for lost in corpus.lost if "is not known" in lost.why).items():
             log.say(f"{count} clips are left out: {why}")
     clips = [clip for clip in corpus.clips if label in clip.labels]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from emoscope.corpora import assign_folds
 from emoscope.corpora.filters import listed
-from emoscope.corpora.folds import official_side
+from emoscope.corpora.folds import fold_column, official_side
 from emoscope.experiments.study import Study, StudyError, read_study
 
 if TYPE_CHECKING:
@@ -92,10 +92,7 @@ def study_folds(
         StudyError: a speaker would be in two folds, and the study does not allow it.
         ValueError: folds that the corpus cannot have.
     """
-    folds = usual if study.identify.folds == "speaker" else study.identify.folds
-    if folds == usual != "speaker" and len({clip.value(usual) for clip in clips}) < 2:
-        # filters left one value: its speakers are dealt as in any corpus
-        folds = "speaker"
+    folds = fold_column(clips, study.identify.folds, usual)
     fold = assign_folds(clips, folds, study.seed, sums, study.identify.label, dealt)
     _keep_speakers_apart(study, clips, fold, "folds")
     return fold

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars
+import pytest
+
+from emoscope.cli import corpus_check
+
+
+def test_a_check_takes_the_options_of_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from emoscope.corpora import polish_folder
+
+    rows = [
+        f"{file.name}|{file.name[3]}|{file.name[:2]}|{file.stem[-1]}"
+        for file in sorted(polish_folder().glob("*_nie_[123].flac"))
+    ]
+    table = tmp_path / "t.csv"
+    table.write_text("file|mood|who|session\n" + "\n".join(rows))
+    code = corpus_check(
+        str(table), columns="path=file,emotion=mood,speaker=who", audio_root=polish_folder(), labels="a=anger,s=fear,n=calm",
+        where=("session=1, 3", "speaker=1-3"), merge=("rest=fear,calm",), emotions="anger,rest", as_json=True,
+        export=tmp_path / "fates.csv",
+    )  # fmt: skip
+    summary = json.loads(capsys.readouterr().out)
+    assert (code, summary["by_emotion"], summary["by_session"]) == (0, {"anger": 6, "rest": 12}, {"1": 9, "3": 9})
+    fates = polars.read_csv(tmp_path / "fates.csv", infer_schema=False)
+    assert fates["fate"].value_counts(sort=True).rows() == [("excluded", 27), ("used", 18)]
+    with pytest.raises(ValueError, match="--where 'speaker' names no value"):
+        corpus_check("polish", where=("speaker",))
