@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soundfile
 
 import emoscope as es
 from emoscope.corpora import load_audio, polish_folder
@@ -107,3 +108,15 @@ def another_set():
 def test_what_would_be_taken_for_something_else_is_refused(wrong, message) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         wrong(es.load_model("tiny"))
+
+
+def test_samples_in_memory_are_heard_like_their_file() -> None:
+    path = polish_folder() / "m1.a_nie_3.flac"
+    samples, rate = soundfile.read(path, dtype="int16")
+    model, options = es.load_model("tiny"), ("anger", "fear", "neutral")
+    heard, read = (dict(es.ask(model, clip, options=options)) for clip in ((samples, rate), path))
+    assert heard == pytest.approx(read, abs=1e-6)
+    with pytest.raises(ValueError, match="samples: too short"):
+        es.ask(model, (samples[:100], rate))
+    with pytest.raises(ValueError, match=r"give a file, or \(samples, rate\)"):
+        es.activations(model, samples, [1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     import xarray
 
+    from emoscope.corpora.audio import Waveform
     from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import AudioLM
     from emoscope.models.values import ModelInfo
@@ -87,7 +89,7 @@ class Answer(Mapping[str, float]):
 
 def ask(
     model: AudioLM,
-    clip: str | Path,
+    clip: Any,
     *,
     options: Sequence[str] = (),
     under: Intervention | None = None,
@@ -100,7 +102,7 @@ def ask(
 
     Args:
         model: from ``load_model`` or ``wrap``.
-        clip: a sound file.
+        clip: a sound file, or ``(samples, rate)`` with samples (time,), (time, channel) or (channel, time).
         options: labels to choose from, in the order of their letters; the seven basic emotions by default.
         under: an intervention, such as ``steer(sets["anger"], 1.0)``.
         question: any question in place of the label's; the lettered options and "Answer with the letter only." follow
@@ -131,13 +133,12 @@ def ask(
 
     import numpy as np
 
-    from emoscope.corpora.audio import load_audio
     from emoscope.models.audio_lm import Request
 
     refuse_other_than_model(model, "ask(model, clip)", clip)
     asked = _question(options, question, label, wording)
     change = checked_intervention(under)
-    prepared = model.prepare([Request(load_audio(clip, loudness), asked.text, asked.letters)])
+    prepared = model.prepare([Request(_heard(clip, loudness), asked.text, asked.letters)])
 
     def changed() -> contextlib.AbstractContextManager[Any]:
         return model.under(change) if change is not None else contextlib.nullcontext()
@@ -162,6 +163,21 @@ def _question(options: Sequence[str], question: str, label: str, wording: str) -
         asked = f"question {question!r}" if question else f"label {label!r}"
         raise ValueError(f'{asked}: give what can be answered, such as options=["yes", "no"]')
     return Question(label, chosen or BASIC, wording, question)
+
+
+def _heard(clip: Any, loudness: str) -> Waveform:
+    """The sound of a clip as a model hears it; samples go through a file, so that every check is the same."""
+    from emoscope.corpora.audio import AudioError, load_audio
+    from emoscope.corpora.kept_sounds import keep_samples
+
+    if isinstance(clip, str | Path):
+        return load_audio(clip, loudness)
+    with tempfile.TemporaryDirectory() as folder:
+        file = keep_samples(clip, Path(folder))
+        try:
+            return load_audio(file, loudness)
+        except AudioError as error:
+            raise AudioError("samples", error.reason) from None
 
 
 class _Watched:
@@ -218,7 +234,7 @@ def _numbers(neurons: Any, info: ModelInfo) -> Any:
 
 def activations(
     model: AudioLM,
-    clip: str | Path,
+    clip: Any,
     neurons: Any,
     *,
     options: Sequence[str] = (),
@@ -230,7 +246,7 @@ def activations(
 
     Args:
         model: from ``load_model`` or ``wrap``.
-        clip: a sound file.
+        clip: a sound file, or ``(samples, rate)`` with samples (time,), (time, channel) or (channel, time).
         neurons: a neuron set, or flat neuron numbers ``layer * width + index``.
         options: labels to choose from; the seven basic emotions by default.
         label: the label column that is asked.
@@ -254,7 +270,7 @@ def activations(
     import numpy as np
     import xarray
 
-    from emoscope.corpora.audio import RATE, load_audio
+    from emoscope.corpora.audio import RATE
     from emoscope.models.audio_lm import Request
 
     refuse_other_than_model(model, "activations(model, clip, neurons)", clip)
@@ -262,7 +278,7 @@ def activations(
     total = model.info.layers * model.info.width
     if not len(numbers) or numbers[0] < 0 or numbers[-1] >= total:
         raise ValueError(f"neurons {numbers.tolist()[:3]} ...: give some of 0 to {total - 1}")
-    wave = load_audio(clip, loudness)
+    wave = _heard(clip, loudness)
     question = _question(options, "", label, wording)
     watched = _Watched(numbers.tolist(), model.info.width)
     model.score(model.prepare([Request(wave, question.text, question.letters)]), observe=watched)
@@ -278,5 +294,5 @@ def activations(
             "time": ("time", seconds, {"units": "s"}),
         },
         name="activation",
-        attrs={"clip": str(clip), "site": model.info.site},
+        attrs={"clip": str(clip) if isinstance(clip, str | Path) else "samples", "site": model.info.site},
     )

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -88,7 +88,7 @@ class Heard:
 
 def listen(
     model: AudioLM,
-    corpus: Corpus,
+    corpus: Corpus | Any,
     *,
     label: str = "emotion",
     emotions: Sequence[str] = (),
@@ -107,7 +107,8 @@ def listen(
 
     Args:
         model: from ``load_model`` or ``wrap``.
-        corpus: from ``open_corpus``; clips on which the model was trained are excluded.
+        corpus: from ``open_corpus``, or what it takes for a table (a data frame, or a list of dictionaries whose
+            ``"audio"`` is a file or ``(samples, rate)``); clips on which the model was trained are excluded.
         label: the label column that is asked.
         emotions: labels offered as options; all of the corpus by default.
         merge: labels taken together.
@@ -129,10 +130,13 @@ def listen(
         >>> int((heard.items["fate"] == "used").sum())
         15
     """
+    from emoscope.corpora import Corpus, open_corpus
     from emoscope.experiments.pipeline import Pipeline
     from emoscope.neurons.activity import Activity
 
     refuse_other_than_model(model, "listen(model, corpus)", corpus)
+    if not isinstance(corpus, Corpus) and (isinstance(corpus, list) or hasattr(corpus, "columns")):
+        corpus = open_corpus(corpus)
     _refuse_other_than_corpus(corpus)
     study = Study(
         name=f"{Path(model.info.id).name}-{corpus.info.id}",
