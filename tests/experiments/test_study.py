@@ -93,3 +93,20 @@ def test_sizes_and_the_floor_of_lape_are_checked() -> None:
             parse_study(f"[identify]\n{wrong}")
     with pytest.raises(StudyError, match="selector 'casual' is not known: choose from lap, lape, lape-original"):
         parse_study('[identify]\nselectors = ["casual", "cas"]')
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_study_file_with_a_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "study.toml"
+    file.write_bytes("name = 'größe'\r\n[[corpora]]\r\nid = 'polish'\r\n".encode(encoding))
+    assert read_study(file).name == "größe"
+    file.write_bytes("name = 'größe'".encode("cp1252"))
+    with pytest.raises(StudyError, match="save it as UTF-8"):
+        read_study(file)
+
+
+@pytest.mark.parametrize("root", ["C:\\Users\\me", "D:\\new\\test", "\\\\server\\share"])
+def test_a_windows_path_in_double_quotes_gets_the_sentence_that_helps(root: str) -> None:
+    with pytest.raises(StudyError, match="write a path of Windows in single quotes, or with /"):
+        parse_study(f'[[corpora]]\nid = "folder"\nroot = "{root}"')
+    assert parse_study(f"[[corpora]]\nid = 'folder'\nroot = '{root}'").corpus.root == root

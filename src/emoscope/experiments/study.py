@@ -299,10 +299,11 @@ def read_study(path: str | Path) -> Study:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: `emoscope study new {path}` writes a commented one")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{path} is not a text file in UTF-8 ({error.reason}): save it as UTF-8") from None
+    from emoscope.corpora.text_tables import read_text
+
+    text, told = read_text(path)
+    if told:
+        raise StudyError(f"{path} is not a text file in UTF-8: save it as UTF-8")
     return parse_study(text, str(path))
 
 
@@ -320,11 +321,28 @@ def parse_study(text: str, name: str = "study file") -> Study:
     except msgspec.ValidationError as error:
         raise StudyError(f"{name}: {_explain(str(error))}") from None
     except msgspec.DecodeError as error:
-        raise StudyError(f"{name}: not valid TOML ({error})") from None
+        hint = ""
+        if backslash := re.search(r"^.*\"[^\"\n]*\\[^\n]*", text, re.MULTILINE):
+            hint = f". {BACKSLASH}: {backslash[0].strip()[:80]}"
+        raise StudyError(f"{name}: not valid TOML ({error}){hint}") from None
+    for field, value in _paths(study):
+        if re.search(r"[\x00-\x1f]", value):
+            raise StudyError(f"{name}: {field} {value!r} holds a character of control. {BACKSLASH}")
     from emoscope.experiments.study_checks import check_study
 
     check_study(study, name)
     return study
+
+
+BACKSLASH = "In double quotes TOML takes a backslash for a code: write a path of Windows in single quotes, or with /"
+
+
+def _paths(study: Study) -> list[tuple[str, str]]:
+    """The fields of a study that name files or folders, with their texts."""
+    found = [("model.id", study.model.id), *((f"model.side.{name}", path) for name, path in study.model.side.items())]
+    for corpus in study.corpora:
+        found += [(f"corpora.{name}", getattr(corpus, name)) for name in ("id", "root", "audio_root", "pattern")]
+    return found
 
 
 def to_toml(study: Study) -> str:
