@@ -145,3 +145,43 @@ def test_a_malformed_table_is_an_error_or_accounted_for(tmp_path: Path, sound, r
     below = [line for line in table.read_bytes().splitlines() if line.strip(b' ,"')][1:]
     assert len(corpus) + len(corpus.lost) <= len(below)
     assert all(lost.why for lost in corpus.lost)
+
+
+def test_two_speakers_that_differ_in_an_accent_stay_two_and_one_in_two_forms_is_one(tmp_path: Path, sound) -> None:
+    for n in range(4):
+        sound(tmp_path / f"{n}.wav")
+    names = ["Müller", "Möller", "Zoë", "Zoe\u0308"]
+    lines = ["Datei;Emotion;Sprecher;Valenz", *(f"{n}.wav;Wut;{name};3,{n}" for n, name in enumerate(names))]
+    (tmp_path / "t.csv").write_bytes(
+        "\r\n".join(lines[:3]).encode("cp1252") + b"\r\n" + "\r\n".join(lines[3:]).encode()
+    )
+    corpus = open_corpus(tmp_path / "t.csv")
+    assert [clip.speaker for clip in corpus] == ["Müller", "Möller", "Zoë", "Zoë"]
+    assert [clip.labels["Valenz"] for clip in corpus] == ["3.0", "3.1", "3.2", "3.3"]
+    assert "read as Windows-1252" in corpus.told[0]
+    assert "decimal commas of column 'Valenz'" in corpus.told[1]
+
+
+def test_a_bad_row_is_left_out_by_its_number(tmp_path: Path, sound) -> None:
+    for n in range(3):
+        sound(tmp_path / f"{n}.wav")
+    (tmp_path / "t.csv").write_text("path,emotion,text\n0.wav,sad,a\n1.wav,joy,well, you know\n2.wav,sad,b\n")
+    corpus = open_corpus(tmp_path / "t.csv")
+    assert [clip.id for clip in corpus] == ["0", "2"]
+    assert [(lost.id, lost.why[:9]) for lost in corpus.lost] == [("row 2", "row has 4")]
+    assert corpus.told[0].startswith(
+        "t.csv: 1 row cannot be read and is left out: row 2 (line 3): row has 4 cells where"
+    )
+
+
+def test_clips_that_are_longer_than_their_rows_say_are_told(tmp_path: Path, sound) -> None:
+    sound(tmp_path / "a.wav", 3.0)
+    sound(tmp_path / "b.wav", 1.0)
+    sound(tmp_path / "c.wav", 3.0)
+    (tmp_path / "t.csv").write_text(
+        "path,emotion,start,end\na.wav,sad,0,1.2\nb.wav,joy,00:10:01,00:10:02\nc.wav,joy,0,1\nc.wav,sad,1,3\n"
+    )
+    corpus = open_corpus(tmp_path / "t.csv")
+    assert {clip.id: clip.labels["listed_s"] for clip in corpus} == {"a": "1.200", "b": "1.000"}
+    assert all("part of a longer recording" in lost.why for lost in corpus.lost)
+    assert corpus.summary()["longer"] == [["a", 3.0, "1.200"]]
