@@ -284,6 +284,7 @@ def test_corpora_are_listed_and_checked(tmp_path: Path) -> None:
     assert list(summary) == [
         "clips", "used", "excluded_by_label", "excluded_otherwise", "quarantined", "by_emotion", "by_speaker", "by_split",
         "by_language", "reasons", "durations", "sample_rates", "duplicates", "expected", "unusable",
+        "by_session", "usual", "told", "longer", "cannot_cross_fit",
     ]  # fmt: skip
 
 
