@@ -1,4 +1,4 @@
-"""Sha256 of files, remembered from run to run by path, size and time of change."""
+"""What was read from large files, such as their sha256, remembered from run to run by path, size and time of change."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 FRESH_S = 2.0
 """A file changed so recently, in seconds, is not remembered: it may change again within one tick of its file system."""
 
 
+def sha256(path: Path) -> str:
+    """Sha256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Checksums:
-    """Hashes files and writes down on leaving what it has hashed.
+    """Reads files and writes down on leaving what it has found in them.
 
     Args:
         name: of the file under ``$XDG_CACHE_HOME/emoscope`` (``~/.cache/emoscope``); without a writable one every
-            hash is computed anew each time.
+            file is read anew each time.
+        read: what is to be found in a file, as JSON can hold it: its sha256 (hex), unless something else is given.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -28,10 +37,11 @@ class Checksums:
         64
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, read: Callable[[Path], Any] = sha256) -> None:
+        self._measure = read
         self._file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoscope" / name
         self._known = self._read()
-        self._new: dict[str, list[str | int]] = {}
+        self._new: dict[str, list[Any]] = {}
 
     def __enter__(self) -> Checksums:
         return self
@@ -50,8 +60,8 @@ class Checksums:
         except OSError:
             pass
 
-    def of(self, path: Path) -> str:
-        """Sha256 (hex) of a file.
+    def of(self, path: Path) -> Any:
+        """What is found in a file; several threads may ask at once.
 
         Raises:
             OSError: the file cannot be read.
@@ -62,14 +72,13 @@ class Checksums:
         mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         known = self._known.get(str(path))
         if known and known[1:] == mark:
-            return str(known[0])
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return known[0]
+        found = self._measure(path)
         if max(stat.st_mtime, stat.st_ctime) < time.time() - FRESH_S:
-            self._new[str(path)] = [digest, *mark]
-        return digest
+            self._new[str(path)] = [found, *mark]
+        return found
 
-    def _read(self) -> dict[str, list[str | int]]:
+    def _read(self) -> dict[str, list[Any]]:
         try:
             known = json.loads(self._file.read_text())
         except (OSError, ValueError):

@@ -150,10 +150,10 @@ def test_checksum_is_of_the_content_and_remembered(copy, monkeypatch, tmp_path):
         digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     assert first == digest.hexdigest()
     # remembered: a planted value is believed as long as path, size and times are the same
-    cache = tmp_path / "cache" / "emoscope" / "weights.json"
+    cache = tmp_path / "cache" / "emoscope" / "shards.json"
     cache.parent.mkdir(parents=True, exist_ok=True)
     files = [(file.resolve(), file.stat()) for file in copy.glob("*.safetensors")]
-    planted = {str(f): ["0" * 64, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for f, stat in files}
+    planted = {str(f): [["0" * 64, []], stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for f, stat in files}
     cache.write_text(json.dumps(planted))
     assert weights_checksum(copy) != first
     for file in copy.glob("*.safetensors"):
