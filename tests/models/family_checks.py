@@ -19,6 +19,7 @@ from emoscope.models.registry import load_model
 from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
 from tests.models.family_layout import QUESTION, LayoutChecks, sound
 from tests.models.family_loading import LoadingChecks
+from tests.models.family_weights import WeightChecks
 
 __all__ = ["CLOSE", "QUESTION", "FamilyChecks", "sound"]
 
@@ -39,7 +40,7 @@ class Recorder:
         self.seen.append((layer, scopes.clone(), tuple(activation.shape)))
 
 
-class FamilyChecks(LayoutChecks, LoadingChecks):
+class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
     """The tests; a family declares its tiny checkpoint (see the base) and how its official code takes a request."""
 
     resumes: ClassVar[bool] = True

@@ -176,7 +176,7 @@ This page is made by `python -m tests.models.table`, which runs the families' te
 
 Numbers are the largest differences measured, of logits or (site exact) of activations; without a number, *passed* means that nothing is measured or that the difference is exactly 0.
 
-* *Official layout loads*: names and sizes of the released files (`tests/models/official_keys`) are those that the loader expects; every weight on disk is in the model.
+* *Official layout loads*: names and sizes of the released files (`tests/models/official_keys`) are those that the loader expects; every weight on disk is in the model. A folder that lacks one, deleted or under another name, is refused (50 drawn a family), as are layers too many or too few in config.json, other shapes, and values that are not finite.
 * *Offline round trip*: loads, saves and loads again with the same answers; any use of the network fails the test.
 * *Site exact*: activation times up_proj(x) is what enters down_proj, in all layers, in the prompt and at the answer.
 * *Batch = single*: clips of mixed length on the declared padding side; clips of one batch do not leak into each other.
@@ -185,7 +185,7 @@ Numbers are the largest differences measured, of logits or (site exact) of activ
 * *Per-row gains under generate*: each row of a batch under gains of its own, step by step, against single runs.
 * *Official-code parity*: logits and greedy tokens against the modelling code of transformers (Kimi-Audio: against recorded answers of its own code, see its tests) on inputs that are made as the official processor makes them.
 * *Spread over devices*: `device_map = "auto"` of accelerate, on a machine with one CPU; the same logits.
-* *8-bit weights*: `quantise = "8bit"` with bitsandbytes on a CPU: all proofs but those that edit weights. *Refused*: the family adds an adapter to its weights when it loads, which cannot be done exactly to packed ones.
+* *8-bit weights*: `quantise = "8bit"` with bitsandbytes on a CPU: all proofs but those that edit weights, and the comparison of weights with the files. *Refused*: the family adds an adapter to its weights when it loads, which cannot be done exactly to packed ones.
 * A pass may begin at a later layer, from the state that the layers before it left (for gains that act later): shown to change no bit on a CPU, and shown anew in every run before it is used. Gemma 3n, whose last layers read what an earlier one made, runs every pass in full.
 
 Not run here:
@@ -216,7 +216,7 @@ Others can be added: [add-a-model.md](add-a-model.md).
 
 ## Quantised models, and several devices
 
-`quantise = "8bit"` or `"4bit"` in a study (`emoscope model check NAME --quantise 8bit`) loads with bitsandbytes: activations are read, gains act, and edits of weights are refused, as a column of packed weights cannot be scaled exactly; the proof "gain by hook equals column edit" then says *not run*. `device_map = "auto"` spreads the layers with accelerate. Their packages are extras: `pip install "emoscope[quantised]"`, `"emoscope[devices]"`. 8-bit weights round activations to 256 steps as well, so a batch and single rows differ more; the checks then allow 0.25.
+`quantise = "8bit"` or `"4bit"` in a study (`emoscope model check NAME --quantise 8bit`) loads with bitsandbytes: activations are read, gains act, and edits of weights are refused, as a column of packed weights cannot be scaled exactly; the proofs "gain by hook equals column edit" and "all weights came from the files" then say *not run*. `device_map = "auto"` spreads the layers with accelerate. Their packages are extras: `pip install "emoscope[quantised]"`, `"emoscope[devices]"`. 8-bit weights round activations to 256 steps as well, so a batch and single rows differ more; the checks then allow 0.25.
 """
 
 

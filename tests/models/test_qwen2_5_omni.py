@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from emoscope.models.audio_lm import Request
+from emoscope.models.complete import compare
 from emoscope.models.lookup import look_up
 from emoscope.models.qwen2_5_omni import SILENCE
 from emoscope.models.registry import _dtype, load_model, wrap
@@ -140,6 +141,8 @@ class TestQwen25Omni(FamilyChecks):
         whole.thinker.load_state_dict(model.model.state_dict())
         for loaded in (whole, model.model):
             wrapped = wrap(loaded, model.processor, id=model.info.id)
+            assert bool(wrapped.sources) is (loaded is model.model)  # the other was not loaded from files
+            assert compare(wrapped.sources, full=True).differ == []
             assert torch.equal(wrapped.next_logits(wrapped.prepare(requests_)), model.next_logits(prepared))
 
     def test_the_vision_tower_is_never_touched(self, model, requests_):

@@ -54,7 +54,7 @@ def check_model(model: AudioLM, clip: str | Path | npt.NDArray[np.float32] | Non
     """
     sounds, heard = _sounds(clip)
     requests = [Request(sound, QUESTION, LETTERS) for sound in sounds]
-    case = Case(model, [], requests, heard)
+    case = Case(model, [], requests, heard, full=True)
     proofs = {**FIRST_PROOFS, **RUN_PROOFS, **MORE_PROOFS}
     return [_prove(name, proof, case) for name, proof in proofs.items()]
 

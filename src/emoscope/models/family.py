@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from emoscope.models.complete import Source
 from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
 from emoscope.models.letters import letter_forms
 from emoscope.models.loading import Loading, quantisation, transformers_class
@@ -30,6 +31,7 @@ class Family:
         decoder: the text decoder, found by structure.
         letters: the token ids that say each letter, found in the vocabulary.
         resumes: whether passes may begin at a later layer: after a proof has shown that this changes no bit.
+        sources: where its weights stand on disk; empty where that is not known.
     """
 
     model_type: ClassVar[str]
@@ -63,6 +65,7 @@ class Family:
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
         self.resumes = False
+        self.sources: tuple[Source, ...] = ()
         self.info = ModelInfo(
             id=id,
             family=self.model_type,

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from emoscope.models.complete import Source
 from emoscope.models.loading import transformers_class
 from emoscope.models.lookup import read_json
 from emoscope.models.shards import fill
@@ -143,10 +144,15 @@ class VoiceTokenizer(nn.Module):
         self.samples_per_code = 2 * encoder.pooled * int(mel.hop_length)
 
     @classmethod
-    def from_folder(cls, folder: Path, device: torch.device) -> VoiceTokenizer:
+    def from_folder(cls, folder: Path, device: torch.device, read: list[Source] | None = None) -> VoiceTokenizer:
         """Load the checkpoint, with names that start with ``model.encoder.`` or bare ones.
 
         Always in float32, as the official code does: in fewer bits other codes come out.
+
+        Args:
+            folder: of the checkpoint.
+            device: where it goes.
+            read: is told where the weights stand.
 
         Raises:
             FileNotFoundError: no preprocessor_config.json, or no safetensors.
@@ -158,7 +164,9 @@ class VoiceTokenizer(nn.Module):
         mel = transformers_class("WhisperFeatureExtractor").from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             encoder = VoiceEncoder(config)
-        fill(encoder, folder, ("model.encoder.", "encoder."), SPARE, torch.float32)
+        places = fill(encoder, folder, ("model.encoder.", "encoder."), SPARE, torch.float32)
+        if read is not None:
+            read.append(Source(encoder, places))
         return cls(encoder, mel).to(device)
 
     @torch.inference_mode()

@@ -50,6 +50,7 @@ class GraniteSpeech(AudioLM):
         model = how.pretrained(cls.model_class, folder, **plain)
         if read_json(folder / "config.json").get("has_lora_adapter", True):
             merge_lora(model, folder)
+            how.read[-1].adapter = folder
         return model, Parts(transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True), None)
 
     def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 
 from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.complete import Source
 from emoscope.models.glm4_voice import RATE, SEGMENTS, VoiceTokenizer
-from emoscope.models.kimi_decoder import KimiConfig, KimiDecoder, check_weights
+from emoscope.models.kimi_decoder import KimiConfig, KimiDecoder
 from emoscope.models.kimi_tokenizer import KimiTokenizer
 from emoscope.models.loading import Loading, transformers_class
 from emoscope.models.lookup import PARTS, SIDES, read_json
@@ -111,11 +112,10 @@ class KimiAudio(AudioLM):
             ValueError: sizes or weights that do not fit each other.
         """
         tokenizer = KimiTokenizer.from_folder(folder)
-        codes = VoiceTokenizer.from_folder(how.side["audio_tokenizer"], how.device)
+        codes = VoiceTokenizer.from_folder(how.side["audio_tokenizer"], how.device, how.read)
         whisper, mel = _whisper(folder / PARTS["kimi_audio"][0], how)
         config = KimiConfig.from_raw(read_json(folder / "config.json"), how.name)
         _fit(config, tokenizer, codes, whisper, how.name)
-        check_weights(folder, config)
         model = how.pretrained(KimiDecoder, folder, config=config)
         return model, KimiProcessor(tokenizer, codes, whisper, mel)
 
@@ -207,7 +207,8 @@ def _whisper(folder: Path, how: Loading) -> tuple[Any, Any]:
     )
     with torch.device("meta"):
         encoder: Any = WhisperEncoder(config)
-    fill(encoder, folder, ("model.encoder.", "encoder."), NOT_ENCODER, how.dtype)
+    places = fill(encoder, folder, ("model.encoder.", "encoder."), NOT_ENCODER, how.dtype)
+    how.read.append(Source(encoder, places))
     # two mel frames of 160 samples make a position of the encoder: 30 s in the released model
     window_s = config.max_source_positions * 2 * 160 // RATE
     mel = transformers_class("WhisperFeatureExtractor")(feature_size=config.num_mel_bins, chunk_length=window_s)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
-
-from emoscope.models.shards import check_names, stored_names
 
 NEEDED = ("kimia_token_offset", "kimia_text_output_vocab", "kimia_adaptor_input_dim")
 """Entries of config.json without which the text branch cannot be built."""
@@ -124,14 +121,3 @@ class KimiDecoder(Qwen2ForCausalLM):
             both = (embedded + adapted) * torch.sqrt(torch.tensor(2.0, dtype=embedded.dtype, device=embedded.device))
             embedded = embedded * ~masked[:, None] + both * masked[:, None]
         return embedded + table(text)
-
-
-def check_weights(folder: Path, config: KimiConfig) -> None:
-    """Compare the names stored in a checkpoint folder with those of the text branch.
-
-    Raises:
-        ValueError: a name is missing, or one is there that is neither of the text branch nor of the speech layers.
-    """
-    with torch.device("meta"):
-        wanted = KimiDecoder(config).state_dict()
-    check_names(folder, wanted, stored_names(folder), SPARE)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from emoscope.models.complete import Source, locate, refuse_loaded
+from emoscope.models.shards import refuse_wrong
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Loading:
         placement: further arguments of ``from_pretrained`` that place or quantise the weights (``device_map``,
             ``quantization_config``); the model is then not moved.
         side: name of a side checkpoint -> its folder, for families that consist of several.
+        read: grows with every part that is loaded: where its weights stand.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Loading:
     attention: str = "sdpa"
     placement: Mapping[str, Any] = field(default_factory=dict)
     side: Mapping[str, Path] = field(default_factory=dict)
+    read: list[Source] = field(default_factory=list)
 
     def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
         """Load a model class of transformers from a folder: safetensors only, no code beside them, no network.
@@ -39,14 +45,35 @@ class Loading:
             of: a name in ``transformers``, or a subclass of one of its classes.
             folder: an ordinary checkpoint folder.
             further: more arguments of ``from_pretrained``.
+
+        Raises:
+            FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
+            ValueError: a weight is missing, has another shape, or belongs to a part of the model that has no such
+                weight.
         """
         with quiet():
             cls: Any = transformers_class(of) if isinstance(of, str) else of
-            model = cls.from_pretrained(
+            if "config" not in further and hasattr(cls, "config_class"):
+                config, further = cls.config_class.from_pretrained(
+                    folder, local_files_only=True, return_unused_kwargs=True, **further
+                )
+                further["config"] = config
+            source = None
+            # how the names of quantised weights are stored is known to the library that packed them
+            config = further.get("config")
+            if config is not None and getattr(config, "quantization_config", None) is None:
+                with torch.device("meta"):
+                    source, wrong = locate(cls(deepcopy(config)), folder)
+                refuse_wrong(folder, wrong)
+            model, info = cls.from_pretrained(
                 folder, dtype=self.dtype, attn_implementation=self.attention, use_safetensors=True,
-                local_files_only=True, **self.placement, **further,
+                local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **self.placement,
+                **further,
             )  # fmt: skip
-        return model if self.placement else model.to(self.device)
+            refuse_loaded(folder, model, info)
+        model = model if self.placement else model.to(self.device)
+        self.read.append(replace(source, module=model) if source else locate(model, folder)[0])
+        return model
 
 
 def transformers_class(name: str) -> Any:

@@ -47,6 +47,7 @@ class Phi4Multimodal(AudioLM):
         model = how.pretrained(cls.model_class, folder)
         if not getattr(model.config, MERGED, False):
             merge_lora(model, folder / ADAPTER)
+            how.read[-1].adapter = folder / ADAPTER
             setattr(model.config, MERGED, True)
         tokenizer = transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True)
         extractor = transformers_class("Phi4MultimodalFeatureExtractor").from_pretrained(folder, local_files_only=True)

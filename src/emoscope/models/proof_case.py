@@ -34,12 +34,21 @@ class NotRun(Exception):
 
 @dataclass
 class Case:
-    """The model and the rows on which it is checked."""
+    """The model and the rows on which it is checked.
+
+    Attributes:
+        model: that is checked.
+        prepared: rows.
+        requests: from which rows are made.
+        heard: what the rows consist of, in words.
+        full: whether a proof that can be made on a sample is made on everything.
+    """
 
     model: AudioLM
     prepared: list[Prepared]
     requests: list[Request]
     heard: str
+    full: bool = False
 
     @property
     def same(self) -> float:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import torch
 
 from emoscope.models.audio_lm import AudioLM
+from emoscope.models.complete import compare
 from emoscope.models.decoder import Decoder
 from emoscope.models.hooks import hooked, outputs
 from emoscope.models.proof_case import CLEAR, EDIT, GAINS, SAME, Case, NotRun, Result, mixed_gains, prepared_rows
+from emoscope.models.shards import some
 from emoscope.models.values import Gains
 
 __all__ = ["FIRST_PROOFS", "MORE_PROOFS", "RUN_PROOFS", "SAME", "Case", "NotRun", "Result"]
@@ -31,6 +33,25 @@ def _letters_found(case: Case) -> Result:
 def _prepared(case: Case) -> Result:
     case.prepared = case.model.prepare(case.requests)
     return None, None, f"{[len(row) for row in case.prepared]} positions from {case.heard}"
+
+
+def _from_files(case: Case) -> Result:
+    sources = case.model.sources
+    if not sources:
+        raise NotRun("no files are known: the model was given as it stood in memory")
+    found = compare(sources, case.full)
+    differ, strays = sorted(found.differ), sorted({name for source in sources for name in source.strays})
+    what = f"{found.tensors} tensors compared, {found.values:,} of {found.parameters:,} values"
+    if differ and all(source.given for source in sources):
+        raise NotRun(f"{len(differ)} weights are not those of the files, such as {some(differ)}: "
+                     "the model was changed in memory, or had other files when it was loaded")  # fmt: skip
+    if differ:
+        return len(differ), 0, f"{what}; not those of the files: {some(differ)}"
+    left = ", ".join(f"{count} {why}" for why, count in found.left.items())
+    if left or not found.tensors:
+        raise NotRun(f"not all could be compared: {left or 'none'}; {what}, all equal")
+    beside = f"; stored beside them, in no part of the model: {some(strays)}" if strays else ""
+    return 0, 0, f"{what}, in memory and in the files{beside}"
 
 
 def _site_exact(case: Case) -> Result:
@@ -167,6 +188,7 @@ FIRST_PROOFS: dict[str, Callable[[Case], Result]] = {
 """Made by a model check before all others."""
 
 RUN_PROOFS: dict[str, Callable[[Case], Result]] = {
+    "all weights came from the files": _from_files,
     "site exact": _site_exact,
     "gain by hook equals column edit": _hook_is_edit,
     "weights restored bit for bit": _weights_restored,

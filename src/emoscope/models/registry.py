@@ -11,7 +11,8 @@ import torch
 
 from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.checksums import module_checksum, weights_checksum
+from emoscope.models.checksums import module_checksum, scan_weights
+from emoscope.models.complete import locate_given, refuse_not_finite, refuse_not_finite_files
 from emoscope.models.loading import Loading, transformers_class
 from emoscope.models.lookup import (
     FAMILIES,
@@ -70,7 +71,8 @@ def load_model(
 
     Raises:
         FileNotFoundError: neither a folder nor reachable on the hub.
-        ValueError: an unknown family, no safetensors, an unknown dtype, or a device that is not there.
+        ValueError: an unknown family, no safetensors, weights that are missing, unexpected, of another shape or not
+            finite, an unknown dtype, or a device that is not there.
 
     Example:
         >>> from emoscope.models.registry import load_model
@@ -92,8 +94,13 @@ def load_model(
     with opening(f"model {name!r} cannot be opened"):
         model, processor = family.load(folder, how)
     _refuse_absent(model, name)
-    checksum = weights_checksum(*model_folders(key, folder, beside))
-    return _askable(family, name, model, processor, name, checksum, commit, card)
+    checksum, not_finite = scan_weights(*model_folders(key, folder, beside))
+    refuse_not_finite_files(how.read, not_finite)
+    if how.dtype == torch.float16:
+        refuse_not_finite(model, name)
+    loaded = _askable(family, name, model, processor, name, checksum, commit, card)
+    loaded.sources = tuple(how.read)
+    return loaded
 
 
 def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
@@ -106,13 +113,17 @@ def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM
         family: the class that declares its family; found by its ``model_type`` if ``None``.
 
     Raises:
-        ValueError: an unknown family, or what is given is not a model and its processor.
+        ValueError: an unknown family, what is given is not a model and its processor, a weight that is not finite, or
+            one that is in no file of the folder that the model was loaded from.
     """
     _refuse_other(model, processor)
     config = model.config.to_dict()
     name = id or getattr(model, "name_or_path", "") or type(model).__name__
     chosen = family or find_family(known_type(config, name))
-    return _askable(chosen, name, model, processor, name, module_checksum(model))
+    refuse_not_finite(model, name)
+    loaded = _askable(chosen, name, model, processor, name, module_checksum(model))
+    loaded.sources = locate_given(loaded.model, str(getattr(model, "name_or_path", "")))
+    return loaded
 
 
 def _refuse_other(model: Any, processor: Any) -> None:

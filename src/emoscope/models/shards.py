@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -16,21 +16,41 @@ SHOWN = 5
 """Names listed in an error; more are counted."""
 
 
-def stored_names(folder: Path) -> dict[str, Path]:
-    """Name of each tensor in a folder's safetensors -> its file; only the headers are read.
+class Place(NamedTuple):
+    """Where a tensor stands: file, name in it, dtype as safetensors names it, shape."""
+
+    file: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether its values are not whole numbers."""
+        return "F" in self.dtype
+
+
+def places(folder: Path) -> list[Place]:
+    """The tensors in a folder's safetensors; only the headers are read.
 
     As in transformers, ``model.safetensors`` is taken where it exists, else the shards that the index names.
 
     Raises:
         FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
+        ValueError: a file is no safetensors, or not whole.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    names: dict[str, Path] = {}
+    found: dict[str, Place] = {}
     for file in _files(folder):
-        with safe_open(file, framework="pt") as opened:
-            names.update(dict.fromkeys(opened.keys(), file))
-    return names
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 (no mapping)
+                    part = opened.get_slice(name)
+                    found[name] = Place(file, name, str(part.get_dtype()), tuple(part.get_shape()))
+        except SafetensorError as error:
+            raise ValueError(f"{file} is no whole safetensors file ({error}): fetch the model again") from error
+    return list(found.values())
 
 
 def _files(folder: Path) -> list[Path]:
@@ -48,41 +68,42 @@ def _files(folder: Path) -> list[Path]:
     return shards
 
 
-def check_names(folder: Path, wanted: Iterable[str], stored: Iterable[str], spare: re.Pattern[str]) -> None:
-    """Compare the names that a model needs with those that are stored.
+def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
+    """Raise ``ValueError`` with the first names of what is wrong with a folder's weights, if anything is.
 
     Args:
         folder: named in the error.
-        wanted: names that must be there.
-        stored: names that are there.
-        spare: what may be there besides (matched in full).
-
-    Raises:
-        ValueError: a name is missing, or one is there that nothing explains.
+        wrong: what is wrong -> names.
 
     Example:
-        >>> check_names(Path("model"), ["norm.weight"], ["norm.weight", "ema_count"], re.compile("ema_.*"))
+        >>> refuse_wrong(Path("model"), {"missing": [], "unexpected": ["b.weight", "a.weight"]})
+        Traceback (most recent call last):
+        ...
+        ValueError: model does not hold the weights that its config.json asks for: unexpected a.weight, b.weight...
     """
-    wanted, stored = set(wanted), set(stored)
-    missing = sorted(wanted - stored)
-    unexpected = sorted(name for name in stored - wanted if not spare.fullmatch(name))
-    if missing or unexpected:
-        found = [
-            f"{what} {_some(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names
-        ]
-        raise ValueError(f"{folder} does not hold the weights of this model: {'; '.join(found)}")
+    found = [f"{what} {some(sorted(names))}" for what, names in wrong.items() if names]
+    if found:
+        raise ValueError(
+            f"{folder} does not hold the weights that its config.json asks for: {'; '.join(found)}: fetch the model "
+            "again, or take the config.json that belongs to these weights"
+        )
 
 
-def fill(module: nn.Module, folder: Path, prefixes: tuple[str, ...], spare: re.Pattern[str], dtype: torch.dtype) -> Any:
+def fill(
+    module: nn.Module, folder: Path, prefixes: tuple[str, ...], spare: re.Pattern[str], dtype: torch.dtype
+) -> dict[str, Place]:
     """Give a module the weights that a folder stores for it.
 
     Args:
-        module: made on the meta device; it is filled in place.
+        module: made on the meta device; it is filled in place, and set to evaluation.
         folder: holds the safetensors.
         prefixes: what may stand before the module's own names, such as ``"model.encoder."``; the first that fits
             is taken off each stored name.
-        spare: names, without prefix, that are not used.
+        spare: names, without prefix, that are not used (matched in full).
         dtype: of the weights.
+
+    Returns:
+        name in the module -> where it stands.
 
     Raises:
         FileNotFoundError: the folder holds no safetensors.
@@ -91,26 +112,40 @@ def fill(module: nn.Module, folder: Path, prefixes: tuple[str, ...], spare: re.P
     from safetensors import safe_open
 
     stored = {}
-    for name, file in stored_names(folder).items():
-        prefix = next((p for p in prefixes if name.startswith(p)), "")
-        stored[name.removeprefix(prefix)] = name, file
+    for place in places(folder):
+        prefix = next((p for p in prefixes if place.name.startswith(p)), "")
+        stored[place.name.removeprefix(prefix)] = place
     wanted = module.state_dict()
-    check_names(folder, wanted, stored, spare)
+    refuse_wrong(
+        folder,
+        {
+            "missing": set(wanted) - set(stored),
+            "unexpected": [name for name in set(stored) - set(wanted) if not spare.fullmatch(name)],
+            "of another shape": [
+                f"{name} {list(stored[name].shape)}, where config.json says {list(tensor.shape)}"
+                for name, tensor in wanted.items()
+                if name in stored and stored[name].shape != tuple(tensor.shape)
+            ],
+        },
+    )
+    found = {name: stored[name] for name in wanted}
     tensors = {}
-    for file in sorted({stored[name][1] for name in wanted}):
+    for file in sorted({place.file for place in found.values()}):
         with safe_open(file, framework="pt") as opened:
-            for name in wanted:
-                if stored[name][1] == file:
-                    tensors[name] = opened.get_tensor(stored[name][0]).to(dtype)
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise ValueError(
-                f"{folder}: {name} is {tuple(tensor.shape)}, where its config.json says {tuple(wanted[name].shape)}"
-            )
+            for name, place in found.items():
+                if place.file == file:
+                    tensors[name] = opened.get_tensor(place.name).to(dtype)
     module.load_state_dict(tensors, assign=True)
-    return module.eval().requires_grad_(False)
+    module.eval().requires_grad_(False)
+    return found
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are.
+
+    Example:
+        >>> some(["a", "b", "c", "d", "e", "f"])
+        'a, b, c, d, e and 1 more'
+    """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
