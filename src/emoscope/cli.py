@@ -144,7 +144,7 @@ def ask(
     alpha: Annotated[float | None, Parameter(help="steering strength: gain 1 + alpha; 1 by default")] = None,
 ) -> int:
     """Ask a model which emotion one sound file expresses, with or without an intervention."""
-    from emoscope.corpora.audio import load_audio
+    from emoscope.corpora.audio import hear
 
     for name, value, needed, there in (
         ("--to", to, "--deactivate", deactivate), ("--alpha", alpha, "--steer", steer),
@@ -152,7 +152,9 @@ def ask(
     ):  # fmt: skip
         if value is not None and there is None:
             raise ValueError(f"{name} {value} changes nothing by itself: give {needed} with a file of neuron sets")
-    load_audio(clip)  # a file that cannot be heard is told at once, before a model is loaded
+    # a file that cannot be heard, or not as it is stored, is told at once, before a model is loaded
+    for sentence in hear(clip).told:
+        print(f"note: {clip}: {sentence}", file=sys.stderr)
     from emoscope.experiments.one_clip import ask as ask_model
     from emoscope.experiments.reselect import read_set
     from emoscope.interventions.intervention import deactivate as off
@@ -231,7 +233,6 @@ def corpus_check(
         tuple[str, ...], Parameter(help="labels taken together: happiness=happiness,excitement; several times")
     ] = (),
     emotions: Annotated[str, Parameter(help="labels that are asked, separated by commas; all by default")] = "",
-    decode: Annotated[bool, Parameter(help="decode every file whole; finds damage in the middle, too")] = False,
     html: Annotated[Path | None, Parameter(help="also write one page with charts, which opens offline")] = None,
     export: Annotated[Path | None, Parameter(help="also write a CSV file: every file and what became of it")] = None,
     as_json: Annotated[bool, Parameter(name="--json", help="print one JSON object")] = False,
@@ -259,11 +260,11 @@ def corpus_check(
     if emotions:
         opened = opened.keep(_listed(emotions))
     if as_json:
-        seen, summary = look_at(opened, decode)
+        seen, summary = look_at(opened)
         print(json.dumps({name: summary[name] for name in SCRIPT_KEYS}, indent=1, ensure_ascii=False))
     else:
         with shown_progress("looking at clips") as progress:
-            seen, summary = look_at(opened, decode, progress)
+            seen, summary = look_at(opened, progress)
         print_summary(summary)
     if export:
         seen.to_frame().write_csv(export, include_bom=True)

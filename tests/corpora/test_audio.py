@@ -9,7 +9,8 @@ import pytest
 import soundfile
 import soxr
 
-from emoscope.corpora.audio import BLOCK, RATE, AudioError, checksum, load_audio, prepare_samples
+from emoscope.corpora.audio import RATE, AudioError, checksum, load_audio, prepare_samples
+from emoscope.corpora.sources import BLOCK
 
 
 def test_any_rate_and_channel_count_becomes_mono_16k(tmp_path: Path) -> None:

@@ -29,8 +29,7 @@ def test_a_folder_per_emotion(tmp_path: Path, sound) -> None:
     assert why.pop("irony/1.wav").startswith("emotion 'irony' is not known")
     assert why == {
         "loose.wav": "not in the folder of an emotion",
-        "sad/1.wav": "second copy of sad/1.flac",
-        "sad/._1.wav": "._ file left by macOS, not a recording",
+        "sad/1.wav": "another file of a clip, with other content (of sad/1.flac)",
     }
 
 

@@ -104,8 +104,7 @@ def test_dropped_classes_and_files_are_counted(tmp_path: Path, sound) -> None:
         "excluded": {
             "no agreement among the raters (X)": 1,
             "labelled other (O)": 1,
-            "second copy of MSP-PODCAST_0001_0008.wav": 1,
-            "._ file left by macOS, not a recording": 1,
+            "second copy": 1,
             "second label of this clip": 1,
             "the release withholds the labels of Test3": 2,
             "code 'Z' is not known": 1,
@@ -117,7 +116,7 @@ def test_dropped_classes_and_files_are_counted(tmp_path: Path, sound) -> None:
         "quarantined": {"file not found": 1},
     }
     assert facts["used"] == 5  # two speakers are Unknown
-    assert facts["clips"] == facts["used"] + facts["excluded"] + facts["quarantined"] == 19
+    assert facts["clips"] == facts["used"] + facts["excluded"] + facts["quarantined"] == 18
     assert facts["channels"] == {"1": 5}
 
 
@@ -149,7 +148,7 @@ def test_soft_labels_are_shares_of_the_raters(tmp_path: Path, sound, layout: str
 def test_counts_are_compared_with_the_release_that_the_folder_names(tmp_path: Path, sound) -> None:
     root = release(tmp_path / "MSP-PODCAST-Publish-1.11", sound)
     for folder in (root, tmp_path):
-        assert ["split=test1", 30_647, 2] in summarise(open_corpus("msp-podcast", folder), decode=False)["differences"]
+        assert ["split=test1", 30_647, 2] in summarise(open_corpus("msp-podcast", folder))["differences"]
     assert open_corpus("msp-podcast", root, release="1.8").info.expected["split=train"] == 44_879
     assert not open_corpus("msp-podcast", release(tmp_path / "msp", sound)).info.expected
     with pytest.raises(ValueError, match=r"release '3.0' of MSP-Podcast: counts are known of 1.8, 1.10, 1.11"):

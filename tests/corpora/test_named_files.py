@@ -212,11 +212,11 @@ def test_a_tree_with_strays_doubles_and_others(tmp_path: Path, sound) -> None:
     corpus = open_corpus("ravdess", tmp_path)
     assert [clip.id for clip in corpus] == ["03-01-05-01-01-01-01", "03-01-01-01-01-01-02"]
     assert {lost.path.name + " " + lost.path.parent.parent.name: lost.why for lost in corpus.lost} == {
-        "._03-01-05-01-01-01-01.wav " + tmp_path.name: "._ file left by macOS, not a recording",
         "my recording.wav " + tmp_path.name: "name does not follow 03-01-05-02-01-02-24 (ravdess)",
-        "03-01-05-01-01-01-01.wav audio_speech_actors_01-24": "second copy of Actor_01/03-01-05-01-01-01-01.wav",
+        "03-01-05-01-01-01-01.wav audio_speech_actors_01-24": "second copy (of Actor_01/03-01-05-01-01-01-01.wav)",
     }
     assert {lost.fate for lost in corpus.lost} == {"excluded"}
+    assert corpus.told == ("1 file is a ._ file that macOS left beside the recordings, not counted as clips",)
 
 
 def test_a_folder_of_another_corpus_is_an_error(tmp_path: Path, sound) -> None:
@@ -228,7 +228,7 @@ def test_a_folder_of_another_corpus_is_an_error(tmp_path: Path, sound) -> None:
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no sound file under .*: emoscope looks for .*\.wav"):
+    with pytest.raises(ValueError, match=r"no sound file or video under .*: wav, flac, mp3"):
         open_corpus("emodb", tmp_path)
 
 

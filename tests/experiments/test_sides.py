@@ -92,7 +92,7 @@ def test_a_recording_on_both_official_sides_is_left_out_once(friends: Path) -> N
     other.write_bytes(one.read_bytes())
     items = asked(friends, "[identify]\nsplit = 'official'")
     out = items.filter(pl.col("fate") == "excluded")
-    assert out["why"].to_list() == ["same recording as test_dia3_utt0, which is in another fold"]
+    assert out["why"].to_list() == ["same recording (as test_dia3_utt0, speaker Phoebe)"]
 
 
 def test_what_the_official_split_cannot_do_is_said(friends: Path) -> None:

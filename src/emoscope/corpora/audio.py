@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.corpora.video import VideoError, is_video, video_blocks
-
-if TYPE_CHECKING:
-    import soundfile
-
-RATE = 16_000
-"""Sampling rate of every loaded clip, in Hz (all supported model families take 16 kHz)."""
-
-TARGET_RMS = 0.05
-"""Root mean square of a clip under ``loudness="normalised"`` (full scale is 1)."""
-
-SHORTEST_S = 0.1
-"""A clip shorter than this, in seconds, gives fewer than two audio tokens and is quarantined."""
-
-SILENT_PEAK = 1e-4
-"""A clip whose largest sample stays below this (-80 dB of full scale) is quarantined as silent."""
-
-BLOCK = 1 << 18
-"""Frames of a file that are decoded at once: 5 s at 48 kHz."""
-
-STEP = 1 << 20
-"""Samples over which a clip is checked and measured at once (65 s), which bounds the scratch memory."""
+from emoscope.corpora.level import RATE, Unhearable, Waveform, settle
+from emoscope.corpora.sources import Blocks, blocks
 
 LONGEST_GUESS = 1 << 25
 """Samples (35 minutes) for which room is made on the word of a header alone."""
 
-UNREADABLE = "not readable as audio: the file is damaged or no sound file; convert it to wav or flac"
-"""Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
+OPPOSED = -0.5
+"""Channels whose correlation is below this are not mixed: they would cancel each other."""
 
-DATA_SIZE = re.compile(r"^data : (\d+) \(should be \d+\)", re.MULTILINE)
-BLOCK_ALIGN = re.compile(r"Block Align +: (\d+)")
-"""What libsndfile says of a WAV file whose data chunk ends before its size, and of the bytes of a frame."""
-
-Waveform = npt.NDArray[np.float32]
+FAR_APART = 0.01
+"""A channel with less than this share of another's power (20 dB) takes nothing of it away."""
 
 
 class AudioError(ValueError):
@@ -56,15 +30,37 @@ class AudioError(ValueError):
         super().__init__(f"{path}: {reason}")
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A clip as a model hears it, and what its file holds.
+
+    Attributes:
+        samples: (time,), mono, 16 kHz, in [-1, 1].
+        duration_s: length of the file in seconds.
+        rate: sampling rate of the file in Hz.
+        channels: channels of the file.
+        told: what was done beside mixing, resampling and one gain, a sentence each.
+    """
+
+    samples: Waveform
+    duration_s: float
+    rate: int
+    channels: int
+    told: tuple[str, ...] = ()
+
+
 def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
     """Load one sound file as mono 16 kHz float32 samples, untrimmed.
+
+    Channels are mixed, unless two of them cancel each other (a correlation below -0.5): then the louder one is heard.
 
     Args:
         path: wav, flac, mp3, ogg or anything else libsndfile reads, or a video (with the extra ``video``); any rate
             and channel count.
-        loudness: ``"normalised"`` scales the clip to a root mean square of 0.05 (in RAVDESS neutral
+        loudness: ``"normalised"`` scales the clip to a root mean square of 0.05 within 0.5 dB (in RAVDESS neutral
             clips are about 20 dB quieter than angry ones, and without this step selectors find
-            loudness neurons); ``"as recorded"`` leaves the level alone.
+            loudness neurons; :func:`~emoscope.corpora.level.settle` states the rule); ``"as recorded"`` leaves the
+            level alone.
 
     Returns:
         samples (time,), in [-1, 1].
@@ -79,51 +75,94 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
         >>> samples.dtype, bool(abs((samples**2).mean() ** 0.5 - 0.05) < 0.001)
         (dtype('float32'), True)
     """
-    import soundfile
+    return hear(path, loudness).samples
 
+
+def hear(path: str | Path, loudness: str = "normalised") -> Heard:
+    """Load one sound file as :func:`load_audio` does, and say what it holds and what was done to it.
+
+    Raises:
+        AudioError, ValueError: as in :func:`load_audio`.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> heard = hear(polish_folder() / "m1.a_nie_3.flac")
+        >>> heard.duration_s, heard.rate, heard.channels, heard.told
+        (1.321, 16000, 1, ())
+    """
     path = Path(path)
     _check_loudness(loudness)
     if path.is_dir():
         raise AudioError(path, "is a folder: give one sound file")
     if not path.is_file():
         raise AudioError(path, "file not found")
-    if path.stat().st_size == 0:
-        raise AudioError(path, "file is empty")
     try:
-        if is_video(path):
-            mono = _mono(video_blocks(path))
-        else:
-            with soundfile.SoundFile(path) as file:
-                mono = _mono(_blocks(file, path), math.ceil(file.frames * RATE / file.samplerate))
-    except VideoError as error:
+        if path.stat().st_size == 0:
+            raise Unhearable("file is empty")
+        found = _mono(blocks(path))
+        told = []
+        if (channel := found.channels.louder()) is not None:
+            told.append(f"its channels cancel each other: channel {channel + 1}, the louder one, is heard alone")
+            found = _mono(blocks(path), channel)
+        told += settle(found.samples, loudness)
+    except Unhearable as error:
         raise AudioError(path, str(error)) from error
-    except soundfile.SoundFileError as error:
-        raise AudioError(path, UNREADABLE) from error
     except PermissionError as error:
         raise AudioError(path, "not readable (no permission)") from error
-    return _settle(mono, path, loudness)
+    return Heard(found.samples, found.frames / found.rate, found.rate, found.channels.count, tuple(told))
 
 
-def _blocks(file: soundfile.SoundFile, path: Path) -> Iterator[tuple[Waveform, int]]:
-    """Samples (time, channel) of a sound file with their rate, some at a time; refuses a file that is cut off."""
-    rate, held = file.samplerate, 0
-    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-        held += len(block)
-        yield block, rate
-    if not held:
-        raise AudioError(path, "holds no sound: it is empty or cut off; copy the file again")
-    promised = promised_frames(file, path)
-    if promised - held > SHORTEST_S * rate:
-        lengths = f"its header promises {promised / rate:.2f} s, it holds {held / rate:.2f} s"
-        raise AudioError(path, f"cut off ({lengths}): copy the file again")
+class _Channels:
+    """How channels go together, gathered block by block."""
+
+    def __init__(self) -> None:
+        self.count, self._n = 0, 0
+        self._sum: npt.NDArray[np.float64] = np.zeros(0)
+        self._products: npt.NDArray[np.float64] = np.zeros((0, 0))
+
+    def add(self, block: Waveform, rate: int) -> None:
+        if not self.count:
+            self.count = block.shape[1]
+            self._sum, self._products = np.zeros(self.count), np.zeros((self.count, self.count))
+        if self.count == 1:
+            return
+        # means of some samples stand for what is left after resampling
+        step = max(1, rate // RATE)
+        slow = block[: len(block) // step * step].reshape(-1, step, self.count).mean(axis=1, dtype=np.float64)
+        self._n += len(slow)
+        self._sum += slow.sum(axis=0)
+        self._products += slow.T @ slow
+
+    def louder(self) -> int | None:
+        """The channel to be heard alone where channels cancel each other."""
+        if self.count < 2 or not self._n:
+            return None
+        mean = self._sum / self._n
+        covariance = self._products / self._n - np.outer(mean, mean)
+        power = np.clip(np.diag(covariance), 0, None)
+        close = np.minimum.outer(power, power) > FAR_APART * np.maximum.outer(power, power)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            opposed = covariance / np.sqrt(np.outer(power, power)) < OPPOSED
+        return int(power.argmax()) if (opposed & close).any() else None
 
 
-def _mono(blocks: Iterator[tuple[Waveform, int]], expected: int = 0) -> Waveform:
-    """Mix to one channel and resample to 16 kHz block by block, so that a long clip is in memory once."""
+@dataclass
+class _Mono:
+    """One channel at 16 kHz, and what the file held."""
+
+    samples: Waveform
+    frames: int
+    rate: int
+    channels: _Channels
+
+
+def _mono(source: Blocks, channel: int | None = None) -> _Mono:
+    """Mix to one channel (or take one) and resample block by block, so that a long clip is in memory once."""
     import soxr
 
-    mono = np.empty(min(expected, LONGEST_GUESS) + 1, dtype=np.float32)
-    filled = 0
+    mono = np.empty(1, dtype=np.float32)
+    filled, frames, rate, stream, channels = 0, 0, 0, None, _Channels()
+    keep_ahead = True
 
     def keep(part: Waveform) -> None:
         nonlocal filled
@@ -133,34 +172,23 @@ def _mono(blocks: Iterator[tuple[Waveform, int]], expected: int = 0) -> Waveform
         mono[filled : filled + len(part)] = part
         filled += len(part)
 
-    stream = None
-    for block, rate in blocks:
-        mixed = block.mean(axis=1)
+    for block, rate, expected in source:
+        if keep_ahead:
+            mono.resize(min(-(-expected * RATE // rate), LONGEST_GUESS) + 1, refcheck=False)
+            keep_ahead = False
+        if block.shape[1] != (channels.count or block.shape[1]):
+            raise Unhearable("its number of channels changes within the file: convert it to wav or flac")
+        frames += len(block)
+        channels.add(block, rate)
+        mixed = block.mean(axis=1) if channel is None else block[:, channel]
         if rate != RATE:
             stream = stream or soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="HQ")
-            mixed = stream.resample_chunk(mixed)
+            mixed = stream.resample_chunk(np.ascontiguousarray(mixed))
         keep(mixed)
     if stream:
         keep(stream.resample_chunk(np.empty(0, dtype=np.float32), last=True))
     mono.resize(filled, refcheck=False)
-    return mono
-
-
-def promised_frames(file: soundfile.SoundFile, path: Path) -> int:
-    """How many frames a file's header promises; libsndfile itself takes a shorter file without complaint."""
-    if file.format in ("WAV", "WAVEX"):
-        size = DATA_SIZE.search(file.extra_info)
-        align = BLOCK_ALIGN.search(file.extra_info)
-        # programs that write to a pipe leave a size of nearly 2**31 or 2**32
-        if size and align and int(size[1]) < 0x7FFF0000:
-            return int(size[1]) // max(1, int(align[1]))
-    if file.format == "MP3":
-        with path.open("rb") as raw:
-            head = raw.read(4096)
-        # without such a header the length is a guess
-        if b"Xing" in head or b"Info" in head:
-            return int(file.frames)
-    return 0
+    return _Mono(mono, frames, rate, channels)
 
 
 def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudness: str = "normalised") -> Waveform:
@@ -171,26 +199,16 @@ def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudne
         ValueError: an unknown ``loudness``.
 
     Example:
-        >>> prepare_samples(np.full(16_000, 0.5))[:2]
-        array([0.05, 0.05], dtype=float32)
+        >>> bool(abs(prepare_samples(np.sin(np.arange(16_000))).std() - 0.05) < 1e-6)
+        True
     """
     _check_loudness(loudness)
-    return _settle(np.array(samples, dtype=np.float32), path, loudness)
-
-
-def _settle(mono: Waveform, path: str | Path, loudness: str) -> Waveform:
-    """Check samples and bring them to the wanted loudness, in place."""
-    if len(mono) < SHORTEST_S * RATE:
-        raise AudioError(path, f"too short ({len(mono) / RATE:.3f} s; at least {SHORTEST_S} s are needed)")
-    parts = [mono[start : start + STEP] for start in range(0, len(mono), STEP)]
-    if not all(np.isfinite(part).all() for part in parts):
-        raise AudioError(path, "holds samples that are not numbers (NaN or infinite)")
-    if max(np.abs(part).max() for part in parts) < SILENT_PEAK:
-        raise AudioError(path, "silent (no sample above -80 dB of full scale)")
-    if loudness == "normalised":
-        power = sum(np.sum(np.square(part, dtype=np.float64)) for part in parts) / len(mono)
-        np.multiply(mono, TARGET_RMS / np.sqrt(power), out=mono, casting="same_kind")
-    return np.clip(mono, -1.0, 1.0, out=mono)
+    mono = np.array(samples, dtype=np.float32)
+    try:
+        settle(mono, loudness)
+    except Unhearable as error:
+        raise AudioError(path, str(error)) from error
+    return mono
 
 
 def _check_loudness(loudness: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from emoscope.corpora.audio import AudioError, checksum, load_audio
+from emoscope.corpora.audio import AudioError, checksum
 from emoscope.corpora.clip import Clip
+from emoscope.corpora.copies import same_recordings
 from emoscope.corpora.corpus import Corpus, Progress
 from emoscope.corpora.folds import crossfit_fault, fold_column, with_known_speakers
 from emoscope.corpora.lengths import LISTED, far_longer
@@ -25,9 +27,10 @@ class Inspection:
     """A corpus whose unusable clips are quarantined, and the facts of the files of all others.
 
     Attributes:
-        corpus: the clips that can be used, and those lost.
-        facts: clip id -> length in seconds, sampling rate in Hz, channels of its file.
-        duplicates: ids of clips with the same content, a group each; they stay in use.
+        corpus: the clips that can be used, each recording once, and those lost.
+        facts: clip id -> length in seconds, sampling rate in Hz, channels of its file, and what is told of it.
+        duplicates: ids of clips with the same content, a group each (:func:`~emoscope.corpora.copies.same_recordings`
+            says which of them are used).
     """
 
     corpus: Corpus
@@ -35,14 +38,11 @@ class Inspection:
     duplicates: tuple[tuple[str, ...], ...]
 
 
-def inspect_files(corpus: Corpus, decode: bool = False, progress: Progress | None = None) -> Inspection:
-    """Look at the file of every clip in use.
+def inspect_files(corpus: Corpus, progress: Progress | None = None) -> Inspection:
+    """Decode the file of every clip in use, as a study does.
 
     Args:
         corpus: the corpus.
-        decode: decode each file whole, as the models hear it. ``False`` decodes as much as is needed to see that
-            there is sound and that the file is not cut off (:func:`~emoscope.corpora.probe.probe_audio`); damage in
-            the middle of a compressed file then goes unseen.
         progress: called with (files done, files in all).
 
     Example:
@@ -52,39 +52,41 @@ def inspect_files(corpus: Corpus, decode: bool = False, progress: Progress | Non
         (16000, 15, ())
     """
     facts: dict[str, SoundFacts] = {}
-    same: dict[str, list[str]] = defaultdict(list)
+    sums: dict[str, str] = {}
     faults: dict[str, str] = {}
     # decoding and hashing run outside Python's lock
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        read = pool.map(lambda clip: _read(clip, decode), corpus.clips)
+        read = pool.map(_read, corpus.clips)
         try:
             for done, (clip, found) in enumerate(zip(corpus.clips, read, strict=True), start=1):
                 if isinstance(found, str):
                     faults[clip.id] = found
                 else:
-                    facts[clip.id], content = found
-                    same[content].append(clip.id)
+                    facts[clip.id], sums[clip.id] = found
                 if progress:
                     progress(done, len(corpus))
         except BaseException:
             # whoever stops a long check does not wait for the rest of the corpus
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    heard = corpus.lose("quarantined", faults)
+    copies = same_recordings(corpus.info, heard.clips, sums)
+    same: dict[str, list[str]] = defaultdict(list)
+    for clip in heard.clips:
+        same[sums[clip.id]].append(clip.id)
     duplicates = tuple(tuple(group) for group in same.values() if len(group) > 1)
-    return Inspection(corpus.lose("quarantined", faults), facts, duplicates)
+    facts = {clip: found for clip, found in facts.items() if clip not in copies}
+    return Inspection(heard.lose("excluded", copies), facts, duplicates)
 
 
-def _read(clip: Clip, decode: bool) -> tuple[SoundFacts, str] | str:
+def _read(clip: Clip) -> tuple[SoundFacts, str] | str:
     try:
-        facts = probe_audio(clip.path)
-        if decode:
-            load_audio(clip.path, loudness="as recorded")
-        return facts, checksum(clip.path)
+        return probe_audio(clip.path), checksum(clip.path)
     except AudioError as error:
         return error.reason
 
 
-def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def summarise(corpus: Corpus, progress: Progress | None = None) -> dict[str, Any]:
     """Describe a corpus in plain values: counts, durations, sample rates, repeated content, reasons.
 
     ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
@@ -94,7 +96,6 @@ def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = 
 
     Args:
         corpus: the corpus.
-        decode: see :func:`inspect_files`.
         progress: called with (files done, files in all).
 
     Example:
@@ -103,12 +104,12 @@ def summarise(corpus: Corpus, decode: bool = False, progress: Progress | None = 
         >>> facts["used"], facts["by_emotion"], facts["sample_rates"], facts["expected"]["speakers"]
         (450, {'anger': 150, 'fear': 150, 'neutral': 150}, {'16000': 450}, {'expected': 5, 'found': 5})
     """
-    return look_at(corpus, decode, progress)[1]
+    return look_at(corpus, progress)[1]
 
 
-def look_at(corpus: Corpus, decode: bool = False, progress: Progress | None = None) -> tuple[Corpus, dict[str, Any]]:
+def look_at(corpus: Corpus, progress: Progress | None = None) -> tuple[Corpus, dict[str, Any]]:
     """The same, with the corpus in which every clip has its fate."""
-    seen = inspect_files(with_known_speakers(corpus), decode, progress)
+    seen = inspect_files(with_known_speakers(corpus), progress)
     used, facts = seen.corpus, seen.facts.values()
     asked = [clip for clip in used.clips if "emotion" in clip.labels]
     longer = [
@@ -143,13 +144,12 @@ def look_at(corpus: Corpus, decode: bool = False, progress: Progress | None = No
         "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
         "unusable": [[lost.id, lost.why] for lost in used.lost if lost.fate == "quarantined"],
-        "decoded": decode,
+        "told": [*used.told, *_told(seen)],
         "expected": expected,
         "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
         "missing": _missing(used),
         "longer": longer,
         "usual": _usual(used),
-        "told": list(used.told),
         "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", used.info.folds)),
         "seconds": [round(fact.duration_s, 3) for fact in facts],
     }
@@ -201,8 +201,12 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
     found += [f"no clip of {emotion} can be used" for emotion in summary["missing"]]
     if summary["quarantined"]:
         found.append(f"{_clips(summary['quarantined'])} cannot be heard")
-    if copies := sum(len(group) - 1 for group in summary["duplicates"]):
-        found.append(f"{_clips(copies)} of the same content as another one")
+    copies = sum(len(group) - 1 for group in summary["duplicates"])
+    out = summary["reasons"]["excluded"].get("same recording", 0) if copies else 0
+    if out:
+        found.append(f"{_clips(out)} of the same content as another one: each recording is used once")
+    if copies > out:
+        found.append(f"{_clips(copies - out)} of the same content as another take of the speaker, used as released")
     return found
 
 
@@ -226,8 +230,21 @@ def _durations(lengths: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in figures.items()}
 
 
+DETAIL = re.compile(r" \((?:of|as) .*\)$| \([^()]*\d (?:s|bytes)\b[^()]*\)|^its header promises [^:]*(?=: open)")
+"""What a reason says of a single clip: of which file it is a copy, or numbers."""
+
+
 def _reasons(corpus: Corpus, fate: str) -> dict[str, int]:
-    return dict(Counter(lost.why for lost in corpus.lost if lost.fate == fate).most_common())
+    return dict(Counter(DETAIL.sub("", lost.why) for lost in corpus.lost if lost.fate == fate).most_common())
+
+
+def _told(seen: Inspection) -> list[str]:
+    """What is told of single files, counted."""
+    clips: dict[str, list[str]] = defaultdict(list)
+    for clip, found in seen.facts.items():
+        for sentence in found.told:
+            clips[re.sub(r"channel \d+, (.*?),", r"\1", sentence)].append(clip)
+    return [f"{_clips(len(found))} (such as {found[0]}): {sentence}" for sentence, found in clips.items()]
 
 
 def _counted(values: Iterator[str]) -> dict[str, int]:

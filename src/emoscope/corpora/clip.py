@@ -100,7 +100,7 @@ class Lost:
             >>> clip = Clip("x", Path("x.wav"), {"emotion": "calm"})
             >>> Lost("x", clip.path, "excluded", "label calm is not asked", clip).by_label
             True
-            >>> Lost("x", clip.path, "excluded", "second copy of y.wav", clip).by_label
+            >>> Lost("x", clip.path, "excluded", "second copy (of y.wav)", clip).by_label
             False
         """
         if self.fate != "excluded" or self.clip is None:

@@ -222,28 +222,26 @@ class Corpus:
         return polars.DataFrame(data, schema=dict.fromkeys(data, polars.String))
 
     def check(self, progress: Progress | None = None) -> Corpus:
-        """Decode every clip and quarantine those whose sound cannot be used.
+        """Decode every clip, quarantine those whose sound cannot be used, and use each recording once.
 
-        Opening a corpus reads names only; this reads every file. Files with the same content stay in use:
-        :meth:`summary` lists them.
+        Opening a corpus reads names only; this reads every file.
 
         Args:
             progress: called with (files done, files in all).
         """
         from emoscope.corpora.check import inspect_files
 
-        return inspect_files(self, decode=True, progress=progress).corpus
+        return inspect_files(self, progress).corpus
 
-    def summary(self, decode: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    def summary(self, progress: Progress | None = None) -> dict[str, Any]:
         """Counts, durations, sample rates, repeated content and reasons, as plain values for JSON.
 
         Args:
-            decode: decode every file whole; ``False`` decodes until there is sound, and the end.
             progress: called with (files done, files in all).
         """
         from emoscope.corpora.check import summarise
 
-        return summarise(self, decode=decode, progress=progress)
+        return summarise(self, progress)
 
     def __repr__(self) -> str:
         emotions = ", ".join(f"{name} {count}" for name, count in self.counts().items()) if self.clips else "no clips"

@@ -1,18 +1,59 @@
-"""Find sound files in a folder."""
+"""Find sound files and videos in a folder."""
 
 from __future__ import annotations
 
 import difflib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from emoscope.corpora.clip import Lost
+from emoscope.corpora.video import VIDEO
 
-SOUND = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".aif", ".aiff", ".au", ".sph"})
-"""Endings of files that count as clips (all are read by libsndfile); other files are not counted."""
+SOUND = frozenset(
+    f".{ending}"
+    for ending in [
+        "8svx",
+        "aif",
+        "aifc",
+        "aiff",
+        "au",
+        "avr",
+        "bw64",
+        "bwf",
+        "caf",
+        "flac",
+        "iff",
+        "ircam",
+        "mp1",
+        "mp2",
+        "mp3",
+        "mpga",
+        "nist",
+        "oga",
+        "ogg",
+        "opus",
+        "paf",
+        "pvf",
+        "rf64",
+        "sds",
+        "sf",
+        "snd",
+        "sph",
+        "svx",
+        "voc",
+        "w64",
+        "wav",
+        "wave",
+        "wve",
+        "xi",
+    ]
+)
+"""Endings of sound files that libsndfile reads; with those of ``video.VIDEO``, all that count as clips."""
 
-STRAY = "._ file left by macOS, not a recording"
+CLIPS = SOUND | VIDEO
 
 NOT_UTF8 = "its name or folder is not UTF-8: rename it"
 
@@ -36,29 +77,113 @@ def existing_folder(root: str | Path | None, corpus: str) -> Path:
     raise FileNotFoundError(f"folder {path} does not exist ({there} does): give the folder that holds {corpus!r}")
 
 
-def sound_files(root: Path) -> tuple[list[Path], list[Lost]]:
-    """List the sound files under a folder, sorted by path.
+@dataclass
+class Found:
+    """The sound files and videos under a folder.
 
-    Stray ``._`` files come back as excluded, names that are no text as quarantined.
+    Attributes:
+        files: sorted by path.
+        lost: those whose name is no text, quarantined.
+        strays: how many ``._`` files of macOS stand beside them.
+        again: folders that are reached a second time by a link, and are not entered again.
+        others: endings of all further files, with how many there are.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    strays: int = 0
+    again: list[Path] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+    def told(self, root: Path) -> tuple[str, ...]:
+        """What is no clip, a sentence each."""
+        told = []
+        if self.strays:
+            named = "1 file is a ._ file" if self.strays == 1 else f"{self.strays} files are ._ files"
+            told.append(f"{named} that macOS left beside the recordings, not counted as clips")
+        if self.again:
+            told.append(
+                f"{len(self.again)} linked folders lead to folders that are read already, such as "
+                f"{within(self.again[0], root)}: they are entered once"
+            )
+        return tuple(told)
+
+
+def sound_files(root: Path) -> Found:
+    """List the sound files and videos under a folder; each real folder is entered once, however many links lead there.
 
     Raises:
-        ValueError: there is no sound file.
+        ValueError: there is none.
     """
-    found, strays = [], []
-    for folder, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SOUND:
-                path = Path(folder, name)
-                if readable_name(path) != str(path):
-                    path = Path(readable_name(path))
-                    strays.append(Lost(path.stem, path, "quarantined", NOT_UTF8))
-                elif name.startswith("._"):
-                    strays.append(Lost(path.stem, path, "excluded", STRAY))
+    found = all_files(root)
+    if not found.files:
+        there = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in found.others.most_common(3))
+        raise ValueError(
+            f"no sound file or video under {root}{f' (its files: {there})' if there else ''}: wav, flac, mp3, ogg, m4a, "
+            "mp4 and many more are read; unpack archives first"
+        )
+    return found
+
+
+def all_files(root: Path) -> Found:
+    """As :func:`sound_files`, also where there is none.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> len(all_files(polish_folder()).files)
+        450
+    """
+    found = Found()
+    # nor are folders above, which a link may lead back to
+    entered = set(_above(root))
+    level = [str(root)]
+    while level:
+        # near folders first, and those that are no links
+        inside: list[tuple[bool, str]] = []
+        for folder in level:
+            entered.add(os.path.realpath(folder))
+            for entry in _entries(folder):
+                if entry.is_dir():
+                    inside.append((entry.is_symlink(), entry.path))
                 else:
-                    found.append(path)
-    if not found:
-        raise ValueError(f"no sound file under {root}: emoscope looks for {', '.join(sorted(SOUND))}")
-    return sorted(found), sorted(strays, key=lambda lost: lost.path)
+                    _sort_in(Path(entry.path), found)
+        level = []
+        for _, path in sorted(inside):
+            real = os.path.realpath(path)
+            if real in entered:
+                found.again.append(Path(readable_name(Path(path))))
+            else:
+                entered.add(real)
+                level.append(path)
+    found.files.sort()
+    found.lost.sort(key=lambda lost: lost.path)
+    return found
+
+
+def _above(root: Path) -> Iterator[str]:
+    real = Path(os.path.realpath(root))
+    yield from map(str, (real, *real.parents))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # as os.walk does: a folder that cannot be read holds nothing
+        return []
+
+
+def _sort_in(path: Path, found: Found) -> None:
+    ending = path.suffix.lower()
+    if ending not in CLIPS:
+        found.others[readable_name(Path(ending))] += 1
+    elif path.name.startswith("._"):
+        found.strays += 1
+    elif readable_name(path) != str(path):
+        path = Path(readable_name(path))
+        found.lost.append(Lost(path.stem, path, "quarantined", NOT_UTF8))
+    else:
+        found.files.append(path)
 
 
 def readable_name(path: Path) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
+from emoscope.corpora.copies import choose_copy
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import SOUND, existing_folder, sound_files, within
+from emoscope.corpora.files import CLIPS, existing_folder, sound_files, within
 from emoscope.corpora.labels import Vocabulary
+from emoscope.corpora.video import unread
 
 INFO = CorpusInfo("folder", "A folder of recordings, one folder per emotion or a pattern")
 
@@ -50,33 +52,39 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
         ({'anger': 150, 'fear': 150, 'neutral': 150}, ('emotion', 'word', 'take', 'speaker'))
     """
     folder = existing_folder(root, "folder")
-    ending = Path(pattern).suffix if pattern and Path(pattern).suffix.lower() in SOUND else ""
+    ending = Path(pattern).suffix if pattern and Path(pattern).suffix.lower() in CLIPS else ""
     grammar = _compiled(pattern, ending) if pattern else None
     vocabulary = Vocabulary(labels)
-    files, lost = sound_files(folder)
-    clips: dict[str, Clip] = {}
-    for path in files:
+    found = sound_files(folder)
+    lost = list(found.lost)
+    same: dict[str, list[Clip]] = {}
+    for path in found.files:
         below = within(path, folder)
         name = below.removesuffix(path.suffix)
-        found = _read(name, grammar)
+        read = _read(name, grammar)
         if pattern and ending and path.suffix.lower() != ending.lower():
-            found = NOT_FOLLOWED
-        if isinstance(found, str):
-            lost.append(Lost(name, path, "excluded", found))
+            read = NOT_FOLLOWED
+        if isinstance(read, str):
+            lost.append(Lost(name, path, "excluded", read))
             continue
-        emotion, why = vocabulary.read(found.pop("emotion"))
-        fields = {field: found.pop(field, None) for field in (*FIELDS, "transcript")}
-        clip = Clip(name, path, {"emotion": emotion, **found} if emotion else dict(found), **fields)
-        if name in clips:
-            why = f"second copy of {within(clips[name].path, folder)}"
+        emotion, why = vocabulary.read(read.pop("emotion"))
+        fields = {field: read.pop(field, None) for field in (*FIELDS, "transcript")}
+        clip = Clip(name, path, {"emotion": emotion, **read} if emotion else dict(read), **fields)
         if why:
             lost.append(Lost(name, path, "excluded", why, clip))
+        elif why := unread(path):
+            lost.append(Lost(name, path, "quarantined", why, clip))
         else:
-            clips[name] = clip
+            same.setdefault(name, []).append(clip)
+    clips = []
+    for several in same.values():
+        kept, others = choose_copy([clip.path for clip in several], folder)
+        clips += [clip for clip in several if clip.path == kept]
+        lost += [Lost(c.id, c.path, "excluded", others[c.path], c) for c in several if c.path in others]
     if not clips:
-        raise ValueError(_nothing(folder, len(files), lost, pattern))
-    told = _one_speaker(pattern, ending, list(clips.values())) if pattern else ()
-    return Corpus(_info(folder), tuple(clips.values()), tuple(lost), told)
+        raise ValueError(_nothing(folder, len(found.files), lost, pattern))
+    told = _one_speaker(pattern, ending, clips) if pattern else ()
+    return Corpus(_info(folder), tuple(clips), tuple(lost), (*found.told(folder), *told))
 
 
 def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...]:
@@ -153,7 +161,9 @@ def _info(folder: Path) -> CorpusInfo:
 
 
 def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) -> str:
-    why = next((one.why for one in lost if not one.path.name.startswith("._")), lost[0].why)
+    if cannot := [one.why for one in lost if one.clip and one.fate == "quarantined"]:
+        return f"none of the {files} sound files under {folder} can be read: {cannot[0]}"
+    why = lost[0].why
     if pattern:
         return f"none of the {files} sound files under {folder} can be used with pattern {pattern!r}: {why}"
     return (

@@ -9,7 +9,7 @@ from pathlib import Path
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.fates import Fates
-from emoscope.corpora.files import STRAY, existing_folder
+from emoscope.corpora.files import all_files, existing_folder
 from emoscope.corpora.ratings import RATINGS, with_thirds
 from emoscope.corpora.text_tables import lines_of, read_text
 from emoscope.emotions import CODES
@@ -58,21 +58,24 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
     """
     folder = existing_folder(root, "iemocap")
     sessions = _sessions(folder)
-    fates = Fates()
+    found = all_files(sessions[0].parent)
+    there = set(found.files)
+    fates = Fates(lost=list(found.lost))
     for session in sessions:
-        wavs = _wavs(session, fates.lost)
         for clip, why in _turns(session, fates.lost):
             kept = all_codes and clip.labels["code"] in LEFT_OUT
-            fates.add(clip, None if kept else why, clip.path in wavs)
-        fates.lost += [
-            Lost(path.stem, path, "excluded", "no label in dialog/EmoEvaluation")
-            for path in sorted(wavs)
-            if path.stem not in fates.named
-        ]
+            fates.add(clip, None if kept else why, clip.path in there)
+    known = {clip.path for clip in fates.clips.values()} | {one.path for one in fates.lost}
+    for path in found.files:
+        if path not in known:
+            turn = path.parent.parent.parts[-2:] == ("sentences", "wav")
+            why = "no label in dialog/EmoEvaluation" if turn else "not among the turns in sentences/wav"
+            fates.lost.append(Lost(path.stem, path, "excluded", why))
     if not fates.clips:
         why = fates.lost[0].why if fates.lost else "no labelled turn was found"
         raise ValueError(f"no turn of IEMOCAP under {folder} can be used: {why}")
-    return with_thirds(Corpus(INFO, tuple(fates.clips.values()), tuple(fates.lost)))
+    told = found.told(sessions[0].parent)
+    return with_thirds(Corpus(INFO, tuple(fates.clips.values()), tuple(fates.lost), told))
 
 
 def _sessions(folder: Path) -> list[Path]:
@@ -83,16 +86,6 @@ def _sessions(folder: Path) -> list[Path]:
     raise FileNotFoundError(
         f"{folder} holds no Session*/dialog/EmoEvaluation: give the folder IEMOCAP_full_release as it was unpacked"
     )
-
-
-def _wavs(session: Path, lost: list[Lost]) -> set[Path]:
-    found = set()
-    for path in sorted((session / "sentences" / "wav").glob("*/*.wav")):
-        if path.name.startswith("._"):
-            lost.append(Lost(path.stem, path, "excluded", STRAY))
-        else:
-            found.add(path)
-    return found
 
 
 def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import SOUND, STRAY, existing_folder
+from emoscope.corpora.files import CLIPS, all_files, existing_folder, readable_name
 from emoscope.corpora.text_tables import Row, TextTable
-from emoscope.corpora.video import NEEDED, VIDEO, can_read_videos, is_video
+from emoscope.corpora.video import REMEDY, is_video, unread
 from emoscope.emotions import UnknownEmotion, canonical
 
 INFO = CorpusInfo(
@@ -78,7 +78,7 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     dialogue, and listed_s (seconds between the start and the end that the row gives; some videos last longer). The
     speaker is the character's name as it is listed; the session is season and episode.
 
-    Where a clip has a sound file and a video, the sound file is read. Excluded: videos without a row, ``._`` files,
+    Where a clip has a sound file and a video, the sound file is read. Excluded: videos without a row,
     ``final_videos_test`` copies, further files of a clip, rows that repeat a clip or are not complete. Quarantined:
     rows without a file, and videos where PyAV (the extra ``video``) is not installed.
 
@@ -102,29 +102,34 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
         )
     clips: dict[str, Clip] = {}
     lost: list[Lost] = []
-    without_pyav = not can_read_videos()
-    told: list[str] = []
+    there = all_files(media)
+    lost += there.lost
+    seen: set[Path] = set()
+    told: list[str] = list(there.told(media))
     for part in PARTS:
-        files = _files(part, media, lost)
+        files = _files(part, media, lost, seen)
         for clip, key, why in _rows(part, tables[part.name], lost, told):
             found = files.pop(key, [])
             path = found[0] if found else clip.path
             clip = Clip(clip.id, path, clip.labels, clip.speaker, clip.session, clip.split, clip.transcript)
             lost += [
-                Lost(clip.id, other, "excluded", f"the same clip as {path.name}, which is read") for other in found[1:]
+                Lost(clip.id, other, "excluded", f"another file of a clip that is read (of {path.name})")
+                for other in found[1:]
             ]
             if why:
                 lost.append(Lost(clip.id, path, "excluded", why, clip))
             elif not found:
                 known = " (the release lacks it)" if key in part.missing else ""
                 lost.append(Lost(clip.id, path, "quarantined", f"file not found{known}", clip))
-            elif without_pyav and is_video(path):
-                lost.append(Lost(clip.id, path, "quarantined", NEEDED, clip))
+            elif cannot := unread(path):
+                lost.append(Lost(clip.id, path, "quarantined", cannot, clip))
             else:
                 clips[clip.id] = clip
         for (dialogue, utterance), paths in files.items():
             why = f"no row in {part.labels}" if tables[part.name] else f"{part.labels} is not there"
             lost += [Lost(f"{part.short}_dia{dialogue}_utt{utterance}", path, "excluded", why) for path in paths]
+    beside = [path for path in there.files if path not in seen]
+    lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in beside]
     if not clips:
         raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
     return Corpus(INFO, tuple(clips.values()), tuple(lost), tuple(told))
@@ -132,8 +137,8 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
 
 def _reason(lost: list[Lost]) -> str:
     whys = [one.why for one in lost]
-    if NEEDED in whys:
-        return f"each of its clips {NEEDED}"
+    if needed := next((why for why in whys if why.endswith(REMEDY)), None):
+        return needed
     if any(one.fate == "quarantined" for one in lost):
         folders = ", ".join(part.folder for part in PARTS)
         return f"its media ({folders}) are not there; give their folder with audio_root"
@@ -150,22 +155,26 @@ def _near(folder: Path) -> Iterator[Path]:
         level = [path for path in inside if path.is_dir() and not any(part.folder in path.name for part in PARTS)]
 
 
-def _files(part: Part, root: Path, lost: list[Lost]) -> dict[tuple[int, int], list[Path]]:
+def _files(part: Part, root: Path, lost: list[Lost], seen: set[Path]) -> dict[tuple[int, int], list[Path]]:
     """(Dialogue, utterance) -> its files, sound files first; other files go to ``lost``."""
     found: dict[tuple[int, int], list[Path]] = {}
     for folder in (path for path in _near(root) if path.is_dir() and part.holds(path.name)):
         for name in sorted(os.listdir(folder)):
             path = folder / name
-            if path.suffix.lower() not in SOUND | VIDEO or path.is_dir():
+            if (
+                path.suffix.lower() not in CLIPS
+                or path.is_dir()
+                or name.startswith("._")
+                or readable_name(path) != str(path)
+            ):
                 continue
+            seen.add(path)
             match = NAME.fullmatch(path.stem)
             if match:
                 found.setdefault((int(match[1]), int(match[2])), []).append(path)
                 continue
             why = f"name does not follow {NAME.pattern} (meld)"
-            if name.startswith("._"):
-                why = STRAY
-            elif name.startswith("final_videos_test"):
+            if name.startswith("final_videos_test"):
                 why = FINAL
             lost.append(Lost(f"{part.short}_{path.stem}", path, "excluded", why))
     return {key: sorted(paths, key=is_video) for key, paths in found.items()}

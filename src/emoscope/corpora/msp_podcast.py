@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
+from emoscope.corpora.copies import choose_copy
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.fates import Fates
-from emoscope.corpora.files import SOUND, STRAY, existing_folder
+from emoscope.corpora.files import Found, all_files, existing_folder
 from emoscope.corpora.msp_votes import shares
 from emoscope.corpora.ratings import with_thirds
 from emoscope.corpora.text_tables import Row, TextTable
@@ -75,7 +76,13 @@ def open_msp_podcast(
     folder = existing_folder(root, "msp-podcast")
     table = _table(folder)
     fates = Fates()
-    files = _files(_audio(table, audio_root), fates.lost)
+    audio = _audio(table, audio_root)
+    found = all_files(audio)
+    fates.lost += found.lost
+    files = _files(found, audio, fates.lost)
+    if audio_root is None:
+        beside = [path for path in all_files(table.parent.parent).files if not path.is_relative_to(audio)]
+        fates.lost += [Lost(path.stem, path, "excluded", f"outside the folder {audio.name}") for path in beside]
     detailed = table.with_name("labels_detailed.csv")
     soft = shares(detailed) if detailed.is_file() else {}
     labels = TextTable(table, COLUMNS)
@@ -89,7 +96,8 @@ def open_msp_podcast(
         why = fates.lost[0].why if fates.lost else "no rows"
         raise ValueError(f"no clip of MSP-Podcast under {folder} can be used: {why}")
     info = replace(INFO, expected=_expected(release, folder, table))
-    return with_thirds(Corpus(info, tuple(fates.clips.values()), tuple(fates.lost), labels.told))
+    told = (*found.told(audio), *labels.told)
+    return with_thirds(Corpus(info, tuple(fates.clips.values()), tuple(fates.lost), told))
 
 
 def _table(folder: Path) -> Path:
@@ -117,23 +125,16 @@ def _audio(table: Path, audio_root: str | Path | None) -> Path:
     raise FileNotFoundError(f"there is no folder Audios or Audio beside {table.parent}: give it with audio_root")
 
 
-def _files(folder: Path, lost: list[Lost]) -> dict[str, Path]:
+def _files(found: Found, folder: Path, lost: list[Lost]) -> dict[str, Path]:
     """Clip id -> its sound file, in any depth: some copies hold ``Audios/Audios``."""
-    found: dict[str, Path] = {}
-    for place, inside, names in os.walk(folder):
-        inside.sort()
-        for name in sorted(names):
-            stem, ending = os.path.splitext(name)
-            if ending.lower() not in SOUND:
-                continue
-            path = Path(place, name)
-            if name.startswith("._"):
-                lost.append(Lost(stem, path, "excluded", STRAY))
-            elif stem in found:
-                lost.append(Lost(stem, path, "excluded", f"second copy of {found[stem].relative_to(folder)}"))
-            else:
-                found[stem] = path
-    return found
+    same: dict[str, list[Path]] = {}
+    for path in found.files:
+        same.setdefault(path.stem, []).append(path)
+    files: dict[str, Path] = {}
+    for stem, paths in same.items():
+        files[stem], others = choose_copy(paths, folder)
+        lost += [Lost(stem, path, "excluded", why) for path, why in others.items()]
+    return files
 
 
 def _rows(

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from emoscope.corpora.clip import FIELDS, Clip, Lost
+from emoscope.corpora.copies import choose_copy
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import existing_folder, sound_files, within
+from emoscope.corpora.files import existing_folder, sound_files
 from emoscope.corpora.filters import as_label
 from emoscope.corpora.grammar import Grammar
 from emoscope.corpora.grammars import GRAMMARS
+from emoscope.corpora.video import unread
 
 MISSING = "the corpus lists it, but the file is not there"
 
@@ -18,9 +20,10 @@ MISSING = "the corpus lists it, but the file is not there"
 def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     """Open a corpus whose labels stand in its file names, found in any depth under ``root``.
 
-    A name that does not follow the grammar, a stray ``._`` file, a second copy of a clip (as in some copies
-    of RAVDESS) and a clip whose folder or notes name another emotion are excluded with that reason; a clip that
-    the notes list and that has no file is quarantined.
+    A name that does not follow the grammar, a second copy of a clip (as in some copies of RAVDESS) and a clip whose
+    folder or notes name another emotion are excluded with that reason; a clip that the notes list and that has no
+    file is quarantined. Of several files of one clip, the one whose folder names the speaker is read, then the one
+    of the higher sampling rate; the reason of the others says whether their content is the same.
 
     Args:
         corpus: a key of :data:`~emoscope.corpora.grammars.GRAMMARS`, or a grammar of your own.
@@ -38,31 +41,37 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     grammar = GRAMMARS[corpus] if isinstance(corpus, str) else corpus
     name = grammar.info.id
     folder = existing_folder(root, name)
-    files, lost = sound_files(folder)
+    found = sound_files(folder)
+    lost = list(found.lost)
     notes = grammar.notes(folder) if grammar.notes else {}
-    clips: dict[str, Clip] = {}
+    same: dict[str, list[Clip]] = {}
     seen: set[str] = set()
-    for path in files:
+    for path in found.files:
         clip = grammar.read(path)
         if clip is None:
             lost.append(Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({name})"))
             continue
         seen.add(clip.id)
-        if clip.id in clips:
-            why: str | None = f"second copy of {within(clips[clip.id].path, folder)}"
-        else:
-            clip, why = _noted(clip, notes.get(clip.id, {}))
-            why = grammar.contradiction(clip) or why
-        if why:
+        clip, why = _noted(clip, notes.get(clip.id, {}))
+        if why := grammar.contradiction(clip) or why:
             lost.append(Lost(clip.id, path, "excluded", why, clip))
+        elif why := unread(path):
+            lost.append(Lost(clip.id, path, "quarantined", why, clip))
         else:
-            clips[clip.id] = clip
+            same.setdefault(clip.id, []).append(clip)
+    speakers = {clip.speaker for several in same.values() for clip in several if clip.speaker}
+    clips = []
+    for several in same.values():
+        kept, others = choose_copy([clip.path for clip in several], folder, several[0].speaker, speakers)
+        clips += [clip for clip in several if clip.path == kept]
+        lost += [Lost(c.id, c.path, "excluded", others[c.path], c) for c in several if c.path in others]
     if not clips:
         known = next((one.why for one in lost if one.clip), None)
         why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"
-        raise ValueError(f"none of the {len(files)} sound files under {folder} {why}")
+        raise ValueError(f"none of the {len(found.files)} sound files under {folder} {why}")
     lost += [Lost(clip, folder / clip, "quarantined", MISSING) for clip in notes if clip not in seen]
-    return Corpus(grammar.info, tuple(clips.values()), tuple(lost), tuple(getattr(notes, "told", ())))
+    told = (*found.told(folder), *getattr(notes, "told", ()))
+    return Corpus(grammar.info, tuple(clips), tuple(lost), told)
 
 
 def _noted(clip: Clip, notes: Mapping[str, str]) -> tuple[Clip, str | None]:

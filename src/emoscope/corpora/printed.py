@@ -53,10 +53,10 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         console.print(f"cannot be heard: {escape(name)}: {escape(why)}")
     for group in summary["duplicates"][:MOST_ROWS]:
         console.print(f"same content: {escape(', '.join(group))}")
+    for sentence in summary["told"]:
+        console.print(f"note: {escape(sentence)}")
     for warning in warnings_of(summary):
         console.print(f"[yellow]warning: {escape(warning)}[/yellow]")
-    if not summary["decoded"]:
-        console.print("Files were decoded until there was sound, and at their end; --decode reads all of each.")
     why_not = unusable_because(summary)
     console.print(f"[red]Cannot be used: {escape(why_not)}[/red]" if why_not else "Can be used.")
 

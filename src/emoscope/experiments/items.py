@@ -141,7 +141,9 @@ def candidate_items(
             if log:
                 log.step()
     side, fold = study_sides(study, corpus, clips, sums, dealt)
-    copies = copied_recordings(clips, fold, sums)
+    copies = copied_recordings(corpus, clips, fold, sums)
+    if log and copies:
+        log.say(f"{len(copies)} clips are left out: the same recording as another one, such as {min(copies)}")
     unsaid = _unsaid(study, clips)
     left_out = copies | dict.fromkeys(unsaid - copies.keys(), "no transcript is known")
     clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in left_out], label, study.seed)

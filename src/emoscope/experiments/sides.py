@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from emoscope.corpora import assign_folds
+from emoscope.corpora.copies import same_recordings
 from emoscope.corpora.filters import listed
 from emoscope.corpora.folds import fold_column, official_side
 from emoscope.experiments.study import Study, StudyError, read_study
@@ -157,12 +158,9 @@ def told_shared(shared: Sequence[str]) -> str:
     )
 
 
-def copied_recordings(clips: Sequence[Clip], fold: Mapping[str, str], sums: Mapping[str, str]) -> dict[str, str]:
-    """Clips whose very recording is also in another fold: clip id -> why it is left out."""
-    first: dict[str, Clip] = {}
-    copies = {}
-    for clip in sorted((c for c in clips if c.id in fold), key=lambda c: c.id):
-        one = first.setdefault(sums[clip.id], clip)
-        if one is not clip and sums[clip.id] != MISSING and fold[one.id] != fold[clip.id]:
-            copies[clip.id] = f"same recording as {one.id}, which is in another fold"
-    return copies
+def copied_recordings(
+    corpus: Corpus, clips: Sequence[Clip], fold: Mapping[str, str], sums: Mapping[str, str]
+) -> dict[str, str]:
+    """Clips whose very recording is also that of another clip on some side: clip id -> why it is left out."""
+    known = {clip: content for clip, content in sums.items() if content != MISSING and clip in fold}
+    return same_recordings(corpus.info, clips, known, fold)

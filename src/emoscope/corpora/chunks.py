@@ -1,0 +1,192 @@
+"""Find where a sound file's samples begin and end: its header may say nothing, or less than the file holds."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+
+from emoscope.corpora.splice import Bytes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file of chunks is written: lengths of its beginning and of an id, format of a size, and what it counts."""
+
+    begins: int
+    id_bytes: int
+    size: str
+    counts_header: bool = False
+    align: int = 1
+
+
+LAYOUTS = {
+    b"RIFF": Layout(12, 4, "<I", align=2),
+    b"RF64": Layout(12, 4, "<I", align=2),
+    b"BW64": Layout(12, 4, "<I", align=2),
+    b"FORM": Layout(12, 4, ">I", align=2),
+    b"caff": Layout(8, 4, ">q"),
+    b"riff": Layout(40, 16, "<q", counts_header=True, align=8),
+}
+"""First bytes -> layout of WAV, RF64, AIFF, CAF and W64."""
+
+SOUND = (b"data", b"SSND")
+UNKNOWN = 0x7FFF0000
+"""Programs that write to a pipe leave a size of nearly 2**31 or 2**32."""
+
+TAIL = 1 << 16
+"""How far from a file's end a chunk is looked for behind sound of unknown size, in bytes."""
+
+BEHIND = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"fact", b"cue ", b"PEAK", b"smpl", b"JUNK", b"afsp", b"_PMX")
+"""Chunks that programs write behind the sound."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where a file's samples are, in bytes.
+
+    Attributes:
+        start: offset of the first.
+        stated: how many the header promises; ``None`` where it does not say.
+        end: where those that are there end.
+        further: bytes that follow and belong to nothing.
+        size_at: where the header says how many.
+        size: format of that number.
+        around: what that number counts beside the samples.
+    """
+
+    start: int
+    stated: int | None
+    end: int
+    further: int
+    size_at: int
+    size: str
+    around: int = 0
+
+    @property
+    def held(self) -> int:
+        """How many bytes of sound are there."""
+        return self.end - self.start
+
+    def true_head(self, raw: Bytes) -> bytes:
+        """The file's bytes before its samples, with the number of those that are there."""
+        head = bytearray(raw[: self.start])
+        most = 0xFFFFFFFF if self.size[1] == "I" else 1 << 62
+        struct.pack_into(self.size, head, self.size_at, min(self.held + self.around, most))
+        return bytes(head)
+
+
+def extent(raw: Bytes) -> Extent | None:
+    r"""Where the samples of a WAV, RF64, W64, AIFF, CAF or AU file are; ``None`` in any other file.
+
+    Example:
+        >>> head = b"RIFF\0\0\0\0WAVEfmt \2\0\0\0\1\0data\0\0\0\0"
+        >>> extent(head + b"\1" * 8)
+        Extent(start=30, stated=None, end=38, further=0, size_at=26, size='<I', around=0)
+    """
+    begin = 0
+    while raw[begin : begin + 3] == b"ID3":
+        # as MP3 files, some others carry a tag in front
+        sizes = zip(raw[begin + 6 : begin + 10], (21, 14, 7, 0), strict=False)
+        begin += 10 + sum((byte & 127) << shift for byte, shift in sizes)
+    if raw[begin : begin + 4] == b".snd":
+        start = begin + int.from_bytes(raw[begin + 4 : begin + 8], "big")
+        return _settled(raw, _stated(raw, start, begin + 8, ">I", 0), None) if start <= len(raw) else None
+    layout = LAYOUTS.get(raw[begin : begin + 4])
+    if layout is None:
+        return None
+    at, wide = begin + layout.begins, None
+    while (chunk := _chunk(raw, at, layout)) is not None:
+        name, inside, size = chunk
+        if name[:4] == b"ds64":
+            wide = inside + 8
+        if name[:4] in SOUND:
+            around = inside - at if layout.counts_header else 0
+            if wide is not None and size == 0xFFFFFFFF and wide + 8 <= inside:
+                return _settled(raw, _stated(raw, inside, wide, "<q", 0), layout)
+            # the samples of SSND begin after two numbers, those of a CAF after one
+            skip = 8 if name == b"SSND" else 4 if raw[begin : begin + 4] == b"caff" else 0
+            if inside + skip > len(raw):
+                return None
+            found = _stated(raw, inside + skip, at + layout.id_bytes, layout.size, around + skip)
+            return _settled(raw, found, layout)
+        if size < 0:
+            return None
+        at = _behind(inside + size, layout)
+    return None
+
+
+def _chunk(raw: Bytes, at: int, layout: Layout) -> tuple[bytes, int, int] | None:
+    """Name, offset of the content and size of the chunk at an offset."""
+    inside = at + layout.id_bytes + struct.calcsize(layout.size)
+    if inside > len(raw):
+        return None
+    name = raw[at : at + layout.id_bytes]
+    (size,) = struct.unpack_from(layout.size, raw, at + layout.id_bytes)
+    if not all(32 <= byte < 127 for byte in name[:4]):
+        return None
+    return name, inside, size - (inside - at if layout.counts_header else 0)
+
+
+def _behind(end: int, layout: Layout) -> int:
+    return end + -end % layout.align
+
+
+def _stated(raw: Bytes, start: int, size_at: int, size: str, around: int) -> Extent:
+    (stated,) = struct.unpack_from(size, raw, size_at)
+    stated -= around
+    there = len(raw) - start
+    known = 0 < stated <= there or there < stated < (UNKNOWN if size[1] == "I" else 1 << 62)
+    return Extent(start, stated if known or there <= 0 else None, len(raw), 0, size_at, size, around)
+
+
+def _settled(raw: Bytes, found: Extent, layout: Layout | None) -> Extent:
+    """The extent with its true end, and what follows there."""
+    if found.stated is None:
+        ends = _without_tail(raw, found.start, layout)
+        if layout and _chunks_to_end(raw, found.start, layout):
+            # a size of 0 that is meant: there is no sound
+            return replace(found, stated=0, end=found.start)
+        return replace(found, end=ends)
+    end = min(found.start + found.stated, len(raw))
+    further = len(raw) - end
+    if not further or (layout and any(_chunks_to_end(raw, at, layout) for at in {end, _behind(end, layout)})):
+        further = 0
+    return replace(found, end=end, further=further if _holds_anything(raw, end) else 0)
+
+
+def _chunks_to_end(raw: Bytes, at: int, layout: Layout) -> bool:
+    """Whether from here on the file holds chunks and nothing else (the last may be cut off)."""
+    if at >= len(raw):
+        return True
+    while at < len(raw):
+        chunk = _chunk(raw, at, layout)
+        if chunk is None or chunk[0][:4] in LAYOUTS or chunk[2] < 0:
+            # a few bytes less than a chunk's header are no sound either
+            return len(raw) - at < layout.id_bytes
+        at = _behind(chunk[1] + chunk[2], layout)
+    return True
+
+
+def _without_tail(raw: Bytes, start: int, layout: Layout | None) -> int:
+    """Where sound of unknown size ends: at the file's end, or before a chunk that ends there."""
+    if layout is None or layout.id_bytes != 4:
+        return len(raw)
+    places = []
+    for name in BEHIND:
+        at = raw.find(name, max(start, len(raw) - TAIL))
+        while at >= 0:
+            chunk = _chunk(raw, at, layout)
+            if chunk and chunk[2] >= 0 and chunk[1] + chunk[2] <= len(raw) and _chunks_to_end(raw, at, layout):
+                places.append(at)
+                break
+            at = raw.find(name, at + 1)
+    return min(places, default=len(raw))
+
+
+def _holds_anything(raw: Bytes, at: int) -> bool:
+    """Whether there is more than zeros, with which some programs fill a file up."""
+    while part := raw[at : at + TAIL]:
+        if part.strip(b"\0"):
+            return True
+        at += TAIL
+    return False

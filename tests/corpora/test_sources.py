@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import io
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emoscope.corpora import AudioError, load_audio
+from emoscope.corpora.audio import hear
+from emoscope.corpora.mpeg import walk
+from emoscope.corpora.probe import probe_audio
+
+RATE = 16_000
+
+
+def voice(seconds: float = 1.5, rate: int = RATE) -> np.ndarray:
+    time = np.arange(round(seconds * rate)) / rate
+    # a glide, so that every part of it is known from every other
+    return (0.2 * np.sin(2 * np.pi * (200 + 300 * time / seconds) * time)).astype(np.float32)
+
+
+def written(samples: np.ndarray, rate: int = RATE, **kind: object) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, **kind)
+    return file.getvalue()
+
+
+def varied(samples: np.ndarray, rate: int = RATE, mode: str = "VARIABLE") -> bytes:
+    return written(samples, rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.5, bitrate_mode=mode)
+
+
+def without_info(mp3: bytes) -> bytes:
+    """The file as programs that do not go back to its beginning write it: without the frame that states its length."""
+    frames = walk(mp3)
+    assert frames is not None
+    return mp3[frames.start :]
+
+
+def tag(size: int = 3000) -> bytes:
+    return b"ID3\x03\0\0" + bytes([0, 0, size >> 7, size & 127]) + b"\xff\xfb\x90\0" * (size // 4)
+
+
+def loud_then_quiet(seconds: float, rate: int = RATE) -> np.ndarray:
+    # the first frames, from which a length is guessed, take more bytes than the others
+    sound = 0.01 * voice(seconds, rate)
+    sound[: len(sound) // 4] += np.random.default_rng(0).normal(0, 0.2, len(sound) // 4).astype(np.float32)
+    return sound
+
+
+SHAPES = [
+    (8_000, "VARIABLE", 1), (16_000, "VARIABLE", 1), (22_050, "VARIABLE", 2), (44_100, "VARIABLE", 1), (48_000, "VARIABLE", 2),
+    (16_000, "AVERAGE", 1), (44_100, "AVERAGE", 2), (16_000, "CONSTANT", 2), (44_100, "CONSTANT", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rate", "mode", "channels"), SHAPES)
+def test_an_mp3_without_a_stated_length_is_read_whole(tmp_path: Path, rate: int, mode: str, channels: int) -> None:
+    stated = varied(np.stack([loud_then_quiet(2.0, rate)] * channels, axis=1), rate, mode)
+    (tmp_path / "whole.mp3").write_bytes(stated)
+    end = load_audio(tmp_path / "whole.mp3", "as recorded")[-RATE // 2 : -RATE // 8]
+    path = tmp_path / "a.mp3"
+    for content in (without_info(stated), tag() + without_info(stated) + b"TAG" + bytes(125)):
+        path.write_bytes(content)
+        heard = hear(path, "as recorded")
+        # encoders pad both ends; without a header nobody knows by how much
+        assert 2.0 <= heard.duration_s < 2.0 + 4000 / rate
+        assert probe_audio(path).duration_s == heard.duration_s
+        rest = heard.samples[-RATE - 8000 :]
+        at = int(np.correlate(rest, end, "valid").argmax())
+        match = np.corrcoef(end, rest[at : at + len(end)])[0, 1]
+        assert match > 0.95
+
+
+@pytest.mark.parametrize("stated", [0, 3, 40, 4000])
+def test_a_number_of_frames_that_is_wrong_is_not_believed(tmp_path: Path, stated: int) -> None:
+    content = bytearray(varied(loud_then_quiet(3.0)))
+    frames = walk(bytes(content))
+    assert frames is not None
+    place = content.index(b"Xing" if b"Xing" in content else b"Info") + 8
+    content[place : place + 4] = stated.to_bytes(4, "big")
+    (tmp_path / "a.mp3").write_bytes(bytes(content))
+    if stated < frames.count:
+        assert hear(tmp_path / "a.mp3").duration_s == 3.0
+    else:
+        with pytest.raises(AudioError, match=r"cut off \(its header promises 14\d\.\d\d s, it holds [23]\.\d\d s\)"):
+            load_audio(tmp_path / "a.mp3")
+
+
+def patched(content: bytes, place: int, layout: str, size: int) -> bytes:
+    data = bytearray(content)
+    struct.pack_into(layout, data, place, size)
+    return bytes(data)
+
+
+def sizes() -> dict[str, tuple[bytes, int, str]]:
+    """Container -> a file, where it says how long its sound is, and how."""
+    sound = voice()
+    files = {
+        kind: written(sound, format=kind, subtype="PCM_16") for kind in ("WAV", "AIFF", "CAF", "AU", "RF64", "W64")
+    }
+    return {
+        "WAV": (files["WAV"], files["WAV"].index(b"data") + 4, "<i"),
+        "AIFF": (files["AIFF"], files["AIFF"].index(b"SSND") + 4, ">i"),
+        "CAF": (files["CAF"], files["CAF"].index(b"data") + 4, ">q"),
+        "AU": (files["AU"], 8, ">i"),
+        "RF64": (files["RF64"], files["RF64"].index(b"ds64") + 16, "<q"),
+        "W64": (files["W64"], files["W64"].index(b"data") + 16, "<q"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "AU", "RF64", "W64"])
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_that_a_program_left_open_is_what_follows(tmp_path: Path, kind: str, size: int) -> None:
+    content, place, layout = sizes()[kind]
+    (tmp_path / "a.wav").write_bytes(patched(content, place, layout, size))
+    heard = hear(tmp_path / "a.wav", "as recorded")
+    assert heard.duration_s == 1.5
+    assert np.abs(heard.samples - voice()).max() < 1e-4
+    assert probe_audio(tmp_path / "a.wav").duration_s == 1.5
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "AU", "RF64", "W64"])
+def test_a_size_below_what_follows_is_told_with_both_numbers(tmp_path: Path, kind: str) -> None:
+    content, place, layout = sizes()[kind]
+    (tmp_path / "a.wav").write_bytes(patched(content, place, layout, 16_000))
+    with pytest.raises(AudioError) as caught:
+        load_audio(tmp_path / "a.wav")
+    found = re.search(r"promises ([\d.]+) s, and what would last another ([\d.]+) s follows", caught.value.reason)
+    assert found is not None
+    assert abs(float(found[1]) - 0.5) < 0.01
+    assert abs(float(found[2]) - 1.0) < 0.01
+
+
+def test_what_stands_behind_the_sound_is_not_heard(tmp_path: Path) -> None:
+    plain = written(voice(), format="WAV", subtype="PCM_16")
+    text = b"INFOISFT" + struct.pack("<I", 4000) + bytes(range(1, 251)) * 16
+    chunk = b"LIST" + struct.pack("<I", len(text)) + text
+    for content in (plain + chunk, patched(plain, plain.index(b"data") + 4, "<i", 0) + chunk, plain + bytes(9000)):
+        (tmp_path / "a.wav").write_bytes(content)
+        assert hear(tmp_path / "a.wav").duration_s == 1.5
+
+
+def test_two_files_in_one_are_told_apart_from_one(tmp_path: Path) -> None:
+    half = written(voice(0.75), format="WAV", subtype="PCM_16")
+    (tmp_path / "a.wav").write_bytes(half + half)
+    with pytest.raises(
+        AudioError, match=r"promises 24,000 bytes of sound, and another 24,044 bytes follow|another 0\.75 s"
+    ):
+        load_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("kind", ["CAF", "AU", "NIST", "AIFF", "W64"])
+def test_other_formats_that_are_cut_off_are_not_taken_for_short_ones(tmp_path: Path, kind: str) -> None:
+    content = written(voice(), format=kind, subtype="PCM_16")
+    (tmp_path / "a.wav").write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(AudioError, match="cut off"):
+        load_audio(tmp_path / "a.wav")
+
+
+def test_what_is_no_sound_is_named_with_its_remedy(tmp_path: Path) -> None:
+    contents = {
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n": "a Git LFS pointer.*git lfs pull",
+        b"<!DOCTYPE html><html>404</html>": "a web page",
+        b"\x1f\x8b\x08\0" + bytes(50): "gzip-compressed: unpack it",
+        b"PK\x03\x04" + bytes(50): "a ZIP archive: unpack it",
+    }
+    for name in ("a.wav", "a.mp4"):
+        for content, said in contents.items():
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(AudioError, match=f"is {said}"):
+                load_audio(tmp_path / name)
+
+
+def test_a_video_under_another_name_is_heard(tmp_path: Path, film) -> None:
+    content = film(tmp_path / "film.mp4", seconds=0.5).read_bytes()
+    (tmp_path / "film.wav").write_bytes(content)
+    assert len(load_audio(tmp_path / "film.wav")) >= 8_000
