@@ -7,6 +7,7 @@ import pytest
 
 from emoscope.models.audio_lm import AudioLM, Prepared, Request
 from emoscope.models.registry import load_model
+from tests.helpers.noise import close_logits
 from tests.helpers.threads import one_thread
 from tests.helpers.tiny_af3 import write_checkpoint
 
@@ -50,6 +51,12 @@ def requests_() -> list[Request]:
 @pytest.fixture(scope="session")
 def prepared(model, requests_) -> list[Prepared]:
     return model.prepare(requests_)
+
+
+@pytest.fixture(scope="session")
+def close(model, requests_) -> float:
+    """Largest difference of logits that counts as rounding."""
+    return close_logits(model, requests_)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from emoscope.models.audio_lm import AudioLM, Prepared, Request
 from emoscope.models.registry import load_model
+from tests.helpers.noise import close_logits
 from tests.models.official_keys import names_in_memory, official_names, without_numbers
 
 QUESTION = "Which emotion does the speaker express? (A) anger (B) fear (C) neutral"
@@ -89,6 +90,12 @@ class LayoutChecks:
     @classmethod
     def prepared(cls, model: AudioLM, requests_: list[Request]) -> list[Prepared]:
         return model.prepare(requests_)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def close(cls, model: AudioLM, requests_: list[Request]) -> float:
+        """Largest difference of logits that counts as rounding."""
+        return close_logits(model, requests_)
 
     # The layout.
 

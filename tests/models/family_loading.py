@@ -9,9 +9,6 @@ import pytest
 from emoscope.models.check import check_model
 from emoscope.models.registry import load_model
 
-CLOSE = 5e-5
-"""Largest difference of float32 logits of a tiny model that counts as rounding."""
-
 
 class LoadingChecks:
     """The tests, a part of :class:`tests.models.family_checks.FamilyChecks`.
@@ -22,10 +19,10 @@ class LoadingChecks:
 
     not_quantised: ClassVar[str | None] = None
 
-    def test_layers_spread_over_devices(self, folder, model, prepared):
+    def test_layers_spread_over_devices(self, folder, model, prepared, close):
         pytest.importorskip("accelerate", reason="accelerate is not installed (the extra devices)")
         spread = load_model(folder, device_map="auto")
-        assert (spread.next_logits(prepared).cpu() - model.next_logits(prepared)).abs().max() < CLOSE
+        assert (spread.next_logits(prepared).cpu() - model.next_logits(prepared)).abs().max() < close
 
     @pytest.mark.filterwarnings("ignore")
     def test_weights_of_eight_bits(self, folder):

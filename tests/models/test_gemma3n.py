@@ -15,8 +15,9 @@ from emoscope.models.audio_lm import Request
 from emoscope.models.gemma3n import blind_class
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
+from tests.helpers.noise import close_logits
 from tests.helpers.tiny_gemma3n import PLACES, write_checkpoint
-from tests.models.family_checks import CLOSE, QUESTION, FamilyChecks, sound
+from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
 SHARING = re.compile(r"layers\.(2\d|3[0-4])\.self_attn\.(k_proj|v_proj|k_norm)\.")
 """The last 15 layers take keys and values of earlier ones; what the files hold for them is not used."""
@@ -107,8 +108,10 @@ def test_keys_and_values_of_sharing_layers_stay_on_disk(folder, model, tmp_path)
     save_file(load_file(shard) | {name: torch.ones(16, 32)}, shard, metadata={"format": "pt"})
     index["weight_map"][name] = shard.name
     (other / "model.safetensors.index.json").write_text(json.dumps(index))
-    rows = model.prepare([Request(sound(0.5), QUESTION, ("A",))])
-    assert (load_model(other).next_logits(rows) - model.next_logits(rows)).abs().max() < CLOSE
+    request = Request(sound(0.5), QUESTION, ("A",))
+    rows = model.prepare([request])
+    difference = load_model(other).next_logits(rows) - model.next_logits(rows)
+    assert difference.abs().max() < close_logits(model, [request])
 
 
 def test_the_width_is_read_from_a_list_of_layers(folder, model):

@@ -16,8 +16,9 @@ from transformers.audio_utils import mel_filter_bank, spectrogram, window_functi
 from emoscope.models.audio_lm import Request
 from emoscope.models.lora import merge_lora
 from emoscope.models.registry import load_model
+from tests.helpers.noise import close_logits
 from tests.helpers.tiny_granite_speech import ALPHA, RANK, write_checkpoint
-from tests.models.family_checks import CLOSE, QUESTION, FamilyChecks, sound
+from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
 RELEASED = {
     "text_config": {"model_type": "granite", "vocab_size": 49160, "hidden_size": 2048, "intermediate_size": 8192,
@@ -107,7 +108,7 @@ def test_the_merged_adapter_computes_what_the_adapter_beside_the_weights_does(fo
                 layer.register_forward_hook(
                     lambda _m, args, out, down=factor, up=up: out + ALPHA / RANK * (args[0] @ down.T) @ up.T
                 )
-        assert (unmerged(**inputs).logits[:, -1] / scaling - ours).abs().max() < CLOSE
+        assert (unmerged(**inputs).logits[:, -1] / scaling - ours).abs().max() < close_logits(model, [request])
 
 
 def test_the_merged_adapter_equals_peft(folder, model):
@@ -117,7 +118,7 @@ def test_the_merged_adapter_equals_peft(folder, model):
     inputs = TestGraniteSpeech().official_inputs(model, [request])
     with torch.inference_mode():
         logits = official(**inputs).logits[:, -1] / model.model.config.text_config.logits_scaling
-    assert (logits - model.next_logits(model.prepare([request]))).abs().max() < CLOSE
+    assert (logits - model.next_logits(model.prepare([request]))).abs().max() < close_logits(model, [request])
 
 
 def test_no_warning_tells_of_a_missing_adapter(folder, caplog, monkeypatch):
@@ -134,7 +135,7 @@ def test_logits_are_divided_as_in_the_text_model(folder, model):
     request = Request(None, QUESTION, ("A",))
     with torch.inference_mode():
         logits = text(torch.tensor([model.tokens(QUESTION, 0)])).logits[:, -1]
-    assert (model.next_logits(model.prepare([request])) - logits).abs().max() < CLOSE
+    assert (model.next_logits(model.prepare([request])) - logits).abs().max() < close_logits(model, [request])
 
 
 def test_features_equal_those_of_torchaudio(model):

@@ -20,11 +20,12 @@ from emoscope.corpora import polish_folder
 from emoscope.models.glm4_voice import VoiceTokenizer
 from emoscope.models.kimi_decoder import KimiConfig, KimiDecoder
 from emoscope.models.loading import Loading
+from tests.helpers.noise import MANY
 
 ORACLES = Path(__file__).parent / "oracles"
 BLANK = 280
-SAME = 2e-3
-"""Largest difference of logits that counts as the same answer; what is measured is 0."""
+SAME = 1e-4
+"""Largest difference, as a share of the largest logit, that counts as rounding; on the machine of the answers it is 0."""
 
 CPU = torch.device("cpu")
 
@@ -56,7 +57,7 @@ def merged(decoder, answers):
 def test_text_logits_are_the_official_ones(decoder, answers, merged):
     logits = decoder(inputs_embeds=merged[None]).logits
     assert answers["text_logits"].abs().max() > 0.1
-    assert (logits - answers["text_logits"]).abs().max() < SAME
+    assert (logits - answers["text_logits"]).abs().max() < SAME * answers["text_logits"].abs().max()
 
 
 @torch.inference_mode()
@@ -85,7 +86,7 @@ def test_the_features_decide_the_logits(decoder, answers):
     # guards the tests above: they would pass on a model that hears nothing
     streams = answers["audio_ids"][0], answers["text_ids"][0], answers["audio_mask"][0].bool()
     deaf = decoder(inputs_embeds=decoder.merge(*streams, torch.zeros_like(answers["whisper_features"][0]))[None]).logits
-    assert (deaf - answers["text_logits"]).abs().max() > 10 * SAME
+    assert (deaf - answers["text_logits"]).abs().max() > 100 * SAME * answers["text_logits"].abs().max()
 
 
 def test_the_spectrogram_of_whisper_is_the_official_one():
@@ -93,11 +94,17 @@ def test_the_spectrogram_of_whisper_is_the_official_one():
     extractor = WhisperFeatureExtractor(feature_size=128, chunk_length=30)
     clip, _ = soundfile.read(polish_folder() / "m1.a_nie_1.flac", dtype="float32")
     filled = torch.nn.functional.pad(torch.from_numpy(clip), (0, 480_000 - len(clip)))
-    power = torch.stft(filled, 400, 160, window=torch.hann_window(400), return_complex=True)[:, :-1].abs() ** 2
-    log = (torch.from_numpy(extractor.mel_filters).float().T @ power).clamp(min=1e-10).log10()
-    official = (torch.maximum(log, log.max() - 8) + 4) / 4
+
+    def official(dtype):
+        window = torch.hann_window(400, dtype=dtype)
+        power = torch.stft(filled.to(dtype), 400, 160, window=window, return_complex=True)[:, :-1].abs() ** 2
+        log = (torch.from_numpy(extractor.mel_filters).to(dtype).T @ power).clamp(min=1e-10).log10()
+        return (torch.maximum(log, log.max() - 8) + 4) / 4
+
+    exact = official(torch.float64)
+    rounding = (official(torch.float32) - exact).abs().max()
     ours = extractor([clip], sampling_rate=16_000, return_tensors="pt")["input_features"][0]
-    assert (ours - official).abs().max() < 1e-5
+    assert (ours - exact).abs().max() < MANY * rounding < 1e-3
 
 
 # Speech codes.

@@ -15,8 +15,6 @@ from tests.models.conftest import TEXT
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore")]
 
 LAYER, NEURON, GAIN = 1, 7, 3.0
-CLOSE = 5e-6
-"""The output head runs on one position here and on all there: a few units in the last place of a logit."""
 
 
 class Keep:
@@ -49,11 +47,11 @@ def ours(model, requests_):
 
 
 @pytest.fixture
-def report(capsys):
+def report(capsys, close):
     def report(peer, **measured):
         with capsys.disabled():
             print(f"\n{peer}: " + ", ".join(f"{name} {value:.2g}" for name, value in measured.items()))
-        assert max(measured.values()) < CLOSE
+        assert max(measured.values()) < close
 
     return report
 

@@ -12,8 +12,9 @@ from transformers import Phi4MultimodalConfig, Phi4MultimodalFeatureExtractor, P
 from emoscope.models.audio_lm import Request
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
+from tests.helpers.noise import close_logits
 from tests.helpers.tiny_phi4_multimodal import ALPHA, RANK, write_checkpoint
-from tests.models.family_checks import CLOSE, QUESTION, FamilyChecks, sound
+from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
 
 class TestPhi4Multimodal(FamilyChecks):
@@ -77,7 +78,7 @@ def test_the_merged_adapter_computes_what_the_adapter_beside_the_weights_does(fo
                 unmerged.get_submodule(path).register_forward_hook(
                     lambda _m, args, out, down=factor, up=up: out + ALPHA / RANK * (args[0] @ down.T) @ up.T
                 )
-        assert (unmerged(**inputs).logits[:, -1] - ours).abs().max() < CLOSE
+        assert (unmerged(**inputs).logits[:, -1] - ours).abs().max() < close_logits(model, [request])
 
 
 def test_the_merged_adapter_equals_peft(folder, model):
@@ -89,7 +90,7 @@ def test_the_merged_adapter_equals_peft(folder, model):
     inputs = TestPhi4Multimodal().official_inputs(model, [request])
     with torch.inference_mode():
         logits = official(**inputs).logits[:, -1]
-    assert (logits - model.next_logits(model.prepare([request]))).abs().max() < CLOSE
+    assert (logits - model.next_logits(model.prepare([request]))).abs().max() < close_logits(model, [request])
 
 
 def test_the_gate_is_the_first_half_of_the_fused_module(model):

@@ -43,7 +43,10 @@ def test_statistics_equal_a_slow_count(model, prepared, site):
             np.testing.assert_allclose(block.values["answer"][row, layer], after[row, 0], rtol=2e-3, atol=1e-6)
         own = scopes.numpy() != -1
         np.testing.assert_allclose(block.abs_sum[layer], np.abs(a[own]).sum(0), rtol=1e-4)
-        np.testing.assert_allclose(block.product_sum[layer], product.numpy()[own].sum(0), rtol=1e-4, atol=1e-4)
+        summed = product.numpy()[own]
+        np.testing.assert_allclose(
+            block.product_sum[layer], summed.sum(0), rtol=0, atol=1e-5 * np.abs(summed).sum(0).max()
+        )
     assert block.positions == sum(map(len, prepared))
     assert (block.tokens[:, 2:] == 1).all()
     assert block.tokens.dtype == np.int32
@@ -58,9 +61,13 @@ def test_a_block_may_come_in_several_batches_in_any_order(model, prepared):
     for rows in ([3, 1], [0], [2]):
         model.score([prepared[row] for row in rows], observe=parts.of(rows))
     for scope in ("audio", "text"):
-        assert np.abs(whole.counts[scope].astype(int) - parts.counts[scope]).max() == 0
+        # an activation that is zero but for rounding may fire in one batch and not in another
+        differ = np.abs(whole.counts[scope].astype(int) - parts.counts[scope])
+        assert differ.sum() <= 3 < whole.counts[scope].sum() / 1000
     for scope in ("decision", "answer"):
-        np.testing.assert_allclose(whole.values[scope], parts.values[scope], atol=2e-3)
+        np.testing.assert_allclose(
+            whole.values[scope], parts.values[scope], rtol=2e-3, atol=1e-3 * np.abs(whole.values[scope]).max()
+        )
     np.testing.assert_allclose(whole.abs_sum, parts.abs_sum, rtol=1e-4)
     assert (whole.tokens == parts.tokens).all()
 
@@ -74,10 +81,10 @@ def test_rows_are_widened_in_pieces(monkeypatch, model, prepared):
     assert ELEMENTS > 1
     for scope in ("audio", "text"):
         assert (whole.counts[scope] == pieces.counts[scope]).all()
-    np.testing.assert_allclose(whole.product_sum, pieces.product_sum, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(whole.product_sum, pieces.product_sum, rtol=0, atol=1e-5 * whole.abs_sum.max())
 
 
-def test_the_answer_is_the_models_own_letter(model, prepared):
+def test_the_answer_is_the_models_own_letter(model, prepared, close):
     raw = Raw()
     scores = model.score(prepared, observe=raw)
     row, score = prepared[0], scores[0]
@@ -92,7 +99,8 @@ def test_the_answer_is_the_models_own_letter(model, prepared):
         model.decoder.backbone(inputs_embeds=longer[None])
     for layer in range(model.info.layers):
         full = seen.seen[layer, False][0][0, -1]
-        assert (full - raw.seen[layer, True][0][0, 0]).abs().max() < 1e-5
+        # as small a share of the activations as rounding is of the logits
+        assert (full - raw.seen[layer, True][0][0, 0]).abs().max() < close / logits.abs().max() * full.abs().max()
 
 
 def test_half_keeps_signs():
