@@ -5,22 +5,25 @@ from __future__ import annotations
 from doctest import ELLIPSIS, NORMALIZE_WHITESPACE
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.doctest import DocTestParser
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-# the same examples in every run: a failure is one of the change at hand
-settings.register_profile("steady", derandomize=True)
+from tests.helpers.program import undrawn
+
+# the same examples in every run: a failure is one of the change at hand, and never one of a slow machine
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 
 @pytest.fixture(scope="module")
 def in_empty_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest):
-    """Examples in documents write their runs into a folder of their own."""
+    """Examples in documents write their runs into a folder of their own; their pages are not drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("examples"))
+        undrawn(patch)
         yield
 
 
@@ -32,9 +35,9 @@ documents = Sybil([PythonCodeBlockParser(), SkipParser()], pattern="*.md", fixtu
 pytest_collect_file = (docstrings + documents).pytest()
 
 LONGEST = (
-    "tests/test_cli.py", "tests/report/test_page.py", "tests/experiments/test_shards.py", "tests/test_mistakes.py",
-    "tests/experiments/test_pipeline.py", "tests/docs/test_first_steps.py", "tests/experiments/test_whole_study.py",
-    "tests/models/test_fetch.py", "README.md",
+    "tests/test_cli.py", "tests/experiments/test_shards.py", "README.md", "tests/report/test_page.py",
+    "tests/experiments/test_whole_study.py", "tests/experiments/test_pipeline.py", "tests/models/test_fetch.py",
+    "tests/analysis/test_slow.py", "tests/experiments/test_session.py", "tests/docs/test_first_steps.py",
 )  # fmt: skip
 """Files of which each takes long: they are begun first, so that no test process is left with one at the end."""
 

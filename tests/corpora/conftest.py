@@ -8,11 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import settings
-
-# examples that read files take longer on a busy machine; their number bounds the time
-settings.register_profile("files", deadline=None)
-settings.load_profile("files")
 
 Sound = Callable[..., Path]
 

@@ -130,7 +130,9 @@ cells = st.one_of(
 
 
 @example(rows=[['"', "\x00", "/"]], quoted=True)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None, max_examples=60
+)
 @given(rows=st.lists(st.lists(cells, min_size=1, max_size=4), max_size=6), quoted=st.booleans())
 def test_a_malformed_table_is_an_error_or_accounted_for(tmp_path: Path, sound, rows: list, quoted: bool) -> None:
     sound(tmp_path / "x.wav")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -62,13 +61,12 @@ def random_encoder_state() -> dict:
     return _ENCODER
 
 
+@pytest.mark.long
 def test_smoke_run_writes_a_folder_that_transformers_alone_loads(tmp_path: Path) -> None:
-    started = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "recipes.tiny", "--smoke", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 60  # 20 s on an idle machine
     assert says_something(tmp_path / "seed0" / "model") is not None
 
 
@@ -119,7 +117,7 @@ def test_right_and_left_padding_give_the_same_answers(prompts: Prompts, clips: F
     for row, item in enumerate(items):
         alone = hidden_states(run.model, prompts, [item])
         size = len(item.prompt) + 1
-        assert torch.allclose(together[row, :size], alone[0, :size], atol=1e-4)
+        assert torch.allclose(together[row, :size], alone[0, :size], rtol=0, atol=1e-4 * float(alone.abs().max()))
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(prompts: Prompts, clips: Features, tmp_path: Path) -> None:
