@@ -10,18 +10,22 @@ demo: $(VENV)/.run-ready
 	$(BIN)/emoscope demo
 
 # Two test processes with one thread each: the tests' tensors are too small to share among threads.
-test: $(VENV)/.test-ready lint
-	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+CHECKS := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
+
+# The checks of `make lint` take what the tests leave of the cores; what they say comes last.
+test: $(VENV)/.test-ready
+	@nice -n 10 sh -c "$(CHECKS)" > $(VENV)/lint.txt 2>&1 & checks=$$!; \
+	$(PYTEST); tests=$$?; \
+	wait $$checks; linted=$$?; cat $(VENV)/lint.txt; test $$tests -eq 0 -a $$linted -eq 0
 
 # What takes too long for every change.
 test-long: $(VENV)/.test-ready
-	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -m long tests
+	$(PYTEST) -m long tests
 
 lint: $(VENV)/.test-ready
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
-	$(BIN)/mypy
+	$(CHECKS)
 
 format: $(VENV)/.test-ready
 	$(BIN)/ruff check --fix .

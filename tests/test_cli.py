@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,21 +14,22 @@ import pytest
 
 import emoscope as es
 from emoscope.corpora import polish_folder
+from tests.helpers.program import PROGRAM, emoscope, inside, undrawn
 
-PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
+DEMO = ("demo", "--pilot", "4", "--log", "json")
 
+CTRL_C, TERM = signal.SIGINT, signal.SIGTERM
 
-def emoscope(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run(
-        [*PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, check=False
-    )
+WHILE_IT_WORKS = (CTRL_C, 130, "progress", "intervening")
+"""Signal, exit code, and the event and its stage at which the signal is sent."""
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A demo that was stopped on its way, and went on."""
     folder = tmp_path_factory.mktemp("demo")
-    return folder, emoscope("demo", "--pilot", "4", "--log", "json", cwd=folder)
+    stop_cleanly(folder, *WHILE_IT_WORKS)
+    return folder, emoscope(*DEMO, cwd=folder)
 
 
 @pytest.mark.journey
@@ -62,7 +62,7 @@ def contents(run: Path) -> dict[str, bytes]:
 def stopped(number: signal.Signals, event: str, stage: str, folder: Path) -> tuple[int, str]:
     """Start the demo, send a signal at an event, and give exit code and standard error."""
     process = subprocess.Popen(
-        [*PROGRAM, "demo", "--pilot", "4", "--log", "json", "--out", "run"], cwd=folder, text=True,
+        [*PROGRAM, *DEMO], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "COLUMNS": "200"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
@@ -75,54 +75,57 @@ def stopped(number: signal.Signals, event: str, stage: str, folder: Path) -> tup
             break
     else:
         raise AssertionError(f"the run ended before {event} {stage}")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     return process.returncode, said
 
 
-CTRL_C, TERM = signal.SIGINT, signal.SIGTERM
+def stop_cleanly(folder: Path, number: signal.Signals, code: int, event: str, stage: str) -> None:
+    """Stop the demo at an event: it says how to go on, and leaves nothing half-written."""
+    ended, said = stopped(number, event, stage, folder)
+    assert ended == code, (stage, said)
+    name = {130: "Ctrl-C", 75: "SIGTERM"}[code]
+    last = said.splitlines()[-1]
+    assert last.startswith(f"emoscope: stopped by {name}; what is done is kept in runs/demo-pilot4 ("), stage
+    assert last.endswith("goes on from there: emoscope demo --pilot 4 --log json"), stage
+    assert "Traceback" not in said
+    run = folder / "runs" / "demo-pilot4"
+    assert not list(run.rglob("*partial*")), stage
+    for table in run.rglob("*.parquet"):
+        pl.read_parquet(table)
 
 
+@pytest.mark.long
 @pytest.mark.journey
-@pytest.mark.parametrize(
-    "moments",
-    [
-        [(TERM, 75, "stage", "listening"), (CTRL_C, 130, "progress", "intervening")],
-        pytest.param(
-            [
-                (CTRL_C, 130, "stage", "loading model"), (CTRL_C, 130, "stage done", "listening"),  # selecting
-                (TERM, 75, "progress", "intervening"), (CTRL_C, 130, "stage", "writing tables and report"),
-            ], marks=pytest.mark.long,
-        ),
-    ],
-    ids=["while it works", "at every other stage"],
-)  # fmt: skip
-def test_signals_end_a_run_cleanly_and_it_goes_on(
-    demo: tuple[Path, subprocess.CompletedProcess[str]],
-    tmp_path: Path,
-    moments: list[tuple[signal.Signals, int, str, str]],
+def test_a_run_that_was_stopped_often_ends_with_the_bytes_of_one_that_was_not(
+    demo: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    for number, code, event, stage in moments:
-        ended, said = stopped(number, event, stage, tmp_path)
-        assert ended == code, (stage, said)
-        name = {130: "Ctrl-C", 75: "SIGTERM"}[code]
-        last = said.splitlines()[-1]
-        assert last.startswith(f"emoscope: stopped by {name}; what is done is kept in run ("), stage
-        assert last.endswith("goes on from there: emoscope demo --pilot 4 --log json --out run"), stage
-        assert "Traceback" not in said
-        assert not list((tmp_path / "run").rglob("*partial*")), stage
-        for table in (tmp_path / "run").rglob("*.parquet"):
-            pl.read_parquet(table)
-    assert emoscope("demo", "--pilot", "4", "--log", "json", "--out", "run", cwd=tmp_path).returncode == 0
-    assert contents(tmp_path / "run") == contents(demo[0] / "runs" / "demo-pilot4")
+    for name in ("undisturbed", "stopped"):
+        (tmp_path / name).mkdir()
+    for moment in (
+        (CTRL_C, 130, "stage", "loading model"), (TERM, 75, "stage", "listening"), (CTRL_C, 130, "stage done", "listening"),  # selecting
+        (TERM, 75, "progress", "intervening"), (CTRL_C, 130, "stage", "writing tables and report"),
+    ):  # fmt: skip
+        stop_cleanly(tmp_path / "stopped", *moment)
+    for name in ("stopped", "undisturbed"):
+        assert emoscope(*DEMO, cwd=tmp_path / name).returncode == 0
+    runs = [
+        contents(folder / "runs" / "demo-pilot4")
+        for folder in (tmp_path / "undisturbed", tmp_path / "stopped", demo[0])
+    ]
+    assert runs[0] == runs[1] == runs[2]
 
 
 def test_a_command_without_a_run_is_stopped_with_one_sentence(tmp_path: Path) -> None:
+    begins = PROGRAM[-1].replace("main()", "print('begins', flush=True); main()")
     process = subprocess.Popen(
-        [*PROGRAM, "corpus", "check", "polish"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    time.sleep(0.6)
+        [*PROGRAM[:-1], begins, "corpus", "check", "polish"], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     if process.returncode:  # a fast machine may have been done
         assert process.returncode == 75
         assert said.splitlines()[-1].endswith("starts again: emoscope corpus check polish")
@@ -166,34 +169,33 @@ def test_every_line_of_the_json_log_is_an_event_with_its_time(
 
 @pytest.mark.journey
 def test_a_finished_run_is_shown_again_and_its_report_rebuilt(
-    demo: tuple[Path, subprocess.CompletedProcess[str]],
+    demo: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = demo
-    again = emoscope("demo", "--pilot", "4", cwd=folder)
+    again = inside("demo", "--pilot", "4", cwd=folder)
     assert again.returncode == 0
     assert "nothing to run" in again.stderr
     assert "Verdict:" in again.stdout
     report = folder / "runs" / "demo-pilot4" / "report.html"
     report.unlink()
-    assert emoscope("report", "runs/demo-pilot4", cwd=folder).returncode == 0
+    undrawn(monkeypatch)
+    assert inside("report", "runs/demo-pilot4", cwd=folder).returncode == 0
     assert report.is_file()
 
 
 @pytest.mark.journey
 def test_select_finds_other_sets_without_the_model(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = demo
-    done = emoscope("select", "runs/demo-pilot4", "--selector", "lap", "--budget", "0.01", "--out", "sets", cwd=folder)
+    done = inside("select", "runs/demo-pilot4", "--selector", "lap", "--budget", "0.01", "--out", "sets", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "20 of 20 neurons" in done.stdout
     files = list((folder / "sets").rglob("all.safetensors"))
     assert len(files) == 1
     clip = polish_folder() / "m1.a_nie_3.flac"
-    asked = emoscope(
-        "ask", clip, "--options", "anger,fear,neutral", "--steer", files[0], "--emotion", "fear", cwd=folder
-    )
+    asked = inside("ask", clip, "--options", "anger,fear,neutral", "--steer", files[0], "--emotion", "fear", cwd=folder)
     assert asked.returncode == 0, asked.stderr
     assert {line.split()[0] for line in asked.stdout.splitlines()} == {"anger", "fear", "neutral"}
-    wrong = emoscope("ask", clip, "--steer", files[0], "--emotion", "joy", cwd=folder)
+    wrong = inside("ask", clip, "--steer", files[0], "--emotion", "joy", cwd=folder)
     assert wrong.returncode == 2
     assert "holds anger, fear, neutral" in wrong.stderr
 
@@ -209,7 +211,7 @@ def test_a_clip_is_asked_with_neurons_at_their_mean(tmp_path: Path) -> None:
     clip = polish_folder() / "m1.a_nie_3.flac"
 
     def asked(file: str, to: str) -> subprocess.CompletedProcess[str]:
-        return emoscope("ask", clip, "--deactivate", file, "--emotion", "fear", "--to", to, cwd=tmp_path)
+        return inside("ask", clip, "--deactivate", file, "--emotion", "fear", "--to", to, cwd=tmp_path)
 
     mean, lacking = asked("with.safetensors", "mean"), asked("without.safetensors", "mean")
     assert mean.returncode == 0, mean.stderr
@@ -307,7 +309,7 @@ def test_the_exit_code_says_whether_a_corpus_can_be_used(tmp_path: Path) -> None
 def test_a_model_that_knows_too_few_emotions_ends_with_code_3(tmp_path: Path) -> None:
     study = '[[corpora]]\nid = "polish"\nwhere = { word = ["nie"], take = [3] }\n[identify]\nminimum = 30\n'
     (tmp_path / "few.toml").write_text(study)
-    done = emoscope("run", "few.toml", "--log", "quiet", cwd=tmp_path)
+    done = inside("run", "few.toml", "--log", "quiet", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     # first what the model can do, then why it ends, then what helps, then where to look
     said = done.stderr.splitlines()[-1]
@@ -327,7 +329,7 @@ def test_a_model_that_knows_too_few_emotions_ends_with_code_3(tmp_path: Path) ->
 
 
 def test_the_embedded_model_passes_its_check(tmp_path: Path) -> None:
-    done = emoscope("model", "check", "tiny", "--clip", polish_folder() / "m1.a_nie_3.flac", cwd=tmp_path)
+    done = inside("model", "check", "tiny", "--clip", polish_folder() / "m1.a_nie_3.flac", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout
     assert "not run" not in done.stdout

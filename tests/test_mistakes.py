@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,12 @@ import soundfile
 
 from emoscope.corpora import polish_folder
 from emoscope.models.lookup import TINY
-
-PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
-
-
-def emoscope(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False,
-                          env={**os.environ, "COLUMNS": "200"})  # fmt: skip
+from tests.helpers.program import PROGRAM, inside, undrawn
 
 
 def refused(cwd: Path, *arguments: str | Path) -> str:
     """The one sentence with which a command is refused."""
-    done = emoscope(*arguments, cwd=cwd)
+    done = inside(*arguments, cwd=cwd)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("emoscope: ")]
@@ -91,13 +84,16 @@ shuffled = 0
 """
 
 
-def test_bad_clips_among_good_ones_are_quarantined_and_every_clip_is_accounted_for(tmp_path: Path) -> None:
+def test_bad_clips_among_good_ones_are_quarantined_and_every_clip_is_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undrawn(monkeypatch)
     voices(tmp_path / "voices")
     bad = spoil(tmp_path / "voices" / "fear")
     soundfile.write(tmp_path / "voices" / "loose.wav", np.ones(3200) * 0.1, 16_000)
     shutil.copytree(tmp_path / "voices" / "anger", tmp_path / "voices" / "angyr")
     (tmp_path / "s.toml").write_text(STUDY)
-    done = emoscope("run", "s.toml", "--out", "run", cwd=tmp_path)
+    done = inside("run", "s.toml", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     items = pl.read_parquet(tmp_path / "run" / "items.parquet")
     why = dict(zip(items["path"], zip(items["fate"], items["why"], strict=True), strict=True))
@@ -118,7 +114,7 @@ def test_a_bad_file_that_is_asked_about_alone_is_named(tmp_path: Path) -> None:
 
 def test_every_kind_of_bad_file_is_named_by_a_check_of_the_corpus(tmp_path: Path) -> None:
     bad = spoil(tmp_path / "fear")
-    done = emoscope("corpus", "check", tmp_path, "--json", cwd=tmp_path)
+    done = inside("corpus", "check", tmp_path, "--json", cwd=tmp_path)
     assert done.returncode == 2  # nothing can be used
     reasons = json.loads(done.stdout)["unusable"]
     assert len(reasons) == len(bad)
@@ -170,10 +166,10 @@ def test_tables_without_what_is_needed(tmp_path: Path) -> None:
 
 def test_a_corpus_can_be_checked_with_its_pattern_and_columns(tmp_path: Path) -> None:
     voices(tmp_path / "voices", speakers="12", takes="3")
-    done = emoscope("corpus", "check", "voices", "--pattern", "{emotion}/{speaker}-{}.flac", "--json", cwd=tmp_path)
+    done = inside("corpus", "check", "voices", "--pattern", "{emotion}/{speaker}-{}.flac", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["by_speaker"] == {"m1": 3, "m2": 3}
     (tmp_path / "t.csv").write_text("who,f,mood\nx,voices/fear/m1-nie_3.flac,scared\n")
-    done = emoscope("corpus", "check", "t.csv", "--columns", "path=f,emotion=mood,speaker=who", "--json", cwd=tmp_path)
+    done = inside("corpus", "check", "t.csv", "--columns", "path=f,emotion=mood,speaker=who", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["by_speaker"] == {"x": 1}
 
 
@@ -187,7 +183,7 @@ def test_a_new_study_for_a_corpus_or_in_a_folder_that_is_not_there(tmp_path: Pat
 
 
 def test_an_option_that_is_not_there_ends_with_code_2(tmp_path: Path) -> None:
-    done = emoscope("demo", "--pilott", "4", cwd=tmp_path)
+    done = inside("demo", "--pilott", "4", cwd=tmp_path)
     assert done.returncode == 2
     assert "--pilot" in done.stdout + done.stderr
 
@@ -245,7 +241,7 @@ def test_a_fault_of_the_program_is_reported_with_its_traceback(tmp_path: Path) -
     broken = tmp_path / "run"
     broken.mkdir()
     (broken / "items.parquet").write_bytes(b"PAR1 and nothing else PAR1")
-    done = emoscope("report", broken, cwd=tmp_path)
+    done = inside("report", broken, cwd=tmp_path)
     assert done.returncode == 70
     assert "Traceback" in done.stderr
     assert "please report it with the lines above" in done.stderr.splitlines()[-1]

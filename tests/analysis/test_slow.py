@@ -12,6 +12,7 @@ from tests.analysis.simulated import write_simulation
 from tests.analysis.simulated_whole import write_whole
 from tests.analysis.slow_sources import slow_foreign
 from tests.analysis.slow_tables import slow_tables
+from tests.helpers.program import figureless
 
 STUDY = """
 name = "small"
@@ -49,7 +50,9 @@ def real(tmp_path_factory) -> Path:
     from emoscope.experiments.pipeline import run_study
     from emoscope.experiments.study import parse_study
 
-    return run_study(parse_study(STUDY), tmp_path_factory.mktemp("runs") / "small").path
+    with pytest.MonkeyPatch.context() as patch:
+        figureless(patch)
+        return run_study(parse_study(STUDY), tmp_path_factory.mktemp("runs") / "small").path
 
 
 @pytest.fixture(scope="module")

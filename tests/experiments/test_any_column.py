@@ -15,6 +15,8 @@ from emoscope.experiments.study import StudyError, parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons.identification import NotIdentifiable
 
+FIGURES = "defined"
+
 STUDY = """
 name = "column"
 [model]

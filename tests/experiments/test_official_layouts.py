@@ -13,7 +13,7 @@ from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import parse_study
 from tests.helpers.tiny_af3 import write_checkpoint
 
-DRAWN = True
+FIGURES = "defined"
 
 STUDY = """
 name = "af3-on-iemocap"

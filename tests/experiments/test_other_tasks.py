@@ -19,6 +19,8 @@ from emoscope.models.registry import load_model
 from emoscope.neurons.found_sets import COLUMNS, FoundSets
 from emoscope.runs import Log, RunFolder
 
+FIGURES = "defined"
+
 SMALL = """
 name = "small"
 [model]

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +14,7 @@ import pytest
 
 from emoscope.experiments.intervene import evaluated_blocks
 from emoscope.runs import RunFolder
-
-PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
+from tests.helpers.program import UNDRAWN
 
 STUDY = """
 name = "sharded"
@@ -49,12 +47,12 @@ shuffled = 1
 
 def start(folder: Path, *further: str) -> subprocess.Popen[str]:
     (folder / "study.toml").write_text(STUDY)
-    command = [*PROGRAM, "run", "study.toml", "--out", "run", "--log", "quiet", *further]
+    command = [*UNDRAWN, "run", "study.toml", "--out", "run", "--log", "quiet", *further]
     return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=1200)
     return process.returncode, said
 
 
@@ -165,10 +163,9 @@ def test_a_process_that_wants_the_folder_to_itself_is_refused_while_another_work
 
 @pytest.mark.journey
 def test_a_run_stops_after_a_time_and_can_go_on(tmp_path: Path) -> None:
-    began = time.monotonic()
     code, said = ended(start(tmp_path, "--stop-after", "3s"))
     assert code == 75, said
-    assert time.monotonic() - began < 20
+    assert not (tmp_path / "run" / "manifest.json").exists()
     assert said.startswith("emoscope: stopped by --stop-after; what is done is kept in run (")
     assert said.rstrip().endswith("goes on from there: emoscope run study.toml --out run --log quiet --stop-after 3s")
 
@@ -196,7 +193,7 @@ def test_a_shard_with_other_threads_is_refused_and_spoils_nothing(tmp_path: Path
     assert ended(start(tmp_path, "--shard", "1/2"))[0] == 75
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if "log" not in path.name}
     more = {"OMP_NUM_THREADS": "2" if os.environ.get("OMP_NUM_THREADS") == "1" else "1"}
-    command = [*PROGRAM, "run", "study.toml", "--out", "run", "--log", "quiet", "--shard", "2/2"]
+    command = [*UNDRAWN, "run", "study.toml", "--out", "run", "--log", "quiet", "--shard", "2/2"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, **more}, capture_output=True, text=True, check=False
     )

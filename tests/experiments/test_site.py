@@ -18,6 +18,8 @@ from emoscope.neurons.selection import SetSpec, find_sets
 from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder
 
+FIGURES = "defined"
+
 STUDY = """
 name = "sites"
 [model]

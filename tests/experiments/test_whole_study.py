@@ -21,6 +21,8 @@ from emoscope.runs import Log, RunFolder
 from emoscope.runs.export import export_run
 from emoscope.runs.whole import part_folders, refuse_whole
 
+FIGURES = "defined"
+
 WHOLE = """
 name = "whole"
 [[corpora]]

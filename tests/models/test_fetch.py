@@ -74,7 +74,7 @@ def run(there, tmp_path):
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("to", [None, "models"])
+@pytest.mark.parametrize("to", [None, pytest.param("models", marks=pytest.mark.long)])
 def test_a_model_and_its_side_checkpoint_are_fetched_and_load_offline(run, there, tmp_path, to):
     where = ["--to", to] if to else []
     done = run(FETCH, "model", "fetch", MODEL, "--revision", "v1", *where)

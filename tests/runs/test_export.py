@@ -9,6 +9,7 @@ from emoscope.analysis.tables import NAMES, write_tables
 from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import parse_study
 from emoscope.runs.export import export_run
+from tests.helpers.program import figureless
 
 STUDY = """
 [[corpora]]
@@ -34,7 +35,9 @@ shuffled = 0
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return run_study(parse_study(STUDY), tmp_path_factory.mktemp("run") / "small")
+    with pytest.MonkeyPatch.context() as patch:
+        figureless(patch)
+        return run_study(parse_study(STUDY), tmp_path_factory.mktemp("run") / "small")
 
 
 def test_the_copy_gives_the_same_tables(run, tmp_path):
