@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from pickle import dumps
 from typing import Any
 
 import pytest
@@ -68,6 +69,35 @@ def test_one_table_parts_of_files_and_own_schemes(tmp_path: Path, sound) -> None
     assert not corpus.info.may_embed_audio
     one = open_corpus("audformat", tmp_path, columns={"emotion": "emotion.test/emotion"})
     assert [clip.id for clip in one] == ["wav/08a01Fd"]
+
+
+class Touches:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (Path(self.path),)
+
+
+def test_no_code_of_a_database_is_run(tmp_path: Path, sound) -> None:
+    ran = tmp_path / "ran"
+    database(tmp_path / "tagged", sound)
+    header = tmp_path / "tagged" / "db.yaml"
+    header.write_text(header.read_text() + f"meta:\n  x: !!python/object/apply:os.mkdir ['{ran}']\n")
+    with pytest.raises(ValueError, match="cannot be read: could not determine a constructor for the tag"):
+        open_corpus(tmp_path / "tagged")
+    database(tmp_path / "pickled", sound)
+    pickle = tmp_path / "pickled" / "db.emotion.pkl"
+    pickle.write_bytes(dumps(Touches(ran)))
+    assert len(open_corpus(tmp_path / "pickled")) == 3
+    pickle.with_suffix(".parquet").unlink()
+    with pytest.raises(ValueError, match=r"db\.emotion\.pkl is a pickle, which can run code"):
+        open_corpus(tmp_path / "pickled")
+    assert not ran.exists()
+    outside = header.read_text().splitlines()
+    header.write_text("\n".join(outside[: outside.index("meta:")]).replace("  emotion.test:", "  ../x:"))
+    with pytest.raises(ValueError, match=r"names a table '\.\./x', which is no plain name"):
+        open_corpus(tmp_path / "tagged")
 
 
 def test_errors_say_what_to_give(tmp_path: Path, sound, monkeypatch: pytest.MonkeyPatch) -> None:

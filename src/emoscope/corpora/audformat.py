@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +43,23 @@ def open_audformat(
 
     Raises:
         FileNotFoundError: the folder or its ``db.yaml`` does not exist.
-        ValueError: the package is not installed, the database cannot be read, or no row can be used.
+        ValueError: the package is not installed, the database cannot be read, holds pickles or code, or no row can be used.
     """
     if root is None:
         raise ValueError("corpus 'audformat' needs its database: give the folder of its db.yaml with root=...")
     folder = Path(root).expanduser()
     if not (folder / "db.yaml").is_file():
         raise FileNotFoundError(f"{folder} holds no db.yaml: give the folder of a database in audformat")
-    database = _load(folder)
-    given = dict(columns or {})
+    with _without_pickles(folder) as tables:
+        database = _load(folder, tables)
+        words, faults = _words(database, folder, dict(columns or {}), others)
+    return build_corpus(_info(database, folder), folder, folder, words, Vocabulary(labels), faults)
+
+
+def _words(
+    database: Any, folder: Path, given: dict[str, str], others: Sequence[str] | None
+) -> tuple[dict[str, list[str | None]], dict[int, str]]:
+    """Field or label column -> the rows' words, and why some rows are excluded; tables are read when they are asked."""
     table, _, scheme = (given.get("emotion") or "").rpartition("/")
     source = _schemes(database, folder, {**given, **({"emotion": scheme} if scheme else {})}, others)
     frame = _get(database, folder, source["emotion"], table)
@@ -61,19 +72,52 @@ def open_audformat(
     if "split" not in words:
         parts = _splits(database)
         words["split"] = [parts.get(file or "") for file in files]
-    return build_corpus(_info(database, folder), folder, folder, words, Vocabulary(labels), faults)
+    return words, faults
 
 
-def _load(folder: Path) -> Any:
+def _load(folder: Path, tables: Path) -> Any:
     try:
         import audformat
     except ImportError:
         raise ValueError("corpus 'audformat' needs the package audformat: pip install 'emoscope[audformat]'") from None
     try:
-        return audformat.Database.load(str(folder), num_workers=1, verbose=False)
+        _refuse_code(folder)
+        return audformat.Database.load(str(tables), num_workers=1, verbose=False)
     except Exception as error:
         # the package raises errors of many libraries for one thing: it cannot be read
         raise ValueError(f"database {folder} cannot be read: {_first(error)}") from error
+
+
+def _refuse_code(folder: Path) -> None:
+    """Read db.yaml without building Python objects, which audformat itself would do: their tags can run any code."""
+    import yaml
+
+    header = yaml.safe_load((folder / "db.yaml").read_text(encoding="utf-8"))
+    if not isinstance(header, dict):
+        raise ValueError("db.yaml holds no database")
+    for table in (*(header.get("tables") or ()), *(header.get("misc_tables") or ())):
+        if not re.fullmatch(r"[\w.-]+", str(table)):
+            raise ValueError(f"db.yaml names a table {table!r}, which is no plain name")
+
+
+@contextmanager
+def _without_pickles(folder: Path) -> Iterator[Path]:
+    """A folder with the database's tables but not their pickles, which audformat would prefer: they can run code."""
+    pickles = sorted(folder.glob("db.*.pkl"))
+    for pickle in pickles:
+        if not any(pickle.with_suffix(ending).is_file() for ending in (".csv", ".parquet")):
+            raise ValueError(
+                f"database {folder} cannot be read: {pickle.name} is a pickle, which can run code when read: where you trust it, read it with audformat "
+                'and save the database with storage_format="parquet"'
+            )
+    if not pickles:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="emoscope-") as place:
+        for file in folder.glob("db.*"):
+            if file.suffix != ".pkl":
+                (Path(place) / file.name).symlink_to(file.resolve())
+        yield Path(place)
 
 
 def _first(error: Exception) -> str:
