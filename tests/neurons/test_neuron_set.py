@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, load_group, safe_name, save_group
+from emoscope.runs.ending import ending
 
 numbers = st.sets(st.integers(0, 39), max_size=20)
 
@@ -132,3 +133,28 @@ def test_different_names_give_different_files(tmp_path):
     folds = {fold: {"anger": make([number])} for number, fold in enumerate(("李", "王"))}
     NeuronSets({"anger": make([1, 2])}, folds).save(tmp_path)
     assert NeuronSets.load(tmp_path).folds == folds
+
+
+def test_damaged_files_are_the_users(tmp_path):
+    path = tmp_path / "all.safetensors"
+    save_group(path, {"anger": make([1, 5])})
+    card, tensors = path.with_suffix(".json").read_text(), path.read_bytes()
+    for name, content, said in (
+        ("all.safetensors", tensors[:40], "cannot be read as safetensors"),
+        ("all.safetensors", tensors.replace(b'"I64"', b'"F64"'), "holds no neurons of anger"),
+        ("all.safetensors", b"version https://git-lfs", "cannot be read as safetensors"),
+        ("all.json", card[:30].encode(), "is not valid JSON"),
+        ("all.json", b"\xff\xfe", "is not valid JSON"),
+        ("all.json", b'{"a":' * 100_000, "is not valid JSON"),
+        ("all.json", b"[]", "must hold a JSON object"),
+        ("all.json", card.replace('"layers": 4', '"layers": -4').encode(), "is no card of neuron sets"),
+        ("all.json", card.replace('"layers": 4', '"layers": "4"').encode(), "is no card of neuron sets"),
+        ("all.json", card.replace('"emotions"', '"emotion"').encode(), "is no card of neuron sets"),
+        ("all.json", card.replace('"anger"', '"fear"').encode(), "holds no neurons of fear"),
+    ):
+        (tmp_path / "all.json").write_text(card)
+        path.write_bytes(tensors)
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=said) as refused:
+            load_group(path)
+        assert ending(refused.value)[0] == 2

@@ -292,6 +292,12 @@ SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")
 MEANS = "mean_product/"
 """Before an emotion: the name of the tensor with its neurons' means."""
 
+AGAIN = "copy the folder of the set again, or select again"
+"""What to do about a damaged file."""
+
+MOST_LAYERS, WIDEST = 10_000, 10_000_000
+"""Layers and neurons a layer beyond which a card is damaged; the largest models have about 130 and 60,000."""
+
 
 def safe_name(name: str) -> str:
     """A set id or fold as a file name that every file system takes; different names stay different.
@@ -347,20 +353,45 @@ def load_group(path: str | Path) -> dict[str, NeuronSet]:
 
     Raises:
         FileNotFoundError: the file or its card is missing.
+        ValueError: the file or its card is damaged.
     """
-    card, tensors = read_card(path), load_file(path)
+    card = read_card(path)
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # of the package's own kind, or of numpy's where it has no such type
+        raise ValueError(f"{path} cannot be read as safetensors ({error}): {AGAIN}") from error
+    layers, width, emotions = card.get("layers"), card.get("width"), card.get("emotions")
+    if (
+        not (isinstance(layers, int) and 0 < layers <= MOST_LAYERS)
+        or not (isinstance(width, int) and 0 < width <= WIDEST)
+        or not (isinstance(emotions, dict) and all(isinstance(meta, dict) for meta in emotions.values()))
+    ):
+        raise ValueError(f"{Path(path).with_suffix('.json')} is no card of neuron sets: {AGAIN}")
     groups = {}
-    for emotion, meta in card["emotions"].items():
+    for emotion, meta in emotions.items():
+        if emotion not in tensors or tensors[emotion].dtype != np.int64:
+            raise ValueError(f"{path} holds no neurons of {emotion}, which its card names: {AGAIN}")
         meta = {key: value for key, value in meta.items() if key != "size"}
-        means = tensors.get(MEANS + emotion)
-        groups[emotion] = NeuronSet(emotion, tensors[emotion], card["layers"], card["width"], meta, means)
+        groups[emotion] = NeuronSet(emotion, tensors[emotion], layers, width, meta, tensors.get(MEANS + emotion))
     return groups
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """The JSON card beside a set's file."""
+    """The JSON card beside a set's file.
+
+    Raises:
+        FileNotFoundError: the file or its card is missing.
+        ValueError: the card is no JSON object.
+    """
     path = Path(path)
     for needed in (path, path.with_suffix(".json")):
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: select neurons first, or check the set's name and fold")
-    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    card = path.with_suffix(".json")
+    try:
+        content = json.loads(card.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{card} is not valid JSON ({error}): {AGAIN}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{card} must hold a JSON object: {AGAIN}")
+    return content
