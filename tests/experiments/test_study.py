@@ -110,3 +110,20 @@ def test_a_windows_path_in_double_quotes_gets_the_sentence_that_helps(root: str)
     with pytest.raises(StudyError, match="write a path of Windows in single quotes, or with /"):
         parse_study(f'[[corpora]]\nid = "folder"\nroot = "{root}"')
     assert parse_study(f"[[corpora]]\nid = 'folder'\nroot = '{root}'").corpus.root == root
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 5_000, "not valid TOML"),
+        ("a = " + "{a=" * 5_000, "not valid TOML"),
+        ("seed = " + "9" * 10_000, "not valid TOML"),
+        ("a." * 100_000 + "a = 1", "is no study file"),
+        ("[" + "'a' . " * 100_000 + "a]", "is no study file"),
+        ("# " + "9" * 2_000_000, "is no study file"),
+        ("# " + "9" * 900_000 + "\nname = 3", "name"),
+    ],
+)
+def test_what_would_keep_the_parser_is_refused(text: str, said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        parse_study(text)

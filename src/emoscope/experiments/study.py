@@ -316,6 +316,8 @@ def parse_study(text: str, name: str = "study file") -> Study:
         ...
         emoscope.experiments.study.StudyError: study file: field `selctor` in [headline] is not known: did you mean `selector`?
     """
+    if len(text) > LARGEST or MANY_PARTS.search(text):
+        raise StudyError(f"{name} is no study file: it has more than {LARGEST:,} characters, or a name of 50 parts")
     try:
         study = msgspec.toml.decode(text, type=Study, strict=False)
     except msgspec.ValidationError as error:
@@ -325,6 +327,9 @@ def parse_study(text: str, name: str = "study file") -> Study:
         if backslash := re.search(r"^.*\"[^\"\n]*\\[^\n]*", text, re.MULTILINE):
             hint = f". {BACKSLASH}: {backslash[0].strip()[:80]}"
         raise StudyError(f"{name}: not valid TOML ({error}){hint}") from None
+    except (RecursionError, ValueError) as error:
+        # lists in lists in lists, or a number of thousands of digits
+        raise StudyError(f"{name}: not valid TOML ({error})") from None
     for field, value in _paths(study):
         if re.search(r"[\x00-\x1f]", value):
             raise StudyError(f"{name}: {field} {value!r} holds a character of control. {BACKSLASH}")
@@ -333,6 +338,12 @@ def parse_study(text: str, name: str = "study file") -> Study:
     check_study(study, name)
     return study
 
+
+LARGEST = 1_000_000
+"""Characters of a study file; a longer one is something else."""
+
+MANY_PARTS = re.compile(r"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){50}")
+"""A name such as a.a.a, which keeps the parser for minutes where it goes on and on."""
 
 BACKSLASH = "In double quotes TOML takes a backslash for a code: write a path of Windows in single quotes, or with /"
 
