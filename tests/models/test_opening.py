@@ -302,6 +302,10 @@ DAMAGE_ON_LOADING: dict[str, tuple[Change, str]] = {
     "an unknown dtype in a header": (with_header(lambda h: first(h).update(dtype="Q9")), "unknown variant `Q9`"),
     "no chat template": (lambda f: (f / "chat_template.jinja").unlink(), "cannot be asked .*chat template"),
     "a broken chat template": (lambda f: (f / "chat_template.jinja").write_text("{% if"), "cannot be asked .*chat template"),
+    "a chat template that goes on and on": (
+        lambda f: (f / "chat_template.jinja").write_text(
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
+        "cannot be asked .*its chat template runs for more than 300,000 lines"),
     "a template without the question": (
         lambda f: (f / "chat_template.jinja").write_text("{% for m in messages %}{% for c in m['content'] %}"
                    "{% if c['type'] == 'audio' %}<sound>{% endif %}{% endfor %}{% endfor %}A"), "leaves the question out"),

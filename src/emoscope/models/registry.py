@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -41,6 +44,9 @@ ATTENTION = {
 
 TRIAL_S = 1.0
 """Length of the sound with which a loaded model is tried, in seconds."""
+
+TEMPLATE_LINES = 300_000
+"""Lines that a chat template may run for four short prompts; released ones run some hundred."""
 
 
 def load_model(
@@ -185,7 +191,8 @@ def _askable(family: type[AudioLM], name: str, model: Any, *known: Any) -> Audio
     texts = ["Which one? (A) or (B)", "Say (A) or (B)."]
     sound = np.random.default_rng(0).normal(0, 0.05, int(TRIAL_S * RATE)).astype(np.float32)
     try:
-        rows = made.prepare([Request(audio, text, ("A", "B")) for text in texts for audio in (None, sound)])
+        with _template_that_ends():
+            rows = made.prepare([Request(audio, text, ("A", "B")) for text in texts for audio in (None, sound)])
         assert len(made.stop_tokens)
     except (MemoryError, torch.OutOfMemoryError):
         raise
@@ -199,6 +206,27 @@ def _askable(family: type[AudioLM], name: str, model: Any, *known: Any) -> Audio
             f"model {name!r} cannot be asked: its chat template leaves the question out; fetch the model again"
         )
     return made
+
+
+@contextmanager
+def _template_that_ends() -> Iterator[None]:
+    """Stop a chat template that loops on and on: it cannot reach anything outside it, but nothing ends its loops."""
+    left = TEMPLATE_LINES
+
+    def line(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"its chat template runs for more than {TEMPLATE_LINES:,} lines")
+        return line
+
+    before = sys.gettrace()
+    # Jinja names the code that it makes of a template so
+    sys.settrace(lambda frame, event, argument: line if frame.f_code.co_filename == "<template>" else None)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def _refuse_attention(attention: str) -> None:
