@@ -179,3 +179,30 @@ def test_a_video_under_another_name_is_heard(tmp_path: Path, film) -> None:
     content = film(tmp_path / "film.mp4", seconds=0.5).read_bytes()
     (tmp_path / "film.wav").write_bytes(content)
     assert len(load_audio(tmp_path / "film.wav")) >= 8_000
+
+
+@pytest.mark.parametrize("rate", [1, 50, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused_by_its_number(tmp_path: Path, rate: int) -> None:
+    wav = written(voice(), format="WAV")
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav[:24] + struct.pack("<I", rate) + wav[28:])
+    for look in (load_audio, probe_audio):
+        with pytest.raises(AudioError, match=f"its header says {rate:,} samples a second"):
+            look(path)
+
+
+def test_days_of_silence_in_a_small_file_do_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.flac"
+    soundfile.write(path, np.zeros(4_100_000, np.int16), 1_000)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(AudioError, match="lasts more than 60 minutes"):
+        load_audio(path)
+
+
+def test_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="skipped: PyAV (extra video) is not installed")
+    soundfile.write(tmp_path / "other.flac", voice(), RATE)
+    for text in ("ffconcat version 1.0\nfile other.flac\n", f"#EXTM3U\n#EXTINF:1,\nfile://{tmp_path}/other.flac\n"):
+        (tmp_path / "x.m4a").write_text(text)
+        with pytest.raises(AudioError, match="not readable as m4a"):
+            load_audio(tmp_path / "x.m4a")

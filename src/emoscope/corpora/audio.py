@@ -15,6 +15,12 @@ from emoscope.corpora.sources import Blocks, blocks
 LONGEST_GUESS = 1 << 25
 """Samples (35 minutes) for which room is made on the word of a header alone."""
 
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
+"""Sampling rates in Hz beyond which a header is damaged: resampling would make thousands of samples of one."""
+
+LONGEST_S = 3_600
+"""A file that lasts longer, in seconds, is no clip; a small one can hold days of silence, which would fill the memory."""
+
 OPPOSED = -0.5
 """Channels whose correlation is below this are not mixed: they would cancel each other."""
 
@@ -173,6 +179,12 @@ def _mono(source: Blocks, channel: int | None = None) -> _Mono:
         filled += len(part)
 
     for block, rate, expected in source:
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise Unhearable(
+                f"its header says {rate:,} samples a second, which no sound has: make it anew from its source"
+            )
+        if frames > LONGEST_S * rate:
+            raise Unhearable(f"lasts more than {LONGEST_S // 60} minutes, which is no clip: cut it into clips")
         if keep_ahead:
             mono.resize(min(-(-expected * RATE // rate), LONGEST_GUESS) + 1, refcheck=False)
             keep_ahead = False

@@ -80,6 +80,12 @@ CONTENTS = (
 TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "avi", "flv", "ape", "wv", "tta"})
 """Formats whose header states a length; of others PyAV guesses it from the bit rate."""
 
+FORMATS = ",".join(
+    [*sorted(TIMED), "aac", "ac3", "amr", "amrnb", "amrwb", "dss", "dts", "eac3", "flac", "gsm", "loas", "mp3", "mpeg", "mpegts",
+     "ogg", "qcp", "rm", "tak", "wav"]
+)  # fmt: skip
+"""What PyAV may take a file for by its content; it knows lists of other files, too, and would open those."""
+
 REMEDY = "pip install 'emoscope[video]', or convert the files to wav or flac"
 
 SLACK_S = 0.5
@@ -164,7 +170,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
 
     errors: Any = (av.FFmpegError, ValueError, UnicodeDecodeError)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options={"protocol_whitelist": "file", "format_whitelist": FORMATS}) as container:
             if not container.streams.audio:
                 raise Unhearable("the video has no sound track")
             yield container, container.streams.audio[0]
