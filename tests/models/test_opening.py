@@ -298,7 +298,7 @@ DAMAGE_ON_LOADING: dict[str, tuple[Change, str]] = {
         lambda f: edited(f / "config.json", lambda c: c.update(quantization_config={"quant_method": "awq"})),
         "cannot be opened"),
     "another shape": (
-        lambda f: edited(f / "config.json", lambda c: c["text_config"].update(hidden_size=64)), "model '"),
+        lambda f: edited(f / "config.json", lambda c: c["text_config"].update(hidden_size=64)), "of another shape lm_head.weight"),
     "an unknown dtype in a header": (with_header(lambda h: first(h).update(dtype="Q9")), "unknown variant `Q9`"),
     "no chat template": (lambda f: (f / "chat_template.jinja").unlink(), "cannot be asked .*chat template"),
     "a broken chat template": (lambda f: (f / "chat_template.jinja").write_text("{% if"), "cannot be asked .*chat template"),
