@@ -143,6 +143,11 @@ def test_damaged_files_are_the_users(tmp_path):
         ("all.safetensors", tensors[:40], "cannot be read as safetensors"),
         ("all.safetensors", tensors.replace(b'"I64"', b'"F64"'), "holds no neurons of anger"),
         ("all.safetensors", b"version https://git-lfs", "cannot be read as safetensors"),
+        (
+            "all.json",
+            card.replace('"layers": 4', '"layers": 1').replace('"width": 10', '"width": 2').encode(),
+            r"all\.safetensors: neuron 5 of anger does not fit",
+        ),
         ("all.json", card[:30].encode(), "is not valid JSON"),
         ("all.json", b"\xff\xfe", "is not valid JSON"),
         ("all.json", b'{"a":' * 100_000, "is not valid JSON"),

@@ -162,8 +162,11 @@ class VoiceTokenizer(nn.Module):
         if not (folder / "preprocessor_config.json").is_file():
             raise FileNotFoundError(f"{folder} holds no preprocessor_config.json: it is no speech tokenizer")
         mel = transformers_class("WhisperFeatureExtractor").from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
-            encoder = VoiceEncoder(config)
+        try:
+            with torch.device("meta"):
+                encoder = VoiceEncoder(config)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'config.json'}: {error}") from error
         places = fill(encoder, folder, ("model.encoder.", "encoder."), SPARE, torch.float32)
         if read is not None:
             read.append(Source(encoder, places))

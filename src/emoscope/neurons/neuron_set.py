@@ -372,7 +372,10 @@ def load_group(path: str | Path) -> dict[str, NeuronSet]:
         if emotion not in tensors or tensors[emotion].dtype != np.int64:
             raise ValueError(f"{path} holds no neurons of {emotion}, which its card names: {AGAIN}")
         meta = {key: value for key, value in meta.items() if key != "size"}
-        groups[emotion] = NeuronSet(emotion, tensors[emotion], layers, width, meta, tensors.get(MEANS + emotion))
+        try:
+            groups[emotion] = NeuronSet(emotion, tensors[emotion], layers, width, meta, tensors.get(MEANS + emotion))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return groups
 
 
