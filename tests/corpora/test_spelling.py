@@ -61,3 +61,11 @@ def test_paths_of_another_machine_are_named_with_what_is_here(tmp_path: Path, so
     for name in ("D:\\corpus\\wavs\\a.wav", "/home/old/wavs/a.wav"):
         with pytest.raises(FileNotFoundError, match=r"; wavs/a\.wav is, so give paths that begin there"):
             open_corpus(rows(name), audio_root=tmp_path)
+
+
+@pytest.mark.parametrize("levels", [1_500, 100_000])
+def test_a_path_of_very_many_folders_is_not_there(tmp_path: Path, sound, levels: int) -> None:
+    sound(tmp_path / "a.wav")
+    (tmp_path / "t.csv").write_text(f"path,emotion\na.wav,anger\n{'b/' * levels}a.wav,joy\n")
+    corpus = open_corpus(tmp_path / "t.csv")
+    assert (len(corpus), [lost.fate for lost in corpus.lost]) == (1, ["quarantined"])

@@ -10,6 +10,9 @@ from emoscope.corpora.files import SOUND, Listing
 from emoscope.corpora.text_tables import plain
 from emoscope.corpora.video import VIDEO
 
+LONGEST_PATH = 4_096
+"""Characters of a path; no system opens a longer one."""
+
 
 def split_ending(name: str) -> tuple[str, str]:
     """A file's name without the ending of a sound or video file, and that ending; other dots belong to the name.
@@ -81,14 +84,20 @@ class Places:
 
     def _existing(self, folder: str) -> str:
         """A folder, or the only one that is spelt alike, from above downwards."""
-        if os.path.isdir(folder):
+        if len(folder) > LONGEST_PATH:
             return folder
-        above, last = os.path.split(folder)
-        if not last:
-            return folder if above == folder else self._existing(above)
-        above = self._existing(above)
-        there = alike(last, _folders(above))
-        return os.path.join(above, there[0] if len(there) == 1 else last)
+        missing: list[str] = []
+        place = folder
+        while not os.path.isdir(place):
+            above, last = os.path.split(place)
+            if above == place:
+                break
+            missing += [last] if last else []
+            place = above
+        for last in reversed(missing):
+            there = alike(last, _folders(place))
+            place = os.path.join(place, there[0] if len(there) == 1 else last)
+        return place
 
 
 def _folders(place: str) -> list[str]:
