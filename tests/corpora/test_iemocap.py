@@ -186,6 +186,7 @@ def sound_of(path: Path) -> None:
     soundfile.write(path, 0.1 * np.sin(np.arange(1700)), 16_000)
 
 
+@pytest.mark.long
 def test_the_official_counts_give_5531_turns_of_four_classes(whole: Path) -> None:
     corpus = open_corpus("iemocap", whole)
     assert len(corpus) + len(corpus.lost) == sum(COUNTS.values()) == 10_039
