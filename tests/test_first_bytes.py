@@ -13,10 +13,10 @@ import pytest
 from emoscope.first_bytes import what_is
 
 
-def zipped(content: bytes) -> bytes:
+def zipped(content: bytes, name: str = "a.wav") -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("a.wav", content)
+        archive.writestr(name, content)
     return made.getvalue()
 
 
@@ -31,9 +31,11 @@ def zipped(content: bytes) -> bytes:
         (bz2.compress(b"x" * 99), ("bzip2",)),
         (lzma.compress(b"x" * 99), ("xz",)),
         (zipped(b"x"), ("ZIP archive", "unpack")),
+        (zipped(b"x", "archive/data.pkl"), ("torch.save", "safetensors")),
         (b"", ("empty file", "download it again")),
         (bytes(4096), ("null bytes",)),
     ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",  # packed bytes hold the time of day
 )
 def test_a_file_is_named_as_what_it_is(tmp_path: Path, content: bytes, words: tuple[str, ...]) -> None:
     file = tmp_path / "a.wav"

@@ -7,6 +7,8 @@ from pathlib import Path
 READ = 512
 """Bytes read from the beginning of a file."""
 
+ZIP = b"PK\x03\x04"
+
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 MARKS: tuple[tuple[bytes, str], ...] = (
@@ -15,7 +17,7 @@ MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "Zstandard-compressed: unpack it first, such as with 'unzstd'"),
     (b"\xfd7zXZ\x00", "xz-compressed: unpack it first, such as with 'unxz'"),
     (b"BZh", "bzip2-compressed: unpack it first, such as with 'bunzip2'"),
-    (b"PK\x03\x04", "a ZIP archive: unpack it first"),
+    (ZIP, "a ZIP archive: unpack it first"),
     (b"PK\x05\x06", "an empty ZIP archive: download it again"),
     (b"Rar!\x1a\x07", "a RAR archive: unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive: unpack it first"),
@@ -53,6 +55,8 @@ def what_is(path: Path) -> str | None:
         return "an empty file (0 bytes): copy or download it again"
     if not start.strip(b"\0"):
         return "filled with null bytes, as a download leaves it that was cut off: copy or download it again"
+    if start.startswith(ZIP) and b"/data.pkl" in start:
+        return "weights in the format of torch.save, which can run code when it is read: convert them to safetensors"
     for mark, words in MARKS:
         if start.startswith(mark):
             return words

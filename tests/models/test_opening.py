@@ -102,6 +102,8 @@ CASES: dict[str, tuple[Change, str]] = {
     "a shard is a link to itself": (lambda f: emptied(shard(f)).symlink_to(shard(f).name), "a link to"),
     "a shard is fetched in part": (
         lambda f: shard(f).rename(shard(f).with_name(shard(f).name + ".incomplete")), "download of .*incomplete was not"),
+    "an index without an end": (
+        lambda f: (f / INDEX).write_text('{"weight_map": {}' + " " * 25_000_000 + "}"), "too many for a list of tensors"),
     "a header of 2 ** 60 bytes": (
         lambda f: shard(f).write_bytes((2**60).to_bytes(8, "little") + shard(f).read_bytes()[8:]), "no safetensors file"),
     "a header that is no JSON": (lambda f: shard(f).write_bytes((40).to_bytes(8, "little") + b"x" * 400), "not JSON"),

@@ -26,7 +26,7 @@ PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".ari
 """Endings of files whose download was not finished."""
 
 LONGEST_HEADER = 25_000_000
-"""Bytes; the header of a shard with thousands of tensors has a few million."""
+"""Bytes; the header of a shard with thousands of tensors, or the index of all shards, has a few million."""
 
 PARSED = 2_000_000
 """Bytes up to which a JSON file beside the weights is read whole here; of a larger one, both ends are looked at."""
@@ -220,6 +220,8 @@ def _shards(folder: Path, needed: bool) -> dict[Path, set[str]]:
         if not needed:
             return {}
         _no_weights(folder)
+    if index.is_file() and index.stat().st_size > LONGEST_HEADER:
+        _refuse_other(index, f"has {index.stat().st_size:,} bytes, too many for a list of tensors", None)
     listed = read_json(index)
     table = listed.get("weight_map")
     if not isinstance(table, dict) or not table:
