@@ -51,6 +51,13 @@ def loud_then_quiet(seconds: float, rate: int = RATE) -> np.ndarray:
     return sound
 
 
+@pytest.mark.parametrize("name", ["a.raw", "A.RAW"])
+def test_samples_without_a_header_are_named_as_such(tmp_path, name):
+    (tmp_path / name).write_bytes(voice().tobytes())
+    with pytest.raises(AudioError, match="samples without a header, so that their rate is not known"):
+        load_audio(tmp_path / name)
+
+
 SHAPES = [
     (8_000, "VARIABLE", 1), (16_000, "VARIABLE", 1), (22_050, "VARIABLE", 2), (44_100, "VARIABLE", 1), (48_000, "VARIABLE", 2),
     (16_000, "AVERAGE", 1), (44_100, "AVERAGE", 2), (16_000, "CONSTANT", 2), (44_100, "CONSTANT", 1),

@@ -26,6 +26,10 @@ UNREADABLE = "not readable as audio: the file is damaged or no sound file; conve
 """Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
 
 
+HEADERLESS = (
+    "holds, by its ending raw, samples without a header, so that their rate is not known: convert it to wav or flac"
+)
+
 SAVE_AGAIN = "open it in a sound editor, and save what belongs to it"
 
 
@@ -50,6 +54,8 @@ def blocks(path: Path) -> Blocks:
     Raises:
         Unhearable: the file is damaged, cut off, or something else than its name says.
     """
+    if path.suffix.lower() == ".raw":
+        raise Unhearable(_really(path) or HEADERLESS)
     if is_video(path):
         yield from _named(path, video_blocks(path))
         return
