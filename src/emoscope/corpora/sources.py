@@ -13,7 +13,7 @@ from emoscope.corpora.chunks import Extent, extent
 from emoscope.corpora.level import SHORTEST_S, Unhearable, Waveform
 from emoscope.corpora.mpeg import walk
 from emoscope.corpora.splice import Bytes, Spliced
-from emoscope.corpora.video import is_video, kind_of, video_blocks
+from emoscope.corpora.video import UNMEASURED, is_video, kind_of, video_blocks
 from emoscope.first_bytes import what_is
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def blocks(path: Path) -> Blocks:
     """
     if path.suffix.lower() == ".raw":
         raise Unhearable(_really(path) or HEADERLESS)
-    if is_video(path):
+    if is_video(path) or kind_of(path) == UNMEASURED:
         yield from _named(path, video_blocks(path))
         return
     import soundfile
