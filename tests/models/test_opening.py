@@ -354,3 +354,10 @@ def test_a_damaged_folder_is_refused_before_torch_is_imported(made, tmp_path):
     assert (done.returncode, done.stdout.strip()) == (2, "False"), done.stderr
     assert done.stderr.count("\n") == 1
     assert "git lfs pull" in done.stderr
+
+
+def test_a_number_that_is_not_of_layers_that_are_built_may_be_large(made, tmp_path):
+    folder = Path(shutil.copytree(made["audioflamingo3"], tmp_path / "m"))
+    # from which layer on a window slides: above all layers where none does
+    edited(folder / "config.json", lambda config: config["text_config"].update(max_window_layers=100_000))
+    check_folder(folder)

@@ -187,7 +187,7 @@ def _refuse_more_layers(config: Mapping[str, Any], tensors: int, path: Path) -> 
     for key, value in config.items():
         if isinstance(value, dict):
             _refuse_more_layers(value, tensors, path)
-        elif key.endswith("layers") and isinstance(value, int) and value > tensors:
+        elif key.endswith("layers") and not key.startswith("max_") and isinstance(value, int) and value > tensors:
             raise ValueError(
                 f"{path}: {key} is {value:,}, but only {tensors:,} tensors are stored for all layers: {_again(path.parent)}"
             )
