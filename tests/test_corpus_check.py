@@ -29,3 +29,7 @@ def test_a_check_takes_the_options_of_a_study(tmp_path: Path, capsys: pytest.Cap
     assert fates["fate"].value_counts(sort=True).rows() == [("excluded", 27), ("used", 18)]
     with pytest.raises(ValueError, match="--where 'speaker' names no value"):
         corpus_check("polish", where=("speaker",))
+    with pytest.raises(ValueError, match="--where names 'take' twice \\('1' and '2'\\): give it once, with all values"):
+        corpus_check("polish", where=("take=1", "take=2"))
+    with pytest.raises(ValueError, match="--merge names 'rest' twice"):
+        corpus_check("polish", merge=("rest=fear", "rest=anger"))

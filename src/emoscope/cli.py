@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -254,9 +255,9 @@ def corpus_check(
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
     # in the order of a study
     if where:
-        opened = opened.where(dict(_pair("--where", one) for one in where))
+        opened = opened.where(_by_name("--where", where))
     if merge:
-        opened = opened.merged({new: _listed(old) for new, old in (_pair("--merge", one) for one in merge)})
+        opened = opened.merged({new: _listed(old) for new, old in _by_name("--merge", merge).items()})
     if emotions:
         opened = opened.keep(_listed(emotions))
     if as_json:
@@ -287,7 +288,19 @@ def _columns(text: str) -> dict[str, str]:
 
 def _pairs(option: str, text: str) -> dict[str, str]:
     """Read ``kl1=irony,laugh=``."""
-    return dict(_pair(option, one) for one in text.split(",") if one.strip())
+    return _by_name(option, [one for one in text.split(",") if one.strip()])
+
+
+def _by_name(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Read several of ``NAME=VALUE``; a name that comes twice would silently lose its first value."""
+    pairs: dict[str, str] = {}
+    for name, value in (_pair(option, one) for one in given):
+        if name in pairs:
+            raise ValueError(
+                f"{option} names {name!r} twice ({pairs[name]!r} and {value!r}): give it once, with all values"
+            )
+        pairs[name] = value
+    return pairs
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
