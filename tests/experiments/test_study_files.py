@@ -71,6 +71,13 @@ def test_a_new_study_of_a_folder_or_table_names_it(tmp_path: Path) -> None:
         assert (found.id, found.root) == (kind, str(place))
 
 
+def test_a_new_study_takes_an_id_for_the_corpus_and_not_for_a_folder_beside_it(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "ravdess").mkdir()
+    monkeypatch.chdir(tmp_path)
+    # as the check and the study itself do
+    assert parse_study(usual_study("s", "ravdess")).corpus.id == "ravdess"
+
+
 def test_a_study_of_the_paper_is_written_as_it_is() -> None:
     assert paper_study("qwen-iemocap") == (PAPER[0].parent / "qwen-iemocap.toml").read_text(encoding="utf-8")
     with pytest.raises(StudyError, match=r"did you mean 'qwen-iemocap'.*flamingo-meld.*qwen-transfer"):

@@ -69,7 +69,7 @@ def open_corpus(id_or_path: Any, root: Any = None, **options: Any) -> Corpus:
         >>> open_corpus("polish")
         <Corpus polish: 450 clips used, 0 excluded, 0 quarantined; anger 150, fear 150, neutral 150; 5 speakers>
     """
-    corpus, root = _resolve(id_or_path, root)
+    corpus, root = resolve(id_or_path, root)
     if corpus in NAMED:
         reader: Callable[..., Corpus] = import_module("emoscope.corpora.named_files").open_named
         given: dict[str, Any] = {"corpus": corpus, "root": polish_folder() if corpus == "polish" and not root else root}
@@ -111,7 +111,16 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
     )
 
 
-def _resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
+def resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
+    """Tell an id from a path: the id of the corpus, and its root; an id wins over a folder of its name.
+
+    Raises:
+        UnknownCorpus, FileNotFoundError, ValueError: as in :func:`open_corpus`.
+
+    Example:
+        >>> resolve("RAVDESS", None), resolve(polish_folder(), None)[0]
+        (('ravdess', None), 'folder')
+    """
     known = (*NAMED, *READERS)
     if not isinstance(id_or_path, str | Path):
         if root is not None:

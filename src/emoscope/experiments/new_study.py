@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emoscope.corpora.files import nearest
-from emoscope.corpora.registry import MARKS, check_corpus_id
+from emoscope.corpora.registry import check_corpus_id, resolve
 from emoscope.corpora.usual import USUAL_TASKS
 from emoscope.experiments.study import CorpusChoice, Identify, Model, Study, StudyError, to_toml
 
@@ -30,9 +30,9 @@ def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> 
         >>> [line.split("#")[0].strip() for line in text.splitlines() if line.startswith(("emotions", "merge", "folds"))]
         ['emotions = ["anger", "happiness", "neutral", "sadness"]', 'merge = { happiness = ["happiness", "excitement"] }', 'folds = "session"']
     """
-    if not root and (place := Path(corpus)).exists() and corpus.lower() not in USUAL_TASKS:
-        marked = (known for mark, known in MARKS.items() if (place / mark).is_file())
-        corpus, root = (next(marked, "folder") if place.is_dir() else "table"), corpus
+    if not root:
+        corpus, place = resolve(corpus, None)
+        root = str(place or "")
     check_corpus_id(corpus)
     task = USUAL_TASKS.get(corpus.lower())
     choice, identify = CorpusChoice(id=corpus.lower(), root=root), Identify()
