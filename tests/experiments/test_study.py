@@ -112,6 +112,11 @@ def test_a_windows_path_in_double_quotes_gets_the_sentence_that_helps(root: str)
     assert parse_study(f"[[corpora]]\nid = 'folder'\nroot = '{root}'").corpus.root == root
 
 
+def test_a_backslash_in_another_line_is_not_blamed() -> None:
+    with pytest.raises(StudyError, match=r"at line 2, column 8\)\)$"):
+        parse_study('# "such as \\d"\nseed = = 1\n')
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -324,7 +324,9 @@ def parse_study(text: str, name: str = "study file") -> Study:
         raise StudyError(f"{name}: {_explain(str(error))}") from None
     except msgspec.DecodeError as error:
         hint = ""
-        if backslash := re.search(r"^.*\"[^\"\n]*\\[^\n]*", text, re.MULTILINE):
+        where = re.search(r"at line (\d+)", str(error))
+        wrong = text.split("\n")[int(where[1]) - 1] if where else text
+        if backslash := re.search(r"^.*\"[^\"\n]*\\[^\n]*", wrong, re.MULTILINE):
             hint = f". {BACKSLASH}: {backslash[0].strip()[:80]}"
         raise StudyError(f"{name}: not valid TOML ({error}){hint}") from None
     except (RecursionError, ValueError) as error:
