@@ -69,5 +69,10 @@ def test_rows_may_hold_samples(tmp_path: Path) -> None:
     corpus = open_corpus(rows, cache=tmp_path)
     assert [(clip.id, clip.path.parent) for clip in corpus] == [("000000", tmp_path), ("000001", tmp_path)]
     assert corpus.summary()["seconds"] == [1.0, 0.5]
+    tuples = polars.Series("audio", [(TONE, 8_000), (TONE[:4000], 8_000)], dtype=polars.Object)
+    records = polars.Series("audio", [{"array": part.tolist(), "sampling_rate": 8_000} for part in (TONE, TONE[:4000])])
+    for column in (tuples, records):
+        again = open_corpus(polars.DataFrame([column, polars.Series("emotion", ["anger", "joy"])]), cache=tmp_path)
+        assert [(clip.id, clip.path) for clip in again] == [(clip.id, clip.path) for clip in corpus]
     with pytest.raises(ValueError, match=r"row 1 of rows: .*rate first"):
         open_corpus([{"audio": (8_000, TONE), "emotion": "anger"}], cache=tmp_path)

@@ -210,6 +210,11 @@ def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
 
 def _kept(cells: Column, into: Path, source: Path) -> Column:
     """Paths, with a file in place of sound that is in memory."""
+    if hasattr(cells, "dtype"):
+        import polars
+
+        if cells.dtype.is_nested() or cells.dtype == polars.Object:
+            cells = cells.to_list()
     if not isinstance(cells, list):
         return cells
     kept: list[Any] = []
