@@ -187,3 +187,12 @@ def test_clips_that_are_longer_than_their_rows_say_are_told(tmp_path: Path, soun
     assert {clip.id: clip.labels["listed_s"] for clip in corpus} == {"a": "1.200", "b": "1.000"}
     assert all("part of a longer recording" in lost.why for lost in corpus.lost)
     assert corpus.summary()["longer"] == [["a", 3.0, "1.200"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "drive"), [("file:///data/a.wav", False), ("https://x.org/a.wav", False), ("D:\\data\\a.wav", True)]
+)
+def test_an_address_is_not_taken_for_a_drive_of_windows(tmp_path, path, drive):
+    with pytest.raises(FileNotFoundError, match="no file that rows names is there") as caught:
+        open_corpus([{"path": path, "emotion": "sad"}], audio_root=tmp_path)
+    assert ("on a drive of Windows" in str(caught.value)) is drive

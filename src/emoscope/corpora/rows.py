@@ -178,7 +178,7 @@ def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
     if missing:
         name = missing[0].path.as_posix()
         other = missing[0].why.removeprefix("file not found").removeprefix(": it is not there")
-        windows = re.search(r"[A-Za-z]:/.*", name)
+        windows = re.search(r"(?<![A-Za-z0-9])[A-Za-z]:/.*", name)
         name = windows[0] if windows else str(missing[0].path)
         if windows and not other:
             other = " (on a drive of Windows)"
