@@ -69,6 +69,18 @@ def test_flac_that_was_written_to_a_pipe_is_heard_whole(tmp_path, channels):
     np.testing.assert_array_equal(load_audio(tmp_path / "piped.flac"), load_audio(tmp_path / "whole.flac"))
 
 
+def test_an_mp3_behind_which_another_one_of_another_kind_follows_is_refused_with_both_lengths(tmp_path):
+    one, other = varied(voice(3)), varied(np.stack([voice(2), voice(2)], axis=1))
+    (tmp_path / "a.mp3").write_bytes(one + other)
+    with pytest.raises(AudioError, match=r"promises 3\.\d\d s, and what would last another 2\.\d\d s follows"):
+        load_audio(tmp_path / "a.mp3")
+    # what encoders and players write behind the sound is none
+    rng = np.random.default_rng(0)
+    for behind in (b"TAG".ljust(128, b" "), b"APETAGEX" + rng.bytes(300_000), b"\xff\xfb\x90\0" * 500):
+        (tmp_path / "a.mp3").write_bytes(one + behind)
+        assert len(load_audio(tmp_path / "a.mp3")) / RATE == pytest.approx(3, abs=0.15)
+
+
 SHAPES = [
     (8_000, "VARIABLE", 1), (16_000, "VARIABLE", 1), (22_050, "VARIABLE", 2), (44_100, "VARIABLE", 1), (48_000, "VARIABLE", 2),
     (16_000, "AVERAGE", 1), (44_100, "AVERAGE", 2), (16_000, "CONSTANT", 2), (44_100, "CONSTANT", 1),

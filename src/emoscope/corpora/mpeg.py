@@ -48,6 +48,7 @@ class Frames:
         info: the frame before them that only tells about the file (Xing, Info or VBRI); empty where there is none.
         stated: how many frames that one promises; ``None`` where it does not say.
         count_at: where in ``info`` it says so.
+        further_s: seconds of frames of another kind (rate, layer or number of channels) that follow.
     """
 
     start: int
@@ -57,6 +58,7 @@ class Frames:
     info: bytes = b""
     stated: int | None = None
     count_at: int = 0
+    further_s: float = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -117,10 +119,10 @@ def _header(four: bytes) -> Header | None:
     )
 
 
-def walk(raw: Bytes) -> Frames | None:
+def walk(raw: Bytes, begin: int = 0) -> Frames | None:
     """Count the frames of an MP3, past tags and bytes that are no frames; ``None`` where no two follow each other."""
     size = len(raw)
-    at = _next(raw, 0, None)
+    at = _next(raw, begin, None)
     if at is None:
         return None
     first = header_at(raw, at)
@@ -129,12 +131,14 @@ def walk(raw: Bytes) -> Frames | None:
     if info:
         at += len(info)
     start = end = at
-    count = 0
+    count, further = 0, 0.0
     while at < size:
         header = header_at(raw, at)
         if header is None or header.kind != first.kind:
             found = _next(raw, at, first.kind)
             if found is None:
+                rest = walk(raw, at)
+                further = rest.duration_s + rest.further_s if rest else 0.0
                 break
             at = found
             continue
@@ -144,7 +148,7 @@ def walk(raw: Bytes) -> Frames | None:
             start = at
         at += header.length
         count, end = count + 1, at
-    return Frames(start, end, count, first, info, stated, count_at)
+    return Frames(start, end, count, first, info, stated, count_at, further)
 
 
 def _info(frame: bytes, header: Header) -> tuple[bytes, int | None, int]:

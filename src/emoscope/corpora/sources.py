@@ -107,6 +107,8 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, Lengths]]:
             yield file, Lengths(_stated_by_nist(raw, file))
             return
         length = frames.duration_s
+        # where libsndfile reads on, the first frames were none
+        further = frames.further_s if file.frames / file.samplerate - length <= SHORTEST_S else 0.0
         if frames.stated != frames.count and length - file.frames / file.samplerate > SHORTEST_S:
             if frames.first.layer == 3:
                 # libsndfile stops where its own guess, or a wrong header, says that the file ends
@@ -115,7 +117,7 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, Lengths]]:
         elif frames.stated is not None:
             # without what encoders add at both ends
             length = file.frames / file.samplerate
-        yield file, Lengths(length)
+        yield file, Lengths(length, further)
 
 
 def _fault(found: Extent) -> str | None:
