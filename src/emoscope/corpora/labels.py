@@ -25,6 +25,8 @@ class Vocabulary:
         (('irony', None), ('happiness', None), (None, "label 'xxx' is left out by labels"))
         >>> print(words.read("angyr")[1])
         emotion 'angyr' is not known: did you mean 'angry'? In a study: labels = { angyr = "anger" }
+        >>> print(words.read("0")[1])
+        emotion '0' is a code that differs between corpora: write the word, such as 'anger'. In a study: labels = { 0 = "neutral" }, or whatever it means
     """
 
     def __init__(
@@ -57,7 +59,8 @@ class Vocabulary:
         try:
             return canonical(word, self._corpus), None
         except UnknownEmotion as error:
-            return None, f"{error} In a study: {toml_line(error)}"
+            end = "" if str(error).endswith("?") else "."
+            return None, f"{error}{end} In a study: {toml_line(error)}"
 
 
 def toml_line(error: UnknownEmotion) -> str:
