@@ -36,3 +36,16 @@ def test_emotion_words_are_understood_in_the_emotion_column_only() -> None:
 @given(st.text(max_size=8), st.text(max_size=8))
 def test_natural_order_is_total(a: str, b: str) -> None:
     assert (natural(a) <= natural(b)) or (natural(b) <= natural(a))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("0-5", {"0.5", "3"}), ("-3 to -1", {"-3", "-1.5"}), ("-3..-1", {"-3", "-1.5"}), ("-3-0", {"-3", "-1.5"}),
+        (-1.5, {"-1.5"}), ("-3.0", {"-3"}), ("1--1", set()),
+    ],
+)  # fmt: skip
+def test_numbers_below_zero_are_below_zero(wanted: object, found: set[str]) -> None:
+    assert accepted("valence", wanted, ["-3", "-1.5", "0.5", "3"]) == found
+    # a sign within a name is none
+    assert accepted("speaker", "1-2", ["spk-1", "spk-2", "spk-3"]) == {"spk-1", "spk-2"}

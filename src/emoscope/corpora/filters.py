@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from emoscope.emotions import UnknownEmotion, canonical
 
-RANGE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:-|–|—|\.\.|\bto\b)\s*(\d+(?:\.\d+)?)")
-"""A range as people write it: 201-225, 201 – 225, 201..225, 2.5 to 4."""
+RANGE = re.compile(r"(-?\d+(?:\.\d+)?)\s*(?:-|–|—|\.\.|\bto\b)\s*(-?\d+(?:\.\d+)?)")
+"""A range as people write it: 201-225, 201 – 225, 201..225, 2.5 to 4, -1 to 0."""
 
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[str]:
@@ -29,6 +29,8 @@ def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[st
         ['m09', 'm10']
         >>> sorted(accepted("take", [3, "4"], ["1", "03", "4"]))
         ['03', '4']
+        >>> sorted(accepted("valence", "-1 to 1", ["-2.5", "-0.5", "0", "1.5"]))
+        ['-0.5', '0']
         >>> sorted(accepted("speaker", "1-2, 9", ["m1", "m2", "m3", "m9", "9"]))
         ['9', 'm1', 'm2']
     """
