@@ -33,3 +33,15 @@ def test_a_check_takes_the_options_of_a_study(tmp_path: Path, capsys: pytest.Cap
         corpus_check("polish", where=("take=1", "take=2"))
     with pytest.raises(ValueError, match="--merge names 'rest' twice"):
         corpus_check("polish", merge=("rest=fear", "rest=anger"))
+
+
+def test_what_is_told_of_a_corpus_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from emoscope.corpora import polish_folder
+
+    rows = [f"{name},{mood},{who}" for name, mood, who in (
+        ("m1.a_nie_1.flac", "anger", "m1"), ("m2.n_nie_1.flac", "neutral", "m2"), ("m3.n_nie_1.flac", "neutral", ""),
+    )]  # fmt: skip
+    (tmp_path / "t.csv").write_text("path,emotion,speaker\n" + "\n".join(rows))
+    corpus_check(str(tmp_path / "t.csv"), audio_root=polish_folder(), html=tmp_path / "page.html")
+    for text in (capsys.readouterr().out, (tmp_path / "page.html").read_text(encoding="utf-8")):
+        assert " ".join(text.split()).count("1 of 3 clips has no speaker and is left out") == 1

@@ -53,8 +53,6 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         console.print(f"cannot be heard: {escape(name)}: {escape(why)}")
     for group in summary["duplicates"][:MOST_ROWS]:
         console.print(f"same content: {escape(', '.join(group))}")
-    for sentence in summary["told"]:
-        console.print(f"note: {escape(sentence)}")
     for warning in warnings_of(summary):
         console.print(f"[yellow]warning: {escape(warning)}[/yellow]")
     why_not = unusable_because(summary)
