@@ -235,7 +235,7 @@ def test_a_new_study_can_be_run_dry(tmp_path: Path) -> None:
     assert emoscope("study", "new", "mine.toml", cwd=tmp_path).returncode == 2
     done = emoscope("run", "mine.toml", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "270 can be heard" in done.stdout
+    assert "270 may be asked" in done.stdout
     assert "it gets no set" not in done.stdout
     assert "trained on by this model" in done.stdout
     assert not (tmp_path / "runs").exists()

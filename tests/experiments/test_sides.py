@@ -130,6 +130,18 @@ def test_a_dry_run_counts_an_answer_for_every_wording(capsys: pytest.CaptureFixt
     assert told[1] == 2 * told[0]
 
 
+def test_a_dry_run_counts_clips_and_not_their_items(capsys: pytest.CaptureFixture[str]) -> None:
+    study = 'clips_per_emotion = 40\n[question]\nletter_orders = 2\nwording = ["lettered", "listed"]'
+    dry_run(parse_study(f"[[corpora]]\nid = 'polish'\n{study}"))
+    told = " ".join(capsys.readouterr().out.split())
+    found, asked, anger, fear, neutral, lost = map(int, re.search(
+        r"Clips: (\d+) found, (\d+) may be asked, .*?\((\d+) anger, (\d+) fear, (\d+) neutral\), (\d+) excluded", told
+    ).groups())  # fmt: skip
+    assert (anger, fear, neutral) == (40, 40, 40)
+    assert (found, asked) == (450, 120)
+    assert lost == 330
+
+
 TINY = """
 name = "official"
 [model]

@@ -202,10 +202,14 @@ def _show(
     console.print(
         f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"
     )
-    lost = Counter(why for why in items["why"].drop_nulls().to_list())
+    # a clip that is asked has an item for each wording and order of the letters; people count clips
+    clips = open_items.unique("clip", maintain_order=True)["truth"].to_list()
+    beyond = items.filter(items["fate"] == "not needed").unique("clip", maintain_order=True)
+    lost = Counter([*beyond["why"].to_list(), *items.filter(items["order"].is_null())["why"].to_list()])
     console.print(
-        f"Clips: {items['clip'].n_unique()} found, {open_items['clip'].n_unique()} can be heard "
-        f"({', '.join(f'{count} {label}' for label, count in sorted(Counter(open_items['truth'].to_list()).items()))}), "
+        f"Clips: {len(clips) + sum(lost.values())} found, {len(clips)} may be asked, "
+        "if their files can be heard "
+        f"({', '.join(f'{count} {label}' for label, count in sorted(Counter(clips).items()))}), "
         f"{sum(lost.values())} excluded" + (f" ({'; '.join(f'{n} {why}' for why, n in lost.items())})" if lost else "")
     )
     if shared := shared_speakers(items):
