@@ -67,6 +67,9 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
         >>> faults = with_lengths(values, {name: name for name in values})
         >>> values["listed_s"], list(faults)
         (['2.000', '1.500', '1.000'], [0, 1])
+        >>> values = {"path": ["a.wav", "a.wav", "b.wav"], "offset": ["0", "2", "0"], "duration": ["2", "1.5", "1"]}
+        >>> list(with_lengths(values, {name: name for name in values}))
+        [0, 1]
     """
     lower = {column.strip().lower(): name for name, column in reversed(list(source.items()))}
     length = next((lower[name] for name in LENGTHS if name in lower), None)
@@ -81,6 +84,9 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
     elif length:
         unit = LENGTHS[source[length].strip().lower()]
         listed = [None if (said := seconds_of(text)) is None else said * unit for text in values[length]]
+        # lists of other programs give where a part begins, as offset, and how long it is
+        if begin := start or lower.get("offset"):
+            faults = dict.fromkeys(_parts(values["path"], [(seconds_of(text), None) for text in values[begin]]), PART)
     else:
         return {}
     values[LISTED] = [None if said is None else f"{said:.3f}" for said in listed]
