@@ -211,3 +211,6 @@ def test_a_few_clips_without_a_speaker_are_left_out_and_told() -> None:
     assert (len(kept), kept.told[0]) == (
         2, "1 of 2 clips has no speaker: speakers count as unknown, and the same voice may be on both sides",
     )  # fmt: skip
+    none, _ = clips_of([(None, "anger"), (None, "fear")])
+    nobody = with_known_speakers(Corpus(CorpusInfo("x", "X"), tuple(none)))
+    assert (len(nobody), nobody.told[0].startswith("no clip has a speaker")) == (2, True)

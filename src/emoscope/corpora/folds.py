@@ -154,8 +154,14 @@ def with_known_speakers(corpus: Corpus) -> Corpus:
         (2, 'its speaker is not given', '1 of 3 clips has no speaker and is left out: t')
     """
     nobody = [clip.id for clip in corpus.clips if clip.speaker is None]
-    if not nobody or len(nobody) == len(corpus.clips):
+    if not nobody:
         return corpus
+    if len(nobody) == len(corpus.clips):
+        told = (
+            "no clip has a speaker: the same voice may be on both sides, and intervals are over recordings; a pattern with "
+            "{speaker}, or a column, says who speaks"
+        )
+        return replace(corpus, told=(*corpus.told, told))
     count = f"{len(nobody)} of {len(corpus.clips)} clips {'has' if len(nobody) == 1 else 'have'} no speaker"
     if 2 * len(nobody) >= len(corpus.clips):
         told = f"{count}: speakers count as unknown, and the same voice may be on both sides"
