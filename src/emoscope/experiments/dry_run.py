@@ -139,7 +139,7 @@ def dry_run(study: Study) -> None:
             foreign = planned_foreign(part, parts, study, shared)
             total += _show(console, card, part.study, corpus, foreign, part.selects, part.role != MAIN)
         console.print(f"\nAll parts: {total:,} answers and what is listened to.")
-    console.print("Nothing was run; `--pilot 20` measures how long an answer takes here.")
+    console.print("Nothing was run; `--pilot 20` in place of `--dry-run` measures how long an answer takes here.")
 
 
 def too_few(study: Study, items: pl.DataFrame) -> list[str]:
