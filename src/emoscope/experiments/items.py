@@ -129,7 +129,7 @@ def candidate_items(
         for sentence in corpus.told:
             log.say(f"{sentence}.")
         for why, count in Counter(lost.why for lost in corpus.lost if "is not known" in lost.why).items():
-            log.say(f"{count} clips are left out: {why}")
+            log.say(f"{_are(count)} left out: {why}")
     clips = [clip for clip in corpus.clips if label in clip.labels]
     sums = {}
     with (
@@ -143,7 +143,7 @@ def candidate_items(
     side, fold = study_sides(study, corpus, clips, sums, dealt)
     copies = copied_recordings(corpus, clips, fold, sums)
     if log and copies:
-        log.say(f"{len(copies)} clips are left out: the same recording as another one, such as {min(copies)}")
+        log.say(f"{_are(len(copies))} left out: the same recording as another one, such as {min(copies)}")
     unsaid = _unsaid(study, clips)
     left_out = copies | dict.fromkeys(unsaid - copies.keys(), "no transcript is known")
     clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in left_out], label, study.seed)
@@ -185,6 +185,10 @@ def candidate_items(
     if log and (shared := shared_speakers(items)):
         log.say(told_shared(shared))
     return items
+
+
+def _are(count: int) -> str:
+    return "1 clip is" if count == 1 else f"{count} clips are"
 
 
 def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, Any]:
