@@ -110,9 +110,17 @@ def test_words_of_folders_may_be_left_out_by_name(tmp_path: Path, sound) -> None
 def test_no_emotion_at_all_names_the_remedies(tmp_path: Path, sound) -> None:
     sound(tmp_path / "m1" / "angry" / "1.wav")
     with pytest.raises(
-        ValueError, match=r"stands in the folder of a known emotion: emotion 'm1' is not known.*pattern = \"\{sp"
+        ValueError, match=r"known emotion, but 'angry' further in is one: .*'\{speaker\}/\{emotion\}/\{\}.wav'"
     ):
         open_corpus(tmp_path)
+    sound(tmp_path / "words" / "angyr" / "1.wav")
+    with pytest.raises(
+        ValueError, match=r"stands in the folder of a known emotion: emotion 'angyr' is not known.*pattern = \"\{sp"
+    ):
+        open_corpus(tmp_path / "words")
+    sound(tmp_path / "flat" / "m1_angry_1.wav")
+    with pytest.raises(ValueError, match=r"they lie in no folder below it.*pattern = \"\{speaker\}_\{emotion\}"):
+        open_corpus(tmp_path / "flat")
     with pytest.raises(ValueError, match=r"can be used with pattern .* path does not follow the pattern"):
         open_corpus(tmp_path, pattern="{emotion}_{}")
 

@@ -20,6 +20,7 @@ PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 COLUMN = re.compile(r"[a-z][a-z0-9_]*")
 KNOWN = ("emotion", *FIELDS, "transcript")
 NOT_FOLLOWED = "path does not follow the pattern"
+NO_FOLDER = "not in the folder of an emotion"
 EXAMPLE = "write for example '{emotion}/{speaker}_{}.wav'"
 
 
@@ -108,7 +109,7 @@ def _read(below: str, grammar: re.Pattern[str] | None) -> dict[str, str] | str:
     """The placeholders' texts, or the reason why the path does not fit."""
     if grammar is None:
         first, _, rest = below.partition("/")
-        return {"emotion": first} if rest else "not in the folder of an emotion"
+        return {"emotion": first} if rest else NO_FOLDER
     match = grammar.fullmatch(below)
     return match.groupdict() if match else NOT_FOLLOWED
 
@@ -166,7 +167,22 @@ def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) ->
     why = lost[0].why
     if pattern:
         return f"none of the {files} sound files under {folder} can be used with pattern {pattern!r}: {why}"
-    return (
-        f"none of the {files} sound files under {folder} stands in the folder of a known emotion: {why}. Name the "
-        f'layout with pattern = "{{speaker}}/{{emotion}}/{{}}.wav", or the words with labels = {{ word = "emotion" }}'
-    )
+    nowhere = f"none of the {files} sound files under {folder} stands in the folder of a known emotion"
+    if deeper := _deeper(lost):
+        return f"{nowhere}, but {deeper[0]!r} further in is one: name the layout with pattern = {deeper[1]!r}"
+    layout = "{speaker}/{emotion}/{}.wav"
+    if all(one.why == NO_FOLDER for one in lost):
+        why, layout = "they lie in no folder below it", "{speaker}_{emotion}_{}.wav"
+    return f'{nowhere}: {why}. Name the layout with pattern = "{layout}", or the words with labels = {{ word = "emotion" }}'
+
+
+def _deeper(lost: list[Lost]) -> tuple[str, str] | None:
+    """A folder named like an emotion that is not right below root, and the pattern that reads it."""
+    vocabulary = Vocabulary()
+    for one in lost:
+        folders = one.id.split("/")[:-1]
+        for depth, name in enumerate(folders[1:], start=1):
+            if vocabulary.read(name)[0]:
+                between = ["{}"] * (depth - 1), ["{}"] * (len(folders) - depth)
+                return name, "/".join(["{speaker}", *between[0], "{emotion}", *between[1]]) + one.path.suffix
+    return None
