@@ -300,6 +300,7 @@ def test_the_exit_code_says_whether_a_corpus_can_be_used(tmp_path: Path) -> None
     good = emoscope("corpus", "check", "two", "--html", "page.html", cwd=tmp_path)
     assert (good.returncode, "Can be used." in good.stdout) == (0, True), good.stdout + good.stderr
     assert "<svg" in (tmp_path / "page.html").read_text()
+    assert good.stdout.rstrip().endswith("Next: emoscope study new --corpus two")
     bad = emoscope("corpus", "check", "one", "--json", cwd=tmp_path)
     assert bad.returncode == 2
     assert json.loads(bad.stdout)["excluded_by_label"] == 1

@@ -275,7 +275,15 @@ def corpus_check(
 
         write_corpus_page(summary, html, __version__)
         print(f"Page: {html.resolve()}", file=sys.stderr if as_json else sys.stdout)
-    return INPUT if unusable_because(summary) else 0
+    if unusable_because(summary):
+        return INPUT
+    if not as_json:
+        from emoscope.experiments.new_study import next_step
+
+        if audio_root:
+            options["audio_root"] = str(audio_root)
+        print(next_step(corpus, root, {**options, "where": chosen, "merge": merges, "emotions": _listed(emotions)}))
+    return 0
 
 
 def _columns(text: str) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from emoscope.corpora.files import nearest
 from emoscope.corpora.registry import check_corpus_id, resolve
 from emoscope.corpora.usual import USUAL_TASKS
-from emoscope.experiments.study import CorpusChoice, Identify, Model, Study, StudyError, to_toml
+from emoscope.experiments.study import CorpusChoice, Identify, Model, Study, StudyError, to_toml, toml_value
 
 PAPER = Path(__file__).parents[1] / "data" / "paper"
 """The paper's studies; studies/paper/README.md says what is known of each choice."""
@@ -43,6 +46,28 @@ def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> 
     first, rest = to_toml(study).split("\n", 1)
     about = f"# The usual task of {corpus.lower()}: {task.about}.\n" if task else ""
     return f"{first}\n{about}{rest}"
+
+
+def next_step(corpus: str, root: Path | None, fields: Mapping[str, Any]) -> str:
+    """The command that writes a study of a corpus that was checked, and what its file needs of the check's options.
+
+    Args:
+        corpus: as given: an id, a folder or a table.
+        root: as given.
+        fields: fields of [[corpora]] -> values; what is empty is left out.
+
+    Example:
+        >>> print(next_step("folder", Path("my clips"), {"pattern": "{speaker}/{emotion}/{}.wav", "labels": {"angyr": "anger"}}))
+        Next: emoscope study new --corpus folder --root 'my clips'
+        and in that file, under [[corpora]]:
+        pattern = "{speaker}/{emotion}/{}.wav"
+        labels = { angyr = "anger" }
+    """
+    command = ["emoscope", "study", "new", "--corpus", corpus, *(["--root", str(root)] if root else [])]
+    lines = [f"{name} = {toml_value(value)}" for name, value in fields.items() if value]
+    if lines:
+        lines.insert(0, "and in that file, under [[corpora]]:")
+    return "\n".join([f"Next: {shlex.join(command)}", *lines])
 
 
 def paper_study(name: str) -> str:

@@ -388,17 +388,23 @@ def _fields(section: Struct, names: tuple[str, ...]) -> list[str]:
     for name in names:
         value = getattr(section, name)
         about = next((m.description for m in get_args(hints[name]) if isinstance(m, Meta)), "")
-        shown = f"{name} = {_toml(value)}" if value is not None else f"# {name} ="
+        shown = f"{name} = {toml_value(value)}" if value is not None else f"# {name} ="
         lines.append(f"{shown:<50} # {about}")
     return lines
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as a study file writes it.
+
+    Example:
+        >>> toml_value({"angyr": "anger", "so so": ""})
+        '{ angyr = "anger", "so so" = "" }'
+    """
     if isinstance(value, dict):
-        inside = ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items())
+        inside = ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
