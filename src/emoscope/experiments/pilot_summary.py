@@ -31,7 +31,7 @@ def print_pilot(run: RunFolder) -> None:
         agreement = (
             "" if found["agreement"] is None else f" Text and most probable letter agree on {found['agreement']:.0f} %."
         )
-        console.print(f"Probability on the letters: {found['letter_mass']:.2f} of 1.{agreement}")
+        console.print(f"Probability on the letters of the options: {found['letter_mass']:.2f} of 1.{agreement}")
     names = list(found["confusion"])
     table = Table(
         "clips of", *(name[:5] for name in names), "right", "others", "p", "items", "needed",
@@ -61,6 +61,8 @@ def print_pilot(run: RunFolder) -> None:
     console.print("\nVerdict:")
     for sentence in found["verdict"]:
         console.print(f"* {sentence}")
+    if any(sentence.startswith("ready") for sentence in found["verdict"]):
+        console.print("Next: the same command without --pilot runs the full study.")
     console.print(f"Report: {(run / 'report.html').resolve()}", soft_wrap=True)
 
 
