@@ -216,7 +216,9 @@ def corpus_list() -> int:
     from emoscope.corpora import list_corpora
 
     for info in list_corpora():
-        print(f"{info.id:<10} {info.title}\n           {info.licence}")
+        print(f"{info.id:<11} {info.title}")
+        if info.licence != "unknown":
+            print(f"{'':<11} {info.licence}")
     return 0
 
 

@@ -27,9 +27,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     from rich.markup import escape
 
     console = console or Console()
-    console.print(
-        f"[bold]{escape(summary['title'])}[/bold] ({escape(summary['corpus'])}), {escape(summary['licence'])}"
-    )
+    licence = "licence unknown" if summary["licence"] == "unknown" else summary["licence"]
+    console.print(f"[bold]{escape(summary['title'])}[/bold] ({escape(summary['corpus'])}), {escape(licence)}")
     console.print(
         f"{summary['clips']} clips: {summary['used']} used, {summary['excluded']} excluded "
         f"({summary['excluded_by_label']} by label), {summary['quarantined']} quarantined"
