@@ -80,3 +80,10 @@ def test_arousal_is_known_of_all_but_the_vague() -> None:
     assert {arousal_of(name) for name in ("boredom", "calm", "neutral", "sadness")} == {"low"}
     assert arousal_of("tak") is None
     assert all(1 <= rating <= 9 and rating != MIDDLE_AROUSAL for rating in AROUSAL.values())
+
+
+@pytest.mark.parametrize("word", ["sachlich", "gereizt", "laughter", "verwirrt", "scream", "baseline"])
+def test_a_word_of_another_meaning_is_not_proposed(word: str) -> None:
+    with pytest.raises(UnknownEmotion, match="known are") as raised:
+        canonical(word)
+    assert raised.value.nearest is None

@@ -30,7 +30,14 @@ def test_the_page_loads_nothing_and_escapes_what_users_wrote(folder: Path, tmp_p
     assert "http" not in page
     assert "<b>" not in page
     assert page.count("<svg") == 4
-    for text in ("Can be used.", ". 7 clips: 6 used", "minutes; a clip lasts", "1 clip cannot be heard", "fear/broken", "not readable as audio"):
+    for text in (
+        "Can be used.",
+        ". 7 clips: 6 used",
+        "minutes; a clip lasts",
+        "1 clip cannot be heard",
+        "fear/broken",
+        "not readable as audio",
+    ):
         assert text in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))

@@ -105,7 +105,7 @@ def nearest_label(column: str, label: str, there: Iterable[str]) -> str | None:
         except UnknownEmotion as error:
             if error.nearest and canonical(error.nearest) in there:
                 return canonical(error.nearest)
-    near = difflib.get_close_matches(label, there, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(label, there, n=1, cutoff=0.75)
     return near[0] if near else None
 
 
