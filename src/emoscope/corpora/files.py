@@ -67,7 +67,7 @@ def existing_folder(root: str | Path | None, corpus: str) -> Path:
         NotADirectoryError: it is a file.
     """
     if root is None:
-        raise ValueError(f"corpus {corpus!r} is not part of the package: give its folder with root=...")
+        raise ValueError(f"corpus {corpus!r} is not part of the package: give its folder with root=... (--root DIR)")
     path = Path(root).expanduser()
     if path.is_dir():
         return path
