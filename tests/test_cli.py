@@ -198,7 +198,7 @@ def test_select_finds_other_sets_without_the_model(demo: tuple[Path, subprocess.
     assert {line.split()[0] for line in asked.stdout.splitlines()} == {"anger", "fear", "neutral"}
     wrong = inside("ask", clip, "--steer", files[0], "--emotion", "joy", cwd=folder)
     assert wrong.returncode == 2
-    assert "holds anger, fear, neutral" in wrong.stderr
+    assert "holds sets of anger, fear, neutral, none of 'joy'" in wrong.stderr
 
 
 def test_a_clip_is_asked_with_neurons_at_their_mean(tmp_path: Path) -> None:

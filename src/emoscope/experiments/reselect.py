@@ -67,5 +67,6 @@ def read_set(path: Path, emotion: str | None) -> NeuronSet:
 
     group = load_group(path)
     if emotion not in group:
-        raise ValueError(f"emotion {emotion!r}: {path} holds {', '.join(group)}; name one with --emotion")
+        holds = f"{path} holds sets of {', '.join(group)}" + (f", none of {emotion!r}" if emotion else "")
+        raise ValueError(f"{holds}: name one with --emotion")
     return group[emotion]

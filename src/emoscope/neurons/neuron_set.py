@@ -384,9 +384,14 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the file or its card is missing.
+        IsADirectoryError: a folder is given.
         ValueError: the card is no JSON object.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder: give a file of sets in it, as sets/mad@0.05_all/all.safetensors of a run"
+        )
     for needed in (path, path.with_suffix(".json")):
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: select neurons first, or check the set's name and fold")
