@@ -256,10 +256,10 @@ def corpus_check(
     }  # fmt: skip
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
     # in the order of a study
-    if where:
-        opened = opened.where(_by_name("--where", where))
-    if merge:
-        opened = opened.merged({new: _listed(old) for new, old in _by_name("--merge", merge).items()})
+    if chosen := _by_name("--where", where):
+        opened = opened.where(chosen)
+    if merges := {new: _listed(old) for new, old in _by_name("--merge", merge).items()}:
+        opened = opened.merged(merges)
     if emotions:
         opened = opened.keep(_listed(emotions))
     if as_json:
