@@ -16,7 +16,10 @@ PACKED = 0.25
 """The same where weights are quantised: activations may be rounded to 256 steps, and a bit of rounding crosses one."""
 
 EDIT = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.25}
-"""Largest difference of logits between a gain by hook and the same gain in the weights, by dtype."""
+"""Largest difference of logits between a gain by hook and the same gain in the weights, by dtype, where logits are small."""
+
+EDIT_SHARE = {"float32": 1e-5}
+"""The same as a share of the largest logit: sums of other order round otherwise, the more the larger they are."""
 
 CLEAR = 4.0
 """A change must move logits by so many tolerances before its agreement with another change says something."""

@@ -12,7 +12,18 @@ from emoscope.models.audio_lm import AudioLM
 from emoscope.models.complete import compare
 from emoscope.models.decoder import Decoder
 from emoscope.models.hooks import hooked, outputs
-from emoscope.models.proof_case import CLEAR, EDIT, GAINS, SAME, Case, NotRun, Result, mixed_gains, prepared_rows
+from emoscope.models.proof_case import (
+    CLEAR,
+    EDIT,
+    EDIT_SHARE,
+    GAINS,
+    SAME,
+    Case,
+    NotRun,
+    Result,
+    mixed_gains,
+    prepared_rows,
+)
 from emoscope.models.shards import some
 from emoscope.models.values import Gains
 
@@ -89,8 +100,9 @@ def _editable(case: Case) -> Decoder:
 
 def _hook_is_edit(case: Case) -> Result:
     model, rows, decoder = case.model, prepared_rows(case), _editable(case)
-    tolerance = EDIT.get(model.info.dtype, 0.25)
     before = model.next_logits(rows)
+    dtype = model.info.dtype
+    tolerance = max(EDIT.get(dtype, 0.25), EDIT_SHARE.get(dtype, 0.0) * float(before.abs().max()))
     worst, effects, used = 0.0, [], []
     for layer in sorted({0, decoder.layers // 2, decoder.layers - 1}):
         # the neuron with the longest output column, and a gain that moves logits well beyond the tolerance
