@@ -58,15 +58,68 @@ def test_samples_without_a_header_are_named_as_such(tmp_path, name):
         load_audio(tmp_path / name)
 
 
+def flac(samples: np.ndarray, stated: int | None = None) -> bytes:
+    """A FLAC file; its header may state another number of samples (36 bits; a program that cannot go back leaves 0)."""
+    whole = written(samples, format="FLAC", subtype="PCM_24")
+    if stated is None:
+        return whole
+    return whole[:21] + bytes([whole[21] & 0xF0]) + stated.to_bytes(4, "big") + whole[26:]
+
+
+@pytest.mark.parametrize("before", [b"", tag()], ids=["plain", "with a tag"])
+@pytest.mark.parametrize("stated", [0, 1, RATE, 20 * RATE - 1])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_flac_that_was_written_to_a_pipe_is_heard_whole(tmp_path, channels):
-    pytest.importorskip("av")
+def test_flac_whose_header_states_nothing_or_too_little_is_heard_whole(tmp_path, channels, stated, before):
     sound = np.stack([voice(20), 0.5 * voice(20)][:channels], axis=1)
-    whole = written(sound, format="FLAC", subtype="PCM_24")
-    (tmp_path / "whole.flac").write_bytes(whole)
-    # 36 bits say how many samples there are; a program that cannot go back leaves 0
-    (tmp_path / "piped.flac").write_bytes(whole[:21] + bytes([whole[21] & 0xF0, 0, 0, 0, 0]) + whole[26:])
-    np.testing.assert_array_equal(load_audio(tmp_path / "piped.flac"), load_audio(tmp_path / "whole.flac"))
+    (tmp_path / "whole.flac").write_bytes(flac(sound))
+    (tmp_path / "wrong.flac").write_bytes(before + flac(sound, stated))
+    np.testing.assert_array_equal(load_audio(tmp_path / "wrong.flac"), load_audio(tmp_path / "whole.flac"))
+
+
+@pytest.mark.parametrize("behind", [b"TAG".ljust(128, b" "), b"APETAGEX" + b"x" * 9_000, bytes(5_000)])
+def test_what_programs_write_behind_flac_is_no_sound(tmp_path, behind):
+    (tmp_path / "whole.flac").write_bytes(flac(voice(3)))
+    (tmp_path / "more.flac").write_bytes(flac(voice(3), 0) + behind)
+    np.testing.assert_array_equal(load_audio(tmp_path / "more.flac"), load_audio(tmp_path / "whole.flac"))
+
+
+@pytest.mark.parametrize("stated", [0, 1, RATE, 3 * RATE])
+def test_flac_that_is_cut_off_is_refused_whatever_its_header_states(tmp_path, stated):
+    sound = voice(3) + np.random.default_rng(0).normal(0, 0.05, 3 * RATE).astype(np.float32)
+    content = flac(sound, stated)
+    for kept in np.linspace(0.2, 0.99, 12):
+        (tmp_path / "a.flac").write_bytes(content[: int(kept * len(content))])
+        # where only the end of the last frame is missing, libsndfile finds it
+        with pytest.raises(AudioError, match=r"cut off|the file is damaged"):
+            load_audio(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize("kind", [{"format": "FLAC"}, {"format": "OGG"}, {"format": "OGG", "subtype": "OPUS"}])
+def test_two_recordings_in_one_file_are_refused_with_the_first_ones_length(tmp_path, kind):
+    one, other = written(voice(3), **kind), written(voice(2), **kind)
+    (tmp_path / "a.x").write_bytes(one + other)
+    with pytest.raises(AudioError, match=r"promises 3\.00 s, and .* follows"):
+        load_audio(tmp_path / "a.x")
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_file_that_is_cut_off_is_refused(tmp_path, subtype):
+    content = written(loud_then_quiet(8), format="OGG", subtype=subtype)
+    (tmp_path / "a.ogg").write_bytes(content)
+    assert len(load_audio(tmp_path / "a.ogg")) == 8 * RATE
+    for kept in (0.3, 0.6, 0.99):
+        (tmp_path / "a.ogg").write_bytes(content[: int(kept * len(content))])
+        with pytest.raises(AudioError, match=r"cut off \(its last part lacks [\d,]+ bytes\)"):
+            load_audio(tmp_path / "a.ogg")
+
+
+@pytest.mark.parametrize("info", [True, False])
+def test_an_mp3_with_a_part_of_another_kind_in_its_middle_is_refused_with_both_lengths(tmp_path, info):
+    one, other = varied(voice(3)), varied(np.stack([voice(2), voice(2)], axis=1))
+    parts = [one, other, one] if info else [without_info(part) for part in (one, other, one)]
+    (tmp_path / "a.mp3").write_bytes(b"".join(parts))
+    with pytest.raises(AudioError, match=r"promises 6\.\d\d s, and what would last another 2\.\d\d s follows"):
+        load_audio(tmp_path / "a.mp3")
 
 
 def test_an_mp3_behind_which_another_one_of_another_kind_follows_is_refused_with_both_lengths(tmp_path):

@@ -181,6 +181,11 @@ def _flac_block(data: bytes, random: Random) -> bytes:
     return data[:4] + bytes([data[4] & 127]) + data[5:42] + (bytes([block[0] | data[4] & 128]) + block[1:]) + data[42:]
 
 
+def _flac_states_less(data: bytes, random: Random) -> bytes:
+    stated = random.choice([0, random.randrange(1, 1000)])
+    return data[:21] + bytes([data[21] & 0xF0]) + stated.to_bytes(4, "big") + data[26:]
+
+
 def id3(size: int) -> bytes:
     """An ID3 tag of version 3 with a text of this size."""
     body = b"TXXX" + struct.pack(">I", size + 2) + b"\0\0\0\0" + b"x" * size
@@ -260,7 +265,7 @@ SOUNDS = (
     _sound_kind("wav24", "clip.wav", WAV, channels=2, subtype="PCM_24"),
     _sound_kind("wav float", "clip.wav", WAV, subtype="FLOAT"),
     _sound_kind("wav adpcm", "clip.wav", WAV[:2], subtype="MS_ADPCM"),
-    _sound_kind("flac", "clip.flac", (_flac_block, _tag_before)),
+    _sound_kind("flac", "clip.flac", (_flac_block, _flac_states_less, _tag_before)),
     _sound_kind("mp3", "clip.mp3", (_tag_before, _tag_after)),
     _sound_kind("vorbis", "clip.ogg", (_ogg_serial,)),
     _sound_kind("opus", "clip.opus", (_ogg_serial,), format="OGG", subtype="OPUS"),

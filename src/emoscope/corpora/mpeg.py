@@ -48,7 +48,7 @@ class Frames:
         info: the frame before them that only tells about the file (Xing, Info or VBRI); empty where there is none.
         stated: how many frames that one promises; ``None`` where it does not say.
         count_at: where in ``info`` it says so.
-        further_s: seconds of frames of another kind (rate, layer or number of channels) that follow.
+        further_s: seconds of frames of another kind (rate, layer or number of channels) between these or behind them.
     """
 
     start: int
@@ -119,10 +119,10 @@ def _header(four: bytes) -> Header | None:
     )
 
 
-def walk(raw: Bytes, begin: int = 0) -> Frames | None:
+def walk(raw: Bytes) -> Frames | None:
     """Count the frames of an MP3, past tags and bytes that are no frames; ``None`` where no two follow each other."""
     size = len(raw)
-    at = _next(raw, begin, None)
+    at = _next(raw, 0, None)
     if at is None:
         return None
     first = header_at(raw, at)
@@ -136,9 +136,9 @@ def walk(raw: Bytes, begin: int = 0) -> Frames | None:
         header = header_at(raw, at)
         if header is None or header.kind != first.kind:
             found = _next(raw, at, first.kind)
+            rest = walk(raw[at:found])
+            further += rest.duration_s + rest.further_s if rest else 0.0
             if found is None:
-                rest = walk(raw, at)
-                further = rest.duration_s + rest.further_s if rest else 0.0
                 break
             at = found
             continue

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoscope.corpora.chunks import Extent, extent
+from emoscope.corpora.flac import HEAD, Stream, stream
 from emoscope.corpora.level import SHORTEST_S, Unhearable, Waveform
 from emoscope.corpora.mpeg import walk
+from emoscope.corpora.ogg import pages
 from emoscope.corpora.splice import Bytes, Spliced
-from emoscope.corpora.video import UNMEASURED, is_video, kind_of, video_blocks
+from emoscope.corpora.video import is_video, kind_of, video_blocks
 from emoscope.first_bytes import what_is
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def blocks(path: Path) -> Blocks:
     """
     if path.suffix.lower() == ".raw":
         raise Unhearable(_really(path) or HEADERLESS)
-    if is_video(path) or kind_of(path) == UNMEASURED:
+    if is_video(path):
         yield from _named(path, video_blocks(path))
         return
     import soundfile
@@ -101,7 +103,21 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, Lengths]]:
             file = stack.enter_context(soundfile.SoundFile(source))
             yield file, _by_bytes(found, file)
             return
+        flac = stream(raw)
+        if flac is not None:
+            begin = flac.start + HEAD
+            wrong = _held(flac) != flac.stated
+            source = stack.enter_context(Spliced(flac.true_head(raw), path, begin, len(raw))) if wrong else path
+            yield stack.enter_context(soundfile.SoundFile(source)), Lengths(flac.held / flac.rate)
+            return
         file = stack.enter_context(soundfile.SoundFile(path))
+        if (ogg := pages(raw)) is not None:
+            if ogg.missing:
+                raise Unhearable(f"cut off (its last part lacks {ogg.missing:,} bytes): copy the file again")
+            # positions in Opus count at 48 kHz, whatever the rate
+            further = ogg.further / (48_000 if file.subtype == "OPUS" else file.samplerate)
+            yield file, Lengths(file.frames / file.samplerate, further)
+            return
         frames = walk(raw) if file.format == "MP3" else None
         if frames is None:
             yield file, Lengths(_stated_by_nist(raw, file))
@@ -128,6 +144,18 @@ def _fault(found: Extent) -> str | None:
     if found.further:
         return f"{promised}, and another {found.further:,} bytes follow: {SAVE_AGAIN}"
     return f"cut off ({promised}, it holds {found.held:,}): copy the file again"
+
+
+def _held(flac: Stream) -> int:
+    """Samples of a FLAC file that is whole; refuses one that is not, or that another one follows."""
+    stated, held = flac.stated / flac.rate, flac.held / flac.rate
+    if flac.more:
+        raise Unhearable(f"its header promises {stated:.2f} s, and another FLAC file follows: {SAVE_AGAIN}")
+    if flac.cut or held < stated:
+        both = f"its header promises {stated:.2f} s, it holds less than {held:.2f} s"
+        last = f"its last frame, up to {held:.2f} s, is not whole"
+        raise Unhearable(f"cut off ({both if stated else last}): copy the file again")
+    return flac.held
 
 
 def _refused(path: Path) -> bool:

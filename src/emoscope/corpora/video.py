@@ -77,9 +77,6 @@ CONTENTS = (
 )  # fmt: skip
 """Offset and first bytes -> what only PyAV reads, whatever the file's name."""
 
-UNMEASURED = "FLAC without its length"
-"""FLAC that was written to a pipe says 0 samples; libsndfile does not find its end."""
-
 TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "avi", "flv", "ape", "wv", "tta"})
 """Formats whose header states a length; of others PyAV guesses it from the bit rate."""
 
@@ -112,8 +109,6 @@ def kind_of(path: Path) -> str | None:
     """
     with path.open("rb") as file:
         start = file.read(26)
-    if start[:4] == b"fLaC" and len(start) == 26 and not (start[21] & 15 or any(start[22:])):
-        return UNMEASURED
     return next((kind for at, mark, kind in CONTENTS if start[at : at + len(mark)] == mark), None)
 
 
