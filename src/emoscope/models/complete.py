@@ -15,7 +15,8 @@ from torch import nn
 
 from emoscope.models.decoder import stored
 from emoscope.models.lora import WEIGHTS, low_rank_changes
-from emoscope.models.shards import Place, places, refuse_wrong, some
+from emoscope.models.opening import some
+from emoscope.models.shards import Place, places, refuse_wrong
 
 ROWS = 2
 """Rows of each tensor that are compared where not all are."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from emoscope.models.decoder import find_decoder
 from emoscope.models.lookup import read_json
-from emoscope.models.shards import some
+from emoscope.models.opening import some
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """Files of an adapter."""

@@ -162,7 +162,7 @@ def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool
         if not _absent(folder / name):
             _check_beside(folder / name)
     stored: dict[str, Path] = {}
-    for shard, wanted in _shards(folder, needs_weights).items():
+    for shard, wanted in weight_files(folder, needs_weights).items():
         held = read_header(shard)
         if twice := sorted(stored.keys() & held.keys()):
             raise ValueError(
@@ -211,8 +211,19 @@ def _check_beside(path: Path) -> None:
         raise ValueError(f"{path} is {found}")
 
 
-def _shards(folder: Path, needed: bool) -> dict[Path, set[str]]:
-    """Each file of weights that is loaded -> the tensors that the index says are in it."""
+def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
+    """Each file of weights that is loaded -> the tensors that the index says are in it.
+
+    One file ``model.safetensors``, or the shards that the index names; a folder that holds both is refused.
+
+    Args:
+        folder: a checkpoint.
+        needed: whether it must hold weights; else a folder without gives none.
+
+    Raises:
+        FileNotFoundError: there are no weights, or not all shards.
+        ValueError: only weights in other formats, weights twice, or an index that is none.
+    """
     whole, index = folder / WHOLE, folder / INDEX
     if _absent(index):
         if not _absent(whole):

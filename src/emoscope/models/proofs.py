@@ -12,6 +12,7 @@ from emoscope.models.audio_lm import AudioLM
 from emoscope.models.complete import compare
 from emoscope.models.decoder import Decoder
 from emoscope.models.hooks import hooked, outputs
+from emoscope.models.opening import some
 from emoscope.models.proof_case import (
     CLEAR,
     EDIT,
@@ -24,7 +25,6 @@ from emoscope.models.proof_case import (
     mixed_gains,
     prepared_rows,
 )
-from emoscope.models.shards import some
 from emoscope.models.values import Gains
 
 __all__ = ["FIRST_PROOFS", "MORE_PROOFS", "RUN_PROOFS", "SAME", "Case", "NotRun", "Result"]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from emoscope.models.lookup import read_json
-
-SHOWN = 5
-"""Names listed in an error; more are counted."""
+from emoscope.models.opening import some, weight_files
 
 
 class Place(NamedTuple):
@@ -33,16 +30,14 @@ class Place(NamedTuple):
 def places(folder: Path) -> list[Place]:
     """The tensors in a folder's safetensors; only the headers are read.
 
-    As in transformers, ``model.safetensors`` is taken where it exists, else the shards that the index names.
-
     Raises:
         FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
-        ValueError: a file is no safetensors, or not whole.
+        ValueError: a file is no safetensors, or not whole; weights stand there twice.
     """
     from safetensors import SafetensorError, safe_open
 
     found: dict[str, Place] = {}
-    for file in _files(folder):
+    for file in weight_files(folder):
         try:
             with safe_open(file, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118 (no mapping)
@@ -51,21 +46,6 @@ def places(folder: Path) -> list[Place]:
         except SafetensorError as error:
             raise ValueError(f"{file} is no whole safetensors file ({error}): fetch the model again") from error
     return list(found.values())
-
-
-def _files(folder: Path) -> list[Path]:
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file():
-        return [whole]
-    if not index.is_file():
-        raise FileNotFoundError(
-            f"{folder} holds neither model.safetensors nor model.safetensors.index.json: no other weights are read"
-        )
-    shards = sorted({folder / shard for shard in read_json(index)["weight_map"].values()})
-    for shard in shards:
-        if not shard.is_file():
-            raise FileNotFoundError(f"{folder} lacks {shard.name}, one of {len(shards)} shards: fetch the model again")
-    return shards
 
 
 def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
@@ -138,14 +118,3 @@ def fill(
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
     return found
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are.
-
-    Example:
-        >>> some(["a", "b", "c", "d", "e", "f"])
-        'a, b, c, d, e and 1 more'
-    """
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
