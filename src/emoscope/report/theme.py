@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import astuple, dataclass
-from typing import Any
+from io import BytesIO
+from typing import Any, cast
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
@@ -157,14 +158,22 @@ def to_svg(spec: dict[str, Any], theme: Theme = LIGHT, prefix: str = "id", title
 
 
 def to_pdf(svg: str) -> bytes:
-    """A picture that :func:`to_svg` drew as a PDF of one page, with its fonts.
-
-    The order of what stands in it changes from one call to the next, so the bytes differ where the picture does not.
-    """
+    """A picture that :func:`to_svg` drew as a PDF of one page, with its fonts; the same picture gives the same bytes."""
     import vl_convert
+    from pypdf import PdfReader, PdfWriter
+    from pypdf.generic import DictionaryObject, NameObject
 
-    pdf: bytes = vl_convert.svg_to_pdf(svg)
-    return pdf
+    writer = PdfWriter()
+    # the converter numbers fonts in an order that changes from call to call; the writer numbers what it meets
+    page = PdfReader(BytesIO(vl_convert.svg_to_pdf(svg))).pages[0]
+    resources = cast(DictionaryObject, page["/Resources"])
+    for kind, found in resources.items():
+        if isinstance(found, DictionaryObject):
+            resources[NameObject(kind)] = DictionaryObject({name: found.raw_get(name) for name in sorted(found)})
+    writer.add_page(page)
+    written = BytesIO()
+    writer.write(written)
+    return written.getvalue()
 
 
 def to_png(chart: Any, theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
