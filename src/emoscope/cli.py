@@ -153,9 +153,8 @@ def ask(
     ):  # fmt: skip
         if value is not None and there is None:
             raise ValueError(f"{name} {value} changes nothing by itself: give {needed} with a file of neuron sets")
-    # a file that cannot be heard, or not as it is stored, is told at once, before a model is loaded
-    for sentence in hear(clip).told:
-        print(f"note: {clip}: {sentence}", file=sys.stderr)
+    # a file that cannot be heard is refused at once, before a model is loaded
+    hear(clip)
     from emoscope.experiments.one_clip import ask as ask_model
     from emoscope.experiments.reselect import read_set
     from emoscope.interventions.intervention import deactivate as off
@@ -170,6 +169,8 @@ def ask(
         under = under + amplify(read_set(steer, emotion), 1.0 if alpha is None else alpha)
     chosen = tuple(name.strip() for name in options.split(",") if name.strip())
     answer = ask_model(load_model(model), clip, options=chosen, under=under)
+    for sentence in answer.told:
+        print(f"note: {clip}: {sentence}", file=sys.stderr)
     for option, share in answer.items():
         print(f"{option:<12} {share:6.1%}  {'#' * round(share * 40)}")
     if answer.hollow:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 
 import emoscope as es
+from emoscope.cli import ask as ask_in_terminal
 from emoscope.corpora import load_audio, polish_folder
 from emoscope.models.audio_lm import Request
 from emoscope.models.statistics import ScopeStatistics
@@ -120,3 +123,22 @@ def test_samples_in_memory_are_heard_like_their_file() -> None:
         es.ask(model, (samples[:100], rate))
     with pytest.raises(ValueError, match=r"give a file, or \(samples, rate\)"):
         es.activations(model, samples, [1])
+
+
+def test_an_answer_tells_how_its_clip_is_not_heard_as_it_is_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, rate = soundfile.read(CLIP, dtype="float32")
+    opposed = np.stack([samples, -0.9 * samples], axis=1)
+    soundfile.write(tmp_path / "a.wav", opposed, rate)
+    model, said = es.load_model("tiny"), "its channels cancel each other: channel 1, the louder one, is heard alone"
+    for clip in (tmp_path / "a.wav", (opposed, rate)):
+        answer = es.ask(model, clip, options=["anger", "fear"])
+        assert answer.told == (said,)
+        assert repr(answer).endswith(f"; {said})")
+        assert f"<p>{said}</p>" in answer._repr_html_()
+    usual = es.ask(model, CLIP, options=["anger", "fear"])
+    assert (usual.told, repr(usual).count(";")) == ((), 1)
+    assert dict(answer) == pytest.approx(dict(usual), abs=1e-3)
+    ask_in_terminal(tmp_path / "a.wav", options="anger,fear")
+    assert capsys.readouterr().err.splitlines()[0] == f"note: {tmp_path / 'a.wav'}: {said}"

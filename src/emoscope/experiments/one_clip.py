@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     import xarray
 
-    from emoscope.corpora.audio import Waveform
+    from emoscope.corpora.audio import Heard
     from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import AudioLM
     from emoscope.models.values import ModelInfo
@@ -40,6 +40,7 @@ class Answer(Mapping[str, float]):
         letter_mass: total probability of the letters, between 0 and 1. Where it is low the model would rather write
             something else than a letter, and the shares say little.
         question: what was asked, with the lettered options.
+        told: how the clip is not heard as it is stored, a sentence each.
     """
 
     shares: Mapping[str, float]
@@ -47,6 +48,7 @@ class Answer(Mapping[str, float]):
     letter_mass: float
     question: str
     _write: Callable[[], str] = field(repr=False)
+    told: tuple[str, ...] = ()
 
     @cached_property
     def text(self) -> str:
@@ -65,7 +67,8 @@ class Answer(Mapping[str, float]):
         return len(self.shares)
 
     def __repr__(self) -> str:
-        return f"Answer({', '.join(f'{name} {share:.3f}' for name, share in self.items())}; {self.mass})"
+        shares = ", ".join(f"{name} {share:.3f}" for name, share in self.items())
+        return f"Answer({'; '.join([shares, self.mass, *self.told])})"
 
     @property
     def hollow(self) -> bool:
@@ -84,7 +87,8 @@ class Answer(Mapping[str, float]):
             for name, share in self.items()
         )
         heads = "<tr><th>option</th><th>probability</th><th>log-probability of the letter</th></tr>"
-        return f"<p>{escape(self.question)}</p><table>{heads}{rows}</table><p>{escape(self.mass)}</p>"
+        notes = "".join(f"<p>{escape(note)}</p>" for note in (self.mass, *self.told))
+        return f"<p>{escape(self.question)}</p><table>{heads}{rows}</table>{notes}"
 
 
 def ask(
@@ -113,7 +117,8 @@ def ask(
 
     Returns:
         option -> probability among the options, most probable first; with the log-probabilities (``logp``), the
-        ``letter_mass``, and what the model writes (``text``).
+        ``letter_mass``, what the model writes (``text``), and what was done to the clip's sound beside mixing,
+        resampling and one gain (``told``).
 
     Raises:
         TypeError: options that are one text, neurons in place of an intervention, swapped arguments.
@@ -138,7 +143,8 @@ def ask(
     refuse_other_than_model(model, "ask(model, clip)", clip)
     asked = _question(options, question, label, wording)
     change = checked_intervention(under)
-    prepared = model.prepare([Request(_heard(clip, loudness), asked.text, asked.letters)])
+    heard = _heard(clip, loudness)
+    prepared = model.prepare([Request(heard.samples, asked.text, asked.letters)])
 
     def changed() -> contextlib.AbstractContextManager[Any]:
         return model.under(change) if change is not None else contextlib.nullcontext()
@@ -152,7 +158,9 @@ def ask(
     logp = dict(zip(asked.options, map(float, score.logp), strict=True))
     share = np.exp(score.logp - np.logaddexp.reduce(score.logp))
     shares = sorted(zip(asked.options, map(float, share), strict=True), key=lambda pair: -pair[1])
-    return Answer(dict(shares), {name: logp[name] for name, _ in shares}, float(score.letter_mass), asked.text, write)
+    return Answer(
+        dict(shares), {name: logp[name] for name, _ in shares}, float(score.letter_mass), asked.text, write, heard.told
+    )  # fmt: skip
 
 
 def _question(options: Sequence[str], question: str, label: str, wording: str) -> Question:
@@ -165,17 +173,17 @@ def _question(options: Sequence[str], question: str, label: str, wording: str) -
     return Question(label, chosen or BASIC, wording, question)
 
 
-def _heard(clip: Any, loudness: str) -> Waveform:
-    """The sound of a clip as a model hears it; samples go through a file, so that every check is the same."""
-    from emoscope.corpora.audio import AudioError, load_audio
+def _heard(clip: Any, loudness: str) -> Heard:
+    """A clip as a model hears it; samples go through a file, so that every check is the same."""
+    from emoscope.corpora.audio import AudioError, hear
     from emoscope.corpora.kept_sounds import keep_samples
 
     if isinstance(clip, str | Path):
-        return load_audio(clip, loudness)
+        return hear(clip, loudness)
     with tempfile.TemporaryDirectory() as folder:
         file = keep_samples(clip, Path(folder))
         try:
-            return load_audio(file, loudness)
+            return hear(file, loudness)
         except AudioError as error:
             raise AudioError("samples", error.reason) from None
 
@@ -278,7 +286,7 @@ def activations(
     total = model.info.layers * model.info.width
     if not len(numbers) or numbers[0] < 0 or numbers[-1] >= total:
         raise ValueError(f"neurons {numbers.tolist()[:3]} ...: give some of 0 to {total - 1}")
-    wave = _heard(clip, loudness)
+    wave = _heard(clip, loudness).samples
     question = _question(options, "", label, wording)
     watched = _Watched(numbers.tolist(), model.info.width)
     model.score(model.prepare([Request(wave, question.text, question.letters)]), observe=watched)
