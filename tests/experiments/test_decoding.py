@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emoscope.corpora.audio import AudioError, load_audio
+from emoscope.corpora.audio import AudioError, hear
 from emoscope.experiments.decoding import DecodeAhead
 
 
@@ -28,18 +28,20 @@ def blocks(tmp_path: Path) -> list[list[dict[str, str]]]:
 def test_what_is_handed_out_is_what_loading_gives(blocks: list[list[dict[str, str]]], most_bytes: int) -> None:
     with DecodeAhead("normalised", most_bytes) as ahead:
         for place, block in enumerate(blocks):
-            waves = ahead.take([*block, block[0]])
+            sounds = ahead.take([*block, block[0]])
             if place + 1 < len(blocks):
                 ahead.start(blocks[place + 1])
-            assert list(waves) == [item["clip"] for item in block]
+            assert list(sounds) == [item["clip"] for item in block]
             for item in block:
-                wave = waves[item["clip"]]
+                sound = sounds[item["clip"]]
                 if item["clip"] == "c5":
-                    assert isinstance(wave, AudioError)
-                    assert "not readable as audio" in wave.reason
+                    assert isinstance(sound, AudioError)
+                    assert "not readable as audio" in sound.reason
                 else:
-                    assert not isinstance(wave, AudioError)
-                    assert wave.tobytes() == load_audio(item["path"]).tobytes()
+                    assert not isinstance(sound, AudioError)
+                    wanted = hear(item["path"])
+                    assert sound.samples.tobytes() == wanted.samples.tobytes()
+                    assert (sound.told, sound.duration_s) == (wanted.told, wanted.duration_s)
         assert ahead._bytes == 0
 
 
@@ -55,7 +57,7 @@ def test_a_block_is_decoded_before_it_is_asked_for(blocks: list[list[dict[str, s
         settled(ahead)
         assert ahead._bytes == 3 * 4 * 16_000
         Path(blocks[2][0]["path"]).unlink()
-        assert len(ahead.take(blocks[2])["c9"]) == 16_000
+        assert len(ahead.take(blocks[2])["c9"].samples) == 16_000
 
 
 def test_the_sound_that_waits_is_bounded(blocks: list[list[dict[str, str]]]) -> None:
@@ -64,7 +66,7 @@ def test_the_sound_that_waits_is_bounded(blocks: list[list[dict[str, str]]]) -> 
         settled(ahead)
         # one clip takes 64,000 bytes; each of the two threads may exceed the bound by one
         assert ahead._bytes <= 100_000 + 2 * 64_000
-        assert all(len(wave) == 16_000 for wave in ahead.take([*blocks[1][1:], *blocks[2]]).values())
+        assert all(len(sound.samples) == 16_000 for sound in ahead.take([*blocks[1][1:], *blocks[2]]).values())
 
 
 def test_a_block_that_is_skipped_is_forgotten(blocks: list[list[dict[str, str]]]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emoscope.corpora import open_corpus
-from emoscope.corpora.audio import AudioError, load_audio
+from emoscope.corpora.audio import AudioError, hear, load_audio
 from emoscope.experiments.items import candidate_items
 from emoscope.experiments.presentation import asked_text, noise_like, question_of, request, requests, spoken, writes
 from emoscope.experiments.study import QuestionChoice, Study, StudyError
@@ -66,10 +66,10 @@ def test_a_question_about_no_clip_has_its_own_sentence_and_options():
 
 @pytest.mark.parametrize("presentation", ["audio", "noise", "transcript", "transcription", "text"])
 def test_what_the_model_is_given(model, presentation):
-    wave = load_audio(POLISH.clips[0].path)
+    heard = hear(POLISH.clips[0].path)
     item = {**ITEM, "question": "How much is 2 + 2?", "fear": "4", "anger": "5"}
-    waves = {} if presentation == "text" else {"x": wave}
-    (usable,), (asked,), notes = requests(study(presentation), [item], waves, model)
+    sounds = {} if presentation == "text" else {"x": heard}
+    (usable,), (asked,), notes = requests(study(presentation), [item], sounds, model)
     assert usable is item
     hears = presentation in ("audio", "noise", "transcription")
     (row,) = model.prepare([asked])
@@ -77,7 +77,7 @@ def test_what_the_model_is_given(model, presentation):
     assert row.letters == (() if presentation == "transcription" else ("A", "B"))
     assert (notes["duration_s"]["4"] is None) == (presentation == "text")
     if hears:
-        assert np.array_equal(asked.audio, wave) == (presentation != "noise")
+        assert np.array_equal(asked.audio, heard.samples) == (presentation != "noise")
 
 
 def test_a_clip_without_usable_sound_is_left_out_of_every_presentation_alike(model):

@@ -16,8 +16,9 @@ from emoscope.corpora.clip import Clip
 from emoscope.corpora.copies import same_recordings
 from emoscope.corpora.corpus import Corpus, Progress
 from emoscope.corpora.folds import crossfit_fault, fold_column, with_known_speakers
-from emoscope.corpora.lengths import LISTED, far_longer
+from emoscope.corpora.lengths import LISTED
 from emoscope.corpora.probe import SoundFacts, probe_audio
+from emoscope.corpora.sound_notices import far_longer_clips, length_notices, number_of_clips, sound_notices
 from emoscope.corpora.usual import USUAL_TASKS, usual_counts
 from emoscope.emotions import ALIASES, in_order
 
@@ -112,11 +113,7 @@ def look_at(corpus: Corpus, progress: Progress | None = None) -> tuple[Corpus, d
     seen = inspect_files(with_known_speakers(corpus), progress)
     used, facts = seen.corpus, seen.facts.values()
     asked = [clip for clip in used.clips if "emotion" in clip.labels]
-    longer = [
-        [clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels[LISTED]]
-        for clip in used.clips
-        if far_longer(seen.facts[clip.id].duration_s, clip.labels.get(LISTED))
-    ]
+    lengths = ((clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels.get(LISTED)) for clip in used.clips)
     expected = _expected(used)
     excluded = [lost for lost in used.lost if lost.fate == "excluded"]
     by_label = sum(lost.by_label for lost in excluded)
@@ -144,11 +141,11 @@ def look_at(corpus: Corpus, progress: Progress | None = None) -> tuple[Corpus, d
         "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
         "unusable": [[lost.id, lost.why] for lost in used.lost if lost.fate == "quarantined"],
-        "told": [*used.told, *_told(seen)],
+        "told": [*used.told, *sound_notices({clip: found.told for clip, found in seen.facts.items()})],
         "expected": expected,
         "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
         "missing": _missing(used),
-        "longer": longer,
+        "longer": [list(one) for one in far_longer_clips(lengths)],
         "usual": _usual(used),
         "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", used.info.folds)),
         "seconds": [round(fact.duration_s, 3) for fact in facts],
@@ -187,26 +184,22 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
         >>> warnings_of(summarise(open_corpus("polish").where({"word": "stop", "take": 1})))
         []
     """
-    found = [*summary["told"]]
-    if summary["longer"]:
-        name, seconds, listed = summary["longer"][0]
-        found.append(
-            f"{_clips(len(summary['longer']))} of far more sound than their rows say, such as {name}: {seconds:.1f} s, "
-            f"listed {listed} s; all of it is heard"
-        )
+    found = [*summary["told"], *length_notices(summary["longer"])]
     found += [
         f"a complete copy holds {expected} {name if name in ('clips', 'speakers') else f'clips of {name}'}, found {number}"
         for name, expected, number in summary["differences"]
     ]
     found += [f"no clip of {emotion} can be used" for emotion in summary["missing"]]
     if summary["quarantined"]:
-        found.append(f"{_clips(summary['quarantined'])} cannot be heard")
+        found.append(f"{number_of_clips(summary['quarantined'])} cannot be heard")
     copies = sum(len(group) - 1 for group in summary["duplicates"])
     out = summary["reasons"]["excluded"].get("same recording", 0) if copies else 0
     if out:
-        found.append(f"{_clips(out)} of the same content as another one: each recording is used once")
+        found.append(f"{number_of_clips(out)} of the same content as another one: each recording is used once")
     if copies > out:
-        found.append(f"{_clips(copies - out)} of the same content as another take of the speaker, used as released")
+        found.append(
+            f"{number_of_clips(copies - out)} of the same content as another take of the speaker, used as released"
+        )
     return found
 
 
@@ -217,10 +210,6 @@ def _usual(corpus: Corpus) -> dict[str, Any]:
         return {}
     task = USUAL_TASKS[corpus.info.id]
     return {"task": task.about, "by_emotion": counts, "clips": sum(counts.values()), "expected": task.clips}
-
-
-def _clips(count: int) -> str:
-    return "1 clip" if count == 1 else f"{count} clips"
 
 
 def _durations(lengths: Sequence[float]) -> dict[str, float]:
@@ -236,15 +225,6 @@ DETAIL = re.compile(r" \((?:of|as) .*\)$| \([^()]*\d (?:s|bytes)\b[^()]*\)|^its 
 
 def _reasons(corpus: Corpus, fate: str) -> dict[str, int]:
     return dict(Counter(DETAIL.sub("", lost.why) for lost in corpus.lost if lost.fate == fate).most_common())
-
-
-def _told(seen: Inspection) -> list[str]:
-    """What is told of single files, counted."""
-    clips: dict[str, list[str]] = defaultdict(list)
-    for clip, found in seen.facts.items():
-        for sentence in found.told:
-            clips[re.sub(r"channel \d+, (.*?),", r"\1", sentence)].append(clip)
-    return [f"{_clips(len(found))} (such as {found[0]}): {sentence}" for sentence, found in clips.items()]
 
 
 def _counted(values: Iterator[str]) -> dict[str, int]:

@@ -8,7 +8,10 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from emoscope.corpora.audio import AudioError, Waveform, load_audio
+from emoscope.corpora.audio import AudioError, Heard, hear
+
+Decoded = Heard | AudioError
+"""A clip as it is heard, or why it cannot be."""
 
 THREADS = 2
 """Clips decoded at a time; decoding runs outside Python's lock."""
@@ -18,7 +21,8 @@ AHEAD_BYTES = 256 << 20
 
 
 class DecodeAhead:
-    """Decodes clips in the background, block by block; what it hands out is what :func:`load_audio` gives.
+    """Decodes clips in the background, block by block; what it hands out is what
+    :func:`~emoscope.corpora.audio.hear` gives.
 
     Args:
         loudness: as in :func:`~emoscope.corpora.audio.load_audio`.
@@ -29,14 +33,14 @@ class DecodeAhead:
         >>> block = [{"clip": "a", "path": polish_folder() / "m1.a_nie_3.flac"}]
         >>> with DecodeAhead("normalised") as ahead:
         ...     ahead.start(block)
-        ...     waves = ahead.take(block)
-        >>> waves["a"].dtype
-        dtype('float32')
+        ...     sounds = ahead.take(block)
+        >>> sounds["a"].samples.dtype, sounds["a"].told
+        (dtype('float32'), ())
     """
 
     def __init__(self, loudness: str, most_bytes: int = AHEAD_BYTES) -> None:
         self._loudness, self._most = loudness, most_bytes
-        self._waiting: dict[str, Future[Waveform | AudioError | None]] = {}
+        self._waiting: dict[str, Future[Decoded | None]] = {}
         self._bytes, self._lock = 0, Lock()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
 
@@ -56,43 +60,43 @@ class DecodeAhead:
             if item["clip"] not in self._waiting:
                 self._waiting[item["clip"]] = self._pool.submit(self._decode_if_room, item["path"])
 
-    def take(self, block: Sequence[Mapping[str, Any]]) -> dict[str, Waveform | AudioError]:
+    def take(self, block: Sequence[Mapping[str, Any]]) -> dict[str, Decoded]:
         """The sound of a block's clips, or the reason why a clip has none; waits for what is not decoded yet.
 
         Returns:
-            clip -> samples (time,), mono, 16 kHz.
+            clip -> its samples (time,), mono, 16 kHz, and what was done to them.
         """
-        waves: dict[str, Waveform | AudioError] = {}
+        sounds: dict[str, Decoded] = {}
         # a block that turned out to be done already is never taken
         for stale in self._waiting.keys() - {item["clip"] for item in block}:
             self._release(stale)
         self.start(block)
         for item in block:
-            if item["clip"] not in waves:
+            if item["clip"] not in sounds:
                 found = self._release(item["clip"])
-                waves[item["clip"]] = _decode(item["path"], self._loudness) if found is None else found
-        return waves
+                sounds[item["clip"]] = _decode(item["path"], self._loudness) if found is None else found
+        return sounds
 
-    def _release(self, clip: str) -> Waveform | AudioError | None:
+    def _release(self, clip: str) -> Decoded | None:
         waiting = self._waiting.pop(clip)
         found = None if waiting.cancel() else waiting.result()
         if found is not None and not isinstance(found, AudioError):
             with self._lock:
-                self._bytes -= found.nbytes
+                self._bytes -= found.samples.nbytes
         return found
 
-    def _decode_if_room(self, path: str) -> Waveform | AudioError | None:
+    def _decode_if_room(self, path: str) -> Decoded | None:
         if self._bytes > self._most:
             return None
         found = _decode(path, self._loudness)
         if not isinstance(found, AudioError):
             with self._lock:
-                self._bytes += found.nbytes
+                self._bytes += found.samples.nbytes
         return found
 
 
-def _decode(path: str, loudness: str) -> Waveform | AudioError:
+def _decode(path: str, loudness: str) -> Decoded:
     try:
-        return load_audio(path, loudness)
+        return hear(path, loudness)
     except AudioError as error:
         return error

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoscope import __version__
-from emoscope.corpora.audio import AudioError, Waveform
 from emoscope.experiments.answers import scored_answers, transcribed_answers
-from emoscope.experiments.decoding import DecodeAhead
+from emoscope.experiments.decoding import DecodeAhead, Decoded
 from emoscope.experiments.inputs import inputs_path, save_inputs
 from emoscope.experiments.listened import differing_parts, refuse_changes, remember
 from emoscope.experiments.presentation import asked_text, requests, shows_sound, writes
@@ -84,11 +83,11 @@ def listen(
             if done(number):
                 progress.step(len(block))
                 continue
-            waves = ahead.take(block) if shows_sound(study) else {}
+            sounds = ahead.take(block) if shows_sound(study) else {}
             for following in mine[place + 1 : place + 2] if shows_sound(study) else ():
                 # decoded while the model works on this block
                 ahead.start(blocks[following])
-            hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, waves)
+            hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, sounds)
     if not heard.look() and shard is not None:
         wait_for_others(run, heard, shard, log)
     return settle(items, study, asked, heard.outcomes), [unit.id for unit in heard.units]
@@ -103,13 +102,13 @@ def hear_block(
     store: Activity,
     unit: Unit,
     log: Log,
-    waves: Mapping[str, Waveform | AudioError],
+    sounds: Mapping[str, Decoded],
 ) -> None:
-    """Ask one block of items and write its activity, inputs and answers; ``waves`` holds the sound of its clips."""
+    """Ask one block of items and write its activity, inputs and answers; ``sounds`` holds its clips as they are heard."""
     from emoscope.models.statistics import ScopeStatistics
 
     began = time.monotonic()
-    usable, asked, notes = requests(study, block, waves, model)
+    usable, asked, notes = requests(study, block, sounds, model)
     prepared = model.prepare(asked) if asked else []
     places = [item["item"] - start for item in usable]
     groups = batches(prepared, positions_per_batch(study, model.info))

@@ -48,9 +48,10 @@ def environment() -> dict[str, Any]:
 
 
 def corpus_card(corpus: Corpus) -> dict[str, Any]:
-    """Who made a corpus, and under which licence."""
+    """Who made a corpus, under which licence, and what is told of it."""
     info = corpus.info
-    return {"id": info.id, "title": info.title, "licence": info.licence, "citation": info.citation}
+    return {"id": info.id, "title": info.title, "licence": info.licence, "citation": info.citation,
+            "told": list(corpus.told)}  # fmt: skip
 
 
 def options_of(items: pl.DataFrame) -> list[str]:

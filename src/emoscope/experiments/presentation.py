@@ -13,6 +13,7 @@ from emoscope.questions import Question
 
 if TYPE_CHECKING:
     from emoscope.corpora import Clip
+    from emoscope.experiments.decoding import Decoded
     from emoscope.experiments.study import Study
     from emoscope.models.audio_lm import AudioLM, Request
 
@@ -135,7 +136,7 @@ def request(item: Mapping[str, Any], presentation: str, wave: Waveform | None, a
 def requests(
     study: Study,
     block: Sequence[Mapping[str, Any]],
-    waves: Mapping[str, Waveform | AudioError],
+    sounds: Mapping[str, Decoded],
     model: AudioLM,
 ) -> tuple[list[Mapping[str, Any]], list[Request], dict[str, Any]]:
     """What a model is asked for a block of items.
@@ -143,25 +144,29 @@ def requests(
     Args:
         study: says what is presented.
         block: rows of the items table.
-        waves: clip -> its samples, or why it has none; empty where nothing is heard.
+        sounds: clip -> how it is heard, or why it cannot be; empty where nothing is heard.
         model: says how long a clip may be, and where its sound stands.
 
     Returns:
-        the items that can be asked, their requests, and notes: item -> why it is quarantined, item -> seconds.
+        the items that can be asked, their requests, and notes: item -> why it is quarantined, item -> seconds,
+        item -> what is told of its sound, where something is.
     """
-    notes: dict[str, Any] = {"quarantined": {}, "duration_s": {}}
+    notes: dict[str, Any] = {"quarantined": {}, "duration_s": {}, "told": {}}
     usable, asked = [], []
     presentation = study.question.presentation
     for item in block:
-        number, wave = str(item["item"]), waves.get(item["clip"])
-        if isinstance(wave, AudioError):
-            notes["quarantined"][number] = wave.reason
+        number, sound = str(item["item"]), sounds.get(item["clip"])
+        if isinstance(sound, AudioError):
+            notes["quarantined"][number] = sound.reason
             continue
+        wave = None if sound is None else sound.samples
         length = None if wave is None else len(wave) / RATE
         if length is not None and model.longest_s is not None and length > model.longest_s:
             notes["quarantined"][number] = f"longer than the {model.longest_s:g} s that the model takes"
             continue
         notes["duration_s"][number] = None if length is None else round(length, 4)
+        if sound is not None and sound.told:
+            notes["told"][number] = list(sound.told)
         usable.append(item)
         asked.append(request(item, presentation, wave, model.info.audio_first))
     return usable, asked, notes

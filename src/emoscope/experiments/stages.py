@@ -130,12 +130,12 @@ class Pipeline:
         from emoscope.experiments.listen import listen
         from emoscope.experiments.listened import refuse_changes
         from emoscope.experiments.sides import folds_dealt_before
+        from emoscope.experiments.told_sound import told_as_heard
 
         self.asked = self.study
         # the corpus first: a mistake in it is said before a large model is loaded
         trained_on = self.model.info.trained_on if self.model else self.study.card().trained_on
         corpus = study_corpus(self.study, trained_on, self.corpus)
-        self.corpus = corpus
         dealt = {**folds_dealt_before(self.run, self.study), **self.dealt}
         candidates = candidate_items(self.study, corpus, self.log, dealt)
         model = self.loaded()
@@ -152,6 +152,10 @@ class Pipeline:
         else:
             self.proofs = self.proved
         self.known_items, self.heard_units = listen(self.run, self.study, candidates, model, self.log, shard)
+        told = told_as_heard(self.run, self.known_items, self.heard_units)
+        for sentence in told if self.proved is None else ():  # a main part has told of the clips of further parts
+            self.log.say(f"{sentence}.")
+        self.corpus = dataclasses.replace(corpus, told=(*corpus.told, *told))
         if shard is None:
             self.run.write_table("items", self.known_items)
         return self.known_items

@@ -102,7 +102,7 @@ def render(
         percept=outcome_tables.percept(content),
         no_interval=_no_interval(content), reliance=_reliance(content), identifiable=provenance.identifiable(content),
         tokens=set_tables.SHOWN_TOKENS, methods=methods.paragraph(content), bibtex=methods.bibtex(content),
-        study=provenance.study(content), limits=caveats.limits(content), glossary=GLOSSARY,
+        told=provenance.told(content), study=provenance.study(content), limits=caveats.limits(content), glossary=GLOSSARY,
         version=content.run.manifest.get("emoscope", ""),
     )  # fmt: skip
 

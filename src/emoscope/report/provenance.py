@@ -66,6 +66,11 @@ def proofs(content: Content) -> pl.DataFrame | None:
     return pl.DataFrame(rows) if rows else None
 
 
+def told(content: Content) -> list[str]:
+    """What is told of the corpora: how they were read, and clips that are not heard as they are stored."""
+    return [str(sentence) for one in content.run.manifest.get("corpora") or [] for sentence in one.get("told") or []]
+
+
 def counts(content: Content) -> pl.DataFrame | None:
     """What became of every clip, and how many conditions were asked."""
     return facts(_counts(content))

@@ -1,0 +1,115 @@
+"""What is told of the sound of clips: the same by a check and a run, and on the pages of both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from emoscope.corpora import open_corpus, polish_folder
+from emoscope.corpora.check import summarise, warnings_of
+from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.study import Study, parse_study
+from emoscope.models.registry import load_model
+from emoscope.runs import Log
+
+STUDY = """
+[[corpora]]
+id = "table"
+root = "TABLE"
+[identify]
+minimum = 1
+selectors = ["mad"]
+[headline]
+selector = "mad"
+[interventions]
+alphas = [0.5]
+positions = []
+reliance = false
+generate = false
+[controls]
+matched = 0
+random = 0
+shuffled = 0
+"""
+
+TOLD = [
+    "2 clips (such as m1.s_nie_4): its channels cancel each other: the louder one is heard alone",
+    "1 clip of far more sound than their rows say, such as m1.a_nie_5: 1.4 s, listed 0.300 s; all of it is heard",
+]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Two speakers; the channels of two clips cancel, and one clip is far longer than its row says."""
+    rows = ["path,emotion,speaker,duration"]
+    for clip in sorted(polish_folder().glob("m[12].?_nie_[45].flac")):
+        samples, rate = soundfile.read(clip)
+        if clip.stem in ("m1.s_nie_4", "m2.n_nie_5"):
+            both = [samples, -0.9 * samples] if clip.stem.startswith("m1") else [0.9 * samples, -samples]
+            soundfile.write(tmp_path / clip.name, np.stack(both, axis=1), rate)
+        else:
+            shutil.copy(clip, tmp_path / clip.name)
+        seconds = 0.3 if clip.stem == "m1.a_nie_5" else len(samples) / rate
+        emotion = {"a": "anger", "s": "fear", "n": "neutral"}[clip.name[3]]
+        rows.append(f"{clip.name},{emotion},{clip.name[:2]},{seconds:.2f}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    return tmp_path / "table.csv"
+
+
+def study_of(table: Path, text: str = STUDY) -> Study:
+    return parse_study(text.replace("TABLE", str(table)))
+
+
+def said(log: Path) -> list[str]:
+    events = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    return [event["text"] for event in events if event["event"] == "say"]
+
+
+def test_a_run_tells_once_what_a_check_tells_and_keeps_it(table: Path, tmp_path: Path) -> None:
+    assert warnings_of(summarise(open_corpus(table))) == TOLD
+    model = load_model("tiny")
+    (tmp_path / "run").mkdir()
+    run = run_study(study_of(table), tmp_path / "run", Log("quiet", tmp_path / "log.jsonl"), model)
+    assert [one for one in said(tmp_path / "log.jsonl") if one[:-1] in TOLD] == [f"{one}." for one in TOLD]
+    assert run.read_json("manifest.json")["corpora"][0]["told"] == TOLD
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert [page.count(f"<li>{sentence}</li>") for sentence in TOLD] == [1, 1]
+    # what was heard is not heard again, and is told again
+    (run / "manifest.json").unlink()
+    run_study(study_of(table), run.path, Log("quiet", tmp_path / "again.jsonl"), model)
+    assert [one for one in said(tmp_path / "again.jsonl") if one[:-1] in TOLD] == [f"{one}." for one in TOLD]
+    assert run.read_json("manifest.json")["corpora"][0]["told"] == TOLD
+
+
+def test_a_run_of_an_earlier_version_is_told_of_as_far_as_it_is_known(table: Path, tmp_path: Path) -> None:
+    model = load_model("tiny")
+    run = run_study(study_of(table), tmp_path / "run", model=model)
+    (run / "manifest.json").unlink()
+    for card in (run / "units").glob("*.json"):
+        content = json.loads(card.read_text())
+        content["notes"].pop("told", None)
+        card.write_text(json.dumps(content))
+    run_study(study_of(table), run.path, model=model)
+    assert run.read_json("manifest.json")["corpora"][0]["told"] == TOLD[1:]
+
+
+def test_a_level_that_is_left_alone_is_told_of_as_it_was_heard(table: Path, tmp_path: Path) -> None:
+    soundfile.write(
+        table.parent / "m1.a_nie_4.flac", 0.4 + 0.1 * np.random.default_rng(0).normal(0, 0.3, 16_000), 16_000
+    )
+    study = study_of(table, STUDY.replace('root = "TABLE"', 'root = "TABLE"\nloudness = "as recorded"'))
+    run = run_study(study, tmp_path / "run", model=load_model("tiny"))
+    assert run.read_json("manifest.json")["corpora"][0]["told"] == TOLD
+    assert any("below 20 Hz" in sentence for sentence in warnings_of(summarise(open_corpus(table))))
+
+
+def test_parts_of_one_corpus_are_told_of_once(table: Path, tmp_path: Path) -> None:
+    study = study_of(table, STUDY.replace("matched = 0", "matched = 1") + '[probes]\ngrounding = ["noise"]\n')
+    (tmp_path / "run").mkdir()
+    run_study(study, tmp_path / "run", Log("quiet", tmp_path / "log.jsonl"), load_model("tiny"))
+    assert [one for one in said(tmp_path / "log.jsonl") if one[:-1] in TOLD] == [f"{one}." for one in TOLD]
