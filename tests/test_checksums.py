@@ -59,6 +59,23 @@ def test_only_files_that_have_settled_are_written_down(
     assert set(json.loads(cache.read_text())) == {str(tmp_path / "new"), str(Path(__file__))}
 
 
+def test_what_is_remembered_can_be_asked_for_and_read_anew(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoscope.checksums.FRESH_S", -60.0)
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert Checksums("sounds.json").known(path) is None
+    remembered(path, cache)
+    assert Checksums("sounds.json").known(path) == "known"
+    with Checksums("sounds.json") as checksums:
+        assert checksums.anew(path) == hashlib.sha256(b"abc").hexdigest()
+    assert Checksums("sounds.json").known(path) == hashlib.sha256(b"abc").hexdigest()
+    path.write_bytes(b"abcd")
+    assert Checksums("sounds.json").known(path) is None
+    assert Checksums("sounds.json").known(tmp_path / "nowhere") is None
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"a": 1}', "\x00"])
 def test_a_damaged_cache_is_as_good_as_none(tmp_path: Path, cache: Path, content: str) -> None:
     cache.parent.mkdir(parents=True)

@@ -66,17 +66,33 @@ class Checksums:
         Raises:
             OSError: the file cannot be read.
         """
+        known = self._remembered(path)
+        return known[0] if known else self.anew(path)
+
+    def anew(self, path: Path) -> Any:
+        """The same, read again whatever is remembered.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         path = path.absolute()
         stat = path.stat()
-        # the time of change of the inode, too: a file that was renamed keeps its time of writing
-        mark = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-        known = self._known.get(str(path))
-        if known and known[1:] == mark:
-            return known[0]
         found = self._measure(path)
         if max(stat.st_mtime, stat.st_ctime) < time.time() - FRESH_S:
-            self._new[str(path)] = [found, *mark]
+            self._new[str(path)] = [found, *_mark(stat)]
         return found
+
+    def known(self, path: Path) -> Any | None:
+        """What is remembered of a file as it is now, without reading it; ``None`` where nothing is."""
+        try:
+            known = self._remembered(path)
+        except OSError:
+            return None
+        return known[0] if known else None
+
+    def _remembered(self, path: Path) -> list[Any] | None:
+        known = self._known.get(str(path.absolute()))
+        return known if known and known[1:] == _mark(path.stat()) else None
 
     def _read(self) -> dict[str, list[Any]]:
         try:
@@ -84,3 +100,8 @@ class Checksums:
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) and all(isinstance(one, list) for one in known.values()) else {}
+
+
+def _mark(stat: os.stat_result) -> list[int]:
+    # the time of change of the inode, too: a file that was renamed keeps its time of writing
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

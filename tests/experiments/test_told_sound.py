@@ -1,4 +1,4 @@
-"""What is told of the sound of clips: the same by a check and a run, and on the pages of both."""
+"""What is told of the sound of clips: the same by a check, a dry run and a run, and on the pages of both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from emoscope.cli import corpus_check
 from emoscope.corpora import open_corpus, polish_folder
 from emoscope.corpora.check import summarise, warnings_of
+from emoscope.experiments.dry_run import dry_run
 from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
@@ -44,8 +46,11 @@ TOLD = [
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two speakers; the channels of two clips cancel, and one clip is far longer than its row says."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # as if the files had been there for a minute
+    monkeypatch.setattr("emoscope.checksums.FRESH_S", -60.0)
     rows = ["path,emotion,speaker,duration"]
     for clip in sorted(polish_folder().glob("m[12].?_nie_[45].flac")):
         samples, rate = soundfile.read(clip)
@@ -108,8 +113,32 @@ def test_a_level_that_is_left_alone_is_told_of_as_it_was_heard(table: Path, tmp_
     assert any("below 20 Hz" in sentence for sentence in warnings_of(summarise(open_corpus(table))))
 
 
-def test_parts_of_one_corpus_are_told_of_once(table: Path, tmp_path: Path) -> None:
+def test_parts_of_one_corpus_are_told_of_once(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = study_of(table, STUDY.replace("matched = 0", "matched = 1") + '[probes]\ngrounding = ["noise"]\n')
+    open_corpus(table).check()
+    dry_run(study)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert [shown.count(sentence) for sentence in TOLD] == [1, 1]
     (tmp_path / "run").mkdir()
     run_study(study, tmp_path / "run", Log("quiet", tmp_path / "log.jsonl"), load_model("tiny"))
     assert [one for one in said(tmp_path / "log.jsonl") if one[:-1] in TOLD] == [f"{one}." for one in TOLD]
+
+
+def test_a_dry_run_tells_what_a_check_found_and_decodes_nothing(
+    table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(text: str = STUDY) -> str:
+        capsys.readouterr()
+        dry_run(study_of(table, text))
+        return " ".join(capsys.readouterr().out.split())
+
+    assert not any(sentence in shown() for sentence in TOLD)
+    corpus_check(str(table))
+    monkeypatch.setattr("emoscope.corpora.probe.hear", None)
+    assert all(f"{sentence}." in shown() for sentence in TOLD)
+    # a check hears clips with their level normalised
+    recorded = shown(STUDY.replace('root = "TABLE"', 'root = "TABLE"\nloudness = "as recorded"'))
+    assert [sentence in recorded for sentence in TOLD] == [False, True]
+    # a file that has changed since is not known
+    soundfile.write(table.parent / "m1.a_nie_5.flac", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    assert [sentence in shown() for sentence in TOLD] == [True, False]

@@ -8,16 +8,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
+from emoscope.checksums import Checksums
 from emoscope.corpora.audio import AudioError, checksum
 from emoscope.corpora.clip import Clip
 from emoscope.corpora.copies import same_recordings
 from emoscope.corpora.corpus import Corpus, Progress
 from emoscope.corpora.folds import crossfit_fault, fold_column, with_known_speakers
 from emoscope.corpora.lengths import LISTED
-from emoscope.corpora.probe import SoundFacts, probe_audio
+from emoscope.corpora.probe import SoundFacts, probe_audio, remembered_facts
 from emoscope.corpora.sound_notices import far_longer_clips, length_notices, number_of_clips, sound_notices
 from emoscope.corpora.usual import USUAL_TASKS, usual_counts
 from emoscope.emotions import ALIASES, in_order
@@ -56,8 +58,8 @@ def inspect_files(corpus: Corpus, progress: Progress | None = None) -> Inspectio
     sums: dict[str, str] = {}
     faults: dict[str, str] = {}
     # decoding and hashing run outside Python's lock
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        read = pool.map(_read, corpus.clips)
+    with remembered_facts() as remembered, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        read = pool.map(partial(_read, remembered), corpus.clips)
         try:
             for done, (clip, found) in enumerate(zip(corpus.clips, read, strict=True), start=1):
                 if isinstance(found, str):
@@ -80,9 +82,11 @@ def inspect_files(corpus: Corpus, progress: Progress | None = None) -> Inspectio
     return Inspection(heard.lose("excluded", copies), facts, duplicates)
 
 
-def _read(clip: Clip) -> tuple[SoundFacts, str] | str:
+def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | str:
     try:
-        return probe_audio(clip.path), checksum(clip.path)
+        # decoded again, whatever is remembered: that is for dry runs
+        found = SoundFacts.of(remembered.anew(clip.path)) if clip.path.is_file() else probe_audio(clip.path)
+        return found, checksum(clip.path)
     except AudioError as error:
         return error.reason
 

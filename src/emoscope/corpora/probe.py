@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from emoscope.checksums import Checksums
 from emoscope.corpora.audio import hear
 
 
@@ -16,6 +20,12 @@ class SoundFacts:
     rate: int
     channels: int
     told: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, found: Sequence[Any]) -> SoundFacts:
+        """The facts as :func:`remembered_facts` gives them."""
+        duration_s, rate, channels, told = found
+        return cls(duration_s, rate, channels, tuple(told))
 
 
 def probe_audio(path: str | Path) -> SoundFacts:
@@ -31,3 +41,8 @@ def probe_audio(path: str | Path) -> SoundFacts:
     """
     heard = hear(path)
     return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
+
+
+def remembered_facts() -> Checksums:
+    """What sound files hold, as :func:`probe_audio` finds it, remembered from check to check of one version."""
+    return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))

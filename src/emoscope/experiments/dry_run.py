@@ -15,6 +15,7 @@ from emoscope.experiments.parts import COLUMN, MAIN, SHARED, Part, has_parts, pl
 from emoscope.experiments.presentation import asked_wordings
 from emoscope.experiments.sides import shared_speakers, told_shared
 from emoscope.experiments.study import Controls, Study
+from emoscope.experiments.told_sound import told_as_remembered
 
 if TYPE_CHECKING:
     import polars as pl
@@ -137,7 +138,7 @@ def dry_run(study: Study) -> None:
             part = dataclasses.replace(part, study=part.study.with_budget(card.recommended_budget))
             corpus = part.corpus or study_corpus(part.study, card.trained_on)
             foreign = planned_foreign(part, parts, study, shared)
-            total += _show(console, card, part.study, corpus, foreign, part.selects, part.role != MAIN)
+            total += _show(console, card, part.study, corpus, foreign, part.selects, part.role == MAIN)
         console.print(f"\nAll parts: {total:,} answers and what is listened to.")
     console.print("Nothing was run; `--pilot 20` in place of `--dry-run` measures how long an answer takes here.")
 
@@ -183,7 +184,7 @@ def too_few(study: Study, items: pl.DataFrame) -> list[str]:
 
 def _show(
     console: Console, card: Card, study: Study, corpus: Corpus, foreign: pl.DataFrame | None = None,
-    selects: bool = True, steer: bool = True,
+    selects: bool = True, main: bool = True,
 ) -> int:  # fmt: skip
     """Print one study; returns its answers under interventions."""
     from collections import Counter
@@ -193,12 +194,15 @@ def _show(
     for sentence in corpus.told:
         console.print(f"{sentence}.", highlight=False, markup=False)
     items = candidate_items(study, corpus)
+    # further parts ask about clips of a main part, which tells of them
+    for sentence in told_as_remembered(items, study.corpus.loudness) if main else ():
+        console.print(f"{sentence}.", highlight=False, markup=False)
     open_items = items.filter(items["fate"].is_null())
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
     orders = (1 + max(open_items["order"].to_list(), default=0)) * len(asked_wordings(study))
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
     sets = planned_sets(study, study_options(study, corpus), card.layers)
-    conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, steer)
+    conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, not main)
     console.print(
         f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoscope.corpora.lengths import LISTED
+from emoscope.corpora.probe import SoundFacts, remembered_facts
 from emoscope.corpora.sound_notices import far_longer_clips, length_notices, sound_notices
 from emoscope.runs import RunFolder
 
@@ -28,6 +30,21 @@ def told_as_heard(run: RunFolder, items: pl.DataFrame, units: Sequence[str]) -> 
         noted |= run.read_json(f"units/{unit}.json")["notes"].get("told", {})
     told = {clip: noted.get(str(item), []) for clip, item in used.select("clip", "item").iter_rows()}
     return _told(used, told, dict(used.select("clip", "duration_s").iter_rows()))
+
+
+def told_as_remembered(items: pl.DataFrame, loudness: str) -> list[str]:
+    """What an earlier check of the corpus found, of the clips that may be asked; nothing is decoded.
+
+    Args:
+        items: the candidate items.
+        loudness: of the study. A check hears clips with their level normalised; of others the lengths are known alone.
+    """
+    asked = items.filter(items["fate"].is_null()).unique("clip", keep="first", maintain_order=True)
+    remembered = remembered_facts()
+    found = {clip: remembered.known(Path(path)) for clip, path in asked.select("clip", "path").iter_rows()}
+    facts = {clip: SoundFacts.of(known) for clip, known in found.items() if known is not None}
+    told = {clip: one.told for clip, one in facts.items()} if loudness == "normalised" else {}
+    return _told(asked, told, {clip: one.duration_s for clip, one in facts.items()})
 
 
 def _told(items: pl.DataFrame, told: Mapping[str, Sequence[str]], seconds: Mapping[str, float | None]) -> list[str]:
