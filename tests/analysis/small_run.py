@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.run_tables import ANSWERS, CONDITIONS, ITEMS, SETS, Run, conform
+from emoscope.analysis.run_tables import Run
+from emoscope.schemas import conform, empty
 
 
 def small_run(
@@ -47,12 +48,12 @@ def small_run(
     ]
     return Run(
         Path(),
-        conform(pl.DataFrame(rows, infer_schema_length=None), ITEMS),
-        pl.DataFrame(schema=SETS),
-        conform(pl.DataFrame(list(conditions), infer_schema_length=None), CONDITIONS)
+        conform(pl.DataFrame(rows, infer_schema_length=None), "items"),
+        empty("sets"),
+        conform(pl.DataFrame(list(conditions), infer_schema_length=None), "conditions")
         if conditions
-        else pl.DataFrame(schema=CONDITIONS),
-        conform(pl.DataFrame(said, infer_schema_length=None), ANSWERS),
+        else empty("conditions"),
+        conform(pl.DataFrame(said, infer_schema_length=None), "answers"),
         manifest or {},
     )
 

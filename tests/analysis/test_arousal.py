@@ -3,9 +3,10 @@
 import polars as pl
 import pytest
 
-from emoscope.analysis.arousal import AROUSAL, arousal
+from emoscope.analysis.arousal import arousal
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
+from emoscope.schemas import schema
 from tests.analysis.small_run import deactivations, small_run
 
 LABELS = ("anger", "fear", "neutral")  # two of high arousal, one of low
@@ -54,4 +55,4 @@ def test_without_controls_there_is_no_excess():
 
 def test_it_needs_pairs_of_both_kinds():
     assert found(("anger", "fear", "surprise")).is_empty()
-    assert found(("no", "tak", "yes")).schema == pl.Schema(AROUSAL)
+    assert found(("no", "tak", "yes")).schema == pl.Schema(schema("arousal"))

@@ -10,7 +10,7 @@ from emoscope.analysis.claims import PAPER, claims_of_whole
 from emoscope.analysis.decision import SUPPORTED, UNSUPPORTED, UNTESTED, untested
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import compute_tables, write_tables
-from emoscope.analysis.transfer import TRANSFER
+from emoscope.schemas import empty
 from tests.analysis.simulated import write_simulation
 from tests.report.synthetic import THREE, write_run
 
@@ -181,7 +181,7 @@ def transfer(*rows):
     usual = {"kind": "deactivate", "measure": "excess_gap", "diagonal": False, "fused": False, "hollow": False}
     usual |= {"uar_low": 60.0, "chance": 33.3}
     frame = pl.DataFrame([usual | row for row in rows], infer_schema_length=None)
-    return pl.DataFrame(schema=TRANSFER).pipe(lambda empty: pl.concat([empty, frame], how="diagonal_relaxed"))
+    return empty("transfer").pipe(lambda empty: pl.concat([empty, frame], how="diagonal_relaxed"))
 
 
 def test_where_the_untouched_model_is_at_chance_no_claim_about_the_corpus_is_testable(whole):
@@ -249,7 +249,7 @@ def test_declared_tests_are_adjusted_over_all_corpora(whole):
     for name in ("first", "second"):
         path = whole / "parts" / name / "tables" / "tests.parquet"
         pl.read_parquet(path).with_columns(pl.lit(0.03).alias("p"), pl.lit(0.03).alias("p_holm")).write_parquet(path)
-    found = claims_of_whole(whole, pl.DataFrame(schema=TRANSFER))
+    found = claims_of_whole(whole, empty("transfer"))
     row = found.row(by_predicate=(pl.col("name") == "hurts") & (pl.col("corpus") == "first"), named=True)
     assert row["verdict"] == UNSUPPORTED
     assert "p = 0.060" in row["why"]
@@ -261,5 +261,5 @@ def test_a_part_that_failed_says_why(whole):
     manifest = json.loads((whole / "manifest.json").read_text())
     manifest["parts"][1]["failed"] = "fewer than two identifiable emotions"
     (whole / "manifest.json").write_text(json.dumps(manifest))
-    found = claims_of_whole(whole, pl.DataFrame(schema=TRANSFER)).filter(pl.col("corpus") == "second")
+    found = claims_of_whole(whole, empty("transfer")).filter(pl.col("corpus") == "second")
     assert set(found["why"]) == {"fewer than two identifiable emotions"}

@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from emoscope.analysis.clustering import clustering
-from emoscope.analysis.run_tables import ITEMS, SETS, Run, conform
+from emoscope.analysis.run_tables import Run
 from emoscope.neurons.neuron_set import NeuronSet, safe_name, save_group
+from emoscope.schemas import conform
 
 # neurons 0-3 are layer 0, 4-7 layer 1; every set has four
 WHERE = {"even": [0, 1, 4, 5], "tilted": [0, 1, 2, 4], "crowded": [0, 1, 2, 3]}  # 0, 25 and 50 % would have to move
@@ -28,7 +29,9 @@ def run(folder, own, shuffled):
     items = [{"item": n, "fold": f"s{n % 5}", "fate": "used"} for n in range(10)]
     manifest = {"model": {"layers": 2, "width": 4}}
     empty = pl.DataFrame()
-    return Run(folder, conform(pl.DataFrame(items), ITEMS), conform(pl.DataFrame(rows), SETS), empty, empty, manifest)
+    return Run(
+        folder, conform(pl.DataFrame(items), "items"), conform(pl.DataFrame(rows), "sets"), empty, empty, manifest
+    )
 
 
 def test_by_hand(tmp_path):

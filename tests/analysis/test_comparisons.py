@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from emoscope.analysis.comparisons import DIFFERENCES, differences, headline_tests
+from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
+from emoscope.schemas import schema
 from tests.analysis.small_run import deactivations, small_run
 
 A, F = "anger", "fear"
@@ -40,7 +41,7 @@ def test_difference_between_selectors_by_hand():
     run = run_of_two()
     panel = build_panel(run)
     found = differences(panel, compare(panel, run.conditions))
-    assert found.schema == pl.Schema(DIFFERENCES)
+    assert found.schema == pl.Schema(schema("differences"))
     gap = found.filter(pl.col("measure") == "gap").row(0, named=True)
     # lap is the headline's selector, so it stands first: -5 - (-20) = 15; clips lost less: 0, 1, 1, 1, 0 of 10
     assert (gap["first"], gap["second"], gap["estimate"]) == ("lap", "cas", pytest.approx(15))

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from emoscope.analysis import effects as effects_module
-from emoscope.analysis.effects import EFFECTS, MATRIX
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import read_run
+from emoscope.schemas import schema
 from tests.analysis.small_run import deactivations, small_run
 from tests.report.synthetic import THREE, write_run
 
@@ -159,8 +159,8 @@ def test_an_emotion_without_a_set_is_evaluated_and_leaves_the_gap_alone(tmp_path
 
 def test_tables_without_rows_keep_their_columns():
     run = small_run(ITEMS, {"baseline": BASE})
-    assert matrix(build_panel(run), run.conditions).schema == pl.Schema(MATRIX)
-    assert effects(build_panel(run), run.conditions).schema == pl.Schema(EFFECTS)
+    assert matrix(build_panel(run), run.conditions).schema == pl.Schema(schema("matrix"))
+    assert effects(build_panel(run), run.conditions).schema == pl.Schema(schema("effects"))
 
 
 def test_ranks_by_hand():

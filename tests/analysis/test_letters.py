@@ -5,8 +5,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from emoscope.analysis.letters import LETTERS, letters
+from emoscope.analysis.letters import letters
 from emoscope.analysis.panel import build_panel
+from emoscope.schemas import schema
 from tests.analysis.small_run import deactivations, small_run
 
 ITEMS = [(speaker, truth) for speaker in ("s1", "s2", "s3", "s4", "s5") for truth in ("anger", "fear")]
@@ -64,7 +65,7 @@ def test_one_letter_order_is_no_factor(run):
     alone = replace(run, items=run.items.head(10))
     assert letters(alone, build_panel(alone)).is_empty()
     empty = replace(run, answers=run.answers.clear())
-    assert letters(empty, build_panel(empty)).schema == pl.Schema(LETTERS)
+    assert letters(empty, build_panel(empty)).schema == pl.Schema(schema("letters"))
 
 
 def test_an_emotion_that_a_letter_lacks_leaves_no_gap(run):

@@ -11,12 +11,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from emoscope.analysis.jackknife import Interval
-from emoscope.analysis.outcomes import OUTCOME_EFFECTS, outcome_effects, outcome_sets, verdict
+from emoscope.analysis.outcomes import outcome_effects, outcome_sets, verdict
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import NAMES, compute_tables
 from emoscope.neurons.selection import SetSpec, find_sets
 from emoscope.neurons.set_spec import OUTCOME_CONTROLS
+from emoscope.schemas import schema
 from tests.analysis.simulated import EMOTIONS, write_simulation
 from tests.analysis.slow import Families, Slow
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
@@ -147,7 +148,7 @@ def test_worked_out_by_hand():
     assert set(alone["against"]) == {"baseline", "hits"}
     rest = small_run(items, {"anger": right}, conditions)
     empty = outcome_effects(build_panel(rest, "likelihood"), rest.conditions, rest.sets)
-    assert (empty.height, empty.schema) == (0, pl.Schema(OUTCOME_EFFECTS))
+    assert (empty.height, empty.schema) == (0, pl.Schema(schema("outcomes")))
 
 
 def test_hits_of_their_own_are_never_replaced_by_the_full_set():

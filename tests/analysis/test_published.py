@@ -9,7 +9,7 @@ import pytest
 from emoscope.analysis.published import published_of_whole
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import compute_tables
-from emoscope.analysis.transfer import TRANSFER
+from emoscope.schemas import empty
 from tests.report.synthetic import THREE, write_run
 
 
@@ -59,7 +59,7 @@ def test_fused_sets_stand_beside_those_fused_over_languages():
         for source in ("fused: joint", "meld")
         for kind in ("deactivate", "steer")
     ]
-    transfer = pl.concat([pl.DataFrame(schema=TRANSFER), pl.DataFrame(rows)], how="diagonal_relaxed")
+    transfer = pl.concat([empty("transfer"), pl.DataFrame(rows)], how="diagonal_relaxed")
     found = published_of_whole("moonshotai/Kimi-Audio-7B-Instruct", transfer)
     assert found.select("published", "ours").rows() == [("−17.6 points", "−5.0 points"), ("+6.3 points", "−5.0 points")]
     assert found["note"].str.contains("ours fused: joint").all()

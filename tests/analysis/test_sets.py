@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import ANSWERS, CONDITIONS, ITEMS, SETS, Run, conform
+from emoscope.analysis.run_tables import Run
 from emoscope.analysis.sets import chance, jaccard, matching, stability
 from emoscope.neurons.neuron_set import NeuronSet, safe_name, save_group
+from emoscope.schemas import conform, empty
 
 WIDTH = 8
 FOLDS = {"s0": [1, 2, 3], "s1": [2, 3, 4], "s2": [1, 2, 3], "all": [1, 2, 9]}
@@ -26,9 +27,10 @@ def write_sets(folder: Path, stored=True) -> Run:
         about = {"set": f"m{draw}", "selector": "cas", "budget": 0.2, "scope": "all", "control": "matched"}
         values = {"smd_frequency": frequency, "smd_magnitude": 0.1, "smd_down_norm": -0.1, "well_matched": well}
         rows.append(about | {"draw": draw, "fold": fold, "emotion": "anger", "n": 7} | values)
-    empty = [pl.DataFrame(schema=schema) for schema in (ITEMS, CONDITIONS, ANSWERS)]
-    sets = conform(pl.DataFrame(rows, infer_schema_length=None), SETS)
-    return Run(folder, empty[0], sets, empty[1], empty[2], {"model": {"layers": 2, "width": WIDTH}})
+    sets = conform(pl.DataFrame(rows, infer_schema_length=None), "sets")
+    return Run(
+        folder, empty("items"), sets, empty("conditions"), empty("answers"), {"model": {"layers": 2, "width": WIDTH}}
+    )
 
 
 def test_jaccard_by_hand():

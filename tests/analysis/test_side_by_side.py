@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.side_by_side import SIDE_BY_SIDE, side_by_side
+from emoscope.analysis.side_by_side import side_by_side
 from emoscope.analysis.tables import write_tables
 from emoscope.report.compare_page import shown, write_compare_page
+from emoscope.schemas import schema
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example-run"
 
@@ -37,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_numbers_are_those_of_the_tables(runs: tuple[Path, Path]) -> None:
     rows, _ = side_by_side(runs)
-    assert dict(rows.schema) == SIDE_BY_SIDE
+    assert dict(rows.schema) == schema("side_by_side")
     tests = pl.read_parquet(runs[0] / "tables" / "tests.parquet")
     one = rows.row(0, named=True)
     for measure in ("excess_gap", "excess_pull_gap"):

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.sources import FOREIGN, damage, foreign
+from emoscope.analysis.sources import damage, foreign
 from emoscope.analysis.tables import write_tables
+from emoscope.schemas import schema
 from tests.analysis.simulated_whole import write_whole
 from tests.analysis.slow_sources import slow_foreign
 from tests.analysis.small_run import deactivations, small_run
@@ -91,10 +92,10 @@ def test_own_sets_are_not_mixed_with_those_of_others(whole):
     assert not tables.effects.filter(pl.col("measure").str.contains("damage")).height
     stored = pl.read_parquet(whole / "parts" / "first" / "tables" / "foreign.parquet")
     assert stored.equals(tables.foreign)
-    assert stored.schema == FOREIGN
+    assert stored.schema == schema("foreign")
 
 
 def test_a_part_that_no_other_sets_act_in_has_an_empty_table(whole):
     found = foreign(read_run(whole / "parts" / "second"))
-    assert found.schema == FOREIGN
+    assert found.schema == schema("foreign")
     assert found.is_empty()

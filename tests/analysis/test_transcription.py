@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import ANSWERS, CONDITIONS, ITEMS, SETS, Run, conform
-from emoscope.analysis.transcription import TRANSCRIPTION, spoken_words, transcription, word_errors
+from emoscope.analysis.run_tables import Run
+from emoscope.analysis.transcription import spoken_words, transcription, word_errors
+from emoscope.schemas import conform, empty, schema
 from tests.analysis.slow_transcription import edits, words_of
 
 WORDS = ("dogs", "are", "sitting", "by", "the", "door", "Kids", "it's")
@@ -53,23 +54,24 @@ def simulated() -> Run:
     said = texts(30, 3)
     said[7] = said[7] or "door"
     items = conform(
-        pl.DataFrame({"item": range(30), "transcript": [None if n == 5 else t for n, t in enumerate(said)]}), ITEMS
+        pl.DataFrame({"item": range(30), "transcript": [None if n == 5 else t for n, t in enumerate(said)]}),
+        "items",
     )
     rows = []
     for condition, seed in (("baseline", 4), ("deactivate/anger/set~from=main", 5), ("matched~from=main", 6)):
         for item, text in enumerate(texts(30, seed)):
             rows.append({"item": item, "condition": condition, "scoring": "transcription", "text": text})
-    answers = conform(pl.DataFrame(rows), ANSWERS)
+    answers = conform(pl.DataFrame(rows), "answers")
     own = answers.filter(pl.col("condition") == "baseline")
-    empty = pl.DataFrame(schema=CONDITIONS), pl.DataFrame(schema=SETS)
-    other = Run(Path(), items, empty[1], empty[0], answers, {})
-    return Run(Path(), items, empty[1], empty[0], own, {}, foreign={"main": other})
+    conditions, sets = empty("conditions"), empty("sets")
+    other = Run(Path(), items, sets, conditions, answers, {})
+    return Run(Path(), items, sets, conditions, own, {}, foreign={"main": other})
 
 
 def test_the_table_counts_every_item_and_condition_once():
     run = simulated()
     found = transcription(run)
-    assert found.columns == list(TRANSCRIPTION)
+    assert found.columns == list(schema("transcription"))
     assert found.height == 3 * 29
     said = dict(run.items.select("item", "transcript").iter_rows())
     written = {(c, i): t for c, i, t in run.foreign["main"].answers.select("condition", "item", "text").iter_rows()}
@@ -83,4 +85,4 @@ def test_it_is_empty_where_nothing_is_written_down():
     run = simulated()
     none = Run(run.folder, run.items, run.sets, run.conditions, run.answers.clear(), {})
     assert transcription(none).is_empty()
-    assert transcription(none).columns == list(TRANSCRIPTION)
+    assert transcription(none).columns == list(schema("transcription"))

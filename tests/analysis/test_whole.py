@@ -9,7 +9,8 @@ import pytest
 
 from emoscope.analysis.joint import Replicated
 from emoscope.analysis.transfer import SAME_SPEAKERS, welch
-from emoscope.analysis.whole import SCHEMAS, WholeTables, whole_tables, write_whole_tables
+from emoscope.analysis.whole import NAMES, WholeTables, whole_tables, write_whole_tables
+from emoscope.schemas import schema
 from tests.analysis.simulated_whole import write_whole
 from tests.analysis.slow_probes import slow_selectivity, slow_side_effects
 from tests.analysis.slow_whole import slow_whole
@@ -32,7 +33,7 @@ def test_every_number_again_slowly(tmp_path):
     folder = write_whole(tmp_path, speakers=5, clips=2, fused=["fused: joint"])
     fast = whole_tables(folder)
     slow = slow_whole(folder) | {"side_effects": slow_side_effects(folder), "selectivity": slow_selectivity(folder)}
-    assert set(slow) == set(SCHEMAS)
+    assert set(slow) == set(NAMES)
     for name, rows in slow.items():
         frame: pl.DataFrame = getattr(fast, name)
         assert frame.height == len(rows) > 0, name
@@ -47,9 +48,9 @@ def test_every_number_again_slowly(tmp_path):
 
 
 def test_tables_are_written_with_their_columns(folder, found):
-    for name, schema in SCHEMAS.items():
+    for name in NAMES:
         stored = pl.read_parquet(folder / "tables" / f"{name}.parquet")
-        assert stored.schema == schema, name
+        assert stored.schema == schema(name), name
         assert (folder / "tables" / f"{name}.csv").is_file()
 
 

@@ -8,7 +8,8 @@ import pytest
 from emoscope.analysis.effects import effects
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
-from emoscope.analysis.within import WITHIN, within
+from emoscope.analysis.within import within
+from emoscope.schemas import schema
 from tests.analysis.small_run import deactivations, small_run
 
 # "no" is said in anger twice and in fear once, "yes" the other way round, by every speaker
@@ -61,7 +62,7 @@ def test_a_value_counts_the_emotions_that_two_speakers_said(run):
 
 def test_a_corpus_without_other_labels_has_no_row(run):
     bare = replace(run, items=run.items.drop("word", "take"))
-    assert within(bare, build_panel(bare)).schema == pl.Schema(WITHIN)
+    assert within(bare, build_panel(bare)).schema == pl.Schema(schema("within"))
     assert within(bare, build_panel(bare)).is_empty()
 
 

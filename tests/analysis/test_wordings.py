@@ -5,7 +5,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from emoscope.analysis.wordings import WORDINGS, wordings
+from emoscope.analysis.wordings import wordings
+from emoscope.schemas import schema
 from tests.analysis.small_run import deactivations, small_run
 
 ITEMS = [(speaker, truth) for speaker in ("s1", "s2", "s3") for truth in ("anger", "fear")]
@@ -47,7 +48,7 @@ def test_one_wording_is_no_table(run):
     alone = replace(run, items=run.items.with_columns(pl.lit("listed").alias("wording")))
     for one in (alone, small_run(ITEMS, {"baseline": ["anger"] * 6})):
         assert wordings(one).is_empty()
-        assert wordings(one).schema == pl.Schema(WORDINGS)
+        assert wordings(one).schema == pl.Schema(schema("wordings"))
 
 
 def test_a_run_without_answers_has_no_row(run):

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.experiments.set_activity import SET_ACTIVITY, heard_scope, write_set_activity
+from emoscope.experiments.set_activity import heard_scope, write_set_activity
 from emoscope.neurons.activity import Activity, ActivityBlock
 from emoscope.neurons.found_sets import COLUMNS, FoundSets
 from emoscope.runs import RunFolder
+from emoscope.schemas import schema
 from tests.neurons.helpers import random_block
 
 ITEMS, LAYERS, WIDTH = 40, 3, 6
@@ -105,7 +106,7 @@ def test_it_is_what_a_slow_count_gives(parts, presentation):
         HEADLINE,
         "audio+text" if presentation == "audio" else "audio",
     )
-    assert table.columns == list(SET_ACTIVITY)
+    assert table.columns == list(schema("set_activity"))
     mine = table.filter(pl.col("presentation") == presentation)
     wanted = slowly(found, sets, presentation)
     assert mine.height == len(wanted) == len(mine.select("control", "emotion", "truth", "speaker").unique())

@@ -7,11 +7,11 @@ import re
 import polars as pl
 import pytest
 
-from emoscope.analysis.effects import EFFECTS, MATRIX
 from emoscope.report.charts import FIGURES, confusion, deactivation, evidence, main_figure
 from emoscope.report.content import open_content
 from emoscope.report.pictures import Picture
 from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recoloured, title_of, to_png, to_spec, to_svg
+from emoscope.schemas import schema
 from tests.report.synthetic import SEVEN, THREE, write_run
 
 UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha")
@@ -86,8 +86,12 @@ def marked(content, **columns):
     """The content of a report whose matrix and effects are changed in some columns."""
     tables = dataclasses.replace(
         content.tables,
-        matrix=content.tables.matrix.with_columns(**{k: pl.lit(v) for k, v in columns.items() if k in MATRIX}),
-        effects=content.tables.effects.with_columns(**{k: pl.lit(v) for k, v in columns.items() if k in EFFECTS}),
+        matrix=content.tables.matrix.with_columns(
+            **{k: pl.lit(v) for k, v in columns.items() if k in schema("matrix")}
+        ),
+        effects=content.tables.effects.with_columns(
+            **{k: pl.lit(v) for k, v in columns.items() if k in schema("effects")}
+        ),
     )
     return dataclasses.replace(content, tables=tables)
 

@@ -5,12 +5,12 @@ import dataclasses
 import polars as pl
 import pytest
 
-from emoscope.analysis.arousal import AROUSAL
 from emoscope.report.content import bracket, number, open_content
 from emoscope.report.factors import arousal, factors, letters, notes, within
 from emoscope.report.sweep_charts import budgets as budgets_figure
 from emoscope.report.sweep_charts import efficiency as efficiency_figure
 from emoscope.report.sweep_tables import budgets, efficiency
+from emoscope.schemas import schema
 from tests.report.synthetic import THREE, write_run
 
 
@@ -84,7 +84,7 @@ def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, s
         "high": high,
     }
     row |= {"pairs": 6, "hollow": False}
-    table = pl.DataFrame([{name: row.get(name) for name in AROUSAL}], schema=AROUSAL)
+    table = pl.DataFrame([{name: row.get(name) for name in schema("arousal")}], schema=schema("arousal"))
     assert said in notes(changed(content, arousal=table))["arousal"]
     assert arousal(changed(content, arousal=table)) is None or low is not None
     assert arousal(content) is None  # all three are of high arousal

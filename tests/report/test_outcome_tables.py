@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from emoscope.analysis.outcomes import OUTCOME_EFFECTS, OUTCOME_SETS
 from emoscope.report.content import open_content
 from emoscope.report.outcome_tables import outcome_sets, outcomes, percept
 from emoscope.report.whole.factors import outcomes as of_the_whole
 from emoscope.report.whole.factors import say_outcomes
+from emoscope.schemas import schema
 from tests.report.synthetic import THREE, write_run
 
 
@@ -25,7 +25,7 @@ def effect(content, outcome, whose, against, estimate, said=None, kind="deactiva
     about = {"selector": "cas", "budget": 0.05, "scope": "audio+answer", "kind": kind, "outcome": outcome}
     about |= {"sets": whose, "against": against, "measure": "gap" if kind == "deactivate" else "pull_gap"}
     about |= {"estimate": estimate, "low": estimate - 2, "high": estimate + 2, "clips": 12, "targets": 3}
-    return {**dict.fromkeys(OUTCOME_EFFECTS), **about, "verdict": said, "reason": reason, "hollow": False}
+    return {**dict.fromkeys(schema("outcomes")), **about, "verdict": said, "reason": reason, "hollow": False}
 
 
 def with_outcomes(content, misses, alarms, manifest=None):
@@ -46,8 +46,10 @@ def with_outcomes(content, misses, alarms, manifest=None):
     shares = {"jaccard": 0.25, "jaccard_others": 0.05, "jaccard_hits": 0.3, "chance": 0.02, "layers_alike": 0.9}
     tables = dataclasses.replace(
         content.tables,
-        outcomes=pl.DataFrame(rows, schema=OUTCOME_EFFECTS),
-        outcome_sets=pl.DataFrame([{**dict.fromkeys(OUTCOME_SETS), **overlap, **shares}], schema=OUTCOME_SETS),
+        outcomes=pl.DataFrame(rows, schema=schema("outcomes")),
+        outcome_sets=pl.DataFrame(
+            [{**dict.fromkeys(schema("outcome_sets")), **overlap, **shares}], schema=schema("outcome_sets")
+        ),
     )
     run = dataclasses.replace(content.run, manifest={**content.run.manifest, **(manifest or {})})
     return dataclasses.replace(content, tables=tables, run=run)

@@ -5,10 +5,10 @@ import dataclasses
 import polars as pl
 import pytest
 
-from emoscope.analysis.wordings import WORDINGS
 from emoscope.report.content import bracket, number, open_content
 from emoscope.report.set_tables import matching, neurons, words
 from emoscope.report.tables import TABLES, wordings
+from emoscope.schemas import schema
 from tests.report.synthetic import THREE, write_run
 
 
@@ -108,7 +108,9 @@ def test_each_wording_has_a_row_and_the_last_says_how_far_they_lie_apart(content
         | {"excess_gap": -20.0, "excess_gap_low": -30.0, "excess_gap_high": -10.0},
         {"wording": "listed", "n": 6, "uar": 50.0, "letter_mass": 0.8, "excess_gap": 4.0},
     ]
-    table = pl.DataFrame([{name: row.get(name) for name in WORDINGS} for row in rows], schema=WORDINGS)
+    table = pl.DataFrame(
+        [{name: row.get(name) for name in schema("wordings")} for row in rows], schema=schema("wordings")
+    )
     shown = wordings(dataclasses.replace(content, tables=dataclasses.replace(content.tables, wordings=table)))
     assert shown.to_dicts()[0] == {
         "wording": "lettered", "items": "6", "letter mass": "0.90", "UAR (%)": "100.0 [90.0, 100.0]",

@@ -7,9 +7,8 @@ import re
 import polars as pl
 import pytest
 
-from emoscope.analysis.claims import CLAIMS
 from emoscope.analysis.tables import write_tables
-from emoscope.analysis.whole import SCHEMAS, write_whole_tables
+from emoscope.analysis.whole import NAMES, write_whole_tables
 from emoscope.report.theme import to_spec
 from emoscope.report.whole import factors, probe_sentences, sentences
 from emoscope.report.whole import page as whole_page
@@ -18,6 +17,7 @@ from emoscope.report.whole.chapters import CHAPTERS
 from emoscope.report.whole.claims import as_text, grid
 from emoscope.report.whole.content import judge, read_whole
 from emoscope.report.whole.tables import TABLES
+from emoscope.schemas import empty
 from tests.analysis.simulated_whole import write_whole
 from tests.report.test_page import Page
 
@@ -45,7 +45,7 @@ def tables(folder):
 
 @pytest.fixture(scope="module")
 def whole(folder, tables):
-    return read_whole(folder, {name: getattr(tables, name) for name in SCHEMAS}, tables.notes)
+    return read_whole(folder, {name: getattr(tables, name) for name in NAMES}, tables.notes)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_tables_are_written_as_latex_and_csv(folder, page):
     for name in TABLES:
         there = f'id="table_{name}"' in page
         assert (folder / "tables" / f"{name}.tex").is_file() == there, name
-        assert (folder / "tables" / f"{name}.csv").is_file() == (there or name in SCHEMAS), name
+        assert (folder / "tables" / f"{name}.csv").is_file() == (there or name in NAMES), name
     assert "Switching off the neurons" in (folder / "tables" / "claims.tex").read_text(encoding="utf-8")
     assert "estimate" in (folder / "tables" / "claims.csv").read_text(encoding="utf-8")
 
@@ -198,7 +198,7 @@ def test_a_corpus_at_chance_is_named_before_anything_else(whole, tables):
     first, second = standing(lost)
     assert first.startswith("On first the untouched model is not clearly above chance: ")
     assert second.startswith("Speakers unknown on second: ")
-    page = whole_page.render(lost, pl.DataFrame(schema=CLAIMS), dict.fromkeys(whole_page.FIGURES), {})
+    page = whole_page.render(lost, empty("claims"), dict.fromkeys(whole_page.FIGURES), {})
     assert f" {whole.name} {first}" in Page(page).text  # right behind the title
 
 

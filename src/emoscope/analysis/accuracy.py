@@ -10,23 +10,7 @@ import polars as pl
 from emoscope.analysis.jackknife import Interval, interval, replicates
 from emoscope.analysis.panel import UNREADABLE, Panel
 from emoscope.analysis.run_tables import Run
-
-UAR: dict[str, Any] = {
-    "condition": pl.String, "kind": pl.String, "scoring": pl.String, "n": pl.Int64, "uar": pl.Float64,
-    "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "reason": pl.String,
-    "accuracy": pl.Float64, "chance": pl.Float64, "letter_mass": pl.Float64, "agreement": pl.Float64,
-    "changed": pl.Float64, "unreadable": pl.Float64, "share_word": pl.Float64, "share_refused": pl.Float64,
-    "share_unparsable": pl.Float64, "uar_readable": pl.Float64, "hollow": pl.Boolean,
-}  # fmt: skip
-CONFUSION: dict[str, Any] = {
-    "condition": pl.String, "scoring": pl.String, "truth": pl.String, "answer": pl.String, "count": pl.Int64,
-    "n": pl.Int64, "share": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-}  # fmt: skip
-RELIANCE: dict[str, Any] = {
-    "condition": pl.String, "layers": pl.String, "to": pl.String, "n": pl.Int64, "uar": pl.Float64,
-    "uar_low": pl.Float64, "uar_high": pl.Float64, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64,
-    "commonest": pl.String, "commonest_share": pl.Float64, "reason": pl.String,
-}  # fmt: skip
+from emoscope.schemas import as_table
 
 FORMS = {"word": "share_word", "refusal": "share_refused", "unparsable": "share_unparsable"}
 """Forms of a written answer, other than a letter, and the columns that count them."""
@@ -71,7 +55,7 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
         panels: scoring to its panel.
 
     Returns:
-        the columns of :data:`UAR`. In %: uar, low, high, accuracy, chance, agreement (items on which likelihood
+        the columns of table ``uar``. In %: uar, low, high, accuracy, chance, agreement (items on which likelihood
         and generation give the same answer), changed (items whose answer differs from the baseline's; for
         the condition ``null`` this is the flip rate) and unreadable. letter_mass is a mean probability. Of written
         answers also, in % of the items: share_word (an option's name in place of its letter), share_refused and
@@ -101,7 +85,7 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
                 row["agreement"] is not None and row["agreement"] < LEAST_AGREEMENT
             )
             rows.append(row)
-    return pl.DataFrame(rows, schema=UAR, orient="row").sort("condition", "scoring")
+    return as_table("uar", rows)
 
 
 def hollow(levels: pl.DataFrame) -> frozenset[str]:
@@ -138,7 +122,7 @@ def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFram
         conditions: the table of conditions; those with a target are left out.
 
     Returns:
-        the columns of :data:`CONFUSION`; share, low and high in % of the items of that true label. On the
+        the columns of table ``confusion``; share, low and high in % of the items of that true label. On the
         diagonal the share is the recall. Answers that cannot be read have a null ``answer``.
     """
     targeted = set(conditions.filter(pl.col("target").is_not_null())["condition"])
@@ -161,7 +145,7 @@ def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFram
                         "answer": None if a == UNREADABLE else panel.labels[a], "count": int(counts.sum()),
                         "n": int(items[:, e].sum()), "share": found.estimate, "low": found.low, "high": found.high,
                     })  # fmt: skip
-    return pl.DataFrame(rows, schema=CONFUSION, orient="row").sort("condition", "scoring", "truth", "answer")
+    return as_table("confusion", rows)
 
 
 def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
@@ -172,7 +156,7 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         conditions: the table of conditions.
 
     Returns:
-        the columns of :data:`RELIANCE`: uar and commonest_share in %, change in points against the baseline,
+        the columns of table ``reliance``: uar and commonest_share in %, change in points against the baseline,
         commonest is the label answered most (a model may answer one label always).
     """
     rows = []
@@ -192,7 +176,7 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
             "commonest": panel.labels[int(counts.argmax())], "reason": moved.reason,
             "commonest_share": 100 * float(counts.max() / used.sum()),
         })  # fmt: skip
-    frame = pl.DataFrame(rows, schema=RELIANCE, orient="row")
+    frame = as_table("reliance", rows)
     number = pl.col("layers").cast(pl.Int64, strict=False)
     return frame.sort(pl.col("to") != "zero", number, "layers")  # "all" and "union", which are no numbers, come first
 

@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.panel import Panel
+from emoscope.schemas import as_table
 
-AGNOSTIC: dict[str, Any] = {
-    "way": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "alpha": pl.Float64,
-    "control": pl.String, "against": pl.String, "measure": pl.String, "estimate": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "n": pl.Int64, "draws": pl.Int64, "unit": pl.String,
-    "reason": pl.String, "hollow": pl.Boolean,
-}  # fmt: skip
 WAYS = ("targeted", "two-pass", "mix", "mix-own", "mix-outputs", "union")
 """``targeted`` steers each clip's own emotion and so knows the label: what the other ways are compared with."""
 
@@ -56,7 +50,7 @@ def agnostic(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozense
         hollow: conditions whose answers support no claim.
 
     Returns:
-        the columns of :data:`AGNOSTIC`. ``against`` is baseline, matched (the set minus the mean of its matched
+        the columns of table ``agnostic``. ``against`` is baseline, matched (the set minus the mean of its matched
         draws) or targeted (minus steering by the true label). ``lost`` and ``gained`` are shares of items that turn
         wrong and right; as all measures they are means over the emotions of the items, so uar_change = gained - lost.
     """
@@ -73,7 +67,7 @@ def agnostic(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozense
                 found[row["kind"], row["control"] or "target", row["draw"] or 0] = done
         if found:
             rows += [about | row for row in _group(panel, found, hollow)]
-    frame = as_table(rows, AGNOSTIC, ("selector", "budget", "scope", "alpha"))
+    frame = as_table("agnostic", rows)
     order = pl.col("way").replace_strict({way: place for place, way in enumerate(WAYS)}, return_dtype=pl.Int64)
     return frame.sort("selector", "budget", "scope", "alpha", order, "control", "against", "measure", nulls_last=False)
 

@@ -9,14 +9,10 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.changes import Change
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.families import Compared, mean
-from emoscope.analysis.subsets import ESTIMATE, Measured
+from emoscope.analysis.subsets import Measured
 from emoscope.emotions import arousal_of
-
-AROUSAL: dict[str, Any] = {
-    "kind": pl.String, "control": pl.String, "measure": pl.String, **ESTIMATE, "pairs": pl.Int64, "hollow": pl.Boolean,
-}  # fmt: skip
+from emoscope.schemas import as_table
 
 CROSS = {"deactivate": "cross", "steer": "pull_cross"}
 """The measure that is split, for each kind of intervention."""
@@ -30,7 +26,7 @@ def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame
         labels: the panel's labels; those whose arousal is not known do not enter.
 
     Returns:
-        the columns of :data:`AROUSAL`, in points: ``…_same`` and ``…_other`` are means over the pairs (set, emotion
+        the columns of table ``arousal``, in points: ``…_same`` and ``…_other`` are means over the pairs (set, emotion
         of the clips) of the same and of the other arousal, ``…_apart`` is the former minus the latter, ``excess_…``
         the target sets' beyond matched controls. ``pairs`` counts pairs. Empty where either kind of pair is missing.
     """
@@ -49,7 +45,7 @@ def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame
             for measure, (found, pairs) in _split(kind, change, level, hollow).items():
                 row = {"kind": kind, "control": control, "measure": prefix + measure, "pairs": pairs}
                 rows.append(row | found.row())
-    return as_table([{name: row[name] for name in AROUSAL} for row in rows], AROUSAL, ("kind", "control", "measure"))
+    return as_table("arousal", rows)
 
 
 def _split(

@@ -12,29 +12,18 @@ import polars as pl
 
 from emoscope.analysis import claim_rules as rules
 from emoscope.analysis.blind import blind_part, count_options
-from emoscope.analysis.clustering import CLUSTERING
-from emoscope.analysis.comparisons import TESTS
 from emoscope.analysis.decision import UNTESTED, Decision, untested
-from emoscope.analysis.effects import EFFECTS
-from emoscope.analysis.efficiency import EFFICIENCY
 from emoscope.analysis.multiplicity import holm
-from emoscope.analysis.run_tables import CONDITIONS, ITEMS, SETS, conform
-from emoscope.analysis.sets import ALL, MATCHING
+from emoscope.analysis.sets import ALL
 from emoscope.analysis.standing import at_chance, untouched
-from emoscope.analysis.trend import TREND
-from emoscope.analysis.verdicts import VERDICTS
 from emoscope.neurons.controls import WELL_MATCHED
+from emoscope.schemas import as_table, empty, read_table
 
 UNLIKE = "the matched neurons are not well matched"
 
 if TYPE_CHECKING:
     from emoscope.analysis.tables import Tables
 
-CLAIMS: dict[str, Any] = {
-    "name": pl.String, "claim": pl.String, "question": pl.String, "corpus": pl.String, "source": pl.String,
-    "verdict": pl.String, "number": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-    "unit": pl.String, "table": pl.String, "why": pl.String,
-}  # fmt: skip
 
 PAPER: dict[str, tuple[str, str, str]] = {
     "exist": ("Emotion-sensitive neurons exist in this model", "Which neurons", "tests"),
@@ -109,13 +98,13 @@ def claims(tables: Tables) -> pl.DataFrame:
         tables: the result tables; ``claims`` among them is not read.
 
     Returns:
-        the columns of :data:`CLAIMS`, a row a claim, in the order of :data:`PAPER`: ``verdict`` is one of those in
+        the columns of table ``claims``, a row a claim, in the order of :data:`PAPER`: ``verdict`` is one of those in
         :mod:`~emoscope.analysis.decision`, ``number`` what it rests on, as text, ``why`` the reason. Empty where the
         folder holds no items.
     """
     run = tables.run
     if run.items.is_empty():
-        return pl.DataFrame(schema=CLAIMS)
+        return empty("claims")
     basis = Basis(
         tables.effects, tables.tests, tables.verdicts, tables.trend, tables.efficiency, tables.clustering, tables.uar,
         tables.matching,
@@ -131,10 +120,10 @@ def claims_of_whole(folder: str | Path, transfer: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         folder: the run folder of the whole.
-        transfer: its table of transfer (``transfer.TRANSFER``).
+        transfer: its table of transfer (``transfer``).
 
     Returns:
-        the columns of :data:`CLAIMS`; ``source`` is the corpus in which the sets were found, where another's clips
+        the columns of table ``claims``; ``source`` is the corpus in which the sets were found, where another's clips
         were answered.
     """
     folder = Path(folder)
@@ -142,7 +131,7 @@ def claims_of_whole(folder: str | Path, transfer: pl.DataFrame) -> pl.DataFrame:
     main = [part for part in manifest.get("parts") or [] if part["role"] == "main"]
     bases = {part["name"]: _stored(folder / part["folder"], part.get("failed")) for part in main}
     p = [row for basis in bases.values() for row in basis.tests["p"]]
-    adjusted, start, frames = holm(p), 0, [pl.DataFrame(schema=CLAIMS)]
+    adjusted, start, frames = holm(p), 0, [empty("claims")]
     for name, basis in bases.items():
         count = len(basis.tests)
         again = basis.tests.with_columns(pl.Series("p_holm", adjusted[start : start + count], dtype=pl.Float64))
@@ -225,7 +214,7 @@ def _table(found: Any) -> pl.DataFrame:
             {"name": name, "claim": claim, "question": question, "corpus": corpus, "source": source, "table": table}
             | {key: getattr(one, key) for key in ("verdict", "number", "estimate", "low", "high", "unit", "why")}
         )
-    return pl.DataFrame(rows, schema=CLAIMS, orient="row")
+    return as_table("claims", rows)
 
 
 def _rows(basis: Basis, table: str) -> list[dict[str, Any]]:
@@ -278,21 +267,14 @@ def _standing(items: pl.DataFrame, manifest: Mapping[str, Any]) -> tuple[str, st
 
 def _stored(folder: Path, failed: str | None) -> Basis:
     """The basis of a part, from its stored tables."""
-
-    def read(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
-        return conform(pl.read_parquet(path), schema) if path.is_file() else pl.DataFrame(schema=dict(schema))
-
-    from emoscope.analysis.accuracy import UAR
-
-    schemas = {"effects": EFFECTS, "tests": TESTS, "verdicts": VERDICTS, "trend": TREND, "efficiency": EFFICIENCY,
-               "clustering": CLUSTERING, "uar": UAR, "matching": MATCHING}  # fmt: skip
-    tables = {name: read(folder / f"tables/{name}.parquet", schema) for name, schema in schemas.items()}
-    conditions = read(folder / "conditions.parquet", CONDITIONS).filter(pl.col("source").is_null())
+    names = ("effects", "tests", "verdicts", "trend", "efficiency", "clustering", "uar", "matching")
+    tables = {name: read_table(folder, name) for name in names}
+    conditions = read_table(folder, "conditions").filter(pl.col("source").is_null())
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    items = read(folder / "items.parquet", ITEMS)
+    items = read_table(folder, "items")
     corpus, blocked, caution = _standing(items, manifest)
-    sets = read(folder / "sets.parquet", SETS)
+    sets = read_table(folder, "sets")
     return Basis(
         **tables, conditions=conditions, sets=sets, options=count_options(items), corpus=corpus,
         blocked=failed or blocked, caution=caution,

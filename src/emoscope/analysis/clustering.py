@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.jackknife import MINIMUM_SPEAKERS, interval
 from emoscope.analysis.run_tables import Run
 from emoscope.analysis.sets import ALL
 from emoscope.neurons.selection import load_set
-
-CLUSTERING: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "estimate": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "folds": pl.Int64, "df": pl.Float64, "shuffled": pl.Float64, "shuffled_min": pl.Float64,
-    "shuffled_max": pl.Float64, "draws": pl.Int64, "reason": pl.String,
-}  # fmt: skip
+from emoscope.schemas import as_table, empty
 
 
 def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -28,7 +22,7 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         run: the run folder's tables; the neurons are read from ``sets/``.
 
     Returns:
-        the columns of :data:`CLUSTERING`, one row for each selector, budget and scope that has sets of shuffled
+        the columns of table ``clustering``, one row for each selector, budget and scope that has sets of shuffled
         labels: estimate in % (:func:`unevenness`, mean over emotions) of the sets fitted on all speakers, with the
         jackknife interval over folds, each set of a fold having been found without its speakers; and the mean,
         smallest and largest over the draws of shuffled labels. Then notes on what could not be computed.
@@ -37,9 +31,9 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     layers, width = model.get("layers"), model.get("width")
     there = run.sets.filter(pl.col("control").is_in(["target", "shuffled"]))
     if there.filter(pl.col("control") == "shuffled").is_empty():
-        return pl.DataFrame(schema=CLUSTERING), ()
+        return empty("clustering"), ()
     if not layers or not width:
-        return pl.DataFrame(schema=CLUSTERING), ("clustering: the manifest does not say how many layers there are",)
+        return empty("clustering"), ("clustering: the manifest does not say how many layers there are",)
     clips = dict(run.items.filter(pl.col("fate") == "used").group_by("fold").len().iter_rows())
     rows, notes = [], set()
     by = ["selector", "budget", "scope"]
@@ -66,7 +60,7 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
             "draws": len(shuffled), "reason": None if found.low is not None else _why(len(folds)),
         }  # fmt: skip
         rows.append(row)
-    return as_table(rows, CLUSTERING, by), tuple(sorted(notes))
+    return as_table("clustering", rows), tuple(sorted(notes))
 
 
 def _why(folds: int) -> str:

@@ -9,23 +9,13 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.changes import Changes
-from emoscope.analysis.effects import as_table, columns, measures, unit
+from emoscope.analysis.effects import columns, measures, unit
 from emoscope.analysis.families import Compared, shared
 from emoscope.analysis.jackknife import Interval, interval
 from emoscope.analysis.multiplicity import holm
 from emoscope.analysis.panel import Panel
 from emoscope.analysis.run_tables import Run
-
-TESTS: dict[str, Any] = {
-    "kind": pl.String, "measure": pl.String, "corpus": pl.String, "estimate": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "df": pl.Float64, "p": pl.Float64, "p_holm": pl.Float64, "reason": pl.String,
-}  # fmt: skip
-DIFFERENCES: dict[str, Any] = {
-    "kind": pl.String, "alpha": pl.Float64, "budget": pl.Float64, "measure": pl.String, "first": pl.String,
-    "second": pl.String,
-    "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "df": pl.Float64, "p": pl.Float64,
-    "unit": pl.String, "reason": pl.String,
-}  # fmt: skip
+from emoscope.schemas import as_table, empty
 
 DECLARED = {"deactivate": "gap", "steer": "pull_gap"}
 """The measure that the headline of each kind is tested on, beyond matched controls."""
@@ -45,7 +35,7 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
         run: the run folder's tables, for the name of the corpus.
 
     Returns:
-        the columns of :data:`TESTS`, one row for each kind that the study declares; points.
+        the columns of table ``tests``, one row for each kind that the study declares; points.
     """
     corpus = "+".join(sorted(set(run.items.filter(pl.col("fate") == "used")["corpus"].drop_nulls())))
     rows: list[dict[str, Any]] = []
@@ -60,10 +50,10 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
         row = columns(found) | {"kind": kind, "measure": f"excess_{measure}", "corpus": corpus}
         if one.excess is not None and one.excess.hollow:
             row |= {"p": None, "reason": "too few answers are letters, or the written answers differ too often"}
-        rows.append({name: row.get(name) for name in TESTS})
+        rows.append(row)
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p
-    return as_table(rows, TESTS, ("kind",))
+    return as_table("tests", rows)
 
 
 def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
@@ -74,12 +64,12 @@ def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
         compared: the families and what they change.
 
     Returns:
-        the columns of :data:`DIFFERENCES`: the first selector's measure minus the second's, at every budget that
+        the columns of table ``differences``: the first selector's measure minus the second's, at every budget that
         both have, at the headline's scope, at all positions. The headline's selector always stands first.
     """
     headline = next((one.family for one in compared if one.headline), None)
     if headline is None:
-        return pl.DataFrame(schema=DIFFERENCES)
+        return empty("differences")
     fixed = {"scope": headline["scope"], "control": "target"}
     fixed |= {"positions": "all", "layers": "all"}
     groups: dict[tuple[Any, ...], list[Compared]] = {}
@@ -101,7 +91,7 @@ def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
                 row = columns(interval(found[measure] - other[measure], sizes))
                 row |= {"kind": kind, "alpha": alpha, "budget": budget, "measure": measure, "unit": unit(measure)}
                 row |= {"first": first.family["selector"], "second": second.family["selector"]}
-                rows.append({name: row[name] for name in DIFFERENCES})
-    frame = as_table(rows, DIFFERENCES, ("kind", "alpha", "budget", "measure", "first", "second"))
+                rows.append(row)
+    frame = as_table("differences", rows)
     leads = pl.col("first") != headline["selector"]
     return frame.sort("kind", "alpha", "budget", "measure", leads, "first", "second", nulls_last=False)

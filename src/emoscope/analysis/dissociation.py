@@ -8,26 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table, columns
+from emoscope.analysis.effects import columns
 from emoscope.analysis.jackknife import Interval
 from emoscope.analysis.joint import Replicated
 from emoscope.analysis.levels import answered, mean_level
 from emoscope.analysis.parts import COLUMN, MAIN, Act, Asked, Whole
+from emoscope.schemas import as_table
 
-DISSOCIATION: dict[str, Any] = {
-    "corpus": pl.String, "column": pl.String, "kind": pl.String, "alpha": pl.Float64, "measure": pl.String,
-    "what": pl.String, "question": pl.String, "sets": pl.String, "estimate": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "n": pl.Int64, "draws": pl.Int64, "p": pl.Float64,
-    "reason": pl.String, "hollow": pl.Boolean, "verdict": pl.String,
-}  # fmt: skip
-"""Seven rows per corpus, column, kind and measure (``damage``, ``excess_damage``: change of UAR in points).
-
-``corpus`` is the name of its main part. ``what``: "effect" (of the sets of ``sets`` on the question of ``question``:
-four rows; both are "emotion", or whatever the main part asks, or the column's name), "difference" (on one question, its
-own sets minus the other's: two rows, ``sets`` null) or "interaction" (the sum of the two differences: ``question`` and
-``sets`` null). Below zero: each question suffers more under its own sets. ``verdict`` stands on the interaction's row
-(:func:`verdict`).
-"""
 DOUBLE, TOGETHER, NONE = "double dissociation", "interaction alone", "no dissociation"
 
 
@@ -41,7 +28,7 @@ def dissociation(whole: Whole) -> pl.DataFrame:
         whole: the study.
 
     Returns:
-        the columns of :data:`DISSOCIATION`; empty where no other column was asked, or one of the two found no sets.
+        the columns of table ``dissociation``; empty where no other column was asked, or one of the two found no sets.
     """
     rows: list[dict[str, Any]] = []
     for main in whole.of_role(MAIN):
@@ -59,8 +46,7 @@ def dissociation(whole: Whole) -> pl.DataFrame:
                 pairs = [(pair[0][key], pair[1][key]) for pair in crossed]
                 for excess in (False, True) if all(act.matched for pair in pairs for act in pair) else (False,):
                     rows += [about | row for row in _rows((first, second), named, pairs, excess)]
-    by = ("corpus", "column", "kind", "alpha", "measure", "what", "question", "sets")
-    return as_table([{name: row.get(name) for name in DISSOCIATION} for row in rows], DISSOCIATION, by)
+    return as_table("dissociation", rows)
 
 
 def _rows(

@@ -9,23 +9,11 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.changes import Change
-from emoscope.analysis.families import FAMILY, FAMILY_TYPES, Compared, Excess
+from emoscope.analysis.families import Compared, Excess
 from emoscope.analysis.jackknife import Interval, interval
 from emoscope.analysis.multiplicity import benjamini_hochberg
 from emoscope.analysis.ranks import rank
-
-MATRIX: dict[str, Any] = FAMILY_TYPES | {
-    "target": pl.String, "emotion": pl.String, "n": pl.Int64, "baseline": pl.Float64, "accuracy": pl.Float64,
-    "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64, "pull": pl.Float64,
-    "pull_low": pl.Float64, "pull_high": pl.Float64, "draws": pl.Int64, "change_p": pl.Float64,
-    "change_q": pl.Float64, "pull_p": pl.Float64, "pull_q": pl.Float64, "hollow": pl.Boolean,
-}  # fmt: skip
-EFFECTS: dict[str, Any] = FAMILY_TYPES | {
-    "measure": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64,
-    "df": pl.Float64, "n": pl.Int64, "targets": pl.Int64, "draws": pl.Int64, "draw_min": pl.Float64,
-    "draw_max": pl.Float64, "reason": pl.String, "unit": pl.String, "p": pl.Float64, "rank": pl.Int64,
-    "combinations": pl.Int64, "hollow": pl.Boolean,
-}  # fmt: skip
+from emoscope.schemas import as_table
 
 UNITS = {"sensitivity": "AUC points", "bias": "nat"}
 """Units of measures, with and without ``excess_``; all others are in points."""
@@ -80,7 +68,7 @@ def matrix(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
         labels: the panel's labels.
 
     Returns:
-        the columns of :data:`MATRIX`; ``n`` in items, ``baseline`` and ``accuracy`` in %, change and pull in
+        the columns of table ``matrix``; ``n`` in items, ``baseline`` and ``accuracy`` in %, change and pull in
         points. q values are Benjamini and Hochberg's over the cells of the family's matrix.
     """
     rows: list[dict[str, Any]] = []
@@ -90,7 +78,7 @@ def matrix(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
             for cell, q in zip(cells, benjamini_hochberg([cell[f"{name}_p"] for cell in cells]), strict=True):
                 cell[f"{name}_q"] = q
         rows += cells
-    return as_table(rows, MATRIX, (*FAMILY, "target", "emotion"))
+    return as_table("matrix", rows)
 
 
 def effects(compared: Sequence[Compared]) -> pl.DataFrame:
@@ -104,7 +92,7 @@ def effects(compared: Sequence[Compared]) -> pl.DataFrame:
         compared: the families and what they change.
 
     Returns:
-        the columns of :data:`EFFECTS`. Rows with a null ``draw`` are means over the draws of a control, with
+        the columns of table ``effects``. Rows with a null ``draw`` are means over the draws of a control, with
         the smallest and the largest draw in ``draw_min`` and ``draw_max``.
     """
     rows: list[dict[str, Any]] = []
@@ -113,18 +101,12 @@ def effects(compared: Sequence[Compared]) -> pl.DataFrame:
         if one.excess is not None:
             each = [one.excess.own.minus(draw) for draw in one.excess.matched]
             rows += _effect_rows(one.family, one.excess.beyond, each, "excess_", one.excess.hollow, {})
-    return as_table(rows, EFFECTS, (*FAMILY, "measure"))
+    return as_table("effects", rows)
 
 
 def columns(found: Interval) -> dict[str, Any]:
     """An interval as the columns of a result table."""
     return {name: getattr(found, name) for name in ("estimate", "low", "high", "speakers", "df", "reason", "p")}
-
-
-def as_table(rows: Sequence[dict[str, Any]], schema: Mapping[str, Any], by: Sequence[str]) -> pl.DataFrame:
-    """Rows as a sorted table that has its columns even when there are no rows."""
-    frame = pl.DataFrame(rows, schema=dict(schema), orient="row") if rows else pl.DataFrame(schema=dict(schema))
-    return frame.sort(list(by), nulls_last=False)
 
 
 def _effect_rows(

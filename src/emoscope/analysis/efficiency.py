@@ -8,19 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table, measures
+from emoscope.analysis.effects import measures
 from emoscope.analysis.families import Compared
 from emoscope.analysis.jackknife import interval
 from emoscope.analysis.run_tables import Run
 from emoscope.analysis.sets import ALL, chance, jaccard
 from emoscope.neurons.selection import load_set
-
-EFFICIENCY: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "size": pl.Int64, "draw": pl.Int64,
-    "full": pl.Boolean, "folds": pl.Int64, "jaccard": pl.Float64, "jaccard_min": pl.Float64, "jaccard_max": pl.Float64,
-    "chance": pl.Float64, "gap": pl.Float64, "gap_low": pl.Float64, "gap_high": pl.Float64, "pull_gap": pl.Float64,
-    "pull_gap_low": pl.Float64, "pull_gap_high": pl.Float64, "reason": pl.String,
-}  # fmt: skip
+from emoscope.schemas import as_table, empty
 
 SET = ("selector", "budget", "scope")
 REACHED = {"deactivate": "gap", "steer": "pull_gap"}
@@ -35,7 +29,7 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
         compared: the families and what they change.
 
     Returns:
-        the columns of :data:`EFFICIENCY`, and notes on sets that are not stored. ``size`` in clips per emotion;
+        the columns of table ``efficiency``, and notes on sets that are not stored. ``size`` in clips per emotion;
         ``jaccard`` with the full set of the same fold, as mean, smallest and largest over folds, emotions and draws;
         gap (deactivation to zero) and pull_gap (steering at the headline's alpha) in points, null where such
         conditions were not run. A null draw means all draws; ``full`` marks the full set, whose size is that of the
@@ -43,7 +37,7 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
     """
     fewer = run.sets.filter((pl.col("control") == "fewer") & (pl.col("fold") != ALL))
     if fewer.is_empty():
-        return pl.DataFrame(schema=EFFICIENCY), ()
+        return empty("efficiency"), ()
     model: Any = run.manifest.get("model", {})
     neurons = (model.get("layers") or 0) * (model.get("width") or 0)
     full = run.sets.filter(pl.col("control") == "target").join(fewer.select(SET).unique(), on=SET)
@@ -80,7 +74,7 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
         }
         row |= {"jaccard": 1.0, "jaccard_min": 1.0, "jaccard_max": 1.0, "chance": None}
         rows.append(row | _gaps(compared, row, "target"))
-    return as_table(rows, EFFICIENCY, (*SET, "full", "size", "draw")), tuple(sorted(notes))
+    return as_table("efficiency", rows), tuple(sorted(notes))
 
 
 def _gaps(compared: Sequence[Compared], row: dict[str, Any], control: str) -> dict[str, Any]:

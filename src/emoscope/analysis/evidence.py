@@ -8,17 +8,9 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.changes import Change
-from emoscope.analysis.effects import as_table
-from emoscope.analysis.families import FAMILY, FAMILY_TYPES, Compared
+from emoscope.analysis.families import Compared
 from emoscope.analysis.jackknife import interval
-
-EVIDENCE: dict[str, Any] = FAMILY_TYPES | {
-    "target": pl.String, "auc": pl.Float64, "sensitivity": pl.Float64, "sensitivity_low": pl.Float64,
-    "sensitivity_high": pl.Float64, "bias": pl.Float64, "bias_low": pl.Float64, "bias_high": pl.Float64,
-    "excess_sensitivity": pl.Float64, "excess_sensitivity_low": pl.Float64, "excess_sensitivity_high": pl.Float64,
-    "excess_bias": pl.Float64, "excess_bias_low": pl.Float64, "excess_bias_high": pl.Float64, "n": pl.Int64,
-    "draws": pl.Int64,
-}  # fmt: skip
+from emoscope.schemas import as_table
 
 
 def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
@@ -31,7 +23,7 @@ def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
         compared: the families and what they change.
 
     Returns:
-        the columns of :data:`EVIDENCE`: auc (the baseline's) and sensitivity in AUC points (100 x AUC), bias in
+        the columns of table ``evidence``: auc (the baseline's) and sensitivity in AUC points (100 x AUC), bias in
         nat, ``n`` in items. Excess columns are the target set's change minus the mean of matched draws.
     """
     rows: list[dict[str, Any]] = []
@@ -43,7 +35,7 @@ def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
             if one.excess is not None and beyond is not None and target in one.excess.targets:
                 row |= _columns(beyond, one.excess.targets.index(target), "excess_")
             rows.append(row)
-    return as_table(rows, EVIDENCE, (*FAMILY, "target"))
+    return as_table("evidence", rows)
 
 
 def _columns(change: Change, m: int, prefix: str) -> dict[str, float | None]:

@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table
-from emoscope.analysis.families import FAMILY, FAMILY_TYPES, Compared, shared
+from emoscope.analysis.families import Compared, shared
 from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.panel import UNREADABLE, Panel
-
-FLOWS: dict[str, Any] = FAMILY_TYPES | {
-    "target": pl.String, "truth": pl.String, "before": pl.String, "after": pl.String, "count": pl.Float64,
-    "n": pl.Int64, "share": pl.Float64, "low": pl.Float64, "high": pl.Float64, "draws": pl.Int64, "reason": pl.String,
-    "hollow": pl.Boolean,
-}  # fmt: skip
+from emoscope.schemas import as_table
 
 
 def flows(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
@@ -30,7 +24,7 @@ def flows(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
         compared: the families and what they change.
 
     Returns:
-        the columns of :data:`FLOWS`, one row for each way that some item went, of the headline's sets and of the
+        the columns of table ``flows``, one row for each way that some item went, of the headline's sets and of the
         mean over their matched draws (an empty ``draw``). ``count`` is in items, ``share`` in % of the ``n`` items of
         that true emotion. An answer that cannot be read is null.
     """
@@ -40,7 +34,7 @@ def flows(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
             like = one.family | {"control": "matched", "draw": None}
             for family in (one, *(other for other in compared if other.family == like)):
                 rows += _rows(panel, family)
-    return as_table(rows, FLOWS, (*FAMILY, "target", "truth", "before", "after"))
+    return as_table("flows", rows)
 
 
 def _rows(panel: Panel, one: Compared) -> list[dict[str, Any]]:

@@ -8,26 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table, columns, measures, unit
+from emoscope.analysis.effects import columns, measures, unit
 from emoscope.analysis.families import mean
 from emoscope.analysis.joint import Replicated
 from emoscope.analysis.levels import level, presentation
 from emoscope.analysis.parts import GROUNDING as ROLE
 from emoscope.analysis.parts import MAIN, Act, Asked, Key, Part, Whole
+from emoscope.schemas import as_table
 
-GROUNDING: dict[str, Any] = {
-    "corpus": pl.String, "presentation": pl.String, "part": pl.String, "kind": pl.String, "alpha": pl.Float64,
-    "measure": pl.String, "unit": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-    "speakers": pl.Int64, "df": pl.Float64, "n": pl.Int64, "draws": pl.Int64, "p": pl.Float64, "reason": pl.String,
-    "hollow": pl.Boolean, "less": pl.Float64, "less_low": pl.Float64, "less_high": pl.Float64, "less_p": pl.Float64,
-    "chance": pl.Float64, "note": pl.String,
-}  # fmt: skip
-"""One row per corpus, presentation ("audio", "noise", "transcript"), kind and measure.
-
-Kind "baseline" has the measure ``uar`` (%); the others have those of the table of effects, each also as excess_….
-``less`` is the estimate minus that of the voice on the same clips. ``note`` says where nothing can be removed
-since the interval of UAR is not above ``chance``; the p value of UAR is that of its distance from chance.
-"""
 NO_INTERVAL = "no interval of UAR: whether the model hears anything cannot be said"
 AT_CHANCE = "UAR is not clear of chance"
 NOTHING_TO_REMOVE = f"nothing to remove: {AT_CHANCE}"
@@ -40,7 +28,7 @@ def grounding(whole: Whole) -> pl.DataFrame:
         whole: the study.
 
     Returns:
-        the columns of :data:`GROUNDING`; empty for a corpus that was asked on the voice alone.
+        the columns of table ``grounding``; empty for a corpus that was asked on the voice alone.
     """
     rows: list[dict[str, Any]] = []
     for main in whole.of_role(MAIN):
@@ -51,8 +39,7 @@ def grounding(whole: Whole) -> pl.DataFrame:
         for part in others:
             if part.asked is not None:
                 rows += _rows(part, part.asked, part.asked.acts.get(main.name, {}), main.asked)
-    by = ("corpus", "presentation", "kind", "alpha", "measure")
-    return as_table([{name: row.get(name) for name in GROUNDING} for row in rows], GROUNDING, by)
+    return as_table("grounding", rows)
 
 
 def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[dict[str, Any]]:

@@ -10,11 +10,7 @@ import polars as pl
 
 from emoscope.analysis.run_tables import Run, in_known_order
 from emoscope.neurons.selection import load_set
-
-LAYERS: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "control": pl.String, "draw": pl.Int64,
-    "emotion": pl.String, "layer": pl.Int64, "neurons": pl.Int64, "share": pl.Float64,
-}  # fmt: skip
+from emoscope.schemas import as_table, empty
 
 
 def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -24,16 +20,16 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         run: the run folder's tables.
 
     Returns:
-        the columns of :data:`LAYERS` (share in % of the set) for target and shuffled sets, and notes on what
+        the columns of table ``layers`` (share in % of the set) for target and shuffled sets, and notes on what
         could not be counted.
     """
     model: Any = run.manifest.get("model", {})
     count, width = model.get("layers"), model.get("width")
     sets = run.sets.filter((pl.col("fold") == "all") & pl.col("control").is_in(["target", "shuffled"]))
     if sets.is_empty():
-        return pl.DataFrame(schema=LAYERS), ()
+        return empty("layers"), ()
     if not count or not width:
-        return pl.DataFrame(schema=LAYERS), ("layers: the manifest does not say how many layers the model has",)
+        return empty("layers"), ("layers: the manifest does not say how many layers the model has",)
     rows, notes = [], []
     by_set = sets.select("set", "selector", "budget", "scope", "control", "draw").unique().sort("set")
     for one in by_set.iter_rows(named=True):
@@ -49,7 +45,7 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
                 for layer, n in enumerate(counts)
             ]
     by = ["selector", "budget", "scope", "control", "draw", "emotion", "layer"]
-    return pl.DataFrame(rows, schema=LAYERS, orient="row").sort(by), tuple(sorted(set(notes)))
+    return as_table("layers", rows).sort(by), tuple(sorted(set(notes)))
 
 
 def _stored(folder: Path, set_id: str) -> dict[str, np.ndarray] | None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table, columns
+from emoscope.analysis.effects import columns
 from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.levels import level, level_of
 from emoscope.analysis.panel import Panel, evaluated_items
 from emoscope.analysis.run_tables import Run
-from emoscope.analysis.subsets import ESTIMATE, Key, Measured, headline_conditions, measured
+from emoscope.analysis.subsets import Key, Measured, headline_conditions, measured
 from emoscope.questions import LETTERS as ALPHABET
-
-LETTERS: dict[str, Any] = {
-    "kind": pl.String, "control": pl.String, "measure": pl.String, "letter": pl.String, **ESTIMATE,
-    "apart": pl.Float64, "apart_low": pl.Float64, "apart_high": pl.Float64, "apart_p": pl.Float64, "hollow": pl.Boolean,
-}  # fmt: skip
+from emoscope.schemas import as_table, empty
 
 NONE = "none"
 """The control of measures of the untouched model."""
@@ -37,19 +32,19 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
         hollow: conditions whose answers support no claim.
 
     Returns:
-        the columns of :data:`LETTERS`; effects in points. Of the untouched model (kind ``baseline``) ``uar``
+        the columns of table ``letters``; effects in points. Of the untouched model (kind ``baseline``) ``uar``
         (``accuracy`` of text questions, which have options of their own) is over the items whose right option has the
         letter, and ``answered`` the share of all items that are answered with the letter, both in %. Empty where fewer
         than two letters occur.
     """
     places = letter_places(run, panel)
     if "baseline" not in panel.rows or not len(panel.items):
-        return pl.DataFrame(schema=LETTERS)
+        return empty("letters")
     asked = panel.asked("baseline")
     right = places[np.arange(len(panel.items)), panel.truth]
     there = sorted(set(right[asked & (right >= 0)].tolist()))
     if len(there) < 2:
-        return pl.DataFrame(schema=LETTERS)
+        return empty("letters")
     conditions, which = headline_conditions(run.conditions), level_of(run)
     found: dict[int, Mapping[Key, Measured]] = {}
     for letter in there:
@@ -72,8 +67,8 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
                 apart = columns(interval(one.values - np.mean([other.values for other in rest], axis=0), sizes))
                 row |= {"apart": apart["estimate"], "apart_p": apart["p"]}
                 row |= {f"apart_{end}": apart[end] for end in ("low", "high")}
-            rows.append({name: (row | one.row()).get(name) for name in LETTERS})
-    return as_table(rows, LETTERS, ("kind", "control", "measure", "letter"))
+            rows.append(row | one.row())
+    return as_table("letters", rows)
 
 
 def letter_places(run: Run, panel: Panel) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.changes import Change, Changes
-from emoscope.analysis.effects import as_table, columns, measures, unit
+from emoscope.analysis.effects import columns, measures, unit
 from emoscope.analysis.families import FAMILY, Conditions, Family, families, mean, shared
 from emoscope.analysis.jackknife import Interval, interval
 from emoscope.analysis.panel import Panel
@@ -17,19 +17,7 @@ from emoscope.analysis.run_tables import Run
 from emoscope.analysis.sets import ALL, chance, jaccard
 from emoscope.neurons.selection import load_set
 from emoscope.neurons.set_spec import OUTCOMES
-
-OUTCOME_EFFECTS: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "kind": pl.String, "alpha": pl.Float64,
-    "outcome": pl.String, "sets": pl.String, "against": pl.String, "measure": pl.String, "estimate": pl.Float64,
-    "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64, "p": pl.Float64, "n": pl.Int64,
-    "clips": pl.Int64, "targets": pl.Int64, "draws": pl.Int64, "unit": pl.String, "reason": pl.String,
-    "verdict": pl.String, "hollow": pl.Boolean,
-}  # fmt: skip
-OUTCOME_SETS: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "outcome": pl.String, "emotion": pl.String,
-    "clips": pl.Int64, "folds": pl.Int64, "jaccard": pl.Float64, "jaccard_min": pl.Float64, "jaccard_max": pl.Float64,
-    "jaccard_others": pl.Float64, "jaccard_hits": pl.Float64, "chance": pl.Float64, "layers_alike": pl.Float64,
-}  # fmt: skip
+from emoscope.schemas import as_table, empty
 
 DECIDES = {"deactivate": "gap", "steer": "pull_gap"}
 """The measure on which the verdict rests: deactivation lowers it, steering raises it."""
@@ -52,14 +40,14 @@ def outcome_effects(
         hollow: conditions whose answers support no claim.
 
     Returns:
-        the columns of :data:`OUTCOME_EFFECTS`. ``sets`` says whose effect a row holds: that of the ``outcome``'s sets
+        the columns of table ``outcomes``. ``sets`` says whose effect a row holds: that of the ``outcome``'s sets
         or that of the ``hits`` found on as many clips (``clips`` per emotion, of the fold with the fewest) of the
         same emotions; ``against`` is the baseline, the mean of the headline's matched draws, or hits. All rows of an
         outcome are on the same items and emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is
         compared with hits, in the row of the measure that decides.
     """
     if "baseline" not in panel.rows:
-        return pl.DataFrame(schema=OUTCOME_EFFECTS)
+        return empty("outcomes")
     rows: list[dict[str, Any]] = []
     changes = Changes(panel)
     for family, parts in _groups(panel, conditions):
@@ -73,7 +61,7 @@ def outcome_effects(
         about["hollow"] = bool(hollow & {"baseline", *(c for one in every for c in one.values())})
         counted = [changes.count(one, targets, used) for one in every]
         rows += _rows(about, counted[0], counted[1], counted[2:])
-    return as_table(rows, OUTCOME_EFFECTS, (*SET, "kind", "alpha", "outcome", "sets", "against", "measure"))
+    return as_table("outcomes", rows)
 
 
 def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) -> tuple[str | None, str | None]:
@@ -123,7 +111,7 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         run: the run folder's tables; the neurons are read from ``sets/``.
 
     Returns:
-        the columns of :data:`OUTCOME_SETS`, and notes on sets that are not stored. ``jaccard``: with the hits' set of
+        the columns of table ``outcome_sets``, and notes on sets that are not stored. ``jaccard``: with the hits' set of
         the same emotion and fold (mean, smallest and largest over folds); ``jaccard_others``: mean with the hits'
         sets of other emotions; ``jaccard_hits``: two sets of as many hits of the same emotion that share no clip, null
         where there are too few; ``chance``: of two random sets of the mean size; ``layers_alike``: the share of neurons
@@ -157,7 +145,7 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
                 continue
             emotions = group["emotion"].unique(maintain_order=True).to_list()
             rows += [key | _overlap(list(loaded.values()), one, emotions, layers, width) for one in emotions]
-    return as_table(rows, OUTCOME_SETS, (*SET, "outcome", "emotion")), tuple(sorted(notes))
+    return as_table("outcome_sets", rows), tuple(sorted(notes))
 
 
 def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Parts]]:

@@ -6,16 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.multiplicity import benjamini_hochberg
-
-PROFILE: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "layer": pl.Int64, "neurons": pl.Float64,
-    "neurons_min": pl.Int64, "neurons_max": pl.Int64, "gap": pl.Float64, "gap_low": pl.Float64, "gap_high": pl.Float64,
-    "matched_gap": pl.Float64, "matched_gap_low": pl.Float64, "matched_gap_high": pl.Float64, "excess_gap": pl.Float64,
-    "excess_gap_low": pl.Float64, "excess_gap_high": pl.Float64, "excess_gap_p": pl.Float64, "excess_gap_q": pl.Float64,
-    "speakers": pl.Int64, "reason": pl.String, "hollow": pl.Boolean,
-}  # fmt: skip
+from emoscope.schemas import as_table, schema
 
 SET = ("selector", "budget", "scope")
 
@@ -24,11 +16,11 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
     """The gap of each single layer's neurons, alone and beyond matched ones, beside how many neurons lie there.
 
     Args:
-        effects: ``effects.EFFECTS``; families whose ``layers`` is a single number are read.
-        layers: ``layers.LAYERS``, for the neurons of the sets that are found on all speakers.
+        effects: ``effects``; families whose ``layers`` is a single number are read.
+        layers: ``layers``, for the neurons of the sets that are found on all speakers.
 
     Returns:
-        the columns of :data:`PROFILE`, a row a set and layer; gaps in points, ``neurons`` as mean, fewest and most
+        the columns of table ``profile``, a row a set and layer; gaps in points, ``neurons`` as mean, fewest and most
         over emotions. q values are Benjamini and Hochberg's over the layers of a set. Empty where sets were not
         switched off layer by layer.
     """
@@ -45,7 +37,7 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
     for name, chosen in wanted.items():
         for row in alone.filter(chosen).iter_rows(named=True):
             key = tuple(row[column] for column in SET)
-            one = rows.setdefault((*key, int(row["layers"])), dict.fromkeys(PROFILE))
+            one = rows.setdefault((*key, int(row["layers"])), dict.fromkeys(schema("profile")))
             one |= dict(zip((*SET, "layer"), (*key, int(row["layers"])), strict=True))
             one |= {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
             one["hollow"] = bool(one["hollow"]) or row["hollow"]
@@ -58,7 +50,7 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
         mine = [one for place, one in rows.items() if place[:-1] == key]
         for one, q in zip(mine, benjamini_hochberg([one["excess_gap_p"] for one in mine]), strict=True):
             one["excess_gap_q"] = q
-    return as_table(list(rows.values()), PROFILE, (*SET, "layer"))
+    return as_table("profile", list(rows.values()))
 
 
 def _add_counts(rows: dict[tuple[Any, ...], dict[str, Any]], layers: pl.DataFrame) -> None:

@@ -13,16 +13,12 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.run_tables import Run
+from emoscope.schemas import as_table, empty
 
 FACES = "Emotion Across Speech and Faces (2026), arXiv 2608.17102"
 PAPER = "Zhao, Schuller and Sisman (2026)"
 OTHER = "another project’s own figure, unpublished"
 LANGUAGES = "Multilingual Emotion Neurons (2026), arXiv 2608.08772"
-
-PUBLISHED: dict[str, Any] = {
-    "who": pl.String, "model": pl.String, "corpus": pl.String, "measure": pl.String, "published": pl.String,
-    "ours": pl.String, "note": pl.String,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def published(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.Dat
         matrix: its table of cells.
 
     Returns:
-        the columns of :data:`PUBLISHED`; empty where nothing is known of this model on this corpus. Ours are of the
+        the columns of table ``published``; empty where nothing is known of this model on this corpus. Ours are of the
         headline; the note says where emotions, selector, budget or alpha are others.
     """
     model: Any = run.manifest.get("model") or {}
@@ -98,7 +94,7 @@ def published(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.Dat
     corpora = set(run.items.filter(pl.col("fate") == "used")["corpus"].drop_nulls())
     found = [one for one in FIGURES if one.model.lower() == name and {one.corpus} == corpora]
     if not found:
-        return pl.DataFrame(schema=PUBLISHED)
+        return empty("published")
     ours = _ours(run, uar, effects, matrix)
     heard = run.items.filter(pl.col("evaluated").fill_null(False))["truth"].n_unique()
     rows = []
@@ -110,7 +106,7 @@ def published(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.Dat
             {"who": one.who, "model": one.model, "corpus": one.corpus, "measure": MEASURES[one.measure]}
             | {"published": one.text, "ours": ours.get(one.measure, "–"), "note": "; ".join(filter(None, notes))}
         )
-    return pl.DataFrame(rows, schema=PUBLISHED, orient="row")
+    return as_table("published", rows)
 
 
 def published_of_whole(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
@@ -118,10 +114,10 @@ def published_of_whole(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         model: its name on the hub or its folder.
-        transfer: the table of transfer of a study in parts (``transfer.TRANSFER``).
+        transfer: the table of transfer of a study in parts (``transfer``).
 
     Returns:
-        the columns of :data:`PUBLISHED`: a row for each way to fuse, kind of intervention and corpus.
+        the columns of table ``published``: a row for each way to fuse, kind of intervention and corpus.
     """
     name = model.rstrip("/").rsplit("/", 1)[-1].lower()
     texts = next((texts for known, texts in FUSED.items() if known.lower() == name), None)
@@ -135,7 +131,7 @@ def published_of_whole(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
             | {"published": texts[0 if off else 1], "ours": _points(row)}
             | {"note": f"theirs fused over languages, on other corpora; ours {row['source']}, over corpora"}
         )
-    return pl.DataFrame(rows, schema=PUBLISHED, orient="row")
+    return as_table("published", rows)
 
 
 def _ours(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.DataFrame) -> dict[str, str]:

@@ -10,31 +10,7 @@ from typing import Any
 
 import polars as pl
 
-ITEMS: dict[str, Any] = {
-    "item": pl.Int64, "clip": pl.String, "corpus": pl.String, "speaker": pl.String, "session": pl.String,
-    "split": pl.String, "fold": pl.String, "side": pl.String, "label": pl.String, "truth": pl.String,
-    "emotion": pl.String, "wording": pl.String, "options": pl.List(pl.String), "order": pl.Int64,
-    "duration_s": pl.Float64, "checksum": pl.String, "fate": pl.String, "why": pl.String,
-    "evaluated": pl.Boolean,
-}  # fmt: skip
-SETS: dict[str, Any] = {
-    "set": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "site": pl.String,
-    "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64,
-    "n": pl.Int64, "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64,
-    "tied_at_cut": pl.Int64, "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64,
-    "smd_magnitude": pl.Float64, "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64,
-    "layers": pl.String,
-}  # fmt: skip
-CONDITIONS: dict[str, Any] = {
-    "condition": pl.String, "kind": pl.String, "target": pl.String, "set": pl.String, "alpha": pl.Float64,
-    "to": pl.String, "positions": pl.String, "layers": pl.String, "selector": pl.String, "budget": pl.Float64,
-    "scope": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "source": pl.String,
-    "generated": pl.Boolean, "headline": pl.Boolean,
-}  # fmt: skip
-ANSWERS: dict[str, Any] = {
-    "item": pl.Int64, "condition": pl.String, "scoring": pl.String, "answer": pl.String, "form": pl.String,
-    "text": pl.String, "correct": pl.Boolean, "logp": pl.List(pl.Float64), "letter_mass": pl.Float64,
-}  # fmt: skip
+from emoscope.schemas import conform, empty, read_table
 
 
 @dataclass(frozen=True)
@@ -43,8 +19,8 @@ class Run:
 
     Attributes:
         folder: the run folder.
-        items, sets, conditions, answers: its tables, with all columns of :data:`ITEMS`, :data:`SETS`,
-            :data:`CONDITIONS` and :data:`ANSWERS`; empty where the file does not exist.
+        items, sets, conditions, answers: its tables, with all columns of table ``items``, table ``sets``,
+            table ``conditions`` and table ``answers``; empty where the file does not exist.
         manifest: the content of ``manifest.json``; empty where it does not exist.
         missing: names of the files that were looked for and not found.
         foreign: where sets came from (``source``) -> the same run under these sets: its ``conditions`` are the
@@ -78,19 +54,18 @@ def read_run(folder: str | Path) -> Run:
     else:
         missing.append("manifest.json")
     frames = {}
-    for name, schema in (("items", ITEMS), ("sets", SETS), ("conditions", CONDITIONS)):
-        path = folder / f"{name}.parquet"
-        frames[name] = conform(pl.read_parquet(path), schema) if path.is_file() else pl.DataFrame(schema=schema)
-        if not path.is_file():
-            missing.append(path.name)
+    for name in ("items", "sets", "conditions"):
+        frames[name] = read_table(folder, name)
+        if not (folder / f"{name}.parquet").is_file():
+            missing.append(f"{name}.parquet")
     answers = load_answers(folder)
     if answers.is_empty():
         missing.append("answers/")
     conditions = frames["conditions"]
     own = conditions.filter(pl.col("source").is_null())
-    foreign_sets = pl.DataFrame(schema=SETS)
+    foreign_sets = empty("sets")
     if (folder / "foreign_sets.parquet").is_file():
-        foreign_sets = conform(pl.read_parquet(folder / "foreign_sets.parquet"), SETS)
+        foreign_sets = conform(pl.read_parquet(folder / "foreign_sets.parquet"), "sets")
     run = Run(folder, frames["items"], frames["sets"], own, answers, manifest, tuple(missing))
     if own.height == conditions.height:
         return run
@@ -115,11 +90,11 @@ def load_answers(folder: str | Path) -> pl.DataFrame:
         folder: the run folder.
 
     Returns:
-        one row per item, condition and scoring, with the columns of :data:`ANSWERS`.
+        one row per item, condition and scoring, with the columns of table ``answers``.
     """
     folder = Path(folder)
     if (folder / "answers.parquet").is_file():  # an exported run
-        frame = conform(pl.read_parquet(folder / "answers.parquet"), ANSWERS)
+        frame = conform(pl.read_parquet(folder / "answers.parquet"), "answers")
         return frame.sort("condition", "scoring", "item", maintain_order=True)
     finished = sorted((folder / "answers").glob("*.parquet"))
     finished = [path for path in finished if (folder / "units" / f"{path.stem}.json").is_file()]
@@ -127,27 +102,10 @@ def load_answers(folder: str | Path) -> pl.DataFrame:
         current = set(pl.read_parquet(folder / "units.parquet", columns=["unit"])["unit"])
         finished = [path for path in finished if path.stem in current]
     if not finished:
-        return pl.DataFrame(schema=ANSWERS)
+        return empty("answers")
     # relaxed: a column that is null throughout one unit has no type there
-    frame = conform(pl.concat([pl.read_parquet(path) for path in finished], how="diagonal_relaxed"), ANSWERS)
+    frame = conform(pl.concat([pl.read_parquet(path) for path in finished], how="diagonal_relaxed"), "answers")
     return frame.sort("condition", "scoring", "item", maintain_order=True)
-
-
-def conform(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
-    """Give a table the columns and types of ``schema``: absent ones are null, further ones are kept.
-
-    Example:
-        >>> conform(pl.DataFrame({"more": [1]}), {"alpha": pl.Float64}).to_dicts()
-        [{'alpha': None, 'more': 1}]
-    """
-    known = [
-        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
-        for name, dtype in schema.items()
-    ]
-    further = [name for name in frame.columns if name not in schema]
-    if frame.columns:
-        return frame.select(*known, *further)
-    return pl.DataFrame(schema=dict(schema))
 
 
 def in_known_order(labels: Iterable[str]) -> tuple[str, ...]:

@@ -7,30 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.parts import MAIN, Whole
-from emoscope.analysis.run_tables import conform, in_known_order
-
-SELECTIVITY: dict[str, Any] = {
-    "corpus": pl.String, "presentation": pl.String, "scope": pl.String, "emotion": pl.String, "measure": pl.String,
-    "unit": pl.String,
-    "own": pl.Float64, "others": pl.Float64, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-    "matched": pl.Float64, "excess": pl.Float64, "excess_low": pl.Float64, "excess_high": pl.Float64,
-    "items": pl.Int64, "speakers": pl.Int64, "reason": pl.String,
-}  # fmt: skip
-"""Activity of an emotion's set on clips of that emotion (``own``) and of the others; ``estimate`` is the difference.
-
-``measure``: "firing" (% of positions; its difference in points) or "mean_activation" (of the activation itself). A null
-``emotion`` is the mean over emotions. ``matched`` is the same difference of matched controls, ``excess`` what is beyond.
-``scope``: the positions that were counted, which differ where there are no audio positions.
-"""
-STORED: dict[str, Any] = {
-    "corpus": pl.String, "presentation": pl.String, "scope": pl.String, "emotion": pl.String, "truth": pl.String,
-    "speaker": pl.String,
-    "control": pl.String, "mean_activation": pl.Float64, "firing": pl.Float64, "items": pl.Int64,
-}  # fmt: skip
-"""Columns of ``set_activity.parquet``: one row per set, true emotion of the clips and speaker; firing as a share."""
+from emoscope.analysis.run_tables import in_known_order
+from emoscope.schemas import as_table, read_table
 
 UNKNOWN = "speakers are unknown"
 
@@ -44,20 +24,19 @@ def selectivity(whole: Whole) -> pl.DataFrame:
         whole: the study; ``set_activity.parquet`` lies in the folders of its main parts.
 
     Returns:
-        the columns of :data:`SELECTIVITY`, with jackknife intervals over speakers.
+        the columns of table ``selectivity``, with jackknife intervals over speakers.
     """
-    frames = [pl.DataFrame(schema=STORED)]
-    for main in whole.of_role(MAIN):
-        if (path := main.folder / "set_activity.parquet").is_file():
-            found = conform(pl.read_parquet(path), STORED).with_columns(pl.lit(main.name).alias("corpus"))
-            frames.append(found.select(list(STORED)))
+    frames = [
+        read_table(main.folder, "set_activity").with_columns(pl.lit(main.name).alias("corpus"))
+        for main in whole.of_role(MAIN)
+    ]
     rows: list[dict[str, Any]] = []
     stored = pl.concat(frames)
     for (corpus, presentation, scope), group in stored.group_by("corpus", "presentation", "scope", maintain_order=True):
         for measure, scale, unit in (("firing", 100.0, "points"), ("mean_activation", 1.0, "activation")):
             about = {"corpus": corpus, "presentation": presentation, "scope": scope, "measure": measure, "unit": unit}
             rows += [about | row for row in _rows(group.with_columns(pl.col(measure) * scale), measure)]
-    return as_table(rows, SELECTIVITY, ("corpus", "presentation", "measure", "emotion"))
+    return as_table("selectivity", rows)
 
 
 def _rows(stored: pl.DataFrame, measure: str) -> list[dict[str, Any]]:

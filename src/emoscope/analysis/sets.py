@@ -7,19 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.run_tables import Run
 from emoscope.neurons.selection import load_set
-
-STABILITY: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "control": pl.String, "emotion": pl.String,
-    "folds": pl.Int64, "jaccard": pl.Float64, "jaccard_min": pl.Float64, "jaccard_max": pl.Float64,
-    "chance": pl.Float64, "n": pl.Int64,
-}  # fmt: skip
-MATCHING: dict[str, Any] = {
-    "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "emotion": pl.String, "covariate": pl.String,
-    "smd_mean": pl.Float64, "smd_largest": pl.Float64, "share_well_matched": pl.Float64,
-}  # fmt: skip
+from emoscope.schemas import as_table, schema
 
 ALL = "all"
 """The fold of the sets found on every speaker; they are shown, and never act on the items they were found on."""
@@ -35,7 +25,7 @@ def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         run: the run folder's tables; the neurons are read from ``sets/``.
 
     Returns:
-        the columns of :data:`STABILITY` (mean, smallest and largest over pairs of folds and, for shuffled
+        the columns of table ``stability`` (mean, smallest and largest over pairs of folds and, for shuffled
         labels, over draws; ``chance`` for two random sets of the mean size; ``n`` in clips per emotion, of the
         fold with the fewest), and notes on sets that are not stored. Empty where a study has one fold.
     """
@@ -68,8 +58,7 @@ def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         row = dict(zip(("selector", "budget", "scope", "control", "emotion"), key, strict=True)) | info[key]
         row |= {"jaccard": float(every.mean()), "jaccard_min": float(every.min()), "jaccard_max": float(every.max())}
         rows.append(row)
-    by = ("selector", "budget", "scope", "control", "emotion")
-    return as_table(rows, STABILITY, by), tuple(sorted(set(notes)))
+    return as_table("stability", rows), tuple(sorted(set(notes)))
 
 
 def jaccard(sets: list[np.ndarray]) -> np.ndarray:
@@ -118,7 +107,7 @@ def matching(run: Run) -> pl.DataFrame:
         run: the run folder's tables.
 
     Returns:
-        the columns of :data:`MATCHING`: mean and largest absolute standardised mean difference over folds and
+        the columns of table ``matching``: mean and largest absolute standardised mean difference over folds and
         draws, and the percentage of controls that count as well matched (all differences at most 0.25).
     """
     chosen = run.sets.filter(pl.col("control") == "matched")
@@ -134,4 +123,4 @@ def matching(run: Run) -> pl.DataFrame:
         )
         for name in ("frequency", "magnitude", "down_norm")
     ]
-    return pl.concat(parts).select(*MATCHING).cast(pl.Schema(MATCHING)).sort(*by, "covariate")
+    return pl.concat(parts).select(*schema("matching")).cast(pl.Schema(schema("matching"))).sort(*by, "covariate")

@@ -13,18 +13,7 @@ import polars as pl
 from emoscope.analysis.blind import blind_part, count_options
 from emoscope.analysis.run_tables import Run, in_known_order, read_run
 from emoscope.analysis.tables import compute_tables
-
-SIDE_BY_SIDE: dict[str, Any] = {
-    "run": pl.String, "model": pl.String, "corpus": pl.String, "emotions": pl.Int64, "items": pl.Int64,
-    "speakers": pl.Int64, "chance": pl.Float64, "uar": pl.Float64, "uar_low": pl.Float64, "uar_high": pl.Float64,
-    "excess_gap": pl.Float64, "excess_gap_low": pl.Float64, "excess_gap_high": pl.Float64,
-    "excess_gap_blind": pl.Float64,
-    "excess_pull_gap": pl.Float64, "excess_pull_gap_low": pl.Float64, "excess_pull_gap_high": pl.Float64,
-    "verdict": pl.String, "steer_verdict": pl.String, "pilot": pl.Boolean,
-}  # fmt: skip
-"""UAR and chance in %, excess gaps in points; ``low`` and ``high`` are the ends of the 95 % interval over speakers,
-``blind`` what of the gap knows nothing of the clip.
-The verdicts are those of deactivating to zero, and of steering, with the headline's sets."""
+from emoscope.schemas import as_table
 
 UAR, GAP, PULL = "UAR", "excess gap", "excess pull gap"
 
@@ -90,7 +79,7 @@ def side_by_side(folders: Sequence[str | Path]) -> tuple[pl.DataFrame, list[Diff
         folders: run folders, or copies that ``emoscope export`` made.
 
     Returns:
-        one row a run with the columns of :data:`SIDE_BY_SIDE`, and the differences.
+        one row a run with the columns of table ``side_by_side``, and the differences.
 
     Raises:
         ValueError: a folder that is given twice.
@@ -111,7 +100,7 @@ def side_by_side(folders: Sequence[str | Path]) -> tuple[pl.DataFrame, list[Diff
         values = {names[key]: tell(run.manifest) for key, (_, run) in found.items()}
         if len(set(values.values())) > 1:
             differences.append(Difference(what, touches, values))
-    return pl.DataFrame(rows, schema=SIDE_BY_SIDE), differences
+    return as_table("side_by_side", rows), differences
 
 
 def _names(found: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> dict[str, str]:
@@ -153,7 +142,7 @@ def _row(name: str, path: Path, run: Run) -> dict[str, Any]:
         # a pilot supports no claim
         said = [] if row["pilot"] else tables["verdicts"].filter(way)["verdict"].to_list()
         row[verdict] = said[0] if said else None
-    return {column: row.get(column) for column in SIDE_BY_SIDE}
+    return row
 
 
 def _tables(path: Path, run: Run) -> dict[str, pl.DataFrame]:

@@ -8,26 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.levels import answered, mean_level
 from emoscope.analysis.parts import COLUMN, MAIN, SIDE_EFFECT, Act, Part, Whole, headline_acts
 from emoscope.analysis.transcription import transcription
-
-SIDE_EFFECTS: dict[str, Any] = {
-    "corpus": pl.String, "part": pl.String, "ability": pl.String, "kind": pl.String, "alpha": pl.Float64,
-    "measure": pl.String, "unit": pl.String, "n": pl.Int64, "speakers": pl.Int64, "chance": pl.Float64,
-    "baseline": pl.Float64, "baseline_low": pl.Float64, "baseline_high": pl.Float64, "under": pl.Float64,
-    "matched": pl.Float64, "change": pl.Float64, "change_low": pl.Float64, "change_high": pl.Float64,
-    "excess": pl.Float64, "excess_low": pl.Float64, "excess_high": pl.Float64, "p": pl.Float64, "draws": pl.Int64,
-    "reason": pl.String, "hollow": pl.Boolean,
-}  # fmt: skip
-"""One row per part and kind: a level in % with nothing changed, ``under`` the corpus's own sets and under ``matched``.
-
-``ability``: "emotion" (the main part, to compare with; or whatever it asks), a column's name, "transcription" or "text".
-``measure``: "UAR", "accuracy" or "WER" (word error rate: a rise is harm). ``change`` is under minus baseline, ``excess``
-under minus matched, in points, with the p value of the excess.
-"""
+from emoscope.schemas import as_table
 
 Level = Callable[[list[str]], np.ndarray]  # conditions -> the mean of their levels in %, (1 + speaker)
 
@@ -39,14 +24,14 @@ def side_effects(whole: Whole) -> pl.DataFrame:
         whole: the study.
 
     Returns:
-        the columns of :data:`SIDE_EFFECTS`; for every corpus of which another task was asked, its own question first.
+        the columns of table ``side_effects``; for every corpus of which another task was asked, its own question first.
     """
     rows: list[dict[str, Any]] = []
     for main in whole.of_role(MAIN):
         others = [*whole.of_role(COLUMN, main.name), *whole.of_role(SIDE_EFFECT, main.name)]
         found = [row for part in others for row in (_written(part) if _writes(part) else _asked(part))]
         rows += [*_asked(main), *found] if found else []
-    frame = as_table([{name: row.get(name) for name in SIDE_EFFECTS} for row in rows], SIDE_EFFECTS, ("kind", "alpha"))
+    frame = as_table("side_effects", rows)
     order = list(dict.fromkeys(row["part"] for row in rows))
     place = pl.col("part").replace_strict(order, list(range(len(order))), return_dtype=pl.Int64)
     return frame.sort(place, "kind", "alpha", nulls_last=False) if rows else frame

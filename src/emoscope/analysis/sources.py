@@ -9,19 +9,13 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis import accuracy
-from emoscope.analysis.effects import EFFECTS, as_table, columns, effects
+from emoscope.analysis.effects import columns, effects
 from emoscope.analysis.families import FAMILY, Conditions, compare, draws_by_family, group, same_but_draw, with_means
 from emoscope.analysis.jackknife import interval
 from emoscope.analysis.levels import UAR, answered, level_of, mean_level
 from emoscope.analysis.panel import Panel, build_panel
 from emoscope.analysis.run_tables import Run
-
-FOREIGN: dict[str, Any] = {"source": pl.String, "target": pl.String} | EFFECTS
-"""One row per source, family, measure and, for damage, target; a null target is the mean over the source's sets.
-
-Measures are those of the table of effects, where the sets' targets are options of this part's question, and always
-``damage`` and ``excess_damage``.
-"""
+from emoscope.schemas import as_table, empty, schema
 
 
 def foreign(run: Run) -> pl.DataFrame:
@@ -35,9 +29,9 @@ def foreign(run: Run) -> pl.DataFrame:
         run: the part's tables, with the answers under sets of others in ``run.foreign``.
 
     Returns:
-        the columns of :data:`FOREIGN`; empty where no other part's sets act here.
+        the columns of table ``foreign``; empty where no other part's sets act here.
     """
-    frames = [pl.DataFrame(schema=FOREIGN)]
+    frames = [empty("foreign")]
     for source, part in run.foreign.items():
         panels = {scoring: build_panel(part, scoring) for scoring in ("likelihood", "generation")}
         hollow, panel = accuracy.hollow(accuracy.uar(part, panels)), panels["likelihood"]
@@ -47,7 +41,9 @@ def foreign(run: Run) -> pl.DataFrame:
             effects(compare(panel, part.conditions, hollow)).with_columns(pl.lit(None, pl.String).alias("target")),
             damage(panel, part.conditions, hollow, level_of(run)),
         ]
-        frames += [frame.with_columns(pl.lit(source).alias("source")).select(list(FOREIGN)) for frame in found]
+        frames += [
+            frame.with_columns(pl.lit(source).alias("source")).select(list(schema("foreign"))) for frame in found
+        ]
     return pl.concat(frames).sort("source", *FAMILY, "measure", "target", nulls_last=False)
 
 
@@ -58,10 +54,10 @@ def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(
         panel: the answers by likelihood.
         conditions: the table of conditions.
         hollow: conditions whose answers support no claim.
-        which: ``levels.UAR`` or ``levels.ACCURACY``.
+        which: ``uar`` or ``levels.ACCURACY``.
 
     Returns:
-        the columns of :data:`FOREIGN` without ``source``; points.
+        the columns of table ``foreign`` without ``source``; points.
     """
     families = group(conditions.filter(pl.col("condition").is_in(list(panel.rows))))
     by_key = draws_by_family(families)
@@ -71,7 +67,7 @@ def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(
         if family["control"] == "target":
             matched = by_key.get(same_but_draw(family | {"control": "matched"}), [])
             rows += _rows(panel, family, draws, matched, hollow, which) if matched else []
-    return as_table(rows, {name: dtype for name, dtype in FOREIGN.items() if name != "source"}, (*FAMILY, "measure"))
+    return as_table("foreign", rows).drop("source")
 
 
 def _rows(

@@ -10,7 +10,7 @@ import polars as pl
 from emoscope.analysis import accuracy
 from emoscope.analysis.agnostic import agnostic
 from emoscope.analysis.arousal import arousal
-from emoscope.analysis.claims import CLAIMS, claims
+from emoscope.analysis.claims import claims
 from emoscope.analysis.clustering import clustering
 from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.effects import effects, matrix
@@ -33,6 +33,7 @@ from emoscope.analysis.verdicts import verdicts
 from emoscope.analysis.within import within
 from emoscope.analysis.wordings import wordings
 from emoscope.runs.folder import RunFolder, replacing
+from emoscope.schemas import empty
 
 NAMES = (
     "uar", "confusion", "matrix", "effects", "evidence", "verdicts", "tests", "differences", "reliance", "layers",
@@ -48,34 +49,34 @@ class Tables:
     """The results computed from a run, one table a subject.
 
     Attributes:
-        uar: UAR, accuracy, letter mass and agreement per condition and scoring (``accuracy.UAR``).
-        confusion: answers by true label (``accuracy.CONFUSION``).
-        matrix: D and pull per set and emotion (``effects.MATRIX``).
-        effects: the measures with intervals (``effects.EFFECTS``).
-        evidence: sensitivity and bias per target emotion (``evidence.EVIDENCE``).
-        verdicts: what may be said of each family with matched controls (``verdicts.VERDICTS``).
-        tests: the declared headline tests (``comparisons.TESTS``).
-        differences: between selectors (``comparisons.DIFFERENCES``).
-        reliance: UAR with MLP layers off (``accuracy.RELIANCE``).
-        layers: neurons per layer (``layers.LAYERS``).
-        stability: agreement of the sets of different folds (``sets.STABILITY``).
-        matching: how like their sets matched controls are (``sets.MATCHING``).
-        efficiency: sets from fewer clips (``efficiency.EFFICIENCY``).
-        agnostic: steering without a label (``agnostic.AGNOSTIC``).
-        trend: whether effects rise with alpha (``trend.TREND``).
-        flows: from which answer to which, under the headline's conditions (``flows.FLOWS``).
-        wordings: UAR and the headline's effects on each wording alone (``wordings.WORDINGS``); empty where there is one.
-        outcomes: what sets found on misses and false alarms do (``outcomes.OUTCOME_EFFECTS``); empty where there are none.
-        outcome_sets: how far these overlap with sets found on hits (``outcomes.OUTCOME_SETS``).
-        profile: what single layers of the headline's sets do (``profile.PROFILE``); empty where that was not asked.
-        transcription: word errors of what was written down (``transcription.TRANSCRIPTION``); empty where nothing was.
-        foreign: what sets that other parts of a study found do here (``sources.FOREIGN``); empty where none act.
-        letters: effects by the letter of the right option (``letters.LETTERS``).
-        within: effects within each value of other label columns (``within.WITHIN``); empty where there is none.
-        arousal: effects on emotions of the same and of the other arousal (``arousal.AROUSAL``).
-        clustering: how unevenly sets lie over the layers (``clustering.CLUSTERING``).
-        claims: each claim of the paper, decided on the other tables (``claims.CLAIMS``).
-        published: published figures of this model on this corpus (``published.PUBLISHED``); often empty.
+        uar: UAR, accuracy, letter mass and agreement per condition and scoring (``uar``).
+        confusion: answers by true label (``confusion``).
+        matrix: D and pull per set and emotion (``matrix``).
+        effects: the measures with intervals (``effects``).
+        evidence: sensitivity and bias per target emotion (``evidence``).
+        verdicts: what may be said of each family with matched controls (``verdicts``).
+        tests: the declared headline tests (``tests``).
+        differences: between selectors (``differences``).
+        reliance: UAR with MLP layers off (``reliance``).
+        layers: neurons per layer (``layers``).
+        stability: agreement of the sets of different folds (``stability``).
+        matching: how like their sets matched controls are (``matching``).
+        efficiency: sets from fewer clips (``efficiency``).
+        agnostic: steering without a label (``agnostic``).
+        trend: whether effects rise with alpha (``trend``).
+        flows: from which answer to which, under the headline's conditions (``flows``).
+        wordings: UAR and the headline's effects on each wording alone (``wordings``); empty where there is one.
+        outcomes: what sets found on misses and false alarms do (``outcomes``); empty where there are none.
+        outcome_sets: how far these overlap with sets found on hits (``outcome_sets``).
+        profile: what single layers of the headline's sets do (``profile``); empty where that was not asked.
+        transcription: word errors of what was written down (``transcription``); empty where nothing was.
+        foreign: what sets that other parts of a study found do here (``foreign``); empty where none act.
+        letters: effects by the letter of the right option (``letters``).
+        within: effects within each value of other label columns (``within``); empty where there is none.
+        arousal: effects on emotions of the same and of the other arousal (``arousal``).
+        clustering: how unevenly sets lie over the layers (``clustering``).
+        claims: each claim of the paper, decided on the other tables (``claims``).
+        published: published figures of this model on this corpus (``published``); often empty.
         run: the tables of the run folder that these were computed from.
         panel: its answers by likelihood arranged as (condition, item).
         notes: what could not be computed, and why.
@@ -156,7 +157,7 @@ def compute_tables(run: Run) -> Tables:
         transcription=transcription(run),
         foreign=foreign(run),
         clustering=crowded,
-        claims=pl.DataFrame(schema=CLAIMS),
+        claims=empty("claims"),
         published=published(run, levels, answered, cells),
         run=run,
         panel=panel,

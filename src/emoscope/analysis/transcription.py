@@ -5,20 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import polars as pl
 
 from emoscope.analysis.run_tables import Run
-
-TRANSCRIPTION: dict[str, Any] = {
-    "condition": pl.String, "item": pl.Int64, "words": pl.Int64, "errors": pl.Int64, "substitutions": pl.Int64,
-    "deletions": pl.Int64, "insertions": pl.Int64, "said": pl.String, "written": pl.String,
-}  # fmt: skip
-"""One row per condition and item: words that are said, errors in what was written, both texts as they were compared.
-
-The word error rate of items is the sum of their errors by the sum of their words, times 100; it can exceed 100 %.
-"""
+from emoscope.schemas import empty, schema
 
 INTRODUCTION = re.compile(
     r"^\s*(?:the\s+)?(?:speaker|person|man|woman|voice|recording|audio|transcript(?:ion)?)\b[^:\"“”«»„.!?]{0,60}"
@@ -75,25 +66,28 @@ def transcription(run: Run) -> pl.DataFrame:
         run: a part in which the model was asked to write down what is said.
 
     Returns:
-        the columns of :data:`TRANSCRIPTION`, by condition and item; empty where nothing was written down.
+        the columns of table ``transcription``, by condition and item; empty where nothing was written down.
     """
     answers = pl.concat([run.answers, *(one.answers for one in run.foreign.values())]).unique(
         ["condition", "item", "scoring"], keep="first", maintain_order=True
     )
     written = answers.filter(pl.col("scoring") == "transcription").select("condition", "item", "text")
     if written.is_empty():
-        return pl.DataFrame(schema=TRANSCRIPTION)
+        return empty("transcription")
     found = written.join(run.items.select("item", "transcript"), on="item").sort("condition", "item")
     found = found.filter(pl.col("transcript").is_not_null()).with_columns(pl.col("text").fill_null(""))
     # one text may be written many times
     pairs = found.select("transcript", "text").unique(maintain_order=True)
     counted = pl.DataFrame(
         word_errors(pairs["transcript"].to_list(), pairs["text"].to_list()),
-        schema={name: TRANSCRIPTION[name] for name in ("words", "errors", "substitutions", "deletions", "insertions")},
+        schema={
+            name: schema("transcription")[name]
+            for name in ("words", "errors", "substitutions", "deletions", "insertions")
+        },
     )
     texts = pairs.with_columns(
         pl.Series("said", [" ".join(spoken_words(text)) for text in pairs["transcript"]], dtype=pl.String),
         pl.Series("written", [" ".join(spoken_words(text)) for text in pairs["text"]], dtype=pl.String),
     )
     known = pl.concat([texts, counted], how="horizontal")
-    return found.join(known, on=["transcript", "text"], maintain_order="left").select(list(TRANSCRIPTION))
+    return found.join(known, on=["transcript", "text"], maintain_order="left").select(list(schema("transcription")))

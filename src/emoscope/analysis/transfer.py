@@ -10,42 +10,11 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.accuracy import uar_interval
-from emoscope.analysis.effects import as_table, columns, measures, unit
+from emoscope.analysis.effects import columns, measures, unit
 from emoscope.analysis.families import mean
 from emoscope.analysis.jackknife import Interval, interval, t_quantile, two_sided
 from emoscope.analysis.parts import SHARED, Act, Asked, Whole
-from emoscope.analysis.run_tables import conform
-
-TRANSFER: dict[str, Any] = {
-    "source": pl.String, "host": pl.String, "diagonal": pl.Boolean, "fused": pl.Boolean, "kind": pl.String,
-    "selector": pl.String, "budget": pl.Float64, "alpha": pl.Float64, "measure": pl.String, "unit": pl.String,
-    "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64, "df": pl.Float64,
-    "n": pl.Int64, "targets": pl.Int64, "draws": pl.Int64, "p": pl.Float64, "reason": pl.String,
-    "hollow": pl.Boolean, "less": pl.Float64, "less_low": pl.Float64, "less_high": pl.Float64, "less_p": pl.Float64,
-    "kept": pl.Float64, "uar": pl.Float64, "uar_low": pl.Float64, "uar_high": pl.Float64, "chance": pl.Float64,
-}  # fmt: skip
-"""One row per source, host, kind and measure (those of the table of effects, each also as excess_…).
-
-``source`` and ``host`` are names of main parts; a source may also be "fused: …". ``less`` is the estimate minus that
-of the host's own, cross-fitted sets on the same clips, ``kept`` the estimate in % of theirs where theirs is clear of
-zero; ``uar`` is the host's on the shared emotions, with nothing changed, in %.
-"""
-ASYMMETRY: dict[str, Any] = {
-    "first": pl.String, "second": pl.String, "kind": pl.String, "selector": pl.String, "budget": pl.Float64,
-    "alpha": pl.Float64, "measure": pl.String, "unit": pl.String, "forward": pl.Float64, "forward_low": pl.Float64,
-    "forward_high": pl.Float64, "backward": pl.Float64, "backward_low": pl.Float64, "backward_high": pl.Float64,
-    "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "df": pl.Float64, "p": pl.Float64,
-    "reason": pl.String, "hollow": pl.Boolean,
-}  # fmt: skip
-"""``forward``: the first's sets on the second's clips; ``backward`` the reverse; ``estimate`` is forward minus backward."""
-
-AGREEMENT: dict[str, Any] = {
-    "source": pl.String, "target": pl.String, "selector": pl.String, "emotion": pl.String, "n": pl.Int64,
-    "jaccard": pl.Float64, "chance": pl.Float64, "jaccard_other": pl.Float64, "spearman": pl.Float64,
-    "spearman_other": pl.Float64,
-}  # fmt: skip
-"""How alike two corpora score neurons: overlap of the sets, beside that of random sets of these sizes and that with the
-sets of other emotions; rank correlation of all scores, beside that with the scores for other emotions."""
+from emoscope.schemas import as_table, conform
 
 FUSED = "fused: "
 """How the name of a source begins that is made of the sets of all corpora."""
@@ -60,7 +29,7 @@ def transfer(whole: Whole) -> pl.DataFrame:
         whole: the study.
 
     Returns:
-        the columns of :data:`TRANSFER`; empty where there is one corpus.
+        the columns of table ``transfer``; empty where there is one corpus.
     """
     rows: list[dict[str, Any]] = []
     for part in whole.of_role(SHARED):
@@ -78,7 +47,7 @@ def transfer(whole: Whole) -> pl.DataFrame:
                 own = mine.get(key) if source != part.of else None
                 for excess in (False, True) if act.matched else (False,):
                     rows += [about | row for row in _rows(asked, act, own, excess)]
-    return as_table(_kept(rows), TRANSFER, ("host", "source", "kind", "alpha", "measure"))
+    return as_table("transfer", _kept(rows))
 
 
 def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[dict[str, Any]]:
@@ -121,7 +90,7 @@ def _kept(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     shares = [clear.get(tuple(row[name] for name in alike)) for row in rows]
     return [
         row | {"kept": None if whole is None or row["estimate"] is None else 100 * row["estimate"] / whole}
-        for row, whole in zip([{name: row.get(name) for name in TRANSFER} for row in rows], shares, strict=True)
+        for row, whole in zip(rows, shares, strict=True)
     ]
 
 
@@ -137,7 +106,7 @@ def asymmetry(found: pl.DataFrame, whole: Whole) -> pl.DataFrame:
         whole: the study.
 
     Returns:
-        the columns of :data:`ASYMMETRY`; without an interval where both corpora hold the same speakers.
+        the columns of table ``asymmetry``; without an interval where both corpora hold the same speakers.
     """
     people = {
         part.of: {(part.corpus, speaker) for speaker in part.asked.panel.speakers}
@@ -159,7 +128,7 @@ def asymmetry(found: pl.DataFrame, whole: Whole) -> pl.DataFrame:
                 row |= {name: one["estimate"], f"{name}_low": one["low"], f"{name}_high": one["high"]}
             why_not = SAME_SPEAKERS if people[first] & people[second] else None
             rows.append(row | welch(there, back, why_not))
-    return as_table(rows, ASYMMETRY, ("first", "second", "kind", "alpha", "measure"))
+    return as_table("asymmetry", rows)
 
 
 def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | None = None) -> dict[str, Any]:
@@ -199,8 +168,8 @@ def agreement(whole: Whole) -> pl.DataFrame:
     """How alike the corpora score neurons, as the run wrote it; empty where it did not.
 
     Returns:
-        the columns of :data:`AGREEMENT`.
+        the columns of table ``agreement``.
     """
     path = whole.folder / "agreement.parquet"
     frame = pl.read_parquet(path) if path.is_file() else pl.DataFrame()
-    return conform(frame, AGREEMENT).sort("source", "target", "selector", "emotion")
+    return conform(frame, "agreement").sort("source", "target", "selector", "emotion")

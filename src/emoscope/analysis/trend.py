@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.changes import Change
-from emoscope.analysis.effects import as_table, measures
-from emoscope.analysis.families import FAMILY, FAMILY_TYPES, Compared
+from emoscope.analysis.effects import measures
+from emoscope.analysis.families import FAMILY, Compared
 from emoscope.analysis.jackknife import MINIMUM_SPEAKERS, interval
+from emoscope.schemas import as_table
 
 MOST_ALPHA = 1.0
 """The rising part, fixed before any run: 0 < alpha <= 1. Beyond it answers may collapse."""
@@ -21,11 +22,6 @@ FEWEST = 3
 
 SHARED = tuple(name for name in FAMILY if name != "alpha")
 
-TREND: dict[str, Any] = {name: FAMILY_TYPES[name] for name in SHARED} | {
-    "measure": pl.String, "tests": pl.String, "alphas": pl.String, "page_l": pl.Float64, "p": pl.Float64,
-    "blocks": pl.Int64, "slope": pl.Float64, "low": pl.Float64, "high": pl.Float64, "speakers": pl.Int64,
-    "df": pl.Float64, "unit": pl.String, "reason": pl.String, "hollow": pl.Boolean,
-}  # fmt: skip
 
 TESTED = ("pull", "pull_gap")
 """Measures that are tested, of the sets, of their controls, and of the sets beyond matched controls."""
@@ -42,7 +38,7 @@ def trend(compared: Sequence[Compared]) -> pl.DataFrame:
         compared: the families and what they change.
 
     Returns:
-        the columns of :data:`TREND`; ``page_l`` is Page's L, ``blocks`` how many speakers it ranks. Measures that
+        the columns of table ``trend``; ``page_l`` is Page's L, ``blocks`` how many speakers it ranks. Measures that
         begin with excess_ are those beyond matched controls.
     """
     groups: dict[tuple[Any, ...], list[Compared]] = {}
@@ -62,7 +58,7 @@ def trend(compared: Sequence[Compared]) -> pl.DataFrame:
         beyond = [one.excess for one in members if one.excess is not None]
         if len(beyond) == len(members):
             rows += _rows(about, members, [one.beyond for one in beyond], "excess_", any(one.hollow for one in beyond))
-    return as_table(rows, TREND, (*SHARED, "measure"))
+    return as_table("trend", rows)
 
 
 def _rows(

@@ -7,16 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.effects import as_table, measures
-from emoscope.analysis.families import FAMILY, FAMILY_TYPES, Compared
+from emoscope.analysis.effects import measures
+from emoscope.analysis.families import Compared
 from emoscope.analysis.jackknife import Interval, interval
-
-VERDICTS: dict[str, Any] = FAMILY_TYPES | {
-    "verdict": pl.String, "reason": pl.String, "excess_sensitivity": pl.Float64,
-    "excess_sensitivity_low": pl.Float64, "excess_sensitivity_high": pl.Float64, "excess_bias": pl.Float64,
-    "excess_bias_low": pl.Float64, "excess_bias_high": pl.Float64, "speakers": pl.Int64, "hollow": pl.Boolean,
-    "headline": pl.Boolean,
-}  # fmt: skip
+from emoscope.schemas import as_table
 
 NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
 """Changes within these limits (AUC points, nat) are small: both ends of an interval must lie within."""
@@ -68,7 +62,7 @@ def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFram
             speakers and no verdict is given.
 
     Returns:
-        the columns of :data:`VERDICTS`, sensitivity in AUC points and bias in nat, as means over the emotions.
+        the columns of table ``verdicts``, sensitivity in AUC points and bias in nat, as means over the emotions.
     """
     rows: list[dict[str, Any]] = []
     for one in compared:
@@ -86,7 +80,7 @@ def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFram
                 f"excess_{name}_high": which.high,
             }
         rows.append(row | {"hollow": one.excess.hollow, "headline": one.headline})
-    return as_table(rows, VERDICTS, FAMILY)
+    return as_table("verdicts", rows)
 
 
 def _decide(sensitivity: Interval, bias: Interval, hollow: bool, unknown: int) -> tuple[str | None, str | None]:

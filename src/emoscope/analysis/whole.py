@@ -9,19 +9,16 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.dissociation import DISSOCIATION, dissociation
-from emoscope.analysis.grounding import GROUNDING, grounding
+from emoscope.analysis.dissociation import dissociation
+from emoscope.analysis.grounding import grounding
 from emoscope.analysis.parts import Part, Whole, read_whole
-from emoscope.analysis.selectivity import SELECTIVITY, selectivity
-from emoscope.analysis.side_effects import SIDE_EFFECTS, side_effects
-from emoscope.analysis.transfer import AGREEMENT, ASYMMETRY, TRANSFER, agreement, asymmetry, transfer
+from emoscope.analysis.selectivity import selectivity
+from emoscope.analysis.side_effects import side_effects
+from emoscope.analysis.transfer import agreement, asymmetry, transfer
 from emoscope.runs.folder import RunFolder, replacing
 
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "transfer": TRANSFER, "asymmetry": ASYMMETRY, "agreement": AGREEMENT, "dissociation": DISSOCIATION,
-    "grounding": GROUNDING, "selectivity": SELECTIVITY, "side_effects": SIDE_EFFECTS,
-}  # fmt: skip
-"""Names of the tables in ``<run>/tables/`` and their columns."""
+NAMES = ("transfer", "asymmetry", "agreement", "dissociation", "grounding", "selectivity", "side_effects")
+"""Names of the tables in ``<run>/tables/``."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +26,13 @@ class WholeTables:
     """The results that rest on several parts of a study.
 
     Attributes:
-        transfer: what sets of one corpus do on another (``transfer.TRANSFER``).
-        asymmetry: the two directions compared (``transfer.ASYMMETRY``).
-        agreement: how alike corpora score neurons (``transfer.AGREEMENT``).
-        dissociation: each question under its own sets and the other's (``dissociation.DISSOCIATION``).
-        grounding: voice, noise and transcript (``grounding.GROUNDING``).
-        selectivity: activity of the sets on them (``selectivity.SELECTIVITY``).
-        side_effects: other tasks under the sets (``side_effects.SIDE_EFFECTS``).
+        transfer: what sets of one corpus do on another (``transfer``).
+        asymmetry: the two directions compared (``asymmetry``).
+        agreement: how alike corpora score neurons (``agreement``).
+        dissociation: each question under its own sets and the other's (``dissociation``).
+        grounding: voice, noise and transcript (``grounding``).
+        selectivity: activity of the sets on them (``selectivity``).
+        side_effects: other tasks under the sets (``side_effects``).
         whole: the study and its parts, with the tables that these were computed from.
         notes: what could not be computed, and why.
     """
@@ -93,7 +90,7 @@ def write_whole_tables(folder: str | Path) -> WholeTables:
     """
     found = whole_tables(folder)
     out = RunFolder(folder)
-    for name in SCHEMAS:
+    for name in NAMES:
         frame: pl.DataFrame = getattr(found, name)
         out.write_table(f"tables/{name}", frame)
         with replacing(out / f"tables/{name}.csv") as partial:

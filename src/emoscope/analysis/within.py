@@ -8,17 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import as_table
 from emoscope.analysis.panel import Panel, asked_label, evaluated_items
-from emoscope.analysis.run_tables import ITEMS, Run
-from emoscope.analysis.subsets import ESTIMATE, Key, Measured, headline_conditions, measured
+from emoscope.analysis.run_tables import Run
+from emoscope.analysis.subsets import Key, Measured, headline_conditions, measured
+from emoscope.schemas import as_table, schema
 
-WITHIN: dict[str, Any] = {
-    "column": pl.String, "value": pl.String, "kind": pl.String, "control": pl.String, "measure": pl.String, **ESTIMATE,
-    "values": pl.Int64, "covered": pl.Float64, "hollow": pl.Boolean,
-}  # fmt: skip
-
-NO_LABELS = (set(ITEMS) - {"emotion"}) | {"path", "correct", "answered", "transcript", "presentation"}
+NO_LABELS = (set(schema("items")) - {"emotion"}) | {"presentation"}
 """Columns of the items that are no labels of the corpus."""
 
 MOST_VALUES = 100
@@ -38,7 +33,7 @@ def within(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFra
         hollow: conditions whose answers support no claim.
 
     Returns:
-        the columns of :data:`WITHIN`, in points. A null ``value`` is the mean over the values, each counting alike;
+        the columns of table ``within``, in points. A null ``value`` is the mean over the values, each counting alike;
         ``values`` says over how many, ``covered`` how many % of the items lie in them. Empty where the corpus has no
         such column.
     """
@@ -60,8 +55,7 @@ def within(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFra
             about = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"column": column, "covered": covered}
             rows.append(about | mean.row() | {"value": None, "values": len(parts)})
             rows += [about | one.row() | {"value": value, "values": 1} for value, one in parts.items()]
-    rows = [{name: row[name] for name in WITHIN} for row in rows]
-    return as_table(rows, WITHIN, ("column", "kind", "control", "measure", "value"))
+    return as_table("within", rows)
 
 
 def crossed_columns(run: Run, panel: Panel, targets: Set[str]) -> dict[str, Members]:

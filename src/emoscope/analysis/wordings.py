@@ -14,13 +14,9 @@ from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel, evaluated_items
 from emoscope.analysis.run_tables import Run
 from emoscope.analysis.subsets import headline_conditions
+from emoscope.schemas import as_table
 
 EXCESS = tuple(f"excess_{measure}" for measure in DECLARED.values())
-WORDINGS: dict[str, Any] = {
-    "wording": pl.String, "n": pl.Int64, "uar": pl.Float64, "uar_low": pl.Float64, "uar_high": pl.Float64, "chance": pl.Float64,
-    "letter_mass": pl.Float64, "reason": pl.String,
-    **{f"{name}{end}": pl.Float64 for name in EXCESS for end in ("", "_low", "_high")},
-}  # fmt: skip
 
 
 def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
@@ -35,7 +31,7 @@ def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
         hollow: conditions whose answers support no claim.
 
     Returns:
-        the columns of :data:`WORDINGS`, in the order in which the study lists them; uar in %, effects in points.
+        the columns of table ``wordings``, in the order in which the study lists them; uar in %, effects in points.
         Empty where there is one wording.
     """
     items = evaluated_items(run)
@@ -56,7 +52,7 @@ def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
             name = test["measure"]
             row |= {name: test["estimate"], f"{name}_low": test["low"], f"{name}_high": test["high"]}
         rows.append(row)
-    return pl.DataFrame([{name: row.get(name) for name in WORDINGS} for row in rows], schema=WORDINGS, orient="row")
+    return as_table("wordings", rows)
 
 
 def _letter_mass(run: Run) -> float | None:

@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from emoscope.emotions import in_order
 from emoscope.questions import read_answer
+from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.models.audio_lm import Score
-
-
-def answer_schema() -> dict[str, Any]:
-    """Columns and types of the answers table; single precision is finer than the models' own arithmetic."""
-    import polars as pl
-
-    return {
-        "item": pl.Int64, "condition": pl.String, "scoring": pl.String, "answer": pl.String, "form": pl.String,
-        "text": pl.String, "correct": pl.Boolean, "logp": pl.List(pl.Float32), "letter_mass": pl.Float32,
-    }  # fmt: skip
 
 
 def scored_answers(items: Sequence[Mapping[str, Any]], condition: str, scores: Sequence[Score]) -> pl.DataFrame:
@@ -45,7 +36,7 @@ def scored_answers(items: Sequence[Mapping[str, Any]], condition: str, scores: S
         answer = max(shown, key=logp.__getitem__)
         rows.append((item["item"], condition, "likelihood", answer, "letter", None, answer == item["truth"],
                      [logp[option] for option in in_order(shown)], float(score.letter_mass)))  # fmt: skip
-    return pl.DataFrame(rows, schema=answer_schema(), orient="row")
+    return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
 
 
 def written_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: Sequence[str]) -> pl.DataFrame:
@@ -62,7 +53,7 @@ def written_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: S
     for item, text in zip(items, texts, strict=True):
         answer, form = read_answer(text, item["options"])
         rows.append((item["item"], condition, "generation", answer, form, text, answer == item["truth"], None, None))
-    return pl.DataFrame(rows, schema=answer_schema(), orient="row")
+    return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
 
 
 def transcribed_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: Sequence[str]) -> pl.DataFrame:
@@ -79,7 +70,7 @@ def transcribed_answers(items: Sequence[Mapping[str, Any]], condition: str, text
         (item["item"], condition, "transcription", None, "transcription", text, None, None, None)
         for item, text in zip(items, texts, strict=True)
     ]
-    return pl.DataFrame(rows, schema=answer_schema(), orient="row")
+    return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
 
 
 WRITERS: Mapping[str, Callable[..., pl.DataFrame]] = {

@@ -11,18 +11,13 @@ import numpy as np
 from emoscope.experiments.layer_ranges import RESELECTED, Ranges, layer_ranges, reselected, restricted
 from emoscope.experiments.study import Study
 from emoscope.neurons.set_spec import OUTCOME_CONTROLS, OUTCOMES
+from emoscope.schemas import as_table
 
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import ModelInfo
-
-COLUMNS = (
-    "condition", "kind", "target", "set", "alpha", "to", "positions", "layers",
-    "selector", "budget", "scope", "control", "draw", "size", "source", "generated", "headline",
-)  # fmt: skip
-
 
 POSITION_DRAWS = 5
 """Matched controls that are also deactivated at the headline's positions: the mean of a few is enough there."""
@@ -147,16 +142,7 @@ def plan_conditions(
     if foreign is not None:
         rows += _foreign(foreign, head.alpha if steer else None)
     defaults = {"positions": "all", "layers": "all", "generated": False, "headline": False}
-    types: dict[str, Any] = {
-        "alpha": pl.Float64,
-        "budget": pl.Float64,
-        "draw": pl.Int64,
-        "size": pl.Int64,
-        "generated": pl.Boolean,
-        "headline": pl.Boolean,
-    }
-    schema = {name: types.get(name, pl.String) for name in COLUMNS}
-    return pl.DataFrame([{name: row.get(name, defaults.get(name)) for name in COLUMNS} for row in rows], schema=schema)
+    return as_table("conditions", [defaults | row for row in rows])
 
 
 def _foreign(sets: pl.DataFrame, alpha: float | None) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from emoscope.experiments.presentation import writes
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.unit import digest
+from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,8 +109,7 @@ def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
     ]
     first = "transcription" if written else "likelihood"
     rows += [(unit, "listen", "baseline", first, None) for unit in heard]
-    schema = {"unit": pl.String, "stage": pl.String, "condition": pl.String, "scoring": pl.String, "items": pl.Int64}
-    return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema, orient="row")
+    return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema("units"), orient="row")
 
 
 def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Mapping[str, Any], ...]]:

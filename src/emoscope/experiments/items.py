@@ -20,6 +20,7 @@ from emoscope.experiments.sides import MISSING, copied_recordings, shared_speake
 from emoscope.experiments.study import Study, StudyError
 from emoscope.questions import LETTERS, letter_orders
 from emoscope.runs.unit import digest
+from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
     from emoscope.corpora import Clip
     from emoscope.runs import Log
 
-BASE_COLUMNS = (
-    "item", "clip", "path", "corpus", "speaker", "session", "split", "fold", "side", "label", "truth", "emotion",
-    "wording", "options", "order", "duration_s", "checksum", "fate", "why",
-    "transcript",
-)  # fmt: skip
+SETTLED = ("answered", "correct", "evaluated")
+"""Columns of the items that listening fills in."""
 
 
 def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), corpus: Corpus | None = None) -> Corpus:
@@ -154,7 +152,7 @@ def candidate_items(
         [clip.labels[label] for clip in clips], [clip.speaker or "" for clip in clips],
         [sums[clip.id] for clip in clips], options, 1 if writes(study) else study.question.letter_orders, study.seed,
     )  # fmt: skip
-    extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(BASE_COLUMNS))
+    extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(schema("items")))
     rows: list[dict[str, Any]] = []
     for clip, asked in zip(clips, orders, strict=True):
         # every wording in the same letter orders, so that wordings differ in nothing else
@@ -174,14 +172,10 @@ def candidate_items(
         rows.append(
             {**known, "item": len(rows), "clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why}
         )
-    types: dict[str, Any] = {
-        "item": pl.Int64,
-        "options": pl.List(pl.String),
-        "order": pl.Int64,
-        "duration_s": pl.Float64,
-    }
-    schema = {name: types.get(name, pl.String) for name in (*BASE_COLUMNS, *extra)}
-    items = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+    types = {name: dtype for name, dtype in schema("items").items() if name not in SETTLED} | dict.fromkeys(
+        extra, pl.String
+    )
+    items = pl.DataFrame([{name: row.get(name) for name in types} for row in rows], schema=types)
     if log and (shared := shared_speakers(items)):
         log.say(told_shared(shared))
     return items

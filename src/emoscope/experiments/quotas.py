@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emoscope.experiments.items import SETTLED
 from emoscope.experiments.study import Study
 from emoscope.runs import RunFolder, Unit
+from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -118,9 +120,9 @@ def settle(
                 if item["clip"] not in clips:
                     clips.append(item["clip"])
         rows.append({"item": item["item"], **outcome, "evaluated": evaluated})
-    schema = {"item": pl.Int64, "fate": pl.String, "why": pl.String, "duration_s": pl.Float64, "answered": pl.String,
-              "correct": pl.Boolean, "evaluated": pl.Boolean}  # fmt: skip
-    settled = pl.DataFrame(rows, schema=schema)
+    types = schema("items")
+    found = ("item", "fate", "why", "duration_s", *SETTLED)
+    settled = pl.DataFrame(rows, schema={name: types[name] for name in found})
     joined = items.join(settled, on="item", how="left", suffix="_heard")
     return joined.with_columns(
         pl.coalesce("fate", "fate_heard").alias("fate"),

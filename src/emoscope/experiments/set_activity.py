@@ -12,12 +12,7 @@ from emoscope.neurons.activity import Activity
 from emoscope.neurons.activity_block import scope_parts
 from emoscope.neurons.found_sets import load_set
 from emoscope.runs import RunFolder
-
-SET_ACTIVITY: dict[str, Any] = {
-    "presentation": pl.String, "scope": pl.String, "control": pl.String, "emotion": pl.String, "truth": pl.String,
-    "speaker": pl.String, "mean_activation": pl.Float64, "firing": pl.Float64, "items": pl.Int64,
-}  # fmt: skip
-"""Columns of ``set_activity.parquet``: one row per presentation, control, emotion of the set, true emotion, speaker."""
+from emoscope.schemas import schema
 
 DRAWS = 5
 """Matched controls whose activity is measured: the mean of a few is enough."""
@@ -39,7 +34,7 @@ def write_set_activity(
         scope: positions that count, as in the study (``identify.scope``).
 
     Returns:
-        the columns of :data:`SET_ACTIVITY`: over the neurons of a set and the positions of an item, the mean
+        the columns of table ``set_activity``: over the neurons of a set and the positions of an item, the mean
         activation and the share of pairs that fire, then means over items; of matched controls, over draws, too.
         Empty where no set was found.
     """
@@ -58,7 +53,7 @@ def write_set_activity(
         if not mine.is_empty() and not sets.is_empty():
             rows += _measured(name, Activity.open(part / "activity.zarr"), mine, main, sets, scope)
     keys = ["presentation", "control", "emotion", "truth", "speaker"]
-    table = pl.DataFrame(rows, schema=SET_ACTIVITY).sort(keys)
+    table = pl.DataFrame(rows, schema=schema("set_activity")).sort(keys)
     main.write_table("set_activity", table)
     return table
 

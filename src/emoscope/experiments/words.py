@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,6 +56,4 @@ def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float 
                         words = [[model.tokenizer.decode([token]) for token in ids] for ids in (top, low)]
                         rows.append((neuron, *divmod(neuron, width), emotion, *words))
                     log.step(len(part))
-    schema: dict[str, Any] = {"neuron": pl.Int64, "layer": pl.Int64, "index": pl.Int64, "emotion": pl.String,
-              "raises": pl.List(pl.String), "lowers": pl.List(pl.String)}  # fmt: skip
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=schema("neurons"), orient="row")

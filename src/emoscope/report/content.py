@@ -10,20 +10,16 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.blind import Blind, blind_part, count_options
-from emoscope.analysis.run_tables import Run, conform, read_run
+from emoscope.analysis.run_tables import Run, read_run
 from emoscope.analysis.tables import Tables, compute_tables
 from emoscope.report.at_headline import AtHeadline
+from emoscope.schemas import conform, empty
 
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
 """How controls are called in figures and tables."""
 
 MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
 """What matched controls share with the selected neurons, in words."""
-
-NEURONS: dict[str, Any] = {
-    "neuron": pl.Int64, "layer": pl.Int64, "index": pl.Int64, "emotion": pl.String, "raises": pl.List(pl.String),
-    "lowers": pl.List(pl.String),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def open_content(folder: str | Path, tables: Tables | None = None) -> Content:
 
     chosen = {column: headline(column) for column in ("selector", "budget", "scope", "alpha")}
     path = run.folder / "neurons.parquet"
-    neurons = conform(pl.read_parquet(path), NEURONS) if path.is_file() else pl.DataFrame(schema=NEURONS)
+    neurons = conform(pl.read_parquet(path), "neurons") if path.is_file() else empty("neurons")
     return Content(run, tables, neurons, **chosen)
 
 

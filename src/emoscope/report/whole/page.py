@@ -11,7 +11,7 @@ import polars as pl
 from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.claims import claims_of_whole
-from emoscope.analysis.whole import SCHEMAS, WholeTables
+from emoscope.analysis.whole import NAMES, WholeTables
 from emoscope.report.glossary import GLOSSARY
 from emoscope.report.markup import to_html, to_latex
 from emoscope.report.pictures import pictures
@@ -44,7 +44,7 @@ def build_whole_report(folder: str | Path, tables: WholeTables) -> Path:
     Raises:
         FileNotFoundError: the folder has no ``manifest.json``.
     """
-    whole = read_whole(folder, {name: getattr(tables, name) for name in SCHEMAS}, tables.notes)
+    whole = read_whole(folder, {name: getattr(tables, name) for name in NAMES}, tables.notes)
     claims = claims_of_whole(folder, tables.transfer)
     _write_claims(RunFolder(folder), claims)
     place = whole.folder / "figures"
@@ -131,7 +131,7 @@ def _tables(whole: Whole) -> dict[str, dict[str, str]]:
             continue
         with replacing(path) as partial:
             partial.write_text(to_latex(frame, name, caption), encoding="utf-8")
-        if name not in SCHEMAS:  # the others are written with their numbers
+        if name not in NAMES:  # the others are written with their numbers
             with replacing(folder / f"{name}.csv") as partial:
                 frame.write_csv(partial)
         shown[name] = {"caption": caption, "html": to_html(frame, name)}

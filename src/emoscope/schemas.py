@@ -1,0 +1,186 @@
+"""Every table that a run stores or a report shows numbers from: its columns, their types and units, its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SOURCE = "tables.toml"
+PART_OF_ESTIMATE = {
+    "low": "lower end of the 95 % interval", "high": "upper end of the 95 % interval", "p": "two-sided p value",
+    "q": "p value after Benjamini and Hochberg",
+}  # fmt: skip
+"""End of a column's name -> what the column holds of the estimate whose name stands before it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: type in memory, unit (empty where it has none), and what it holds.
+
+    Attributes:
+        stored: type in the file, where that is another.
+    """
+
+    type: str
+    unit: str
+    holds: str
+    stored: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A stored table.
+
+    Attributes:
+        file: where it stands in a run folder.
+        holds: what a row is.
+        columns: name -> column, in order; readers give absent ones null, and keep further ones.
+        sorted_by: columns by which its rows are sorted; empty where their order says something.
+    """
+
+    file: str
+    holds: str
+    columns: Mapping[str, Column]
+    sorted_by: tuple[str, ...]
+
+
+@cache
+def tables() -> Mapping[str, Table]:
+    """Name -> every stored table, as ``data/tables.toml`` declares it.
+
+    Example:
+        >>> tables()["effects"].columns["low"].unit, tables()["tests"].sorted_by
+        ('', ('kind',))
+    """
+    import tomllib
+
+    declared = tomllib.loads((files("emoscope") / "data" / SOURCE).read_text(encoding="utf-8"))
+    groups, columns = declared["groups"], declared["columns"]
+
+    def names(listed: Sequence[str]) -> list[str]:
+        return [name for one in listed for name in (groups[one[1:]] if one.startswith("@") else [one])]
+
+    found = {}
+    for table, entry in declared["tables"].items():
+        kinds, stored = entry.get("types", {}), entry.get("stored", {})
+        made = {}
+        for name in names(entry["columns"]):
+            kind, unit, holds = columns.get(name) or _of_estimate(name, columns)
+            made[name] = Column(kinds.get(name, kind), unit, holds, stored.get(name))
+        found[table] = Table(entry["file"], entry["holds"], made, tuple(names(entry.get("sorted_by", []))))
+    return found
+
+
+def _of_estimate(name: str, columns: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    estimate, _, end = name.rpartition("_")
+    _, unit, _ = columns[estimate]
+    return "Float64", unit if end in ("low", "high") else "", f"{PART_OF_ESTIMATE[end]} of {estimate}"
+
+
+@cache
+def group(name: str) -> tuple[str, ...]:
+    """Columns that stand together in several tables: ``family`` or ``estimate``.
+
+    Example:
+        >>> group("family")[:3]
+        ('kind', 'selector', 'budget')
+    """
+    import tomllib
+
+    declared = tomllib.loads((files("emoscope") / "data" / SOURCE).read_text(encoding="utf-8"))
+    return tuple(declared["groups"][name])
+
+
+@cache
+def _types(name: str, stored: bool) -> dict[str, Any]:
+    import polars as pl
+
+    # the names of types are polars' own; a list names what it holds in brackets
+    def of(text: str) -> Any:
+        outer, _, inner = text.partition("(")
+        return getattr(pl, outer)(of(inner.rstrip(")"))) if inner else getattr(pl, outer)
+
+    columns = tables()[name].columns
+    return {column: of(one.stored or one.type if stored else one.type) for column, one in columns.items()}
+
+
+def schema(name: str, stored: bool = False) -> dict[str, Any]:
+    """Columns of a table -> their polars types, in memory or as stored.
+
+    Example:
+        >>> schema("tests")["kind"], schema("answers", stored=True)["letter_mass"]
+        (String, Float32)
+    """
+    return dict(_types(name, stored))
+
+
+def empty(name: str) -> pl.DataFrame:
+    """A table without rows."""
+    import polars as pl
+
+    return pl.DataFrame(schema=schema(name))
+
+
+def as_table(name: str, rows: Iterable[Mapping[str, Any]], stored: bool = False) -> pl.DataFrame:
+    """Rows as a table, in its order; what a row does not name is null, what the table does not have is left out.
+
+    Example:
+        >>> as_table("tests", [{"kind": "steer", "p": 0.5}])["measure"].to_list()
+        [None]
+    """
+    import polars as pl
+
+    types = schema(name, stored)
+    frame = pl.DataFrame([{key: row.get(key) for key in types} for row in rows], schema=types, orient="row")
+    by = tables()[name].sorted_by
+    return frame.sort(list(by), nulls_last=False) if by else frame
+
+
+def read_table(folder: Path, name: str) -> pl.DataFrame:
+    """A table of a run folder; empty where it is not there."""
+    import polars as pl
+
+    path = folder / tables()[name].file
+    return conform(pl.read_parquet(path), name) if path.is_file() else empty(name)
+
+
+def conform(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Give a table that was read its columns and types: absent ones are null, further ones are kept.
+
+    Example:
+        >>> import polars as pl
+        >>> conform(pl.DataFrame({"more": [1]}), "units").columns
+        ['unit', 'stage', 'condition', 'scoring', 'items', 'more']
+    """
+    import polars as pl
+
+    if not frame.columns:
+        return empty(name)
+    types = schema(name)
+    known = [
+        pl.col(column).cast(dtype) if column in frame.columns else pl.lit(None, dtype=dtype).alias(column)
+        for column, dtype in types.items()
+    ]
+    return frame.select(*known, *(column for column in frame.columns if column not in types))
+
+
+def documented() -> str:
+    """All tables, and all columns, in Markdown, as ``docs/run-folder.md`` shows them."""
+    lines, described = ["## Tables", ""], {}
+    for name, table in tables().items():
+        lines.append(f"* **{name}** (`{table.file}`): {table.holds} Columns: {', '.join(table.columns)}.")
+        for column, one in table.columns.items():
+            described.setdefault((column, one.stored or one.type), one)
+    lines += ["", "## Columns", "", "| column | type | unit | what it holds |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {kind} | {one.unit} | {one.holds} |"
+        for (name, kind), one in sorted(described.items(), key=lambda it: it[0])
+    ]
+    return "\n".join(lines) + "\n"
