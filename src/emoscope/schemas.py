@@ -173,7 +173,8 @@ def conform(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def documented() -> str:
     """All tables, and all columns, in Markdown, as ``docs/run-folder.md`` shows them."""
-    lines, described = ["## Tables", ""], {}
+    lines = ["## Tables", ""]
+    described: dict[tuple[str, str], Column] = {}
     for name, table in tables().items():
         lines.append(f"* **{name}** (`{table.file}`): {table.holds} Columns: {', '.join(table.columns)}.")
         for column, one in table.columns.items():

@@ -139,12 +139,21 @@ def _matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def _unlike(one: pl.DataFrame, other: pl.DataFrame) -> list[str]:
-    if one.schema != other.schema:
-        return [f"columns {dict(one.schema)}, where {dict(other.schema)} were"]
+    added, gone = (
+        sorted(set(this.schema.items()) - set(that.schema.items()), key=str)
+        for this, that in ((one, other), (other, one))
+    )
+    found = [
+        f"column {name} ({dtype}) is {word}"
+        for word, names in (("new", added), ("gone", gone))
+        for name, dtype in names
+    ]
+    both = [name for name in one.columns if other.schema.get(name) == one.schema[name]]
+    if both != [name for name in other.columns if name in both]:
+        found.append("columns in another order")
     if one.height != other.height:
-        return [f"{one.height} rows, where {other.height} were"]
-    found = []
-    for name in one.columns:
+        return [*found, f"{one.height} rows, where {other.height} were"]
+    for name in both:
         same = one[name].equals(other[name], null_equal=True)
         if not same and one[name].dtype.is_float():
             near = (one[name] - other[name]).abs() <= ABSOLUTE + RELATIVE * other[name].abs()

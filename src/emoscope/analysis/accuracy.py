@@ -11,12 +11,10 @@ from emoscope.analysis.jackknife import Interval, interval, replicates
 from emoscope.analysis.panel import UNREADABLE, Panel
 from emoscope.analysis.run_tables import Run
 from emoscope.schemas import as_table
+from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS
 
 FORMS = {"word": "share_word", "refusal": "share_refused", "unparsable": "share_unparsable"}
 """Forms of a written answer, other than a letter, and the columns that count them."""
-
-LEAST_LETTER_MASS, LEAST_AGREEMENT = 0.5, 90.0
-"""Below these (a probability, and %) a condition's answers support no claim: it is drawn hollow."""
 
 
 def uar_interval(panel: Panel, condition: str, used: np.ndarray | None = None, against: str | None = None) -> Interval:

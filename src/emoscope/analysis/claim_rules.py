@@ -17,9 +17,7 @@ from emoscope.analysis.decision import (
     span,
     untested,
 )
-
-LEVEL = 0.05
-"""p values, adjusted after Holm where several tests were declared, count below this."""
+from emoscope.vocabulary import LEVEL
 
 SPARED = 0.5
 """The other emotions are largely spared if what they lose is surely less than this share of the emotion's own loss."""

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.jackknife import MINIMUM_SPEAKERS, interval
+from emoscope.analysis.jackknife import interval
 from emoscope.analysis.run_tables import Run
 from emoscope.analysis.sets import ALL
 from emoscope.neurons.selection import load_set
 from emoscope.schemas import as_table, empty
+from emoscope.vocabulary import MINIMUM_SPEAKERS
 
 
 def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:

@@ -11,18 +11,13 @@ import polars as pl
 
 from emoscope.analysis.changes import Change, Changes
 from emoscope.analysis.panel import Panel
+from emoscope.schemas import group as columns_of
 
-FAMILY = ("kind", "selector", "budget", "scope", "to", "control", "draw", "size", "alpha", "positions", "layers")
+FAMILY = tuple(name for name in columns_of("family") if name != "role")
 """The columns that, together, name one set per emotion under one intervention.
 
 ``size`` counts the clips per emotion of sets from fewer clips (control "fewer"), and is null for all others.
 """
-
-FAMILY_TYPES: dict[str, Any] = {
-    "kind": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "to": pl.String,
-    "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "alpha": pl.Float64, "positions": pl.String,
-    "layers": pl.String,
-}  # fmt: skip
 
 Family = dict[str, Any]
 Conditions = dict[str, str]  # target emotion -> condition id
@@ -52,7 +47,7 @@ class Compared:
     """A family and what it changes.
 
     Attributes:
-        family: the values of :data:`FAMILY`; a null draw means all draws of a control.
+        family: the values of :data:`FAMILY`, and its role; a null draw means all draws of a control.
         conditions: target emotion to condition id, for each draw.
         targets: the emotions that every draw has.
         draws: the change under each draw.
@@ -129,7 +124,11 @@ def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
     found: dict[tuple[Any, ...], Conditions] = {}
     for row in frame.sort("condition").iter_rows(named=True):
         found.setdefault(tuple(row[name] for name in FAMILY), {})[row["target"]] = row["condition"]
-    return [(dict(zip(FAMILY, key, strict=True)), members) for key, members in found.items()]
+    roles = dict(frame.select("condition", "role").iter_rows())
+    return [
+        (dict(zip(FAMILY, key, strict=True)) | {"role": roles[next(iter(members.values()))]}, members)
+        for key, members in found.items()
+    ]
 
 
 def shared(panel: Panel, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -176,8 +175,6 @@ def draws_by_family(grouped: Sequence[tuple[Family, Conditions]]) -> dict[tuple[
 def with_means(grouped: Sequence[tuple[Family, Conditions]]) -> list[tuple[Family, list[Conditions]]]:
     """Every family by itself, then the controls' draws together, marked by a null draw."""
     single = [(family, [members]) for family, members in grouped]
-    together = [
-        (dict(zip([name for name in FAMILY if name != "draw"], key, strict=True)) | {"draw": None}, draws)
-        for key, draws in draws_by_family(grouped).items()
-    ]
+    alike = {same_but_draw(family): family | {"draw": None} for family, _ in grouped}
+    together = [(alike[key], draws) for key, draws in draws_by_family(grouped).items()]
     return single + [(family, draws) for family, draws in together if family["control"] != "target"]

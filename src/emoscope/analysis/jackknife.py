@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MINIMUM_SPEAKERS = 5
-"""Below this number of speakers no interval is given: too few to say how speakers vary."""
+from emoscope.vocabulary import LEVEL, MINIMUM_SPEAKERS
 
 ROUNDING = 1e-12
 """Estimates and errors (in points or nat) below this are rounding errors of sums that cancel."""
@@ -58,7 +57,7 @@ def replicates(sums: np.ndarray) -> np.ndarray:
     return np.concatenate([total, total - sums], axis=0)
 
 
-def interval(values: np.ndarray, sizes: np.ndarray, level: float = 0.95) -> Interval:
+def interval(values: np.ndarray, sizes: np.ndarray, level: float = 1 - LEVEL) -> Interval:
     """The delete-one-speaker jackknife interval of a statistic (Quenouille 1956, Tukey 1958).
 
     The standard error is sqrt((G - 1) / G * sum of (value without g - mean of those)^2).

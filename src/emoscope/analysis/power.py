@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.families import families, shared
-from emoscope.analysis.jackknife import MINIMUM_SPEAKERS
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import Run
+from emoscope.vocabulary import MINIMUM_SPEAKERS
 
 STUDIES = 4000
 """Studies that are simulated for each number; their share is uncertain by 0.8 points (one standard error) at most."""

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from emoscope.schemas import conform, empty, read_table
+from emoscope.vocabulary import with_roles
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_run(folder: str | Path) -> Run:
     answers = load_answers(folder)
     if answers.is_empty():
         missing.append("answers/")
-    conditions = frames["conditions"]
+    conditions = with_roles(frames["conditions"], declared_headline(manifest, frames["conditions"]))
     own = conditions.filter(pl.col("source").is_null())
     foreign_sets = empty("sets")
     if (folder / "foreign_sets.parquet").is_file():
@@ -78,6 +79,25 @@ def read_run(folder: str | Path) -> Run:
         )  # fmt: skip
     apart = conditions.filter(pl.col("source").is_not_null())["condition"].to_list()
     return replace(run, answers=answers.filter(~pl.col("condition").is_in(apart)), foreign=foreign)
+
+
+def declared_headline(manifest: Mapping[str, Any], conditions: pl.DataFrame) -> dict[str, Any]:
+    """Selector, budget, scope and alpha of a run's headline; ``None`` where nothing says what they are.
+
+    Where the manifest does not say, the conditions that are marked do, else the first value of each.
+    """
+    named: Mapping[str, Any] = manifest.get("headline") or {}
+    marked = conditions.filter(pl.col("headline").fill_null(False))
+
+    def value(column: str) -> Any:
+        if named.get(column) is not None:
+            return named[column]
+        values = marked[column].drop_nulls()
+        if values.is_empty():
+            values = conditions[column].drop_nulls().sort()
+        return values[0] if len(values) else None
+
+    return {column: value(column) for column in ("selector", "budget", "scope", "alpha")}
 
 
 def load_answers(folder: str | Path) -> pl.DataFrame:

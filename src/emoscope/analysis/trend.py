@@ -11,8 +11,9 @@ import polars as pl
 from emoscope.analysis.changes import Change
 from emoscope.analysis.effects import measures
 from emoscope.analysis.families import FAMILY, Compared
-from emoscope.analysis.jackknife import MINIMUM_SPEAKERS, interval
+from emoscope.analysis.jackknife import interval
 from emoscope.schemas import as_table
+from emoscope.vocabulary import MINIMUM_SPEAKERS
 
 MOST_ALPHA = 1.0
 """The rising part, fixed before any run: 0 < alpha <= 1. Beyond it answers may collapse."""

@@ -12,6 +12,7 @@ from emoscope.experiments.layer_ranges import RESELECTED, Ranges, layer_ranges, 
 from emoscope.experiments.study import Study
 from emoscope.neurons.set_spec import OUTCOME_CONTROLS, OUTCOMES
 from emoscope.schemas import as_table
+from emoscope.vocabulary import role_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,8 +142,9 @@ def plan_conditions(
             ]
     if foreign is not None:
         rows += _foreign(foreign, head.alpha if steer else None)
+    declared = {"selector": head.selector, "budget": head.budget, "alpha": head.alpha}
     defaults = {"positions": "all", "layers": "all", "generated": False, "headline": False}
-    return as_table("conditions", [defaults | row for row in rows])
+    return as_table("conditions", [row | {"role": role_of(row, declared)} for row in (defaults | row for row in rows)])
 
 
 def _foreign(sets: pl.DataFrame, alpha: float | None) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoscope.experiments.given import checked_intervention, checked_options, refuse_other_than_model
-from emoscope.experiments.pilot import LEAST_MASS
 from emoscope.interventions.intervention import told, whole_numbers
+from emoscope.vocabulary import LEAST_LETTER_MASS
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ class Answer(Mapping[str, float]):
     @property
     def hollow(self) -> bool:
         """Whether so little probability is on the letters that the shares say little."""
-        return self.letter_mass < LEAST_MASS
+        return self.letter_mass < LEAST_LETTER_MASS
 
     @property
     def mass(self) -> str:

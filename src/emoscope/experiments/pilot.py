@@ -14,20 +14,12 @@ from emoscope.experiments.projection import Plan, Rates, gigabytes, hours, plan_
 from emoscope.experiments.study import Study
 from emoscope.runs import RunFolder
 from emoscope.runs.unit import digest
+from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS, LEVEL
 
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.models.audio_lm import ModelInfo
-
-LEVEL = 0.05
-"""An emotion, or the UAR, counts as above chance where chance alone does as well in fewer cases than this."""
-
-LEAST_MASS = 0.5
-"""Letter mass below which the answers are hollow (as in the report)."""
-
-LEAST_AGREEMENT = 90.0
-"""Percent of baseline answers whose text and most probable letter agree, below which they are hollow."""
 
 SHUFFLES = 5_000
 """Permutations of the labels in the test of the UAR."""
@@ -188,7 +180,7 @@ def _verdict(
     agreement: float | None,
 ) -> list[str]:
     said = [tells_apart(uar, chance, p)]
-    if mass is not None and mass < LEAST_MASS:
+    if mass is not None and mass < LEAST_LETTER_MASS:
         said.append(f"the model rarely answers with a letter (mass {mass:.1f}): try another wording")
     if agreement is not None and agreement < LEAST_AGREEMENT:
         said.append(

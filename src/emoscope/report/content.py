@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.blind import Blind, blind_part, count_options
-from emoscope.analysis.run_tables import Run, read_run
+from emoscope.analysis.run_tables import Run, declared_headline, read_run
 from emoscope.analysis.tables import Tables, compute_tables
 from emoscope.report.at_headline import AtHeadline
-from emoscope.schemas import conform, empty
+from emoscope.schemas import read_table
 
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
 """How controls are called in figures and tables."""
@@ -124,21 +123,7 @@ def open_content(folder: str | Path, tables: Tables | None = None) -> Content:
     """
     tables = tables or compute_tables(read_run(folder))
     run = tables.run
-    named: Mapping[str, Any] = run.manifest.get("headline") or {}
-    marked = run.conditions.filter(pl.col("headline").fill_null(False))
-
-    def headline(column: str) -> Any:
-        if named.get(column) is not None:
-            return named[column]
-        values = marked[column].drop_nulls()
-        if values.is_empty():
-            values = run.conditions[column].drop_nulls().sort()
-        return values[0] if len(values) else None
-
-    chosen = {column: headline(column) for column in ("selector", "budget", "scope", "alpha")}
-    path = run.folder / "neurons.parquet"
-    neurons = conform(pl.read_parquet(path), "neurons") if path.is_file() else empty("neurons")
-    return Content(run, tables, neurons, **chosen)
+    return Content(run, tables, read_table(run.folder, "neurons"), **declared_headline(run.manifest, run.conditions))
 
 
 def name_selector(selector: str | None) -> str:

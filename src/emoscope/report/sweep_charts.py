@@ -11,15 +11,13 @@ import polars as pl
 from emoscope.report.answer_charts import HOLLOW, INTERVALS
 from emoscope.report.content import CONTROLS, Content, name_selector
 from emoscope.report.theme import LIGHT, title
+from emoscope.vocabulary import LEAST_LETTER_MASS
 
 CURVE = ("x", "estimate", "low", "high", "series", "hollow")
 """The columns of what :func:`curve` draws."""
 
 NAMES = {"selected": LIGHT.accent, "matched": LIGHT.muted, "selected minus matched": LIGHT.ink}
 """What a curve stands for, and its colour."""
-
-HALF = 50
-"""Below this probability on the letters, in %, a condition's answers support no claim."""
 
 GAP_OFF, GAP_ON = "gap, switched off (points)", "pull gap, amplified (points)"
 
@@ -44,7 +42,7 @@ def dose(content: Content) -> Any | None:
     ]
     mass = _letter_mass(content)
     if len(mass):
-        charts.append(curve(mass, x, "probability on the letters (%)", rule=HALF))
+        charts.append(curve(mass, x, "probability on the letters (%)", rule=100 * LEAST_LETTER_MASS))
     last = (
         "Last: the probability on the letters, mean over the emotions’ sets, line from the least to the most; below the dashed "
         "line the model stops answering with a letter, and the other pictures say little. "
@@ -194,7 +192,7 @@ def _letter_mass(content: Content) -> pl.DataFrame:
     )  # fmt: skip
     return means.sort("control", "alpha").select(
         pl.col("alpha").alias("x"), "estimate", "low", "high", pl.col("control").replace(CONTROLS).alias("series"),
-        (pl.col("estimate") < HALF).alias("hollow"),
+        (pl.col("estimate") < 100 * LEAST_LETTER_MASS).alias("hollow"),
     )  # fmt: skip
 
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import polars as pl
 
 from emoscope.analysis.blind import BLIND_PART
-from emoscope.analysis.claim_rules import KEPT, LEVEL
+from emoscope.analysis.claim_rules import KEPT
 from emoscope.report.caveats import CLOSE
 from emoscope.report.content import bracket, name_selector, number
 from emoscope.report.effect_charts import INJECTED
 from emoscope.report.whole.content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Whole, first, judge, whole_sets
 from emoscope.report.whole.outcomes import listed, outcome, tally
+from emoscope.vocabulary import LEVEL
 
 ENOUGH = 100 * KEPT
 """Of the full set's gap, in %: the fewest clips that reach it are named."""

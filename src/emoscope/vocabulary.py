@@ -1,0 +1,81 @@
+"""The words that tables, studies and reports share: what a condition is for, and the limits by which results are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Role = Literal[
+    "reference", "reliance", "agnostic", "transferred", "few clips", "outcome", "other selector", "budget", "layers",
+    "single layer", "position", "to mean", "dose", "headline",
+]  # fmt: skip
+"""What a condition is for; the first that fits.
+
+reference: the baseline, and the null, which changes nothing. reliance: whole MLP layers off. agnostic: steering without
+a label. transferred: sets that another part of the study found. few clips, outcome: sets found on fewer clips, on misses
+or on false alarms. other selector, budget: sets of a selector or a budget other than the headline's. layers, single
+layer: the headline's sets within a range of layers, or in one. position: at some positions only. to mean: set to the
+neurons' mean. dose: amplified by another strength. headline: what the study declares, and its controls.
+"""
+ROLES: tuple[Role, ...] = get_args(Role)
+
+OUTCOME_CONTROLS = ("misses", "hits-as-misses", "false-alarms", "hits-as-false-alarms")
+ACTS = ("deactivate", "steer")
+"""Kinds of conditions that change the neurons of a set that was selected for one label."""
+
+
+def role_of(condition: Mapping[str, Any], headline: Mapping[str, Any]) -> Role:
+    """What a condition is for, by the first rule that fits.
+
+    Args:
+        condition: its row; columns that it lacks are those of every set, at all positions and in all layers.
+        headline: selector, budget and alpha that the study declares.
+
+    Example:
+        >>> row = {"kind": "steer", "selector": "mad", "budget": 0.01, "alpha": 1.0, "control": "target"}
+        >>> role_of(row, {"selector": "mad", "budget": 0.01, "alpha": 1.0})
+        'headline'
+        >>> role_of(row, {"selector": "mad", "budget": 0.01, "alpha": 0.5})
+        'dose'
+    """
+    kind, control, layers = condition["kind"], condition.get("control"), condition.get("layers") or "all"
+    steered = kind == "steer" and condition.get("alpha") != headline.get("alpha")
+    rules: tuple[tuple[bool, Role], ...] = (
+        (condition.get("source") is not None, "transferred"),
+        (kind in ("baseline", "null"), "reference"),
+        (kind == "reliance", "reliance"),
+        (kind not in ACTS, "agnostic"),
+        (control == "fewer", "few clips"),
+        (control in OUTCOME_CONTROLS, "outcome"),
+        (condition.get("selector") != headline.get("selector"), "other selector"),
+        (condition.get("budget") != headline.get("budget"), "budget"),
+        (layers.isdecimal(), "single layer"),
+        (layers != "all", "layers"),
+        ((condition.get("positions") or "all") != "all", "position"),
+        (condition.get("to") == "mean", "to mean"),
+        (steered, "dose"),
+    )
+    return next((role for fits, role in rules if fits), "headline")
+
+
+def with_roles(frame: pl.DataFrame, headline: Mapping[str, Any]) -> pl.DataFrame:
+    """A table of conditions, or of families of them, with its roles: those that it lacks are worked out."""
+    import polars as pl
+
+    if "role" in frame.columns and not frame["role"].null_count():
+        return frame
+    roles = [row.get("role") or role_of(row, headline) for row in frame.iter_rows(named=True)]
+    return frame.with_columns(pl.Series("role", roles, dtype=pl.String))
+
+
+LEAST_LETTER_MASS, LEAST_AGREEMENT = 0.5, 90.0
+"""Probability on the letters, and agreement of written and likeliest answers in %, below which a condition supports no claim."""
+
+MINIMUM_SPEAKERS = 5
+"""Below this number of speakers no interval is given: too few to say how speakers vary."""
+
+LEVEL = 0.05
+"""A test whose p value stays below this is significant; intervals cover 1 minus this."""
