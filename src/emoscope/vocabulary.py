@@ -71,6 +71,25 @@ def with_roles(frame: pl.DataFrame, headline: Mapping[str, Any]) -> pl.DataFrame
     return frame.with_columns(pl.Series("role", roles, dtype=pl.String))
 
 
+def acting(frame: pl.DataFrame, kind: str, *roles: Role) -> pl.DataFrame:
+    """Rows of one kind of intervention in a table of families: selected sets, and means over the draws of controls.
+
+    Args:
+        frame: a table with the columns of a family.
+        kind: ``"deactivate"`` or ``"steer"``.
+        roles: what the conditions are for; the headline's where none is given. Sets of other selectors are also set to
+            their mean, which is left out.
+    """
+    import polars as pl
+
+    wanted = roles or ("headline",)
+    zero = pl.col("to").fill_null("zero").eq("zero") | (pl.col("role") == "to mean")
+    return frame.filter(
+        pl.col("role").is_in(wanted) & (pl.col("kind") == kind) & zero
+        & ((pl.col("control") == "target") | pl.col("draw").is_null())
+    )  # fmt: skip
+
+
 LEAST_LETTER_MASS, LEAST_AGREEMENT = 0.5, 90.0
 """Probability on the letters, and agreement of written and likeliest answers in %, below which a condition supports no claim."""
 

@@ -26,13 +26,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("runs")
     one, other = shutil.copytree(EXAMPLE, folder / "one"), shutil.copytree(EXAMPLE, folder / "other")
     write_tables(one)
-    shutil.copytree(one / "tables", other / "tables")
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["study"]["name"] = "the <b>other</b>"
     manifest["study"]["question"]["wording"] = "plain"
     manifest["headline"]["alpha"] = manifest["study"]["headline"]["alpha"] = 1.5
     manifest["emotions"] = manifest["emotions"][:-1]
     (other / "manifest.json").write_text(json.dumps(manifest))
+    write_tables(other)
     return one, other
 
 

@@ -208,13 +208,11 @@ def _fewest(gap: float, spread: Spread, speakers: int, wanted: float, studies: i
 
 def _contributions(run: Run, measure: str) -> pl.DataFrame:
     """What each clip adds to the gap: speaker, emotion, c; letter orders and wordings of a clip are averaged."""
-    kind, head = MEASURES[measure], run.manifest["headline"]
+    kind = MEASURES[measure]
     panel = build_panel(run)
     mine = [
         (family, members) for family, members in families(panel, run.conditions)
-        if (family["kind"], family["selector"], family["budget"], family["scope"], family["positions"], family["layers"])
-        == (kind, head["selector"], head["budget"], head["scope"], "all", "all")
-        and family.get("size") is None and (family["alpha"] == head["alpha"] if kind == "steer" else family["to"] == "zero")
+        if (family["kind"], family["role"]) == (kind, "headline")
     ]  # fmt: skip
     own = [members for family, members in mine if family["control"] == "target"]
     matched = [members for family, members in mine if family["control"] == "matched"]

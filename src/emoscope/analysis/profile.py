@@ -25,8 +25,7 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
         switched off layer by layer.
     """
     alone = effects.filter(
-        (pl.col("kind") == "deactivate") & (pl.col("to").fill_null("zero") == "zero") & (pl.col("positions") == "all")
-        & pl.col("layers").str.contains("^[0-9]+$")
+        (pl.col("kind") == "deactivate") & (pl.col("role") == "single layer")
     )  # fmt: skip
     wanted = {
         "gap": (alone["control"] == "target") & (alone["measure"] == "gap"),

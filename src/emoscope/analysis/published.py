@@ -14,6 +14,7 @@ import polars as pl
 
 from emoscope.analysis.run_tables import Run
 from emoscope.schemas import as_table, empty
+from emoscope.vocabulary import acting
 
 FACES = "Emotion Across Speech and Faces (2026), arXiv 2608.17102"
 PAPER = "Zhao, Schuller and Sisman (2026)"
@@ -157,16 +158,7 @@ def _ours(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.DataFra
 
 def _at_headline(run: Run, frame: pl.DataFrame, kind: str, control: str) -> pl.DataFrame:
     """Rows of the headline's sets, or of the mean over draws of a control, in all layers at all positions."""
-    declared = _declared(run, kind)
-    if declared is None:
-        return frame.clear()
-    for name in ("selector", "budget", "scope", "alpha"):
-        frame = frame.filter(pl.col(name).eq_missing(pl.lit(declared[name])))
-    frame = frame.filter(
-        (pl.col("kind") == kind) & (pl.col("control") == control) & (pl.col("positions") == "all")
-        & (pl.col("layers") == "all") & pl.col("to").fill_null("zero").eq("zero") & pl.col("size").is_null()
-    )  # fmt: skip
-    return frame if control == "target" else frame.filter(pl.col("draw").is_null())
+    return frame.clear() if _declared(run, kind) is None else acting(frame, kind).filter(pl.col("control") == control)
 
 
 def _declared(run: Run, kind: str) -> Mapping[str, Any] | None:

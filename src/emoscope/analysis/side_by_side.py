@@ -14,6 +14,7 @@ from emoscope.analysis.blind import blind_part, count_options
 from emoscope.analysis.run_tables import Run, in_known_order, read_run
 from emoscope.analysis.tables import compute_tables
 from emoscope.schemas import as_table
+from emoscope.vocabulary import acting, with_roles
 
 UAR, GAP, PULL = "UAR", "excess gap", "excess pull gap"
 
@@ -122,25 +123,19 @@ def _row(name: str, path: Path, run: Run) -> dict[str, Any]:
         "chance": uar.get("chance"), "uar": uar.get("uar"), "uar_low": uar.get("low"), "uar_high": uar.get("high"),
         "pilot": "pilot" in manifest,
     }  # fmt: skip
-    mine = (
-        (pl.col("selector") == head["selector"]) & (pl.col("budget") == head["budget"])
-        & (pl.col("scope") == head["scope"]) & (pl.col("control") == "target")
-        & (pl.col("positions") == "all") & (pl.col("layers") == "all")
-    )  # fmt: skip
-    if "size" in tables["effects"].columns:
-        mine = mine & pl.col("size").is_null()
-    ways = {
-        "excess_gap": mine & (pl.col("kind") == "deactivate") & (pl.col("to") == "zero"),
-        "excess_pull_gap": mine & (pl.col("kind") == "steer") & (pl.col("alpha") == head["alpha"]),
+    families = {
+        name: with_roles(tables[name], head).filter(pl.col("control") == "target") for name in ("effects", "verdicts")
     }
-    off = {one["measure"]: one for one in tables["effects"].filter(ways["excess_gap"]).iter_rows(named=True)}
+    ways = {"excess_gap": "deactivate", "excess_pull_gap": "steer"}
+    effects = {measure: acting(families["effects"], kind) for measure, kind in ways.items()}
+    off = {one["measure"]: one for one in effects["excess_gap"].iter_rows(named=True)}
     if (blind := blind_part(off.get, count_options(run.items))) is not None and blind.measure == "excess_gap":
         row["excess_gap_blind"] = blind.part
-    for (measure, way), verdict in zip(ways.items(), ("verdict", "steer_verdict"), strict=True):
-        for found in tables["effects"].filter(way & (pl.col("measure") == measure)).to_dicts()[:1]:
+    for (measure, kind), verdict in zip(ways.items(), ("verdict", "steer_verdict"), strict=True):
+        for found in effects[measure].filter(pl.col("measure") == measure).to_dicts()[:1]:
             row |= {measure: found["estimate"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
         # a pilot supports no claim
-        said = [] if row["pilot"] else tables["verdicts"].filter(way)["verdict"].to_list()
+        said = [] if row["pilot"] else acting(families["verdicts"], kind)["verdict"].to_list()
         row[verdict] = said[0] if said else None
     return row
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emoscope.runs import RunFolder
+from emoscope.vocabulary import with_roles
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,9 +43,9 @@ class Result:
         from emoscope.analysis.standing import stored_words
         from emoscope.report.page import main_figure
 
-        items = run.read_table("items")
+        items, headline = run.read_table("items"), run.read_json("manifest.json")["headline"]
         return cls(
-            run, run.read_table("tables/effects"), run.read_json("manifest.json")["headline"], main_figure(run.path),
+            run, with_roles(run.read_table("tables/effects"), headline), headline, main_figure(run.path),
             tuple(stored_words(run.read_table("tables/uar"), items)), count_options(items),
         )  # fmt: skip
 
@@ -97,13 +98,8 @@ class Result:
             raise ValueError(f'kind {kind!r} is not known: give "deactivate" or "steer"')
         rows = self.effects.filter(
             (pl.col("kind") == kind) & (pl.col("control") == "target") & (pl.col("measure") == name)
-            & (pl.col("selector") == self.headline["selector"]) & (pl.col("budget") == self.headline["budget"])
-            & (pl.col("positions") == "all") & (pl.col("layers") == "all")
+            & (pl.col("role") == ("to mean" if kind == "deactivate" and to == "mean" else "headline"))
         )  # fmt: skip
-        if kind == "steer":
-            rows = rows.filter(pl.col("alpha") == self.headline["alpha"])
-        else:
-            rows = rows.filter(pl.col("to") == to)
         return rows.row(0, named=True) if len(rows) else None
 
     def to_frame(self) -> pl.DataFrame:

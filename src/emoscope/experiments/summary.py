@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emoscope.runs import RunFolder
+from emoscope.vocabulary import acting, with_roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ def print_result(run: RunFolder) -> None:
     head = manifest["headline"]
     uar = run.read_table("tables/uar")
     base = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
-    effects = run.read_table("tables/effects")
+    effects = with_roles(run.read_table("tables/effects"), head)
     items = run.read_table("items")
     _say_first(stored_words(uar, items), console)
     if base.height:
@@ -47,10 +48,7 @@ def print_result(run: RunFolder) -> None:
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    rows = effects.filter(
-        (pl.col("kind") == "deactivate") & (pl.col("to") == "zero")
-        & (pl.col("positions") == "all") & (pl.col("layers") == "all")
-    )  # fmt: skip
+    rows = acting(effects, "deactivate", "headline", "other selector")
     for selector in rows["selector"].unique(maintain_order=True).sort():
         mine = rows.filter((pl.col("selector") == selector) & (pl.col("budget") == head["budget"]))
         for control, group in _families(mine):
@@ -58,16 +56,10 @@ def print_result(run: RunFolder) -> None:
             table.add_row(name if control == "target" else f"  {control}",
                           *(_shown(group, measure) for measure in ("self", "cross", "gap", "excess_gap")))  # fmt: skip
     console.print(table)
-    blind = _blind(rows.filter(_headline(head)), items)
+    blind = _blind(acting(effects, "deactivate").filter(pl.col("control") == "target"), items)
     if blind is not None:
         console.print(blind.sentence(), highlight=False)
-    steer = effects.filter(
-        (pl.col("kind") == "steer")
-        & (pl.col("layers") == "all")
-        & (pl.col("selector") == head["selector"])
-        & (pl.col("budget") == head["budget"])
-        & (pl.col("control") == "target")
-    )
+    steer = acting(effects, "steer", "headline", "dose").filter(pl.col("control") == "target")
     if steer.height:
         table = Table(
             "alpha",
@@ -118,11 +110,8 @@ def _print_whole(run: RunFolder, manifest: Mapping[str, Any], console: Console) 
         )
         items = folder.read_table("items")
         _say_first(stored_words(folder.read_table("tables/uar"), items), console, part["name"])
-        mine = folder.read_table("tables/effects").filter(
-            _headline(head) & (pl.col("positions") == "all") & (pl.col("layers") == "all")
-        )
-        off = mine.filter((pl.col("kind") == "deactivate") & (pl.col("to") == "zero"))
-        up = mine.filter((pl.col("kind") == "steer") & (pl.col("alpha") == head["alpha"]))
+        effects = with_roles(folder.read_table("tables/effects"), head).filter(pl.col("control") == "target")
+        off, up = acting(effects, "deactivate"), acting(effects, "steer")
         level = f"{uar['uar'][0]:.1f} % (chance {uar['chance'][0]:.1f})" if uar.height else ""
         gap, blind = _shown(off, "excess_gap"), _blind(off, items)
         if gap and blind is not None:
@@ -142,15 +131,6 @@ def _say_first(words: Sequence[str], console: Console, part: str | None = None) 
     """What comes before any number, of a run or of a part of one."""
     for one in words:
         console.print(f"{part}: {one}" if part else one, style="yellow", highlight=False)
-
-
-def _headline(head: Mapping[str, Any]) -> pl.Expr:
-    """The rows of the headline's own sets."""
-    import polars as pl
-
-    return (
-        (pl.col("control") == "target") & (pl.col("selector") == head["selector"]) & (pl.col("budget") == head["budget"])
-    )  # fmt: skip
 
 
 def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:

@@ -10,6 +10,7 @@ import polars as pl
 from emoscope.report.content import CONTROLS, Content, name_selector
 from emoscope.report.marks import PANEL_SPACE, dots, heat, signed_matrix
 from emoscope.report.theme import title
+from emoscope.vocabulary import acting
 
 INTERVALS = "Mark: estimate; line: 95 % interval over speakers."
 HOLLOW = "Hollow marks rest on answers that support no claim."
@@ -68,7 +69,7 @@ def confusion(content: Content) -> Any | None:
 
 def flows(content: Content) -> Any | None:
     """Where the answers to an emotion's own clips go when its neurons are switched off, next to matched neurons."""
-    found = content.own(content.shown(content.tables.flows, "deactivate")).filter(pl.col("truth") == pl.col("target"))
+    found = acting(content.tables.flows, "deactivate").filter(pl.col("truth") == pl.col("target"))
     if found.is_empty():
         return None
     found = found.with_columns(pl.col("before", "after").fill_null("unreadable"))

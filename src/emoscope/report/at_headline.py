@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from emoscope.vocabulary import acting
+
 
 class AtHeadline:
     """What holds a headline and picks its rows from tables.
@@ -28,20 +30,6 @@ class AtHeadline:
         """Rows of the headline's selector."""
         return frame.filter(pl.col("selector").eq_missing(pl.lit(self.selector)))
 
-    def at_headline(self, frame: pl.DataFrame, to: str = "zero") -> pl.DataFrame:
-        """Rows at the headline's budget and scope, in all layers; every selector and control.
-
-        Args:
-            frame: a table with the columns of a family.
-            to: what deactivated neurons are set to.
-        """
-        return self.sized(frame).filter((pl.col("layers") == "all") & pl.col("to").fill_null("zero").eq(to))
-
-    def shown(self, frame: pl.DataFrame, kind: str, positions: str = "all", to: str = "zero") -> pl.DataFrame:
-        """Target sets and the means over control draws, for one kind of intervention at the headline's alpha."""
-        frame = self.at_headline(frame, to).filter(
-            (pl.col("kind") == kind)
-            & (pl.col("positions") == positions)
-            & ((pl.col("control") == "target") | pl.col("draw").is_null())
-        )
-        return frame.filter(pl.col("alpha").eq_missing(pl.lit(self.alpha))) if kind == "steer" else frame
+    def of_selectors(self, frame: pl.DataFrame, kind: str) -> pl.DataFrame:
+        """Sets of every selector at the headline's budget and strength, and the means of the headline's controls."""
+        return self.sized(acting(frame, kind, "headline", "other selector"))

@@ -13,6 +13,7 @@ from emoscope.analysis.run_tables import Run, declared_headline, read_run
 from emoscope.analysis.tables import Tables, compute_tables
 from emoscope.report.at_headline import AtHeadline
 from emoscope.schemas import read_table
+from emoscope.vocabulary import acting
 
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
 """How controls are called in figures and tables."""
@@ -78,9 +79,9 @@ class Content(AtHeadline):
         there = self.run.conditions["selector"].drop_nulls().unique().sort().to_list()
         return sorted(there, key=lambda name: (name != self.selector, name))
 
-    def effect(self, kind: str, measure: str, control: str = "target", positions: str = "all") -> dict[str, Any] | None:
+    def effect(self, kind: str, measure: str, control: str = "target") -> dict[str, Any] | None:
         """One effect of the headline selector, or of its controls' mean; ``None`` where it was not run."""
-        found = self.own(self.shown(self.tables.effects, kind, positions)).filter(
+        found = acting(self.tables.effects, kind).filter(
             (pl.col("measure") == measure) & (pl.col("control") == control)
         )
         return found.row(0, named=True) if len(found) else None
@@ -91,7 +92,7 @@ class Content(AtHeadline):
 
     def verdict(self, kind: str, to: str = "zero") -> dict[str, Any] | None:
         """What the rule says about the headline's sets under one kind of intervention; ``None`` where it was not run."""
-        found = self.own(self.shown(self.tables.verdicts, kind, to=to))
+        found = acting(self.tables.verdicts, kind, "to mean" if to == "mean" else "headline")
         return found.row(0, named=True) if len(found) else None
 
     def test(self, kind: str) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from emoscope.report.answer_charts import HOLLOW, INTERVALS
 from emoscope.report.content import CONTROLS, Content, name_selector
 from emoscope.report.marks import PANEL_SPACE, across, dots, signed_matrix
 from emoscope.report.theme import title
+from emoscope.vocabulary import acting
 
 CELLS = (
     "Row: the emotion whose neurons were changed; column: the emotion of the clip. "
@@ -51,7 +52,7 @@ def steering(content: Content) -> Any | None:
 
 def evidence(content: Content) -> Any | None:
     """Sensitivity and bias per emotion of selected and matched neurons, and their mean difference."""
-    found = content.own(content.shown(content.tables.evidence, "deactivate"))
+    found = acting(content.tables.evidence, "deactivate")
     found = found.filter(pl.col("control").is_in(["target", "matched"]))
     if found.is_empty():
         return None
@@ -89,7 +90,7 @@ def evidence(content: Content) -> Any | None:
 
 def gaps(content: Content) -> Any | None:
     """The gap under deactivation of the headline's sets and of their controls, and the excess gap."""
-    found = content.own(content.shown(content.tables.effects, "deactivate"))
+    found = acting(content.tables.effects, "deactivate")
     rows = []
     for measure, control in (
         ("gap", "target"),
@@ -102,9 +103,9 @@ def gaps(content: Content) -> Any | None:
             rows.append({"row": name, "series": "difference" if beyond else series_of(control)} | marks_of(row))
     if not rows:
         return None
-    draws = content.own(content.at_headline(content.tables.effects)).filter(
-        (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & pl.col("control").is_in([one for one in CONTROLS if one != "target"])
-        & pl.col("draw").is_not_null() & (pl.col("positions") == "all")
+    draws = content.tables.effects.filter(
+        (pl.col("role") == "headline") & (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap")
+        & pl.col("control").is_in([one for one in CONTROLS if one != "target"]) & pl.col("draw").is_not_null()
     )  # fmt: skip
     ticks = draws.select(pl.col("control").replace(CONTROLS).alias("row"), "estimate")
     return dots(
@@ -149,10 +150,9 @@ def agnostic(content: Content) -> Any | None:
 
 def positions(content: Content) -> Any | None:
     """The gap by the positions at which neurons were switched off, next to matched controls."""
-    found = content.own(content.at_headline(content.tables.effects)).filter(
-        (pl.col("kind") == "deactivate") & pl.col("control").is_in(["target", "matched"])
-        & ((pl.col("control") == "target") | pl.col("draw").is_null()) & pl.col("measure").is_in(["gap", "excess_gap"])
-    )  # fmt: skip
+    found = acting(content.tables.effects, "deactivate", "headline", "position").filter(
+        pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
+    )
     there = list(dict.fromkeys(found["positions"].to_list()))
     if len(there) < 2:
         return None
@@ -195,7 +195,7 @@ def hollow_note(rows: Sequence[dict[str, Any]]) -> str:
 def _matrices(
     content: Content, kind: str, value: str, controls: Sequence[str], legend: str, heading: alt.TitleParams
 ) -> Any | None:
-    found = content.own(content.shown(content.tables.matrix, kind)).filter(pl.col(value).is_not_null())
+    found = acting(content.tables.matrix, kind).filter(pl.col(value).is_not_null())
     parts = []
     for control in controls:
         part = found.filter(pl.col("control") == control)

@@ -12,6 +12,7 @@ from emoscope.report.content import Content
 from emoscope.report.effect_charts import GAP, hollow_note, marks_of, series_of
 from emoscope.report.marks import SERIES, dots
 from emoscope.report.theme import LIGHT, title
+from emoscope.vocabulary import acting
 
 RESELECTED = "reselected"
 """Ends the name of a range where the neurons were found within it."""
@@ -19,10 +20,8 @@ RESELECTED = "reselected"
 
 def ranges(content: Content) -> Any | None:
     """The gap by the layers in which neurons were switched off, equally many in each range, next to matched controls."""
-    found = content.own(content.sized(content.tables.effects)).filter(
-        (pl.col("kind") == "deactivate") & pl.col("layers").str.contains("-") & (pl.col("positions") == "all")
-        & pl.col("control").is_in(["target", "matched"]) & ((pl.col("control") == "target") | pl.col("draw").is_null())
-        & pl.col("measure").is_in(["gap", "excess_gap"])
+    found = acting(content.tables.effects, "deactivate", "layers").filter(
+        pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
     )  # fmt: skip
     if found.is_empty():
         return None

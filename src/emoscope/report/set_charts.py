@@ -16,7 +16,7 @@ from emoscope.report.theme import LIGHT, title
 
 def selectors(content: Content) -> Any | None:
     """The gap of every selector's sets, and by how much the headline's differs from each."""
-    found = content.shown(content.tables.effects, "deactivate").filter(
+    found = content.of_selectors(content.tables.effects, "deactivate").filter(
         (pl.col("measure") == "gap") & (pl.col("control") == "target")
     )
     order = [name for name in content.selectors if name in set(found["selector"])]

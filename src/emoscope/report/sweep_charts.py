@@ -11,7 +11,7 @@ import polars as pl
 from emoscope.report.answer_charts import HOLLOW, INTERVALS
 from emoscope.report.content import CONTROLS, Content, name_selector
 from emoscope.report.theme import LIGHT, title
-from emoscope.vocabulary import LEAST_LETTER_MASS
+from emoscope.vocabulary import LEAST_LETTER_MASS, acting
 
 CURVE = ("x", "estimate", "low", "high", "series", "hollow")
 """The columns of what :func:`curve` draws."""
@@ -29,9 +29,8 @@ def dose(content: Content) -> Any | None:
         "pull_cross": "clips of other emotions answered so (points)",
         "uar_change": "change of UAR (points)",
     }
-    found = content.own(content.at_headline(content.tables.effects)).filter(
-        (pl.col("kind") == "steer") & (pl.col("positions") == "all") & pl.col("control").is_in(["target", "matched"])
-        & ((pl.col("control") == "target") | pl.col("draw").is_null()) & pl.col("measure").is_in(list(wanted))
+    found = acting(content.tables.effects, "steer", "headline", "dose").filter(
+        pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(list(wanted))
     ).with_columns(pl.col("control").replace(CONTROLS).alias("series"), pl.col("hollow").fill_null(False))  # fmt: skip
     if found.is_empty():
         return None
@@ -129,10 +128,8 @@ def efficiency(content: Content) -> Any | None:
 
 def gaps_by_budget(content: Content) -> pl.DataFrame:
     """The gap of selected and of matched neurons, and the excess gap, at each budget that has matched controls."""
-    found = content.own(content.tables.effects).filter(
-        (pl.col("kind") == "deactivate") & (pl.col("positions") == "all") & (pl.col("layers") == "all") & (pl.col("to") == "zero")
-        & pl.col("scope").eq_missing(pl.lit(content.scope)) & pl.col("control").is_in(["target", "matched"])
-        & ((pl.col("control") == "target") | pl.col("draw").is_null()) & pl.col("measure").is_in(["gap", "excess_gap"])
+    found = acting(content.tables.effects, "deactivate", "headline", "budget").filter(
+        pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
         & pl.col("estimate").is_not_null()
     )  # fmt: skip
     controlled = found.filter(pl.col("measure") == "excess_gap")["budget"].to_list()
@@ -183,8 +180,10 @@ def curve(
 def _letter_mass(content: Content) -> pl.DataFrame:
     """The letter mass of the conditions behind a dose curve: mean, least and most over the emotions' sets, in %."""
     mass = content.tables.uar.filter(pl.col("scoring") == "likelihood").select("condition", "letter_mass")
-    steered = content.own(content.at_headline(content.run.conditions)).filter(
-        (pl.col("kind") == "steer") & (pl.col("positions") == "all") & pl.col("control").is_in(["target", "matched"])
+    steered = content.run.conditions.filter(
+        pl.col("role").is_in(["headline", "dose"])
+        & (pl.col("kind") == "steer")
+        & pl.col("control").is_in(["target", "matched"])
     )
     share = 100 * pl.col("letter_mass")
     means = steered.join(mass, on="condition").drop_nulls("letter_mass").group_by("control", "alpha").agg(

@@ -11,6 +11,7 @@ from emoscope.analysis.blind import Blind, blind_part, count_options
 from emoscope.report import factors, outcome_tables, set_tables, sweep_tables
 from emoscope.report.content import CONTROLS, Content, bracket, name_selector, number
 from emoscope.report.effect_charts import INJECTED
+from emoscope.vocabulary import acting
 
 MEASURES = {
     "deactivate": {"self": "own emotion", "cross": "other emotions", "gap": "gap", "excess_gap": "excess gap", "uar_change": "UAR"},
@@ -130,7 +131,10 @@ def trend(content: Content) -> pl.DataFrame | None:
     names = {"pull": "pull, own emotion", "pull_gap": "pull gap"}
     rows = []
     for row in (
-        content.own(content.at_headline(content.tables.trend)).sort("control", descending=True).iter_rows(named=True)
+        content.own(content.sized(content.tables.trend))
+        .filter(pl.col("layers") == "all")
+        .sort("control", descending=True)
+        .iter_rows(named=True)
     ):
         name, beyond = row["measure"].removeprefix("excess_"), row["measure"].startswith("excess_")
         who = "selected minus matched" if beyond else CONTROLS[row["control"]]
@@ -157,7 +161,7 @@ def selectors(content: Content) -> pl.DataFrame | None:
     for selector in content.selectors:
         row = {"neurons": name_selector(selector)}
         for kind, measure, heading, digits in measures:
-            found = content.shown(content.tables.effects, kind).filter(
+            found = content.of_selectors(content.tables.effects, kind).filter(
                 (pl.col("measure") == measure) & (pl.col("control") == "target") & (pl.col("selector") == selector)
             )
             row[heading] = _spread(found.row(0, named=True), "estimate", digits) if len(found) else "–"
@@ -260,7 +264,7 @@ def p_value(p: float | None) -> str:
 def _effects(content: Content, kind: str) -> pl.DataFrame | None:
     rows = []
     for to in ("zero", "mean") if kind == "deactivate" else ("zero",):
-        found = content.own(content.shown(content.tables.effects, kind, to=to))
+        found = acting(content.tables.effects, kind, "to mean" if to == "mean" else "headline")
         for control in CONTROLS:
             part = found.filter(pl.col("control") == control)
             every = {row["measure"]: row for row in part.iter_rows(named=True)}

@@ -13,7 +13,7 @@ from emoscope.report.answer_charts import HOLLOW, INTERVALS
 from emoscope.report.content import CONTROLS, name_selector
 from emoscope.report.effect_charts import BEYOND, GAP, INJECTED
 from emoscope.report.theme import LIGHT, title
-from emoscope.report.whole.content import Whole, whole_sets
+from emoscope.report.whole.content import Whole
 from emoscope.report.whole.marks import (
     SERIES_KEY,
     WIDTH,
@@ -27,6 +27,7 @@ from emoscope.report.whole.marks import (
     side_by_side,
     three,
 )
+from emoscope.vocabulary import acting
 
 MATRIX_CONTROLS = {
     "random": "random",
@@ -46,7 +47,7 @@ def selectors(whole: Whole) -> Any | None:
         effects = part.table("effects")
         if effects is None or len(part.selectors) < 2:
             continue
-        found = whole_sets(part.shown(effects, "deactivate")).filter(pl.col("measure") == "gap")
+        found = part.of_selectors(effects, "deactivate").filter(pl.col("measure") == "gap")
         rows = [
             {"row": name_selector(row["selector"]), "series": "selected" if row["control"] == "target" else "control"} | marks(row)
             for row in found.filter(pl.col("control").is_in(["target", "matched"])).iter_rows(named=True)
@@ -111,9 +112,8 @@ def dose(whole: Whole) -> Any | None:
         effects = part.table("effects")
         if effects is None:
             continue
-        found = whole_sets(part.own(part.at_headline(effects))).filter(
-            (pl.col("kind") == "steer") & (pl.col("positions") == "all") & (pl.col("measure") == "pull_overall")
-            & pl.col("control").is_in(["target", "matched"]) & ((pl.col("control") == "target") | pl.col("draw").is_null())
+        found = acting(effects, "steer", "headline", "dose").filter(
+            (pl.col("measure") == "pull_overall") & pl.col("control").is_in(["target", "matched"])
         )  # fmt: skip
         if found["alpha"].n_unique() > 1:
             shown = found.select(pl.col("alpha").alias("x"), *line_columns())
@@ -189,11 +189,8 @@ def ranges(whole: Whole) -> Any | None:
         effects = part.table("effects")
         if effects is None:
             continue
-        found = whole_sets(part.own(part.sized(effects))).filter(
-            (pl.col("kind") == "deactivate") & (pl.col("layers") != "all") & (pl.col("positions") == "all")
-            & pl.col("to").fill_null("zero").eq("zero") & pl.col("layers").str.contains(r"^\d+-\d+( reselected)?$")
-            & pl.col("control").is_in(["target", "matched"]) & ((pl.col("control") == "target") | pl.col("draw").is_null())
-            & pl.col("measure").is_in(["gap", "excess_gap"])
+        found = acting(effects, "deactivate", "layers").filter(
+            pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
         )  # fmt: skip
         frames[part.name] = [
             {"row": row["layers"], "series": series_of(row["measure"], row["control"])} | marks(row)

@@ -13,6 +13,7 @@ import polars as pl
 
 from emoscope.analysis.blind import Blind, blind_part, count_options
 from emoscope.report.at_headline import AtHeadline
+from emoscope.vocabulary import acting, with_roles
 
 MAIN, SHARED, COLUMN, GROUNDING, SIDE_EFFECT = "main", "shared", "column", "grounding", "side effect"
 """The roles of parts, as the manifest of the whole names them."""
@@ -67,6 +68,9 @@ class Part(AtHeadline):
     def _read(self, path: str) -> pl.DataFrame | None:
         if path not in self._cache:
             frame = pl.read_parquet(self.folder / path) if (self.folder / path).is_file() else None
+            if frame is not None and {"kind", "selector", "budget", "layers"} <= set(frame.columns):
+                head = {"selector": self.selector, "budget": self.budget, "alpha": self.alpha}
+                frame = with_roles(frame, head)
             self._cache[path] = None if frame is None or frame.is_empty() else frame
         return self._cache[path]
 
@@ -110,7 +114,7 @@ class Part(AtHeadline):
 
     def _one(self, table: str, kind: str, which: pl.Expr) -> dict[str, Any] | None:
         frame = self.table(table)
-        return None if frame is None else first(whole_sets(self.own(self.shown(frame, kind))), which)
+        return None if frame is None else first(acting(frame, kind), which)
 
 
 @dataclass(frozen=True)

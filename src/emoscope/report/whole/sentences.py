@@ -11,9 +11,9 @@ from emoscope.analysis.claim_rules import KEPT
 from emoscope.report.caveats import CLOSE
 from emoscope.report.content import bracket, name_selector, number
 from emoscope.report.effect_charts import INJECTED
-from emoscope.report.whole.content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Whole, first, judge, whole_sets
+from emoscope.report.whole.content import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, Whole, first, judge
 from emoscope.report.whole.outcomes import listed, outcome, tally
-from emoscope.vocabulary import LEVEL
+from emoscope.vocabulary import LEVEL, acting
 
 ENOUGH = 100 * KEPT
 """Of the full set's gap, in %: the fewest clips that reach it are named."""
@@ -214,8 +214,8 @@ def _rises(whole: Whole) -> list[str]:
         table = part.table("trend")
         if table is None:
             continue
-        rows = whole_sets(part.own(part.at_headline(table)))
-        row = first(rows, (pl.col("measure") == "excess_pull") & (pl.col("positions") == "all"))
+        rows = part.own(part.sized(table)).filter((pl.col("layers") == "all") & (pl.col("positions") == "all"))
+        row = first(rows, pl.col("measure") == "excess_pull")
         one = outcome(part.name, row and {**row, "estimate": row["slope"]}, part, "points per unit of alpha")
         if row is not None and one.found == CLEAR_HIGH:  # Page's test must hold, too
             sure = row["p"] is not None and row["p"] < LEVEL
@@ -236,11 +236,9 @@ def _collapse(whole: Whole) -> list[str]:
     said = []
     for part in whole.mains:
         levels, conditions = part.table("uar"), part.stored("conditions")
-        if levels is None or conditions is None or not {"kind", "layers", "to"} <= set(conditions.columns):
+        if levels is None or conditions is None or "role" not in conditions.columns:
             continue
-        asked = part.own(part.at_headline(conditions)).filter(
-            (pl.col("kind") == "steer") & (pl.col("control") == "target")
-        )
+        asked = acting(conditions, "steer", "headline", "dose").filter(pl.col("control") == "target")
         means = asked.join(levels.filter(pl.col("scoring") == "likelihood"), on="condition").group_by("alpha")
         low = means.agg(pl.col("letter_mass").mean()).filter(pl.col("letter_mass") < 0.5).sort("alpha")
         if len(low):

@@ -9,7 +9,7 @@ import polars as pl
 
 from emoscope.analysis.blind import Blind, blind_part
 from emoscope.report.content import bracket, name_selector, number
-from emoscope.report.whole.content import SHARED, Whole, whole_sets
+from emoscope.report.whole.content import SHARED, Whole
 from emoscope.report.whole.probe_charts import (
     HEARD,
     LAST,
@@ -67,8 +67,8 @@ def trend(whole: Whole) -> pl.DataFrame | None:
         if table is None:
             continue
         for row in (
-            whole_sets(part.own(part.at_headline(table)))
-            .filter(pl.col("positions") == "all")
+            part.own(part.sized(table))
+            .filter((pl.col("layers") == "all") & (pl.col("positions") == "all"))
             .sort("control", "measure", descending=[True, True])
             .iter_rows(named=True)
         ):
