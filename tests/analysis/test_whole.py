@@ -1,6 +1,7 @@
 """The tables of a study in parts."""
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,15 @@ def test_parts_that_are_not_there_are_said(tmp_path):
 def test_an_ordinary_run_is_no_study_in_parts(folder):
     with pytest.raises(FileNotFoundError, match="no study in parts"):
         whole_tables(folder / "parts" / "first")
+
+
+def test_activity_without_matched_controls_has_no_excess_and_no_warning(tmp_path):
+    folder = write_whole(tmp_path, speakers=5, clips=2)
+    path = folder / "parts" / "first" / "set_activity.parquet"
+    stored = pl.read_parquet(path)
+    stored.filter(pl.col("control") != "matched").write_parquet(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = whole_tables(folder).selectivity
+    assert rows["estimate"].null_count() < rows.height
+    assert rows["excess"].null_count() == rows.height

@@ -75,6 +75,9 @@ def _cells(
     asked = replicates(items)
     cells = np.divide(replicates(sums), asked, out=np.full(asked.shape, np.nan), where=asked > 0)
     heard = [truth for truth in range(len(truths)) if items[:, :, truth].any()]
+    if not heard:  # a study without such controls
+        nothing = np.full(cells.shape[:2], np.nan)
+        return (nothing, nothing), items[:, 0].sum(axis=1)
     places = [truths.index(emotion) for emotion in emotions]
     own = np.stack([cells[:, e, place] for e, place in enumerate(places)], axis=1)
     rest = [[truth for truth in heard if truth != place] for place in places]
