@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from emoscope.neurons.activity import Activity, ActivityBlock
-from emoscope.neurons.choosing import Job, select_from_sums, select_streaming
 from emoscope.neurons.controls import Matcher, seeded_generator
+from emoscope.neurons.ranking import Job, rank_streaming, select_from_sums
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
 from emoscope.neurons.selectors import SELECTORS
 
@@ -132,13 +132,13 @@ def measure_matched(size: Size) -> dict[str, float]:
 
 def measure_streaming(size: Size, store: Path, selector: str) -> dict[str, float]:
     """Seconds of all re-selections by one selector from the store."""
-    wanted = (round(BUDGET * size.layers * size.width),)
+    wanted = round(BUDGET * size.layers * size.width)
     start = time.perf_counter()
     plan = make_plan(size)
     jobs = [Job(one.key, selector, wanted) for one in plan.selections]
-    found = select_streaming(Activity.open(store), plan, SCOPE, jobs)
+    found = rank_streaming(Activity.open(store), plan, SCOPE, jobs)
     seconds = time.perf_counter() - start
-    assert all(len(chosen) <= wanted[0] for group in found.values() for chosen in group)
+    assert all(len(chosen) <= wanted for lists in found.values() for chosen in lists.take(wanted))
     return {"seconds": seconds}
 
 

@@ -13,7 +13,7 @@ from emoscope.corpora import load_audio, polish_folder
 from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import StudyError, parse_study
 from emoscope.models.registry import load_model
-from emoscope.neurons.identification import NotIdentifiable
+from emoscope.neurons.samples import NotIdentifiable
 
 FIGURES = "defined"
 

@@ -16,7 +16,7 @@ from emoscope.experiments.listen import listening_unit
 from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import CorpusChoice, Study, parse_study
 from emoscope.models.registry import load_model
-from emoscope.neurons.found_sets import COLUMNS, FoundSets
+from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import Log, RunFolder
 
 FIGURES = "defined"

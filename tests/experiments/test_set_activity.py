@@ -11,7 +11,7 @@ import pytest
 
 from emoscope.experiments.set_activity import heard_scope, write_set_activity
 from emoscope.neurons.activity import Activity, ActivityBlock
-from emoscope.neurons.found_sets import COLUMNS, FoundSets
+from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import RunFolder
 from emoscope.schemas import schema
 from tests.neurons.helpers import random_block

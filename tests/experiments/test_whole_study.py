@@ -16,7 +16,7 @@ from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import parse_study
 from emoscope.experiments.whole_study import Whole, _finished
 from emoscope.models.registry import load_model
-from emoscope.neurons.found_sets import load_set
+from emoscope.neurons.neuron_set import load_set
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.export import export_run
 from emoscope.runs.whole import part_folders, refuse_whole

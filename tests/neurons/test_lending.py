@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.found_sets import COLUMNS, FoundSets
-from emoscope.neurons.lending import gather, lend
+from emoscope.neurons.selection import COLUMNS, FoundSets
+from emoscope.neurons.transfer import gather, lend
 
 HEAD = ("mad", 0.05)
 

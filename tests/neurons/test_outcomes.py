@@ -18,8 +18,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.neurons.identification import IdentificationClip, draw_samples, fewer_clips, level_letters, pools
-from emoscope.neurons.outcomes import outcome_samples
+from emoscope.neurons.samples import (
+    IdentificationClip,
+    draw_samples,
+    fewer_clips,
+    level_letters,
+    outcome_samples,
+    pools,
+)
 from emoscope.neurons.selection import ALL, SetSpec, find_sets
 
 from .helpers import activity_of_counts, random_activity

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from emoscope.neurons import selectors
-from emoscope.neurons.choosing import select_from_sums
+from emoscope.neurons.ranking import select_from_sums
 from emoscope.neurons.selection import find_sets
 from emoscope.neurons.selectors import BUILT_IN, Selector, find_selector, known_selectors, own_code, register
 
@@ -58,7 +58,7 @@ def test_a_function_is_a_selector():
 
 def test_an_own_selector_has_the_controls_of_all_others(tmp_path):
     # an own copy of CAS finds the sets of CAS, and matched, random and shuffled controls by the same rules
-    register("margin", selectors.scores.cas)
+    register("margin", selectors.cas)
     activity, _ = random_activity(tmp_path / "a.zarr", items=96, layers=3, width=40)
     spec = dataclasses.replace(SPEC, selectors=("cas", "margin"), headline=("margin", 0.1))
     own = find_sets(activity, make_items(), spec)

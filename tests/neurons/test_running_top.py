@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.neurons.running_top import RunningLargest, RunningTop, tie_order
+from emoscope.neurons.ranking import RunningLargest, RunningTop, tie_order
 
 
 @settings(max_examples=50, deadline=None)

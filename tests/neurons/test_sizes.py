@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.neurons.identification import draw_samples, fewer_clips
 from emoscope.neurons.neuron_set import safe_name
+from emoscope.neurons.samples import draw_samples, fewer_clips
 from emoscope.neurons.selection import ALL, SetSpec, find_sets
 
 from .helpers import random_activity

@@ -9,7 +9,7 @@ import torch
 
 from emoscope.corpora import open_corpus
 from emoscope.models.values import ProofFailed
-from emoscope.neurons.identification import NotIdentifiable
+from emoscope.neurons.samples import NotIdentifiable
 from emoscope.runs import RunFolder, Unit
 from emoscope.runs.ending import EXIT_CODES, ending
 

@@ -38,9 +38,8 @@ def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl
     import polars as pl
 
     from emoscope.experiments.layer_ranges import ranges_to_reselect
-    from emoscope.neurons.in_ranges import DRAWS
     from emoscope.neurons.selectors import find_selector
-    from emoscope.neurons.set_spec import BUDGET_DRAWS, OUTCOME_CONTROLS, SetSpec
+    from emoscope.neurons.set_spec import FURTHER_DRAWS, OUTCOME_CONTROLS, SetSpec
 
     assert study.headline.budget is not None
     head = (study.headline.selector, study.headline.budget)
@@ -60,7 +59,7 @@ def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl
         for budget in study.identify.budgets:
             controls = draws if (selector, budget) == head else {}
             if selector == head[0] and budget != head[1]:
-                controls = {"matched": min(BUDGET_DRAWS, study.controls.matched)}
+                controls = {"matched": min(FURTHER_DRAWS, study.controls.matched)}
             for control, count in {"target": 1, **controls}.items():
                 for draw in range(count):
                     add(selector, budget, control, draw)
@@ -74,7 +73,10 @@ def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl
     for control in OUTCOME_CONTROLS if study.controls.outcomes else ():
         add(*head, control, 0)
     for first, last in ranges_to_reselect(study, layers) if layers else ():
-        for control, count in {"reselected": 1, "reselected matched": min(DRAWS, study.controls.matched)}.items():
+        for control, count in {
+            "reselected": 1,
+            "reselected matched": min(FURTHER_DRAWS, study.controls.matched),
+        }.items():
             for draw in range(count):
                 add(*head, control, draw, layers=f"{first}-{last}")
     return pl.DataFrame(rows, schema_overrides={"size": pl.Int64, "layers": pl.String}, infer_schema_length=None)
@@ -84,7 +86,7 @@ def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tup
     """The sets of other parts that will act in a part at most; ``None`` where there are none."""
     import polars as pl
 
-    from emoscope.neurons.lending import lent_name
+    from emoscope.neurons.transfer import lent_name
 
     if part.role == SHARED:
         mains = [one.name for one in parts if one.role == MAIN]

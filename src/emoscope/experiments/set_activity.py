@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.activity import Activity
-from emoscope.neurons.activity_block import scope_parts
-from emoscope.neurons.found_sets import load_set
+from emoscope.neurons.activity import Activity, scope_parts
+from emoscope.neurons.neuron_set import load_set
 from emoscope.runs import RunFolder
 from emoscope.schemas import schema
 

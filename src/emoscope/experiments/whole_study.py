@@ -190,7 +190,7 @@ class Whole:
 
     def _lend(self, sources: list[Part], host: Part) -> None:
         """Let the headline's sets of some parts act in another one."""
-        from emoscope.neurons.lending import gather, lend
+        from emoscope.neurons.transfer import gather, lend
 
         pipeline = self.pipelines[host.name]
         here = sorted(set(pipeline.items["fold"].drop_nulls()))
@@ -209,8 +209,8 @@ class Whole:
             (self.run / "agreement.parquet").unlink(missing_ok=True)
             return
         from emoscope.neurons.activity import Activity
-        from emoscope.neurons.lending import gather
-        from emoscope.neurons.transfer import Source, equal_samples, score_agreement, transfer_sets
+        from emoscope.neurons.sources import Source, equal_samples, score_agreement
+        from emoscope.neurons.transfer import gather, transfer_sets
 
         listened = {part.of: self.pipelines[part.name] for part in hosts}
         sources = [Source(name, Activity.open(one.run / "activity.zarr"), one.items) for name, one in listened.items()]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,77 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle
 
-from emoscope.neurons.activity_block import SCOPES, SPANS, ActivityBlock, scope_parts
-
 if TYPE_CHECKING:
     import xarray
+
+SCOPES = ("audio", "text", "decision", "answer")
+"""The positions that statistics count; a token count column and an int8 code 0..3 stand in this order."""
+
+SPANS = ("audio", "text")
+"""Scopes that span many positions: stored as firing counts and means. The other scopes are one position."""
 
 CHUNK_ITEMS = 32
 """Items in one chunk of the store; a chunk holds one layer."""
 
 NOT_WRITTEN = -1
 """Token count of an item that was not listened to yet."""
+
+
+def scope_parts(scope: str | Sequence[str]) -> tuple[str, ...]:
+    """Read a scope: its parts in the order of :data:`SCOPES`.
+
+    Raises:
+        ValueError: a part is not one of :data:`SCOPES`.
+
+    Example:
+        >>> scope_parts("answer+audio"), scope_parts(["text"]), scope_parts("all")
+        (('audio', 'answer'), ('text',), ('audio', 'text', 'decision', 'answer'))
+    """
+    parts = scope.split("+") if isinstance(scope, str) else list(scope)
+    if parts == ["all"]:
+        return SCOPES
+    unknown = [part for part in parts if part not in SCOPES]
+    if unknown or not parts:
+        raise ValueError(f'scope {scope!r} is not known: use "all" or a sum of {", ".join(SCOPES)}, as "audio+answer"')
+    return tuple(part for part in SCOPES if part in parts)
+
+
+@dataclass(frozen=True)
+class ActivityBlock:
+    """The statistics of one block of items, as a model's observer hands them over.
+
+    Attributes:
+        counts: for each scope of :data:`SPANS`, at how many positions a neuron fires; uint16 (item, layer, width).
+        means: for the same scopes, the mean activation over positions; float16 (item, layer, width).
+        values: for ``decision`` and ``answer`` the activation there; float16 (item, layer, width). Its sign is the
+            firing, so the writer must not round a small positive value to zero.
+        tokens: number of positions of each scope of :data:`SCOPES`; int32 (item, scope).
+        abs_sum: sum of the absolute activation over all items and prompt positions; float32 (layer, width).
+        product_sum: the same sum of the gated product that enters ``down_proj``; float32 (layer, width).
+        positions: how many prompt positions these two sums run over.
+    """
+
+    counts: Mapping[str, np.ndarray]
+    means: Mapping[str, np.ndarray]
+    values: Mapping[str, np.ndarray]
+    tokens: np.ndarray
+    abs_sum: np.ndarray
+    product_sum: np.ndarray
+    positions: int
+
+    def arrays(self, store: Iterable[str]) -> dict[str, np.ndarray]:
+        """The per-item arrays under their names in the store, for the scopes that are kept."""
+        named: dict[str, np.ndarray] = {}
+        for scope in store:
+            if scope in SPANS:
+                named[f"{scope}_count"], named[f"{scope}_mean"] = self.counts[scope], self.means[scope]
+            else:
+                named[f"{scope}_value"] = self.values[scope]
+        return named
+
+    def __repr__(self) -> str:
+        layers, width = self.abs_sum.shape
+        return f"ActivityBlock({len(self.tokens)} items, {layers} layers x {width} neurons, {self.positions} positions)"
 
 
 class Activity:
@@ -58,11 +120,7 @@ class Activity:
 
     @classmethod
     def open(cls, path: str | Path) -> Activity:
-        """Open a store that exists.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
+        """Open a store that exists; a ``FileNotFoundError`` says that there is none."""
         return cls(path)
 
     @classmethod
@@ -113,16 +171,9 @@ class Activity:
         # made aside and moved in one step, so that a killed run leaves either no store or a whole one
         aside = path.with_name(f"{path.name}.new{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
-        group = zarr.open_group(aside, mode="w", attributes=attributes)
-        _make_arrays(group, items, layers, width, block_items, kept)
-        for name, values in (
-            ("layer", np.repeat(np.arange(layers), width)),
-            ("index", np.tile(np.arange(width), layers)),
-            ("down_norm", np.ravel(down_norm)),
-        ):
-            array = group[name]
-            assert isinstance(array, zarr.Array)
-            array[:] = values.astype(array.dtype)
+        _make_arrays(
+            zarr.open_group(aside, mode="w", attributes=attributes), kept, np.asarray(down_norm), items, block_items
+        )
         try:
             os.replace(aside, path)
         except OSError:
@@ -186,7 +237,7 @@ class Activity:
         """
         columns = [SCOPES.index(part) for part in self._stored(scope)]
         tokens = np.asarray(self._array("tokens")[:])
-        rows = self._rows(items)
+        rows = np.arange(self.items) if items is None else np.asarray(items, "int64")
         missing = rows[tokens[rows, 0] == NOT_WRITTEN]
         if len(missing):
             raise ValueError(
@@ -198,17 +249,15 @@ class Activity:
         self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None, dtype: str = "float64"
     ) -> np.ndarray:
         """At how many positions of the scope each neuron of a layer fires; (item, width)."""
-        total: np.ndarray | None = None
-        for part in self._stored(scope):
+
+        def fired(part: str) -> np.ndarray:
             if part in SPANS:
-                fired = self._read(f"{part}_count", layer, items).astype(dtype)
-            else:
-                # as whole numbers, halves keep their sign, and comparing them is far faster
-                above = self._read(f"{part}_value", layer, items).view("int16") > 0
-                fired = above * self.tokens(part, items)[:, None].astype(dtype)
-            total = fired if total is None else np.add(total, fired, out=total)
-        assert total is not None
-        return total
+                return self._read(f"{part}_count", layer, items).astype(dtype)
+            # as whole numbers, halves keep their sign, and comparing them is far faster
+            above = self._read(f"{part}_value", layer, items).view("int16") > 0
+            return above * self.tokens(part, items)[:, None].astype(dtype)
+
+        return self._added(scope, fired)
 
     def read_sums(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
         """Sum of each neuron's activation over the positions of the scope; float64 (item, width).
@@ -216,14 +265,12 @@ class Activity:
         It is the stored mean (float16) times the number of positions, so every entry is a multiple of 2**-24:
         float64 adds up to 5e8 of them without rounding, in any order.
         """
-        total: np.ndarray | None = None
-        for part in self._stored(scope):
-            name = f"{part}_mean" if part in SPANS else f"{part}_value"
-            summed = self._read(name, layer, items).astype("float64")
-            summed *= self.tokens(part, items)[:, None]
-            total = summed if total is None else np.add(total, summed, out=total)
-        assert total is not None
-        return total
+
+        def summed(part: str) -> np.ndarray:
+            values = self._read(f"{part}_mean" if part in SPANS else f"{part}_value", layer, items).astype("float64")
+            return np.multiply(values, self.tokens(part, items)[:, None], out=values)
+
+        return self._added(scope, summed)
 
     def read_layer(
         self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None
@@ -234,9 +281,6 @@ class Activity:
             layer: number of the layer.
             scope: such as ``"audio+answer"``, ``"all"`` or a list of scopes; several are added.
             items: row numbers, in the order wanted; all items by default.
-
-        Raises:
-            ValueError: the scope is not stored, or an item was not written.
         """
         return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
 
@@ -261,20 +305,11 @@ class Activity:
 
         The positions are those of :meth:`mean_magnitude`: every item of every block that holds any of the items,
         whatever its emotion, answer or fold. Sums of blocks (float32) are added and divided in float64.
-
-        Args:
-            items: row numbers; every block that was written by default.
-
-        Raises:
-            ValueError: no such block was written.
         """
         return self._mean("product_sum", items)
 
     def to_xarray(self) -> xarray.Dataset:
-        """A labelled view of the store, read only where it is looked at.
-
-        Dimensions: ``item``, ``neuron`` (coordinates ``layer``, ``index``, ``down_norm``), ``scope``, ``block``.
-        """
+        """A labelled view (item, neuron, scope, block), read only where it is looked at; ``layer`` and so on are coordinates."""
         import xarray
 
         data = xarray.open_zarr(self.path, consolidated=False, chunks=None, mask_and_scale=False)
@@ -292,6 +327,13 @@ class Activity:
             total += np.asarray(self._array(name)[int(block)])
         return (total / positions.sum()).reshape(self.layers, self.width)
 
+    def _added(self, scope: str | Sequence[str], read: Callable[[str], np.ndarray]) -> np.ndarray:
+        first, *others = self._stored(scope)
+        total = read(first)
+        for part in others:
+            np.add(total, read(part), out=total)
+        return total
+
     def _stored(self, scope: str | Sequence[str]) -> tuple[str, ...]:
         parts = scope_parts(scope)
         missing = [part for part in parts if part not in self.store]
@@ -305,9 +347,6 @@ class Activity:
         array = self._group[name]
         assert isinstance(array, zarr.Array)
         return array
-
-    def _rows(self, items: np.ndarray | None) -> np.ndarray:
-        return np.arange(self.items) if items is None else np.asarray(items, "int64")
 
     def _read(self, name: str, layer: int, items: np.ndarray | None) -> np.ndarray:
         columns = slice(layer * self.width, (layer + 1) * self.width)
@@ -333,17 +372,17 @@ class Activity:
         return "<table>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items()) + "</table>"
 
 
-def _make_arrays(
-    group: zarr.Group, items: int, layers: int, width: int, block_items: int, store: Sequence[str]
-) -> None:
+def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray, items: int, block_items: int) -> None:
+    """The empty arrays of a store, and what is known of its neurons before anything is heard."""
+    layers, width = down_norm.shape
     neurons, blocks = layers * width, -(-items // block_items)
     # fast and, unlike gzip, free of time stamps; shuffling groups the bytes of equal weight
     packed = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle)
 
     def make(
         name: str, dims: tuple[str, ...], shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, fill: int = 0
-    ) -> None:
-        group.create_array(
+    ) -> zarr.Array[Any]:
+        return group.create_array(
             name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, dimension_names=dims, compressors=packed
         )
 
@@ -351,9 +390,11 @@ def _make_arrays(
         for kind, dtype in (("count", "uint16"), ("mean", "float16")) if scope in SPANS else (("value", "float16"),):
             make(f"{scope}_{kind}", ("item", "neuron"), (items, neurons), (min(CHUNK_ITEMS, items), width), dtype)
     make("tokens", ("item", "scope"), (items, len(SCOPES)), (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
-    make("abs_sum", ("block", "neuron"), (blocks, neurons), (1, width), "float32")
-    make("product_sum", ("block", "neuron"), (blocks, neurons), (1, width), "float32")
+    for name in ("abs_sum", "product_sum"):
+        make(name, ("block", "neuron"), (blocks, neurons), (1, width), "float32")
     make("positions", ("block",), (blocks,), (1,), "int64")
-    make("layer", ("neuron",), (neurons,), (neurons,), "int32")
-    make("index", ("neuron",), (neurons,), (neurons,), "int32")
-    make("down_norm", ("neuron",), (neurons,), (neurons,), "float32")
+    for name, values, dtype in (
+        ("layer", np.repeat(np.arange(layers), width), "int32"), ("index", np.tile(np.arange(width), layers), "int32"),
+        ("down_norm", down_norm.ravel(), "float32"),
+    ):  # fmt: skip
+        make(name, ("neuron",), (neurons,), (neurons,), dtype)[:] = values.astype(dtype)

@@ -1,10 +1,15 @@
-"""Control sets: neurons as much like the chosen ones as can be, random ones, and labels without meaning."""
+"""Control sets: neurons as much like the chosen ones as can be, random ones, and labels without meaning.
+
+:data:`CONTROLS` lists the kinds. A new one is a function that draws neurons (or labels) and an entry there, with a field
+of its name in :class:`~emoscope.neurons.set_spec.SetSpec` that says how many there are.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -54,18 +59,24 @@ def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarr
 
 
 @dataclass(frozen=True)
-class MatchedSet:
-    """A matched control.
+class DrawnSet:
+    """A control that was drawn after chosen neurons.
 
     Attributes:
         neurons: flat numbers, ascending; int64 (neuron,).
-        smd: standardised mean difference of each covariate, control minus chosen.
+        smd: standardised mean difference of each covariate, control minus chosen; empty where nothing was matched.
         well_matched: every chosen neuron has a partner, and every ``smd`` lies within +-0.25.
     """
 
     neurons: np.ndarray
-    smd: dict[str, float]
-    well_matched: bool
+    smd: dict[str, float] = field(default_factory=dict)
+    well_matched: bool | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the table of sets says of the control."""
+        smd = {f"smd_{name}": None if np.isnan(value) else value for name, value in self.smd.items()}
+        return {**smd, "well_matched": self.well_matched}
 
 
 class Matcher:
@@ -96,7 +107,7 @@ class Matcher:
         self._trees: dict[int, cKDTree] = {}
         self._near: dict[int, list[int]] = {}
 
-    def draw(self, chosen: np.ndarray, generator: np.random.Generator) -> MatchedSet:
+    def draw(self, chosen: np.ndarray, generator: np.random.Generator) -> DrawnSet:
         """Draw one control for the chosen neurons (flat numbers)."""
         chosen = np.asarray(chosen, "int64")
         self._look_up([neuron for neuron in chosen.tolist() if neuron not in self._near], 3 * NEAREST)
@@ -109,7 +120,7 @@ class Matcher:
         neurons = np.array(sorted(used), "int64")
         smd = standardised_differences(self._points[chosen], self._points[neurons])
         close = all(abs(value) <= WELL_MATCHED for value in smd.values())
-        return MatchedSet(neurons, smd, close and len(neurons) == len(chosen))
+        return DrawnSet(neurons, smd, close and len(neurons) == len(chosen))
 
     def _partners(self, neuron: int, used: set[int]) -> list[int]:
         while True:
@@ -192,3 +203,58 @@ def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generato
         members = np.flatnonzero(names == name)
         result[members] = labels[generator.permutation(members)]
     return result
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the controls of a fold's sets are drawn from.
+
+    Attributes:
+        neurons: how many the decoder has.
+        standardised: see :func:`covariates`; ``None`` where nothing is matched.
+    """
+
+    neurons: int
+    standardised: np.ndarray | None = None
+
+
+Draw = Callable[[str, np.random.Generator], DrawnSet]
+"""Draws a control of one emotion's set."""
+
+
+def _matched(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:
+    assert ground.standardised is not None
+    matcher = Matcher(ground.standardised, excluded)
+    return lambda emotion, generator: matcher.draw(chosen[emotion], generator)
+
+
+def _random(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:
+    return lambda emotion, generator: DrawnSet(random_neurons(len(chosen[emotion]), ground.neurons, generator))
+
+
+@dataclass(frozen=True)
+class Control:
+    """A kind of control sets: either neurons are drawn after chosen ones, or clips get other labels and are ranked anew.
+
+    Attributes:
+        name: in the column ``control`` and in names of sets, and what seeds its draws.
+        draw: (ground, emotion -> chosen neurons, neurons that no control may hold) -> what draws controls of them.
+        relabel: (label of each clip, speaker of each clip, source of chance) -> other labels.
+        everywhere: there are some at all budgets of the headline's selector and within ranges of layers.
+    """
+
+    name: str
+    draw: Callable[[Ground, Mapping[str, np.ndarray], np.ndarray], Draw] | None = None
+    relabel: Callable[[np.ndarray, Sequence[str | None], np.random.Generator], np.ndarray] | None = None
+    everywhere: bool = False
+
+
+CONTROLS = {
+    one.name: one
+    for one in (
+        Control("matched", draw=_matched, everywhere=True),
+        Control("random", draw=_random),
+        Control("shuffled", relabel=shuffled_labels),
+    )
+}
+"""The kinds of controls by name, in the order of the table of sets."""

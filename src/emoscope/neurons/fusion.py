@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.choosing import FLOOR, Lists, bar_rank, find_bars
-from emoscope.neurons.running_top import EqualLists, OneList, RunningLargest
-from emoscope.neurons.scores import Statistics
-from emoscope.neurons.selection_plan import SelectionPlan, stream, stream_variances
-from emoscope.neurons.selectors import Selector
+from emoscope.neurons.ranking import FLOOR, Lists, RunningLargest, bar_rank, lists_of, stream_statistics
+from emoscope.neurons.selection_plan import SelectionPlan
+from emoscope.neurons.selectors import Selector, Statistics
 
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"
 WAYS = (OVERLAP, JOINT, CONSISTENCY)
@@ -23,6 +22,16 @@ WAYS = (OVERLAP, JOINT, CONSISTENCY)
 
 SMALLEST_SPREAD = 1e-9
 """What is added to a standard deviation, so that scores that do not vary become 0."""
+
+
+def refuse_unknown(ways: Sequence[str]) -> None:
+    """Refuse ways to fuse that are none.
+
+    Raises:
+        ValueError: names the first.
+    """
+    if unknown := [way for way in ways if way not in WAYS]:
+        raise ValueError(f"fusion {unknown[0]!r} is not known: choose from {', '.join(WAYS)}")
 
 
 @dataclass(frozen=True)
@@ -140,28 +149,6 @@ def pooled(statistics: Sequence[Statistics], bar: float = float("nan")) -> Stati
     )  # fmt: skip
 
 
-def stream_statistics(
-    activity: Activity, plan: SelectionPlan, scope: str, selector: Selector, floor: float = FLOOR
-) -> Iterator[list[Statistics]]:
-    """What a selector reads, layer by layer: the statistics of every selection of a plan, in its order.
-
-    The next layer overwrites them.
-    """
-    numbers = range(len(plan.selections))
-    bars = find_bars(activity, plan, scope, numbers, floor) if "bar" in selector.needs else {}
-    variances = stream_variances(activity, plan, scope) if "variance" in selector.needs else None
-    positions = plan.tokens(activity, scope)
-    for layer, rates, means in stream(activity, plan, scope):
-        variance = next(variances)[1] if variances else None
-        yield [
-            Statistics(
-                rates[i], means[i], positions[i], plan.emotions, layer, bars.get(i, float("nan")),
-                None if variance is None else variance[i],
-            )
-            for i in numbers
-        ]  # fmt: skip
-
-
 def rank_fused(
     corpora: Sequence[tuple[Activity, SelectionPlan]],
     folds: Mapping[str, Sequence[int]],
@@ -194,38 +181,39 @@ def rank_fused(
     Raises:
         ValueError: an unknown way, or a store lacks the scope or an item.
     """
-    if unknown := [way for way in ways if way not in WAYS]:
-        raise ValueError(f"fusion {unknown[0]!r} is not known: choose from {', '.join(WAYS)}")
-    emotions = corpora[0][1].emotions
-    lists: dict[tuple[str, str], Lists] = {
-        (way, fold): (OneList if selector.one_list else EqualLists)(size, len(emotions), seed)
-        for way in ways
-        for fold in folds
-    }
-
-    def layers() -> Iterator[tuple[list[Statistics], ...]]:
-        return zip(*(stream_statistics(*one, scope, selector, floor) for one in corpora), strict=True)
-
+    refuse_unknown(ways)
+    layers = partial(_layers, corpora, scope, selector, floor)
+    emotions, width = corpora[0][1].emotions, corpora[0][0].width
+    lists = {(way, fold): lists_of(selector, size, len(emotions), seed) for way in ways for fold in folds}
     scales, bars = _scales_and_bars(layers, corpora, folds, selector, ways, floor)
-    width = corpora[0][0].width
     for layer, seen in enumerate(layers()):
         made = [
             [scale(selector(one)) for scale, one in zip(of_corpus, given, strict=True)]
             for of_corpus, given in (zip(scales, seen, strict=True) if {*ways} - {JOINT} else ())
         ]
-        for fold, numbers in folds.items():
-            given = [seen[corpus][number] for corpus, number in enumerate(numbers)]
+        for fold, which in folds.items():
+            given = [of_corpus[number] for of_corpus, number in zip(seen, which, strict=True)]
             means = np.mean([one.mean for one in given], axis=0)
             for way in ways:
                 if way == JOINT:
                     together = pooled(given, bars.get(fold, float("nan")))
                     lists[way, fold].add(selector(together), together.mean, layer * width)
                     continue
-                standardised = [made[corpus][number] for corpus, number in enumerate(numbers)]
-                used = [scales[corpus][number] for corpus, number in enumerate(numbers)]
+                standardised = [of_corpus[number] for of_corpus, number in zip(made, which, strict=True)]
+                used = [of_corpus[number] for of_corpus, number in zip(scales, which, strict=True)]
                 fused = overlap(standardised) if way == OVERLAP else consistency(standardised, used, weight)
                 lists[way, fold].add(fused, means, layer * width)
     return lists
+
+
+def _layers(
+    corpora: Sequence[tuple[Activity, SelectionPlan]], scope: str, selector: Selector, floor: float
+) -> Iterator[tuple[list[Statistics], ...]]:
+    """Layer by layer the statistics of every corpus and selection."""
+    needs = [dict.fromkeys(selector.needs, range(len(plan.selections))) for _, plan in corpora]
+    return zip(
+        *(stream_statistics(*one, scope, need, floor) for one, need in zip(corpora, needs, strict=True)), strict=True
+    )
 
 
 def _scales_and_bars(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import combinations
@@ -175,9 +175,8 @@ class NeuronSet:
         )
 
     def _repr_html_(self) -> str:
-        counts = self.per_layer.tolist()
-        cells = "".join(f"<td>{count}</td>" for count in counts)
         heads = "".join(f"<th>{layer}</th>" for layer in range(self.layers))
+        cells = "".join(f"<td>{count}</td>" for count in self.per_layer.tolist())
         return f"<p>{self!r}</p><table><tr><th>layer</th>{heads}</tr><tr><th>neurons</th>{cells}</tr></table>"
 
 
@@ -210,29 +209,23 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
         It is not a number with fewer than two folds.
         """
+        pairs = list(combinations(self.folds.values(), 2))
         return {
-            emotion: float(np.mean([one[emotion].jaccard(two[emotion]) for one, two in self._pairs()] or [np.nan]))
+            emotion: float(np.mean([one[emotion].jaccard(two[emotion]) for one, two in pairs] or [np.nan]))
             for emotion in self
         }
 
-    def _pairs(self) -> list[tuple[dict[str, NeuronSet], dict[str, NeuronSet]]]:
-        return list(combinations(self.folds.values(), 2))
-
     def save(self, folder: str | Path) -> None:
         """Write ``all.safetensors`` and one file per fold, each with its JSON card."""
-        for fold, group in [("all", self._sets), *self.folds.items()]:
-            save_group(Path(folder) / f"{safe_name(fold)}.safetensors", group, {"fold": fold})
+        for fold, group in {"all": self._sets, **self.folds}.items():
+            save_group(fold_file(folder, fold), group, {"fold": fold})
 
     @classmethod
     def load(cls, folder: str | Path) -> NeuronSets:
-        """Read the folder that :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: the folder holds no ``all.safetensors``.
-        """
+        """Read the folder that :meth:`save` wrote; a ``FileNotFoundError`` says that it holds no ``all.safetensors``."""
         found: dict[str, dict[str, NeuronSet]] = {}
         for path in sorted(Path(folder).glob("*.safetensors")):
-            found[str(read_card(path).get("fold", path.stem))] = load_group(path)
+            found[str(_read_card(path).get("fold", path.stem))] = load_group(path)
         if "all" not in found:
             raise FileNotFoundError(
                 f"{folder} holds no all.safetensors: give the folder of one set, such as sets/<set>"
@@ -243,10 +236,18 @@ class NeuronSets(Mapping[str, NeuronSet]):
         if emotion not in self._sets:
             if emotion in self.lacking:
                 raise KeyError(f"no set for {emotion}: {self.lacking[emotion]}")
-            near = nearest_of(str(emotion), self._sets)
+            near = self._nearest(str(emotion))
             hint = f"did you mean {near!r}?" if near else f"there are sets for {', '.join(self._sets)}"
             raise KeyError(f"no neurons of {emotion}: {hint}")
         return self._sets[emotion]
+
+    def _nearest(self, name: str) -> str | None:
+        """The emotion of these that a word means or resembles, if there is one."""
+        try:
+            meant = canonical(name)
+        except UnknownEmotion as unknown:
+            meant = unknown.nearest or name
+        return meant if meant in self._sets else next(iter(get_close_matches(name, self._sets, n=1)), None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sets)
@@ -261,49 +262,29 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
     def _repr_html_(self) -> str:
         stability = self.stability
-        rows = "".join(
-            f"<tr><td>{emotion}</td><td>{len(one)}</td><td>{stability[emotion]:.2f}</td></tr>"
-            for emotion, one in self.items()
-        )
+        cells = [(emotion, str(len(one)), f"{stability[emotion]:.2f}") for emotion, one in self.items()]
+        rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
         heads = "<tr><th>emotion</th><th>neurons</th><th>Jaccard index between folds</th></tr>"
         lacking = "".join(f"<p>No set for {emotion}: {why}</p>" for emotion, why in self.lacking.items())
         return f"<table>{heads}{rows}</table>{lacking}"
 
 
-def nearest_of(name: str, known: Iterable[str]) -> str | None:
-    """The known emotion that a word means or resembles, if there is one.
-
-    Example:
-        >>> nearest_of("angry", ["anger", "fear"]), nearest_of("faer", ["anger", "fear"]), nearest_of("x", ["anger"])
-        ('anger', 'fear', None)
-    """
-    there = list(known)
-    try:
-        meant = canonical(name)
-    except UnknownEmotion as unknown:
-        meant = unknown.nearest or name
-    return meant if meant in there else next(iter(get_close_matches(name, there, n=1)), None)
-
-
 SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")
 """A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.set_id``."""
-
 
 MEANS = "mean_product/"
 """Before an emotion: the name of the tensor with its neurons' means."""
 
 AGAIN = "copy the folder of the set again, or select again"
-"""What to do about a damaged file."""
 
-MOST_LAYERS, WIDEST = 10_000, 10_000_000
-"""Layers and neurons a layer beyond which a card is damaged; the largest models have about 130 and 60,000."""
+MOST = {"layers": 10_000, "width": 10_000_000}
+"""Sizes of a decoder beyond which a card is damaged; the largest models have about 130 layers of 60,000 neurons."""
 
 
 def safe_name(name: str) -> str:
     """A set id or fold as a file name that every file system takes; different names stay different.
 
-    Where characters had to be replaced, a short hash of the name follows. In a set id only the colon is, which
-    leaves set ids different as it is.
+    Where characters had to be replaced, a short hash of the name follows; set ids, where only the colon is, need none.
 
     Example:
         >>> safe_name("cas@0.05:audio+answer~matched3"), safe_name("s01")
@@ -315,6 +296,26 @@ def safe_name(name: str) -> str:
     if safe == name or SET_ID.fullmatch(name):
         return safe
     return f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def set_folder(folder: str | Path, name: str) -> Path:
+    """The folder of one set among those of a run (``<run>/sets``)."""
+    return Path(folder) / safe_name(name)
+
+
+def fold_file(folder: str | Path, fold: str) -> Path:
+    """The file of one fold in the folder of a set."""
+    return Path(folder) / f"{safe_name(fold)}.safetensors"
+
+
+def load_set(folder: str | Path, name: str, fold: str = "all") -> dict[str, np.ndarray]:
+    """Read the sets of one set id and fold: emotion -> flat neuron numbers; int64 (neuron,).
+
+    Raises:
+        FileNotFoundError: the folder does not hold that set and fold.
+    """
+    group = load_group(fold_file(set_folder(folder, name), fold))
+    return {emotion: one.neurons for emotion, one in group.items()}
 
 
 def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, Any] | None = None) -> None:
@@ -353,40 +354,34 @@ def load_group(path: str | Path) -> dict[str, NeuronSet]:
 
     Raises:
         FileNotFoundError: the file or its card is missing.
+        IsADirectoryError: a folder is given.
         ValueError: the file or its card is damaged.
     """
-    card = read_card(path)
+    card = _read_card(path)
     try:
         tensors = load_file(path)
     except Exception as error:  # of the package's own kind, or of numpy's where it has no such type
         raise ValueError(f"{path} cannot be read as safetensors ({error}): {AGAIN}") from error
-    layers, width, emotions = card.get("layers"), card.get("width"), card.get("emotions")
-    if (
-        not (isinstance(layers, int) and 0 < layers <= MOST_LAYERS)
-        or not (isinstance(width, int) and 0 < width <= WIDEST)
-        or not (isinstance(emotions, dict) and all(isinstance(meta, dict) for meta in emotions.values()))
-    ):
+    sizes, emotions = [card.get(name) for name in MOST], card.get("emotions")
+    known = all(isinstance(size, int) and 0 < size <= most for size, most in zip(sizes, MOST.values(), strict=True))
+    if not (known and isinstance(emotions, dict) and all(isinstance(meta, dict) for meta in emotions.values())):
         raise ValueError(f"{Path(path).with_suffix('.json')} is no card of neuron sets: {AGAIN}")
     groups = {}
-    for emotion, meta in emotions.items():
+    for emotion, given in emotions.items():
         if emotion not in tensors or tensors[emotion].dtype != np.int64:
             raise ValueError(f"{path} holds no neurons of {emotion}, which its card names: {AGAIN}")
-        meta = {key: value for key, value in meta.items() if key != "size"}
+        meta = {key: value for key, value in given.items() if key != "size"}
         try:
-            groups[emotion] = NeuronSet(emotion, tensors[emotion], layers, width, meta, tensors.get(MEANS + emotion))
+            groups[emotion] = NeuronSet(
+                emotion, tensors[emotion], card["layers"], card["width"], meta, tensors.get(MEANS + emotion)
+            )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return groups
 
 
-def read_card(path: str | Path) -> dict[str, Any]:
-    """The JSON card beside a set's file.
-
-    Raises:
-        FileNotFoundError: the file or its card is missing.
-        IsADirectoryError: a folder is given.
-        ValueError: the card is no JSON object.
-    """
+def _read_card(path: str | Path) -> dict[str, Any]:
+    """The JSON card beside a set's file; raises what :func:`load_group` raises."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(

@@ -2,31 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.choosing import Job, Lists, rank_streaming
-from emoscope.neurons.controls import COVARIATES, Matcher, covariates, random_neurons, seeded_generator, shuffled_labels
-from emoscope.neurons.found_sets import COLUMNS, FoundSets, SetTable, load_set
-from emoscope.neurons.identification import NotIdentifiable, Sample, draw_samples, fewer_clips
-from emoscope.neurons.in_ranges import add_range_sets, range_jobs
-from emoscope.neurons.outcomes import add_outcome_sets
+from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, seeded_generator
+from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, fold_file, load_set, save_group, set_folder
+from emoscope.neurons.ranking import Job, Ranked, rank_streaming
+from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
-from emoscope.neurons.selectors import find_selector
-from emoscope.neurons.set_spec import ALL, SetSpec
+from emoscope.neurons.selectors import Statistics
+from emoscope.neurons.set_spec import (
+    ALL,
+    FEWER,
+    OUTCOME_CONTROLS,
+    RESELECTED,
+    TARGET,
+    SetSpec,
+    Wanted,
+    in_table_order,
+    wanted_sets,
+)
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 
+COLUMNS = {
+    "set": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "site": pl.String,
+    "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "n": pl.Int64,
+    "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64, "tied_at_cut": pl.Int64,
+    "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64, "smd_magnitude": pl.Float64,
+    "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64, "layers": pl.String,
+}  # fmt: skip
+"""Columns of ``sets.parquet``. Sizes and ``tied_at_cut`` count neurons, ``n`` clips per emotion, ``budget`` is a
+share of all neurons. ``size`` is ``n`` for the control "fewer" (the selector on fewer clips, to be told from other
+numbers of clips), null for all others. The ``smd`` columns are standardised mean differences (control minus target).
+``layers`` is the range of layers, such as 0-8, within which a set was found, null for all others.
+``letter_share`` is the largest share of the emotion's items that show its option behind one and the same letter, null
+for matched, random and shuffled controls."""
+
+
+@dataclass(frozen=True)
+class FoundSets:
+    """The sets that :func:`find_sets` found.
+
+    Attributes:
+        frame: one row per set, fold and emotion, with the columns :data:`COLUMNS`.
+        sets: (set id, fold) -> emotion -> flat neuron numbers, ascending; int64 (neuron,).
+        identifiable: emotion -> clips per emotion (of the fold ``"all"``), or why it has no set.
+        layers, width: the decoder's size.
+        mean_product: mean gated product of every neuron over all prompt positions of the used items' blocks,
+            whatever their emotion or fold (:meth:`Activity.mean_product`); float32 (layer * width,).
+        outcomes: where sets were also found on misses and false alarms: outcome -> emotion -> clips per emotion, or
+            why it has no set.
+    """
+
+    frame: pl.DataFrame
+    sets: dict[tuple[str, str], dict[str, np.ndarray]]
+    identifiable: dict[str, int | str]
+    layers: int
+    width: int
+    mean_product: np.ndarray
+    outcomes: Notes = field(default_factory=dict)
+
+    def save_sets(self, folder: str | Path) -> None:
+        """Write the sets of every fold where :func:`~emoscope.neurons.neuron_set.load_set` finds them.
+
+        The folder of each set is emptied first, so that no fold of an earlier selection stays in it.
+        """
+        for name in self.frame["set"].unique():
+            shutil.rmtree(set_folder(folder, name), ignore_errors=True)
+        for (name, fold), group in self._groups().items():
+            save_group(fold_file(set_folder(folder, name), fold), group, {"set": name, "fold": fold})
+
+    def neuron_sets(self, name: str) -> NeuronSets:
+        """One set as a mapping from emotion to :class:`NeuronSet`, with its folds.
+
+        Raises:
+            ValueError: there is no set of that name.
+        """
+        groups = {fold: group for (one, fold), group in self._groups().items() if one == name}
+        if not groups:
+            raise ValueError(f"set {name!r} was not found: there are {', '.join(self.frame['set'].unique().sort())}")
+        lacking = {emotion: why for emotion, why in self.identifiable.items() if isinstance(why, str)}
+        return NeuronSets(groups.pop(ALL), groups, lacking)
+
+    def _groups(self) -> dict[tuple[str, str], dict[str, NeuronSet]]:
+        groups: dict[tuple[str, str], dict[str, NeuronSet]] = {key: {} for key in self.sets}
+        kept = ["selector", "budget", "scope", "site", "label", "source", "control", "draw", "size", "n"]
+        for row in self.frame.iter_rows(named=True):
+            key, emotion = (row["set"], row["fold"]), row["emotion"]
+            meta = {name: row[name] for name in kept}
+            neurons = self.sets[key][emotion]
+            means = self.mean_product[neurons]
+            groups[key][emotion] = NeuronSet(emotion, neurons, self.layers, self.width, meta, means)
+        return groups
+
+    def __repr__(self) -> str:
+        names, folds = self.frame["set"].n_unique(), self.frame["fold"].n_unique()
+        emotions = ", ".join(self.frame["emotion"].unique(maintain_order=True))
+        return f"FoundSets({names} sets x {folds} folds of {emotions})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>{self.frame._repr_html_()}"
+
+
+FoundOn = dict[tuple[str, int, int | None, str], Sample]
+"""(:attr:`Wanted.clips`, fold) -> the clips on which a set is found there."""
+
+
+class Neurons(Protocol):
+    """Neurons that were chosen or drawn for an emotion, and what the table of sets says of them."""
+
+    @property
+    def neurons(self) -> np.ndarray: ...
+    @property
+    def columns(self) -> dict[str, Any]: ...
+
+
+class SetTable:
+    """Collects sets and the rows that describe them.
+
+    Args:
+        spec: what is wanted.
+        total: neurons of the decoder.
+        source: the corpus.
+    """
+
+    def __init__(self, spec: SetSpec, total: int, source: str | None) -> None:
+        self.spec, self.total, self.source = spec, total, source
+        self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, one: Wanted, sample: Sample, found: Mapping[str, Neurons]) -> None:
+        """Add the neurons of each emotion that a set has in the fold of a sample."""
+        assert one.budget is not None
+        name = self.spec.name_of(one)
+        self.sets[name, sample.fold] = {emotion: its.neurons for emotion, its in found.items()}
+        for emotion, its in found.items():
+            self._rows.append({
+                **dict.fromkeys(COLUMNS), "set": name, "selector": one.selector, "budget": one.budget,
+                "scope": self.spec.scope_name, "site": self.spec.site, "label": self.spec.label, "source": self.source,
+                "control": one.control, "draw": one.draw, "size": one.size, "n": sample.n, "fold": sample.fold,
+                "emotion": emotion, "size_wanted": self.spec.neurons(one.budget, self.total),
+                "size_reached": len(its.neurons), "layers": one.layers,
+                "letter_share": None if one.control in CONTROLS else sample.letter_share(emotion), **its.columns,
+            })  # fmt: skip
+
+    def frame(self) -> pl.DataFrame:
+        """The rows so far."""
+        return pl.DataFrame(self._rows, schema=COLUMNS)
+
 
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
-    """Find the neuron sets of every fold, selector and budget, and the controls of the headline; matched ones also at its other budgets.
-
-    Where the specification asks for it, also those of all selectors at the largest number of neurons that all of
-    them reach, and those of the headline within ranges of layers, from fewer clips, from misses and from false alarms.
+    """Find the neuron sets that a study wants (:func:`~emoscope.neurons.set_spec.wanted_sets`), in every fold.
 
     Items identify neurons when the baseline answered them correctly; equally many clips per emotion are
     taken, in an order seeded by the clips' names, with all correct letter orders of a clip. The sets of a
@@ -47,111 +182,110 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     if activity.site != spec.site:
         raise ValueError(f"site {spec.site!r}: the activity was read at {activity.site!r}; listen again with that site")
     samples, identifiable = draw_samples(items, spec)
-    emotions = tuple(emotion for emotion in spec.emotions if isinstance(identifiable[emotion], int))
-    total = activity.layers * activity.width
-    sizes = {budget: max(1, round(budget * total)) for budget in spec.budgets}
-    selector, budget = spec.headline
-    drawn = [(sample, "target", 0) for sample in samples]
-    drawn += [(sample, "shuffled", draw) for sample in samples for draw in range(spec.shuffled)]
-    drawn += [(sample, "fewer", draw) for draw, sample in fewer_clips(samples, spec)]
-    plan = SelectionPlan([_selection(sample, control, draw, emotions, spec) for sample, control, draw in drawn])
-    jobs = [Job(_key(sample), name, tuple(sizes.values())) for sample in samples for name in spec.selectors]
-    jobs += [Job(_key(*one), selector, (sizes[budget],)) for one in drawn if one[1] != "target"]
-    jobs += range_jobs([_key(sample) for sample in samples], spec, sizes[budget])
-    overall, observe = _overall_rates(activity, plan, samples, spec)
-    ranked = rank_streaming(activity, plan, spec.scope_name, jobs, spec.seed, spec.floor, observe)
+    folds = [sample.fold for sample in samples]
+    outcomes, notes = outcome_samples(items, samples, samples[0].emotions, spec) if spec.outcomes else ([], {})
+    found_on: FoundOn = {(TARGET, 0, None, sample.fold): sample for sample in samples}
+    found_on |= {(FEWER, draw, sample.n, sample.fold): sample for draw, sample in fewer_clips(samples, spec)}
+    found_on |= {(control, draw, None, sample.fold): sample for control, draw, sample in outcomes}
+    wanted = [one for one in wanted_sets(spec) if (*one.clips, ALL) in found_on]
+    overall: dict[str, list[np.ndarray]] = {fold: [] for fold in folds}
 
-    table = SetTable(spec, "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None)
-    wanted = [(name, share, size) for name in spec.selectors for share, size in sizes.items()]
-    for name, share, size in [*wanted, *_at_common_size(ranked, samples, spec, set(sizes.values()), total)]:
-        for sample in samples:
-            groups = ranked[_key(sample), name].take(size)
-            table.add(sample, name, share, "target", 0, dict(zip(emotions, groups, strict=True)))
+    def observe(seen: list[Statistics]) -> None:
+        for fold, given in zip(folds, seen, strict=False):  # the target sets' selections stand first
+            weights = given.positions[:, None] / given.positions.sum()
+            overall[fold].append((weights * given.rate).sum(axis=0))
+
+    ranked: Ranked = {}
+    groups: dict[tuple[bool, tuple[str, ...]], list[tuple[Wanted, Sample]]] = {}
+    for one, fold in in_table_order(wanted, folds):
+        sample = found_on[*one.clips, fold]
+        if not one.drawn:
+            groups.setdefault((one.control in OUTCOME_CONTROLS, sample.emotions), []).append((one, sample))
+    for (others, emotions), pairs in groups.items():
+        ranked |= _rank(activity, pairs, emotions, spec, observe if spec.matched and not others else None)
+
+    source = "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None
     used = items.filter(pl.col("fate") == "used")["item"].to_numpy()
-    magnitude = activity.mean_magnitude(used) if spec.matched else None
-    for sample in samples:
-        target = table.sets[spec.set_id(selector, budget), sample.fold]
-        standardised = None
-        if magnitude is not None:
-            standardised = covariates(overall[sample.fold], magnitude, activity.down_norm)
-            for share, size in sizes.items():
-                _add_matched(table, sample, share, size, standardised)
-        if spec.ranges:
-            add_range_sets(table, ranked, _key(sample), sample, emotions, sizes[budget], standardised)
-        for draw in range(spec.random):
-            for emotion in emotions:
-                generator = seeded_generator(spec.seed, "random", sample.fold, emotion, draw)
-                neurons = random_neurons(len(target[emotion]), total, generator)
-                table.put(sample, selector, budget, "random", draw, emotion, neurons, sizes[budget])
-    for sample, control, draw in drawn:
-        if control != "target":
-            groups = ranked[_key(sample, control, draw), selector].take(sizes[budget])
-            table.add(sample, selector, budget, control, draw, dict(zip(emotions, groups, strict=True)))
-    outcomes = add_outcome_sets(table, activity, items, samples, emotions, spec) if spec.outcomes else {}
+    table = SetTable(spec, activity.layers * activity.width, source)
+    wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
+    grounds = {fold: Ground(table.total) for fold in folds}
+    if spec.matched:
+        magnitude, norm = activity.mean_magnitude(used), activity.down_norm
+        grounds = {fold: Ground(table.total, covariates(np.stack(overall[fold]), magnitude, norm)) for fold in folds}
+    _fill(table, wanted, ranked, found_on, grounds)
     means = activity.mean_product(used).astype("float32").ravel()
-    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means, outcomes)
+    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means, notes)
 
 
-def _add_matched(table: SetTable, sample: Sample, budget: float, size: int, standardised: np.ndarray) -> None:
-    """Add the matched controls of the headline's selector at one budget."""
-    spec = table.spec
-    selector, declared = spec.headline
-    target = table.sets[spec.set_id(selector, budget), sample.fold]
-    matcher = Matcher(standardised, np.unique(np.concatenate(list(target.values()))))
-    # the seed of the headline's draws does not depend on which other budgets there are
-    share = () if budget == declared else (f"{budget:g}",)
-    for draw in range(spec.matched_draws(budget)):
-        for emotion, chosen in target.items():
-            found = matcher.draw(chosen, seeded_generator(spec.seed, "matched", sample.fold, emotion, draw, *share))
-            smd = {f"smd_{name}": None if np.isnan(found.smd[name]) else found.smd[name] for name in COVARIATES}
-            table.put(sample, selector, budget, "matched", draw, emotion, found.neurons, size,
-                      **smd, well_matched=found.well_matched)  # fmt: skip
-
-
-def _key(sample: Sample, control: str = "target", draw: int = 0) -> tuple[str, str, int, int]:
+def _key(one: Wanted, sample: Sample) -> tuple[str, str, int, int]:
+    """Names the selection of items on which a set is ranked."""
+    control, draw, _ = (one.control, one.draw, None) if one.kind else one.clips
     return sample.fold, control, draw, sample.n
 
 
+def _rank(
+    activity: Activity, pairs: Iterable[tuple[Wanted, Sample]], emotions: tuple[str, ...], spec: SetSpec,
+    observe: Callable[[list[Statistics]], None] | None,
+) -> Ranked:  # fmt: skip
+    """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
+    selections: dict[tuple[str, str, int, int], Selection] = {}
+    jobs: dict[tuple[Any, ...], Job] = {}
+    total = activity.layers * activity.width
+    for one, sample in pairs:
+        key = _key(one, sample)
+        if key not in selections:
+            labels = None
+            if one.kind and one.kind.relabel:
+                labels = np.array([emotions.index(clip.emotion) for clip in sample.clips])
+                generator = seeded_generator(spec.seed, one.control, sample.fold, one.draw)
+                labels = one.kind.relabel(labels, [clip.speaker for clip in sample.clips], generator)
+            selections[key] = sample.selection(emotions, key, labels)
+        if one.budget is not None:
+            job = Job(key, one.selector, spec.neurons(one.budget, total), one.within)
+            jobs[job.name] = max(job, jobs.get(job.name, job), key=lambda job: job.size)
+    plan = SelectionPlan(list(selections.values()))
+    return rank_streaming(activity, plan, spec.scope_name, list(jobs.values()), spec.seed, spec.floor, observe)
+
+
 def _at_common_size(
-    ranked: Mapping[tuple[Any, str], Lists], samples: Sequence[Sample], spec: SetSpec, sizes: set[int], total: int
-) -> list[tuple[str, float, int]]:
-    """(selector, budget, neurons) of every selector at the most neurons that all reach, where a budget wants more.
-
-    Selectors that make one list are left out: their sets differ in size between emotions by rule.
-    """
-    equal = [name for name in spec.selectors if not find_selector(name).one_list]
-    if not spec.common_size or len(equal) < 2:
-        return []
-    lists = [ranked[_key(sample), name].take(max(sizes)) for sample in samples for name in equal]
-    reached = min(len(one) for groups in lists for one in groups)
-    return [] if reached == 0 or reached in sizes else [(name, reached / total, reached) for name in equal]
+    wanted: Sequence[Wanted], ranked: Ranked, samples: Sequence[Sample], spec: SetSpec, total: int
+) -> list[Wanted]:
+    """The sets with the common size filled in: the most neurons that all reach, where every budget wants another number."""
+    sizes = {spec.neurons(budget, total) for budget in spec.budgets}
+    lists = [ranked[_key(one, its), one.selector, None] for one in wanted if one.budget is None for its in samples]
+    reached = min((len(chosen) for each in lists for chosen in each.take(max(sizes))), default=0)
+    kept = [one for one in wanted if one.budget is not None or reached not in {0, *sizes}]
+    return [replace(one, budget=reached / total) if one.budget is None else one for one in kept]
 
 
-def _selection(sample: Sample, control: str, draw: int, emotions: tuple[str, ...], spec: SetSpec) -> Selection:
-    """The sample with its true labels, or with labels shuffled within speaker."""
-    labels = np.array([emotions.index(clip.emotion) for clip in sample.clips])
-    if control == "shuffled":
-        generator = seeded_generator(spec.seed, "shuffled", sample.fold, draw)
-        labels = shuffled_labels(labels, [clip.speaker for clip in sample.clips], generator)
-    rows = np.concatenate([clip.items for clip in sample.clips]).astype("int64")
-    repeats = [len(clip.items) for clip in sample.clips]
-    return Selection(_key(sample, control, draw), rows, np.repeat(labels, repeats), emotions)
+def _fill(
+    table: SetTable, wanted: Sequence[Wanted], ranked: Ranked, found_on: FoundOn, grounds: Mapping[str, Ground]
+) -> None:
+    """Put the neurons of every set into the table: taken from its lists, or drawn after those of another set."""
+    spec, reselected = table.spec, [one for one in wanted if one.control == RESELECTED]
 
+    @lru_cache(maxsize=1)  # what is looked up for one draw serves the next
+    def drawer(control: Control, like: Wanted, fold: str) -> Draw:
+        assert control.draw is not None
+        chosen = table.sets[spec.name_of(like), fold]
+        excluded = [*chosen.values(), *(table.sets[spec.set_id(*spec.headline), fold].values() if like.within else ())]
+        return control.draw(grounds[fold], chosen, np.unique(np.concatenate(excluded)))
 
-def _overall_rates(
-    activity: Activity, plan: SelectionPlan, samples: Sequence[Sample], spec: SetSpec
-) -> tuple[dict[str, np.ndarray], Callable[[int, np.ndarray, np.ndarray], None] | None]:
-    """Firing rates over all emotions of each fold's items (layer, width), filled while selecting."""
-    if not spec.matched:
-        return {}, None
-    tokens = plan.tokens(activity, spec.scope_name)
-    numbers = {one.key: number for number, one in enumerate(plan.selections)}
-    folds = {sample.fold: numbers[_key(sample)] for sample in samples}
-    overall = {fold: np.empty((activity.layers, activity.width)) for fold in folds}
-
-    def observe(layer: int, rates: np.ndarray, means: np.ndarray) -> None:
-        for fold, number in folds.items():
-            weights = tokens[number][:, None] / tokens[number].sum()
-            overall[fold][layer] = (weights * rates[number]).sum(axis=0)
-
-    return overall, observe
+    for one, fold in in_table_order(wanted, list(grounds)):
+        sample = found_on[*one.clips, fold]
+        if one.kind and one.drawn:
+            draw = drawer(one.kind, one.like, fold)
+            # the seeds of the headline's own do not depend on which other budgets and ranges there are
+            apart = () if one.like == Wanted(*spec.headline) else (one.layers or f"{one.budget:g}",)
+            seeds = {e: (spec.seed, one.kind.name, fold, e, one.draw, *apart) for e in sample.emotions}
+            table.add(one, sample, {e: draw(e, seeded_generator(*seed)) for e, seed in seeds.items()})
+            continue
+        size = spec.neurons(one.budget or 0, table.total)
+        if one.within:
+            # as many as every range has for every emotion: sets of one fold differ in place and not in number
+            lists = [ranked[_key(other, sample), other.selector, other.within] for other in reselected]
+            reached = min(len(chosen) for each in lists for chosen in each.take(size))
+        chosen = ranked[_key(one, sample), one.selector, one.within].take(max(1, reached) if one.within else size)
+        if one.within:
+            chosen = tuple(replace(its, neurons=its.neurons[:reached]) for its in chosen)
+        table.add(one, sample, dict(zip(sample.emotions, chosen, strict=True)))

@@ -1,6 +1,7 @@
-"""The selectors by name: those of emoscope, those that a program registers, those of installed packages.
+"""The selectors: how specific each neuron of a layer is to each emotion, by formula and by name.
 
-docs/add-a-selector.md shows how to add one.
+A formula takes the :class:`Statistics` of one layer and returns a score (emotion, neuron), larger = more specific,
+-inf = not eligible. docs/method.md says where each formula comes from, docs/add-a-selector.md how to add one.
 """
 
 from __future__ import annotations
@@ -13,9 +14,152 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
+from scipy.special import xlogy
 
-from emoscope.neurons import scores
-from emoscope.neurons.scores import Statistics
+ACTIVE = 0.1
+"""Firing rate that mad-active asks for."""
+
+SMALLEST_VARIANCE = 1e-6
+"""What mad-z adds to a variance, so that a neuron that hardly moves does not win by its stillness."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the neurons of one layer did on the items of one selection (a fold, a draw of clips).
+
+    The arrays are shared with other selectors and overwritten by the next layer: change none, keep none.
+
+    Attributes:
+        rate: P(e), the share of positions at which the neuron fires; float64 (emotion, neuron).
+        mean: M(e), the mean activation over positions; float64 (emotion, neuron).
+        positions: T(e), over how many positions; float64 (emotion,).
+        emotions: names of the emotions, in the order of the arrays.
+        layer: number of the layer; 0 where all neurons are seen at once.
+        bar: the firing rate at or below which ``lape_floor`` of all rates of the model lie. Not a number unless the
+            selector asks for ``"bar"``, which costs a further pass over the store.
+        variance: variance of the neuron's mean activation per item, pooled within emotions; float64 (neuron,).
+            ``None`` unless the selector asks for ``"variance"``.
+    """
+
+    rate: np.ndarray
+    mean: np.ndarray
+    positions: np.ndarray
+    emotions: tuple[str, ...] = ()
+    layer: int = 0
+    bar: float = float("nan")
+    variance: np.ndarray | None = None
+
+
+def lap(given: Statistics) -> np.ndarray:
+    """Frequency: the firing rate itself (as compared by Zhao, Schuller and Sisman 2026).
+
+    Example:
+        >>> lap(Statistics(np.array([[0.5, 0.1], [0.2, 0.3]]), np.zeros((2, 2)), np.array([10, 10])))
+        array([[0.5, 0.1],
+               [0.2, 0.3]])
+    """
+    return given.rate
+
+
+def lape(given: Statistics) -> np.ndarray:
+    """Entropy: minus the entropy of the rates over emotions, for the emotion that fires most (Tang et al. 2024).
+
+    Only neurons whose largest rate exceeds the bar are eligible. Where two emotions share the largest rate,
+    the one of the larger mean activation gets the neuron. Equal budgets per emotion are our choice; the
+    authors take one list for all classes, see :func:`lape_original`.
+
+    Example:
+        >>> lape(Statistics(np.array([[0.5, 0.1], [0.0, 0.1]]), np.zeros((2, 2)), np.array([10, 10]), bar=0.2))
+        array([[  0., -inf],
+               [-inf, -inf]])
+    """
+    rate, score = given.rate, np.full(given.rate.shape, -np.inf)
+    eligible = np.flatnonzero(rate.max(axis=0) > given.bar)
+    rates = rate[:, eligible]
+    largest = np.where(rates == rates.max(axis=0), given.mean[:, eligible], -np.inf).argmax(axis=0)
+    score[largest, eligible] = _minus_entropy(rates)
+    return score
+
+
+def lape_original(given: Statistics) -> np.ndarray:
+    """Entropy as its authors use it: for *every* emotion whose rate exceeds the bar (Tang et al. 2024).
+
+    The neurons of the lowest entropies form one list for all emotions (see ``Selector.one_list``).
+
+    Example:
+        >>> lape_original(Statistics(np.array([[0.5, 0.4], [0.5, 0.1]]), np.zeros((2, 2)), np.ones(2), bar=0.2)).round(3)
+        array([[-0.693, -0.5  ],
+               [-0.693,   -inf]])
+    """
+    rate, score = given.rate, np.full(given.rate.shape, -np.inf)
+    eligible = np.flatnonzero(rate.max(axis=0) > given.bar)
+    rates = rate[:, eligible]
+    score[:, eligible] = np.where(rates > given.bar, _minus_entropy(rates), -np.inf)
+    return score
+
+
+def mad(given: Statistics) -> np.ndarray:
+    """Mean deviation: mean activation minus the mean of the other emotions' means, signed, not z-scored.
+
+    The selector is named by Zhao, Schuller and Sisman (2026); sign and scale are our reading.
+
+    Example:
+        >>> mad(Statistics(np.zeros((3, 1)), np.array([[3.0], [1.0], [2.0]]), np.ones(3))).ravel()
+        array([ 1.5, -1.5,  0. ])
+    """
+    mean = given.mean
+    return mean - (mean.sum(axis=0) - mean) / (len(mean) - 1)
+
+
+def mad_z(given: Statistics) -> np.ndarray:
+    """Mean deviation in standard deviations of the items' means within emotions (our definition).
+
+    Example:
+        >>> mean = np.array([[3.0, 3.0], [1.0, 1.0]])
+        >>> mad_z(Statistics(np.zeros((2, 2)), mean, np.ones(2), variance=np.array([4.0, 1.0])))[0].round(3)
+        array([1., 2.])
+    """
+    assert given.variance is not None
+    return mad(given) / np.sqrt(given.variance + SMALLEST_VARIANCE)
+
+
+def mad_active(given: Statistics) -> np.ndarray:
+    """Mean deviation among neurons that fire for the emotion at a tenth of the positions or more (our definition).
+
+    Example:
+        >>> rate = np.array([[0.1, 0.05], [0.0, 0.2]])
+        >>> mad_active(Statistics(rate, np.array([[3.0, 3.0], [1.0, 1.0]]), np.ones(2)))
+        array([[  2., -inf],
+               [-inf,  -2.]])
+    """
+    return np.where(given.rate >= ACTIVE, mad(given), -np.inf)
+
+
+def cas(given: Statistics) -> np.ndarray:
+    """Contrast: largest minus second largest firing rate, credited to the emotion with the largest.
+
+    The selector of Zhao, Schuller and Sisman (2026). A margin of 0 is not eligible, so the sets of different
+    emotions share no neuron.
+
+    Example:
+        >>> cas(Statistics(np.array([[0.5, 0.1], [0.25, 0.1]]), np.zeros((2, 2)), np.ones(2)))
+        array([[0.25, -inf],
+               [-inf, -inf]])
+    """
+    rate = given.rate
+    first, second = rate[0].copy(), np.full(rate.shape[1], -np.inf)
+    for row in rate[1:]:
+        np.maximum(second, np.minimum(first, row), out=second)
+        np.maximum(first, row, out=first)
+    margin = np.where(first > second, first - second, -np.inf)
+    return np.where(rate == first, margin, -np.inf)
+
+
+def _minus_entropy(rates: np.ndarray) -> np.ndarray:
+    """Sum of q log q over emotions, q the rates as shares of their sum; (neuron,)."""
+    share = rates / rates.sum(axis=0)
+    return np.asarray(xlogy(share, share).sum(axis=0))
+
 
 GROUP = "emoscope.selectors"
 """The entry-point group in which a package names its selectors."""
@@ -33,7 +177,7 @@ class Selector:
     Attributes:
         name: as written in study files and in the names of sets.
         family: what kind of statistic it is.
-        score: from the :class:`~emoscope.neurons.scores.Statistics` of a layer to scores (emotion, neuron), larger =
+        score: from the :class:`Statistics` of a layer to scores (emotion, neuron), larger =
             more specific, -inf = not eligible.
         needs: which of :data:`STATISTICS` it reads.
         one_list: the budget is one list for all emotions, the neurons of the highest score for any of them; each goes
@@ -69,13 +213,13 @@ class Selector:
 SELECTORS: dict[str, Selector] = {
     one.name: one
     for one in (
-        Selector("lap", "frequency", scores.lap),
-        Selector("lape", "entropy", scores.lape, ("bar",)),
-        Selector("lape-original", "entropy", scores.lape_original, ("bar",), one_list=True),
-        Selector("mad", "mean deviation", scores.mad),
-        Selector("mad-z", "mean deviation", scores.mad_z, ("variance",)),
-        Selector("mad-active", "mean deviation", scores.mad_active),
-        Selector("cas", "contrast", scores.cas),
+        Selector("lap", "frequency", lap),
+        Selector("lape", "entropy", lape, ("bar",)),
+        Selector("lape-original", "entropy", lape_original, ("bar",), one_list=True),
+        Selector("mad", "mean deviation", mad),
+        Selector("mad-z", "mean deviation", mad_z, ("variance",)),
+        Selector("mad-active", "mean deviation", mad_active),
+        Selector("cas", "contrast", cas),
     )
 }
 """The selectors that are there without looking at installed packages."""
@@ -92,7 +236,7 @@ def register(
 
     Args:
         name: small letters, digits and hyphens.
-        function: from :class:`~emoscope.neurons.scores.Statistics` to scores (emotion, neuron).
+        function: from :class:`Statistics` to scores (emotion, neuron).
         family: what kind of statistic it is.
         needs: ``"bar"`` and ``"variance"``, where the function reads them.
         one_list: see :class:`Selector`.

@@ -1,18 +1,25 @@
-"""Which neuron sets a study wants, and the names of the sets."""
+"""Which neuron sets a study wants, declared before anything is ranked, and the names of the sets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from emoscope.neurons.activity_block import scope_parts
-from emoscope.neurons.choosing import FLOOR
+from emoscope.neurons.activity import scope_parts
+from emoscope.neurons.controls import CONTROLS, Control
+from emoscope.neurons.ranking import FLOOR
 from emoscope.neurons.selectors import find_selector
 
 ALL = "all"
 """The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
 
-BUDGET_DRAWS = 3
-"""Matched controls of the headline's selector at budgets other than the headline's, at most."""
+FURTHER_DRAWS = 3
+"""Matched controls at budgets other than the headline's and within ranges of layers, at most: the mean of a few is
+enough there."""
+
+TARGET, RESELECTED, FEWER = "target", "reselected", "fewer"
+"""Controls that are none: the selector's sets on all layers, within a range of layers, and on fewer clips."""
 
 OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
 """The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
@@ -33,7 +40,7 @@ class SetSpec:
         items_per_emotion: at most so many correct clips per emotion.
         minimum: an emotion with fewer correct clips outside some fold gets no set.
         matched, random, shuffled: draws of each control, for the headline selector and budget; at its other budgets
-            there are up to :data:`BUDGET_DRAWS` matched ones.
+            there are up to :data:`FURTHER_DRAWS` matched ones.
         headline: (selector, budget) that the study claims.
         seed: decides between ties and draws clips and controls.
         label: the label column that was asked.
@@ -43,9 +50,10 @@ class SetSpec:
         sizes: the headline is also found on so many correct clips per emotion, of those that it is found on.
         size_draws: how often such clips are drawn.
         balance_letters: clips are chosen so that the right option stands behind each letter as equally often as can be.
-        ranges: first and last layer of ranges within each of which the headline is also found
-            (:mod:`~emoscope.neurons.in_ranges`).
-        outcomes: the headline is also found on misses and on false alarms (:mod:`~emoscope.neurons.outcomes`).
+        outcomes: the headline is also found on misses and on false alarms
+            (:func:`~emoscope.neurons.samples.outcome_samples`).
+        ranges: first and last layer of ranges within each of which the headline is also found: equally many neurons in
+            each, the best that the range has.
 
     Raises:
         ValueError: an unknown selector or scope, a budget outside (0, 0.5], a headline that is not selected, no clip.
@@ -95,15 +103,19 @@ class SetSpec:
         """The scope as it stands in tables and set ids."""
         return ALL if self.scope in (ALL, (ALL,)) else "+".join(scope_parts(self.scope))
 
-    def matched_draws(self, budget: float) -> int:
-        """How many matched controls the headline's selector has at a budget.
+    def neurons(self, budget: float, total: int) -> int:
+        """How many neurons a share of all of them is: at least one."""
+        return max(1, round(budget * total))
 
-        Example:
-            >>> spec = SetSpec(("anger", "fear"), budgets=(0.005, 0.01))
-            >>> spec.matched_draws(0.005), spec.matched_draws(0.01)
-            (10, 3)
+    def name_of(self, one: Wanted) -> str:
+        """The name of a set that is wanted.
+
+        Raises:
+            ValueError: its budget is not known yet.
         """
-        return self.matched if budget == self.headline[1] else min(BUDGET_DRAWS, self.matched)
+        if one.budget is None:
+            raise ValueError(f"the common size of {one.selector} is known when it has ranked: name the set then")
+        return self.set_id(one.selector, one.budget, one.control, one.draw, one.size, one.layers)
 
     def set_id(
         self, selector: str, budget: float, control: str = "target", draw: int = 0, size: int | None = None,
@@ -121,7 +133,113 @@ class SetSpec:
         """
         name = f"{selector}@{budget:g}:{self.scope_name}"
         if layers is not None:
-            name, control = f"{name}~layers{layers}", "matched" if control == "reselected matched" else "target"
-        if control == "fewer":
+            name, control = f"{name}~layers{layers}", control.removeprefix(RESELECTED).strip() or TARGET
+        if control == FEWER:
             return f"{name}~fewer{size}~draw{draw}"
-        return name if control == "target" else f"{name}~{control}{draw}"
+        return name if control == TARGET else f"{name}~{control}{draw}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One set that a study wants, in every fold: what its name and its rows in the table of sets say of it.
+
+    Attributes:
+        selector: its name.
+        budget: share of all neurons; ``None`` for the most that all selectors reach, which ranking tells.
+        control: what the set is: ``"target"``, a control, or found in another way, such as ``"fewer"``.
+        draw: number of the draw.
+        size: clips per emotion where the control is "fewer", else ``None``.
+        within: first and last layer of the range within which it is found; ``None`` for all layers.
+    """
+
+    selector: str
+    budget: float | None
+    control: str = TARGET
+    draw: int = 0
+    size: int | None = None
+    within: tuple[int, int] | None = None
+
+    @property
+    def kind(self) -> Control | None:
+        """The kind of control that it is, if it is one."""
+        return CONTROLS.get(self.control.removeprefix(RESELECTED).strip())
+
+    @property
+    def layers(self) -> str | None:
+        """The range as it stands in tables and set ids."""
+        return None if self.within is None else f"{self.within[0]}-{self.within[1]}"
+
+    @property
+    def like(self) -> Wanted:
+        """The set after which a control is drawn."""
+        return replace(self, control=TARGET if self.within is None else RESELECTED, draw=0)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether its neurons are drawn after those of another set; all others are ranked."""
+        return self.kind is not None and self.kind.draw is not None
+
+    @property
+    def clips(self) -> tuple[str, int, int | None]:
+        """On which clips it is found: those of the target sets, or (control, draw, size)."""
+        own = self.control == FEWER or self.control in OUTCOME_CONTROLS
+        return (self.control, self.draw, self.size) if own else (TARGET, 0, None)
+
+    @property
+    def stage(self) -> object:
+        """Sets of one stage stand together in each fold, in the table of sets."""
+        if self.drawn or self.within is not None:
+            return "drawn"
+        return self.control if self.kind else (self.control, self.draw) if self.control == FEWER else self
+
+
+def wanted_sets(spec: SetSpec) -> list[Wanted]:
+    """All sets that a study wants, in the order of the table of sets.
+
+    It is what there is at most: selection leaves out what the clips do not give (sizes that some fold does not have,
+    outcomes with too few clips) and a common size that is no other than a budget's.
+
+    Example:
+        >>> spec = SetSpec(("anger", "fear"), ("cas",), (0.005, 0.01), matched=5, random=1, shuffled=0, sizes=(20,))
+        >>> [spec.name_of(one).removeprefix("cas@") for one in wanted_sets(spec)][5:]  # doctest: +NORMALIZE_WHITESPACE
+        ['0.005:audio+answer~matched3', '0.005:audio+answer~matched4', '0.01:audio+answer~matched0',
+         '0.01:audio+answer~matched1', '0.01:audio+answer~matched2', '0.005:audio+answer~random0',
+         '0.005:audio+answer~fewer20~draw0', '0.005:audio+answer~fewer20~draw1', '0.005:audio+answer~fewer20~draw2']
+    """
+    head = Wanted(*spec.headline)
+    sets = [Wanted(name, budget) for name in spec.selectors for budget in spec.budgets]
+    # selectors that make one list are left out: their sets differ in size between emotions by rule
+    equal = [name for name in spec.selectors if not find_selector(name).one_list]
+    if spec.common_size and len(equal) > 1:
+        sets += [Wanted(name, None) for name in equal]
+    drawn = [kind for kind in CONTROLS.values() if kind.draw]
+    everywhere = [kind for kind in drawn if kind.everywhere]
+    for budget in spec.budgets:
+        sets += controls_of(replace(head, budget=budget), spec, everywhere)
+    for within in spec.ranges:
+        found = replace(head, control=RESELECTED, within=within)
+        sets += [found, *controls_of(found, spec, everywhere)]
+    sets += controls_of(head, spec, [kind for kind in drawn if not kind.everywhere])
+    sets += controls_of(head, spec, [kind for kind in CONTROLS.values() if kind.relabel])
+    sizes = sorted({size for size in spec.sizes if size < spec.items_per_emotion})
+    sets += [replace(head, control=FEWER, draw=draw, size=size) for draw in range(spec.size_draws) for size in sizes]
+    for outcome, hits in OUTCOMES.items() if spec.outcomes else ():
+        sets += [replace(head, control=control, draw=draw) for control, draw in ((outcome, 0), (hits, 0), (hits, 1))]
+    return sets
+
+
+def controls_of(one: Wanted, spec: SetSpec, kinds: Sequence[Control]) -> Iterator[Wanted]:
+    """The controls of some kinds that a target or reselected set has."""
+    for kind in kinds:
+        draws: int = getattr(spec, kind.name)
+        if one != Wanted(*spec.headline):
+            draws = min(FURTHER_DRAWS, draws)
+        name = kind.name if one.control == TARGET else f"{one.control} {kind.name}"
+        yield from (replace(one, control=name, draw=draw) for draw in range(draws))
+
+
+def in_table_order(sets: Sequence[Wanted], folds: Sequence[str]) -> Iterator[tuple[Wanted, str]]:
+    """Every set in every fold, in the order of the table of sets."""
+    for _, stage in groupby(sets, key=lambda one: one.stage):
+        together = list(stage)
+        yield from ((one, fold) for fold in folds for one in together)

@@ -1,4 +1,4 @@
-"""Sets that several corpora found, ready to act on one of them: each corpus's own, and sets fused over all."""
+"""Sets of others: those that several corpora found, ready to act on one of them, and those that a part of a study lends."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.agreement import score_agreement
-from emoscope.neurons.choosing import Job, rank_streaming
-from emoscope.neurons.controls import COVARIATES, MatchedSet, Matcher, covariates, seeded_generator
-from emoscope.neurons.equal_samples import EqualSamples, Source, equal_samples, first_clips, host_folds, selection_of
-from emoscope.neurons.found_sets import FoundSets, SetTable
-from emoscope.neurons.fusion import WAYS, rank_fused
-from emoscope.neurons.identification import Sample
-from emoscope.neurons.lending import lent_name
-from emoscope.neurons.running_top import Chosen
+from emoscope.neurons.controls import CONTROLS, DrawnSet, Ground, covariates, seeded_generator
+from emoscope.neurons.fusion import WAYS, rank_fused, refuse_unknown
+from emoscope.neurons.ranking import Chosen, Job, rank_streaming
+from emoscope.neurons.samples import Sample, acting_folds
+from emoscope.neurons.selection import FoundSets, SetTable
 from emoscope.neurons.selection_plan import SPAN_ITEMS, SelectionPlan
 from emoscope.neurons.selectors import find_selector
-from emoscope.neurons.set_spec import ALL, SetSpec
-
-__all__ = ["EqualSamples", "Source", "equal_samples", "score_agreement", "transfer_sets"]
+from emoscope.neurons.set_spec import ALL, SetSpec, Wanted, controls_of
+from emoscope.neurons.sources import EqualSamples, Source, equal_samples
 
 
 @dataclass(frozen=True)
@@ -60,14 +55,13 @@ def transfer_sets(
     Raises:
         ValueError: the host is no source, an unknown fusion, or sources that cannot be compared.
     """
-    if unknown := [way for way in fuse if way not in WAYS]:
-        raise ValueError(f"fusion {unknown[0]!r} is not known: choose from {', '.join(WAYS)}")
+    refuse_unknown(fuse)
     if host not in [source.name for source in sources]:
         raise ValueError(f"host {host!r} is no source: they are {', '.join(source.name for source in sources)}")
     equal = equal_samples(sources, spec)
     kept = [source for source in sources if source.name in equal.kept]
     acting = next(source for source in sources if source.name == host)
-    folds = host_folds(acting.items)
+    folds = acting_folds(acting.items)
     found = {one.name: _found_in(one, host, equal, spec, folds) for one in kept}
     if fuse and equal.fused_n:
         found |= _fused(kept, host, equal, spec, folds, fuse, consistency)
@@ -76,26 +70,22 @@ def transfer_sets(
     used = acting.items.filter(pl.col("fate") == "used")["item"].to_numpy()
     standardised = _covariates(acting.activity, used, spec) if spec.matched else None
     means = acting.activity.mean_product(used).astype("float32").ravel()
-    shape = acting.activity.layers, acting.activity.width
+    shape, ground = (acting.activity.layers, acting.activity.width), Ground(acting.total, standardised)
     return {
-        name: FoundSets(*_tables(name, by_fold, equal.emotions, spec, standardised), equal.identifiable, *shape, means)
+        name: FoundSets(*_tables(name, by_fold, equal.emotions, spec, ground), equal.identifiable, *shape, means)
         for name, by_fold in found.items()
-    }  # fmt: skip
-
-
-def _size(activity: Activity, spec: SetSpec) -> int:
-    return max(1, round(spec.headline[1] * activity.layers * activity.width))
+    }
 
 
 def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> dict[str, Found]:
     """The sets that one source finds for the folds of the host."""
     own = {fold: equal.sample(source.name, host, fold) for fold in folds}
     needed = {sample.fold: sample for sample in own.values()}
-    plan = SelectionPlan([selection_of(sample, equal.emotions) for sample in needed.values()])
-    (selector, _), size = spec.headline, _size(source.activity, spec)
-    jobs = [Job(fold, selector, (size,)) for fold in needed]
+    plan = SelectionPlan([sample.selection(equal.emotions) for sample in needed.values()])
+    selector, size = spec.headline[0], spec.neurons(spec.headline[1], source.total)
+    jobs = [Job(fold, selector, size) for fold in needed]
     ranked = rank_streaming(source.activity, plan, spec.scope_name, jobs, spec.seed, spec.floor)
-    return {fold: Found(sample, ranked[sample.fold, selector].take(size)) for fold, sample in own.items()}
+    return {fold: Found(sample, ranked[sample.fold, selector, None].take(size)) for fold, sample in own.items()}
 
 
 def _fused(
@@ -105,15 +95,15 @@ def _fused(
     """The fused sets: name -> fold -> what was found."""
     corpora, numbers, parts = [], [], []
     for source in kept:
-        own = [first_clips(equal.sample(source.name, host, fold), equal.emotions, equal.fused_n) for fold in folds]
+        own = [equal.sample(source.name, host, fold).part(equal.emotions, equal.fused_n) for fold in folds]
         needed = {sample.fold: sample for sample in own}
-        plan = SelectionPlan([selection_of(sample, equal.emotions) for sample in needed.values()])
+        plan = SelectionPlan([sample.selection(equal.emotions) for sample in needed.values()])
         corpora.append((source.activity, plan))
         numbers.append([list(needed).index(sample.fold) for sample in own])
         parts.append(own)
     samples = [_together(group) for group in zip(*parts, strict=True)]
     asked = {sample.fold: which for sample, which in zip(samples, zip(*numbers, strict=True), strict=True)}
-    selector, size = find_selector(spec.headline[0]), _size(kept[0].activity, spec)
+    selector, size = find_selector(spec.headline[0]), spec.neurons(spec.headline[1], kept[0].total)
     ranked = rank_fused(corpora, asked, spec.scope_name, selector, fuse, consistency, size, spec.seed, spec.floor)
     return {
         f"fused: {way}": {
@@ -141,32 +131,87 @@ def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarr
 
 
 def _tables(
-    source: str, by_fold: dict[str, Found], emotions: tuple[str, ...], spec: SetSpec, standardised: np.ndarray | None,
-) -> tuple[pl.DataFrame, dict[tuple[str, str], dict[str, np.ndarray]]]:  # fmt: skip
+    source: str, by_fold: dict[str, Found], emotions: tuple[str, ...], spec: SetSpec, ground: Ground
+) -> tuple[pl.DataFrame, dict[tuple[str, str], dict[str, np.ndarray]]]:
     """The table of one source's target sets and matched controls, and their neurons."""
-    table, (selector, budget) = SetTable(spec, source), spec.headline
-    controls: dict[str, list[tuple[int, str, MatchedSet]]] = {}
+    table, head = SetTable(spec, ground.neurons, source), Wanted(*spec.headline)
+    drawn: dict[str, list[tuple[Wanted, dict[str, DrawnSet]]]] = {}
     for fold, found in by_fold.items():
         sample, known = Sample(fold, found.sample.clips, found.sample.n), found.sample.fold
         groups = dict(zip(emotions, found.chosen, strict=True))
-        table.add(sample, selector, budget, "target", 0, groups)
-        if standardised is not None and known not in controls:  # what is found once has one control in every fold
-            controls[known] = list(_matched(source, known, groups, spec, standardised))
-        for draw, emotion, control in controls.get(known, []):
-            smd = {f"smd_{one}": None if np.isnan(control.smd[one]) else control.smd[one] for one in COVARIATES}
-            table.put(sample, selector, budget, "matched", draw, emotion, control.neurons, groups[emotion].wanted,
-                      **smd, well_matched=control.well_matched)  # fmt: skip
+        table.add(head, sample, groups)
+        if known not in drawn:  # what is found once has one control in every fold
+            drawn[known] = list(_matched(source, known, groups, spec, ground)) if spec.matched else []
+        for one, controls in drawn[known]:
+            table.add(one, sample, controls)
     lent = {name: lent_name(name, source) for name, _ in table.sets}
     sets = {(lent[name], fold): group for (name, fold), group in table.sets.items()}
     return table.frame().with_columns(pl.col("set").replace_strict(lent)), sets
 
 
 def _matched(
-    source: str, fold: str, groups: dict[str, Chosen], spec: SetSpec, standardised: np.ndarray
-) -> Iterator[tuple[int, str, MatchedSet]]:
-    """The matched controls of one fold's sets: (draw, emotion, control)."""
-    matcher = Matcher(standardised, np.unique(np.concatenate([one.neurons for one in groups.values()])))
-    for draw in range(spec.matched):
-        for emotion, one in groups.items():
-            generator = seeded_generator(spec.seed, "matched", source, fold, emotion, draw)
-            yield draw, emotion, matcher.draw(one.neurons, generator)
+    source: str, fold: str, groups: dict[str, Chosen], spec: SetSpec, ground: Ground
+) -> Iterator[tuple[Wanted, dict[str, DrawnSet]]]:
+    """The matched controls of one fold's sets."""
+    matched = CONTROLS["matched"]
+    assert matched.draw is not None
+    chosen = {emotion: one.neurons for emotion, one in groups.items()}
+    draw = matched.draw(ground, chosen, np.unique(np.concatenate(list(chosen.values()))))
+    for one in controls_of(Wanted(*spec.headline), spec, [matched]):
+        seeds = {e: (spec.seed, matched.name, source, fold, e, one.draw) for e in chosen}
+        yield one, {emotion: draw(emotion, seeded_generator(*seed)) for emotion, seed in seeds.items()}
+
+
+def lent_name(name: str, source: str) -> str:
+    """The name of a set in a part that did not find it.
+
+    Example:
+        >>> lent_name("cas@0.05:all~matched1", "polish")
+        'cas@0.05:all~matched1~from=polish'
+    """
+    return f"{name}~from={source}"
+
+
+def lend(
+    found: FoundSets, source: str, folds: Sequence[str], headline: tuple[str, float], matched: int, same: bool = True
+) -> FoundSets | None:
+    """The headline's target sets and their first matched controls, for the folds of another part.
+
+    Args:
+        found: the sets of the part that found them.
+        source: its name.
+        folds: the folds of the other part. A fold that the source has too, since both deal the same speakers, gets
+            the sets of that fold, which were found on other speakers; any other gets those found on all clips.
+        headline: selector and budget.
+        matched: draws of matched controls.
+        same: whether both deal the same speakers; otherwise folds of equal names have nothing to do with each other.
+
+    Returns:
+        the sets under other names, or ``None`` where nothing was found.
+    """
+    mine = found.frame.filter(
+        (pl.col("selector") == headline[0])
+        & (pl.col("budget") == headline[1])
+        & ((pl.col("control") == "target") | ((pl.col("control") == "matched") & (pl.col("draw") < matched)))
+    )
+    if mine.is_empty():
+        return None
+    sets = {}
+    for name in mine["set"].unique(maintain_order=True):
+        for fold in (*folds, ALL):
+            own = (name, fold) if same and (name, fold) in found.sets else (name, ALL)
+            sets[lent_name(name, source), fold] = found.sets[own]
+    frame = mine.filter(pl.col("fold").is_in([*(folds if same else ()), ALL])).with_columns(
+        (pl.col("set") + f"~from={source}").alias("set"), pl.lit(source).alias("source")
+    )
+    return FoundSets(frame, sets, found.identifiable, found.layers, found.width, found.mean_product)
+
+
+def gather(parts: Sequence[FoundSets]) -> FoundSets | None:
+    """Sets of several sources together; ``None`` where there are none."""
+    if not parts:
+        return None
+    first = parts[0]
+    frame = pl.concat([one.frame for one in parts])
+    sets = {key: groups for one in parts for key, groups in one.sets.items()}
+    return FoundSets(frame, sets, first.identifiable, first.layers, first.width, first.mean_product)

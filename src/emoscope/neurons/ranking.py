@@ -1,10 +1,19 @@
-"""The best neurons of a long list of scores that is seen piece by piece."""
+"""Ranking neurons by a selector's scores, which are seen layer by layer, for many selections in one pass over the store."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.selection_plan import SelectionPlan, stream, stream_rates, stream_variances
+from emoscope.neurons.selectors import Selector, Statistics, find_selector
+
+FLOOR = 0.95
+"""Share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024)."""
 
 DECIMALS = 12
 """Scores are compared to this many decimals: equal margins, such as 0.3 - 0.1 and 0.2, differ in the last bit."""
@@ -27,6 +36,11 @@ class Chosen:
     wanted: int
     tied_at_cut: int
     share_negative_mean: float | None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the table of sets says of the choice."""
+        return {"tied_at_cut": self.tied_at_cut, "share_negative_mean": self.share_negative_mean}
 
     def __len__(self) -> int:
         return len(self.neurons)
@@ -150,7 +164,7 @@ class OneList:
         self._means: tuple[list[np.ndarray], ...] = tuple([] for _ in range(emotions))
 
     def add(self, scores: np.ndarray, means: np.ndarray, first: int) -> None:
-        """Consider the neurons ``first``, ``first + 1`` …; scores and means are (emotion, neuron)."""
+        """As :meth:`EqualLists.add`."""
         eligible = scores > -np.inf
         self._top.add(scores.max(axis=0), np.where(eligible, means, -np.inf).max(axis=0), first)
         for emotion, row in enumerate(eligible):
@@ -167,6 +181,14 @@ class OneList:
             negative = float(np.mean(np.concatenate(means)[inside] <= 0)) if inside.any() else None
             found.append(Chosen(neurons[inside], size, listed.tied_at_cut, negative))
         return tuple(found)
+
+
+Lists = EqualLists | OneList
+
+
+def lists_of(selector: Selector, size: int, emotions: int, seed: int) -> Lists:
+    """Empty lists of the kind that a selector makes."""
+    return (OneList if selector.one_list else EqualLists)(size, emotions, seed)
 
 
 class RunningLargest:
@@ -204,3 +226,171 @@ class RunningLargest:
         if len(together) == self.size:
             self._cut = together.min()
         self._pieces, self._count = [together], len(together)
+
+
+def bar_rank(count: int, floor: float = FLOOR) -> int:
+    """Which of ``count`` firing rates, in ascending order and counted from 1, is the bar.
+
+    Example:
+        >>> bar_rank(20), bar_rank(9)
+        (19, 9)
+    """
+    return max(1, round(floor * count))
+
+
+def select_from_sums(
+    fired: np.ndarray,
+    tokens: np.ndarray,
+    summed: np.ndarray,
+    selector: str,
+    size: int,
+    seed: int = 0,
+    floor: float = FLOOR,
+    variance: np.ndarray | None = None,
+) -> tuple[Chosen, ...]:
+    """Choose each emotion's most specific neurons from sums over its items.
+
+    Args:
+        fired: K, at how many positions a neuron fires; (emotion, neuron).
+        tokens: T, the number of positions; (emotion,).
+        summed: S, the sum of its activation over these positions; (emotion, neuron).
+        selector: a selector's name.
+        size: neurons per emotion; of a selector that makes one list, neurons in it.
+        seed: decides between neurons that tie in score and in mean activation.
+        floor: LAPE's bar lies at this share of all rates.
+        variance: pooled variance of the items' means, for selectors that read it; (neuron,).
+
+    Returns:
+        one :class:`Chosen` per emotion.
+
+    Raises:
+        ValueError: the selector is unknown or lacks the variance, fewer than two emotions, or an emotion has no
+            position.
+
+    Example:
+        >>> fired = np.array([[8, 1, 4], [1, 6, 4]])
+        >>> anger, fear = select_from_sums(fired, np.array([10, 10]), fired * 0.1, "cas", 1)
+        >>> anger.neurons, fear.neurons
+        (array([0]), array([1]))
+    """
+    find = find_selector(selector)
+    if len(fired) < 2 or not np.all(tokens):
+        raise ValueError(
+            f"tokens {list(map(int, tokens))}: selectors compare at least two emotions that have positions"
+        )
+    if "variance" in find.needs and variance is None:
+        raise ValueError(f"selector {selector!r} reads the variance of items, which sums do not tell: give `variance`")
+    positions = np.asarray(tokens, "float64")
+    rate, mean = fired / positions[:, None], summed / positions[:, None]
+    rank = bar_rank(rate.size, floor) - 1
+    bar = float(np.partition(rate, rank, axis=None)[rank]) if "bar" in find.needs else float("nan")
+    lists = lists_of(find, size, len(rate), seed)
+    lists.add(find(Statistics(rate, mean, positions, bar=bar, variance=variance)), mean, 0)
+    return lists.take(size)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One selector on one selection of a plan: what :func:`rank_streaming` is asked for.
+
+    Attributes:
+        key: of the selection.
+        selector: its name.
+        size: how many neurons may be taken at most.
+        layers: first and last layer of those that are ranked; ``None`` for all.
+    """
+
+    key: Hashable
+    selector: str
+    size: int
+    layers: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> tuple[Hashable, str, tuple[int, int] | None]:
+        """Under which the lists are found."""
+        return self.key, self.selector, self.layers
+
+
+Ranked = dict[tuple[Hashable, str, tuple[int, int] | None], Lists]
+"""(key of a selection, selector, layers) -> lists from which neurons can be taken."""
+
+
+def rank_streaming(
+    activity: Activity,
+    plan: SelectionPlan,
+    scope: str | Sequence[str],
+    jobs: Sequence[Job],
+    seed: int = 0,
+    floor: float = FLOOR,
+    observe: Callable[[list[Statistics]], None] | None = None,
+) -> Ranked:
+    """Rank neurons for many selections and selectors in one pass over the store.
+
+    Memory holds one layer of the plan's sums and the neurons still in the running. Selectors that read the bar or the
+    variance cost one more reading of the sums.
+
+    ``observe`` is called with the statistics of every selection as they pass by, layer by layer.
+
+    Returns:
+        for each job's name lists from which any number of neurons up to its size can be taken.
+
+    Raises:
+        ValueError: an unknown selector or selection key, or the store lacks scope or items.
+    """
+    numbers = {one.key: number for number, one in enumerate(plan.selections)}
+    unknown = [job.key for job in jobs if job.key not in numbers]
+    if unknown:
+        raise ValueError(f"selection {unknown[0]!r} is not in the plan: it has {list(numbers)[:5]}")
+    selectors = [find_selector(job.selector) for job in jobs]
+    needs: dict[str, set[int]] = {}
+    for job, selector in zip(jobs, selectors, strict=True):
+        for need in selector.needs:
+            needs.setdefault(need, set()).add(numbers[job.key])
+    lists = [lists_of(one, job.size, len(plan.emotions), seed) for job, one in zip(jobs, selectors, strict=True)]
+    for layer, seen in enumerate(stream_statistics(activity, plan, scope, needs, floor)):
+        for job, selector, running in zip(jobs, selectors, lists, strict=True):
+            if job.layers is None or job.layers[0] <= layer <= job.layers[1]:
+                given = seen[numbers[job.key]]
+                running.add(selector(given), given.mean, layer * activity.width)
+        if observe:
+            observe(seen)
+    return {job.name: running for job, running in zip(jobs, lists, strict=True)}
+
+
+def stream_statistics(
+    activity: Activity,
+    plan: SelectionPlan,
+    scope: str | Sequence[str],
+    needs: Mapping[str, Iterable[int]],
+    floor: float = FLOOR,
+) -> Iterator[list[Statistics]]:
+    """What selectors read, layer by layer: the statistics of every selection of a plan, in its order.
+
+    The next layer overwrites them. ``needs`` says which selections are to have ``"bar"`` and ``"variance"``.
+    """
+    barred, spread = (sorted(needs.get(need, ())) for need in ("bar", "variance"))
+    bars = find_bars(activity, plan, scope, barred, floor) if barred else {}
+    varied = SelectionPlan([plan.selections[number] for number in spread]) if spread else None
+    variances = stream_variances(activity, varied, scope) if varied else None
+    positions = plan.tokens(activity, scope)
+    for layer, rates, means in stream(activity, plan, scope):
+        variance = dict(zip(spread, next(variances)[1], strict=True)) if variances else {}
+        yield [
+            Statistics(
+                rates[number], means[number], positions[number], plan.emotions, layer,
+                bars.get(number, float("nan")), variance.get(number),
+            )
+            for number in range(len(plan.selections))
+        ]  # fmt: skip
+
+
+def find_bars(
+    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str], numbers: Sequence[int], floor: float = FLOOR
+) -> Mapping[int, float]:
+    """LAPE's bar of some selections: the round(floor N)-th smallest of all N rates (layers x neurons x emotions)."""
+    count = activity.layers * activity.width * len(plan.emotions)
+    largest = {number: RunningLargest(count - bar_rank(count, floor) + 1) for number in numbers}
+    for _, rates in stream_rates(activity, plan, scope):
+        for number, kept in largest.items():
+            kept.add(rates[number])
+    return {number: kept.smallest() for number, kept in largest.items()}

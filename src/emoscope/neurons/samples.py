@@ -1,16 +1,25 @@
-"""Which clips identify neurons: answered correctly, outside the fold, equally many per emotion."""
+"""Which clips identify neurons: of one outcome, outside the fold, equally many per emotion.
+
+A hit of an emotion has it in the voice and in the answer; a miss has it in the voice alone, a false alarm in the answer
+alone. Sets from misses and from false alarms tell whether neurons follow what is heard, or what is answered.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from emoscope.neurons.set_spec import ALL, SetSpec
+from emoscope.neurons.selection_plan import Selection
+from emoscope.neurons.set_spec import ALL, OUTCOMES, SetSpec
+
+Notes = dict[str, dict[str, int | str]]
+"""Outcome -> emotion -> clips per emotion, or why there is no set."""
 
 
 class NotIdentifiable(ValueError):
@@ -59,6 +68,30 @@ class Sample:
         letters = Counter(letter for clip in self.clips if clip.emotion == emotion for letter in clip.letters)
         return max(letters.values()) / letters.total() if letters else None
 
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The emotions that it has clips of."""
+        return tuple(dict.fromkeys(clip.emotion for clip in self.clips))
+
+    def part(self, emotions: Sequence[str], count: int, start: int = 0) -> Sample:
+        """So many clips of each of some emotions, from place ``start`` on, or as many as there are."""
+        groups = _by_emotion(self.clips, emotions)
+        return Sample(self.fold, tuple(clip for group in groups for clip in group[start : start + count]), count)
+
+    def selection(self, emotions: tuple[str, ...], key: Hashable = None, labels: np.ndarray | None = None) -> Selection:
+        """The items of the clips, under ``key`` (the fold by default).
+
+        Args:
+            emotions: in the order in which they are numbered.
+            key: names the selection.
+            labels: number of the emotion that each clip stands for; its own by default; int64 (clip,).
+        """
+        if labels is None:
+            labels = np.array([emotions.index(clip.emotion) for clip in self.clips])
+        rows = np.concatenate([clip.items for clip in self.clips]).astype("int64")
+        repeats = [len(clip.items) for clip in self.clips]
+        return Selection(self.fold if key is None else key, rows, np.repeat(labels, repeats), emotions)
+
 
 def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict[str, int | str]]:
     """Draw the identification clips of every fold, and of all folds together.
@@ -88,18 +121,11 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
         ([('s', 2), ('t', 3), ('u', 3), ('all', 4)], {'anger': 4, 'fear': 4})
     """
     outside = pools(items, spec)
-    counts = {
-        emotion: min(sum(clip.emotion == emotion for clip in pool) for pool in outside.values())
-        for emotion in spec.emotions
-    }
+    counts = _fewest(outside, spec.emotions)
     emotions = [emotion for emotion, count in counts.items() if count >= max(1, spec.minimum)]
     if len(emotions) < 2:
         raise NotIdentifiable(counts, spec.minimum)
-    samples = []
-    for fold, pool in outside.items():
-        groups = [[clip for clip in pool if clip.emotion == emotion] for emotion in emotions]
-        n = min(spec.items_per_emotion, *map(len, groups))
-        samples.append(Sample(fold, tuple(clip for group in groups for clip in first(group, n, spec)), n))
+    samples = [_equally_many(fold, pool, emotions, spec.items_per_emotion, spec) for fold, pool in outside.items()]
     reached = samples[-1].n
     return samples, {
         emotion: reached if emotion in emotions else f"not identifiable ({count} correct)"
@@ -127,11 +153,50 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
     for draw in range(spec.size_draws):
         for sample in samples:
             order = sorted(sample.clips, key=lambda clip: _place(f"{spec.seed}\x1fdraw {draw}", clip.name))
-            groups = [[clip for clip in order if clip.emotion == emotion] for emotion in spec.emotions]
-            for size in sizes:
-                clips = tuple(clip for group in groups for clip in first(group, size, spec))
-                found.append((draw, Sample(sample.fold, clips, size)))
+            found += [(draw, _equally_many(sample.fold, order, sample.emotions, size, spec)) for size in sizes]
     return found
+
+
+def outcome_samples(
+    items: pl.DataFrame, samples: Sequence[Sample], emotions: Sequence[str], spec: SetSpec
+) -> tuple[list[tuple[str, int, Sample]], Notes]:
+    """Draw misses and false alarms, and as many hits, for every fold.
+
+    An emotion with fewer than ``spec.minimum`` clips of an outcome outside some fold is left out; with fewer than
+    two emotions the outcome has no set. In each fold all emotions have the same number of clips, no more than the
+    fold's hits. The hits are the first so many of the fold's own sample; where they are that sample itself, they
+    are not drawn again. Where every fold has twice as many, the next so many are a second draw, which says how alike
+    two sets of hits are that share no clip.
+
+    Args:
+        items: as :func:`~emoscope.neurons.selection.find_sets` takes them, with the column ``answered``.
+        samples: the hits, from :func:`draw_samples`.
+        emotions: those that have hits.
+        spec: cap, minimum and seed.
+
+    Returns:
+        (control, draw, sample) for each outcome, its hits and every fold; and for each outcome how many clips its sample
+        of all folds has of each emotion, or why there is no set.
+    """
+    drawn: list[tuple[str, int, Sample]] = []
+    notes: Notes = {}
+    for outcome, like in OUTCOMES.items():
+        outside = pools(items, spec, outcome)
+        counts = _fewest(outside, emotions)
+        kept = [emotion for emotion in emotions if counts[emotion] >= max(1, spec.minimum)]
+        notes[outcome] = {e: f"no set ({count} {outcome.replace('-', ' ')})" for e, count in counts.items()}
+        if len(kept) < 2:
+            continue
+        found = [_equally_many(one.fold, outside[one.fold], kept, one.n, spec) for one in samples]
+        hits = [one.part(kept, its.n) for one, its in zip(samples, found, strict=True)]
+        more = [one.part(kept, its.n, start=its.n) for one, its in zip(samples, found, strict=True)]
+        notes[outcome] |= dict.fromkeys(kept, found[-1].n)
+        drawn += [(outcome, 0, sample) for sample in found]
+        if hits != list(samples):
+            drawn += [(like, 0, sample) for sample in hits]
+        if all(len(sample.clips) == len(other.clips) for sample, other in zip(more, hits, strict=True)):
+            drawn += [(like, 1, sample) for sample in more]
+    return drawn, notes
 
 
 def pools(items: pl.DataFrame, spec: SetSpec, outcome: str = "hits") -> dict[str, list[IdentificationClip]]:
@@ -148,22 +213,48 @@ def pools(items: pl.DataFrame, spec: SetSpec, outcome: str = "hits") -> dict[str
         ValueError: the items table lacks a column that this takes.
     """
     used = items.filter(pl.col("fate") == "used")
-    if "side" not in used.columns:
-        used = used.with_columns(side=pl.lit("both"))
     if outcome == "false-alarms" and "answered" not in used.columns:
         raise ValueError("the items table does not say what was answered: run the study again, its answers are kept")
     if spec.balance_letters and "options" not in used.columns:
         raise ValueError("balance_letters: the items table does not say which options were shown in which order")
-    fixed = "both" not in used["side"].to_list()
-    evaluated = used.filter(pl.col("side").is_in(["both", "evaluate"]))
-    folds = [*evaluated["fold"].drop_nulls().unique().sort().to_list(), ALL]
+    fixed = "side" in used.columns and "both" not in used["side"].to_list()
     clips = sorted(_clips(used, spec, outcome), key=lambda clip: (_place(spec.seed, clip.name), clip.emotion))
-    return {fold: [clip for clip in clips if fixed or fold == ALL or clip.fold != fold] for fold in folds}
+    return {fold: [clip for clip in clips if fixed or fold == ALL or clip.fold != fold] for fold in acting_folds(used)}
 
 
-def first(clips: Sequence[IdentificationClip], count: int, spec: SetSpec) -> Sequence[IdentificationClip]:
-    """The first so many clips of one emotion, with the letters levelled where the specification asks for it."""
-    return level_letters(clips, count) if spec.balance_letters else clips[:count]
+def acting_folds(items: pl.DataFrame) -> list[str]:
+    """The folds in which sets act, ``"all"`` last; of fixed sides, that which tests.
+
+    Example:
+        >>> acting_folds(pl.DataFrame({"fold": ["t", "s", None, "s"]}))
+        ['s', 't', 'all']
+    """
+    return [*on_side(items, "evaluate")["fold"].drop_nulls().unique().sort().to_list(), ALL]
+
+
+def on_side(items: pl.DataFrame, side: str) -> pl.DataFrame:
+    """The items that may ``"identify"``, or ``"evaluate"``; all of them where no sides are fixed."""
+    return items.filter(pl.col("side").is_in(["both", side])) if "side" in items.columns else items
+
+
+def _by_emotion(clips: Sequence[IdentificationClip], emotions: Sequence[str]) -> list[list[IdentificationClip]]:
+    return [[clip for clip in clips if clip.emotion == emotion] for emotion in emotions]
+
+
+def _fewest(pools: Mapping[str, Sequence[IdentificationClip]], emotions: Sequence[str]) -> dict[str, int]:
+    """How many clips of each emotion every fold has at least."""
+    return {one: min(sum(clip.emotion == one for clip in pool) for pool in pools.values()) for one in emotions}
+
+
+def _equally_many(
+    fold: str, clips: Sequence[IdentificationClip], emotions: Sequence[str], most: int, spec: SetSpec
+) -> Sample:
+    """The first clips of each emotion, as many as all have, with the letters levelled where the specification asks it."""
+    groups = _by_emotion(clips, emotions)
+    n = min(most, *map(len, groups))
+    return Sample(
+        fold, tuple(c for one in groups for c in (level_letters(one, n) if spec.balance_letters else one[:n])), n
+    )
 
 
 def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[IdentificationClip]:
@@ -203,10 +294,8 @@ def _clips(used: pl.DataFrame, spec: SetSpec, outcome: str) -> Iterable[Identifi
     options = pl.col("options") if "options" in used.columns else pl.lit(None, dtype=pl.List(pl.String))
     hit = used.filter(right)["clip"].unique().to_list()
     wrong = pl.col("correct").eq(False).fill_null(False) & ~pl.col("clip").is_in(hit)
-    chosen = used.filter(
-        (right if outcome == "hits" else wrong)
-        & label.is_in(list(spec.emotions))
-        & pl.col("side").is_in(["both", "identify"])
+    chosen = on_side(used, "identify").filter(
+        (right if outcome == "hits" else wrong) & label.is_in(list(spec.emotions))
     )
     chosen = chosen.select("clip", "speaker", "fold", "item", label.alias("label"), options.alias("options"))
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}

@@ -1,0 +1,312 @@
+"""Several corpora that are compared: on the same emotions and equally many clips; and how far their neurons agree."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.special import gammaln
+from scipy.stats import rankdata
+
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.ranking import DECIMALS, lists_of, stream_statistics
+from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
+from emoscope.neurons.selection_plan import SelectionPlan
+from emoscope.neurons.selectors import find_selector
+from emoscope.neurons.set_spec import ALL, SetSpec
+
+AGREEMENT: dict[str, Any] = {
+    "source": pl.String, "target": pl.String, "selector": pl.String, "emotion": pl.String, "n": pl.Int64,
+    "jaccard": pl.Float64, "jaccard_other": pl.Float64, "chance": pl.Float64, "spearman": pl.Float64,
+    "spearman_other": pl.Float64,
+}  # fmt: skip
+"""Columns of ``agreement.parquet``, see :func:`score_agreement`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus that was heard, asked one question.
+
+    Attributes:
+        name: how the sets that are found in it are called.
+        activity: its store.
+        items: its items, as :func:`~emoscope.neurons.selection.find_sets` takes them.
+    """
+
+    name: str
+    activity: Activity
+    items: pl.DataFrame
+
+    @property
+    def total(self) -> int:
+        """Neurons of the decoder."""
+        return self.activity.layers * self.activity.width
+
+
+@dataclass(frozen=True)
+class EqualSamples:
+    """The identification clips of several sources, ``n`` of each emotion wherever their sets act.
+
+    Attributes:
+        emotions: those that can be identified in every source that is not left out.
+        n: clips per emotion.
+        samples: (source, host) -> fold of the host -> the source's clips for it: those of nobody who is in the fold;
+            ``"all"``: all clips, which also stand for folds that are not listed since none of their people is in the
+            source.
+        left_out: source -> why no sets are found in it.
+        identifiable: emotion -> ``n``, or where it is lacking.
+    """
+
+    emotions: tuple[str, ...]
+    n: int
+    samples: dict[tuple[str, str], dict[str, Sample]]
+    left_out: dict[str, str]
+    identifiable: dict[str, int | str]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The sources that are not left out."""
+        return tuple(source for source, host in self.samples if source == host)
+
+    def sample(self, source: str, host: str, fold: str) -> Sample:
+        """The clips of a source that find the set that acts on a fold of the host."""
+        folds = self.samples[source, host]
+        return folds.get(fold, folds[ALL])
+
+    @property
+    def fused_n(self) -> int:
+        """Clips per emotion that a fused set takes of each source, so that it has no more than ``n`` in all.
+
+        It is 0 where there is nothing to fuse: one source, or more sources than clips.
+        """
+        return self.n // len(self.kept) if len(self.kept) > 1 else 0
+
+
+def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
+    """Draw equally many clips of the same emotions from every source and each of its folds' complements.
+
+    A source in which fewer than two emotions can be identified is left out. So is, as long as the others have
+    fewer than two in common, the one without which they have most (of several the last). Where all are left out,
+    there are no emotions and no clips.
+
+    Args:
+        sources: the sources, all of one model, with different names.
+        spec: emotions, the cap per emotion, the minimum and the seed.
+
+    Raises:
+        ValueError: two sources of one name, decoders of different sizes, or activations of another site.
+
+    Example:
+        >>> import tempfile
+        >>> store = Activity.create(f"{tempfile.mkdtemp()}/activity.zarr", 6, 1, 1, np.ones((1, 1)), 6)
+        >>> items = pl.DataFrame({
+        ...     "item": range(6), "clip": [f"c{i}" for i in range(6)], "speaker": list("ssttuu"),
+        ...     "fold": list("ssttuu"), "truth": ["anger", "fear"] * 3, "correct": [True] * 6, "fate": ["used"] * 6,
+        ... })
+        >>> few = Source("few", store, items.filter(pl.col("speaker") != "u"))
+        >>> found = equal_samples([Source("many", store, items), few], SetSpec(("anger", "fear"), minimum=1))
+        >>> found.n, list(found.samples["many", "many"]), list(found.samples["few", "many"])
+        (1, ['s', 't', 'u', 'all'], ['all'])
+    """
+    _refuse_unlike(sources, spec)
+    seen = {source.name: _seen(source, sources) for source in sources}
+    found, left_out = _identifiable(seen, spec)
+    known = {name: [e for e, why in one.items() if not why] for name, one in found.items() if name not in left_out}
+    if not known:
+        return EqualSamples((), 0, {}, left_out, dict.fromkeys(spec.emotions, "not identifiable in any corpus"))
+    common = _common(known)
+    wanted = dataclasses.replace(spec, emotions=tuple(emotion for emotion in spec.emotions if emotion in common))
+    pairs = [(name, host, items) for name in known for host, items in seen[name].items()]
+    n = min(sample.n for _, _, items in pairs for sample in draw_samples(items, wanted)[0])
+    equal = dataclasses.replace(wanted, items_per_emotion=n)
+    drawn = {(name, host): {one.fold: one for one in draw_samples(items, equal)[0]} for name, host, items in pairs}
+    samples = {
+        (name, host.name): drawn.get((name, host.name), {ALL: drawn[name, name][ALL]})
+        for name in known for host in sources
+    }  # fmt: skip
+    lacking = {e: "; ".join(f"{name}: {found[name][e]}" for name in known if found[name][e]) for e in spec.emotions}
+    return EqualSamples(wanted.emotions, n, samples, left_out, {e: lacking[e] or n for e in spec.emotions})
+
+
+def _identifiable(
+    seen: Mapping[str, Mapping[str, pl.DataFrame]], spec: SetSpec
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Source -> emotion -> why it is not identifiable there, or nothing; and source -> why it is left out."""
+    found: dict[str, dict[str, str]] = {}
+    left_out: dict[str, str] = {}
+    for name, tables in seen.items():
+        try:
+            counted = [draw_samples(items, spec)[1] for items in tables.values()]
+        except NotIdentifiable as error:
+            left_out[name] = str(error)
+            continue
+        found[name] = {e: next((w for one in counted if isinstance(w := one[e], str)), "") for e in spec.emotions}
+    known = {name: [emotion for emotion, why in one.items() if not why] for name, one in found.items()}
+    for name in [name for name, emotions in known.items() if len(emotions) < 2]:
+        left_out[name] = "fewer than two emotions are identifiable without the speakers that another corpus has too"
+        del known[name]
+    while known and len(_common(known)) < 2:
+        worst = max(reversed(known), key=lambda name: len(_common({k: v for k, v in known.items() if k != name})))
+        others = ", ".join(name for name in known if name != worst)
+        left_out[worst] = (
+            f"of its identifiable emotions ({', '.join(known.pop(worst))}) fewer than two are identifiable in {others}"
+        )
+    return found, left_out
+
+
+def _seen(source: Source, hosts: Sequence[Source]) -> dict[str, pl.DataFrame]:
+    """The source's items in its own folds, and in those of every other host that tests people who are in both.
+
+    People are speakers of the same corpus; where a speaker is unknown, or in several of the host's folds, a clip stands
+    for one. Clips of people whom
+    the host does not test are in none of its folds.
+    """
+    tables = {source.name: source.items}
+    if "corpus" not in source.items.columns:
+        return tables
+    items = on_side(source.items, "identify").drop("side", "fold", strict=False)
+    for host in hosts:
+        if host.name == source.name or "corpus" not in host.items.columns:
+            continue
+        tested = on_side(host.items, "evaluate").drop_nulls("fold")
+        # one voice in several folds, which a study can ask for: there, too, a clip stands for itself
+        spread = tested.group_by("corpus", "speaker").agg(alone=pl.col("fold").n_unique() > 1)
+        mine, theirs = (_people(one, spread) for one in (items, tested))
+        folds = theirs.select("person", "fold").unique("person", keep="first", maintain_order=True)
+        placed = mine.join(folds, on="person", how="left", nulls_equal=True)
+        if placed["fold"].null_count() < placed.height:
+            tables[host.name] = placed
+    return tables
+
+
+def _people(items: pl.DataFrame, spread: pl.DataFrame) -> pl.DataFrame:
+    """The items with the column ``person``: a speaker, or a clip where the speaker is unknown or in several folds."""
+    known = items.join(spread, on=["corpus", "speaker"], how="left", nulls_equal=True, maintain_order="left")
+    alone = pl.col("speaker").is_null() | pl.col("alone").fill_null(False)
+    return known.with_columns(person=pl.struct("corpus", "speaker", clip=pl.when(alone).then("clip"))).drop("alone")
+
+
+def _common(known: dict[str, list[str]]) -> set[str]:
+    return set.intersection(*map(set, known.values())) if known else set()
+
+
+def _refuse_unlike(sources: Sequence[Source], spec: SetSpec) -> None:
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f"sources {names}: give each another name")
+    for source in sources:
+        activity, first = source.activity, sources[0].activity
+        if (activity.layers, activity.width) != (first.layers, first.width):
+            raise ValueError(
+                f"{source.name} was heard by a decoder of {activity.layers} layers x {activity.width} neurons and "
+                f"{sources[0].name} by one of {first.layers} x {first.width}: sets of different models cannot be compared"
+            )
+        if activity.site != spec.site:
+            raise ValueError(
+                f"site {spec.site!r}: the activity of {source.name} was read at {activity.site!r}; listen again with that site"
+            )
+
+
+def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
+    """Compare the sets and scores of every two sources, emotion by emotion, for all selectors.
+
+    Sets have the headline's budget; they and the scores come from equally many clips of the same emotions
+    (:func:`equal_samples`).
+
+    Args:
+        sources: the corpora.
+        spec: emotions, selectors, budget.
+
+    Returns:
+        one row for every two sources (in their order), selector and emotion: ``n`` clips per emotion in each;
+        ``jaccard`` of their sets, beside ``chance`` (expected of two random sets of these sizes) and
+        ``jaccard_other``, with the sets of other emotions, mean; ``spearman``, the rank correlation of the scores
+        of all neurons (those that are not eligible share the lowest rank; null where a score does not vary), beside
+        ``spearman_other``, with the scores for other emotions, mean. Empty where fewer than two sources are not left
+        out.
+
+    Raises:
+        ValueError: sources that cannot be compared.
+    """
+    equal = equal_samples(sources, spec)
+    kept = [source for source in sources if source.name in equal.kept]
+    rows: list[dict[str, Any]] = []
+    for selector in spec.selectors if len(kept) > 1 else ():
+        found = {source.name: _ranks_and_sets(source, equal, spec, selector) for source in kept}
+        for one, two in combinations(found, 2):
+            rows += [{"source": one, "target": two, "selector": selector, "n": equal.n, **row}
+                     for row in _compared(found[one], found[two], equal.emotions)]  # fmt: skip
+    return pl.DataFrame(rows, schema=AGREEMENT)
+
+
+def expected_jaccard(first: int, second: int, neurons: int) -> float:
+    """The expected Jaccard index of two random sets of these sizes, of all neurons.
+
+    The number that they share is hypergeometric; i shared neurons give i / (first + second - i).
+
+    Example:
+        >>> round(expected_jaccard(1, 2, 4), 6)  # half of the time one shared, of two
+        0.25
+    """
+
+    def choose(n: Any, k: Any) -> Any:
+        return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+    if not first or not second:
+        return 0.0
+    shared = np.arange(max(0, first + second - neurons), min(first, second) + 1, dtype=float)
+    log_share = choose(first, shared) + choose(neurons - first, second - shared) - choose(neurons, second)
+    return float(np.sum(np.exp(log_share) * shared / (first + second - shared)))
+
+
+def _ranks_and_sets(
+    source: Source, equal: EqualSamples, spec: SetSpec, name: str
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Ranks of all neurons, centred and of length 1 (emotion, neuron), and the set of each emotion."""
+    activity, selector, emotions = source.activity, find_selector(name), equal.emotions
+    size = spec.neurons(spec.headline[1], source.total)
+    lists = lists_of(selector, size, len(emotions), spec.seed)
+    plan = SelectionPlan([equal.sample(source.name, source.name, ALL).selection(emotions)])
+    scores, needs = np.empty((len(emotions), source.total)), dict.fromkeys(selector.needs, (0,))
+    for layer, (given,) in enumerate(stream_statistics(activity, plan, spec.scope_name, needs, spec.floor)):
+        found = selector(given)
+        scores[:, layer * activity.width : (layer + 1) * activity.width] = found
+        lists.add(found, given.mean, layer * activity.width)
+    ranks = rankdata(np.round(scores, DECIMALS), axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    length = np.sqrt((ranks**2).sum(axis=1, keepdims=True))
+    ranks /= np.where(length > 0, length, np.nan)
+    return ranks, tuple(one.neurons for one in lists.take(size))
+
+
+def _compared(
+    one: tuple[np.ndarray, tuple[np.ndarray, ...]], two: tuple[np.ndarray, tuple[np.ndarray, ...]],
+    emotions: Sequence[str],
+) -> list[dict[str, Any]]:  # fmt: skip
+    correlations = one[0] @ two[0].T
+    shared = np.array([[len(np.intersect1d(a, b)) for b in two[1]] for a in one[1]], float)
+    either = np.array([[len(np.union1d(a, b)) for b in two[1]] for a in one[1]], float)
+    jaccard = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    rows = []
+    for i, emotion in enumerate(emotions):
+        chance = expected_jaccard(len(one[1][i]), len(two[1][i]), one[0].shape[1])
+        rows.append({
+            "emotion": emotion, "jaccard": jaccard[i, i], "jaccard_other": _others(jaccard, i), "chance": chance,
+            "spearman": _number(correlations[i, i]), "spearman_other": _number(_others(correlations, i)),
+        })  # fmt: skip
+    return rows
+
+
+def _others(table: np.ndarray, place: int) -> float:
+    """Mean of an emotion with the other emotions, in both directions."""
+    others = np.arange(len(table)) != place
+    return float(np.mean([table[place, others], table[others, place]]))
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
