@@ -97,7 +97,7 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     from emoscope.analysis.tables import write_tables
     from emoscope.report.page import build_report
     from emoscope.runs import RunFolder
-    from emoscope.runs.whole import part_folders
+    from emoscope.runs.folder import part_folders
 
     folder = RunFolder(run)
     if parts := part_folders(folder.path):

@@ -75,7 +75,7 @@ def _delete_run(place: Path) -> None:
     """Delete a run; what marks finished work goes first and what marks a run folder last, so it may be stopped anywhere."""
     import shutil
 
-    from emoscope.runs.locks import refuse_in_use
+    from emoscope.runs.shards import refuse_in_use
 
     if not any((place / name).is_file() for name in ("study.toml", "log.jsonl")) and any(place.iterdir()):
         raise ValueError(f"{place} is not a run folder (no study.toml): --fresh deletes run folders only")
@@ -99,7 +99,7 @@ def compare(
 
     from emoscope.analysis.side_by_side import side_by_side
     from emoscope.report.compare_page import shown, write_compare_page
-    from emoscope.runs.whole import refuse_whole
+    from emoscope.runs.folder import refuse_whole
 
     for one in runs:
         refuse_whole(one)
@@ -146,7 +146,7 @@ def power(
 
     from emoscope.analysis.power import MOST_CLIPS, STUDIES, Spread, needs, run_spread
     from emoscope.analysis.run_tables import read_run
-    from emoscope.runs.whole import refuse_whole
+    from emoscope.runs.folder import refuse_whole
 
     if run:
         refuse_whole(run)

@@ -17,7 +17,7 @@ from emoscope.experiments.pipeline import Pipeline, candidates_digest, finished
 from emoscope.experiments.study import parse_study, to_toml
 from emoscope.model_commands import model_app
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import digest
 from tests.helpers.tiny_kimi import TOKENIZER, write_checkpoint
 
 

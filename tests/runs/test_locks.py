@@ -12,7 +12,7 @@ import pytest
 
 from emoscope.runs import RunFolder, Shard
 from emoscope.runs.folder import _machine
-from emoscope.runs.locks import DEAD_S, InUse, at_work, locked, refuse_in_use
+from emoscope.runs.shards import DEAD_S, InUse, at_work, locked, refuse_in_use
 
 
 def left_by(process: int, machine: str, path: Path, began: str | None = None) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscope.runs import Log, RunFolder, Unit
-from emoscope.runs.unit import check_unit, digest
+from emoscope.runs.folder import check_unit, digest
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -8,7 +8,7 @@ import msgspec
 
 from emoscope.experiments.study import Study
 from emoscope.runs import RunFolder
-from emoscope.runs.unit import check_unit, digest
+from emoscope.runs.folder import check_unit, digest
 
 if TYPE_CHECKING:
     import polars as pl

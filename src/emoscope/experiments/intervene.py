@@ -17,7 +17,7 @@ from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key
 from emoscope.experiments.presentation import writes
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import digest
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:

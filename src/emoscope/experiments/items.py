@@ -19,7 +19,7 @@ from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoke
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
 from emoscope.experiments.study import Study, StudyError
 from emoscope.questions import LETTERS, letter_orders
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import digest
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:

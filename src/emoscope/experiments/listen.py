@@ -18,9 +18,8 @@ from emoscope.experiments.quotas import Heard, settle
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.ending import check_stop
-from emoscope.runs.locks import at_work
-from emoscope.runs.shards import Unfinished, named
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import digest
+from emoscope.runs.shards import Unfinished, at_work, named
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,7 +13,7 @@ from emoscope.emotions import in_order
 from emoscope.experiments.projection import Plan, Rates, gigabytes, hours, plan_full, read_rates
 from emoscope.experiments.study import Study
 from emoscope.runs import RunFolder
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import digest
 from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS, LEVEL
 
 if TYPE_CHECKING:

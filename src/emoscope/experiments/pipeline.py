@@ -12,7 +12,7 @@ from emoscope.experiments.study import Study
 from emoscope.experiments.study_checks import check_study
 from emoscope.experiments.whole_study import run_whole
 from emoscope.runs import Log, RunFolder, Shard
-from emoscope.runs.locks import locked
+from emoscope.runs.shards import locked
 
 if TYPE_CHECKING:
     from emoscope.corpora import Corpus

@@ -11,7 +11,7 @@ from emoscope.experiments.pipeline import Pipeline
 from emoscope.experiments.study import Controls, read_study
 from emoscope.experiments.study_checks import check_study
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.whole import refuse_whole
+from emoscope.runs.folder import refuse_whole
 
 if TYPE_CHECKING:
     from emoscope.neurons.neuron_set import NeuronSet

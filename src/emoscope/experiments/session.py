@@ -29,7 +29,7 @@ from emoscope.experiments.study import (
 from emoscope.experiments.study_checks import check_study
 from emoscope.interventions.intervention import told
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import digest
 
 if TYPE_CHECKING:
     import polars as pl

@@ -16,9 +16,8 @@ from emoscope.experiments.manifest import clip_counts, corpus_card, environment,
 from emoscope.experiments.model_checks import prove_model, prove_weights
 from emoscope.experiments.study import Study, to_toml
 from emoscope.runs import Log, RunFolder, Shard
-from emoscope.runs.folder import FORMAT, replacing
+from emoscope.runs.folder import FORMAT, digest, replacing
 from emoscope.runs.shards import named
-from emoscope.runs.unit import digest
 
 if TYPE_CHECKING:
     import polars as pl

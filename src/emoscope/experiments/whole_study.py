@@ -16,9 +16,8 @@ from emoscope.experiments.parts import COLUMN, GROUNDING, MAIN, SHARED, TEXT_QUE
 from emoscope.experiments.stages import Pipeline, told_without_sets
 from emoscope.experiments.study import Study, to_toml
 from emoscope.runs import Log, RunFolder, Shard
-from emoscope.runs.folder import FORMAT, replacing
-from emoscope.runs.locks import locked
-from emoscope.runs.unit import digest
+from emoscope.runs.folder import FORMAT, digest, replacing
+from emoscope.runs.shards import locked
 
 if TYPE_CHECKING:
     import polars as pl

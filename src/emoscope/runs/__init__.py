@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from emoscope.runs.folder import RunFolder
+from emoscope.runs.folder import RunFolder, Unit
 from emoscope.runs.log import Log
 from emoscope.runs.shards import Shard
-from emoscope.runs.unit import Unit
 
 __all__ = ["Log", "RunFolder", "Shard", "Unit"]

@@ -20,8 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from emoscope.mistakes import MISTAKES, on_purpose
-from emoscope.runs.locks import InUse
-from emoscope.runs.shards import Unfinished
+from emoscope.runs.shards import InUse, Unfinished
 
 DONE, INPUT, TOO_FEW, PROOF, FAULT, RESUMABLE, CTRL_C, CLOSED_PIPE = 0, 2, 3, 4, 70, 75, 130, 141
 

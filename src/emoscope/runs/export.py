@@ -6,9 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from emoscope.runs.folder import RunFolder, replacing
-from emoscope.runs.unit import check_unit
-from emoscope.runs.whole import part_folders
+from emoscope.runs.folder import RunFolder, check_unit, part_folders, replacing
 
 TABLES = ("items", "sets", "foreign_sets", "conditions", "neurons", "set_activity", "units")
 """Tables that are copied, where the run has them."""

@@ -1,4 +1,8 @@
-"""A run folder: the files of one study, written so that a reader never sees half a file."""
+"""A run folder: the files of one study, written so that a reader never sees half a file; its units, and its parts.
+
+A unit of work is one condition on one fixed block of items; it is done when its card exists. A study in parts has a run
+folder for each.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +113,7 @@ def _in_hand(partial: Path) -> bool:
         with contextlib.suppress(FileNotFoundError):
             return time.time() - partial.stat().st_mtime < DAY_S
         return False
-    return process.isdecimal() and _alive(int(process))
+    return process.isdecimal() and process_lives(int(process))
 
 
 def _machine() -> str:
@@ -116,7 +121,8 @@ def _machine() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def _alive(process: int) -> bool:
+def process_lives(process: int) -> bool:
+    """Whether a process of this machine runs, or may run."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -144,3 +150,89 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work, named by everything that determines its content.
+
+    Args:
+        key: plain values (strings, numbers, lists, mappings) that determine the answers, such as the model's
+            checksum, the clips, the question, the intervention's neurons and gains, dtype, device and thread count.
+
+    Example:
+        >>> Unit({"condition": "baseline"}).id == Unit({"condition": "baseline"}).id
+        True
+        >>> Unit({"condition": "baseline"}).id == Unit({"condition": "null"}).id
+        False
+    """
+
+    key: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Name of the unit: the first 24 hexadecimal digits of the key's hash."""
+        return digest(self.key)[:24]
+
+    def done(self, folder: RunFolder) -> bool:
+        """Whether the unit's card, written last, is there, and the answers are as they were when it was written."""
+        return check_unit(folder, self.id) is None
+
+    def finish(self, folder: RunFolder, answers: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
+        """Write the unit's answers, then its card with their checksum and, where given, further notes."""
+        path = folder.write_table(f"answers/{self.id}", answers)
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        card = {"key": dict(self.key), "answers": checksum, "rows": answers.height, "notes": dict(notes or {})}
+        folder.write_json(f"units/{self.id}.json", card)
+
+    def notes(self, folder: RunFolder) -> Mapping[str, Any]:
+        """The notes on the card of a finished unit."""
+        return folder.read_json(f"units/{self.id}.json")["notes"]
+
+
+def digest(content: Any) -> str:
+    """Hash of plain values, equal on every machine and in every process.
+
+    Example:
+        >>> digest({"b": 1, "a": [2]}) == digest({"a": [2], "b": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check_unit(folder: RunFolder, unit_id: str) -> str | None:
+    """Compare a unit's answers with the checksum on its card; return what is wrong, or ``None``."""
+    card = folder.read_json(f"units/{unit_id}.json")
+    path = folder / "answers" / f"{unit_id}.parquet"
+    if card is None:
+        return f"unit {unit_id} has no card"
+    if not path.is_file():
+        return f"{path} is missing"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != card["answers"]:
+        return f"{path} was changed after it was written"
+    return None
+
+
+def part_folders(folder: str | Path) -> list[Path]:
+    """The run folders of the parts of a finished study; empty where it is an ordinary run.
+
+    Example:
+        >>> part_folders("runs/nowhere")
+        []
+    """
+    manifest = Path(folder) / "manifest.json"
+    if not manifest.is_file():
+        return []
+    parts = json.loads(manifest.read_text(encoding="utf-8")).get("parts", [])
+    return [Path(folder) / part["folder"] for part in parts]
+
+
+def refuse_whole(folder: str | Path) -> None:
+    """Refuse the folder of a study in parts where one run is wanted.
+
+    Raises:
+        ValueError: names the parts.
+    """
+    if parts := part_folders(folder):
+        named = ", ".join(str(part) for part in parts)
+        raise ValueError(f"{folder} is a study of {len(parts)} parts: give the folder of one of them ({named})")
