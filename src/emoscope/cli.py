@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
 from emoscope.model_commands import model_app
-from emoscope.run_commands import compare, power, run_and_print
+from emoscope.run_commands import compare, power, refuse_without_folder, run_and_print
 from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave, nobody_reads
 
 app = App(
@@ -202,8 +202,7 @@ def study_new(
         if paper is not None
         else usual_study(path.stem, corpus or "polish", root or "", model or "tiny")
     )
-    if not path.resolve().parent.is_dir():
-        raise StudyError(f"{path} cannot be written: the folder {path.resolve().parent} does not exist")
+    refuse_without_folder(path)
     if path.exists() and not force:
         raise StudyError(f"{path} is there already: choose another name, or give --force")
     path.write_text(text, encoding="utf-8")
@@ -249,9 +248,7 @@ def corpus_check(
 
     if corpus in WITHOUT_SOUND:
         raise ValueError(f'{corpus} holds no recordings: a study asks it with probes.side_effects = ["text"]')
-    for page in (html, export):
-        if page and not page.resolve().parent.is_dir():
-            raise ValueError(f"{page} cannot be written: the folder {page.resolve().parent} does not exist")
+    refuse_without_folder(html, export)
     options: dict[str, Any] = {
         "pattern": pattern, "columns": _columns(columns), "audio_root": audio_root, "labels": _pairs("--labels", labels),
     }  # fmt: skip
@@ -272,21 +269,24 @@ def corpus_check(
         print_summary(summary)
     if export:
         seen.to_frame().write_csv(export, include_bom=True)
-        print(f"Fates: {export.resolve()}", file=sys.stderr if as_json else sys.stdout)
+        _say_where("Fates", export, as_json)
     if html:
         from emoscope.report.corpus_page import write_corpus_page
 
         write_corpus_page(summary, html, __version__)
-        print(f"Page: {html.resolve()}", file=sys.stderr if as_json else sys.stdout)
+        _say_where("Page", html, as_json)
     if unusable_because(summary):
         return INPUT
     if not as_json:
         from emoscope.experiments.new_study import next_step
 
-        if audio_root:
-            options["audio_root"] = str(audio_root)
-        print(next_step(corpus, root, {**options, "where": chosen, "merge": merges, "emotions": _listed(emotions)}))
+        options |= {"where": chosen, "merge": merges, "emotions": _listed(emotions)}
+        print(next_step(corpus, root, {**options, **({"audio_root": str(audio_root)} if audio_root else {})}))
     return 0
+
+
+def _say_where(what: str, path: Path, as_json: bool) -> None:
+    print(f"{what}: {path.resolve()}", file=sys.stderr if as_json else sys.stdout)
 
 
 def _columns(text: str) -> dict[str, str]:

@@ -15,6 +15,17 @@ ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS = 6.0, 16.0, 4
 """Spreads in points where no run gives them: between those of the embedded model's runs on POLISH and EmoGator."""
 
 
+def refuse_without_folder(*files: Path | None) -> None:
+    """Refuse files to write whose folder does not exist, before any work is done for them.
+
+    Raises:
+        ValueError: names the first, and its folder.
+    """
+    for path in files:
+        if path and not path.resolve().parent.is_dir():
+            raise ValueError(f"{path} cannot be written: the folder {path.resolve().parent} does not exist")
+
+
 def run_and_print(
     study: Any,
     out: Path | None,
@@ -105,8 +116,7 @@ def compare(
         refuse_whole(one)
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run is given: give at least two folders, emoscope compare RUN RUN")
-    if html and not html.resolve().parent.is_dir():
-        raise ValueError(f"{html} cannot be written: the folder {html.resolve().parent} does not exist")
+    refuse_without_folder(html)
     rows, differences = side_by_side(runs)
     text = shown(rows)
     console = Console()
