@@ -7,7 +7,7 @@ of its name in :class:`~emoscope.neurons.set_spec.SetSpec` that says how many th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -220,6 +220,11 @@ class Ground:
 
 Draw = Callable[[str, np.random.Generator], DrawnSet]
 """Draws a control of one emotion's set."""
+
+
+def draw_each(draw: Draw, emotions: Iterable[str], before: tuple[object, ...], *after: object) -> dict[str, DrawnSet]:
+    """One control of each emotion's set, its chance seeded by ``before``, the emotion and ``after``."""
+    return {emotion: draw(emotion, seeded_generator(*before, emotion, *after)) for emotion in emotions}
 
 
 def _matched(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:

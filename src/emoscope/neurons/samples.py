@@ -140,10 +140,6 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
     sample is part of a larger one of the same draw, and a clip that is in reach of two folds is drawn in both.
     A size that some fold does not have, or that is no smaller than what every fold has, is left out.
 
-    Args:
-        samples: from :func:`draw_samples`.
-        spec: sizes, draws and seed.
-
     Returns:
         (draw, sample) for every size, draw and fold.
     """
@@ -166,13 +162,7 @@ def outcome_samples(
     two emotions the outcome has no set. In each fold all emotions have the same number of clips, no more than the
     fold's hits. The hits are the first so many of the fold's own sample; where they are that sample itself, they
     are not drawn again. Where every fold has twice as many, the next so many are a second draw, which says how alike
-    two sets of hits are that share no clip.
-
-    Args:
-        items: as :func:`~emoscope.neurons.selection.find_sets` takes them, with the column ``answered``.
-        samples: the hits, from :func:`draw_samples`.
-        emotions: those that have hits.
-        spec: cap, minimum and seed.
+    two sets of hits are that share no clip. ``samples`` and ``emotions`` are those of the hits (:func:`draw_samples`).
 
     Returns:
         (control, draw, sample) for each outcome, its hits and every fold; and for each outcome how many clips its sample

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, seeded_generator
+from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
 from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, fold_file, load_set, save_group, set_folder
-from emoscope.neurons.ranking import Job, Ranked, rank_streaming
+from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, rank_streaming
 from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
 from emoscope.neurons.selection_plan import Selection, SelectionPlan
 from emoscope.neurons.selectors import Statistics
@@ -219,7 +219,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
 
 def _key(one: Wanted, sample: Sample) -> tuple[str, str, int, int]:
     """Names the selection of items on which a set is ranked."""
-    control, draw, _ = (one.control, one.draw, None) if one.kind else one.clips
+    control, draw = (one.control, one.draw) if one.kind else one.clips[:2]
     return sample.fold, control, draw, sample.n
 
 
@@ -262,13 +262,14 @@ def _fill(
     table: SetTable, wanted: Sequence[Wanted], ranked: Ranked, found_on: FoundOn, grounds: Mapping[str, Ground]
 ) -> None:
     """Put the neurons of every set into the table: taken from its lists, or drawn after those of another set."""
-    spec, reselected = table.spec, [one for one in wanted if one.control == RESELECTED]
+    spec, head = table.spec, Wanted(*table.spec.headline)
+    reselected = [one for one in wanted if one.control == RESELECTED]
 
     @lru_cache(maxsize=1)  # what is looked up for one draw serves the next
     def drawer(control: Control, like: Wanted, fold: str) -> Draw:
         assert control.draw is not None
         chosen = table.sets[spec.name_of(like), fold]
-        excluded = [*chosen.values(), *(table.sets[spec.set_id(*spec.headline), fold].values() if like.within else ())]
+        excluded = [*chosen.values(), *(table.sets[spec.name_of(head), fold].values() if like.within else ())]
         return control.draw(grounds[fold], chosen, np.unique(np.concatenate(excluded)))
 
     for one, fold in in_table_order(wanted, list(grounds)):
@@ -276,16 +277,22 @@ def _fill(
         if one.kind and one.drawn:
             draw = drawer(one.kind, one.like, fold)
             # the seeds of the headline's own do not depend on which other budgets and ranges there are
-            apart = () if one.like == Wanted(*spec.headline) else (one.layers or f"{one.budget:g}",)
-            seeds = {e: (spec.seed, one.kind.name, fold, e, one.draw, *apart) for e in sample.emotions}
-            table.add(one, sample, {e: draw(e, seeded_generator(*seed)) for e, seed in seeds.items()})
-            continue
-        size = spec.neurons(one.budget or 0, table.total)
-        if one.within:
-            # as many as every range has for every emotion: sets of one fold differ in place and not in number
-            lists = [ranked[_key(other, sample), other.selector, other.within] for other in reselected]
-            reached = min(len(chosen) for each in lists for chosen in each.take(size))
-        chosen = ranked[_key(one, sample), one.selector, one.within].take(max(1, reached) if one.within else size)
-        if one.within:
-            chosen = tuple(replace(its, neurons=its.neurons[:reached]) for its in chosen)
-        table.add(one, sample, dict(zip(sample.emotions, chosen, strict=True)))
+            apart = () if one.like == head else (one.layers or f"{one.budget:g}",)
+            table.add(one, sample, draw_each(draw, sample.emotions, (spec.seed, one.kind.name, fold), one.draw, *apart))
+        else:
+            size = spec.neurons(one.budget or 0, table.total)
+            chosen = _taken(one, sample, ranked, size, reselected)
+            table.add(one, sample, dict(zip(sample.emotions, chosen, strict=True)))
+
+
+def _taken(one: Wanted, sample: Sample, ranked: Ranked, size: int, reselected: Sequence[Wanted]) -> Sequence[Chosen]:
+    """The best neurons of each emotion; within ranges of layers as many as each range has for every emotion."""
+
+    def lists(one: Wanted) -> Lists:
+        return ranked[_key(one, sample), one.selector, one.within]
+
+    if not one.within:
+        return lists(one).take(size)
+    # sets of one fold differ in place and not in number
+    reached = min(len(chosen) for other in reselected for chosen in lists(other).take(size))
+    return [replace(chosen, neurons=chosen.neurons[:reached]) for chosen in lists(one).take(max(1, reached))]

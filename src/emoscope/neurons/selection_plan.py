@@ -141,11 +141,6 @@ def stream(
     P = K / T and M = S / T, where K is the number of positions at which the neuron fires, S the sum of its
     activation and T the number of positions, over all positions of the scope of an emotion's items.
 
-    Args:
-        activity: the store.
-        plan: the selections.
-        scope: the positions that count.
-
     Yields:
         (layer, P, M), P and M float64 (selection, emotion, width). The next layer overwrites them: copy what
         is to be kept.
@@ -191,11 +186,6 @@ def stream_variances(
 
     With x the mean activation over the positions of an item, and n(e) the items of emotion e that have positions:
     sum over e of sum over items of (x - mean of x)^2, over sum of (n(e) - 1); 0 where no emotion has two items.
-
-    Args:
-        activity: the store.
-        plan: the selections.
-        scope: the positions that count.
 
     Yields:
         (layer, variance), float64 (selection, width). The order of items may change the last bit.

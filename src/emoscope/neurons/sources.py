@@ -163,8 +163,7 @@ def _seen(source: Source, hosts: Sequence[Source]) -> dict[str, pl.DataFrame]:
     """The source's items in its own folds, and in those of every other host that tests people who are in both.
 
     People are speakers of the same corpus; where a speaker is unknown, or in several of the host's folds, a clip stands
-    for one. Clips of people whom
-    the host does not test are in none of its folds.
+    for one. Clips of people whom the host does not test are in none of its folds.
     """
     tables = {source.name: source.items}
     if "corpus" not in source.items.columns:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.controls import CONTROLS, DrawnSet, Ground, covariates, seeded_generator
+from emoscope.neurons.controls import CONTROLS, DrawnSet, Ground, covariates, draw_each
 from emoscope.neurons.fusion import WAYS, rank_fused, refuse_unknown
 from emoscope.neurons.ranking import Chosen, Job, rank_streaming
 from emoscope.neurons.samples import Sample, acting_folds
@@ -158,8 +158,7 @@ def _matched(
     chosen = {emotion: one.neurons for emotion, one in groups.items()}
     draw = matched.draw(ground, chosen, np.unique(np.concatenate(list(chosen.values()))))
     for one in controls_of(Wanted(*spec.headline), spec, [matched]):
-        seeds = {e: (spec.seed, matched.name, source, fold, e, one.draw) for e in chosen}
-        yield one, {emotion: draw(emotion, seeded_generator(*seed)) for emotion, seed in seeds.items()}
+        yield one, draw_each(draw, chosen, (spec.seed, matched.name, source, fold), one.draw)
 
 
 def lent_name(name: str, source: str) -> str:
