@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import scipy.sparse
@@ -97,7 +97,7 @@ class SelectionPlan:
             )
         return total
 
-    def total(self, read: Callable[[np.ndarray], np.ndarray], out: np.ndarray) -> np.ndarray:
+    def total(self, read: Callable[[np.ndarray], np.ndarray], out: np.ndarray) -> None:
         """Sum what ``read(items)`` gives (item, width) into ``out`` (emotion, selection, width), in its precision.
 
         Firing counts are whole numbers and activation sums multiples of 2**-24, so in float64 nothing is
@@ -115,7 +115,6 @@ class SelectionPlan:
                 else:  # every emotion has items, so every part of `out` is written
                     np.matmul(weights, chunk[columns], out=out[emotion])
                     begun.add(emotion)
-        return out
 
     @cached_property
     def _dense(self) -> list[tuple[int, list[tuple[int, np.ndarray, np.ndarray]]]]:
@@ -151,11 +150,7 @@ def stream(
     tokens = plan.tokens(activity, scope)
     summed = np.empty((len(plan.emotions), len(plan.selections), activity.width))
     for layer, rates in stream_rates(activity, plan, scope):
-
-        def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
-            return activity.read_sums(layer, scope, items)
-
-        plan.total(read, summed)
+        plan.total(partial(activity.read_sums, layer, scope), summed)
         summed /= tokens.T[:, :, None]
         yield layer, rates, summed.transpose(1, 0, 2)
 
@@ -171,11 +166,8 @@ def stream_rates(
     # made once: handing 200 MB back to the system and asking for it anew costs as much as the arithmetic
     fired, rates = np.empty(shape, precision), np.empty(shape)
     for layer in range(activity.layers):
-
-        def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
-            return activity.read_counts(layer, scope, items, precision)
-
-        np.divide(plan.total(read, fired), tokens.T[:, :, None], out=rates)
+        plan.total(partial(activity.read_counts, layer, scope, dtype=precision), fired)
+        np.divide(fired, tokens.T[:, :, None], out=rates)
         yield layer, rates.transpose(1, 0, 2)
 
 
