@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.ranking import FLOOR, Lists, RunningLargest, bar_rank, lists_of, stream_statistics
+from emoscope.neurons.ranking import FLOOR, Lists, lists_of, running_bar, stream_statistics
 from emoscope.neurons.selection_plan import SelectionPlan
 from emoscope.neurons.selectors import Selector, Statistics
 
@@ -226,9 +226,8 @@ def _scales_and_bars(
 ) -> tuple[list[list[Scale]], dict[str, float]]:
     """The scale of every corpus and selection, and LAPE's bar of the pooled rates of every fold."""
     running = [[RunningScale() for _ in plan.selections] for _, plan in corpora]
-    count = corpora[0][0].layers * corpora[0][0].width * len(corpora[0][1].emotions)
     barred = JOINT in ways and "bar" in selector.needs
-    largest = {fold: RunningLargest(count - bar_rank(count, floor) + 1) for fold in folds if barred}
+    largest = {fold: running_bar(corpora[0][0], len(corpora[0][1].emotions), floor) for fold in folds if barred}
     if barred or {*ways} - {JOINT}:
         for seen in layers():
             for of_corpus, given in zip(running, seen, strict=True):

@@ -248,7 +248,7 @@ def select_from_sums(
     floor: float = FLOOR,
     variance: np.ndarray | None = None,
 ) -> tuple[Chosen, ...]:
-    """Choose each emotion's most specific neurons from sums over its items.
+    """Choose each emotion's most specific neurons from sums over its items: one :class:`Chosen` per emotion.
 
     Args:
         fired: K, at how many positions a neuron fires; (emotion, neuron).
@@ -259,9 +259,6 @@ def select_from_sums(
         seed: decides between neurons that tie in score and in mean activation.
         floor: LAPE's bar lies at this share of all rates.
         variance: pooled variance of the items' means, for selectors that read it; (neuron,).
-
-    Returns:
-        one :class:`Chosen` per emotion.
 
     Raises:
         ValueError: the selector is unknown or lacks the variance, fewer than two emotions, or an emotion has no
@@ -388,9 +385,14 @@ def find_bars(
     activity: Activity, plan: SelectionPlan, scope: str | Sequence[str], numbers: Sequence[int], floor: float = FLOOR
 ) -> Mapping[int, float]:
     """LAPE's bar of some selections: the round(floor N)-th smallest of all N rates (layers x neurons x emotions)."""
-    count = activity.layers * activity.width * len(plan.emotions)
-    largest = {number: RunningLargest(count - bar_rank(count, floor) + 1) for number in numbers}
+    largest = {number: running_bar(activity, len(plan.emotions), floor) for number in numbers}
     for _, rates in stream_rates(activity, plan, scope):
         for number, kept in largest.items():
             kept.add(rates[number])
     return {number: kept.smallest() for number, kept in largest.items()}
+
+
+def running_bar(activity: Activity, emotions: int, floor: float) -> RunningLargest:
+    """Keeps as many of a store's rates as tell the bar: the smallest of them."""
+    count = activity.layers * activity.width * emotions
+    return RunningLargest(count - bar_rank(count, floor) + 1)

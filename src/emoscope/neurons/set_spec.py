@@ -206,17 +206,17 @@ def wanted_sets(spec: SetSpec) -> list[Wanted]:
          '0.01:audio+answer~matched1', '0.01:audio+answer~matched2', '0.005:audio+answer~random0',
          '0.005:audio+answer~fewer20~draw0', '0.005:audio+answer~fewer20~draw1', '0.005:audio+answer~fewer20~draw2']
     """
-    head = Wanted(*spec.headline)
-    sets = [Wanted(name, budget) for name in spec.selectors for budget in spec.budgets]
+    head, budgets = Wanted(*spec.headline), list(dict.fromkeys(spec.budgets))
+    sets = [Wanted(name, budget) for name in spec.selectors for budget in budgets]
     # selectors that make one list are left out: their sets differ in size between emotions by rule
     equal = [name for name in spec.selectors if not find_selector(name).one_list]
     if spec.common_size and len(equal) > 1:
         sets += [Wanted(name, None) for name in equal]
     drawn = [kind for kind in CONTROLS.values() if kind.draw]
     everywhere = [kind for kind in drawn if kind.everywhere]
-    for budget in spec.budgets:
+    for budget in budgets:
         sets += controls_of(replace(head, budget=budget), spec, everywhere)
-    for within in spec.ranges:
+    for within in dict.fromkeys(spec.ranges):
         found = replace(head, control=RESELECTED, within=within)
         sets += [found, *controls_of(found, spec, everywhere)]
     sets += controls_of(head, spec, [kind for kind in drawn if not kind.everywhere])
