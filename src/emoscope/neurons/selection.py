@@ -30,22 +30,12 @@ from emoscope.neurons.set_spec import (
     in_table_order,
     wanted_sets,
 )
+from emoscope.schemas import schema
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 
-COLUMNS = {
-    "set": pl.String, "selector": pl.String, "budget": pl.Float64, "scope": pl.String, "site": pl.String,
-    "label": pl.String, "source": pl.String, "control": pl.String, "draw": pl.Int64, "size": pl.Int64, "n": pl.Int64,
-    "fold": pl.String, "emotion": pl.String, "size_wanted": pl.Int64, "size_reached": pl.Int64, "tied_at_cut": pl.Int64,
-    "share_negative_mean": pl.Float64, "smd_frequency": pl.Float64, "smd_magnitude": pl.Float64,
-    "smd_down_norm": pl.Float64, "well_matched": pl.Boolean, "letter_share": pl.Float64, "layers": pl.String,
-}  # fmt: skip
-"""Columns of ``sets.parquet``. Sizes and ``tied_at_cut`` count neurons, ``n`` clips per emotion, ``budget`` is a
-share of all neurons. ``size`` is ``n`` for the control "fewer" (the selector on fewer clips, to be told from other
-numbers of clips), null for all others. The ``smd`` columns are standardised mean differences (control minus target).
-``layers`` is the range of layers, such as 0-8, within which a set was found, null for all others.
-``letter_share`` is the largest share of the emotion's items that show its option behind one and the same letter, null
-for matched, random and shuffled controls."""
+COLUMNS = schema("sets")
+"""Columns of ``sets.parquet`` and their types."""
 
 
 @dataclass(frozen=True)
