@@ -164,16 +164,9 @@ def rank_fused(
 
     Memory holds one layer of every corpus and the neurons still in the running. The scales take one pass more.
 
-    Args:
-        corpora: the store of each corpus, and the selections in it.
-        folds: fold -> for each corpus the number of the selection in its plan that stands for it there.
-        scope: the positions that count.
-        selector: the selector whose scores are fused.
-        ways: of :data:`WAYS`.
-        weight: weight of the spread in consistency fusion.
-        size: neurons per emotion.
-        seed: decides between ties; ties go to the larger mean activation, averaged over corpora, before.
-        floor: LAPE's bar lies at this share of all rates.
+    ``folds`` says for each fold, and each of the corpora, which selection of its plan stands for it there. Ties go to the
+    larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the spread in
+    consistency fusion.
 
     Returns:
         (way, fold) -> lists from which up to ``size`` neurons can be taken.

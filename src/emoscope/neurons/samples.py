@@ -81,10 +81,7 @@ class Sample:
     def selection(self, emotions: tuple[str, ...], key: Hashable = None, labels: np.ndarray | None = None) -> Selection:
         """The items of the clips, under ``key`` (the fold by default).
 
-        Args:
-            emotions: in the order in which they are numbered.
-            key: names the selection.
-            labels: number of the emotion that each clip stands for; its own by default; int64 (clip,).
+        ``labels`` says for each clip the number of the emotion that it stands for, in place of its own; int64 (clip,).
         """
         if labels is None:
             labels = np.array([emotions.index(clip.emotion) for clip in self.clips])

@@ -117,13 +117,7 @@ class Neurons(Protocol):
 
 
 class SetTable:
-    """Collects sets and the rows that describe them.
-
-    Args:
-        spec: what is wanted.
-        total: neurons of the decoder.
-        source: the corpus.
-    """
+    """Collects sets, in a decoder of ``total`` neurons, and the rows that describe them."""
 
     def __init__(self, spec: SetSpec, total: int, source: str | None) -> None:
         self.spec, self.total, self.source = spec, total, source

@@ -217,10 +217,6 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
     Sets have the headline's budget; they and the scores come from equally many clips of the same emotions
     (:func:`equal_samples`).
 
-    Args:
-        sources: the corpora.
-        spec: emotions, selectors, budget.
-
     Returns:
         one row for every two sources (in their order), selector and emotion: ``n`` clips per emotion in each;
         ``jaccard`` of their sets, beside ``chance`` (expected of two random sets of these sizes) and
