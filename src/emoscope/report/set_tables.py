@@ -27,7 +27,7 @@ def sets(content: Content) -> pl.DataFrame | None:
     found = content.run.sets.filter(pl.col("control") != "fewer")
     if found.is_empty():
         return None
-    grouped = found.group_by("selector", "budget", "scope", "control").agg(
+    grouped = found.group_by("selector", "budget", "scope", "control", maintain_order=True).agg(
         pl.col("draw").n_unique().alias("draws"), pl.col("n").min(), pl.col("size_wanted").max(),
         pl.col("size_reached").min().alias("least"), pl.col("size_reached").max().alias("most"),
         pl.col("tied_at_cut").max(), (100 * pl.col("share_negative_mean").mean()).alias("negative"),
