@@ -75,7 +75,7 @@ def model_fetch(
     ] = None,
 ) -> int:
     """Bring a model and all that it needs onto this machine, for machines that have no network."""
-    from emoscope.models.fetch import fetch_model
+    from emoscope.models.lookup import fetch_model
 
     found = fetch_model(model, revision, to)
     for one in (found, *found.side.values()):
@@ -87,18 +87,14 @@ def model_fetch(
 @model_app.command(name="list")
 def model_list() -> int:
     """List the model families that are known."""
-    from emoscope.models.lookup import FAMILIES
-    from emoscope.models.released import RELEASED, STATUS
+    from emoscope.models.families import STATUS, known
 
-    width = max(map(len, FAMILIES))
-    for family in sorted(FAMILIES):
-        about = RELEASED.get(family)
-        revision = f", revision {about.revision}" if about and about.revision else ""
-        released = (
-            [f"{name} ({layers} x {neurons}{revision})" for name, (layers, neurons) in about.sizes.items()]
-            if about
-            else []
-        )
+    families = known()
+    width = max(map(len, families))
+    for family, about in sorted(families.items()):
+        revision = f", revision {about.released_revision}" if about.released_revision else ""
+        sizes = about.released.items() if family == about.model_type else ()
+        released = [f"{name} ({layers} x {neurons}{revision})" for name, (layers, neurons) in sizes]
         print(f"{family:<{width}}  {', '.join(released)}".rstrip())
     print(
         f"All: {STATUS}. In brackets: decoder layers x neurons, as released; nothing was looked up on the hub.\n"

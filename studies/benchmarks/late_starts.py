@@ -50,7 +50,7 @@ def main() -> int:
     from emoscope.experiments.intervene import first_layer, intervene
     from emoscope.experiments.pipeline import Pipeline
     from emoscope.experiments.study import parse_study
-    from emoscope.models import resume
+    from emoscope.models import hooks
     from emoscope.runs import Log, RunFolder
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,7 +93,7 @@ def main() -> int:
         print(
             f"all: {late:.2f} s, {full:.2f} s: {late / full:.2f}; starts at the layers {sorted({first_layer(one, sets) for one in work})}"
         )
-        print(f"starts may take {resume.BYTES / 2**30:.0f} GiB; answers equal byte for byte: {same}")
+        print(f"starts may take {hooks.BYTES / 2**30:.0f} GiB; answers equal byte for byte: {same}")
         return 0 if same else 1
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -19,8 +19,8 @@ from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.pipeline import Pipeline, finished, run_study
 from emoscope.experiments.study import AGNOSTIC, Study, parse_study
+from emoscope.models.hooks import Starts
 from emoscope.models.registry import load_model
-from emoscope.models.resume import Starts
 from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
 

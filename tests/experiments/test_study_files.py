@@ -11,8 +11,7 @@ from emoscope.corpora.usual import USUAL_TASKS
 from emoscope.experiments.new_study import paper_study, usual_study
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.study import StudyError, parse_study, read_study
-from emoscope.models.lookup import FAMILIES, SIDES
-from emoscope.models.released import RELEASED
+from emoscope.models.families import releasing
 
 ROOT = Path(__file__).parents[2]
 PAPER = sorted((ROOT / "src" / "emoscope" / "data" / "paper").glob("*.toml"))
@@ -27,9 +26,7 @@ def test_a_study_file_can_be_run(path: Path) -> None:
         check_corpus_id(corpus.id)
         assert corpus.id == "polish" or corpus.root.startswith("$"), "a root is a folder of whoever runs it"
     if study.model.id != "tiny":
-        (family,) = [name for name, released in RELEASED.items() if study.model.id in released.hub]
-        assert family in FAMILIES
-        assert study.model.side == SIDES.get(family, {})
+        assert study.model.side == releasing(study.model.id).side_checkpoints
 
 
 def test_the_paper_is_nine_studies_and_one_of_all_corpora_for_each_model() -> None:

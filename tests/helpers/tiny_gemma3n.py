@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import Gemma3nAudioFeatureExtractor, Gemma3nConfig
 
-from emoscope.models.gemma3n import blind_class
+from emoscope.models.families.gemma3n import blind_class
 from tests.helpers.tiny_parts import SAMPLING, tiny_tokenizer, write_shards
 
 PLACES = 24

@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from emoscope.models.glm4_voice import VoiceEncoder
-from emoscope.models.kimi_decoder import KimiConfig, KimiDecoder
-from emoscope.models.kimi_tokenizer import SPECIAL_TOKENS
+from emoscope.models.families.kimi_audio import KimiConfig, KimiDecoder
+from emoscope.models.families.kimi_tokenizers import SPECIAL_TOKENS, VoiceEncoder
 
 LAYERS, WIDTH, HIDDEN, MIMO = 3, 40, 32, 2
 WINDOW_S = 2

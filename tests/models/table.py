@@ -16,9 +16,7 @@ from typing import Any
 import pytest
 
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.lookup import FAMILIES
-from emoscope.models.registry import find_family
-from emoscope.models.released import RELEASED, STATUS
+from emoscope.models.families import STATUS, built_in
 from tests.models.absent import ABSENT
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -139,10 +137,7 @@ def run_tests() -> Collector:
 
 def families() -> dict[type[AudioLM], list[str]]:
     """Class -> the ``model_type`` values under which it is known."""
-    known: dict[type[AudioLM], list[str]] = defaultdict(list)
-    for model_type in FAMILIES:
-        known[find_family(model_type)].append(model_type)
-    return {cls: sorted(names, key=lambda name: name != cls.model_type) for cls, names in known.items()}
+    return {one.load(): [one.model_type, *one.further_types] for one in built_in().values()}
 
 
 def named(page: str) -> set[str]:
@@ -225,8 +220,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _about(cls: type[AudioLM], names: Sequence[str]) -> str:
-    about = RELEASED[cls.model_type]
-    hub = ", ".join(about.hub) + (f" (revision `{about.revision}`)" if about.revision else "")
+    hub = ", ".join(cls.released) + (f" (revision `{cls.released_revision}`)" if cls.released_revision else "")
     sides = "; ".join(f"`{name}`, by default {place}" for name, place in cls.side_checkpoints.items()) or "none"
     by_source: dict[tuple[str, str], list[str]] = defaultdict(list)
     for corpus, what in cls.exposure.items():
@@ -236,11 +230,11 @@ def _about(cls: type[AudioLM], names: Sequence[str]) -> str:
         [
             f"### {', '.join(f'`{name}`' for name in names)}",
             "",
-            (sys.modules[cls.__module__].__doc__ or "").strip().split("\n\n")[0],
+            (cls.__doc__ or "").strip().split("\n\n")[0],
             "",
             f"* on the hub: {hub}",
             f"* audio stands {'before' if cls.audio_first else 'after'} the question; batches are padded on the {cls.padding_side}",
-            f"* sound: {about.windows}",
+            f"* sound: {cls.windows}",
             f"* further checkpoints: {sides}",
             f"* exposure: {seen or 'unknown for all corpora'}",
         ]

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from emoscope.models.audio_lm import AudioLM, Gains, Prepared, Request
-from emoscope.models.batching import pad
+from emoscope.models.hooks import Starts
 from emoscope.models.registry import wrap
-from emoscope.models.resume import Starts
-from emoscope.models.values import ProofFailed
+from emoscope.models.values import ProofFailed, pad
 from tests.helpers.noise import close_sound
 from tests.models.conftest import TEXT, sound
 

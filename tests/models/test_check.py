@@ -8,8 +8,8 @@ import torch
 
 from emoscope.model_commands import model_check
 from emoscope.models import check
-from emoscope.models.audioflamingo3 import AudioFlamingo3
 from emoscope.models.check import check_model, run_proofs
+from emoscope.models.families.audioflamingo3 import AudioFlamingo3
 from emoscope.models.proofs import SAME
 from emoscope.models.registry import wrap
 from tests.models.conftest import sound

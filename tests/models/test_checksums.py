@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from emoscope.models import checksums
-from emoscope.models.checksums import read_weights, scan_weights, weights_checksum
+from emoscope.models import checkpoint
+from emoscope.models.checkpoint import read_weights, scan_weights, weights_checksum
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2, torch.float8_e4m3fn]
 WHOLE = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]
@@ -39,8 +39,8 @@ def test_no_finite_number_is_taken_for_another(tmp_path, dtype):
 def test_one_that_is_not_is_found_wherever_it_stands(tmp_path, monkeypatch, dtype, value):
     if dtype == torch.float8_e4m3fn and value != "nan":
         pytest.skip("this dtype has no infinity")
-    monkeypatch.setattr(checksums, "AT_ONCE", 64)
-    monkeypatch.setattr(checksums, "BLOCK", 32)
+    monkeypatch.setattr(checkpoint, "AT_ONCE", 64)
+    monkeypatch.setattr(checkpoint, "BLOCK", 32)
     file = tmp_path / "w.safetensors"
     for place in (0, 3, 4, 31, 32, 76):
         values = torch.ones(77).to(dtype)

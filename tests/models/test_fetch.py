@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from emoscope.models.fetch import fetch_model
+from emoscope.models.lookup import fetch_model
 from tests.helpers.hub import commit, hub
 from tests.helpers.tiny_af3 import write_checkpoint
 
@@ -18,7 +18,7 @@ MODEL, SIDE, OTHER = "owner/two-parts", "maker/codes", "owner/whisper"
 
 PROGRAM = """
 from pathlib import Path
-from emoscope.models.audioflamingo3 import AudioFlamingo3
+from emoscope.models.families.audioflamingo3 import AudioFlamingo3
 from emoscope.models.registry import register
 
 class TwoParts(AudioFlamingo3):

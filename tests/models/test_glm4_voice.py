@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from emoscope.models.glm4_voice import SPARE, VoiceEncoder, VoiceTokenizer
+from emoscope.models.families.kimi_tokenizers import SPARE, VoiceEncoder, VoiceTokenizer
 from tests.helpers.tiny_kimi import CODES, WINDOW_S, write_tokenizer
 from tests.models.family_checks import sound
 from tests.models.official_keys import official_names

@@ -14,7 +14,7 @@ from transformers import GraniteForCausalLM, GraniteSpeechConfig, GraniteSpeechF
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.lora import merge_lora
+from emoscope.models.decoder import merge_lora
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
 from tests.helpers.tiny_granite_speech import ALPHA, RANK, write_checkpoint

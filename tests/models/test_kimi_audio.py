@@ -13,8 +13,7 @@ import torch
 pytest.importorskip("tiktoken", reason="skipped: the package tiktoken is not installed (the extra kimi)")
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.kimi_audio import KimiAudio
-from emoscope.models.kimi_decoder import KimiConfig, KimiDecoder
+from emoscope.models.families.kimi_audio import KimiAudio, KimiConfig, KimiDecoder
 from emoscope.models.registry import load_model, wrap
 from tests.helpers.noise import MANY, noise
 from tests.helpers.tiny_kimi import LAYERS, TEXT_TOKENS, TOKENIZER, WINDOW_S, raw_config, write_checkpoint

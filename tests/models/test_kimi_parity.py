@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from transformers import WhisperFeatureExtractor
 
 from emoscope.corpora import polish_folder
-from emoscope.models.glm4_voice import VoiceTokenizer
-from emoscope.models.kimi_decoder import KimiConfig, KimiDecoder
+from emoscope.models.families.kimi_audio import KimiConfig, KimiDecoder
+from emoscope.models.families.kimi_tokenizers import VoiceTokenizer
 from emoscope.models.loading import Loading
 from tests.helpers.noise import MANY
 

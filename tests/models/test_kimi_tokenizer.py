@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("tiktoken", reason="skipped: the package tiktoken is not installed (the extra kimi)")
 
-from emoscope.models.kimi_tokenizer import SPECIAL_TOKENS, KimiTokenizer, special_tokens
-from emoscope.models.letters import letter_forms
+from emoscope.models.families.kimi_tokenizers import SPECIAL_TOKENS, KimiTokenizer, special_tokens
+from emoscope.models.values import letter_forms
 from tests.helpers.tiny_kimi import ranks
 
 

@@ -16,9 +16,9 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from emoscope.experiments.dry_run import dry_run
 from emoscope.experiments.study import Model, Study
-from emoscope.models.checksums import weights_checksum
-from emoscope.models.lookup import FAMILIES, look_up
-from emoscope.models.released import RELEASED
+from emoscope.models.checkpoint import weights_checksum
+from emoscope.models.families import built_in
+from emoscope.models.lookup import look_up
 from tests.models.conftest import CARD
 
 COMMIT = "c0ffee"
@@ -96,11 +96,10 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_released_models_are_planned_without_a_network(offline, capsys):
-    for family, about in RELEASED.items():
-        for name, (layers, width) in about.sizes.items():
-            card = look_up(name, revision=about.revision or None)
-            assert (card.layers, card.width, card.family) == (layers, width, family)
-            assert family in FAMILIES
+    for about in built_in().values():
+        for name, (layers, width) in about.released.items():
+            card = look_up(name, revision=about.released_revision or None)
+            assert (card.layers, card.width, card.family) == (layers, width, about.model_type)
             assert "nothing was fetched" in card.note
     dry_run(Study(model=Model(id="Qwen/Qwen2.5-Omni-7B")))
     told = " ".join(capsys.readouterr().out.split())

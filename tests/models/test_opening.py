@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from emoscope.mistakes import on_purpose
+from emoscope.models.checkpoint import INDEX, TOKENIZERS, check_folder, read_header
 from emoscope.models.lookup import look_up
-from emoscope.models.opening import INDEX, TOKENIZERS, check_folder, opening, read_header, read_json
+from emoscope.models.opening import opening, read_json
 from emoscope.models.registry import load_model
 from tests.helpers.tiny_af3 import write_checkpoint as write_af3
 from tests.helpers.tiny_kimi import write_checkpoint as write_kimi

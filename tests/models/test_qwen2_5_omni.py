@@ -18,8 +18,8 @@ from transformers import (
 
 from emoscope.models.audio_lm import Request
 from emoscope.models.complete import compare
+from emoscope.models.families.qwen2_5_omni import SILENCE
 from emoscope.models.lookup import look_up
-from emoscope.models.qwen2_5_omni import SILENCE
 from emoscope.models.registry import _dtype, load_model, wrap
 from tests.helpers.tiny_qwen_omni import LAYERS, LONGEST_S, WIDTH, write_checkpoint, write_thinker
 from tests.models.family_checks import QUESTION, FamilyChecks, sound

@@ -9,7 +9,7 @@ import torch
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.lookup import text_config
+from emoscope.models.opening import text_config
 from tests.helpers.tiny_qwen2_audio import WINDOW_S, write_checkpoint
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 

@@ -11,11 +11,10 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from emoscope.models import checksums
-from emoscope.models.checksums import weights_checksum
-from emoscope.models.lookup import FAMILIES
-from emoscope.models.parts import Parts
-from emoscope.models.registry import list_models, load_model, wrap
+from emoscope.models.checkpoint import weights_checksum
+from emoscope.models.families import built_in
+from emoscope.models.loading import Parts
+from emoscope.models.registry import list_models, load_model, module_checksum, wrap
 from tests.helpers.tiny_af3 import HIDDEN, LAYERS, WIDTH, write_checkpoint
 from tests.models.conftest import CARD
 
@@ -109,7 +108,7 @@ def test_an_unknown_family_names_the_known_ones(copy, model):
     with pytest.raises(ValueError, match=r"model_type 'whisper'.*known are audioflamingo3"):
         load_model(copy)
     assert "audioflamingo3" in list_models()
-    assert list(list_models()) == sorted(FAMILIES)
+    assert list(list_models()) == sorted(built_in())
 
 
 def test_pickled_weights_are_never_read(copy):
@@ -192,12 +191,12 @@ def test_checksum_without_a_writable_cache(copy, monkeypatch, tmp_path):
 
 
 def test_wrapped_checksum_sees_one_bit(model):
-    before = checksums.module_checksum(model.model)
+    before = module_checksum(model.model)
     weight = model.decoder.sites[0].down.weight
     old = weight[0, 0].item()
     with torch.no_grad():
         weight[0, 0] = torch.nextafter(torch.tensor(old), torch.tensor(100.0))
-    changed = checksums.module_checksum(model.model)
+    changed = module_checksum(model.model)
     with torch.no_grad():
         weight[0, 0] = old
-    assert changed != before == checksums.module_checksum(model.model)
+    assert changed != before == module_checksum(model.model)

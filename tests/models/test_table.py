@@ -7,13 +7,12 @@ import json
 import pytest
 
 from emoscope.model_commands import model_list
-from emoscope.models.lookup import FAMILIES
-from emoscope.models.released import RELEASED, STATUS
+from emoscope.models.families import STATUS, built_in
 from tests.models.table import COLUMNS, PAGE, Collector, families, named
 
 
 def test_the_page_names_exactly_the_families_of_the_registry():
-    assert named(PAGE.read_text(encoding="utf-8")) == set(FAMILIES), "run python -m tests.models.table"
+    assert named(PAGE.read_text(encoding="utf-8")) == set(built_in()), "run python -m tests.models.table"
 
 
 def test_the_page_says_what_was_shown_and_what_was_not():
@@ -27,14 +26,14 @@ def test_the_page_says_what_was_shown_and_what_was_not():
 
 def test_every_family_has_a_name_on_the_hub_and_a_known_exposure():
     for cls in families():
-        assert all(name.count("/") == 1 for name in RELEASED[cls.model_type].hub)
+        assert all(name.count("/") == 1 for name in cls.released)
         assert all(answer in ("yes", "no", "unknown") and source for answer, source in cls.exposure.values())
 
 
 def test_the_families_are_listed(capsys):
     assert model_list() == 0
     shown = capsys.readouterr().out
-    assert {line.split()[0] for line in shown.splitlines()[:-2]} == set(FAMILIES)
+    assert {line.split()[0] for line in shown.splitlines()[:-2]} == set(built_in())
     assert "nvidia/audio-flamingo-3-hf" in shown
     assert STATUS in shown
     assert "docs/add-a-model.md" in shown

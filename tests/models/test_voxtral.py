@@ -9,8 +9,8 @@ import torch
 from transformers import VoxtralConfig, VoxtralForConditionalGeneration, VoxtralProcessor, WhisperFeatureExtractor
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.checksums import weights_checksum
-from emoscope.models.voxtral import read_tekken
+from emoscope.models.checkpoint import weights_checksum
+from emoscope.models.families.voxtral import read_tekken
 from tests.helpers.tiny_voxtral import BLOCK_S, write_checkpoint, write_tekken
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 

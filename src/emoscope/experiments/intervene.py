@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.models.audio_lm import AudioLM, Prepared
-    from emoscope.models.resume import Starts
+    from emoscope.models.hooks import Starts
 
 BLOCK = 256
 """Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
@@ -160,7 +160,7 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
     """Do the units that are not done yet, those of a block in the order of the first layers in which they act.
 
     Where all neurons of a condition lie in later layers, and the model has shown that this changes no bit, its passes
-    begin there (:mod:`~emoscope.models.resume`).
+    begin there (:mod:`~emoscope.models.hooks`).
 
     Args:
         run: receives the answers of every unit.
@@ -170,7 +170,7 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
         model: the model that is asked.
         log: progress, in answers.
     """
-    from emoscope.models.resume import Starts
+    from emoscope.models.hooks import Starts
 
     total = sum(len(one.block) for one in work)
     size = positions_per_batch(study, model.info)

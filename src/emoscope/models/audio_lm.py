@@ -9,11 +9,8 @@ from typing import Any
 
 import torch
 
-from emoscope.models.batching import pad
 from emoscope.models.family import Family
-from emoscope.models.hooks import hooked
-from emoscope.models.letters import score_letters
-from emoscope.models.resume import Start, from_layer, to_layer
+from emoscope.models.hooks import Start, from_layer, hooked, to_layer
 from emoscope.models.values import (
     AUDIO,
     DECISION,
@@ -27,6 +24,8 @@ from emoscope.models.values import (
     ProofFailed,
     Request,
     Score,
+    pad,
+    score_letters,
 )
 
 __all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score", "Start"]
@@ -81,6 +80,8 @@ class AudioLM(Family):
             )
 
     def _prepare(self, request: Request, audio: torch.Tensor | None) -> Prepared:
+        if (word := self.audio_word) and word in request.text:
+            raise ValueError(f"the text {request.text[:60]!r} holds the audio token {word}: leave it out")
         positions = 0 if audio is None else len(audio)
         ids = torch.tensor(self.tokens(request.text, positions))
         place = ids == self.audio_token

@@ -8,15 +8,14 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from emoscope.models.decoder import stored
-from emoscope.models.lora import WEIGHTS, low_rank_changes
+from emoscope.models.checkpoint import weight_files
+from emoscope.models.decoder import ADAPTER_WEIGHTS, low_rank_changes, stored
 from emoscope.models.opening import some
-from emoscope.models.shards import Place, places, refuse_wrong
 
 ROWS = 2
 """Rows of each tensor that are compared where not all are."""
@@ -26,6 +25,20 @@ VALUES = 64
 
 ROUNDING = 4
 """Units of rounding, relative to the largest weight, that a sum with an adapter may differ by."""
+
+
+class Place(NamedTuple):
+    """Where a tensor stands: file, name in it, dtype as safetensors names it, shape."""
+
+    file: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether its values are not whole numbers."""
+        return "F" in self.dtype
 
 
 @dataclass
@@ -66,6 +79,27 @@ class Comparison:
     parameters: int = 0
     differ: list[str] = field(default_factory=list)
     left: dict[str, int] = field(default_factory=dict)
+
+
+def places(folder: Path) -> list[Place]:
+    """The tensors in a folder's safetensors; only the headers are read.
+
+    Raises:
+        FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
+        ValueError: a file is no safetensors, or not whole; weights stand there twice.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, Place] = {}
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 (no mapping)
+                    part = opened.get_slice(name)
+                    found[name] = Place(file, name, str(part.get_dtype()), tuple(part.get_shape()))
+        except SafetensorError as error:
+            raise ValueError(f"{file} is no whole safetensors file ({error}): fetch the model again") from error
+    return list(found.values())
 
 
 def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
@@ -118,6 +152,27 @@ def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
     }
     strays = sorted(names.unexpected_keys - set(wrong["unexpected"]))
     return Source(model, found, tuple(strays), tuple(sorted(converted))), wrong
+
+
+def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
+    """Raise ``ValueError`` with the first names of what is wrong with a folder's weights, if anything is.
+
+    Args:
+        folder: named in the error.
+        wrong: what is wrong -> names.
+
+    Example:
+        >>> refuse_wrong(Path("model"), {"missing": [], "unexpected": ["b.weight", "a.weight"]})
+        Traceback (most recent call last):
+        ...
+        ValueError: model does not hold the weights that its config.json asks for: unexpected a.weight, b.weight...
+    """
+    found = [f"{what} {some(sorted(names))}" for what, names in wrong.items() if names]
+    if found:
+        raise ValueError(
+            f"{folder} does not hold the weights that its config.json asks for: {'; '.join(found)}: fetch the model "
+            "again, or take the config.json that belongs to these weights"
+        )
 
 
 def refuse_loaded(folder: Path, model: Any, info: Mapping[str, Any]) -> None:
@@ -223,7 +278,7 @@ def refuse_not_finite_files(sources: Iterable[Source], found: Mapping[Path, Iter
     """
     places = [place for source in sources for place in source.places.values()]
     read = {(place.file.resolve(), place.name) for place in places}
-    adapters = {(source.adapter / WEIGHTS).resolve() for source in sources if source.adapter}
+    adapters = {(source.adapter / ADAPTER_WEIGHTS).resolve() for source in sources if source.adapter}
     for file, names in found.items():
         bad = sorted(name for name in names if file in adapters or (file, name) in read)
         if bad:

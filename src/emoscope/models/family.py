@@ -13,9 +13,16 @@ import torch
 
 from emoscope.models.complete import Source
 from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
-from emoscope.models.letters import letter_forms
 from emoscope.models.loading import Loading, quantisation, transformers_class
-from emoscope.models.values import Changes, ModelInfo, Request
+from emoscope.models.values import Changes, ModelInfo, Request, letter_forms
+
+UNNAMED = ("iemocap", "meld", "msp-podcast", "ravdess", "crema-d")
+"""Corpora of which every family says whether its released weights were trained on them."""
+
+
+def unknown(source: str) -> dict[str, tuple[str, str]]:
+    """The exposure of a model whose makers name no training corpora, with the place where they might."""
+    return dict.fromkeys(UNNAMED, ("unknown", source))
 
 
 class Family:
@@ -40,14 +47,29 @@ class Family:
     """Name of the model class in transformers."""
     processor_class: ClassVar[str]
     """Name of the processor class in transformers."""
-    audio_first: ClassVar[bool]
+    audio_first: ClassVar[bool] = True
     """Whether the audio stands before the question."""
     padding_side: ClassVar[str] = "left"
     """The side on which batches are padded."""
-    side_checkpoints: ClassVar[Mapping[str, str]] = {}
-    """Further checkpoints that the model consists of: name -> name on the hub."""
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Corpus id -> whether the released model was trained on it ("yes", "no", "unknown"), and the source."""
+
+    # About its checkpoints. emoscope's own families write these out, as they are read without importing the module.
+
+    further_types: ClassVar[tuple[str, ...]] = ()
+    """Other ``model_type`` values under which it is stored."""
+    architectures: ClassVar[tuple[str, ...]] = ()
+    """``architectures`` in config.json, for folders without a known ``model_type``."""
+    side_checkpoints: ClassVar[Mapping[str, str]] = {}
+    """Further checkpoints that the model consists of: name -> name on the hub."""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Folders inside the model's own that hold parts of it."""
+    released: ClassVar[Mapping[str, tuple[int, int]]] = {}
+    """Name on the hub -> decoder layers and neurons per layer, as in config.json: for planning without a network."""
+    released_revision: ClassVar[str] = ""
+    """The revision of these names, where the layout of transformers is not on the main branch."""
+    windows: ClassVar[str] = ""
+    """How sound is cut and how long it may be, in words."""
 
     def __init__(
         self,
@@ -96,11 +118,24 @@ class Family:
         """Token ids of the whole prompt, with one audio token per audio position (none if 0)."""
         raise NotImplementedError
 
+    @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits (row, vocab) from the model's own forward on its own processor's inputs, for :mod:`check`.
 
+        Unless a family replaces it: row by row, on what :meth:`official_sound` gives for a clip.
+        """
+        rows = []
+        for request in requests:
+            sound, positions = ({}, 0) if request.audio is None else self.official_sound(request.audio)
+            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
+            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
+        return torch.cat(rows)
+
+    def official_sound(self, clip: npt.NDArray[np.float32]) -> tuple[dict[str, torch.Tensor], int]:
+        """What the model's own forward takes for a clip (time,), and how many audio positions it makes.
+
         Raises:
-            NotImplementedError: the family has no official processor to compare with.
+            NotImplementedError: the family has no official path to compare with.
         """
         raise NotImplementedError(f"{self.model_type} declares no official path to compare with")
 
@@ -108,6 +143,11 @@ class Family:
     def audio_token(self) -> int:
         """Id of the token that holds the place of audio."""
         return int(self.model.config.audio_token_id)
+
+    @property
+    def audio_word(self) -> str:
+        """How a text would say that token, which is refused; empty where text never becomes a special token."""
+        return str(self.tokenizer.decode([self.audio_token]))
 
     # What a family may replace.
 

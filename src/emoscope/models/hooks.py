@@ -1,23 +1,33 @@
-"""The only place that hooks into a model: applies gains per batch row and shows activations to an observer."""
+"""The only place that hooks into a model: gains per batch row, activations shown to an observer, passes that begin late.
+
+A pass may begin at a later layer under gains that act after it: what the layers before it compute is then the same.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from emoscope.models.decoder import Decoder
-from emoscope.models.values import ANSWER, Gains, Observer, ProofFailed
+from emoscope.models.values import ANSWER, Batch, Gains, Observer, Prepared, ProofFailed
 
 FEW = 32
 """Below one in so many neurons of a layer they are gathered and written back; above, all are multiplied in place.
 
 Gathering takes less memory, multiplying in place is faster on a CPU (about equal at one in 32).
+"""
+
+BYTES = 2 << 30
+"""Memory of the host that the starts of one block of items may take.
+
+At 256 items of 800 positions a hidden state of 3584 numbers in bfloat16 takes 1.4 GB. Of the device's memory it takes
+that of one batch at a time.
 """
 
 
@@ -75,60 +85,6 @@ class _Factor:
         self.offset = None if self.offset is None else _like(self.offset, product)
         self.columns = None if self.columns is None else self.columns.to(product.device)
         self.positions = None if self.positions is None else self.positions.to(product.device)
-
-
-def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
-    factors: dict[int, list[_Factor]] = {}
-    for part in gains.parts:
-        everywhere = part.positions is None or bool(part.positions.all())
-        for layer in sorted({*part.values, *part.offsets}):
-            if not 0 <= layer < decoder.layers:
-                raise ValueError(f"gains name layer {layer}: the decoder has layers 0 to {decoder.layers - 1}")
-            factor = _factor(decoder, layer, part.values.get(layer), part.offsets.get(layer), rows)
-            if factor is not None:
-                if not everywhere:
-                    factor = replace(factor, positions=part.positions)
-                factors.setdefault(layer, []).append(factor)
-    return factors
-
-
-def _factor(
-    decoder: Decoder, layer: int, gain: torch.Tensor | None, offset: torch.Tensor | None, rows: int | None
-) -> _Factor | None:
-    """Check the shapes and keep the touched neurons only; ``None`` if there are none."""
-    touched = torch.zeros(decoder.width, dtype=torch.bool)
-    for tensor, neutral in ((gain, 1), (offset, 0)):
-        if tensor is None:
-            continue
-        if tensor.ndim != 2 or tensor.shape[1] != decoder.width or rows not in (None, len(tensor)):
-            wanted = "row" if rows is None else rows
-            raise ValueError(f"gains of layer {layer} are {tuple(tensor.shape)}, not ({wanted}, {decoder.width})")
-        touched |= (_distinct(tensor) != neutral).any(0).cpu()
-    columns = touched.nonzero().flatten()
-    if len(columns) == 0:
-        return None
-    few = len(columns) * FEW < decoder.width
-
-    def cut(tensor: torch.Tensor) -> torch.Tensor:
-        part = _distinct(tensor)
-        part = part[:, columns.to(part.device)] if few else part
-        return part.expand(len(tensor), -1) if len(part) < len(tensor) else part
-
-    if gain is None:
-        assert offset is not None
-        gain = torch.ones_like(offset)
-    return _Factor(columns if few else None, cut(gain), None if offset is None else cut(offset), None)
-
-
-def _like(tensor: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
-    """A tensor in the dtype and at the place of another; rows that share memory go on sharing it."""
-    moved = _distinct(tensor).to(product.device, product.dtype)
-    return moved.expand(len(tensor), -1) if len(moved) < len(tensor) else moved
-
-
-def _distinct(tensor: torch.Tensor) -> torch.Tensor:
-    """The only row of a tensor whose rows share memory: copying or converting it would give each row its own."""
-    return tensor[:1] if tensor.stride(0) == 0 else tensor
 
 
 @contextmanager
@@ -201,6 +157,74 @@ def hooked(
     _verify(firings, expected, forwards)
 
 
+def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
+    factors: dict[int, list[_Factor]] = {}
+    for part in gains.parts:
+        everywhere = part.positions is None or bool(part.positions.all())
+        for layer in sorted({*part.values, *part.offsets}):
+            if not 0 <= layer < decoder.layers:
+                raise ValueError(f"gains name layer {layer}: the decoder has layers 0 to {decoder.layers - 1}")
+            factor = _factor(decoder, layer, part.values.get(layer), part.offsets.get(layer), rows)
+            if factor is not None:
+                if not everywhere:
+                    factor = replace(factor, positions=part.positions)
+                factors.setdefault(layer, []).append(factor)
+    return factors
+
+
+def _factor(
+    decoder: Decoder, layer: int, gain: torch.Tensor | None, offset: torch.Tensor | None, rows: int | None
+) -> _Factor | None:
+    """Check the shapes and keep the touched neurons only; ``None`` if there are none."""
+    touched = torch.zeros(decoder.width, dtype=torch.bool)
+    for tensor, neutral in ((gain, 1), (offset, 0)):
+        if tensor is None:
+            continue
+        if tensor.ndim != 2 or tensor.shape[1] != decoder.width or rows not in (None, len(tensor)):
+            wanted = "row" if rows is None else rows
+            raise ValueError(f"gains of layer {layer} are {tuple(tensor.shape)}, not ({wanted}, {decoder.width})")
+        touched |= (_distinct(tensor) != neutral).any(0).cpu()
+    columns = touched.nonzero().flatten()
+    if len(columns) == 0:
+        return None
+    few = len(columns) * FEW < decoder.width
+
+    def cut(tensor: torch.Tensor) -> torch.Tensor:
+        part = _distinct(tensor)
+        part = part[:, columns.to(part.device)] if few else part
+        return part.expand(len(tensor), -1) if len(part) < len(tensor) else part
+
+    if gain is None:
+        assert offset is not None
+        gain = torch.ones_like(offset)
+    return _Factor(columns if few else None, cut(gain), None if offset is None else cut(offset), None)
+
+
+def _like(tensor: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
+    """A tensor in the dtype and at the place of another; rows that share memory go on sharing it."""
+    moved = _distinct(tensor).to(product.device, product.dtype)
+    return moved.expand(len(tensor), -1) if len(moved) < len(tensor) else moved
+
+
+def _distinct(tensor: torch.Tensor) -> torch.Tensor:
+    """The only row of a tensor whose rows share memory: copying or converting it would give each row its own."""
+    return tensor[:1] if tensor.stride(0) == 0 else tensor
+
+
+def _verify(firings: Firings, expected: set[str], forwards: int | None) -> None:
+    if forwards is not None and firings.forwards != forwards:
+        raise ProofFailed(f"the decoder ran {firings.forwards} times where {forwards} were expected")
+    if firings.forwards == 0:
+        raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
+    wrong = {name: firings.fired[name] for name in sorted(expected) if firings.fired[name] != firings.forwards}
+    if wrong:
+        name, count = next(iter(wrong.items()))
+        raise ProofFailed(
+            f"{len(wrong)} of {len(expected)} hooks did not fire once a pass: "
+            f"the {name} fired {count} times in {firings.forwards} passes"
+        )
+
+
 @contextmanager
 def outputs(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor | None]]:
     """Keep the latest output of each module inside the block, for checks."""
@@ -218,6 +242,53 @@ def outputs(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor | None]]
     finally:
         for handle in handles:
             handle.remove()
+
+
+@dataclass(frozen=True)
+class Start:
+    """The state of a batch before one layer, with no gain acting.
+
+    Attributes:
+        layer: the first layer that is still to be run.
+        output: what the layer before it returned: a tensor, or a tuple of tensors, on the host.
+        device: where it was.
+    """
+
+    layer: int
+    output: Any
+    device: torch.device
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the host that it takes."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self.output))
+
+
+def from_layer(decoder: Decoder, start: Start | None) -> AbstractContextManager[object]:
+    """A context in which passes run from ``start`` on; all layers are run where it is ``None``."""
+    if start is None:
+        return nullcontext()
+    return only_blocks(decoder.blocks, start.layer, decoder.layers, _moved(start.output, start.device))
+
+
+@contextmanager
+def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Callable[[], Start]]:
+    """A context in which a pass runs the layers before ``layer``; what it gives tells the state that was reached.
+
+    Raises:
+        ValueError: a layer that the decoder does not have, or one before ``earlier``.
+    """
+    first = 0 if earlier is None else earlier.layer
+    if not max(first, 1) <= layer <= decoder.layers:
+        raise ValueError(f"a pass cannot begin at layer {layer}: give one of {max(first, 1)} to {decoder.layers}")
+    before = None if earlier is None else _moved(earlier.output, earlier.device)
+    with only_blocks(decoder.blocks, first, layer, before) as kept:
+
+        def reached() -> Start:
+            device = next(_tensors(kept[0])).device
+            return Start(layer, _moved(kept[0], torch.device("cpu")), device)
+
+        yield reached
 
 
 @contextmanager
@@ -258,15 +329,72 @@ def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: Any 
                 blocks[place].forward = forward
 
 
-def _verify(firings: Firings, expected: set[str], forwards: int | None) -> None:
-    if forwards is not None and firings.forwards != forwards:
-        raise ProofFailed(f"the decoder ran {firings.forwards} times where {forwards} were expected")
-    if firings.forwards == 0:
-        raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
-    wrong = {name: firings.fired[name] for name in sorted(expected) if firings.fired[name] != firings.forwards}
-    if wrong:
-        name, count = next(iter(wrong.items()))
-        raise ProofFailed(
-            f"{len(wrong)} of {len(expected)} hooks did not fire once a pass: "
-            f"the {name} fired {count} times in {firings.forwards} passes"
-        )
+class BeginsLate(Protocol):
+    """A model whose passes may begin at a later layer."""
+
+    resumes: bool
+
+    def begin(self, prepared: Sequence[Prepared] | Batch, layer: int, earlier: Start | None = None) -> Start:
+        """Run the untouched decoder up to a layer."""
+
+
+class Starts:
+    """The starts of the batches of one block, each kept at one layer: that of the latest condition.
+
+    Conditions are best asked in the order of their layers: the state then moves on from layer to layer, and one full
+    pass a batch serves them all.
+
+    Args:
+        model: asked for passes; where it has not shown that they may begin later, there are no starts.
+        limit: bytes that all starts may take; batches beyond that run in full.
+    """
+
+    def __init__(self, model: BeginsLate, limit: int = BYTES) -> None:
+        self.model, self.limit = model, limit
+        self._kept: dict[int, Start] = {}
+
+    def at(self, number: int, batch: Sequence[Prepared] | Batch, layer: int) -> Start | None:
+        """The start of one batch, or ``None`` if its pass is to run in full.
+
+        Args:
+            number: of the batch within its block; the same for the same batch.
+            batch: the batch.
+            layer: the first layer in which gains act; the number of layers where none does.
+        """
+        if layer < 1 or not self.model.resumes:
+            return None
+        kept = self._kept.get(number)
+        if kept is not None and kept.layer == layer:
+            return kept
+        if kept is None:
+            # as large as the inputs, or a few times that: no pass is made for what would not be kept
+            others = sum(start.bytes for start in self._kept.values())
+            if others + _input_bytes(batch) > self.limit:
+                return None
+        start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
+        others = sum(start.bytes for place, start in self._kept.items() if place != number)
+        if others + start.bytes <= self.limit:
+            self._kept[number] = start
+        return start
+
+
+def _input_bytes(batch: Sequence[Prepared] | Batch) -> int:
+    if not isinstance(batch, Sequence):
+        return batch.embeddings.numel() * batch.embeddings.element_size()
+    longest = max(len(row) for row in batch)
+    one = batch[0].embeddings
+    return len(batch) * longest * one.shape[1] * one.element_size()
+
+
+def _tensors(output: Any) -> Iterator[torch.Tensor]:
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, tuple | list):
+        for part in output:
+            yield from _tensors(part)
+
+
+def _moved(output: Any, device: torch.device) -> Any:
+    if isinstance(output, torch.Tensor):
+        return output.to(device)
+    return tuple(_moved(part, device) for part in output) if isinstance(output, tuple | list) else output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from emoscope.models.complete import Source, locate, refuse_loaded
-from emoscope.models.shards import refuse_wrong
+from emoscope.models.complete import Place, Source, locate, places, refuse_loaded, refuse_wrong
 
 
 @dataclass(frozen=True)
@@ -123,3 +124,75 @@ def quiet() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Has the attributes under which a processor holds the same two.
+
+    Attributes:
+        tokenizer: text to token ids.
+        feature_extractor: sound to log-mel features.
+    """
+
+    tokenizer: Any
+    feature_extractor: Any
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Parts:
+        """Load both from a checkpoint folder, without the network."""
+        return cls(
+            transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True),
+            transformers_class("WhisperFeatureExtractor").from_pretrained(folder, local_files_only=True),
+        )
+
+
+def fill(
+    module: nn.Module, folder: Path, prefixes: tuple[str, ...], spare: re.Pattern[str], dtype: torch.dtype
+) -> dict[str, Place]:
+    """Give a module the weights that a folder stores for it.
+
+    Args:
+        module: made on the meta device; it is filled in place, and set to evaluation.
+        folder: holds the safetensors.
+        prefixes: what may stand before the module's own names, such as ``"model.encoder."``; the first that fits
+            is taken off each stored name.
+        spare: names, without prefix, that are not used (matched in full).
+        dtype: of the weights.
+
+    Returns:
+        name in the module -> where it stands.
+
+    Raises:
+        FileNotFoundError: the folder holds no safetensors.
+        ValueError: missing or unexpected names, or another shape.
+    """
+    from safetensors import safe_open
+
+    stored = {}
+    for place in places(folder):
+        prefix = next((p for p in prefixes if place.name.startswith(p)), "")
+        stored[place.name.removeprefix(prefix)] = place
+    wanted = module.state_dict()
+    refuse_wrong(
+        folder,
+        {
+            "missing": set(wanted) - set(stored),
+            "unexpected": [name for name in set(stored) - set(wanted) if not spare.fullmatch(name)],
+            "of another shape": [
+                f"{name} {list(stored[name].shape)}, where config.json says {list(tensor.shape)}"
+                for name, tensor in wanted.items()
+                if name in stored and stored[name].shape != tuple(tensor.shape)
+            ],
+        },
+    )
+    found = {name: stored[name] for name in wanted}
+    tensors = {}
+    for file in sorted({place.file for place in found.values()}):
+        with safe_open(file, framework="pt") as opened:
+            for name, place in found.items():
+                if place.file == file:
+                    tensors[name] = opened.get_tensor(place.name).to(dtype)
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False)
+    return found

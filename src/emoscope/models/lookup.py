@@ -1,7 +1,8 @@
-"""What can be said of a model without loading its weights, or torch: folder, family, sizes, card, checksum."""
+"""Where a model is and what can be said of it without torch: its folder, sizes and checksum, or its place on the hub."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,55 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from emoscope.mistakes import MISTAKES, on_purpose
-from emoscope.models.opening import check_folder, find_config, first_line, read_json, whole_number
-from emoscope.models.released import RELEASED
-
-__all__ = ["read_json"]
-
-FAMILIES = {
-    "audioflamingo3": ("emoscope.models.audioflamingo3", "AudioFlamingo3"),
-    "musicflamingo": ("emoscope.models.musicflamingo", "MusicFlamingo"),
-    "qwen2_audio": ("emoscope.models.qwen2_audio", "Qwen2Audio"),
-    "qwen2_5_omni": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
-    "qwen2_5_omni_thinker": ("emoscope.models.qwen2_5_omni", "Qwen25Omni"),
-    "gemma3n": ("emoscope.models.gemma3n", "Gemma3n"),
-    "glmasr": ("emoscope.models.glmasr", "GlmAsr"),
-    "granite_speech": ("emoscope.models.granite_speech", "GraniteSpeech"),
-    "phi4_multimodal": ("emoscope.models.phi4_multimodal", "Phi4Multimodal"),
-    "voxtral": ("emoscope.models.voxtral", "Voxtral"),
-    "kimi_audio": ("emoscope.models.kimi_audio", "KimiAudio"),
-}
-"""``model_type`` in config.json -> module and class of the family."""
-
-ARCHITECTURES: dict[str, str] = {"MoonshotKimiaForCausalLM": "kimi_audio"}
-"""Architecture in config.json -> key of :data:`FAMILIES`, for folders without a known ``model_type``."""
-
-SIDES: dict[str, Mapping[str, str]] = {"kimi_audio": {"audio_tokenizer": "zai-org/glm-4-voice-tokenizer"}}
-"""Key of :data:`FAMILIES` -> further checkpoints that the model consists of: name -> name on the hub."""
-
-PARTS: dict[str, tuple[str, ...]] = {"kimi_audio": ("whisper-large-v3",), "phi4_multimodal": ("speech-lora",)}
-"""Key of :data:`FAMILIES` -> folders inside the model's own that hold parts of it."""
-
-LEFT_OUT = {"qwen2": {"num_hidden_layers": 32, "intermediate_size": 22016}}
-"""Sizes that a released config.json may leave out, as they are the defaults of its text decoder's class."""
+from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, weights_checksum
+from emoscope.models.families import find, known, list_models, releasing
+from emoscope.models.opening import CARD, find_config, first_line, read_card, read_json, text_config, whole_number
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 """Folder of the embedded model."""
-
-CARD = "emoscope.json"
-"""Optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``."""
-
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-"""What is fetched from the hub: configuration, tokenizer, weights; no code, no pickles."""
 
 WAIT_S = 10
 """How long the hub may take to answer the one question that is asked first, in seconds."""
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Environment variables that keep the hub's library off the network."""
-
-LEFT_ON_HUB = ["consolidated*.safetensors", "original/*"]
-"""What is not fetched, though :data:`HUB_FILES` names it: the same weights in another format."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +36,7 @@ class Card:
         recommended_budget: share of neurons of a set.
         trained_on: corpora and filters on which it was trained.
         hub: name and commit (or what the user asked for), if it comes from the hub; then ``folder`` may hold no weights yet.
-        family: key of :data:`FAMILIES`.
+        family: the ``model_type`` under which its family is known.
         side: what the user named as further checkpoints.
         note: where the sizes come from, if not from the model's own config.json.
     """
@@ -90,10 +54,8 @@ class Card:
     @property
     def checksum(self) -> str:
         """sha256 over the files that decide the answers; of a model on the hub they are fetched first, if need be."""
-        from emoscope.models.checksums import weights_checksum
-
         folder, name = (_fetch(*self.hub)[0], self.hub[0]) if self.hub else (self.folder, str(self.folder))
-        beside = find_sides(SIDES.get(self.family, {}), folder, self.side, name)
+        beside = find_sides(side_checkpoints(self.family), folder, self.side, name)
         return weights_checksum(*model_folders(self.family, folder, beside))
 
 
@@ -142,9 +104,56 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     )
 
 
+def known_type(config: Mapping[str, Any], name: str) -> str:
+    """The ``model_type`` of a config, or the one that its architecture tells where it has none that is known.
+
+    Raises:
+        ValueError: it is not known here.
+    """
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and find(model_type):
+        return model_type
+    architectures = config.get("architectures")
+    for about in known().values():
+        if isinstance(architectures, list) and any(name in architectures for name in about.architectures):
+            return about.model_type
+    near = get_close_matches(str(model_type).lower(), list_models(), n=1, cutoff=0.7)
+    raise ValueError(
+        f"model {name!r} has model_type {model_type!r}, which is not known here"
+        + (f" (did you mean {near[0]!r}?)" if near else "")
+        + f": known are {', '.join(list_models())}; "
+        + ("the code that lies beside it is never run; " if config.get("auto_map") else "")
+        + "docs/add-a-model.md shows how to add a family"
+    )
+
+
+def _released(name: str, side: Mapping[str, str | Path], revision: str | None) -> Card | None:
+    """What this package knows of a released model that is not on this machine."""
+    about = releasing(name)
+    if about is None or _cached(name, revision):
+        return None
+    layers, width = about.released[name]
+    note = f"{name} is not on this machine: its sizes are those of the release, and nothing was fetched"
+    return Card(Path(name), layers, width, 0.005, (), (name, _revision(name, revision)), about.model_type, side, note)
+
+
+def _revision(name: str, revision: str | None) -> str | None:
+    """What to fetch of a model on the hub.
+
+    Raises:
+        ValueError: none was asked for, and the main branch is known to hold another layout.
+    """
+    about = None if revision else releasing(name)
+    if about and about.released_revision:
+        raise ValueError(
+            f"model {name!r} stands in the layout of transformers under another revision only: give revision {about.released_revision!r}"
+        )
+    return revision
+
+
 def _check_here(family: str, folder: Path, given: Mapping[str, str | Path]) -> str:
     """Check what is on this machine of a model, and say what is not."""
-    wanted = SIDES.get(family, {})
+    wanted = side_checkpoints(family)
     places = {side: _side_here(side, hub, folder, given) for side, hub in wanted.items()}
     check_folders(family, folder, {side: place for side, place in places.items() if place})
     lacking = [str(given.get(side) or wanted[side]) for side, place in places.items() if not place]
@@ -164,64 +173,10 @@ def check_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> None
             check_folder(part, needs_weights=own or part in beside.values(), needs_tokenizer=own)
 
 
-def _released(name: str, side: Mapping[str, str | Path], revision: str | None) -> Card | None:
-    """What this package knows of a released model that is not on this machine."""
-    family = next((key for key, about in RELEASED.items() if name in about.sizes), None)
-    if family is None or _cached(name, revision):
-        return None
-    layers, width = RELEASED[family].sizes[name]
-    note = f"{name} is not on this machine: its sizes are those of the release, and nothing was fetched"
-    return Card(Path(name), layers, width, 0.005, (), (name, _revision(name, revision)), family, side, note)
-
-
-def _revision(name: str, revision: str | None) -> str | None:
-    """What to fetch of a model on the hub.
-
-    Raises:
-        ValueError: none was asked for, and the main branch is known to hold another layout.
-    """
-    needed = next((about.revision for about in RELEASED.values() if name in about.hub), "")
-    if needed and not revision:
-        raise ValueError(
-            f"model {name!r} stands in the layout of transformers under another revision only: give revision {needed!r}"
-        )
-    return revision
-
-
-def known_type(config: Mapping[str, Any], name: str) -> str:
-    """The ``model_type`` of a config, or the one that its architecture tells where it has none that is known.
-
-    Raises:
-        ValueError: it is not known here.
-    """
-    model_type = config.get("model_type")
-    if isinstance(model_type, str) and model_type in FAMILIES:
-        return model_type
-    architectures = config.get("architectures")
-    for architecture in architectures if isinstance(architectures, list) else ():
-        if isinstance(architecture, str) and architecture in ARCHITECTURES:
-            return ARCHITECTURES[architecture]
-    near = get_close_matches(str(model_type).lower(), FAMILIES, n=1, cutoff=0.7)
-    raise ValueError(
-        f"model {name!r} has model_type {model_type!r}, which is not known here"
-        + (f" (did you mean {near[0]!r}?)" if near else "")
-        + f": known are {', '.join(sorted(FAMILIES))}; "
-        + ("the code that lies beside it is never run; " if config.get("auto_map") else "")
-        + "docs/add-a-model.md shows how to add a family"
-    )
-
-
-def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a config.json that describes the text decoder.
-
-    Example:
-        >>> text_config({"thinker_config": {"text_config": {"num_hidden_layers": 28}}})
-        {'num_hidden_layers': 28}
-    """
-    for part in ("thinker_config", "text_config"):
-        config = config[part] if isinstance(config.get(part), dict) and config[part] else config
-    text = config
-    return {**LEFT_OUT.get(str(text.get("model_type")), {}), **text}
+def side_checkpoints(family: str) -> Mapping[str, str]:
+    """The further checkpoints that models of a ``model_type`` consist of: name -> name on the hub."""
+    about = find(family)
+    return about.side_checkpoints if about else {}
 
 
 def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
@@ -242,7 +197,7 @@ def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str 
     found = {}
     for side, hub in wanted.items():
         try:
-            found[side] = _side_here(side, hub, folder, given) or Path(_snapshot(str(given.get(side) or hub)))
+            found[side] = _side_here(side, hub, folder, given) or _snapshot(str(given.get(side) or hub))
         except FileNotFoundError as error:
             beside = folder.parent / hub.split("/")[1]
             raise FileNotFoundError(
@@ -263,11 +218,12 @@ def model_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> list
     """All folders whose files decide a model's answers: its own, its parts inside, and its side checkpoints.
 
     Args:
-        family: key of :data:`FAMILIES`.
+        family: a known ``model_type``.
         folder: of the model.
         beside: from :func:`find_sides`.
     """
-    return [folder, *(folder / part for part in PARTS.get(family, ())), *beside.values()]
+    about = find(family)
+    return [folder, *(folder / part for part in (about.parts if about else ())), *beside.values()]
 
 
 def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -306,9 +262,9 @@ def _local(name: str) -> Path | None:
 
 def _did_you_mean(name: str) -> str:
     """A known name that is near, as the start of a remedy; empty where there is none, or the name itself is known."""
-    known = [known for about in RELEASED.values() for known in about.hub]
-    last = {one.split("/")[1].lower(): one for one in known} | {one.lower(): one for one in known} | {"tiny": "tiny"}
-    near = [] if name in known else get_close_matches(name.lower(), last, n=1, cutoff=0.75)
+    names = [one for about in known().values() for one in about.released]
+    last = {one.split("/")[1].lower(): one for one in names} | {one.lower(): one for one in names} | {"tiny": "tiny"}
+    near = [] if name in names else get_close_matches(name.lower(), last, n=1, cutoff=0.75)
     return f"did you mean {last[near[0]]!r}? Else " if near else ""
 
 
@@ -330,22 +286,27 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
     """The folder with all files of a model on the hub, and its commit."""
     revision = _revision(name, revision)
     with reaching(name):
-        from huggingface_hub import hf_hub_download, snapshot_download
+        from huggingface_hub import hf_hub_download
 
         ask_once(name, revision)
         # first the configuration alone: an unknown family is found out before its weights are fetched
-        config = Path(hf_hub_download(name, "config.json", revision=revision))
-        known_type(read_json(config), name)
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=LEFT_ON_HUB))
+        known_type(read_json(Path(hf_hub_download(name, "config.json", revision=revision))), name)
+        folder = _download(name, revision)
     return folder, folder.name
 
 
-def _snapshot(name: str, revision: str | None = None) -> str:
-    with reaching(name):
-        from huggingface_hub import snapshot_download
+def _download(name: str, revision: str | None, **where: Any) -> Path:
+    """The folder with all files that are loaded of a checkpoint on the hub."""
+    from huggingface_hub import snapshot_download
 
-        ask_once(name, revision)
-        return str(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=LEFT_ON_HUB))
+    kept: dict[str, Any] = {"allow_patterns": HUB_FILES, "ignore_patterns": LEFT_ON_HUB}
+    return Path(snapshot_download(name, revision=revision, **kept, **where))
+
+
+def _snapshot(name: str) -> Path:
+    with reaching(name):
+        ask_once(name, None)
+        return _download(name, None)
 
 
 def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
@@ -397,24 +358,70 @@ def _unreachable(name: str, error: Exception) -> str:
     )
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The model's emoscope.json; empty where there is none.
+@dataclass(frozen=True)
+class Fetched:
+    """A checkpoint that is now on this machine.
+
+    Attributes:
+        name: on the hub.
+        folder: where its files are.
+        commit: on the hub.
+        bytes: size of its files.
+        pinned: whether it lies in the cache of the hub, where the name and the commit find it.
+        side: further checkpoints that it needs.
+    """
+
+    name: str
+    folder: Path
+    commit: str
+    bytes: int
+    pinned: bool
+    side: Mapping[str, Fetched] = field(default_factory=dict)
+
+    def study(self) -> str:
+        """The section of a study file that takes this model, without a network."""
+        lines = ["[model]", f"id = {json.dumps(self.name if self.pinned else str(self.folder))}"]
+        if self.pinned:
+            lines.append(f"revision = {json.dumps(self.commit)}")
+        if self.side:
+            named = ", ".join(f"{name} = {json.dumps(str(one.folder))}" for name, one in self.side.items())
+            lines.append(f"side = {{ {named} }}")
+        return "\n".join(lines)
+
+
+def fetch_model(name: str, revision: str | None = None, to: Path | None = None) -> Fetched:
+    """Fetch all that a model needs: configuration, tokenizer and safetensors; no code and no pickles.
+
+    Args:
+        name: on the hub, such as ``"nvidia/audio-flamingo-3-hf"``.
+        revision: branch, tag or commit; the main branch as it is now if ``None``.
+        to: folder in which each checkpoint gets a folder of its own; the cache of the hub if ``None``.
 
     Raises:
-        ValueError: not valid JSON, or a value of the wrong kind.
+        ValueError: not a name on the hub, or a family that is not known: then no weights are fetched.
+        FileNotFoundError: not on the hub, or no network.
     """
-    path = folder / CARD
-    if not path.is_file():
-        return {}
-    card = read_json(path)
-    budget, trained_on = card.get("recommended_budget", 0.005), card.get("trained_on", [])
-    if not isinstance(budget, int | float) or not 0 < budget < 0.5:
-        raise ValueError(
-            f"{path}: recommended_budget {budget!r} is not a share of neurons: write a number such as 0.005"
-        )
-    if not isinstance(trained_on, list) or not all(isinstance(one, dict) for one in trained_on):
-        raise ValueError(f'{path}: trained_on {trained_on!r} is not a list of corpora: write [{{"corpus": "…"}}]')
-    speakers = card.get("trained_speakers", [])
-    if not isinstance(speakers, list) or not all(isinstance(one, str) for one in speakers):
-        raise ValueError(f"{path}: trained_speakers {speakers!r} is not a list of names")
-    return card
+    if name.count("/") != 1 or Path(name).expanduser().is_dir():
+        raise ValueError(f"{name!r} is no name on the hub: give one like 'owner/name'")
+    with reaching(name):
+        from huggingface_hub import HfApi, hf_hub_download
+
+        commit = str(HfApi().model_info(name, revision=revision, timeout=WAIT_S).sha)
+        config = read_json(Path(hf_hub_download(name, "config.json", revision=commit)))
+        model_type = known_type(config, name)
+    found = _fetch_one(name, commit, to)
+    if to is None:
+        look_up(name, revision=commit)  # the cache remembers that there is no emoscope.json, where there is none
+    side = {key: _fetch_one(hub, None, to) for key, hub in side_checkpoints(model_type).items()}
+    return Fetched(name, found.folder, commit, found.bytes, to is None, side)
+
+
+def _fetch_one(name: str, commit: str | None, to: Path | None) -> Fetched:
+    with reaching(name):
+        from huggingface_hub import HfApi
+
+        commit = commit or str(HfApi().model_info(name, timeout=WAIT_S).sha)
+        where = {} if to is None else {"local_dir": to.expanduser().resolve() / name.split("/")[1]}
+        folder = _download(name, commit, **where)
+    files = [path for path in folder.rglob("*") if path.is_file() and ".cache" not in path.relative_to(folder).parts]
+    return Fetched(name, folder, commit, sum(path.stat().st_size for path in files), to is None)

@@ -1,7 +1,8 @@
-"""Load a model by name or folder, and say which families are known."""
+"""Load a model by name or folder, or take one that is loaded, and try whether it can be asked."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,24 +15,17 @@ import torch
 
 from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.checksums import module_checksum, scan_weights
+from emoscope.models.checkpoint import scan_weights
 from emoscope.models.complete import locate_given, refuse_not_finite, refuse_not_finite_files
+from emoscope.models.decoder import stored
+from emoscope.models.families import find_family, list_models, register
 from emoscope.models.loading import Loading, transformers_class
-from emoscope.models.lookup import (
-    FAMILIES,
-    SIDES,
-    check_folders,
-    find_folder,
-    find_sides,
-    known_type,
-    look_up,
-    model_folders,
-    read_card,
-    read_json,
-    text_config,
-)
-from emoscope.models.opening import first_line, opening
+from emoscope.models.lookup import check_folders, find_folder, find_sides, known_type, look_up, model_folders
+from emoscope.models.opening import first_line, opening, read_card, read_json, text_config
 from emoscope.models.values import Request
+
+__all__ = ["list_models", "load_model", "register", "wrap"]
+
 
 ATTENTION = {
     "sdpa": "",
@@ -130,6 +124,17 @@ def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM
     loaded = _askable(chosen, name, model, processor, name, module_checksum(model))
     loaded.sources = locate_given(loaded.model, str(getattr(model, "name_or_path", "")))
     return loaded
+
+
+def module_checksum(model: torch.nn.Module) -> str:
+    """Sha256 (hex) over the tensors of a module that is already in memory, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        # bytes of any dtype, bfloat16 too, which numpy does not know; packed tensors by their parts
+        for part in stored(tensor.detach()):
+            digest.update(part.contiguous().flatten().cpu().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _refuse_other(model: Any, processor: Any) -> None:
@@ -239,38 +244,6 @@ def _refuse_attention(attention: str) -> None:
         raise ValueError(
             f"attention {attention!r} needs the package {package}, which is not installed: give sdpa or eager"
         )
-
-
-def register(family: type[AudioLM]) -> type[AudioLM]:
-    """Make a family known for the running program, so that ``load_model`` finds it; a decorator.
-
-    Args:
-        family: a subclass of ``AudioLM`` with the ``model_type`` of its config.json (see docs/add-a-model.md).
-    """
-    FAMILIES[family.model_type] = (family.__module__, family.__qualname__)
-    SIDES[family.model_type] = family.side_checkpoints
-    REGISTERED[family.model_type] = family
-    return family
-
-
-REGISTERED: dict[str, type[AudioLM]] = {}
-"""Families that :func:`register` was called on, by ``model_type``."""
-
-
-def list_models() -> tuple[str, ...]:
-    """The ``model_type`` of each known family."""
-    return tuple(sorted(FAMILIES))
-
-
-def find_family(model_type: str) -> type[AudioLM]:
-    """The class of a known family."""
-    from importlib import import_module
-
-    if model_type in REGISTERED:
-        return REGISTERED[model_type]
-    module, name = FAMILIES[model_type]
-    found: type[AudioLM] = getattr(import_module(module), name)
-    return found
 
 
 def _placement(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,6 +19,12 @@ PADDING = -1
 
 SCOPE_CODES = {"audio": AUDIO, "text": TEXT, "decision": DECISION, "answer": ANSWER}
 """Scope name -> code."""
+
+FORM = re.compile(r"\s*[\(\[\"'*]*([A-Z])[\)\]\"'*.:,]*\s*")
+"""A letter alone, perhaps in brackets, quotes or emphasis, perhaps with a full stop: "A", " A", "(A", "(A)", "A."."""
+
+LONGEST = 12
+"""Vocabulary entries longer than this (raw, in characters) are no letter forms; keeps the search short."""
 
 
 class ProofFailed(RuntimeError):
@@ -197,4 +204,102 @@ class Changes(Protocol):
         """The gains for a batch of ``rows`` rows, all under this change."""
 
 
-Rows = Sequence[Prepared]
+def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
+    """Pad rows to the length of the longest.
+
+    Args:
+        prepared: one or more rows.
+        side: ``"left"`` or ``"right"``, where the padding goes.
+        device: where the batch is wanted.
+
+    Raises:
+        ValueError: no rows.
+
+    Example:
+        >>> rows = [Prepared(torch.ones(n, 4), torch.tensor([1] * (n - 1) + [2], dtype=torch.int8), ("A",)) for n in (1, 3)]
+        >>> pad(rows, "left", torch.device("cpu")).scopes.tolist()
+        [[-1, -1, 2], [1, 1, 2]]
+    """
+    if not prepared:
+        raise ValueError("no rows: a batch needs at least one prepared request")
+    lengths = torch.tensor([len(row) for row in prepared])
+    shape = len(prepared), int(lengths.max())
+    embeddings = torch.zeros(*shape, prepared[0].embeddings.shape[1], dtype=prepared[0].embeddings.dtype)
+    scopes = torch.full(shape, PADDING, dtype=torch.int8)
+    for i, row in enumerate(prepared):
+        place = slice(shape[1] - len(row), None) if side == "left" else slice(len(row))
+        embeddings[i, place], scopes[i, place] = row.embeddings, row.scopes
+    mask = (scopes != PADDING).long()
+    position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+    if prepared[0].position_ids is not None:
+        position_ids = torch.zeros(*prepared[0].position_ids.shape[:-1], *shape, dtype=torch.long)
+        for i, row in enumerate(prepared):
+            assert row.position_ids is not None
+            position_ids[..., i, mask[i].bool()] = row.position_ids
+    return Batch(
+        embeddings.to(device),
+        mask.to(device),
+        position_ids.to(device),
+        scopes.to(device),
+        lengths.to(device),
+        tuple(row.letters for row in prepared),
+    )
+
+
+def letter_forms(tokenizer: Any) -> dict[str, tuple[int, ...]]:
+    """Find all single tokens that say one capital letter and nothing else.
+
+    Args:
+        tokenizer: of the transformers library; its whole vocabulary is searched.
+
+    Returns:
+        letter -> token ids, for the letters that have any, in ascending order.
+    """
+    special = set(tokenizer.all_special_ids)
+    forms: dict[str, list[int]] = {}
+    for raw, token in tokenizer.get_vocab().items():
+        # decoding a whole vocabulary takes seconds: entries with other than one capital are skipped beforehand
+        if len(raw) > LONGEST or token in special or sum("A" <= c <= "Z" for c in raw) != 1:
+            continue
+        if found := FORM.fullmatch(tokenizer.decode([token])):
+            forms.setdefault(found[1], []).append(token)
+    return {letter: tuple(sorted(forms[letter])) for letter in sorted(forms)}
+
+
+def score_letters(
+    logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Any
+) -> tuple[list[Score], torch.Tensor]:
+    """Score the letters that each row may answer.
+
+    A letter's probability is the sum over its token forms, over the whole vocabulary.
+
+    Args:
+        logits: (row, vocab).
+        asked: the letters of each row.
+        forms: letter -> token ids.
+        tokenizer: decodes the likeliest token.
+
+    Returns:
+        one score per row, and for each row the token id of the likeliest form of its best letter, (row,).
+
+    Raises:
+        ValueError: a row without letters.
+    """
+    if not all(asked):
+        raise ValueError(
+            f"row {[bool(row) for row in asked].index(False)} has no letters to score: generate its answer"
+        )
+    logp = torch.log_softmax(logits.double(), -1)
+    letters = sorted({letter for row in asked for letter in row})
+    by_form = {letter: logp[:, list(forms[letter])].cpu() for letter in letters}
+    by_letter = {letter: values.logsumexp(-1).numpy() for letter, values in by_form.items()}
+    favourite = {letter: values.argmax(-1).tolist() for letter, values in by_form.items()}
+    top = logp.argmax(-1).tolist()
+    words = {token: tokenizer.decode([token]) for token in set(top)}
+    scores, best = [], []
+    for row, options in enumerate(asked):
+        values = np.array([by_letter[letter][row] for letter in options])
+        letter = options[int(values.argmax())]
+        scores.append(Score(values, float(np.exp(values).sum()), words[top[row]], letter))
+        best.append(forms[letter][favourite[letter][row]])
+    return scores, torch.tensor(best)

@@ -1,4 +1,4 @@
-"""Qwen2-Audio: Whisper encoder, one linear projector, Qwen decoder; clips of up to 30 s, each encoded as 30 s."""
+"""The family of Qwen2-Audio."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.family import unknown
+from emoscope.models.values import Request
 
 REPORT = "arXiv:2407.10759 gives hours of training data and names no corpora"
 HELD_OUT = f"{REPORT}; it evaluates on parts of this one and says that its evaluation data are not in training"
 
 
 class Qwen2Audio(AudioLM):
-    """Declares the family; the released folder has no template for sound, so the prompt is written here."""
+    """Qwen2-Audio: Whisper encoder, one linear projector, Qwen decoder; clips of up to 30 s, each encoded as 30 s.
+
+    The released folder has no template for sound, so the prompt is written here.
+    """
 
     model_type = "qwen2_audio"
     model_class = "Qwen2AudioForConditionalGeneration"
     processor_class = "Qwen2AudioProcessor"
-    audio_first = True
-    padding_side = "left"
+    released: ClassVar = {"Qwen/Qwen2-Audio-7B-Instruct": (32, 11008)}
+    windows = "up to 30 s, encoded as 30 s"
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "iemocap": ("unknown", HELD_OUT),
-        "meld": ("unknown", HELD_OUT),
-        "msp-podcast": ("unknown", REPORT),
-        "ravdess": ("unknown", REPORT),
-        "crema-d": ("unknown", REPORT),
+        **unknown(REPORT),
+        **dict.fromkeys(("iemocap", "meld"), ("unknown", HELD_OUT)),
     }
 
     @property
@@ -80,10 +82,7 @@ class Qwen2Audio(AudioLM):
         return self.model(**inputs.to(self.device, self.model.dtype)).logits[:, -1].float()
 
     def _prompt(self, text: str, positions: int) -> str:
-        sound = self.processor.audio_token
-        if sound in text:
-            raise ValueError(f"the text {text[:60]!r} holds the audio token {sound}: leave it out")
-        audio = f"Audio 1: <|audio_bos|>{sound * positions}<|audio_eos|>\n" if positions else ""
+        audio = f"Audio 1: <|audio_bos|>{self.processor.audio_token * positions}<|audio_eos|>\n" if positions else ""
         return (
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
             f"<|im_start|>user\n{audio}{text}<|im_end|>\n<|im_start|>assistant\n"

@@ -1,26 +1,21 @@
-"""Gemma 3n: audio tower and text decoder; the vision tower, which would need timm, is never built.
-
-The decoder adds to every layer an input that it looks up by token id, also for tokens that are fed back. Prepared rows
-hold embeddings only, so each embedding carries the id of its token in a few further columns, which are taken off before
-the decoder runs.
-"""
+"""The family of Gemma 3n."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import Site, gated_site
-from emoscope.models.loading import Loading, transformers_class
-from emoscope.models.parts import Parts
+from emoscope.models.family import unknown
+from emoscope.models.loading import Loading, Parts, transformers_class
 
 BASE, DIGITS = 128, 3
 """A token id as digits: integers up to 256 are exact in every dtype, and 128 ** 3 is more than any vocabulary."""
@@ -32,14 +27,21 @@ CARD = "the model card names no training corpora"
 
 
 class Gemma3n(AudioLM):
-    """Declares the family; the official processor needs torchvision, so the prompt is put together here."""
+    """Gemma 3n: audio tower and text decoder; the vision tower, which would need timm, is never built.
+
+    The decoder adds to every layer an input that it looks up by token id, also for tokens that are fed back. Prepared rows
+    hold embeddings only, so each embedding carries the id of its token in a few further columns, which are taken off before
+    the decoder runs.
+
+    The official processor needs torchvision, so the prompt is put together here.
+    """
 
     model_type = "gemma3n"
     model_class = "Gemma3nForConditionalGeneration"
     processor_class = "Gemma3nProcessor"
-    audio_first = True
-    padding_side = "left"
-    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", CARD))
+    released: ClassVar = {"google/gemma-3n-E4B-it": (35, 16384), "google/gemma-3n-E2B-it": (30, 8192)}
+    windows = "one piece of at most 30 s"
+    exposure = unknown(CARD)
 
     def __init__(self, model: Any, processor: Any, *known: Any, **more: Any) -> None:
         super().__init__(model, processor, *known, **more)
@@ -97,8 +99,6 @@ class Gemma3n(AudioLM):
         config = self.model.config
         names = self.tokenizer.convert_ids_to_tokens([config.boa_token_id, self.audio_token, config.eoa_token_id])
         begin, audio, end = names
-        if audio in text:
-            raise ValueError(f"the text {text[:60]!r} holds the audio token {audio}: leave it out")
         turn = [{"type": "audio"}] if audio_positions else []
         chat = [{"role": "user", "content": [*turn, {"type": "text", "text": text}]}]
         prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
@@ -111,16 +111,9 @@ class Gemma3n(AudioLM):
         logits = super().logits(hidden)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    @torch.inference_mode()
-    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
-        """Logits of the first answer token from the official forward, row by row, (row, vocab)."""
-        rows = []
-        for request in requests:
-            sound = {} if request.audio is None else self._features(request.audio)
-            positions = int(self.model.config.audio_soft_tokens_per_image) if sound else 0
-            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
-            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
-        return torch.cat(rows)
+    def official_sound(self, clip: npt.NDArray[np.float32]) -> tuple[dict[str, torch.Tensor], int]:
+        """Features and mask; every sound takes as many positions."""
+        return self._features(clip), int(self.model.config.audio_soft_tokens_per_image)
 
     def _features(self, clip: npt.NDArray[np.float32]) -> dict[str, torch.Tensor]:
         sound = self.processor.feature_extractor([clip], return_tensors="pt")

@@ -1,8 +1,4 @@
-"""Qwen2.5-Omni: the thinker (audio encoder and Qwen2 decoder) of a checkpoint that can also see and speak.
-
-The talker and the vocoder are never loaded, and the vision tower never runs. The official processor needs
-torchvision, so the prompt and the features are put together here.
-"""
+"""The family of Qwen2.5-Omni."""
 
 from __future__ import annotations
 
@@ -11,18 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.audio_lm import AudioLM, Prepared, Request
-from emoscope.models.loading import Loading
-from emoscope.models.parts import Parts
-
-AUDIO_WORD = "<|AUDIO|>"
-"""The audio token as text."""
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.family import unknown
+from emoscope.models.loading import Loading, Parts
+from emoscope.models.values import Prepared, Request
 
 SILENCE = 1600
 """Samples of silence after the longest clip: the last valid mel frame reaches past the end of its clip, and the
@@ -32,14 +26,22 @@ REPORT = "no list of training corpora was found (arXiv:2503.20215 counts tokens)
 
 
 class Qwen25Omni(AudioLM):
-    """Declares the family, 7B and 3B, from the full repository folder or from a thinker saved alone."""
+    """Qwen2.5-Omni: the thinker (audio encoder and Qwen2 decoder) of a checkpoint that can also see and speak.
+
+    The talker and the vocoder are never loaded, and the vision tower never runs. The official processor needs
+    torchvision, so the prompt and the features are put together here.
+
+    7B and 3B, from the full repository folder or from a thinker saved alone.
+    """
 
     model_type = "qwen2_5_omni"
     model_class = "Qwen2_5OmniThinkerForConditionalGeneration"
     processor_class = "Qwen2_5OmniProcessor"
-    audio_first = True
-    padding_side = "left"
-    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
+    audio_word = "<|AUDIO|>"
+    further_types = ("qwen2_5_omni_thinker",)
+    released: ClassVar = {"Qwen/Qwen2.5-Omni-7B": (28, 18944), "Qwen/Qwen2.5-Omni-3B": (36, 11008)}
+    windows = "blocks of 2 s, up to 5 min"
+    exposure = unknown(REPORT)
 
     def __init__(self, model: Any, processor: Any, *known: Any, **more: Any) -> None:
         # a user may have loaded the whole model, of which the thinker is a part
@@ -64,9 +66,7 @@ class Qwen25Omni(AudioLM):
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the default system prompt, the audio between its two marks, and the question."""
-        if AUDIO_WORD in text:
-            raise ValueError(f"the text {text[:60]!r} holds the audio token {AUDIO_WORD}: leave it out")
-        sound = f"<|audio_bos|>{AUDIO_WORD * audio_positions}<|audio_eos|>" if audio_positions else ""
+        sound = f"<|audio_bos|>{self.audio_word * audio_positions}<|audio_eos|>" if audio_positions else ""
         prompt = (
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
             f"<|im_start|>user\n{sound}{text}<|im_end|>\n<|im_start|>assistant\n"

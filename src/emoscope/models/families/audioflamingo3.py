@@ -1,4 +1,4 @@
-"""Audio Flamingo 3: Whisper encoder, projector, Qwen2 decoder; up to 10 minutes in windows of 30 s."""
+"""Audio Flamingo 3, and two families that hear in its way: Music Flamingo and GLM-ASR."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.family import unknown
+from emoscope.models.values import Request
 
 MIXTURE = (
     "training mixture audio_speech_all in llava/data/registry/mixtures.yaml of NVIDIA/audio-flamingo, branch "
@@ -17,15 +19,25 @@ MIXTURE = (
 )
 CARD = f"training datasets of the model card; {MIXTURE}"
 
+BACKBONE = "fine-tuned from Audio Flamingo 3 (arXiv:2511.10289), which was trained on it: "
+
+LEAST_SAMPLES = 321
+"""A window needs three mel frames to give an audio position."""
+
+README = "the model card and github.com/zai-org/GLM-ASR name no training corpora"
+
 
 class AudioFlamingo3(AudioLM):
-    """Declares the family; the sound goes through the official processor and encoder."""
+    """Audio Flamingo 3: Whisper encoder, projector, Qwen2 decoder; up to 10 minutes in windows of 30 s.
+
+    The sound goes through the official processor and encoder.
+    """
 
     model_type = "audioflamingo3"
     model_class = "AudioFlamingo3ForConditionalGeneration"
     processor_class = "AudioFlamingo3Processor"
-    audio_first = True
-    padding_side = "left"
+    released: ClassVar = {"nvidia/audio-flamingo-3-hf": (28, 18944)}
+    windows = "windows of 30 s, up to 10 min"
     # IEMOCAP's test split also evaluates the model
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
         "iemocap": ("yes", MIXTURE),
@@ -59,11 +71,9 @@ class AudioFlamingo3(AudioLM):
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the chat template with the audio token repeated before the text is cut into tokens."""
-        sound = self.processor.audio_token
-        if sound in text:
-            raise ValueError(f"the text {text[:60]!r} holds the audio token {sound}: leave it out")
         prompt = self._prompt(text, audio_positions > 0)
-        return list(self.tokenizer(prompt.replace(sound, self._placeholder(audio_positions)))["input_ids"])
+        prompt = prompt.replace(self.processor.audio_token, self._placeholder(audio_positions))
+        return list(self.tokenizer(prompt)["input_ids"])
 
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
@@ -89,3 +99,59 @@ class AudioFlamingo3(AudioLM):
         turn.append({"type": "text", "text": text})
         chat = [{"role": "user", "content": turn}]
         return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+
+
+class MusicFlamingo(AudioFlamingo3):
+    """Music Flamingo: Audio Flamingo 3 with marks around the sound and the time of each window in its embeddings.
+
+    Clips of up to 20 minutes, the folder's own chat template and system prompt.
+    """
+
+    model_type = "musicflamingo"
+    model_class = "MusicFlamingoForConditionalGeneration"
+    processor_class = "MusicFlamingoProcessor"
+    released: ClassVar = {"nvidia/music-flamingo-2601-hf": (28, 18944)}
+    windows = "windows of 30 s, up to 20 min"
+    exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
+        corpus: (seen, BACKBONE + source) for corpus, (seen, source) in AudioFlamingo3.exposure.items()
+    }
+
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Encode clips; an end too short to give an audio position is left out.
+
+        The official code counts windows by their audio positions: one without any would shift the times of the
+        next clip of the batch.
+        """
+        extractor = self.processor.feature_extractor
+        window = int(extractor.chunk_length * extractor.sampling_rate)
+        ends = [len(clip) % window if len(clip) > window else window for clip in clips]
+        short = [end if end < LEAST_SAMPLES else 0 for end in ends]
+        return super().hear([clip[: len(clip) - end] for clip, end in zip(clips, short, strict=True)])
+
+    def _encode(self, features: torch.Tensor, mask: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self.model.get_audio_features(features, mask, ids, return_dict=True).pooler_output
+        return embeddings
+
+    def _placeholder(self, positions: int) -> str:
+        marks = self.processor.audio_bos_token, self.processor.audio_eos_token
+        return f"{marks[0]}{super()._placeholder(positions)}{marks[1]}" if positions else ""
+
+
+class GlmAsr(AudioFlamingo3):
+    """GLM-ASR: Audio Flamingo 3's way of hearing, with an encoder of its own and a Llama decoder.
+
+    The processor has the interface of Audio Flamingo 3's, the template is the folder's own.
+    """
+
+    model_type = "glmasr"
+    model_class = "GlmAsrForConditionalGeneration"
+    processor_class = "GlmAsrProcessor"
+    released: ClassVar = {"zai-org/GLM-ASR-Nano-2512": (28, 6144)}
+    windows = "windows of 30 s"
+    exposure = unknown(README)
+
+    @property
+    def longest_s(self) -> float:
+        """630 s in the released files: of the 655 s that they name, the processor takes the whole windows."""
+        window = float(self.processor.feature_extractor.chunk_length)
+        return self.processor.max_audio_len // window * window

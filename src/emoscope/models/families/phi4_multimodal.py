@@ -1,26 +1,19 @@
-"""Phi-4-multimodal: conformer encoder and Phi-4-mini decoder with its speech adapter merged in; no pictures.
-
-For folders in the layout of transformers (``model_type`` phi4_multimodal, on the hub the revision refs/pr/70 of
-microsoft/Phi-4-multimodal-instruct); the main revision needs code of its own, which is never run.
-"""
+"""The family of Phi-4-multimodal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.audio_lm import AudioLM, Request
-from emoscope.models.loading import Loading, transformers_class
-from emoscope.models.lora import merge_lora
-from emoscope.models.parts import Parts
-
-ADAPTER = "speech-lora"
-"""Folder of the adapter, inside the model's own."""
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.decoder import merge_lora
+from emoscope.models.family import unknown
+from emoscope.models.loading import Loading, Parts, transformers_class
 
 MERGED = "speech_lora_merged"
 """Set in the configuration once the adapter is in the weights, so that a saved model is not changed again."""
@@ -29,7 +22,12 @@ REPORT = "arXiv:2503.01743 describes its speech data without naming corpora"
 
 
 class Phi4Multimodal(AudioLM):
-    """Declares the family; the adapter stays on for questions without sound too.
+    """Phi-4-multimodal: conformer encoder and Phi-4-mini decoder with its speech adapter merged in; no pictures.
+
+    For folders in the layout of transformers (``model_type`` phi4_multimodal, on the hub the revision refs/pr/70 of
+    microsoft/Phi-4-multimodal-instruct); the main revision needs code of its own, which is never run.
+
+    The adapter stays on for questions without sound too.
 
     The official processor needs torchvision, so the prompt and the features are put together here.
     """
@@ -37,17 +35,19 @@ class Phi4Multimodal(AudioLM):
     model_type = "phi4_multimodal"
     model_class = "Phi4MultimodalForCausalLM"
     processor_class = "Phi4MultimodalProcessor"
-    audio_first = True
-    padding_side = "left"
-    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
+    parts = ("speech-lora",)
+    released: ClassVar = {"microsoft/Phi-4-multimodal-instruct": (32, 8192)}
+    released_revision = "refs/pr/70"
+    windows = "one piece"
+    exposure = unknown(REPORT)
 
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
         """Load the decoder and add its speech adapter to the weights, so that its layers are plain ones."""
         model = how.pretrained(cls.model_class, folder)
         if not getattr(model.config, MERGED, False):
-            merge_lora(model, folder / ADAPTER)
-            how.read[-1].adapter = folder / ADAPTER
+            merge_lora(model, folder / cls.parts[0])
+            how.read[-1].adapter = folder / cls.parts[0]
             setattr(model.config, MERGED, True)
         tokenizer = transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True)
         extractor = transformers_class("Phi4MultimodalFeatureExtractor").from_pretrained(folder, local_files_only=True)
@@ -73,23 +73,14 @@ class Phi4Multimodal(AudioLM):
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the folder's chat template with the audio token repeated before the text."""
-        audio = self.tokenizer.convert_ids_to_tokens(self.audio_token)
-        if audio in text:
-            raise ValueError(f"the text {text[:60]!r} holds the audio token {audio}: leave it out")
-        chat = [{"role": "user", "content": audio * audio_positions + text}]
+        chat = [{"role": "user", "content": self.audio_word * audio_positions + text}]
         prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         return list(self.tokenizer(prompt)["input_ids"])
 
-    @torch.inference_mode()
-    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
-        """Logits of the first answer token from the official forward, row by row, (row, vocab)."""
-        rows = []
-        for request in requests:
-            sound = {} if request.audio is None else self._features(request.audio)
-            positions = int(sound["audio_embed_sizes"][0]) if sound else 0
-            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
-            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
-        return torch.cat(rows)
+    def official_sound(self, clip: npt.NDArray[np.float32]) -> tuple[dict[str, torch.Tensor], int]:
+        """What the feature extractor gives, which counts the positions too."""
+        sound = self._features(clip)
+        return sound, int(sound["audio_embed_sizes"][0])
 
     def _features(self, clip: npt.NDArray[np.float32]) -> dict[str, torch.Tensor]:
         extractor = self.processor.feature_extractor

@@ -1,30 +1,37 @@
-"""Voxtral: Whisper encoder on blocks of 30 s, projector, Llama decoder; prompts made from tekken.json."""
+"""The family of Voxtral."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.audio_lm import AudioLM, Request
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.family import unknown
 from emoscope.models.loading import Loading, transformers_class
 
 REPORT = "arXiv:2507.13264 names no training corpora"
 
 
 class Voxtral(AudioLM):
-    """Declares the family; a clip is filled up with silence to whole blocks, which the model hears too."""
+    """Voxtral: Whisper encoder on blocks of 30 s, projector, Llama decoder; prompts made from tekken.json.
+
+    A clip is filled up with silence to whole blocks, which the model hears too.
+    """
 
     model_type = "voxtral"
     model_class = "VoxtralForConditionalGeneration"
     processor_class = "VoxtralProcessor"
-    audio_first = True
-    padding_side = "left"
-    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
+    released: ClassVar = {
+        "mistralai/Voxtral-Mini-3B-2507": (30, 8192),
+        "mistralai/Voxtral-Small-24B-2507": (40, 32768),
+    }
+    windows = "blocks of 30 s, filled with silence that the model hears too"
+    exposure = unknown(REPORT)
 
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
@@ -44,24 +51,14 @@ class Voxtral(AudioLM):
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write ``<s>[INST][BEGIN_AUDIO][AUDIO]...text[/INST]``; a marker inside the text stays ordinary text."""
-        if (audio := self.processor.audio_token) in text:
-            raise ValueError(f"the text {text[:60]!r} holds the audio token {audio}: leave it out")
         sound = [self._special("[BEGIN_AUDIO]"), *[self.audio_token] * audio_positions] if audio_positions else []
         written = self.tokenizer.encode(text, add_special_tokens=False)
         return [self._special("<s>"), self._special("[INST]"), *sound, *written, self._special("[/INST]")]
 
-    @torch.inference_mode()
-    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
-        """Logits of the first answer token from the official forward, row by row, (row, vocab)."""
-        rows = []
-        for request in requests:
-            blocks = None if request.audio is None else self._blocks(request.audio)
-            # four of the encoder's positions become one of the decoder's, and two mel frames one of the encoder's
-            positions = 0 if blocks is None else len(blocks) * blocks.shape[-1] // 8
-            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
-            sound = {} if blocks is None else {"input_features": blocks.to(self.device, self.model.dtype)}
-            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
-        return torch.cat(rows)
+    def official_sound(self, clip: npt.NDArray[np.float32]) -> tuple[dict[str, torch.Tensor], int]:
+        """The blocks: four of the encoder's positions become one of the decoder's, two mel frames one of the encoder's."""
+        blocks = self._blocks(clip)
+        return {"input_features": blocks.to(self.device, self.model.dtype)}, len(blocks) * blocks.shape[-1] // 8
 
     def _blocks(self, clip: npt.NDArray[np.float32]) -> torch.Tensor:
         """Log-mel frames (block, mel, frame) of a clip, filled up with silence to whole blocks."""

@@ -1,20 +1,21 @@
-"""Granite Speech: conformer encoder, Q-former projector, Granite decoder with its speech adapter merged in."""
+"""The family of Granite Speech."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.audio_lm import AudioLM, Request
-from emoscope.models.loading import Loading, transformers_class
-from emoscope.models.lookup import read_json
-from emoscope.models.lora import merge_lora
-from emoscope.models.parts import Parts
+from emoscope.models.audio_lm import AudioLM
+from emoscope.models.decoder import merge_lora
+from emoscope.models.family import unknown
+from emoscope.models.loading import Loading, Parts, transformers_class
+from emoscope.models.opening import read_json
+from emoscope.models.values import Request
 
 SYSTEM = (
     "Knowledge Cutoff Date: April 2024.\nToday's Date: April 9, 2025.\n"
@@ -29,7 +30,9 @@ REPORT = "arXiv:2505.08699: public corpora for transcription and translation"
 
 
 class GraniteSpeech(AudioLM):
-    """Declares the family; the adapter stays on for questions without sound, where the official code switches it off.
+    """Granite Speech: conformer encoder, Q-former projector, Granite decoder with its speech adapter merged in.
+
+    The adapter stays on for questions without sound, where the official code switches it off.
 
     The official feature extractor needs torchaudio, so the features are put together here.
     """
@@ -37,9 +40,12 @@ class GraniteSpeech(AudioLM):
     model_type = "granite_speech"
     model_class = "GraniteSpeechForConditionalGeneration"
     processor_class = "GraniteSpeechProcessor"
-    audio_first = True
-    padding_side = "left"
-    exposure = dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", REPORT))
+    released: ClassVar = {
+        "ibm-granite/granite-speech-3.3-8b": (40, 12800),
+        "ibm-granite/granite-speech-3.3-2b": (40, 8192),
+    }
+    windows = "one piece"
+    exposure = unknown(REPORT)
 
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
@@ -60,9 +66,7 @@ class GraniteSpeech(AudioLM):
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the folder's chat template with a fixed system prompt."""
-        audio = self.tokenizer.decode([self.audio_token])
-        if audio in text:
-            raise ValueError(f"the text {text[:60]!r} holds the audio token {audio}: leave it out")
+        audio = self.audio_word
         chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": audio * audio_positions + text}]
         prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         return list(self.tokenizer(prompt)["input_ids"])
@@ -71,20 +75,15 @@ class GraniteSpeech(AudioLM):
         """Logits, divided as Granite was trained; the speech class of transformers 5 leaves the division out."""
         return super().logits(hidden) / float(self.model.config.text_config.logits_scaling)
 
-    @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits of the first answer token from the official forward, row by row and then divided, (row, vocab)."""
-        rows = []
-        for request in requests:
-            sound = {} if request.audio is None else {"input_features": self._features(request.audio)}
-            positions = 0 if request.audio is None else self._positions(sound["input_features"].shape[1])
-            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
-            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
-        return torch.cat(rows) / float(self.model.config.text_config.logits_scaling)
+        return super().full_logits(requests) / float(self.model.config.text_config.logits_scaling)
 
-    def _positions(self, frames: int) -> int:
-        window = int(self.model.config.window_size)
-        return -(-frames // window) * (window // int(self.model.config.downsample_rate))
+    def official_sound(self, clip: npt.NDArray[np.float32]) -> tuple[dict[str, torch.Tensor], int]:
+        """Log-mel frames; a window of them becomes a few positions."""
+        features, window = self._features(clip), int(self.model.config.window_size)
+        positions = -(-features.shape[1] // window) * (window // int(self.model.config.downsample_rate))
+        return {"input_features": features}, positions
 
     def _features(self, clip: npt.NDArray[np.float32]) -> torch.Tensor:
         """Log-mel frames of one clip, two joined to one, (1, frame, 2 x mel)."""

@@ -1,0 +1,375 @@
+"""Whether the files of a checkpoint folder are whole, by a look at their headers, and their checksum; never torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from emoscope.checksums import Checksums, sha256
+from emoscope.first_bytes import what_is
+from emoscope.models.opening import (
+    CARD,
+    absent,
+    fetch_again,
+    first_line,
+    kind,
+    no_file,
+    read_json,
+    refuse_other,
+    some,
+    unfinished,
+)
+
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""Where transformers looks for weights: one file, else the shards that the index names."""
+
+BESIDE = (
+    "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tekken.json",
+    "tokenizer.model", "tiktoken.model", "chat_template.json", "chat_template.jinja", "adapter_config.json", "emoscope.json",
+)  # fmt: skip
+"""Files beside the weights that are read, where they are there."""
+
+TOKENIZERS = (
+    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "tiktoken.model",
+)  # fmt: skip
+"""Files of which a model must hold one: what its tokenizer is made from."""
+
+NEVER_EMPTY = ("preprocessor_config.json", "processor_config.json", "tokenizer.json")
+"""Files that say nothing where they hold an empty object: a library would take its own defaults."""
+
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+"""What is fetched from the hub: configuration, tokenizer, weights; no code, no pickles."""
+
+LEFT_ON_HUB = ["consolidated*.safetensors", "original/*"]
+"""What is not fetched, though :data:`HUB_FILES` names it: the same weights in another format."""
+
+ABOUT = (CARD, "training.json", "README*")
+"""Files that tell people of a model and change no answer."""
+
+LONGEST_HEADER = 25_000_000
+"""Bytes; the header of a shard with thousands of tensors, or the index of all shards, has a few million."""
+
+PARSED = 2_000_000
+"""Bytes up to which a JSON file beside the weights is read whole here; of a larger one, both ends are looked at."""
+
+BITS = {
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
+}  # fmt: skip
+"""Bits of an element of each dtype of safetensors."""
+
+NOT_FINITE = {
+    "F64": ("<u8", 0x7FF0 << 48), "F32": ("<u4", 0x7F80 << 16), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80),
+    "F8_E5M2": ("u1", 0x7C), "F8_E4M3": ("u1", 0x7F), "C64": ("<u4", 0x7F80 << 16),
+}  # fmt: skip
+"""Dtype as safetensors names it -> whole numbers of its size, and the bits that are all set where a value is infinite
+or no number. Whole numbers, and other packed values, are not looked at."""
+
+AT_ONCE = 4 * 2**20
+"""Bytes of a weight file that are looked at in one go."""
+
+BLOCK = 256 * 2**10
+"""Bytes whose bits are compared in one go: they stay in the processor's cache."""
+
+READERS = 4
+"""Files that are read side by side at most."""
+
+
+def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool = False) -> None:
+    """Refuse a folder that cannot be loaded, from names, sizes, first bytes and headers: in a second for any size.
+
+    Looked at are the index against the shards, each shard's header against its size and the index, and whether the
+    files beside them are what their names say.
+
+    Args:
+        folder: a checkpoint, or a part of one.
+        needs_weights: whether it must hold model.safetensors or an index; else what is there is looked at.
+        needs_tokenizer: whether it must hold a tokenizer.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or is not what its name says.
+    """
+    for name in BESIDE:
+        if not absent(folder / name):
+            _check_beside(folder / name)
+    stored: dict[str, Path] = {}
+    for shard, wanted in weight_files(folder, needs_weights).items():
+        held = read_header(shard)
+        if twice := sorted(stored.keys() & held.keys()):
+            raise ValueError(
+                f"{folder}: {some(twice)} stand in both {stored[twice[0]].name} and {shard.name}: {fetch_again(folder)}"
+            )
+        if lacking := sorted(wanted - held.keys()):
+            raise ValueError(
+                f"{shard}: missing {some(lacking)}, which {INDEX} says are in it: index and shards are of different "
+                f"versions; {fetch_again(folder)}"
+            )
+        stored.update(dict.fromkeys(held, shard))
+    if needs_tokenizer and all(absent(folder / name) for name in TOKENIZERS):
+        raise FileNotFoundError(f"{folder} holds no tokenizer (none of {', '.join(TOKENIZERS)}): {fetch_again(folder)}")
+    if (folder / "adapter_model.safetensors").exists():
+        read_header(folder / "adapter_model.safetensors")
+    if stored and (folder / "config.json").is_file():
+        _refuse_more_layers(read_json(folder / "config.json"), len(stored), folder / "config.json")
+
+
+def _refuse_more_layers(config: Mapping[str, Any], tensors: int, path: Path) -> None:
+    """Refuse numbers of layers that no file of this size can hold, as building them would take hours."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _refuse_more_layers(value, tensors, path)
+        elif key.endswith("layers") and not key.startswith("max_") and isinstance(value, int) and value > tensors:
+            raise ValueError(
+                f"{path}: {key} is {value:,}, but only {tensors:,} tensors are stored for all layers: {fetch_again(path.parent)}"
+            )
+
+
+def _check_beside(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")
+    if path.suffix == ".json":
+        if path.stat().st_size <= PARSED:
+            if not read_json(path) and path.name in NEVER_EMPTY:
+                raise ValueError(f"{path} holds an empty object: {fetch_again(path.parent)}")
+            return
+        with path.open("rb") as file:
+            begin = file.read(64).lstrip()
+            file.seek(-64, 2)
+            end = file.read().rstrip()
+        if not (begin.startswith(b"{") and end.endswith(b"}")):
+            refuse_other(path, "does not begin and end as a JSON object does", None)
+    elif found := what_is(path):
+        raise ValueError(f"{path} is {found}")
+
+
+def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
+    """Each file of weights that is loaded -> the tensors that the index says are in it.
+
+    One file ``model.safetensors``, or the shards that the index names; a folder that holds both is refused.
+
+    Args:
+        folder: a checkpoint.
+        needed: whether it must hold weights; else a folder without gives none.
+
+    Raises:
+        FileNotFoundError: there are no weights, or not all shards.
+        ValueError: only weights in other formats, weights twice, or an index that is none.
+    """
+    whole, index = folder / WHOLE, folder / INDEX
+    if absent(index):
+        if not absent(whole):
+            return {whole: set()}
+        if not needed:
+            return {}
+        _no_weights(folder)
+    if index.is_file() and index.stat().st_size > LONGEST_HEADER:
+        refuse_other(index, f"has {index.stat().st_size:,} bytes, too many for a list of tensors", None)
+    listed = read_json(index)
+    table = listed.get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise ValueError(
+            f"{index}: weight_map is {kind(table)}, not a list of tensors with their files: {fetch_again(folder)}"
+        )
+    if not isinstance(listed.get("metadata"), dict):
+        raise ValueError(f'{index} has no metadata, which transformers asks for: add "metadata": {{}} to it')
+    shards: dict[Path, set[str]] = {}
+    for tensor, name in table.items():
+        if not isinstance(name, str) or not name.endswith(".safetensors") or {"/", "\\"} & set(name):
+            raise ValueError(
+                f"{index} says that {tensor} is in {name!r}, which is not the name of a .safetensors file in this folder: "
+                f"{fetch_again(folder)}"
+            )
+        shards.setdefault(folder / name, set()).add(tensor)
+    if whole.exists() and set(shards) != {whole}:
+        raise ValueError(
+            f"{folder} holds weights twice, as {WHOLE} and as {len(shards)} shards of {INDEX}: keep one of the two"
+        )
+    if not any(folder.glob("*.safetensors")) and not any(shard.is_symlink() for shard in shards):
+        _no_weights(folder)
+    lost = [shard for shard in sorted(shards) if not shard.is_file()]
+    if lost:
+        partial = unfinished(folder)
+        begun = f"; the download of {some(partial)} was not finished" if partial else ""
+        what = some(shard.name if absent(shard) else f"{shard.name} ({no_file(shard)})" for shard in lost)
+        count = "one" if len(lost) == 1 else len(lost)
+        raise FileNotFoundError(f"{folder} lacks {what}, {count} of {len(shards)} shards{begun}: {fetch_again(folder)}")
+    return dict(sorted(shards.items()))
+
+
+def _no_weights(folder: Path) -> NoReturn:
+    there = sorted(path.name for path in folder.glob("*.safetensors"))
+    if there:
+        raise FileNotFoundError(
+            f"{folder} holds {some(there)}, but neither {WHOLE} nor {INDEX}, which says what each of them holds: "
+            f"{fetch_again(folder)}"
+        )
+    if partial := unfinished(folder):
+        raise FileNotFoundError(
+            f"{folder} holds no .safetensors weights; the download of {some(partial)} was not finished: {fetch_again(folder)}"
+        )
+    other = sorted(
+        path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".gguf", ".msgpack")
+    )
+    raise ValueError(
+        f"{folder} holds no .safetensors weights{f', only {some(other)}' if other else ''}: other formats (.bin, .pt) can "
+        "run code when read; convert them, or take another revision"
+    )
+
+
+def read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the tensors in a safetensors file; its header is checked against the size of the file.
+
+    Raises:
+        FileNotFoundError: it is not there, or no file.
+        ValueError: not a safetensors file, or one that is cut off or damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 10 or not 2 <= length <= LONGEST_HEADER:
+            refuse_other(path, f"is no safetensors file (its header would be {length:,} bytes long)", None)
+        begin = file.read(length)
+    if not begin.lstrip().startswith(b"{"):
+        refuse_other(path, "is no safetensors file (its header is not JSON)", None)
+    if len(begin) < length:
+        refuse_other(path, f"is cut off: it has {size:,} bytes, and its header alone {length + 8:,}", None)
+    try:
+        header = dict(json.loads(begin, object_pairs_hook=_once))
+        shapes, end = _extents({name: entry for name, entry in header.items() if name != "__metadata__"})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        refuse_other(path, f"has a damaged header ({first_line(error)})", error)
+    wanted = 8 + length + end
+    if size != wanted:
+        how = "is cut off" if size < wanted else "is too long"
+        refuse_other(path, f"{how}: it has {size:,} bytes, and its header says {wanted:,}", None)
+    return shapes
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
+
+
+def _extents(entries: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Shapes of all tensors, and where the last one ends, in bytes after the header."""
+    at = 0
+    for name, entry in sorted(entries.items(), key=lambda pair: pair[1]["data_offsets"]):
+        start, end = entry["data_offsets"]
+        bits = BITS.get(entry["dtype"])
+        sizes = (*entry["shape"], start, end)
+        if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in sizes):
+            raise ValueError(f"{name} has shape {entry['shape']} at {entry['data_offsets']}")
+        if start != at or (bits is not None and math.prod(entry["shape"]) * bits != 8 * (end - start)):
+            raise ValueError(f"{name} does not lie where it must")
+        at = end
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}, at
+
+
+def weights_checksum(*folders: Path) -> str:
+    """Sha256 (hex) over all files of a model's folders that decide its answers, in the order of their names.
+
+    These are the weights (``.safetensors``) and what stands beside them: configuration, tokenizer, processor and
+    chat template (``.json``, ``.jinja``, ``.txt``, ``.model``). Left out are emoscope.json, training.json, any README
+    and the same weights in another format, which are not loaded. What was read in each weight file is remembered by
+    path, size and time of change, as a 7B model takes many seconds; the small files are read each time.
+    """
+    return scan_weights(*folders)[0]
+
+
+def scan_weights(*folders: Path) -> tuple[str, dict[Path, list[str]]]:
+    """:func:`weights_checksum`, and the tensors that hold a value that is not finite: file -> names.
+
+    Every weight file is read once for both, a few MB at a time.
+    """
+    files = [
+        path
+        for folder in folders
+        for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()})
+        if not any(path.match(pattern) for pattern in (*ABOUT, *LEFT_ON_HUB))
+    ]
+    large = [path.resolve() for path in files if path.suffix == ".safetensors"]
+    with (
+        Checksums("shards.json", read_weights) as remembered,
+        ThreadPoolExecutor(max(1, min(READERS, os.cpu_count() or 1))) as readers,
+    ):
+        found = dict(zip(large, readers.map(remembered.of, large), strict=True))
+    digest = hashlib.sha256()
+    for path in files:
+        checksum = found[path.resolve()][0] if path.resolve() in found else sha256(path)
+        digest.update(f"{path.name} {checksum}\n".encode())
+    return digest.hexdigest(), {path: names for path, (_, names) in found.items() if names}
+
+
+def read_weights(path: Path) -> tuple[str, list[str]]:
+    """Sha256 (hex) of a safetensors file, and the names of its tensors that hold a value that is not finite.
+
+    Of a file that is no safetensors the second is empty: whoever loads it finds that out.
+    """
+    digest, found = hashlib.sha256(), []
+    kept = memoryview(bytearray(AT_ONCE))
+    with path.open("rb") as file:
+        for name, dtype, size in _pieces(path):
+            finite = True
+            while size:
+                count = file.readinto(kept[: min(size, AT_ONCE)])
+                if not count:
+                    break
+                digest.update(kept[:count])
+                finite = finite and _finite(kept[:count], dtype)
+                size -= count
+            if not finite:
+                found.append(name)
+        while count := file.readinto(kept):
+            digest.update(kept[:count])
+    return digest.hexdigest(), found
+
+
+def _pieces(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Name, dtype and bytes of all that stands in a safetensors file, in order; what is no tensor has no dtype."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # the library checks the header: its sizes and places fit each other and the file
+    except SafetensorError:
+        return
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    yield "", "", 8 + size
+    end = 0
+    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = tensor["data_offsets"]
+        if start > end:
+            yield "", "", start - end
+        yield name, str(tensor["dtype"]), stop - start
+        end = stop
+
+
+def _finite(values: memoryview, dtype: str) -> bool:
+    """Whether no value is infinite or no number, by its bits: nothing is converted."""
+    kind, bits = NOT_FINITE.get(dtype, ("", 0))
+    if not kind:
+        return True
+    whole = np.frombuffer(values, kind)
+    masked = np.empty(BLOCK // whole.itemsize, kind)
+    for start in range(0, len(whole), len(masked)):
+        block = whole[start : start + len(masked)]
+        # the largest that is left is cheaper than a comparison of each
+        if np.bitwise_and(block, whole.dtype.type(bits), out=masked[: len(block)]).max() == bits:
+            return False
+    return True

@@ -1,0 +1,167 @@
+"""The families of models by name: those of emoscope, those that a program registers, those of installed packages.
+
+Each module of this folder holds a family, or several that differ little. What must be known of a family before its
+module, and torch with it, is imported is read from the text of the module (:class:`Declared`).
+docs/add-a-model.md shows how to add one.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache, partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emoscope.models.audio_lm import AudioLM
+
+GROUP = "emoscope.models"
+"""The entry-point group in which a package names its families, each by its ``model_type``."""
+
+STATUS = "verified on small random checkpoints; not run on the released weights"
+"""Of every family of emoscope."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the class of a family declares about its checkpoints; :class:`~emoscope.models.family.Family` has the words.
+
+    Attributes:
+        load: imports its module and gives the class.
+    """
+
+    load: Callable[[], type[AudioLM]] = field(repr=False, compare=False)
+    model_type: str
+    further_types: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    side_checkpoints: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    released: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    released_revision: str = ""
+    windows: str = ""
+
+
+NAMES = tuple(one.name for one in fields(Declared) if one.name != "load")
+
+REGISTERED: dict[str, Declared] = {}
+"""What :func:`register` was called on, by ``model_type``."""
+
+
+def register(family: type[AudioLM]) -> type[AudioLM]:
+    """Make a family known for the running program, so that ``load_model`` finds it; a decorator.
+
+    Args:
+        family: a subclass of ``AudioLM`` with the ``model_type`` of its config.json (see docs/add-a-model.md).
+    """
+    REGISTERED[family.model_type] = of_class(family)
+    return family
+
+
+def of_class(family: type[AudioLM]) -> Declared:
+    """What a class declares, itself or by what it is derived from."""
+    return Declared(lambda: family, **{name: getattr(family, name) for name in NAMES})
+
+
+@cache
+def built_in() -> dict[str, Declared]:
+    """Each ``model_type`` of emoscope's own families -> what the family declares, read without importing it."""
+    found: dict[str, Declared] = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        classes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+        for node in classes:
+            written = _written(node)
+            if {"model_type", "model_class"} <= written.keys():
+                given = {name: ast.literal_eval(written[name]) for name in NAMES if name in written}
+                one = Declared(partial(_imported, f"{__name__}.{path.stem}", node.name), **given)
+                found |= dict.fromkeys((one.model_type, *one.further_types), one)
+    return found
+
+
+def _written(node: ast.ClassDef) -> dict[str, ast.expr]:
+    """Attribute of a class -> what is written behind it."""
+    found = {}
+    for line in node.body:
+        if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+            for target in line.targets if isinstance(line, ast.Assign) else [line.target]:
+                if isinstance(target, ast.Name):
+                    found[target.id] = line.value
+    return found
+
+
+def _imported(module: str, name: str) -> type[AudioLM]:
+    found: type[AudioLM] = getattr(import_module(module), name)
+    return found
+
+
+def find(model_type: str) -> Declared | None:
+    """What the family of a ``model_type`` declares; ``None`` where none is known.
+
+    Installed packages are asked last, and only the one that offers it is imported.
+
+    Raises:
+        ValueError: what a package offers under the name is no family, or cannot be imported.
+
+    Example:
+        >>> find("qwen2_5_omni_thinker").model_type
+        'qwen2_5_omni'
+    """
+    if found := {**built_in(), **REGISTERED}.get(model_type):
+        return found
+    entry = _offered().get(model_type)
+    return _opened(entry) if entry else None
+
+
+def known() -> dict[str, Declared]:
+    """Each ``model_type`` that is known -> what its family declares; what installed packages offer is imported."""
+    here = {**built_in(), **REGISTERED}
+    return here | {name: _opened(entry) for name, entry in _offered().items() if name not in here}
+
+
+def find_family(model_type: str) -> type[AudioLM]:
+    """The class of a known family.
+
+    Raises:
+        KeyError: it is not known.
+    """
+    if (found := find(model_type)) is None:
+        raise KeyError(model_type)
+    return found.load()
+
+
+def releasing(name: str) -> Declared | None:
+    """The family that has a model on the hub among its released ones; ``None`` where none has.
+
+    Example:
+        >>> releasing("nvidia/audio-flamingo-3-hf").released
+        {'nvidia/audio-flamingo-3-hf': (28, 18944)}
+    """
+    places = (built_in, known)  # packages are imported only for names that are not emoscope's own
+    return next((one for place in places for one in place().values() if name in one.released), None)
+
+
+def list_models() -> tuple[str, ...]:
+    """The ``model_type`` of each known family."""
+    return tuple(sorted({*built_in(), *REGISTERED, *_offered()}))
+
+
+def _offered() -> dict[str, EntryPoint]:
+    return {one.name: one for one in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
+
+
+def _opened(entry: EntryPoint) -> Declared:
+    try:
+        family: Any = entry.load()
+    except Exception as error:  # whatever goes wrong in a module of somebody else's
+        raise ValueError(
+            f"family {entry.name!r} of {entry.value} cannot be imported ({type(error).__name__}: {error}): update the "
+            "package that offers it, or remove it"
+        ) from error
+    if not all(hasattr(family, name) for name in NAMES):
+        raise ValueError(f"family {entry.name!r} of {entry.value} is {family!r}: expected a subclass of AudioLM")
+    if family.model_type != entry.name:
+        raise ValueError(f"family {entry.name!r} of {entry.value} calls itself {family.model_type!r}: give it one name")
+    return of_class(family)
