@@ -11,7 +11,7 @@ import soundfile
 
 from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import parse_study
-from tests.helpers.tiny_af3 import write_checkpoint
+from tests.helpers.tiny_families import write_af3
 
 FIGURES = "defined"
 
@@ -63,7 +63,7 @@ def write_iemocap(root: Path) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("official")
-    model = write_checkpoint(folder / "audio-flamingo-3")
+    model = write_af3(folder / "audio-flamingo-3")
     write_iemocap(folder / "IEMOCAP_full_release")
     study = parse_study(STUDY.format(model=model, root=folder / "IEMOCAP_full_release"))
     return run_study(study, folder / "run")

@@ -18,13 +18,13 @@ from emoscope.experiments.study import parse_study, to_toml
 from emoscope.model_commands import model_app
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import digest
-from tests.helpers.tiny_kimi import TOKENIZER, write_checkpoint
+from tests.helpers.tiny_kimi import TOKENIZER, write_kimi
 
 
 @pytest.fixture
 def folder(tmp_path):
     """The speech tokenizer lies where nobody looks for it."""
-    written = write_checkpoint(tmp_path / "tiny")
+    written = write_kimi(tmp_path / "tiny")
     shutil.move(tmp_path / TOKENIZER, tmp_path / "elsewhere")
     return written
 

@@ -13,8 +13,10 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 
 from emoscope.models.families.kimi_audio import KimiConfig, KimiDecoder
 from emoscope.models.families.kimi_tokenizers import SPECIAL_TOKENS, VoiceEncoder
+from tests.helpers.tiny import write_files
+from tests.helpers.tiny_families import HIDDEN, LAYERS, WIDTH
 
-LAYERS, WIDTH, HIDDEN, MIMO = 3, 40, 32, 2
+MIMO = 2
 WINDOW_S = 2
 """Length of both encoders' window in seconds (30 in the released model)."""
 
@@ -23,6 +25,12 @@ CODES = 24
 
 SOUND_WIDTH = 16
 """Width of both encoders (1,280 in the released model)."""
+
+SOUND = {
+    "num_mel_bins": 20, "d_model": SOUND_WIDTH, "encoder_attention_heads": 2, "encoder_ffn_dim": 24,
+    "max_source_positions": 50 * WINDOW_S,
+}  # fmt: skip
+"""Sizes of both encoders."""
 
 LAST_SHARD = ("model.embed_tokens.", "model.norm.", "lm_head.", "mimo_output.", "model.mimo_norm.")
 
@@ -38,7 +46,7 @@ def ranks() -> dict[bytes, int]:
 TEXT_TOKENS = len(ranks()) + SPECIAL_TOKENS
 
 
-def write_checkpoint(folder: Path, seed: int = 0, tokenizer: str | None = TOKENIZER) -> Path:
+def write_kimi(folder: Path, seed: int = 0, tokenizer: str | None = TOKENIZER) -> Path:
     """Write the folder and, beside it, the speech tokenizer under the name given (none if ``None``)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(raw_config(), indent=1))
@@ -63,32 +71,15 @@ def raw_config() -> dict[str, Any]:
             "AutoConfig": "configuration_moonshot_kimia.KimiAudioConfig",
             "AutoModelForCausalLM": "modeling_moonshot_kimia.MoonshotKimiaForCausalLM",
         },
-        "hidden_act": "silu",
-        "hidden_size": HIDDEN,
-        "initializer_range": 0.25,
-        "intermediate_size": WIDTH,
-        "kimia_adaptor_input_dim": 4 * SOUND_WIDTH,
-        "kimia_audio_output_vocab": CODES,
-        "kimia_media_begin": len(ranks()) + 18,
-        "kimia_media_end": len(ranks()) + 20,
-        "kimia_mimo_audiodelaytokens": 6,
-        "kimia_mimo_layers": MIMO,
-        "kimia_mimo_transformer_from_layer_index": 1,
-        "kimia_text_output_vocab": TEXT_TOKENS,
-        "kimia_token_offset": TEXT_TOKENS,
-        "max_position_embeddings": 1024,
-        "num_attention_heads": 4,
-        "num_hidden_layers": LAYERS,
-        "num_key_value_heads": 2,
-        "pad_token_id": TEXT_TOKENS - 1,
-        "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0,
-        "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16",
-        "use_cache": True,
-        "use_whisper_feature": True,
-        "vocab_size": TEXT_TOKENS + CODES,
-    }
+        "hidden_act": "silu", "hidden_size": HIDDEN, "initializer_range": 0.25, "intermediate_size": WIDTH,
+        "kimia_adaptor_input_dim": 4 * SOUND_WIDTH, "kimia_audio_output_vocab": CODES,
+        "kimia_media_begin": len(ranks()) + 18, "kimia_media_end": len(ranks()) + 20, "kimia_mimo_audiodelaytokens": 6,
+        "kimia_mimo_layers": MIMO, "kimia_mimo_transformer_from_layer_index": 1, "kimia_text_output_vocab": TEXT_TOKENS,
+        "kimia_token_offset": TEXT_TOKENS, "max_position_embeddings": 1024, "num_attention_heads": 4,
+        "num_hidden_layers": LAYERS, "num_key_value_heads": 2, "pad_token_id": TEXT_TOKENS - 1, "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0, "tie_word_embeddings": False, "torch_dtype": "bfloat16", "use_cache": True,
+        "use_whisper_feature": True, "vocab_size": TEXT_TOKENS + CODES,
+    }  # fmt: skip
 
 
 def decoder_tensors(seed: int) -> dict[str, torch.Tensor]:
@@ -99,10 +90,8 @@ def decoder_tensors(seed: int) -> dict[str, torch.Tensor]:
         part = f"model.layers.{layer}."
         alike = {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
         state |= {f"model.mimo_layers.{layer}.{name}": torch.randn_like(tensor) for name, tensor in alike.items()}
-    state |= {
-        "model.mimo_norm.weight": torch.ones(HIDDEN),
-        "mimo_output.weight": torch.randn(TEXT_TOKENS + CODES, HIDDEN),
-    }
+    state |= {"model.mimo_norm.weight": torch.ones(HIDDEN)}
+    state["mimo_output.weight"] = torch.randn(TEXT_TOKENS + CODES, HIDDEN)
     for kind, layers in (("layers", LAYERS), ("mimo_layers", MIMO)):
         for layer in range(layers):
             # other values than those that follow from the configuration: nobody may read them
@@ -113,25 +102,12 @@ def decoder_tensors(seed: int) -> dict[str, torch.Tensor]:
 def write_tokenizer(folder: Path, seed: int = 0, prefix: str = "") -> Path:
     """Write the speech tokenizer as on the hub: bare names, more layers in config.json than are stored."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "num_mel_bins": 20,
-        "d_model": SOUND_WIDTH,
-        "encoder_layers": 4,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 24,
-        "max_source_positions": 50 * WINDOW_S,
-        "pooling_kernel_size": 4,
-        "pooling_type": "avg",
-        "pooling_position": 2,
-        "quantize_vocab_size": CODES,
-        "quantize_position": 2,
-        "quantize_ema_decay": 0.99,
-        "quantize_causal_encoder": False,
-        "quantize_causal_block_size": 20,
-        "encoder_causal_attention": False,
-        "encoder_causal_convolution": True,
-        "model_type": "whisper",
-    }
+    config = SOUND | {
+        "encoder_layers": 4, "pooling_kernel_size": 4, "pooling_type": "avg", "pooling_position": 2,
+        "quantize_vocab_size": CODES, "quantize_position": 2, "quantize_ema_decay": 0.99,
+        "quantize_causal_encoder": False, "quantize_causal_block_size": 20, "encoder_causal_attention": False,
+        "encoder_causal_convolution": True, "model_type": "whisper",
+    }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     torch.manual_seed(seed + 100)
     encoder, mel = VoiceEncoder(config), WhisperFeatureExtractor(feature_size=20, chunk_length=WINDOW_S)
@@ -142,11 +118,8 @@ def write_tokenizer(folder: Path, seed: int = 0, prefix: str = "") -> Path:
         spectrum = mel(noise, sampling_rate=16_000, return_tensors="pt")["input_features"]
         encoder.codebook.weight[:] = encoder.states(spectrum, torch.tensor([spectrum.shape[-1]]))[0, :CODES]
     state = dict(encoder.state_dict())
-    state |= {
-        "embed_positions2.weight": torch.randn(25, SOUND_WIDTH),
-        "ema_count": torch.ones(CODES),
-        "ema_weight": torch.randn(CODES, SOUND_WIDTH),
-    }
+    state |= {"embed_positions2.weight": torch.randn(25, SOUND_WIDTH), "ema_count": torch.ones(CODES)}
+    state["ema_weight"] = torch.randn(CODES, SOUND_WIDTH)
     save_file({prefix + name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
     mel.save_pretrained(folder)
     return folder
@@ -154,22 +127,9 @@ def write_tokenizer(folder: Path, seed: int = 0, prefix: str = "") -> Path:
 
 def _write_whisper(folder: Path, seed: int) -> None:
     config = WhisperConfig(
-        vocab_size=60,
-        num_mel_bins=20,
-        d_model=SOUND_WIDTH,
-        encoder_layers=2,
-        encoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=24,
-        max_source_positions=50 * WINDOW_S,
-        init_std=0.2,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-    )
+        **SOUND, vocab_size=60, encoder_layers=2, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=24,
+        init_std=0.2, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
     torch.manual_seed(seed + 200)
     WhisperForConditionalGeneration(config).half().save_pretrained(folder)
 
@@ -186,18 +146,13 @@ def _write_what_must_not_be_read(folder: Path) -> None:
 
 def _write_shards(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """A shard for each layer and for the adaptor, numbered without zeros, and a last one that counts differently."""
-    shards: dict[str, dict[str, torch.Tensor]] = {}
     groups = [f"model.layers.{i}." for i in range(LAYERS)] + [f"model.mimo_layers.{i}." for i in range(MIMO)]
     groups.append("model.vq_adaptor.")
-    for number, group in enumerate(groups, 1):
-        part = {name: tensor.contiguous() for name, tensor in tensors.items() if name.startswith(group)}
-        shards[f"model-{number}-of-{len(groups)}.safetensors"] = part
-    last = {name: tensor.contiguous() for name, tensor in tensors.items() if name.startswith(LAST_SHARD)}
-    shards[f"model-{len(groups) + 1}-of-{len(groups) + 1}.safetensors"] = last
-    index = {name: file for file, part in shards.items() for name in part}
-    assert set(index) == set(tensors)
-    for file, part in shards.items():
-        save_file(part, folder / file, metadata={"format": "pt"})
-    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    written = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(written, indent=1))
+    files = {f"model-{number}-of-{len(groups)}.safetensors": group for number, group in enumerate(groups, 1)}
+    files[f"model-{len(groups) + 1}-of-{len(groups) + 1}.safetensors"] = LAST_SHARD
+    shards = {
+        file: {name: tensor for name, tensor in tensors.items() if name.startswith(begin)}
+        for file, begin in files.items()
+    }
+    assert {name for part in shards.values() for name in part} == set(tensors)
+    write_files(folder, shards)

@@ -12,14 +12,14 @@ from emoscope.interventions.intervention import POSITIONS, deactivate, gains_for
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
-from tests.helpers.tiny_af3 import LAYERS, WIDTH, write_checkpoint
+from tests.helpers.tiny_families import LAYERS, WIDTH, write_af3
 
 MEANS = np.random.default_rng(1).normal(0, 0.5, (LAYERS, WIDTH)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_model(write_checkpoint(tmp_path_factory.mktemp("af3") / "tiny"))
+    return load_model(write_af3(tmp_path_factory.mktemp("af3") / "tiny"))
 
 
 @pytest.fixture(scope="module")

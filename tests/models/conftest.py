@@ -9,7 +9,7 @@ from emoscope.models.audio_lm import AudioLM, Prepared, Request
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
 from tests.helpers.threads import one_thread
-from tests.helpers.tiny_af3 import write_checkpoint
+from tests.helpers.tiny_families import write_af3
 
 __all__ = ["one_thread"]
 
@@ -20,7 +20,7 @@ SECONDS = (0.5, 2.4, 1.0, 0.8)
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("af3") / "tiny", card=CARD)
+    return write_af3(tmp_path_factory.mktemp("af3") / "tiny", card=CARD)
 
 
 CARD = {

@@ -7,7 +7,7 @@ import torch
 from transformers import AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration
 
 from emoscope.models.audio_lm import Request
-from tests.helpers.tiny_af3 import write_checkpoint
+from tests.helpers.tiny_families import write_af3
 from tests.models.conftest import TEXT, sound
 from tests.models.family_checks import FamilyChecks
 
@@ -24,7 +24,7 @@ RELEASED = {
 class TestAudioFlamingo3(FamilyChecks):
     """The encoder's window is 1 s in the tiny checkpoint: one clip needs three."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_af3)
     keys = "audioflamingo3.txt"
 
     def official_model(self):

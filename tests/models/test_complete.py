@@ -13,7 +13,7 @@ from transformers import AudioFlamingo3ForConditionalGeneration
 from emoscope.models import check
 from emoscope.models.complete import compare
 from emoscope.models.registry import load_model, wrap
-from tests.helpers.tiny_granite_speech import write_checkpoint as write_granite
+from tests.helpers.tiny_families import write_granite_speech
 from tests.models.family_weights import damaged
 
 NAME = "all weights came from the files"
@@ -70,7 +70,7 @@ def test_files_are_compared_in_the_dtype_of_the_memory(folder, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_adapter_is_part_of_what_is_compared(tmp_path, dtype):
-    model = load_model(write_granite(tmp_path / "granite"), dtype=dtype)
+    model = load_model(write_granite_speech(tmp_path / "granite"), dtype=dtype)
     for full in (True, False):
         found = compare(model.sources, full)
         assert (found.differ, found.left) == ([], {})
@@ -81,7 +81,7 @@ def test_an_adapter_is_part_of_what_is_compared(tmp_path, dtype):
 
 
 def test_an_adapter_that_leaves_a_layer_out_is_refused(tmp_path):
-    folder = write_granite(tmp_path / "granite")
+    folder = write_granite_speech(tmp_path / "granite")
     with damaged(folder, "adapter_model.safetensors") as (copy, tensors):
         for name in [name for name in tensors if ".layers.1.self_attn.q_proj." in name]:
             del tensors[name]

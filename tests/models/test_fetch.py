@@ -12,14 +12,14 @@ import pytest
 
 from emoscope.models.lookup import fetch_model
 from tests.helpers.hub import commit, hub
-from tests.helpers.tiny_af3 import write_checkpoint
+from tests.helpers.tiny_families import write_af3
 
 MODEL, SIDE, OTHER = "owner/two-parts", "maker/codes", "owner/whisper"
 
 PROGRAM = """
 from pathlib import Path
 from emoscope.models.families.audioflamingo3 import AudioFlamingo3
-from emoscope.models.registry import register
+from emoscope.models.families import register
 
 class TwoParts(AudioFlamingo3):
     side_checkpoints = {"codes": "maker/codes"}
@@ -40,7 +40,7 @@ FETCH = PROGRAM + "from emoscope.cli import main\nmain()"
 def there(tmp_path_factory):
     """What lies on the hub: a model with much that is not to be fetched, its side checkpoint, and another family."""
     root = tmp_path_factory.mktemp("hub")
-    model = write_checkpoint(root / "model")
+    model = write_af3(root / "model")
     for name in ("pytorch_model.bin", "spk_dict.pt", "modeling_two_parts.py", "consolidated.safetensors"):
         (model / name).write_bytes(b"not to be fetched")
     (model / "part").mkdir()

@@ -16,7 +16,7 @@ from emoscope.models.families.gemma3n import blind_class
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
-from tests.helpers.tiny_gemma3n import PLACES, write_checkpoint
+from tests.helpers.tiny_families import PLACES, write_gemma3n
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
 SHARING = re.compile(r"layers\.(2\d|3[0-4])\.self_attn\.(k_proj|v_proj|k_norm)\.")
@@ -26,7 +26,7 @@ SHARING = re.compile(r"layers\.(2\d|3[0-4])\.self_attn\.(k_proj|v_proj|k_norm)\.
 class TestGemma3n(FamilyChecks):
     """An official batch lets short clips hear their padding, so official answers are asked for one by one."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_gemma3n)
     keys = "gemma3n.txt"
     resumes = False  # its last layers read keys and values that an earlier one has made
 
@@ -56,7 +56,7 @@ class TestGemma3n(FamilyChecks):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("gemma3n") / "tiny")
+    return write_gemma3n(tmp_path_factory.mktemp("gemma3n") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from transformers import GlmAsrConfig, GlmAsrForConditionalGeneration
 
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model
-from tests.helpers.tiny_glmasr import write_checkpoint
+from tests.helpers.tiny_families import write_glmasr
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
 
 class TestGlmAsr(FamilyChecks):
     """The encoder's window is 2 s in the tiny checkpoint: one clip needs two."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_glmasr)
     keys = "glmasr.txt"
 
     def official_model(self):
@@ -40,7 +40,7 @@ class TestGlmAsr(FamilyChecks):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_model(write_checkpoint(tmp_path_factory.mktemp("glmasr") / "tiny"))
+    return load_model(write_glmasr(tmp_path_factory.mktemp("glmasr") / "tiny"))
 
 
 def test_a_long_clip_becomes_several_windows(model):
@@ -64,7 +64,7 @@ def test_the_sound_stands_between_its_marks(model):
 
 
 def test_an_output_head_of_its_own_is_kept(tmp_path):
-    folder = write_checkpoint(tmp_path / "tiny")
+    folder = write_glmasr(tmp_path / "tiny")
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     embedding, head = "language_model.model.embed_tokens.weight", "language_model.lm_head.weight"
     shard = folder / index["weight_map"][embedding]

@@ -17,8 +17,11 @@ from emoscope.models.audio_lm import Request
 from emoscope.models.decoder import merge_lora
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
-from tests.helpers.tiny_granite_speech import ALPHA, RANK, write_checkpoint
+from tests.helpers.tiny import RANK
+from tests.helpers.tiny_families import ALPHAS, write_granite_speech
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
+
+ALPHA = ALPHAS["granite_speech"]
 
 RELEASED = {
     "text_config": {"model_type": "granite", "vocab_size": 49160, "hidden_size": 2048, "intermediate_size": 8192,
@@ -46,7 +49,7 @@ def slow_features(clip: np.ndarray) -> torch.Tensor:
 class TestGraniteSpeech(FamilyChecks):
     """An official batch lets short clips hear the silence after them, so official answers are asked for one by one."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_granite_speech)
     keys = "granite_speech.txt"
     not_quantised = "an adapter cannot be added to quantised weights"
 
@@ -83,7 +86,7 @@ class TestGraniteSpeech(FamilyChecks):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("granite") / "tiny")
+    return write_granite_speech(tmp_path_factory.mktemp("granite") / "tiny")
 
 
 @pytest.fixture(scope="module")

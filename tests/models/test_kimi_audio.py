@@ -16,7 +16,8 @@ from emoscope.models.audio_lm import Request
 from emoscope.models.families.kimi_audio import KimiAudio, KimiConfig, KimiDecoder
 from emoscope.models.registry import load_model, wrap
 from tests.helpers.noise import MANY, noise
-from tests.helpers.tiny_kimi import LAYERS, TEXT_TOKENS, TOKENIZER, WINDOW_S, raw_config, write_checkpoint
+from tests.helpers.tiny_families import LAYERS
+from tests.helpers.tiny_kimi import TEXT_TOKENS, TOKENIZER, WINDOW_S, raw_config, write_kimi
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 from tests.models.official_keys import official_names, without_numbers
 
@@ -46,7 +47,7 @@ def prompt(model, request):
 
 
 class TestKimiAudio(FamilyChecks):
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_kimi)
     keys = "kimi_audio.txt"
 
     def left_out(self, name):

@@ -13,13 +13,14 @@ pytest.importorskip("tiktoken", reason="skipped: the package tiktoken is not ins
 from emoscope.models.audio_lm import Request
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
-from tests.helpers.tiny_kimi import LAYERS, TEXT_TOKENS, TOKENIZER, write_checkpoint
+from tests.helpers.tiny_families import LAYERS
+from tests.helpers.tiny_kimi import TEXT_TOKENS, TOKENIZER, write_kimi
 from tests.models.family_checks import QUESTION, sound
 
 
 @pytest.fixture
 def copy(tmp_path):
-    return write_checkpoint(tmp_path / "copy")
+    return write_kimi(tmp_path / "copy")
 
 
 ONE = [Request(sound(0.5), QUESTION, ("A", "B"))]

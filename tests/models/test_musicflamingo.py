@@ -10,15 +10,17 @@ from transformers import MusicFlamingoConfig, MusicFlamingoForConditionalGenerat
 
 from emoscope.models.audio_lm import Request
 from tests.helpers.noise import close_sound
-from tests.helpers.tiny_musicflamingo import LONGEST_S, SYSTEM, write_checkpoint
+from tests.helpers.tiny_families import LONGEST, MUSICAL, write_musicflamingo
 from tests.models import test_audioflamingo3 as af3
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
+
+LONGEST_S = LONGEST["musicflamingo"]
 
 
 class TestMusicFlamingo(FamilyChecks):
     """The encoder's window is 1 s in the tiny checkpoint: one clip needs three."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_musicflamingo)
     keys = "musicflamingo.txt"
     official_inputs = af3.TestAudioFlamingo3.official_inputs
 
@@ -29,9 +31,9 @@ class TestMusicFlamingo(FamilyChecks):
     def test_the_prompt_has_the_system_prompt_and_the_marks(self, model, requests_, prepared):
         ids = model.tokens(requests_[0].text, int((prepared[0].scopes == 0).sum()))
         text = model.tokenizer.decode(ids)
-        assert SYSTEM in text
+        assert MUSICAL in text
         assert text.count("<|sound_bos|><sound>") == text.count("<sound><|sound_eos|>") == 1
-        assert "sound" not in model.tokenizer.decode(model.tokens(requests_[0].text, 0)).replace(SYSTEM, "")
+        assert "sound" not in model.tokenizer.decode(model.tokens(requests_[0].text, 0)).replace(MUSICAL, "")
         official = self.official_inputs(model, requests_[:1])["input_ids"][0]
         assert ids == official.tolist()
 

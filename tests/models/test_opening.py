@@ -20,9 +20,8 @@ from emoscope.models.checkpoint import INDEX, TOKENIZERS, check_folder, read_hea
 from emoscope.models.lookup import look_up
 from emoscope.models.opening import opening, read_json
 from emoscope.models.registry import load_model
-from tests.helpers.tiny_af3 import write_checkpoint as write_af3
-from tests.helpers.tiny_kimi import write_checkpoint as write_kimi
-from tests.helpers.tiny_qwen_omni import write_checkpoint as write_omni
+from tests.helpers.tiny_families import write_af3, write_qwen2_5_omni
+from tests.helpers.tiny_kimi import write_kimi
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4932307584\n"
 
@@ -34,7 +33,7 @@ def made(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("families")
     return {
         "audioflamingo3": write_af3(root / "af3"),
-        "qwen2_5_omni": write_omni(root / "omni"),
+        "qwen2_5_omni": write_qwen2_5_omni(root / "omni"),
         "kimi_audio": write_kimi(root / "kimi" / "model"),
     }
 

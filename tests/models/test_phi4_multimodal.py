@@ -13,14 +13,17 @@ from emoscope.models.audio_lm import Request
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
-from tests.helpers.tiny_phi4_multimodal import ALPHA, RANK, write_checkpoint
+from tests.helpers.tiny import RANK
+from tests.helpers.tiny_families import ALPHAS, write_phi4_multimodal
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
+
+ALPHA = ALPHAS["phi4_multimodal"]
 
 
 class TestPhi4Multimodal(FamilyChecks):
     """In an official batch the last frames of a short clip hear its padding, so official answers are asked for one by one."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_phi4_multimodal)
     keys = "phi4_multimodal.txt"
     not_quantised = "an adapter cannot be added to quantised weights"
 
@@ -55,7 +58,7 @@ class TestPhi4Multimodal(FamilyChecks):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("phi4") / "tiny")
+    return write_phi4_multimodal(tmp_path_factory.mktemp("phi4") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,14 @@ from emoscope.models.values import Gains
 from emoscope.neurons.neuron_set import NeuronSet
 from tests.helpers.noise import close_logits
 from tests.helpers.packed import pack, unpack
-from tests.helpers.tiny_af3 import write_checkpoint
+from tests.helpers.tiny_families import write_af3
 
 REFUSED = "quantised weights.*use gains, or load the model unquantised"
 
 
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("af3") / "tiny")
+    return write_af3(tmp_path_factory.mktemp("af3") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_mistakes_are_named(own_folder, how, message):
 @pytest.mark.filterwarnings("ignore")
 def test_bitsandbytes(tmp_path, bits):
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
-    loaded = load_model(write_checkpoint(tmp_path / "wide", wide=True), quantise=bits)
+    loaded = load_model(write_af3(tmp_path / "wide", wide=True), quantise=bits)
     assert loaded.info.quantised == f"bitsandbytes {bits}"
     proofs = {proof.name: proof for proof in check_model(loaded)}
     for name in ("gain by hook equals column edit", "weights restored bit for bit"):
@@ -174,7 +174,7 @@ def test_models_that_other_libraries_packed_are_wrapped(tmp_path, package):
         how = transformers.TorchAoConfig(Int8WeightOnlyConfig())
     else:
         how = transformers.QuantoConfig(weights="int8")
-    folder = write_checkpoint(tmp_path / "wide", wide=True)
+    folder = write_af3(tmp_path / "wide", wide=True)
     module = transformers.AudioFlamingo3ForConditionalGeneration.from_pretrained(folder, quantization_config=how)
     wrapped = wrap(module, transformers.AudioFlamingo3Processor.from_pretrained(folder))
     assert library.__name__.endswith(wrapped.info.quantised)

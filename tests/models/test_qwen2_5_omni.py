@@ -21,9 +21,11 @@ from emoscope.models.complete import compare
 from emoscope.models.families.qwen2_5_omni import SILENCE
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import _dtype, load_model, wrap
-from tests.helpers.tiny_qwen_omni import LAYERS, LONGEST_S, WIDTH, write_checkpoint, write_thinker
+from tests.helpers.tiny_families import LAYERS, LONGEST, WIDTH, write_qwen2_5_omni, write_thinker
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 from tests.models.official_keys import names_in_memory, official_names, without_numbers
+
+LONGEST_S = LONGEST["qwen2_5_omni"]
 
 AUDIO = {"num_mel_bins": 128, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120,
          "d_model": 1280}  # fmt: skip
@@ -59,7 +61,7 @@ def part(model, name):
 class TestQwen25Omni(FamilyChecks):
     """Chunks of the tiny encoder are 0.5 s: every clip but one has several."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_qwen2_5_omni)
     keys = "qwen2_5_omni.txt"
     never_loaded = ("talker.", "token2wav.")
 

@@ -12,7 +12,7 @@ from emoscope.models.audio_lm import Request
 from emoscope.models.families.qwen2_5_omni import SILENCE
 from emoscope.models.registry import load_model, wrap
 from tests.helpers.noise import close_logits
-from tests.helpers.tiny_qwen_omni import write_checkpoint
+from tests.helpers.tiny_families import write_qwen2_5_omni
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
 pytest.importorskip("torchvision")
@@ -21,7 +21,7 @@ pytest.importorskip("PIL")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("omni") / "tiny")
+    return write_qwen2_5_omni(tmp_path_factory.mktemp("omni") / "tiny")
 
 
 @pytest.fixture(scope="module")

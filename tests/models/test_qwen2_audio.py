@@ -10,8 +10,10 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 from emoscope.models.audio_lm import Request
 from emoscope.models.opening import text_config
-from tests.helpers.tiny_qwen2_audio import WINDOW_S, write_checkpoint
+from tests.helpers.tiny_families import LONGEST, write_qwen2_audio
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
+
+WINDOW_S = LONGEST["qwen2_audio"]
 
 RELEASED = {
     "audio_config": {"model_type": "qwen2_audio_encoder", "num_mel_bins": 128, "encoder_layers": 32,
@@ -28,7 +30,7 @@ RELEASED = {
 class TestQwen2Audio(FamilyChecks):
     """Every clip is filled up to 3 s in the tiny checkpoint."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_qwen2_audio)
     keys = "qwen2_audio.txt"
 
     def official_model(self):

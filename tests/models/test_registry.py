@@ -15,7 +15,7 @@ from emoscope.models.checkpoint import weights_checksum
 from emoscope.models.families import built_in
 from emoscope.models.loading import Parts
 from emoscope.models.registry import list_models, load_model, module_checksum, wrap
-from tests.helpers.tiny_af3 import HIDDEN, LAYERS, WIDTH, write_checkpoint
+from tests.helpers.tiny_families import HIDDEN, LAYERS, WIDTH, write_af3
 from tests.models.conftest import CARD
 
 
@@ -42,7 +42,7 @@ def test_info_tells_what_was_loaded(folder, model):
 
 def test_dtype(folder, tmp_path, model):
     assert load_model(folder, dtype="bfloat16").info.dtype == "bfloat16"
-    stored = write_checkpoint(tmp_path / "half", dtype=torch.bfloat16)
+    stored = write_af3(tmp_path / "half", dtype=torch.bfloat16)
     assert load_model(stored).info.dtype == "float32"
     with pytest.raises(ValueError, match="dtype 'int8' is not known"):
         load_model(folder, dtype="int8")

@@ -11,14 +11,15 @@ from transformers import VoxtralConfig, VoxtralForConditionalGeneration, Voxtral
 from emoscope.models.audio_lm import Request
 from emoscope.models.checkpoint import weights_checksum
 from emoscope.models.families.voxtral import read_tekken
-from tests.helpers.tiny_voxtral import BLOCK_S, write_checkpoint, write_tekken
+from tests.helpers.tiny import write_tekken
+from tests.helpers.tiny_families import BLOCK_S, write_voxtral
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 
 
 class TestVoxtral(FamilyChecks):
     """A block is 2 s in the tiny checkpoint: one clip needs two."""
 
-    write = staticmethod(write_checkpoint)
+    write = staticmethod(write_voxtral)
     keys = "voxtral.txt"
 
     def official_model(self):
@@ -48,7 +49,7 @@ class TestVoxtral(FamilyChecks):
 def model(tmp_path_factory):
     from emoscope.models.registry import load_model
 
-    return load_model(write_checkpoint(tmp_path_factory.mktemp("voxtral") / "tiny"))
+    return load_model(write_voxtral(tmp_path_factory.mktemp("voxtral") / "tiny"))
 
 
 def test_a_clip_fills_whole_blocks(model):
@@ -65,7 +66,7 @@ def test_markers_in_the_text_stay_text(model):
 
 
 def test_the_same_weights_in_another_format_are_neither_loaded_nor_counted(tmp_path):
-    folder = write_checkpoint(tmp_path / "tiny")
+    folder = write_voxtral(tmp_path / "tiny")
     assert (folder / "consolidated.safetensors").is_file()
     before = weights_checksum(folder)
     (folder / "consolidated.safetensors").unlink()

@@ -19,8 +19,8 @@ from emoscope.models.audio_lm import Request
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
 from emoscope.neurons.neuron_set import NeuronSet, NeuronSets
-from tests.helpers.tiny_af3 import write_checkpoint as write_af3
-from tests.helpers.tiny_kimi import write_checkpoint as write_kimi
+from tests.helpers.tiny_families import write_af3
+from tests.helpers.tiny_kimi import write_kimi
 from tests.mutations.kinds import Edit, Kind, other_json
 
 TEXT = "Which emotion does the speaker express? (A) anger (B) fear (C) neutral"
