@@ -11,10 +11,7 @@ from emoscope.interventions.intervention import POSITIONS, Intervention, steer
 
 
 def mix(
-    sets: Mapping[str, Any],
-    shares: Mapping[str, float],
-    alpha: float,
-    positions: Iterable[str] | str = POSITIONS,
+    sets: Mapping[str, Any], shares: Mapping[str, float], alpha: float, positions: Iterable[str] | str = POSITIONS
 ) -> Intervention:
     """Steer each emotion's neurons by its share of alpha: the gain is 1 + alpha * (sum of the shares of its emotions).
 

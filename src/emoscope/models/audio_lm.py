@@ -99,12 +99,9 @@ class AudioLM(Family):
 
     @torch.inference_mode()
     def batch(self, prepared: Sequence[Prepared]) -> Batch:
-        """Pad prepared rows to the length of the longest, on the family's side, and bring them to the device.
+        """Pad prepared rows on the family's side and bring them to the device; ``ValueError`` where there are none.
 
         Worth keeping where the same rows are scored under many interventions.
-
-        Raises:
-            ValueError: no rows.
         """
         return pad(prepared, self.padding_side, self.device)
 
@@ -229,13 +226,7 @@ class AudioLM(Family):
 
     @contextmanager
     def under(self, change: Changes) -> Iterator[AudioLM]:
-        """Let an intervention act on every :meth:`score` and :meth:`generate` inside the block.
-
-        Blocks may be nested: all changes act.
-
-        Args:
-            change: an intervention.
-        """
+        """Let an intervention act on every :meth:`score` and :meth:`generate` inside the block; blocks may be nested."""
         self._changes.append(change)
         try:
             yield self

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -88,12 +88,7 @@ def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool
     """Refuse a folder that cannot be loaded, from names, sizes, first bytes and headers: in a second for any size.
 
     Looked at are the index against the shards, each shard's header against its size and the index, and whether the
-    files beside them are what their names say.
-
-    Args:
-        folder: a checkpoint, or a part of one.
-        needs_weights: whether it must hold model.safetensors or an index; else what is there is looked at.
-        needs_tokenizer: whether it must hold a tokenizer.
+    files beside them are what their names say. A part of a checkpoint may hold no weights or no tokenizer.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -157,12 +152,8 @@ def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
 
     One file ``model.safetensors``, or the shards that the index names; a folder that holds both is refused.
 
-    Args:
-        folder: a checkpoint.
-        needed: whether it must hold weights; else a folder without gives none.
-
     Raises:
-        FileNotFoundError: there are no weights, or not all shards.
+        FileNotFoundError: there are no weights where they are needed, or not all shards.
         ValueError: only weights in other formats, weights twice, or an index that is none.
     """
     whole, index = folder / WHOLE, folder / INDEX
@@ -226,8 +217,29 @@ def _no_weights(folder: Path) -> NoReturn:
     )
 
 
-def read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the tensors in a safetensors file; its header is checked against the size of the file.
+class Place(NamedTuple):
+    """Where a tensor stands: file, name in it, dtype as safetensors names it, shape, and its bytes in the file."""
+
+    file: Path
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether its values are not whole numbers."""
+        return "F" in self.dtype
+
+
+def places(folder: Path) -> dict[str, Place]:
+    """Name -> place of each tensor in a folder's safetensors, by their headers; raises as those do."""
+    return {name: place for file in weight_files(folder) for name, place in read_header(file).items()}
+
+
+def read_header(path: Path) -> dict[str, Place]:
+    """Name -> place of the tensors in a safetensors file, in order; its header is checked against the size of the file.
 
     Raises:
         FileNotFoundError: it is not there, or no file.
@@ -247,14 +259,15 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
         refuse_other(path, f"is cut off: it has {size:,} bytes, and its header alone {length + 8:,}", None)
     try:
         header = dict(json.loads(begin, object_pairs_hook=_once))
-        shapes, end = _extents({name: entry for name, entry in header.items() if name != "__metadata__"})
+        header.pop("__metadata__", None)
+        found = _extents(path, header, 8 + length)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         refuse_other(path, f"has a damaged header ({first_line(error)})", error)
-    wanted = 8 + length + end
+    wanted = max((place.end for place in found.values()), default=8 + length)
     if size != wanted:
         how = "is cut off" if size < wanted else "is too long"
         refuse_other(path, f"{how}: it has {size:,} bytes, and its header says {wanted:,}", None)
-    return shapes
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -263,19 +276,19 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _extents(entries: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Shapes of all tensors, and where the last one ends, in bytes after the header."""
-    at = 0
+def _extents(path: Path, entries: Mapping[str, Any], at: int) -> dict[str, Place]:
+    """The places of all tensors, which must lie one behind the other from a byte of the file on."""
+    found, first = {}, at
     for name, entry in sorted(entries.items(), key=lambda pair: pair[1]["data_offsets"]):
         start, end = entry["data_offsets"]
         bits = BITS.get(entry["dtype"])
         sizes = (*entry["shape"], start, end)
         if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in sizes):
             raise ValueError(f"{name} has shape {entry['shape']} at {entry['data_offsets']}")
-        if start != at or (bits is not None and math.prod(entry["shape"]) * bits != 8 * (end - start)):
+        if first + start != at or (bits is not None and math.prod(entry["shape"]) * bits != 8 * (end - start)):
             raise ValueError(f"{name} does not lie where it must")
-        at = end
-    return {name: tuple(entry["shape"]) for name, entry in entries.items()}, at
+        found[name] = Place(path, name, str(entry["dtype"]), tuple(entry["shape"]), at, at := first + end)
+    return found
 
 
 def weights_checksum(*folders: Path) -> str:
@@ -339,25 +352,13 @@ def read_weights(path: Path) -> tuple[str, list[str]]:
 
 def _pieces(path: Path) -> Iterator[tuple[str, str, int]]:
     """Name, dtype and bytes of all that stands in a safetensors file, in order; what is no tensor has no dtype."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy"):
-            pass  # the library checks the header: its sizes and places fit each other and the file
-    except SafetensorError:
+        found = [*read_header(path).values()]
+    except ValueError:
         return
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    header.pop("__metadata__", None)
-    yield "", "", 8 + size
-    end = 0
-    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        start, stop = tensor["data_offsets"]
-        if start > end:
-            yield "", "", start - end
-        yield name, str(tensor["dtype"]), stop - start
-        end = stop
+    yield "", "", found[0].start if found else 0
+    for place in found:
+        yield place.name, place.dtype, place.end - place.start
 
 
 def _finite(values: memoryview, dtype: str) -> bool:

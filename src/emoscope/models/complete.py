@@ -8,12 +8,12 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
-from emoscope.models.checkpoint import weight_files
+from emoscope.models.checkpoint import Place, places
 from emoscope.models.decoder import ADAPTER_WEIGHTS, low_rank_changes, stored
 from emoscope.models.opening import some
 
@@ -25,20 +25,6 @@ VALUES = 64
 
 ROUNDING = 4
 """Units of rounding, relative to the largest weight, that a sum with an adapter may differ by."""
-
-
-class Place(NamedTuple):
-    """Where a tensor stands: file, name in it, dtype as safetensors names it, shape."""
-
-    file: Path
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def is_floating_point(self) -> bool:
-        """Whether its values are not whole numbers."""
-        return "F" in self.dtype
 
 
 @dataclass
@@ -81,37 +67,11 @@ class Comparison:
     left: dict[str, int] = field(default_factory=dict)
 
 
-def places(folder: Path) -> list[Place]:
-    """The tensors in a folder's safetensors; only the headers are read.
-
-    Raises:
-        FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
-        ValueError: a file is no safetensors, or not whole; weights stand there twice.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    found: dict[str, Place] = {}
-    for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (no mapping)
-                    part = opened.get_slice(name)
-                    found[name] = Place(file, name, str(part.get_dtype()), tuple(part.get_shape()))
-        except SafetensorError as error:
-            raise ValueError(f"{file} is no whole safetensors file ({error}): fetch the model again") from error
-    return list(found.values())
-
-
 def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
-    """Where a transformers model finds its weights in a folder, by the names and shapes in the headers alone.
+    """Where a transformers model, on ``meta`` too, finds its weights in a folder: by names and shapes in the headers alone.
 
-    Args:
-        model: on any device, ``meta`` too.
-        folder: holds the safetensors.
-
-    Returns:
-        the places, and what is wrong with them: ``"missing"``, ``"unexpected"`` (stored inside a part of the model
-        that has no such weight) and ``"of another shape"`` -> names.
+    Also told is what is wrong with them: ``"missing"``, ``"unexpected"`` (stored inside a part of the model that has no
+    such weight) and ``"of another shape"`` -> names.
 
     Raises:
         FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
@@ -126,7 +86,7 @@ def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
     found: dict[str, Place] = {}
     converted: set[str] = set()
     nowhere: set[str] = set()
-    for place in places(folder):
+    for place in places(folder).values():
         name, pattern = rename_source_key(place.name, renamings, converters, prefix, state)
         if name not in state and place.name in state:
             name, pattern = rename_source_key(place.name, [], [], prefix, state)
@@ -157,10 +117,6 @@ def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
 def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
     """Raise ``ValueError`` with the first names of what is wrong with a folder's weights, if anything is.
 
-    Args:
-        folder: named in the error.
-        wrong: what is wrong -> names.
-
     Example:
         >>> refuse_wrong(Path("model"), {"missing": [], "unexpected": ["b.weight", "a.weight"]})
         Traceback (most recent call last):
@@ -176,13 +132,7 @@ def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
 
 
 def refuse_loaded(folder: Path, model: Any, info: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` where transformers reports that it did not fill a model from its files.
-
-    Args:
-        folder: named in the error.
-        model: as loaded.
-        info: what ``from_pretrained(..., output_loading_info=True)`` tells.
-    """
+    """Raise ``ValueError`` where the loading info of ``from_pretrained`` tells that a model was not filled from its files."""
     refuse_wrong(
         folder,
         {
@@ -207,11 +157,7 @@ def _inside(model: Any, names: Iterable[str]) -> list[str]:
 
 
 def locate_given(model: Any, name: str) -> tuple[Source, ...]:
-    """Where a model that the user loaded found its weights; nothing where no folder of it is known.
-
-    Args:
-        model: of a class of transformers.
-        name: folder that it was loaded from, or its name on the hub, whose cache is then looked into.
+    """Where a model that the user loaded found its weights, by its folder or hub name; nothing where no folder is known.
 
     Raises:
         ValueError: a weight of its class is in no file of that folder, so that it was filled with random numbers.
@@ -270,11 +216,9 @@ def refuse_not_finite(model: nn.Module, name: str) -> None:
 
 
 def refuse_not_finite_files(sources: Iterable[Source], found: Mapping[Path, Iterable[str]]) -> None:
-    """Raise ``ValueError`` where a weight that was loaded is infinite or no number in its file.
+    """Raise ``ValueError`` where a weight that was loaded is infinite or no number in its file, as ``found`` names them.
 
-    Args:
-        sources: from loading; what they left on disk may hold anything.
-        found: file -> names of tensors that hold such values.
+    What loading left on disk may hold anything.
     """
     places = [place for source in sources for place in source.places.values()]
     read = {(place.file.resolve(), place.name) for place in places}
@@ -289,12 +233,7 @@ def refuse_not_finite_files(sources: Iterable[Source], found: Mapping[Path, Iter
 
 
 def compare(sources: Iterable[Source], full: bool) -> Comparison:
-    """Compare weights in memory with those in the files, one tensor at a time.
-
-    Args:
-        sources: from loading.
-        full: every value; else some rows of every tensor, drawn by its name.
-    """
+    """Compare weights in memory with those in the files, one tensor at a time: every value, or some rows drawn by its name."""
     found = Comparison()
     for source in sources:
         state = source.module.state_dict()

@@ -265,15 +265,7 @@ class Change:
 def merge_lora(model: nn.Module, folder: Path) -> int:
     """Add ``alpha / r · B A`` to each weight that an adapter changes, so that plain layers compute what both did.
 
-    Args:
-        model: whose text decoder the adapter is for; changed in place.
-        folder: as for :func:`low_rank_changes`.
-
-    Returns:
-        how many layers were changed.
-
-    Raises:
-        FileNotFoundError, ValueError: as for :func:`low_rank_changes`.
+    Returns how many weights were changed; raises as :func:`low_rank_changes` does.
     """
     changes = low_rank_changes(model, folder)
     for name, change in changes.items():
@@ -284,14 +276,7 @@ def merge_lora(model: nn.Module, folder: Path) -> int:
 
 
 def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
-    """What an adapter adds to each weight of a model that it changes.
-
-    Args:
-        model: whose text decoder the adapter is for.
-        folder: holds adapter_config.json and adapter_model.safetensors, as the package peft writes them.
-
-    Returns:
-        name of the weight -> change.
+    """What an adapter for a model's text decoder, as the package peft writes it, adds to each weight: name -> change.
 
     Raises:
         FileNotFoundError: a file is missing.

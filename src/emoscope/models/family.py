@@ -96,7 +96,7 @@ class Family:
             layers=self.decoder.layers,
             width=self.decoder.width,
             hidden=self.decoder.hidden,
-            vocab=self.head.weight.shape[0],
+            vocab=self.vocab,
             audio_first=self.audio_first,
             padding_side=self.padding_side,
             dtype=str(self.decoder.dtype).removeprefix("torch."),
@@ -181,6 +181,11 @@ class Family:
         """The output head: hidden state to logits over the vocabulary."""
         return self.model.get_output_embeddings()
 
+    @property
+    def vocab(self) -> int:
+        """Size of the vocabulary that text is written with."""
+        return int(self.head.weight.shape[0])
+
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Embeddings of token ids, (...,) to (..., hidden)."""
         return self.model.get_input_embeddings()(ids)
@@ -190,6 +195,13 @@ class Family:
         return self.head(hidden.to(self.head.weight.device)).float()
 
     # What follows from the model itself.
+
+    def _all_clips(self, requests: Sequence[Request]) -> list[npt.NDArray[np.float32]]:
+        """The clips of requests of which all have sound, or none."""
+        clips = [request.audio for request in requests if request.audio is not None]
+        if len(clips) not in (0, len(requests)):
+            raise ValueError("either all requests have audio or none")
+        return clips
 
     @property
     def device(self) -> torch.device:

@@ -295,13 +295,8 @@ def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Ca
 def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: Any = None) -> Iterator[list[Any]]:
     """Let only the layers ``first`` to ``last - 1`` work inside the block; all others hand on what came before them.
 
-    What stands around the layers (masks, rotary positions, the last norm) runs as ever.
-
-    Args:
-        blocks: all layers of a decoder.
-        first: the first layer that works.
-        last: the layer behind the last one that works.
-        before: the output of layer ``first - 1``; not needed if ``first`` is 0.
+    What stands around the layers (masks, rotary positions, the last norm) runs as ever. ``before`` is the output of
+    layer ``first - 1``, not needed if ``first`` is 0.
 
     Yields:
         a list that holds the output of layer ``last - 1`` after a pass; it is as the layer's class returns it.
@@ -354,12 +349,9 @@ class Starts:
         self._kept: dict[int, Start] = {}
 
     def at(self, number: int, batch: Sequence[Prepared] | Batch, layer: int) -> Start | None:
-        """The start of one batch, or ``None`` if its pass is to run in full.
+        """The start of one batch at the first layer in which gains act, or ``None`` if its pass is to run in full.
 
-        Args:
-            number: of the batch within its block; the same for the same batch.
-            batch: the batch.
-            layer: the first layer in which gains act; the number of layers where none does.
+        ``number`` names the batch within its block.
         """
         if layer < 1 or not self.model.resumes:
             return None

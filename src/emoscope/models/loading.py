@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from emoscope.models.complete import Place, Source, locate, places, refuse_loaded, refuse_wrong
+from emoscope.models.checkpoint import Place, places
+from emoscope.models.complete import Source, locate, refuse_loaded, refuse_wrong
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,7 @@ class Loading:
     read: list[Source] = field(default_factory=list)
 
     def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
-        """Load a model class of transformers from a folder: safetensors only, no code beside them, no network.
-
-        Args:
-            of: a name in ``transformers``, or a subclass of one of its classes.
-            folder: an ordinary checkpoint folder.
-            further: more arguments of ``from_pretrained``.
+        """Load a class of transformers, or a subclass of one: safetensors only, no code beside them, no network.
 
         Raises:
             FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
@@ -150,18 +146,14 @@ class Parts:
 def fill(
     module: nn.Module, folder: Path, prefixes: tuple[str, ...], spare: re.Pattern[str], dtype: torch.dtype
 ) -> dict[str, Place]:
-    """Give a module the weights that a folder stores for it.
+    """Fill a module on the meta device with the weights that a folder stores for it; returns where each stands.
 
     Args:
-        module: made on the meta device; it is filled in place, and set to evaluation.
+        module: is set to evaluation.
         folder: holds the safetensors.
-        prefixes: what may stand before the module's own names, such as ``"model.encoder."``; the first that fits
-            is taken off each stored name.
+        prefixes: what may stand before the module's own names; the first that fits is taken off each stored name.
         spare: names, without prefix, that are not used (matched in full).
         dtype: of the weights.
-
-    Returns:
-        name in the module -> where it stands.
 
     Raises:
         FileNotFoundError: the folder holds no safetensors.
@@ -170,7 +162,7 @@ def fill(
     from safetensors import safe_open
 
     stored = {}
-    for place in places(folder):
+    for place in places(folder).values():
         prefix = next((p for p in prefixes if place.name.startswith(p)), "")
         stored[place.name.removeprefix(prefix)] = place
     wanted = module.state_dict()

@@ -63,11 +63,7 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     """Read a model's config.json and emoscope.json; of a model on the hub nothing else is fetched.
 
     Of a released model that is not on this machine the sizes stand in this package, and no network is needed.
-
-    Args:
-        id_or_path: as for :func:`emoscope.models.registry.load_model`.
-        side: likewise.
-        revision: likewise.
+    What is given means what it means for :func:`emoscope.models.registry.load_model`.
 
     Raises:
         FileNotFoundError: the model is not there.
@@ -81,8 +77,8 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     """
     name, sides = str(id_or_path), side or {}
     local = _local(name)
-    if local is None and (known := _released(name, sides, revision)):
-        return known
+    if local is None and (planned := _released(name, sides, revision)):
+        return planned
     folder, commit = (local, None) if local else _fetch_description(name, revision)
     config_file = folder / "config.json"
     config = read_json(config_file)
@@ -91,25 +87,13 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     card = read_card(folder)
     layers, width = (whole_number(text, key, config_file) for key in ("num_hidden_layers", "intermediate_size"))
     note = _check_here(family, folder, sides) if local else ""
-    return Card(
-        folder,
-        layers,
-        width,
-        float(card.get("recommended_budget", 0.005)),
-        tuple(card.get("trained_on", ())),
-        (name, commit) if commit else None,
-        family,
-        sides,
-        note,
-    )
+    budget, trained_on = float(card.get("recommended_budget", 0.005)), tuple(card.get("trained_on", ()))
+    hub = (name, commit) if commit else None
+    return Card(folder, layers, width, budget, trained_on, hub, family, sides, note)
 
 
 def known_type(config: Mapping[str, Any], name: str) -> str:
-    """The ``model_type`` of a config, or the one that its architecture tells where it has none that is known.
-
-    Raises:
-        ValueError: it is not known here.
-    """
+    """The ``model_type`` of a config, or that of its architecture where it has none that is known; else ``ValueError``."""
     model_type = config.get("model_type")
     if isinstance(model_type, str) and find(model_type):
         return model_type
@@ -138,11 +122,7 @@ def _released(name: str, side: Mapping[str, str | Path], revision: str | None) -
 
 
 def _revision(name: str, revision: str | None) -> str | None:
-    """What to fetch of a model on the hub.
-
-    Raises:
-        ValueError: none was asked for, and the main branch is known to hold another layout.
-    """
+    """What to fetch of a model on the hub; ``ValueError`` where the main branch is known to hold another layout."""
     about = None if revision else releasing(name)
     if about and about.released_revision:
         raise ValueError(
@@ -163,9 +143,7 @@ def _check_here(family: str, folder: Path, given: Mapping[str, str | Path]) -> s
 def check_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> None:
     """Refuse a model that cannot be loaded, by a look at its folder, its parts and its side checkpoints.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or is not what its name says.
+    Raises as :func:`~emoscope.models.checkpoint.check_folder` does.
     """
     for part in model_folders(family, folder, beside):
         if part == folder or part.is_dir():  # the family says which parts it cannot do without
@@ -183,8 +161,8 @@ def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str 
     """The folders of the further checkpoints that a model consists of.
 
     Args:
-        wanted: name of each side checkpoint -> its name on the hub.
-        folder: of the model; a side checkpoint is looked for in it and beside it, under the last part of its hub name.
+        wanted: name of each -> its name on the hub; it is looked for in the model's folder and beside it, too.
+        folder: of the model.
         given: what the user named, folders or hub names.
         name: of the model, for messages.
 
@@ -197,7 +175,7 @@ def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str 
     found = {}
     for side, hub in wanted.items():
         try:
-            found[side] = _side_here(side, hub, folder, given) or _snapshot(str(given.get(side) or hub))
+            found[side] = _side_here(side, hub, folder, given) or _fetch_side(str(given.get(side) or hub))
         except FileNotFoundError as error:
             beside = folder.parent / hub.split("/")[1]
             raise FileNotFoundError(
@@ -215,23 +193,13 @@ def _side_here(side: str, hub: str, folder: Path, given: Mapping[str, str | Path
 
 
 def model_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> list[Path]:
-    """All folders whose files decide a model's answers: its own, its parts inside, and its side checkpoints.
-
-    Args:
-        family: a known ``model_type``.
-        folder: of the model.
-        beside: from :func:`find_sides`.
-    """
+    """All folders whose files decide a model's answers: its own, its parts inside, and its side checkpoints."""
     about = find(family)
     return [folder, *(folder / part for part in (about.parts if about else ())), *beside.values()]
 
 
 def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of a model, and its commit if it comes from the hub.
-
-    Raises:
-        FileNotFoundError: neither a folder nor reachable on the hub.
-    """
+    """The folder of a model, and its commit if it comes from the hub; ``FileNotFoundError`` where it is nowhere."""
     local = _local(name)
     return (local, None) if local else _fetch(name, revision)
 
@@ -295,18 +263,18 @@ def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
     return folder, folder.name
 
 
+def _fetch_side(name: str) -> Path:
+    with reaching(name):
+        ask_once(name, None)
+        return _download(name, None)
+
+
 def _download(name: str, revision: str | None, **where: Any) -> Path:
     """The folder with all files that are loaded of a checkpoint on the hub."""
     from huggingface_hub import snapshot_download
 
     kept: dict[str, Any] = {"allow_patterns": HUB_FILES, "ignore_patterns": LEFT_ON_HUB}
     return Path(snapshot_download(name, revision=revision, **kept, **where))
-
-
-def _snapshot(name: str) -> Path:
-    with reaching(name):
-        ask_once(name, None)
-        return _download(name, None)
 
 
 def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:

@@ -246,7 +246,7 @@ def kind(value: object) -> str:
         list: "a list",
         dict: "an empty object",
         str: "a text",
-        type(None): "missing or null",
         bool: "true or false",
+        type(None): "missing or null",
     }
     return names.get(type(value), "a number")

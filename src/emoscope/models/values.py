@@ -205,12 +205,7 @@ class Changes(Protocol):
 
 
 def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
-    """Pad rows to the length of the longest.
-
-    Args:
-        prepared: one or more rows.
-        side: ``"left"`` or ``"right"``, where the padding goes.
-        device: where the batch is wanted.
+    """Pad one or more rows to the length of the longest, on the left or the right side, and bring them to a device.
 
     Raises:
         ValueError: no rows.
@@ -247,14 +242,7 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
 
 
 def letter_forms(tokenizer: Any) -> dict[str, tuple[int, ...]]:
-    """Find all single tokens that say one capital letter and nothing else.
-
-    Args:
-        tokenizer: of the transformers library; its whole vocabulary is searched.
-
-    Returns:
-        letter -> token ids, for the letters that have any, in ascending order.
-    """
+    """Letter -> ids of all single tokens of a vocabulary that say this one capital letter and nothing else."""
     special = set(tokenizer.all_special_ids)
     forms: dict[str, list[int]] = {}
     for raw, token in tokenizer.get_vocab().items():
@@ -269,9 +257,7 @@ def letter_forms(tokenizer: Any) -> dict[str, tuple[int, ...]]:
 def score_letters(
     logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Any
 ) -> tuple[list[Score], torch.Tensor]:
-    """Score the letters that each row may answer.
-
-    A letter's probability is the sum over its token forms, over the whole vocabulary.
+    """Score the letters that each row may answer; a letter's probability is the sum over its token forms.
 
     Args:
         logits: (row, vocab).

@@ -78,9 +78,7 @@ class AudioFlamingo3(AudioLM):
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits of the first answer token from the official processor and forward, (row, vocab)."""
-        clips = [request.audio for request in requests if request.audio is not None]
-        if len(clips) not in (0, len(requests)):
-            raise ValueError("either all requests have audio or none")
+        clips = self._all_clips(requests)
         texts = [self._prompt(request.text, bool(clips)) for request in requests]
         inputs = self.processor(text=texts, audio=clips or None).to(self.device, self.model.dtype)
         return self.model(**inputs, logits_to_keep=1).logits[:, -1].float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,11 +53,7 @@ class KimiConfig(Qwen2Config):
 
     @classmethod
     def from_raw(cls, raw: Mapping[str, Any], name: str) -> KimiConfig:
-        """Take over a config.json as the released checkpoints have it.
-
-        Args:
-            raw: content of config.json.
-            name: of the model, for messages.
+        """Take over a config.json as the released checkpoints have it; ``name`` is the model's, for messages.
 
         Raises:
             ValueError: an entry is missing, or the model takes no Whisper features.
@@ -106,14 +102,9 @@ class KimiDecoder(Qwen2ForCausalLM):
         self.model.vq_adaptor = Adaptor(config)
 
     def heard(self, codes: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """What a clip adds at its positions to the text stream.
+        """What a clip adds at its positions to the text stream, (position, hidden).
 
-        Args:
-            codes: ids (position,) in the vocabulary.
-            features: Whisper features (position, 4 x encoder width).
-
-        Returns:
-            embeddings (position, hidden).
+        From ids (position,) of codes in the vocabulary, and Whisper features (position, 4 x encoder width).
         """
         table: Any = self.get_input_embeddings()
         code = table(codes.to(table.weight.device))
@@ -127,14 +118,8 @@ class KimiDecoder(Qwen2ForCausalLM):
         """Embeddings (position, hidden) of one prompt from both of its streams, at full length as officially written.
 
         The package itself never runs this: it embeds a clip once and puts it in its place. It is the slow way
-        that :meth:`heard` is checked against.
-
-        Args:
-            audio: ids (position,) of the audio stream.
-            text: ids (position,) of the text stream.
-            masked: bool (position,), the positions that hear the clip.
-            features: Whisper features (frame, 4 x encoder width), as many as masked positions or more; ``None``
-                without sound.
+        that :meth:`heard` is checked against. ``masked`` are the positions that hear the clip; Whisper features (frame,
+        4 x encoder width) are as many or more, ``None`` without sound.
         """
         table: Any = self.get_input_embeddings()
         embedded = table(audio)
@@ -208,18 +193,6 @@ class KimiAudio(AudioLM):
         **dict.fromkeys(("crema-d", "msp-podcast"), ("unknown", f"not in {REPORT}; pre-training data are not named")),
     }
 
-    def __init__(
-        self,
-        model: Any,
-        processor: Any,
-        id: str,
-        checksum: str,
-        revision: str | None = None,
-        card: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(model, processor, id, checksum, revision, card)
-        self.info = replace(self.info, vocab=self.text_tokens)
-
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
         """The text branch, and what hears: both encoders and the tokenizer. No code of the folder is run.
@@ -247,7 +220,7 @@ class KimiAudio(AudioLM):
         return torch.tensor([self.tokenizer.eos_token_id], device=self.device)
 
     @property
-    def text_tokens(self) -> int:
+    def vocab(self) -> int:
         """Size of the vocabulary that text is written with; what follows are speech codes."""
         return int(self.model.config.kimia_text_output_vocab)
 
@@ -258,7 +231,7 @@ class KimiAudio(AudioLM):
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits over the text vocabulary."""
-        return super().logits(hidden)[..., : self.text_tokens]
+        return super().logits(hidden)[..., : self.vocab]
 
     @torch.inference_mode()
     def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
@@ -283,10 +256,8 @@ class KimiAudio(AudioLM):
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits (row, text vocabulary) the slow way: each request alone, both streams written out message by message.
 
-        The sound is encoded anew, the streams are merged at full length as in the official code, and the whole
-        model runs without padding or cache. It proves that the short cuts of this class (one row of tokens, a clip
-        embedded once, batches) change nothing. That the merge itself is the official one is shown by the tests
-        with answers of the official code.
+        The sound is encoded anew, and the whole model runs without padding or cache. That the merge itself is the
+        official one is shown by the tests with answers of the official code.
         """
         return torch.cat([self._slow_logits(request) for request in requests])
 
@@ -304,7 +275,7 @@ class KimiAudio(AudioLM):
         streams += [(special["<|im_kimia_assistant_msg_start|>"], blank, False)]
         audio, text, masked = (torch.tensor(stream, device=self.device) for stream in zip(*streams, strict=True))
         merged = self.model.merge(audio, text, masked, features)
-        return self.model(inputs_embeds=merged[None], use_cache=False).logits[:, -1, : self.text_tokens].float()
+        return self.model(inputs_embeds=merged[None], use_cache=False).logits[:, -1, : self.vocab].float()
 
     @property
     def _first_code(self) -> int:

@@ -188,14 +188,9 @@ class VoiceEncoder(nn.Module):
         return torch.addmm(lengths, flat, book.T, alpha=-2.0).argmin(1).view(hidden.shape[:2])
 
     def states(self, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """Averaged states of the last layer, before the nearest code is looked up.
+        """Averaged states (segment, code, width) of the last layer, before the nearest code is looked up.
 
-        Args:
-            mel: (segment, mel, frame); the frames of a segment stand first.
-            frames: (segment,), how many are its own.
-
-        Returns:
-            states (segment, code, width).
+        Of mel spectrograms (segment, mel, frame); ``frames`` says how many of each are its own, which stand first.
         """
         hidden = F.gelu(self.conv1(F.pad(mel, (2, 0))))
         hidden = F.gelu(self.conv2(F.pad(hidden, (2, 0)))).transpose(1, 2)
@@ -255,14 +250,9 @@ class VoiceTokenizer(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: Path, device: torch.device, read: list[Source] | None = None) -> VoiceTokenizer:
-        """Load the checkpoint, with names that start with ``model.encoder.`` or bare ones.
+        """Load the checkpoint, with names that start with ``model.encoder.`` or bare ones; ``read`` is told where they stand.
 
         Always in float32, as the official code does: in fewer bits other codes come out.
-
-        Args:
-            folder: of the checkpoint.
-            device: where it goes.
-            read: is told where the weights stand.
 
         Raises:
             FileNotFoundError: no preprocessor_config.json, or no safetensors.

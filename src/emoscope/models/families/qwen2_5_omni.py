@@ -76,9 +76,7 @@ class Qwen25Omni(AudioLM):
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits of the first answer token from the official forward on features padded as officially, (row, vocab)."""
-        clips = [request.audio for request in requests if request.audio is not None]
-        if len(clips) not in (0, len(requests)):
-            raise ValueError("either all requests have audio or none")
+        clips = self._all_clips(requests)
         inputs: dict[str, Any] = {}
         positions = [0] * len(requests)
         if clips:

@@ -73,9 +73,7 @@ class Qwen2Audio(AudioLM):
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits of the first answer token from the official processor and forward, (row, vocab)."""
-        clips = [request.audio for request in requests if request.audio is not None]
-        if len(clips) not in (0, len(requests)):
-            raise ValueError("either all requests have audio or none")
+        clips = self._all_clips(requests)
         texts = [self._prompt(request.text, min(1, len(clips))) for request in requests]
         writing = {"padding": True, "padding_side": "left"}
         inputs = self.processor(text=texts, audio=clips or None, text_kwargs=writing, return_tensors="pt")

@@ -26,10 +26,7 @@ class Voxtral(AudioLM):
     model_type = "voxtral"
     model_class = "VoxtralForConditionalGeneration"
     processor_class = "VoxtralProcessor"
-    released: ClassVar = {
-        "mistralai/Voxtral-Mini-3B-2507": (30, 8192),
-        "mistralai/Voxtral-Small-24B-2507": (40, 32768),
-    }
+    released: ClassVar = {"mistralai/Voxtral-Mini-3B-2507": (30, 8192), "mistralai/Voxtral-Small-24B-2507": (40, 32768)}
     windows = "blocks of 30 s, filled with silence that the model hears too"
     exposure = unknown(REPORT)
 
