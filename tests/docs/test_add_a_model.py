@@ -17,7 +17,9 @@ from emoscope.models.families import built_in, list_models, of_class
 from emoscope.models.lookup import known_type, look_up, model_folders
 from emoscope.models.registry import load_model, wrap
 from tests.helpers.noise import close_logits
-from tests.helpers.tiny_families import LAYERS, WIDTH, write_qwen3_asr
+from tests.helpers.tiny_families import WIDTH, write_qwen3_asr
+
+LAYERS = 2
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-model.md"
 

@@ -14,8 +14,7 @@ from emoscope.experiments.conditions import SetsByFold, describe, plan_condition
 from emoscope.experiments.dry_run import planned_sets
 from emoscope.experiments.layer_ranges import layer_ranges
 from emoscope.experiments.study import AGNOSTIC, Controls, Interventions, Study, StudyError, parse_study, read_study
-from emoscope.interventions.agnostic import mix, union
-from emoscope.interventions.intervention import deactivate, steer
+from emoscope.interventions.intervention import deactivate, mix, steer, union
 from emoscope.models.values import ModelInfo
 
 INFO = ModelInfo("m", "f", None, "", 2, 4, 8, 16, True, "left", "float32", "cpu")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import tomllib
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import torch
 import transformers as hf
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+TINY: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+"""What the families declare."""
 
 SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
 """What a released generation_config.json may ask for, and what must not be used."""
@@ -28,16 +33,17 @@ OFFICIAL = (
 )
 """Prefix in memory (transformers 5) -> prefix in the released files."""
 
-RANK = 4
+RANK = TINY["adapter"]["plain"]["r"]
 """Of the adapters (64 and 320 in the released models)."""
 
 
-def tokenizer(special: Sequence[str], named: dict[str, str] | None = None, template: str | None = None) -> Any:
+def tokenizer(family: str) -> Any:
     """A tokenizer with a vocabulary of 320 in which letters such as " (A)" are single tokens.
 
-    ``special`` tokens follow <|endoftext|> (pads), <|im_start|> and <|im_end|> (ends); ``named`` gives the names under
-    which a family's processor reads some of them.
+    Special tokens of the family follow <|endoftext|> (pads), <|im_start|> and <|im_end|> (ends).
     """
+    about = TINY[family]["tokenizer"]
+    special = about["special"]
     made = Tokenizer(models.BPE())
     words = pre_tokenizers.Split(Regex(r" ?\([A-Z]\)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"), "isolated")
     made.pre_tokenizer = pre_tokenizers.Sequence(
@@ -50,10 +56,18 @@ def tokenizer(special: Sequence[str], named: dict[str, str] | None = None, templ
     )  # fmt: skip
     lines = [f"user\nWhich emotion does the speaker express? ({c}) assistant\n {c}" for c in "ABCDEFG"] * 3
     made.train_from_iterator(lines, trainer)
+    template = {"chat_template": about["template"]} if "template" in about else {}
     return hf.PreTrainedTokenizerFast(
         tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left",
-        extra_special_tokens=named or ["<|im_start|>", *special], **({"chat_template": template} if template else {}),
+        extra_special_tokens=about.get("named") or ["<|im_start|>", *special], **template,
     )  # fmt: skip
+
+
+def settings(family: str, words: Any, **ids: int) -> dict[str, Any]:
+    """What the configuration of a family is made from; ``words`` is its tokenizer, or whatever has its size."""
+    given = deepcopy(TINY[family]["config"])
+    text = TINY["text"] | {"bos_token_id": None, "vocab_size": len(words)}
+    return given | {"text_config": text | given["text_config"]} | ids
 
 
 def save_as_qwen(made: Any, folder: Path) -> None:
@@ -132,7 +146,7 @@ def write_files(folder: Path, shards: dict[str, dict[str, torch.Tensor]]) -> Non
 
 
 def save_adapter(
-    folder: Path, layers: Iterable[Any], stem: str, targets: Sequence[str], seed: int, size: float, **settings: Any
+    folder: Path, layers: Iterable[Any], stem: str, targets: Sequence[str], seed: int, size: float, more: dict[str, Any]
 ) -> None:
     """Write a low-rank adapter for some layers of a decoder, as the package peft does."""
     folder.mkdir(exist_ok=True)
@@ -143,40 +157,27 @@ def save_adapter(
             factors[f"{stem}.{number}.{name}.lora_A.weight"] = torch.randn(RANK, columns, generator=draw) * size
             factors[f"{stem}.{number}.{name}.lora_B.weight"] = torch.randn(rows, RANK, generator=draw) * size
     save_file(factors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "bias": "none", "use_rslora": False,
-        "use_dora": False, "fan_in_fan_out": False, "rank_pattern": {}, "alpha_pattern": {}, "inference_mode": True,
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(config | settings, indent=1))
+    config = TINY["adapter"]["plain"] | more
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1))
 
 
-def write_tekken(path: Path, chunk_s: float) -> int:
-    """Write a tokenizer with 256 bytes and a few merges in which letters such as "(A" are single tokens; its size."""
-    names = (
-        "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] [TOOL_CALLS]"
-    )
-    names += (
-        " [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]"
-    )
-    special = dict(enumerate(names.split())) | {24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}
+def write_tekken(path: Path, chunk_s: float) -> range:
+    """Write a tokenizer with 256 bytes and a few merges in which letters such as "(A" are single tokens; its ids."""
+    about = TINY["voxtral"]
+    special = dict(enumerate(about["special"])) | {int(n): name for n, name in about["special_beyond"].items()}
     merges = [f"{before}{c}" for before in "( " for c in "ABCDEFG"] + ["em", "ot", "io", "emot", "ion", "th", "er"]
     tokens = [bytes([i]) for i in range(256)] + [merge.encode() for merge in merges]
+    count = about["tekken"]["config"]["default_num_special_tokens"]
+    sizes = {"num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) + count}
     content = {
-        "config": {
-            "pattern": r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-            "num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) + 40, "default_num_special_tokens": 40,
-            "version": "v7",
-        },
+        "config": about["tekken"]["config"] | sizes,
         "vocab": [
             {"rank": i, "token_bytes": base64.b64encode(t).decode(), "token_str": None} for i, t in enumerate(tokens)
         ],
         "special_tokens": [
-            {"rank": i, "token_str": special.get(i, f"<SPECIAL_{i}>"), "is_control": True} for i in range(40)
+            {"rank": i, "token_str": special.get(i, f"<SPECIAL_{i}>"), "is_control": True} for i in range(count)
         ],
-        "audio": {
-            "sampling_rate": 16_000, "frame_rate": 12.5, "chunk_length_s": float(chunk_s),
-            "audio_encoding_config": {"num_mel_bins": 80, "hop_length": 160, "window_size": 400},
-        },
-    }  # fmt: skip
+        "audio": about["tekken"]["audio"] | {"chunk_length_s": float(chunk_s)},
+    }
     path.write_text(json.dumps(content))
-    return len(tokens) + 40
+    return range(len(tokens) + count)

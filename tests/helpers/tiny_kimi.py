@@ -13,8 +13,8 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 
 from emoscope.models.families.kimi_audio import KimiConfig, KimiDecoder
 from emoscope.models.families.kimi_tokenizers import SPECIAL_TOKENS, VoiceEncoder
-from tests.helpers.tiny import write_files
-from tests.helpers.tiny_families import HIDDEN, LAYERS, WIDTH
+from tests.helpers.tiny import TINY, write_files
+from tests.helpers.tiny_families import HIDDEN, LAYERS
 
 MIMO = 2
 WINDOW_S = 2
@@ -26,11 +26,7 @@ CODES = 24
 SOUND_WIDTH = 16
 """Width of both encoders (1,280 in the released model)."""
 
-SOUND = {
-    "num_mel_bins": 20, "d_model": SOUND_WIDTH, "encoder_attention_heads": 2, "encoder_ffn_dim": 24,
-    "max_source_positions": 50 * WINDOW_S,
-}  # fmt: skip
-"""Sizes of both encoders."""
+KIMI = TINY["kimi"]
 
 LAST_SHARD = ("model.embed_tokens.", "model.norm.", "lm_head.", "mimo_output.", "model.mimo_norm.")
 
@@ -64,22 +60,14 @@ def write_kimi(folder: Path, seed: int = 0, tokenizer: str | None = TOKENIZER) -
 
 
 def raw_config() -> dict[str, Any]:
-    """config.json as the released one: no ``model_type``, code beside it, rope_theta at the top."""
-    return {
-        "architectures": ["MoonshotKimiaForCausalLM"],
-        "auto_map": {
-            "AutoConfig": "configuration_moonshot_kimia.KimiAudioConfig",
-            "AutoModelForCausalLM": "modeling_moonshot_kimia.MoonshotKimiaForCausalLM",
-        },
-        "hidden_act": "silu", "hidden_size": HIDDEN, "initializer_range": 0.25, "intermediate_size": WIDTH,
-        "kimia_adaptor_input_dim": 4 * SOUND_WIDTH, "kimia_audio_output_vocab": CODES,
-        "kimia_media_begin": len(ranks()) + 18, "kimia_media_end": len(ranks()) + 20, "kimia_mimo_audiodelaytokens": 6,
-        "kimia_mimo_layers": MIMO, "kimia_mimo_transformer_from_layer_index": 1, "kimia_text_output_vocab": TEXT_TOKENS,
-        "kimia_token_offset": TEXT_TOKENS, "max_position_embeddings": 1024, "num_attention_heads": 4,
-        "num_hidden_layers": LAYERS, "num_key_value_heads": 2, "pad_token_id": TEXT_TOKENS - 1, "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0, "tie_word_embeddings": False, "torch_dtype": "bfloat16", "use_cache": True,
-        "use_whisper_feature": True, "vocab_size": TEXT_TOKENS + CODES,
-    }  # fmt: skip
+    """config.json as the released one."""
+    first = {"kimia_media_begin": len(ranks()) + 18, "kimia_media_end": len(ranks()) + 20}
+    first |= {
+        "kimia_text_output_vocab": TEXT_TOKENS,
+        "kimia_token_offset": TEXT_TOKENS,
+        "pad_token_id": TEXT_TOKENS - 1,
+    }
+    return KIMI["raw"] | KIMI["decoder"] | KIMI["kimia"] | first | {"vocab_size": TEXT_TOKENS + CODES}
 
 
 def decoder_tensors(seed: int) -> dict[str, torch.Tensor]:
@@ -102,12 +90,7 @@ def decoder_tensors(seed: int) -> dict[str, torch.Tensor]:
 def write_tokenizer(folder: Path, seed: int = 0, prefix: str = "") -> Path:
     """Write the speech tokenizer as on the hub: bare names, more layers in config.json than are stored."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = SOUND | {
-        "encoder_layers": 4, "pooling_kernel_size": 4, "pooling_type": "avg", "pooling_position": 2,
-        "quantize_vocab_size": CODES, "quantize_position": 2, "quantize_ema_decay": 0.99,
-        "quantize_causal_encoder": False, "quantize_causal_block_size": 20, "encoder_causal_attention": False,
-        "encoder_causal_convolution": True, "model_type": "whisper",
-    }  # fmt: skip
+    config = KIMI["sound"] | KIMI["voice"]
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     torch.manual_seed(seed + 100)
     encoder, mel = VoiceEncoder(config), WhisperFeatureExtractor(feature_size=20, chunk_length=WINDOW_S)
@@ -126,10 +109,7 @@ def write_tokenizer(folder: Path, seed: int = 0, prefix: str = "") -> Path:
 
 
 def _write_whisper(folder: Path, seed: int) -> None:
-    config = WhisperConfig(
-        **SOUND, vocab_size=60, encoder_layers=2, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=24,
-        init_std=0.2, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-    )  # fmt: skip
+    config = WhisperConfig(**KIMI["sound"], **KIMI["whisper"])
     torch.manual_seed(seed + 200)
     WhisperForConditionalGeneration(config).half().save_pretrained(folder)
 

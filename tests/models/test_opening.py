@@ -270,9 +270,9 @@ def test_a_file_that_may_not_be_read(made, tmp_path):
 
 
 def test_a_header_gives_names_and_shapes(made):
-    shapes = read_header(shard(made["audioflamingo3"]))
-    assert all(isinstance(size, int) for shape in shapes.values() for size in shape)
-    assert set(shapes) < set(read_json(made["audioflamingo3"] / INDEX)["weight_map"])
+    held = read_header(shard(made["audioflamingo3"]))
+    assert all(isinstance(size, int) for place in held.values() for size in place.shape)
+    assert set(held) < set(read_json(made["audioflamingo3"] / INDEX)["weight_map"])
 
 
 def test_a_library_s_words_become_one_sentence():

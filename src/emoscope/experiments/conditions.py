@@ -217,8 +217,7 @@ class SetsByFold:
 
     def intervention(self, condition: Mapping[str, Any], fold: str, item: int | None = None) -> Intervention:
         """What a condition does to items of one fold; ``item`` is needed where each is treated otherwise."""
-        from emoscope.interventions.agnostic import mix, union
-        from emoscope.interventions.intervention import deactivate, nothing, steer
+        from emoscope.interventions.intervention import deactivate, mix, nothing, steer, union
 
         if condition["kind"] in ("baseline", "null"):
             # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone

@@ -14,6 +14,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from emoscope.models.values import Gains, ModelInfo
 
+Numbers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
 POSITIONS = ("audio", "text", "decision", "answer")
 """All scopes of positions, in the order of their codes."""
 
@@ -31,10 +34,10 @@ class Edit:
         decoder: layers and width of the model for which the neurons were found; ``None`` where that is not known.
     """
 
-    neurons: npt.NDArray[np.int64]
+    neurons: Numbers
     gain: float
     positions: tuple[str, ...] = POSITIONS
-    means: npt.NDArray[np.float32] | None = None
+    means: Floats | None = None
     decoder: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -55,9 +58,7 @@ class Edit:
         object.__setattr__(self, "positions", tuple(p for p in POSITIONS if p in self.positions))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Edit):
-            return NotImplemented
-        return self._key() == other._key()
+        return self._key() == other._key() if isinstance(other, Edit) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self._key())
@@ -72,9 +73,7 @@ class Edit:
         return f"{len(self.neurons)} neurons {what}{where}"
 
 
-def _aligned(
-    given: npt.NDArray[np.int64], means: npt.NDArray[np.float32], first: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float32]:
+def _aligned(given: Numbers, means: Floats, first: npt.NDArray[np.intp]) -> Floats:
     """Means in the order of the sorted neurons."""
     if means.shape != given.shape:
         raise ValueError(f"{means.size} means for {given.size} neurons: give one for each")
@@ -135,9 +134,8 @@ def deactivate(
 ) -> Intervention:
     """Set the activation of neurons to zero, or their gated product to its mean.
 
-    With ``to="mean"`` act(gate_proj(x)) * up_proj(x) of each neuron is replaced by its mean over all prompt
-    positions of the heard items (of every emotion alike: no label enters), so that what the neuron writes stays,
-    but says nothing about the clip.
+    With ``to="mean"`` act(gate_proj(x)) * up_proj(x) of each neuron is replaced by its mean over all prompt positions
+    of the heard items (no label enters), so that what the neuron writes stays, but says nothing about the clip.
 
     Args:
         neurons: a neuron set, or flat neuron numbers.
@@ -171,7 +169,7 @@ def steer(neurons: Any, alpha: float, positions: Iterable[str] | str = POSITIONS
     Args:
         neurons: a neuron set, or flat neuron numbers.
         alpha: 0 changes nothing, 0.5 amplifies by half, -1 deactivates.
-        positions: scopes at which to act, names or ``"audio+text"``; all by default.
+        positions: as for :func:`deactivate`.
 
     Raises:
         TypeError: not neurons, or a strength that is no number.
@@ -193,7 +191,62 @@ def nothing() -> Intervention:
     return Intervention()
 
 
-def _numbers(neurons: Any, example: str) -> npt.NDArray[np.int64]:
+def mix(
+    sets: Mapping[str, Any], shares: Mapping[str, float], alpha: float, positions: Iterable[str] | str = POSITIONS
+) -> Intervention:
+    """Steer each emotion's neurons by its share of alpha: the gain is 1 + alpha * (sum of the shares of its emotions).
+
+    Equal shares of sets that have no neuron in common are the union at alpha / (number of sets), bit for bit.
+
+    Args:
+        sets: emotion -> its neurons, a neuron set or flat neuron numbers.
+        shares: emotion -> its weight, 0 or more; they are divided by their sum, so they need not add up to 1. An
+            emotion without a set takes its share and steers nothing.
+        alpha: the strength of which each set gets its share.
+        positions: as for :func:`steer`.
+
+    Raises:
+        ValueError: a weight is negative, or their sum is not above 0.
+
+    Example:
+        >>> mix({"anger": [3, 5], "fear": [5]}, {"anger": 1, "fear": 3}, 1.0)
+        Intervention(1 neurons x 1.25, 1 neurons x 2)
+    """
+    total = sum(shares.values())
+    if not total > 0 or min(shares.values()) < 0:
+        raise ValueError(f"shares {dict(shares)} must not be negative and must sum to more than 0")
+    numbers = {
+        emotion: np.unique(np.asarray(getattr(one, "neurons", one), np.int64))
+        for emotion, one in sets.items()
+        if shares.get(emotion)
+    }
+    neurons = _together(numbers)
+    weight = np.zeros(len(neurons))
+    for emotion, its in numbers.items():
+        weight[np.searchsorted(neurons, its)] += shares[emotion]
+    # neurons of equal weight make one edit: gains of several edits on a neuron would multiply
+    done = Intervention()
+    for level in np.unique(weight):
+        done += steer(neurons[weight == level], alpha * float(level) / total, positions)
+    return done
+
+
+def union(sets: Mapping[str, Any], alpha: float, positions: Iterable[str] | str = POSITIONS) -> Intervention:
+    """Steer all emotions' neurons alike: the gain is 1 + alpha on every neuron of any set.
+
+    Example:
+        >>> union({"anger": [3, 5], "fear": [5]}, 0.5)
+        Intervention(2 neurons x 1.5)
+    """
+    return steer(_together(sets), alpha, positions)
+
+
+def _together(sets: Mapping[str, Any]) -> Numbers:
+    every = [np.asarray(getattr(one, "neurons", one), np.int64) for one in sets.values()]
+    return np.unique(np.concatenate(every)) if every else np.empty(0, np.int64)
+
+
+def _numbers(neurons: Any, example: str) -> Numbers:
     """Flat neuron numbers of a set or a row of numbers; anything else is refused with what to write instead."""
     if isinstance(neurons, Mapping):
         raise TypeError(f"the sets of {', '.join(map(str, neurons))} are given: say which emotion, as in {example}")
@@ -206,7 +259,7 @@ def _numbers(neurons: Any, example: str) -> npt.NDArray[np.int64]:
     return whole_numbers(getattr(neurons, "neurons", neurons))
 
 
-def whole_numbers(neurons: Any) -> npt.NDArray[np.int64]:
+def whole_numbers(neurons: Any) -> Numbers:
     """A row of neuron numbers; what would be cut to whole numbers, or is no number, is refused.
 
     Raises:
@@ -242,7 +295,7 @@ def _decoder(neurons: Any) -> tuple[int, int] | None:
     return size if all(isinstance(part, int) for part in size) else None  # type: ignore[return-value]
 
 
-def _means(neurons: Any, numbers: npt.NDArray[np.int64], means: Any) -> npt.NDArray[np.float32]:
+def _means(neurons: Any, numbers: Numbers, means: Any) -> Floats:
     """The mean of each neuron, from the caller or from the set."""
     found = means if means is not None else getattr(neurons, "mean_product", None)
     if found is None:
@@ -255,9 +308,8 @@ def _means(neurons: Any, numbers: npt.NDArray[np.int64], means: Any) -> npt.NDAr
     if found.ndim != 2:
         return found
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < found.size:
-        raise ValueError(
-            f"neuron {numbers.max()}: means are those of {found.shape[0]} layers x {found.shape[1]} neurons"
-        )
+        layers, width = found.shape
+        raise ValueError(f"neuron {numbers.max()}: means are those of {layers} layers x {width} neurons")
     return found.ravel()[numbers]
 
 
@@ -275,13 +327,6 @@ def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
     Equal interventions are worked out once. No tensor is larger than (rows, width), and only layers that an
     edit touches have one; where all rows share one intervention it is not even copied per row. Means become
     offsets behind a gain of 0, and act after all gains.
-
-    Args:
-        info: of the model; its number of layers and neurons per layer.
-        interventions: one per row.
-
-    Returns:
-        gains of as many rows.
 
     Raises:
         ValueError: a neuron number that the model does not have.
@@ -322,14 +367,10 @@ def _stages(intervention: Intervention) -> list[tuple[tuple[str, ...], list[Edit
     return [(key[1], groups[key]) for key in sorted(groups, key=lambda key: key[0])]
 
 
-Layers = dict[int, npt.NDArray[np.float32]]
-"""Layer -> float32 (intervention, width)."""
-
-
-def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[Layers, Layers]:
-    """Gains of all layers that any edit touches, and offsets of those that an edit with means touches."""
-    gains: Layers = {}
-    offsets: Layers = {}
+def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[dict[int, Floats], dict[int, Floats]]:
+    """Gains (intervention, width) of all layers that any edit touches, and offsets of those that means touch."""
+    gains: dict[int, Floats] = {}
+    offsets: dict[int, Floats] = {}
     for place, of_one in enumerate(edits):
         for edit in of_one:
             if edit.decoder not in (None, (info.layers, info.width)):
