@@ -20,7 +20,9 @@ def text_model(**changes):
 def test_the_decoder_is_found_and_the_encoder_is_not(model):
     decoder = model.decoder
     assert decoder.backbone is model.model.model.language_model
-    assert decoder.names == tuple(f"model.language_model.layers.{i}.mlp" for i in range(decoder.layers))
+    assert [site.name for site in decoder.sites] == [
+        f"model.language_model.layers.{i}.mlp" for i in range(decoder.layers)
+    ]
     assert (decoder.layers, decoder.width, decoder.hidden) == (3, 40, 32)
 
 

@@ -173,7 +173,7 @@ class TestKimiAudio(FamilyChecks):
         assert torch.allclose(found, 1e6 ** -(torch.arange(0, 8, 2) / 8))
 
     def test_both_encoders_are_left_alone(self, model):
-        assert set(model.decoder.names) == {f"model.layers.{i}.mlp" for i in range(LAYERS)}
+        assert {site.name for site in model.decoder.sites} == {f"model.layers.{i}.mlp" for i in range(LAYERS)}
         assert not any(
             p.requires_grad for part in (model.processor.codes, model.processor.whisper) for p in part.parameters()
         )

@@ -149,7 +149,7 @@ class TestQwen25Omni(FamilyChecks):
 
     def test_the_vision_tower_is_never_touched(self, model, requests_):
         ran = []
-        assert not any("visual" in name or "audio" in name for name in model.decoder.names)
+        assert not any("visual" in site.name or "audio" in site.name for site in model.decoder.sites)
         towers = {"visual": part(model, "visual"), "audio": part(model, "audio_tower")}
         handles = [m.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, m in towers.items()]
         try:

@@ -100,11 +100,6 @@ class Decoder:
         weights = (self.sites[0].down.weight, *self.backbone.parameters())
         return next(weight.dtype for weight in weights if not is_packed(weight))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Path of each layer's MLP inside the model."""
-        return tuple(site.name for site in self.sites)
-
     def down_norms(self) -> npt.NDArray[np.float32]:
         """Euclidean norm of each neuron's output weights (its column of down_proj); (layer, width)."""
         every = torch.arange(self.width)

@@ -196,6 +196,10 @@ class Family:
 
     # What follows from the model itself.
 
+    def chat(self, turns: list[dict[str, Any]]) -> str:
+        """The prompt that the folder's own template makes of the turns of a chat."""
+        return str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
     def _all_clips(self, requests: Sequence[Request]) -> list[npt.NDArray[np.float32]]:
         """The clips of requests of which all have sound, or none."""
         clips = [request.audio for request in requests if request.audio is not None]

@@ -135,12 +135,11 @@ class Parts:
     feature_extractor: Any
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Parts:
-        """Load both from a checkpoint folder, without the network."""
-        return cls(
-            transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True),
-            transformers_class("WhisperFeatureExtractor").from_pretrained(folder, local_files_only=True),
-        )
+    def from_folder(cls, folder: Path, extractor: str | None = "WhisperFeatureExtractor") -> Parts:
+        """Load both from a checkpoint folder, without the network; no extractor where none is named."""
+        names = ("AutoTokenizer", *([extractor] if extractor else []))
+        found = [transformers_class(name).from_pretrained(folder, local_files_only=True) for name in names]
+        return cls(found[0], found[1] if extractor else None)
 
 
 def fill(

@@ -15,7 +15,7 @@ from torch import nn
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import Site, gated_site
 from emoscope.models.family import unknown
-from emoscope.models.loading import Loading, Parts, transformers_class
+from emoscope.models.loading import Loading, Parts
 
 BASE, DIGITS = 128, 3
 """A token id as digits: integers up to 256 are exact in every dtype, and 128 ** 3 is more than any vocabulary."""
@@ -50,9 +50,8 @@ class Gemma3n(AudioLM):
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
         """The model without its vision tower, and a tokenizer and feature extractor in place of a processor."""
-        tokenizer = transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True)
-        extractor = transformers_class("Gemma3nAudioFeatureExtractor").from_pretrained(folder, local_files_only=True)
-        return how.pretrained(blind_class(), folder), Parts(tokenizer, extractor)
+        parts = Parts.from_folder(folder, "Gemma3nAudioFeatureExtractor")
+        return how.pretrained(blind_class(), folder), parts
 
     @property
     def longest_s(self) -> float:
@@ -101,7 +100,7 @@ class Gemma3n(AudioLM):
         begin, audio, end = names
         turn = [{"type": "audio"}] if audio_positions else []
         chat = [{"role": "user", "content": [*turn, {"type": "text", "text": text}]}]
-        prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        prompt = self.chat(chat)
         prompt = prompt.replace(audio, f"\n\n{begin}{audio * audio_positions}{end}\n\n")
         return list(self.tokenizer(prompt, add_special_tokens=False)["input_ids"])
 

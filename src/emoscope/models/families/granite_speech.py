@@ -13,7 +13,7 @@ import torch
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import merge_lora
 from emoscope.models.family import unknown
-from emoscope.models.loading import Loading, Parts, transformers_class
+from emoscope.models.loading import Loading, Parts
 from emoscope.models.opening import read_json
 from emoscope.models.values import Request
 
@@ -57,7 +57,7 @@ class GraniteSpeech(AudioLM):
         if read_json(folder / "config.json").get("has_lora_adapter", True):
             merge_lora(model, folder)
             how.read[-1].adapter = folder
-        return model, Parts(transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True), None)
+        return model, Parts.from_folder(folder, None)
 
     def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
         """Encode clips one by one: in an official batch the silence after a short clip is heard too."""
@@ -68,8 +68,7 @@ class GraniteSpeech(AudioLM):
         """Write the folder's chat template with a fixed system prompt."""
         audio = self.audio_word
         chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": audio * audio_positions + text}]
-        prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        return list(self.tokenizer(prompt)["input_ids"])
+        return list(self.tokenizer(self.chat(chat))["input_ids"])
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits, divided as Granite was trained; the speech class of transformers 5 leaves the division out."""

@@ -13,7 +13,7 @@ import torch
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import merge_lora
 from emoscope.models.family import unknown
-from emoscope.models.loading import Loading, Parts, transformers_class
+from emoscope.models.loading import Loading, Parts
 
 MERGED = "speech_lora_merged"
 """Set in the configuration once the adapter is in the weights, so that a saved model is not changed again."""
@@ -49,9 +49,7 @@ class Phi4Multimodal(AudioLM):
             merge_lora(model, folder / cls.parts[0])
             how.read[-1].adapter = folder / cls.parts[0]
             setattr(model.config, MERGED, True)
-        tokenizer = transformers_class("AutoTokenizer").from_pretrained(folder, local_files_only=True)
-        extractor = transformers_class("Phi4MultimodalFeatureExtractor").from_pretrained(folder, local_files_only=True)
-        return model, Parts(tokenizer, extractor)
+        return model, Parts.from_folder(folder, "Phi4MultimodalFeatureExtractor")
 
     @property
     def audio_token(self) -> int:
@@ -74,8 +72,7 @@ class Phi4Multimodal(AudioLM):
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the folder's chat template with the audio token repeated before the text."""
         chat = [{"role": "user", "content": self.audio_word * audio_positions + text}]
-        prompt = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        return list(self.tokenizer(prompt)["input_ids"])
+        return list(self.tokenizer(self.chat(chat))["input_ids"])
 
     def official_sound(self, clip: npt.NDArray[np.float32]) -> tuple[dict[str, torch.Tensor], int]:
         """What the feature extractor gives, which counts the positions too."""
