@@ -150,11 +150,8 @@ def _check_beside(path: Path) -> None:
 def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
     """Each file of weights that is loaded -> the tensors that the index says are in it.
 
-    One file ``model.safetensors``, or the shards that the index names; a folder that holds both is refused.
-
-    Raises:
-        FileNotFoundError: there are no weights where they are needed, or not all shards.
-        ValueError: only weights in other formats, weights twice, or an index that is none.
+    One file ``model.safetensors``, or the shards that the index names; a folder that holds both is refused, as are
+    weights in other formats alone, an index that is none, and a folder without weights or not all shards.
     """
     whole, index = folder / WHOLE, folder / INDEX
     if absent(index):
@@ -241,9 +238,7 @@ def places(folder: Path) -> dict[str, Place]:
 def read_header(path: Path) -> dict[str, Place]:
     """Name -> place of the tensors in a safetensors file, in order; its header is checked against the size of the file.
 
-    Raises:
-        FileNotFoundError: it is not there, or no file.
-        ValueError: not a safetensors file, or one that is cut off or damaged.
+    Raises as :func:`check_folder` does.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")

@@ -72,9 +72,6 @@ def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
 
     Also told is what is wrong with them: ``"missing"``, ``"unexpected"`` (stored inside a part of the model that has no
     such weight) and ``"of another shape"`` -> names.
-
-    Raises:
-        FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
     """
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key

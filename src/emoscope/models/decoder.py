@@ -69,11 +69,9 @@ class Decoder:
     """The text decoder inside an audio-language model.
 
     Attributes:
-        backbone: the module that runs all layers and the final norm (no output head).
-        name: its path inside the model.
+        backbone: the module that runs all layers and the final norm (no output head), at the path ``name``.
         sites: one gated MLP per layer.
-        width: neurons per layer.
-        hidden: hidden size.
+        width, hidden: neurons per layer, and hidden size.
         blocks: the layers themselves, which hold the MLPs.
     """
 

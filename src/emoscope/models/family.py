@@ -28,9 +28,6 @@ def unknown(source: str) -> dict[str, tuple[str, str]]:
 class Family:
     """The part of a loaded model that families write or may replace; the part that all share builds on it.
 
-    A family sets the class attributes below and writes :meth:`hear` (sound to audio embeddings) and
-    :meth:`tokens` (a user's turn to token ids).
-
     Attributes:
         info: what is known about the model.
         model: the torch module.

@@ -250,7 +250,7 @@ class Start:
 
     Attributes:
         layer: the first layer that is still to be run.
-        output: what the layer before it returned: a tensor, or a tuple of tensors, on the host.
+        output: what the layer before it returned, on the host: a tensor, or a tuple of tensors.
         device: where it was.
     """
 
@@ -273,11 +273,7 @@ def from_layer(decoder: Decoder, start: Start | None) -> AbstractContextManager[
 
 @contextmanager
 def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Callable[[], Start]]:
-    """A context in which a pass runs the layers before ``layer``; what it gives tells the state that was reached.
-
-    Raises:
-        ValueError: a layer that the decoder does not have, or one before ``earlier``.
-    """
+    """A context in which a pass runs the layers before ``layer``; what it gives tells the state that was reached."""
     first = 0 if earlier is None else earlier.layer
     if not max(first, 1) <= layer <= decoder.layers:
         raise ValueError(f"a pass cannot begin at layer {layer}: give one of {max(first, 1)} to {decoder.layers}")

@@ -45,8 +45,7 @@ class Loading:
 
         Raises:
             FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
-            ValueError: a weight is missing, has another shape, or belongs to a part of the model that has no such
-                weight.
+            ValueError: a weight is missing, has another shape, or is stored in a part of the model that has no such weight.
         """
         with quiet():
             cls: Any = transformers_class(of) if isinstance(of, str) else of
@@ -124,12 +123,7 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Parts:
-    """Has the attributes under which a processor holds the same two.
-
-    Attributes:
-        tokenizer: text to token ids.
-        feature_extractor: sound to log-mel features.
-    """
+    """Has the attributes under which a processor holds the same two."""
 
     tokenizer: Any
     feature_extractor: Any
@@ -137,9 +131,11 @@ class Parts:
     @classmethod
     def from_folder(cls, folder: Path, extractor: str | None = "WhisperFeatureExtractor") -> Parts:
         """Load both from a checkpoint folder, without the network; no extractor where none is named."""
-        names = ("AutoTokenizer", *([extractor] if extractor else []))
-        found = [transformers_class(name).from_pretrained(folder, local_files_only=True) for name in names]
-        return cls(found[0], found[1] if extractor else None)
+        found = [
+            transformers_class(name).from_pretrained(folder, local_files_only=True) if name else None
+            for name in ("AutoTokenizer", extractor)
+        ]
+        return cls(*found)
 
 
 def fill(
@@ -155,7 +151,6 @@ def fill(
         dtype: of the weights.
 
     Raises:
-        FileNotFoundError: the folder holds no safetensors.
         ValueError: missing or unexpected names, or another shape.
     """
     from safetensors import safe_open

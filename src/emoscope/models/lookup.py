@@ -158,13 +158,9 @@ def side_checkpoints(family: str) -> Mapping[str, str]:
 
 
 def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
-    """The folders of the further checkpoints that a model consists of.
+    """The folders of the further checkpoints that a model consists of: as the user named them, else inside or beside its own.
 
-    Args:
-        wanted: name of each -> its name on the hub; it is looked for in the model's folder and beside it, too.
-        folder: of the model.
-        given: what the user named, folders or hub names.
-        name: of the model, for messages.
+    ``wanted`` is name -> name on the hub; ``name`` that of the model, for messages.
 
     Raises:
         ValueError: a name that this family does not have.
@@ -328,15 +324,11 @@ def _unreachable(name: str, error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A checkpoint that is now on this machine.
+    """A checkpoint that is now on this machine, with those that it needs beside it (``side``).
 
     Attributes:
-        name: on the hub.
-        folder: where its files are.
-        commit: on the hub.
         bytes: size of its files.
         pinned: whether it lies in the cache of the hub, where the name and the commit find it.
-        side: further checkpoints that it needs.
     """
 
     name: str

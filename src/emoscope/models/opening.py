@@ -80,12 +80,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        FileNotFoundError: it is not there, or no file.
-        ValueError: not valid JSON, or not an object; says what else the file is, where its first bytes tell.
-    """
+    """Read a JSON object; told of a file that holds none is what it really is, where its first bytes tell."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")
     content = path.read_bytes()
@@ -159,13 +154,6 @@ def read_card(folder: Path) -> dict[str, Any]:
 @contextmanager
 def opening(what: str, remedy: str = "fetch the model again, and if that does not help, report it") -> Iterator[None]:
     """Say in one sentence why a library cannot open what the user named; what this package says keeps its words.
-
-    Args:
-        what: the beginning of the sentence: what cannot be done with what.
-        remedy: what to do.
-
-    Raises:
-        FileNotFoundError, ValueError: in place of whatever a library raised.
 
     Example:
         >>> with opening("model x cannot be opened"):

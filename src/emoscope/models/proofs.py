@@ -44,14 +44,9 @@ class NotRun(Exception):
 
 @dataclass
 class Case:
-    """The model and the rows on which it is checked.
+    """The model that is checked, rows or requests from which they are made, and what they consist of, in words.
 
-    Attributes:
-        model: that is checked.
-        prepared: rows.
-        requests: from which rows are made.
-        heard: what the rows consist of, in words.
-        full: whether a proof that can be made on a sample is made on everything.
+    ``full``: whether a proof that can be made on a sample is made on everything.
     """
 
     model: AudioLM
@@ -67,11 +62,7 @@ class Case:
 
 
 def prepared_rows(case: Case, least: int = 1) -> list[Prepared]:
-    """The rows of a case.
-
-    Raises:
-        NotRun: there are fewer than ``least``.
-    """
+    """The rows of a case; ``NotRun`` where there are fewer than ``least``."""
     if len(case.prepared) < least:
         raise NotRun(f"needs {least} prepared rows, there are {len(case.prepared)}")
     return case.prepared
@@ -334,13 +325,8 @@ def _cost(case: Case) -> Result:
         # kilobytes, but bytes on macOS
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
     n = len(rows)
-    return (
-        None,
-        None,
-        (
-            f"{(between - start) / n:.3f} s to prepare and {(end - between) / n:.3f} s to score a clip, peak {peak:.1f} GB"
-        ),
-    )
+    times = f"{(between - start) / n:.3f} s to prepare and {(end - between) / n:.3f} s to score a clip"
+    return None, None, f"{times}, peak {peak:.1f} GB"
 
 
 MORE_PROOFS: dict[str, Callable[[Case], Result]] = {

@@ -178,15 +178,9 @@ def _refuse_other(model: Any, processor: Any) -> None:
 
 
 def _askable(family: type[AudioLM], name: str, model: Any, *known: Any) -> AudioLM:
-    """The family's model, after one prompt with sound and one without were written on trial.
-
-    Raises:
-        ValueError: it cannot be asked.
-    """
-    with opening(
-        f"model {name!r} cannot be used",
-        "tokenizer, processor and weights do not belong together; fetch the model again",
-    ):
+    """The family's model, after one prompt with sound and one without were written on trial; else ``ValueError``."""
+    remedy = "tokenizer, processor and weights do not belong together; fetch the model again"
+    with opening(f"model {name!r} cannot be used", remedy):
         made = family(model, *known)
     if lacking := [letter for letter in "AB" if letter not in made.letters]:
         raise ValueError(

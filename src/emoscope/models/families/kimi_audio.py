@@ -53,11 +53,7 @@ class KimiConfig(Qwen2Config):
 
     @classmethod
     def from_raw(cls, raw: Mapping[str, Any], name: str) -> KimiConfig:
-        """Take over a config.json as the released checkpoints have it; ``name`` is the model's, for messages.
-
-        Raises:
-            ValueError: an entry is missing, or the model takes no Whisper features.
-        """
+        """Take over a config.json as the released checkpoints have it; ``ValueError`` where an entry is missing."""
         rope = raw.get("rope_parameters") or {}  # so it stands in folders that transformers 5 has written
         missing = [entry for entry in NEEDED if entry not in raw]
         if missing or "rope_theta" not in {**raw, **rope}:
@@ -134,14 +130,7 @@ class KimiDecoder(Qwen2ForCausalLM):
 
 @dataclass(frozen=True)
 class KimiProcessor:
-    """What turns text and sound into the decoder's inputs.
-
-    Attributes:
-        tokenizer: of the text.
-        codes: the speech tokenizer of GLM-4-voice.
-        whisper: the encoder half of Whisper.
-        mel: its feature extractor.
-    """
+    """What turns text and sound into the decoder's inputs: tokenizer, speech codes, the encoder of Whisper and its mel."""
 
     tokenizer: KimiTokenizer
     codes: VoiceTokenizer
@@ -195,12 +184,7 @@ class KimiAudio(AudioLM):
 
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
-        """The text branch, and what hears: both encoders and the tokenizer. No code of the folder is run.
-
-        Raises:
-            FileNotFoundError: a file of the checkpoint is missing.
-            ValueError: sizes or weights that do not fit each other.
-        """
+        """The text branch, and what hears: both encoders and the tokenizer. No code of the folder is run."""
         tokenizer = KimiTokenizer.from_folder(folder)
         codes = VoiceTokenizer.from_folder(how.side["audio_tokenizer"], how.device, how.read)
         whisper, mel = _whisper(folder / cls.parts[0], how)

@@ -67,20 +67,13 @@ SEGMENTS = 16
 
 
 class KimiTokenizer:
-    """What the package uses of a tokenizer, on the ``tiktoken`` package.
+    """What the package uses of a tokenizer, on the ``tiktoken`` package, from byte string -> token id, counted without gaps.
 
     Text never becomes a special token: a marker in it is read as ordinary characters.
-
-    Args:
-        ranks: byte string -> token id, counted from 0 without gaps.
 
     Attributes:
         special: name -> id of the special tokens.
         eos_token_id: the token that ends a written answer.
-        all_special_ids: ids of all special tokens.
-
-    Raises:
-        ValueError: the package ``tiktoken`` is not installed.
     """
 
     def __init__(self, ranks: Mapping[bytes, int]) -> None:
@@ -98,12 +91,7 @@ class KimiTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> KimiTokenizer:
-        """Read ``tiktoken.model``: a line is a byte string in base64 and its id.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is not such a file.
-        """
+        """Read ``tiktoken.model``: a line is a byte string in base64 and its id."""
         path = folder / "tiktoken.model"
         if not path.is_file():
             raise FileNotFoundError(f"{folder} holds no tiktoken.model: the tokenizer of Kimi-Audio is missing")
@@ -149,11 +137,7 @@ def special_tokens(first: int) -> dict[str, int]:
 class VoiceEncoder(nn.Module):
     """Sound to codes: causal convolutions, layers with block-causal attention, average pooling, nearest code.
 
-    Args:
-        config: of the checkpoint (its config.json).
-
-    Raises:
-        ValueError: settings that the released tokenizer does not have.
+    Made from config.json; ``ValueError`` for settings that the released tokenizer does not have.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -236,10 +220,7 @@ class _Layer(nn.Module):
 class VoiceTokenizer(nn.Module):
     """The encoder with its mel spectrogram: 16 kHz samples to codes, 12.5 a second.
 
-    Attributes:
-        encoder: the network.
-        mel: the feature extractor of the transformers library.
-        segment: samples that are encoded at once; a longer clip becomes several segments, whose codes are joined.
+    A clip longer than ``segment`` samples becomes several segments, whose codes are joined.
     """
 
     def __init__(self, encoder: VoiceEncoder, mel: Any) -> None:
@@ -253,10 +234,6 @@ class VoiceTokenizer(nn.Module):
         """Load the checkpoint, with names that start with ``model.encoder.`` or bare ones; ``read`` is told where they stand.
 
         Always in float32, as the official code does: in fewer bits other codes come out.
-
-        Raises:
-            FileNotFoundError: no preprocessor_config.json, or no safetensors.
-            ValueError: settings or weights that do not fit.
         """
         config = read_json(folder / "config.json")
         if not (folder / "preprocessor_config.json").is_file():

@@ -71,11 +71,7 @@ class Voxtral(AudioLM):
 
 
 def read_tekken(path: Path) -> Any:
-    """The tokenizer of a tekken.json, as one of the transformers library; text never becomes a special token.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
+    """The tokenizer of a tekken.json, as one of the transformers library; text never becomes a special token."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} holds no tekken.json: the tokenizer of Voxtral is missing")
     from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer

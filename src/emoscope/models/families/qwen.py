@@ -1,9 +1,9 @@
-"""The family of Qwen2.5-Omni."""
+"""The families of Qwen2-Audio and Qwen2.5-Omni, which are asked in one form."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,88 @@ from emoscope.models.family import unknown
 from emoscope.models.loading import Loading, Parts
 from emoscope.models.values import Prepared, Request
 
+REPORT = "arXiv:2407.10759 gives hours of training data and names no corpora"
+
+HELD_OUT = f"{REPORT}; it evaluates on parts of this one and says that its evaluation data are not in training"
+
+OMNI_REPORT = "no list of training corpora was found (arXiv:2503.20215 counts tokens)"
+
 SILENCE = 1600
 """Samples of silence after the longest clip: the last valid mel frame reaches past the end of its clip, and the
 official processor, which pads to 300 s, always finds silence there."""
 
-REPORT = "no list of training corpora was found (arXiv:2503.20215 counts tokens)"
+
+def _turn(said: str) -> str:
+    """The prompt for a user's turn, under the default system prompt."""
+    system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    return f"{system}<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Qwen2Audio(AudioLM):
+    """Qwen2-Audio: Whisper encoder, one linear projector, Qwen decoder; clips of up to 30 s, each encoded as 30 s.
+
+    The released folder has no template for sound, so the prompt is written here.
+    """
+
+    model_type = "qwen2_audio"
+    model_class = "Qwen2AudioForConditionalGeneration"
+    processor_class = "Qwen2AudioProcessor"
+    released: ClassVar = {"Qwen/Qwen2-Audio-7B-Instruct": (32, 11008)}
+    windows = "up to 30 s, encoded as 30 s"
+    exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
+        **unknown(REPORT),
+        **dict.fromkeys(("iemocap", "meld"), ("unknown", HELD_OUT)),
+    }
+
+    @property
+    def longest_s(self) -> float:
+        """30 s in the released files; the official processor cuts longer clips without an error."""
+        return float(self.processor.feature_extractor.chunk_length)
+
+    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+        """Encode clips; this model has no method for it, so the steps are those of its forward.
+
+        Every clip is filled up with silence that the encoder is kept from hearing.
+        """
+        from transformers.masking_utils import create_bidirectional_mask
+
+        extractor, inside = self.processor.feature_extractor, self.model.model
+        encoder = inside.audio_tower
+        sounds = extractor(
+            list(clips),
+            sampling_rate=extractor.sampling_rate,
+            padding="max_length",
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        features = sounds["input_features"].to(encoder.device, encoder.dtype)
+        convolved, positions = encoder._get_feat_extract_output_lengths(sounds["attention_mask"].sum(-1))
+        places = torch.arange((features.shape[-1] - 2) // 2 + 1)
+        heard = (places < convolved[:, None]).long().to(encoder.device)
+        mask = create_bidirectional_mask(
+            config=encoder.config,
+            inputs_embeds=torch.zeros(*heard.shape, 1, dtype=features.dtype, device=encoder.device),
+            attention_mask=heard,
+        )
+        encoded = inside.multi_modal_projector(encoder(features, attention_mask=mask).last_hidden_state)
+        return [row[:count] for row, count in zip(encoded, positions.tolist(), strict=True)]
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Write the default system prompt, the sound as "Audio 1", and the question on a line of its own."""
+        return list(self.tokenizer(self._prompt(text, audio_positions))["input_ids"])
+
+    @torch.inference_mode()
+    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
+        """Logits of the first answer token from the official processor and forward, (row, vocab)."""
+        clips = self._all_clips(requests)
+        texts = [self._prompt(request.text, min(1, len(clips))) for request in requests]
+        writing = {"padding": True, "padding_side": "left"}
+        inputs = self.processor(text=texts, audio=clips or None, text_kwargs=writing, return_tensors="pt")
+        return self.model(**inputs.to(self.device, self.model.dtype)).logits[:, -1].float()
+
+    def _prompt(self, text: str, positions: int) -> str:
+        audio = f"Audio 1: <|audio_bos|>{self.processor.audio_token * positions}<|audio_eos|>\n" if positions else ""
+        return _turn(f"{audio}{text}")
 
 
 class Qwen25Omni(AudioLM):
@@ -41,7 +118,7 @@ class Qwen25Omni(AudioLM):
     further_types = ("qwen2_5_omni_thinker",)
     released: ClassVar = {"Qwen/Qwen2.5-Omni-7B": (28, 18944), "Qwen/Qwen2.5-Omni-3B": (36, 11008)}
     windows = "blocks of 2 s, up to 5 min"
-    exposure = unknown(REPORT)
+    exposure = unknown(OMNI_REPORT)
 
     def __init__(self, model: Any, processor: Any, *known: Any, **more: Any) -> None:
         # a user may have loaded the whole model, of which the thinker is a part
@@ -67,11 +144,7 @@ class Qwen25Omni(AudioLM):
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the default system prompt, the audio between its two marks, and the question."""
         sound = f"<|audio_bos|>{self.audio_word * audio_positions}<|audio_eos|>" if audio_positions else ""
-        prompt = (
-            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-            f"<|im_start|>user\n{sound}{text}<|im_end|>\n<|im_start|>assistant\n"
-        )
-        return list(self.tokenizer(prompt)["input_ids"])
+        return list(self.tokenizer(_turn(f"{sound}{text}"))["input_ids"])
 
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
