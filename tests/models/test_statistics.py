@@ -118,7 +118,7 @@ def test_an_unknown_site_is_refused():
 def test_padding_is_counted_nowhere():
     activation = torch.tensor([[[9.0], [1.0], [2.0], [-3.0]]])
     statistics = ScopeStatistics(1, 1, 1)
-    statistics.of([0]).observe(0, activation, 2 * activation, torch.tensor([[-1, 0, 1, 2]], dtype=torch.int8))
+    statistics.observe(0, activation, 2 * activation, torch.tensor([[-1, 0, 1, 2]], dtype=torch.int8))
     block = statistics.block()
     assert (block.abs_sum[0, 0], block.product_sum[0, 0], block.positions) == (6, 0, 3)
     assert (block.counts["audio"][0, 0, 0], block.counts["text"][0, 0, 0]) == (1, 1)

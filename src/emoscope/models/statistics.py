@@ -59,6 +59,10 @@ class ScopeStatistics:
         """The observer for a batch whose rows are these items of the block."""
         return _Rows(self, np.asarray(rows, dtype=np.int64))
 
+    def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
+        """Observe a batch that holds the whole block, in order."""
+        self.of(range(len(self.tokens))).observe(layer, activation, product, scopes)
+
     def block(self) -> ActivityBlock:
         """The statistics as the activity store takes them."""
         from emoscope.neurons.activity import ActivityBlock
