@@ -97,25 +97,17 @@ def hooked(
 ) -> Iterator[Firings]:
     """Apply gains and show activations to an observer in every pass of the decoder inside the block.
 
-    Only layers with gains get a gain hook. The hooks are removed at the end, whatever happens.
-
-    Args:
-        decoder: whose layers to hook.
-        gains: factors per row; ``None`` changes nothing.
-        observe: sees every layer of every pass; ``None`` installs no observing hook.
-        scopes: int8 (row, position), scope codes of the prompt. The first pass must run on the whole prompt,
-            later ones on one answer position each. Needed for gains limited to positions and for observers.
-        forwards: how many passes there must be; ``None`` accepts any number from one on.
+    Only layers with gains get a gain hook; hooks are removed whatever happens. ``scopes`` are the scope codes int8 (row,
+    position) of the prompt, on which the first pass runs, later ones on an answer position; positions and observers need them.
 
     Raises:
-        ProofFailed: a hook did not fire exactly once in every pass, or the passes are not as many as expected.
+        ProofFailed: a hook did not fire once in every pass, or there were not ``forwards`` passes (``None``: any number).
         ValueError: gains of the wrong shape.
     """
-    firings = Firings(scopes)
+    firings, handles = Firings(scopes), []
     factors = {} if gains is None else _factors(decoder, gains, None if scopes is None else len(scopes))
     gates: dict[int, torch.Tensor] = {}
     expected: set[str] = set()
-    handles = []
 
     def start(_module: nn.Module, _args: object) -> None:
         firings.forwards += 1
@@ -133,11 +125,12 @@ def hooked(
             firings.fired[f"down of layer {layer}"] += 1
             for factor in factors.get(layer, ()):
                 factor.apply(product, firings)
-            if observe is not None:
-                if layer not in gates:
-                    raise ProofFailed(f"layer {layer}: down_proj ran before gate_proj, so its activation is unknown")
-                activation = decoder.sites[layer].activation(gates.pop(layer))
-                observe.observe(layer, activation, product, firings.scopes(product))
+            if observe is None:
+                return
+            if layer not in gates:
+                raise ProofFailed(f"layer {layer}: down_proj ran before gate_proj, so its activation is unknown")
+            activation = decoder.sites[layer].activation(gates.pop(layer))
+            observe.observe(layer, activation, product, firings.scopes(product))
 
         return hook
 
