@@ -22,7 +22,10 @@ neurons' mean. dose: amplified by another strength. headline: what the study dec
 """
 ROLES: tuple[Role, ...] = get_args(Role)
 
-OUTCOME_CONTROLS = ("misses", "hits-as-misses", "false-alarms", "hits-as-false-alarms")
+OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
+"""The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
+
+OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())
 ACTS = ("deactivate", "steer")
 """Kinds of conditions that change the neurons of a set that was selected for one label."""
 

@@ -16,8 +16,8 @@ from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import NAMES, compute_tables
 from emoscope.neurons.selection import SetSpec, find_sets
-from emoscope.neurons.set_spec import OUTCOME_CONTROLS
 from emoscope.schemas import schema
+from emoscope.vocabulary import OUTCOME_CONTROLS
 from tests.analysis.simulated import EMOTIONS, write_simulation
 from tests.analysis.slow import Families, Slow
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets

@@ -16,8 +16,8 @@ from emoscope.analysis.panel import Panel
 from emoscope.analysis.run_tables import Run
 from emoscope.analysis.sets import ALL, chance, jaccard
 from emoscope.neurons.selection import load_set
-from emoscope.neurons.set_spec import OUTCOMES
 from emoscope.schemas import as_table, empty
+from emoscope.vocabulary import OUTCOMES
 
 DECIDES = {"deactivate": "gap", "steer": "pull_gap"}
 """The measure on which the verdict rests: deactivation lowers it, steering raises it."""

@@ -10,9 +10,8 @@ import numpy as np
 
 from emoscope.experiments.layer_ranges import RESELECTED, Ranges, layer_ranges, reselected, restricted
 from emoscope.experiments.study import Study
-from emoscope.neurons.set_spec import OUTCOME_CONTROLS, OUTCOMES
 from emoscope.schemas import as_table
-from emoscope.vocabulary import role_of
+from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, role_of
 
 if TYPE_CHECKING:
     import polars as pl

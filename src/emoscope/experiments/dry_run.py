@@ -39,7 +39,8 @@ def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl
 
     from emoscope.experiments.layer_ranges import ranges_to_reselect
     from emoscope.neurons.selectors import find_selector
-    from emoscope.neurons.set_spec import FURTHER_DRAWS, OUTCOME_CONTROLS, SetSpec
+    from emoscope.neurons.set_spec import FURTHER_DRAWS, SetSpec
+    from emoscope.vocabulary import OUTCOME_CONTROLS
 
     assert study.headline.budget is not None
     head = (study.headline.selector, study.headline.budget)

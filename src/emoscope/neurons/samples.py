@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.selection_plan import Selection
-from emoscope.neurons.set_spec import ALL, OUTCOMES, SetSpec
+from emoscope.neurons.set_spec import ALL, SetSpec
+from emoscope.vocabulary import OUTCOMES
 
 Notes = dict[str, dict[str, int | str]]
 """Outcome -> emotion -> clips per emotion, or why there is no set."""

@@ -22,7 +22,6 @@ from emoscope.neurons.selectors import Statistics
 from emoscope.neurons.set_spec import (
     ALL,
     FEWER,
-    OUTCOME_CONTROLS,
     RESELECTED,
     TARGET,
     SetSpec,
@@ -31,6 +30,7 @@ from emoscope.neurons.set_spec import (
     wanted_sets,
 )
 from emoscope.schemas import schema
+from emoscope.vocabulary import OUTCOME_CONTROLS
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 

@@ -10,6 +10,7 @@ from emoscope.neurons.activity import scope_parts
 from emoscope.neurons.controls import CONTROLS, Control
 from emoscope.neurons.ranking import FLOOR
 from emoscope.neurons.selectors import find_selector
+from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES
 
 ALL = "all"
 """The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
@@ -20,11 +21,6 @@ enough there."""
 
 TARGET, RESELECTED, FEWER = "target", "reselected", "fewer"
 """Controls that are none: the selector's sets on all layers, within a range of layers, and on fewer clips."""
-
-OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
-"""The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
-
-OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())
 
 
 @dataclass(frozen=True)
