@@ -242,8 +242,7 @@ def corpus_check(
 ) -> int:
     """Say what a corpus holds, what can be used, and why the rest cannot; exit code 0 if a study can be run on it."""
     from emoscope.corpora import open_corpus
-    from emoscope.corpora.check import SCRIPT_KEYS, look_at, unusable_because
-    from emoscope.corpora.printed import print_summary, shown_progress
+    from emoscope.corpora.check import SCRIPT_KEYS, print_summary, shown_progress, unusable_because
     from emoscope.corpora.registry import WITHOUT_SOUND
 
     if corpus in WITHOUT_SOUND:
@@ -261,11 +260,11 @@ def corpus_check(
     if emotions:
         opened = opened.keep(_listed(emotions))
     if as_json:
-        seen, summary = look_at(opened)
+        seen, summary = opened.looked_at()
         print(json.dumps({name: summary[name] for name in SCRIPT_KEYS}, indent=1, ensure_ascii=False))
     else:
         with shown_progress("looking at clips") as progress:
-            seen, summary = look_at(opened, progress)
+            seen, summary = opened.looked_at(progress)
         print_summary(summary)
     if export:
         seen.to_frame().write_csv(export, include_bom=True)

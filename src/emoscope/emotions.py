@@ -3,141 +3,55 @@
 from __future__ import annotations
 
 import difflib
+import re
+import tomllib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 CANONICAL = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 """The seven emotions shown first, in the order of every table and figure; others follow alphabetically."""
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "anger": (
-        "ang", "angry", "furious", "rage", "mad", "ärger", "aerger", "verärgert", "wut", "wütend", "wuetend", "zorn",
-        "gniew", "złość", "rabbia", "arrabbiato", "colère", "colere", "en colère", "enojo", "enojado", "enfado",
-        "enfadado", "ira", "kızgın", "kizgin", "kızgınlık", "öfke", "ofke", "öfkeli", "sinirli", "rag", "raag",
-        "生气", "愤怒",
-    ),
-    "disgust": (
-        "dis", "disgusted", "ekel", "angewidert", "wstręt", "wstret", "obrzydzenie", "disgusto", "dégoût", "degout", "asco",
-        "tiksinti", "iğrenme", "igrenme", "ghrina", "厌恶",
-    ),
-    "fear": (
-        "fea", "fearful", "afraid", "scared", "angst", "ängstlich", "aengstlich", "furcht", "strach", "lęk", "paura",
-        "peur", "miedo", "temor", "korku", "bhoy", "害怕", "恐惧",
-    ),
-    "happiness": (
-        "hap", "happy", "joy", "joyful", "freude", "fröhlich", "froehlich", "glücklich", "gluecklich", "radość",
-        "radosc", "szczęście", "gioia", "felicità", "joie", "heureux", "alegría", "alegria", "felicidad", "feliz",
-        "mutlu", "mutluluk", "anondo", "khushi", "快乐", "高兴", "开心",
-    ),
-    "neutral": (
-        "neu", "neutrality", "neutralny", "neutralnie", "neutrale", "neutre", "neutro", "nötr", "notr", "中立", "中性",
-    ),
-    "sadness": (
-        "sad", "sorrow", "trauer", "traurig", "traurigkeit", "smutek", "smutny", "tristezza", "triste", "tristesse",
-        "tristeza", "üzgün", "uzgun", "üzüntü", "uzuntu", "dukkho", "伤心", "悲伤", "难过",
-    ),
-    "surprise": (
-        "sur", "surprised", "surprise positive", "positive surprise", "pleasant surprise", "pleasantly surprised",
-        "überraschung", "ueberraschung", "überrascht", "zaskoczenie", "sorpresa", "sorpreso", "şaşkın", "saskin",
-        "şaşkınlık", "bismoy", "惊喜", "惊讶", "吃惊",
-    ),
-    "adoration": (),
-    "amusement": ("amu", "amused"),
-    "anxiety": ("anxious",),
-    "awe": (),
-    "boredom": ("bor", "bored", "langeweile", "gelangweilt", "nuda", "noia", "ennui", "aburrimiento", "无聊"),
-    "calm": ("calmness", "ruhig", "spokój", "spokoj", "calma", "calme", "sakin", "平静"),
-    "confusion": ("confused",),
-    "contempt": ("con", "contemptuous", "scorn"),
-    "contentment": ("content",),
-    "desire": (),
-    "disappointment": ("disappointed",),
-    "distress": ("distressed",),
-    "ecstasy": ("ecstatic",),
-    "elation": ("elated",),
-    "embarrassment": ("embarrassed",),
-    "enthusiasm": ("enthusiastic",),
-    "excitement": ("exc", "excited"),
-    "frustration": ("fru", "frustrated"),
-    "guilt": ("guilty",),
-    "interest": ("interested",),
-    "negative surprise": ("surprise negative", "unpleasant surprise"),
-    "other": ("oth", "others"),
-    "pain": (),
-    "pride": ("proud",),
-    "realization": ("realisation",),
-    "relief": ("relieved",),
-    "romantic love": ("love",),
-    "sarcasm": ("sarcastic",),
-    "serenity": ("serene",),
-    "shame": ("ashamed",),
-    "sleepiness": ("sleepy",),
-    "sympathy": (),
-    "triumph": (),
-    "worry": ("worried",),
-}  # fmt: skip
+
+def _data(name: str) -> dict[str, Any]:
+    return tomllib.loads((Path(__file__).parent / "data" / name).read_text(encoding="utf-8"))
+
+
+def spelt_out(codes: Mapping[str, str]) -> dict[str, str]:
+    """The codes of an entry of ``data/corpora.toml`` one by one, where it takes several together.
+
+    Example:
+        >>> spelt_out({"01, 03": "male", "f1..f2": "{place}"})
+        {'01': 'male', '03': 'male', 'f1': '1', 'f2': '2'}
+    """
+    found = {}
+    for several, label in codes.items():
+        for code in several.split(", "):
+            if span := re.fullmatch(r"(\D*)(\d+)\.\.\1(\d+)", code):
+                first, width = int(span[2]), len(span[2])
+                for number in range(first, int(span[3]) + 1):
+                    found[f"{span[1]}{number:0{width}}"] = label.replace("{place}", str(number - first + 1))
+            else:
+                found[code] = label
+    return found
+
+
+CORPORA: Mapping[str, dict[str, Any]] = _data("corpora.toml")
+"""Corpus id -> its entry in ``data/corpora.toml``, whose head says what the keys mean."""
+
+CODES: dict[str, dict[str, str]] = {
+    corpus: spelt_out(entry["codes"]["emotion"]) for corpus, entry in CORPORA.items() if "codes" in entry
+}
+"""Codes whose meaning depends on the corpus: ``A`` is fear in EmoDB and anger in MSP-Podcast."""
+
+_WORDS = _data("emotions.toml")
+
+ALIASES: dict[str, tuple[str, ...]] = {emotion: tuple(words) for emotion, words in _WORDS["words"].items()}
 """For every emotion the other words and codes that mean it in any corpus, in English, German, Polish, Italian, French,
 Spanish, Turkish, Bengali (in Latin letters) and Chinese, some also without their accents. One-letter codes stand in :data:`CODES`."""
 
-CODES: dict[str, dict[str, str]] = {
-    "polish": {"a": "anger", "s": "fear", "n": "neutral"},
-    "emodb": {
-        "W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral",
-    },
-    "ravdess": {
-        "01": "neutral", "02": "calm", "03": "happiness", "04": "sadness",
-        "05": "anger", "06": "fear", "07": "disgust", "08": "surprise",
-    },
-    "crema-d": {
-        "ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "NEU": "neutral", "SAD": "sadness",
-    },
-    "tess": {
-        "angry": "anger", "disgust": "disgust", "fear": "fear", "happy": "happiness", "neutral": "neutral",
-        "ps": "surprise", "sad": "sadness",
-    },
-    "savee": {
-        "a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "n": "neutral", "sa": "sadness", "su": "surprise",
-    },
-    "emovo": {
-        "dis": "disgust", "gio": "happiness", "neu": "neutral", "pau": "fear", "rab": "anger", "sor": "surprise",
-        "tri": "sadness",
-    },
-    "nemo": {
-        "anger": "anger", "fear": "fear", "happiness": "happiness", "neutral": "neutral", "sadness": "sadness",
-        "surprised": "surprise",
-    },
-    "subesco": {
-        "ANGRY": "anger", "DISGUST": "disgust", "FEAR": "fear", "HAPPY": "happiness", "NEUTRAL": "neutral",
-        "SAD": "sadness", "SURPRISE": "surprise",
-    },
-    "turev": {"kz": "anger", "sk": "calm", "mt": "happiness", "hl": "sadness"},
-    "emogator": {
-        "01": "adoration", "02": "amusement", "03": "anger", "04": "awe", "05": "confusion", "06": "contempt",
-        "07": "contentment", "08": "desire", "09": "disappointment", "10": "disgust", "11": "distress",
-        "12": "ecstasy", "13": "elation", "14": "embarrassment", "15": "fear", "16": "guilt", "17": "interest",
-        "18": "neutral", "19": "pain", "20": "pride", "21": "realization", "22": "relief", "23": "romantic love",
-        "24": "sadness", "25": "serenity", "26": "shame", "27": "negative surprise", "28": "surprise",
-        "29": "sympathy", "30": "triumph",
-    },
-    "iemocap": {
-        "ang": "anger", "hap": "happiness", "exc": "excitement", "sad": "sadness", "neu": "neutral",
-        "fru": "frustration", "fea": "fear", "sur": "surprise", "dis": "disgust", "oth": "other",
-    },
-    "msp-podcast": {
-        "A": "anger", "S": "sadness", "H": "happiness", "U": "surprise", "F": "fear", "D": "disgust",
-        "C": "contempt", "N": "neutral", "O": "other",
-    },
-}  # fmt: skip
-"""Codes whose meaning depends on the corpus: ``A`` is fear in EmoDB and anger in MSP-Podcast."""
-
-AROUSAL: dict[str, float] = {
-    "anger": 6.06, "disgust": 4.95, "fear": 5.79, "happiness": 6.28, "neutral": 3.45, "sadness": 3.15, "surprise": 6.26,
-    "adoration": 4.36, "amusement": 4.54, "anxiety": 5.49, "awe": 3.83, "boredom": 3.12, "calm": 1.67, "confusion": 4.46,
-    "contempt": 4.61, "contentment": 3.88, "desire": 6.2, "disappointment": 4.69, "distress": 5.14, "ecstasy": 6.53,
-    "elation": 5.14, "embarrassment": 5.42, "enthusiasm": 5.04, "excitement": 6.32, "frustration": 5.67, "guilt": 4.57,
-    "interest": 4.41, "pain": 6.27, "pride": 5.54, "realization": 3.67, "relief": 4.42, "romantic love": 5.36,
-    "sarcasm": 5.24, "serenity": 3.81, "shame": 5.53, "sleepiness": 3.04, "sympathy": 3.19, "triumph": 5.32, "worry": 6.07,
-}  # fmt: skip
+AROUSAL: dict[str, float] = _WORDS["arousal"]
 """How aroused readers felt at the English words for an emotion, from 1 (calm) to 9 (excited): the mean of the ratings
 of its noun and its adjective ("fear", "fearful"; "love" for romantic love), or of the one that was rated. From Warriner,
 Kuperman and Brysbaert 2013, Norms of valence, arousal, and dominance for 13,915 English lemmas, Behavior Research

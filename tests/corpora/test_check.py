@@ -10,8 +10,13 @@ import soundfile
 from rich.console import Console
 
 from emoscope.corpora import Clip, Corpus, CorpusInfo, Lost, open_corpus
-from emoscope.corpora.check import inspect_files, summarise, unusable_because, warnings_of
-from emoscope.corpora.printed import print_summary, shown_progress
+from emoscope.corpora.check import (
+    inspect_files,
+    print_summary,
+    shown_progress,
+    unusable_because,
+    warnings_of,
+)
 
 
 @pytest.fixture
@@ -46,14 +51,14 @@ def test_check_quarantines_what_cannot_be_heard(folder: Path) -> None:
 def test_a_file_that_went_away_is_quarantined(folder: Path) -> None:
     corpus = open_corpus(folder)
     (folder / "anger" / "good.wav").unlink()
-    lost = {one.id: one.why for one in inspect_files(corpus).corpus.lost}
+    lost = {one.id: one.why for one in corpus.check().lost}
     assert lost["anger/good"] == "file not found"
 
 
 def test_a_recording_under_two_names_is_used_once_and_told(folder: Path) -> None:
-    seen = inspect_files(open_corpus(folder))
-    assert seen.duplicates == (("anger/good", "fear/same as good"),)
-    lost = {one.id: (one.fate, one.why) for one in seen.corpus.lost}
+    corpus = open_corpus(folder)
+    assert inspect_files(corpus.info, corpus.clips).duplicates == (("anger/good", "fear/same as good"),)
+    lost = {one.id: (one.fate, one.why) for one in corpus.check().lost}
     assert lost["fear/same as good"] == ("excluded", "same recording (as anger/good, emotion anger)")
     assert "1 clip of the same content as another one: each recording is used once" in warnings_of(
         open_corpus(folder).summary()
@@ -88,7 +93,7 @@ def test_damage_in_the_middle_of_a_file_is_found(tmp_path: Path) -> None:
     damaged[len(damaged) // 2 : len(damaged) // 2 + 2000] = bytes(2000)
     (tmp_path / "anger" / "1.flac").write_bytes(bytes(damaged))
     corpus = open_corpus(tmp_path)
-    assert [lost.id for lost in inspect_files(corpus).corpus.lost] == ["anger/1"]
+    assert [lost.id for lost in corpus.check().lost] == ["anger/1"]
 
 
 def test_summary_is_plain_and_adds_up(folder: Path) -> None:
@@ -137,7 +142,7 @@ def test_every_clip_is_used_excluded_by_label_or_otherwise_or_quarantined(tmp_pa
     parts = [facts[name] for name in ("used", "excluded_by_label", "excluded_otherwise", "quarantined")]
     assert parts == [3, 4, 1, 1]
     assert sum(parts) == facts["clips"] == len(made) + 1
-    fates = inspect_files(corpus).corpus.to_frame()["fate"].value_counts()
+    fates = corpus.check().to_frame()["fate"].value_counts()
     assert dict(fates.iter_rows()) == {"used": 3, "excluded": 5, "quarantined": 1}
 
 
@@ -149,7 +154,7 @@ def test_languages_are_counted() -> None:
     )
     # languages are counted over the clips in use; these have no file
     assert Corpus(CorpusInfo("x", "x"), clips).counts("language") == {"Chinese": 1, "English": 1}
-    assert summarise(Corpus(CorpusInfo("x", "x"), clips))["by_language"] == {}
+    assert Corpus(CorpusInfo("x", "x"), clips).summary()["by_language"] == {}
 
 
 def test_reasons_about_labels_are_told_from_others() -> None:

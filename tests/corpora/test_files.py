@@ -7,7 +7,7 @@ import pytest
 
 from emoscope.corpora import open_corpus
 from emoscope.corpora.files import CLIPS, SOUND, sound_files
-from emoscope.corpora.video import VIDEO
+from emoscope.corpora.sources import VIDEO
 
 
 def test_every_sound_file_and_video_has_a_fate(tmp_path: Path, sound) -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscope.corpora import Clip, Corpus, CorpusInfo, assign_folds
-from emoscope.corpora.folds import with_known_speakers
 
 
 def clips_of(rows: list[tuple[str | None, str]]) -> tuple[list[Clip], dict[str, str]]:
@@ -203,14 +202,14 @@ def test_the_speakers_of_one_fold_are_dealt_anew() -> None:
 
 def test_a_few_clips_without_a_speaker_are_left_out_and_told() -> None:
     clips, _ = clips_of([("v1", "anger"), ("v2", "fear"), ("v2", "anger"), (None, "fear")])
-    corpus = with_known_speakers(Corpus(CorpusInfo("x", "X"), tuple(clips)))
+    corpus = Corpus(CorpusInfo("x", "X"), tuple(clips)).with_known_speakers()
     assert ([lost.why for lost in corpus.lost], len(corpus)) == (["its speaker is not given"], 3)
     assert corpus.told[0].startswith("1 of 4 clips has no speaker and is left out")
     most, _ = clips_of([("v1", "anger"), (None, "fear")])
-    kept = with_known_speakers(Corpus(CorpusInfo("x", "X"), tuple(most)))
+    kept = Corpus(CorpusInfo("x", "X"), tuple(most)).with_known_speakers()
     assert (len(kept), kept.told[0]) == (
         2, "1 of 2 clips has no speaker: speakers count as unknown, and the same voice may be on both sides",
     )  # fmt: skip
     none, _ = clips_of([(None, "anger"), (None, "fear")])
-    nobody = with_known_speakers(Corpus(CorpusInfo("x", "X"), tuple(none)))
+    nobody = Corpus(CorpusInfo("x", "X"), tuple(none)).with_known_speakers()
     assert (len(nobody), nobody.told[0].startswith("no clip has a speaker")) == (2, True)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.files import SOUND
-from emoscope.corpora.grammars import GRAMMARS
+from emoscope.corpora.named import GRAMMARS
 from emoscope.corpora.registry import NAMED, READERS
 
 FUZZ = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])

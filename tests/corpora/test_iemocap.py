@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import open_corpus
-from emoscope.corpora.check import summarise
 
 HEAD = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 RATERS = (
@@ -196,7 +195,7 @@ def test_the_official_counts_give_5531_turns_of_four_classes(whole: Path) -> Non
     assert tuple(four.counts("session").values()) == PER_SESSION
     assert len(four.counts("speaker")) == 10
     assert len(list(whole.glob("Session*/dialog/EmoEvaluation/*.txt"))) == 151
-    facts = summarise(corpus)
+    facts = corpus.summary()
     assert facts["differences"] == []
     assert facts["clips"] == facts["used"] + facts["excluded"] + facts["quarantined"]
 

@@ -7,7 +7,7 @@ import polars
 import pytest
 
 from emoscope.corpora import load_audio, open_corpus
-from emoscope.corpora.kept_sounds import keep_samples, samples_of
+from emoscope.corpora.table import keep_samples, samples_of
 
 TONE = np.sin(2 * np.pi * 220 * np.arange(8_000) / 8_000)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import open_corpus
-from emoscope.corpora.check import summarise
 from emoscope.corpora.meld import PARTS
 
 HEAD = [
@@ -106,7 +105,7 @@ def test_every_file_and_row_has_a_fate(shipped: Path) -> None:
         ("dev_dia66_utt9", "excluded", "no row in dev_sent_emo.csv"),
         ("test_final_videos_testdia0_utt0", "excluded", "a final_videos_test copy, which the maintainers of MELD say to ignore"),
     }  # fmt: skip
-    facts = summarise(corpus)
+    facts = corpus.summary()
     assert facts["clips"] == facts["used"] + facts["quarantined"] + facts["excluded"] == 7 + 2 + 2
     assert facts["sample_rates"] == {"48000": 7}
     assert ["split=train", 9989, 5] in facts["differences"]
@@ -114,7 +113,7 @@ def test_every_file_and_row_has_a_fate(shipped: Path) -> None:
 
 def test_a_broken_video_is_quarantined(shipped: Path) -> None:
     (shipped / "train_splits/dia0_utt4.mp4").write_bytes(b"\0" * 5000)
-    facts = summarise(open_corpus("meld", shipped))
+    facts = open_corpus("meld", shipped).summary()
     assert facts["unusable"][-1] == [
         "train_dia0_utt4", "is filled with null bytes, as a download leaves it that was cut off: copy or download it again",
     ]  # fmt: skip
@@ -220,6 +219,6 @@ def test_the_counts_of_a_complete_copy_agree() -> None:
 
 
 def open_info():
-    from emoscope.corpora.meld import INFO
+    from emoscope.corpora import CorpusInfo
 
-    return INFO
+    return CorpusInfo.of("meld")

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import open_corpus
-from emoscope.corpora.check import summarise
-from emoscope.corpora.msp_podcast import RELEASES
+from emoscope.emotions import CORPORA
 
 HEAD = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
 ROWS = [
@@ -99,7 +98,7 @@ def test_dropped_classes_and_files_are_counted(tmp_path: Path, sound) -> None:
         file.write(
             "MSP-PODCAST_0009_0003.wav,Z,1,1,1,30,Male,Train\nMSP-PODCAST_0009_0004.wav,N,1\n,N,1,1,1,1,Male,Train\n"
         )
-    facts = summarise(open_corpus("msp-podcast", root))
+    facts = open_corpus("msp-podcast", root).summary()
     assert facts["reasons"] == {
         "excluded": {
             "no agreement among the raters (X)": 1,
@@ -148,12 +147,16 @@ def test_soft_labels_are_shares_of_the_raters(tmp_path: Path, sound, layout: str
 def test_counts_are_compared_with_the_release_that_the_folder_names(tmp_path: Path, sound) -> None:
     root = release(tmp_path / "MSP-PODCAST-Publish-1.11", sound)
     for folder in (root, tmp_path):
-        assert ["split=test1", 30_647, 2] in summarise(open_corpus("msp-podcast", folder))["differences"]
+        assert ["split=test1", 30_647, 2] in open_corpus("msp-podcast", folder).summary()["differences"]
     assert open_corpus("msp-podcast", root, release="1.8").info.expected["split=train"] == 44_879
     assert not open_corpus("msp-podcast", release(tmp_path / "msp", sound)).info.expected
     with pytest.raises(ValueError, match=r"release '3.0' of MSP-Podcast: counts are known of 1.8, 1.10, 1.11"):
         open_corpus("msp-podcast", root, release="3.0")
-    assert [sum(splits.values()) for splits in RELEASES.values()] == [73_042, 104_267, 149_307]
+    assert [sum(splits.values()) for splits in CORPORA["msp-podcast"]["releases"].values()] == [
+        73_042,
+        104_267,
+        149_307,
+    ]
 
 
 def test_a_folder_that_is_not_msp_podcast_is_an_error(tmp_path: Path, sound) -> None:

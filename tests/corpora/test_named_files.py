@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscope.corpora import open_corpus
-from emoscope.corpora.grammars import GRAMMARS
+from emoscope.corpora.named import GRAMMARS
 from emoscope.emotions import CODES
 
 

@@ -6,19 +6,22 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.corpora import Clip, Corpus, CorpusInfo, Lost
-from emoscope.corpora.ratings import with_thirds
+from emoscope.corpora import Clip, Corpus, CorpusInfo
+from emoscope.corpora.clip import RATINGS, Fates
 
 
-def corpus_of(ratings: list[str], lost: int = 0) -> Corpus:
+def with_thirds(ratings: list[str], lost: int = 0) -> Corpus:
     clips = [Clip(f"c{i}", Path("x.wav"), {"emotion": "anger", "valence": text}) for i, text in enumerate(ratings)]
-    out = tuple(Lost(clip.id, clip.path, "excluded", "no majority", clip) for clip in clips[:lost])
-    return Corpus(CorpusInfo("x", "x"), tuple(clips[lost:]), out)
+    fates = Fates()
+    for place, clip in enumerate(clips):
+        fates.add(clip, "no majority" if place < lost else None, found=True)
+    fates.add_thirds(RATINGS)
+    return Corpus(CorpusInfo("x", "x"), tuple(fates.clips.values()), tuple(fates.lost))
 
 
 @given(st.lists(st.integers(2, 10).map(lambda half: half / 2), min_size=3, max_size=60))
 def test_thirds_are_ordered_and_hold_ties_together(ratings: list[float]) -> None:
-    clips = with_thirds(corpus_of([f"{rating:.4f}" for rating in ratings])).clips
+    clips = with_thirds([f"{rating:.4f}" for rating in ratings]).clips
     if len(set(ratings)) < 3:
         assert all("valence_third" not in clip.labels for clip in clips)
         return
@@ -30,18 +33,18 @@ def test_thirds_are_ordered_and_hold_ties_together(ratings: list[float]) -> None
 
 
 def test_different_ratings_are_parted_evenly() -> None:
-    clips = with_thirds(corpus_of([str(n) for n in range(30)])).clips
+    clips = with_thirds([str(n) for n in range(30)]).clips
     assert Counter(clip.labels["valence_third"] for clip in clips) == {"low": 10, "mid": 10, "high": 10}
 
 
 def test_clips_that_are_not_in_use_count_too() -> None:
-    whole = {clip.id: clip.labels["valence_third"] for clip in with_thirds(corpus_of([str(n) for n in range(30)]))}
-    part = with_thirds(corpus_of([str(n) for n in range(30)], lost=12))
+    whole = {clip.id: clip.labels["valence_third"] for clip in with_thirds([str(n) for n in range(30)])}
+    part = with_thirds([str(n) for n in range(30)], lost=12)
     assert {clip.id: clip.labels["valence_third"] for clip in part} == {f"c{n}": whole[f"c{n}"] for n in range(12, 30)}
     assert part.lost[0].clip is not None
     assert part.lost[0].clip.labels["valence_third"] == "low"
 
 
 def test_a_text_that_is_no_number_gets_no_third() -> None:
-    clips = with_thirds(corpus_of(["1", "2", "3", "nan", "", "NA"])).clips
+    clips = with_thirds(["1", "2", "3", "nan", "", "NA"]).clips
     assert [clip.labels.get("valence_third") for clip in clips] == ["low", "mid", "high", None, None, None]

@@ -10,9 +10,8 @@ import pytest
 import soundfile
 
 from emoscope.corpora import AudioError, load_audio
-from emoscope.corpora.audio import hear
-from emoscope.corpora.mpeg import walk
-from emoscope.corpora.probe import probe_audio
+from emoscope.corpora.audio import hear, probe_audio
+from emoscope.corpora.frames import walk
 
 RATE = 16_000
 

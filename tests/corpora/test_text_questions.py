@@ -11,7 +11,7 @@ import pytest
 
 from emoscope.cli import corpus_check
 from emoscope.corpora import list_corpora, open_corpus
-from emoscope.corpora.text_questions import CHOICES
+from emoscope.corpora.registry import CHOICES
 from emoscope.emotions import ALIASES
 from emoscope.experiments.items import candidate_items
 from emoscope.experiments.presentation import asked_text

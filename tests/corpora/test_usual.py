@@ -4,17 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from emoscope.corpora import Clip, Corpus
-from emoscope.corpora.iemocap import INFO
+from emoscope.corpora import Clip, CorpusInfo, list_corpora
+from emoscope.corpora.audio import SoundFacts
+from emoscope.corpora.check import Inspection, describe
 from emoscope.corpora.registry import READERS
-from emoscope.corpora.usual import USUAL_TASKS, usual_counts
 from emoscope.emotions import canonical
+
+USUAL_TASKS = {info.id: info.usual for info in list_corpora() if info.usual}
+INFO = CorpusInfo.of("iemocap")
 
 
 def test_the_usual_task_takes_excitement_as_happiness_and_leaves_the_rest_out() -> None:
     labels = ["anger", "excitement", "happiness", "frustration", "neutral", "sadness"]
     clips = tuple(Clip(str(i), Path(f"{i}.wav"), {"emotion": label}) for i, label in enumerate(labels))
-    assert usual_counts(Corpus(INFO, clips)) == {"anger": 1, "happiness": 2, "neutral": 1, "sadness": 1}
+    facts = {clip.id: SoundFacts(1.0, 16_000, 1) for clip in clips}
+    found = describe(INFO, clips, (), (), Inspection(facts, {}, {}, ()))["usual"]["by_emotion"]
+    assert found == {"anger": 1, "happiness": 2, "neutral": 1, "sadness": 1}
 
 
 def test_a_complete_iemocap_gives_as_many_clips_as_papers_say() -> None:

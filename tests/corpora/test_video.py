@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from emoscope.corpora import AudioError, load_audio
-from emoscope.corpora.check import summarise
 from emoscope.corpora.clip import Clip, CorpusInfo
 from emoscope.corpora.corpus import Corpus
 
@@ -27,7 +26,7 @@ def test_six_channels_are_one_voice(tmp_path: Path, film) -> None:
     path = film(tmp_path / "surround.mp4", seconds=0.5, channels=6)
     assert len(load_audio(path)) >= 8_000
     corpus = Corpus(CorpusInfo("x", "x"), (Clip("x", path, {"emotion": "anger"}),))
-    facts = summarise(corpus)
+    facts = corpus.summary()
     assert (facts["used"], facts["sample_rates"], facts["channels"]) == (1, {"48000": 1}, {"6": 1})
 
 
@@ -44,7 +43,7 @@ def test_videos_that_cannot_be_heard_say_why(tmp_path: Path, film) -> None:
     with pytest.raises(AudioError, match="too short"):
         load_audio(short)
     clips = [Clip(path.stem, path, {"emotion": "anger"}) for path in (whole, cut, silent, short)]
-    facts = summarise(Corpus(CorpusInfo("x", "x"), tuple(clips)))
+    facts = Corpus(CorpusInfo("x", "x"), tuple(clips)).summary()
     assert (facts["used"], facts["quarantined"]) == (1, 3)
 
 
@@ -55,4 +54,4 @@ def test_without_pyav_the_error_names_the_extra(tmp_path: Path, film, monkeypatc
     with pytest.raises(AudioError, match=r"mp4 needs the extra video: pip install 'emoscope\[video\]', or convert"):
         load_audio(path)
     corpus = Corpus(CorpusInfo("x", "x"), (Clip("x", path, {"emotion": "anger"}),))
-    assert "emoscope[video]" in summarise(corpus)["unusable"][0][1]
+    assert "emoscope[video]" in corpus.summary()["unusable"][0][1]

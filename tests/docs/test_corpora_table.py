@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from emoscope.corpora import list_corpora
-from emoscope.corpora.grammars import GRAMMARS
+from emoscope.corpora.named import GRAMMARS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
 ROWS = {row[0]: row for row in re.findall(r"^\| `([\w-]+)` " + 7 * r"\| (.*?) ?" + r"\|$", PAGE, re.MULTILINE)}

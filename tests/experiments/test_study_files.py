@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from emoscope.corpora import list_corpora
 from emoscope.corpora.registry import check_corpus_id
-from emoscope.corpora.usual import USUAL_TASKS
 from emoscope.experiments.new_study import paper_study, usual_study
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.study import StudyError, parse_study, read_study
@@ -48,6 +48,9 @@ def test_the_paper_is_nine_studies_and_one_of_all_corpora_for_each_model() -> No
 def test_the_readme_names_every_file() -> None:
     text = (ROOT / "studies" / "paper" / "README.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in text for path in PAPER)
+
+
+USUAL_TASKS = {info.id: info.usual for info in list_corpora() if info.usual}
 
 
 @pytest.mark.parametrize("corpus", USUAL_TASKS)

@@ -12,7 +12,7 @@ import soundfile
 
 from emoscope.cli import corpus_check
 from emoscope.corpora import open_corpus, polish_folder
-from emoscope.corpora.check import summarise, warnings_of
+from emoscope.corpora.check import warnings_of
 from emoscope.experiments.dry_run import dry_run
 from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import Study, parse_study
@@ -76,7 +76,7 @@ def said(log: Path) -> list[str]:
 
 
 def test_a_run_tells_once_what_a_check_tells_and_keeps_it(table: Path, tmp_path: Path) -> None:
-    assert warnings_of(summarise(open_corpus(table))) == TOLD
+    assert warnings_of(open_corpus(table).summary()) == TOLD
     model = load_model("tiny")
     (tmp_path / "run").mkdir()
     run = run_study(study_of(table), tmp_path / "run", Log("quiet", tmp_path / "log.jsonl"), model)
@@ -110,7 +110,7 @@ def test_a_level_that_is_left_alone_is_told_of_as_it_was_heard(table: Path, tmp_
     study = study_of(table, STUDY.replace('root = "TABLE"', 'root = "TABLE"\nloudness = "as recorded"'))
     run = run_study(study, tmp_path / "run", model=load_model("tiny"))
     assert run.read_json("manifest.json")["corpora"][0]["told"] == TOLD
-    assert any("below 20 Hz" in sentence for sentence in warnings_of(summarise(open_corpus(table))))
+    assert any("below 20 Hz" in sentence for sentence in warnings_of(open_corpus(table).summary()))
 
 
 def test_parts_of_one_corpus_are_told_of_once(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,7 +134,7 @@ def test_a_dry_run_tells_what_a_check_found_and_decodes_nothing(
 
     assert not any(sentence in shown() for sentence in TOLD)
     corpus_check(str(table))
-    monkeypatch.setattr("emoscope.corpora.probe.hear", None)
+    monkeypatch.setattr("emoscope.corpora.audio.hear", None)
     assert all(f"{sentence}." in shown() for sentence in TOLD)
     # a check hears clips with their level normalised
     recorded = shown(STUDY.replace('root = "TABLE"', 'root = "TABLE"\nloudness = "as recorded"'))

@@ -19,9 +19,7 @@ import polars
 import soundfile
 
 from emoscope.corpora import Corpus, load_audio, open_corpus
-from emoscope.corpora.audio import AudioError
-from emoscope.corpora.check import summarise
-from emoscope.corpora.probe import probe_audio
+from emoscope.corpora.audio import AudioError, probe_audio
 from emoscope.experiments.study import Study, read_study, to_toml
 
 NAME = "kiosk"
@@ -290,7 +288,7 @@ def _opened(corpus: Corpus, folder: Path) -> Any:
 
 def _check(folder: Path, corpus: str = "folder", **options: Any) -> Any:
     found = open_corpus(corpus, folder, **options)
-    summary = summarise(found)
+    summary = found.summary()
     if summary["clips"] != summary["used"] + summary["excluded"] + summary["quarantined"]:
         raise AssertionError("clips are not used + excluded + quarantined")
     return _opened(found, folder), summary

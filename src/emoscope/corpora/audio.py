@@ -1,14 +1,19 @@
-"""Read a clip's sound as the models want it: mono, 16 kHz, float32, even loudness, never trimmed."""
+"""Read a clip's sound as the models want it (mono, 16 kHz, float32, even loudness, never trimmed), and tell what it is."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from emoscope.checksums import Checksums, sha256
 from emoscope.corpora.level import RATE, Unhearable, Waveform, settle
 from emoscope.corpora.sources import Blocks, blocks
 
@@ -26,6 +31,15 @@ OPPOSED = -0.5
 
 FAR_APART = 0.01
 """A channel with less than this share of another's power (20 dB) takes nothing of it away."""
+
+
+LISTED = "listed_s"
+"""Label column: seconds that a clip lasts by its row."""
+
+TIME = re.compile(r"(?:(?P<days>\d+) days?,? )?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:[.,]\d+)?)")
+
+FACTOR, SECONDS = 1.5, 1.0
+"""A file is far longer where it is beyond both: this many times as long, and this many seconds longer."""
 
 
 class AudioError(ValueError):
@@ -240,9 +254,132 @@ def checksum(path: str | Path) -> str:
         64
     """
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(Path(path))
     except FileNotFoundError as error:
         raise AudioError(path, "file not found") from error
     except OSError as error:
         raise AudioError(path, f"not readable ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """What a sound file holds: length in seconds, rate in Hz, channels, and what is told of how it is heard."""
+
+    duration_s: float
+    rate: int
+    channels: int
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, found: Sequence[Any]) -> SoundFacts:
+        """The facts as :func:`remembered_facts` gives them."""
+        duration_s, rate, channels, told = found
+        return cls(duration_s, rate, channels, tuple(told))
+
+
+def probe_audio(path: str | Path) -> SoundFacts:
+    """Look whether a sound file can be heard: it is decoded whole, as a study does it.
+
+    Raises:
+        AudioError: as in :func:`load_audio`.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> probe_audio(polish_folder() / "m1.a_nie_3.flac")
+        SoundFacts(duration_s=1.321, rate=16000, channels=1, told=())
+    """
+    heard = hear(path)
+    return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
+
+
+def remembered_facts() -> Checksums:
+    """What sound files hold, as :func:`probe_audio` finds it, remembered from check to check of one version."""
+    return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))
+
+
+def far_longer(seconds: float, listed: str | None) -> bool:
+    """Whether a file is far longer than its row says.
+
+    Example:
+        >>> far_longer(300.0, "4.1"), far_longer(4.4, "4.1"), far_longer(300.0, None)
+        (True, False, False)
+    """
+    said = seconds_of(listed)
+    return said is not None and seconds > max(FACTOR * said, said + SECONDS)
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Seconds of a text such as "4.1", "0:04.1" or "00:00:04,100".
+
+    Example:
+        >>> seconds_of("4.1"), seconds_of("00:00:04,100"), seconds_of("0 days 00:01:00"), seconds_of("soon")
+        (4.1, 4.1, 60.0, None)
+    """
+    if text is None:
+        return None
+    if re.fullmatch(r"\d+(?:[.,]\d+)?", text):
+        return float(text.replace(",", "."))
+    match = TIME.fullmatch(text)
+    if match is None:
+        return None
+    found = {name: float((match[name] or "0").replace(",", ".")) for name in ("days", "hours", "minutes", "seconds")}
+    return 86_400 * found["days"] + 3600 * found["hours"] + 60 * found["minutes"] + found["seconds"]
+
+
+def number_of_clips(count: int) -> str:
+    """A number of clips in words.
+
+    Example:
+        >>> number_of_clips(1), number_of_clips(2)
+        ('1 clip', '2 clips')
+    """
+    return "1 clip" if count == 1 else f"{count} clips"
+
+
+def sound_notices(told: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is told of single clips, each sentence once with how many clips it is about.
+
+    Args:
+        told: clip id -> what was done to its sound, a sentence each (:class:`Heard`).
+
+    Example:
+        >>> sound_notices({"b": ["it clicks"], "a": ["it clicks"], "c": []})
+        ['2 clips (such as a): it clicks']
+    """
+    clips: dict[str, list[str]] = defaultdict(list)
+    for clip, sentences in told.items():
+        for sentence in sentences:
+            clips[re.sub(r"channel \d+, (.*?),", r"\1", sentence)].append(clip)
+    return [
+        f"{number_of_clips(len(found))} (such as {min(found)}): {sentence}" for sentence, found in sorted(clips.items())
+    ]
+
+
+def far_longer_clips(lengths: Iterable[tuple[str, float | None, str | None]]) -> list[tuple[str, float, str]]:
+    """The clips whose file is far longer than their row says, of (id, seconds, listed seconds).
+
+    Example:
+        >>> far_longer_clips([("a", 300.0, "4.1"), ("b", 4.4, "4.1"), ("c", 300.0, None), ("d", None, "4.1")])
+        [('a', 300.0, '4.1')]
+    """
+    return [
+        (clip, seconds, listed)
+        for clip, seconds, listed in lengths
+        if seconds is not None and listed is not None and far_longer(seconds, listed)
+    ]
+
+
+def length_notices(longer: Sequence[tuple[str, float, str]]) -> list[str]:
+    """What is told of the clips that :func:`far_longer_clips` found: one sentence, or none.
+
+    Example:
+        >>> length_notices([("a", 300.0, "4.1")])
+        ['1 clip of far more sound than their rows say, such as a: 300.0 s, listed 4.1 s; all of it is heard']
+    """
+    if not longer:
+        return []
+    clip, seconds, listed = min(longer)
+    return [
+        f"{number_of_clips(len(longer))} of far more sound than their rows say, such as {clip}: {seconds:.1f} s, "
+        f"listed {listed} s; all of it is heard"
+    ]

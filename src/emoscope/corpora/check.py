@@ -1,85 +1,104 @@
-"""Look at every file of a corpus: which can be used, how long they are, and which hold the same content."""
+"""Look at every file of a corpus, describe what it holds, and print that."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emoscope.checksums import Checksums
-from emoscope.corpora.audio import AudioError, checksum
-from emoscope.corpora.clip import Clip
-from emoscope.corpora.copies import same_recordings
-from emoscope.corpora.corpus import Corpus, Progress
-from emoscope.corpora.folds import crossfit_fault, fold_column, with_known_speakers
-from emoscope.corpora.lengths import LISTED
-from emoscope.corpora.probe import SoundFacts, probe_audio, remembered_facts
-from emoscope.corpora.sound_notices import far_longer_clips, length_notices, number_of_clips, sound_notices
-from emoscope.corpora.usual import USUAL_TASKS, usual_counts
+from emoscope.corpora.audio import (
+    LISTED,
+    AudioError,
+    SoundFacts,
+    checksum,
+    far_longer_clips,
+    length_notices,
+    number_of_clips,
+    probe_audio,
+    remembered_facts,
+    sound_notices,
+)
+from emoscope.corpora.clip import Clip, CorpusInfo, Lost
+from emoscope.corpora.folds import crossfit_fault, fold_column, same_recordings
+from emoscope.corpora.labels import columns_of, count_values
 from emoscope.emotions import ALIASES, in_order
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Progress = Callable[[int, int], None]
+"""Called with (files done, files in all) during long work."""
+
+MOST_ROWS = 30
+"""Longer tables (of speakers, say) are cut after so many rows when printed."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A corpus whose unusable clips are quarantined, and the facts of the files of all others.
+    """What the files of clips hold.
 
     Attributes:
-        corpus: the clips that can be used, each recording once, and those lost.
-        facts: clip id -> length in seconds, sampling rate in Hz, channels of its file, and what is told of it.
-        duplicates: ids of clips with the same content, a group each (:func:`~emoscope.corpora.copies.same_recordings`
-            says which of them are used).
+        facts: clip id -> length in seconds, sampling rate in Hz, channels of its file, and what is told of it; of the
+            clips that can be used, each recording once.
+        faults: clip id -> why its sound cannot be used.
+        copies: clip id -> why it is left out (:func:`~emoscope.corpora.folds.same_recordings`).
+        duplicates: ids of clips with the same content, a group each, whether they are used or not.
     """
 
-    corpus: Corpus
     facts: dict[str, SoundFacts]
+    faults: dict[str, str]
+    copies: dict[str, str]
     duplicates: tuple[tuple[str, ...], ...]
 
 
-def inspect_files(corpus: Corpus, progress: Progress | None = None) -> Inspection:
-    """Decode the file of every clip in use, as a study does.
+def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | None = None) -> Inspection:
+    """Decode the file of every clip, as a study does.
 
     Args:
-        corpus: the corpus.
+        info: the corpus.
+        clips: its clips in use.
         progress: called with (files done, files in all).
 
     Example:
         >>> from emoscope.corpora import open_corpus
-        >>> seen = inspect_files(open_corpus("polish").where({"word": "nie", "take": 3}))
-        >>> seen.facts["m1.a_nie_3"].rate, len(seen.corpus), seen.duplicates
-        (16000, 15, ())
+        >>> corpus = open_corpus("polish").where({"word": "nie", "take": 3})
+        >>> seen = inspect_files(corpus.info, corpus.clips)
+        >>> seen.facts["m1.a_nie_3"].rate, len(seen.facts), seen.faults, seen.duplicates
+        (16000, 15, {}, ())
     """
     facts: dict[str, SoundFacts] = {}
     sums: dict[str, str] = {}
     faults: dict[str, str] = {}
     # decoding and hashing run outside Python's lock
     with remembered_facts() as remembered, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        read = pool.map(partial(_read, remembered), corpus.clips)
+        read = pool.map(partial(_read, remembered), clips)
         try:
-            for done, (clip, found) in enumerate(zip(corpus.clips, read, strict=True), start=1):
+            for done, (clip, found) in enumerate(zip(clips, read, strict=True), start=1):
                 if isinstance(found, str):
                     faults[clip.id] = found
                 else:
                     facts[clip.id], sums[clip.id] = found
                 if progress:
-                    progress(done, len(corpus))
+                    progress(done, len(clips))
         except BaseException:
             # whoever stops a long check does not wait for the rest of the corpus
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    heard = corpus.lose("quarantined", faults)
-    copies = same_recordings(corpus.info, heard.clips, sums)
+    copies = same_recordings(info, clips, sums)
     same: dict[str, list[str]] = defaultdict(list)
-    for clip in heard.clips:
-        same[sums[clip.id]].append(clip.id)
+    for clip_id, content in sums.items():
+        same[content].append(clip_id)
     duplicates = tuple(tuple(group) for group in same.values() if len(group) > 1)
-    facts = {clip: found for clip, found in facts.items() if clip not in copies}
-    return Inspection(heard.lose("excluded", copies), facts, duplicates)
+    facts = {clip_id: found for clip_id, found in facts.items() if clip_id not in copies}
+    return Inspection(facts, faults, copies, duplicates)
 
 
 def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | str:
@@ -91,67 +110,48 @@ def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | str:
         return error.reason
 
 
-def summarise(corpus: Corpus, progress: Progress | None = None) -> dict[str, Any]:
-    """Describe a corpus in plain values: counts, durations, sample rates, repeated content, reasons.
-
-    ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
-    Durations are in seconds, sample rates in Hz. ``expected`` gives for everything that a complete copy holds both
-    numbers, and ``differences`` those that differ (``[what, expected, found]``); clips that a filter excluded count as
-    found. ``missing`` names the emotions of which no clip can be used, though the corpus should hold them.
-
-    Args:
-        corpus: the corpus.
-        progress: called with (files done, files in all).
-
-    Example:
-        >>> from emoscope.corpora import open_corpus
-        >>> facts = summarise(open_corpus("polish"))
-        >>> facts["used"], facts["by_emotion"], facts["sample_rates"], facts["expected"]["speakers"]
-        (450, {'anger': 150, 'fear': 150, 'neutral': 150}, {'16000': 450}, {'expected': 5, 'found': 5})
-    """
-    return look_at(corpus, progress)[1]
-
-
-def look_at(corpus: Corpus, progress: Progress | None = None) -> tuple[Corpus, dict[str, Any]]:
-    """The same, with the corpus in which every clip has its fate."""
-    seen = inspect_files(with_known_speakers(corpus), progress)
-    used, facts = seen.corpus, seen.facts.values()
-    asked = [clip for clip in used.clips if "emotion" in clip.labels]
-    lengths = ((clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels.get(LISTED)) for clip in used.clips)
-    expected = _expected(used)
-    excluded = [lost for lost in used.lost if lost.fate == "excluded"]
-    by_label = sum(lost.by_label for lost in excluded)
-    return used, {
-        "corpus": used.info.id,
-        "title": used.info.title,
-        "licence": used.info.licence,
-        "language": used.info.language,
-        "clips": len(used) + len(used.lost),
-        "used": len(used),
+def describe(
+    info: CorpusInfo, clips: Sequence[Clip], lost: Sequence[Lost], told: Sequence[str], seen: Inspection
+) -> dict[str, Any]:
+    """Describe a corpus whose files were looked at in plain values, as :meth:`~emoscope.corpora.Corpus.summary` does."""
+    columns = columns_of([*clips, *(one.clip for one in lost if one.clip is not None)])
+    facts = seen.facts.values()
+    asked = [clip for clip in clips if "emotion" in clip.labels]
+    lengths = ((clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels.get(LISTED)) for clip in clips)
+    expected = _expected(info, clips, lost)
+    excluded = [one for one in lost if one.fate == "excluded"]
+    by_label = sum(one.by_label for one in excluded)
+    return {
+        "corpus": info.id,
+        "title": info.title,
+        "licence": info.licence,
+        "language": info.language,
+        "clips": len(clips) + len(lost),
+        "used": len(clips),
         "excluded": len(excluded),
         "excluded_by_label": by_label,
         "excluded_otherwise": len(excluded) - by_label,
-        "quarantined": len(used.lost) - len(excluded),
-        "by_emotion": used.counts("emotion"),
+        "quarantined": len(lost) - len(excluded),
+        "by_emotion": count_values(clips, "emotion"),
         **{
-            f"by_{field}": used.counts(field) if field in used.columns else {}
+            f"by_{field}": count_values(clips, field) if field in columns else {}
             for field in ("speaker", "session", "split")
         },
-        "by_language": used.counts("language") if "language" in used.columns else {used.info.language: len(used)},
-        "reasons": {fate: _reasons(used, fate) for fate in ("excluded", "quarantined")},
-        "columns": list(used.columns),
+        "by_language": count_values(clips, "language") if "language" in columns else {info.language: len(clips)},
+        "reasons": {fate: _reasons(lost, fate) for fate in ("excluded", "quarantined")},
+        "columns": list(columns),
         "durations": _durations([fact.duration_s for fact in facts]),
         "sample_rates": _counted(str(fact.rate) for fact in facts),
         "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
-        "unusable": [[lost.id, lost.why] for lost in used.lost if lost.fate == "quarantined"],
-        "told": [*used.told, *sound_notices({clip: found.told for clip, found in seen.facts.items()})],
+        "unusable": [[one.id, one.why] for one in lost if one.fate == "quarantined"],
+        "told": [*told, *sound_notices({clip: found.told for clip, found in seen.facts.items()})],
         "expected": expected,
         "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
-        "missing": _missing(used),
+        "missing": _missing(info, clips, lost),
         "longer": [list(one) for one in far_longer_clips(lengths)],
-        "usual": _usual(used),
-        "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", used.info.folds)),
+        "usual": _usual(info, clips),
+        "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", info.folds)),
         "seconds": [round(fact.duration_s, 3) for fact in facts],
     }
 
@@ -185,7 +185,7 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
 
     Example:
         >>> from emoscope.corpora import open_corpus
-        >>> warnings_of(summarise(open_corpus("polish").where({"word": "stop", "take": 1})))
+        >>> warnings_of(open_corpus("polish").where({"word": "stop", "take": 1}).summary())
         []
     """
     found = [*summary["told"], *length_notices(summary["longer"])]
@@ -207,12 +207,14 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _usual(corpus: Corpus) -> dict[str, Any]:
+def _usual(info: CorpusInfo, clips: Iterable[Clip]) -> dict[str, Any]:
     """The counts of the corpus's usual task, as far as it has one."""
-    counts = usual_counts(corpus)
-    if counts is None:
+    task = info.usual
+    if task is None:
         return {}
-    task = USUAL_TASKS[corpus.info.id]
+    new = {old: name for name, olds in task.merge.items() for old in olds}
+    counted = Counter(new.get(label, label) for clip in clips if (label := clip.labels.get("emotion")))
+    counts = {label: counted[label] for label in in_order(task.emotions)}
     return {"task": task.about, "by_emotion": counts, "clips": sum(counts.values()), "expected": task.clips}
 
 
@@ -227,17 +229,17 @@ DETAIL = re.compile(r" \((?:of|as) .*\)$| \([^()]*\d (?:s|bytes)\b[^()]*\)|^its 
 """What a reason says of a single clip: of which file it is a copy, or numbers."""
 
 
-def _reasons(corpus: Corpus, fate: str) -> dict[str, int]:
-    return dict(Counter(DETAIL.sub("", lost.why) for lost in corpus.lost if lost.fate == fate).most_common())
+def _reasons(lost: Iterable[Lost], fate: str) -> dict[str, int]:
+    return _counted(DETAIL.sub("", one.why) for one in lost if one.fate == fate)
 
 
-def _counted(values: Iterator[str]) -> dict[str, int]:
+def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _expected(corpus: Corpus) -> dict[str, dict[str, int]]:
+def _expected(info: CorpusInfo, clips: Iterable[Clip], lost: Iterable[Lost]) -> dict[str, dict[str, int]]:
     """What a complete copy holds -> how many it holds, and how many were found."""
-    labelled = {lost.clip.id: lost.clip for lost in corpus.lost if lost.clip} | {clip.id: clip for clip in corpus}
+    labelled = {one.clip.id: one.clip for one in lost if one.clip} | {clip.id: clip for clip in clips}
 
     def found(name: str) -> int:
         if name == "clips":
@@ -247,13 +249,97 @@ def _expected(corpus: Corpus) -> dict[str, dict[str, int]]:
         column, _, value = name.rpartition("=")
         return sum(clip.value(column or "emotion") == value for clip in labelled.values())
 
-    return {name: {"expected": number, "found": found(name)} for name, number in corpus.info.expected.items()}
+    return {name: {"expected": number, "found": found(name)} for name, number in info.expected.items()}
 
 
-def _missing(corpus: Corpus) -> list[str]:
+def _missing(info: CorpusInfo, clips: Iterable[Clip], lost: Sequence[Lost]) -> list[str]:
     """Emotions that no clip has, and those of which no clip can be heard; what a rule excluded is not missing."""
-    kept = {clip.value("emotion") for clip in corpus}
-    dropped = {lost.clip.value("emotion") for lost in corpus.lost if lost.clip and lost.fate == "excluded"}
-    unheard = {lost.clip.value("emotion") for lost in corpus.lost if lost.clip and lost.fate == "quarantined"}
-    should = {name for name in corpus.info.expected if name in ALIASES}
+    kept = {clip.value("emotion") for clip in clips}
+    dropped = {one.clip.value("emotion") for one in lost if one.clip and one.fate == "excluded"}
+    unheard = {one.clip.value("emotion") for one in lost if one.clip and one.fate == "quarantined"}
+    should = {name for name in info.expected if name in ALIASES}
     return list(in_order(emotion for emotion in (unheard | should) - kept - dropped if emotion))
+
+
+def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
+    """Print a summary from :meth:`~emoscope.corpora.Corpus.summary` as tables.
+
+    Args:
+        summary: the summary.
+        console: where to print; the terminal by default.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = console or Console()
+    licence = "licence unknown" if summary["licence"] == "unknown" else summary["licence"]
+    console.print(f"[bold]{escape(summary['title'])}[/bold] ({escape(summary['corpus'])}), {escape(licence)}")
+    console.print(
+        f"{summary['clips']} clips: {summary['used']} used, {summary['excluded']} excluded "
+        f"({summary['excluded_by_label']} by label), {summary['quarantined']} quarantined"
+    )
+    if summary["durations"]:
+        lengths = summary["durations"]
+        console.print(
+            f"{lengths['total'] / 60:.1f} minutes; a clip lasts {lengths['median']:.2f} s "
+            f"(median; {lengths['shortest']:.2f} to {lengths['longest']:.2f} s); sample rates "
+            + ", ".join(f"{rate} Hz ({count})" for rate, count in summary["sample_rates"].items())
+        )
+    for name in ("emotion", "speaker", "session", "split", "language"):
+        _print_counts(console, name, summary[f"by_{name}"])
+    if usual := summary["usual"]:
+        complete = f" (a complete copy: {usual['expected']:,})" if usual["expected"] else ""
+        counts = ", ".join(f"{label} {count:,}" for label, count in usual["by_emotion"].items())
+        console.print(f"Usual task: {usual['task']}: {usual['clips']:,} clips{complete}: {counts}", highlight=False)
+    for fate, reasons in summary["reasons"].items():
+        _print_counts(console, f"{fate} because", reasons)
+    for name, why in summary["unusable"][:MOST_ROWS]:
+        console.print(f"cannot be heard: {escape(name)}: {escape(why)}")
+    for group in summary["duplicates"][:MOST_ROWS]:
+        console.print(f"same content: {escape(', '.join(group))}")
+    for warning in warnings_of(summary):
+        console.print(f"[yellow]warning: {escape(warning)}[/yellow]")
+    why_not = unusable_because(summary)
+    console.print(f"[red]Cannot be used: {escape(why_not)}[/red]" if why_not else "Can be used.")
+
+
+def _print_counts(console: Console, name: str, counts: dict[str, int]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not counts:
+        return
+    table = Table(name, "clips")
+    for value, count in list(counts.items())[:MOST_ROWS]:
+        table.add_row(escape(value), str(count))
+    if len(counts) > MOST_ROWS:
+        table.add_row(f"and {len(counts) - MOST_ROWS} more", str(sum(list(counts.values())[MOST_ROWS:])))
+    console.print(table)
+
+
+@contextmanager
+def shown_progress(title: str, console: Console | None = None) -> Iterator[Progress]:
+    """Show a progress bar on standard error and hand out the function that moves it.
+
+    Example:
+        >>> from emoscope.corpora import open_corpus
+        >>> corpus = open_corpus("polish").where({"word": "nie", "take": 3})
+        >>> with shown_progress("Checking polish") as progress:
+        ...     checked = corpus.check(progress)
+        >>> len(checked)
+        15
+    """
+    from rich import progress as parts
+    from rich.console import Console
+
+    bar = parts.Progress(
+        parts.TextColumn("{task.description}"),
+        parts.BarColumn(),
+        parts.MofNCompleteColumn(),
+        parts.TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

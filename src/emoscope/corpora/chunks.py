@@ -1,11 +1,82 @@
-"""Find where a sound file's samples begin and end: its header may say nothing, or less than the file holds."""
+"""Where a sound file's samples begin and end by its chunks or pages: its header may say nothing, or less than it holds."""
 
 from __future__ import annotations
 
+import io
+import mmap
+import os
 import struct
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from emoscope.corpora.splice import Bytes
+Bytes = bytes | mmap.mmap
+"""Content of a file, in memory or mapped."""
+
+
+def behind_tags(raw: Bytes, at: int = 0) -> int:
+    """Offset behind ID3 tags, which not only MP3 files carry in front."""
+    while raw[at : at + 3] == b"ID3":
+        sizes = zip(raw[at + 6 : at + 10], (21, 14, 7, 0), strict=False)
+        at += 10 + sum((byte & 127) << shift for byte, shift in sizes)
+    return at
+
+
+class Spliced(io.RawIOBase):
+    """Reads as if a file began with other bytes and ended sooner.
+
+    Args:
+        head: what stands in place of the file's first bytes.
+        path: the file.
+        start: offset from which its own bytes follow.
+        end: offset at which they end.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "x"
+        >>> _ = file.write_bytes(b"wrong sound rest")
+        >>> with Spliced(b"right", file, 5, 11) as spliced:
+        ...     spliced.read()
+        b'right sound'
+    """
+
+    def __init__(self, head: bytes, path: Path, start: int, end: int) -> None:
+        self._head, self._start, self._size = head, start, len(head) + end - start
+        self._file = path.open("rb")
+        self._at = 0
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """It can be read from any place."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an offset."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """The offset of the next byte."""
+        return self._at
+
+    def readinto(self, buffer: object) -> int:
+        """Fill a buffer; returns how many bytes there were."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        wanted = max(0, min(len(view), self._size - self._at))
+        part = self._head[self._at : self._at + wanted]
+        if not part and wanted:
+            self._file.seek(self._start + self._at - len(self._head))
+            part = self._file.read(wanted)
+        view[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 @dataclass(frozen=True)
@@ -83,11 +154,7 @@ def extent(raw: Bytes) -> Extent | None:
         >>> extent(head + b"\1" * 8)
         Extent(start=30, stated=None, end=38, further=0, size_at=26, size='<I', around=0)
     """
-    begin = 0
-    while raw[begin : begin + 3] == b"ID3":
-        # as MP3 files, some others carry a tag in front
-        sizes = zip(raw[begin + 6 : begin + 10], (21, 14, 7, 0), strict=False)
-        begin += 10 + sum((byte & 127) << shift for byte, shift in sizes)
+    begin = behind_tags(raw)
     if raw[begin : begin + 4] == b".snd":
         start = begin + int.from_bytes(raw[begin + 4 : begin + 8], "big")
         return _settled(raw, _stated(raw, start, begin + 8, ">I", 0), None) if start <= len(raw) else None
@@ -190,3 +257,55 @@ def _holds_anything(raw: Bytes, at: int) -> bool:
             return True
         at += TAIL
     return False
+
+
+PAGE_HEADER = 27
+"""Bytes of a page's header before the lengths of its parts (RFC 3533, section 6)."""
+
+BEGINS = 2
+"""Flag of a page that begins a stream."""
+
+UNTIMED = (1 << 64) - 1
+"""Position of a page on which no packet ends."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What the pages of an Ogg file say.
+
+    Attributes:
+        missing: bytes that the last page lacks.
+        further: samples of what follows behind the first recording.
+    """
+
+    missing: int
+    further: int
+
+
+def pages(raw: Bytes) -> Pages | None:
+    r"""Walk the pages of an Ogg file; ``None`` in any other file.
+
+    Example:
+        >>> page = b"OggS\0\2" + bytes(20) + b"\1\5hello"
+        >>> pages(page), pages(page[:-2])
+        (Pages(missing=0, further=0), Pages(missing=2, further=0))
+    """
+    if raw[:4] != b"OggS":
+        return None
+    at, begun, lengths = 0, False, [0]
+    while raw[at : at + 4] == b"OggS":
+        head = raw[at : at + PAGE_HEADER + 255]
+        parts = head[PAGE_HEADER - 1] if len(head) >= PAGE_HEADER else 0
+        end = at + PAGE_HEADER + parts + sum(head[PAGE_HEADER : PAGE_HEADER + parts])
+        if len(head) < PAGE_HEADER + parts or end > len(raw):
+            return Pages(max(1, end - len(raw)), sum(lengths[1:]))
+        begins = bool(head[5] & BEGINS)
+        if begins and begun:
+            # streams that belong together begin together: this is another recording
+            lengths.append(0)
+        begun = not begins
+        position = int.from_bytes(head[6:14], "little")
+        if position != UNTIMED:
+            lengths[-1] = max(lengths[-1], position)
+        at = end
+    return Pages(0, sum(lengths[1:]))

@@ -1,10 +1,14 @@
-"""Value objects of a corpus: a clip, what is known of a corpus, a clip that is not used."""
+"""Value objects of a corpus: a clip, what is known of a corpus, a clip that is not used, the fates of many clips."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from emoscope.emotions import CORPORA
 
 FIELDS = ("speaker", "session", "split")
 """Columns that stand in the clip itself, beside its labels."""
@@ -48,6 +52,31 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class UsualTask:
+    """The task that the literature usually sets on a corpus.
+
+    Attributes:
+        about: the task in a few words.
+        emotions: the labels offered, by their canonical names.
+        merge: label -> the labels that it takes together.
+        folds: the column over which it is cross-fitted, as ``identify.folds`` of a study.
+        clips: how many clips a complete copy gives, where that is known.
+    """
+
+    about: str
+    emotions: tuple[str, ...]
+    merge: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folds: str = "speaker"
+    clips: int | None = None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> UsualTask:
+        """The task as an entry of ``data/corpora.toml`` writes it."""
+        merge = {label: tuple(olds) for label, olds in entry.get("merge", {}).items()}
+        return cls(**{**entry, "emotions": tuple(entry["emotions"]), "merge": merge})
+
+
+@dataclass(frozen=True)
 class CorpusInfo:
     """What is known of a corpus before it is opened.
 
@@ -61,6 +90,7 @@ class CorpusInfo:
         may_embed_audio: whether a report may hold its sound.
         expected: what a complete copy holds, such as ``{"clips": 450, "speakers": 5, "anger": 150, "split=test": 90}``.
         folds: the column over which the corpus is cross-fitted by default; its values keep speakers apart.
+        usual: its usual task; of other corpora all emotions are asked.
     """
 
     id: str
@@ -72,6 +102,22 @@ class CorpusInfo:
     may_embed_audio: bool = False
     expected: Mapping[str, int] = field(default_factory=dict)
     folds: str = "speaker"
+    usual: UsualTask | None = None
+
+    @classmethod
+    def of(cls, corpus: str) -> CorpusInfo:
+        """What ``data/corpora.toml`` says of a corpus.
+
+        Example:
+            >>> info = CorpusInfo.of("iemocap")
+            >>> info.expected["clips"], info.usual.emotions, info.usual.folds, info.usual.clips
+            (10039, ('anger', 'happiness', 'neutral', 'sadness'), 'session', 5531)
+        """
+        entry = CORPORA[corpus]
+        known = {name: entry[name] for name in cls.__dataclass_fields__ if name in entry}
+        if "usual" in known:
+            known["usual"] = UsualTask.of(known["usual"])
+        return cls(corpus, **known)
 
 
 @dataclass(frozen=True)
@@ -106,3 +152,104 @@ class Lost:
         if self.fate != "excluded" or self.clip is None:
             return False
         return "emotion" not in self.clip.labels or self.why.startswith(ABOUT_LABELS)
+
+
+@dataclass
+class Fates:
+    """What becomes of the clips that a label file names.
+
+    Attributes:
+        clips: id -> clip, of those that can be used.
+        lost: those that cannot, with their reasons; readers add files and lines that make no sense.
+        named: ids of all clips that were added.
+
+    Example:
+        >>> from pathlib import Path
+        >>> fates = Fates()
+        >>> for why, found in ((None, True), (None, True), ("no majority", True)):
+        ...     fates.add(Clip("a" if why is None else "b", Path("x.wav"), {}), why, found)
+        >>> fates.add(Clip("c", Path("y.wav"), {}), None, False)
+        >>> list(fates.clips), [(one.id, one.fate, one.why) for one in fates.lost]
+        (['a'], [('a', 'excluded', 'second label of this clip'), ('b', 'excluded', 'no majority'), ('c', 'quarantined', 'file not found')])
+    """
+
+    clips: dict[str, Clip] = field(default_factory=dict)
+    lost: list[Lost] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
+
+    def add(self, clip: Clip, why: str | None, found: bool) -> None:
+        """Add a clip.
+
+        Args:
+            clip: as its label file describes it.
+            why: why it is excluded, if it is.
+            found: whether its sound file is there; a clip without one is quarantined.
+        """
+        fate = "excluded"
+        if clip.id in self.named:
+            why = "second label of this clip"
+        elif not why and not found:
+            fate, why = "quarantined", "file not found"
+        self.named.add(clip.id)
+        if why:
+            self.lost.append(Lost(clip.id, clip.path, fate, why, clip))
+        else:
+            self.clips[clip.id] = clip
+
+    def add_thirds(self, columns: Iterable[str]) -> None:
+        """Add to every rated clip a column such as ``activation_third``: low, mid or high.
+
+        So a study can ask about ratings as it asks about emotions. The bounds are ratings that part all rated clips,
+        also those that are not in use, as evenly as their ties permit; clips of one rating are in one third. A column
+        with fewer than three different ratings gets no thirds.
+
+        Args:
+            columns: label columns that hold numbers; a clip whose text is no number gets no third.
+
+        Example:
+            >>> fates = Fates({str(n): Clip(str(n), Path("x"), {"activation": f"{n / 2}"}) for n in range(6)})
+            >>> fates.add_thirds(["activation"])
+            >>> [clip.labels["activation_third"] for clip in fates.clips.values()]
+            ['low', 'low', 'mid', 'mid', 'high', 'high']
+        """
+        rated = {lost.clip.id: lost.clip for lost in self.lost if lost.clip} | self.clips
+        bounds = {}
+        for column in columns:
+            numbers = [number for clip in rated.values() if (number := _number(clip, column)) is not None]
+            if len(set(numbers)) >= 3:
+                bounds[column] = _bounds(sorted(numbers))
+
+        def placed(clip: Clip) -> Clip:
+            labels = dict(clip.labels)
+            for column, (low, high) in bounds.items():
+                number = _number(clip, column)
+                if number is not None:
+                    labels[f"{column}_third"] = "low" if number <= low else "mid" if number <= high else "high"
+            return replace(clip, labels=labels)
+
+        self.clips = {clip.id: placed(clip) for clip in self.clips.values()}
+        self.lost = [replace(one, clip=placed(one.clip)) if one.clip else one for one in self.lost]
+
+
+RATINGS = ("valence", "activation", "dominance")
+"""Columns of ratings, in the order in which IEMOCAP lists them."""
+
+
+def _bounds(ordered: Sequence[float]) -> tuple[float, float]:
+    """The largest rating of the lower third, and of the middle one."""
+    different = sorted(set(ordered))
+
+    def off(bound: float, share: float) -> float:
+        return abs(bisect_right(ordered, bound) / len(ordered) - share)
+
+    low = min(different[:-2], key=lambda bound: off(bound, 1 / 3))
+    return low, min((bound for bound in different[:-1] if bound > low), key=lambda bound: off(bound, 2 / 3))
+
+
+def _number(clip: Clip, column: str) -> float | None:
+    try:
+        number = float(clip.labels.get(column, ""))
+    except ValueError:
+        return None
+    # a text "nan" reads as a number that equals nothing
+    return number if number == number else None

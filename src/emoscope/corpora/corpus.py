@@ -6,21 +6,15 @@ import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emoscope.corpora.check import Inspection, Progress, describe, inspect_files
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
-from emoscope.corpora.filters import accepted, accepted_each, as_label, listed, natural, nearest_label
-from emoscope.emotions import in_order
+from emoscope.corpora.labels import accepted, accepted_each, as_label, columns_of, count_values, listed, nearest_label
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import polars
-
-__all__ = ["Clip", "Corpus", "CorpusInfo", "Lost", "Progress"]
-
-Progress = Callable[[int, int], None]
-"""Called with (files done, files in all) during long work."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,8 +49,7 @@ class Corpus:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
-        labels = dict.fromkeys(column for clip in self._known() for column in clip.labels)
-        return (*labels, *(name for name in FIELDS if any(clip.value(name) is not None for clip in self._known())))
+        return columns_of(list(self._known()))
 
     def where(self, filters: Mapping[str, Any]) -> Corpus:
         """Keep the clips that every filter accepts; the others are excluded with the filter as the reason.
@@ -183,6 +176,36 @@ class Corpus:
             raise ValueError(f"clip {min(unknown)!r} is not among the {len(self)} clips in use of {self.info.id}")
         return self._lose(fate, lambda clip: reasons.get(clip.id))
 
+    def with_known_speakers(self) -> Corpus:
+        """Leave out the clips without a speaker where fewer clips have none than have one; that is told.
+
+        One clip of an unknown voice is enough to make intervals over speakers void. Where most voices are unknown, all clips
+        stay, and speakers count as unknown.
+
+        Example:
+            >>> from emoscope.corpora import open_corpus, polish_folder
+            >>> rows = [{"path": f"m1.a_nie_{n}.flac", "emotion": "anger", "speaker": who} for n, who in ((1, "m1"), (2, "m1"), (3, ""))]
+            >>> corpus = open_corpus(rows, audio_root=polish_folder()).with_known_speakers()
+            >>> len(corpus), corpus.lost[0].why, corpus.told[0][:46]
+            (2, 'its speaker is not given', '1 of 3 clips has no speaker and is left out: t')
+        """
+        nobody = [clip.id for clip in self.clips if clip.speaker is None]
+        if not nobody:
+            return self
+        if len(nobody) == len(self.clips):
+            told = (
+                "no clip has a speaker: the same voice may be on both sides, and intervals are over recordings; a pattern with "
+                "{speaker}, or a column, says who speaks"
+            )
+            return replace(self, told=(*self.told, told))
+        count = f"{len(nobody)} of {len(self.clips)} clips {'has' if len(nobody) == 1 else 'have'} no speaker"
+        if 2 * len(nobody) >= len(self.clips):
+            told = f"{count}: speakers count as unknown, and the same voice may be on both sides"
+            return replace(self, told=(*self.told, told))
+        told = f"{count} and {'is' if len(nobody) == 1 else 'are'} left out: their voices may be those of other clips"
+        kept = self.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
+        return replace(kept, told=(*self.told, told))
+
     def counts(self, column: str = "emotion") -> dict[str, int]:
         """Number of clips in use per value of a column; clips without a value count as ``"unknown"``.
 
@@ -195,9 +218,7 @@ class Corpus:
             {'m1': 90, 'm2': 90, 'm3': 90, 'm4': 90, 'm5': 90}
         """
         self._require([column])
-        counted = Counter(clip.value(column) or "unknown" for clip in self.clips)
-        order = in_order(counted) if column == "emotion" else sorted(counted, key=natural)
-        return {value: counted[value] for value in order}
+        return count_values(self.clips, column)
 
     def to_frame(self) -> polars.DataFrame:
         """Table of every clip, used or lost: clip, path, speaker, session, split, the label columns, fate, why.
@@ -229,19 +250,36 @@ class Corpus:
         Args:
             progress: called with (files done, files in all).
         """
-        from emoscope.corpora.check import inspect_files
-
-        return inspect_files(self, progress).corpus
+        return self._seen(inspect_files(self.info, self.clips, progress))
 
     def summary(self, progress: Progress | None = None) -> dict[str, Any]:
-        """Counts, durations, sample rates, repeated content and reasons, as plain values for JSON.
+        """Describe the corpus in plain values: counts, durations, sample rates, repeated content, reasons.
+
+        ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
+        Durations are in seconds, sample rates in Hz. ``expected`` gives for everything that a complete copy holds both
+        numbers, and ``differences`` those that differ (``[what, expected, found]``); clips that a filter excluded count
+        as found. ``missing`` names the emotions of which no clip can be used, though the corpus should hold them.
 
         Args:
             progress: called with (files done, files in all).
-        """
-        from emoscope.corpora.check import summarise
 
-        return summarise(self, progress)
+        Example:
+            >>> from emoscope.corpora import open_corpus
+            >>> facts = open_corpus("polish").summary()
+            >>> facts["used"], facts["by_emotion"], facts["sample_rates"], facts["expected"]["speakers"]
+            (450, {'anger': 150, 'fear': 150, 'neutral': 150}, {'16000': 450}, {'expected': 5, 'found': 5})
+        """
+        return self.looked_at(progress)[1]
+
+    def looked_at(self, progress: Progress | None = None) -> tuple[Corpus, dict[str, Any]]:
+        """The corpus in which every clip has its fate, as a study would use it, and its :meth:`summary`."""
+        known = self.with_known_speakers()
+        seen = inspect_files(known.info, known.clips, progress)
+        used = known._seen(seen)
+        return used, describe(used.info, used.clips, used.lost, used.told, seen)
+
+    def _seen(self, seen: Inspection) -> Corpus:
+        return self.lose("quarantined", seen.faults).lose("excluded", seen.copies)
 
     def __repr__(self) -> str:
         emotions = ", ".join(f"{name} {count}" for name, count in self.counts().items()) if self.clips else "no clips"

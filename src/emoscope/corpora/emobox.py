@@ -11,13 +11,10 @@ from typing import Any
 
 from emoscope.corpora.clip import CorpusInfo
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.grammars import GRAMMARS
-from emoscope.corpora.iemocap import INFO as IEMOCAP_INFO
 from emoscope.corpora.labels import Vocabulary
-from emoscope.corpora.rows import build_corpus
+from emoscope.corpora.named import GRAMMARS
+from emoscope.corpora.rows import PART, build_corpus
 from emoscope.corpora.text_tables import lines_of, read_text
-
-INFO = CorpusInfo("emobox", "A corpus described as in EmoBox: JSON lines, folds, a label map")
 
 IDS = {"cremad": "crema-d", "turevdb": "turev", "msppodcast": "msp-podcast"}
 """Names of EmoBox that differ from the ids here."""
@@ -92,7 +89,7 @@ def _rows(given: Path) -> tuple[list[dict[str, Any]], dict[int, str], dict[str, 
         match = FOLD.fullmatch(file.name)
         for number, row, fault in _lines(file):
             if fault is None and ("start_time" in row or "end_time" in row):
-                fault = "a part of a longer recording: cut it into a file of its own"
+                fault = PART
             if fault:
                 faults[len(rows)] = fault if row else f"{file.name} line {number}: {fault}"
             rows.append({**row, " split": match["split"] if match and given.is_dir() else None})
@@ -182,9 +179,10 @@ def _label_map(home: Path) -> dict[str, str]:
 
 
 def _info(dataset: str, corpus: str) -> CorpusInfo:
-    known = IEMOCAP_INFO if corpus == "iemocap" else GRAMMARS[corpus].info if corpus in GRAMMARS else CorpusInfo("", "")
+    known = CorpusInfo.of(corpus) if corpus == "iemocap" or corpus in GRAMMARS else CorpusInfo("", "")
     # EmoBox leaves clips out and merges emotions, so that a release's counts do not hold
-    return replace(known, id=f"emobox-{dataset}", title=f"{known.title or dataset} as in EmoBox", expected={})
+    title = f"{known.title or dataset} as in EmoBox"
+    return replace(known, id=f"emobox-{dataset}", title=title, expected={}, usual=None)
 
 
 def _base(folder: Path, names: list[str | None]) -> Path:

@@ -1,59 +1,30 @@
-"""Find sound files and videos in a folder."""
+"""Find a corpus's files: sound files in a folder, the one of several copies that is read, files that are spelt otherwise."""
 
 from __future__ import annotations
 
 import difflib
+import filecmp
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emoscope.corpora.clip import Lost
-from emoscope.corpora.video import VIDEO
+from emoscope.corpora.clip import Clip, Lost
+from emoscope.corpora.sources import VIDEO, endings, is_video
+from emoscope.corpora.text_tables import plain
 
-SOUND = frozenset(
-    f".{ending}"
-    for ending in [
-        "8svx",
-        "aif",
-        "aifc",
-        "aiff",
-        "au",
-        "avr",
-        "bw64",
-        "bwf",
-        "caf",
-        "flac",
-        "iff",
-        "ircam",
-        "mp1",
-        "mp2",
-        "mp3",
-        "mpga",
-        "nist",
-        "oga",
-        "ogg",
-        "opus",
-        "paf",
-        "pvf",
-        "rf64",
-        "sds",
-        "sf",
-        "snd",
-        "sph",
-        "svx",
-        "voc",
-        "w64",
-        "wav",
-        "wave",
-        "wve",
-        "xi",
-    ]
+SOUND = endings(
+    "8svx aif aifc aiff au avr bw64 bwf caf flac iff ircam mp1 mp2 mp3 mpga nist oga ogg opus paf pvf rf64 sds sf snd sph "
+    "svx voc w64 wav wave wve xi"
 )
-"""Endings of sound files that libsndfile reads; with those of ``video.VIDEO``, all that count as clips."""
+"""Endings of sound files that libsndfile reads; with those of ``sources.VIDEO``, all that count as clips."""
 
 CLIPS = SOUND | VIDEO
+
+LONGEST_PATH = 4_096
+"""Characters of a path; no system opens a longer one."""
 
 NOT_UTF8 = "its name or folder is not UTF-8: rename it"
 
@@ -201,32 +172,169 @@ def within(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-class Listing:
-    """Answers whether files exist, reading each folder once (a table may name 100,000 files)."""
+def choose_copy(
+    paths: Sequence[Path], root: Path, speaker: str | None = None, speakers: Collection[str] = ()
+) -> tuple[Path, dict[Path, str]]:
+    """Choose among files of one clip: the folder that names its speaker, sound before video, the higher rate.
 
-    def __init__(self) -> None:
-        self._names: dict[str, frozenset[str]] = {}
+    Args:
+        paths: the files, at least one.
+        root: the corpus's folder.
+        speaker: the clip's speaker, where the name tells.
+        speakers: all speakers, so that a folder "actors_01-24" is not taken for that of speaker 01.
 
-    def has(self, path: str) -> bool:
-        """Whether there is a file (or link) of this name."""
-        folder, name = os.path.split(path)
-        return name in self.inside(folder)
+    Returns:
+        the file that is read, and for every other one why it is not.
 
-    def inside(self, folder: str) -> frozenset[str]:
-        """Names of the files (and links) in a folder; none where it does not exist."""
-        if folder not in self._names:
-            self._names[folder] = frozenset(_names(folder))
-        return self._names[folder]
+    Example:
+        >>> choose_copy([Path("/x/all/a.wav")], Path("/x"))
+        (PosixPath('/x/all/a.wav'), {})
+    """
+    if len(paths) == 1:
+        return paths[0], {}
+    alike = all(_same(paths[0], path) for path in paths[1:])
+    rates = {path: 0 if alike else _rate(path) for path in paths}
+
+    def rank(path: Path) -> tuple[bool, bool, int, Path]:
+        words = set(re.split(r"[^0-9A-Za-z]+", path.parent.name)) & set(speakers) if path.parent != root else set()
+        return words != {speaker}, is_video(path), -rates[path], path
+
+    kept = min(paths, key=rank)
+    reasons = {}
+    for path in paths:
+        if path == kept:
+            continue
+        if alike or _same(kept, path):
+            reasons[path] = f"second copy (of {within(kept, root)})"
+        else:
+            numbers = f"; {rates[path]} Hz, there {rates[kept]} Hz" if rates[path] != rates[kept] else ""
+            reasons[path] = f"another file of a clip, with other content (of {within(kept, root)}{numbers})"
+    return kept, reasons
 
 
-def _names(folder: str) -> Iterator[str]:
+def _same(one: Path, other: Path) -> bool:
     try:
-        with os.scandir(folder or ".") as entries:
-            for entry in entries:
-                if not entry.is_dir():
-                    yield entry.name
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:  # what cannot be read is found again, and quarantined, when it is listened to
+        return False
+
+
+def _rate(path: Path) -> int:
+    import soundfile
+
+    try:
+        return int(soundfile.info(path).samplerate)
+    except (soundfile.SoundFileError, OSError):
+        return 0
+
+
+def choose_copies(same: Mapping[str, Sequence[Clip]], root: Path, lost: list[Lost]) -> list[Clip]:
+    """Choose one of the files of every clip (clip id -> the clip at each file); the others go to ``lost``."""
+    speakers = {clip.speaker for several in same.values() for clip in several if clip.speaker}
+    clips: list[Clip] = []
+    for several in same.values():
+        kept, others = choose_copy([clip.path for clip in several], root, several[0].speaker, speakers)
+        clips += [clip for clip in several if clip.path == kept]
+        lost += [Lost(c.id, c.path, "excluded", others[c.path], c) for c in several if c.path in others]
+    return clips
+
+
+def split_ending(name: str) -> tuple[str, str]:
+    """A file's name without the ending of a sound or video file, and that ending; other dots belong to the name.
+
+    Example:
+        >>> split_ending("m1.a_nie_2"), split_ending("m1.a_nie_2.WAV")
+        (('m1.a_nie_2', ''), ('m1.a_nie_2', '.WAV'))
+    """
+    stem, ending = os.path.splitext(name)
+    return (stem, ending) if ending.lower() in CLIPS else (name, "")
+
+
+def alike(name: str, there: Iterable[str]) -> list[str]:
+    """The names that differ from a name in Unicode form or case alone; where there is none, those with another ending.
+
+    Example:
+        >>> alike("Anger1.wav", ["anger1.WAV", "anger1.flac"]), alike("anger1", ["anger1.flac", "anger10.wav"])
+        (['anger1.WAV'], ['anger1.flac'])
+    """
+    return _Folder(there).alike(name)
+
+
+class _Folder:
+    def __init__(self, names: Iterable[str]) -> None:
+        self._same: dict[str, list[str]] = defaultdict(list)
+        self._stem: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            key = plain(name).casefold()
+            self._same[key].append(name)
+            stem, ending = split_ending(key)
+            if ending:
+                self._stem[stem].append(name)
+
+    def alike(self, name: str) -> list[str]:
+        key = plain(name).casefold()
+        return sorted(self._same.get(key) or self._stem.get(split_ending(key)[0]) or [])
+
+
+class Places:
+    """Finds the files of many rows, with each folder read once.
+
+    Args:
+        base: the folder to which relative paths refer.
+    """
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._folders: dict[str, str] = {}
+        self._inside: dict[str, frozenset[str]] = {}
+        self._alike: dict[str, _Folder] = {}
+
+    def find(self, name: str) -> tuple[str, list[str]]:
+        """The path of a file, and the names that are in its folder: the very one, or those that are spelt alike.
+
+        The path is the listed one where there is not exactly one such name.
+        """
+        folder, last = os.path.split(name)
+        if folder not in self._folders:
+            self._folders[folder] = self._existing(os.path.join(self._base, folder))
+        place = self._folders[folder]
+        if place not in self._inside:
+            self._inside[place] = frozenset(_names(place, folders=False))
+        inside = self._inside[place]
+        if last in inside:
+            return os.path.join(place, last), [last]
+        if not inside or not last:
+            return os.path.join(place, last), []
+        if place not in self._alike:
+            self._alike[place] = _Folder(inside)
+        there = self._alike[place].alike(last)
+        return os.path.join(place, there[0] if len(there) == 1 else last), there
+
+    def _existing(self, folder: str) -> str:
+        """A folder, or the only one that is spelt alike, from above downwards."""
+        if len(folder) > LONGEST_PATH:
+            return folder
+        missing: list[str] = []
+        place = folder
+        while not os.path.isdir(place):
+            above, last = os.path.split(place)
+            if above == place:
+                break
+            missing += [last] if last else []
+            place = above
+        for last in reversed(missing):
+            there = alike(last, _names(place, folders=True))
+            place = os.path.join(place, there[0] if len(there) == 1 else last)
+        return place
+
+
+def _names(place: str, folders: bool) -> list[str]:
+    """The names of the folders in a folder, or of its files and links; none where it does not exist."""
+    try:
+        with os.scandir(place or ".") as entries:
+            return [entry.name for entry in entries if entry.is_dir() == folders]
     except (OSError, ValueError):  # a name with a null byte names no folder
-        return
+        return []
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

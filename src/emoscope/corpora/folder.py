@@ -8,13 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
-from emoscope.corpora.copies import choose_copy
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import CLIPS, existing_folder, sound_files, within
+from emoscope.corpora.files import CLIPS, choose_copies, existing_folder, sound_files, within
 from emoscope.corpora.labels import Vocabulary
-from emoscope.corpora.video import unread
-
-INFO = CorpusInfo("folder", "A folder of recordings, one folder per emotion or a pattern")
+from emoscope.corpora.sources import unread
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 COLUMN = re.compile(r"[a-z][a-z0-9_]*")
@@ -77,11 +74,7 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
             lost.append(Lost(name, path, "quarantined", why, clip))
         else:
             same.setdefault(name, []).append(clip)
-    clips = []
-    for several in same.values():
-        kept, others = choose_copy([clip.path for clip in several], folder)
-        clips += [clip for clip in several if clip.path == kept]
-        lost += [Lost(c.id, c.path, "excluded", others[c.path], c) for c in several if c.path in others]
+    clips = choose_copies(same, folder, lost)
     if not clips:
         raise ValueError(_nothing(folder, len(found.files), lost, pattern))
     told = _one_speaker(pattern, ending, clips) if pattern else ()

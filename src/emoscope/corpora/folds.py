@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from emoscope.corpora.audio import checksum
-from emoscope.corpora.clip import Clip
-from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.filters import natural
+from emoscope.corpora.clip import Clip, CorpusInfo
+from emoscope.corpora.labels import natural
 
 MOST_SPEAKER_FOLDS = 10
 """Up to this many speakers each is a fold of its own; every fold costs a selection and its controls."""
@@ -140,37 +138,6 @@ def fold_column(clips: Sequence[Clip], folds: str | int, usual: str) -> str | in
     return usual if len({clip.value(usual) for clip in clips}) > 1 else "speaker"
 
 
-def with_known_speakers(corpus: Corpus) -> Corpus:
-    """Leave out the clips without a speaker where fewer clips have none than have one; that is told.
-
-    One clip of an unknown voice is enough to make intervals over speakers void. Where most voices are unknown, all clips
-    stay, and speakers count as unknown.
-
-    Example:
-        >>> from emoscope.corpora import open_corpus, polish_folder
-        >>> rows = [{"path": f"m1.a_nie_{n}.flac", "emotion": "anger", "speaker": who} for n, who in ((1, "m1"), (2, "m1"), (3, ""))]
-        >>> corpus = with_known_speakers(open_corpus(rows, audio_root=polish_folder()))
-        >>> len(corpus), corpus.lost[0].why, corpus.told[0][:46]
-        (2, 'its speaker is not given', '1 of 3 clips has no speaker and is left out: t')
-    """
-    nobody = [clip.id for clip in corpus.clips if clip.speaker is None]
-    if not nobody:
-        return corpus
-    if len(nobody) == len(corpus.clips):
-        told = (
-            "no clip has a speaker: the same voice may be on both sides, and intervals are over recordings; a pattern with "
-            "{speaker}, or a column, says who speaks"
-        )
-        return replace(corpus, told=(*corpus.told, told))
-    count = f"{len(nobody)} of {len(corpus.clips)} clips {'has' if len(nobody) == 1 else 'have'} no speaker"
-    if 2 * len(nobody) >= len(corpus.clips):
-        told = f"{count}: speakers count as unknown, and the same voice may be on both sides"
-        return replace(corpus, told=(*corpus.told, told))
-    told = f"{count} and {'is' if len(nobody) == 1 else 'are'} left out: their voices may be those of other clips"
-    kept = corpus.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
-    return replace(kept, told=(*corpus.told, told))
-
-
 def _by_content(
     clips: Sequence[Clip], count: int, seed: int, checksums: Mapping[str, str], column: str
 ) -> dict[str, str]:
@@ -253,6 +220,45 @@ def _fold_name(value: str) -> str:
 
 def _content(clip: Clip, checksums: Mapping[str, str]) -> str:
     return checksums[clip.id] if clip.id in checksums else checksum(clip.path)
+
+
+def same_recordings(
+    info: CorpusInfo, clips: Sequence[Clip], sums: Mapping[str, str], fold: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Clips whose very recording is also that of another clip, which is used: clip id -> why it is left out.
+
+    Some published corpora hold a recording under two names of one speaker and emotion, as if it were two takes. These
+    stay in use in one fold: they are part of a release whose counts are known (``info.expected``).
+
+    Args:
+        info: the corpus.
+        clips: the clips.
+        sums: clip id -> content hash; clips without one are compared with none.
+        fold: clip id -> fold, if they are dealt.
+
+    Example:
+        >>> from pathlib import Path
+        >>> clips = [Clip(name, Path(f"{name}.wav"), {}) for name in "bac"]
+        >>> same_recordings(CorpusInfo("x", "x"), clips, {"a": "1", "b": "1", "c": "2"})
+        {'b': 'same recording (as a)'}
+    """
+    used: dict[str, list[Clip]] = {}
+    copies = {}
+    for clip in sorted((clip for clip in clips if clip.id in sums), key=lambda clip: clip.id):
+        same = used.setdefault(sums[clip.id], [])
+        apart = [one for one in same if not (info.expected and _as_two_takes(one, clip, fold or {}))]
+        if not apart:
+            same.append(clip)
+            continue
+        differ = [name for name in ("emotion", "speaker") if apart[0].value(name) != clip.value(name)]
+        known = [f"{name} {apart[0].value(name)}" for name in differ if apart[0].value(name)]
+        copies[clip.id] = f"same recording (as {', '.join([apart[0].id, *known])})"
+    return copies
+
+
+def _as_two_takes(one: Clip, other: Clip, fold: Mapping[str, str]) -> bool:
+    alike = one.speaker == other.speaker and one.value("emotion") == other.value("emotion")
+    return one.speaker is not None and alike and fold.get(one.id) == fold.get(other.id)
 
 
 def official_side(split: str | None) -> str | None:

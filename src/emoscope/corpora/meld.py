@@ -8,27 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from emoscope.corpora.audio import LISTED, seconds_of
 from emoscope.corpora.clip import Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import CLIPS, all_files, existing_folder, readable_name
+from emoscope.corpora.sources import REMEDY, is_video, unread
 from emoscope.corpora.text_tables import Row, TextTable
-from emoscope.corpora.video import REMEDY, is_video, unread
 from emoscope.emotions import UnknownEmotion, canonical
-
-INFO = CorpusInfo(
-    "meld",
-    "Multimodal EmotionLines Dataset (Friends)",
-    licence="labels GPL-3.0; the sound is of a television series and not redistributable",
-    citation="Poria et al. 2019, ACL, pages 527-536",
-    language="English",
-    url="https://affective-meld.github.io",
-    expected={
-        "clips": 13708, "split=train": 9989, "split=development": 1109, "split=test": 2610,
-        "anger": 1607, "disgust": 361, "fear": 358, "happiness": 2308, "neutral": 6436, "sadness": 1002,
-        "surprise": 1636,
-    },
-    folds="character",
-)  # fmt: skip
 
 SIX = ("Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross")
 OTHERS = "all others"
@@ -67,7 +53,6 @@ COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utter
 OPTIONAL = ("Season", "Episode", "StartTime", "EndTime")
 NAME = re.compile(r"dia(\d+)_utt(\d+)")
 FINAL = "a final_videos_test copy, which the maintainers of MELD say to ignore"
-TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
 
 
 def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> Corpus:
@@ -132,7 +117,7 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in beside]
     if not clips:
         raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
-    return Corpus(INFO, tuple(clips.values()), tuple(lost), tuple(told))
+    return Corpus(CorpusInfo.of("meld"), tuple(clips.values()), tuple(lost), tuple(told))
 
 
 def _reason(lost: list[Lost]) -> str:
@@ -217,9 +202,9 @@ def _clip(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, 
     season, episode = row["season"], row["episode"]
     labels.update({column: value for column, value in (("season", season), ("episode", episode)) if value})
     labels["dialogue"] = f"{part.short}_dia{key[0]}"
-    start, end = _seconds(row["starttime"]), _seconds(row["endtime"])
+    start, end = seconds_of(row["starttime"].strip()), seconds_of(row["endtime"].strip())
     if start is not None and end is not None and end > start:
-        labels["listed_s"] = f"{end - start:.3f}"
+        labels[LISTED] = f"{end - start:.3f}"
     return Clip(
         f"{part.short}_{name}",
         Path(part.folder, f"{name}.mp4"),
@@ -229,12 +214,3 @@ def _clip(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, 
         split=part.name,
         transcript=row["utterance"] or None,
     ), why
-
-
-def _seconds(text: str) -> float | None:
-    # some rows leave out the hour's leading zero
-    match = TIME.fullmatch(text.strip())
-    if match is None:
-        return None
-    hours, minutes, seconds = (int(match[place]) for place in (1, 2, 3))
-    return 3600 * hours + 60 * minutes + seconds + float(f"0.{match[4]}")

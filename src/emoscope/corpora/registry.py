@@ -1,38 +1,56 @@
-"""Open a corpus by its id or its path."""
+"""Open a corpus by its id or its path: those of emoscope, those that a program registers, those of installed packages."""
 
 from __future__ import annotations
 
 import inspect
 import os
+import re
+import tomllib
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from emoscope.corpora.clip import CorpusInfo
+from emoscope.corpora.clip import Clip, CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
-from emoscope.corpora.grammars import GRAMMARS
 from emoscope.corpora.table import TABLES
+from emoscope.emotions import CORPORA
 
-NAMED = tuple(GRAMMARS)
+GROUP = "emoscope.corpora"
+"""The entry-point group in which a package names the readers of its corpora."""
+
+Reader = Callable[..., Corpus]
+"""From a corpus's folder (``root``, ``None`` where none is given) and options by name to the corpus."""
+
 READERS = {
-    "iemocap": ("emoscope.corpora.iemocap", "open_iemocap"),
-    "meld": ("emoscope.corpora.meld", "open_meld"),
-    "msp-podcast": ("emoscope.corpora.msp_podcast", "open_msp_podcast"),
-    "folder": ("emoscope.corpora.folder", "open_folder"),
-    "table": ("emoscope.corpora.table", "open_table"),
-    "emobox": ("emoscope.corpora.emobox", "open_emobox"),
-    "datasets": ("emoscope.corpora.hf_datasets", "open_datasets"),
-    "audformat": ("emoscope.corpora.audformat", "open_audformat"),
+    "iemocap": ("licensed", "open_iemocap"),
+    "meld": ("meld", "open_meld"),
+    "msp-podcast": ("licensed", "open_msp_podcast"),
+    "folder": ("folder", "open_folder"),
+    "table": ("table", "open_table"),
+    "emobox": ("emobox", "open_emobox"),
+    "datasets": ("packages", "open_datasets"),
+    "audformat": ("packages", "open_audformat"),
 }
-"""Corpus id -> module and function of its reader, imported when it is used."""
+"""Corpus id -> module and function of its reader, imported when it is used; file names tell the others' labels."""
 
-WITHOUT_SOUND = {"text-questions": ("emoscope.corpora.text_questions", "open_text_questions")}
-"""The same of what is in the package and no corpus of recordings; not listed."""
+NAMED = tuple(corpus for corpus in CORPORA if corpus not in READERS)
+
+WITHOUT_SOUND = ("text-questions",)
+"""What is in the package and no corpus of recordings; not listed."""
 
 MARKS = {"dataset_dict.json": "datasets", "state.json": "datasets", "db.yaml": "audformat"}
 """Files by which a folder is known for what it holds."""
+
+BANK = Path(__file__).parents[1] / "data" / "text_questions.toml"
+"""The questions; its head says how it is written."""
+
+CHOICES = ("choice 1", "choice 2", "choice 3", "choice 4")
+"""Label columns that hold a question's choices; the label ``answer`` names the one that is right."""
+
+_OWN: dict[str, Reader] = {}
 
 
 class UnknownCorpus(ValueError):
@@ -70,18 +88,69 @@ def open_corpus(id_or_path: Any, root: Any = None, **options: Any) -> Corpus:
         <Corpus polish: 450 clips used, 0 excluded, 0 quarantined; anger 150, fear 150, neutral 150; 5 speakers>
     """
     corpus, root = resolve(id_or_path, root)
+    given: dict[str, Any] = {"root": root}
     if corpus in NAMED:
-        reader: Callable[..., Corpus] = import_module("emoscope.corpora.named_files").open_named
-        given: dict[str, Any] = {"corpus": corpus, "root": polish_folder() if corpus == "polish" and not root else root}
+        reader = _function("named", "open_named")
+        given = {"corpus": corpus, "root": polish_folder() if corpus == "polish" and not root else root}
+    elif corpus in WITHOUT_SOUND:
+        reader = open_text_questions
     else:
-        module, function = (READERS | WITHOUT_SOUND)[corpus]
-        reader, given = getattr(import_module(module), function), {"root": root}
+        reader = _function(*READERS[corpus]) if corpus in READERS else _own_reader(corpus)
     known = [name for name in inspect.signature(reader).parameters if name not in ("corpus", "root")]
     for option in options:
         if option not in known:
             there = f"it takes {', '.join(known)}" if known else "it takes none"
             raise ValueError(f"corpus {corpus!r} has no option {option!r}: {there}")
     return reader(**given, **options)
+
+
+def register(corpus: str, reader: Reader) -> None:
+    """Make a function the reader of a corpus of your own, by an id that studies and :func:`open_corpus` then know.
+
+    An id that this program registered before now means the new function.
+
+    Args:
+        corpus: small letters, digits and hyphens.
+        reader: takes ``root`` and options by name, and returns the corpus.
+
+    Raises:
+        ValueError: the id is emoscope's own or not an id.
+
+    Example:
+        >>> def open_three(root=None):
+        ...     return open_corpus("polish", root).where({"word": "stop", "speaker": 1, "take": [1, 2, 3]})
+        >>> register("three", open_three)
+        >>> len(open_corpus("three"))
+        9
+    """
+    if corpus in (*CORPORA, *WITHOUT_SOUND):
+        raise ValueError(f"corpus {corpus!r} is emoscope's own: choose another id")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", corpus):
+        raise ValueError(f"corpus {corpus!r}: an id is made of small letters, digits and hyphens")
+    _OWN[corpus] = reader
+
+
+def _own_reader(corpus: str) -> Reader:
+    if corpus not in _OWN:
+        offered = _offered()[corpus]
+        found = offered.load()
+        if not callable(found):
+            raise ValueError(f"corpus {corpus!r} of {offered.value} is {found!r}: expected a function")
+        register(corpus, found)
+    return _OWN[corpus]
+
+
+def _offered() -> dict[str, EntryPoint]:
+    return {one.name: one for one in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
+
+
+def _known() -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*CORPORA, *_OWN, *_offered())))
+
+
+def _function(module: str, name: str) -> Reader:
+    reader: Reader = getattr(import_module(f"emoscope.corpora.{module}"), name)
+    return reader
 
 
 def check_corpus_id(corpus: str) -> None:
@@ -93,7 +162,7 @@ def check_corpus_id(corpus: str) -> None:
     Example:
         >>> check_corpus_id("iemocap")
     """
-    known = (*NAMED, *READERS)
+    known = _known()
     if corpus.lower() not in known:
         raise UnknownCorpus(f"corpus {corpus!r} is not known: {nearest(corpus, known)}")
 
@@ -105,10 +174,9 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
         >>> [info.id for info in list_corpora()][:5]
         ['polish', 'ravdess', 'emogator', 'crema-d', 'emodb']
     """
-    return (
-        *(grammar.info for grammar in GRAMMARS.values()),
-        *(import_module(module).INFO for module, _ in READERS.values()),
-    )
+    own = dict.fromkeys(_OWN, "a corpus of this program")
+    offered = {name: f"a corpus of {one.value.partition(':')[0]}" for name, one in _offered().items()}
+    return (*map(CorpusInfo.of, CORPORA), *(CorpusInfo(*one) for one in {**offered, **own}.items()))
 
 
 def resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
@@ -121,7 +189,7 @@ def resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
         >>> resolve("RAVDESS", None), resolve(polish_folder(), None)[0]
         (('ravdess', None), 'folder')
     """
-    known = (*NAMED, *READERS)
+    known = _known()
     if not isinstance(id_or_path, str | Path):
         if root is not None:
             raise ValueError(
@@ -141,3 +209,38 @@ def resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
     if root is None and looks_like_path:
         raise FileNotFoundError(f"{path} does not exist: give a folder, a table ({', '.join(TABLES)}) or a corpus id")
     raise UnknownCorpus(f"corpus {str(id_or_path)!r} is not known: {nearest(str(id_or_path), known)}")
+
+
+def open_text_questions(root: str | Path | None = None) -> Corpus:
+    """Open the questions as clips without sound.
+
+    Every question has labels ``kind``, ``question``, ``choice 1`` to ``choice 4`` and ``answer``, the column of the
+    right one, equally often each. So all questions have the same options, though they offer other words.
+
+    Args:
+        root: another bank, written like the package's own.
+
+    Raises:
+        ValueError: a question that does not have four different choices.
+
+    Example:
+        >>> labels = open_text_questions().clips[1].labels
+        >>> labels["question"], labels["answer"], labels["choice 2"]
+        ('What is the capital of France?', 'choice 2', 'Paris')
+    """
+    path = BANK if root is None else Path(root)
+    bank = tomllib.loads(path.read_text(encoding="utf-8"))["questions"]
+    clips = []
+    for number, entry in enumerate(bank):
+        choices = list(entry["choices"])
+        if len(choices) != len(CHOICES) or len(set(choices)) != len(choices):
+            raise ValueError(f"question {entry['question']!r}: {choices} are not {len(CHOICES)} different choices")
+        turn = number % len(CHOICES)
+        spread = choices[len(CHOICES) - turn :] + choices[: len(CHOICES) - turn]
+        labels = {"answer": CHOICES[turn], "kind": entry["kind"], "question": entry["question"]}
+        clips.append(Clip(f"q{number + 1:02d}", path, {**labels, **dict(zip(CHOICES, spread, strict=True))}))
+    info = CorpusInfo(
+        "text-questions", "Text-only questions", licence="Apache-2.0", citation="written for emoscope", language="English",
+        expected={"clips": 40},
+    )  # fmt: skip
+    return Corpus(info, tuple(clips))

@@ -5,41 +5,41 @@ from __future__ import annotations
 import gc
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from emoscope.corpora.audio import LISTED, seconds_of
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import nearest
+from emoscope.corpora.files import Places, nearest, split_ending
 from emoscope.corpora.labels import Vocabulary
-from emoscope.corpora.spelling import Places, split_ending
 
 USUAL = {
-    "path": (
-        "path",
-        "file",
-        "filename",
-        "file_name",
-        "filepath",
-        "file_path",
-        "audio",
-        "audio_path",
-        "wav",
-        "datei",
-        "dateiname",
-        "pfad",
-    ),
-    "emotion": ("emotion", "label", "emo", "emotion_label", "emoclass", "category", "gefühl"),
-    "speaker": ("speaker", "speaker_id", "spk", "spkrid", "spk_id", "actor", "subject", "sprecher", "sprecherin"),
-    "session": ("session", "sitzung"),
-    "split": ("split", "split_set", "partition", "subset"),
-    "transcript": ("transcript", "transcription", "text", "transkript"),
-    "clip": ("clip", "clip_id", "id", "key", "utterance_id"),
+    field: tuple(names.split())
+    for field, names in {
+        "path": "path file filename file_name filepath file_path audio audio_path wav datei dateiname pfad",
+        "emotion": "emotion label emo emotion_label emoclass category gefühl",
+        "speaker": "speaker speaker_id spk spkrid spk_id actor subject sprecher sprecherin",
+        "session": "session sitzung",
+        "split": "split split_set partition subset",
+        "transcript": "transcript transcription text transkript",
+        "clip": "clip clip_id id key utterance_id",
+    }.items()
 }
 """For every field the column names (in any case) that are taken where the mapping does not name one."""
 
 NEEDED = ("path", "emotion")
+
+LENGTHS = {"duration": 1.0, "duration_s": 1.0, "dur": 1.0, "length_s": 1.0, "duration_sec": 1.0, "duration_ms": 0.001}
+"""Columns that say how long a clip is -> their unit, in seconds."""
+
+STARTS = ("start", "start_time", "starttime", "start_s", "begin", "onset")
+ENDS = ("end", "end_time", "endtime", "end_s", "stop", "offset")
+
+PART = "a part of a longer recording: cut it into a file of its own"
+OTHER_PARTS = "a part of a longer recording, as other rows are: cut it into a file of its own"
 
 ROOTED = re.compile(r"/|[A-Za-z]:/")
 """How a path begins that does not refer to a folder of the user's choice."""
@@ -227,3 +227,54 @@ def find_columns(
         if column not in taken and name not in source:
             source[name] = column
     return source
+
+
+def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str]) -> dict[int, str]:
+    """Add the column ``listed_s`` where a table says how long its clips are or where they begin and end.
+
+    Args:
+        values: field or label column -> the rows' texts; the column is added to it.
+        source: field or label column -> column of the table.
+
+    Returns:
+        row (from 0) -> why it is excluded: several rows are parts of one file.
+
+    Example:
+        >>> values = {"path": ["a.wav", "a.wav", "b.wav"], "start": ["0", "2", "0"], "end": ["2", "3.5", "1"]}
+        >>> faults = with_lengths(values, {name: name for name in values})
+        >>> values["listed_s"], list(faults)
+        (['2.000', '1.500', '1.000'], [0, 1])
+        >>> values = {"path": ["a.wav", "a.wav", "b.wav"], "offset": ["0", "2", "0"], "duration": ["2", "1.5", "1"]}
+        >>> list(with_lengths(values, {name: name for name in values}))
+        [0, 1]
+    """
+    lower = {column.strip().lower(): name for name, column in reversed(list(source.items()))}
+    length = next((lower[name] for name in LENGTHS if name in lower), None)
+    start, end = (next((lower[name] for name in names if name in lower), None) for names in (STARTS, ENDS))
+    if LISTED in values:
+        return {}
+    faults = {}
+    if start and end:
+        spans = list(zip(map(seconds_of, values[start]), map(seconds_of, values[end]), strict=True))
+        listed = [b - a if a is not None and b is not None and b > a else None for a, b in spans]
+        faults = dict.fromkeys(_parts(values["path"], spans), OTHER_PARTS)
+    elif length:
+        unit = LENGTHS[source[length].strip().lower()]
+        listed = [None if (said := seconds_of(text)) is None else said * unit for text in values[length]]
+        # lists of other programs give where a part begins, as offset, and how long it is
+        if begin := start or lower.get("offset"):
+            faults = dict.fromkeys(
+                _parts(values["path"], [(seconds_of(text), None) for text in values[begin]]), OTHER_PARTS
+            )
+    else:
+        return {}
+    values[LISTED] = [None if said is None else f"{said:.3f}" for said in listed]
+    return faults
+
+
+def _parts(paths: Sequence[str | None], spans: Sequence[tuple[float | None, float | None]]) -> list[int]:
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        if path is not None:
+            rows[path].append(row)
+    return sorted(row for same in rows.values() if len({spans[one] for one in same}) > 1 for row in same)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from emoscope.checksums import Checksums
 from emoscope.corpora import Corpus, open_corpus
-from emoscope.corpora.filters import as_label
-from emoscope.corpora.folds import seeded_hash, with_known_speakers
+from emoscope.corpora.folds import seeded_hash
+from emoscope.corpora.labels import as_label
 from emoscope.emotions import in_order
 from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoken, writes
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
@@ -64,7 +64,7 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
         corpus = corpus.keep(choice.emotions, column=label)
     if not corpus.clips:
         raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {_reasons(corpus)}")
-    return with_known_speakers(corpus)
+    return corpus.with_known_speakers()
 
 
 def _root(root: str) -> str | None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emoscope.corpora.files import nearest
-from emoscope.corpora.registry import check_corpus_id, resolve
-from emoscope.corpora.usual import USUAL_TASKS
+from emoscope.corpora.registry import check_corpus_id, list_corpora, resolve
 from emoscope.experiments.study import CorpusChoice, Identify, Model, Study, StudyError, to_toml, toml_value
 
 PAPER = Path(__file__).parents[1] / "data" / "paper"
@@ -37,7 +36,7 @@ def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> 
         corpus, place = resolve(corpus, None)
         root = str(place or "")
     check_corpus_id(corpus)
-    task = USUAL_TASKS.get(corpus.lower())
+    task = next((info.usual for info in list_corpora() if info.id == corpus.lower()), None)
     choice, identify = CorpusChoice(id=corpus.lower(), root=root), Identify()
     if task:
         choice = CorpusChoice(id=corpus.lower(), root=root, emotions=task.emotions, merge=dict(task.merge))

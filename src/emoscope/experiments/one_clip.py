@@ -176,7 +176,7 @@ def _question(options: Sequence[str], question: str, label: str, wording: str) -
 def _heard(clip: Any, loudness: str) -> Heard:
     """A clip as a model hears it; samples go through a file, so that every check is the same."""
     from emoscope.corpora.audio import AudioError, hear
-    from emoscope.corpora.kept_sounds import keep_samples
+    from emoscope.corpora.table import keep_samples
 
     if isinstance(clip, str | Path):
         return hear(clip, loudness)

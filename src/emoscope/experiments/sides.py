@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from emoscope.corpora import assign_folds
-from emoscope.corpora.copies import same_recordings
-from emoscope.corpora.filters import listed
-from emoscope.corpora.folds import fold_column, official_side
+from emoscope.corpora.folds import fold_column, official_side, same_recordings
+from emoscope.corpora.labels import listed
 from emoscope.experiments.study import Study, StudyError, read_study
 
 if TYPE_CHECKING:

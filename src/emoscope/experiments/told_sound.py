@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoscope.corpora.lengths import LISTED
-from emoscope.corpora.probe import SoundFacts, remembered_facts
-from emoscope.corpora.sound_notices import far_longer_clips, length_notices, sound_notices
+from emoscope.corpora.audio import LISTED, SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
 from emoscope.runs import RunFolder
 
 if TYPE_CHECKING:

@@ -1,0 +1,332 @@
+"""IEMOCAP and MSP-Podcast as their licence holders ship them: the raters' consensus, their ratings, and transcripts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from emoscope.corpora.clip import RATINGS, Clip, CorpusInfo, Fates, Lost
+from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.files import Found, all_files, choose_copy, existing_folder
+from emoscope.corpora.text_tables import Row, TextTable, lines_of, read_text
+from emoscope.emotions import CODES, CORPORA, UnknownEmotion, canonical
+
+TURN = re.compile(r"\[[\d.]+\s*-\s*[\d.]+\]\s+(?P<turn>\S+)\s+(?P<code>[a-z]+)\s+\[(?P<ratings>[^\]]*)\]\s*")
+NAME = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<scene>impro|script)\w*_(?P<gender>[FM])(?:\d{3}|XX\d)")
+SPOKEN = re.compile(r"(?P<turn>Ses\S+)\s+\[[^\]]*\]:?\s*(?P<text>.*)")
+IEMOCAP_LEFT_OUT = {"xxx": "no majority among the raters (xxx)", "oth": "labelled other (oth)"}
+GENDER = {"F": "female", "M": "male"}
+
+LABEL_FOLDERS = ("labels", "label")
+LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv")
+AUDIO_FOLDERS = ("audios", "audio")
+SPLITS = {"validation": "development", "dev": "development"}
+"""Names of a split in some releases -> the name here."""
+
+COLUMNS = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
+RATED = {"emoact": "activation", "emoval": "valence", "emodom": "dominance"}
+MSP_LEFT_OUT = {"X": "no agreement among the raters (X)", "O": "labelled other (O)"}
+WITHHELD = "the release withholds the labels of Test3"
+
+CLASSES = ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral", "other")
+NAMED = ("EmoClass_Major", "EmoClass_Primary", "EmoClass")
+"""Columns that hold a rater's class where each row is one rater (releases 1.6 and 2.0)."""
+
+
+def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
+    """Open IEMOCAP.
+
+    Labels: emotion (excitement stays apart from happiness: merge them in the study), code (the original), scene
+    (improvised or scripted), gender, valence, activation, dominance (means of the raters, 1 to 5), and their thirds
+    over all turns, such as activation_third (low, mid, high). The speaker is the letter of a turn's last field, not
+    the one after the session, which says who wore the markers.
+    Turns labelled xxx or oth are excluded; a turn without its sound file is quarantined.
+
+    The four classes of the literature, 5,531 turns, are
+    ``.merged({"happiness": ["hap", "exc"]}).keep(["ang", "hap", "neu", "sad"])``; in a study
+    ``merge = { happiness = ["hap", "exc"] }`` and ``emotions = ["anger", "happiness", "neutral", "sadness"]``.
+
+    Args:
+        root: the folder ``IEMOCAP_full_release``, or the folder that holds it.
+        all_codes: keep the turns labelled oth (emotion "other") and xxx (no emotion: of use where another column is
+            asked, such as activation_third) in use.
+
+    Raises:
+        FileNotFoundError: the folder does not exist, or holds no ``Session*/dialog/EmoEvaluation``.
+        ValueError: no root is given, or no turn can be used.
+    """
+    folder = existing_folder(root, "iemocap")
+    sessions = _sessions(folder)
+    found = all_files(sessions[0].parent)
+    there = set(found.files)
+    fates = Fates(lost=list(found.lost))
+    for session in sessions:
+        for clip, why in _turns(session, fates.lost):
+            kept = all_codes and clip.labels["code"] in IEMOCAP_LEFT_OUT
+            fates.add(clip, None if kept else why, clip.path in there)
+    known = {clip.path for clip in fates.clips.values()} | {one.path for one in fates.lost}
+    for path in found.files:
+        if path not in known:
+            turn = path.parent.parent.parts[-2:] == ("sentences", "wav")
+            why = "no label in dialog/EmoEvaluation" if turn else "not among the turns in sentences/wav"
+            fates.lost.append(Lost(path.stem, path, "excluded", why))
+    if not fates.clips:
+        why = fates.lost[0].why if fates.lost else "no labelled turn was found"
+        raise ValueError(f"no turn of IEMOCAP under {folder} can be used: {why}")
+    return _corpus(CorpusInfo.of("iemocap"), fates, found.told(sessions[0].parent))
+
+
+def _sessions(folder: Path) -> list[Path]:
+    for place in (folder, folder / "IEMOCAP_full_release"):
+        found = sorted(path for path in place.glob("Session*") if (path / "dialog" / "EmoEvaluation").is_dir())
+        if found:
+            return found
+    raise FileNotFoundError(
+        f"{folder} holds no Session*/dialog/EmoEvaluation: give the folder IEMOCAP_full_release as it was unpacked"
+    )
+
+
+def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:
+    """Every labelled turn with the reason for which it is excluded, if any; lines that make no sense go to ``lost``."""
+    # sub-folders of EmoEvaluation hold the single raters' files
+    for file in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt")):
+        if file.name.startswith("._"):
+            continue
+        spoken = _transcript(session / "dialog" / "transcriptions" / file.name)
+        wavs = session / "sentences" / "wav" / file.stem
+        for number, line in enumerate(map(str.rstrip, lines_of(read_text(file)[0])), start=1):
+            if not line.startswith("["):
+                continue
+            turn = TURN.fullmatch(line)
+            name = NAME.fullmatch(turn["turn"]) if turn else None
+            if turn is None or name is None:
+                lost.append(Lost(f"{file.stem} line {number}", file, "excluded", "line is not a labelled turn"))
+                continue
+            yield _turn(wavs, turn, name, spoken.get(turn["turn"]))
+
+
+def _turn(wavs: Path, turn: re.Match[str], name: re.Match[str], transcript: str | None) -> tuple[Clip, str | None]:
+    code = turn["code"]
+    emotion = CODES["iemocap"].get(code)
+    labels = {"emotion": emotion} if emotion else {}
+    labels["code"] = code
+    labels["scene"] = "improvised" if name["scene"] == "impro" else "scripted"
+    labels["gender"] = GENDER[name["gender"]]
+    ratings = [text.strip() for text in turn["ratings"].split(",")]
+    labels.update({rating: text for rating, text in zip(RATINGS, ratings, strict=False) if text})
+    clip = Clip(
+        turn["turn"],
+        wavs / f"{turn['turn']}.wav",
+        labels,
+        speaker=name["session"] + name["gender"],
+        session=f"Session{int(name['session'][3:])}",
+        transcript=transcript,
+    )
+    return clip, IEMOCAP_LEFT_OUT.get(code) or (None if emotion else f"code {code!r} is not known")
+
+
+def _transcript(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    lines = (SPOKEN.fullmatch(line.strip()) for line in lines_of(read_text(file)[0]))
+    return {line["turn"]: line["text"] for line in lines if line}
+
+
+def open_msp_podcast(
+    root: str | Path | None,
+    audio_root: str | Path | None = None,
+    all_codes: bool = False,
+    release: str | None = None,
+) -> Corpus:
+    """Open MSP-Podcast.
+
+    Labels: emotion, code (the original), gender, activation, valence, dominance (means of the raters, 1 to 7), their
+    thirds over all clips, such as activation_third (low, mid, high), and, where ``labels_detailed.csv`` is there,
+    raters (how many chose a class), agreement (the share of them that chose the consensus) and share_anger and so on.
+    Speaker and gender "Unknown" are none. The session is the podcast. Splits: train, development (also where the
+    release says Validation), test1, test2, test3.
+    Clips labelled X or O, and clips without a label (Test3), are excluded; a row without its file is quarantined.
+
+    Args:
+        root: the release's folder, or the folder that holds it.
+        audio_root: where the sound files are, if not in ``Audios`` or ``Audio`` beside the labels.
+        all_codes: keep the clips labelled O (emotion "other") and X (no emotion) in use.
+        release: with what to compare counts, such as "1.11"; by default what the folder's name says.
+
+    Raises:
+        FileNotFoundError: the folder does not exist, or holds no label file or no sound folder.
+        ValueError: no root is given, the label file lacks a column, or no clip can be used.
+    """
+    folder = existing_folder(root, "msp-podcast")
+    table = _table(folder)
+    fates = Fates()
+    audio = _audio(table, audio_root)
+    found = all_files(audio)
+    fates.lost += found.lost
+    files = _files(found, audio, fates.lost)
+    if audio_root is None:
+        beside = [path for path in all_files(table.parent.parent).files if not path.is_relative_to(audio)]
+        fates.lost += [Lost(path.stem, path, "excluded", f"outside the folder {audio.name}") for path in beside]
+    detailed = table.with_name("labels_detailed.csv")
+    soft = _shares(detailed) if detailed.is_file() else {}
+    labels = TextTable(table, COLUMNS)
+    for clip, why in _rows(labels, files, soft, fates.lost):
+        kept = all_codes and clip.labels.get("code") in MSP_LEFT_OUT
+        fates.add(clip, None if kept else why, clip.id in files)
+    for name in sorted(files.keys() - fates.named):
+        why = WITHHELD if "test3" in name.lower() else f"no row in {table.name} (labels of Test3 are withheld)"
+        fates.lost.append(Lost(name, files[name], "excluded", why))
+    if not fates.clips:
+        why = fates.lost[0].why if fates.lost else "no rows"
+        raise ValueError(f"no clip of MSP-Podcast under {folder} can be used: {why}")
+    info = replace(CorpusInfo.of("msp-podcast"), expected=_expected(release, folder, table))
+    return _corpus(info, fates, (*found.told(audio), *labels.told))
+
+
+def _corpus(info: CorpusInfo, fates: Fates, told: tuple[str, ...]) -> Corpus:
+    fates.add_thirds(RATINGS)
+    return Corpus(info, tuple(fates.clips.values()), tuple(fates.lost), told)
+
+
+def _table(folder: Path) -> Path:
+    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    for place in places:
+        inside = [path for path in sorted(place.iterdir()) if path.name.lower() in LABEL_FOLDERS and path.is_dir()]
+        for name in LABEL_FILES:
+            for holder in (*inside, place):
+                if (holder / name).is_file():
+                    return holder / name
+    raise FileNotFoundError(
+        f"{folder} holds no Labels/{LABEL_FILES[0]} (in older releases {LABEL_FILES[1]}): give the folder in which "
+        "MSP-Podcast was unpacked"
+    )
+
+
+def _audio(table: Path, audio_root: str | Path | None) -> Path:
+    if audio_root is not None:
+        return existing_folder(audio_root, "msp-podcast")
+    for place in (table.parent.parent, table.parent):
+        for name in AUDIO_FOLDERS:
+            for path in sorted(place.iterdir()):
+                if path.is_dir() and path.name.lower() == name:
+                    return path
+    raise FileNotFoundError(f"there is no folder Audios or Audio beside {table.parent}: give it with audio_root")
+
+
+def _files(found: Found, folder: Path, lost: list[Lost]) -> dict[str, Path]:
+    """Clip id -> its sound file, in any depth: some copies hold ``Audios/Audios``."""
+    same: dict[str, list[Path]] = {}
+    for path in found.files:
+        same.setdefault(path.stem, []).append(path)
+    files: dict[str, Path] = {}
+    for stem, paths in same.items():
+        files[stem], others = choose_copy(paths, folder)
+        lost += [Lost(stem, path, "excluded", why) for path, why in others.items()]
+    return files
+
+
+def _rows(
+    labels: TextTable, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], lost: list[Lost]
+) -> Iterator[tuple[Clip, str | None]]:
+    """Every row as a clip with the reason for which it is excluded, if any; rows that make no sense go to ``lost``."""
+    table = labels.file
+    for number, row in enumerate(labels.rows(COLUMNS), start=1):
+        if isinstance(row, Row) or not row["filename"]:
+            why = row.fault if isinstance(row, Row) else "row names no file"
+            lost.append(Lost(f"{table.name} row {number}", table, "excluded", why))
+        else:
+            name = os.path.splitext(row["filename"])[0]
+            yield _clip(name, files.get(name) or table.parent / row["filename"], row, soft.get(name))
+
+
+def _clip(name: str, path: Path, row: dict[str, str], soft: dict[str, str] | None) -> tuple[Clip, str | None]:
+    code, split = row["emoclass"], row["split_set"].lower()
+    emotion = CODES["msp-podcast"].get(code)
+    labels = {"emotion": emotion} if emotion else {}
+    labels |= {"code": code} if code else {}
+    if row["gender"].lower() not in ("", "unknown"):
+        labels["gender"] = row["gender"].lower()
+    labels |= {name: row[column] for column, name in RATED.items() if row[column]}
+    why = MSP_LEFT_OUT.get(code) or (None if emotion else f"code {code!r} is not known")
+    if not code:
+        why = WITHHELD if split == "test3" else "no emotion is given"
+    if soft:
+        own = soft.get(f"share_{emotion}")
+        labels |= soft | ({"agreement": own} if own else {})
+    podcast = re.search(r"_(\d+)_\d+", name)
+    return Clip(
+        name,
+        path,
+        labels,
+        speaker=None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"],
+        session=podcast[1] if podcast else None,
+        split=SPLITS.get(split, split) or None,
+    ), why
+
+
+def _expected(release: str | None, folder: Path, table: Path) -> dict[str, int]:
+    releases = CORPORA["msp-podcast"]["releases"]
+    if release is not None and release not in releases:
+        raise ValueError(f"release {release!r} of MSP-Podcast: counts are known of {', '.join(releases)}; leave it out")
+    named = [
+        re.search(r"(?<![\d.])(\d\.\d+)(?![\d.])", path.name) for path in (folder, table.parent, table.parent.parent)
+    ]
+    which = release or next((found[1] for found in named if found and found[1] in releases), None)
+    return {f"split={name}": count for name, count in releases.get(which or "", {}).items()}
+
+
+def _shares(file: Path) -> dict[str, dict[str, str]]:
+    """Read ``labels_detailed.csv``: clip id -> columns raters, share_anger, share_sadness and so on.
+
+    Each row is one rater's answer. Releases 1.7 to 1.12 put it into one text, ``EmoDetail``
+    (``WORKER00000001; Happy; Happy,Amused; A:5; V:6; D:4;``), others into columns. A rater's own word ("Other-…")
+    counts as other; rows without a class are no votes.
+
+    Raises:
+        ValueError: the file has neither of these columns.
+    """
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    known: dict[str, str | None] = {}
+    needed = ("FileName", "EmoDetail")
+    for row in TextTable(file, needed).rows(needed, {"EmoDetail": NAMED}):
+        if isinstance(row, Row):
+            continue
+        word = _word(row["emodetail"])
+        if word not in known:
+            known[word] = _emotion(word)
+        emotion = known[word]
+        if emotion is not None:
+            votes[row["filename"]][emotion] += 1
+    # one text object for each number: there are as many as 200,000 clips
+    texts = {0.0: "0.000"}
+    columns = [(f"share_{label}", label) for label in CLASSES]
+    found = {}
+    for name, counted in votes.items():
+        total = counted.total()
+        found[os.path.splitext(name)[0]] = {"raters": str(total)} | {
+            column: texts.setdefault(counted[label] / total, f"{counted[label] / total:.3f}")
+            for column, label in columns
+        }
+    return found
+
+
+def _word(text: str) -> str:
+    """A rater's class, in its own column or as the second part of the text."""
+    first, *rest = text.split(";", 2)
+    return (rest[0] if rest and first.lstrip().upper().startswith("WORKER") else first).strip()
+
+
+def _emotion(word: str) -> str | None:
+    if not word:
+        return None
+    if word in CODES["msp-podcast"]:
+        return CODES["msp-podcast"][word]
+    try:
+        emotion = canonical(word)
+    except UnknownEmotion:
+        return "other"
+    return emotion if emotion in CLASSES else "other"

@@ -1,0 +1,228 @@
+"""Corpora whose labels stand in their file names: how they name them, what files beside them add, and their reader.
+
+A new one is an entry in ``data/corpora.toml``, whose head says what the keys mean, and its row in docs/corpora.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
+from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.files import choose_copies, existing_folder, sound_files
+from emoscope.corpora.labels import as_label
+from emoscope.corpora.sources import unread
+from emoscope.corpora.text_tables import TextTable, lines_of, read_text
+from emoscope.emotions import CORPORA, spelt_out
+
+MISSING = "the corpus lists it, but the file is not there"
+
+
+@dataclass(frozen=True)
+class Grammar:
+    r"""How one corpus names its files.
+
+    Attributes:
+        info: the corpus.
+        example: a file name that follows the grammar, for messages.
+        pattern: regular expression over the end of the path without the file's ending; it begins at a folder's or
+            the file's name. Groups named ``speaker``, ``session`` and ``split`` fill those fields, ``transcript``
+            the transcript; ``folder`` is a folder whose word must mean the emotion that the name gives; every
+            other group is a label column.
+        values: group -> code -> label; a group without an entry keeps its text. A code that is missing from
+            an entry makes the name one that does not follow the grammar.
+        spoken: column whose label is what is said, used as the transcript; or a sentence around it: "Say {word}".
+        of_speaker: label column -> speaker -> label, for what the speaker's code tells.
+        clip_id: format of the clip's id from the groups' texts; empty: the file's name.
+        notes: which files beside the recordings say more of them, as ``data/corpora.toml`` writes it.
+
+    Example:
+        >>> info = CorpusInfo("mine", "My recordings")
+        >>> grammar = Grammar(info, "anna-joy-3", r"(?P<speaker>\w+)-(?P<emotion>\w+)-\d+", {"emotion": {"joy": "happiness"}})
+        >>> grammar.read(Path("day1/anna-joy-3.wav")).speaker, grammar.read(Path("day1/anna-3.wav"))
+        ('anna', None)
+    """
+
+    info: CorpusInfo
+    example: str
+    pattern: str
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    spoken: str | None = None
+    of_speaker: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    clip_id: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, corpus: str) -> Grammar:
+        """The grammar that ``data/corpora.toml`` gives a corpus."""
+        entry = CORPORA[corpus]
+        known = {name: entry[name] for name in ("spoken", "clip_id", "notes") if name in entry}
+        values, of_speaker = (
+            {column: spelt_out(codes) for column, codes in entry.get(name, {}).items()}
+            for name in ("codes", "of_speaker")
+        )
+        about = CorpusInfo.of(corpus)
+        return cls(about, entry["example"], entry["pattern"], values, of_speaker=of_speaker, **known)
+
+    def _match(self, path: Path) -> re.Match[str] | None:
+        return self._expression.fullmatch(path.as_posix().removesuffix(path.suffix))
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str]:
+        # as few folders as possible are skipped, so that optional folders of the pattern are seen
+        return re.compile(rf"(?:.*?/)??(?:{self.pattern})", re.DOTALL)
+
+    def read(self, path: Path) -> Clip | None:
+        """The clip that a file's path describes, or ``None`` where it does not follow the grammar."""
+        match = self._match(path)
+        if match is None:
+            return None
+        found: dict[str, str] = {}
+        for group, text in match.groupdict().items():
+            codes = self.values.get(group)
+            if text is None or group == "folder":
+                continue
+            if codes is not None and text not in codes:
+                return None
+            found[group] = codes[text] if codes is not None else text
+        fields = {name: found.pop(name, None) for name in (*FIELDS, "transcript")}
+        labels = {"emotion": found.pop("emotion"), **found}
+        for column, known in self.of_speaker.items():
+            label = known.get(fields["speaker"] or "")
+            if label:
+                labels[column] = label
+        if self.spoken:
+            fields["transcript"] = self.spoken.format(**labels) if "{" in self.spoken else labels[self.spoken]
+        name = self.clip_id.format(**match.groupdict()) if self.clip_id else path.stem
+        return Clip(name, path, labels, **fields)
+
+    def contradiction(self, clip: Clip) -> str | None:
+        """Why a clip's folder and name do not agree on its emotion, or ``None`` where they do."""
+        match = self._match(clip.path)
+        word = match.groupdict().get("folder") if match else None
+        if word is None or as_label("emotion", word) == clip.labels["emotion"]:
+            return None
+        return f"name says {clip.labels['emotion']}, folder says {word}"
+
+
+GRAMMARS = {corpus: Grammar.of(corpus) for corpus, entry in CORPORA.items() if "pattern" in entry}
+"""Corpus id -> how it names its files."""
+
+
+def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
+    """Open a corpus whose labels stand in its file names, found in any depth under ``root``.
+
+    A name that does not follow the grammar, a second copy of a clip (as in some copies of RAVDESS) and a clip whose
+    folder or notes name another emotion are excluded with that reason; a clip that the notes list and that has no
+    file is quarantined. Of several files of one clip, the one whose folder names the speaker is read, then the one
+    of the higher sampling rate; the reason of the others says whether their content is the same.
+
+    Args:
+        corpus: a key of :data:`GRAMMARS`, or a grammar of your own.
+        root: the corpus's folder.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: it holds no sound file, or none named as in this corpus.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> open_named("polish", polish_folder()).clips[0].labels
+        {'emotion': 'anger', 'word': 'nie', 'take': '1'}
+    """
+    grammar = GRAMMARS[corpus] if isinstance(corpus, str) else corpus
+    name = grammar.info.id
+    folder = existing_folder(root, name)
+    found = sound_files(folder)
+    lost = list(found.lost)
+    notes, told = _notes(grammar.notes, folder)
+    same: dict[str, list[Clip]] = {}
+    seen: set[str] = set()
+    for path in found.files:
+        clip = grammar.read(path)
+        if clip is None:
+            lost.append(Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({name})"))
+            continue
+        seen.add(clip.id)
+        clip, why = _noted(clip, notes.get(clip.id, {}))
+        if why := grammar.contradiction(clip) or why:
+            lost.append(Lost(clip.id, path, "excluded", why, clip))
+        elif why := unread(path):
+            lost.append(Lost(clip.id, path, "quarantined", why, clip))
+        else:
+            same.setdefault(clip.id, []).append(clip)
+    clips = choose_copies(same, folder, lost)
+    if not clips:
+        known = next((one.why for one in lost if one.clip), None)
+        why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"
+        raise ValueError(f"none of the {len(found.files)} sound files under {folder} {why}")
+    lost += [Lost(clip, folder / clip, "quarantined", MISSING) for clip in notes if clip not in seen]
+    return Corpus(grammar.info, tuple(clips), tuple(lost), (*found.told(folder), *told))
+
+
+Notes = dict[str, dict[str, str]]
+"""Clip id -> what a file beside the recordings says of it: field or label column -> text."""
+
+
+def _noted(clip: Clip, notes: Mapping[str, str]) -> tuple[Clip, str | None]:
+    """The clip with what the notes add, and why they contradict its name, if they do."""
+    said = dict(notes)
+    word = said.pop("emotion", None)
+    fields: dict[str, Any] = {field: said.pop(field) for field in (*FIELDS, "transcript") if field in said}
+    clip = replace(clip, labels={**clip.labels, **said}, **fields)
+    if word is None or as_label("emotion", word) == clip.labels["emotion"]:
+        return clip, None
+    return clip, f"name says {clip.labels['emotion']}, the corpus's own list says {word}"
+
+
+def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ...]]:
+    """What the files beside the recordings say, where the copy holds them, and what of them cannot be read."""
+    files = sorted(folder.rglob(entry["files"])) if entry else []
+    if not files:
+        return {}, ()
+    if "line" in entry:
+        return _noted_lines(files, entry["line"], entry.get("chinese", False))
+    return _noted_rows(files[0], entry["clip"], entry["columns"])
+
+
+def _noted_rows(table: Path, ids: str, columns: Mapping[str, str]) -> tuple[Notes, tuple[str, ...]]:
+    missing = f"{table} has no column {ids}: copy it again from the corpus, or take it out of the folder"
+    if not table.stat().st_size:
+        raise ValueError(missing)
+    text = TextTable(table, columns)
+    if ids not in text.columns:
+        raise ValueError(missing)
+    notes = {}
+    for cells in text:
+        row = dict(zip(text.columns, cells.cells, strict=False))
+        if row.get(ids):
+            clip = row[ids].removesuffix(".wav")
+            notes[clip] = {field: row[name] for name, field in columns.items() if row.get(name)}
+    return notes, text.told
+
+
+def _noted_lines(files: list[Path], line: str, chinese: bool) -> tuple[Notes, tuple[str, ...]]:
+    # lines of another form are passed over: they say nothing of a recording
+    notes, told = {}, []
+    for file in files:
+        expression = re.compile(line.replace("{stem}", re.escape(file.stem)))
+        text, _ = read_text(file, chinese=chinese)
+        lines = [line.strip() for line in lines_of(text) if line.strip()]
+        unread = []
+        for one in lines:
+            match = expression.fullmatch(one)
+            if match:
+                said = match.groupdict()
+                notes[said.pop("clip")] = said
+            else:
+                unread.append(one)
+        if unread:
+            told.append(
+                f"{file.name}: {len(unread)} of its {len(lines)} lines cannot be read, such as {unread[0][:60]!r}"
+            )
+    return notes, tuple(told)
