@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.files import SOUND
 from emoscope.corpora.named import GRAMMARS
-from emoscope.corpora.registry import NAMED, READERS
+from emoscope.corpora.registry import READERS
 
 FUZZ = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Few enough that the whole file stays within seconds."""
@@ -108,7 +108,7 @@ def accounts_for(found: Corpus, files: set[Path]) -> None:
 
 @FUZZ
 @given(
-    corpus=st.sampled_from([*NAMED, "folder"]),
+    corpus=st.sampled_from([*GRAMMARS, "folder"]),
     edits=st.lists(EDITS, min_size=1, max_size=3),
     odd=st.lists(st.tuples(ODD_NAMES, st.sampled_from([".wav", ".WAV", ".flac", ".txt", ""])), max_size=4),
     deep=st.booleans(),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emoscope.corpora import UnknownCorpus, list_corpora, open_corpus
+from emoscope.corpora import UnknownCorpus, list_corpora, open_corpus, polish_folder
+from emoscope.corpora.registry import check_corpus_id, register
 
 
 def test_an_unknown_id_names_the_nearest_and_the_known() -> None:
@@ -73,3 +74,57 @@ def test_opening_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package, as an installer leaves it: a module and the metadata that names its corpora."""
+    (tmp_path / "voices_corpora.py").write_text(
+        "from emoscope.corpora import CorpusInfo, open_corpus\nfrom emoscope.corpora.named import Grammar\n\n"
+        "def few(root, take=1):\n    return open_corpus('polish', root).where({'take': take})\n\n"
+        "names = Grammar(CorpusInfo('names', 'Names'), 'm1.a_nie_2', r'(?P<speaker>m\\d)\\.(?P<emotion>[an])_\\w+',"
+        " {'emotion': {'a': 'anger', 'n': 'neutral'}})\nnumber = 3\n"
+    )
+    info = tmp_path / "voices_corpora-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: voices-corpora\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[emoscope.corpora]\nfew = voices_corpora:few\nnames = voices_corpora:names\nbroken = voices_corpora:number\n"
+        "polish = voices_corpora:names\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("emoscope.corpora.registry._OWN", {})
+
+
+@pytest.mark.usefixtures("package")
+def test_a_package_brings_corpora() -> None:
+    assert len(open_corpus("few", polish_folder(), take=[1, 2])) == 180
+    assert open_corpus("Names", polish_folder()).counts() == {"anger": 150, "neutral": 150}
+    titles = {info.id: info.title for info in list_corpora()}
+    assert titles["names"] == titles["broken"] == "a corpus of voices_corpora"
+    check_corpus_id("few")
+    with pytest.raises(ValueError, match="corpus 'few' has no option 'takes': it takes take"):
+        open_corpus("few", polish_folder(), takes=1)
+    with pytest.raises(ValueError, match="corpus 'broken' is 3: expected a Grammar or a function"):
+        open_corpus("broken")
+    with pytest.raises(UnknownCorpus, match="did you mean 'names'"):
+        open_corpus("name")
+
+
+@pytest.mark.usefixtures("package")
+def test_no_package_takes_the_place_of_a_known_corpus() -> None:
+    assert open_corpus("polish").counts("take") == dict.fromkeys("12345", 90)
+
+
+def test_a_program_registers_corpora(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoscope.corpora.registry._OWN", {})
+    register("mine", lambda root=None: open_corpus("polish", root).where({"take": 1}))
+    assert len(open_corpus("mine")) == 90
+    register("mine", lambda root=None: open_corpus("polish", root).where({"take": [1, 2]}))
+    assert len(open_corpus("mine")) == 180
+    for name, why in (
+        ("polish", "is emoscope's own: choose another id"),
+        ("My corpus", "an id is made of small letters"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            register(name, open_corpus)

@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from emoscope.corpora.clip import Clip, CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
+from emoscope.corpora.named import GRAMMARS, Grammar, open_named
 from emoscope.corpora.table import TABLES
 from emoscope.emotions import CORPORA
 
@@ -34,9 +36,7 @@ READERS = {
     "datasets": ("packages", "open_datasets"),
     "audformat": ("packages", "open_audformat"),
 }
-"""Corpus id -> module and function of its reader, imported when it is used; file names tell the others' labels."""
-
-NAMED = tuple(corpus for corpus in CORPORA if corpus not in READERS)
+"""Corpus id -> module and function of its reader, imported when it is used; file names tell the labels of the others."""
 
 WITHOUT_SOUND = ("text-questions",)
 """What is in the package and no corpus of recordings; not listed."""
@@ -88,69 +88,66 @@ def open_corpus(id_or_path: Any, root: Any = None, **options: Any) -> Corpus:
         <Corpus polish: 450 clips used, 0 excluded, 0 quarantined; anger 150, fear 150, neutral 150; 5 speakers>
     """
     corpus, root = resolve(id_or_path, root)
-    given: dict[str, Any] = {"root": root}
-    if corpus in NAMED:
-        reader = _function("named", "open_named")
-        given = {"corpus": corpus, "root": polish_folder() if corpus == "polish" and not root else root}
-    elif corpus in WITHOUT_SOUND:
-        reader = open_text_questions
-    else:
-        reader = _function(*READERS[corpus]) if corpus in READERS else _own_reader(corpus)
-    known = [name for name in inspect.signature(reader).parameters if name not in ("corpus", "root")]
+    if corpus == "polish" and not root:
+        root = polish_folder()
+    reader = _reader(corpus)
+    known = [name for name in inspect.signature(reader).parameters if name != "root"]
     for option in options:
         if option not in known:
             there = f"it takes {', '.join(known)}" if known else "it takes none"
             raise ValueError(f"corpus {corpus!r} has no option {option!r}: {there}")
-    return reader(**given, **options)
+    return reader(root=root, **options)
 
 
-def register(corpus: str, reader: Reader) -> None:
-    """Make a function the reader of a corpus of your own, by an id that studies and :func:`open_corpus` then know.
+def register(corpus: str, reader: Reader | Grammar) -> None:
+    """Make a corpus of your own known to this program, by an id that studies and :func:`open_corpus` then know.
 
-    An id that this program registered before now means the new function.
+    An id that this program registered before now means the new corpus.
 
     Args:
         corpus: small letters, digits and hyphens.
-        reader: takes ``root`` and options by name, and returns the corpus.
+        reader: how it names its files; or a function that takes ``root`` and options by name, and returns the corpus.
 
     Raises:
-        ValueError: the id is emoscope's own or not an id.
+        ValueError: the id is emoscope's own or not an id, or the reader is something else.
 
     Example:
-        >>> def open_three(root=None):
-        ...     return open_corpus("polish", root).where({"word": "stop", "speaker": 1, "take": [1, 2, 3]})
-        >>> register("three", open_three)
-        >>> len(open_corpus("three"))
-        9
+        >>> def open_stops(root=None):
+        ...     return open_corpus("polish", root).where({"word": "stop", "speaker": "m1"})
+        >>> register("stops", open_stops)
+        >>> len(open_corpus("stops"))
+        15
     """
     if corpus in (*CORPORA, *WITHOUT_SOUND):
         raise ValueError(f"corpus {corpus!r} is emoscope's own: choose another id")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", corpus):
         raise ValueError(f"corpus {corpus!r}: an id is made of small letters, digits and hyphens")
-    _OWN[corpus] = reader
+    if not (callable(reader) or isinstance(reader, Grammar)):
+        raise ValueError(f"corpus {corpus!r} is {reader!r}: expected a Grammar or a function")
+    _OWN[corpus] = partial(open_named, reader) if isinstance(reader, Grammar) else reader
 
 
-def _own_reader(corpus: str) -> Reader:
+def _reader(corpus: str) -> Reader:
+    if corpus in GRAMMARS:
+        return partial(open_named, corpus)
+    if corpus in WITHOUT_SOUND:
+        return open_text_questions
+    if corpus in READERS:
+        module, name = READERS[corpus]
+        reader: Reader = getattr(import_module(f"emoscope.corpora.{module}"), name)
+        return reader
     if corpus not in _OWN:
-        offered = _offered()[corpus]
-        found = offered.load()
-        if not callable(found):
-            raise ValueError(f"corpus {corpus!r} of {offered.value} is {found!r}: expected a function")
-        register(corpus, found)
+        register(corpus, _offered()[corpus].load())
     return _OWN[corpus]
 
 
 def _offered() -> dict[str, EntryPoint]:
-    return {one.name: one for one in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
+    found = sorted(entry_points(group=GROUP), key=lambda one: one.name)
+    return {one.name: one for one in found if one.name not in (*CORPORA, *WITHOUT_SOUND)}
 
 
 def _known() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*CORPORA, *_OWN, *_offered())))
-
-
-def _function(module: str, name: str) -> Reader:
-    reader: Reader = getattr(import_module(f"emoscope.corpora.{module}"), name)
-    return reader
 
 
 def check_corpus_id(corpus: str) -> None:
@@ -176,7 +173,7 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
     """
     own = dict.fromkeys(_OWN, "a corpus of this program")
     offered = {name: f"a corpus of {one.value.partition(':')[0]}" for name, one in _offered().items()}
-    return (*map(CorpusInfo.of, CORPORA), *(CorpusInfo(*one) for one in {**offered, **own}.items()))
+    return (*map(CorpusInfo.of, CORPORA), *(CorpusInfo(*one) for one in {**own, **offered}.items()))
 
 
 def resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
