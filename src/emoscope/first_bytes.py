@@ -7,13 +7,13 @@ from pathlib import Path
 READ = 512
 """Bytes read from the beginning of a file."""
 
-ZIP = b"PK\x03\x04"
+ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 MARKS: tuple[tuple[bytes, str], ...] = (
     (POINTER, "a Git LFS pointer, not the file itself: run 'git lfs pull' in its folder, or download it again"),
-    (b"\x1f\x8b\x08", "gzip-compressed: unpack it first, such as with 'gunzip'"),
+    (GZIP, "gzip-compressed: unpack it first, such as with 'gunzip'"),
     (b"\x28\xb5\x2f\xfd", "Zstandard-compressed: unpack it first, such as with 'unzstd'"),
     (b"\xfd7zXZ\x00", "xz-compressed: unpack it first, such as with 'unxz'"),
     (b"BZh", "bzip2-compressed: unpack it first, such as with 'bunzip2'"),
@@ -27,6 +27,11 @@ MARKS: tuple[tuple[bytes, str], ...] = (
 
 WEB = (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<error>")
 """How web pages and the error messages of download servers begin, in lower case."""
+
+
+def is_web_page(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of a web page, or of a download server's error message."""
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(WEB)
 
 
 def what_is(path: Path) -> str | None:
@@ -60,7 +65,6 @@ def what_is(path: Path) -> str | None:
     for mark, words in MARKS:
         if start.startswith(mark):
             return words
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith(WEB):
+    if is_web_page(start):
         return "a web page, not the file itself: download it again, and look whether it asks you to sign in"
     return None

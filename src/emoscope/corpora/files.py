@@ -7,12 +7,12 @@ import filecmp
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emoscope.corpora.clip import Clip, Lost
-from emoscope.corpora.sources import VIDEO, endings, is_video
+from emoscope.corpora.sources import VIDEO, endings, is_video, unread
 from emoscope.corpora.text_tables import plain
 
 SOUND = endings(
@@ -106,7 +106,8 @@ def all_files(root: Path) -> Found:
     """
     found = Found()
     # nor are folders above, which a link may lead back to
-    entered = set(_above(root))
+    real = Path(os.path.realpath(root))
+    entered = {str(real), *map(str, real.parents)}
     level = [str(root)]
     while level:
         # near folders first, and those that are no links
@@ -120,27 +121,23 @@ def all_files(root: Path) -> Found:
                     _sort_in(Path(entry.path), found)
         level = []
         for _, path in sorted(inside):
-            real = os.path.realpath(path)
-            if real in entered:
+            real_path = os.path.realpath(path)
+            if real_path in entered:
                 found.again.append(Path(readable_name(Path(path))))
             else:
-                entered.add(real)
+                entered.add(real_path)
                 level.append(path)
     found.files.sort()
     found.lost.sort(key=lambda lost: lost.path)
     return found
 
 
-def _above(root: Path) -> Iterator[str]:
-    real = Path(os.path.realpath(root))
-    yield from map(str, (real, *real.parents))
-
-
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(folder or ".") as entries:
             return list(entries)
-    except OSError:  # as os.walk does: a folder that cannot be read holds nothing
+    # as os.walk does: a folder that cannot be read holds nothing, nor does a name with a null byte
+    except (OSError, ValueError):
         return []
 
 
@@ -228,15 +225,31 @@ def _rate(path: Path) -> int:
         return 0
 
 
-def choose_copies(same: Mapping[str, Sequence[Clip]], root: Path, lost: list[Lost]) -> list[Clip]:
-    """Choose one of the files of every clip (clip id -> the clip at each file); the others go to ``lost``."""
+def read_paths(found: Found, root: Path, read: Callable[[Path], Clip | Lost]) -> tuple[list[Clip], list[Lost]]:
+    """The clips that files' paths describe, each once, and what is lost: of several files of a clip one is chosen.
+
+    Args:
+        found: the files.
+        root: the corpus's folder.
+        read: from a path to its clip, or why there is none.
+    """
+    lost = list(found.lost)
+    same: dict[str, list[Clip]] = {}
+    for path in found.files:
+        clip = read(path)
+        if isinstance(clip, Lost):
+            lost.append(clip)
+        elif why := unread(path):
+            lost.append(Lost(clip.id, path, "quarantined", why, clip))
+        else:
+            same.setdefault(clip.id, []).append(clip)
     speakers = {clip.speaker for several in same.values() for clip in several if clip.speaker}
     clips: list[Clip] = []
     for several in same.values():
         kept, others = choose_copy([clip.path for clip in several], root, several[0].speaker, speakers)
         clips += [clip for clip in several if clip.path == kept]
         lost += [Lost(c.id, c.path, "excluded", others[c.path], c) for c in several if c.path in others]
-    return clips
+    return clips, lost
 
 
 def split_ending(name: str) -> tuple[str, str]:
@@ -299,7 +312,7 @@ class Places:
             self._folders[folder] = self._existing(os.path.join(self._base, folder))
         place = self._folders[folder]
         if place not in self._inside:
-            self._inside[place] = frozenset(_names(place, folders=False))
+            self._inside[place] = frozenset(entry.name for entry in _entries(place) if not entry.is_dir())
         inside = self._inside[place]
         if last in inside:
             return os.path.join(place, last), [last]
@@ -323,18 +336,9 @@ class Places:
             missing += [last] if last else []
             place = above
         for last in reversed(missing):
-            there = alike(last, _names(place, folders=True))
+            there = alike(last, (entry.name for entry in _entries(place) if entry.is_dir()))
             place = os.path.join(place, there[0] if len(there) == 1 else last)
         return place
-
-
-def _names(place: str, folders: bool) -> list[str]:
-    """The names of the folders in a folder, or of its files and links; none where it does not exist."""
-    try:
-        with os.scandir(place or ".") as entries:
-            return [entry.name for entry in entries if entry.is_dir() == folders]
-    except (OSError, ValueError):  # a name with a null byte names no folder
-        return []
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import CLIPS, choose_copies, existing_folder, sound_files, within
+from emoscope.corpora.files import CLIPS, existing_folder, read_paths, sound_files, within
 from emoscope.corpora.labels import Vocabulary
-from emoscope.corpora.sources import unread
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 COLUMN = re.compile(r"[a-z][a-z0-9_]*")
@@ -54,27 +53,20 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
     grammar = _compiled(pattern, ending) if pattern else None
     vocabulary = Vocabulary(labels)
     found = sound_files(folder)
-    lost = list(found.lost)
-    same: dict[str, list[Clip]] = {}
-    for path in found.files:
-        below = within(path, folder)
-        name = below.removesuffix(path.suffix)
-        read = _read(name, grammar)
+
+    def read(path: Path) -> Clip | Lost:
+        name = within(path, folder).removesuffix(path.suffix)
+        said = _read(name, grammar)
         if pattern and ending and path.suffix.lower() != ending.lower():
-            read = NOT_FOLLOWED
-        if isinstance(read, str):
-            lost.append(Lost(name, path, "excluded", read))
-            continue
-        emotion, why = vocabulary.read(read.pop("emotion"))
-        fields = {field: read.pop(field, None) for field in (*FIELDS, "transcript")}
-        clip = Clip(name, path, {"emotion": emotion, **read} if emotion else dict(read), **fields)
-        if why:
-            lost.append(Lost(name, path, "excluded", why, clip))
-        elif why := unread(path):
-            lost.append(Lost(name, path, "quarantined", why, clip))
-        else:
-            same.setdefault(name, []).append(clip)
-    clips = choose_copies(same, folder, lost)
+            said = NOT_FOLLOWED
+        if isinstance(said, str):
+            return Lost(name, path, "excluded", said)
+        emotion, why = vocabulary.read(said.pop("emotion"))
+        fields = {field: said.pop(field, None) for field in (*FIELDS, "transcript")}
+        clip = Clip(name, path, {"emotion": emotion, **said} if emotion else said, **fields)
+        return Lost(name, path, "excluded", why, clip) if why else clip
+
+    clips, lost = read_paths(found, folder, read)
     if not clips:
         raise ValueError(_nothing(folder, len(found.files), lost, pattern))
     told = _one_speaker(pattern, ending, clips) if pattern else ()

@@ -69,12 +69,16 @@ def assign_folds(
         return {clip.id: _fold_name(clip.value(folds) or "") for clip in ordered}
     speakers = sorted({clip.speaker for clip in ordered if clip.speaker is not None}, key=natural)
     unknown = any(clip.speaker is None for clip in ordered)
+    count = folds if isinstance(folds, int) else GROUPS
     if kept := {clip.id: dealt[clip.id] for clip in ordered if dealt and clip.id in dealt}:
         by_content = len(speakers) == 1 and not unknown
-        names = [f"fold{number + 1}" for number in range(folds if isinstance(folds, int) else GROUPS)]
+        names = [f"fold{number + 1}" for number in range(count)]
         if not set(kept.values()) <= set(names):
             names = sorted(set(kept.values()), key=natural)
-        found = _dealt_on(ordered, kept, names, by_content, seed, checksums or {}, column)
+        group_of = _groups(ordered, checksums or {}, by_content)
+        # the first in the order of ids, where clips of one speaker were in several folds
+        fold_of = {group_of[clip]: kept[clip] for clip in sorted(kept, reverse=True)}
+        found = _balanced(ordered, group_of, names, fold_of, seed, column)
         if len(set(found.values())) > 1:
             return found
         # filters left the speakers of one fold: they are dealt anew
@@ -82,10 +86,10 @@ def assign_folds(
         raise ValueError(fault)
     if isinstance(folds, str) and len(speakers) <= MOST_SPEAKER_FOLDS and speakers and not unknown:
         return {clip.id: _fold_name(clip.speaker or "") for clip in ordered}
-    count = folds if isinstance(folds, int) else GROUPS
     if not speakers or (len(speakers) == 1 and not unknown):
         return _by_content(ordered, count, seed, checksums or {}, column)
-    return _by_speaker(ordered, count, seed, checksums or {}, column)
+    names = [f"fold{number + 1}" for number in range(count)]
+    return _balanced(ordered, _groups(ordered, checksums or {}), names, {}, seed, column)
 
 
 def crossfit_fault(clips: Sequence[Clip], folds: str | int = "speaker") -> str | None:
@@ -158,23 +162,6 @@ def _by_content(
             fold_of[recording] = f"fold{place % count + 1}"
             place += 1
     return {clip.id: fold_of[content[clip.id]] for clip in clips}
-
-
-def _by_speaker(
-    clips: Sequence[Clip], count: int, seed: int, checksums: Mapping[str, str], column: str
-) -> dict[str, str]:
-    names = [f"fold{number + 1}" for number in range(count)]
-    return _balanced(clips, _groups(clips, checksums), names, {}, seed, column)
-
-
-def _dealt_on(
-    clips: Sequence[Clip], kept: Mapping[str, str], names: Sequence[str], by_content: bool, seed: int,
-    checksums: Mapping[str, str], column: str,
-) -> dict[str, str]:  # fmt: skip
-    group_of = _groups(clips, checksums, by_content)
-    # the first in the order of ids, where clips of one speaker were in several folds
-    fold_of = {group_of[clip]: kept[clip] for clip in sorted(kept, reverse=True)}
-    return _balanced(clips, group_of, names, fold_of, seed, column)
 
 
 def _groups(clips: Sequence[Clip], checksums: Mapping[str, str], by_content: bool = False) -> dict[str, str]:

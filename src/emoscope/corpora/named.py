@@ -14,9 +14,8 @@ from typing import Any
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import choose_copies, existing_folder, sound_files
+from emoscope.corpora.files import existing_folder, read_paths, sound_files
 from emoscope.corpora.labels import as_label
-from emoscope.corpora.sources import unread
 from emoscope.corpora.text_tables import TextTable, lines_of, read_text
 from emoscope.emotions import CORPORA, spelt_out
 
@@ -139,24 +138,19 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     name = grammar.info.id
     folder = existing_folder(root, name)
     found = sound_files(folder)
-    lost = list(found.lost)
     notes, told = _notes(grammar.notes, folder)
-    same: dict[str, list[Clip]] = {}
     seen: set[str] = set()
-    for path in found.files:
+
+    def read(path: Path) -> Clip | Lost:
         clip = grammar.read(path)
         if clip is None:
-            lost.append(Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({name})"))
-            continue
+            return Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({name})")
         seen.add(clip.id)
         clip, why = _noted(clip, notes.get(clip.id, {}))
-        if why := grammar.contradiction(clip) or why:
-            lost.append(Lost(clip.id, path, "excluded", why, clip))
-        elif why := unread(path):
-            lost.append(Lost(clip.id, path, "quarantined", why, clip))
-        else:
-            same.setdefault(clip.id, []).append(clip)
-    clips = choose_copies(same, folder, lost)
+        why = grammar.contradiction(clip) or why
+        return Lost(clip.id, path, "excluded", why, clip) if why else clip
+
+    clips, lost = read_paths(found, folder, read)
     if not clips:
         known = next((one.why for one in lost if one.clip), None)
         why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"

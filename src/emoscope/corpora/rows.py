@@ -6,7 +6,7 @@ import gc
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -40,6 +40,8 @@ ENDS = ("end", "end_time", "endtime", "end_s", "stop", "offset")
 
 PART = "a part of a longer recording: cut it into a file of its own"
 OTHER_PARTS = "a part of a longer recording, as other rows are: cut it into a file of its own"
+
+DECIMAL = re.compile(r"[+-]?\d+(,\d+)?")
 
 ROOTED = re.compile(r"/|[A-Za-z]:/")
 """How a path begins that does not refer to a folder of the user's choice."""
@@ -278,3 +280,20 @@ def _parts(paths: Sequence[str | None], spans: Sequence[tuple[float | None, floa
         if path is not None:
             rows[path].append(row)
     return sorted(row for same in rows.values() if len({spans[one] for one in same}) > 1 for row in same)
+
+
+def with_points(column: Iterable[str | None]) -> list[str | None] | None:
+    """A column of numbers with decimal commas, with points in their place; ``None`` for any other column.
+
+    Example:
+        >>> with_points(["3,5", None, "4"]), with_points(["a,b"]), with_points(["3", "4"])
+        (['3.5', None, '4'], None, None)
+    """
+    texts = list(column)
+    commas = False
+    for text in texts:
+        if text is not None:
+            if not DECIMAL.fullmatch(text):
+                return None
+            commas = commas or "," in text
+    return [text.replace(",", ".") if text else text for text in texts] if commas else None

@@ -19,8 +19,8 @@ from emoscope.corpora.clip import FIELDS, CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
 from emoscope.corpora.labels import MISSING, Vocabulary
-from emoscope.corpora.rows import USUAL, build_corpus, find_columns, with_lengths
-from emoscope.corpora.text_tables import Row, TextTable, lines_of, plain, read_text, told_faults, with_points
+from emoscope.corpora.rows import USUAL, build_corpus, find_columns, with_lengths, with_points
+from emoscope.corpora.text_tables import Row, TextTable, lines_of, plain, read_text
 
 if TYPE_CHECKING:
     import polars
@@ -162,7 +162,12 @@ def _text(file: Path, wanted: Collection[str]) -> _Table:
 
 def _told(table: _Table, wrong: Sequence[Row]) -> _Table:
     table.faults |= {row.number - 1: row.fault for row in wrong}
-    table.told += told_faults(table.source, wrong)
+    if wrong:
+        many = "1 row cannot be read and is left out:"
+        if len(wrong) > 1:
+            many = f"{len(wrong):,} rows cannot be read and are left out, such as"
+        first = wrong[0]
+        table.told.append(f"{table.source.name}: {many} row {first.number} (line {first.line}): {first.fault}")
     return table
 
 

@@ -6,12 +6,14 @@ import csv
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from emoscope.first_bytes import GZIP, POINTER, ZIP, is_web_page
 
 MARKS = (
     (b"\xef\xbb\xbf", "utf-8"),
@@ -35,16 +37,12 @@ STRAY = "row has a quotation mark that does not enclose a cell"
 MOST_LINES = 200
 """Lines of a quoted cell beyond which its closing quotation mark is surely missing."""
 
-DECIMAL = re.compile(r"[+-]?\d+(,\d+)?")
-
 WRITTEN_BY = (
-    (b"PK\x03\x04", "is a spreadsheet or another zip archive: save it as CSV"),
+    (ZIP, "is a spreadsheet or another zip archive: save it as CSV"),
     (b"\xd0\xcf\x11\xe0", "is an old Excel file: save it as CSV"),
     (b"PAR1", "is a Parquet file: give it the ending .parquet"),
-    (b"\x1f\x8b", "is compressed with gzip: unpack it"),
-    (b"version https://git-lfs", "is a Git LFS pointer in place of the file: fetch it with `git lfs pull`"),
-    (b"<!doctype html", "is a web page in place of the file: download it again"),
-    (b"<html", "is a web page in place of the file: download it again"),
+    (GZIP, "is compressed with gzip: unpack it"),
+    (POINTER, "is a Git LFS pointer in place of the file: fetch it with `git lfs pull`"),
 )
 """How files begin that are no text tables, whatever their names say."""
 
@@ -77,19 +75,15 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
 
 
 def _decoded(data: bytes, file: Path, chinese: bool) -> tuple[str, str | None]:
-    start = data[:64].lstrip().lower()
+    if is_web_page(data[:64]):
+        raise ValueError(f"{file} is a web page in place of the file: download it again")
     for mark, what in WRITTEN_BY:
-        if data.startswith(mark) or start.startswith(mark.lower()):
-            raise ValueError(f"{file} {what}")
-    for mark, encoding in MARKS:
         if data.startswith(mark):
-            data = data[len(mark) :]
-            if encoding != "utf-8":
-                return data.decode(encoding, errors="replace"), None
-            break
-    else:
-        if unmarked := _unmarked(data):
-            return data.decode(unmarked, errors="replace"), None
+            raise ValueError(f"{file} {what}")
+    mark, encoding = next((one for one in MARKS if data.startswith(one[0])), (b"", _unmarked(data)))
+    data = data[len(mark) :]
+    if encoding != "utf-8":
+        return data.decode(encoding, errors="replace"), None
     try:
         return data.decode("utf-8"), None
     except UnicodeDecodeError as error:
@@ -101,20 +95,17 @@ def _decoded(data: bytes, file: Path, chinese: bool) -> tuple[str, str | None]:
             return data.decode("gb18030"), None
         except UnicodeDecodeError:
             pass
-    lines = data.splitlines(keepends=True)
-    wrong = []
-    for place, line in enumerate(lines):
+    texts: list[str] = []
+    wrong: list[str] = []
+    for line in data.splitlines(keepends=True):
         try:
-            line.decode("utf-8")
+            texts.append(line.decode("utf-8"))
         except UnicodeDecodeError:
-            wrong.append(place)
-    texts = [line.decode("utf-8", errors="replace") for line in lines]
-    for place in wrong:
-        texts[place] = _western(lines[place])
-    shown = texts[wrong[0]].strip()
+            texts.append(_western(line))
+            wrong.append(texts[-1].strip())
     count = "1 line was" if len(wrong) == 1 else f"{len(wrong):,} lines were"
     return "".join(texts), (
-        f"{file.name} is not in UTF-8: {count} read as Windows-1252, such as {shown[:60]!r}; if that is wrong, save the "
+        f"{file.name} is not in UTF-8: {count} read as Windows-1252, such as {wrong[0][:60]!r}; if that is wrong, save the "
         "file as UTF-8"
     )
 
@@ -127,15 +118,15 @@ def _western(line: bytes) -> str:
         return "".join(bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) for byte in line)
 
 
-def _unmarked(data: bytes) -> str | None:
-    """UTF-16 without a mark: every second byte of its spaces, digits and Latin letters is null."""
+def _unmarked(data: bytes) -> str:
+    """UTF-8, or UTF-16 without a mark: there every second byte of its spaces, digits and Latin letters is null."""
     head = data[:4096]
     half = len(head) // 2
     even, odd = head[0::2].count(0), head[1::2].count(0)
     for encoding, many, few in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
         if half > 1 and many > 0.3 * half and few < 0.1 * many:
             return encoding
-    return None
+    return "utf-8"
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -161,25 +152,6 @@ class Row:
     line: int
     cells: Sequence[str]
     fault: str = ""
-
-
-def told_faults(file: Path, wrong: Sequence[Row]) -> list[str]:
-    """What the user is told of the rows that cannot be read.
-
-    Example:
-        >>> told_faults(Path("clips.csv"), [Row(2, 3, [], "row has 1 cell where the header has 2")])
-        ['clips.csv: 1 row cannot be read and is left out: row 2 (line 3): row has 1 cell where the header has 2']
-    """
-    if not wrong:
-        return []
-    count = (
-        "1 row cannot be read and is left out"
-        if len(wrong) == 1
-        else f"{len(wrong):,} rows cannot be read and are left out, such as"
-    )
-    return [
-        f"{file.name}: {count}{':' if len(wrong) == 1 else ''} row {wrong[0].number} (line {wrong[0].line}): {wrong[0].fault}"
-    ]
 
 
 class TextTable:
@@ -421,20 +393,3 @@ def plain(text: str) -> str:
         True
     """
     return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def with_points(column: Iterable[str | None]) -> list[str | None] | None:
-    """A column of numbers with decimal commas, with points in their place; ``None`` for any other column.
-
-    Example:
-        >>> with_points(["3,5", None, "4"]), with_points(["a,b"]), with_points(["3", "4"])
-        (['3.5', None, '4'], None, None)
-    """
-    texts = list(column)
-    commas = False
-    for text in texts:
-        if text is not None:
-            if not DECIMAL.fullmatch(text):
-                return None
-            commas = commas or "," in text
-    return [text.replace(",", ".") if text else text for text in texts] if commas else None
