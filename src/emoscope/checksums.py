@@ -15,6 +15,11 @@ FRESH_S = 2.0
 """A file changed so recently, in seconds, is not remembered: it may change again within one tick of its file system."""
 
 
+def user_cache() -> Path:
+    """The folder ``emoscope`` in the user's cache (``$XDG_CACHE_HOME``, by default ``~/.cache``)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoscope"
+
+
 def sha256(path: Path) -> str:
     """Sha256 (hex) of a file."""
     with path.open("rb") as file:
@@ -25,7 +30,7 @@ class Checksums:
     """Reads files and writes down on leaving what it has found in them.
 
     Args:
-        name: of the file under ``$XDG_CACHE_HOME/emoscope`` (``~/.cache/emoscope``); without a writable one every
+        name: of the file in :func:`user_cache`; without a writable one every
             file is read anew each time.
         read: what is to be found in a file, as JSON can hold it: its sha256 (hex), unless something else is given.
 
@@ -39,7 +44,7 @@ class Checksums:
 
     def __init__(self, name: str, read: Callable[[Path], Any] = sha256) -> None:
         self._measure = read
-        self._file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoscope" / name
+        self._file = user_cache() / name
         self._known = self._read()
         self._new: dict[str, list[Any]] = {}
 

@@ -25,3 +25,8 @@ def on_purpose(error: BaseException) -> bool:
     if place is None or not str(place.tb_frame.f_globals.get("__name__", "")).startswith("emoscope"):
         return False
     return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,7 +14,7 @@ def with_thirds(ratings: list[str], lost: int = 0) -> Corpus:
     clips = [Clip(f"c{i}", Path("x.wav"), {"emotion": "anger", "valence": text}) for i, text in enumerate(ratings)]
     fates = Fates()
     for place, clip in enumerate(clips):
-        fates.add(clip, "no majority" if place < lost else None, found=True)
+        fates.add(clip, "no majority" if place < lost else None, None)
     fates.add_thirds(RATINGS)
     return Corpus(CorpusInfo("x", "x"), tuple(fates.clips.values()), tuple(fates.lost))
 

@@ -119,17 +119,17 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
     try:
         if path.stat().st_size == 0:
             raise Unhearable("file is empty")
-        found = _mono(blocks(path))
+        samples, frames, rate, channels = _mono(blocks(path))
         told = []
-        if (channel := found.channels.louder()) is not None:
+        if (channel := channels.louder()) is not None:
             told.append(f"its channels cancel each other: channel {channel + 1}, the louder one, is heard alone")
-            found = _mono(blocks(path), channel)
-        told += settle(found.samples, loudness)
+            samples, frames, rate, channels = _mono(blocks(path), channel)
+        told += settle(samples, loudness)
     except Unhearable as error:
         raise AudioError(path, str(error)) from error
     except PermissionError as error:
         raise AudioError(path, "not readable (no permission)") from error
-    return Heard(found.samples, found.frames / found.rate, found.rate, found.channels.count, tuple(told))
+    return Heard(samples, frames / rate, rate, channels.count, tuple(told))
 
 
 class _Channels:
@@ -166,18 +166,12 @@ class _Channels:
         return int(power.argmax()) if (opposed & close).any() else None
 
 
-@dataclass
-class _Mono:
-    """One channel at 16 kHz, and what the file held."""
+def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, int, _Channels]:
+    """Mix to one channel (or take one) and resample block by block, so that a long clip is in memory once.
 
-    samples: Waveform
-    frames: int
-    rate: int
-    channels: _Channels
-
-
-def _mono(source: Blocks, channel: int | None = None) -> _Mono:
-    """Mix to one channel (or take one) and resample block by block, so that a long clip is in memory once."""
+    Returns:
+        samples (time,) at 16 kHz; frames, rate in Hz and channels of the file.
+    """
     import soxr
 
     mono = np.empty(1, dtype=np.float32)
@@ -214,7 +208,7 @@ def _mono(source: Blocks, channel: int | None = None) -> _Mono:
     if stream:
         keep(stream.resample_chunk(np.empty(0, dtype=np.float32), last=True))
     mono.resize(filled, refcheck=False)
-    return _Mono(mono, frames, rate, channels)
+    return mono, frames, rate, channels
 
 
 def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudness: str = "normalised") -> Waveform:
@@ -297,17 +291,6 @@ def remembered_facts() -> Checksums:
     return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))
 
 
-def far_longer(seconds: float, listed: str | None) -> bool:
-    """Whether a file is far longer than its row says.
-
-    Example:
-        >>> far_longer(300.0, "4.1"), far_longer(4.4, "4.1"), far_longer(300.0, None)
-        (True, False, False)
-    """
-    said = seconds_of(listed)
-    return said is not None and seconds > max(FACTOR * said, said + SECONDS)
-
-
 def seconds_of(text: str | None) -> float | None:
     """Seconds of a text such as "4.1", "0:04.1" or "00:00:04,100".
 
@@ -365,7 +348,10 @@ def far_longer_clips(lengths: Iterable[tuple[str, float | None, str | None]]) ->
     return [
         (clip, seconds, listed)
         for clip, seconds, listed in lengths
-        if seconds is not None and listed is not None and far_longer(seconds, listed)
+        if seconds is not None
+        and listed is not None
+        and (said := seconds_of(listed)) is not None
+        and seconds > max(FACTOR * said, said + SECONDS)
     ]
 
 

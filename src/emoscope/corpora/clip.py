@@ -13,6 +13,9 @@ from emoscope.emotions import CORPORA
 FIELDS = ("speaker", "session", "split")
 """Columns that stand in the clip itself, beside its labels."""
 
+NOT_FOUND = "file not found"
+"""Reason of a clip whose file is not there."""
+
 ABOUT_LABELS = ("label", "no ", "code ")
 """Reasons that begin so are about a clip's label, whatever other labels it has."""
 
@@ -166,9 +169,8 @@ class Fates:
     Example:
         >>> from pathlib import Path
         >>> fates = Fates()
-        >>> for why, found in ((None, True), (None, True), ("no majority", True)):
-        ...     fates.add(Clip("a" if why is None else "b", Path("x.wav"), {}), why, found)
-        >>> fates.add(Clip("c", Path("y.wav"), {}), None, False)
+        >>> for name, why, missing in (("a", None, ""), ("a", None, ""), ("b", "no majority", ""), ("c", None, "file not found")):
+        ...     fates.add(Clip(name, Path("x.wav"), {}), why, missing)
         >>> list(fates.clips), [(one.id, one.fate, one.why) for one in fates.lost]
         (['a'], [('a', 'excluded', 'second label of this clip'), ('b', 'excluded', 'no majority'), ('c', 'quarantined', 'file not found')])
     """
@@ -177,22 +179,19 @@ class Fates:
     lost: list[Lost] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
 
-    def add(self, clip: Clip, why: str | None, found: bool) -> None:
+    def add(self, clip: Clip, why: str | None, missing: str | None, again: str = "second label of this clip") -> None:
         """Add a clip.
 
         Args:
             clip: as its label file describes it.
             why: why it is excluded, if it is.
-            found: whether its sound file is there; a clip without one is quarantined.
+            missing: why there is no sound to be heard, if there is none; then it is quarantined.
+            again: why it is excluded where a clip of its id was added already.
         """
-        fate = "excluded"
-        if clip.id in self.named:
-            why = "second label of this clip"
-        elif not why and not found:
-            fate, why = "quarantined", "file not found"
+        why = again if clip.id in self.named else why
         self.named.add(clip.id)
-        if why:
-            self.lost.append(Lost(clip.id, clip.path, fate, why, clip))
+        if why or missing:
+            self.lost.append(Lost(clip.id, clip.path, "excluded" if why else "quarantined", why or missing or "", clip))
         else:
             self.clips[clip.id] = clip
 

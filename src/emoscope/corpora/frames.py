@@ -66,11 +66,6 @@ class Frames:
         """Seconds that the frames last."""
         return self.count * self.first.samples / self.first.rate
 
-    @property
-    def stated_s(self) -> float | None:
-        """Seconds that the file's own header promises, if it says so."""
-        return None if self.stated is None else self.stated * self.first.samples / self.first.rate
-
     def true_info(self) -> bytes:
         """An info frame with the right number of frames: the file's own, or a plain one where it has none."""
         if self.info and self.count_at:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from emoscope.corpora.clip import RATINGS, Clip, CorpusInfo, Fates, Lost
+from emoscope.corpora.clip import NOT_FOUND, RATINGS, Clip, CorpusInfo, Fates, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import Found, all_files, choose_copy, existing_folder
 from emoscope.corpora.text_tables import Row, TextTable, lines_of, read_text
@@ -67,7 +67,7 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
     for session in sessions:
         for clip, why in _turns(session, fates.lost):
             kept = all_codes and clip.labels["code"] in IEMOCAP_LEFT_OUT
-            fates.add(clip, None if kept else why, clip.path in there)
+            fates.add(clip, None if kept else why, None if clip.path in there else NOT_FOUND)
     known = {clip.path for clip in fates.clips.values()} | {one.path for one in fates.lost}
     for path in found.files:
         if path not in known:
@@ -176,7 +176,7 @@ def open_msp_podcast(
     labels = TextTable(table, COLUMNS)
     for clip, why in _rows(labels, files, soft, fates.lost):
         kept = all_codes and clip.labels.get("code") in MSP_LEFT_OUT
-        fates.add(clip, None if kept else why, clip.id in files)
+        fates.add(clip, None if kept else why, None if clip.id in files else NOT_FOUND)
     for name in sorted(files.keys() - fates.named):
         why = WITHHELD if "test3" in name.lower() else f"no row in {table.name} (labels of Test3 are withheld)"
         fates.lost.append(Lost(name, files[name], "excluded", why))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emoscope.corpora.audio import LISTED, seconds_of
-from emoscope.corpora.clip import Clip, CorpusInfo, Lost
+from emoscope.corpora.clip import NOT_FOUND, Clip, CorpusInfo, Fates, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import CLIPS, all_files, existing_folder, readable_name
 from emoscope.corpora.sources import REMEDY, is_video, unread
@@ -85,39 +85,30 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
         raise FileNotFoundError(
             f"{folder} holds no label file of MELD ({names}): give the folder in which MELD was unpacked"
         )
-    clips: dict[str, Clip] = {}
-    lost: list[Lost] = []
     there = all_files(media)
-    lost += there.lost
+    fates = Fates(lost=list(there.lost))
+    lost = fates.lost
     seen: set[Path] = set()
     told: list[str] = list(there.told(media))
     for part in PARTS:
         files = _files(part, media, lost, seen)
-        for clip, key, why in _rows(part, tables[part.name], lost, told):
-            found = files.pop(key, [])
-            path = found[0] if found else clip.path
-            clip = Clip(clip.id, path, clip.labels, clip.speaker, clip.session, clip.split, clip.transcript)
-            lost += [
-                Lost(clip.id, other, "excluded", f"another file of a clip that is read (of {path.name})")
-                for other in found[1:]
-            ]
-            if why:
-                lost.append(Lost(clip.id, path, "excluded", why, clip))
-            elif not found:
-                known = " (the release lacks it)" if key in part.missing else ""
-                lost.append(Lost(clip.id, path, "quarantined", f"file not found{known}", clip))
-            elif cannot := unread(path):
-                lost.append(Lost(clip.id, path, "quarantined", cannot, clip))
+        for number, clip, key, why in _rows(part, tables[part.name], lost, told):
+            paths = files.pop(key, [])
+            if not paths:
+                missing: str | None = f"{NOT_FOUND} (the release lacks it)" if key in part.missing else NOT_FOUND
             else:
-                clips[clip.id] = clip
+                clip, missing = replace(clip, path=paths[0]), unread(paths[0])
+                also = f"another file of a clip that is read (of {paths[0].name})"
+                lost += [Lost(clip.id, other, "excluded", also) for other in paths[1:]]
+            fates.add(clip, why, missing, f"row {number} of {part.labels} repeats this clip")
         for (dialogue, utterance), paths in files.items():
             why = f"no row in {part.labels}" if tables[part.name] else f"{part.labels} is not there"
             lost += [Lost(f"{part.short}_dia{dialogue}_utt{utterance}", path, "excluded", why) for path in paths]
     beside = [path for path in there.files if path not in seen]
     lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in beside]
-    if not clips:
+    if not fates.clips:
         raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
-    return Corpus(CorpusInfo.of("meld"), tuple(clips.values()), tuple(lost), tuple(told))
+    return Corpus(CorpusInfo.of("meld"), tuple(fates.clips.values()), tuple(lost), tuple(told))
 
 
 def _reason(lost: list[Lost]) -> str:
@@ -167,9 +158,8 @@ def _files(part: Part, root: Path, lost: list[Lost], seen: set[Path]) -> dict[tu
 
 def _rows(
     part: Part, file: Path | None, lost: list[Lost], told: list[str]
-) -> Iterator[tuple[Clip, tuple[int, int], str | None]]:
-    """Every row as a clip, its (dialogue, utterance), and the reason for which it is excluded, if any."""
-    seen: set[tuple[int, int]] = set()
+) -> Iterator[tuple[int, Clip, tuple[int, int], str | None]]:
+    """Every row by its number as a clip, its (dialogue, utterance), and the reason for which it is excluded, if any."""
     if file is None:
         return
     table = TextTable(file, COLUMNS)
@@ -182,10 +172,7 @@ def _rows(
             continue
         key = (int(numbers[0]), int(numbers[1]))
         clip, why_not = _clip(part, key, row)
-        if key in seen:
-            why_not = f"row {number} of {part.labels} repeats this clip"
-        seen.add(key)
-        yield clip, key, why_not
+        yield number, clip, key, why_not
 
 
 def _clip(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, str | None]:

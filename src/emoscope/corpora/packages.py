@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from emoscope.checksums import user_cache
 from emoscope.corpora.clip import CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
 from emoscope.corpora.labels import MISSING, Vocabulary
 from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns
-from emoscope.corpora.table import keep_bytes, user_cache
+from emoscope.corpora.table import keep_bytes
+from emoscope.mistakes import first_line
 
 FREE = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0")
 """Licences of a database, as audformat writes them, under which a report may hold its sound."""
@@ -49,7 +51,7 @@ def open_datasets(
         raise ValueError("corpus 'datasets' needs its dataset: give root=... (a saved folder or a name on the hub)")
     parts = _dataset(root)
     folder = Path(root).expanduser() if Path(root).expanduser().is_dir() else Path(".")
-    into = Path(cache).expanduser() if cache is not None else user_cache()
+    into = Path(cache).expanduser() if cache is not None else user_cache() / "sounds"
     values: dict[str, list[str | None]] = {}
     faults: dict[int, str] = {}
     ids: list[str] = []
@@ -90,7 +92,7 @@ def _dataset(root: str | Path) -> dict[str, Any]:
     except Exception as error:
         # the package raises errors of many libraries for one thing: it cannot be read
         where = "from the hub, and there is no such folder" if named else "from disk"
-        raise ValueError(f"dataset {root} cannot be read {where}: {_first(error)}") from error
+        raise ValueError(f"dataset {root} cannot be read {where}: {first_line(error)}") from error
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
 
 
@@ -217,7 +219,7 @@ def _database(folder: Path, tables: Path) -> Any:
         return audformat.Database.load(str(tables), num_workers=1, verbose=False)
     except Exception as error:
         # the package raises errors of many libraries for one thing: it cannot be read
-        raise ValueError(f"database {folder} cannot be read: {_first(error)}") from error
+        raise ValueError(f"database {folder} cannot be read: {first_line(error)}") from error
 
 
 def _refuse_code(folder: Path) -> None:
@@ -250,10 +252,6 @@ def _without_pickles(folder: Path) -> Iterator[Path]:
             if file.suffix != ".pkl":
                 (Path(place) / file.name).symlink_to(file.resolve())
         yield Path(place)
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _schemes(database: Any, folder: Path, columns: dict[str, str], others: Sequence[str] | None) -> dict[str, str]:
@@ -290,7 +288,7 @@ def _get(database: Any, folder: Path, scheme: str, table: str = "") -> Any:
         return database.get(scheme, tables=[table] if table else None)
     except Exception as error:
         raise ValueError(
-            f"scheme {scheme!r} of database {folder.name} cannot be read ({_first(error)}): where tables contradict "
+            f"scheme {scheme!r} of database {folder.name} cannot be read ({first_line(error)}): where tables contradict "
             f"each other, name one with columns={{'emotion': 'table/{scheme}'}}"
         ) from error
 

@@ -26,16 +26,7 @@ GROUP = "emoscope.corpora"
 Reader = Callable[..., Corpus]
 """From a corpus's folder (``root``, ``None`` where none is given) and options by name to the corpus."""
 
-READERS = {
-    "iemocap": ("licensed", "open_iemocap"),
-    "meld": ("meld", "open_meld"),
-    "msp-podcast": ("licensed", "open_msp_podcast"),
-    "folder": ("folder", "open_folder"),
-    "table": ("table", "open_table"),
-    "emobox": ("emobox", "open_emobox"),
-    "datasets": ("packages", "open_datasets"),
-    "audformat": ("packages", "open_audformat"),
-}
+READERS: dict[str, str] = {corpus: entry["reader"] for corpus, entry in CORPORA.items() if "reader" in entry}
 """Corpus id -> module and function of its reader, imported when it is used; file names tell the labels of the others."""
 
 WITHOUT_SOUND = ("text-questions",)
@@ -133,7 +124,7 @@ def _reader(corpus: str) -> Reader:
     if corpus in WITHOUT_SOUND:
         return open_text_questions
     if corpus in READERS:
-        module, name = READERS[corpus]
+        module, _, name = READERS[corpus].partition(":")
         reader: Reader = getattr(import_module(f"emoscope.corpora.{module}"), name)
         return reader
     if corpus not in _OWN:

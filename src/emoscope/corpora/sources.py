@@ -128,7 +128,8 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, Lengths]]:
     import soundfile
 
     with ExitStack() as stack:
-        raw: Bytes = stack.enter_context(_mapped(path))
+        content = stack.enter_context(path.open("rb"))
+        raw: Bytes = stack.enter_context(mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ))
         found = extent(raw)
         if found is not None:
             if (fault := _fault(found)) and _refused(path):
@@ -201,12 +202,6 @@ def _refused(path: Path) -> bool:
     except soundfile.SoundFileError:
         return True
     return False
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-        yield raw
 
 
 def _by_bytes(found: Extent, file: soundfile.SoundFile) -> Lengths:

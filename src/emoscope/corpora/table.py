@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from emoscope.checksums import user_cache
 from emoscope.corpora.clip import FIELDS, CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
 from emoscope.corpora.labels import MISSING, Vocabulary
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns, with_lengths, with_points
 from emoscope.corpora.text_tables import Row, TextTable, lines_of, plain, read_text
+from emoscope.mistakes import first_line
 
 if TYPE_CHECKING:
     import polars
@@ -106,7 +108,7 @@ def open_table(
     if not table.columns or not any(len(column) for column in table.columns.values()):
         raise ValueError(f"table {table.source} has no rows")
     source = find_columns(table.source, list(table.columns), columns or {}, others)
-    into = Path(cache).expanduser() if cache is not None else user_cache()
+    into = Path(cache).expanduser() if cache is not None else user_cache() / "sounds"
     values: dict[str, list[str | None]] = {}
     for name, column in source.items():
         cells = table.columns[column]
@@ -178,8 +180,7 @@ def _parquet(file: Path) -> _Table:
         frame = polars.read_parquet(file)
     # a damaged Parquet file can make the library panic, which is no ordinary exception
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"table {file} cannot be read as parquet: {first}") from error
+        raise ValueError(f"table {file} cannot be read as parquet: {first_line(error)}") from error
     return _Table(file, file.parent, {name: frame.get_column(name) for name in frame.columns})
 
 
@@ -372,9 +373,3 @@ def samples_of(sound: Any) -> tuple[npt.NDArray[np.float32], int]:
             f"samples reach {largest:g}: floating-point samples have full scale 1; divide them, or give whole numbers (int16)"
         )
     return array, int(rate)
-
-
-def user_cache() -> Path:
-    """The folder of such files: ``emoscope/sounds`` in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "emoscope" / "sounds"
