@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from emoscope.corpora.clip import CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.labels import Vocabulary
 from emoscope.corpora.named import GRAMMARS
-from emoscope.corpora.rows import PART, build_corpus
+from emoscope.corpora.rows import PART, build_corpus, json_lines
 from emoscope.corpora.text_tables import lines_of, read_text
 
 IDS = {"cremad": "crema-d", "turevdb": "turev", "msppodcast": "msp-podcast"}
@@ -87,8 +87,8 @@ def _rows(given: Path) -> tuple[list[dict[str, Any]], dict[int, str], dict[str, 
     listed: set[str] = set()
     for file in whole:
         match = FOLD.fullmatch(file.name)
-        for number, row, fault in _lines(file):
-            if fault is None and ("start_time" in row or "end_time" in row):
+        for number, row, fault in json_lines(file, chinese=True)[0]:
+            if not fault and ("start_time" in row or "end_time" in row):
                 fault = PART
             if fault:
                 faults[len(rows)] = fault if row else f"{file.name} line {number}: {fault}"
@@ -96,7 +96,7 @@ def _rows(given: Path) -> tuple[list[dict[str, Any]], dict[int, str], dict[str, 
             listed.add(str(row.get("key")))
     for file in folds:
         match = FOLD.fullmatch(file.name)
-        for number, row, fault in _lines(file):
+        for number, row, fault in json_lines(file, chinese=True)[0]:
             key = str(row.get("key"))
             if match and not fault:
                 parts[key] = match["split"]
@@ -125,18 +125,6 @@ def _files(given: Path) -> tuple[list[Path], list[Path]]:
         return parts, []
     folds = sorted(file for file in given.glob("fold*/*.jsonl") if FOLD.fullmatch(file.name))
     return here, [file for file in folds if "_fold_" in file.name] or folds
-
-
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any], str | None]]:
-    for number, line in enumerate(lines_of(read_text(file, chinese=True)[0]), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            yield number, {}, "is not JSON"
-            continue
-        yield (number, row, None) if isinstance(row, dict) else (number, {}, "is no JSON object")
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:

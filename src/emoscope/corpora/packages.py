@@ -15,7 +15,7 @@ from emoscope.corpora.clip import CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
 from emoscope.corpora.labels import MISSING, Vocabulary
-from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns
+from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns, with_usual
 from emoscope.corpora.table import keep_bytes
 from emoscope.mistakes import first_line
 
@@ -263,13 +263,7 @@ def _schemes(database: Any, folder: Path, columns: dict[str, str], others: Seque
     for name in (*columns.values(), *(others or ())):
         if name not in there:
             raise ValueError(f"database {folder.name} has no scheme {name!r}: {nearest(name, there)}")
-    source = dict(columns)
-    lower = {name.lower(): name for name in reversed(there)}
-    for field, usual in USUAL.items():
-        if field not in source and field not in ("path", "clip"):
-            free = [lower[name] for name in usual if name in lower and lower[name] not in source.values()]
-            if free:
-                source[field] = free[0]
+    source = with_usual(columns, there, (field for field in USUAL if field not in ("path", "clip")))
     if "emotion" not in source:
         raise ValueError(
             f"database {folder.name} has no scheme for the emotion: name it with columns={{'emotion': ...}}; "

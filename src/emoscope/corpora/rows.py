@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from emoscope.corpora.audio import LISTED, seconds_of
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import Places, nearest, split_ending
 from emoscope.corpora.labels import Vocabulary
+from emoscope.corpora.text_tables import lines_of, read_text
 
 USUAL = {
     field: tuple(names.split())
@@ -195,6 +198,34 @@ def _below(base: Path, name: str) -> str | None:
     return next((end for end in ends if ".." not in parts and os.path.isfile(os.path.join(base, end))), None)
 
 
+def with_usual(
+    columns: Mapping[str, str], there: Iterable[str], fields: Iterable[str] = tuple(USUAL)
+) -> dict[str, str]:
+    """Field -> column, with the columns of usual names for the fields that are not given."""
+    source = dict(columns)
+    lower = {column.strip().lower(): column for column in reversed(list(there))}
+    for field in fields:
+        free = [lower[name] for name in USUAL[field] if name in lower and lower[name] not in columns.values()]
+        if field not in source and free:
+            source[field] = free[0]
+    return source
+
+
+def json_lines(file: Path, chinese: bool = False) -> tuple[list[tuple[int, dict[str, Any], str]], str | None]:
+    """The objects of a file of JSON lines, each with its line's number and what is wrong with it; and what is told."""
+    text, note = read_text(file, chinese)
+    found: list[tuple[int, dict[str, Any], str]] = []
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                found.append((number, {}, "is not JSON"))
+                continue
+            found.append((number, row, "") if isinstance(row, dict) else (number, {}, "is no JSON object"))
+    return found, note
+
+
 def find_columns(
     table: Path, there: Sequence[str], columns: Mapping[str, str], others: Sequence[str] | None
 ) -> dict[str, str]:
@@ -202,21 +233,15 @@ def find_columns(
     for column in (*columns.values(), *(others or ())):
         if column not in there:
             raise ValueError(f"table {table.name} has no column {column!r}: {nearest(column, there)}")
-    source = dict(columns)
-    lower = {column.strip().lower(): column for column in reversed(there)}
-    for field, usual in USUAL.items():
-        if field not in source:
-            free = [lower[name] for name in usual if name in lower and lower[name] not in columns.values()]
-            if free:
-                source[field] = free[0]
-            elif field in NEEDED:
-                hint = ""
-                if any(split_ending(column)[1] for column in there):
-                    hint = "; its first row names a file: put a row with the columns' names above it"
-                raise ValueError(
-                    f"table {table.name} has no column for the {field}: name it with "
-                    f"columns={{{field!r}: ...}}; it has {', '.join(there)}{hint}"
-                )
+    source = with_usual(columns, there)
+    if field := next((field for field in NEEDED if field not in source), None):
+        hint = ""
+        if any(split_ending(column)[1] for column in there):
+            hint = "; its first row names a file: put a row with the columns' names above it"
+        raise ValueError(
+            f"table {table.name} has no column for the {field}: name it with "
+            f"columns={{{field!r}: ...}}; it has {', '.join(there)}{hint}"
+        )
     taken = set(source.values())
     for column in there if others is None else others:
         name = column.strip() or "unnamed"

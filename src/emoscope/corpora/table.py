@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -20,8 +19,8 @@ from emoscope.corpora.clip import FIELDS, CorpusInfo
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
 from emoscope.corpora.labels import MISSING, Vocabulary
-from emoscope.corpora.rows import USUAL, build_corpus, find_columns, with_lengths, with_points
-from emoscope.corpora.text_tables import Row, TextTable, lines_of, plain, read_text
+from emoscope.corpora.rows import USUAL, build_corpus, find_columns, json_lines, with_lengths, with_points
+from emoscope.corpora.text_tables import Row, TextTable, plain
 from emoscope.mistakes import first_line
 
 if TYPE_CHECKING:
@@ -185,19 +184,11 @@ def _parquet(file: Path) -> _Table:
 
 
 def _json_lines(file: Path) -> _Table:
-    text, note = read_text(file)
-    rows: list[Mapping[str, Any]] = []
-    wrong = []
-    for number, line in enumerate(lines_of(text), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            wrong.append(Row(len(rows) + 1, number, [], "row is no JSON object"))
-        rows.append(row if isinstance(row, dict) else {})
+    lines, note = json_lines(file)
+    rows = [row for _, row, _ in lines]
+    wrong = [
+        Row(place, line, [], "row is no JSON object") for place, (line, _, why) in enumerate(lines, start=1) if why
+    ]
     if rows and len(wrong) == len(rows):
         raise ValueError(f"table {file} cannot be read as jsonl: line {wrong[0].line} is no JSON object")
     return _told(_Table(file, file.parent, _by_column(rows), told=[note] if note else []), wrong)
