@@ -12,10 +12,10 @@ def on_purpose(error: BaseException) -> bool:
     """Whether a ``raise`` statement of this package made the error, not a library or a slip in a computation.
 
     Example:
-        >>> from emoscope.models.lookup import look_up
+        >>> from emoscope.emotions import canonical
         >>> try:
-        ...     look_up("no-such-folder")
-        ... except FileNotFoundError as error:
+        ...     canonical("hapiness")
+        ... except ValueError as error:
         ...     on_purpose(error)
         True
     """
