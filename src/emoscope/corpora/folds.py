@@ -69,16 +69,14 @@ def assign_folds(
         return {clip.id: _fold_name(clip.value(folds) or "") for clip in ordered}
     speakers = sorted({clip.speaker for clip in ordered if clip.speaker is not None}, key=natural)
     unknown = any(clip.speaker is None for clip in ordered)
-    count = folds if isinstance(folds, int) else GROUPS
+    one_voice = len(speakers) == 1 and not unknown
+    names = [f"fold{number + 1}" for number in range(folds if isinstance(folds, int) else GROUPS)]
     if kept := {clip.id: dealt[clip.id] for clip in ordered if dealt and clip.id in dealt}:
-        by_content = len(speakers) == 1 and not unknown
-        names = [f"fold{number + 1}" for number in range(count)]
-        if not set(kept.values()) <= set(names):
-            names = sorted(set(kept.values()), key=natural)
-        group_of = _groups(ordered, checksums or {}, by_content)
+        known = names if set(kept.values()) <= set(names) else sorted(set(kept.values()), key=natural)
+        group_of = _groups(ordered, checksums or {}, by_content=one_voice)
         # the first in the order of ids, where clips of one speaker were in several folds
         fold_of = {group_of[clip]: kept[clip] for clip in sorted(kept, reverse=True)}
-        found = _balanced(ordered, group_of, names, fold_of, seed, column)
+        found = _balanced(ordered, group_of, known, fold_of, seed, column)
         if len(set(found.values())) > 1:
             return found
         # filters left the speakers of one fold: they are dealt anew
@@ -86,9 +84,8 @@ def assign_folds(
         raise ValueError(fault)
     if isinstance(folds, str) and len(speakers) <= MOST_SPEAKER_FOLDS and speakers and not unknown:
         return {clip.id: _fold_name(clip.speaker or "") for clip in ordered}
-    if not speakers or (len(speakers) == 1 and not unknown):
-        return _by_content(ordered, count, seed, checksums or {}, column)
-    names = [f"fold{number + 1}" for number in range(count)]
+    if not speakers or one_voice:
+        return _by_content(ordered, len(names), seed, checksums or {}, column)
     return _balanced(ordered, _groups(ordered, checksums or {}), names, {}, seed, column)
 
 

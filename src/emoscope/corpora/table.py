@@ -108,6 +108,15 @@ def open_table(
         raise ValueError(f"table {table.source} has no rows")
     source = find_columns(table.source, list(table.columns), columns or {}, others)
     into = Path(cache).expanduser() if cache is not None else user_cache() / "sounds"
+    values = _values(table, source, into)
+    parts = with_lengths(values, source)
+    info = CorpusInfo(f"table-{table.source.stem}", f"Table {table.source.name}")
+    faults = {**parts, **table.faults}
+    return build_corpus(info, table.source, base, values, Vocabulary(labels), faults, table.told)
+
+
+def _values(table: _Table, source: Mapping[str, str], into: Path) -> dict[str, list[str | None]]:
+    """Field or label column -> the rows' texts; sound in memory is written into a folder."""
     values: dict[str, list[str | None]] = {}
     for name, column in source.items():
         cells = table.columns[column]
@@ -123,10 +132,7 @@ def open_table(
                 table.told.append(f"{table.source.name}: the decimal commas of column {column!r} are read as points")
     if "clip" not in source and any(map(is_samples, table.columns[source["path"]])):
         values["clip"] = [f"{row:06d}" for row in range(len(values["path"]))]
-    parts = with_lengths(values, source)
-    info = CorpusInfo(f"table-{table.source.stem}", f"Table {table.source.name}")
-    faults = {**parts, **table.faults}
-    return build_corpus(info, table.source, base, values, Vocabulary(labels), faults, table.told)
+    return values
 
 
 def _file(table: Path, wanted: Collection[str]) -> _Table:
