@@ -5,6 +5,7 @@ import re
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -12,6 +13,7 @@ import soundfile
 from emoscope.corpora import AudioError, load_audio
 from emoscope.corpora.audio import hear, probe_audio
 from emoscope.corpora.frames import walk
+from emoscope.corpora.sources import blocks as sound_blocks
 
 RATE = 16_000
 
@@ -75,7 +77,50 @@ def test_flac_whose_header_states_nothing_or_too_little_is_heard_whole(tmp_path,
     np.testing.assert_array_equal(load_audio(tmp_path / "wrong.flac"), load_audio(tmp_path / "whole.flac"))
 
 
-@pytest.mark.parametrize("behind", [b"TAG".ljust(128, b" "), b"APETAGEX" + b"x" * 9_000, bytes(5_000)])
+def raw_samples(path: Path) -> np.ndarray:
+    return np.concatenate([samples[:, 0] for samples, _, _ in sound_blocks(path)])
+
+
+def copied(whole: bytes, begin: float, end: float) -> bytes:
+    """The frames of a FLAC file between two times, as programs copy them without decoding: with their numbers."""
+    out = io.BytesIO()
+    with av.open(io.BytesIO(whole)) as source, av.open(out, "w", format="flac") as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.dts is not None and begin <= packet.pts * packet.time_base < end:
+                packet.stream = stream
+                target.mux(packet)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("begin", "end"), [(5, 9), (19, 99)])
+def test_a_part_of_flac_that_was_copied_is_as_long_as_its_frames(tmp_path, begin, end):
+    part = copied(flac(voice(20), 0), begin, end)
+    (tmp_path / "part.flac").write_bytes(part)
+    with av.open(io.BytesIO(part)) as file:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    assert hear(tmp_path / "part.flac").duration_s == len(heard) / RATE
+    np.testing.assert_array_equal(raw_samples(tmp_path / "part.flac"), heard.astype(np.float32) / 2**31)
+
+
+def test_a_part_of_flac_with_the_header_of_the_whole_is_cut_off(tmp_path):
+    (tmp_path / "part.flac").write_bytes(copied(flac(voice(20)), 15, 99))
+    # the first frame behind 15 s begins at 15.104 s
+    with pytest.raises(AudioError, match=r"its header promises 20.00 s, it holds 4.90 s"):
+        load_audio(tmp_path / "part.flac")
+
+
+@pytest.mark.parametrize("blocks", [(16, 65_535), (4096, 65_535)])
+def test_flac_whose_header_states_other_blocks_than_its_frames_have_is_heard_whole(tmp_path, blocks):
+    whole = flac(voice(3))
+    (tmp_path / "whole.flac").write_bytes(whole)
+    (tmp_path / "blocks.flac").write_bytes(whole[:8] + struct.pack(">HH", *blocks) + whole[12:])
+    np.testing.assert_array_equal(load_audio(tmp_path / "blocks.flac"), load_audio(tmp_path / "whole.flac"))
+
+
+@pytest.mark.parametrize("behind", [
+    b"TAG".ljust(128, b" "), b"APETAGEX" + b"x" * 9_000, bytes(5_000), b"\n", b"\r\n", b"LYRICSBEGIN" + b"x" * 500,
+])  # fmt: skip
 def test_what_programs_write_behind_flac_is_no_sound(tmp_path, behind):
     (tmp_path / "whole.flac").write_bytes(flac(voice(3)))
     (tmp_path / "more.flac").write_bytes(flac(voice(3), 0) + behind)

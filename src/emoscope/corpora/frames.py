@@ -217,7 +217,7 @@ class Stream:
         start: offset of its mark.
         rate: in Hz.
         stated: samples a channel that the header promises; 0 where it does not say.
-        held: samples up to the end of the last frame.
+        held: samples from the first frame to the end of the last one.
         cut: whether that frame ends too soon.
         more: whether another FLAC file follows.
     """
@@ -259,14 +259,19 @@ def stream(raw: Bytes) -> Stream | None:
     if len(head) < HEAD or head[:8] != FLAC_INFO:
         return None
     packed = int.from_bytes(head[18:HEAD], "big")
-    rate, stated, block = packed >> 44, packed & (1 << 36) - 1, int.from_bytes(head[10:12], "big")
+    rate, stated = packed >> 44, packed & (1 << 36) - 1
     at = _frames_begin(raw, start + 4)
-    if at is None or not rate:
+    lead = _frame(raw[at : at + 16], at, 0, raw[at + 2 : at + 4]) if at is not None else None
+    if at is None or lead is None or not rate:
         return None
+    # numbered frames are as long as the first one, whatever the header says of them
+    block = lead.samples
+    # a part that was copied out of a file without decoding keeps the numbers that its frames had there
+    lead = _frame(raw[at : at + 16], at, block, raw[at + 2 : at + 4]) or lead
     another = raw.find(FLAC_INFO, at)
     end = another if another >= 0 else len(raw)
     for frame in _backwards(raw, at, end, block):
-        held = frame.first + frame.samples
+        held = frame.first + frame.samples - lead.first
         cut = held != stated and not _ends(raw, frame.at, end)
         # what looks like a header may be sound: where nothing else speaks for it, the frame before it must end there
         if not cut or _follows(frame, next(_backwards(raw, at, frame.at, block), None), raw):
@@ -295,7 +300,13 @@ def _backwards(raw: Bytes, begin: int, end: int, block: int) -> Iterator[Frame]:
 
 def _frame(head: bytes, at: int, block: int, like: bytes) -> Frame | None:
     """The frame that begins with these bytes; its rate, channels and depth are those of the file's first."""
-    if len(head) < 6 or (head[2] ^ like[0]) & 0x0F or (head[3] ^ like[1]) & 0x0F:
+    if (
+        len(head) < 6
+        or head[0] != 0xFF
+        or head[1] & 0xFE != 0xF8
+        or (head[2] ^ like[0]) & 0x0F
+        or (head[3] ^ like[1]) & 0x0F
+    ):
         return None
     # channels may be coded each for itself, or as one and a difference
     if (head[3] >> 4 < 8) != (like[1] >> 4 < 8) and {head[3] >> 4, like[1] >> 4} & {0, 2, 3, 4, 5, 6, 7}:
@@ -328,9 +339,10 @@ def _number(coded: bytes) -> tuple[int, int]:
 
 
 def _ends(raw: Bytes, at: int, end: int) -> bool:
-    """Whether the frame at an offset ends where the file does, or before a tag; zeros may fill the file up."""
+    """Whether the frame at an offset ends where the file does, or before a tag or the end of a line; zeros may fill it up."""
     tags = [end - 128] if raw[end - 128 : end - 125] == b"TAG" else []
-    tags += [place for mark in (b"APETAGEX", b"ID3", b"3DI") if (place := raw.find(mark, at, end)) >= 0]
+    tags += [end - count for count in (1, 2) if raw[end - count : end] in (b"\n", b"\r\n")]
+    tags += [place for mark in (b"APETAGEX", b"ID3", b"3DI", b"LYRICSBEGIN") if (place := raw.find(mark, at, end)) >= 0]
     return any(not _crc16(raw[at:place]) for place in [end, *tags] if place > at)
 
 

@@ -186,11 +186,12 @@ def _held(flac: Stream) -> int:
     """Samples of a FLAC file that is whole; refuses one that is not, or that another one follows."""
     stated, held = flac.stated / flac.rate, flac.held / flac.rate
     if flac.more:
-        raise Unhearable(f"its header promises {stated:.2f} s, and another FLAC file follows: {SAVE_AGAIN}")
+        first = f"its header promises {stated:.2f} s" if stated else f"its first part holds {held:.2f} s"
+        raise Unhearable(f"{first}, and another FLAC file follows: {SAVE_AGAIN}")
     if flac.cut or held < stated:
-        both = f"its header promises {stated:.2f} s, it holds less than {held:.2f} s"
+        both = f"its header promises {stated:.2f} s, it holds {'less than ' if flac.cut else ''}{held:.2f} s"
         last = f"its last frame, up to {held:.2f} s, is not whole"
-        raise Unhearable(f"cut off ({both if stated else last}): copy the file again")
+        raise Unhearable(f"cut off ({both if held <= stated else last}): copy the file again")
     return flac.held
 
 
