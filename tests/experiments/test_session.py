@@ -27,6 +27,8 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     assert result.gap["speakers"] == 5
     assert result.gap == result.measure("gap", to="zero") != result.measure("gap", to="mean")
     assert result.measure("excess_gap", to="mean")["speakers"] == 5
+    with pytest.raises(ValueError, match=r"deactivate to Mean.* to mean and zero"):
+        result.measure("gap", to="Mean")
     assert result.gap["low"] <= result.gap["estimate"] <= result.gap["high"]
     assert {"gap", "excess_gap", "pull"} <= set(result.to_frame()["measure"])
     assert result.plot().to_dict()["title"]

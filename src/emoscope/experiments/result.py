@@ -96,9 +96,11 @@ class Result:
 
         if kind not in ("deactivate", "steer"):
             raise ValueError(f'kind {kind!r} is not known: give "deactivate" or "steer"')
+        # steering sets neurons to no value, so that `to` says nothing there
+        role = "headline" if kind == "steer" else {"zero": "headline", "mean": "to mean"}.get(to, "")
         rows = self.effects.filter(
             (pl.col("kind") == kind) & (pl.col("control") == "target") & (pl.col("measure") == name)
-            & (pl.col("role") == ("to mean" if kind == "deactivate" and to == "mean" else "headline"))
+            & (pl.col("role") == role)
         )  # fmt: skip
         return rows.row(0, named=True) if len(rows) else None
 
