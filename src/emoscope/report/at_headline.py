@@ -32,4 +32,6 @@ class AtHeadline:
 
     def of_selectors(self, frame: pl.DataFrame, kind: str) -> pl.DataFrame:
         """Sets of every selector at the headline's budget and strength, and the means of the headline's controls."""
-        return self.sized(acting(frame, kind, "headline", "other selector"))
+        frame = self.sized(acting(frame, kind, "headline", "other selector"))
+        # the role of another selector's sets says nothing of their strength
+        return frame.filter(pl.col("alpha").eq_missing(pl.lit(self.alpha))) if kind == "steer" else frame
