@@ -1,5 +1,6 @@
 """The tables of a study in parts."""
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -9,9 +10,10 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.joint import Replicated
+from emoscope.analysis.selectivity import selectivity
 from emoscope.analysis.transfer import SAME_SPEAKERS, welch
 from emoscope.analysis.whole import NAMES, WholeTables, whole_tables, write_whole_tables
-from emoscope.schemas import schema
+from emoscope.schemas import empty, schema
 from tests.analysis.simulated_whole import write_whole
 from tests.analysis.slow_probes import slow_selectivity, slow_side_effects
 from tests.analysis.slow_whole import slow_whole
@@ -167,6 +169,15 @@ def test_sets_are_selective_on_the_voice(found):
     assert rows["audio"]["excess_low"] > 0
     assert rows["audio"]["own"] - rows["audio"]["others"] == pytest.approx(rows["audio"]["estimate"])
     assert rows["noise"]["low"] < 0 < rows["noise"]["high"]
+
+
+def test_further_columns_of_a_part_and_the_lack_of_parts_change_nothing(found, tmp_path):
+    folder = write_whole(tmp_path)
+    path = folder / "parts" / "first" / "set_activity.parquet"
+    pl.read_parquet(path).with_columns(later=pl.lit(1)).write_parquet(path)
+    assert whole_tables(folder).selectivity.equals(found.selectivity)
+    none = dataclasses.replace(found.whole, parts=())
+    assert selectivity(none).equals(empty("selectivity"))
 
 
 def test_other_tasks_stand_beside_the_emotion_question(found):

@@ -10,7 +10,7 @@ import polars as pl
 from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.parts import MAIN, Whole
 from emoscope.analysis.run_tables import in_known_order
-from emoscope.schemas import as_table, read_table
+from emoscope.schemas import as_table, empty, read_table, schema
 
 UNKNOWN = "speakers are unknown"
 
@@ -26,10 +26,11 @@ def selectivity(whole: Whole) -> pl.DataFrame:
     Returns:
         the columns of table ``selectivity``, with jackknife intervals over speakers.
     """
-    frames = [
-        read_table(main.folder, "set_activity").with_columns(pl.lit(main.name).alias("corpus"))
-        for main in whole.of_role(MAIN)
-    ]
+    frames = [empty("set_activity").with_columns(pl.lit(None, pl.String).alias("corpus"))]
+    for main in whole.of_role(MAIN):
+        # parts of different versions may store different further columns
+        found = read_table(main.folder, "set_activity").select(list(schema("set_activity")))
+        frames.append(found.with_columns(pl.lit(main.name).alias("corpus")))
     rows: list[dict[str, Any]] = []
     stored = pl.concat(frames)
     for (corpus, presentation, scope), group in stored.group_by("corpus", "presentation", "scope", maintain_order=True):
