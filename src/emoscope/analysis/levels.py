@@ -34,7 +34,7 @@ def level(panel: Panel, condition: str, used: np.ndarray, which: str = UAR) -> n
         panel: the stored answers.
         condition: the condition's id.
         used: which items to count, dimension (item).
-        which: table ``uar`` (the mean over the labels that occur of the share answered correctly) or :data:`ACCURACY`.
+        which: :data:`UAR` (the mean over the labels that occur of the share answered correctly) or :data:`ACCURACY`.
 
     Returns:
         dimension (1 + speaker); NaN where a speaker alone has all items of a label.

@@ -20,8 +20,8 @@ class Run:
 
     Attributes:
         folder: the run folder.
-        items, sets, conditions, answers: its tables, with all columns of table ``items``, table ``sets``,
-            table ``conditions`` and table ``answers``; empty where the file does not exist.
+        items, sets, conditions, answers: its tables, with all columns that are declared of the tables
+            of these names; empty where the file does not exist.
         manifest: the content of ``manifest.json``; empty where it does not exist.
         missing: names of the files that were looked for and not found.
         foreign: where sets came from (``source``) -> the same run under these sets: its ``conditions`` are the

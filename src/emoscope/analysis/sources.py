@@ -54,7 +54,7 @@ def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(
         panel: the answers by likelihood.
         conditions: the table of conditions.
         hollow: conditions whose answers support no claim.
-        which: ``uar`` or ``levels.ACCURACY``.
+        which: ``levels.UAR`` or ``levels.ACCURACY``.
 
     Returns:
         the columns of table ``foreign`` without ``source``; points.

@@ -28,7 +28,7 @@ class Part(AtHeadline):
 
     Attributes:
         name: the part's name, also that of its corpus in figures if it is a main part.
-        role: one of :data:`MAIN`, :data:`SHARED`, :data:`COLUMN`, table ``grounding`` and :data:`SIDE_EFFECT`.
+        role: one of :data:`MAIN`, :data:`SHARED`, :data:`COLUMN`, :data:`GROUNDING` and :data:`SIDE_EFFECT`.
         of: the main part of the same corpus.
         column, presentation: the label column that is asked about, and what is heard; ``None`` where not told.
         folder: where the part lies.
