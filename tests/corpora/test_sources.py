@@ -110,6 +110,25 @@ def test_a_part_of_flac_with_the_header_of_the_whole_is_cut_off(tmp_path):
         load_audio(tmp_path / "part.flac")
 
 
+def alone(whole: bytes) -> bytes:
+    """A FLAC file without the blocks that may follow the one that describes its sound."""
+    at = 42
+    while not whole[at] & 128:
+        at += 4 + int.from_bytes(whole[at + 1 : at + 4], "big")
+    at += 4 + int.from_bytes(whole[at + 1 : at + 4], "big")
+    return whole[:4] + b"\x80" + whole[5:42] + whole[at:]
+
+
+@pytest.mark.parametrize("stated", [0, RATE])
+def test_flac_without_tags_is_heard_whole(tmp_path, stated):
+    (tmp_path / "whole.flac").write_bytes(flac(voice(3)))
+    (tmp_path / "alone.flac").write_bytes(alone(flac(voice(3), stated)))
+    np.testing.assert_array_equal(load_audio(tmp_path / "alone.flac"), load_audio(tmp_path / "whole.flac"))
+    (tmp_path / "two.flac").write_bytes(flac(voice(3)) + alone(flac(voice(2))))
+    with pytest.raises(AudioError, match=r"promises 3\.00 s, and another FLAC file follows"):
+        load_audio(tmp_path / "two.flac")
+
+
 @pytest.mark.parametrize("blocks", [(16, 65_535), (4096, 65_535)])
 def test_flac_whose_header_states_other_blocks_than_its_frames_have_is_heard_whole(tmp_path, blocks):
     whole = flac(voice(3))

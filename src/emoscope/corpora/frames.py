@@ -176,8 +176,8 @@ def _next(raw: Bytes, at: int, kind: int | None) -> int | None:
         at = min(places)
 
 
-FLAC_INFO = b"fLaC\0\0\0\x22"
-"""How a file begins: its mark, and the header of the block that describes the sound, which must come first."""
+FLAC_INFO = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
+"""How a file begins: its mark, and the header of the block that describes the sound, which comes first, or alone."""
 
 STATED_AT, HEAD = 21, 26
 """Where in a file the 36 bits begin that state how many samples there are, and where they end."""
@@ -256,7 +256,7 @@ def stream(raw: Bytes) -> Stream | None:
     """
     start = behind_tags(raw)
     head = raw[start : start + HEAD]
-    if len(head) < HEAD or head[:8] != FLAC_INFO:
+    if len(head) < HEAD or head[:8] not in FLAC_INFO:
         return None
     packed = int.from_bytes(head[18:HEAD], "big")
     rate, stated = packed >> 44, packed & (1 << 36) - 1
@@ -268,14 +268,14 @@ def stream(raw: Bytes) -> Stream | None:
     block = lead.samples
     # a part that was copied out of a file without decoding keeps the numbers that its frames had there
     lead = _frame(raw[at : at + 16], at, block, raw[at + 2 : at + 4]) or lead
-    another = raw.find(FLAC_INFO, at)
-    end = another if another >= 0 else len(raw)
+    others = [place for mark in FLAC_INFO if (place := raw.find(mark, at)) >= 0]
+    end = min(others, default=len(raw))
     for frame in _backwards(raw, at, end, block):
         held = frame.first + frame.samples - lead.first
         cut = held != stated and not _ends(raw, frame.at, end)
         # what looks like a header may be sound: where nothing else speaks for it, the frame before it must end there
         if not cut or _follows(frame, next(_backwards(raw, at, frame.at, block), None), raw):
-            return Stream(start, rate, stated, held, cut, another >= 0)
+            return Stream(start, rate, stated, held, cut, bool(others))
     return None
 
 
