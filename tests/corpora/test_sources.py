@@ -12,7 +12,7 @@ import soundfile
 
 from emoscope.corpora import AudioError, load_audio
 from emoscope.corpora.audio import hear, probe_audio
-from emoscope.corpora.frames import walk
+from emoscope.corpora.frames import _crc8, _crc16, walk
 from emoscope.corpora.sources import blocks as sound_blocks
 
 RATE = 16_000
@@ -108,6 +108,26 @@ def test_a_part_of_flac_with_the_header_of_the_whole_is_cut_off(tmp_path):
     # the first frame behind 15 s begins at 15.104 s
     with pytest.raises(AudioError, match=r"its header promises 20.00 s, it holds 4.90 s"):
         load_audio(tmp_path / "part.flac")
+
+
+def renumbered(whole: bytes) -> bytes:
+    """A FLAC file of two frames as encoders of before 2007 wrote blocks of several lengths: numbered by samples."""
+    second = whole.find(b"\xff\xf8", whole.find(b"\xff\xf8", 42) + 2)
+    assert whole[second + 4] == 1
+    # the number 4096 takes three bytes; header and frame end with their checksums
+    head = whole[second : second + 4] + b"\xe1\x80\x80"
+    size = 5 + {6: 1, 7: 2}.get(whole[second + 2] >> 4, 0)
+    head += whole[second + 5 : second + size]
+    frame = head + bytes([_crc8(head)]) + whole[second + size + 1 : -2]
+    lengths = struct.pack(">HH", 16, 4096)
+    return whole[:8] + lengths + whole[12:second] + frame + _crc16(frame).to_bytes(2, "big")
+
+
+def test_old_flac_whose_frames_are_numbered_by_samples_is_heard_whole(tmp_path):
+    whole = flac(voice(0.4))
+    (tmp_path / "whole.flac").write_bytes(whole)
+    (tmp_path / "old.flac").write_bytes(renumbered(whole))
+    np.testing.assert_array_equal(load_audio(tmp_path / "old.flac"), load_audio(tmp_path / "whole.flac"))
 
 
 def alone(whole: bytes) -> bytes:

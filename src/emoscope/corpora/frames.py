@@ -272,6 +272,9 @@ def stream(raw: Bytes) -> Stream | None:
     end = min(others, default=len(raw))
     for frame in _backwards(raw, at, end, block):
         held = frame.first + frame.samples - lead.first
+        if frame.first // block + frame.samples == stated:
+            # files of before 2007 number frames of several lengths by samples, without the flag that says so
+            held = stated
         cut = held != stated and not _ends(raw, frame.at, end)
         # what looks like a header may be sound: where nothing else speaks for it, the frame before it must end there
         if not cut or _follows(frame, next(_backwards(raw, at, frame.at, block), None), raw):
