@@ -92,6 +92,7 @@ def assert_same(folder: Path, some: tuple[str, ...]) -> None:
                 assert value == close, (name, column, row, other)
 
 
+@pytest.mark.long
 def test_every_number_of_a_real_run(real):
     assert_same(real, tuple(name for name in NAMES if name not in ("foreign", "outcomes", "outcome_sets")))
 

@@ -79,6 +79,7 @@ def test_a_study_of_the_word(tmp_path: Path, model) -> None:
     assert (run.path / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_options_reach_from_a_to_z(tmp_path: Path, model) -> None:
     rooms = [f"room {letter}" for letter in string.ascii_lowercase]
     table = table_of_sounds(tmp_path, rooms)

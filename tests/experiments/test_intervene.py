@@ -104,6 +104,7 @@ def test_a_unit_s_name_depends_on_the_means(alone: RunFolder, model) -> None:
     assert f"reliance/layer={(neuron // 512 + 1) % 4}/to=mean" not in changed
 
 
+@pytest.mark.long
 def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp_path, monkeypatch) -> None:
     assert model.resumes  # as the run's proofs have shown
     text = SMALL.replace("positions_per_batch = 64", "positions_per_batch = 256")

@@ -59,6 +59,7 @@ def voices(tmp_path: Path) -> Path:
     return tmp_path / "voices"
 
 
+@pytest.mark.long
 def test_a_clip_of_70_s_is_heard_in_windows_and_its_audio_positions_grow(voices: Path, tmp_path: Path) -> None:
     model = load_model("tiny")
     study = parse_study(STUDY.replace("VOICES", str(voices)).replace("LOUDNESS", ""))
@@ -86,7 +87,13 @@ def test_a_clip_of_70_s_is_heard_in_windows_and_its_audio_positions_grow(voices:
     assert set(answers.filter(pl.col("item") == long["item"])["condition"]) == set(answers["condition"])
 
 
-@pytest.mark.parametrize(("line", "loudness"), [("", "normalised"), ('loudness = "as recorded"', "as recorded")])
+@pytest.mark.parametrize(
+    ("line", "loudness"),
+    [
+        ("", "normalised"),
+        pytest.param('loudness = "as recorded"', "as recorded", marks=pytest.mark.long),
+    ],
+)
 def test_loudness_is_as_the_study_says_and_stands_in_the_manifest(
     line: str, loudness: str, voices: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     return run_study(study, folder / "run")
 
 
+@pytest.mark.long
 def test_the_study_runs_from_files_to_report(run) -> None:
     manifest = run.read_json("manifest.json")
     assert manifest["model"]["family"] == "audioflamingo3"
@@ -78,6 +79,7 @@ def test_the_study_runs_from_files_to_report(run) -> None:
     assert {"gap", "excess_gap"} <= set(run.read_table("tables/effects")["measure"])
 
 
+@pytest.mark.long
 def test_sessions_are_the_folds_and_hold_both_their_speakers(run) -> None:
     items = run.read_table("items").filter(pl.col("fate") == "used")
     assert set(items["fold"]) == {f"Session{n}" for n in range(1, 6)}

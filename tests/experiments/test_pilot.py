@@ -92,6 +92,7 @@ shuffled = 1
 """
 
 
+@pytest.mark.long
 def test_a_pilot_of_the_embedded_model_says_what_the_full_study_needs(tmp_path: Path) -> None:
     full = parse_study(STUDY)
     run = RunFolder(tmp_path / "run", create=True)

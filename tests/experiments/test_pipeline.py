@@ -223,6 +223,7 @@ def test_an_edited_study_re_uses_what_still_applies(small: RunFolder, tmp_path: 
     assert set(run.read_table("units")["unit"]) == set(old)
 
 
+@pytest.mark.long
 def test_a_selector_whose_code_changed_is_run_again(small: RunFolder, tmp_path: Path, model, monkeypatch) -> None:
     monkeypatch.setattr(selectors, "SELECTORS", dict(selectors.SELECTORS))
     shutil.copytree(small.path, tmp_path / "own")
@@ -237,6 +238,7 @@ def test_a_selector_whose_code_changed_is_run_again(small: RunFolder, tmp_path: 
     assert not finished(run, study, model)
 
 
+@pytest.mark.long
 def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model, monkeypatch) -> None:
     voices = tmp_path / "voices"
     voices.mkdir()

@@ -196,6 +196,7 @@ def test_a_run_stores_how_many_speakers_are_shared_and_its_report_begins_with_it
     assert set(run.read_table("items").filter(pl.col("evaluated"))["split"]) == {"test"}
 
 
+@pytest.mark.long
 def test_files_that_are_added_move_no_speaker_of_a_begun_run(tmp_path: Path, model) -> None:
     table = voices(tmp_path / "clips.csv", takes=(1, 2), speakers="1234")
     study = parse_study(TINY.replace("TABLE", str(table)).replace('split = "official"', "folds = 2"))

@@ -91,6 +91,7 @@ def test_a_run_tells_once_what_a_check_tells_and_keeps_it(table: Path, tmp_path:
     assert run.read_json("manifest.json")["corpora"][0]["told"] == TOLD
 
 
+@pytest.mark.long
 def test_a_run_of_an_earlier_version_is_told_of_as_far_as_it_is_known(table: Path, tmp_path: Path) -> None:
     model = load_model("tiny")
     run = run_study(study_of(table), tmp_path / "run", model=model)
@@ -113,6 +114,7 @@ def test_a_level_that_is_left_alone_is_told_of_as_it_was_heard(table: Path, tmp_
     assert any("below 20 Hz" in sentence for sentence in warnings_of(open_corpus(table).summary()))
 
 
+@pytest.mark.long
 def test_parts_of_one_corpus_are_told_of_once(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = study_of(table, STUDY.replace("matched = 0", "matched = 1") + '[probes]\ngrounding = ["noise"]\n')
     open_corpus(table).check()

@@ -23,6 +23,8 @@ from emoscope.runs.folder import part_folders, refuse_whole
 
 FIGURES = "defined"
 
+pytestmark = pytest.mark.long
+
 WHOLE = """
 name = "whole"
 [[corpora]]

@@ -194,6 +194,7 @@ def test_every_figure_is_a_step(folder, tmp_path, monkeypatch):
         assert steps == sorted(steps)
 
 
+@pytest.mark.long
 def test_the_same_run_gives_the_same_page(folder, page, tmp_path):
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("tables", "figures", "report.html"))
     again = build_report(tmp_path / "run").read_text(encoding="utf-8")
@@ -320,6 +321,7 @@ def test_emotions_without_sets_are_listed(tmp_path, monkeypatch):
     assert "fear: not identifiable (3 correct)" in fast(tmp_path, monkeypatch)
 
 
+@pytest.mark.long
 def test_ten_emotions(tmp_path, monkeypatch):
     write_run(tmp_path, (*SEVEN, "boredom", "calm", "contempt"), 5, 1, only=("baseline", "null", "deactivate"))
     assert "averaged over 10 emotions" in fast(tmp_path, monkeypatch)
