@@ -118,6 +118,7 @@ def test_a_changed_model_is_refused_by_name(study: Study, run: RunFolder, place:
         run_study(other, run.path)
 
 
+@pytest.mark.long
 def test_other_questions_listen_anew_and_say_so(
     study: Study, run: RunFolder, place: Path, tmp_path: Path, model
 ) -> None:

@@ -184,6 +184,7 @@ def model():
     return load_model("tiny")
 
 
+@pytest.mark.long
 def test_a_run_stores_how_many_speakers_are_shared_and_its_report_begins_with_it(tmp_path: Path, model) -> None:
     study = parse_study(TINY.replace("TABLE", str(voices(tmp_path / "clips.csv"))))
     run = run_study(study, tmp_path / "run", model=model)

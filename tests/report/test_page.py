@@ -383,6 +383,7 @@ def test_words_that_neurons_write_are_text(page):
     assert "<b>" not in page
 
 
+@pytest.mark.long
 def test_a_report_is_built_without_torch(tmp_path):
     write_run(tmp_path / "run", THREE, 5, 1, only=("baseline", "deactivate"))
     code = (
