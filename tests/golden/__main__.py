@@ -57,7 +57,10 @@ def check(runs: list[str], freeze: bool) -> int:
         with tempfile.TemporaryDirectory() as place:
             found = collect(built(run, Path(place)))
         frozen = HERE / f"{run}.frozen.zip"
-        wrong = found.differences(Outputs.read(frozen)) if frozen.is_file() else ["nothing was frozen"]
+        wanted = Outputs.read(frozen) if frozen.is_file() else Outputs()
+        wrong = found.differences(wanted)
+        if not found.compares_pictures(wanted):
+            print(f"{run}: pictures are not compared, since this machine has other fonts than the one that froze them")
         if freeze:
             found.write(frozen)
         print(f"{run}: {len(found.tables)} tables and {len(found.texts)} texts, {len(wrong)} not as frozen")

@@ -53,6 +53,10 @@ class Outputs:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
 
+    def compares_pictures(self, other: Outputs) -> bool:
+        """Whether the fonts are the same: a machine with others lays out the text of pictures otherwise."""
+        return self.texts.get(FONTS) == other.texts.get(FONTS)
+
     def differences(self, other: Outputs) -> list[str]:
         """What is not as in the other, a line each."""
         found = [f"{name}: only on one side" for name in sorted(set(self.tables) ^ set(other.tables))]
@@ -60,8 +64,7 @@ class Outputs:
             found += [f"{name}: {why}" for why in _unlike(self.tables[name], other.tables[name])]
         found += [f"{name}: only on one side" for name in sorted(set(self.texts) ^ set(other.texts))]
         both = sorted(set(self.texts) & set(other.texts))
-        if self.texts.get(FONTS) != other.texts.get(FONTS):
-            # a machine with other fonts lays out text otherwise
+        if not self.compares_pictures(other):
             both = [name for name in both if name != FONTS and not name.endswith(".svg")]
         return found + [f"{name}: other text" for name in both if self.texts[name] != other.texts[name]]
 

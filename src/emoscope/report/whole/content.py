@@ -13,6 +13,7 @@ import polars as pl
 
 from emoscope.analysis.blind import Blind, blind_part, count_options
 from emoscope.report.at_headline import AtHeadline
+from emoscope.schemas import tables
 from emoscope.vocabulary import acting, with_roles
 
 MAIN, SHARED, COLUMN, GROUNDING, SIDE_EFFECT = "main", "shared", "column", "grounding", "side effect"
@@ -68,7 +69,8 @@ class Part(AtHeadline):
     def _read(self, path: str) -> pl.DataFrame | None:
         if path not in self._cache:
             frame = pl.read_parquet(self.folder / path) if (self.folder / path).is_file() else None
-            if frame is not None and {"kind", "selector", "budget", "layers"} <= set(frame.columns):
+            declared = tables().get(Path(path).stem)
+            if frame is not None and declared is not None and "role" in declared.columns:
                 head = {"selector": self.selector, "budget": self.budget, "alpha": self.alpha}
                 frame = with_roles(frame, head)
             self._cache[path] = None if frame is None or frame.is_empty() else frame
