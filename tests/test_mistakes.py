@@ -16,6 +16,7 @@ import soundfile
 from emoscope.corpora import polish_folder
 from emoscope.models.lookup import TINY
 from tests.helpers.program import PROGRAM, inside, undrawn
+from tests.helpers.small_study import SMALL
 
 
 def refused(cwd: Path, *arguments: str | Path) -> str:
@@ -62,26 +63,15 @@ def spoil(path: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
-STUDY = """
+STUDY = (
+    """
 [[corpora]]
 id = "folder"
 root = "voices"
 pattern = "{emotion}/{speaker}-{}"
-[identify]
-minimum = 1
-selectors = ["mad"]
-[headline]
-selector = "mad"
-[interventions]
-alphas = [0.5]
-positions = []
-reliance = false
-generate = false
-[controls]
-matched = 0
-random = 0
-shuffled = 0
 """
+    + SMALL
+)
 
 
 def test_bad_clips_among_good_ones_are_quarantined_and_every_clip_is_accounted_for(

@@ -19,28 +19,18 @@ from emoscope.models.registry import load_model
 from emoscope.models.values import AUDIO
 from emoscope.neurons.activity import Activity
 from emoscope.runs import Log, RunFolder
+from tests.helpers.small_study import SMALL
 
-STUDY = """
+STUDY = (
+    """
 [[corpora]]
 id = "folder"
 root = "VOICES"
 pattern = "{emotion}/{speaker}-{}.flac"
 LOUDNESS
-[identify]
-minimum = 1
-selectors = ["mad"]
-[headline]
-selector = "mad"
-[interventions]
-alphas = [0.5]
-positions = []
-reliance = false
-generate = false
-[controls]
-matched = 0
-random = 0
-shuffled = 0
 """
+    + SMALL
+)
 
 WINDOW_S = 4
 """Seconds of one window of the embedded model (chunk_length of its processor)."""

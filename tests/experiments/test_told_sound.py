@@ -18,26 +18,16 @@ from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log
+from tests.helpers.small_study import SMALL
 
-STUDY = """
+STUDY = (
+    """
 [[corpora]]
 id = "table"
 root = "TABLE"
-[identify]
-minimum = 1
-selectors = ["mad"]
-[headline]
-selector = "mad"
-[interventions]
-alphas = [0.5]
-positions = []
-reliance = false
-generate = false
-[controls]
-matched = 0
-random = 0
-shuffled = 0
 """
+    + SMALL
+)
 
 TOLD = [
     "2 clips (such as m1.s_nie_4): its channels cancel each other: the louder one is heard alone",
