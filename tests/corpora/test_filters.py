@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.corpora.labels import accepted, natural
+from emoscope.corpora.clip import accepted, natural
 
 
 @pytest.mark.parametrize(

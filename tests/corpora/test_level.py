@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscope.corpora import AudioError
-from emoscope.corpora.audio import hear, prepare_samples
-from emoscope.corpora.level import CLICKS, INTEGERS, RUMBLE, settle
+from emoscope.corpora.audio import CLICKS, INTEGERS, RUMBLE, hear, prepare_samples, settle
 
 RATE = 16_000
 TIME = np.arange(2 * RATE) / RATE

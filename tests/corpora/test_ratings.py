@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscope.corpora import Clip, Corpus, CorpusInfo
-from emoscope.corpora.clip import RATINGS, Fates
+from emoscope.corpora.fates import RATINGS, Fates
 
 
 def with_thirds(ratings: list[str], lost: int = 0) -> Corpus:

@@ -19,7 +19,8 @@ import polars
 import soundfile
 
 from emoscope.corpora import Corpus, load_audio, open_corpus
-from emoscope.corpora.audio import AudioError, probe_audio
+from emoscope.corpora.audio import AudioError
+from emoscope.corpora.check import probe_audio
 from emoscope.experiments.study import Study, read_study, to_toml
 
 NAME = "kiosk"

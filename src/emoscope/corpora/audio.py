@@ -1,21 +1,18 @@
-"""Read a clip's sound as the models want it (mono, 16 kHz, float32, even loudness, never trimmed), and tell what it is."""
+"""Read a clip's sound as the models want it: mono, 16 kHz, float32, even loudness, never trimmed."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.checksums import Checksums, sha256
-from emoscope.corpora.level import RATE, Unhearable, Waveform, settle
-from emoscope.corpora.sources import Blocks, blocks
+from emoscope.checksums import sha256
+from emoscope.corpora.sources import SHORTEST_S, Blocks, Unhearable, Waveform, blocks
+
+RATE = 16_000
+"""Sampling rate of every loaded clip, in Hz (all supported model families take 16 kHz)."""
 
 LONGEST_GUESS = 1 << 25
 """Samples (35 minutes) for which room is made on the word of a header alone."""
@@ -32,14 +29,47 @@ OPPOSED = -0.5
 FAR_APART = 0.01
 """A channel with less than this share of another's power (20 dB) takes nothing of it away."""
 
+TARGET_RMS = 0.05
+"""Root mean square of a clip under ``loudness="normalised"`` (full scale is 1)."""
 
-LISTED = "listed_s"
-"""Label column: seconds that a clip lasts by its row."""
+SILENT_PEAK = 1e-4
+"""A clip whose largest sample stays below this (-80 dB of full scale) is quarantined as silent."""
 
-TIME = re.compile(r"(?:(?P<days>\d+) days?,? )?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:[.,]\d+)?)")
+STEP = 1 << 20
+"""Samples over which a clip is checked and measured at once (65 s), which bounds the scratch memory."""
 
-FACTOR, SECONDS = 1.5, 1.0
-"""A file is far longer where it is beyond both: this many times as long, and this many seconds longer."""
+LOWEST_HZ, DRIFT_HZ = 20.0, 5.0
+"""What lies below the first is no sound; below the second it is an offset or drift."""
+
+MOST_RUMBLE, MOST_DRIFT = 0.5, 0.1
+"""Shares of a clip's power that may lie below these; where there is more, all below 20 Hz is taken out.
+
+A tenth is 0.46 dB of level. Puffs of breath, which are part of many a recording, are rarely half of its power."""
+
+TOLERANCE = 10 ** (-0.5 / 20)
+"""By how much (0.5 dB) clipping at full scale may lower the level."""
+
+WINDOW, WINDOWS = 400, 4
+"""Samples (25 ms) whose mean keeps at least 0.4 of the power below 20 Hz; four such means do so below 5 Hz."""
+
+KEPT = 0.4
+
+BEGIN = 160
+"""Samples (10 ms) whose means show where an offset or rumble begins."""
+
+BEFORE = 8_000
+"""Samples (0.5 s) over which the filter settles before a clip begins."""
+
+SCALES = (2.0**15, 2.0**23, 2.0**31)
+"""Full scale of integers, which some programs write as floating-point numbers as they are."""
+
+BEYOND = 4.0
+"""Floating-point samples above this are on a scale of integers (overshoot of a loud recording stays below)."""
+
+RUMBLE = "much of its power is an offset, drift or rumble below 20 Hz, which is taken out"
+CLICKS = "its level is that of single clicks, which are clipped so that the rest has the usual level"
+INTEGERS = "its samples are on a scale of integers, which is divided by full scale"
+"""What is told of clips that are not heard as they are stored."""
 
 
 class AudioError(ValueError):
@@ -75,12 +105,10 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
     Channels are mixed, unless two of them cancel each other (a correlation below -0.5): then the louder one is heard.
 
     Args:
-        path: wav, flac, mp3, ogg or anything else libsndfile reads, or a video (with the extra ``video``); any rate
-            and channel count.
-        loudness: ``"normalised"`` scales the clip to a root mean square of 0.05 within 0.5 dB (in RAVDESS neutral
-            clips are about 20 dB quieter than angry ones, and without this step selectors find
-            loudness neurons; :func:`~emoscope.corpora.level.settle` states the rule); ``"as recorded"`` leaves the
-            level alone.
+        path: anything that libsndfile reads, or a video (with the extra ``video``); any rate and channel count.
+        loudness: ``"normalised"`` scales the clip to a root mean square of 0.05 within 0.5 dB (in RAVDESS neutral clips
+            are about 20 dB quieter than angry ones, and without this step selectors find loudness neurons;
+            :func:`settle` states the rule); ``"as recorded"`` leaves the level alone.
 
     Returns:
         samples (time,), in [-1, 1].
@@ -119,8 +147,8 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
     try:
         if path.stat().st_size == 0:
             raise Unhearable("file is empty")
-        samples, frames, rate, channels = _mono(blocks(path))
         told = []
+        samples, frames, rate, channels = _mono(blocks(path))
         if (channel := channels.louder()) is not None:
             told.append(f"its channels cancel each other: channel {channel + 1}, the louder one, is heard alone")
             samples, frames, rate, channels = _mono(blocks(path), channel)
@@ -137,21 +165,20 @@ class _Channels:
 
     def __init__(self) -> None:
         self.count, self._n = 0, 0
-        self._sum: npt.NDArray[np.float64] = np.zeros(0)
-        self._products: npt.NDArray[np.float64] = np.zeros((0, 0))
+        # they grow with the first block: (channel,) and (channel, channel)
+        self._sum: npt.NDArray[np.float64] = np.zeros(1)
+        self._products: npt.NDArray[np.float64] = np.zeros((1, 1))
 
     def add(self, block: Waveform, rate: int) -> None:
-        if not self.count:
-            self.count = block.shape[1]
-            self._sum, self._products = np.zeros(self.count), np.zeros((self.count, self.count))
+        self.count = block.shape[1]
         if self.count == 1:
             return
         # means of some samples stand for what is left after resampling
         step = max(1, rate // RATE)
         slow = block[: len(block) // step * step].reshape(-1, step, self.count).mean(axis=1, dtype=np.float64)
         self._n += len(slow)
-        self._sum += slow.sum(axis=0)
-        self._products += slow.T @ slow
+        self._sum = self._sum + slow.sum(axis=0)
+        self._products = self._products + slow.T @ slow
 
     def louder(self) -> int | None:
         """The channel to be heard alone where channels cancel each other."""
@@ -188,9 +215,8 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
 
     for block, rate, expected in source:
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise Unhearable(
-                f"its header says {rate:,} samples a second, which no sound has: make it anew from its source"
-            )
+            fault = f"its header says {rate:,} samples a second, which no sound has"
+            raise Unhearable(f"{fault}: make it anew from its source")
         if frames > LONGEST_S * rate:
             raise Unhearable(f"lasts more than {LONGEST_S // 60} minutes, which is no clip: cut it into clips")
         if keep_ahead:
@@ -255,117 +281,125 @@ def checksum(path: str | Path) -> str:
         raise AudioError(path, f"not readable ({error.strerror})") from error
 
 
-@dataclass(frozen=True)
-class SoundFacts:
-    """What a sound file holds: length in seconds, rate in Hz, channels, and what is told of how it is heard."""
+def settle(mono: Waveform, loudness: str) -> list[str]:
+    """Check a clip's samples (time,) and bring them to the wanted loudness, in place.
 
-    duration_s: float
-    rate: int
-    channels: int
-    told: tuple[str, ...] = ()
+    The level is that of what a model hears: of the mixed, resampled clip. Where more than a tenth of its power is offset
+    or drift below 5 Hz, or more than half lies below 20 Hz, all below 20 Hz is taken out first. Peaks are clipped at
+    full scale; where that would cost more than 0.5 dB, as single clicks in a quiet clip do, the gain is raised until the
+    clipped clip has the level. So every clip that is accepted has an RMS of 0.05 within 0.5 dB. Where neither is needed,
+    one gain is all that happens.
 
-    @classmethod
-    def of(cls, found: Sequence[Any]) -> SoundFacts:
-        """The facts as :func:`remembered_facts` gives them."""
-        duration_s, rate, channels, told = found
-        return cls(duration_s, rate, channels, tuple(told))
-
-
-def probe_audio(path: str | Path) -> SoundFacts:
-    """Look whether a sound file can be heard: it is decoded whole, as a study does it.
+    Returns:
+        what was done beside that, a sentence each.
 
     Raises:
-        AudioError: as in :func:`load_audio`.
+        Unhearable: too short, silent (also but for clicks), or not finite.
 
     Example:
-        >>> from emoscope.corpora import polish_folder
-        >>> probe_audio(polish_folder() / "m1.a_nie_3.flac")
-        SoundFacts(duration_s=1.321, rate=16000, channels=1, told=())
+        >>> clip = np.full(16_000, 0.1, np.float32) + 0.02 * np.sin(np.arange(16_000, dtype=np.float32))
+        >>> settle(clip, "normalised")
+        ['much of its power is an offset, drift or rumble below 20 Hz, which is taken out']
+        >>> round(float(np.std(clip)), 3)
+        0.05
     """
-    heard = hear(path)
-    return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
+    if len(mono) < SHORTEST_S * RATE:
+        raise Unhearable(f"too short ({len(mono) / RATE:.3f} s; at least {SHORTEST_S} s are needed)")
+    if not all(np.isfinite(part).all() for part in _parts(mono)):
+        raise Unhearable("holds samples that are not numbers (NaN or infinite)")
+    told = []
+    rest = _without_rumble(mono)
+    if _peak(mono if rest is None else rest) < SILENT_PEAK:
+        raise Unhearable("silent (no sample above -80 dB of full scale)")
+    if loudness == "normalised":
+        if rest is not None:
+            mono[:] = rest
+            told.append(RUMBLE)
+        if _raise(mono):
+            told.append(CLICKS)
+    elif _scale_down(mono):
+        told.append(INTEGERS)
+    np.clip(mono, -1.0, 1.0, out=mono)
+    return told
 
 
-def remembered_facts() -> Checksums:
-    """What sound files hold, as :func:`probe_audio` finds it, remembered from check to check of one version."""
-    return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))
+def _parts(mono: Waveform) -> list[Waveform]:
+    return [mono[start : start + STEP] for start in range(0, len(mono), STEP)]
 
 
-def seconds_of(text: str | None) -> float | None:
-    """Seconds of a text such as "4.1", "0:04.1" or "00:00:04,100".
+def _peak(mono: Waveform) -> float:
+    return max(float(np.abs(part).max()) for part in _parts(mono))
 
-    Example:
-        >>> seconds_of("4.1"), seconds_of("00:00:04,100"), seconds_of("0 days 00:01:00"), seconds_of("soon")
-        (4.1, 4.1, 60.0, None)
-    """
-    if text is None:
+
+def _power(mono: Waveform, gain: float | None = None) -> float:
+    """The mean square of samples, or of what is left of them after a gain and clipping."""
+    parts = _parts(mono) if gain is None else (np.minimum(np.abs(part) * gain, 1.0) for part in _parts(mono))
+    return float(sum(np.sum(np.square(part, dtype=np.float64)) for part in parts) / len(mono))
+
+
+def _without_rumble(mono: Waveform) -> Waveform | None:
+    """The samples without what lies below 20 Hz, or ``None`` where that does not matter."""
+    slow = _means(mono, WINDOW)
+    drift, power = _means(slow, WINDOWS), _power(mono)
+    within = np.mean(slow**2) < KEPT * MOST_RUMBLE * power
+    if within and (not len(drift) or np.mean(drift**2) < KEPT * MOST_DRIFT * power):
         return None
-    if re.fullmatch(r"\d+(?:[.,]\d+)?", text):
-        return float(text.replace(",", "."))
-    match = TIME.fullmatch(text)
-    if match is None:
-        return None
-    found = {name: float((match[name] or "0").replace(",", ".")) for name in ("days", "hours", "minutes", "seconds")}
-    return 86_400 * found["days"] + 3600 * found["hours"] + 60 * found["minutes"] + found["seconds"]
+    rest = _above(LOWEST_HZ, mono)
+    rumbles = _power(rest) < (1 - MOST_RUMBLE) * power
+    return rest if rumbles or _power(_above(DRIFT_HZ, mono)) < (1 - MOST_DRIFT) * power else None
 
 
-def number_of_clips(count: int) -> str:
-    """A number of clips in words.
-
-    Example:
-        >>> number_of_clips(1), number_of_clips(2)
-        ('1 clip', '2 clips')
-    """
-    return "1 clip" if count == 1 else f"{count} clips"
+def _means(samples: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.float64]:
+    whole = len(samples) // count * count
+    return samples[:whole].reshape(-1, count).mean(axis=1, dtype=np.float64)
 
 
-def sound_notices(told: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is told of single clips, each sentence once with how many clips it is about.
-
-    Args:
-        told: clip id -> what was done to its sound, a sentence each (:class:`Heard`).
-
-    Example:
-        >>> sound_notices({"b": ["it clicks"], "a": ["it clicks"], "c": []})
-        ['2 clips (such as a): it clicks']
-    """
-    clips: dict[str, list[str]] = defaultdict(list)
-    for clip, sentences in told.items():
-        for sentence in sentences:
-            clips[re.sub(r"channel \d+, (.*?),", r"\1", sentence)].append(clip)
-    return [
-        f"{number_of_clips(len(found))} (such as {min(found)}): {sentence}" for sentence, found in sorted(clips.items())
-    ]
+def _above(hz: float, mono: Waveform) -> Waveform:
+    """Samples without what lies below a frequency; nothing is shifted in time, since they are filtered both ways."""
+    return _filtered(hz, _filtered(hz, mono)[::-1])[::-1]
 
 
-def far_longer_clips(lengths: Iterable[tuple[str, float | None, str | None]]) -> list[tuple[str, float, str]]:
-    """The clips whose file is far longer than their row says, of (id, seconds, listed seconds).
+def _filtered(hz: float, samples: Waveform) -> Waveform:
+    from scipy.signal import butter, sosfilt, sosfilt_zi
 
-    Example:
-        >>> far_longer_clips([("a", 300.0, "4.1"), ("b", 4.4, "4.1"), ("c", 300.0, None), ("d", None, "4.1")])
-        [('a', 300.0, '4.1')]
-    """
-    return [
-        (clip, seconds, listed)
-        for clip, seconds, listed in lengths
-        if seconds is not None
-        and listed is not None
-        and (said := seconds_of(listed)) is not None
-        and seconds > max(FACTOR * said, said + SECONDS)
-    ]
+    high = butter(4, hz, "highpass", fs=RATE, output="sos")
+    near = _means(samples[: 2 * BEGIN], BEGIN)
+    # the clip is taken to have gone on before it began as it goes on after, mirrored: no jump is filtered
+    before = 3 * near[0] - near[1] - samples[BEFORE:0:-1].astype(np.float64)
+    _, state = sosfilt(high, before, zi=sosfilt_zi(high) * before[:BEGIN].mean())
+    rest = np.empty_like(samples)
+    for start, part in zip(range(0, len(samples), STEP), _parts(samples), strict=True):
+        rest[start : start + STEP], state = sosfilt(high, part.astype(np.float64), zi=state)
+    return rest
 
 
-def length_notices(longer: Sequence[tuple[str, float, str]]) -> list[str]:
-    """What is told of the clips that :func:`far_longer_clips` found: one sentence, or none.
+def _raise(mono: Waveform) -> bool:
+    """Scale samples to the level; whether that took more than the gain that their power asks for."""
+    gain = TARGET_RMS / np.sqrt(_power(mono))
+    np.multiply(mono, gain, out=mono, casting="same_kind")
+    if _peak(mono) <= 1.0 or _power(mono, 1.0) >= (TOLERANCE * TARGET_RMS) ** 2:
+        return False
+    low, high = 1.0, 2.0
+    # what is left beside the clicks must itself be above silence
+    most = TARGET_RMS / (SILENT_PEAK * gain)
+    while _power(mono, high) < TARGET_RMS**2:
+        if high > most:
+            raise Unhearable("silent but for clicks (no other sample is above -80 dB of full scale)")
+        low, high = high, 2 * high
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _power(mono, middle) < TARGET_RMS**2 else (low, middle)
+    np.multiply(mono, high, out=mono, casting="same_kind")
+    return True
 
-    Example:
-        >>> length_notices([("a", 300.0, "4.1")])
-        ['1 clip of far more sound than their rows say, such as a: 300.0 s, listed 4.1 s; all of it is heard']
-    """
-    if not longer:
-        return []
-    clip, seconds, listed = min(longer)
-    return [
-        f"{number_of_clips(len(longer))} of far more sound than their rows say, such as {clip}: {seconds:.1f} s, "
-        f"listed {listed} s; all of it is heard"
-    ]
+
+def _scale_down(mono: Waveform) -> bool:
+    """Divide samples that are on a scale of integers by its full scale; whether they are."""
+    peak = _peak(mono)
+    if peak <= BEYOND:
+        return False
+    scale = next((scale for scale in SCALES if peak <= 1.25 * scale), None)
+    if scale is None:
+        raise Unhearable(f"its samples reach {peak:.3g}, where full scale is 1: save it again")
+    np.multiply(mono, 1 / scale, out=mono, casting="same_kind")
+    return True

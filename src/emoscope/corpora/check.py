@@ -8,27 +8,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from emoscope.checksums import Checksums
-from emoscope.corpora.audio import (
-    LISTED,
-    AudioError,
-    SoundFacts,
-    checksum,
-    far_longer_clips,
-    length_notices,
-    number_of_clips,
-    probe_audio,
-    remembered_facts,
-    sound_notices,
-)
-from emoscope.corpora.clip import Clip, CorpusInfo, Lost
+from emoscope.corpora.audio import AudioError, checksum, hear
+from emoscope.corpora.clip import FIELDS, LISTED, Clip, CorpusInfo, Lost, columns_of, count_values, seconds_of
 from emoscope.corpora.folds import crossfit_fault, fold_column, same_recordings
-from emoscope.corpora.labels import columns_of, count_values
 from emoscope.emotions import ALIASES, in_order
 
 if TYPE_CHECKING:
@@ -37,8 +27,100 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all) during long work."""
 
+Summary = Mapping[str, Any]
+"""A corpus in plain values, as JSON can hold them (see :meth:`~emoscope.corpora.Corpus.summary`)."""
+
 MOST_ROWS = 30
 """Longer tables (of speakers, say) are cut after so many rows when printed."""
+
+FACTOR, SECONDS = 1.5, 1.0
+"""A file is far longer than its row says where it is beyond both: this many times as long, and this many seconds longer."""
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """What a sound file holds: length in seconds, rate in Hz, channels, and what is told of how it is heard."""
+
+    duration_s: float
+    rate: int
+    channels: int
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, found: Sequence[Any]) -> SoundFacts:
+        """The facts as :func:`remembered_facts` gives them."""
+        duration_s, rate, channels, told = found
+        return cls(duration_s, rate, channels, tuple(told))
+
+
+def probe_audio(path: str | Path) -> SoundFacts:
+    """Look whether a sound file can be heard: it is decoded whole, as a study does it.
+
+    Raises:
+        AudioError: as in :func:`load_audio`.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> probe_audio(polish_folder() / "m1.a_nie_3.flac")
+        SoundFacts(duration_s=1.321, rate=16000, channels=1, told=())
+    """
+    heard = hear(path)
+    return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
+
+
+def remembered_facts() -> Checksums:
+    """What sound files hold, as :func:`probe_audio` finds it, remembered from check to check of one version."""
+    return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))
+
+
+def _number(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"
+
+
+def sound_notices(told: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is told of single clips, each sentence once with how many clips it is about.
+
+    Args:
+        told: clip id -> what was done to its sound, a sentence each (:class:`Heard`).
+
+    Example:
+        >>> sound_notices({"b": ["it clicks"], "a": ["it clicks"], "c": []})
+        ['2 clips (such as a): it clicks']
+    """
+    clips: dict[str, list[str]] = defaultdict(list)
+    for clip, sentences in told.items():
+        for sentence in sentences:
+            clips[re.sub(r"channel \d+, (.*?),", r"\1", sentence)].append(clip)
+    return [f"{_number(len(found))} (such as {min(found)}): {what}" for what, found in sorted(clips.items())]
+
+
+def far_longer_clips(lengths: Iterable[tuple[str, float | None, str | None]]) -> list[tuple[str, float, str]]:
+    """The clips whose file is far longer than their row says, of (id, seconds, listed seconds).
+
+    Example:
+        >>> far_longer_clips([("a", 300.0, "4.1"), ("b", 4.4, "4.1"), ("c", 300.0, None), ("d", None, "4.1")])
+        [('a', 300.0, '4.1')]
+    """
+    return [
+        (clip, seconds, listed)
+        for clip, seconds, listed in lengths
+        if listed and seconds is not None and (said := seconds_of(listed)) is not None
+        if seconds > max(FACTOR * said, said + SECONDS)
+    ]
+
+
+def length_notices(longer: Sequence[tuple[str, float, str]]) -> list[str]:
+    """What is told of the clips that :func:`far_longer_clips` found: one sentence, or none.
+
+    Example:
+        >>> length_notices([("a", 300.0, "4.1")])
+        ['1 clip of far more sound than their rows say, such as a: 300.0 s, listed 4.1 s; all of it is heard']
+    """
+    if not longer:
+        return []
+    clip, seconds, listed = min(longer)
+    such = f"such as {clip}: {seconds:.1f} s, listed {listed} s; all of it is heard"
+    return [f"{_number(len(longer))} of far more sound than their rows say, {such}"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +128,7 @@ class Inspection:
     """What the files of clips hold.
 
     Attributes:
-        facts: clip id -> length in seconds, sampling rate in Hz, channels of its file, and what is told of it; of the
-            clips that can be used, each recording once.
+        facts: clip id -> what its file holds; of the clips that can be used, each recording once.
         faults: clip id -> why its sound cannot be used.
         copies: clip id -> why it is left out (:func:`~emoscope.corpora.folds.same_recordings`).
         duplicates: ids of clips with the same content, a group each, whether they are used or not.
@@ -60,12 +141,7 @@ class Inspection:
 
 
 def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | None = None) -> Inspection:
-    """Decode the file of every clip, as a study does.
-
-    Args:
-        info: the corpus.
-        clips: its clips in use.
-        progress: called with (files done, files in all).
+    """Decode the file of every clip in use of a corpus, as a study does.
 
     Example:
         >>> from emoscope.corpora import open_corpus
@@ -82,8 +158,8 @@ def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | 
         read = pool.map(partial(_read, remembered), clips)
         try:
             for done, (clip, found) in enumerate(zip(clips, read, strict=True), start=1):
-                if isinstance(found, str):
-                    faults[clip.id] = found
+                if isinstance(found, AudioError):
+                    faults[clip.id] = found.reason
                 else:
                     facts[clip.id], sums[clip.id] = found
                 if progress:
@@ -101,26 +177,29 @@ def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | 
     return Inspection(facts, faults, copies, duplicates)
 
 
-def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | str:
+def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | AudioError:
     try:
         # decoded again, whatever is remembered: that is for dry runs
         found = SoundFacts.of(remembered.anew(clip.path)) if clip.path.is_file() else probe_audio(clip.path)
         return found, checksum(clip.path)
     except AudioError as error:
-        return error.reason
+        return error
+
+
+DURATIONS: dict[str, Callable[[list[float]], float]] = {"total": sum, "shortest": min, "median": median, "longest": max}
 
 
 def describe(
     info: CorpusInfo, clips: Sequence[Clip], lost: Sequence[Lost], told: Sequence[str], seen: Inspection
-) -> dict[str, Any]:
+) -> Summary:
     """Describe a corpus whose files were looked at in plain values, as :meth:`~emoscope.corpora.Corpus.summary` does."""
     columns = columns_of([*clips, *(one.clip for one in lost if one.clip is not None)])
     facts = seen.facts.values()
+    seconds = [fact.duration_s for fact in facts]
     asked = [clip for clip in clips if "emotion" in clip.labels]
     lengths = ((clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels.get(LISTED)) for clip in clips)
     expected = _expected(info, clips, lost)
-    excluded = [one for one in lost if one.fate == "excluded"]
-    by_label = sum(one.by_label for one in excluded)
+    excluded, by_label = sum(one.fate == "excluded" for one in lost), sum(one.by_label for one in lost)
     return {
         "corpus": info.id,
         "title": info.title,
@@ -128,19 +207,19 @@ def describe(
         "language": info.language,
         "clips": len(clips) + len(lost),
         "used": len(clips),
-        "excluded": len(excluded),
+        "excluded": excluded,
         "excluded_by_label": by_label,
-        "excluded_otherwise": len(excluded) - by_label,
-        "quarantined": len(lost) - len(excluded),
+        "excluded_otherwise": excluded - by_label,
+        "quarantined": len(lost) - excluded,
         "by_emotion": count_values(clips, "emotion"),
-        **{
-            f"by_{field}": count_values(clips, field) if field in columns else {}
-            for field in ("speaker", "session", "split")
-        },
+        **{f"by_{field}": count_values(clips, field) if field in columns else {} for field in FIELDS},
         "by_language": count_values(clips, "language") if "language" in columns else {info.language: len(clips)},
-        "reasons": {fate: _reasons(lost, fate) for fate in ("excluded", "quarantined")},
+        "reasons": {
+            fate: _counted(DETAIL.sub("", one.why) for one in lost if one.fate == fate)
+            for fate in ("excluded", "quarantined")
+        },
         "columns": list(columns),
-        "durations": _durations([fact.duration_s for fact in facts]),
+        "durations": {name: round(of(seconds), 3) for name, of in DURATIONS.items()} if seconds else {},
         "sample_rates": _counted(str(fact.rate) for fact in facts),
         "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
@@ -152,7 +231,7 @@ def describe(
         "longer": [list(one) for one in far_longer_clips(lengths)],
         "usual": _usual(info, clips),
         "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", info.folds)),
-        "seconds": [round(fact.duration_s, 3) for fact in facts],
+        "seconds": [round(duration, 3) for duration in seconds],
     }
 
 
@@ -164,7 +243,7 @@ SCRIPT_KEYS = (
 """What ``emoscope corpus check --json`` prints of a summary; scripts may rely on these."""
 
 
-def unusable_because(summary: Mapping[str, Any]) -> str | None:
+def unusable_because(summary: Summary) -> str | None:
     """Why no study can be run on a corpus, or ``None`` where one can.
 
     Example:
@@ -180,7 +259,7 @@ def unusable_because(summary: Mapping[str, Any]) -> str | None:
     return fault
 
 
-def warnings_of(summary: Mapping[str, Any]) -> list[str]:
+def warnings_of(summary: Summary) -> list[str]:
     """What a user should know before running a study, a sentence each.
 
     Example:
@@ -195,19 +274,17 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
     ]
     found += [f"no clip of {emotion} can be used" for emotion in summary["missing"]]
     if summary["quarantined"]:
-        found.append(f"{number_of_clips(summary['quarantined'])} cannot be heard")
+        found.append(f"{_number(summary['quarantined'])} cannot be heard")
     copies = sum(len(group) - 1 for group in summary["duplicates"])
     out = summary["reasons"]["excluded"].get("same recording", 0) if copies else 0
     if out:
-        found.append(f"{number_of_clips(out)} of the same content as another one: each recording is used once")
+        found.append(f"{_number(out)} of the same content as another one: each recording is used once")
     if copies > out:
-        found.append(
-            f"{number_of_clips(copies - out)} of the same content as another take of the speaker, used as released"
-        )
+        found.append(f"{_number(copies - out)} of the same content as another take of the speaker, used as released")
     return found
 
 
-def _usual(info: CorpusInfo, clips: Iterable[Clip]) -> dict[str, Any]:
+def _usual(info: CorpusInfo, clips: Iterable[Clip]) -> Summary:
     """The counts of the corpus's usual task, as far as it has one."""
     task = info.usual
     if task is None:
@@ -218,19 +295,8 @@ def _usual(info: CorpusInfo, clips: Iterable[Clip]) -> dict[str, Any]:
     return {"task": task.about, "by_emotion": counts, "clips": sum(counts.values()), "expected": task.clips}
 
 
-def _durations(lengths: Sequence[float]) -> dict[str, float]:
-    if not lengths:
-        return {}
-    figures = {"total": sum(lengths), "shortest": min(lengths), "median": median(lengths), "longest": max(lengths)}
-    return {name: round(value, 3) for name, value in figures.items()}
-
-
 DETAIL = re.compile(r" \((?:of|as) .*\)$| \([^()]*\d (?:s|bytes)\b[^()]*\)|^its header promises [^:]*(?=: open)")
 """What a reason says of a single clip: of which file it is a copy, or numbers."""
-
-
-def _reasons(lost: Iterable[Lost], fate: str) -> dict[str, int]:
-    return _counted(DETAIL.sub("", one.why) for one in lost if one.fate == fate)
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
@@ -240,34 +306,26 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
 def _expected(info: CorpusInfo, clips: Iterable[Clip], lost: Iterable[Lost]) -> dict[str, dict[str, int]]:
     """What a complete copy holds -> how many it holds, and how many were found."""
     labelled = {one.clip.id: one.clip for one in lost if one.clip} | {clip.id: clip for clip in clips}
-
-    def found(name: str) -> int:
-        if name == "clips":
-            return len(labelled)
-        if name == "speakers":
-            return len({clip.speaker for clip in labelled.values()} - {None})
+    found = {"clips": len(labelled), "speakers": len({clip.speaker for clip in labelled.values()} - {None})}
+    for name in info.expected.keys() - found.keys():
         column, _, value = name.rpartition("=")
-        return sum(clip.value(column or "emotion") == value for clip in labelled.values())
-
-    return {name: {"expected": number, "found": found(name)} for name, number in info.expected.items()}
+        found[name] = sum(clip.value(column or "emotion") == value for clip in labelled.values())
+    return {name: {"expected": number, "found": found[name]} for name, number in info.expected.items()}
 
 
 def _missing(info: CorpusInfo, clips: Iterable[Clip], lost: Sequence[Lost]) -> list[str]:
     """Emotions that no clip has, and those of which no clip can be heard; what a rule excluded is not missing."""
     kept = {clip.value("emotion") for clip in clips}
-    dropped = {one.clip.value("emotion") for one in lost if one.clip and one.fate == "excluded"}
-    unheard = {one.clip.value("emotion") for one in lost if one.clip and one.fate == "quarantined"}
-    should = {name for name in info.expected if name in ALIASES}
-    return list(in_order(emotion for emotion in (unheard | should) - kept - dropped if emotion))
+    known = {(one.fate, one.clip.value("emotion")) for one in lost if one.clip}
+    should = {emotion for fate, emotion in known if fate == "quarantined"} | {
+        name for name in info.expected if name in ALIASES
+    }
+    dropped = {emotion for fate, emotion in known if fate == "excluded"}
+    return list(in_order(emotion for emotion in should - kept - dropped if emotion))
 
 
-def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """Print a summary from :meth:`~emoscope.corpora.Corpus.summary` as tables.
-
-    Args:
-        summary: the summary.
-        console: where to print; the terminal by default.
-    """
+def print_summary(summary: Summary, console: Console | None = None) -> None:
+    """Print a summary from :meth:`~emoscope.corpora.Corpus.summary` as tables, by default to the terminal."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -312,8 +370,8 @@ def _print_counts(console: Console, name: str, counts: dict[str, int]) -> None:
     table = Table(name, "clips")
     for value, count in list(counts.items())[:MOST_ROWS]:
         table.add_row(escape(value), str(count))
-    if len(counts) > MOST_ROWS:
-        table.add_row(f"and {len(counts) - MOST_ROWS} more", str(sum(list(counts.values())[MOST_ROWS:])))
+    if more := list(counts.values())[MOST_ROWS:]:
+        table.add_row(f"and {len(more)} more", str(sum(more)))
     console.print(table)
 
 

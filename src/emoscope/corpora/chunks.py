@@ -6,7 +6,7 @@ import io
 import mmap
 import os
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 Bytes = bytes | mmap.mmap
@@ -43,14 +43,6 @@ class Spliced(io.RawIOBase):
         self._head, self._start, self._size = head, start, len(head) + end - start
         self._file = path.open("rb")
         self._at = 0
-
-    def readable(self) -> bool:
-        """It can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """It can be read from any place."""
-        return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to an offset."""
@@ -89,11 +81,16 @@ class Layout:
     counts_header: bool = False
     align: int = 1
 
+    def behind(self, end: int) -> int:
+        """Where the next chunk begins."""
+        return end + -end % self.align
 
+
+WAV = Layout(12, 4, "<I", align=2)
 LAYOUTS = {
-    b"RIFF": Layout(12, 4, "<I", align=2),
-    b"RF64": Layout(12, 4, "<I", align=2),
-    b"BW64": Layout(12, 4, "<I", align=2),
+    b"RIFF": WAV,
+    b"RF64": WAV,
+    b"BW64": WAV,
     b"FORM": Layout(12, 4, ">I", align=2),
     b"caff": Layout(8, 4, ">q"),
     b"riff": Layout(40, 16, "<q", counts_header=True, align=8),
@@ -157,7 +154,7 @@ def extent(raw: Bytes) -> Extent | None:
     begin = behind_tags(raw)
     if raw[begin : begin + 4] == b".snd":
         start = begin + int.from_bytes(raw[begin + 4 : begin + 8], "big")
-        return _settled(raw, _stated(raw, start, begin + 8, ">I", 0), None) if start <= len(raw) else None
+        return _settled(raw, start, begin + 8, ">I") if start <= len(raw) else None
     layout = LAYOUTS.get(raw[begin : begin + 4])
     if layout is None:
         return None
@@ -167,18 +164,17 @@ def extent(raw: Bytes) -> Extent | None:
         if name[:4] == b"ds64":
             wide = inside + 8
         if name[:4] in SOUND:
-            around = inside - at if layout.counts_header else 0
             if wide is not None and size == 0xFFFFFFFF and wide + 8 <= inside:
-                return _settled(raw, _stated(raw, inside, wide, "<q", 0), layout)
+                return _settled(raw, inside, wide, "<q", layout=layout)
             # the samples of SSND begin after two numbers, those of a CAF after one
             skip = 8 if name == b"SSND" else 4 if raw[begin : begin + 4] == b"caff" else 0
             if inside + skip > len(raw):
                 return None
-            found = _stated(raw, inside + skip, at + layout.id_bytes, layout.size, around + skip)
-            return _settled(raw, found, layout)
+            around = skip + (inside - at if layout.counts_header else 0)
+            return _settled(raw, inside + skip, at + layout.id_bytes, layout.size, around, layout)
         if size < 0:
             return None
-        at = _behind(inside + size, layout)
+        at = layout.behind(inside + size)
     return None
 
 
@@ -194,31 +190,19 @@ def _chunk(raw: Bytes, at: int, layout: Layout) -> tuple[bytes, int, int] | None
     return name, inside, size - (inside - at if layout.counts_header else 0)
 
 
-def _behind(end: int, layout: Layout) -> int:
-    return end + -end % layout.align
-
-
-def _stated(raw: Bytes, start: int, size_at: int, size: str, around: int) -> Extent:
-    (stated,) = struct.unpack_from(size, raw, size_at)
-    stated -= around
-    there = len(raw) - start
+def _settled(raw: Bytes, start: int, size_at: int, size: str, around: int = 0, layout: Layout | None = None) -> Extent:
+    """The extent that begins at an offset, with its true end and what follows there."""
+    stated, there = struct.unpack_from(size, raw, size_at)[0] - around, len(raw) - start
     known = 0 < stated <= there or there < stated < (UNKNOWN if size[1] == "I" else 1 << 62)
-    return Extent(start, stated if known or there <= 0 else None, len(raw), 0, size_at, size, around)
-
-
-def _settled(raw: Bytes, found: Extent, layout: Layout | None) -> Extent:
-    """The extent with its true end, and what follows there."""
-    if found.stated is None:
-        ends = _without_tail(raw, found.start, layout)
-        if layout and _chunks_to_end(raw, found.start, layout):
+    if not known and there > 0:
+        if layout and _chunks_to_end(raw, start, layout):
             # a size of 0 that is meant: there is no sound
-            return replace(found, stated=0, end=found.start)
-        return replace(found, end=ends)
-    end = min(found.start + found.stated, len(raw))
-    further = len(raw) - end
-    if not further or (layout and any(_chunks_to_end(raw, at, layout) for at in {end, _behind(end, layout)})):
-        further = 0
-    return replace(found, end=end, further=further if _holds_anything(raw, end) else 0)
+            return Extent(start, 0, start, 0, size_at, size, around)
+        return Extent(start, None, _without_tail(raw, start, layout), 0, size_at, size, around)
+    end = min(start + stated, len(raw))
+    chunks_follow = layout and any(_chunks_to_end(raw, at, layout) for at in {end, layout.behind(end)})
+    further = len(raw) - end if not chunks_follow and _holds_anything(raw, end) else 0
+    return Extent(start, stated, end, further, size_at, size, around)
 
 
 def _chunks_to_end(raw: Bytes, at: int, layout: Layout) -> bool:
@@ -230,7 +214,7 @@ def _chunks_to_end(raw: Bytes, at: int, layout: Layout) -> bool:
         if chunk is None or chunk[0][:4] in LAYOUTS or chunk[2] < 0:
             # a few bytes less than a chunk's header are no sound either
             return len(raw) - at < layout.id_bytes
-        at = _behind(chunk[1] + chunk[2], layout)
+        at = layout.behind(chunk[1] + chunk[2])
     return True
 
 

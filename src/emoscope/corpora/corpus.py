@@ -7,11 +7,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from emoscope.corpora.check import Inspection, Progress, describe, inspect_files
-from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
-from emoscope.corpora.labels import accepted, accepted_each, as_label, columns_of, count_values, listed, nearest_label
+from emoscope.corpora.check import Inspection, Progress, Summary, describe, inspect_files
+from emoscope.corpora.clip import (
+    FIELDS,
+    Clip,
+    CorpusInfo,
+    Lost,
+    accepted,
+    accepted_each,
+    as_label,
+    columns_of,
+    count_values,
+    listed,
+    nearest_label,
+)
 
 if TYPE_CHECKING:
     import polars
@@ -51,7 +62,7 @@ class Corpus:
         """Columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
         return columns_of(list(self._known()))
 
-    def where(self, filters: Mapping[str, Any]) -> Corpus:
+    def where(self, filters: Mapping[str, object]) -> Corpus:
         """Keep the clips that every filter accepts; the others are excluded with the filter as the reason.
 
         Args:
@@ -130,7 +141,7 @@ class Corpus:
 
         return replace(self, clips=tuple(map(renamed, self.clips)))
 
-    def without(self, filters: Sequence[Mapping[str, Any]], why: str) -> Corpus:
+    def without(self, filters: Sequence[Mapping[str, object]], why: str) -> Corpus:
         """Exclude the clips that any of the filters accepts, such as those a model was trained on.
 
         Args:
@@ -252,7 +263,7 @@ class Corpus:
         """
         return self._seen(inspect_files(self.info, self.clips, progress))
 
-    def summary(self, progress: Progress | None = None) -> dict[str, Any]:
+    def summary(self, progress: Progress | None = None) -> Summary:
         """Describe the corpus in plain values: counts, durations, sample rates, repeated content, reasons.
 
         ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
@@ -271,7 +282,7 @@ class Corpus:
         """
         return self.looked_at(progress)[1]
 
-    def looked_at(self, progress: Progress | None = None) -> tuple[Corpus, dict[str, Any]]:
+    def looked_at(self, progress: Progress | None = None) -> tuple[Corpus, Summary]:
         """The corpus in which every clip has its fate, as a study would use it, and its :meth:`summary`."""
         known = self.with_known_speakers()
         seen = inspect_files(known.info, known.clips, progress)
@@ -322,7 +333,7 @@ class Corpus:
     def _values(self, column: str) -> set[str]:
         return {value for clip in self._known() if (value := clip.value(column)) is not None}
 
-    def _chosen(self, filters: Mapping[str, Any], must_match: bool) -> dict[str, frozenset[str]]:
+    def _chosen(self, filters: Mapping[str, object], must_match: bool) -> dict[str, frozenset[str]]:
         self._require(filters)
         chosen = {column: accepted(column, wanted, self._values(column)) for column, wanted in filters.items()}
         for column, values in chosen.items():

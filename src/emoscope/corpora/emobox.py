@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emoscope.corpora.clip import CorpusInfo
+from emoscope.corpora.clip import CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.labels import Vocabulary
 from emoscope.corpora.named import GRAMMARS
 from emoscope.corpora.rows import PART, build_corpus, json_lines
 from emoscope.corpora.text_tables import lines_of, read_text

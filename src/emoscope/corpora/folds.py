@@ -7,8 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from emoscope.corpora.audio import checksum
-from emoscope.corpora.clip import Clip, CorpusInfo
-from emoscope.corpora.labels import natural
+from emoscope.corpora.clip import Clip, CorpusInfo, natural
 
 MOST_SPEAKER_FOLDS = 10
 """Up to this many speakers each is a fold of its own; every fold costs a selection and its controls."""

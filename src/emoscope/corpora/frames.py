@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,13 +27,13 @@ ROOMY = 9
 
 @dataclass(frozen=True)
 class Header:
-    """One frame's header: length in bytes, samples a channel, rate in Hz, what may not change in a file, bytes before a tag."""
+    """One frame's header: length in bytes, samples a channel, rate in Hz, what may not change in a file, where a tag begins."""
 
     length: int
     samples: int
     rate: int
     kind: int
-    side: int
+    tag_at: int
     layer: int
 
 
@@ -77,7 +77,7 @@ class Frames:
         header = header_at(head, 0)
         assert header is not None
         fields = b"Xing" + (1).to_bytes(4, "big") + self.count.to_bytes(4, "big")
-        return (head + bytes(header.side) + fields).ljust(header.length, b"\0")
+        return (head.ljust(header.tag_at, b"\0") + fields).ljust(header.length, b"\0")
 
 
 def header_at(raw: Bytes, at: int) -> Header | None:
@@ -103,16 +103,12 @@ def _header(four: bytes) -> Header | None:
     per_second = KBPS["1" if version == 3 else "2", layer][bits - 1] * 1000
     padding = four[2] >> 1 & 1
     mono, old = four[3] >> 6 == 3, version == 3
-    if layer == 1:
-        length, samples = (12 * per_second // rate + padding) * 4, 384
-    else:
-        samples = 1152 if layer == 2 or old else 576
-        length = samples // 8 * per_second // rate + padding
+    samples = 384 if layer == 1 else 1152 if layer == 2 or old else 576
+    # in layer I the length is counted in slots of four bytes
+    length = (12 * per_second // rate + padding) * 4 if layer == 1 else samples // 8 * per_second // rate + padding
     # one and two channels may not alternate, the ways to code two may
-    kind = version << 16 | place << 10 | (0xC0 if mono else 0)
-    return Header(
-        length, samples, rate, kind | layer << 20, (17 if mono else 32) if old else (9 if mono else 17), layer
-    )
+    kind = layer << 20 | version << 16 | place << 10 | (0xC0 if mono else 0)
+    return Header(length, samples, rate, kind, 4 + ((17 if mono else 32) if old else (9 if mono else 17)), layer)
 
 
 def walk(raw: Bytes) -> Frames | None:
@@ -149,7 +145,8 @@ def walk(raw: Bytes) -> Frames | None:
 
 def _info(frame: bytes, header: Header) -> tuple[bytes, int | None, int]:
     """The frame if it only tells about the file, the number of frames that it states, and where it does."""
-    for at in (4 + header.side, 6 + header.side):
+    # behind a checksum of two bytes, where there is one
+    for at in (header.tag_at, header.tag_at + 2):
         if frame[at : at + 4] in (b"Xing", b"Info"):
             if frame[at + 7 : at + 8] and frame[at + 7] & 1:
                 return frame, int.from_bytes(frame[at + 8 : at + 12], "big"), at + 8
@@ -186,7 +183,8 @@ SMALL_BLOCKS = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608}
 """Code of a frame's header -> its samples (RFC 9639, section 9.1.1); codes 8 to 15 are 256 times a power of two."""
 
 
-def _table(polynomial: int, bits: int) -> tuple[int, ...]:
+def _checksum(polynomial: int, bits: int) -> Callable[[bytes], int]:
+    """A cyclic redundancy check of 8 or 16 bits, which is 0 over a whole frame and the sum that ends it."""
     top, mask = 1 << bits - 1, (1 << bits) - 1
     table = []
     for byte in range(256):
@@ -194,10 +192,17 @@ def _table(polynomial: int, bits: int) -> tuple[int, ...]:
         for _ in range(8):
             value = (value << 1 ^ (polynomial if value & top else 0)) & mask
         table.append(value)
-    return tuple(table)
+
+    def check(data: bytes) -> int:
+        value = 0
+        for byte in data:
+            value = (value << 8 ^ table[value >> bits - 8 ^ byte]) & mask
+        return value
+
+    return check
 
 
-CRC8, CRC16 = _table(0x07, 8), _table(0x8005, 16)
+_crc8, _crc16 = _checksum(0x07, 8), _checksum(0x8005, 16)
 
 
 @dataclass(frozen=True)
@@ -277,7 +282,9 @@ def stream(raw: Bytes) -> Stream | None:
             held = stated
         cut = held != stated and not _ends(raw, frame.at, end)
         # what looks like a header may be sound: where nothing else speaks for it, the frame before it must end there
-        if not cut or _follows(frame, next(_backwards(raw, at, frame.at, block), None), raw):
+        before = next(_backwards(raw, at, frame.at, block), None) if cut else None
+        follows = before and before.first + before.samples == frame.first and not _crc16(raw[before.at : frame.at])
+        if not cut or follows:
             return Stream(start, rate, stated, held, cut, bool(others))
     return None
 
@@ -303,16 +310,12 @@ def _backwards(raw: Bytes, begin: int, end: int, block: int) -> Iterator[Frame]:
 
 def _frame(head: bytes, at: int, block: int, like: bytes) -> Frame | None:
     """The frame that begins with these bytes; its rate, channels and depth are those of the file's first."""
-    if (
-        len(head) < 6
-        or head[0] != 0xFF
-        or head[1] & 0xFE != 0xF8
-        or (head[2] ^ like[0]) & 0x0F
-        or (head[3] ^ like[1]) & 0x0F
-    ):
+    if len(head) < 6 or head[0] != 0xFF or head[1] & 0xFE != 0xF8:
         return None
     # channels may be coded each for itself, or as one and a difference
-    if (head[3] >> 4 < 8) != (like[1] >> 4 < 8) and {head[3] >> 4, like[1] >> 4} & {0, 2, 3, 4, 5, 6, 7}:
+    ways = head[3] >> 4, like[1] >> 4
+    others = (ways[0] < 8) != (ways[1] < 8) and {*ways} & {0, 2, 3, 4, 5, 6, 7}
+    if (head[2] ^ like[0]) & 0x0F or (head[3] ^ like[1]) & 0x0F or others:
         return None
     number, used = _number(head[4:])
     code, at_rate = head[2] >> 4, {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
@@ -320,10 +323,9 @@ def _frame(head: bytes, at: int, block: int, like: bytes) -> Frame | None:
     size = 4 + used + extra + at_rate
     if not used or not code or len(head) <= size or _crc8(head[: size + 1]):
         return None
-    if extra:
-        samples = int.from_bytes(head[4 + used : 4 + used + extra], "big") + 1
-    else:
-        samples = SMALL_BLOCKS.get(code) or 1 << code
+    samples = (
+        int.from_bytes(head[4 + used : 4 + used + extra], "big") + 1 if extra else SMALL_BLOCKS.get(code, 1 << code)
+    )
     return Frame(at, number if head[1] & 1 else number * block, samples)
 
 
@@ -347,23 +349,3 @@ def _ends(raw: Bytes, at: int, end: int) -> bool:
     tags += [end - count for count in (1, 2) if raw[end - count : end] in (b"\n", b"\r\n")]
     tags += [place for mark in (b"APETAGEX", b"ID3", b"3DI", b"LYRICSBEGIN") if (place := raw.find(mark, at, end)) >= 0]
     return any(not _crc16(raw[at:place]) for place in [end, *tags] if place > at)
-
-
-def _follows(frame: Frame, before: Frame | None, raw: Bytes) -> bool:
-    if before is None or before.first + before.samples != frame.first:
-        return False
-    return not _crc16(raw[before.at : frame.at])
-
-
-def _crc8(data: bytes) -> int:
-    value = 0
-    for byte in data:
-        value = CRC8[value ^ byte]
-    return value
-
-
-def _crc16(data: bytes) -> int:
-    value = 0
-    for byte in data:
-        value = (value << 8 ^ CRC16[value >> 8 ^ byte]) & 0xFFFF
-    return value

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from emoscope.corpora.clip import NOT_FOUND, RATINGS, Clip, CorpusInfo, Fates, Lost
+from emoscope.corpora.clip import NOT_FOUND, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.fates import RATINGS, Fates
 from emoscope.corpora.files import Found, all_files, choose_copy, existing_folder
 from emoscope.corpora.text_tables import Row, TextTable, lines_of, read_text
 from emoscope.emotions import CODES, CORPORA, UnknownEmotion, canonical

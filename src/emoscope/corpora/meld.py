@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emoscope.corpora.audio import LISTED, seconds_of
-from emoscope.corpora.clip import NOT_FOUND, Clip, CorpusInfo, Fates, Lost
+from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, seconds_of
 from emoscope.corpora.corpus import Corpus
+from emoscope.corpora.fates import Fates
 from emoscope.corpora.files import CLIPS, all_files, existing_folder, readable_name
 from emoscope.corpora.sources import REMEDY, is_video, unread
 from emoscope.corpora.text_tables import Row, TextTable

@@ -13,10 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
+from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost, Vocabulary, as_label
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import CLIPS, existing_folder, read_paths, sound_files, within
-from emoscope.corpora.labels import Vocabulary, as_label
 from emoscope.corpora.text_tables import TextTable, lines_of, read_text
 from emoscope.emotions import CORPORA, spelt_out
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from emoscope.checksums import user_cache
-from emoscope.corpora.clip import CorpusInfo
+from emoscope.corpora.clip import NOTHING, CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
-from emoscope.corpora.labels import MISSING, Vocabulary
 from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns, with_usual
 from emoscope.corpora.table import keep_bytes
 from emoscope.mistakes import first_line
@@ -142,7 +141,7 @@ def _class_word(kind: Any, value: Any) -> str | None:
         # -1 is how the package writes that there is no label
         return str(kind.int2str(value)) if isinstance(value, int) and 0 <= value < kind.num_classes else None
     text = str(value).strip()
-    return None if text.lower() in MISSING else text
+    return None if text.lower() in NOTHING else text
 
 
 def _file(cell: Any, folder: Path, into: Path) -> tuple[str | None, str | None]:
@@ -324,7 +323,7 @@ def _word(value: Any) -> str | None:
     if value is None or str(value) in ("<NA>", "NaT") or (isinstance(value, float) and math.isnan(value)):
         return None
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    return None if text.lower() in MISSING else text
+    return None if text.lower() in NOTHING else text
 
 
 def _info(database: Any, folder: Path) -> CorpusInfo:

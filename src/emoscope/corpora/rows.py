@@ -12,11 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from emoscope.corpora.audio import LISTED, seconds_of
-from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost
+from emoscope.corpora.clip import FIELDS, LISTED, Clip, CorpusInfo, Lost, Vocabulary, seconds_of
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import Places, nearest, split_ending
-from emoscope.corpora.labels import Vocabulary
 from emoscope.corpora.text_tables import lines_of, read_text
 
 USUAL = {

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from emoscope.corpora.chunks import Bytes, Extent, Spliced, extent, pages
-from emoscope.corpora.frames import HEAD, Stream, stream, walk
-from emoscope.corpora.level import SHORTEST_S, Unhearable, Waveform
+from emoscope.corpora.frames import HEAD, Frames, Stream, stream, walk
 from emoscope.first_bytes import what_is
 
 if TYPE_CHECKING:
-    import soundfile
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from soundfile import SoundFile
+
+Waveform = npt.NDArray[np.float32]
+
+SHORTEST_S = 0.1
+"""A clip shorter than this, in seconds, gives fewer than two audio tokens and is quarantined."""
 
 BLOCK = 1 << 18
 """Frames of a file that are decoded at once: 5 s at 48 kHz."""
@@ -29,12 +32,16 @@ BLOCK = 1 << 18
 UNREADABLE = "not readable as audio: the file is damaged or no sound file; convert it to wav or flac"
 """Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
 
-
 HEADERLESS = (
     "holds, by its ending raw, samples without a header, so that their rate is not known: convert it to wav or flac"
 )
-
+EMPTY = "holds no sound: it is empty or cut off; copy the file again"
 SAVE_AGAIN = "open it in a sound editor, and save what belongs to it"
+REMEDY = "pip install 'emoscope[video]', or convert the files to wav or flac"
+
+
+class Unhearable(ValueError):
+    """Sound that cannot be used; the message is a short reason."""
 
 
 def endings(text: str) -> frozenset[str]:
@@ -48,38 +55,41 @@ VIDEO = endings(
 )
 """Endings of video and sound files that PyAV reads and libsndfile does not."""
 
-CONTENTS = (
-    (4, b"ftyp", "MPEG-4 (m4a, mp4)"), (0, b"#!AMR", "AMR"), (0, b"\x1aE\xdf\xa3", "Matroska or WebM"), (0, b"0&\xb2u", "WMA"),
-    (0, b"FLV\1", "Flash video"), (0, b"\xff\xf1", "AAC"), (0, b"\xff\xf9", "AAC"), (8, b"AVI ", "AVI video"),
-    (0, b".RMF", "RealMedia"), (0, b"MAC ", "Monkey's Audio"), (0, b"wvpk", "WavPack"), (0, b"TTA1", "True Audio"),
-)  # fmt: skip
-"""Offset and first bytes -> what only PyAV reads, whatever the file's name."""
+CONTENTS = {
+    b"ftyp": "MPEG-4 (m4a, mp4)",
+    b"#!AMR": "AMR",
+    b"\x1aE\xdf\xa3": "Matroska or WebM",
+    b"0&\xb2u": "WMA",
+    b"FLV\1": "Flash video",
+    b"\xff\xf1": "AAC",
+    b"\xff\xf9": "AAC",
+    b"AVI ": "AVI video",
+    b".RMF": "RealMedia",
+    b"MAC ": "Monkey's Audio",
+    b"wvpk": "WavPack",
+    b"TTA1": "True Audio",
+}
+"""First bytes -> what only PyAV reads, whatever the file's name; some stand behind a size or an id (``BEHIND``)."""
+
+BEHIND = {b"ftyp": 4, b"AVI ": 8}
 
 TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "avi", "flv", "ape", "wv", "tta"})
 """Formats whose header states a length; of others PyAV guesses it from the bit rate."""
 
-FORMATS = ",".join(
-    [*sorted(TIMED), "aac", "ac3", "amr", "amrnb", "amrwb", "dss", "dts", "eac3", "flac", "gsm", "loas", "mp3", "mpeg", "mpegts",
-     "ogg", "qcp", "rm", "tak", "wav"]
-)  # fmt: skip
+FORMATS = ",".join(sorted(TIMED)) + (
+    ",aac,ac3,amr,amrnb,amrwb,dss,dts,eac3,flac,gsm,loas,mp3,mpeg,mpegts,ogg,qcp,rm,tak,wav"
+)
 """What PyAV may take a file for by its content; it knows lists of other files, too, and would open those."""
-
-REMEDY = "pip install 'emoscope[video]', or convert the files to wav or flac"
 
 SLACK_S = 0.5
 """By so much, in seconds, the length that a video's header gives may differ from its sound: encoders pad both ends."""
 
-
-@dataclass(frozen=True)
-class Lengths:
-    """How long a file is, in seconds, by what does not guess: its own header, and its frames or bytes."""
-
-    promised: float | None = None
-    further: float = 0.0
-
-
 Blocks = Iterator[tuple[Waveform, int, int]]
 """Samples (time, channel), their rate in Hz, and how many there will be (0: not known)."""
+
+Opened = tuple["SoundFile", float | None, float]
+"""A file as libsndfile reads all of it; how many seconds it should hold and how many of something else follow, by what
+does not guess: its own header, and its frames or bytes."""
 
 
 def blocks(path: Path) -> Blocks:
@@ -91,30 +101,22 @@ def blocks(path: Path) -> Blocks:
     Raises:
         Unhearable: the file is damaged, cut off, or something else than its name says.
     """
+    import soundfile
+
     if path.suffix.lower() == ".raw":
         raise Unhearable(_really(path) or HEADERLESS)
     if is_video(path):
-        yield from _named(path, video_blocks(path))
+        yield from _video_blocks(path)
         return
-    import soundfile
-
     # libsndfile reports a fault while it opens a file, or while it reads
     try:
-        with _opened(path) as (file, lengths):
-            yield from _whole(file, lengths)
+        with _opened(path) as opened:
+            yield from _whole(*opened)
     except soundfile.SoundFileError as error:
         if kind_of(path):
-            yield from _named(path, video_blocks(path))
+            yield from _video_blocks(path)
         else:
             raise Unhearable(_really(path) or UNREADABLE) from error
-
-
-def _named(path: Path, found: Iterator[tuple[Waveform, int]]) -> Blocks:
-    try:
-        for samples, rate in found:
-            yield samples, rate, 0
-    except Unhearable as error:
-        raise Unhearable(_really(path) or str(error)) from error
 
 
 def _really(path: Path) -> str | None:
@@ -122,54 +124,81 @@ def _really(path: Path) -> str | None:
     return f"is {words}" if words else None
 
 
+def _whole(file: SoundFile, promised: float | None, further: float) -> Blocks:
+    """Samples of an opened file; refuses one that holds less than it should, or more than its header says."""
+    rate, held = file.samplerate, 0
+    if further > SHORTEST_S:
+        follows = f"what would last another {further:.2f} s follows"
+        raise Unhearable(f"its header promises {promised or 0.0:.2f} s, and {follows}: {SAVE_AGAIN}")
+    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        held += len(block)
+        yield block, rate, file.frames
+    _check_held(held / rate, promised, SHORTEST_S)
+
+
+def _check_held(held: float, promised: float | None, slack: float) -> None:
+    """Refuse a file that held less sound than its header promises, in seconds, or none."""
+    if not held:
+        raise Unhearable(EMPTY)
+    if promised is not None and promised - held > slack:
+        raise Unhearable(f"cut off (its header promises {promised:.2f} s, it holds {held:.2f} s): copy the file again")
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, Lengths]]:
-    """A file as libsndfile reads all of it, and the length that it should have."""
+def _opened(path: Path) -> Iterator[Opened]:
     import soundfile
 
     with ExitStack() as stack:
         content = stack.enter_context(path.open("rb"))
         raw: Bytes = stack.enter_context(mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ))
-        found = extent(raw)
-        if found is not None:
+
+        def opened(head: bytes = b"", start: int = 0, end: int = 0) -> SoundFile:
+            """The file, or a part of it behind another head."""
+            source = stack.enter_context(Spliced(head, path, start, end)) if head else path
+            return stack.enter_context(soundfile.SoundFile(source))
+
+        if (found := extent(raw)) is not None:
             if (fault := _fault(found)) and _refused(path):
                 raise Unhearable(fault)
             wrong = found.stated is None or (raw[:4] == b"riff" and found.end < len(raw))
-            source = stack.enter_context(Spliced(found.true_head(raw), path, found.start, found.end)) if wrong else path
-            file = stack.enter_context(soundfile.SoundFile(source))
-            yield file, _by_bytes(found, file)
-            return
-        flac = stream(raw)
-        if flac is not None:
-            begin = flac.start + HEAD
-            wrong = _held(flac) != flac.stated
-            source = stack.enter_context(Spliced(flac.true_head(raw), path, begin, len(raw))) if wrong else path
-            yield stack.enter_context(soundfile.SoundFile(source)), Lengths(flac.held / flac.rate)
-            return
-        file = stack.enter_context(soundfile.SoundFile(path))
-        if (ogg := pages(raw)) is not None:
-            if ogg.missing:
-                raise Unhearable(f"cut off (its last part lacks {ogg.missing:,} bytes): copy the file again")
-            # positions in Opus count at 48 kHz, whatever the rate
-            further = ogg.further / (48_000 if file.subtype == "OPUS" else file.samplerate)
-            yield file, Lengths(file.frames / file.samplerate, further)
-            return
-        frames = walk(raw) if file.format == "MP3" else None
-        if frames is None:
-            yield file, Lengths(_stated_by_nist(raw, file))
-            return
-        length = frames.duration_s
-        # where libsndfile reads on, the first frames were none
-        further = frames.further_s if file.frames / file.samplerate - length <= SHORTEST_S else 0.0
-        if frames.stated != frames.count and length - file.frames / file.samplerate > SHORTEST_S:
-            if frames.first.layer == 3:
-                # libsndfile stops where its own guess, or a wrong header, says that the file ends
-                spliced = stack.enter_context(Spliced(frames.true_info(), path, frames.start, frames.end))
-                file = stack.enter_context(soundfile.SoundFile(spliced))
-        elif frames.stated is not None:
-            # without what encoders add at both ends
-            length = file.frames / file.samplerate
-        yield file, Lengths(length, further)
+            yield _by_bytes(found, opened(found.true_head(raw), found.start, found.end) if wrong else opened())
+        elif (flac := stream(raw)) is not None:
+            right = _held(flac) == flac.stated
+            file = opened() if right else opened(flac.true_head(raw), flac.start + HEAD, len(raw))
+            yield file, flac.held / flac.rate, 0.0
+        else:
+            file = opened()
+            if (ogg := pages(raw)) is not None:
+                if ogg.missing:
+                    raise Unhearable(f"cut off (its last part lacks {ogg.missing:,} bytes): copy the file again")
+                # positions in Opus count at 48 kHz, whatever the rate
+                further = ogg.further / (48_000 if file.subtype == "OPUS" else file.samplerate)
+                yield file, file.frames / file.samplerate, further
+            elif (frames := walk(raw) if file.format == "MP3" else None) is not None:
+                yield _by_frames(frames, file, opened)
+            else:
+                yield file, _stated_by_nist(raw, file), 0.0
+
+
+def _by_bytes(found: Extent, file: SoundFile) -> Opened:
+    if found.stated is None or not found.held or not file.frames:
+        return file, None, 0.0
+    per_byte = file.frames / file.samplerate / found.held
+    return file, found.stated * per_byte, found.further * per_byte
+
+
+def _by_frames(frames: Frames, file: SoundFile, opened: Callable[[bytes, int, int], SoundFile]) -> Opened:
+    length, read = frames.duration_s, file.frames / file.samplerate
+    # where libsndfile reads on, the first frames were none
+    further = frames.further_s if read - length <= SHORTEST_S else 0.0
+    if frames.stated != frames.count and length - read > SHORTEST_S:
+        if frames.first.layer == 3:
+            # libsndfile stops where its own guess, or a wrong header, says that the file ends
+            file = opened(frames.true_info(), frames.start, frames.end)
+    elif frames.stated is not None:
+        # without what encoders add at both ends
+        length = read
+    return file, length, further
 
 
 def _fault(found: Extent) -> str | None:
@@ -205,38 +234,12 @@ def _refused(path: Path) -> bool:
     return False
 
 
-def _by_bytes(found: Extent, file: soundfile.SoundFile) -> Lengths:
-    if found.stated is None or not found.held or not file.frames:
-        return Lengths()
-    per_byte = file.frames / file.samplerate / found.held
-    return Lengths(found.stated * per_byte, found.further * per_byte)
-
-
-def _stated_by_nist(raw: Bytes, file: soundfile.SoundFile) -> float | None:
+def _stated_by_nist(raw: Bytes, file: SoundFile) -> float | None:
     if file.format != "NIST":
         return None
     words = raw[:1024].split()
     at = words.index(b"sample_count") if b"sample_count" in words else len(words)
     return int(words[at + 2]) / file.samplerate if at + 2 < len(words) and words[at + 2].isdigit() else None
-
-
-def _whole(file: soundfile.SoundFile, lengths: Lengths) -> Blocks:
-    """Samples of an opened file; refuses one that holds less than it should, or more than its header says."""
-    rate, held = file.samplerate, 0
-    if lengths.further > SHORTEST_S:
-        promised = lengths.promised or 0.0
-        raise Unhearable(
-            f"its header promises {promised:.2f} s, and what would last another {lengths.further:.2f} s follows: "
-            f"{SAVE_AGAIN}"
-        )
-    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-        held += len(block)
-        yield block, rate, file.frames
-    if not held:
-        raise Unhearable("holds no sound: it is empty or cut off; copy the file again")
-    if lengths.promised is not None and lengths.promised - held / rate > SHORTEST_S:
-        both = f"its header promises {lengths.promised:.2f} s, it holds {held / rate:.2f} s"
-        raise Unhearable(f"cut off ({both}): copy the file again")
 
 
 def is_video(path: Path) -> bool:
@@ -256,21 +259,15 @@ def kind_of(path: Path) -> str | None:
     """
     with path.open("rb") as file:
         start = file.read(26)
-    return next((kind for at, mark, kind in CONTENTS if start[at : at + len(mark)] == mark), None)
+    return next((kind for mark, kind in CONTENTS.items() if start.startswith(mark, BEHIND.get(mark, 0))), None)
 
 
 def unread(path: Path) -> str | None:
     """Why a file cannot be read here: its ending needs PyAV, which is not installed; else ``None``."""
-    return needed(path.suffix.lower().lstrip(".")) if is_video(path) and not can_read_videos() else None
+    return _needed(path.suffix.lower().lstrip(".")) if is_video(path) and not can_read_videos() else None
 
 
-def needed(kind: str) -> str:
-    """Reason of a file that PyAV would read, where it is missing.
-
-    Example:
-        >>> needed("m4a")
-        "m4a needs the extra video: pip install 'emoscope[video]', or convert the files to wav or flac"
-    """
+def _needed(kind: str) -> str:
     return f"{kind} needs the extra video: {REMEDY}"
 
 
@@ -283,39 +280,30 @@ def can_read_videos() -> bool:
     return True
 
 
-def video_blocks(path: Path) -> Iterator[tuple[npt.NDArray[np.float32], int]]:
-    """Decode the first sound track of a video, frame by frame.
+def _video_blocks(path: Path) -> Blocks:
+    """Decode the first sound track of a video, frame by frame; errors as in :func:`blocks`, or PyAV is missing."""
+    try:
+        if not can_read_videos():
+            raise Unhearable(_needed(path.suffix.lower().lstrip(".") if is_video(path) else str(kind_of(path))))
+        import av
 
-    Yields:
-        samples (time, channels) as they are stored, and their rate in Hz.
-
-    Raises:
-        Unhearable: PyAV is missing, the file is damaged or cut off, or it has no sound.
-    """
-    if not can_read_videos():
-        raise Unhearable(needed(path.suffix.lower().lstrip(".") if is_video(path) else str(kind_of(path))))
-    import av
-
-    held = 0
-    with _opened_video(path) as (container, stream):
-        rate, promised = stream.rate, _seconds(container, stream)
-        same = av.AudioResampler(format="fltp")
-        for frame in chain(container.decode(stream), [None]):  # None flushes what is left
-            for part in same.resample(frame):
-                held += part.samples
-                yield np.ascontiguousarray(part.to_ndarray().T, dtype=np.float32), rate
-    if not held:
-        raise Unhearable("holds no sound: it is empty or cut off; copy the file again")
-    if promised - held / rate > SLACK_S:
-        lengths = f"its header promises {promised:.2f} s, it holds {held / rate:.2f} s"
-        raise Unhearable(f"cut off ({lengths}): copy the file again")
+        held = 0
+        with _opened_video(path) as (container, stream):
+            rate, promised = stream.rate, _seconds(container, stream)
+            same = av.AudioResampler(format="fltp")
+            for frame in chain(container.decode(stream), [None]):  # None flushes what is left
+                for part in same.resample(frame):
+                    held += part.samples
+                    yield np.ascontiguousarray(part.to_ndarray().T, dtype=np.float32), rate, 0
+        _check_held(held / rate, promised, SLACK_S)
+    except Unhearable as error:
+        raise Unhearable(_really(path) or str(error)) from error
 
 
 @contextmanager
 def _opened_video(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     import av
 
-    errors: Any = (av.FFmpegError, ValueError, UnicodeDecodeError)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file", "format_whitelist": FORMATS}) as container:
             if not container.streams.audio:
@@ -323,7 +311,7 @@ def _opened_video(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
             yield container, container.streams.audio[0]
     except Unhearable:
         raise
-    except errors as error:
+    except (av.FFmpegError, ValueError) as error:
         ending = path.suffix.lower().lstrip(".")
         raise Unhearable(
             f"not readable as {ending}: the file is damaged; copy it again, or convert it to wav or flac"

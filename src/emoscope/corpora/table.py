@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emoscope.checksums import user_cache
-from emoscope.corpora.clip import FIELDS, CorpusInfo
+from emoscope.corpora.clip import FIELDS, NOTHING, CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
-from emoscope.corpora.labels import MISSING, Vocabulary
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns, json_lines, with_lengths, with_points
 from emoscope.corpora.text_tables import Row, TextTable, plain
 from emoscope.mistakes import first_line
@@ -253,7 +252,7 @@ def _texts(cells: Column, column: str, table: Path) -> list[str | None]:
         return _frame_texts(cells, column, table)
     # the cells of a text table are stripped already
     if all(isinstance(cell, str) for cell in cells):
-        return [None if cell.lower() in MISSING else cell.strip() for cell in cells]
+        return [None if cell.lower() in NOTHING else cell.strip() for cell in cells]
     if any(isinstance(cell, list | tuple | dict) for cell in cells):
         raise ValueError(NESTED.format(column=column, table=table.name))
     numbers = [cell for cell in cells if isinstance(cell, float) and not math.isnan(cell)]
@@ -272,7 +271,7 @@ def _word(cell: Any, whole: bool) -> str | None:
         return str(cell).lower()
     text = str(int(cell)) if whole and isinstance(cell, float) and math.isfinite(cell) else str(cell).strip()
     # pandas has words of its own for what is missing
-    return None if text.lower() in MISSING or text in ("<NA>", "NaT") else text
+    return None if text.lower() in NOTHING or text in ("<NA>", "NaT") else text
 
 
 def _frame_texts(series: polars.Series, column: str, table: Path) -> list[str | None]:
@@ -285,7 +284,7 @@ def _frame_texts(series: polars.Series, column: str, table: Path) -> list[str | 
     if series.dtype.is_float() and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         series = series.cast(polars.Int64, strict=False)
     text = series.cast(polars.String, strict=False).str.strip_chars()
-    return text.set(text.str.to_lowercase().is_in(list(MISSING)), None).to_list()
+    return text.set(text.str.to_lowercase().is_in(list(NOTHING)), None).to_list()
 
 
 def keep_bytes(content: bytes, into: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from emoscope.corpora.labels import as_label
+from emoscope.corpora.clip import as_label
 from emoscope.emotions import folded
 from emoscope.interventions.intervention import Intervention, told
 

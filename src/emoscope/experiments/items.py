@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from emoscope.checksums import Checksums
 from emoscope.corpora import Corpus, open_corpus
+from emoscope.corpora.clip import as_label
 from emoscope.corpora.folds import seeded_hash
-from emoscope.corpora.labels import as_label
 from emoscope.emotions import in_order
 from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoken, writes
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from emoscope.corpora import assign_folds
+from emoscope.corpora.clip import listed
 from emoscope.corpora.folds import fold_column, official_side, same_recordings
-from emoscope.corpora.labels import listed
 from emoscope.experiments.study import Study, StudyError, read_study
 
 if TYPE_CHECKING:

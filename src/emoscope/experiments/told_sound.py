@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoscope.corpora.audio import LISTED, SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
+from emoscope.corpora.check import SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
+from emoscope.corpora.clip import LISTED
 from emoscope.runs import RunFolder
 
 if TYPE_CHECKING:
