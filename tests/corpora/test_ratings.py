@@ -7,21 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscope.corpora import Clip, Corpus, CorpusInfo
-from emoscope.corpora.fates import RATINGS, Fates
+from emoscope.corpora.licensed import with_thirds
+from emoscope.corpora.rows import Fates
 
 
-def with_thirds(ratings: list[str], lost: int = 0) -> Corpus:
+def rated(ratings: list[str], lost: int = 0) -> Corpus:
     clips = [Clip(f"c{i}", Path("x.wav"), {"emotion": "anger", "valence": text}) for i, text in enumerate(ratings)]
     fates = Fates()
     for place, clip in enumerate(clips):
         fates.add(clip, "no majority" if place < lost else None, None)
-    fates.add_thirds(RATINGS)
+    fates = with_thirds(fates)
     return Corpus(CorpusInfo("x", "x"), tuple(fates.clips.values()), tuple(fates.lost))
 
 
 @given(st.lists(st.integers(2, 10).map(lambda half: half / 2), min_size=3, max_size=60))
 def test_thirds_are_ordered_and_hold_ties_together(ratings: list[float]) -> None:
-    clips = with_thirds([f"{rating:.4f}" for rating in ratings]).clips
+    clips = rated([f"{rating:.4f}" for rating in ratings]).clips
     if len(set(ratings)) < 3:
         assert all("valence_third" not in clip.labels for clip in clips)
         return
@@ -33,18 +34,18 @@ def test_thirds_are_ordered_and_hold_ties_together(ratings: list[float]) -> None
 
 
 def test_different_ratings_are_parted_evenly() -> None:
-    clips = with_thirds([str(n) for n in range(30)]).clips
+    clips = rated([str(n) for n in range(30)]).clips
     assert Counter(clip.labels["valence_third"] for clip in clips) == {"low": 10, "mid": 10, "high": 10}
 
 
 def test_clips_that_are_not_in_use_count_too() -> None:
-    whole = {clip.id: clip.labels["valence_third"] for clip in with_thirds([str(n) for n in range(30)])}
-    part = with_thirds([str(n) for n in range(30)], lost=12)
+    whole = {clip.id: clip.labels["valence_third"] for clip in rated([str(n) for n in range(30)])}
+    part = rated([str(n) for n in range(30)], lost=12)
     assert {clip.id: clip.labels["valence_third"] for clip in part} == {f"c{n}": whole[f"c{n}"] for n in range(12, 30)}
     assert part.lost[0].clip is not None
     assert part.lost[0].clip.labels["valence_third"] == "low"
 
 
 def test_a_text_that_is_no_number_gets_no_third() -> None:
-    clips = with_thirds(["1", "2", "3", "nan", "", "NA"]).clips
+    clips = rated(["1", "2", "3", "nan", "", "NA"]).clips
     assert [clip.labels.get("valence_third") for clip in clips] == ["low", "mid", "high", None, None, None]

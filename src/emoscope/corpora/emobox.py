@@ -12,8 +12,8 @@ from typing import Any
 from emoscope.corpora.clip import CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.named import GRAMMARS
-from emoscope.corpora.rows import PART, build_corpus, json_lines
-from emoscope.corpora.text_tables import lines_of, read_text
+from emoscope.corpora.rows import PART, build_corpus
+from emoscope.corpora.text_tables import json_lines, lines_of, read_text
 
 IDS = {"cremad": "crema-d", "turevdb": "turev", "msppodcast": "msp-podcast"}
 """Names of EmoBox that differ from the ids here."""

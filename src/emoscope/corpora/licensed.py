@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from emoscope.corpora.clip import NOT_FOUND, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.fates import RATINGS, Fates
 from emoscope.corpora.files import Found, all_files, choose_copy, existing_folder
+from emoscope.corpora.rows import Fates
 from emoscope.corpora.text_tables import Row, TextTable, lines_of, read_text
 from emoscope.emotions import CODES, CORPORA, UnknownEmotion, canonical
+
+RATINGS = ("valence", "activation", "dominance")
+"""Columns of ratings, in the order in which IEMOCAP lists them."""
+
+THIRDS = ("low", "mid", "high")
 
 TURN = re.compile(r"\[[\d.]+\s*-\s*[\d.]+\]\s+(?P<turn>\S+)\s+(?P<code>[a-z]+)\s+\[(?P<ratings>[^\]]*)\]\s*")
 NAME = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<scene>impro|script)\w*_(?P<gender>[FM])(?:\d{3}|XX\d)")
@@ -189,7 +195,7 @@ def open_msp_podcast(
 
 
 def _corpus(info: CorpusInfo, fates: Fates, told: tuple[str, ...]) -> Corpus:
-    fates.add_thirds(RATINGS)
+    fates = with_thirds(fates)
     return Corpus(info, tuple(fates.clips.values()), tuple(fates.lost), told)
 
 
@@ -331,3 +337,52 @@ def _emotion(word: str) -> str | None:
     except UnknownEmotion:
         return "other"
     return emotion if emotion in CLASSES else "other"
+
+
+def with_thirds(fates: Fates) -> Fates:
+    """Give every rated clip columns such as ``activation_third``: low, mid or high.
+
+    So a study can ask about ratings as it asks about emotions. The bounds are ratings that part all rated clips,
+    also those that are not in use, as evenly as their ties permit; clips of one rating are in one third. A column
+    with fewer than three different ratings gets no thirds, nor does a clip whose text is no number.
+
+    Example:
+        >>> fates = Fates({str(n): Clip(str(n), Path("x"), {"activation": f"{n / 2}"}) for n in range(6)})
+        >>> [clip.labels["activation_third"] for clip in with_thirds(fates).clips.values()]
+        ['low', 'low', 'mid', 'mid', 'high', 'high']
+    """
+    rated = {lost.clip.id: lost.clip for lost in fates.lost if lost.clip} | fates.clips
+    bounds = {}
+    for column in RATINGS:
+        numbers = [number for clip in rated.values() if (number := _number(clip, column)) is not None]
+        if len(set(numbers)) >= 3:
+            bounds[column] = _bounds(sorted(numbers))
+
+    def placed(clip: Clip) -> Clip:
+        numbers = {column: number for column in bounds if (number := _number(clip, column)) is not None}
+        thirds = {f"{column}_third": THIRDS[bisect_left(bounds[column], number)] for column, number in numbers.items()}
+        return replace(clip, labels={**clip.labels, **thirds})
+
+    clips = {clip.id: placed(clip) for clip in fates.clips.values()}
+    lost = [replace(one, clip=placed(one.clip)) if one.clip else one for one in fates.lost]
+    return Fates(clips, lost, fates.named)
+
+
+def _bounds(ordered: Sequence[float]) -> tuple[float, float]:
+    """The largest rating of the lower third, and of the middle one."""
+    different = sorted(set(ordered))
+
+    def off(bound: float, share: float) -> float:
+        return abs(bisect_right(ordered, bound) / len(ordered) - share)
+
+    low = min(different[:-2], key=lambda bound: off(bound, 1 / 3))
+    return low, min((bound for bound in different[:-1] if bound > low), key=lambda bound: off(bound, 2 / 3))
+
+
+def _number(clip: Clip, column: str) -> float | None:
+    try:
+        number = float(clip.labels.get(column, ""))
+    except ValueError:
+        return None
+    # a text "nan" reads as a number that equals nothing
+    return number if number == number else None

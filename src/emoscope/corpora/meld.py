@@ -10,8 +10,8 @@ from pathlib import Path
 
 from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, seconds_of
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.fates import Fates
 from emoscope.corpora.files import CLIPS, all_files, existing_folder, readable_name
+from emoscope.corpora.rows import Fates
 from emoscope.corpora.sources import REMEDY, is_video, unread
 from emoscope.corpora.text_tables import Row, TextTable
 from emoscope.emotions import UnknownEmotion, canonical

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from emoscope.corpora.clip import FIELDS, LISTED, Clip, CorpusInfo, Lost, Vocabulary, seconds_of
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import Places, nearest, split_ending
-from emoscope.corpora.text_tables import lines_of, read_text
 
 USUAL = {
     field: tuple(names.split())
@@ -33,6 +31,9 @@ USUAL = {
 
 NEEDED = ("path", "emotion")
 
+Texts = Sequence[str | None]
+"""What a column says of each row."""
+
 LENGTHS = {"duration": 1.0, "duration_s": 1.0, "dur": 1.0, "length_s": 1.0, "duration_sec": 1.0, "duration_ms": 0.001}
 """Columns that say how long a clip is -> their unit, in seconds."""
 
@@ -48,11 +49,50 @@ ROOTED = re.compile(r"/|[A-Za-z]:/")
 """How a path begins that does not refer to a folder of the user's choice."""
 
 
+@dataclass
+class Fates:
+    """What becomes of the clips that a label file names.
+
+    Attributes:
+        clips: id -> clip, of those that can be used.
+        lost: those that cannot, with their reasons; readers add files and lines that make no sense.
+        named: ids of all clips that were added.
+
+    Example:
+        >>> from pathlib import Path
+        >>> fates = Fates()
+        >>> for name, why, missing in (("a", None, ""), ("a", None, ""), ("b", "no majority", ""), ("c", None, "file not found")):
+        ...     fates.add(Clip(name, Path("x.wav"), {}), why, missing)
+        >>> list(fates.clips), [(one.id, one.fate, one.why) for one in fates.lost]
+        (['a'], [('a', 'excluded', 'second label of this clip'), ('b', 'excluded', 'no majority'), ('c', 'quarantined', 'file not found')])
+    """
+
+    clips: dict[str, Clip] = field(default_factory=dict)
+    lost: list[Lost] = field(default_factory=list)
+    named: set[str] = field(default_factory=set)
+
+    def add(self, clip: Clip, why: str | None, missing: str | None, again: str = "second label of this clip") -> None:
+        """Add a clip.
+
+        Args:
+            clip: as its label file describes it.
+            why: why it is excluded, if it is.
+            missing: why there is no sound to be heard, if there is none; then it is quarantined.
+            again: why it is excluded where a clip of its id was added already.
+        """
+        why = again if clip.id in self.named else why
+        self.named.add(clip.id)
+        if why or missing:
+            self.lost.append(Lost(clip.id, clip.path, "excluded" if why else "quarantined", why or missing or "", clip))
+        else:
+            self.clips[clip.id] = clip
+
+
 def build_corpus(
     info: CorpusInfo,
     source: Path,
     base: Path,
-    values: Mapping[str, Sequence[str | None]],
+    values: Mapping[str, Texts],
     vocabulary: Vocabulary,
     faults: Mapping[int, str] | None = None,
     told: Sequence[str] = (),
@@ -76,63 +116,57 @@ def build_corpus(
     was_on = gc.isenabled()
     gc.disable()
     try:
-        clips, lost, notes = _fates(source, base, values, vocabulary, faults or {})
+        names = [None if name is None else name.replace("\\", "/") for name in values["path"]]
+        files, respelt = _files(base, names)
+        clips, lost = _clips(source, names, files, _stems(base, names), values, vocabulary, faults or {})
     finally:
         if was_on:
             gc.enable()
     if not clips:
         _explain(source, base, lost)
-    return Corpus(info, tuple(clips.values()), tuple(lost), (*told, *notes))
+    return Corpus(info, tuple(clips.values()), tuple(lost), (*told, *respelt))
 
 
-def _fates(
+def _clips(
     source: Path,
-    base: Path,
-    values: Mapping[str, Sequence[str | None]],
+    names: Texts,
+    files: Sequence[tuple[str, str | None]],
+    stems: Sequence[str],
+    values: Mapping[str, Texts],
     vocabulary: Vocabulary,
     faults: Mapping[int, str],
-) -> tuple[dict[str, Clip], list[Lost], list[str]]:
+) -> tuple[dict[str, Clip], list[Lost]]:
     clips: dict[str, Clip] = {}
     lost: list[Lost] = []
     extra = [name for name in values if name not in (*NEEDED, *FIELDS, "transcript", "clip")]
-    nobody: list[str | None] = [None] * len(values["path"])
-    fields = {name: values.get(name, nobody) for name in (*FIELDS, "transcript", "clip")}
-    own = list(zip(*(fields[name] for name in (*FIELDS, "transcript")), strict=True))
-    names = [None if name is None else name.replace("\\", "/") for name in values["path"]]
-    files, respelt = _files(base, names)
-    stems = _stems(base, names)
+    nobody: Texts = [None] * len(names)
+    own = list(zip(*(values.get(name, nobody) for name in (*FIELDS, "transcript")), strict=True))
+    ids = values.get("clip", nobody)
     folders: dict[str, Path] = {}
     for row, (name, word) in enumerate(zip(names, values["emotion"], strict=True)):
         if name is None:
             fault = faults.get(row, "no path is given")
-            lost.append(Lost(fields["clip"][row] or f"row {row + 1}", source, "excluded", fault))
+            lost.append(Lost(ids[row] or f"row {row + 1}", source, "excluded", fault))
             continue
         file, missing = files[row]
         folder, last = os.path.split(file)
         if folder not in folders:
             folders[folder] = Path(folder)
-        path = folders[folder] / last
-        key = fields["clip"][row] or stems[row]
         emotion, why = vocabulary.read(word)
         found = {} if emotion is None else {"emotion": emotion}
-        for column in extra:
-            text = values[column][row]
-            if text is not None:
-                found[column] = text
-        clip = Clip(key, path, found, *own[row])
+        found |= {column: text for column in extra if (text := values[column][row]) is not None}
+        clip = Clip(ids[row] or stems[row], folders[folder] / last, found, *own[row])
         why = faults.get(row) or why
-        if why is None and key in clips:
+        if why is None and clip.id in clips:
             why = f"row {row + 1} repeats this clip"
-        if why:
-            lost.append(Lost(key, path, "excluded", why, clip))
-        elif missing:
-            lost.append(Lost(key, path, "quarantined", missing, clip))
+        if why or missing:
+            lost.append(Lost(clip.id, clip.path, "excluded" if why else "quarantined", why or missing or "", clip))
         else:
-            clips[key] = clip
-    return clips, lost, respelt
+            clips[clip.id] = clip
+    return clips, lost
 
 
-def _files(base: Path, names: Sequence[str | None]) -> tuple[list[tuple[str, str | None]], list[str]]:
+def _files(base: Path, names: Texts) -> tuple[list[tuple[str, str | None]], list[str]]:
     """The file of every row with why it is not there, and what is told of files that are spelt otherwise."""
     places = Places(str(base))
     found = [("", []) if name is None else places.find(name) for name in names]
@@ -157,7 +191,7 @@ def _files(base: Path, names: Sequence[str | None]) -> tuple[list[tuple[str, str
     return files, [f"{count} spelt otherwise than in the list and taken all the same, such as {respelt[0]}"]
 
 
-def _stems(base: Path, names: Sequence[str | None]) -> list[str]:
+def _stems(base: Path, names: Texts) -> list[str]:
     """Ids of clips: their paths without the ending, below the base or, for others, below the folder that holds them all."""
     stems = ["" if name is None else split_ending(name)[0] for name in names]
     outside = [stem for stem in stems if ROOTED.match(stem)]
@@ -171,22 +205,21 @@ def _stems(base: Path, names: Sequence[str | None]) -> list[str]:
 
 
 def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
-    missing = [one for one in lost if one.fate == "quarantined"]
-    if missing:
-        name = missing[0].path.as_posix()
-        other = missing[0].why.removeprefix("file not found").removeprefix(": it is not there")
-        windows = re.search(r"(?<![A-Za-z0-9])[A-Za-z]:/.*", name)
-        name = windows[0] if windows else str(missing[0].path)
-        if windows and not other:
-            other = " (on a drive of Windows)"
-        if below := _below(base, name):
-            other += f"; {below} is, so give paths that begin there"
-        raise FileNotFoundError(
-            f"no file that {source.name} names is there, such as {name}{other}: paths refer to {base}; "
-            f"give another folder with audio_root=..."
-        )
-    why = f"{'' if lost[0].clip else f'{lost[0].id}: '}{lost[0].why}" if lost else ""
-    raise ValueError(f"no row of {source.name} can be used: {why or 'there is no row'}")
+    missing = next((one for one in lost if one.fate == "quarantined"), None)
+    if missing is None:
+        why = f"{'' if lost[0].clip else f'{lost[0].id}: '}{lost[0].why}" if lost else ""
+        raise ValueError(f"no row of {source.name} can be used: {why or 'there is no row'}")
+    other = missing.why.removeprefix("file not found").removeprefix(": it is not there")
+    windows = re.search(r"(?<![A-Za-z0-9])[A-Za-z]:/.*", missing.path.as_posix())
+    name = windows[0] if windows else str(missing.path)
+    if windows and not other:
+        other = " (on a drive of Windows)"
+    if below := _below(base, name):
+        other += f"; {below} is, so give paths that begin there"
+    raise FileNotFoundError(
+        f"no file that {source.name} names is there, such as {name}{other}: paths refer to {base}; "
+        f"give another folder with audio_root=..."
+    )
 
 
 def _below(base: Path, name: str) -> str | None:
@@ -202,26 +235,11 @@ def with_usual(
     """Field -> column, with the columns of usual names for the fields that are not given."""
     source = dict(columns)
     lower = {column.strip().lower(): column for column in reversed(list(there))}
-    for field in fields:
-        free = [lower[name] for name in USUAL[field] if name in lower and lower[name] not in columns.values()]
-        if field not in source and free:
-            source[field] = free[0]
+    for name in fields:
+        free = [lower[usual] for usual in USUAL[name] if usual in lower and lower[usual] not in columns.values()]
+        if name not in source and free:
+            source[name] = free[0]
     return source
-
-
-def json_lines(file: Path, chinese: bool = False) -> tuple[list[tuple[int, dict[str, Any], str]], str | None]:
-    """The objects of a file of JSON lines, each with its line's number and what is wrong with it; and what is told."""
-    text, note = read_text(file, chinese)
-    found: list[tuple[int, dict[str, Any], str]] = []
-    for number, line in enumerate(lines_of(text), start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                found.append((number, {}, "is not JSON"))
-                continue
-            found.append((number, row, "") if isinstance(row, dict) else (number, {}, "is no JSON object"))
-    return found, note
 
 
 def find_columns(
@@ -267,36 +285,32 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
         >>> list(with_lengths(values, {name: name for name in values}))
         [0, 1]
     """
-    lower = {column.strip().lower(): name for name, column in reversed(list(source.items()))}
-    length = next((lower[name] for name in LENGTHS if name in lower), None)
-    start, end = (next((lower[name] for name in names if name in lower), None) for names in (STARTS, ENDS))
     if LISTED in values:
         return {}
-    faults = {}
+    lower = {column.strip().lower(): name for name, column in reversed(list(source.items()))}
+    length, start, end = (
+        next((lower[one] for one in names if one in lower), None) for names in (LENGTHS, STARTS, ENDS)
+    )
+    # where a part of a file begins, and where it ends if that is known: rows of one file that differ are parts of it
+    spans: list[tuple[float | None, float | None]] = []
     if start and end:
         spans = list(zip(map(seconds_of, values[start]), map(seconds_of, values[end]), strict=True))
         listed = [b - a if a is not None and b is not None and b > a else None for a, b in spans]
-        faults = dict.fromkeys(_parts(values["path"], spans), OTHER_PARTS)
     elif length:
         unit = LENGTHS[source[length].strip().lower()]
         listed = [None if (said := seconds_of(text)) is None else said * unit for text in values[length]]
         # lists of other programs give where a part begins, as offset, and how long it is
         if begin := start or lower.get("offset"):
-            faults = dict.fromkeys(
-                _parts(values["path"], [(seconds_of(text), None) for text in values[begin]]), OTHER_PARTS
-            )
+            spans = [(seconds_of(text), None) for text in values[begin]]
     else:
         return {}
     values[LISTED] = [None if said is None else f"{said:.3f}" for said in listed]
-    return faults
-
-
-def _parts(paths: Sequence[str | None], spans: Sequence[tuple[float | None, float | None]]) -> list[int]:
     rows: dict[str, list[int]] = defaultdict(list)
-    for row, path in enumerate(paths):
+    for row, path in enumerate(values["path"] if spans else ()):
         if path is not None:
             rows[path].append(row)
-    return sorted(row for same in rows.values() if len({spans[one] for one in same}) > 1 for row in same)
+    parts = sorted(row for same in rows.values() if len({spans[one] for one in same}) > 1 for row in same)
+    return dict.fromkeys(parts, OTHER_PARTS)
 
 
 def with_points(column: Iterable[str | None]) -> list[str | None] | None:
@@ -307,10 +321,8 @@ def with_points(column: Iterable[str | None]) -> list[str | None] | None:
         (['3.5', None, '4'], None, None)
     """
     texts = list(column)
-    commas = False
-    for text in texts:
-        if text is not None:
-            if not DECIMAL.fullmatch(text):
-                return None
-            commas = commas or "," in text
-    return [text.replace(",", ".") if text else text for text in texts] if commas else None
+    if not all(text is None or DECIMAL.fullmatch(text) for text in texts) or not any(
+        "," in text for text in texts if text
+    ):
+        return None
+    return [text and text.replace(",", ".") for text in texts]

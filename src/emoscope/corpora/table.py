@@ -18,8 +18,8 @@ from emoscope.checksums import user_cache
 from emoscope.corpora.clip import FIELDS, NOTHING, CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
-from emoscope.corpora.rows import USUAL, build_corpus, find_columns, json_lines, with_lengths, with_points
-from emoscope.corpora.text_tables import Row, TextTable, plain
+from emoscope.corpora.rows import USUAL, build_corpus, find_columns, with_lengths, with_points
+from emoscope.corpora.text_tables import Row, TextTable, json_lines, plain
 from emoscope.mistakes import first_line
 
 if TYPE_CHECKING:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from emoscope.first_bytes import GZIP, POINTER, ZIP, is_web_page
 
@@ -70,52 +70,44 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
         >>> read_text(file)
         ('Müller\n', "names.txt is not in UTF-8: 1 line was read as Windows-1252, such as 'Müller'; if that is wrong, save the file as UTF-8")
     """
-    text, note = _decoded(file.read_bytes(), file, chinese)
+    data = file.read_bytes()
+    if is_web_page(data[:64]):
+        raise ValueError(f"{file} is a web page in place of the file: download it again")
+    if what := next((what for mark, what in WRITTEN_BY if data.startswith(mark)), None):
+        raise ValueError(f"{file} {what}")
+    mark, encoding = next((one for one in MARKS if data.startswith(one[0])), (b"", _unmarked(data)))
+    text, wrong = _decoded(data[len(mark) :], encoding, chinese)
+    note = None
+    if wrong:
+        count = "1 line was" if len(wrong) == 1 else f"{len(wrong):,} lines were"
+        such = f"such as {wrong[0][:60]!r}; if that is wrong, save the file as UTF-8"
+        note = f"{file.name} is not in UTF-8: {count} read as Windows-1252, {such}"
     return (text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text), note
 
 
-def _decoded(data: bytes, file: Path, chinese: bool) -> tuple[str, str | None]:
-    if is_web_page(data[:64]):
-        raise ValueError(f"{file} is a web page in place of the file: download it again")
-    for mark, what in WRITTEN_BY:
-        if data.startswith(mark):
-            raise ValueError(f"{file} {what}")
-    mark, encoding = next((one for one in MARKS if data.startswith(one[0])), (b"", _unmarked(data)))
-    data = data[len(mark) :]
+def _decoded(data: bytes, encoding: str, chinese: bool) -> tuple[str, list[str]]:
+    """The text, and its lines that are no UTF-8 though the others are."""
     if encoding != "utf-8":
-        return data.decode(encoding, errors="replace"), None
+        return data.decode(encoding, errors="replace"), []
     try:
-        return data.decode("utf-8"), None
+        return data.decode("utf-8"), []
     except UnicodeDecodeError as error:
         if error.start >= len(data) - 3 and error.reason == "unexpected end of data":
             # cut off within its last letter
-            return data[: error.start].decode("utf-8"), None
+            return data[: error.start].decode("utf-8"), []
     if chinese:
-        try:
-            return data.decode("gb18030"), None
-        except UnicodeDecodeError:
-            pass
+        with suppress(UnicodeDecodeError):
+            return data.decode("gb18030"), []
     texts: list[str] = []
     wrong: list[str] = []
     for line in data.splitlines(keepends=True):
         try:
             texts.append(line.decode("utf-8"))
         except UnicodeDecodeError:
-            texts.append(_western(line))
+            # five bytes have no meaning in Windows-1252; as Latin-1 they stay apart
+            texts.append("".join(bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) for byte in line))
             wrong.append(texts[-1].strip())
-    count = "1 line was" if len(wrong) == 1 else f"{len(wrong):,} lines were"
-    return "".join(texts), (
-        f"{file.name} is not in UTF-8: {count} read as Windows-1252, such as {wrong[0][:60]!r}; if that is wrong, save the "
-        "file as UTF-8"
-    )
-
-
-def _western(line: bytes) -> str:
-    try:
-        return line.decode("cp1252")
-    except UnicodeDecodeError:
-        # five bytes have no meaning there; as Latin-1 they stay apart
-        return "".join(bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) for byte in line)
+    return "".join(texts), wrong
 
 
 def _unmarked(data: bytes) -> str:
@@ -142,6 +134,21 @@ def lines_of(text: str) -> Iterator[str]:
         start = end
     if start < len(text):
         yield text[start:]
+
+
+def json_lines(file: Path, chinese: bool = False) -> tuple[list[tuple[int, dict[str, object], str]], str | None]:
+    """The objects of a file of JSON lines, each with its line's number and what is wrong with it; and what is told."""
+    text, note = read_text(file, chinese)
+    found: list[tuple[int, dict[str, object], str]] = []
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                found.append((number, {}, "is not JSON"))
+                continue
+            found.append((number, row, "") if isinstance(row, dict) else (number, {}, "is no JSON object"))
+    return found, note
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ class TextTable:
         if "\0" in line:
             raise ValueError(f"{file} holds null bytes in its header: it is damaged; copy it again")
         self.separator = given or _separator(self._text, self._skipped, expected)
-        header = next(_Records(self._text, self.separator, self._skipped)).cells
+        _, header, _ = next(_Records(self._text, self.separator, self._skipped))
         if not header:
             # a stray quotation mark: as it stands
             header = [name.strip().strip('"') for name in line.split(self.separator)]
@@ -212,28 +219,22 @@ class TextTable:
         records = _Records(self._text, self.separator, self._skipped)
         next(records)
         width = len(self.columns)
-        for record in records:
-            cells, fault = record.cells, record.fault
-            if not fault and record.lines > 1 and (len(cells) != width or records.looks_like_rows(width)):
+        for line, cells, fault in records:
+            if not fault and records.lines > 1 and (len(cells) != width or records.looks_like_rows(width)):
                 # a quotation mark that opens in one row and closes in another
                 cells, fault = records.stray()
-            if fault or any(cells):
-                number += 1
-                yield Row(number, record.line, *(self._fitted(cells) if not fault else (cells, fault)))
-
-    def _fitted(self, cells: list[str]) -> tuple[list[str], str]:
-        """The cells under the header's names, and why they are not as many."""
-        width = len(self.columns)
-        if len(cells) == width:
-            return cells, ""
-        if len(cells) > width and not any(cells[width:]):
-            # separators at the end of a line
-            return cells[:width], ""
-        hint = ""
-        if len(cells) > width and self.separator in ",;":
-            hint = f" (a cell that holds {self.separator} needs quotation marks)"
-        many = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-        return cells, f"row has {many} where the header has {width}{hint}"
+            if not (fault or any(cells)):
+                continue
+            if len(cells) > width and not any(cells[width:]):
+                # separators at the end of a line
+                cells = cells[:width]
+            if not fault and len(cells) != width:
+                many = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+                fault = f"row has {many} where the header has {width}"
+                if len(cells) > width and self.separator in ",;":
+                    fault += f" (a cell that holds {self.separator} needs quotation marks)"
+            number += 1
+            yield Row(number, line, cells, fault)
 
     def rows(
         self, columns: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, optional: Sequence[str] = ()
@@ -266,43 +267,27 @@ class TextTable:
                 yield {name: row.cells[place].translate(TYPOGRAPHY) for name, place in places.items()} | absent
 
 
-TYPOGRAPHY = str.maketrans({
-    "\x85": "…", "\x91": "‘", "\x92": "’", "\x93": "“", "\x94": "”", "\x96": "–", "\x97": "—", "\xa0": " ",
-})  # fmt: skip
+TYPOGRAPHY = str.maketrans("\x85\x91\x92\x93\x94\x96\x97\xa0", "…‘’“”–— ")
 """Characters of Windows-1252 that stand in UTF-8 files as control characters (U+0092 for an apostrophe, say)."""
 
 
-@dataclass
-class _Record:
-    line: int
-    cells: list[str]
-    fault: str = ""
-    lines: int = 1
-
-
 class _Records:
-    """The records of a text; one that cannot be read is its first line alone, and reading goes on behind that."""
+    """The records of a text: line, cells and what is wrong; one that cannot be read is its first line alone."""
 
     def __init__(self, text: str, separator: str, skip: int = 0) -> None:
-        self._lines = lines_of(text)
-        for _ in range(skip):
-            next(self._lines, None)
+        self._text_lines = islice(lines_of(text), skip, None)
         self._separator = separator
-        self._form: dict[str, Any] = {"delimiter": separator, "strict": True, "skipinitialspace": True}
         self._again: list[str] = []
         self._taken: list[str] = []
         self._before = skip
         csv.field_size_limit(LARGEST_CELL)
-        self._begin()
+        self._reader = self._cells(self._feed())
 
-    def _begin(self) -> None:
-        self._reader = csv.reader(self._feed(), **self._form)
+    def _cells(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self._separator, strict=True, skipinitialspace=True)
 
     def _feed(self) -> Iterator[str]:
-        while True:
-            line = self._again.pop() if self._again else next(self._lines, None)
-            if line is None:
-                return
+        while (line := self._again.pop() if self._again else next(self._text_lines, None)) is not None:
             self._taken.append(line)
             if len(self._taken) > MOST_LINES:
                 raise csv.Error("a cell is too long")
@@ -311,18 +296,23 @@ class _Records:
     def __iter__(self) -> _Records:
         return self
 
-    def __next__(self) -> _Record:
+    def __next__(self) -> tuple[int, list[str], str]:
         self._before += len(self._taken)
         self._taken = []
         line = self._before + 1
         try:
             cells = next(self._reader)
         except csv.Error:
-            return _Record(line, *self.stray())
-        if "\0" in self._taken[0] or (len(self._taken) > 1 and any("\0" in cell for cell in cells)):
+            return line, *self.stray()
+        if "\0" in self._taken[0] or (self.lines > 1 and any("\0" in cell for cell in cells)):
             self._only_first_line()
-            return _Record(line, [], "row holds null bytes: the file is damaged there")
-        return _Record(line, [cell.strip() for cell in cells], lines=len(self._taken))
+            return line, [], "row holds null bytes: the file is damaged there"
+        return line, [cell.strip() for cell in cells], ""
+
+    @property
+    def lines(self) -> int:
+        """Lines of the last record."""
+        return len(self._taken)
 
     def stray(self) -> tuple[list[str], str]:
         """Take back all lines of the last record but the first, which has a stray quotation mark: its cells, or why not."""
@@ -331,7 +321,7 @@ class _Records:
         if closed != self._taken[0]:
             # spaces between a quotation mark and the separator
             with suppress(csv.Error):
-                return [cell.strip() for cell in next(csv.reader([closed], **self._form))], ""
+                return [cell.strip() for cell in next(self._cells([closed]))], ""
         if self._separator == "\t":
             # quotation marks mean nothing in many such files, and tabs stand in no cell
             return [cell.strip() for cell in self._taken[0].split("\t")], ""
@@ -344,7 +334,7 @@ class _Records:
     def _only_first_line(self) -> None:
         self._again += reversed(self._taken[1:])
         self._taken = self._taken[:1]
-        self._begin()
+        self._reader = self._cells(self._feed())
 
 
 def _separator(text: str, skip: int, expected: Collection[str]) -> str:
@@ -353,12 +343,11 @@ def _separator(text: str, skip: int, expected: Collection[str]) -> str:
     text = text[:HEAD_SIZE]
 
     def fits(separator: str) -> tuple[int, float, int]:
-        records = [record.cells for record in islice(_Records(text, separator, skip), HEAD)]
-        header = records[0]
+        (_, header, _), *rows = islice(_Records(text, separator, skip), HEAD)
         if len(header) < 2:
             return 0, 0.0, 0
-        alike = sum(len(cells) == len(header) for cells in records[1:])
-        return len({name.lower() for name in header} & known), alike / max(1, len(records) - 1), len(header)
+        alike = sum(len(cells) == len(header) for _, cells, _ in rows)
+        return len({name.lower() for name in header} & known), alike / max(1, len(rows)), len(header)
 
     return max(SEPARATORS, key=fits)
 
