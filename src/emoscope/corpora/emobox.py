@@ -12,7 +12,7 @@ from typing import Any
 from emoscope.corpora.clip import CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.named import GRAMMARS
-from emoscope.corpora.rows import PART, build_corpus
+from emoscope.corpora.rows import PART, build_corpus, folder_of_paths
 from emoscope.corpora.text_tables import json_lines, lines_of, read_text
 
 IDS = {"cremad": "crema-d", "turevdb": "turev", "msppodcast": "msp-podcast"}
@@ -68,9 +68,7 @@ def open_emobox(
         "split": [_text(row, " split") for row in rows],
         "code": [_text(row, "emo") for row in rows],
     }  # fmt: skip
-    base = Path(audio_root).expanduser() if audio_root is not None else _base(folder, names)
-    if not base.is_dir():
-        raise FileNotFoundError(f"audio_root {base} does not exist: give the folder to which the paths refer")
+    base = folder_of_paths(audio_root) or _base(folder, names)
     return build_corpus(
         _info(dataset, corpus), given, base, values, Vocabulary(labels, corpus, _label_map(home)), faults
     )

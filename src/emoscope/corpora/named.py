@@ -172,13 +172,13 @@ Notes = dict[str, dict[str, str]]
 
 def _noted(clip: Clip, notes: Mapping[str, str]) -> tuple[Clip, str | None]:
     """The clip with what the notes add, and why they contradict its name, if they do."""
-    said = dict(notes)
-    word = said.pop("emotion", None)
-    fields: dict[str, Any] = {field: said.pop(field) for field in (*FIELDS, "transcript") if field in said}
-    clip = replace(clip, labels={**clip.labels, **said}, **fields)
-    if word is None or as_label("emotion", word) == clip.labels["emotion"]:
+    fields = {name: notes[name] for name in (*FIELDS, "transcript") if name in notes}
+    more = {name: text for name, text in notes.items() if name not in (*fields, "clip", "emotion")}
+    word, emotion = notes.get("emotion"), clip.labels["emotion"]
+    clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
+    if word is None or as_label("emotion", word) == emotion:
         return clip, None
-    return clip, f"name says {clip.labels['emotion']}, the corpus's own list says {word}"
+    return clip, f"name says {emotion}, the corpus's own list says {word}"
 
 
 def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ...]]:
@@ -188,23 +188,16 @@ def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ..
         return {}, ()
     if "line" in entry:
         return _noted_lines(files, entry["line"], entry.get("chinese", False))
-    return _noted_rows(files[0], entry["clip"], entry["columns"])
-
-
-def _noted_rows(table: Path, ids: str, columns: Mapping[str, str]) -> tuple[Notes, tuple[str, ...]]:
-    missing = f"{table} has no column {ids}: copy it again from the corpus, or take it out of the folder"
-    if not table.stat().st_size:
-        raise ValueError(missing)
-    text = TextTable(table, columns)
-    if ids not in text.columns:
-        raise ValueError(missing)
-    notes = {}
-    for cells in text:
-        row = dict(zip(text.columns, cells.cells, strict=False))
-        if row.get(ids):
-            clip = row[ids].removesuffix(".wav")
-            notes[clip] = {field: row[name] for name, field in columns.items() if row.get(name)}
-    return notes, text.told
+    table, ids, columns = files[0], entry["clip"], entry["columns"]
+    text = TextTable(table, columns) if table.stat().st_size else None
+    if text is None or ids not in text.columns:
+        raise ValueError(f"{table} has no column {ids}: copy it again from the corpus, or take it out of the folder")
+    rows = [dict(zip(text.columns, row.cells, strict=False)) for row in text]
+    return {
+        row[ids].removesuffix(".wav"): {field: row[name] for name, field in columns.items() if row.get(name)}
+        for row in rows
+        if row.get(ids)
+    }, text.told
 
 
 def _noted_lines(files: list[Path], line: str, chinese: bool) -> tuple[Notes, tuple[str, ...]]:
@@ -214,18 +207,11 @@ def _noted_lines(files: list[Path], line: str, chinese: bool) -> tuple[Notes, tu
         expression = re.compile(line.replace("{stem}", re.escape(file.stem)))
         text, _ = read_text(file, chinese=chinese)
         lines = [line.strip() for line in lines_of(text) if line.strip()]
-        unread = []
-        for one in lines:
-            match = expression.fullmatch(one)
-            if match:
-                said = match.groupdict()
-                notes[said.pop("clip")] = said
-            else:
-                unread.append(one)
-        if unread:
-            told.append(
-                f"{file.name}: {len(unread)} of its {len(lines)} lines cannot be read, such as {unread[0][:60]!r}"
-            )
+        matches = [expression.fullmatch(one) for one in lines]
+        notes.update({match["clip"]: match.groupdict() for match in matches if match})
+        if unread := [one for one, match in zip(lines, matches, strict=True) if not match]:
+            such = f"such as {unread[0][:60]!r}"
+            told.append(f"{file.name}: {len(unread)} of its {len(lines)} lines cannot be read, {such}")
     return notes, tuple(told)
 
 
@@ -265,11 +251,14 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
 
     def read(path: Path) -> Clip | Lost:
         name = within(path, folder).removesuffix(path.suffix)
-        said = _placeholders(name, grammar)
-        if pattern and ending and path.suffix.lower() != ending.lower():
-            said = NOT_FOLLOWED
-        if isinstance(said, str):
-            return Lost(name, path, "excluded", said)
+        first, _, rest = name.partition("/")
+        if grammar is None:
+            said: dict[str, str] | None = {"emotion": first} if rest else None
+        else:
+            match = grammar.fullmatch(name) if path.suffix.lower() == (ending or path.suffix).lower() else None
+            said = match and match.groupdict()
+        if said is None:
+            return Lost(name, path, "excluded", NOT_FOLLOWED if grammar else NO_FOLDER)
         emotion, why = vocabulary.read(said.pop("emotion"))
         fields = {field: said.pop(field, None) for field in (*FIELDS, "transcript")}
         clip = Clip(name, path, {"emotion": emotion, **said} if emotion else said, **fields)
@@ -278,11 +267,9 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
     clips, lost = read_paths(found, folder, read)
     if not clips:
         raise ValueError(_nothing(folder, len(found.files), lost, pattern))
-    told = _one_speaker(pattern, ending, clips) if pattern else ()
+    told = (*found.told(folder), *(_one_speaker(pattern, ending, clips) if pattern else ()))
     name = folder.resolve().name
-    return Corpus(
-        CorpusInfo(f"folder-{name}", f"Folder {name}"), tuple(clips), tuple(lost), (*found.told(folder), *told)
-    )
+    return Corpus(CorpusInfo(f"folder-{name}", f"Folder {name}"), tuple(clips), tuple(lost), told)
 
 
 def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...]:
@@ -300,15 +287,6 @@ def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...
         if all(matches) and len(found) > 1:
             told += f"; if the speaker stands behind that, write {longer!r}, which reads {len(found)} speakers"
     return (told,)
-
-
-def _placeholders(below: str, grammar: re.Pattern[str] | None) -> dict[str, str] | str:
-    """The placeholders' texts, or the reason why the path does not fit."""
-    if grammar is None:
-        first, _, rest = below.partition("/")
-        return {"emotion": first} if rest else NO_FOLDER
-    match = grammar.fullmatch(below)
-    return match.groupdict() if match else NOT_FOLLOWED
 
 
 def _compiled(given: str, ending: str) -> re.Pattern[str]:

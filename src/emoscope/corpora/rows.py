@@ -88,6 +88,18 @@ class Fates:
             self.clips[clip.id] = clip
 
 
+def folder_of_paths(audio_root: str | Path | None) -> Path | None:
+    """The folder that a user gives for relative paths to refer to, if any.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+    """
+    base = Path(audio_root).expanduser() if audio_root is not None else None
+    if base and not base.is_dir():
+        raise FileNotFoundError(f"audio_root {base} does not exist: give the folder to which the paths refer")
+    return base
+
+
 def build_corpus(
     info: CorpusInfo,
     source: Path,

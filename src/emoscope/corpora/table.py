@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from emoscope.checksums import user_cache
 from emoscope.corpora.clip import FIELDS, NOTHING, CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
-from emoscope.corpora.rows import USUAL, build_corpus, find_columns, with_lengths, with_points
+from emoscope.corpora.rows import USUAL, build_corpus, find_columns, folder_of_paths, with_lengths, with_points
 from emoscope.corpora.text_tables import Row, TextTable, json_lines, plain
 from emoscope.mistakes import first_line
 
@@ -38,8 +38,11 @@ MOST_CHANNELS = 64
 LARGEST = 100.0
 """A sample beyond this is no floating-point sample, whose full scale is 1."""
 
-Column = Any
-"""A list of cells, or a series of polars."""
+Cells: TypeAlias = "Sequence[Any] | polars.Series"
+"""The cells of a column: a list, or a series of polars."""
+
+Memory = object
+"""Sound in memory: ``(samples, rate)`` or ``{"array": samples, "sampling_rate": rate}``."""
 
 
 @dataclass
@@ -47,15 +50,22 @@ class _Table:
     """Columns of any values, and what was found while reading them: faults by row (from 0), and what is told."""
 
     source: Path
-    base: Path
-    columns: Mapping[str, Column]
-    faults: dict[int, str] = field(default_factory=dict)
+    columns: Mapping[str, Cells]
     told: list[str] = field(default_factory=list)
     decimal_commas: bool = False
+    wrong: Sequence[Row] = ()
+
+    def __post_init__(self) -> None:
+        self.faults = {row.number - 1: row.fault for row in self.wrong}
+        if self.wrong:
+            first, many = self.wrong[0], "1 row cannot be read and is left out:"
+            if len(self.wrong) > 1:
+                many = f"{len(self.wrong):,} rows cannot be read and are left out, such as"
+            self.told.append(f"{self.source.name}: {many} row {first.number} (line {first.line}): {first.fault}")
 
 
 def open_table(
-    root: Any,
+    root: object,
     columns: Mapping[str, str] | None = None,
     audio_root: str | Path | None = None,
     labels: Mapping[str, str] | None = None,
@@ -100,18 +110,19 @@ def open_table(
         raise ValueError("corpus 'table' needs its table: give root='clips.csv'")
     wanted = {name for names in USUAL.values() for name in names} | set((columns or {}).values())
     table = _file(Path(root).expanduser(), wanted) if isinstance(root, str | Path) else _in_memory(root)
-    base = Path(audio_root).expanduser() if audio_root is not None else table.base
-    if not base.is_dir():
-        raise FileNotFoundError(f"audio_root {base} does not exist: give the folder to which the paths refer")
+    base = folder_of_paths(audio_root) or table.source.parent
     if not table.columns or not any(len(column) for column in table.columns.values()):
         raise ValueError(f"table {table.source} has no rows")
     source = find_columns(table.source, list(table.columns), columns or {}, others)
-    into = Path(cache).expanduser() if cache is not None else user_cache() / "sounds"
-    values = _values(table, source, into)
-    parts = with_lengths(values, source)
+    values = _values(table, source, sound_folder(cache))
+    faults = {**with_lengths(values, source), **table.faults}
     info = CorpusInfo(f"table-{table.source.stem}", f"Table {table.source.name}")
-    faults = {**parts, **table.faults}
     return build_corpus(info, table.source, base, values, Vocabulary(labels), faults, table.told)
+
+
+def sound_folder(cache: str | Path | None) -> Path:
+    """The folder into which sound in memory is written: the one that is given, or one in the user's cache."""
+    return Path(cache).expanduser() if cache is not None else user_cache() / "sounds"
 
 
 def _values(table: _Table, source: Mapping[str, str], into: Path) -> dict[str, list[str | None]]:
@@ -155,26 +166,12 @@ def _file(table: Path, wanted: Collection[str]) -> _Table:
 
 def _text(file: Path, wanted: Collection[str]) -> _Table:
     text = TextTable(file, wanted)
-    rows, wrong = [], []
     nothing = [""] * len(text.columns)
-    for row in text:
-        if row.fault:
-            wrong.append(row)
-        rows.append(nothing if row.fault else row.cells)
+    read = list(text)
+    rows = [nothing if row.fault else row.cells for row in read]
     # a list a column; an empty list where there is no row
     columns = dict(zip(text.columns, zip(*rows, strict=True), strict=True)) if rows else {}
-    return _told(_Table(file, file.parent, columns, told=[*text.told], decimal_commas=text.separator != ","), wrong)
-
-
-def _told(table: _Table, wrong: Sequence[Row]) -> _Table:
-    table.faults |= {row.number - 1: row.fault for row in wrong}
-    if wrong:
-        many = "1 row cannot be read and is left out:"
-        if len(wrong) > 1:
-            many = f"{len(wrong):,} rows cannot be read and are left out, such as"
-        first = wrong[0]
-        table.told.append(f"{table.source.name}: {many} row {first.number} (line {first.line}): {first.fault}")
-    return table
+    return _Table(file, columns, [*text.told], text.separator != ",", [row for row in read if row.fault])
 
 
 def _parquet(file: Path) -> _Table:
@@ -185,18 +182,16 @@ def _parquet(file: Path) -> _Table:
     # a damaged Parquet file can make the library panic, which is no ordinary exception
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise ValueError(f"table {file} cannot be read as parquet: {first_line(error)}") from error
-    return _Table(file, file.parent, {name: frame.get_column(name) for name in frame.columns})
+    return _Table(file, {name: frame.get_column(name) for name in frame.columns})
 
 
 def _json_lines(file: Path) -> _Table:
     lines, note = json_lines(file)
-    rows = [row for _, row, _ in lines]
-    wrong = [
-        Row(place, line, [], "row is no JSON object") for place, (line, _, why) in enumerate(lines, start=1) if why
-    ]
-    if rows and len(wrong) == len(rows):
+    numbered = enumerate(lines, start=1)
+    wrong = [Row(place, line, [], "row is no JSON object") for place, (line, _, why) in numbered if why]
+    if lines and len(wrong) == len(lines):
         raise ValueError(f"table {file} cannot be read as jsonl: line {wrong[0].line} is no JSON object")
-    return _told(_Table(file, file.parent, _by_column(rows), told=[note] if note else []), wrong)
+    return _Table(file, _by_column([row for _, row, _ in lines]), [note] if note else [], wrong=wrong)
 
 
 def _in_memory(given: Any) -> _Table:
@@ -204,67 +199,65 @@ def _in_memory(given: Any) -> _Table:
     if module == "polars" and hasattr(given, "collect"):
         given = given.collect()
     if module == "polars" and hasattr(given, "get_column"):
-        return _Table(Path("frame"), Path(), {name: given.get_column(name) for name in given.columns})
+        return _Table(Path("frame"), {name: given.get_column(name) for name in given.columns})
     if module == "pandas" and hasattr(given, "columns"):
         names = [str(name) for name in given.columns]
         if len(set(names)) < len(names):
             raise ValueError(f"the frame has a column twice ({', '.join(names)}): rename one")
-        return _Table(Path("frame"), Path(), {name: given.iloc[:, place].tolist() for place, name in enumerate(names)})
+        return _Table(Path("frame"), {name: given.iloc[:, place].tolist() for place, name in enumerate(names)})
     if isinstance(given, Sequence) and given and all(isinstance(row, Mapping) for row in given):
-        return _Table(Path("rows"), Path(), _by_column(given))
+        return _Table(Path("rows"), _by_column(given))
     what = "a list without rows" if isinstance(given, Sequence) and not given else f"of type {type(given).__name__}"
     raise ValueError(f"what is given is {what}: give a file, a polars or pandas frame, or a list of dictionaries")
 
 
-def _by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+def _by_column(rows: Sequence[Mapping[str, object]]) -> dict[str, Cells]:
     names = dict.fromkeys(str(name) for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _kept(cells: Column, into: Path, source: Path) -> Column:
+def _kept(cells: Cells, into: Path, source: Path) -> Cells:
     """Paths, with a file in place of sound that is in memory."""
-    if hasattr(cells, "dtype"):
+    if not isinstance(cells, Sequence):
         import polars
 
         if cells.dtype.is_nested() or cells.dtype == polars.Object:
             cells = cells.to_list()
     if not isinstance(cells, list):
         return cells
-    kept: list[Any] = []
+    kept: list[object] = []
     for row, cell in enumerate(cells, start=1):
         if is_samples(cell):
             try:
                 kept.append(str(keep_samples(cell, into)))
             except ValueError as error:
                 raise ValueError(f"row {row} of {source}: {error}") from None
-        elif isinstance(cell, Mapping) and isinstance(cell.get("bytes"), bytes):
-            kept.append(str(keep_bytes(cell["bytes"], into)))
+        elif isinstance(cell, Mapping):
+            content = cell.get("bytes")
+            kept.append(str(keep_bytes(content, into)) if isinstance(content, bytes) else cell.get("path"))
         else:
-            kept.append(
-                cell.get("path") if isinstance(cell, Mapping) else str(cell) if isinstance(cell, Path) else cell
-            )
+            kept.append(str(cell) if isinstance(cell, Path) else cell)
     return kept
 
 
-def _texts(cells: Column, column: str, table: Path) -> list[str | None]:
+def _texts(cells: Cells, column: str, table: Path) -> list[str | None]:
     """The texts of a column, ``None`` where a cell says that there is nothing."""
-    if hasattr(cells, "dtype"):
+    if not isinstance(cells, Sequence):
         return _frame_texts(cells, column, table)
     # the cells of a text table are stripped already
     if all(isinstance(cell, str) for cell in cells):
         return [None if cell.lower() in NOTHING else cell.strip() for cell in cells]
     if any(isinstance(cell, list | tuple | dict) for cell in cells):
         raise ValueError(NESTED.format(column=column, table=table.name))
-    numbers = [cell for cell in cells if isinstance(cell, float) and not math.isnan(cell)]
     # whole numbers become floats where a row has none
-    whole = all(number.is_integer() for number in numbers)
+    whole = all(cell.is_integer() for cell in cells if isinstance(cell, float) and not math.isnan(cell))
     return [_word(cell, whole) for cell in cells]
 
 
 NESTED = "column {column!r} of {table} holds lists or records, not single values: leave it out with others=[...]"
 
 
-def _word(cell: Any, whole: bool) -> str | None:
+def _word(cell: object, whole: bool) -> str | None:
     if cell is None:
         return None
     if isinstance(cell, bool):
@@ -304,7 +297,7 @@ def keep_bytes(content: bytes, into: Path) -> Path:
     return file
 
 
-def keep_samples(sound: Any, into: Path) -> Path:
+def keep_samples(sound: Memory, into: Path) -> Path:
     """Write samples with their rate into a folder, as floating-point WAV.
 
     Args:
@@ -331,12 +324,12 @@ def keep_samples(sound: Any, into: Path) -> Path:
     return keep_bytes(content.getvalue(), into)
 
 
-def is_samples(sound: Any) -> bool:
+def is_samples(sound: object) -> bool:
     """Whether a value looks like samples with their rate."""
     return isinstance(sound, tuple) or (isinstance(sound, Mapping) and "array" in sound)
 
 
-def samples_of(sound: Any) -> tuple[npt.NDArray[np.float32], int]:
+def samples_of(sound: Memory) -> tuple[npt.NDArray[np.float32], int]:
     """Samples (time, channel) of full scale 1, and their rate in Hz; arguments and errors as in :func:`keep_samples`."""
     if isinstance(sound, Mapping):
         sound = (sound.get("array"), sound.get("sampling_rate"))
