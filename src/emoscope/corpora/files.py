@@ -8,8 +8,10 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from emoscope.corpora.clip import Clip, Lost
 from emoscope.corpora.sources import VIDEO, endings, is_video, unread
@@ -25,6 +27,9 @@ CLIPS = SOUND | VIDEO
 
 LONGEST_PATH = 4_096
 """Characters of a path; no system opens a longer one."""
+
+Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 NOT_UTF8 = "its name or folder is not UTF-8: rename it"
 
@@ -121,8 +126,7 @@ def all_files(root: Path) -> Found:
                     _sort_in(Path(entry.path), found)
         level = []
         for _, path in sorted(inside):
-            real_path = os.path.realpath(path)
-            if real_path in entered:
+            if (real_path := os.path.realpath(path)) in entered:
                 found.again.append(Path(readable_name(Path(path))))
             else:
                 entered.add(real_path)
@@ -133,23 +137,20 @@ def all_files(root: Path) -> Found:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder or ".") as entries:
-            return list(entries)
     # as os.walk does: a folder that cannot be read holds nothing, nor does a name with a null byte
-    except (OSError, ValueError):
-        return []
+    with suppress(OSError, ValueError), os.scandir(folder or ".") as entries:
+        return list(entries)
+    return []
 
 
 def _sort_in(path: Path, found: Found) -> None:
-    ending = path.suffix.lower()
+    ending, name = path.suffix.lower(), readable_name(path)
     if ending not in CLIPS:
         found.others[readable_name(Path(ending))] += 1
     elif path.name.startswith("._"):
         found.strays += 1
-    elif readable_name(path) != str(path):
-        path = Path(readable_name(path))
-        found.lost.append(Lost(path.stem, path, "quarantined", NOT_UTF8))
+    elif name != str(path):
+        found.lost.append(Lost(Path(name).stem, Path(name), "quarantined", NOT_UTF8))
     else:
         found.files.append(path)
 
@@ -167,6 +168,19 @@ def readable_name(path: Path) -> str:
 def within(path: Path, root: Path) -> str:
     """The path below a root, with forward slashes."""
     return path.relative_to(root).as_posix()
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Things by what they have in common, in their order.
+
+    Example:
+        >>> grouped(["a.wav", "b.wav", "a.mp3"], lambda name: name[0])
+        {'a': ['a.wav', 'a.mp3'], 'b': ['b.wav']}
+    """
+    found: dict[Key, list[Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def choose_copy(
@@ -197,16 +211,14 @@ def choose_copy(
         return words != {speaker}, is_video(path), -rates[path], path
 
     kept = min(paths, key=rank)
-    reasons = {}
-    for path in paths:
-        if path == kept:
-            continue
+
+    def why(path: Path) -> str:
         if alike or _same(kept, path):
-            reasons[path] = f"second copy (of {within(kept, root)})"
-        else:
-            numbers = f"; {rates[path]} Hz, there {rates[kept]} Hz" if rates[path] != rates[kept] else ""
-            reasons[path] = f"another file of a clip, with other content (of {within(kept, root)}{numbers})"
-    return kept, reasons
+            return f"second copy (of {within(kept, root)})"
+        numbers = f"; {rates[path]} Hz, there {rates[kept]} Hz" if rates[path] != rates[kept] else ""
+        return f"another file of a clip, with other content (of {within(kept, root)}{numbers})"
+
+    return kept, {path: why(path) for path in paths if path != kept}
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -234,7 +246,7 @@ def read_paths(found: Found, root: Path, read: Callable[[Path], Clip | Lost]) ->
         read: from a path to its clip, or why there is none.
     """
     lost = list(found.lost)
-    same: dict[str, list[Clip]] = {}
+    readable: list[Clip] = []
     for path in found.files:
         clip = read(path)
         if isinstance(clip, Lost):
@@ -242,10 +254,10 @@ def read_paths(found: Found, root: Path, read: Callable[[Path], Clip | Lost]) ->
         elif why := unread(path):
             lost.append(Lost(clip.id, path, "quarantined", why, clip))
         else:
-            same.setdefault(clip.id, []).append(clip)
-    speakers = {clip.speaker for several in same.values() for clip in several if clip.speaker}
+            readable.append(clip)
+    speakers = {clip.speaker for clip in readable if clip.speaker}
     clips: list[Clip] = []
-    for several in same.values():
+    for several in grouped(readable, lambda clip: clip.id).values():
         kept, others = choose_copy([clip.path for clip in several], root, several[0].speaker, speakers)
         clips += [clip for clip in several if clip.path == kept]
         lost += [Lost(c.id, c.path, "excluded", others[c.path], c) for c in several if c.path in others]

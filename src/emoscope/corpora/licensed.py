@@ -8,11 +8,12 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from emoscope.corpora.clip import NOT_FOUND, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import Found, all_files, choose_copy, existing_folder
+from emoscope.corpora.files import all_files, choose_copy, existing_folder, grouped
 from emoscope.corpora.rows import Fates
 from emoscope.corpora.text_tables import Row, TextTable, lines_of, read_text
 from emoscope.emotions import CODES, CORPORA, UnknownEmotion, canonical
@@ -76,15 +77,14 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
             kept = all_codes and clip.labels["code"] in IEMOCAP_LEFT_OUT
             fates.add(clip, None if kept else why, None if clip.path in there else NOT_FOUND)
     known = {clip.path for clip in fates.clips.values()} | {one.path for one in fates.lost}
-    for path in found.files:
-        if path not in known:
-            turn = path.parent.parent.parts[-2:] == ("sentences", "wav")
-            why = "no label in dialog/EmoEvaluation" if turn else "not among the turns in sentences/wav"
-            fates.lost.append(Lost(path.stem, path, "excluded", why))
+    for path in (path for path in found.files if path not in known):
+        turn = path.parent.parent.parts[-2:] == ("sentences", "wav")
+        why = "no label in dialog/EmoEvaluation" if turn else "not among the turns in sentences/wav"
+        fates.lost.append(Lost(path.stem, path, "excluded", why))
     if not fates.clips:
         why = fates.lost[0].why if fates.lost else "no labelled turn was found"
         raise ValueError(f"no turn of IEMOCAP under {folder} can be used: {why}")
-    return _corpus(CorpusInfo.of("iemocap"), fates, found.told(sessions[0].parent))
+    return with_thirds(fates).corpus(CorpusInfo.of("iemocap"), found.told(sessions[0].parent))
 
 
 def _sessions(folder: Path) -> list[Path]:
@@ -106,33 +106,24 @@ def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]
         spoken = _transcript(session / "dialog" / "transcriptions" / file.name)
         wavs = session / "sentences" / "wav" / file.stem
         for number, line in enumerate(map(str.rstrip, lines_of(read_text(file)[0])), start=1):
-            if not line.startswith("["):
-                continue
             turn = TURN.fullmatch(line)
             name = NAME.fullmatch(turn["turn"]) if turn else None
-            if turn is None or name is None:
+            if turn and name:
+                yield _turn(wavs, turn, name, spoken.get(turn["turn"]))
+            elif line.startswith("["):
                 lost.append(Lost(f"{file.stem} line {number}", file, "excluded", "line is not a labelled turn"))
-                continue
-            yield _turn(wavs, turn, name, spoken.get(turn["turn"]))
 
 
 def _turn(wavs: Path, turn: re.Match[str], name: re.Match[str], transcript: str | None) -> tuple[Clip, str | None]:
     code = turn["code"]
     emotion = CODES["iemocap"].get(code)
     labels = {"emotion": emotion} if emotion else {}
-    labels["code"] = code
-    labels["scene"] = "improvised" if name["scene"] == "impro" else "scripted"
-    labels["gender"] = GENDER[name["gender"]]
+    scene = "improvised" if name["scene"] == "impro" else "scripted"
+    labels |= {"code": code, "scene": scene, "gender": GENDER[name["gender"]]}
     ratings = [text.strip() for text in turn["ratings"].split(",")]
-    labels.update({rating: text for rating, text in zip(RATINGS, ratings, strict=False) if text})
-    clip = Clip(
-        turn["turn"],
-        wavs / f"{turn['turn']}.wav",
-        labels,
-        speaker=name["session"] + name["gender"],
-        session=f"Session{int(name['session'][3:])}",
-        transcript=transcript,
-    )
+    labels |= {rating: text for rating, text in zip(RATINGS, ratings, strict=False) if text}
+    session, speaker = f"Session{int(name['session'][3:])}", name["session"] + name["gender"]
+    clip = Clip(turn["turn"], wavs / f"{turn['turn']}.wav", labels, speaker, session, transcript=transcript)
     return clip, IEMOCAP_LEFT_OUT.get(code) or (None if emotion else f"code {code!r} is not known")
 
 
@@ -170,11 +161,13 @@ def open_msp_podcast(
     """
     folder = existing_folder(root, "msp-podcast")
     table = _table(folder)
-    fates = Fates()
     audio = _audio(table, audio_root)
     found = all_files(audio)
-    fates.lost += found.lost
-    files = _files(found, audio, fates.lost)
+    fates = Fates(lost=list(found.lost))
+    files: dict[str, Path] = {}  # in any depth: some copies hold Audios/Audios
+    for stem, paths in grouped(found.files, lambda path: path.stem).items():
+        files[stem], others = choose_copy(paths, audio)
+        fates.lost += [Lost(stem, path, "excluded", why) for path, why in others.items()]
     if audio_root is None:
         beside = [path for path in all_files(table.parent.parent).files if not path.is_relative_to(audio)]
         fates.lost += [Lost(path.stem, path, "excluded", f"outside the folder {audio.name}") for path in beside]
@@ -191,12 +184,7 @@ def open_msp_podcast(
         why = fates.lost[0].why if fates.lost else "no rows"
         raise ValueError(f"no clip of MSP-Podcast under {folder} can be used: {why}")
     info = replace(CorpusInfo.of("msp-podcast"), expected=_expected(release, folder, table))
-    return _corpus(info, fates, (*found.told(audio), *labels.told))
-
-
-def _corpus(info: CorpusInfo, fates: Fates, told: tuple[str, ...]) -> Corpus:
-    fates = with_thirds(fates)
-    return Corpus(info, tuple(fates.clips.values()), tuple(fates.lost), told)
+    return with_thirds(fates).corpus(info, (*found.told(audio), *labels.told))
 
 
 def _table(folder: Path) -> Path:
@@ -222,18 +210,6 @@ def _audio(table: Path, audio_root: str | Path | None) -> Path:
                 if path.is_dir() and path.name.lower() == name:
                     return path
     raise FileNotFoundError(f"there is no folder Audios or Audio beside {table.parent}: give it with audio_root")
-
-
-def _files(found: Found, folder: Path, lost: list[Lost]) -> dict[str, Path]:
-    """Clip id -> its sound file, in any depth: some copies hold ``Audios/Audios``."""
-    same: dict[str, list[Path]] = {}
-    for path in found.files:
-        same.setdefault(path.stem, []).append(path)
-    files: dict[str, Path] = {}
-    for stem, paths in same.items():
-        files[stem], others = choose_copy(paths, folder)
-        lost += [Lost(stem, path, "excluded", why) for path, why in others.items()]
-    return files
 
 
 def _rows(
@@ -265,25 +241,18 @@ def _clip(name: str, path: Path, row: dict[str, str], soft: dict[str, str] | Non
         own = soft.get(f"share_{emotion}")
         labels |= soft | ({"agreement": own} if own else {})
     podcast = re.search(r"_(\d+)_\d+", name)
-    return Clip(
-        name,
-        path,
-        labels,
-        speaker=None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"],
-        session=podcast[1] if podcast else None,
-        split=SPLITS.get(split, split) or None,
-    ), why
+    speaker = None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"]
+    return Clip(name, path, labels, speaker, podcast and podcast[1], SPLITS.get(split, split) or None), why
 
 
 def _expected(release: str | None, folder: Path, table: Path) -> dict[str, int]:
     releases = CORPORA["msp-podcast"]["releases"]
     if release is not None and release not in releases:
         raise ValueError(f"release {release!r} of MSP-Podcast: counts are known of {', '.join(releases)}; leave it out")
-    named = [
-        re.search(r"(?<![\d.])(\d\.\d+)(?![\d.])", path.name) for path in (folder, table.parent, table.parent.parent)
-    ]
-    which = release or next((found[1] for found in named if found and found[1] in releases), None)
-    return {f"split={name}": count for name, count in releases.get(which or "", {}).items()}
+    names = (path.name for path in (folder, table.parent, table.parent.parent))
+    named = [found[1] for name in names if (found := re.search(r"(?<![\d.])(\d\.\d+)(?![\d.])", name))]
+    which = release or next((one for one in named if one in releases), "")
+    return {f"split={name}": count for name, count in releases.get(which, {}).items()}
 
 
 def _shares(file: Path) -> dict[str, dict[str, str]]:
@@ -297,41 +266,32 @@ def _shares(file: Path) -> dict[str, dict[str, str]]:
         ValueError: the file has neither of these columns.
     """
     votes: dict[str, Counter[str]] = defaultdict(Counter)
-    known: dict[str, str | None] = {}
     needed = ("FileName", "EmoDetail")
     for row in TextTable(file, needed).rows(needed, {"EmoDetail": NAMED}):
-        if isinstance(row, Row):
-            continue
-        word = _word(row["emodetail"])
-        if word not in known:
-            known[word] = _emotion(word)
-        emotion = known[word]
-        if emotion is not None:
+        if isinstance(row, dict) and (emotion := _vote(row["emodetail"])):
             votes[row["filename"]][emotion] += 1
     # one text object for each number: there are as many as 200,000 clips
     texts = {0.0: "0.000"}
-    columns = [(f"share_{label}", label) for label in CLASSES]
     found = {}
     for name, counted in votes.items():
         total = counted.total()
+        shares = {label: counted[label] / total for label in CLASSES}
         found[os.path.splitext(name)[0]] = {"raters": str(total)} | {
-            column: texts.setdefault(counted[label] / total, f"{counted[label] / total:.3f}")
-            for column, label in columns
+            f"share_{label}": texts.setdefault(share, f"{share:.3f}") for label, share in shares.items()
         }
     return found
 
 
-def _word(text: str) -> str:
-    """A rater's class, in its own column or as the second part of the text."""
+def _vote(text: str) -> str | None:
+    """The emotion that a rater chose, in a column of its own or as the second part of a text; ``None`` for no vote."""
     first, *rest = text.split(";", 2)
-    return (rest[0] if rest and first.lstrip().upper().startswith("WORKER") else first).strip()
+    return _class_of((rest[0] if rest and first.lstrip().upper().startswith("WORKER") else first).strip())
 
 
-def _emotion(word: str) -> str | None:
-    if not word:
-        return None
-    if word in CODES["msp-podcast"]:
-        return CODES["msp-podcast"][word]
+@cache
+def _class_of(word: str) -> str | None:
+    if not word or word in CODES["msp-podcast"]:
+        return CODES["msp-podcast"].get(word)
     try:
         emotion = canonical(word)
     except UnknownEmotion:

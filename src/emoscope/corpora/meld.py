@@ -10,7 +10,7 @@ from pathlib import Path
 
 from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, seconds_of
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import CLIPS, all_files, existing_folder, readable_name
+from emoscope.corpora.files import CLIPS, all_files, existing_folder, grouped, readable_name
 from emoscope.corpora.rows import Fates
 from emoscope.corpora.sources import REMEDY, is_video, unread
 from emoscope.corpora.text_tables import Row, TextTable
@@ -93,10 +93,8 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     for part in PARTS:
         files = _files(part, media, lost, seen)
         for number, clip, key, why in _rows(part, tables[part.name], lost, told):
-            paths = files.pop(key, [])
-            if not paths:
-                missing: str | None = f"{NOT_FOUND} (the release lacks it)" if key in part.missing else NOT_FOUND
-            else:
+            missing: str | None = f"{NOT_FOUND} (the release lacks it)" if key in part.missing else NOT_FOUND
+            if paths := files.pop(key, []):
                 clip, missing = replace(clip, path=paths[0]), unread(paths[0])
                 also = f"another file of a clip that is read (of {paths[0].name})"
                 lost += [Lost(clip.id, other, "excluded", also) for other in paths[1:]]
@@ -104,11 +102,10 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
         for (dialogue, utterance), paths in files.items():
             why = f"no row in {part.labels}" if tables[part.name] else f"{part.labels} is not there"
             lost += [Lost(f"{part.short}_dia{dialogue}_utt{utterance}", path, "excluded", why) for path in paths]
-    beside = [path for path in there.files if path not in seen]
-    lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in beside]
+    lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in there.files if path not in seen]
     if not fates.clips:
         raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
-    return Corpus(CorpusInfo.of("meld"), tuple(fates.clips.values()), tuple(lost), tuple(told))
+    return fates.corpus(CorpusInfo.of("meld"), told)
 
 
 def _reason(lost: list[Lost]) -> str:
@@ -133,27 +130,22 @@ def _near(folder: Path) -> Iterator[Path]:
 
 def _files(part: Part, root: Path, lost: list[Lost], seen: set[Path]) -> dict[tuple[int, int], list[Path]]:
     """(Dialogue, utterance) -> its files, sound files first; other files go to ``lost``."""
-    found: dict[tuple[int, int], list[Path]] = {}
+    found: list[tuple[tuple[int, int], Path]] = []
     for folder in (path for path in _near(root) if path.is_dir() and part.holds(path.name)):
-        for name in sorted(os.listdir(folder)):
-            path = folder / name
-            if (
-                path.suffix.lower() not in CLIPS
-                or path.is_dir()
-                or name.startswith("._")
-                or readable_name(path) != str(path)
-            ):
+        for path in (folder / name for name in sorted(os.listdir(folder))):
+            if path.suffix.lower() not in CLIPS or path.is_dir() or path.name.startswith("._"):
+                continue
+            if readable_name(path) != str(path):
                 continue
             seen.add(path)
-            match = NAME.fullmatch(path.stem)
-            if match:
-                found.setdefault((int(match[1]), int(match[2])), []).append(path)
-                continue
-            why = f"name does not follow {NAME.pattern} (meld)"
-            if name.startswith("final_videos_test"):
-                why = FINAL
-            lost.append(Lost(f"{part.short}_{path.stem}", path, "excluded", why))
-    return {key: sorted(paths, key=is_video) for key, paths in found.items()}
+            if match := NAME.fullmatch(path.stem):
+                found.append(((int(match[1]), int(match[2])), path))
+            else:
+                final = path.name.startswith("final_videos_test")
+                why = FINAL if final else f"name does not follow {NAME.pattern} (meld)"
+                lost.append(Lost(f"{part.short}_{path.stem}", path, "excluded", why))
+    by_key = grouped(found, lambda one: one[0])
+    return {key: sorted((path for _, path in same), key=is_video) for key, same in by_key.items()}
 
 
 def _rows(
@@ -176,28 +168,21 @@ def _rows(
 
 
 def _clip(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, str | None]:
-    name = f"dia{key[0]}_utt{key[1]}"
-    labels, why = {}, None
+    name, why = f"dia{key[0]}_utt{key[1]}", None
+    labels: dict[str, str] = {}
     try:
         labels["emotion"] = canonical(row["emotion"])
     except UnknownEmotion as error:
         why = str(error) if row["emotion"] else "no emotion is given"
-    labels["sentiment"] = row["sentiment"].lower()
     speaker = " ".join(row["speaker"].split())
     speaker = next((one for one in SIX if one.lower() == speaker.lower()), speaker)
-    labels["character"] = speaker if speaker in SIX else OTHERS
     season, episode = row["season"], row["episode"]
-    labels.update({column: value for column, value in (("season", season), ("episode", episode)) if value})
+    labels |= {"sentiment": row["sentiment"].lower(), "character": speaker if speaker in SIX else OTHERS}
+    labels |= {column: row[column] for column in ("season", "episode") if row[column]}
     labels["dialogue"] = f"{part.short}_dia{key[0]}"
     start, end = seconds_of(row["starttime"].strip()), seconds_of(row["endtime"].strip())
     if start is not None and end is not None and end > start:
         labels[LISTED] = f"{end - start:.3f}"
-    return Clip(
-        f"{part.short}_{name}",
-        Path(part.folder, f"{name}.mp4"),
-        labels,
-        speaker=speaker or None,
-        session=f"season {season} episode {episode}" if season and episode else None,
-        split=part.name,
-        transcript=row["utterance"] or None,
-    ), why
+    session = f"season {season} episode {episode}" if season and episode else None
+    path, spoken = Path(part.folder, f"{name}.mp4"), row["utterance"] or None
+    return Clip(f"{part.short}_{name}", path, labels, speaker or None, session, part.name, spoken), why

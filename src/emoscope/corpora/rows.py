@@ -87,6 +87,10 @@ class Fates:
         else:
             self.clips[clip.id] = clip
 
+    def corpus(self, info: CorpusInfo, told: Sequence[str]) -> Corpus:
+        """The corpus of these clips."""
+        return Corpus(info, tuple(self.clips.values()), tuple(self.lost), tuple(told))
+
 
 def folder_of_paths(audio_root: str | Path | None) -> Path | None:
     """The folder that a user gives for relative paths to refer to, if any.
