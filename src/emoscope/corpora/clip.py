@@ -172,8 +172,8 @@ class Lost:
         return "emotion" not in self.clip.labels or self.why.startswith(ABOUT_LABELS)
 
 
-def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[str]:
-    """Choose those of a column's values that a filter accepts.
+def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Each part of a filter, as the user wrote it -> those of a column's values that it accepts.
 
     Args:
         column: the column's name; in ``"emotion"`` words such as ``"joy"`` are understood too.
@@ -181,6 +181,21 @@ def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[st
             ``"03"``); text such as ``"226-250"`` is an inclusive range over a value's number (the digits of ``"m08"``),
             and commas separate several: ``"201-225, 251-357"``. What the column holds exactly is that value alone.
         values: the values to choose from.
+
+    Example:
+        >>> accepted_each("take", ["3", "7-9"], ["1", "3"])
+        {'3': frozenset({'3'}), '7-9': frozenset()}
+    """
+    pool = frozenset(values)
+    items: list[object] = []
+    for item in wanted if isinstance(wanted, list | tuple | set | frozenset) else (wanted,):
+        commas = isinstance(item, str) and "," in item and item not in pool
+        items += [part.strip() for part in str(item).split(",") if part.strip()] if commas else [item]
+    return {str(item): frozenset(value for value in pool if _matches(column, item, value, pool)) for item in items}
+
+
+def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[str]:
+    """What all parts of a filter accept together.
 
     Example:
         >>> sorted(accepted("speaker", "9-10", ["m08", "m09", "m10", "m11"]))
@@ -193,21 +208,6 @@ def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[st
         ['9', 'm1', 'm2']
     """
     return frozenset().union(*accepted_each(column, wanted, values).values())
-
-
-def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[str, frozenset[str]]:
-    """The same for each part of a filter: what the user wrote -> the values that it accepts.
-
-    Example:
-        >>> accepted_each("take", ["3", "7-9"], ["1", "3"])
-        {'3': frozenset({'3'}), '7-9': frozenset()}
-    """
-    pool = frozenset(values)
-    items: list[object] = []
-    for item in wanted if isinstance(wanted, list | tuple | set | frozenset) else (wanted,):
-        commas = isinstance(item, str) and "," in item and item not in pool
-        items += [part.strip() for part in str(item).split(",") if part.strip()] if commas else [item]
-    return {str(item): frozenset(value for value in pool if _matches(column, item, value, pool)) for item in items}
 
 
 def _matches(column: str, item: object, value: str, pool: frozenset[str]) -> bool:

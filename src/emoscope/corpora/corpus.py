@@ -6,7 +6,6 @@ import html
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoscope.corpora.check import Inspection, Progress, Summary, describe, inspect_files
@@ -76,7 +75,13 @@ class Corpus:
             >>> open_corpus("polish").where({"speaker": "1-2", "word": "stop"}).counts("speaker")
             {'m1': 15, 'm2': 15}
         """
-        chosen = self._chosen(filters, must_match=True)
+        chosen = self._chosen(filters)
+        for column, values in chosen.items():
+            if not values:
+                raise ValueError(
+                    f"where {column} = {filters[column]} accepts no clip of {self.info.id}: {column} holds "
+                    f"{listed(self._values(column))}"
+                )
 
         def why(clip: Clip) -> str | None:
             failed = [column for column, values in chosen.items() if clip.value(column) not in values]
@@ -157,7 +162,7 @@ class Corpus:
             >>> len(corpus), corpus.lost[0].why
             (270, 'trained on by this model')
         """
-        chosen = [self._chosen(one, must_match=False) for one in filters]
+        chosen = [self._chosen(one) for one in filters]
 
         def reason(clip: Clip) -> str | None:
             hit = any(all(clip.value(column) in values for column, values in one.items()) for one in chosen)
@@ -209,11 +214,12 @@ class Corpus:
                 "{speaker}, or a column, says who speaks"
             )
             return replace(self, told=(*self.told, told))
-        count = f"{len(nobody)} of {len(self.clips)} clips {'has' if len(nobody) == 1 else 'have'} no speaker"
+        has, is_left = ("has", "is") if len(nobody) == 1 else ("have", "are")
+        count = f"{len(nobody)} of {len(self.clips)} clips {has} no speaker"
         if 2 * len(nobody) >= len(self.clips):
             told = f"{count}: speakers count as unknown, and the same voice may be on both sides"
             return replace(self, told=(*self.told, told))
-        told = f"{count} and {'is' if len(nobody) == 1 else 'are'} left out: their voices may be those of other clips"
+        told = f"{count} and {is_left} left out: their voices may be those of other clips"
         kept = self.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
         return replace(kept, told=(*self.told, told))
 
@@ -241,25 +247,20 @@ class Corpus:
         """
         import polars
 
-        rows: list[tuple[str, Path, Clip | None, str, str | None]]
-        rows = [(clip.id, clip.path, clip, "used", None) for clip in self.clips]
-        rows += [(lost.id, lost.path, lost.clip, lost.fate, lost.why) for lost in self.lost]
-        rows.sort(key=lambda row: (str(row[1]), row[0]))
+        rows: list[tuple[str, str, Clip | None, str, str | None]]
+        rows = [(clip.id, str(clip.path), clip, "used", None) for clip in self.clips]
+        rows += [(lost.id, str(lost.path), lost.clip, lost.fate, lost.why) for lost in self.lost]
+        rows.sort(key=lambda row: (row[1], row[0]))
         labels = ["emotion", *(name for name in self.columns if name not in (*FIELDS, "emotion"))]
-        data: dict[str, list[str | None]] = {"clip": [row[0] for row in rows], "path": [str(row[1]) for row in rows]}
-        for name in (*FIELDS, *labels):
-            data[name] = [clip.value(name) if clip else None for _, _, clip, _, _ in rows]
-        data["fate"] = [row[3] for row in rows]
-        data["why"] = [row[4] for row in rows]
+        data: dict[str, list[str | None]] = {"clip": [row[0] for row in rows], "path": [row[1] for row in rows]}
+        data |= {name: [clip.value(name) if clip else None for _, _, clip, *_ in rows] for name in (*FIELDS, *labels)}
+        data |= {"fate": [row[3] for row in rows], "why": [row[4] for row in rows]}
         return polars.DataFrame(data, schema=dict.fromkeys(data, polars.String))
 
     def check(self, progress: Progress | None = None) -> Corpus:
         """Decode every clip, quarantine those whose sound cannot be used, and use each recording once.
 
-        Opening a corpus reads names only; this reads every file.
-
-        Args:
-            progress: called with (files done, files in all).
+        Opening a corpus reads names only; this reads every file. ``progress`` is called with (files done, files in all).
         """
         return self._seen(inspect_files(self.info, self.clips, progress))
 
@@ -270,9 +271,6 @@ class Corpus:
         Durations are in seconds, sample rates in Hz. ``expected`` gives for everything that a complete copy holds both
         numbers, and ``differences`` those that differ (``[what, expected, found]``); clips that a filter excluded count
         as found. ``missing`` names the emotions of which no clip can be used, though the corpus should hold them.
-
-        Args:
-            progress: called with (files done, files in all).
 
         Example:
             >>> from emoscope.corpora import open_corpus
@@ -312,14 +310,10 @@ class Corpus:
         yield from (lost.clip for lost in self.lost if lost.clip is not None)
 
     def _lose(self, fate: str, why: Callable[[Clip], str | None]) -> Corpus:
-        reasons = [why(clip) for clip in self.clips]
-        kept = tuple(clip for clip, reason in zip(self.clips, reasons, strict=True) if reason is None)
-        lost = tuple(
-            Lost(clip.id, clip.path, fate, reason, clip)
-            for clip, reason in zip(self.clips, reasons, strict=True)
-            if reason is not None
-        )
-        return replace(self, clips=kept, lost=self.lost + lost)
+        reasons = [(clip, why(clip)) for clip in self.clips]
+        lost = [Lost(clip.id, clip.path, fate, reason, clip) for clip, reason in reasons if reason is not None]
+        kept = tuple(clip for clip, reason in reasons if reason is None)
+        return replace(self, clips=kept, lost=(*self.lost, *lost))
 
     def _named_columns(self, leaving_out: Iterable[str] = ()) -> str:
         return ", ".join(name for name in self.columns if name not in leaving_out) or "none"
@@ -333,16 +327,9 @@ class Corpus:
     def _values(self, column: str) -> set[str]:
         return {value for clip in self._known() if (value := clip.value(column)) is not None}
 
-    def _chosen(self, filters: Mapping[str, object], must_match: bool) -> dict[str, frozenset[str]]:
+    def _chosen(self, filters: Mapping[str, object]) -> dict[str, frozenset[str]]:
         self._require(filters)
-        chosen = {column: accepted(column, wanted, self._values(column)) for column, wanted in filters.items()}
-        for column, values in chosen.items():
-            if must_match and not values:
-                raise ValueError(
-                    f"where {column} = {filters[column]} accepts no clip of {self.info.id}: {column} holds "
-                    f"{listed(self._values(column))}"
-                )
-        return chosen
+        return {column: accepted(column, wanted, self._values(column)) for column, wanted in filters.items()}
 
     def _labels(self, labels: Iterable[str], column: str) -> list[str]:
         self._require([column])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from emoscope.corpora.clip import CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
@@ -55,59 +54,67 @@ def open_emobox(
     home = folder.parent if re.fullmatch(r"fold_?\d+", folder.name) else folder
     dataset = next((text for row in rows if (text := _text(row, "dataset"))), home.name)
     corpus = IDS.get(dataset, dataset)
-    speakers = _speakers(home / "data.seg.wrd.stm")
-    names = [_text(row, "wav") for row in rows]
-    keys = [_text(row, "key") for row in rows]
+    listed = _speakers(home / "data.seg.wrd.stm")
+    names, words, keys, spoken = ([_text(row, name) for row in rows] for name in ("wav", "emo", "key", "spk"))
+    who = zip(spoken, names, keys, strict=True)
     values = {
         "path": names,
-        "emotion": [_text(row, "emo") for row in rows],
+        "emotion": words,
         "clip": keys,
-        "speaker": [_text(row, "spk") or _speaker(corpus, name) or speakers.get(key or "")
-                    for row, name, key in zip(rows, names, keys, strict=True)],
+        "speaker": [own or _speaker(corpus, name) or listed.get(key or "") for own, name, key in who],
         "session": [sessions.get(key or "") for key in keys],
         "split": [_text(row, " split") for row in rows],
-        "code": [_text(row, "emo") for row in rows],
-    }  # fmt: skip
+        "code": words,
+    }
     base = folder_of_paths(audio_root) or _base(folder, names)
-    return build_corpus(
-        _info(dataset, corpus), given, base, values, Vocabulary(labels, corpus, _label_map(home)), faults
-    )
+    vocabulary = Vocabulary(labels, corpus, _label_map(home))
+    # EmoBox leaves clips out and merges emotions, so that a release's counts do not hold
+    known = CorpusInfo.of(corpus) if corpus == "iemocap" or corpus in GRAMMARS else CorpusInfo("", "")
+    title = f"{known.title or dataset} as in EmoBox"
+    info = replace(known, id=f"emobox-{dataset}", title=title, expected={}, usual=None)
+    return build_corpus(info, given, base, values, vocabulary, faults)
 
 
-def _rows(given: Path) -> tuple[list[dict[str, Any]], dict[int, str], dict[str, str]]:
+Line = Mapping[str, object]
+
+
+def _rows(given: Path) -> tuple[list[Line], dict[int, str], dict[str, str]]:
     """The lines, why some of them are excluded, and the fold that tests each key."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Line] = []
     faults: dict[int, str] = {}
     tested: dict[str, set[str]] = {}
     parts: dict[str, str] = {}
     whole, folds = _files(given)
     listed: set[str] = set()
-    for file in whole:
+    for file, number, row, fault in _lines(whole):
         match = FOLD.fullmatch(file.name)
-        for number, row, fault in json_lines(file, chinese=True)[0]:
-            if not fault and ("start_time" in row or "end_time" in row):
-                fault = PART
-            if fault:
-                faults[len(rows)] = fault if row else f"{file.name} line {number}: {fault}"
-            rows.append({**row, " split": match["split"] if match and given.is_dir() else None})
-            listed.add(str(row.get("key")))
-    for file in folds:
-        match = FOLD.fullmatch(file.name)
-        for number, row, fault in json_lines(file, chinese=True)[0]:
-            key = str(row.get("key"))
-            if match and not fault:
-                parts[key] = match["split"]
-            if match and match["split"] == "test" and not fault:
+        if not fault and ("start_time" in row or "end_time" in row):
+            fault = PART
+        if fault:
+            faults[len(rows)] = fault if row else f"{file.name} line {number}: {fault}"
+        rows.append({**row, " split": match["split"] if match and given.is_dir() else None})
+        listed.add(str(row.get("key")))
+    for file, number, row, fault in _lines(folds):
+        match, key = FOLD.fullmatch(file.name), str(row.get("key"))
+        if match and not fault:
+            parts[key] = match["split"]
+            if match["split"] == "test":
                 tested.setdefault(key, set()).add(f"fold {match['fold']}")
-            if fault or key not in listed:
-                faults[len(rows)] = f"{file.name} line {number}: {fault or 'is not among all clips of the corpus'}"
-                rows.append({**row, " split": None})
-                listed.add(key)
+        if fault or key not in listed:
+            faults[len(rows)] = f"{file.name} line {number}: {fault or 'is not among all clips of the corpus'}"
+            rows.append({**row, " split": None})
+            listed.add(key)
     if len({fold for found in tested.values() for fold in found}) < 2:
         # one division into training and test data is no cross-validation
         rows = [{**row, " split": row[" split"] or parts.get(str(row.get("key")))} for row in rows]
         tested = {}
     return rows, faults, {key: min(found) for key, found in tested.items() if len(found) == 1}
+
+
+def _lines(files: list[Path]) -> Iterator[tuple[Path, int, Line, str]]:
+    for file in files:
+        for number, row, fault in json_lines(file, chinese=True)[0]:
+            yield file, number, row, fault
 
 
 def _files(given: Path) -> tuple[list[Path], list[Path]]:
@@ -124,7 +131,7 @@ def _files(given: Path) -> tuple[list[Path], list[Path]]:
     return here, [file for file in folds if "_fold_" in file.name] or folds
 
 
-def _text(row: Mapping[str, Any], name: str) -> str | None:
+def _text(row: Line, name: str) -> str | None:
     value = row.get(name)
     if value is None or isinstance(value, dict | list | bool):
         return None
@@ -161,13 +168,6 @@ def _label_map(home: Path) -> dict[str, str]:
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
         raise ValueError(f"{file} does not map words to words: copy it again, or take it away")
     return words
-
-
-def _info(dataset: str, corpus: str) -> CorpusInfo:
-    known = CorpusInfo.of(corpus) if corpus == "iemocap" or corpus in GRAMMARS else CorpusInfo("", "")
-    # EmoBox leaves clips out and merges emotions, so that a release's counts do not hold
-    title = f"{known.title or dataset} as in EmoBox"
-    return replace(known, id=f"emobox-{dataset}", title=title, expected={}, usual=None)
 
 
 def _base(folder: Path, names: list[str | None]) -> Path:

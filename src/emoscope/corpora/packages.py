@@ -8,15 +8,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from emoscope.checksums import user_cache
 from emoscope.corpora.clip import NOTHING, CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
 from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns, with_usual
-from emoscope.corpora.table import keep_bytes
+from emoscope.corpora.table import keep_bytes, sound_folder
 from emoscope.mistakes import first_line
+
+if TYPE_CHECKING:
+    from audformat import Database
+    from datasets import Dataset
+    from datasets.features.features import FeatureType
+    from pandas import DataFrame
 
 FREE = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0")
 """Licences of a database, as audformat writes them, under which a report may hold its sound."""
@@ -49,30 +54,29 @@ def open_datasets(
     if root is None:
         raise ValueError("corpus 'datasets' needs its dataset: give root=... (a saved folder or a name on the hub)")
     parts = _dataset(root)
-    folder = Path(root).expanduser() if Path(root).expanduser().is_dir() else Path(".")
-    into = Path(cache).expanduser() if cache is not None else user_cache() / "sounds"
+    folder, given = Path(root).expanduser(), Path(str(root))
+    folder = folder if folder.is_dir() else Path(".")
     values: dict[str, list[str | None]] = {}
     faults: dict[int, str] = {}
-    ids: list[str] = []
+    start = 0
     for split, part in parts.items():
-        source = _columns(part, Path(str(root)), columns or {}, others)
-        start = len(ids)
-        found = _texts(part, source, folder, into, faults, start)
-        ids += [f"{split}-{row:06d}" if split else f"{row:06d}" for row in range(len(part))]
+        count = len(part)
+        source = _columns(part, given, columns or {}, others)
+        found = _texts(part, source, folder, sound_folder(cache), faults, start)
+        ids = [f"{split}-{row:06d}" if split else f"{row:06d}" for row in range(count)]
+        found["clip"] = [own or name for own, name in zip(found.get("clip", [None] * count), ids, strict=True)]
         if split and "split" not in source:
-            found["split"] = [split] * len(part)
+            found["split"] = [split] * count
         for name in {*values, *found}:
-            values.setdefault(name, [None] * start).extend(found.get(name) or [None] * len(part))
-    if not ids:
+            values.setdefault(name, [None] * start).extend(found.get(name) or [None] * count)
+        start += count
+    if not start:
         raise ValueError(f"dataset {root} has no rows")
-    values["clip"] = [given or ids[row] for row, given in enumerate(values.get("clip") or [None] * len(ids))]
-    name = Path(str(root)).name
-    return build_corpus(
-        CorpusInfo(f"datasets-{name}", f"Dataset {name}"), Path(str(root)), folder, values, Vocabulary(labels), faults
-    )
+    info = CorpusInfo(f"datasets-{given.name}", f"Dataset {given.name}")
+    return build_corpus(info, given, folder, values, Vocabulary(labels), faults)
 
 
-def _dataset(root: str | Path) -> dict[str, Any]:
+def _dataset(root: str | Path) -> dict[str, Dataset]:
     """Split -> rows; a dataset without splits has the one named ""."""
     try:
         import datasets
@@ -95,7 +99,7 @@ def _dataset(root: str | Path) -> dict[str, Any]:
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
 
 
-def _columns(part: Any, source: Path, columns: Mapping[str, str], others: Sequence[str] | None) -> dict[str, str]:
+def _columns(part: Dataset, source: Path, columns: Mapping[str, str], others: Sequence[str] | None) -> dict[str, str]:
     import datasets
 
     sounds = [name for name, kind in part.features.items() if isinstance(kind, datasets.Audio)]
@@ -112,7 +116,7 @@ def _columns(part: Any, source: Path, columns: Mapping[str, str], others: Sequen
 
 
 def _texts(
-    part: Any, source: Mapping[str, str], folder: Path, into: Path, faults: dict[int, str], start: int
+    part: Dataset, source: Mapping[str, str], folder: Path, into: Path, faults: dict[int, str], start: int
 ) -> dict[str, list[str | None]]:
     import datasets
 
@@ -122,21 +126,19 @@ def _texts(
     found: dict[str, list[str | None]] = {name: [] for name in source}
     for row, cells in enumerate(part.select_columns(sorted(set(source.values())))):
         for name, column in source.items():
-            if name == "path":
-                path, fault = _file(cells[column], folder, into)
-                found[name].append(path)
-                if fault:
-                    faults[start + row] = fault
-            else:
+            if name != "path":
                 found[name].append(_class_word(part.features[column], cells[column]))
+                continue
+            path, fault = _file(cells[column], folder, into)
+            found[name].append(path)
+            if fault:
+                faults[start + row] = fault
     return found
 
 
-def _class_word(kind: Any, value: Any) -> str | None:
+def _class_word(kind: FeatureType, value: object) -> str | None:
     import datasets
 
-    if value is None:
-        return None
     if isinstance(kind, datasets.ClassLabel):
         # -1 is how the package writes that there is no label
         return str(kind.int2str(value)) if isinstance(value, int) and 0 <= value < kind.num_classes else None
@@ -144,7 +146,7 @@ def _class_word(kind: Any, value: Any) -> str | None:
     return None if text.lower() in NOTHING else text
 
 
-def _file(cell: Any, folder: Path, into: Path) -> tuple[str | None, str | None]:
+def _file(cell: object, folder: Path, into: Path) -> tuple[str | None, str | None]:
     """The path of a row's recording, or why there is none."""
     if isinstance(cell, str):
         return cell or None, None
@@ -186,29 +188,48 @@ def open_audformat(
     with _without_pickles(folder) as tables:
         database = _database(folder, tables)
         words, faults = _words(database, folder, dict(columns or {}), others)
-    return build_corpus(_info(database, folder), folder, folder, words, Vocabulary(labels), faults)
+    name, licence = folder.resolve().name, str(database.license or "unknown")
+    info = CorpusInfo(
+        f"audformat-{name}",
+        f"Database {database.name or name}",
+        licence=licence,
+        citation=str(database.source or ""),
+        language=", ".join(database.languages or ()) or "unknown",
+        may_embed_audio=licence in FREE,
+    )
+    return build_corpus(info, folder, folder, words, Vocabulary(labels), faults)
 
 
 def _words(
-    database: Any, folder: Path, given: dict[str, str], others: Sequence[str] | None
+    database: Database, folder: Path, given: dict[str, str], others: Sequence[str] | None
 ) -> tuple[dict[str, list[str | None]], dict[int, str]]:
     """Field or label column -> the rows' words, and why some rows are excluded; tables are read when they are asked."""
     table, _, scheme = (given.get("emotion") or "").rpartition("/")
     source = _schemes(database, folder, {**given, **({"emotion": scheme} if scheme else {})}, others)
-    frame = _get(database, folder, source["emotion"], table)
-    files, values, faults = _clips(frame)
-    words: dict[str, list[str | None]] = {"path": files, "emotion": values}
+    rows = list(_rows(_get(database, folder, source.pop("emotion"), table)))
+    files = [file for file, _, _ in rows]
+    words: dict[str, list[str | None]] = {"path": [*files], "emotion": [word for _, word, _ in rows]}
     for field, name in source.items():
-        if field != "emotion":
-            known = _by_file(_get(database, folder, name))
-            words[field] = [known.get(file or "") for file in files]
+        known: dict[str, str] = {}
+        for file, word, _ in _rows(_get(database, folder, name)):
+            if word is not None:
+                known.setdefault(file, word)
+        words[field] = [known.get(file) for file in files]
     if "split" not in words:
-        parts = _splits(database)
-        words["split"] = [parts.get(file or "") for file in files]
-    return words, faults
+        tables = [table for name in database.tables if (table := database[name]).split_id is not None]
+        parts = {str(file): str(table.split_id) for table in tables for file in table.files}
+        words["split"] = [parts.get(file) for file in files]
+    return words, {row: PART for row, (_, _, is_part) in enumerate(rows) if is_part}
 
 
-def _database(folder: Path, tables: Path) -> Any:
+def _rows(frame: DataFrame) -> Iterator[tuple[str, str | None, bool]]:
+    """File and word of every row, and whether it is a part of its file."""
+    for index, value in zip(frame.index, frame.iloc[:, 0], strict=True):
+        file, start, end = index if isinstance(index, tuple) else (index, None, None)
+        yield str(file), _word(value), start is not None and (start.total_seconds() > 0 or end == end)
+
+
+def _database(folder: Path, tables: Path) -> Database:
     try:
         import audformat
     except ImportError:
@@ -253,7 +274,7 @@ def _without_pickles(folder: Path) -> Iterator[Path]:
         yield Path(place)
 
 
-def _schemes(database: Any, folder: Path, columns: dict[str, str], others: Sequence[str] | None) -> dict[str, str]:
+def _schemes(database: Database, folder: Path, columns: dict[str, str], others: Sequence[str] | None) -> dict[str, str]:
     """Field or label column -> scheme, or a property that a scheme gives its labels."""
     there = dict.fromkeys(database.schemes)
     for scheme in database.schemes.values():
@@ -274,7 +295,7 @@ def _schemes(database: Any, folder: Path, columns: dict[str, str], others: Seque
     return source
 
 
-def _get(database: Any, folder: Path, scheme: str, table: str = "") -> Any:
+def _get(database: Database, folder: Path, scheme: str, table: str = "") -> DataFrame:
     if table and table not in database.tables:
         raise ValueError(f"database {folder.name} has no table {table!r}: {nearest(table, database.tables)}")
     try:
@@ -286,51 +307,9 @@ def _get(database: Any, folder: Path, scheme: str, table: str = "") -> Any:
         ) from error
 
 
-def _clips(frame: Any) -> tuple[list[str | None], list[str | None], dict[int, str]]:
-    """The files, the words, and which rows are parts of a file."""
-    files: list[str | None] = []
-    words: list[str | None] = []
-    faults: dict[int, str] = {}
-    for index, value in zip(frame.index, frame.iloc[:, 0], strict=True):
-        file, start, end = index if isinstance(index, tuple) else (index, None, None)
-        if start is not None and (start.total_seconds() > 0 or end == end):
-            faults[len(files)] = PART
-        files.append(str(file))
-        words.append(_word(value))
-    return files, words, faults
-
-
-def _by_file(frame: Any) -> dict[str, str]:
-    known: dict[str, str] = {}
-    for index, value in zip(frame.index, frame.iloc[:, 0], strict=True):
-        word = _word(value)
-        if word is not None:
-            known.setdefault(str(index[0] if isinstance(index, tuple) else index), word)
-    return known
-
-
-def _splits(database: Any) -> dict[str, str]:
-    parts: dict[str, str] = {}
-    for name in database.tables:
-        table = database[name]
-        if table.split_id is not None:
-            parts.update((str(file), str(table.split_id)) for file in table.files)
-    return parts
-
-
-def _word(value: Any) -> str | None:
+def _word(value: object) -> str | None:
     # what is missing is None, NaN, NaT or <NA>, by the column's type; only the last cannot be compared with itself
     if value is None or str(value) in ("<NA>", "NaT") or (isinstance(value, float) and math.isnan(value)):
         return None
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     return None if text.lower() in NOTHING else text
-
-
-def _info(database: Any, folder: Path) -> CorpusInfo:
-    licence = str(database.license or "unknown")
-    languages = ", ".join(database.languages or ()) or "unknown"
-    name = folder.resolve().name
-    return CorpusInfo(
-        f"audformat-{name}", f"Database {database.name or name}", licence=licence, citation=str(database.source or ""),
-        language=languages, may_embed_audio=licence in FREE,
-    )  # fmt: skip
