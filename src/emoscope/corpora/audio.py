@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +55,6 @@ WINDOW, WINDOWS = 400, 4
 """Samples (25 ms) whose mean keeps at least 0.4 of the power below 20 Hz; four such means do so below 5 Hz."""
 
 KEPT = 0.4
-
 BEGIN = 160
 """Samples (10 ms) whose means show where an offset or rumble begins."""
 
@@ -82,14 +83,9 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class Heard:
-    """A clip as a model hears it, and what its file holds.
+    """A clip as a model hears it (time,), mono, 16 kHz, in [-1, 1]; length in seconds, rate in Hz and channels of its file.
 
-    Attributes:
-        samples: (time,), mono, 16 kHz, in [-1, 1].
-        duration_s: length of the file in seconds.
-        rate: sampling rate of the file in Hz.
-        channels: channels of the file.
-        told: what was done beside mixing, resampling and one gain, a sentence each.
+    ``told`` says what was done beside mixing, resampling and one gain, a sentence each.
     """
 
     samples: Waveform
@@ -127,10 +123,7 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
 
 
 def hear(path: str | Path, loudness: str = "normalised") -> Heard:
-    """Load one sound file as :func:`load_audio` does, and say what it holds and what was done to it.
-
-    Raises:
-        AudioError, ValueError: as in :func:`load_audio`.
+    """Load one sound file as :func:`load_audio` does, with its errors, and say what it holds and what was done to it.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -144,7 +137,7 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
         raise AudioError(path, "is a folder: give one sound file")
     if not path.is_file():
         raise AudioError(path, "file not found")
-    try:
+    with _refused(path):
         if path.stat().st_size == 0:
             raise Unhearable("file is empty")
         told = []
@@ -153,11 +146,23 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
             told.append(f"its channels cancel each other: channel {channel + 1}, the louder one, is heard alone")
             samples, frames, rate, channels = _mono(blocks(path), channel)
         told += settle(samples, loudness)
+    return Heard(samples, frames / rate, rate, channels.count, tuple(told))
+
+
+def _check_loudness(loudness: str) -> None:
+    if loudness not in ("normalised", "as recorded"):
+        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
+
+
+@contextmanager
+def _refused(path: str | Path) -> Iterator[None]:
+    """Name the file of what cannot be heard or read."""
+    try:
+        yield
     except Unhearable as error:
         raise AudioError(path, str(error)) from error
     except PermissionError as error:
         raise AudioError(path, "not readable (no permission)") from error
-    return Heard(samples, frames / rate, rate, channels.count, tuple(told))
 
 
 class _Channels:
@@ -250,23 +255,13 @@ def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudne
     """
     _check_loudness(loudness)
     mono = np.array(samples, dtype=np.float32)
-    try:
+    with _refused(path):
         settle(mono, loudness)
-    except Unhearable as error:
-        raise AudioError(path, str(error)) from error
     return mono
 
 
-def _check_loudness(loudness: str) -> None:
-    if loudness not in ("normalised", "as recorded"):
-        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
-
-
 def checksum(path: str | Path) -> str:
-    """Content hash of a file: sha256 of its bytes, in hexadecimal.
-
-    Raises:
-        AudioError: the file is missing or cannot be read.
+    """Content hash of a file: sha256 of its bytes, in hexadecimal; an AudioError where it cannot be read.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -275,10 +270,9 @@ def checksum(path: str | Path) -> str:
     """
     try:
         return sha256(Path(path))
-    except FileNotFoundError as error:
-        raise AudioError(path, "file not found") from error
     except OSError as error:
-        raise AudioError(path, f"not readable ({error.strerror})") from error
+        missing = isinstance(error, FileNotFoundError)
+        raise AudioError(path, "file not found" if missing else f"not readable ({error.strerror})") from error
 
 
 def settle(mono: Waveform, loudness: str) -> list[str]:

@@ -54,10 +54,7 @@ class SoundFacts:
 
 
 def probe_audio(path: str | Path) -> SoundFacts:
-    """Look whether a sound file can be heard: it is decoded whole, as a study does it.
-
-    Raises:
-        AudioError: as in :func:`load_audio`.
+    """Look whether a sound file can be heard: it is decoded whole, as a study does it, with the same errors.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -78,10 +75,7 @@ def _number(count: int) -> str:
 
 
 def sound_notices(told: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is told of single clips, each sentence once with how many clips it is about.
-
-    Args:
-        told: clip id -> what was done to its sound, a sentence each (:class:`Heard`).
+    """What is told of single clips (id -> sentences on its sound), each sentence once with how many clips it is about.
 
     Example:
         >>> sound_notices({"b": ["it clicks"], "a": ["it clicks"], "c": []})

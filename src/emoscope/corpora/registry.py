@@ -7,11 +7,11 @@ import os
 import re
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
 
 from emoscope.corpora.clip import Clip, CorpusInfo
 from emoscope.corpora.corpus import Corpus
@@ -58,7 +58,7 @@ def polish_folder() -> Path:
     return Path(__file__).parents[1] / "data" / "polish"
 
 
-def open_corpus(id_or_path: Any, root: Any = None, **options: Any) -> Corpus:
+def open_corpus(id_or_path: object, root: object = None, **options: object) -> Corpus:
     """Open a corpus: read which clips there are and what they are labelled, without reading any sound.
 
     Args:
@@ -125,8 +125,8 @@ def _reader(corpus: str) -> Reader:
         return open_text_questions
     if corpus in READERS:
         module, _, name = READERS[corpus].partition(":")
-        reader: Reader = getattr(import_module(f"emoscope.corpora.{module}"), name)
-        return reader
+        found: Reader = getattr(import_module(f"emoscope.corpora.{module}"), name)
+        return found
     if corpus not in _OWN:
         register(corpus, _offered()[corpus].load())
     return _OWN[corpus]
@@ -167,7 +167,7 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
     return (*map(CorpusInfo.of, CORPORA), *(CorpusInfo(*one) for one in {**own, **offered}.items()))
 
 
-def resolve(id_or_path: Any, root: Any) -> tuple[str, Any]:
+def resolve(id_or_path: object, root: object) -> tuple[str, object]:
     """Tell an id from a path: the id of the corpus, and its root; an id wins over a folder of its name.
 
     Raises:
@@ -227,8 +227,5 @@ def open_text_questions(root: str | Path | None = None) -> Corpus:
         spread = choices[len(CHOICES) - turn :] + choices[: len(CHOICES) - turn]
         labels = {"answer": CHOICES[turn], "kind": entry["kind"], "question": entry["question"]}
         clips.append(Clip(f"q{number + 1:02d}", path, {**labels, **dict(zip(CHOICES, spread, strict=True))}))
-    info = CorpusInfo(
-        "text-questions", "Text-only questions", licence="Apache-2.0", citation="written for emoscope", language="English",
-        expected={"clips": 40},
-    )  # fmt: skip
-    return Corpus(info, tuple(clips))
+    ours = CorpusInfo("text-questions", "Text-only questions", "Apache-2.0", "written for emoscope", "English")
+    return Corpus(replace(ours, expected={"clips": 40}), tuple(clips))
