@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import open_corpus
-from emoscope.corpora.meld import PARTS
+from emoscope.corpora.lists import PARTS
 
 HEAD = [
     "Sr No.", "Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode",

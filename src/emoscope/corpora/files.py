@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,13 +36,7 @@ NOT_UTF8 = "its name or folder is not UTF-8: rename it"
 
 
 def existing_folder(root: str | Path | None, corpus: str) -> Path:
-    """Check that a corpus's folder is given and there.
-
-    Raises:
-        ValueError: no folder is given.
-        FileNotFoundError: it does not exist.
-        NotADirectoryError: it is a file.
-    """
+    """A corpus's folder; a ValueError, FileNotFoundError or NotADirectoryError where none is given or there."""
     if root is None:
         raise ValueError(f"corpus {corpus!r} is not part of the package: give its folder with root=... (--root DIR)")
     path = Path(root).expanduser()
@@ -286,33 +281,36 @@ def alike(name: str, there: Iterable[str]) -> list[str]:
 
 
 class _Folder:
+    """The names in a folder, and how else they may be spelt."""
+
     def __init__(self, names: Iterable[str]) -> None:
-        self._same: dict[str, list[str]] = defaultdict(list)
-        self._stem: dict[str, list[str]] = defaultdict(list)
-        for name in names:
+        self.names = frozenset(names)
+
+    @cached_property
+    def _spelt(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        same: dict[str, list[str]] = defaultdict(list)
+        stems: dict[str, list[str]] = defaultdict(list)
+        for name in self.names:
             key = plain(name).casefold()
-            self._same[key].append(name)
+            same[key].append(name)
             stem, ending = split_ending(key)
             if ending:
-                self._stem[stem].append(name)
+                stems[stem].append(name)
+        return same, stems
 
     def alike(self, name: str) -> list[str]:
         key = plain(name).casefold()
-        return sorted(self._same.get(key) or self._stem.get(split_ending(key)[0]) or [])
+        same, stems = self._spelt
+        return sorted(same.get(key) or stems.get(split_ending(key)[0]) or [])
 
 
 class Places:
-    """Finds the files of many rows, with each folder read once.
-
-    Args:
-        base: the folder to which relative paths refer.
-    """
+    """Finds the files of many rows, with each folder read once; relative paths refer to ``base``."""
 
     def __init__(self, base: str) -> None:
         self._base = base
         self._folders: dict[str, str] = {}
-        self._inside: dict[str, frozenset[str]] = {}
-        self._alike: dict[str, _Folder] = {}
+        self._inside: dict[str, _Folder] = {}
 
     def find(self, name: str) -> tuple[str, list[str]]:
         """The path of a file, and the names that are in its folder: the very one, or those that are spelt alike.
@@ -324,15 +322,9 @@ class Places:
             self._folders[folder] = self._existing(os.path.join(self._base, folder))
         place = self._folders[folder]
         if place not in self._inside:
-            self._inside[place] = frozenset(entry.name for entry in _entries(place) if not entry.is_dir())
+            self._inside[place] = _Folder(entry.name for entry in _entries(place) if not entry.is_dir())
         inside = self._inside[place]
-        if last in inside:
-            return os.path.join(place, last), [last]
-        if not inside or not last:
-            return os.path.join(place, last), []
-        if place not in self._alike:
-            self._alike[place] = _Folder(inside)
-        there = self._alike[place].alike(last)
+        there = [last] if last in inside.names else inside.alike(last) if last else []
         return os.path.join(place, there[0] if len(there) == 1 else last), there
 
     def _existing(self, folder: str) -> str:

@@ -72,10 +72,10 @@ class Fates:
     named: set[str] = field(default_factory=set)
 
     def add(self, clip: Clip, why: str | None, missing: str | None, again: str = "second label of this clip") -> None:
-        """Add a clip.
+        """Add a clip as its label file describes it.
 
         Args:
-            clip: as its label file describes it.
+            clip: the clip.
             why: why it is excluded, if it is.
             missing: why there is no sound to be heard, if there is none; then it is quarantined.
             again: why it is excluded where a clip of its id was added already.
@@ -93,11 +93,7 @@ class Fates:
 
 
 def folder_of_paths(audio_root: str | Path | None) -> Path | None:
-    """The folder that a user gives for relative paths to refer to, if any.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-    """
+    """The folder that a user gives for relative paths to refer to, if any; a FileNotFoundError where it is not there."""
     base = Path(audio_root).expanduser() if audio_root is not None else None
     if base and not base.is_dir():
         raise FileNotFoundError(f"audio_root {base} does not exist: give the folder to which the paths refer")
