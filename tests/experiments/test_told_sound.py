@@ -40,7 +40,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two speakers; the channels of two clips cancel, and one clip is far longer than its row says."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # as if the files had been there for a minute
-    monkeypatch.setattr("emoscope.checksums.FRESH_S", -60.0)
+    monkeypatch.setattr("emoscope.files.FRESH_S", -60.0)
     rows = ["path,emotion,speaker,duration"]
     for clip in sorted(polish_folder().glob("m[12].?_nie_[45].flac")):
         samples, rate = soundfile.read(clip)

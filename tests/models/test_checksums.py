@@ -73,7 +73,7 @@ def test_both_are_remembered(tmp_path, monkeypatch):
     file = folder / "model.safetensors"
     save_file({"a": torch.tensor([1.0, float("nan")])}, file)
     os.utime(file, (1e9, 1e9))
-    monkeypatch.setattr("emoscope.checksums.FRESH_S", -60.0)
+    monkeypatch.setattr("emoscope.files.FRESH_S", -60.0)
     first = scan_weights(folder)
     assert first == (weights_checksum(folder), {file.resolve(): ["a"]})
     cache = tmp_path / "cache" / "emoscope" / "shards.json"

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.checksums import sha256
 from emoscope.corpora.sources import SHORTEST_S, Blocks, Unhearable, Waveform, blocks
+from emoscope.files import sha256
 
 RATE = 16_000
 """Sampling rate of every loaded clip, in Hz (all supported model families take 16 kHz)."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from emoscope.checksums import Checksums
 from emoscope.corpora.audio import AudioError, checksum, hear
 from emoscope.corpora.clip import FIELDS, LISTED, Clip, CorpusInfo, Lost, columns_of, count_values, seconds_of
 from emoscope.corpora.folds import crossfit_fault, fold_column, same_recordings
 from emoscope.emotions import ALIASES, in_order
+from emoscope.files import Checksums
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from emoscope.corpora.chunks import Bytes, Extent, Spliced, extent, pages
 from emoscope.corpora.frames import HEAD, Frames, Stream, stream, walk
-from emoscope.first_bytes import what_is
+from emoscope.files import what_is
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.checksums import user_cache
 from emoscope.corpora.clip import FIELDS, NOTHING, CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns, folder_of_paths, with_lengths, with_points
 from emoscope.corpora.text_tables import Row, TextTable, json_lines, plain
+from emoscope.files import user_cache
 from emoscope.mistakes import first_line
 
 if TYPE_CHECKING:

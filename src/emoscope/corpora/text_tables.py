@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from emoscope.first_bytes import GZIP, POINTER, ZIP, is_web_page
+from emoscope.files import GZIP, POINTER, ZIP, is_web_page
 
 MARKS = (
     (b"\xef\xbb\xbf", "utf-8"),

@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from emoscope.checksums import Checksums
 from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.clip import as_label
 from emoscope.corpora.folds import seeded_hash
@@ -18,6 +17,7 @@ from emoscope.emotions import in_order
 from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoken, writes
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
 from emoscope.experiments.study import Study, StudyError
+from emoscope.files import Checksums
 from emoscope.questions import LETTERS, letter_orders
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema

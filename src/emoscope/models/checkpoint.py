@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from emoscope.checksums import Checksums, sha256
-from emoscope.first_bytes import what_is
+from emoscope.files import Checksums, sha256, what_is
 from emoscope.models.opening import (
     CARD,
     absent,

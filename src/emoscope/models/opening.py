@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from emoscope.first_bytes import what_is
+from emoscope.files import what_is
 from emoscope.mistakes import MISTAKES, on_purpose
 
 PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp")
