@@ -1,8 +1,13 @@
-"""Whose mistake an error is: one that this package raised on purpose tells the user of a mistake in the input."""
+"""Whose mistake an error is: one that this package raised on purpose tells the user of a mistake in the input.
+
+A library's own error about what the user named is put into one sentence here.
+"""
 
 from __future__ import annotations
 
 import dis
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 MISTAKES = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
 """Kinds of errors that tell of a mistake in the input, where they are raised on purpose."""
@@ -28,5 +33,32 @@ def on_purpose(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says, in one line, or its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    words = " ".join(" ".join(lines[: 2 if lines[0].endswith(":") else 1]).split())
+    return words if len(words) <= 300 else f"{words[:300]} …"
+
+
+@contextmanager
+def opening(what: str, remedy: str = "fetch the model again, and if that does not help, report it") -> Iterator[None]:
+    """Say in one sentence why a library cannot open what the user named; what this package says keeps its words.
+
+    Example:
+        >>> with opening("model x cannot be opened"):
+        ...     {}["hidden_size"]
+        Traceback (most recent call last):
+        ...
+        ValueError: model x cannot be opened (KeyError: 'hidden_size'): fetch the model again, and if that does not...
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MISTAKES) and on_purpose(error):
+            raise
+        if isinstance(error, PermissionError) and error.filename is not None:
+            raise
+        if isinstance(error, ImportError):
+            remedy = "install the package that it names, or load without what needs it"
+        elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            remedy = "take a smaller dtype, quantise it, or use a machine with more memory"
+        raise ValueError(f"{what} ({type(error).__name__}: {first_line(error)}): {remedy}") from error

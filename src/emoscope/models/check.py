@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from emoscope.corpora.audio import RATE, load_audio, prepare_samples
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.proofs import FIRST_PROOFS, MORE_PROOFS, RUN_PROOFS, Case, NotRun, Result
+from emoscope.models.proofs import FIRST_PROOFS, MORE_PROOFS, RUN_PROOFS, Case, Check, NotRun
 from emoscope.models.values import Prepared, Request
 
 __all__ = ["FIRST_PROOFS", "MORE_PROOFS", "RUN_PROOFS", "Proof", "check_model", "run_proofs"]
@@ -54,9 +55,7 @@ def check_model(model: AudioLM, clip: str | Path | npt.NDArray[np.float32] | Non
     """
     sounds, heard = _sounds(clip)
     requests = [Request(sound, QUESTION, LETTERS) for sound in sounds]
-    case = Case(model, [], requests, heard, full=True)
-    proofs = {**FIRST_PROOFS, **RUN_PROOFS, **MORE_PROOFS}
-    return [_prove(name, proof, case) for name, proof in proofs.items()]
+    return _prove({**FIRST_PROOFS, **RUN_PROOFS, **MORE_PROOFS}, Case(model, [], requests, heard, full=True))
 
 
 def run_proofs(model: AudioLM, prepared: Sequence[Prepared]) -> list[Proof]:
@@ -71,25 +70,26 @@ def run_proofs(model: AudioLM, prepared: Sequence[Prepared]) -> list[Proof]:
     """
     by_length = sorted(prepared, key=len)
     rows = by_length if len(by_length) <= 3 else [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
-    case = Case(model, list(rows), [], "rows of this run")
-    return [_prove(name, proof, case) for name, proof in RUN_PROOFS.items()]
+    return _prove(RUN_PROOFS, Case(model, list(rows), [], "rows of this run"))
 
 
-def _prove(name: str, proof: Callable[[Case], Result], case: Case) -> Proof:
-    try:
-        measured, tolerance, note = proof(case)
-    except NotRun as reason:
-        return Proof(name, "not run", None, None, str(reason))
-    except Exception as error:  # a proof that breaks has failed; its row says why
-        return Proof(name, "failed", None, None, f"{type(error).__name__}: {error}")
-    # written so that NaN fails
-    passed = measured is None or tolerance is None or measured <= tolerance
-    return Proof(name, "passed" if passed else "failed", measured, tolerance, note)
+def _prove(proofs: Mapping[str, Check], case: Case) -> list[Proof]:
+    found = []
+    for name, proof in proofs.items():
+        try:
+            measured, tolerance, note = proof(case)
+        except NotRun as reason:
+            found.append(Proof(name, "not run", None, None, str(reason)))
+        except Exception as error:  # a proof that breaks has failed; its row says why
+            found.append(Proof(name, "failed", None, None, f"{type(error).__name__}: {error}"))
+        else:
+            # written so that NaN fails
+            passed = measured is None or tolerance is None or measured <= tolerance
+            found.append(Proof(name, "passed" if passed else "failed", measured, tolerance, note))
+    return found
 
 
 def _sounds(clip: str | Path | npt.NDArray[np.float32] | None) -> tuple[list[npt.NDArray[np.float32]], str]:
-    from emoscope.corpora.audio import RATE, load_audio, prepare_samples
-
     if clip is None:
         noise = np.random.default_rng(0)
         sounds = []

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from emoscope.files import Checksums, sha256, what_is
+from emoscope.mistakes import first_line
 from emoscope.models.opening import (
     CARD,
     absent,
     fetch_again,
-    first_line,
     kind,
     no_file,
     read_json,

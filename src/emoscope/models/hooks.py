@@ -219,9 +219,9 @@ def _verify(firings: Firings, expected: set[str], forwards: int | None) -> None:
 
 
 @contextmanager
-def outputs(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor | None]]:
-    """Keep the latest output of each module inside the block, for checks."""
-    kept: list[torch.Tensor | None] = [None] * len(modules)
+def outputs(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
+    """Keep the latest output of each module, by its place, inside the block, for checks."""
+    kept: dict[int, torch.Tensor] = {}
 
     def keep(place: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:

@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from emoscope.mistakes import MISTAKES, on_purpose
+from emoscope.mistakes import MISTAKES, first_line, on_purpose
 from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, weights_checksum
 from emoscope.models.families import find, known, list_models, releasing
-from emoscope.models.opening import CARD, find_config, first_line, read_card, read_json, text_config, whole_number
+from emoscope.models.opening import CARD, find_config, read_card, read_json, text_config, whole_number
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"
 """Folder of the embedded model."""

@@ -1,15 +1,14 @@
-"""The small files of a checkpoint folder, and in whose words it is told what is wrong with one."""
+"""The small files of a checkpoint folder, and the words that say what is wrong with one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from emoscope.files import what_is
-from emoscope.mistakes import MISTAKES, on_purpose
+from emoscope.mistakes import first_line
 
 PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp")
 """Endings of files whose download was not finished."""
@@ -149,38 +148,6 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(speakers, list) or not all(isinstance(one, str) for one in speakers):
         raise ValueError(f"{path}: trained_speakers {speakers!r} is not a list of names")
     return card
-
-
-@contextmanager
-def opening(what: str, remedy: str = "fetch the model again, and if that does not help, report it") -> Iterator[None]:
-    """Say in one sentence why a library cannot open what the user named; what this package says keeps its words.
-
-    Example:
-        >>> with opening("model x cannot be opened"):
-        ...     {}["hidden_size"]
-        Traceback (most recent call last):
-        ...
-        ValueError: model x cannot be opened (KeyError: 'hidden_size'): fetch the model again, and if that does not...
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, MISTAKES) and on_purpose(error):
-            raise
-        if isinstance(error, PermissionError) and error.filename is not None:
-            raise
-        if isinstance(error, ImportError):
-            remedy = "install the package that it names, or load without what needs it"
-        elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            remedy = "take a smaller dtype, quantise it, or use a machine with more memory"
-        raise ValueError(f"{what} ({type(error).__name__}: {first_line(error)}): {remedy}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
-    said = " ".join(" ".join(lines[: 2 if lines[0].endswith(":") else 1]).split())
-    return said if len(said) <= 300 else f"{said[:300]} …"
 
 
 def some(names: Iterable[str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -60,12 +61,28 @@ class Case:
         """Largest difference of logits that counts as the same answer."""
         return PACKED if self.model.info.quantised else SAME.get(self.model.info.dtype, 0.25)
 
+    def rows(self, least: int = 1) -> list[Prepared]:
+        """The prepared rows; ``NotRun`` where there are fewer than ``least``."""
+        if len(self.prepared) < least:
+            raise NotRun(f"needs {least} prepared rows, there are {len(self.prepared)}")
+        return self.prepared
 
-def prepared_rows(case: Case, least: int = 1) -> list[Prepared]:
-    """The rows of a case; ``NotRun`` where there are fewer than ``least``."""
-    if len(case.prepared) < least:
-        raise NotRun(f"needs {least} prepared rows, there are {len(case.prepared)}")
-    return case.prepared
+
+Check = Callable[[Case], Result]
+
+FIRST_PROOFS: dict[str, Check] = {}
+"""Made by a model check before all others."""
+
+RUN_PROOFS: dict[str, Check] = {}
+"""Made in every run."""
+
+MORE_PROOFS: dict[str, Check] = {}
+"""Made by a model check only."""
+
+
+def shows(name: str, among: dict[str, Check]) -> Callable[[Check], Check]:
+    """Put a proof, named by what it shows, at the end of those that are made together."""
+    return lambda check: among.setdefault(name, check)
 
 
 def mixed_gains(case: Case) -> tuple[list[Gains], Gains]:
@@ -79,22 +96,27 @@ def mixed_gains(case: Case) -> tuple[list[Gains], Gains]:
     return each, Gains(values)
 
 
+@shows("decoder found", FIRST_PROOFS)
 def _decoder_found(case: Case) -> Result:
     decoder = case.model.decoder
     return None, None, f"{decoder.layers} layers x {decoder.width} neurons at {decoder.name}"
 
 
+@shows("letter token forms found", FIRST_PROOFS)
 def _letters_found(case: Case) -> Result:
-    missing = [letter for letter in "ABCDEFG" if letter not in case.model.letters]
-    shown = {x: [case.model.tokenizer.decode([t]) for t in case.model.letters.get(x, ())] for x in "AB"}
+    letters, decode = case.model.letters, case.model.tokenizer.decode
+    missing = [letter for letter in "ABCDEFG" if letter not in letters]
+    shown = {letter: [decode([token]) for token in letters.get(letter, ())] for letter in "AB"}
     return len(missing), 0, f"letters A to G without a token: {missing or 'none'}; forms {shown}"
 
 
+@shows("requests prepared", FIRST_PROOFS)
 def _prepared(case: Case) -> Result:
     case.prepared = case.model.prepare(case.requests)
     return None, None, f"{[len(row) for row in case.prepared]} positions from {case.heard}"
 
 
+@shows("all weights came from the files", RUN_PROOFS)
 def _from_files(case: Case) -> Result:
     sources = case.model.sources
     if not sources:
@@ -103,8 +125,10 @@ def _from_files(case: Case) -> Result:
     differ, strays = sorted(found.differ), sorted({name for source in sources for name in source.strays})
     what = f"{found.tensors} tensors compared, {found.values:,} of {found.parameters:,} values"
     if differ and all(source.given for source in sources):
-        raise NotRun(f"{len(differ)} weights are not those of the files, such as {some(differ)}: "
-                     "the model was changed in memory, or had other files when it was loaded")  # fmt: skip
+        raise NotRun(
+            f"{len(differ)} weights are not those of the files, such as {some(differ)}: "
+            "the model was changed in memory, or had other files when it was loaded"
+        )
     if differ:
         return len(differ), 0, f"{what}; not those of the files: {some(differ)}"
     left = ", ".join(f"{count} {why}" for why, count in found.left.items())
@@ -114,31 +138,27 @@ def _from_files(case: Case) -> Result:
     return 0, 0, f"{what}, in memory and in the files{beside}"
 
 
+@shows("site exact", RUN_PROOFS)
 def _site_exact(case: Case) -> Result:
-    model, rows = case.model, prepared_rows(case)
-    worst, largest, seen = [0.0], [0.0], [0]
+    model, rows = case.model, case.rows()
+    differences, largest = [0.0], [0.0]
 
     class Compare:
         def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, _scopes: torch.Tensor) -> None:
-            output = ups[layer]
-            assert output is not None
-            up = model.decoder.sites[layer].upward(output)
-            worst[0] = max(worst[0], float((activation * up - product).abs().max()))
-            largest[0] = max(largest[0], float(product.abs().max()))
-            seen[0] += 1
+            up = model.decoder.sites[layer].upward(ups[layer])
+            differences.append(float((activation * up - product).abs().max()))
+            largest.append(float(product.abs().max()))
 
     with outputs([site.up for site in model.decoder.sites]) as ups:
         model.score(rows, observe=Compare())
-    if seen[0] != 2 * model.decoder.layers:
-        raise RuntimeError(f"{seen[0]} layers observed in 2 passes of {model.decoder.layers} layers")
-    tolerance = largest[0] * torch.finfo(getattr(torch, model.info.dtype)).eps
-    return worst[0], tolerance, "activation x up_proj against what enters down_proj, all layers, prompt and answer step"
-
-
-def _one_neuron(model: AudioLM, layer: int, neuron: int, gain: float, rows: int) -> Gains:
-    values = torch.ones(rows, model.decoder.width)
-    values[:, neuron] = gain
-    return Gains({layer: values})
+    if (seen := len(largest) - 1) != 2 * model.decoder.layers:
+        raise RuntimeError(f"{seen} layers observed in 2 passes of {model.decoder.layers} layers")
+    tolerance = max(largest) * torch.finfo(getattr(torch, model.info.dtype)).eps
+    return (
+        max(differences),
+        tolerance,
+        "activation x up_proj against what enters down_proj, all layers, prompt and answer step",
+    )
 
 
 def _editable(case: Case) -> Decoder:
@@ -147,8 +167,20 @@ def _editable(case: Case) -> Decoder:
     return case.model.decoder
 
 
+@contextmanager
+def _scaled(decoder: Decoder, layer: int, neurons: torch.Tensor, gain: float) -> Iterator[None]:
+    """Scale the output weights of some neurons inside the block."""
+    old = decoder.columns(layer, neurons)
+    try:
+        decoder.write_columns(layer, neurons, old * gain)
+        yield
+    finally:
+        decoder.write_columns(layer, neurons, old)
+
+
+@shows("gain by hook equals column edit", RUN_PROOFS)
 def _hook_is_edit(case: Case) -> Result:
-    model, rows, decoder = case.model, prepared_rows(case), _editable(case)
+    model, rows, decoder = case.model, case.rows(), _editable(case)
     before = model.next_logits(rows)
     dtype = model.info.dtype
     tolerance = max(EDIT.get(dtype, 0.25), EDIT_SHARE.get(dtype, 0.0) * float(before.abs().max()))
@@ -156,8 +188,10 @@ def _hook_is_edit(case: Case) -> Result:
     for layer in sorted({0, decoder.layers // 2, decoder.layers - 1}):
         # the neuron with the longest output column, and a gain that moves logits well beyond the tolerance
         neuron = int(decoder.sites[layer].down.weight.detach().float().norm(dim=0).argmax())
+        values = torch.ones(len(rows), decoder.width)
         for gain in GAINS:
-            by_hook = model.next_logits(rows, _one_neuron(model, layer, neuron, gain, len(rows)))
+            values[:, neuron] = gain
+            by_hook = model.next_logits(rows, Gains({layer: values}))
             effect = float((by_hook - before).abs().max())
             if effect > CLEAR * tolerance:
                 break
@@ -165,13 +199,8 @@ def _hook_is_edit(case: Case) -> Result:
             raise RuntimeError(
                 f"no gain up to {gain:g} on neuron {neuron} of layer {layer} moved a logit by {CLEAR * tolerance:g}"
             )
-        place = torch.tensor([neuron])
-        old = decoder.columns(layer, place)
-        try:
-            decoder.write_columns(layer, place, old * gain)
+        with _scaled(decoder, layer, torch.tensor([neuron]), gain):
             by_edit = model.next_logits(rows)
-        finally:
-            decoder.write_columns(layer, place, old)
         worst = max(worst, float((by_hook - by_edit).abs().max()))
         effects.append(effect)
         used.append(f"{gain:g}")
@@ -179,25 +208,21 @@ def _hook_is_edit(case: Case) -> Result:
     return worst, tolerance, note
 
 
+@shows("weights restored bit for bit", RUN_PROOFS)
 def _weights_restored(case: Case) -> Result:
     decoder = _editable(case)
     before = decoder.fingerprint()
-    every = torch.arange(decoder.width)
-    changed = []
     for layer in sorted({0, decoder.layers - 1}):
-        old = decoder.columns(layer, every)
-        try:
-            decoder.write_columns(layer, every, old * 0.5)
-            changed.append(decoder.fingerprint() != before)
-        finally:
-            decoder.write_columns(layer, every, old)
-    if not all(changed):
-        raise RuntimeError("halving a layer's columns did not change the fingerprint of the weights")
+        with _scaled(decoder, layer, torch.arange(decoder.width), 0.5):
+            halved = decoder.fingerprint()
+        if halved == before:
+            raise RuntimeError("halving a layer's columns did not change the fingerprint of the weights")
     return float(decoder.fingerprint() != before), 0.0, "down_proj of the first and last layer halved and written back"
 
 
+@shows("hooks fired as often as they must", RUN_PROOFS)
 def _hooks_fire(case: Case) -> Result:
-    model, rows = case.model, prepared_rows(case)
+    model, rows = case.model, case.rows()
     batch = model.batch(rows)
     every = {layer: torch.full((len(rows), model.decoder.width), 0.5) for layer in range(model.decoder.layers)}
     with hooked(model.decoder, Gains(every), None, batch.scopes) as firings:
@@ -206,16 +231,18 @@ def _hooks_fire(case: Case) -> Result:
     return abs(sum(firings.fired.values()) - wanted), 0, f"{wanted} firings wanted in {tokens.shape[1]} passes"
 
 
+@shows("batch equals single", RUN_PROOFS)
 def _batch_is_single(case: Case) -> Result:
-    model, rows = case.model, prepared_rows(case, 2)
+    model, rows = case.model, case.rows(2)
     together = model.next_logits(rows)
     alone = torch.cat([model.next_logits([row]) for row in rows])
     note = f"logits; lengths {[len(row) for row in rows]}, padded on the {model.padding_side}"
     return float((together - alone).abs().max()), case.same, note
 
 
+@shows("a later start is exact or unused", RUN_PROOFS)
 def _later_start(case: Case) -> Result:
-    model, rows = case.model, prepared_rows(case)
+    model, rows = case.model, case.rows()
     model.resumes, layers = False, model.decoder.layers
     if layers < 2:
         raise NotRun("there is one layer only")
@@ -241,27 +268,9 @@ def _later_start(case: Case) -> Result:
     return 0.0, 0.0, f"logits under gains in later layers, from the layers {', '.join(map(str, places))} on and in full"
 
 
-FIRST_PROOFS: dict[str, Callable[[Case], Result]] = {
-    "decoder found": _decoder_found,
-    "letter token forms found": _letters_found,
-    "requests prepared": _prepared,
-}
-"""Made by a model check before all others."""
-
-RUN_PROOFS: dict[str, Callable[[Case], Result]] = {
-    "all weights came from the files": _from_files,
-    "site exact": _site_exact,
-    "gain by hook equals column edit": _hook_is_edit,
-    "weights restored bit for bit": _weights_restored,
-    "hooks fired as often as they must": _hooks_fire,
-    "batch equals single": _batch_is_single,
-    "a later start is exact or unused": _later_start,
-}
-"""Made in every run."""
-
-
+@shows("cached audio equals the full forward", MORE_PROOFS)
 def _cached_is_full(case: Case) -> Result:
-    rows = prepared_rows(case)
+    rows = case.rows()
     try:
         full = case.model.full_logits(case.requests)
     except NotImplementedError as reason:
@@ -270,8 +279,9 @@ def _cached_is_full(case: Case) -> Result:
     return float(difference), case.same, "logits against the model's own forward on its processor's inputs"
 
 
+@shows("gains per row equal single runs", MORE_PROOFS)
 def _row_gains(case: Case) -> Result:
-    model, rows = case.model, prepared_rows(case, 2)
+    model, rows = case.model, case.rows(2)
     each, together = mixed_gains(case)
     moved = model.next_logits(rows, together)
     alone = torch.cat([model.next_logits([row], gains) for row, gains in zip(rows, each, strict=True)])
@@ -284,8 +294,9 @@ def _row_gains(case: Case) -> Result:
     return float((moved - alone).abs().max()), case.same, note
 
 
+@shows("gains per row equal single runs while generating", MORE_PROOFS)
 def _row_gains_writing(case: Case) -> Result:
-    model, rows = case.model, prepared_rows(case, 2)
+    model, rows = case.model, case.rows(2)
     each, together = mixed_gains(case)
     tokens, logits = model.write(rows, together, max_new_tokens=6, keep_logits=True)
     worst, compared = 0.0, 0
@@ -300,14 +311,16 @@ def _row_gains_writing(case: Case) -> Result:
     return worst, case.same, f"logits of {compared} steps of generation under another gain for each row"
 
 
+@shows("likelihood and generation agree", MORE_PROOFS)
 def _likelihood_is_generation(case: Case) -> Result:
-    model, rows = case.model, prepared_rows(case)
+    model, rows = case.model, case.rows()
     first = model.write(rows, max_new_tokens=1)[0][:, 0].tolist()
     tops = [score.top for score in model.score(rows)]
     differ = sum(model.tokenizer.decode([token]) != top for token, top in zip(first, tops, strict=True))
     return differ, 0, f"first written token against the likeliest one, {len(rows)} rows: {tops}"
 
 
+@shows("time and memory", MORE_PROOFS)
 def _cost(case: Case) -> Result:
     if not case.requests:
         raise NotRun("no requests")
@@ -327,13 +340,3 @@ def _cost(case: Case) -> Result:
     n = len(rows)
     times = f"{(between - start) / n:.3f} s to prepare and {(end - between) / n:.3f} s to score a clip"
     return None, None, f"{times}, peak {peak:.1f} GB"
-
-
-MORE_PROOFS: dict[str, Callable[[Case], Result]] = {
-    "cached audio equals the full forward": _cached_is_full,
-    "gains per row equal single runs": _row_gains,
-    "gains per row equal single runs while generating": _row_gains_writing,
-    "likelihood and generation agree": _likelihood_is_generation,
-    "time and memory": _cost,
-}
-"""Made by a model check only."""
