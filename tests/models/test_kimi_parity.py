@@ -19,7 +19,7 @@ from transformers import WhisperFeatureExtractor
 from emoscope.corpora import polish_folder
 from emoscope.models.families.kimi_audio import KimiConfig, KimiDecoder
 from emoscope.models.families.kimi_tokenizers import VoiceTokenizer
-from emoscope.models.loading import Loading
+from emoscope.models.family import Loading
 from tests.helpers.noise import MANY
 
 ORACLES = Path(__file__).parent / "oracles"

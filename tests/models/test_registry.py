@@ -13,7 +13,7 @@ import torch
 
 from emoscope.models.checkpoint import weights_checksum
 from emoscope.models.families import built_in
-from emoscope.models.loading import Parts
+from emoscope.models.family import Parts
 from emoscope.models.registry import list_models, load_model, module_checksum, wrap
 from tests.helpers.tiny_families import HIDDEN, LAYERS, WIDTH, write_af3
 from tests.models.conftest import CARD

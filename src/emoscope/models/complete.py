@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -101,14 +102,62 @@ def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
     wrong = {
         "missing": [name for name in names.missing_keys if tied.get(name) not in found],
         "unexpected": _inside(model, names.unexpected_keys),
-        "of another shape": [
-            f"{name} {list(place.shape)}, where config.json says {list(state[name].shape)}"
-            for name, place in found.items()
-            if tuple(state[name].shape) != place.shape and not _is_packed(state[name], place)
-        ],
+        "of another shape": _other_shapes(
+            {name: place for name, place in found.items() if not _is_packed(state[name], place)}, state
+        ),
     }
     strays = sorted(names.unexpected_keys - set(wrong["unexpected"]))
     return Source(model, found, tuple(strays), tuple(sorted(converted))), wrong
+
+
+def _other_shapes(found: Mapping[str, Place], state: Mapping[str, torch.Tensor]) -> list[str]:
+    return [
+        f"{name} {list(place.shape)}, where config.json says {list(state[name].shape)}"
+        for name, place in found.items()
+        if name in state and tuple(state[name].shape) != place.shape
+    ]
+
+
+def fill(
+    module: nn.Module, folder: Path, prefixes: tuple[str, ...], spare: re.Pattern[str], dtype: torch.dtype
+) -> dict[str, Place]:
+    """Fill a module on the meta device with the weights that a folder stores for it; returns where each stands.
+
+    Args:
+        module: is set to evaluation.
+        folder: holds the safetensors.
+        prefixes: what may stand before the module's own names; the first that fits is taken off each stored name.
+        spare: names, without prefix, that are not used (matched in full).
+        dtype: of the weights.
+
+    Raises:
+        ValueError: missing or unexpected names, or another shape.
+    """
+    from safetensors import safe_open
+
+    there = {}
+    for place in places(folder).values():
+        prefix = next((p for p in prefixes if place.name.startswith(p)), "")
+        there[place.name.removeprefix(prefix)] = place
+    wanted = module.state_dict()
+    refuse_wrong(
+        folder,
+        {
+            "missing": set(wanted) - set(there),
+            "unexpected": [name for name in set(there) - set(wanted) if not spare.fullmatch(name)],
+            "of another shape": _other_shapes(there, wanted),
+        },
+    )
+    found = {name: there[name] for name in wanted}
+    tensors = {}
+    for file in sorted({place.file for place in found.values()}):
+        with safe_open(file, framework="pt") as opened:
+            for name, place in found.items():
+                if place.file == file:
+                    tensors[name] = opened.get_tensor(place.name).to(dtype)
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False)
+    return found
 
 
 def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:

@@ -1,8 +1,11 @@
-"""What differs between families of audio-language models: what each declares and writes, and what it may replace."""
+"""What differs between families of audio-language models: what each declares and writes, and how it loads its parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from emoscope.models.complete import Source
+from emoscope.mistakes import first_line
+from emoscope.models.complete import Source, locate, refuse_loaded, refuse_wrong
 from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
-from emoscope.models.loading import Loading, quantisation, transformers_class
 from emoscope.models.values import Changes, ModelInfo, Request, letter_forms
 
 UNNAMED = ("iemocap", "meld", "msp-podcast", "ravdess", "crema-d")
@@ -23,6 +26,126 @@ UNNAMED = ("iemocap", "meld", "msp-podcast", "ravdess", "crema-d")
 def unknown(source: str) -> dict[str, tuple[str, str]]:
     """The exposure of a model whose makers name no training corpora, with the place where they might."""
     return dict.fromkeys(UNNAMED, ("unknown", source))
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is to be loaded.
+
+    Attributes:
+        name: what the user asked for, for error messages.
+        dtype: of the weights.
+        device: where the model goes.
+        attention: attention implementation of transformers.
+        placement: further arguments of ``from_pretrained`` that place or quantise the weights (``device_map``,
+            ``quantization_config``); the model is then not moved.
+        side: name of a side checkpoint -> its folder, for families that consist of several.
+        read: grows with every part that is loaded: where its weights stand.
+    """
+
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+    attention: str = "sdpa"
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    side: Mapping[str, Path] = field(default_factory=dict)
+    read: list[Source] = field(default_factory=list)
+
+    def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
+        """Load a class of transformers, or a subclass of one: safetensors only, no code beside them, no network.
+
+        Raises:
+            FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
+            ValueError: a weight is missing, has another shape, or is stored in a part of the model that has no such weight.
+        """
+        with quiet():
+            cls: Any = transformers_class(of) if isinstance(of, str) else of
+            if "config" not in further and hasattr(cls, "config_class"):
+                config, further = cls.config_class.from_pretrained(
+                    folder, local_files_only=True, return_unused_kwargs=True, **further
+                )
+                further["config"] = config
+            source = None
+            # how the names of quantised weights are stored is known to the library that packed them
+            config = further.get("config")
+            if config is not None and getattr(config, "quantization_config", None) is None:
+                with torch.device("meta"):
+                    source, wrong = locate(cls(deepcopy(config)), folder)
+                refuse_wrong(folder, wrong)
+            safely = {"use_safetensors": True, "local_files_only": True}
+            how = {"dtype": self.dtype, "attn_implementation": self.attention, **self.placement, **further}
+            model, info = cls.from_pretrained(
+                folder, **safely, output_loading_info=True, ignore_mismatched_sizes=True, **how
+            )
+            refuse_loaded(folder, model, info)
+        model = model if self.placement else model.to(self.device)
+        self.read.append(replace(source, module=model) if source else locate(model, folder)[0])
+        return model
+
+
+def transformers_class(name: str) -> Any:
+    """A class of the transformers library.
+
+    Raises:
+        ValueError: this version has no such class, or a package that it needs does not fit the others.
+    """
+    import transformers
+
+    try:
+        return getattr(transformers, name)
+    except (AttributeError, ImportError, RuntimeError) as error:
+        raise ValueError(
+            f"transformers {transformers.__version__} cannot give {name} ({first_line(error)}): install a version from 5.17 to 5.23, "
+            "and torchvision and torchaudio only in builds that fit torch"
+        ) from error
+
+
+def quantisation(model: Any) -> str:
+    """How the weights of a quantised model are packed, in a word or two.
+
+    Example:
+        >>> from types import SimpleNamespace as Some
+        >>> quantisation(Some(config=Some(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})))
+        'bitsandbytes 8bit'
+    """
+    how = getattr(model.config, "quantization_config", None)
+    if how is None:
+        return "packed"
+    settings = how if isinstance(how, dict) else how.to_dict()
+    method = settings.get("quant_method")
+    bits = next((f" {bits}" for bits in ("8bit", "4bit") if settings.get(f"load_in_{bits}")), "")
+    return f"{getattr(method, 'value', method)}{bits}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own progress bar, which would break up the program's."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Has the attributes under which a processor holds the same two."""
+
+    tokenizer: Any
+    feature_extractor: Any
+
+    @classmethod
+    def from_folder(cls, folder: Path, extractor: str | None = "WhisperFeatureExtractor") -> Parts:
+        """Load both from a checkpoint folder, without the network; no extractor where none is named."""
+        found = [
+            transformers_class(name).from_pretrained(folder, local_files_only=True) if name else None
+            for name in ("AutoTokenizer", extractor)
+        ]
+        return cls(*found)
 
 
 class Family:

@@ -20,7 +20,7 @@ from emoscope.models.checkpoint import scan_weights
 from emoscope.models.complete import locate_given, refuse_not_finite, refuse_not_finite_files
 from emoscope.models.decoder import stored
 from emoscope.models.families import find_family, list_models, register
-from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.family import Loading, transformers_class
 from emoscope.models.lookup import check_folders, find_folder, find_sides, known_type, look_up, model_folders
 from emoscope.models.opening import read_card, read_json, text_config
 from emoscope.models.values import Request

@@ -14,8 +14,7 @@ from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import Site, gated_site
-from emoscope.models.family import unknown
-from emoscope.models.loading import Loading, Parts
+from emoscope.models.family import Loading, Parts, unknown
 
 BASE, DIGITS = 128, 3
 """A token id as digits: integers up to 256 are exact in every dtype, and 128 ** 3 is more than any vocabulary."""

@@ -17,9 +17,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.complete import Source
+from emoscope.models.complete import Source, fill
 from emoscope.models.families.kimi_tokenizers import SEGMENTS, KimiTokenizer, VoiceTokenizer
-from emoscope.models.loading import Loading, fill, transformers_class
+from emoscope.models.family import Loading, transformers_class
 from emoscope.models.opening import read_json
 from emoscope.models.values import Request
 

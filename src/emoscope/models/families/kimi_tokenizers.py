@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from emoscope.corpora.audio import RATE
-from emoscope.models.complete import Source
-from emoscope.models.loading import fill, transformers_class
+from emoscope.models.complete import Source, fill
+from emoscope.models.family import transformers_class
 from emoscope.models.opening import read_json
 
 PATTERN = (

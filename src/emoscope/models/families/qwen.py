@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.family import unknown
-from emoscope.models.loading import Loading, Parts
+from emoscope.models.family import Loading, Parts, unknown
 from emoscope.models.values import Prepared, Request
 
 REPORT = "arXiv:2407.10759 gives hours of training data and names no corpora"

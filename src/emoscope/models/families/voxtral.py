@@ -11,8 +11,7 @@ import numpy.typing as npt
 import torch
 
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.family import unknown
-from emoscope.models.loading import Loading, transformers_class
+from emoscope.models.family import Loading, transformers_class, unknown
 
 REPORT = "arXiv:2507.13264 names no training corpora"
 
