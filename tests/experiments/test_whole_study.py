@@ -18,8 +18,7 @@ from emoscope.experiments.whole_study import Whole, _finished
 from emoscope.models.registry import load_model
 from emoscope.neurons.neuron_set import load_set
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.export import export_run
-from emoscope.runs.folder import part_folders, refuse_whole
+from emoscope.runs.folder import export_run, part_folders, refuse_whole
 
 FIGURES = "defined"
 

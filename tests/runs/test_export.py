@@ -8,7 +8,7 @@ import pytest
 from emoscope.analysis.tables import NAMES, write_tables
 from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import parse_study
-from emoscope.runs.export import export_run
+from emoscope.runs.folder import export_run
 from tests.helpers.program import figureless
 
 STUDY = """

@@ -15,6 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -36,6 +37,8 @@ EXIT_CODES = {
 """Exit code -> what it means; 70 and 75 as in sysexits.h, 75 asks a scheduler to start the same command again."""
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGALRM: "--stop-after"}
+
+FULL = "No space left on device|os error 28|Disk quota exceeded"
 
 _asked: list[int] = []
 
@@ -198,11 +201,9 @@ def _report(error: BaseException, run: Path | None) -> str:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
-        return version("emoscope")
-    except PackageNotFoundError:
+        return metadata.version("emoscope")
+    except metadata.PackageNotFoundError:
         return "not installed"
 
 
@@ -221,12 +222,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _disk_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
     # libraries written in Rust pass the system's words on, not its number
-    return not isinstance(error, ValueError) and any(
-        words in str(error) for words in ("No space left on device", "os error 28", "Disk quota exceeded")
-    )
+    words = "" if isinstance(error, ValueError) else str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or bool(re.search(FULL, words))
 
 
 def explain_exit_codes(codes: Sequence[int] = tuple(EXIT_CODES)) -> str:

@@ -1,4 +1,4 @@
-"""A run folder: the files of one study, written so that a reader never sees half a file; its units, and its parts.
+"""A run folder: the files of one study, written so that a reader never sees half a file; its units, its parts, and a copy to share.
 
 A unit of work is one condition on one fixed block of items; it is done when its card exists. A study in parts has a run
 folder for each.
@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the tables' columns, stored in the manifest."""
+
+EXPORTED = ("items", "sets", "foreign_sets", "conditions", "neurons", "set_activity", "units")
+"""Tables that are copied, where the run has them."""
 
 DAY_S = 24 * 3600
 
@@ -93,7 +97,7 @@ class RunFolder:
             raise FileNotFoundError(f"{path} is missing: this run has not come that far")
         return pl.read_parquet(path)
 
-    def write_json(self, name: str, content: Any) -> Path:
+    def write_json(self, name: str, content: object) -> Path:
         """Write ``name`` (with suffix) as indented JSON."""
         path = self.path / name
         with replacing(path) as partial:
@@ -127,8 +131,8 @@ def process_lives(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):
-        return True
+    except (OSError, OverflowError):  # not ours to ask
+        pass
     return True
 
 
@@ -167,7 +171,7 @@ class Unit:
         False
     """
 
-    key: Mapping[str, Any]
+    key: Mapping[str, object]
 
     @property
     def id(self) -> str:
@@ -178,7 +182,7 @@ class Unit:
         """Whether the unit's card, written last, is there, and the answers are as they were when it was written."""
         return check_unit(folder, self.id) is None
 
-    def finish(self, folder: RunFolder, answers: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
+    def finish(self, folder: RunFolder, answers: pl.DataFrame, notes: Mapping[str, object] | None = None) -> None:
         """Write the unit's answers, then its card with their checksum and, where given, further notes."""
         path = folder.write_table(f"answers/{self.id}", answers)
         checksum = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -190,7 +194,7 @@ class Unit:
         return folder.read_json(f"units/{self.id}.json")["notes"]
 
 
-def digest(content: Any) -> str:
+def digest(content: object) -> str:
     """Hash of plain values, equal on every machine and in every process.
 
     Example:
@@ -236,3 +240,60 @@ def refuse_whole(folder: str | Path) -> None:
     if parts := part_folders(folder):
         named = ", ".join(str(part) for part in parts)
         raise ValueError(f"{folder} is a study of {len(parts)} parts: give the folder of one of them ({named})")
+
+
+def export_run(run: str | Path, to: str | Path) -> RunFolder:
+    """Copy what a report is built from: the tables, sets and answers of a finished run, the answers in one file.
+
+    ``emoscope report`` builds from the copy the same report as from the run. Left out are the sound's cached
+    encodings, the activity store and the folders in which the clips lay.
+
+    Args:
+        run: a finished run folder, or a study in parts.
+        to: the folder to make; it must not exist, or be empty.
+
+    Returns:
+        the copy.
+
+    Raises:
+        FileNotFoundError: not a run folder, or a run that is not finished.
+        ValueError: the folder holds something, or an answers file is not what its unit's card says.
+    """
+    source, place = RunFolder(run), Path(to)
+    parts = part_folders(source.path)
+    if not parts and not ((source / "manifest.json").is_file() and (source / "units.parquet").is_file()):
+        raise FileNotFoundError(f"{run} is not a finished run: `emoscope run` finishes it")
+    if place.exists() and any(place.iterdir()):
+        raise ValueError(f"{place} is not empty: give a new folder")
+    for part in parts:
+        export_run(part, place / part.relative_to(source.path))
+    if not parts:
+        _export_one(source, place)
+    for name in ("manifest.json", "study.toml", *(["agreement.parquet"] if parts else [])):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, place / name)
+    return RunFolder(place)
+
+
+def _export_one(source: RunFolder, place: Path) -> None:
+    """Copy the tables, sets and answers of one run."""
+    import polars as pl
+
+    units = source.read_table("units")["unit"].to_list()
+    if wrong := [why for unit in units if (why := check_unit(source, unit))]:
+        raise ValueError(f"{source.path} is not whole: {wrong[0]}; give the command of the run again")
+    place.mkdir(parents=True, exist_ok=True)
+    copy = RunFolder(place)
+    for name in EXPORTED:
+        if (source / f"{name}.parquet").is_file():
+            table = source.read_table(name)
+            if "path" in table.columns:
+                # the name of the recording is kept, the folder of the machine is not
+                table = table.with_columns(pl.col("path").str.split("/").list.last())
+            copy.write_table(name, table)
+    parts = [pl.read_parquet(source / "answers" / f"{unit}.parquet") for unit in units]
+    answers = pl.concat(parts, how="vertical_relaxed").sort("condition", "scoring", "item", maintain_order=True)
+    with replacing(copy / "answers.parquet") as partial:
+        # one file for people to keep: slower and smaller than what a run writes
+        answers.write_parquet(partial, compression="zstd", compression_level=15, statistics=False)
+    shutil.copytree(source / "sets", copy / "sets")

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from emoscope.runs.ending import check_stop
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 QUIET_S = 1.0
@@ -39,7 +41,7 @@ class Log:
         self._stage, self._done, self._total, self._last, self._unit = "", 0, 0, 0.0, ""
         self._line = False
 
-    def event(self, name: str, /, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: object) -> None:
         """Record one event with its time in seconds since the start."""
         line = json.dumps({"t": round(time.monotonic() - self.start, 2), "event": name, **fields}, default=str)
         if self._file:
@@ -53,10 +55,10 @@ class Log:
         """Tell the user one sentence (kept out of the way of progress bars)."""
         self.event("say", text=text)
         if self.show == "bars":
-            if self._console().is_jupyter:
+            if self._console.is_jupyter:
                 print(text, flush=True)
             else:
-                self._console().print(text, highlight=False)
+                self._console.print(text, highlight=False)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "") -> Iterator[Log]:
@@ -64,7 +66,7 @@ class Log:
         began = time.monotonic()
         self._stage, self._done, self._total, self._last, self._unit = name, 0, total, 0.0, unit
         self.event("stage", stage=name, total=total, unit=unit)
-        self._line = self.show == "bars" and self._console().is_jupyter
+        self._line = self.show == "bars" and self._console.is_jupyter
         if self.show == "bars" and not self._line:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -74,7 +76,7 @@ class Log:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[unit]}"),
                 TimeElapsedColumn(),
-                console=self._console(),
+                console=self._console,
             )
             self._bars.start()
             self._task = self._bars.add_task(name, total=total, unit=unit)
@@ -128,9 +130,8 @@ class Log:
                 self._file.close()
             self._file = None
 
-    def _console(self) -> Any:
+    @cached_property
+    def _console(self) -> Console:
         from rich.console import Console
 
-        if not hasattr(self, "_screen"):
-            self._screen = Console(stderr=True)
-        return self._screen
+        return Console(stderr=True)

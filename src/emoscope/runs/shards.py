@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from emoscope.runs.folder import process_lives
 
@@ -102,20 +102,21 @@ def locked(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     Raises:
         InUse: another process works there on the same share, on the whole, or, for the whole, on any share.
     """
-    mine = folder / _name(shard)
+    mine = _lock(folder, shard)
     with suppress(FileNotFoundError):
         if not _alive(mine):
             mine.unlink(missing_ok=True)
     try:
         with mine.open("x", encoding="utf-8") as file:
-            json.dump(_card(), file)
+            card = {"process": os.getpid(), "machine": socket.gethostname(), "began": _began(os.getpid())}
+            json.dump(card, file)
     except FileExistsError:
         raise InUse(_said(folder, mine)) from None
     ended = threading.Event()
     try:
         # looked at after the own file is there: of two that begin at once, at least one sees the other
         for other in holders(folder):
-            if other != mine and (shard is None or other == folder / _name(None)):
+            if other != mine and (shard is None or other == _lock(folder, None)):
                 raise InUse(_said(folder, other))
         threading.Thread(target=_touch, args=(mine, ended), daemon=True, name="lock").start()
         yield
@@ -131,7 +132,7 @@ def holders(folder: Path) -> list[Path]:
 
 def at_work(folder: Path, shard: Shard) -> bool:
     """Whether a living process works on a share."""
-    return _alive(folder / _name(shard))
+    return _alive(_lock(folder, shard))
 
 
 def refuse_in_use(folder: Path) -> None:
@@ -144,12 +145,8 @@ def refuse_in_use(folder: Path) -> None:
         raise InUse(_said(folder, path))
 
 
-def _name(shard: Shard | None) -> str:
-    return "lock.json" if shard is None else f"lock-{shard.number}-of-{shard.of}.json"
-
-
-def _card() -> dict[str, Any]:
-    return {"process": os.getpid(), "machine": socket.gethostname(), "began": _began(os.getpid())}
+def _lock(folder: Path, shard: Shard | None) -> Path:
+    return folder / ("lock.json" if shard is None else f"lock-{shard.number}-of-{shard.of}.json")
 
 
 def _alive(path: Path) -> bool:
