@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -244,7 +243,7 @@ class AudioLM(Family):
             gains = own if gains is None else gains.then(own)
         return gains
 
-    def _read_prompt(self, batch: Batch, use_cache: bool) -> tuple[torch.Tensor, Any]:
+    def _read_prompt(self, batch: Batch, use_cache: bool) -> tuple[torch.Tensor, object]:
         # the decoder itself rather than the whole model: the output head would run on every position
         output = self.decoder.backbone(
             inputs_embeds=batch.embeddings,
@@ -258,7 +257,7 @@ class AudioLM(Family):
         rows = torch.arange(len(batch), device=hidden.device)
         return hidden[rows, batch.lengths.to(hidden.device) - 1], output.past_key_values
 
-    def _feed(self, token: torch.Tensor, batch: Batch, cache: Any, step: int) -> torch.Tensor:
+    def _feed(self, token: torch.Tensor, batch: Batch, cache: object, step: int) -> torch.Tensor:
         """Feed one token (row,) back; ``step`` counts those fed before. Returns the hidden state (row, hidden)."""
         ones = torch.ones(len(batch), step + 1, dtype=batch.mask.dtype, device=batch.mask.device)
         last = (batch.position_ids * batch.mask).amax(-1)

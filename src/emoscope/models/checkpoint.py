@@ -117,7 +117,7 @@ def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool
         _refuse_more_layers(read_json(folder / "config.json"), len(stored), folder / "config.json")
 
 
-def _refuse_more_layers(config: Mapping[str, Any], tensors: int, path: Path) -> None:
+def _refuse_more_layers(config: Mapping[str, object], tensors: int, path: Path) -> None:
     """Refuse numbers of layers that no file of this size can hold, as building them would take hours."""
     for key, value in config.items():
         if isinstance(value, dict):

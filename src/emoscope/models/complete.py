@@ -177,7 +177,7 @@ def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
         )
 
 
-def refuse_loaded(folder: Path, model: Any, info: Mapping[str, Any]) -> None:
+def refuse_loaded(folder: Path, model: Any, info: Mapping[str, Iterable[Any]]) -> None:
     """Raise ``ValueError`` where the loading info of ``from_pretrained`` tells that a model was not filled from its files."""
     refuse_wrong(
         folder,

@@ -180,7 +180,7 @@ def stored(weight: torch.Tensor) -> Iterator[torch.Tensor]:
         yield from stored(getattr(weight, name))
 
 
-def find_decoder(model: nn.Module, site: Callable[[str, Any], Site] | None = None) -> Decoder:
+def find_decoder(model: nn.Module, site: Callable[[str, nn.Module], Site] | None = None) -> Decoder:
     """Find the text decoder by structure, never by its path (that changes between transformers versions).
 
     It is the module with a list named ``layers`` that is as long as the text configuration says and whose
@@ -227,7 +227,7 @@ def find_decoder(model: nn.Module, site: Callable[[str, Any], Site] | None = Non
     return Decoder(backbone, name, sites, width, hidden, tuple(backbone.layers))
 
 
-def gated_site(name: str, mlp: Any) -> Site:
+def gated_site(name: str, mlp: nn.Module) -> Site:
     """The neurons of an MLP with ``gate_proj`` and ``up_proj``, or both fused as ``gate_up_proj``.
 
     Raises:
@@ -236,9 +236,10 @@ def gated_site(name: str, mlp: Any) -> Site:
     act = next((getattr(mlp, a) for a in ACTIVATION_NAMES if hasattr(mlp, a)), None)
     fused = getattr(mlp, "gate_up_proj", None)
     gate, up = getattr(mlp, "gate_proj", fused), getattr(mlp, "up_proj", fused)
+    down: Any = mlp.down_proj
     if gate is None or up is None or act is None:
         raise ValueError(f"{name} is no gated MLP with gate_proj, up_proj, an activation function and down_proj: {mlp}")
-    return Site(name, gate, up, act, mlp.down_proj, fused=gate is fused)
+    return Site(name, gate, up, act, down, fused=gate is fused)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from emoscope.mistakes import first_line
 from emoscope.models.complete import Source, locate, refuse_loaded, refuse_wrong
 from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
+from emoscope.models.opening import ModelCard
 from emoscope.models.values import Changes, ModelInfo, Request, letter_forms
 
 UNNAMED = ("iemocap", "meld", "msp-podcast", "ravdess", "crema-d")
@@ -193,17 +195,17 @@ class Family:
 
     def __init__(
         self,
-        model: Any,
-        processor: Any,
+        model: nn.Module,
+        processor: object,
         id: str,
         checksum: str,
         revision: str | None = None,
-        card: Mapping[str, Any] | None = None,
+        card: ModelCard | None = None,
     ) -> None:
-        card = card or {}
-        self.model = model.eval()
-        self.processor = processor
-        self.decoder: Decoder = find_decoder(model, self.site)
+        card = card or ModelCard()
+        self.model: Any = self.asked_part(model).eval()
+        self.processor: Any = processor
+        self.decoder = self.find_decoder()
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
         self.resumes = False
@@ -221,11 +223,11 @@ class Family:
             padding_side=self.padding_side,
             dtype=str(self.decoder.dtype).removeprefix("torch."),
             device=str(self.decoder.sites[0].down.weight.device),
-            attention=str(getattr(model.config, "_attn_implementation", None) or "eager"),
-            quantised=quantisation(model) if self.decoder.packed else None,
-            trained_on=tuple(card.get("trained_on", ())),
-            trained_speakers=tuple(card.get("trained_speakers", ())),
-            recommended_budget=float(card.get("recommended_budget", 0.005)),
+            attention=str(getattr(self.model.config, "_attn_implementation", None) or "eager"),
+            quantised=quantisation(self.model) if self.decoder.packed else None,
+            trained_on=card.trained_on,
+            trained_speakers=card.trained_speakers,
+            recommended_budget=card.recommended_budget,
         )
 
     # What a family writes.
@@ -272,7 +274,7 @@ class Family:
     # What a family may replace.
 
     @classmethod
-    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """The model and its processor from a checkpoint folder."""
         processor = transformers_class(cls.processor_class).from_pretrained(folder, local_files_only=True)
         return how.pretrained(cls.model_class, folder), processor
@@ -283,7 +285,16 @@ class Family:
         return None
 
     @staticmethod
-    def site(name: str, mlp: Any) -> Site:
+    def asked_part(model: nn.Module) -> nn.Module:
+        """The part of a loaded model that is asked; all of it, unless it also holds what answers never pass."""
+        return model
+
+    def find_decoder(self) -> Decoder:
+        """The text decoder, found by structure."""
+        return find_decoder(self.model, self.site)
+
+    @staticmethod
+    def site(name: str, mlp: nn.Module) -> Site:
         """The neurons of one layer's MLP."""
         return gated_site(name, mlp)
 
@@ -316,7 +327,7 @@ class Family:
 
     # What follows from the model itself.
 
-    def chat(self, turns: list[dict[str, Any]]) -> str:
+    def chat(self, turns: Sequence[Mapping[str, object]]) -> str:
         """The prompt that the folder's own template makes of the turns of a chat."""
         return str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
 

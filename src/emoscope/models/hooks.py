@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -248,7 +248,7 @@ class Start:
     """
 
     layer: int
-    output: Any
+    output: object
     device: torch.device
 
     @property
@@ -281,7 +281,7 @@ def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Ca
 
 
 @contextmanager
-def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: Any = None) -> Iterator[list[Any]]:
+def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: object = None) -> Iterator[list[object]]:
     """Let only the layers ``first`` to ``last - 1`` work inside the block; all others hand on what came before them.
 
     What stands around the layers (masks, rotary positions, the last norm) runs as ever. ``before`` is the output of
@@ -293,10 +293,10 @@ def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: Any 
     kept = [before]
     own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
 
-    def hand_on(*_args: Any, **_more: Any) -> Any:
+    def hand_on(*_args: object, **_more: object) -> object:
         return kept[0]
 
-    def keep(_module: nn.Module, _args: object, output: Any) -> None:
+    def keep(_module: nn.Module, _args: object, output: object) -> None:
         kept[0] = output
 
     handle = blocks[last - 1].register_forward_hook(keep) if last > first else None
@@ -367,7 +367,7 @@ def _input_bytes(batch: Sequence[Prepared] | Batch) -> int:
     return len(batch) * longest * one.shape[1] * one.element_size()
 
 
-def _tensors(output: Any) -> Iterator[torch.Tensor]:
+def _tensors(output: object) -> Iterator[torch.Tensor]:
     if isinstance(output, torch.Tensor):
         yield output
     elif isinstance(output, tuple | list):
@@ -375,7 +375,7 @@ def _tensors(output: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(part)
 
 
-def _moved(output: Any, device: torch.device) -> Any:
+def _moved(output: object, device: torch.device) -> object:
     if isinstance(output, torch.Tensor):
         return output.to(device)
     return tuple(_moved(part, device) for part in output) if isinstance(output, tuple | list) else output

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Card:
     @property
     def checksum(self) -> str:
         """sha256 over the files that decide the answers; of a model on the hub they are fetched first, if need be."""
-        folder, name = (_fetch(*self.hub)[0], self.hub[0]) if self.hub else (self.folder, str(self.folder))
+        folder, name = (find_folder(*self.hub)[0], self.hub[0]) if self.hub else (self.folder, str(self.folder))
         beside = find_sides(side_checkpoints(self.family), folder, self.side, name)
         return weights_checksum(*model_folders(self.family, folder, beside))
 
@@ -83,16 +83,21 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     config_file = folder / "config.json"
     config = read_json(config_file)
     family = known_type(config, name)
-    text = text_config(config)
-    card = read_card(folder)
-    layers, width = (whole_number(text, key, config_file) for key in ("num_hidden_layers", "intermediate_size"))
-    note = _check_here(family, folder, sides) if local else ""
-    budget, trained_on = float(card.get("recommended_budget", 0.005)), tuple(card.get("trained_on", ()))
-    hub = (name, commit) if commit else None
-    return Card(folder, layers, width, budget, trained_on, hub, family, sides, note)
+    text, card = text_config(config), read_card(folder)
+    return Card(
+        folder,
+        layers=whole_number(text, "num_hidden_layers", config_file),
+        width=whole_number(text, "intermediate_size", config_file),
+        recommended_budget=card.recommended_budget,
+        trained_on=card.trained_on,
+        hub=(name, commit) if commit else None,
+        family=family,
+        side=sides,
+        note=_check_here(family, folder, sides) if local else "",
+    )
 
 
-def known_type(config: Mapping[str, Any], name: str) -> str:
+def known_type(config: Mapping[str, object], name: str) -> str:
     """The ``model_type`` of a config, or that of its architecture where it has none that is known; else ``ValueError``."""
     model_type = config.get("model_type")
     if isinstance(model_type, str) and find(model_type):
@@ -196,8 +201,14 @@ def model_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> list
 
 def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model, and its commit if it comes from the hub; ``FileNotFoundError`` where it is nowhere."""
-    local = _local(name)
-    return (local, None) if local else _fetch(name, revision)
+    if local := _local(name):
+        return local, None
+    revision = _revision(name, revision)
+    with _reaching(name):
+        # first the configuration alone: an unknown family is found out before its weights are fetched
+        known_type(read_json(_fetch_config(name, revision)), name)
+        folder = _download(name, revision)
+    return folder, folder.name
 
 
 def _local(name: str) -> Path | None:
@@ -238,7 +249,7 @@ def _cached(name: str, revision: str | None) -> bool:
     return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
 
 
-def ask_once(name: str, revision: str | None) -> None:
+def _ask_once(name: str, revision: str | None) -> None:
     """Ask the hub for a model, once: its library would go on asking for minutes where there is no network."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -246,41 +257,35 @@ def ask_once(name: str, revision: str | None) -> None:
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=WAIT_S)
 
 
-def _fetch(name: str, revision: str | None) -> tuple[Path, str]:
-    """The folder with all files of a model on the hub, and its commit."""
-    revision = _revision(name, revision)
-    with reaching(name):
-        from huggingface_hub import hf_hub_download
+def _fetch_config(name: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
 
-        ask_once(name, revision)
-        # first the configuration alone: an unknown family is found out before its weights are fetched
-        known_type(read_json(Path(hf_hub_download(name, "config.json", revision=revision))), name)
-        folder = _download(name, revision)
-    return folder, folder.name
+    _ask_once(name, revision)
+    return Path(hf_hub_download(name, "config.json", revision=revision))
 
 
 def _fetch_side(name: str) -> Path:
-    with reaching(name):
-        ask_once(name, None)
+    with _reaching(name):
+        _ask_once(name, None)
         return _download(name, None)
 
 
-def _download(name: str, revision: str | None, **where: Any) -> Path:
-    """The folder with all files that are loaded of a checkpoint on the hub."""
+def _download(name: str, revision: str | None, to: Path | None = None) -> Path:
+    """The folder with all files that are loaded of a checkpoint on the hub; ``to`` in place of the hub's cache."""
     from huggingface_hub import snapshot_download
 
-    kept: dict[str, Any] = {"allow_patterns": HUB_FILES, "ignore_patterns": LEFT_ON_HUB}
-    return Path(snapshot_download(name, revision=revision, **kept, **where))
+    where: dict[str, Any] = {} if to is None else {"local_dir": to}
+    where |= {"allow_patterns": HUB_FILES, "ignore_patterns": LEFT_ON_HUB}
+    return Path(snapshot_download(name, revision=revision, **where))
 
 
 def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
     """The folder with at least config.json and, if there is one, emoscope.json; and its commit."""
-    with reaching(name):
+    with _reaching(name):
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import EntryNotFoundError
 
-        ask_once(name, revision)
-        folder = Path(hf_hub_download(name, "config.json", revision=revision)).parent
+        folder = _fetch_config(name, revision).parent
         # where it is known to be absent, asking again would wait for the network
         if try_to_load_from_cache(name, CARD, revision=folder.name) is None:
             with suppress(EntryNotFoundError):
@@ -289,7 +294,7 @@ def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
 
 
 @contextmanager
-def reaching(name: str) -> Iterator[None]:
+def _reaching(name: str) -> Iterator[None]:
     """Say in one sentence that a model could not be had from the hub; what this package says keeps its own words."""
     try:
         yield
@@ -363,25 +368,28 @@ def fetch_model(name: str, revision: str | None = None, to: Path | None = None) 
     """
     if name.count("/") != 1 or Path(name).expanduser().is_dir():
         raise ValueError(f"{name!r} is no name on the hub: give one like 'owner/name'")
-    with reaching(name):
-        from huggingface_hub import HfApi, hf_hub_download
+    with _reaching(name):
+        from huggingface_hub import hf_hub_download
 
-        commit = str(HfApi().model_info(name, revision=revision, timeout=WAIT_S).sha)
+        commit = _commit(name, revision)
         config = read_json(Path(hf_hub_download(name, "config.json", revision=commit)))
         model_type = known_type(config, name)
     found = _fetch_one(name, commit, to)
     if to is None:
         look_up(name, revision=commit)  # the cache remembers that there is no emoscope.json, where there is none
-    side = {key: _fetch_one(hub, None, to) for key, hub in side_checkpoints(model_type).items()}
-    return Fetched(name, found.folder, commit, found.bytes, to is None, side)
+    return replace(found, side={key: _fetch_one(hub, None, to) for key, hub in side_checkpoints(model_type).items()})
 
 
 def _fetch_one(name: str, commit: str | None, to: Path | None) -> Fetched:
-    with reaching(name):
-        from huggingface_hub import HfApi
-
-        commit = commit or str(HfApi().model_info(name, timeout=WAIT_S).sha)
-        where = {} if to is None else {"local_dir": to.expanduser().resolve() / name.split("/")[1]}
-        folder = _download(name, commit, **where)
+    with _reaching(name):
+        commit = commit or _commit(name, None)
+        folder = _download(name, commit, to and to.expanduser().resolve() / name.split("/")[1])
     files = [path for path in folder.rglob("*") if path.is_file() and ".cache" not in path.relative_to(folder).parts]
     return Fetched(name, folder, commit, sum(path.stat().st_size for path in files), to is None)
+
+
+def _commit(name: str, revision: str | None) -> str:
+    """The commit of a revision on the hub, of the main branch if ``None``."""
+    from huggingface_hub import HfApi
+
+    return str(HfApi().model_info(name, revision=revision, timeout=WAIT_S).sha)

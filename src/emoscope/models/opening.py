@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,7 +95,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def whole_number(config: Mapping[str, Any], key: str, path: Path) -> int:
+def whole_number(config: Mapping[str, object], key: str, path: Path) -> int:
     """A size that a config must name, a whole number of at least 1; of a list, its first.
 
     Raises:
@@ -106,7 +107,8 @@ def whole_number(config: Mapping[str, Any], key: str, path: Path) -> int:
     """
     if key not in config:
         raise ValueError(f"{path} names no {key} of the text decoder: {fetch_again(path.parent)}")
-    size = config[key][0] if isinstance(config[key], list) and config[key] else config[key]
+    size = config[key]
+    size = size[0] if isinstance(size, list) and size else size
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ValueError(
             f"{path}: {key} is {config[key]!r}, not a whole number of at least 1: {fetch_again(path.parent)}"
@@ -127,16 +129,29 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**LEFT_OUT.get(str(text.get("model_type")), {}), **text}
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The model's emoscope.json; empty where there is none.
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model's emoscope.json says of it.
+
+    Attributes:
+        recommended_budget: share of neurons of a set.
+        trained_on: corpora that it was trained on, each ``{"corpus": id, "where": {column: values}}``.
+        trained_speakers: names of the speakers that it heard in training.
+    """
+
+    recommended_budget: float = 0.005
+    trained_on: tuple[Mapping[str, Any], ...] = ()
+    trained_speakers: tuple[str, ...] = ()
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The model's emoscope.json; what it says where there is none.
 
     Raises:
         ValueError: not valid JSON, or a value of the wrong kind.
     """
     path = folder / CARD
-    if not path.is_file():
-        return {}
-    card = read_json(path)
+    card = read_json(path) if path.is_file() else {}
     budget, trained_on = card.get("recommended_budget", 0.005), card.get("trained_on", [])
     if not isinstance(budget, int | float) or not 0 < budget < 0.5:
         raise ValueError(
@@ -147,7 +162,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     speakers = card.get("trained_speakers", [])
     if not isinstance(speakers, list) or not all(isinstance(one, str) for one in speakers):
         raise ValueError(f"{path}: trained_speakers {speakers!r} is not a list of names")
-    return card
+    return ModelCard(float(budget), tuple(trained_on), tuple(speakers))
 
 
 def some(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from emoscope.corpora.audio import RATE
 from emoscope.mistakes import first_line, opening
@@ -22,7 +23,7 @@ from emoscope.models.decoder import stored
 from emoscope.models.families import find_family, list_models, register
 from emoscope.models.family import Loading, transformers_class
 from emoscope.models.lookup import check_folders, find_folder, find_sides, known_type, look_up, model_folders
-from emoscope.models.opening import read_card, read_json, text_config
+from emoscope.models.opening import ModelCard, read_card, read_json, text_config
 from emoscope.models.values import Request
 
 __all__ = ["list_models", "load_model", "register", "wrap"]
@@ -51,7 +52,7 @@ def load_model(
     revision: str | None = None,
     attention: str = "sdpa",
     side: Mapping[str, str | Path] | None = None,
-    device_map: str | Mapping[str, Any] | None = None,
+    device_map: str | Mapping[str, str | int] | None = None,
     quantise: str | None = None,
 ) -> AudioLM:
     """Load an audio-language model in the ordinary Hugging Face layout.
@@ -99,12 +100,12 @@ def load_model(
     refuse_not_finite_files(how.read, not_finite)
     if how.dtype == torch.float16:
         refuse_not_finite(model, name)
-    loaded = _askable(family, name, model, processor, name, checksum, commit, card)
+    loaded = _askable(family, model, processor, name, checksum, commit, card)
     loaded.sources = tuple(how.read)
     return loaded
 
 
-def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
+def wrap(model: object, processor: object, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
     """Take a model that is already loaded.
 
     Args:
@@ -117,17 +118,19 @@ def wrap(model: Any, processor: Any, id: str | None = None, family: type[AudioLM
         ValueError: an unknown family, what is given is not a model and its processor, a weight that is not finite, or
             one that is in no file of the folder that the model was loaded from.
     """
-    _refuse_other(model, processor)
-    config = model.config.to_dict()
-    name = id or getattr(model, "name_or_path", "") or type(model).__name__
-    chosen = family or find_family(known_type(config, name))
-    refuse_not_finite(model, name)
-    loaded = _askable(chosen, name, model, processor, name, module_checksum(model))
-    loaded.sources = locate_given(loaded.model, str(getattr(model, "name_or_path", "")))
+    if wrong := _given_instead(model, processor):
+        raise ValueError(wrong)
+    given: Any = model
+    folder = str(getattr(model, "name_or_path", ""))
+    name = id or folder or type(model).__name__
+    chosen = family or find_family(known_type(given.config.to_dict(), name))
+    refuse_not_finite(given, name)
+    loaded = _askable(chosen, given, processor, name, module_checksum(given))
+    loaded.sources = locate_given(loaded.model, folder)
     return loaded
 
 
-def module_checksum(model: torch.nn.Module) -> str:
+def module_checksum(model: nn.Module) -> str:
     """Sha256 (hex) over the tensors of a module that is already in memory, in the order of their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -138,51 +141,53 @@ def module_checksum(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _refuse_other(model: Any, processor: Any) -> None:
-    """Refuse what people give in place of a model and its processor, and say what to give."""
+def _given_instead(model: object, processor: object) -> str:
+    """What people give in place of a model and its processor, and what to give; empty where nothing is wrong."""
+    kind = type(model).__name__
     if isinstance(model, str | Path):
-        raise ValueError(
-            f"wrap takes a model that is already loaded, not its name: load_model({str(model)!r}) loads it"
-        )
-    if not isinstance(model, torch.nn.Module):
-        if isinstance(processor, torch.nn.Module):
-            raise ValueError("model and processor are swapped: give wrap(model, processor)")
-        raise ValueError(
-            f"a {type(model).__name__} is not a model: give wrap(model, processor), as transformers loaded them"
-        )
-    if isinstance(processor, torch.nn.Module):
-        raise ValueError("two models are given: give wrap(model, processor), with the processor of the model")
+        return f"wrap takes a model that is already loaded, not its name: load_model({str(model)!r}) loads it"
+    if not isinstance(model, nn.Module):
+        if isinstance(processor, nn.Module):
+            return "model and processor are swapped: give wrap(model, processor)"
+        return f"a {kind} is not a model: give wrap(model, processor), as transformers loaded them"
+    if isinstance(processor, nn.Module):
+        return "two models are given: give wrap(model, processor), with the processor of the model"
+    unseen = "and what runs inside it cannot be seen or changed"
     if hasattr(model, "_orig_mod") or any(name.endswith("_orig_mod") for name, _ in model.named_modules()):
-        raise ValueError(
-            "the model was compiled by torch.compile, and what runs inside it cannot be seen or changed: give the model as "
-            "it was before (of a model that was compiled whole, model._orig_mod)"
-        )
+        remedy = "give the model as it was before (of a model that was compiled whole, model._orig_mod)"
+        return f"the model was compiled by torch.compile, {unseen}: {remedy}"
     if any(module._compiled_call_impl is not None for module in model.modules()):
-        raise ValueError(
-            "the model was compiled in place by its method compile(), and what runs inside it cannot be seen or changed: "
-            "load it anew and give it before it is compiled"
-        )
-    if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
-        raise ValueError(f"the model is wrapped in {type(model).__name__}: give the model inside it, model.module")
+        remedy = "load it anew and give it before it is compiled"
+        return f"the model was compiled in place by its method compile(), {unseen}: {remedy}"
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return f"the model is wrapped in {kind}: give the model inside it, model.module"
     if hasattr(model, "peft_config"):
-        raise ValueError(
-            "the model holds adapters of the package peft: join them with its weights first, model = model.merge_and_unload()"
-        )
+        remedy = "join them with its weights first, model = model.merge_and_unload()"
+        return f"the model holds adapters of the package peft: {remedy}"
     if not hasattr(getattr(model, "config", None), "to_dict"):
-        raise ValueError(f"a {type(model).__name__} has no configuration of transformers: give a model that it loaded")
+        return f"a {kind} has no configuration of transformers: give a model that it loaded"
     if not hasattr(processor, "tokenizer"):
         what = "a tokenizer" if hasattr(processor, "get_vocab") else f"a {type(processor).__name__}"
-        raise ValueError(
+        return (
             f"{what} is given where the processor of the model belongs, which also turns sound into features: give "
             "wrap(model, processor), with processor = AutoProcessor.from_pretrained(...) or the class that the family names"
         )
+    return ""
 
 
-def _askable(family: type[AudioLM], name: str, model: Any, *known: Any) -> AudioLM:
+def _askable(
+    family: type[AudioLM],
+    model: nn.Module,
+    processor: object,
+    name: str,
+    checksum: str,
+    commit: str | None = None,
+    card: ModelCard | None = None,
+) -> AudioLM:
     """The family's model, after one prompt with sound and one without were written on trial; else ``ValueError``."""
     remedy = "tokenizer, processor and weights do not belong together; fetch the model again"
     with opening(f"model {name!r} cannot be used", remedy):
-        made = family(model, *known)
+        made = family(model, processor, name, checksum, commit, card)
     if lacking := [letter for letter in "AB" if letter not in made.letters]:
         raise ValueError(
             f"model {name!r} cannot be asked: no token of its tokenizer says {' or '.join(lacking)}, so it is missing, or "
@@ -213,7 +218,7 @@ def _template_that_ends() -> Iterator[None]:
     """Stop a chat template that loops on and on: it cannot reach anything outside it, but nothing ends its loops."""
     left = TEMPLATE_LINES
 
-    def line(frame: FrameType, event: str, argument: Any) -> Any:
+    def line(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
         left -= 1
         if left < 0:
@@ -242,7 +247,7 @@ def _refuse_attention(attention: str) -> None:
 
 
 def _placement(
-    device_map: str | Mapping[str, Any] | None, quantise: str | None, device: torch.device
+    device_map: str | Mapping[str, str | int] | None, quantise: str | None, device: torch.device
 ) -> dict[str, Any]:
     from importlib.util import find_spec
 
@@ -262,7 +267,7 @@ def _placement(
     return placement
 
 
-def _refuse_absent(model: Any, name: str) -> None:
+def _refuse_absent(model: nn.Module, name: str) -> None:
     """Weights that were left on disk or on the host are on the device for a moment only, where none can read them."""
     absent = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
     if absent:
@@ -283,7 +288,7 @@ def _device(device: str) -> torch.device:
     return where
 
 
-def _dtype(dtype: str, device: torch.device, config: Mapping[str, Any]) -> torch.dtype:
+def _dtype(dtype: str, device: torch.device, config: Mapping[str, object]) -> torch.dtype:
     if dtype == "auto":
         text = text_config(config)
         stored = [config.get("dtype"), config.get("torch_dtype"), text.get("dtype"), text.get("torch_dtype"), "float32"]

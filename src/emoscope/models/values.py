@@ -197,6 +197,18 @@ class Observer(Protocol):
         """
 
 
+class Tokenizer(Protocol):
+    """What is used of a tokenizer to score letters, as those of the transformers library have it."""
+
+    all_special_ids: list[int]
+
+    def get_vocab(self) -> dict[str, int]:
+        """Token, as it is stored, -> id."""
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids."""
+
+
 class Changes(Protocol):
     """Anything that can say which gains it wants; an intervention is one."""
 
@@ -241,7 +253,7 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
     )
 
 
-def letter_forms(tokenizer: Any) -> dict[str, tuple[int, ...]]:
+def letter_forms(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
     """Letter -> ids of all single tokens of a vocabulary that say this one capital letter and nothing else."""
     special = set(tokenizer.all_special_ids)
     forms: dict[str, list[int]] = {}
@@ -255,7 +267,7 @@ def letter_forms(tokenizer: Any) -> dict[str, tuple[int, ...]]:
 
 
 def score_letters(
-    logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Any
+    logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer
 ) -> tuple[list[Score], torch.Tensor]:
     """Score the letters that each row may answer; a letter's probability is the sum over its token forms.
 

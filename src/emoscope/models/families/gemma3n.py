@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.decoder import Site, gated_site
+from emoscope.models.decoder import Decoder, Site, gated_site
 from emoscope.models.family import Loading, Parts, unknown
 
 BASE, DIGITS = 128, 3
@@ -42,12 +42,13 @@ class Gemma3n(AudioLM):
     windows = "one piece of at most 30 s"
     exposure = unknown(CARD)
 
-    def __init__(self, model: Any, processor: Any, *known: Any, **more: Any) -> None:
-        super().__init__(model, processor, *known, **more)
-        self.decoder = replace(self.decoder, backbone=_LayerInputs(self.decoder.backbone))
+    def find_decoder(self) -> Decoder:
+        """The text decoder, which takes the ids of its tokens from further columns."""
+        found = super().find_decoder()
+        return replace(found, backbone=_LayerInputs(found.backbone))
 
     @classmethod
-    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """The model without its vision tower, and a tokenizer and feature extractor in place of a processor."""
         parts = Parts.from_folder(folder, "Gemma3nAudioFeatureExtractor")
         return how.pretrained(blind_class(), folder), parts
@@ -58,12 +59,12 @@ class Gemma3n(AudioLM):
         return LONGEST_S
 
     @staticmethod
-    def site(name: str, mlp: Any) -> Site:
+    def site(name: str, mlp: nn.Module) -> Site:
         """The neurons of one layer's MLP; in the first layers only the largest gates of a position pass."""
-        plain = gated_site(name, mlp)
-        if not mlp.activation_sparsity > 0:
+        plain, official = gated_site(name, mlp), cast(Any, mlp)
+        if not official.activation_sparsity > 0:
             return plain
-        return Site(name, plain.gate, plain.up, lambda gate: mlp.act_fn(mlp._gaussian_topk(gate)), plain.down)
+        return replace(plain, act=lambda gate: official.act_fn(official._gaussian_topk(gate)), fused=False)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Embeddings of token ids with the ids in further columns, (...,) to (..., hidden + 3)."""
@@ -130,7 +131,7 @@ class _LayerInputs(nn.Module):
         super().__init__()
         self.decoder, self.norm = decoder, decoder.norm
 
-    def forward(self, inputs_embeds: torch.Tensor, **further: Any) -> Any:
+    def forward(self, inputs_embeds: torch.Tensor, **further: object) -> object:
         embeddings, digits = inputs_embeds[..., :-DIGITS], inputs_embeds[..., -DIGITS:].long()
         ids = (digits * torch.tensor([BASE**place for place in range(DIGITS)], device=digits.device)).sum(-1)
         layer_inputs = self.decoder.get_per_layer_inputs(ids)

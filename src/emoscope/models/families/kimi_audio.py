@@ -183,7 +183,7 @@ class KimiAudio(AudioLM):
     }
 
     @classmethod
-    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """The text branch, and what hears: both encoders and the tokenizer. No code of the folder is run."""
         tokenizer = KimiTokenizer.from_folder(folder)
         codes = VoiceTokenizer.from_folder(how.side["audio_tokenizer"], how.device, how.read)

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.family import Loading, Parts, unknown
@@ -119,12 +120,13 @@ class Qwen25Omni(AudioLM):
     windows = "blocks of 2 s, up to 5 min"
     exposure = unknown(OMNI_REPORT)
 
-    def __init__(self, model: Any, processor: Any, *known: Any, **more: Any) -> None:
-        # a user may have loaded the whole model, of which the thinker is a part
-        super().__init__(getattr(model, "thinker", model), processor, *known, **more)
+    @staticmethod
+    def asked_part(model: nn.Module) -> nn.Module:
+        """The thinker: a user may have loaded the whole model, of which it is a part."""
+        return getattr(model, "thinker", model)
 
     @classmethod
-    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """The thinker, and a tokenizer and feature extractor in place of a processor."""
         with _without_remarks_on_the_talker():
             return how.pretrained(cls.model_class, folder), Parts.from_folder(folder)
@@ -149,7 +151,7 @@ class Qwen25Omni(AudioLM):
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits of the first answer token from the official forward on features padded as officially, (row, vocab)."""
         clips = self._all_clips(requests)
-        inputs: dict[str, Any] = {}
+        inputs: dict[str, torch.Tensor] = {}
         positions = [0] * len(requests)
         if clips:
             features, mask = self._features(clips, self.processor.feature_extractor.n_samples)

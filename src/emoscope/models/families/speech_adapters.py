@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import merge_lora
@@ -37,7 +38,7 @@ class WithAdapter(AudioLM):
     one: in an official batch a short clip is heard with the silence after it.
     """
 
-    first_turns: ClassVar[tuple[dict[str, Any], ...]] = ()
+    first_turns: ClassVar[tuple[Mapping[str, str], ...]] = ()
     """Turns of the chat before the user's."""
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
@@ -61,7 +62,7 @@ class GraniteSpeech(WithAdapter):
     first_turns = ({"role": "system", "content": SYSTEM},)
 
     @classmethod
-    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """Load the decoder and add its adapter to the weights."""
         # where peft is installed, transformers would put the adapter's own layers into the decoder, and elsewhere warn
         # that the adapter is missing
@@ -123,7 +124,7 @@ class Phi4Multimodal(WithAdapter):
     exposure = unknown("arXiv:2503.01743 describes its speech data without naming corpora")
 
     @classmethod
-    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """Load the decoder and add its speech adapter to the weights."""
         model = how.pretrained(cls.model_class, folder)
         if not getattr(model.config, MERGED, False):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.family import Loading, transformers_class, unknown
@@ -30,7 +31,7 @@ class Voxtral(AudioLM):
     exposure = unknown(REPORT)
 
     @classmethod
-    def load(cls, folder: Path, how: Loading) -> tuple[Any, Any]:
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """Load the model, and its tokenizer from tekken.json: the folder holds no tokenizer.json and no template."""
         extractor = transformers_class("WhisperFeatureExtractor").from_pretrained(folder, local_files_only=True)
         processor = transformers_class(cls.processor_class)(extractor, read_tekken(folder / "tekken.json"))
