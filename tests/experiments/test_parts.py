@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import polars as pl
 import pytest
 
+from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts, plan_parts
-from emoscope.experiments.study import StudyError, parse_study
+from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.study import StudyError, parse_study, read_study, to_toml
+from emoscope.runs.folder import part_folders
 
 TWO = """
 [[corpora]]
@@ -103,3 +109,80 @@ def test_what_the_schema_does_not_know_is_refused_by_name() -> None:
     ):
         with pytest.raises(StudyError, match=said):
             parse_study(text)
+
+
+ALONE = """
+name = "alone"
+[[corpora]]
+id = "polish"
+where = { take = [3, 4], word = "nie" }
+merge = { aroused = ["anger", "fear"] }
+emotions = ["aroused", "neutral"]
+[[corpora]]
+id = "polish"
+where = { take = [5], word = ["nie", "tak"], emotion = ["anger", "neutral"] }
+clips_per_emotion = 8
+[identify]
+minimum = 2
+items_per_emotion = 8
+selectors = ["mad"]
+[headline]
+selector = "mad"
+[interventions]
+alphas = []
+positions = []
+agnostic = []
+reliance = false
+generate = false
+[controls]
+matched = 0
+random = 0
+shuffled = 0
+[transfer]
+ask = false
+[probes]
+columns = ["take", "word"]
+grounding = ["noise"]
+side_effects = ["transcription", "text"]
+matched = 0
+"""
+SHARED = ALONE.replace(
+    'emotion = ["anger", "neutral"] }',
+    'emotion = ["anger", "fear", "neutral"] }\nmerge = { aroused = ["anger", "fear"] }',
+)
+
+
+TRANSFERRED = SHARED.replace("ask = false", "matched = 0\nfuse = []")
+
+
+@pytest.mark.parametrize("text", [ALONE, TRANSFERRED])
+@pytest.mark.parametrize("left_out", [(), ("m1.a_nie_3", "m2.n_nie_5")])
+def test_the_study_of_each_part_opens_what_the_part_asks_about(text: str, left_out: tuple[str, ...]) -> None:
+    parts, _ = plan_parts(parse_study(text), [])
+    mains = {part.name: part.corpus for part in parts if part.role == "main"}
+    assert {part.role for part in parts} >= {"main", "column", "grounding", "side effect"}
+    for part in parts:
+        used = [clip.id for clip in mains[part.of].clips if clip.id not in left_out or part.role == "main"]
+        asked, study = part.asked(pl.DataFrame({"clip": used, "fate": ["used"] * len(used)}))
+        alone = study_corpus(parse_study(to_toml(study)))
+        assert {clip.id: clip.labels for clip in alone.clips} == {clip.id: clip.labels for clip in asked.clips}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("text", [ALONE, TRANSFERRED])
+def test_the_study_of_a_part_opens_the_very_clips_and_labels_on_which_the_part_ran(text: str, tmp_path: Path) -> None:
+    run = run_study(parse_study(text), tmp_path / "run")
+    seen = set()
+    for folder in part_folders(run.path):
+        study = read_study(folder / "study.toml")
+        opened = {clip.id: clip.labels for clip in study_corpus(study).clips}
+        asked = pl.read_parquet(folder / "items.parquet").filter(pl.col("fate") != "excluded").unique("clip")
+        label = study.identify.label
+        assert set(opened) == set(asked["clip"]), folder.name
+        rows = asked.select("clip", "truth", "emotion").iter_rows()
+        assert {clip: (opened[clip][label], opened[clip].get("emotion")) for clip in opened} == {
+            clip: (truth, emotion) for clip, truth, emotion in rows
+        }, folder.name
+        seen.add(folder.name)
+    shared = {"polish.shared", "polish-2.shared"} if text != ALONE else set()
+    assert seen >= {"polish", "polish.take", "polish-2.word", "polish.noise", "polish-2.text"} | shared

@@ -24,7 +24,10 @@ def finished(
     corpus: Corpus | None = None,
     full: Study | None = None,
 ) -> bool:
-    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
+    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings.
+
+    ``corpus`` holds the clips that are asked about; it is opened from the study where it is not given.
+    """
     from emoscope import __version__
     from emoscope.experiments.items import candidate_items, study_corpus
     from emoscope.experiments.sides import folds_dealt_before
@@ -49,7 +52,7 @@ def finished(
     checksum = model.info.checksum if model else card.checksum if card else ""
     if checksum != manifest["model"]["checksum"]:
         return False
-    candidates = candidate_items(study, study_corpus(study, trained_on, corpus), dealt=folds_dealt_before(run, study))
+    candidates = candidate_items(study, corpus or study_corpus(study, trained_on), dealt=folds_dealt_before(run, study))
     if candidates_digest(candidates) != manifest["candidates"]:
         return False
     return all(check_unit(run, unit) is None for unit in run.read_table("units")["unit"])

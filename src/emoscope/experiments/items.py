@@ -16,8 +16,7 @@ from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
 from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoken, writes
 from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
-from emoscope.experiments.study import Study, StudyError
-from emoscope.files import Checksums
+from emoscope.experiments.study import CorpusChoice, Study, StudyError
 from emoscope.questions import LETTERS, letter_orders
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema
@@ -41,27 +40,42 @@ def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), cor
             the study allows them.
         corpus: an opened corpus that takes the place of the study's.
     """
-    choice = study.corpus
-    if corpus is None:
-        given = {
-            "columns": choice.columns,
-            "labels": choice.labels,
-            "audio_root": _root(choice.audio_root),
-            "pattern": choice.pattern,
-        }
-        options = {name: value for name, value in given.items() if value} | dict(choice.options)
-        corpus = open_corpus(choice.id, _root(choice.root), **options)
-    label = study.identify.label
+    choice, label = study.corpus, study.identify.label
+    corpus = corpus or opened(choice)
     if choice.where:
         corpus = corpus.where(choice.where)
     if not study.model.allow_trained_on:
         filters = [entry.get("where", {}) for entry in trained_on if entry.get("corpus") == corpus.info.id]
         if filters:
             corpus = corpus.without(filters, "trained on by this model")
-    if choice.merge:
-        corpus = corpus.merged(choice.merge, column=label)
-    if choice.emotions:
-        corpus = corpus.keep(choice.emotions, column=label)
+    for column, merges in choice.merge.items():
+        if isinstance(merges, Mapping):
+            corpus = corpus.merged(merges, column=column)
+    if own := {new: old for new, old in choice.merge.items() if not isinstance(old, Mapping)}:
+        corpus = corpus.merged(own, column=label)
+    return asked_corpus(corpus, choice.emotions, label)
+
+
+def opened(choice: CorpusChoice) -> Corpus:
+    """A corpus as it is, before any filter."""
+    given = {
+        "columns": choice.columns,
+        "labels": choice.labels,
+        "audio_root": _root(choice.audio_root),
+        "pattern": choice.pattern,
+    }
+    options = {name: value for name, value in given.items() if value} | dict(choice.options)
+    return open_corpus(choice.id, _root(choice.root), **options)
+
+
+def asked_corpus(corpus: Corpus, emotions: Sequence[str], label: str) -> Corpus:
+    """The clips with the labels that are asked about (all, where none is named), without unknown voices among known ones.
+
+    Raises:
+        StudyError: no clip is left.
+    """
+    if emotions:
+        corpus = corpus.keep(emotions, column=label)
     if not corpus.clips:
         raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {_reasons(corpus)}")
     return corpus.with_known_speakers()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from emoscope.corpora.labels import count_values
 from emoscope.emotions import in_order
-from emoscope.experiments.items import study_corpus, study_options
+from emoscope.experiments.items import asked_corpus, opened, study_corpus, study_options
 from emoscope.experiments.presentation import NEEDS_WORDS, spoken
 from emoscope.experiments.study import (
     Controls,
@@ -22,6 +23,8 @@ from emoscope.experiments.study import (
 )
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from emoscope.corpora import Corpus
 
 MAIN, SHARED, COLUMN, GROUNDING, SIDE_EFFECT = "main", "shared", "column", "grounding", "side effect"
@@ -41,9 +44,11 @@ class Part:
     Attributes:
         name: also the name of its folder, ``parts/<name>``.
         role: :data:`MAIN`, :data:`SHARED`, :data:`COLUMN`, :data:`GROUNDING` or :data:`SIDE_EFFECT`.
-        study: what is asked there; it has one corpus and neither transfer nor probes.
+        study: what is asked there; it has one corpus and neither transfer nor probes, and by itself opens what the part
+            asks about.
         of: the main part of the same corpus, whose folds it takes and whose sets act in it.
-        corpus: the opened corpus; main parts and those of text questions open it themselves.
+        corpus: the main part's opened corpus; ``None`` for text questions, which have their own.
+        labels: of a main part that asks about some labels only: these, as the corpus itself has them.
     """
 
     name: str
@@ -51,11 +56,31 @@ class Part:
     study: Study
     of: str
     corpus: Corpus | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def selects(self) -> bool:
         """Whether neurons are found in it."""
         return self.role in (MAIN, COLUMN)
+
+    def asked(self, main: pl.DataFrame | None = None) -> tuple[Corpus, Study]:
+        """The clips that the part asks about, and its study, which opens these by itself.
+
+        Every question is about the same clips: those that the main part used.
+
+        Args:
+            main: the settled items of the main part; not needed for main parts and text questions.
+        """
+        study, label = self.study, self.study.identify.label
+        if self.role == MAIN or self.corpus is None or main is None:
+            return self.corpus or study_corpus(study), study
+        used = set(main.filter(main["fate"] == "used")["clip"])
+        unused = [clip.id for clip in self.corpus.clips if clip.id not in used]
+        corpus = self.corpus.lose("excluded", dict.fromkeys(unused, f"not used in part {self.of}"))
+        if unused:
+            where = {**study.corpus.where, "clip": sorted(used)}
+            study = replace(study, corpora=(replace(study.corpus, where=where),))
+        return asked_corpus(corpus, study.corpus.emotions, label), study
 
 
 def has_parts(study: Study) -> bool:
@@ -88,7 +113,7 @@ def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tupl
         Part(name, MAIN, _on(study, choice, name), name)
         for name, choice in zip(_names(study), study.corpora, strict=True)
     ]
-    mains = [_with_corpus(part, study_corpus(part.study, trained_on)) for part in mains]
+    mains = [_opened_main(part, trained_on) for part in mains]
     _refuse_unknown_columns(study, mains)
     shared = _shared_emotions(study, mains)
     parts = list(mains)
@@ -103,9 +128,15 @@ def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tupl
     return parts, shared
 
 
-def _with_corpus(part: Part, corpus: Corpus) -> Part:
-    """The part with its opened corpus."""
-    return Part(part.name, part.role, part.study, part.of, corpus)
+def _opened_main(part: Part, trained_on: Sequence[Mapping[str, object]]) -> Part:
+    """A main part with its opened corpus."""
+    before, label = opened(part.study.corpus), part.study.identify.label
+    corpus = study_corpus(part.study, trained_on, before)
+    labels: tuple[str, ...] = ()
+    if part.study.corpus.emotions:
+        kept = {clip.id for clip in corpus.clips}
+        labels = tuple(count_values([clip for clip in before.clips if clip.id in kept], label))
+    return Part(part.name, part.role, part.study, part.of, corpus, labels)
 
 
 def _names(study: Study) -> list[str]:
@@ -177,15 +208,19 @@ def _few(study: Study, matched: int) -> Study:
 
 def _shared(study: Study, main: Part, emotions: tuple[str, ...]) -> Part:
     few = _few(main.study, study.transfer.matched)
-    # labels were taken together when the corpus was opened
-    asked = replace(few, corpora=(replace(few.corpus, emotions=emotions, merge={}, where={}, clips_per_emotion=None),))
+    asked = replace(few, corpora=(replace(few.corpus, emotions=emotions, clips_per_emotion=None),))
     return _part(main, "shared", SHARED, _with_orders(asked, len(emotions)))
 
 
 def _column(study: Study, main: Part, column: str) -> Part:
     few = _few(main.study, study.probes.matched)
-    choice = replace(few.corpus, emotions=(), merge={}, where={}, clips_per_emotion=None)
     head, identify = few.headline, few.identify
+    # what the main part asks is another column here: its labels are taken together and chosen under its name
+    where = few.corpus.where | ({identify.label: list(main.labels)} if main.labels else {})
+    own = {new: old for new, old in few.corpus.merge.items() if not isinstance(old, Mapping)}
+    others = {of: merges for of, merges in few.corpus.merge.items() if isinstance(merges, Mapping)}
+    merge = {**others, **({identify.label: own} if own else {})}
+    choice = replace(few.corpus, emotions=(), merge=merge, where=where, clips_per_emotion=None)
     asked = replace(
         few, corpora=(choice,),
         identify=replace(identify, label=column, selectors=(head.selector,), budgets=()),
@@ -206,7 +241,7 @@ def _with_orders(study: Study, options: int) -> Study:
 def _bounded(study: Study, main: Part) -> Study:
     """What is asked of the first clips of each emotion only."""
     few, most = _few(main.study, study.probes.matched), study.probes.items_per_emotion
-    choice = replace(few.corpus, merge={}, where={}, clips_per_emotion=most)
+    choice = replace(few.corpus, clips_per_emotion=most)
     return replace(few, corpora=(choice,), evaluate=replace(few.evaluate, items_per_emotion=most))
 
 

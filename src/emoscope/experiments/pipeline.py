@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoscope.experiments.finished import candidates_digest, finished
+from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import Study
@@ -80,6 +81,8 @@ def _run(
     from emoscope.neurons.selection import NotIdentifiable
     from emoscope.report.page import build_report
 
+    if corpus is not None:
+        corpus = study_corpus(study, model.info.trained_on if model else study.card().trained_on, corpus)
     if finished(run, study, model, corpus, full):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not ((run / "report.html").is_file() and (run / "tables" / "effects.parquet").is_file()):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from emoscope.experiments.given import checked_values, in_words_of_a_call, refuse_other_than_model, several
+from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.result import Result, WholeResult
 from emoscope.experiments.sides import study_folds
@@ -155,7 +156,8 @@ def listen(
             key = digest([msgspec.to_builtins(study), model.info.checksum, [clip.id for clip in corpus.clips]])
             run = Path("runs") / f"{study.name}-{key[:8]}"
         folder = RunFolder(run, create=True)
-        pipeline = Pipeline(study, folder, Log(log, folder / "log.jsonl"), model, corpus)
+        asked = study_corpus(study, model.info.trained_on, corpus)
+        pipeline = Pipeline(study, folder, Log(log, folder / "log.jsonl"), model, asked)
         items = pipeline.listen()
     return Heard(folder, items, Activity.open(folder / "activity.zarr"), pipeline)
 
@@ -311,7 +313,7 @@ def _checked(study: Study) -> Study:
     return study
 
 
-def _merge(merge: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+def _merge(merge: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]]:
     if merge is not None and not isinstance(merge, Mapping):
         raise TypeError(f"merge {told(merge)}: write new = old labels, as in {MERGE}")
     return {new: several(f"merge {new!r}:", old, MERGE) for new, old in (merge or {}).items()}

@@ -65,7 +65,9 @@ class Pipeline:
         run: where everything is kept.
         log: progress and events.
         model: a loaded model; loaded from the study when it is first needed otherwise.
-        corpus: an opened corpus that takes the place of the study's.
+        corpus: the clips that are asked about (:func:`~emoscope.experiments.items.study_corpus`); opened from the study
+            otherwise.
+        stored: the study as its folder keeps it; ``study`` otherwise.
         proofs: checks of the model, as they came out.
         known_items: the settled items, once they are known.
         candidates: hash of the clips, questions and folds that were found.
@@ -85,6 +87,7 @@ class Pipeline:
     log: Log
     model: AudioLM | None = None
     corpus: Corpus | None = None
+    stored: Study | None = None
     proofs: list[dict[str, Any]] = field(default_factory=list)
     known_items: pl.DataFrame | None = None
     candidates: str = ""
@@ -134,7 +137,7 @@ class Pipeline:
         self.asked = self.study
         # the corpus first: a mistake in it is said before a large model is loaded
         trained_on = self.model.info.trained_on if self.model else self.study.card().trained_on
-        corpus = study_corpus(self.study, trained_on, self.corpus)
+        corpus = self.corpus or study_corpus(self.study, trained_on)
         dealt = {**folds_dealt_before(self.run, self.study), **self.dealt}
         candidates = candidate_items(self.study, corpus, self.log, dealt)
         model = self.loaded()
@@ -142,7 +145,7 @@ class Pipeline:
         # before the first file is written: a run that is refused stays as it was
         refuse_changes(self.run, model.info, candidates.filter(candidates["fate"].is_null()).to_dicts())
         with replacing(self.run / "study.toml") as partial:
-            partial.write_text(to_toml(self.asked), encoding="utf-8")
+            partial.write_text(to_toml(self.stored or self.asked), encoding="utf-8")
         (self.run / "manifest.json").unlink(missing_ok=True)
         self.candidates = candidates_digest(candidates)
         self.weights = model.decoder.fingerprint()

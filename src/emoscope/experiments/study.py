@@ -65,7 +65,11 @@ class CorpusChoice(_Section, frozen=True):
     id: Annotated[str, Meta(description='a corpus of `emoscope corpus list`, "folder" or "table"')] = "polish"
     root: Annotated[str, Meta(description="folder or table file; ~ and $VARIABLES are filled in")] = ""
     emotions: Annotated[tuple[str, ...], Meta(description="labels offered as options; empty: all in the corpus")] = ()
-    merge: Annotated[dict[str, tuple[str, ...]], Meta(description="labels taken together, new = [old, old]")] = {}
+    # those of another column than the one that is asked stand under its name: emotion = { new = [old, old] }
+    merge: Annotated[
+        dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]],
+        Meta(description="labels taken together, new = [old, old]"),
+    ] = {}
     where: Annotated[dict[str, Any], Meta(description='filter by any column: take = [3, 4], speaker = "1-9"')] = {}
     clips_per_emotion: Annotated[
         Annotated[int, Meta(ge=1)] | None,
@@ -337,7 +341,7 @@ def parse_study(text: str, name: str = "study file") -> Study:
             raise StudyError(f"{name}: {field} {value!r} holds a character of control. {BACKSLASH}")
     from emoscope.experiments.study_checks import check_study
 
-    check_study(study, name)
+    check_study(study, name, stored=True)
     return study
 
 

@@ -11,8 +11,13 @@ TAKEN = ("shared", *GROUNDING, *SIDE_EFFECTS)
 """Names of parts that are no columns."""
 
 
-def check_study(study: Study, name: str = "study") -> None:
+def check_study(study: Study, name: str = "study", stored: bool = False) -> None:
     """Refuse a study that cannot be run.
+
+    Args:
+        study: the study.
+        name: of the study, or its file, in messages.
+        stored: it may be a part's, whose side effects no study of its own asks.
 
     Raises:
         StudyError: names the field, its value and the remedy.
@@ -105,11 +110,13 @@ def check_study(study: Study, name: str = "study") -> None:
     for corpus in study.corpora:
         if corpus.loudness not in ("normalised", "as recorded"):
             raise StudyError(f'{name}: loudness {corpus.loudness!r}: give "normalised" or "as recorded"')
+    of_part = stored and not study.transfer.ask and study.question.presentation in SIDE_EFFECTS
+    presentations = () if of_part else (study.question.presentation,)
     for field, given, known in (
         ("transfer.fuse", study.transfer.fuse, FUSIONS),
         ("probes.grounding", study.probes.grounding, GROUNDING),
         ("probes.side_effects", study.probes.side_effects, SIDE_EFFECTS),
-        ("question.presentation", (study.question.presentation,), ("audio", *GROUNDING)),
+        ("question.presentation", presentations, ("audio", *GROUNDING)),
         ("probes.columns", study.probes.columns, study.probes.columns),
     ):
         if len(set(given)) < len(given):

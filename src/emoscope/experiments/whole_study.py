@@ -22,7 +22,6 @@ from emoscope.runs.shards import locked
 if TYPE_CHECKING:
     import polars as pl
 
-    from emoscope.corpora import Corpus
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets, SetSpec
 
@@ -87,19 +86,10 @@ def _finished(
     return all(
         finished(
             RunFolder(run / f"parts/{part.name}"), part.study, model,
-            _heard(part, RunFolder(run / f"parts/{part.of}").read_table("items")), fulls.get(part.name),
+            part.asked(RunFolder(run / f"parts/{part.of}").read_table("items"))[0], fulls.get(part.name),
         )
         for part in parts
     )  # fmt: skip
-
-
-def _heard(part: Part, main: pl.DataFrame) -> Corpus | None:
-    """The corpus of a part, without the clips that its main part did not use: every question is about the same clips."""
-    if part.role == MAIN or part.corpus is None:
-        return part.corpus
-    used = set(main.filter(main["fate"] == "used")["clip"])
-    unused = [clip.id for clip in part.corpus.clips if clip.id not in used]
-    return part.corpus.lose("excluded", dict.fromkeys(unused, f"not used in part {part.of}"))
 
 
 def folds(items: pl.DataFrame) -> dict[str, str]:
@@ -145,9 +135,9 @@ class Whole:
         (self.run / "manifest.json").unlink(missing_ok=True)
         for part in self.parts:
             folder = RunFolder(self.run / f"parts/{part.name}", create=True)
-            corpus = part.corpus if part.role == MAIN else _heard(part, self.pipelines[part.of].items)
+            corpus, stored = part.asked(None if part.role == MAIN else self.pipelines[part.of].items)
             pipeline = Pipeline(
-                part.study, folder, self.log, self.model, corpus, full=self.fulls.get(part.name),
+                part.study, folder, self.log, self.model, corpus, stored, full=self.fulls.get(part.name),
                 selects=part.selects, steer_foreign=part.role != MAIN,
             )  # fmt: skip
             if part.role != MAIN:
