@@ -21,14 +21,14 @@ _WHERE = {
     "load_model": "emoscope.models.registry",
     "wrap": "emoscope.models.registry",
     "open_corpus": "emoscope.corpora",
-    "listen": "emoscope.experiments.session",
-    "select": "emoscope.experiments.session",
-    "intervene": "emoscope.experiments.session",
-    "ask": "emoscope.experiments.one_clip",
-    "activations": "emoscope.experiments.one_clip",
+    "listen": "emoscope.experiments.api",
+    "select": "emoscope.experiments.api",
+    "intervene": "emoscope.experiments.api",
+    "ask": "emoscope.experiments.ask",
+    "activations": "emoscope.experiments.ask",
     "deactivate": "emoscope.interventions.intervention",
     "steer": "emoscope.interventions.intervention",
-    "run": "emoscope.experiments.session",
+    "run": "emoscope.experiments.api",
     "Question": "emoscope.questions",
     "NeuronSet": "emoscope.neurons.neuron_set",
     "Activity": "emoscope.neurons.activity",
@@ -36,12 +36,12 @@ _WHERE = {
 
 if TYPE_CHECKING:
     from emoscope.corpora import open_corpus as open_corpus
-    from emoscope.experiments.one_clip import activations as activations
-    from emoscope.experiments.one_clip import ask as ask
-    from emoscope.experiments.session import intervene as intervene
-    from emoscope.experiments.session import listen as listen
-    from emoscope.experiments.session import run as run
-    from emoscope.experiments.session import select as select
+    from emoscope.experiments.api import intervene as intervene
+    from emoscope.experiments.api import listen as listen
+    from emoscope.experiments.api import run as run
+    from emoscope.experiments.api import select as select
+    from emoscope.experiments.ask import activations as activations
+    from emoscope.experiments.ask import ask as ask
     from emoscope.interventions.intervention import deactivate as deactivate
     from emoscope.interventions.intervention import steer as steer
     from emoscope.models.registry import load_model as load_model

@@ -84,7 +84,7 @@ def select(
     out: Annotated[Path | None, Parameter(help="folder for the sets; <run>/sets by default")] = None,
 ) -> int:
     """Find neuron sets from a run's stored activity, without the model."""
-    from emoscope.experiments.reselect import reselect
+    from emoscope.experiments.api import reselect
 
     found = reselect(run, selector, budget, scope, out)
     _print_sets(found.frame)
@@ -155,8 +155,8 @@ def ask(
             raise ValueError(f"{name} {value} changes nothing by itself: give {needed} with a file of neuron sets")
     # a file that cannot be heard is refused at once, before a model is loaded
     hear(clip)
-    from emoscope.experiments.one_clip import ask as ask_model
-    from emoscope.experiments.reselect import read_set
+    from emoscope.experiments.api import read_set
+    from emoscope.experiments.ask import ask as ask_model
     from emoscope.interventions.intervention import deactivate as off
     from emoscope.interventions.intervention import nothing
     from emoscope.interventions.intervention import steer as amplify
@@ -189,8 +189,7 @@ def study_new(
     force: Annotated[bool, Parameter(help="replace a file that is there")] = False,
 ) -> int:
     """Write a study file in which every field has a comment: the usual task of a known corpus, or a study of the paper."""
-    from emoscope.experiments.new_study import paper_study, usual_study
-    from emoscope.experiments.study import StudyError
+    from emoscope.experiments.study import StudyError, paper_study, usual_study
 
     if paper is not None and (given := [n for n, v in (("corpus", corpus), ("root", root), ("model", model)) if v]):
         raise StudyError(
@@ -277,7 +276,7 @@ def corpus_check(
     if unusable_because(summary):
         return INPUT
     if not as_json:
-        from emoscope.experiments.new_study import next_step
+        from emoscope.experiments.study import next_step
 
         options |= {"where": chosen, "merge": merges, "emotions": _listed(emotions)}
         print(next_step(corpus, root, {**options, **({"audio_root": str(audio_root)} if audio_root else {})}))

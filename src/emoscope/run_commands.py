@@ -49,11 +49,11 @@ def run_and_print(
         study = study.pilot(pilot)
     place = out or Path("runs") / study.name
     if dry_run:
-        from emoscope.experiments.dry_run import dry_run as show
+        from emoscope.experiments.estimate import dry_run as show
 
         show(study)
         return 0
-    from emoscope.experiments.pipeline import run_study
+    from emoscope.experiments.engine import run_study
     from emoscope.runs import Log, RunFolder
 
     if fresh and place.exists():
@@ -72,11 +72,11 @@ def run_and_print(
     if share:
         return 0
     if log != "json" and full:
-        from emoscope.experiments.pilot_summary import print_pilot
+        from emoscope.experiments.terminal import print_pilot
 
         print_pilot(folder)
     elif log != "json":
-        from emoscope.experiments.summary import print_result
+        from emoscope.experiments.terminal import print_result
 
         print_result(folder)
     return 0

@@ -48,7 +48,7 @@ shuffled = 0
 def main() -> int:
     """Run both ways and compare; returns the exit code."""
     from emoscope.experiments.intervene import first_layer, intervene
-    from emoscope.experiments.pipeline import Pipeline
+    from emoscope.experiments.stages import Pipeline
     from emoscope.experiments.study import parse_study
     from emoscope.models import hooks
     from emoscope.runs import Log, RunFolder

@@ -47,7 +47,7 @@ shuffled = 1
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> Path:
     pytest.importorskip("torch")
-    from emoscope.experiments.pipeline import run_study
+    from emoscope.experiments.engine import run_study
     from emoscope.experiments.study import parse_study
 
     with pytest.MonkeyPatch.context() as patch:

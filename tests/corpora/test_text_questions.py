@@ -14,7 +14,7 @@ from emoscope.corpora import list_corpora, open_corpus
 from emoscope.corpora.registry import CHOICES
 from emoscope.emotions import ALIASES
 from emoscope.experiments.items import candidate_items
-from emoscope.experiments.presentation import asked_text
+from emoscope.experiments.prompts import asked_text
 from emoscope.experiments.study import CorpusChoice, Identify, QuestionChoice, Study
 
 BANK = open_corpus("text-questions")

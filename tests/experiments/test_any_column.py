@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from emoscope.corpora import load_audio, polish_folder
-from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.study import StudyError, parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons.samples import NotIdentifiable

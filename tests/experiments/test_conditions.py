@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.experiments.conditions import SetsByFold, describe, plan_conditions
-from emoscope.experiments.dry_run import planned_sets
-from emoscope.experiments.layer_ranges import layer_ranges
+from emoscope.experiments.conditions import SetsByFold, describe, layer_ranges, plan_conditions
+from emoscope.experiments.estimate import planned_sets
 from emoscope.experiments.study import AGNOSTIC, Controls, Interventions, Study, StudyError, parse_study, read_study
 from emoscope.interventions.intervention import deactivate, mix, steer, union
 from emoscope.models.values import ModelInfo

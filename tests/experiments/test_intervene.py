@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 
 from emoscope.experiments.conditions import SetsByFold
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.intervene import first_layer, intervene, plan_work, why_no_null
-from emoscope.experiments.pipeline import Pipeline, run_study
+from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder

@@ -12,8 +12,9 @@ import pytest
 import soundfile
 
 from emoscope.corpora import polish_folder
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.inputs import load_inputs
-from emoscope.experiments.pipeline import Pipeline, run_study
+from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.models.values import AUDIO

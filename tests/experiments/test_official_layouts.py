@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import soundfile
 
-from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.study import parse_study
 from tests.helpers.tiny_families import write_af3
 

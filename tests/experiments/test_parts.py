@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts, plan_parts
-from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import StudyError, parse_study, read_study, to_toml
 from emoscope.runs.folder import part_folders
 

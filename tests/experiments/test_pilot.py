@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from emoscope.experiments.engine import run_study
+from emoscope.experiments.estimate import Plan, Rates, hours, read_rates
 from emoscope.experiments.pilot import _verdict, fisher
-from emoscope.experiments.pipeline import run_study
-from emoscope.experiments.projection import Plan, Rates, hours, read_rates
 from emoscope.experiments.study import parse_study
 from emoscope.runs import Log, RunFolder
 

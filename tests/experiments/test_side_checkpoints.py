@@ -13,7 +13,8 @@ pytest.importorskip("tiktoken", reason="skipped: the package tiktoken is not ins
 from emoscope import __version__
 from emoscope.corpora import polish_folder
 from emoscope.experiments.items import candidate_items, study_corpus
-from emoscope.experiments.pipeline import Pipeline, candidates_digest, finished
+from emoscope.experiments.manifest import candidates_digest, finished
+from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import parse_study, to_toml
 from emoscope.model_commands import model_app
 from emoscope.runs import Log, RunFolder

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from emoscope.corpora.audio import load_audio
-from emoscope.experiments.pipeline import Pipeline, run_study
+from emoscope.experiments.engine import run_study
+from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import StudyError, parse_study
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model

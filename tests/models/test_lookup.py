@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.errors import EntryNotFoundError
 
-from emoscope.experiments.dry_run import dry_run
+from emoscope.experiments.estimate import dry_run
 from emoscope.experiments.study import Model, Study
 from emoscope.models.checkpoint import weights_checksum
 from emoscope.models.families import built_in

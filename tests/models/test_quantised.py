@@ -120,7 +120,7 @@ def test_how_a_model_was_loaded_is_part_of_what_its_answers_are_known_by(packed,
 
 
 def test_a_study_says_how_its_model_is_loaded(own_folder, tmp_path):
-    from emoscope.experiments.pipeline import Pipeline
+    from emoscope.experiments.stages import Pipeline
     from emoscope.runs import Log
 
     study = parse_study(f'[model]\nid = "{own_folder}"\nattention = "eager"\ndtype = "bfloat16"\ndevice_map = "cpu"')

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.tables import NAMES, write_tables
-from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.study import parse_study
 from emoscope.runs.folder import export_run
 from tests.helpers.program import figureless

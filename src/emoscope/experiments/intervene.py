@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emoscope.experiments.answers import WRITERS
 from emoscope.experiments.conditions import DERIVED, SetsByFold
 from emoscope.experiments.inputs import input_lengths, load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
-from emoscope.experiments.presentation import writes
+from emoscope.experiments.prompts import WRITERS, writes
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.folder import digest

@@ -14,9 +14,10 @@ from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.clip import as_label
 from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
-from emoscope.experiments.presentation import NEEDS_WORDS, asked_wordings, spoken, writes
-from emoscope.experiments.sides import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
+from emoscope.experiments.prompts import NEEDS_WORDS, asked_wordings, spoken, writes
+from emoscope.experiments.splits import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
 from emoscope.experiments.study import CorpusChoice, Study, StudyError
+from emoscope.files import Checksums
 from emoscope.questions import LETTERS, letter_orders
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoscope import __version__
-from emoscope.experiments.answers import scored_answers, transcribed_answers
-from emoscope.experiments.decoding import DecodeAhead, Decoded
-from emoscope.experiments.inputs import inputs_path, save_inputs
-from emoscope.experiments.listened import differing_parts, refuse_changes, remember
-from emoscope.experiments.presentation import asked_text, requests, shows_sound, writes
-from emoscope.experiments.quotas import Heard, settle
+from emoscope.experiments.heard import Heard, differing_parts, refuse_changes, remember, settle
+from emoscope.experiments.inputs import DecodeAhead, Decoded, inputs_path, save_inputs
+from emoscope.experiments.prompts import asked_text, requests, scored_answers, shows_sound, transcribed_answers, writes
 from emoscope.experiments.study import Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.ending import check_stop

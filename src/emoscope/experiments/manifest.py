@@ -1,4 +1,4 @@
-"""What the manifest says of a run besides its results: clips, corpus, machine, time and memory."""
+"""What the manifest says of a run: clips, corpus, machine, time, the checks of the model; and whether a run is finished."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.emotions import in_order
-from emoscope.runs import Log
+from emoscope.experiments.study import Study
+from emoscope.questions import Question
+from emoscope.runs import Log, RunFolder
+from emoscope.runs.folder import check_unit, digest
 
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Corpus
+    from emoscope.models.audio_lm import AudioLM
+    from emoscope.runs import Log, RunFolder
 
 
 def clip_counts(items: pl.DataFrame) -> dict[str, int]:
@@ -57,3 +65,111 @@ def corpus_card(corpus: Corpus) -> dict[str, Any]:
 def options_of(items: pl.DataFrame) -> list[str]:
     """The labels that were offered, in canonical order."""
     return list(in_order({option for shown in items["options"].drop_nulls().to_list() for option in shown}))
+
+
+CLIPS = 4
+"""Clips on which the proofs are made."""
+
+
+def prove_model(
+    run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log
+) -> list[dict[str, Any]]:
+    """Run the proofs on the first clips; a proof that fails stops the run.
+
+    Args:
+        run: receives ``cache/proofs.json``.
+        candidates: the candidate items.
+        loudness: as in the study.
+        model: the model that is checked.
+        log: is told of every proof.
+
+    Raises:
+        ProofFailed: a check of the model's sites, gains or batches failed.
+    """
+    from emoscope.models.audio_lm import ProofFailed, Request
+    from emoscope.models.check import run_proofs
+
+    requests = []
+    for item in candidates.filter(candidates["fate"].is_null()).iter_rows(named=True):
+        try:
+            wave = load_audio(item["path"], loudness)
+        except AudioError:
+            continue
+        question = Question(item["label"], tuple(item["options"]), item["wording"])
+        requests.append(Request(wave, question.text, question.letters))
+        if len(requests) == CLIPS:
+            break
+    found = run_proofs(model, model.prepare(requests)) if requests else []
+    proofs: list[dict[str, Any]] = [msgspec.to_builtins(proof) for proof in found]
+    for proof in proofs:
+        log.event("proof", **proof)
+    run.write_json("cache/proofs.json", proofs)
+    if failed := [proof for proof in proofs if proof["status"] == "failed"]:
+        raise ProofFailed(f"{failed[0]['name']}: measured {failed[0]['measured']}, allowed {failed[0]['tolerance']}")
+    return proofs
+
+
+def prove_weights(before: str | None, model: AudioLM) -> dict[str, Any]:
+    """Compare the weights on which gains act with what they were before the first intervention.
+
+    Args:
+        before: their hash then; ``None`` where none was taken.
+        model: the model, after the last intervention.
+
+    Raises:
+        ProofFailed: they changed.
+    """
+    from emoscope.models.audio_lm import ProofFailed
+
+    same = before is not None and before == model.decoder.fingerprint()
+    if before is not None and not same:
+        raise ProofFailed("the weights of down_proj changed during the run: interventions leave them as they are")
+    return {"name": "weights unchanged by the run", "status": "passed" if same else "not run", "measured": None,
+            "tolerance": None, "note": "hash of the bits of all down_proj weights before and after"}  # fmt: skip
+
+
+def finished(
+    run: RunFolder,
+    study: Study,
+    model: AudioLM | None = None,
+    corpus: Corpus | None = None,
+    full: Study | None = None,
+) -> bool:
+    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings.
+
+    ``corpus`` holds the clips that are asked about; it is opened from the study where it is not given.
+    """
+    from emoscope import __version__
+    from emoscope.experiments.items import candidate_items, study_corpus
+    from emoscope.experiments.splits import folds_dealt_before
+    from emoscope.neurons.selectors import own_code
+
+    manifest = run.read_json("manifest.json")
+    if (
+        not manifest
+        or "ended" in manifest
+        or manifest["emoscope"] != __version__
+        or not (run / "units.parquet").is_file()
+    ):
+        return False
+    if manifest["asked"] != digest(msgspec.to_builtins(study)):
+        return False
+    if manifest.get("own_selectors", {}) != own_code(study.identify.selectors):
+        return False
+    if full and manifest.get("pilot", {}).get("full") != digest(msgspec.to_builtins(full)):
+        return False
+    card = None if model else study.card()
+    trained_on = model.info.trained_on if model else card.trained_on if card else ()
+    checksum = model.info.checksum if model else card.checksum if card else ""
+    if checksum != manifest["model"]["checksum"]:
+        return False
+    candidates = candidate_items(study, corpus or study_corpus(study, trained_on), dealt=folds_dealt_before(run, study))
+    if candidates_digest(candidates) != manifest["candidates"]:
+        return False
+    return all(check_unit(run, unit) is None for unit in run.read_table("units")["unit"])
+
+
+def candidates_digest(candidates: pl.DataFrame) -> str:
+    """Hash of the clips, recordings, labels, questions and folds of a study's candidates."""
+    columns = ("clip", "checksum", "truth", "fold", "side", "speaker", "options", "wording", "fate")
+    return digest(candidates.select(columns).rows())

@@ -11,7 +11,7 @@ import msgspec
 from emoscope.corpora.labels import count_values
 from emoscope.emotions import in_order
 from emoscope.experiments.items import asked_corpus, opened, study_corpus, study_options
-from emoscope.experiments.presentation import NEEDS_WORDS, spoken
+from emoscope.experiments.prompts import NEEDS_WORDS, spoken
 from emoscope.experiments.study import (
     Controls,
     CorpusChoice,

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from emoscope.emotions import in_order
-from emoscope.experiments.projection import Plan, Rates, gigabytes, hours, plan_full, read_rates
+from emoscope.experiments.estimate import Plan, Rates, gigabytes, hours, plan_full, read_rates
 from emoscope.experiments.study import Study
 from emoscope.runs import RunFolder
 from emoscope.runs.folder import digest

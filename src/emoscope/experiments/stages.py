@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from emoscope.experiments.finished import candidates_digest
-from emoscope.experiments.manifest import clip_counts, corpus_card, environment, options_of, timing
-from emoscope.experiments.model_checks import prove_model, prove_weights
+from emoscope.experiments.items import study_corpus
+from emoscope.experiments.manifest import (
+    candidates_digest,
+    clip_counts,
+    corpus_card,
+    environment,
+    options_of,
+    prove_model,
+    prove_weights,
+    timing,
+)
 from emoscope.experiments.study import Study, to_toml
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, digest, replacing
@@ -127,12 +135,12 @@ class Pipeline:
 
     def listen(self, shard: Shard | None = None) -> pl.DataFrame:
         """List the items, check the model, hear the items, or a share of them; returns the settled items table."""
-        from emoscope.experiments.items import candidate_items, study_corpus
-        from emoscope.experiments.layer_ranges import layer_ranges
+        from emoscope.experiments.conditions import layer_ranges
+        from emoscope.experiments.heard import refuse_changes
+        from emoscope.experiments.items import candidate_items
         from emoscope.experiments.listen import listen
-        from emoscope.experiments.listened import refuse_changes
-        from emoscope.experiments.sides import folds_dealt_before
-        from emoscope.experiments.told_sound import told_as_heard
+        from emoscope.experiments.splits import folds_dealt_before
+        from emoscope.experiments.terminal import told_as_heard
 
         self.asked = self.study
         # the corpus first: a mistake in it is said before a large model is loaded
@@ -164,7 +172,7 @@ class Pipeline:
 
     def find_sets(self) -> FoundSets:
         """Find the sets and their controls from the stored activity, without the model."""
-        from emoscope.experiments.layer_ranges import ranges_to_reselect
+        from emoscope.experiments.conditions import ranges_to_reselect
         from emoscope.neurons.activity import Activity
         from emoscope.neurons.selection import SetSpec, find_sets
 
@@ -248,8 +256,7 @@ class Pipeline:
 
     def sets(self, found: FoundSets) -> SetsByFold:
         """The sets as the conditions use them."""
-        from emoscope.experiments.conditions import SetsByFold
-        from emoscope.experiments.layer_ranges import layer_ranges
+        from emoscope.experiments.conditions import SetsByFold, layer_ranges
 
         info = self.loaded().info
         ranges = layer_ranges(self.study.interventions.layers, info.layers)
@@ -258,7 +265,7 @@ class Pipeline:
 
     def baseline_shares(self) -> dict[int, dict[str, float]]:
         """The untouched model's probability of each option, options adding up to 1: item -> option -> probability."""
-        from emoscope.experiments.answers import option_shares
+        from emoscope.experiments.prompts import option_shares
 
         units = self.heard_units
         if not units and (self.run / "units.parquet").is_file():
@@ -268,7 +275,7 @@ class Pipeline:
 
     def write_words(self, found: FoundSets) -> None:
         """Write neurons.parquet: the output tokens that each headline neuron raises and lowers most."""
-        from emoscope.experiments.words import neuron_words
+        from emoscope.experiments.measures import neuron_words
 
         head = self.study.headline
         mine = found.frame.filter(
@@ -360,7 +367,7 @@ class Pipeline:
     def manifest(self, found: FoundSets) -> dict[str, Any]:
         """What was run, with what, and what every check measured."""
         from emoscope import __version__
-        from emoscope.experiments.sides import shared_speakers
+        from emoscope.experiments.splits import shared_speakers
         from emoscope.neurons.selectors import own_code
 
         model = self.loaded()

@@ -1,295 +1,72 @@
-"""The study file: every choice of a study, typed, with its default, unit and meaning."""
+"""The study file: read, checked, written; and studies to begin with."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
-if TYPE_CHECKING:
-    from emoscope.models.lookup import Card
-
-SELECTORS = ("lap", "lape", "mad", "cas")
-"""The selectors that a study compares by default."""
-
-
-AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
-"""Ways to steer that need no label; ``two-pass`` and ``mix-outputs`` are arithmetic on targeted steering."""
-
-
-FUSIONS = ("overlap", "joint", "consistency")
-"""Ways to fuse the sets of several corpora."""
-
-GROUNDING = ("noise", "transcript")
-"""What takes the place of the voice."""
-
-SIDE_EFFECTS = ("transcription", "text")
-"""Tasks that are no multiple choice about the clip."""
-
-
-class StudyError(ValueError):
-    """A study file that cannot be run, with the field and the remedy."""
-
-
-class _Section(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    pass
-
-
-class Model(_Section, frozen=True):
-    """Which model is asked."""
-
-    id: Annotated[str, Meta(description='"tiny" (embedded), a hub name or a checkpoint folder')] = "tiny"
-    dtype: Annotated[str, Meta(description='"auto" is float32 on a CPU, else the checkpoint\'s')] = "auto"
-    device: Annotated[str, Meta(description='"auto" takes a GPU where there is one')] = "auto"
-    revision: Annotated[str, Meta(description="branch, tag or commit on the hub; empty: its main branch")] = ""
-    attention: Annotated[str, Meta(description='attention of transformers, such as "sdpa" or "eager"')] = "sdpa"
-    device_map: Annotated[str, Meta(description='"auto" spreads the layers over all GPUs (needs accelerate)')] = ""
-    quantise: Annotated[str, Meta(description='"8bit" or "4bit" (needs bitsandbytes); empty: as stored')] = ""
-    side: Annotated[
-        dict[str, str], Meta(description='further checkpoints it needs: { audio_tokenizer = "folder or hub name" }')
-    ] = {}
-    positions_per_batch: Annotated[
-        Annotated[int, Meta(ge=64)] | None, Meta(description="rows x positions of one pass; none: by the machine")
-    ] = None
-    allow_trained_on: Annotated[bool, Meta(description="evaluate clips on which the model was trained")] = False
-
-
-class CorpusChoice(_Section, frozen=True):
-    """Which clips are heard."""
-
-    id: Annotated[str, Meta(description='a corpus of `emoscope corpus list`, "folder" or "table"')] = "polish"
-    root: Annotated[str, Meta(description="folder or table file; ~ and $VARIABLES are filled in")] = ""
-    emotions: Annotated[tuple[str, ...], Meta(description="labels offered as options; empty: all in the corpus")] = ()
-    # those of another column than the one that is asked stand under its name: emotion = { new = [old, old] }
-    merge: Annotated[
-        dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]],
-        Meta(description="labels taken together, new = [old, old]"),
-    ] = {}
-    where: Annotated[dict[str, Any], Meta(description='filter by any column: take = [3, 4], speaker = "1-9"')] = {}
-    clips_per_emotion: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
-        Meta(description="clips heard per emotion (and side), at most; none: by quota"),
-    ] = None
-    loudness: Annotated[str, Meta(description='"normalised" (RMS 0.05) or "as recorded"')] = "normalised"
-    columns: Annotated[dict[str, str], Meta(description="table: which column is path, emotion, speaker ...")] = {}
-    audio_root: Annotated[str, Meta(description="table: folder of its relative paths; the table's own by default")] = ""
-    labels: Annotated[dict[str, str], Meta(description="folder, table: words emoscope does not know = emotion")] = {}
-    pattern: Annotated[str, Meta(description='folder: "{emotion}/{speaker}_{}.wav"; empty: a folder per emotion')] = ""
-    options: Annotated[
-        dict[str, Any], Meta(description="what else the corpus's reader takes: { all_codes = true } of iemocap")
-    ] = {}
-
-
-class QuestionChoice(_Section, frozen=True):
-    """How a clip is asked about."""
-
-    wording: Annotated[
-        str | tuple[str, ...],
-        Meta(description="a key of emoscope.questions.WORDINGS, or several: each clip is asked in all"),
-    ] = "lettered"
-    letter_orders: Annotated[int | str, Meta(description='letter orders asked per clip, or "all" rotations')] = 1
-    presentation: Annotated[
-        str, Meta(description='what is heard: "audio", "noise" as long and as loud, or the "transcript" as text')
-    ] = "audio"
-
-    @property
-    def wordings(self) -> tuple[str, ...]:
-        """The wordings in which every clip is asked."""
-        return (self.wording,) if isinstance(self.wording, str) else self.wording
-
-
-class Identify(_Section, frozen=True):
-    """From which items neurons are found, and how."""
-
-    label: Annotated[str, Meta(description="the label column that is asked")] = "emotion"
-    scope: Annotated[str, Meta(description="positions that statistics count, joined by +, or all")] = "audio+answer"
-    store: Annotated[tuple[str, ...], Meta(description="scopes kept in activity.zarr")] = (
-        "audio",
-        "text",
-        "decision",
-        "answer",
-    )
-    site: Annotated[str, Meta(description='"gate": act(gate_proj(x)); "product": gate x up')] = "gate"
-    folds: Annotated[str | int, Meta(description="cross-fitting: a column, or a number of speaker folds")] = "speaker"
-    split: Annotated[
-        str, Meta(description='"official": find on train and development, test on test; empty: cross-fit')
-    ] = ""
-    items_per_emotion: Annotated[int, Meta(description="correct clips per emotion and fold, at most", ge=1)] = 100
-    minimum: Annotated[int, Meta(description="correct clips below which an emotion gets no set", ge=1)] = 30
-    selectors: Annotated[tuple[str, ...], Meta(description="also lape-original, mad-z, mad-active")] = SELECTORS
-    lape_floor: Annotated[float, Meta(description="LAPE's bar: this share of rates is at or below it", ge=0, lt=1)] = (
-        0.95
-    )
-    budgets: Annotated[tuple[float, ...], Meta(description="shares of all neurons; empty: the headline's")] = ()
-    compare_at_common_size: Annotated[
-        bool, Meta(description="all selectors also at the most neurons that each reaches")
-    ] = False
-    sizes: Annotated[
-        tuple[Annotated[int, Meta(ge=1)], ...], Meta(description="headline also on so few clips per emotion: [5, 20]")
-    ] = ()
-    size_draws: Annotated[int, Meta(description="draws of clips of each of these sizes", ge=1)] = 3
-    balance_letters: Annotated[
-        bool, Meta(description="choose clips so that the right option stands behind each letter equally often")
-    ] = False
-    where: Annotated[dict[str, Any], Meta(description="with evaluate.where: fixed sides, no cross-fitting")] = {}
-
-
-class Evaluate(_Section, frozen=True):
-    """On which items interventions are tested."""
-
-    where: Annotated[dict[str, Any], Meta(description="with identify.where: fixed sides, no cross-fitting")] = {}
-    items_per_emotion: Annotated[int, Meta(description="clips per emotion, at most", ge=1)] = 150
-    allow_shared_speakers: Annotated[bool, Meta(description="let a speaker be on both sides, or in two folds")] = False
-
-
-class Headline(_Section, frozen=True):
-    """What is claimed, fixed before the evaluation; everything else is exploration."""
-
-    selector: Annotated[str, Meta(description="one of identify.selectors")] = "cas"
-    budget: Annotated[float | None, Meta(description="share of all neurons; none: the model's own")] = None
-    alpha: Annotated[float, Meta(description="steering strength: gain 1 + alpha", gt=0)] = 0.5
-
-
-class Interventions(_Section, frozen=True):
-    """What is done to the neurons."""
-
-    deactivate: Annotated[
-        tuple[str, ...], Meta(description='"zero": activations are set to 0; also "mean": products to their mean')
-    ] = ("zero",)
-    alphas: Annotated[tuple[float, ...], Meta(description="strengths of the headline selector; below 0: weakened")] = (
-        -0.5,
-        0.25,
-        0.5,
-        1.0,
-        2.0,
-        4.0,
-    )
-    sweep: Annotated[
-        str,
-        Meta(description='budgets besides the headline\'s: of "all" selectors, or of the "headline" selector alone'),
-    ] = "all"
-    positions: Annotated[tuple[str, ...], Meta(description="headline deactivation at these positions alone")] = (
-        "audio",
-        "text",
-        "decision",
-    )
-    layers: Annotated[tuple[str, ...], Meta(description='headline in ranges alone: ["0-1", "2-3"] or ["thirds"]')] = ()
-    reselect_in_ranges: Annotated[
-        bool, Meta(description="also the best neurons of each range of interventions.layers, equally many")
-    ] = False
-    profile: Annotated[bool, Meta(description="headline deactivated in each single layer alone")] = False
-    agnostic: Annotated[tuple[str, ...], Meta(description="steering without a label; see docs/method.md")] = AGNOSTIC
-    reliance: Annotated[bool, Meta(description="all MLPs off, each layer off, union of all sets off")] = True
-    generate: Annotated[bool, Meta(description="also generate text for baseline and headline conditions")] = True
-
-
-class Controls(_Section, frozen=True):
-    """Sets that are not selected for the emotion, under the same interventions."""
-
-    matched: Annotated[int, Meta(description="draws of same-layer neurons of like activity", ge=0)] = 10
-    random: Annotated[int, Meta(description="draws of neurons from anywhere", ge=0)] = 5
-    shuffled: Annotated[int, Meta(description="selections on labels shuffled within speaker", ge=0)] = 5
-    outcomes: Annotated[
-        bool, Meta(description="also sets found on misses and on false alarms: percept or decision")
-    ] = False
-
-
-class Transfer(_Section, frozen=True):
-    """How the sets of each corpus act on the others, asked about the emotions that all share."""
-
-    ask: Annotated[bool, Meta(description="ask it, where there are several corpora")] = True
-    fuse: Annotated[tuple[str, ...], Meta(description="sets fused over all corpora; see docs/method.md")] = FUSIONS
-    consistency: Annotated[float, Meta(description="weight of the spread over corpora in consistency fusion", ge=0)] = (
-        0.3
-    )
-    matched: Annotated[int, Meta(description="draws of matched controls of each of these sets", ge=0)] = 5
-
-
-class Probes(_Section, frozen=True):
-    """The headline's sets on other questions about the same clips, and without the voice."""
-
-    columns: Annotated[tuple[str, ...], Meta(description='further label columns, asked in turn: ["word"]')] = ()
-    grounding: Annotated[tuple[str, ...], Meta(description='in place of the voice: "noise", "transcript"')] = ()
-    side_effects: Annotated[tuple[str, ...], Meta(description='"transcription" (word errors), "text" (no audio)')] = ()
-    items_per_emotion: Annotated[int, Meta(description="clips per emotion of each probe, at most", ge=1)] = 50
-    matched: Annotated[int, Meta(description="draws of matched controls of each probe", ge=0)] = 5
-
-
-class Study(_Section, frozen=True):
-    """A study: one model, one or several corpora, the questions, and what is done to the neurons.
-
-    Example:
-        >>> Study(name="mine").headline.selector
-        'cas'
-    """
-
-    name: Annotated[str, Meta(description="name of the run folder")] = "study"
-    seed: Annotated[int, Meta(description="seed of every random choice")] = 0
-    model: Model = Model()
-    corpora: tuple[CorpusChoice, ...] = (CorpusChoice(),)
-    question: QuestionChoice = QuestionChoice()
-    identify: Identify = Identify()
-    evaluate: Evaluate = Evaluate()
-    headline: Headline = Headline()
-    interventions: Interventions = Interventions()
-    controls: Controls = Controls()
-    transfer: Transfer = Transfer()
-    probes: Probes = Probes()
-
-    def card(self) -> Card:
-        """What the model's folder says of it, without its weights."""
-        from emoscope.models.lookup import look_up
-
-        return look_up(self.model.id, self.model.side, self.model.revision or None)
-
-    @property
-    def corpus(self) -> CorpusChoice:
-        """The corpus of the study."""
-        return self.corpora[0]
-
-    def with_budget(self, recommended: float) -> Study:
-        """Fill in budgets that were left to the model."""
-        budget = self.headline.budget if self.headline.budget is not None else recommended
-        budgets = self.identify.budgets or (budget,)
-        if budget not in budgets:
-            budgets = (budget, *budgets)
-        return msgspec.structs.replace(
-            self,
-            headline=msgspec.structs.replace(self.headline, budget=budget),
-            identify=msgspec.structs.replace(self.identify, budgets=budgets),
-        )
-
-    def pilot(self, clips: int) -> Study:
-        """The same study on ``clips`` clips per emotion, with fewer control draws."""
-        if clips < 2:
-            raise StudyError(f"--pilot {clips}: give at least 2 clips per emotion")
-        replace = msgspec.structs.replace
-        few = self.controls
-        return replace(
-            self,
-            name=f"{self.name}-pilot{clips}",
-            corpora=tuple(replace(corpus, clips_per_emotion=clips) for corpus in self.corpora),
-            identify=replace(
-                self.identify,
-                items_per_emotion=clips,
-                minimum=max(1, min(20, clips // 4)),
-                sizes=(),
-                compare_at_common_size=False,
-            ),
-            evaluate=replace(self.evaluate, items_per_emotion=clips),
-            controls=replace(
-                few,
-                matched=min(2, few.matched),
-                random=min(1, few.random),
-                shuffled=min(1, few.shuffled),
-                outcomes=False,
-            ),
-        )
+from emoscope.corpora.files import nearest
+from emoscope.corpora.registry import check_corpus_id, list_corpora, resolve
+from emoscope.experiments.schema import (
+    AGNOSTIC as AGNOSTIC,
+)
+from emoscope.experiments.schema import (
+    FUSIONS as FUSIONS,
+)
+from emoscope.experiments.schema import (
+    GROUNDING as GROUNDING,
+)
+from emoscope.experiments.schema import (
+    SELECTORS as SELECTORS,
+)
+from emoscope.experiments.schema import (
+    SIDE_EFFECTS as SIDE_EFFECTS,
+)
+from emoscope.experiments.schema import (
+    Controls as Controls,
+)
+from emoscope.experiments.schema import (
+    CorpusChoice as CorpusChoice,
+)
+from emoscope.experiments.schema import (
+    Evaluate as Evaluate,
+)
+from emoscope.experiments.schema import (
+    Headline as Headline,
+)
+from emoscope.experiments.schema import (
+    Identify as Identify,
+)
+from emoscope.experiments.schema import (
+    Interventions as Interventions,
+)
+from emoscope.experiments.schema import (
+    Model as Model,
+)
+from emoscope.experiments.schema import (
+    Probes as Probes,
+)
+from emoscope.experiments.schema import (
+    QuestionChoice as QuestionChoice,
+)
+from emoscope.experiments.schema import (
+    Study as Study,
+)
+from emoscope.experiments.schema import (
+    StudyError as StudyError,
+)
+from emoscope.experiments.schema import (
+    Transfer as Transfer,
+)
+from emoscope.questions import WORDINGS
 
 
 def read_study(path: str | Path) -> Study:
@@ -318,7 +95,7 @@ def parse_study(text: str, name: str = "study file") -> Study:
         >>> parse_study('[headline]\nselctor = "mad"')
         Traceback (most recent call last):
         ...
-        emoscope.experiments.study.StudyError: study file: field `selctor` in [headline] is not known: did you mean `selector`?
+        emoscope.experiments.schema.StudyError: study file: field `selctor` in [headline] is not known: did you mean `selector`?
     """
     if len(text) > LARGEST or MANY_PARTS.search(text):
         raise StudyError(f"{name} is no study file: it has more than {LARGEST:,} characters, or a name of 50 parts")
@@ -339,8 +116,6 @@ def parse_study(text: str, name: str = "study file") -> Study:
     for field, value in _paths(study):
         if re.search(r"[\x00-\x1f]", value):
             raise StudyError(f"{name}: {field} {value!r} holds a character of control. {BACKSLASH}")
-    from emoscope.experiments.study_checks import check_study
-
     check_study(study, name, stored=True)
     return study
 
@@ -434,3 +209,215 @@ def _explain(message: str) -> str:
         hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(_names(section))}"
         return f"field `{unknown[1]}`{place_text} is not known: {hint}"
     return f"{where or 'study'}: {message.split(' - at')[0]}"
+
+
+TAKEN = ("shared", *GROUNDING, *SIDE_EFFECTS)
+"""Names of parts that are no columns."""
+
+
+def check_study(study: Study, name: str = "study", stored: bool = False) -> None:
+    """Refuse a study that cannot be run.
+
+    Args:
+        study: the study.
+        name: of the study, or its file, in messages.
+        stored: it may be a part's, whose side effects no study of its own asks.
+
+    Raises:
+        StudyError: names the field, its value and the remedy.
+    """
+    from emoscope.neurons.selectors import find_selector
+
+    if not study.corpora:
+        raise StudyError(f"{name}: no corpus is given: add [[corpora]] with an id")
+    for where, budget in [
+        ("headline.budget", study.headline.budget),
+        *(("identify.budgets", b) for b in study.identify.budgets),
+    ]:
+        if budget is not None and not 0 < budget <= 0.5:
+            raise StudyError(
+                f"{name}: {where} {budget} is not a fraction of neurons: "
+                "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
+            )
+    for selector in (*study.identify.selectors, study.headline.selector):
+        try:
+            find_selector(selector)
+        except ValueError as error:
+            raise StudyError(f"{name}: {error}") from None
+    if study.headline.selector not in study.identify.selectors:
+        raise StudyError(
+            f"{name}: headline.selector {study.headline.selector!r} is not among identify.selectors "
+            f"{list(study.identify.selectors)}: add it there"
+        )
+    scopes = ("audio", "text", "decision", "answer")
+    for where, parts in (
+        ("identify.scope", study.identify.scope.split("+")),
+        ("identify.store", study.identify.store),
+        ("interventions.positions", study.interventions.positions),
+    ):
+        for part in parts:
+            if part not in scopes and not (where == "identify.scope" and part == "all"):
+                raise StudyError(f"{name}: {where} {part!r} is not known: choose from {', '.join(scopes)}")
+    wanted = scopes if study.identify.scope == "all" else study.identify.scope.split("+")
+    if missing := [part for part in wanted if part not in study.identify.store]:
+        raise StudyError(f"{name}: identify.scope needs {missing}, which identify.store does not keep: add it there")
+    if study.identify.site not in ("gate", "product"):
+        raise StudyError(f'{name}: identify.site {study.identify.site!r} is not known: give "gate" or "product"')
+    if study.model.quantise not in ("", "8bit", "4bit"):
+        raise StudyError(f'{name}: model.quantise {study.model.quantise!r} is not known: give "8bit", "4bit" or ""')
+    if "answer" in study.interventions.positions:
+        raise StudyError(
+            f'{name}: interventions.positions "answer": an answer by likelihood has no such position, so the effect is '
+            "zero by construction; choose from audio, text, decision"
+        )
+    for wording in study.question.wordings:
+        if wording not in WORDINGS:
+            raise StudyError(f"{name}: question.wording {wording!r}: choose from {', '.join(WORDINGS)}")
+    if len(set(study.question.wordings)) < max(1, len(study.question.wordings)):
+        raise StudyError(f"{name}: question.wording {list(study.question.wordings)}: give one or several, each once")
+    deactivate = study.interventions.deactivate
+    for to in deactivate:
+        if to not in ("zero", "mean"):
+            raise StudyError(
+                f'{name}: interventions.deactivate {to!r} is not known: give "zero" and, if wanted, "mean"'
+            )
+    if deactivate and "zero" not in deactivate:
+        raise StudyError(
+            f'{name}: interventions.deactivate {list(deactivate)}: what is claimed is deactivation to zero; give ["zero", "mean"]'
+        )
+    if len(set(deactivate)) < len(deactivate):
+        raise StudyError(f"{name}: interventions.deactivate {list(deactivate)} names one twice: give each once")
+    for alpha in study.interventions.alphas:
+        if alpha <= -1 or alpha == 0:
+            raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")
+    for part in study.interventions.layers:
+        if part != "thirds" and not re.fullmatch(r"[0-9]+-[0-9]+", part):
+            raise StudyError(
+                f'{name}: interventions.layers {part!r} is not a range: give ["thirds"], or first and last layer as in "0-3"'
+            )
+    if study.interventions.sweep not in ("all", "headline"):
+        raise StudyError(f'{name}: interventions.sweep {study.interventions.sweep!r}: give "all" or "headline"')
+    if study.interventions.reselect_in_ranges and not study.interventions.layers:
+        raise StudyError(
+            f'{name}: interventions.reselect_in_ranges needs ranges: give interventions.layers, such as ["thirds"]'
+        )
+    if study.interventions.reselect_in_ranges and find_selector(study.headline.selector).one_list:
+        raise StudyError(
+            f"{name}: interventions.reselect_in_ranges finds equally many neurons for every emotion, and the headline's "
+            f"selector {study.headline.selector} makes one list for all: choose another headline.selector"
+        )
+    for way in study.interventions.agnostic:
+        if way not in AGNOSTIC:
+            raise StudyError(
+                f"{name}: interventions.agnostic {way!r} is not known: choose from {', '.join(AGNOSTIC)}, or give []"
+            )
+    for corpus in study.corpora:
+        if corpus.loudness not in ("normalised", "as recorded"):
+            raise StudyError(f'{name}: loudness {corpus.loudness!r}: give "normalised" or "as recorded"')
+    of_part = stored and not study.transfer.ask and study.question.presentation in SIDE_EFFECTS
+    presentations = () if of_part else (study.question.presentation,)
+    for field, given, known in (
+        ("transfer.fuse", study.transfer.fuse, FUSIONS),
+        ("probes.grounding", study.probes.grounding, GROUNDING),
+        ("probes.side_effects", study.probes.side_effects, SIDE_EFFECTS),
+        ("question.presentation", presentations, ("audio", *GROUNDING)),
+        ("probes.columns", study.probes.columns, study.probes.columns),
+    ):
+        if len(set(given)) < len(given):
+            raise StudyError(f"{name}: {field} {list(given)} names one twice: give each once")
+        for one in given:
+            if one not in known:
+                raise StudyError(f"{name}: {field} {one!r} is not known: choose from {', '.join(known)}")
+    for column in study.probes.columns:
+        if column == study.identify.label:
+            raise StudyError(f"{name}: probes.columns {column!r} is what the study asks anyway: give other columns")
+        if column in TAKEN:
+            raise StudyError(
+                f"{name}: probes.columns {column!r} is the name of another part: give that column another name"
+            )
+    if study.identify.split not in ("", "official"):
+        raise StudyError(
+            f'{name}: identify.split {study.identify.split!r}: give "official", or leave it out to cross-fit'
+        )
+    if study.identify.split and study.identify.where:
+        raise StudyError(f"{name}: identify.split and identify.where both fix the sides: give one of them")
+    if bool(study.identify.where) != bool(study.evaluate.where):
+        raise StudyError(f"{name}: identify.where and evaluate.where go together: give both, or neither to cross-fit")
+    orders = study.question.letter_orders
+    if isinstance(orders, str) and orders != "all":
+        raise StudyError(f'{name}: letter_orders {orders!r}: give a number or "all"')
+
+
+PAPER = Path(__file__).parents[1] / "data" / "paper"
+"""The paper's studies; studies/paper/README.md says what is known of each choice."""
+
+
+def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> str:
+    """The text of a study that asks the usual task of a corpus, with a comment on every field.
+
+    Args:
+        name: of the study.
+        corpus: id of a corpus, or a folder or table.
+        root: folder or table of the corpus.
+        model: as in a study file.
+
+    Raises:
+        UnknownCorpus: names the nearest known id.
+
+    Example:
+        >>> text = usual_study("mine", "iemocap", "$IEMOCAP")
+        >>> [line.split("#")[0].strip() for line in text.splitlines() if line.startswith(("emotions", "merge", "folds"))]
+        ['emotions = ["anger", "happiness", "neutral", "sadness"]', 'merge = { happiness = ["happiness", "excitement"] }', 'folds = "session"']
+    """
+    if not root:
+        corpus, place = resolve(corpus, None)
+        root = str(place or "")
+    check_corpus_id(corpus)
+    task = next((info.usual for info in list_corpora() if info.id == corpus.lower()), None)
+    choice, identify = CorpusChoice(id=corpus.lower(), root=root), Identify()
+    if task:
+        choice = CorpusChoice(id=corpus.lower(), root=root, emotions=task.emotions, merge=dict(task.merge))
+        identify = Identify(folds=task.folds)
+    study = Study(name=name, model=Model(id=model), corpora=(choice,), identify=identify)
+    first, rest = to_toml(study).split("\n", 1)
+    about = f"# The usual task of {corpus.lower()}: {task.about}.\n" if task else ""
+    return f"{first}\n{about}{rest}"
+
+
+def next_step(corpus: str, root: Path | None, fields: Mapping[str, Any]) -> str:
+    """The command that writes a study of a corpus that was checked, and what its file needs of the check's options.
+
+    Args:
+        corpus: as given: an id, a folder or a table.
+        root: as given.
+        fields: fields of [[corpora]] -> values; what is empty is left out.
+
+    Example:
+        >>> print(next_step("folder", Path("my clips"), {"pattern": "{speaker}/{emotion}/{}.wav", "labels": {"angyr": "anger"}}))
+        Next: emoscope study new --corpus folder --root 'my clips'
+        and in that file, under [[corpora]]:
+        pattern = "{speaker}/{emotion}/{}.wav"
+        labels = { angyr = "anger" }
+    """
+    command = ["emoscope", "study", "new", "--corpus", corpus, *(["--root", str(root)] if root else [])]
+    lines = [f"{name} = {toml_value(value)}" for name, value in fields.items() if value]
+    if lines:
+        lines.insert(0, "and in that file, under [[corpora]]:")
+    return "\n".join([f"Next: {shlex.join(command)}", *lines])
+
+
+def paper_study(name: str) -> str:
+    """The text of one of the paper's studies.
+
+    Raises:
+        StudyError: an unknown name; all names are listed.
+
+    Example:
+        >>> paper_study("qwen-iemocap").splitlines()[2]
+        'name = "paper-qwen-iemocap"'
+    """
+    path = PAPER / f"{name.removesuffix('.toml')}.toml"
+    known = sorted(one.stem for one in PAPER.glob("*.toml"))
+    if path.stem not in known:
+        raise StudyError(f"--paper {name!r} is not one of the paper's studies: {nearest(name, known)}")
+    return path.read_text(encoding="utf-8")

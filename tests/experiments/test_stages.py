@@ -14,10 +14,12 @@ import soundfile
 
 from emoscope.corpora import polish_folder
 from emoscope.experiments.conditions import DERIVED
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
-from emoscope.experiments.pipeline import Pipeline, finished, run_study
+from emoscope.experiments.manifest import finished
+from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import AGNOSTIC, Study, parse_study
 from emoscope.models.hooks import Starts
 from emoscope.models.registry import load_model

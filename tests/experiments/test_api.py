@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import emoscope as es
-from emoscope.experiments.session import Heard
+from emoscope.experiments.api import Heard
 from emoscope.neurons.neuron_set import NeuronSets
 
 

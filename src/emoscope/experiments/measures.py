@@ -1,9 +1,9 @@
-"""What an emotion's neurons do when its clips are heard, and when noise or the transcript takes the voice's place."""
+"""What else is measured of the headline's neurons: the tokens that they write, and what they do without the voice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,13 @@ from emoscope.neurons.activity import Activity, scope_parts
 from emoscope.neurons.neuron_set import load_set
 from emoscope.runs import RunFolder
 from emoscope.schemas import schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.models.audio_lm import AudioLM
+    from emoscope.neurons.selection import FoundSets
+    from emoscope.runs import Log
 
 DRAWS = 5
 """Matched controls whose activity is measured: the mean of a few is enough."""
@@ -128,3 +135,47 @@ def heard_scope(activity: Activity, scope: str, items: np.ndarray) -> str:
     if "audio" not in parts or "audio" not in activity.store or activity.tokens("audio", items).any():
         return scope
     return "+".join(dict.fromkeys("text" if part == "audio" else part for part in parts))
+
+
+TOKENS = 5
+"""Tokens listed per neuron and direction."""
+
+AT_ONCE = 64
+"""Neurons whose effect on the whole vocabulary is worked out together."""
+
+
+def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float | None, log: Log) -> pl.DataFrame:
+    """List the tokens that each neuron of the headline sets raises and lowers most.
+
+    The column of down_proj is passed through the scale of the decoder's last norm and the output head; what
+    later layers do to it is left out (the direct path only; Geva et al. 2022).
+
+    Returns:
+        columns neuron, layer, index, emotion, raises (tokens), lowers (tokens).
+    """
+    import polars as pl
+    import torch
+
+    width = model.info.width
+    chosen = found.frame.filter(
+        (found.frame["control"] == "target") & (found.frame["selector"] == selector) & (found.frame["budget"] == budget)
+    )
+    rows = []
+    norm = getattr(model.decoder.backbone, "norm", None)
+    with torch.inference_mode():
+        head = model.head.weight
+        scale = 1.0 if norm is None else norm.weight.to(head.device)[:, None]
+        for name in chosen["set"].unique(maintain_order=True):
+            for emotion, neurons in found.sets[name, "all"].items():
+                for part in np.array_split(neurons, -(-len(neurons) // AT_ONCE) or 1):
+                    columns = [
+                        model.decoder.columns(n // width, torch.tensor([n % width]))[:, 0].to(head.device)
+                        for n in part.tolist()
+                    ]
+                    effects = (head @ (torch.stack(columns, 1).to(head.dtype) * scale)).T if columns else []
+                    for neuron, effect in zip(part.tolist(), effects, strict=True):
+                        top, low = effect.topk(TOKENS).indices.tolist(), (-effect).topk(TOKENS).indices.tolist()
+                        words = [[model.tokenizer.decode([token]) for token in ids] for ids in (top, low)]
+                        rows.append((neuron, *divmod(neuron, width), emotion, *words))
+                    log.step(len(part))
+    return pl.DataFrame(rows, schema=schema("neurons"), orient="row")

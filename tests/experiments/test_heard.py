@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import polish_folder
-from emoscope.experiments.listened import ChangedInput
-from emoscope.experiments.pipeline import run_study
+from emoscope.experiments.engine import run_study
+from emoscope.experiments.heard import ChangedInput
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.lookup import TINY
 from emoscope.models.registry import load_model

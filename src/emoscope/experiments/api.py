@@ -15,7 +15,8 @@ from emoscope.experiments.given import checked_values, in_words_of_a_call, refus
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.result import Result, WholeResult
-from emoscope.experiments.sides import study_folds
+from emoscope.experiments.splits import study_folds
+from emoscope.experiments.stages import Pipeline
 from emoscope.experiments.study import (
     Controls,
     CorpusChoice,
@@ -25,21 +26,21 @@ from emoscope.experiments.study import (
     Model,
     QuestionChoice,
     Study,
+    check_study,
     read_study,
-)  # fmt: skip
-from emoscope.experiments.study_checks import check_study
+)
 from emoscope.interventions.intervention import told
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.folder import digest
+from emoscope.runs.folder import digest, refuse_whole
 
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Corpus
-    from emoscope.experiments.pipeline import Pipeline
+    from emoscope.experiments.stages import Pipeline
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import Activity
-    from emoscope.neurons.neuron_set import NeuronSets
+    from emoscope.neurons.neuron_set import NeuronSet, NeuronSets
     from emoscope.neurons.selection import FoundSets
 
 
@@ -132,7 +133,7 @@ def listen(
         15
     """
     from emoscope.corpora import Corpus, open_corpus
-    from emoscope.experiments.pipeline import Pipeline
+    from emoscope.experiments.stages import Pipeline
     from emoscope.neurons.activity import Activity
 
     refuse_other_than_model(model, "listen(model, corpus)", corpus)
@@ -347,7 +348,7 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
         folder: the run folder; ``runs/<name>`` by default.
         log: ``"bars"``, ``"json"`` or ``"quiet"``.
     """
-    from emoscope.experiments.pipeline import run_study
+    from emoscope.experiments.engine import run_study
 
     if not isinstance(study, Study | str | Path):
         raise TypeError(
@@ -358,3 +359,57 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
         place = RunFolder(folder or Path("runs") / asked.name, create=True)
         done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
     return WholeResult.of(done) if has_parts(asked) else Result.of(done)
+
+
+def reselect(
+    run: str | Path,
+    selector: str = "cas",
+    budget: float | None = None,
+    scope: str | None = None,
+    out: str | Path | None = None,
+) -> FoundSets:
+    """Find the sets of one selector in a run folder and save them.
+
+    Args:
+        run: a run folder that has been listened to.
+        selector: lap, lape, lape-original, mad, mad-z, mad-active, cas, or the name of your own.
+        budget: share of all neurons per emotion; the run's own by default.
+        scope: positions that count; the run's own by default.
+        out: folder for the sets; ``<run>/sets`` by default.
+    """
+    refuse_whole(run)
+    folder = RunFolder(run)
+    study = read_study(folder / "study.toml")
+    if budget is None:
+        manifest = folder.read_json("manifest.json") or {}
+        budget = manifest.get("headline", {}).get("budget") or study.headline.budget
+    if budget is None:
+        budget = study.card().recommended_budget
+    replace = msgspec.structs.replace
+    study = replace(
+        study,
+        identify=replace(
+            study.identify, selectors=(selector,), budgets=(budget,), sizes=(), scope=scope or study.identify.scope
+        ),
+        headline=replace(study.headline, selector=selector, budget=budget),
+        controls=Controls(matched=0, random=0, shuffled=0),
+    )
+    check_study(study, str(folder / "study.toml"))
+    found = Pipeline(study, folder, Log("quiet")).find_sets()
+    found.save_sets(Path(out) if out else folder / "sets")
+    return found
+
+
+def read_set(path: Path, emotion: str | None) -> NeuronSet:
+    """Read one emotion's neurons from a file of sets.
+
+    Raises:
+        ValueError: no emotion is named, or the file does not hold it.
+    """
+    from emoscope.neurons.neuron_set import load_group
+
+    group = load_group(path)
+    if emotion not in group:
+        holds = f"{path} holds sets of {', '.join(group)}" + (f", none of {emotion!r}" if emotion else "")
+        raise ValueError(f"{holds}: name one with --emotion")
+    return group[emotion]

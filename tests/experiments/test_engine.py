@@ -11,10 +11,9 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.run_tables import read_run
+from emoscope.experiments.engine import Whole, _finished, run_study
 from emoscope.experiments.parts import plan_parts
-from emoscope.experiments.pipeline import run_study
 from emoscope.experiments.study import parse_study
-from emoscope.experiments.whole_study import Whole, _finished
 from emoscope.models.registry import load_model
 from emoscope.neurons.neuron_set import load_set
 from emoscope.runs import Log, RunFolder

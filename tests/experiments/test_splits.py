@@ -13,10 +13,11 @@ import pytest
 import soundfile
 
 from emoscope.corpora import open_corpus, polish_folder
-from emoscope.experiments.dry_run import dry_run
+from emoscope.experiments.engine import run_study
+from emoscope.experiments.estimate import dry_run
 from emoscope.experiments.items import candidate_items, study_corpus
-from emoscope.experiments.pipeline import finished, run_study
-from emoscope.experiments.sides import folds_dealt_before, shared_speakers
+from emoscope.experiments.manifest import finished
+from emoscope.experiments.splits import folds_dealt_before, shared_speakers
 from emoscope.experiments.study import StudyError, parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
