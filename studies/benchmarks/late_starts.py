@@ -48,7 +48,7 @@ shuffled = 0
 def main() -> int:
     """Run both ways and compare; returns the exit code."""
     from emoscope.experiments.intervene import first_layer, intervene
-    from emoscope.experiments.stages import Pipeline
+    from emoscope.experiments.stages import Task, listen, plan, select
     from emoscope.experiments.study import parse_study
     from emoscope.models import hooks
     from emoscope.runs import Log, RunFolder
@@ -61,11 +61,10 @@ def main() -> int:
     place = Path(tempfile.mkdtemp(prefix="profile-"))
     try:
         study = parse_study(STUDY.format(model=json.dumps(given.model), clips=given.clips))
-        pipeline = Pipeline(study, RunFolder(place / "run", create=True), Log("quiet"))
-        pipeline.listen()
-        _, sets, work = pipeline.plan(pipeline.select())
-        work = [one for one in work if one.condition["layers"].isdigit()]
-        model = pipeline.loaded()
+        listened = listen(Task(study, RunFolder(place / "run", create=True), Log("quiet")))
+        planned, model = plan(select(listened)), listened.model
+        sets = planned.sets
+        work = [one for one in planned.work if one.condition["layers"].isdigit()]
         if not model.resumes:
             print("This model's passes run in full, whatever they change.")
             return 1
@@ -77,7 +76,7 @@ def main() -> int:
                 for layer in sorted({int(one.condition["layers"]) for one in work}):
                     mine = [one for one in work if one.condition["layers"] == str(layer)]
                     log = Log("quiet")
-                    intervene(run, pipeline.study, mine, sets, model, log)
+                    intervene(run, listened.study, mine, sets, model, log)
                     seconds[late][layer] += log.seconds["intervening"] / given.repeats
         same = all(
             (place / f"True-0/answers/{one.unit.id}.parquet").read_bytes()

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.experiments.conditions import SetsByFold, describe, layer_ranges, plan_conditions
-from emoscope.experiments.estimate import planned_sets
+from emoscope.experiments.conditions import describe, plan_conditions, planned_sets, set_spec
+from emoscope.experiments.kinds import SetsByFold, layer_ranges
 from emoscope.experiments.study import AGNOSTIC, Controls, Interventions, Study, StudyError, parse_study, read_study
 from emoscope.interventions.intervention import deactivate, mix, steer, union
 from emoscope.models.values import ModelInfo
@@ -21,13 +21,18 @@ MEANS = np.arange(8, dtype=np.float32) / 4
 EMOTIONS = ("anger", "fear")
 
 
+def planned(study, emotions, layers=0):
+    """The table of the sets that a study wants."""
+    return planned_sets(set_spec(study, emotions, layers))
+
+
 def plan(**interventions):
     text = '[identify]\nselectors = ["mad", "cas"]\n[headline]\nselector = "cas"\nbudget = 0.25'
     study = parse_study(text).with_budget(0.25)
     study = msgspec.structs.replace(
         study, interventions=Interventions(**interventions), controls=Controls(matched=6, random=1, shuffled=1)
     )
-    return plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)
+    return plan_conditions(study, planned(study, EMOTIONS), INFO.layers)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def of(conditions, name):
 
 def test_the_demo_plans_its_304_conditions() -> None:
     demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
-    conditions = plan_conditions(demo, planned_sets(demo, ("anger", "fear", "neutral")), 4)
+    conditions = plan_conditions(demo, planned(demo, ("anger", "fear", "neutral")), 4)
     assert conditions.height == 304
     assert conditions["condition"].n_unique() == 304
     headline = conditions.filter(pl.col("headline"))
@@ -118,7 +123,7 @@ def test_matched_controls_of_other_budgets_are_switched_off_and_nothing_else() -
         '[identify]\nselectors = ["mad", "cas"]\nbudgets = [0.25, 0.5]\n[headline]\nselector = "cas"\nbudget = 0.25\n'
     )
     study = parse_study(text + '[interventions]\ndeactivate = ["zero", "mean"]').with_budget(0.25)
-    conditions = plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)
+    conditions = plan_conditions(study, planned(study, EMOTIONS), INFO.layers)
     other = conditions.filter(pl.col("budget") == 0.5, pl.col("control") == "matched")
     assert set(other["selector"]) == {"cas"}
     assert other["draw"].unique().sort().to_list() == [0, 1, 2]
@@ -150,7 +155,7 @@ def test_ranges_of_layers_hold_equally_many_neurons() -> None:
 
 def test_sets_of_misses_and_false_alarms_act_on_the_emotions_that_they_have() -> None:
     study = parse_study("[controls]\noutcomes = true\nrandom = 0\nshuffled = 0").with_budget(0.25)
-    sets = planned_sets(study, EMOTIONS)
+    sets = planned(study, EMOTIONS)
     kinds = ("misses", "hits-as-misses", "false-alarms", "hits-as-false-alarms")
     lacking = (pl.col("control") == "false-alarms") & (pl.col("emotion") == "fear")
     second = sets.filter(control="hits-as-misses").with_columns(draw=pl.lit(1, pl.Int64), set=pl.lit("second"))
@@ -165,7 +170,7 @@ def test_sets_of_misses_and_false_alarms_act_on_the_emotions_that_they_have() ->
     assert "steer cas sets of hits as misses" in {what for what, _, _ in describe(mine, 10)}
     # a pilot goes without them, and so does a study that does not ask
     assert not study.pilot(4).controls.outcomes
-    assert not set(planned_sets(Study().with_budget(0.25), EMOTIONS)["control"]) & set(kinds)
+    assert not set(planned(Study().with_budget(0.25), EMOTIONS)["control"]) & set(kinds)
 
 
 def test_a_profile_switches_the_headline_off_in_each_layer_alone() -> None:
@@ -193,7 +198,7 @@ def test_a_profile_switches_the_headline_off_in_each_layer_alone() -> None:
 def test_sets_found_within_ranges_act_there_with_their_controls() -> None:
     text = "[identify]\nselectors = ['cas']\n[interventions]\nlayers = ['0-0', '1-1']\n%s[headline]\nbudget = 0.25"
     usual, study = (parse_study(text % more).with_budget(0.25) for more in ("", "reselect_in_ranges = true\n"))
-    conditions = plan_conditions(study, planned_sets(study, EMOTIONS, INFO.layers), INFO.layers)
+    conditions = plan_conditions(study, planned(study, EMOTIONS, INFO.layers), INFO.layers)
     anew = conditions.filter(pl.col("layers").str.ends_with("reselected"))
     assert anew.height == 2 * 2 * 2 * (1 + 3)  # ranges, kinds, emotions; the sets and three matched draws
     assert set(anew["layers"]) == {"0-0 reselected", "1-1 reselected"}
@@ -208,8 +213,8 @@ def test_sets_found_within_ranges_act_there_with_their_controls() -> None:
     assert not anew["headline"].any()
     # all else is as it was, and a plan without the model's size leaves them out
     rest = conditions.filter(~pl.col("layers").str.ends_with("reselected"))
-    assert rest.equals(plan_conditions(usual, planned_sets(usual, EMOTIONS, INFO.layers), INFO.layers))
-    assert "reselected" not in planned_sets(study, EMOTIONS)["control"].to_list()
+    assert rest.equals(plan_conditions(usual, planned(usual, EMOTIONS, INFO.layers), INFO.layers))
+    assert "reselected" not in planned(study, EMOTIONS)["control"].to_list()
 
 
 def test_ranges_to_reselect_are_needed() -> None:
@@ -266,7 +271,7 @@ def test_the_default_study_deactivates_to_zero() -> None:
 def test_sets_from_fewer_clips_are_switched_off_and_steered_once() -> None:
     text = "[identify]\nselectors = ['lape-original', 'mad', 'cas']\nitems_per_emotion = 50\nsizes = [5, 20, 50]\nsize_draws = 2"
     study = parse_study(f"{text}\n[headline]\nbudget = 0.25\nalpha = 0.5").with_budget(0.25)
-    conditions = plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)
+    conditions = plan_conditions(study, planned(study, EMOTIONS), INFO.layers)
     fewer = conditions.filter(pl.col("control") == "fewer")
     # two sizes below the cap, two draws, two emotions, two kinds
     assert fewer.group_by("kind", "size", "draw", "alpha").len().sort("kind", "size", "draw").rows() == [
@@ -283,7 +288,7 @@ def test_sets_from_fewer_clips_are_switched_off_and_steered_once() -> None:
     assert "deactivate cas sets of fewer clips to zero" in [what for what, *_ in describe(conditions, 1)]
     # all else is what the study without sizes asks
     usual = msgspec.structs.replace(study, identify=msgspec.structs.replace(study.identify, sizes=()))
-    assert plan_conditions(usual, planned_sets(usual, EMOTIONS), 2).equals(conditions.filter(pl.col("control").fill_null("") != "fewer"))  # fmt: skip
+    assert plan_conditions(usual, planned(usual, EMOTIONS), 2).equals(conditions.filter(pl.col("control").fill_null("") != "fewer"))  # fmt: skip
 
 
 def test_a_common_size_costs_one_more_set_of_each_selector() -> None:
@@ -291,7 +296,7 @@ def test_a_common_size_costs_one_more_set_of_each_selector() -> None:
     counts = []
     for option in ("", "compare_at_common_size = true\n"):
         study = parse_study(text % option).with_budget(0.25)
-        counts.append(plan_conditions(study, planned_sets(study, EMOTIONS), INFO.layers)["selector"].value_counts())
+        counts.append(plan_conditions(study, planned(study, EMOTIONS), INFO.layers)["selector"].value_counts())
     more = dict(counts[1].iter_rows())
     # deactivation and steering of two emotions, of all but the one that makes one list
     assert {name: more[name] - count for name, count in counts[0].iter_rows() if name} == {"lape-original": 0, "mad": 4, "cas": 4}  # fmt: skip

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from emoscope.analysis.run_tables import read_run
-from emoscope.experiments.engine import Whole, _finished, run_study
+from emoscope.experiments.engine import run_study, shared_spec, whole_finished
 from emoscope.experiments.parts import plan_parts
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
@@ -176,16 +175,17 @@ def test_a_study_that_asks_less_leaves_nothing_of_what_was_asked_before(
 def test_sets_that_are_transferred_have_their_letters_balanced_where_the_study_says_so(whole: RunFolder) -> None:
     study = parse_study(WHOLE.replace("[identify]", "[identify]\nbalance_letters = true"))
     parts, shared = plan_parts(study, [])
-    pipelines: dict = {part.name: SimpleNamespace(study=part.study.with_budget(0.05)) for part in parts}
-    spec = Whole(study, whole, Log("quiet"), parts, shared, pipelines=pipelines)._spec(parts[-3])
+    spec = shared_spec(parts[-3].study.with_budget(0.05), shared)
     assert (parts[-3].role, spec.balance_letters) == ("shared", True)
 
 
 def test_a_pilot_of_another_study_is_not_finished(whole: RunFolder, model) -> None:
     study = parse_study(WHOLE)
     parts, _ = plan_parts(study, [])
-    assert _finished(study, whole, parts, model, {})
-    assert not _finished(study, whole, parts, model, {part.name: part.study for part in parts if part.role == "main"})
+    assert whole_finished(study, whole, parts, model, {})
+    assert not whole_finished(
+        study, whole, parts, model, {part.name: part.study for part in parts if part.role == "main"}
+    )
 
 
 def test_an_export_of_a_study_in_parts_holds_every_part(whole: RunFolder, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.experiments.conditions import SetsByFold
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.intervene import first_layer, intervene, plan_work, why_no_null
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.kinds import SetsByFold
+from emoscope.experiments.stages import Listened, Task, plan, select, sets_by_fold
 from emoscope.experiments.study import Study, parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
@@ -82,15 +82,15 @@ def test_the_mean_changes_answers_otherwise_than_zero(alone: RunFolder) -> None:
 
 
 def test_a_unit_s_name_depends_on_the_means(alone: RunFolder, model) -> None:
-    pipeline = Pipeline(parse_study(SMALL), alone, Log("quiet"), model)
-    pipeline.loaded()
-    found = pipeline.find_sets()
-    conditions, items = alone.read_table("conditions"), pipeline.items
+    listened = Listened.read(Task(parse_study(SMALL), alone, Log("quiet")), model)
+    selected = select(listened)
+    found = selected.found
+    conditions, items = alone.read_table("conditions"), listened.items
 
-    def names(sets: SetsByFold, study: Study = pipeline.study) -> dict[str, str]:
+    def names(sets: SetsByFold, study: Study = listened.study) -> dict[str, str]:
         return {work.condition["condition"]: work.unit.id for work in plan_work(study, items, conditions, sets, model)}
 
-    sets = pipeline.sets(found)
+    sets = sets_by_fold(selected)
     before = names(sets)
     assert set(before.values()) <= set(alone.read_table("units")["unit"])
     assert len(set(before.values())) == len(before)
@@ -110,10 +110,13 @@ def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp
     assert model.resumes  # as the run's proofs have shown
     text = SMALL.replace("positions_per_batch = 64", "positions_per_batch = 256")
     study = parse_study(text.replace("generate = false", "generate = false\nprofile = true\nlayers = ['0-1', '2-3']\nreselect_in_ranges = true"))  # fmt: skip
-    pipeline = Pipeline(study, alone, Log("quiet"), model)
-    pipeline.loaded()
-    conditions, sets, work = pipeline.plan(pipeline.find_sets())
-    work = [one for one in work if one.condition["target"] in (None, "fear") and one.condition["control"] != "matched"]
+    planned = plan(select(Listened.read(Task(study, alone, Log("quiet")), model)))
+    conditions, sets = planned.conditions, planned.sets
+    work = [
+        one
+        for one in planned.work
+        if one.condition["target"] in (None, "fear") and one.condition["control"] != "matched"
+    ]
     begun, found = [], {}
     plain = type(model).score
     monkeypatch.setattr(type(model), "score", lambda *given, start=None: begun.append(start) or plain(*given, start=start))  # fmt: skip

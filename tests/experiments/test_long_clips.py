@@ -14,7 +14,7 @@ import soundfile
 from emoscope.corpora import polish_folder
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.inputs import load_inputs
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.stages import Task, act, listen, select
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.models.values import AUDIO
@@ -90,19 +90,18 @@ def test_loudness_is_as_the_study_says_and_stands_in_the_manifest(
 ) -> None:
     run = RunFolder(tmp_path / "run", create=True)
     study = parse_study(STUDY.replace("VOICES", str(voices)).replace("LOUDNESS", line))
-    pipeline = Pipeline(study, run, Log("quiet"), load_model("tiny"))
-    pipeline.listen()
+    listened = listen(Task(study, run, Log("quiet")), load_model("tiny"))
     quiet = voices / "fear" / "m2-nie_4.flac"
     samples, rate = soundfile.read(quiet)
     soundfile.write(quiet, samples / 4, rate)
     other = RunFolder(tmp_path / "quieter", create=True)
-    Pipeline(study, other, Log("quiet"), load_model("tiny")).listen()
-    item = pipeline.items.row(by_predicate=pl.col("clip") == "fear/m2-nie_4", named=True)["item"]
+    listen(Task(study, other, Log("quiet")), load_model("tiny"))
+    item = listened.items.row(by_predicate=pl.col("clip") == "fear/m2-nie_4", named=True)["item"]
     (first,), (second,) = load_inputs(run, [item], 64), load_inputs(other, [item], 64)
     loud, soft = (one.embeddings[one.scopes == AUDIO] for one in (first, second))
     difference = float((loud - soft).abs().max())
     # a quarter of the loudness changes nothing but the rounding of 16 bits where loudness is evened out
     assert (difference < 0.05) == (loudness == "normalised"), difference
-    pipeline.test(pipeline.select())
+    act(select(listened))
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["study"]["corpora"][0]["loudness"] == loudness

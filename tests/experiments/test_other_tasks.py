@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.transcription import transcription
 from emoscope.experiments.items import candidate_items, study_corpus
 from emoscope.experiments.listen import listening_unit
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.stages import Task, ask_conditions, listen, nothing_found
 from emoscope.experiments.study import CorpusChoice, Study, parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons.selection import COLUMNS, FoundSets
@@ -62,16 +63,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory, model) -> dict[str, Path]:
     folder, found = tmp_path_factory.mktemp("parts"), {}
     for presentation in ("transcription", "text"):
         run = RunFolder(folder / presentation, create=True)
-        part = Pipeline(
-            presented(parse_study(SMALL), presentation),
-            run,
-            Log("quiet"),
-            model,
-            selects=False,
-            proved=[],
-            steer_foreign=False,
-        )
-        items = part.listen()
+        study = presented(parse_study(SMALL), presentation)
+        task = Task(study, run, Log("quiet"), selects=False, proved=(), steers_foreign=False)
+        listened = listen(task, model)
+        items = listened.items
         every = np.arange(model.info.layers * model.info.width, dtype="int64")
         rows, sets = [], {}
         for name, neurons in (("none", every[:0]), ("all", every)):
@@ -80,8 +75,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, model) -> dict[str, Path]:
                 rows.append({"set": f"{name}~from=main", "control": "target", "fold": fold, "emotion": "anger",
                              "source": "main", "selector": "mad", "budget": 0.05, "scope": "all"})  # fmt: skip
         frame = pl.DataFrame(rows, schema=COLUMNS)
-        part.foreign = FoundSets(frame, sets, {}, model.info.layers, model.info.width, np.zeros(len(every), "float32"))
-        part.intervene(part.nothing_found())
+        foreign = FoundSets(frame, sets, {}, model.info.layers, model.info.width, np.zeros(len(every), "float32"))
+        ask_conditions(dataclasses.replace(nothing_found(listened), foreign=foreign))
         run.write_table("foreign_sets", frame)
         found[presentation] = run.path
     return found

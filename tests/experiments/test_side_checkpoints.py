@@ -14,7 +14,7 @@ from emoscope import __version__
 from emoscope.corpora import polish_folder
 from emoscope.experiments.items import candidate_items, study_corpus
 from emoscope.experiments.manifest import candidates_digest, finished
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.stages import load
 from emoscope.experiments.study import parse_study, to_toml
 from emoscope.model_commands import model_app
 from emoscope.runs import Log, RunFolder
@@ -45,17 +45,15 @@ def run_check(*arguments: str) -> int:
 
 def test_a_study_names_them(study, tmp_path):
     assert parse_study(to_toml(study)) == study
-    pipeline = Pipeline(study, RunFolder(tmp_path / "run", create=True), Log("quiet"))
-    assert pipeline.loaded().info.family == "kimi_audio"
+    assert load(study.model, Log("quiet")).info.family == "kimi_audio"
 
 
 def test_a_run_is_finished_only_with_the_same_ones(study, tmp_path):
     run = RunFolder(tmp_path / "run", create=True)
-    pipeline = Pipeline(study, run, Log("quiet"))
     manifest = {
         "emoscope": __version__,
         "asked": digest(msgspec.to_builtins(study)),
-        "model": {"checksum": pipeline.loaded().info.checksum},
+        "model": {"checksum": load(study.model, Log("quiet")).info.checksum},
         "candidates": candidates_digest(candidate_items(study, study_corpus(study, (), None))),
     }
     run.write_json("manifest.json", manifest)

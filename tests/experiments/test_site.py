@@ -9,7 +9,7 @@ import torch
 
 from emoscope.corpora.audio import load_audio
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.stages import Task, listen, select
 from emoscope.experiments.study import StudyError, parse_study
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model
@@ -57,9 +57,8 @@ def runs(tmp_path_factory, model):
     """A whole run at the product; at the gate what is needed to compare: activity, baseline answers and sets."""
     folder = tmp_path_factory.mktemp("runs")
     gate = RunFolder(folder / "gate", create=True)
-    pipeline = Pipeline(parse_study(STUDY.format(site="gate")), gate, Log("quiet", gate / "log.jsonl"), model)
-    pipeline.listen()
-    pipeline.find_sets().save_sets(gate / "sets")
+    task = Task(parse_study(STUDY.format(site="gate")), gate, Log("quiet", gate / "log.jsonl"))
+    select(listen(task, model)).found.save_sets(gate / "sets")
     return {
         "gate": gate,
         "product": run_study(parse_study(STUDY.format(site="product")), folder / "product", model=model),

@@ -19,7 +19,7 @@ from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.manifest import finished
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.stages import Listened, Task, find_sets, select, sets_by_fold
 from emoscope.experiments.study import AGNOSTIC, Study, parse_study
 from emoscope.models.hooks import Starts
 from emoscope.models.registry import load_model
@@ -94,14 +94,13 @@ def test_no_clip_is_asked_under_a_set_that_its_speaker_helped_to_find(small: Run
     items = small.read_table("items").filter(pl.col("fate") == "used")
     assert (items["fold"] == items["speaker"]).all()
     study = parse_study(SMALL)
-    pipeline = Pipeline(study, small, Log("quiet"), model)
-    pipeline.loaded()
-    found = pipeline.find_sets()
+    study = study.with_budget(model.info.recommended_budget)
+    found = find_sets(small, study, items)
     # the sets of a fold are those of a corpus without that fold's speaker
     without = items.with_columns(
         pl.when(pl.col("speaker") == "m2").then(pl.lit("excluded")).otherwise(pl.col("fate")).alias("fate")
     )
-    alone = Pipeline(pipeline.study, small, Log("quiet"), model, known_items=without).find_sets()
+    alone = find_sets(small, study, without)
     name = "mad@0.05:all"
     for emotion, neurons in found.sets[name, "m2"].items():
         assert neurons.tolist() == alone.sets[name, "all"][emotion].tolist()
@@ -109,12 +108,12 @@ def test_no_clip_is_asked_under_a_set_that_its_speaker_helped_to_find(small: Run
 
 
 def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, model) -> None:
-    pipeline = Pipeline(parse_study(SMALL), small, Log("quiet"), model)
-    pipeline.loaded()
-    found = pipeline.find_sets()
+    listened = Listened.read(Task(parse_study(SMALL), small, Log("quiet")), model)
+    selected = select(listened)
+    found, sets = selected.found, sets_by_fold(selected)
     conditions = small.read_table("conditions")
     condition = "steer/fear/mad@0.05:all~matched1/alpha=0.5"
-    work = plan_work(pipeline.study, pipeline.items, conditions, pipeline.sets(found), model)
+    work = plan_work(listened.study, listened.items, conditions, sets, model)
     one = next(w for w in work if w.condition["condition"] == condition)
     seen = {}
 
@@ -135,7 +134,7 @@ def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, mod
 
     prepared = load_inputs(small, [item["item"] for item in one.block], 64)
     groups = [(list(range(len(one.block))), model.batch(prepared))]
-    _ask(one, groups, pipeline.sets(found), Recorder(), Log("quiet"), Starts(model), 0)
+    _ask(one, groups, sets, Recorder(), Log("quiet"), Starts(model), 0)
     for row, item in enumerate(one.block):
         wanted = found.sets["mad@0.05:all~matched1", item["fold"]]["fear"]
         assert seen[row] == wanted.tolist(), item["clip"]

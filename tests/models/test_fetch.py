@@ -95,9 +95,9 @@ def test_a_model_and_its_side_checkpoint_are_fetched_and_load_offline(run, there
     else:
         assert f'id = "{MODEL}"\nrevision = "{commit(MODEL)}"' in study
     load = PROGRAM + (
-        "import sys\nfrom emoscope.experiments.stages import Pipeline\nfrom emoscope.runs import Log\n"
+        "import sys\nfrom emoscope.experiments.stages import load\nfrom emoscope.runs import Log\n"
         "from emoscope.experiments.study import parse_study\nstudy = parse_study(sys.argv[1])\n"
-        "model = Pipeline(study, None, Log('quiet', Path('log.jsonl'))).loaded()\n"
+        "model = load(study.model, Log('quiet', Path('log.jsonl')))\n"
         "assert study.card().checksum == model.info.checksum\nprint(model, model.info.revision)"
     )
     # told to stay offline, or without a network and not told

@@ -120,11 +120,11 @@ def test_how_a_model_was_loaded_is_part_of_what_its_answers_are_known_by(packed,
 
 
 def test_a_study_says_how_its_model_is_loaded(own_folder, tmp_path):
-    from emoscope.experiments.stages import Pipeline
+    from emoscope.experiments.stages import load
     from emoscope.runs import Log
 
     study = parse_study(f'[model]\nid = "{own_folder}"\nattention = "eager"\ndtype = "bfloat16"\ndevice_map = "cpu"')
-    info = Pipeline(study, None, Log("quiet", tmp_path / "log.jsonl")).loaded().info
+    info = load(study.model, Log("quiet", tmp_path / "log.jsonl")).info
     assert (info.attention, info.dtype, info.quantised) == ("eager", "bfloat16", None)
     with pytest.raises(StudyError, match=r"model\.quantise '3bit' is not known"):
         parse_study('[model]\nquantise = "3bit"')

@@ -16,7 +16,7 @@ from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.result import Result, WholeResult
 from emoscope.experiments.splits import study_folds
-from emoscope.experiments.stages import Pipeline
+from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
 from emoscope.experiments.study import (
     Controls,
     CorpusChoice,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Corpus
-    from emoscope.experiments.stages import Pipeline
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import Activity
     from emoscope.neurons.neuron_set import NeuronSet, NeuronSets
@@ -57,8 +56,8 @@ class Heard:
     run: RunFolder
     items: pl.DataFrame
     activity: Activity
-    _pipeline: Pipeline
-    _selected: list[tuple[NeuronSets, Pipeline, FoundSets]] = field(default_factory=list)
+    _listened: Listened
+    _selected: list[tuple[NeuronSets, Selected]] = field(default_factory=list)
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -133,7 +132,7 @@ def listen(
         15
     """
     from emoscope.corpora import Corpus, open_corpus
-    from emoscope.experiments.stages import Pipeline
+    from emoscope.experiments.stages import listen as hear
     from emoscope.neurons.activity import Activity
 
     refuse_other_than_model(model, "listen(model, corpus)", corpus)
@@ -158,9 +157,8 @@ def listen(
             run = Path("runs") / f"{study.name}-{key[:8]}"
         folder = RunFolder(run, create=True)
         asked = study_corpus(study, model.info.trained_on, corpus)
-        pipeline = Pipeline(study, folder, Log(log, folder / "log.jsonl"), model, asked)
-        items = pipeline.listen()
-    return Heard(folder, items, Activity.open(folder / "activity.zarr"), pipeline)
+        listened = hear(Task(study, folder, Log(log, folder / "log.jsonl"), asked), model)
+    return Heard(folder, listened.items, Activity.open(folder / "activity.zarr"), listened)
 
 
 def select(
@@ -200,13 +198,12 @@ def select(
     """
     import polars as pl
 
-    from emoscope.experiments.stages import told_without_sets
+    from emoscope.experiments.pilot import told_without_sets
     from emoscope.neurons.selection import NotIdentifiable
 
     _refuse_other_than_heard(heard, "select(heard)")
-    pipeline = heard._pipeline
-    replace = msgspec.structs.replace
-    study = pipeline.study
+    listened, replace = heard._listened, msgspec.structs.replace
+    study = listened.study
     study = replace(
         study,
         identify=replace(study.identify, scope=scope, items_per_emotion=items_per_emotion, minimum=minimum,
@@ -215,25 +212,25 @@ def select(
         controls=Controls(matched=matched, random=random, shuffled=shuffled),
     )  # fmt: skip
     with in_words_of_a_call():
-        study = _checked(checked_values(study).with_budget(pipeline.loaded().info.recommended_budget))
+        study = _checked(checked_values(study).with_budget(listened.model.info.recommended_budget))
         items = heard.items
-        if study.identify.folds != pipeline.study.identify.folds:
-            assert pipeline.corpus is not None
-            fold = study_folds(study, pipeline.corpus.clips, usual=pipeline.corpus.info.folds)
+        if study.identify.folds != listened.study.identify.folds:
+            assert listened.corpus is not None
+            fold = study_folds(study, listened.corpus.clips, usual=listened.corpus.info.folds)
             items = items.with_columns(
                 pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String).alias("fold")
             )
-        # a pipeline of its own: what was selected before stays as it is, also when this selection fails
-        mine = dataclasses.replace(pipeline, study=study, known_items=items)
+        task = dataclasses.replace(listened.task, study=study)
+        mine = dataclasses.replace(listened, task=task, study=study, items=items)
         try:
-            found = mine.find_sets()
+            found = find_sets(mine.run, study, items)
         except NotIdentifiable as error:
             error.args = (told_without_sets(error, items),)
             raise
     sets = found.neuron_sets(found.frame.filter(pl.col("control") == "target")["set"][0])
     for emotion, why in sets.lacking.items():
         warnings.warn(f"no set for {emotion}: {why}", stacklevel=2)
-    heard._selected.append((sets, mine, found))
+    heard._selected.append((sets, Selected(mine, found)))
     return sets
 
 
@@ -273,12 +270,10 @@ def intervene(
     """
     refuse_other_than_model(model, "intervene(model, heard, sets)", heard)
     _refuse_other_than_heard(heard, "intervene(model, heard, sets)")
-    pipeline = heard._pipeline
-    if model.info.checksum != pipeline.loaded().info.checksum:
-        raise ValueError(
-            f"{model.info.id} is not the model that was heard ({pipeline.loaded().info.id}): listen with it first"
-        )
-    selected = next((one for one in heard._selected if one[0] is sets), None)
+    listened = heard._listened.model.info
+    if model.info.checksum != listened.checksum:
+        raise ValueError(f"{model.info.id} is not the model that was heard ({listened.id}): listen with it first")
+    selected = next((selected for mine, selected in heard._selected if mine is sets), None)
     if selected is None:
         if not isinstance(sets, Mapping):
             raise TypeError(
@@ -286,8 +281,7 @@ def intervene(
                 "one set is asked with ask(model, clip, under=...)"
             )
         raise ValueError("these sets were not selected from what was heard: pass what select(heard, ...) returned")
-    _, mine, found = selected
-    replace = msgspec.structs.replace
+    mine, replace = selected.listened, msgspec.structs.replace
     study = replace(
         mine.study,
         headline=replace(mine.study.headline, alpha=alpha),
@@ -303,8 +297,7 @@ def intervene(
         ),
     )
     with in_words_of_a_call():
-        mine.study = _checked(study)
-        mine.test(found)
+        act(dataclasses.replace(selected, listened=dataclasses.replace(mine, study=_checked(study))))
     return Result.of(mine.run)
 
 
@@ -395,7 +388,7 @@ def reselect(
         controls=Controls(matched=0, random=0, shuffled=0),
     )
     check_study(study, str(folder / "study.toml"))
-    found = Pipeline(study, folder, Log("quiet")).find_sets()
+    found = find_sets(folder, study, folder.read_table("items"))
     found.save_sets(Path(out) if out else folder / "sets")
     return found
 

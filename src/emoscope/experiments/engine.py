@@ -1,21 +1,35 @@
-"""Run a study, or what is left of it: of several parts all listen, all find their sets, then the sets of each act in the others."""
+"""Run a study, or what is left of it; of several parts all listen, all find sets, then the sets of each act in the others."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from emoscope.experiments.items import study_corpus
-from emoscope.experiments.manifest import finished, timing
+from emoscope.experiments.manifest import finished, pilot_of, timing
 from emoscope.experiments.parts import COLUMN, GROUNDING, MAIN, SHARED, TEXT_QUESTIONS, Part, has_parts, plan_parts
-from emoscope.experiments.stages import Pipeline, told_without_sets
-from emoscope.experiments.study import Study, check_study, to_toml
+from emoscope.experiments.pilot import told_without_sets
+from emoscope.experiments.schema import Study
+from emoscope.experiments.stages import (
+    Listened,
+    Selected,
+    Task,
+    act,
+    act_share,
+    end_without_sets,
+    is_shown,
+    listen,
+    nothing_found,
+    select,
+)
+from emoscope.experiments.study import check_study, to_toml
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, digest, replacing
 from emoscope.runs.shards import locked
@@ -64,116 +78,102 @@ def run_study(
     run = RunFolder(folder, create=True)
     log = log or Log("quiet")
     with locked(run.path, shard):
+        trained_on = model.info.trained_on if model else study.card().trained_on
         if has_parts(study):
             if corpus is not None:
                 raise ValueError("a study with several parts opens its corpora itself: give it without a corpus")
-            run_whole(study, run, log, model, full, shard)
+            _run_whole(study, run, log, model, trained_on, full, shard)
         else:
-            _run(study, run, log, model, corpus, full, shard)
+            task = Task(study, run, log, study_corpus(study, trained_on, corpus), full=full)
+            _run_one(task, model, shard)
     return run
 
 
-def _run(
-    study: Study,
-    run: RunFolder,
-    log: Log,
-    model: AudioLM | None,
-    corpus: Corpus | None,
-    full: Study | None,
-    shard: Shard | None,
-) -> None:
+def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
+    """Run a study of one part."""
     from emoscope.analysis.tables import write_tables
     from emoscope.neurons.selection import NotIdentifiable
     from emoscope.report.page import build_report
 
-    if corpus is not None:
-        corpus = study_corpus(study, model.info.trained_on if model else study.card().trained_on, corpus)
-    if finished(run, study, model, corpus, full):
+    run, log = task.run, task.log
+    if finished(run, task.study, model, task.corpus, task.full):
         log.say(f"{run.path} holds this study, finished: nothing to run")
-        if not ((run / "report.html").is_file() and (run / "tables" / "effects.parquet").is_file()):
+        if not is_shown(run, with_report=True):
             build_report(run.path, write_tables(run.path))
         return
-    pipeline = Pipeline(study, run, log, model, corpus, full=full)
-    pipeline.listen(shard)
+    listened = listen(task, model, shard)
     try:
-        found = pipeline.select()
+        selected = select(listened)
     except NotIdentifiable as why:
-        if full:
-            for sentence in pipeline.pilot()["verdict"]:
+        if task.full:
+            for sentence in pilot_of(listened)["verdict"]:
                 log.say(sentence)
         if shard is None:
-            pipeline.end_without_sets(why)
+            end_without_sets(listened, why)
         raise
     if shard is None:
-        pipeline.test(found)
+        act(selected)
     else:
-        pipeline.intervene_share(found, shard)
+        act_share(selected, shard)
 
 
-def run_whole(
+def _run_whole(
     study: Study,
     run: RunFolder,
     log: Log,
-    model: AudioLM | None = None,
-    full: Study | None = None,
-    shard: Shard | None = None,
+    model: AudioLM | None,
+    trained_on: Sequence[Mapping[str, object]],
+    full: Study | None,
+    shard: Shard | None,
 ) -> None:
     """Run every part of a study, or what is left of it, and write the tables and the report of the whole.
 
     A part whose neurons cannot be found (the model does not know its emotions) is kept with its reason: its
     baseline answers, and what the sets of others do there, are results too.
-
-    Args:
-        study: a study with several parts (:func:`~emoscope.experiments.parts.has_parts`).
-        run: the folder of the whole; each part has its own in ``parts/``.
-        log: progress.
-        model: a loaded model, otherwise the study's is loaded.
-        full: the study of which ``study`` is a pilot.
-        shard: do this share of the units of every part.
-
-    Raises:
-        NotIdentifiable: no corpus has two emotions that the model knows.
     """
-    trained_on = model.info.trained_on if model else study.card().trained_on
     parts, shared = plan_parts(study, trained_on)
     fulls = {part.name: part.study for part in plan_parts(full, trained_on)[0] if part.role == MAIN} if full else {}
-    if shard is None and _finished(study, run, parts, model, fulls):
+    if shard is None and whole_finished(study, run, parts, model, fulls):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not (run / "report.html").is_file():
             _write_whole(run)
         return
     with _locked_parts(run, parts, shard):
-        whole = Whole(study, run, log, parts, shared, model, fulls)
-        whole.listen(shard)
-        whole.select()
-        whole.act(shard)
+        whole = Whole(study, run, log, tuple(parts), shared, fulls)
+        chosen = whole.select(whole.listen(model, shard))
+        for part in parts:
+            log.say(f"Part {part.name} ({part.role}) is tested.")
+            if shard is None:
+                act(chosen.parts[part.name])
+            else:
+                act_share(chosen.parts[part.name], shard)
     if shard is None:
-        whole.finish()
+        whole.finish(chosen)
 
 
 @contextmanager
-def _locked_parts(run: RunFolder, parts: list[Part], shard: Shard | None) -> Iterator[None]:
+def _locked_parts(run: RunFolder, parts: Sequence[Part], shard: Shard | None) -> Iterator[None]:
     with ExitStack() as stack:
         for part in parts:
             stack.enter_context(locked(RunFolder(run / f"parts/{part.name}", create=True).path, shard))
         yield
 
 
-def _finished(
-    study: Study, run: RunFolder, parts: list[Part], model: AudioLM | None, fulls: Mapping[str, Study]
+def whole_finished(
+    study: Study, run: RunFolder, parts: Sequence[Part], model: AudioLM | None, fulls: Mapping[str, Study]
 ) -> bool:
+    """Whether the folder holds this very study of several parts, every part finished."""
     manifest = run.read_json("manifest.json")
     if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(study)):
         return False
-    if not all((run / f"parts/{part.name}/items.parquet").is_file() for part in parts):
+    folders = {part.name: RunFolder(run / f"parts/{part.name}") for part in parts}
+    if not all((folder / "items.parquet").is_file() for folder in folders.values()):
         return False
-    return all(
-        finished(
-            RunFolder(run / f"parts/{part.name}"), part.study, model,
-            part.asked(RunFolder(run / f"parts/{part.of}").read_table("items"))[0], fulls.get(part.name),
-        )
-        for part in parts
-    )  # fmt: skip
+    for part in parts:
+        corpus, _ = part.asked(folders[part.of].read_table("items"))
+        if not finished(folders[part.name], part.study, model, corpus, fulls.get(part.name)):
+            return False
+    return True
 
 
 def folds(items: pl.DataFrame) -> dict[str, str]:
@@ -182,7 +182,22 @@ def folds(items: pl.DataFrame) -> dict[str, str]:
     return dict(dealt.select("clip", "fold").iter_rows())
 
 
-@dataclass
+@dataclass(frozen=True)
+class Chosen:
+    """What acts in each part.
+
+    Attributes:
+        parts: part -> its sets, and those of others.
+        failed: part -> why it has no sets of its own, though it looks for them.
+        left_out: corpus -> why its sets are not transferred.
+    """
+
+    parts: Mapping[str, Selected]
+    failed: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Whole:
     """A study of several parts in its run folder.
 
@@ -192,147 +207,116 @@ class Whole:
         log: progress.
         parts: in the order in which they are run.
         shared: the emotions that all corpora share, where transfer is asked.
-        model: the model, once it is loaded.
         fulls: main part -> the study of which it is a pilot.
-        pipelines: part -> its stages.
-        found: part -> its sets.
-        failed: part -> why it has no sets of its own, though it looks for them.
-        left_out: corpus -> why its sets are not transferred.
     """
 
     study: Study
     run: RunFolder
     log: Log
-    parts: list[Part]
+    parts: tuple[Part, ...]
     shared: tuple[str, ...]
-    model: AudioLM | None = None
-    fulls: Mapping[str, Study] = field(default_factory=dict)
-    pipelines: dict[str, Pipeline] = field(default_factory=dict)
-    found: dict[str, FoundSets] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    fulls: Mapping[str, Study]
 
-    def listen(self, shard: Shard | None) -> None:
+    def listen(self, model: AudioLM | None, shard: Shard | None) -> dict[str, Listened]:
         """Hear the items of every part; parts of one corpus take the folds of its main part."""
         with replacing(self.run / "study.toml") as partial:
             partial.write_text(to_toml(self.study), encoding="utf-8")
         (self.run / "manifest.json").unlink(missing_ok=True)
+        heard: dict[str, Listened] = {}
         for part in self.parts:
-            folder = RunFolder(self.run / f"parts/{part.name}", create=True)
-            corpus, stored = part.asked(None if part.role == MAIN else self.pipelines[part.of].items)
-            pipeline = Pipeline(
-                part.study, folder, self.log, self.model, corpus, stored, full=self.fulls.get(part.name),
-                selects=part.selects, steer_foreign=part.role != MAIN,
+            main = heard[part.of] if part.role != MAIN else None
+            corpus, stored = part.asked(main.items if main else None)
+            task = Task(
+                part.study, RunFolder(self.run / f"parts/{part.name}", create=True), self.log, corpus, stored,
+                self.fulls.get(part.name), part.selects, part.role != MAIN,
+                dealt=folds(main.items) if main and part.study.corpus.id != TEXT_QUESTIONS else {},
+                proved=main.proofs if main else None,
             )  # fmt: skip
-            if part.role != MAIN:
-                main = self.pipelines[part.of]
-                pipeline.proved = main.proofs
-                if part.study.corpus.id != TEXT_QUESTIONS:
-                    pipeline.dealt = folds(main.items)
             self.log.say(f"Part {part.name} ({part.role}) listens.")
-            pipeline.listen(shard)
-            self.model = pipeline.model
-            self.pipelines[part.name] = pipeline
+            heard[part.name] = listen(task, model, shard)
+            model = heard[part.name].model
+        return heard
 
-    def select(self) -> None:
-        """Find the sets of every part, then give each part those of others that act there."""
+    def select(self, heard: Mapping[str, Listened]) -> Chosen:
+        """Find the sets of every part, then give each part those of others that act there.
+
+        Raises:
+            NotIdentifiable: no corpus has two emotions that the model knows.
+        """
         from emoscope.neurons.selection import NotIdentifiable
 
-        first: NotIdentifiable | None = None
-        for part in self.parts:
-            pipeline = self.pipelines[part.name]
+        own: dict[str, Selected] = {}
+        failed: dict[str, NotIdentifiable] = {}
+        for name, listened in heard.items():
             try:
-                self.found[part.name] = pipeline.select()
+                own[name] = select(listened)
             except NotIdentifiable as error:
-                error.args = (told_without_sets(error, pipeline.items),)
-                first = first or error
-                self.failed[part.name] = str(error)
-                self.found[part.name] = pipeline.nothing_found()
-                self.log.say(f"Part {part.name}: {error}")
-        if first and not any(self.found[part.name].sets for part in self.parts if part.role == MAIN):
-            raise first
-        self._transfer()
+                error.args = (told_without_sets(error, listened.items),)
+                failed[name], own[name] = error, nothing_found(listened)
+                self.log.say(f"Part {name}: {error}")
+        if failed and not any(own[part.name].found.sets for part in self.parts if part.role == MAIN):
+            raise next(iter(failed.values()))
+        foreign, left_out = self._transferred(heard)
         for part in self.parts:
-            if part.role not in (MAIN, SHARED):
-                self._lend([self._main(part)], part)
-            elif part.role == MAIN:
-                self._lend([one for one in self.parts if (one.of, one.role) == (part.name, COLUMN)], part)
+            if part.role == MAIN:
+                foreign[part.name] = self._lent(
+                    [p for p in self.parts if (p.of, p.role) == (part.name, COLUMN)], part, own
+                )
+            elif part.role != SHARED:
+                foreign[part.name] = self._lent([one for one in self.parts if one.name == part.of], part, own)
+        chosen = {name: dataclasses.replace(one, foreign=foreign.get(name)) for name, one in own.items()}
+        return Chosen(chosen, {name: str(error) for name, error in failed.items()}, left_out)
 
-    def _main(self, part: Part) -> Part:
-        return next(one for one in self.parts if one.name == part.of)
-
-    def _lend(self, sources: list[Part], host: Part) -> None:
-        """Let the headline's sets of some parts act in another one."""
+    def _lent(self, sources: Sequence[Part], host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
+        """The headline's sets of some parts, which act in another one."""
         from emoscope.neurons.transfer import gather, lend
 
-        pipeline = self.pipelines[host.name]
-        here = sorted(set(pipeline.items["fold"].drop_nulls()))
+        here = sorted(set(own[host.name].listened.items["fold"].drop_nulls()))
         most, same = self.study.probes.matched, host.study.corpus.id != TEXT_QUESTIONS
-        made = [lend(self.found[one.name], one.name, here, self._headline(one), most, same) for one in sources]
-        pipeline.foreign = gather([one for one in made if one])
+        lenders = {one.name: own[one.name] for one in sources}
+        made = [lend(one.found, name, here, one.listened.headline, most, same) for name, one in lenders.items()]
+        return gather([one for one in made if one])
 
-    def _headline(self, part: Part) -> tuple[str, float]:
-        head = self.pipelines[part.name].study.headline
-        assert head.budget is not None
-        return head.selector, head.budget
-
-    def _transfer(self) -> None:
-        hosts = [part for part in self.parts if part.role == SHARED]
+    def _transferred(self, heard: Mapping[str, Listened]) -> tuple[dict[str, FoundSets | None], dict[str, str]]:
+        """The sets of all corpora for each shared part, found anew; and which corpora are left out, and why."""
+        hosts = {part.name: part for part in self.parts if part.role == SHARED}
         if not hosts:
             (self.run / "agreement.parquet").unlink(missing_ok=True)
-            return
+            return {}, {}
         from emoscope.neurons.activity import Activity
         from emoscope.neurons.sources import Source, equal_samples, score_agreement
         from emoscope.neurons.transfer import gather, transfer_sets
 
-        listened = {part.of: self.pipelines[part.name] for part in hosts}
+        listened = {part.of: heard[name] for name, part in hosts.items()}
         sources = [Source(name, Activity.open(one.run / "activity.zarr"), one.items) for name, one in listened.items()]
-        spec = self._spec(hosts[0])
-        self.left_out = equal_samples(sources, spec).left_out
-        for name, why in self.left_out.items():
+        spec = shared_spec(next(iter(listened.values())).study, self.shared)
+        left_out = equal_samples(sources, spec).left_out
+        for name, why in left_out.items():
             self.log.say(f"Sets of {name} are not transferred: {why}")
         self.run.write_table("agreement", score_agreement(sources, spec))
-        for part in hosts:
-            made = transfer_sets(sources, part.of, spec, self.study.transfer.fuse, self.study.transfer.consistency)
-            foreign = self.pipelines[part.name].foreign = gather(list(made.values()))
+        made: dict[str, FoundSets | None] = {}
+        for name, part in hosts.items():
+            sets = transfer_sets(sources, part.of, spec, self.study.transfer.fuse, self.study.transfer.consistency)
+            foreign = made[name] = gather(list(sets.values()))
             if foreign:
                 # found for this part alone: those that are lent lie in the part that found them
-                foreign.save_sets(self.pipelines[part.name].run / "sets")
+                foreign.save_sets(heard[name].run / "sets")
+        return made, left_out
 
-    def _spec(self, part: Part) -> SetSpec:
-        from emoscope.neurons.set_spec import SetSpec
-
-        study, headline = self.pipelines[part.name].study, self._headline(part)
-        return SetSpec(
-            emotions=self.shared, selectors=study.identify.selectors, budgets=(headline[1],),
-            scope=study.identify.scope, site=study.identify.site, items_per_emotion=study.identify.items_per_emotion,
-            minimum=study.identify.minimum, matched=self.study.transfer.matched, random=0, shuffled=0,
-            headline=headline, seed=study.seed, label=study.identify.label, floor=study.identify.lape_floor,
-            balance_letters=study.identify.balance_letters,
-        )  # fmt: skip
-
-    def act(self, shard: Shard | None) -> None:
-        """Ask every condition of every part."""
-        for part in self.parts:
-            pipeline = self.pipelines[part.name]
-            self.log.say(f"Part {part.name} ({part.role}) is tested.")
-            if shard is None:
-                pipeline.test(self.found[part.name])
-            else:
-                pipeline.intervene_share(self.found[part.name], shard)
-
-    def finish(self) -> None:
+    def finish(self, chosen: Chosen) -> None:
         """Write the manifest, the tables and the report of the whole."""
-        self._measure_activity()
+        self._measure_activity(chosen)
+        manifests = {name: one.listened.run.read_json("manifest.json") for name, one in chosen.parts.items()}
+        first = manifests[self.parts[0].name]
         manifest = {
             "format": FORMAT,
-            **{key: self._first()[key] for key in ("emoscope", "model", "headline", "environment", "proofs")},
+            **{key: first[key] for key in ("emoscope", "model", "headline", "environment", "proofs")},
             "study": msgspec.to_builtins(self.study),
             "asked": digest(msgspec.to_builtins(self.study)),
-            "parts": [self.card(part) for part in self.parts],
+            "parts": [_card(part, chosen) for part in self.parts],
             "shared_emotions": list(self.shared),
-            "not_transferred": self.left_out,
-            **({"pilot": {name: self._manifest(name).get("pilot") for name in self.fulls}} if self.fulls else {}),
+            "not_transferred": chosen.left_out,
+            **({"pilot": {name: manifests[name].get("pilot") for name in self.fulls}} if self.fulls else {}),
         }
         self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
         with self.log.stage("writing the report of the whole", 1):
@@ -344,34 +328,47 @@ class Whole:
                 (self.run / name).rmdir()
         self.log.event("done", **timing(self.log))
 
-    def _measure_activity(self) -> None:
+    def _measure_activity(self, chosen: Chosen) -> None:
         """What the sets of each corpus do on what takes the place of the voice."""
         from emoscope.experiments.measures import write_set_activity
 
         for part in self.parts:
             grounding = {
-                one.study.question.presentation: self.pipelines[one.name].run
+                one.study.question.presentation: chosen.parts[one.name].listened.run
                 for one in self.parts
                 if (one.role, one.of) == (GROUNDING, part.name)
             }
-            if part.role == MAIN and grounding and self.found[part.name].sets:
-                scope = self.pipelines[part.name].study.identify.scope
-                write_set_activity(self.pipelines[part.name].run, grounding, self._headline(part), scope)
+            selected = chosen.parts[part.name]
+            if part.role == MAIN and grounding and selected.found.sets:
+                heard = selected.listened
+                write_set_activity(heard.run, grounding, heard.headline, heard.study.identify.scope)
 
-    def card(self, part: Part) -> dict[str, Any]:
-        """What the manifest says of a part."""
-        return {
-            "name": part.name, "role": part.role, "corpus": part.study.corpus.id, "of": part.of,
-            "column": part.study.identify.label if part.role == COLUMN else None,
-            "presentation": part.study.question.presentation, "folder": f"parts/{part.name}",
-            "failed": self.failed.get(part.name),
-        }  # fmt: skip
 
-    def _manifest(self, name: str) -> dict[str, Any]:
-        return dict(self.pipelines[name].run.read_json("manifest.json"))
+def shared_spec(study: Study, emotions: Sequence[str]) -> SetSpec:
+    """Which sets are transferred: the headline's, on the emotions that all corpora share.
 
-    def _first(self) -> dict[str, Any]:
-        return self._manifest(self.parts[0].name)
+    Args:
+        study: of a shared part, with its budget filled in.
+        emotions: these emotions.
+    """
+    from emoscope.experiments.conditions import set_spec
+
+    spec = set_spec(study, emotions, 0)
+    return dataclasses.replace(spec, budgets=(spec.headline[1],))
+
+
+def _card(part: Part, chosen: Chosen) -> dict[str, str | None]:
+    """What the manifest of the whole says of a part."""
+    return {
+        "name": part.name,
+        "role": part.role,
+        "corpus": part.study.corpus.id,
+        "of": part.of,
+        "column": part.study.identify.label if part.role == COLUMN else None,
+        "presentation": part.study.question.presentation,
+        "folder": f"parts/{part.name}",
+        "failed": chosen.failed.get(part.name),
+    }
 
 
 def _write_whole(run: RunFolder) -> None:

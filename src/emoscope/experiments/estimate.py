@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from emoscope.emotions import in_order
-from emoscope.experiments.conditions import describe, plan_conditions
+from emoscope.experiments.conditions import describe, passes, plan_conditions, planned_sets, set_spec
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
 from emoscope.experiments.listen import BLOCK
 from emoscope.experiments.parts import COLUMN, MAIN, SHARED, Part, has_parts, plan_parts
 from emoscope.experiments.prompts import asked_wordings
 from emoscope.experiments.splits import shared_speakers, told_shared
-from emoscope.experiments.study import Controls, Study
+from emoscope.experiments.study import Study
 from emoscope.experiments.terminal import told_as_remembered
 from emoscope.runs import RunFolder
 
@@ -29,64 +27,6 @@ if TYPE_CHECKING:
 
     from emoscope.corpora import Corpus
     from emoscope.models.lookup import Card
-
-
-def planned_sets(study: Study, emotions: tuple[str, ...], layers: int = 0) -> pl.DataFrame:
-    """The sets that a study will find at most, before anything was heard.
-
-    Every emotion is taken to be identifiable, every size to be there, and some selector to run dry.
-
-    Args:
-        study: with its budget filled in.
-        emotions: the labels.
-        layers: decoder layers of the model; sets within ranges of them are left out where it is 0.
-    """
-    import polars as pl
-
-    from emoscope.experiments.conditions import ranges_to_reselect
-    from emoscope.neurons.selectors import find_selector
-    from emoscope.neurons.set_spec import FURTHER_DRAWS, SetSpec
-    from emoscope.vocabulary import OUTCOME_CONTROLS
-
-    assert study.headline.budget is not None
-    head = (study.headline.selector, study.headline.budget)
-    spec = SetSpec(emotions, study.identify.selectors, study.identify.budgets, study.identify.scope, headline=head)
-    draws = {"matched": study.controls.matched, "random": study.controls.random, "shuffled": study.controls.shuffled}
-    rows: list[dict[str, Any]] = []
-
-    def add(
-        selector: str, budget: float, control: str, draw: int, size: int | None = None, layers: str | None = None
-    ) -> None:
-        family = {"set": spec.set_id(selector, budget, control, draw, size, layers), "selector": selector,
-                  "budget": budget, "scope": spec.scope_name, "control": control, "draw": draw, "size": size,
-                  "layers": layers}  # fmt: skip
-        rows.extend({**family, "emotion": emotion} for emotion in emotions)
-
-    for selector in study.identify.selectors:
-        for budget in study.identify.budgets:
-            controls = draws if (selector, budget) == head else {}
-            if selector == head[0] and budget != head[1]:
-                controls = {"matched": min(FURTHER_DRAWS, study.controls.matched)}
-            for control, count in {"target": 1, **controls}.items():
-                for draw in range(count):
-                    add(selector, budget, control, draw)
-    equal = [name for name in study.identify.selectors if not find_selector(name).one_list]
-    if study.identify.compare_at_common_size and len(equal) > 1:
-        for selector in equal:
-            add(selector, 0.0, "target", 0)  # a budget that is not known yet
-    for size in sorted({size for size in study.identify.sizes if size < study.identify.items_per_emotion}):
-        for draw in range(study.identify.size_draws):
-            add(*head, "fewer", draw, size)
-    for control in OUTCOME_CONTROLS if study.controls.outcomes else ():
-        add(*head, control, 0)
-    for first, last in ranges_to_reselect(study, layers) if layers else ():
-        for control, count in {
-            "reselected": 1,
-            "reselected matched": min(FURTHER_DRAWS, study.controls.matched),
-        }.items():
-            for draw in range(count):
-                add(*head, control, draw, layers=f"{first}-{last}")
-    return pl.DataFrame(rows, schema_overrides={"size": pl.Int64, "layers": pl.String}, infer_schema_length=None)
 
 
 def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]) -> pl.DataFrame | None:
@@ -104,17 +44,21 @@ def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tup
         main = next(one for one in parts if one.name == part.of)
         lenders = {main.name: _options(main)}
     matched = study.transfer.matched if part.role == SHARED else study.probes.matched
-    head = part.study.headline
     frames = []
     for source, labels in lenders.items():
-        sets = planned_sets(
-            msgspec.structs.replace(
-                part.study,
-                identify=msgspec.structs.replace(part.study.identify, selectors=(head.selector,), budgets=(head.budget,),
-                                                 sizes=(), compare_at_common_size=False),
-                controls=Controls(matched=matched, random=0, shuffled=0),
-            ), labels,
-        )  # fmt: skip
+        spec = set_spec(part.study, labels, 0)
+        lent = dataclasses.replace(
+            spec,
+            selectors=spec.headline[:1],
+            budgets=spec.headline[1:],
+            matched=matched,
+            random=0,
+            shuffled=0,
+            sizes=(),
+            common_size=False,
+            outcomes=False,
+        )
+        sets = planned_sets(lent)
         named = [lent_name(name, source) for name in sets["set"]]
         frames.append(sets.with_columns(pl.Series("set", named), pl.lit(source).alias("source")))
     return pl.concat(frames) if frames else None
@@ -210,7 +154,7 @@ def _show(
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
     orders = (1 + max(open_items["order"].to_list(), default=0)) * len(asked_wordings(study))
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
-    sets = planned_sets(study, study_options(study, corpus), card.layers)
+    sets = planned_sets(set_spec(study, study_options(study, corpus), card.layers))
     conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, not main)
     console.print(
         f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"
@@ -282,8 +226,6 @@ class Plan:
 
 def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
     """What the full study hears and asks, in expectation: emotions are answered as rightly as in the pilot."""
-    from emoscope.experiments.conditions import DERIVED, plan_conditions
-
     rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
     orders = (1 + int(rows["order"].max() or 0)) * rows["wording"].n_unique()  # type: ignore[arg-type]
     seen: Counter[str] = Counter()
@@ -324,10 +266,9 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
         ):
             break
     asked = orders * round(sum(min(count, quota) for count in evaluated.values()))
-    conditions = plan_conditions(full, planned_sets(full, tuple(names), layers), layers)
-    likely = int((~conditions["kind"].is_in(["baseline", *DERIVED])).sum())
+    likely, written = passes(plan_conditions(full, planned_sets(set_spec(full, names, layers)), layers))
     correct = {name: min(float(found(name)), float(full.identify.items_per_emotion)) for name in names}
-    return Plan(heard, asked, likely * asked, int(conditions["generated"].sum()) * asked, correct)
+    return Plan(heard, asked, (likely - 1) * asked, written * asked, correct)  # the baseline is heard
 
 
 def read_rates(*logs: Path) -> Rates:

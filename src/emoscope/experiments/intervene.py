@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emoscope.experiments.conditions import DERIVED, SetsByFold
 from emoscope.experiments.inputs import input_lengths, load_inputs
+from emoscope.experiments.kinds import DERIVED, KINDS, SetsByFold
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.prompts import WRITERS, writes
-from emoscope.experiments.study import Study
+from emoscope.experiments.schema import Row, Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from emoscope.models.audio_lm import AudioLM, Prepared
     from emoscope.models.hooks import Starts
+    from emoscope.models.values import Batch
+
+Batches = Sequence[tuple[list[int], "Batch | list[Prepared]"]]
+"""Rows of a block, and what the model is given for them."""
 
 BLOCK = 256
 """Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
@@ -34,9 +38,9 @@ class Work:
     """One unit of the intervening stage: a condition, a scoring, and the rows of one block."""
 
     unit: Unit
-    condition: Mapping[str, Any]
+    condition: Row
     scoring: str
-    block: tuple[Mapping[str, Any], ...]
+    block: tuple[Row, ...]
 
 
 def plan_work(
@@ -68,13 +72,13 @@ def plan_work(
                     "stage": "intervene", **shared, "scoring": scoring, "path": "hook", "neurons": neurons,
                     "condition": condition["condition"], "alpha": condition["alpha"], "to": condition["to"],
                     "positions": condition["positions"], "items": asked,
-                    **({"shares": shares} if condition["kind"] == "mix-own" else {}),
+                    **({"shares": shares} if KINDS[condition["kind"]].by_item else {}),
                 })  # fmt: skip
                 work.append(Work(unit, condition, scoring, block))
     return work
 
 
-def scorings(study: Study, condition: Mapping[str, Any]) -> list[str]:
+def scorings(study: Study, condition: Row) -> list[str]:
     """How a condition is asked in this stage; the baseline was asked while listening.
 
     Example:
@@ -111,7 +115,7 @@ def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema("units"), orient="row")
 
 
-def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Mapping[str, Any], ...]]:
+def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Row, ...]]:
     """Cut the evaluated items into blocks of equal size."""
     evaluated = items.filter(items["evaluated"]).to_dicts()
     count = -(-len(evaluated) // BLOCK)
@@ -137,22 +141,19 @@ def why_no_null(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioL
     return "not run: every batch holds one row"
 
 
-def _mark(marks: dict[tuple[str, ...], str], condition: Mapping[str, Any], fold: str, sets: SetsByFold) -> str:
+def _mark(marks: dict[tuple[str, ...], str], condition: Row, fold: str, sets: SetsByFold) -> str:
     """Hash of the neurons on which a condition acts in one fold, and of the means to which it sets them."""
-    apart = condition["kind"] == "reliance"
-    set_name = condition["condition"] if apart else f"{condition['set']}/{condition['target'] or 'all'}"
-    kind = condition["kind"] if condition["target"] is None else ""
-    name = set_name, fold, condition["to"] or "", condition["layers"], kind
-    if name not in marks:
+    name, target, kind = condition["set"] or "", condition["target"] or "", condition["kind"]
+    key = name, target, "" if target else kind, condition["to"] or "", condition["layers"], fold
+    if key not in marks:
         content = hashlib.sha256(sets.neurons(condition, fold).tobytes())
-        if condition["kind"] in ("mix", "mix-own"):  # neurons of several emotions count several times
-            for emotion, neurons in sets.sets[condition["set"], fold].items():
-                content.update(emotion.encode() + neurons.tobytes())
+        for emotion, neurons in sets.sets[name, fold].items() if KINDS[kind].weighs else ():
+            content.update(emotion.encode() + neurons.tobytes())
         means = sets.means(condition, fold)
         if means is not None:
             content.update(means.tobytes())
-        marks[name] = content.hexdigest()[:16]
-    return marks[name]
+        marks[key] = content.hexdigest()[:16]
+    return marks[key]
 
 
 def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
@@ -184,16 +185,15 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
             if not left:
                 continue
             prepared = load_inputs(run, [item["item"] for item in left[0][1].block], LISTENING_BLOCK)
-            groups: dict[str, list[tuple[list[int], Any]]] = {}
+            groups: dict[bool, Batches] = {}
             starts = Starts(model)
             for layer, one in sorted(left, key=lambda pair: pair[0]):
-                # the null asks the same rows in batches composed otherwise
-                kind = "other" if one.condition["kind"] == "null" else "usual"
-                if kind not in groups:
-                    rows = _other_batches(prepared, size) if kind == "other" else batches(prepared, size)
-                    groups[kind] = [(group, _batch_or_rows(model, [prepared[row] for row in group])) for group in rows]
+                other = KINDS[one.condition["kind"]].other_batches
+                if other not in groups:
+                    rows = _other_batches(prepared, size) if other else batches(prepared, size)
+                    groups[other] = [(group, _batch_or_rows(model, [prepared[row] for row in group])) for group in rows]
                 began = time.monotonic()
-                one.unit.finish(run, _ask(one, groups[kind], sets, model, progress, starts, layer))
+                one.unit.finish(run, _ask(one, groups[other], sets, model, progress, starts, layer))
                 seconds = round(time.monotonic() - began, 4)
                 log.event("unit", stage="intervening", scoring=one.scoring, answers=len(one.block), seconds=seconds)
 
@@ -204,14 +204,14 @@ def first_layer(work: Work, sets: SetsByFold) -> int:
     It is 0 where passes run in full whatever is changed: for written answers, and for the null, whose batches are
     its own.
     """
-    if work.scoring != "likelihood" or work.condition["kind"] == "null":
+    if work.scoring != "likelihood" or KINDS[work.condition["kind"]].other_batches:
         return 0
     layers, width = sets.info.layers, sets.info.width
     touched = [sets.neurons(work.condition, fold) for fold in {item["fold"] for item in work.block}]
     return min((int(neurons.min()) // width for neurons in touched if len(neurons)), default=layers)
 
 
-def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Any:
+def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Batch | list[Prepared]:
     """A padded batch, kept for all conditions of a block on a CPU; on a GPU the rows, padded anew in each pass.
 
     Padding takes no time beside a pass of a large model, and its memory is needed for the pass.
@@ -221,7 +221,7 @@ def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Any:
 
 def _ask(
     one: Work,
-    groups: Sequence[tuple[list[int], Any]],
+    groups: Batches,
     sets: SetsByFold,
     model: AudioLM,
     log: Log,
@@ -231,7 +231,7 @@ def _ask(
     from emoscope.interventions.intervention import gains_for
 
     results: list[Any] = [None] * len(one.block)
-    each = one.condition["kind"] == "mix-own"
+    each = KINDS[one.condition["kind"]].by_item
     by_fold = {} if each else {f: sets.intervention(one.condition, f) for f in {item["fold"] for item in one.block}}
     for number, (rows, batch) in enumerate(groups):
         items = [one.block[row] for row in rows]

@@ -37,7 +37,7 @@ LOOK_S = 1.0
 """How often a shard that waits looks for the others' work, in seconds."""
 
 
-def listen(
+def hear(
     run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log, shard: Shard | None = None
 ) -> tuple[pl.DataFrame, list[str]]:
     """Hear items in listening order until every quota is filled, and settle every clip's fate.

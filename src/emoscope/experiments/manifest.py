@@ -7,7 +7,8 @@ import resource
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,14 +17,67 @@ from emoscope.emotions import in_order
 from emoscope.experiments.study import Study
 from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.folder import check_unit, digest
+from emoscope.runs.folder import FORMAT, check_unit, digest
 
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Corpus
+    from emoscope.experiments.pilot import Pilot
+    from emoscope.experiments.stages import Listened, Selected
     from emoscope.models.audio_lm import AudioLM
     from emoscope.runs import Log, RunFolder
+
+
+Proof = Mapping[str, object]
+"""A check of the model: name, status ("passed", "failed" or "not run"), measured, tolerance, note."""
+
+
+def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
+    """What was run, with what, and what every check measured; ``no_null`` says why the null was not asked."""
+    from emoscope import __version__
+    from emoscope.experiments.splits import shared_speakers
+    from emoscope.neurons.selectors import own_code
+
+    heard, found = selected.listened, selected.found
+    study, items = heard.study, heard.items
+    proofs = [*heard.proofs, prove_weights(heard.weights, heard.model)]
+    heard.task.log.event("proof", **proofs[-1])
+    return {
+        "format": FORMAT,
+        "emoscope": __version__,
+        "model": {**msgspec.to_builtins(heard.model.info), "site": study.identify.site},
+        "corpora": [corpus_card(heard.corpus)] if heard.corpus else [],
+        "study": msgspec.to_builtins(study),
+        "headline": {**msgspec.to_builtins(study.headline), "scope": study.identify.scope},
+        "emotions": options_of(items),
+        "identifiable": dict(found.identifiable),
+        **({"outcomes": found.outcomes} if found.outcomes else {}),
+        "counts": clip_counts(items),
+        "speakers_shared": len(shared_speakers(items)),
+        "asked": digest(msgspec.to_builtins(heard.task.study)),
+        "own_selectors": own_code(study.identify.selectors),
+        "candidates": heard.candidates,
+        "proofs": proofs,
+        **({"null": no_null} if no_null else {}),
+        **({"pilot": pilot_of(heard)} if heard.task.full else {}),
+        "environment": environment(),
+    }
+
+
+def pilot_of(heard: Listened) -> Pilot:
+    """What a pilot says about its full study."""
+    import polars as pl
+
+    from emoscope.experiments.pilot import pilot_result
+
+    assert heard.task.full is not None
+    run, units = heard.run, list(heard.units)
+    if (run / "units.parquet").is_file():
+        listed = run.read_table("units").filter(pl.col("condition") == "baseline")
+        units += listed.filter(~pl.col("unit").is_in(units))["unit"].to_list()
+    baseline = pl.concat([run.read_table(f"answers/{unit}") for unit in units])
+    return pilot_result(run, heard.task.full, heard.items, baseline, heard.model.info)
 
 
 def clip_counts(items: pl.DataFrame) -> dict[str, int]:
@@ -35,7 +89,7 @@ def clip_counts(items: pl.DataFrame) -> dict[str, int]:
     }
 
 
-def timing(log: Log) -> dict[str, Any]:
+def timing(log: Log) -> dict[str, object]:
     """Seconds in all and by stage, and the largest memory held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_gb = peak / (1024**3 if sys.platform == "darwin" else 1024**2)
@@ -43,7 +97,7 @@ def timing(log: Log) -> dict[str, Any]:
     return {"total_s": round(total, 2), "peak_memory_gb": round(peak_gb, 3), "stages_s": dict(log.seconds)}
 
 
-def environment() -> dict[str, Any]:
+def environment() -> dict[str, object]:
     """Versions and machine on which a run was made."""
     import os
     from importlib.metadata import version
@@ -55,7 +109,7 @@ def environment() -> dict[str, Any]:
             "cores": os.cpu_count(), "threads": torch.get_num_threads(), **packages}  # fmt: skip
 
 
-def corpus_card(corpus: Corpus) -> dict[str, Any]:
+def corpus_card(corpus: Corpus) -> dict[str, object]:
     """Who made a corpus, under which licence, and what is told of it."""
     info = corpus.info
     return {"id": info.id, "title": info.title, "licence": info.licence, "citation": info.citation,
@@ -71,9 +125,7 @@ CLIPS = 4
 """Clips on which the proofs are made."""
 
 
-def prove_model(
-    run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log
-) -> list[dict[str, Any]]:
+def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log) -> tuple[Proof, ...]:
     """Run the proofs on the first clips; a proof that fails stops the run.
 
     Args:
@@ -100,16 +152,16 @@ def prove_model(
         if len(requests) == CLIPS:
             break
     found = run_proofs(model, model.prepare(requests)) if requests else []
-    proofs: list[dict[str, Any]] = [msgspec.to_builtins(proof) for proof in found]
+    proofs: tuple[Proof, ...] = tuple(msgspec.to_builtins(proof) for proof in found)
     for proof in proofs:
         log.event("proof", **proof)
-    run.write_json("cache/proofs.json", proofs)
+    run.write_json("cache/proofs.json", list(proofs))
     if failed := [proof for proof in proofs if proof["status"] == "failed"]:
         raise ProofFailed(f"{failed[0]['name']}: measured {failed[0]['measured']}, allowed {failed[0]['tolerance']}")
     return proofs
 
 
-def prove_weights(before: str | None, model: AudioLM) -> dict[str, Any]:
+def prove_weights(before: str | None, model: AudioLM) -> Proof:
     """Compare the weights on which gains act with what they were before the first intervention.
 
     Args:

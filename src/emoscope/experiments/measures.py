@@ -144,8 +144,10 @@ AT_ONCE = 64
 """Neurons whose effect on the whole vocabulary is worked out together."""
 
 
-def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float | None, log: Log) -> pl.DataFrame:
-    """List the tokens that each neuron of the headline sets raises and lowers most.
+def write_words(
+    run: RunFolder, model: AudioLM, found: FoundSets, headline: tuple[str, float], log: Log
+) -> pl.DataFrame:
+    """Write neurons.parquet: the output tokens that each neuron of the headline's sets raises and lowers most.
 
     The column of down_proj is passed through the scale of the decoder's last norm and the output head; what
     later layers do to it is left out (the direct path only; Geva et al. 2022).
@@ -153,19 +155,28 @@ def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float 
     Returns:
         columns neuron, layer, index, emotion, raises (tokens), lowers (tokens).
     """
-    import polars as pl
+    chosen = found.frame.filter(
+        (pl.col("control") == "target") & (pl.col("selector") == headline[0]) & (pl.col("budget") == headline[1])
+    )
+    neurons = int(chosen.filter(pl.col("fold") == "all")["size_reached"].sum())
+    with log.stage("reading what neurons write", neurons, "neurons") as progress:
+        rows = list(_words(model, found, chosen["set"].unique(maintain_order=True).to_list(), progress))
+    table = pl.DataFrame(rows, schema=schema("neurons"), orient="row")
+    run.write_table("neurons", table)
+    return table
+
+
+def _words(
+    model: AudioLM, found: FoundSets, sets: Sequence[str], log: Log
+) -> Iterator[tuple[int, int, int, str, list[str], list[str]]]:
     import torch
 
     width = model.info.width
-    chosen = found.frame.filter(
-        (found.frame["control"] == "target") & (found.frame["selector"] == selector) & (found.frame["budget"] == budget)
-    )
-    rows = []
     norm = getattr(model.decoder.backbone, "norm", None)
     with torch.inference_mode():
         head = model.head.weight
         scale = 1.0 if norm is None else norm.weight.to(head.device)[:, None]
-        for name in chosen["set"].unique(maintain_order=True):
+        for name in sets:
             for emotion, neurons in found.sets[name, "all"].items():
                 for part in np.array_split(neurons, -(-len(neurons) // AT_ONCE) or 1):
                     columns = [
@@ -176,6 +187,5 @@ def neuron_words(model: AudioLM, found: FoundSets, selector: str, budget: float 
                     for neuron, effect in zip(part.tolist(), effects, strict=True):
                         top, low = effect.topk(TOKENS).indices.tolist(), (-effect).topk(TOKENS).indices.tolist()
                         words = [[model.tokenizer.decode([token]) for token in ids] for ids in (top, low)]
-                        rows.append((neuron, *divmod(neuron, width), emotion, *words))
+                        yield neuron, *divmod(neuron, width), emotion, *words
                     log.step(len(part))
-    return pl.DataFrame(rows, schema=schema("neurons"), orient="row")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 import numpy as np
@@ -20,14 +20,48 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.models.audio_lm import ModelInfo
+    from emoscope.neurons.samples import NotIdentifiable
+
+
+class Hearing(TypedDict):
+    """How one emotion was heard: clips, right answers, shares in percent, Fisher's p; correct clips to expect and needed."""
+
+    emotion: str
+    clips: int
+    right: int
+    recall: float | None
+    named_on_others: float | None
+    p: float
+    expected: float
+    minimum: int
+
+
+class Pilot(TypedDict):
+    """What the manifest keeps of a pilot; shares are in percent."""
+
+    clips_per_second: float | None
+    answers_per_second: float | None
+    projected_hours: float | None
+    projected_gb: float | None
+    verdict: list[str]
+    basis: str
+    uar: float
+    chance: float
+    p: float
+    letter_mass: float | None
+    agreement: float | None
+    generated_per_second: float | None
+    emotions: list[Hearing]
+    confusion: dict[str, dict[str, int]]
+    planned: dict[str, int]
+    full: str
+
 
 SHUFFLES = 5_000
 """Permutations of the labels in the test of the UAR."""
 
 
-def pilot_result(
-    run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.DataFrame, model: ModelInfo
-) -> dict[str, Any]:
+def pilot_result(run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.DataFrame, model: ModelInfo) -> Pilot:
     """What a pilot says about the full study.
 
     Args:
@@ -48,11 +82,10 @@ def pilot_result(
     )
     # one answer a clip: several letter orders of a clip are no independent evidence
     first = likely.filter(likely["order"] == 0)
-    emotions = [_heard(first, name) for name in names]
     uar, p = _uar_test(first, names)
     plan = plan_full(full.with_budget(model.recommended_budget), items, names, model.layers)
-    for row in emotions:
-        row |= {"expected": round(plan.correct[row["emotion"]], 1), "minimum": full.identify.minimum}
+    minimum = full.identify.minimum
+    emotions = [_heard(first, name, round(plan.correct[name], 1), minimum) for name in names]
     rates = read_rates(*sorted(run.path.glob("log*.jsonl")))
     mass = float(likely["letter_mass"].mean()) if likely.height else None  # type: ignore[arg-type]
     agreement = _agreement(baseline)
@@ -69,7 +102,7 @@ def pilot_result(
     }  # fmt: skip
 
 
-def _heard(answers: pl.DataFrame, emotion: str) -> dict[str, Any]:
+def _heard(answers: pl.DataFrame, emotion: str, expected: float, minimum: int) -> Hearing:
     """How often an emotion is named on its own clips and on the others', and how often chance alone does as well.
 
     The test is Fisher's exact test, one-sided: a model that names one emotion on every clip does not pass it.
@@ -80,6 +113,7 @@ def _heard(answers: pl.DataFrame, emotion: str) -> dict[str, Any]:
     return {
         "emotion": emotion, "clips": clips, "right": hits, "recall": 100 * hits / clips if clips else None,
         "named_on_others": 100 * alarms / others if others else None, "p": fisher(hits, clips, alarms, others),
+        "expected": expected, "minimum": minimum,
     }  # fmt: skip
 
 
@@ -172,7 +206,7 @@ def heard_level(items: pl.DataFrame, span: str = "") -> tuple[bool, str]:
 
 
 def _verdict(
-    emotions: Sequence[Mapping[str, Any]],
+    emotions: Sequence[Hearing],
     uar: float,
     chance: float,
     p: float,
@@ -205,10 +239,10 @@ def _verdict(
     return said
 
 
-def _at_chance(row: Mapping[str, Any]) -> str:
+def _at_chance(row: Hearing) -> str:
     """Say so only of what was seen: with few clips an emotion may be heard and not be shown to be."""
     name, counted = row["emotion"], f"named on {row['right']} of its {row['clips']} clips"
-    if row["named_on_others"] is None or not row["clips"]:
+    if row["named_on_others"] is None or row["recall"] is None:
         return f"{name} was not heard: its clips cannot be used"
     others = f"and on {row['named_on_others']:.0f} % of the others"
     if row["recall"] <= row["named_on_others"]:
@@ -225,3 +259,21 @@ def _basis(plan: Plan, rates: Rates, clips: int) -> str:
         f"at the rates of this machine and this pilot's {clips} clips (larger batches are faster); every emotion is taken "
         "to be answered as rightly as in the pilot, and to be identifiable; the report is not counted"
     )
+
+
+def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "") -> str:
+    """What the model can do, why no neurons are looked for, and what helps: a lower minimum only where there is something.
+
+    Args:
+        why: what was raised.
+        items: the settled items table.
+        span: the interval of the UAR in words, if there is one.
+    """
+    above, level = heard_level(items, span)
+    reached = sorted(why.counts.values())[-2] if len(why.counts) > 1 else 0
+    if above:
+        lower = f", or lower identify.minimum ({reached} would do for two emotions)" if reached > 1 else ""
+        remedy = f"add clips{lower}"
+    else:
+        remedy = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
+    return f"{level}; {why}; {remedy}"

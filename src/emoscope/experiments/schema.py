@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -26,6 +27,10 @@ GROUNDING = ("noise", "transcript")
 
 SIDE_EFFECTS = ("transcription", "text")
 """Tasks that are no multiple choice about the clip."""
+
+
+Row = Mapping[str, Any]
+"""A row of a stored table, such as an item or a condition, by its columns (``data/tables.toml`` has their types)."""
 
 
 class StudyError(ValueError):
