@@ -189,7 +189,8 @@ def study_new(
     force: Annotated[bool, Parameter(help="replace a file that is there")] = False,
 ) -> int:
     """Write a study file in which every field has a comment: the usual task of a known corpus, or a study of the paper."""
-    from emoscope.experiments.study import StudyError, paper_study, usual_study
+    from emoscope.experiments.schema import StudyError
+    from emoscope.experiments.study import paper_study, usual_study
 
     if paper is not None and (given := [n for n, v in (("corpus", corpus), ("root", root), ("model", model)) if v]):
         raise StudyError(

@@ -15,7 +15,7 @@ from emoscope.corpora.registry import CHOICES
 from emoscope.emotions import ALIASES
 from emoscope.experiments.items import candidate_items
 from emoscope.experiments.prompts import asked_text
-from emoscope.experiments.study import CorpusChoice, Identify, QuestionChoice, Study
+from emoscope.experiments.schema import CorpusChoice, Identify, QuestionChoice, Study
 
 BANK = open_corpus("text-questions")
 

@@ -11,7 +11,8 @@ import soundfile
 
 from emoscope.corpora import load_audio, polish_folder
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.study import StudyError, parse_study
+from emoscope.experiments.schema import StudyError
+from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons.samples import NotIdentifiable
 

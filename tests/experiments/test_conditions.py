@@ -12,7 +12,8 @@ import pytest
 
 from emoscope.experiments.conditions import describe, plan_conditions, planned_sets, set_spec
 from emoscope.experiments.kinds import SetsByFold, layer_ranges
-from emoscope.experiments.study import AGNOSTIC, Controls, Interventions, Study, StudyError, parse_study, read_study
+from emoscope.experiments.schema import AGNOSTIC, Controls, Interventions, Study, StudyError
+from emoscope.experiments.study import parse_study, read_study
 from emoscope.interventions.intervention import deactivate, mix, steer, union
 from emoscope.models.values import ModelInfo
 

@@ -11,7 +11,8 @@ import pytest
 from emoscope.corpora import polish_folder
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import ChangedInput
-from emoscope.experiments.study import Study, parse_study
+from emoscope.experiments.schema import Study
+from emoscope.experiments.study import parse_study
 from emoscope.models.lookup import TINY
 from emoscope.models.registry import load_model
 from emoscope.questions import WORDINGS

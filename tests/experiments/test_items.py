@@ -10,7 +10,8 @@ import soundfile
 
 from emoscope.corpora import open_corpus
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
-from emoscope.experiments.study import StudyError, parse_study
+from emoscope.experiments.schema import StudyError
+from emoscope.experiments.study import parse_study
 
 
 def waiting() -> pl.Expr:

@@ -14,8 +14,9 @@ from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.transcription import transcription
 from emoscope.experiments.items import candidate_items, study_corpus
 from emoscope.experiments.listen import listening_unit
+from emoscope.experiments.schema import CorpusChoice, Study
 from emoscope.experiments.stages import Task, ask_conditions, listen, nothing_found
-from emoscope.experiments.study import CorpusChoice, Study, parse_study
+from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import Log, RunFolder

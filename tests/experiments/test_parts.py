@@ -10,7 +10,8 @@ import pytest
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts, plan_parts
-from emoscope.experiments.study import StudyError, parse_study, read_study, to_toml
+from emoscope.experiments.schema import StudyError
+from emoscope.experiments.study import parse_study, read_study, to_toml
 from emoscope.runs.folder import part_folders
 
 TWO = """

@@ -11,7 +11,7 @@ from emoscope.corpora import open_corpus
 from emoscope.corpora.audio import AudioError, hear, load_audio
 from emoscope.experiments.items import candidate_items
 from emoscope.experiments.prompts import asked_text, noise_like, question_of, request, requests, spoken, writes
-from emoscope.experiments.study import QuestionChoice, Study, StudyError
+from emoscope.experiments.schema import QuestionChoice, Study, StudyError
 from emoscope.models.registry import load_model
 from emoscope.models.values import AUDIO
 

@@ -9,8 +9,9 @@ import torch
 
 from emoscope.corpora.audio import load_audio
 from emoscope.experiments.engine import run_study
+from emoscope.experiments.schema import StudyError
 from emoscope.experiments.stages import Task, listen, select
-from emoscope.experiments.study import StudyError, parse_study
+from emoscope.experiments.study import parse_study
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model
 from emoscope.models.values import AUDIO

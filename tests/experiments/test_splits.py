@@ -17,8 +17,9 @@ from emoscope.experiments.engine import run_study
 from emoscope.experiments.estimate import dry_run
 from emoscope.experiments.items import candidate_items, study_corpus
 from emoscope.experiments.manifest import finished
+from emoscope.experiments.schema import StudyError
 from emoscope.experiments.splits import folds_dealt_before, shared_speakers
-from emoscope.experiments.study import StudyError, parse_study
+from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
 

@@ -19,8 +19,9 @@ from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.manifest import finished
+from emoscope.experiments.schema import AGNOSTIC, Study
 from emoscope.experiments.stages import Listened, Task, find_sets, select, sets_by_fold
-from emoscope.experiments.study import AGNOSTIC, Study, parse_study
+from emoscope.experiments.study import parse_study
 from emoscope.models.hooks import Starts
 from emoscope.models.registry import load_model
 from emoscope.neurons import selectors

@@ -10,7 +10,8 @@ import pytest
 from emoscope.corpora import list_corpora
 from emoscope.corpora.registry import check_corpus_id
 from emoscope.experiments.parts import has_parts
-from emoscope.experiments.study import Study, StudyError, paper_study, parse_study, read_study, to_toml, usual_study
+from emoscope.experiments.schema import Study, StudyError
+from emoscope.experiments.study import paper_study, parse_study, read_study, to_toml, usual_study
 from emoscope.models.families import releasing
 
 DEMO = Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml"
@@ -81,7 +82,7 @@ def test_a_study_is_a_value() -> None:
 
 
 def test_the_study_file_knows_every_selector_and_scope_of_the_package() -> None:
-    from emoscope.experiments.study import SELECTORS
+    from emoscope.experiments.schema import SELECTORS
     from emoscope.neurons import activity, selectors
 
     assert set(SELECTORS) < set(selectors.SELECTORS)

@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub.errors import EntryNotFoundError
 
 from emoscope.experiments.estimate import dry_run
-from emoscope.experiments.study import Model, Study
+from emoscope.experiments.schema import Model, Study
 from emoscope.models.checkpoint import weights_checksum
 from emoscope.models.families import built_in
 from emoscope.models.lookup import look_up

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from emoscope.experiments.listen import answer_key
-from emoscope.experiments.study import Model, Study, StudyError, parse_study
+from emoscope.experiments.schema import Model, Study, StudyError
+from emoscope.experiments.study import parse_study
 from emoscope.interventions.intervention import deactivate
 from emoscope.interventions.weights import edited
 from emoscope.models.check import check_model

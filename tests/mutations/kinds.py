@@ -19,9 +19,9 @@ import polars
 import soundfile
 
 from emoscope.corpora import Corpus, load_audio, open_corpus
-from emoscope.corpora.audio import AudioError
-from emoscope.corpora.check import probe_audio
-from emoscope.experiments.study import Study, read_study, to_toml
+from emoscope.corpora.audio import AudioError, probe_audio
+from emoscope.experiments.schema import Study
+from emoscope.experiments.study import read_study, to_toml
 
 NAME = "kiosk"
 """Name of the folder in which every input lies: whatever is refused is named in the message."""

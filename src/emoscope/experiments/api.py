@@ -15,9 +15,7 @@ from emoscope.experiments.given import checked_values, in_words_of_a_call, refus
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.result import Result, WholeResult
-from emoscope.experiments.splits import study_folds
-from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
-from emoscope.experiments.study import (
+from emoscope.experiments.schema import (
     Controls,
     CorpusChoice,
     Evaluate,
@@ -26,9 +24,10 @@ from emoscope.experiments.study import (
     Model,
     QuestionChoice,
     Study,
-    check_study,
-    read_study,
 )
+from emoscope.experiments.splits import study_folds
+from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
+from emoscope.experiments.study import check_study, read_study
 from emoscope.interventions.intervention import told
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import digest, refuse_whole

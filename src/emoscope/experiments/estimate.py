@@ -16,8 +16,8 @@ from emoscope.experiments.items import candidate_items, study_corpus, study_opti
 from emoscope.experiments.listen import BLOCK
 from emoscope.experiments.parts import COLUMN, MAIN, SHARED, Part, has_parts, plan_parts
 from emoscope.experiments.prompts import asked_wordings
+from emoscope.experiments.schema import Study
 from emoscope.experiments.splits import shared_speakers, told_shared
-from emoscope.experiments.study import Study
 from emoscope.experiments.terminal import told_as_remembered
 from emoscope.runs import RunFolder
 

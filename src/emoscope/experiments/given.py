@@ -14,7 +14,7 @@ from emoscope.emotions import folded
 from emoscope.interventions.intervention import Intervention, told
 
 if TYPE_CHECKING:
-    from emoscope.experiments.study import Study
+    from emoscope.experiments.schema import Study
 
 
 def refuse_other_than_model(model: object, example: str, other: object = None) -> None:
@@ -146,7 +146,7 @@ def checked_values(study: Study) -> Study:
     Raises:
         StudyError: names the field, its value and what is expected.
     """
-    from emoscope.experiments.study import Study, StudyError
+    from emoscope.experiments.schema import Study, StudyError
 
     plain = msgspec.to_builtins(study)
     try:

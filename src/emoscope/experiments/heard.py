@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emoscope.experiments.items import SETTLED
-from emoscope.experiments.study import Study
+from emoscope.experiments.schema import Study
 from emoscope.runs import RunFolder, Unit
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import ModelInfo
 
 
@@ -36,7 +37,7 @@ class Heard:
 
     run: RunFolder
     study: Study
-    blocks: Sequence[Sequence[Mapping[str, Any]]]
+    blocks: Sequence[Sequence[Row]]
     unit: Callable[[int], Unit | None]
     units: list[Unit] = field(default_factory=list)
     outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class Heard:
         return self.complete
 
 
-def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int, dict[str, Any]]:
     """What became of each item of a heard block: item -> fate, why, duration_s, answered, correct."""
     notes = unit.notes(run)
     answers = run.read_table(f"answers/{unit.id}")
@@ -85,7 +86,7 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Mapping[str, Any]]
     return outcome
 
 
-def enough(study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]) -> bool:
+def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Row]) -> bool:
     """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
     labels = {item["truth"] for item in asked}
     used = [item for item in asked if heard.get(item["item"], {}).get("fate") == "used"]
@@ -103,9 +104,7 @@ def enough(study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int,
     return bool(used)
 
 
-def settle(
-    items: pl.DataFrame, study: Study, asked: Sequence[Mapping[str, Any]], heard: Mapping[int, Mapping[str, Any]]
-) -> pl.DataFrame:
+def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mapping[int, Row]) -> pl.DataFrame:
     """Write every candidate's fate into the items table and mark the evaluated ones."""
     import polars as pl
 
@@ -144,7 +143,7 @@ class ChangedInput(ValueError):
     """A run folder was begun with another model or other recordings."""
 
 
-def refuse_changes(run: RunFolder, model: ModelInfo, asked: Sequence[Mapping[str, Any]]) -> None:
+def refuse_changes(run: RunFolder, model: ModelInfo, asked: Sequence[Row]) -> None:
     """Refuse a model or a recording that is not the one with which the run was begun; nothing is written.
 
     Args:
@@ -176,9 +175,7 @@ def refuse_changes(run: RunFolder, model: ModelInfo, asked: Sequence[Mapping[str
         )
 
 
-def remember(
-    run: RunFolder, model: ModelInfo, asked: Sequence[Mapping[str, Any]], parts: Mapping[str, str] | None
-) -> None:
+def remember(run: RunFolder, model: ModelInfo, asked: Sequence[Row], parts: Mapping[str, str] | None) -> None:
     """Write down with what the run listens; clips that an earlier version of the study asked are kept in the list.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -13,6 +13,7 @@ from emoscope.corpora.audio import AudioError, Heard, hear
 from emoscope.runs.folder import RunFolder, replacing
 
 if TYPE_CHECKING:
+    from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import Prepared
 
 
@@ -134,13 +135,13 @@ class DecodeAhead:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.clear()
 
-    def start(self, block: Sequence[Mapping[str, Any]]) -> None:
+    def start(self, block: Sequence[Row]) -> None:
         """Begin to decode the clips of a block (items with ``clip`` and ``path``); returns at once."""
         for item in block:
             if item["clip"] not in self._waiting:
                 self._waiting[item["clip"]] = self._pool.submit(self._decode_if_room, item["path"])
 
-    def take(self, block: Sequence[Mapping[str, Any]]) -> dict[str, Decoded]:
+    def take(self, block: Sequence[Row]) -> dict[str, Decoded]:
         """The sound of a block's clips, or the reason why a clip has none; waits for what is not decoded yet.
 
         Returns:

@@ -14,10 +14,9 @@ from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.clip import as_label
 from emoscope.corpora.folds import seeded_hash
 from emoscope.emotions import in_order
-from emoscope.experiments.prompts import NEEDS_WORDS, asked_wordings, spoken, writes
+from emoscope.experiments.prompts import PRESENTATIONS, asked_wordings, spoken, writes
+from emoscope.experiments.schema import CorpusChoice, Study, StudyError
 from emoscope.experiments.splits import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
-from emoscope.experiments.study import CorpusChoice, Study, StudyError
-from emoscope.files import Checksums
 from emoscope.questions import LETTERS, letter_orders
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema
@@ -26,13 +25,14 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Clip
+    from emoscope.experiments.schema import Row
     from emoscope.runs import Log
 
 SETTLED = ("answered", "correct", "evaluated")
 """Columns of the items that listening fills in."""
 
 
-def study_corpus(study: Study, trained_on: Sequence[Mapping[str, Any]] = (), corpus: Corpus | None = None) -> Corpus:
+def study_corpus(study: Study, trained_on: Sequence[Row] = (), corpus: Corpus | None = None) -> Corpus:
     """Open the study's corpus and exclude what is not asked about.
 
     Args:
@@ -241,7 +241,7 @@ def _unsaid(study: Study, clips: Sequence[Clip]) -> set[str]:
     Raises:
         StudyError: that is so for all of them.
     """
-    if study.question.presentation not in NEEDS_WORDS:
+    if not PRESENTATIONS[study.question.presentation].needs_words:
         return set()
     unsaid = {clip.id for clip in clips if not spoken(clip)}
     if len(unsaid) == len(clips):

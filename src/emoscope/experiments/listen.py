@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 from emoscope import __version__
 from emoscope.experiments.heard import Heard, differing_parts, refuse_changes, remember, settle
 from emoscope.experiments.inputs import DecodeAhead, Decoded, inputs_path, save_inputs
-from emoscope.experiments.prompts import asked_text, requests, scored_answers, shows_sound, transcribed_answers, writes
-from emoscope.experiments.study import Study
+from emoscope.experiments.prompts import (
+    PRESENTATIONS,
+    asked_text,
+    requests,
+    scored_answers,
+    transcribed_answers,
+    writes,
+)
+from emoscope.experiments.schema import Study
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.ending import check_stop
 from emoscope.runs.folder import digest
@@ -21,6 +28,7 @@ from emoscope.runs.shards import Unfinished, at_work, named
 if TYPE_CHECKING:
     import polars as pl
 
+    from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared
     from emoscope.neurons.activity import Activity
 
@@ -70,6 +78,7 @@ def hear(
 
     heard = Heard(run, study, blocks, done)
     mine = list(range(len(blocks))) if shard is None else shard.deal(range(len(blocks)))
+    decodes = PRESENTATIONS[study.question.presentation].of_clips
     total = len(asked) if shard is None else sum(len(blocks[number]) for number in mine)
     with log.stage("listening", total, "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
         for place, number in enumerate(mine):
@@ -79,8 +88,8 @@ def hear(
             if done(number):
                 progress.step(len(block))
                 continue
-            sounds = ahead.take(block) if shows_sound(study) else {}
-            for following in mine[place + 1 : place + 2] if shows_sound(study) else ():
+            sounds = ahead.take(block) if decodes else {}
+            for following in mine[place + 1 : place + 2] if decodes else ():
                 # decoded while the model works on this block
                 ahead.start(blocks[following])
             hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, sounds)
@@ -92,7 +101,7 @@ def hear(
 def hear_block(
     run: RunFolder,
     study: Study,
-    block: Sequence[Mapping[str, Any]],
+    block: Sequence[Row],
     start: int,
     model: AudioLM,
     store: Activity,
@@ -160,7 +169,7 @@ def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> Non
 
 
 def open_store(
-    run: RunFolder, study: Study, asked: Sequence[Mapping[str, Any]], model: AudioLM, log: Log, shared: bool = False
+    run: RunFolder, study: Study, asked: Sequence[Row], model: AudioLM, log: Log, shared: bool = False
 ) -> Activity:
     """Open the run's activity store, or make a new one when environment, clips, questions or scopes changed.
 
@@ -219,7 +228,7 @@ def _listens(run: RunFolder, card: Path) -> bool:
     return bool((run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen")
 
 
-def listening_unit(study: Study, block: Sequence[Mapping[str, Any]], start: int, model: AudioLM) -> Unit:
+def listening_unit(study: Study, block: Sequence[Row], start: int, model: AudioLM) -> Unit:
     """The unit that hears one block of items."""
     return Unit({
         "stage": "listen", **_key(study, model), "start": start, "store": list(study.identify.store),
@@ -251,7 +260,7 @@ def _key(study: Study, model: AudioLM) -> dict[str, Any]:
     }
 
 
-def _asked(study: Study, items: Sequence[Mapping[str, Any]], model: AudioLM) -> list[list[Any]]:
+def _asked(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[Any]]:
     """What determines the answers to items: recording, question, order; and to which side and fold they belong."""
     how = study.question.presentation, model.info.audio_first
     return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)] for i in items]

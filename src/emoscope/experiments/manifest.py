@@ -14,7 +14,7 @@ import msgspec
 
 from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.emotions import in_order
-from emoscope.experiments.study import Study
+from emoscope.experiments.schema import Study
 from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import FORMAT, check_unit, digest

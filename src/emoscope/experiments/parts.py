@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,16 +12,8 @@ import msgspec
 from emoscope.corpora.labels import count_values
 from emoscope.emotions import in_order
 from emoscope.experiments.items import asked_corpus, opened, study_corpus, study_options
-from emoscope.experiments.prompts import NEEDS_WORDS, spoken
-from emoscope.experiments.study import (
-    Controls,
-    CorpusChoice,
-    Interventions,
-    Probes,
-    Study,
-    StudyError,
-    Transfer,
-)
+from emoscope.experiments.prompts import PRESENTATIONS, spoken
+from emoscope.experiments.schema import Controls, CorpusChoice, Interventions, Probes, Study, StudyError, Transfer
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,6 +55,21 @@ class Part:
     def selects(self) -> bool:
         """Whether neurons are found in it."""
         return self.role in (MAIN, COLUMN)
+
+    @property
+    def opened(self) -> Corpus:
+        """The main part's corpus."""
+        assert self.corpus is not None
+        return self.corpus
+
+    @property
+    def columns(self) -> list[str]:
+        """The label columns of the corpus that can be asked about: a question needs two labels."""
+        seen: dict[str, set[str]] = {}
+        for clip in self.opened.clips:
+            for name, label in clip.labels.items():
+                seen.setdefault(name, set()).add(label)
+        return sorted(name for name, labels in seen.items() if len(labels) > 1)
 
     def asked(self, main: pl.DataFrame | None = None) -> tuple[Corpus, Study]:
         """The clips that the part asks about, and its study, which opens these by itself.
@@ -109,34 +117,19 @@ def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tupl
         StudyError: a corpus that cannot be asked, a column that no corpus has, one with more labels than there are
             letters, or corpora that share fewer than two emotions.
     """
-    mains = [
-        Part(name, MAIN, _on(study, choice, name), name)
-        for name, choice in zip(_names(study), study.corpora, strict=True)
-    ]
-    mains = [_opened_main(part, trained_on) for part in mains]
+    probes = study.probes
+    mains = [_main(study, choice, name, trained_on) for name, choice in zip(_names(study), study.corpora, strict=True)]
     _refuse_unknown_columns(study, mains)
     shared = _shared_emotions(study, mains)
     parts = list(mains)
+    parts += [_column(study, part, name) for part in mains for name in probes.columns if name in part.columns]
+    parts += [_shared(study, part, shared) for part in mains if shared]
     for part in mains:
-        parts += [_column(study, part, column) for column in study.probes.columns if _has(part, column)]
-    for part in mains:
-        if shared:
-            parts.append(_shared(study, part, shared))
-    for part in mains:
-        parts += [_grounding(study, part, kind) for kind in study.probes.grounding if _can(part, kind)]
-        parts += [_side_effect(study, part, kind) for kind in study.probes.side_effects if _can(part, kind)]
+        known = any(spoken(clip) for clip in part.opened.clips)
+        for kind in (*probes.grounding, *probes.side_effects):
+            if known or not PRESENTATIONS[kind].needs_words:
+                parts.append(_probe(study, part, kind))
     return parts, shared
-
-
-def _opened_main(part: Part, trained_on: Sequence[Mapping[str, object]]) -> Part:
-    """A main part with its opened corpus."""
-    before, label = opened(part.study.corpus), part.study.identify.label
-    corpus = study_corpus(part.study, trained_on, before)
-    labels: tuple[str, ...] = ()
-    if part.study.corpus.emotions:
-        kept = {clip.id for clip in corpus.clips}
-        labels = tuple(count_values([clip for clip in before.clips if clip.id in kept], label))
-    return Part(part.name, part.role, part.study, part.of, corpus, labels)
 
 
 def _names(study: Study) -> list[str]:
@@ -148,14 +141,22 @@ def _names(study: Study) -> list[str]:
     return names
 
 
-def _on(study: Study, choice: CorpusChoice, name: str) -> Study:
-    return replace(study, name=f"{study.name}.{name}", corpora=(choice,), transfer=Transfer(ask=False), probes=Probes())
+def _main(study: Study, choice: CorpusChoice, name: str, trained_on: Sequence[Mapping[str, object]]) -> Part:
+    """The study on one corpus, which is opened."""
+    own = replace(study, name=f"{study.name}.{name}", corpora=(choice,), transfer=Transfer(ask=False), probes=Probes())
+    before = opened(choice)
+    labels: tuple[str, ...] = ()
+    corpus = study_corpus(own, trained_on, before)
+    if choice.emotions:
+        kept = {clip.id for clip in corpus.clips}
+        labels = tuple(count_values([clip for clip in before.clips if clip.id in kept], study.identify.label))
+    return Part(name, MAIN, own, name, corpus, labels)
 
 
 def _shared_emotions(study: Study, mains: Sequence[Part]) -> tuple[str, ...]:
     if len(mains) < 2 or not study.transfer.ask:
         return ()
-    options = {part.name: study_options(part.study, _opened(part)) for part in mains}
+    options = {part.name: study_options(part.study, part.opened) for part in mains}
     common = set.intersection(*(set(labels) for labels in options.values()))
     if len(common) < 2:
         told = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in options.items())
@@ -166,34 +167,14 @@ def _shared_emotions(study: Study, mains: Sequence[Part]) -> tuple[str, ...]:
     return in_order(common)
 
 
-def _opened(part: Part) -> Corpus:
-    assert part.corpus is not None
-    return part.corpus
-
-
-def _has(part: Part, column: str) -> bool:
-    """Whether a column can be asked: a question needs two labels."""
-    return len({clip.labels[column] for clip in _opened(part).clips if column in clip.labels}) > 1
-
-
 def _refuse_unknown_columns(study: Study, mains: Sequence[Part]) -> None:
+    there = {name for part in mains for name in part.columns}
     for column in study.probes.columns:
-        if not any(_has(part, column) for part in mains):
-            there = sorted({name for part in mains for name in _columns(part)} - {study.identify.label})
+        if column not in there:
             raise StudyError(
                 f"probes.columns {column!r}: no corpus has two labels of it; columns that can be asked are "
-                f"{', '.join(there) or 'none'}"
+                f"{', '.join(sorted(there - {study.identify.label})) or 'none'}"
             )
-
-
-def _columns(part: Part) -> list[str]:
-    """The label columns of a part's corpus with at least two labels."""
-    return [name for name in sorted({name for clip in _opened(part).clips for name in clip.labels}) if _has(part, name)]
-
-
-def _can(part: Part, kind: str) -> bool:
-    """Whether a probe can be asked: some need to know what is said."""
-    return kind not in NEEDS_WORDS or any(spoken(clip) for clip in _opened(part).clips)
 
 
 def _few(study: Study, matched: int) -> Study:
@@ -207,27 +188,29 @@ def _few(study: Study, matched: int) -> Study:
 
 
 def _shared(study: Study, main: Part, emotions: tuple[str, ...]) -> Part:
+    """The same clips, asked about the emotions that all corpora share."""
     few = _few(main.study, study.transfer.matched)
-    asked = replace(few, corpora=(replace(few.corpus, emotions=emotions, clips_per_emotion=None),))
-    return _part(main, "shared", SHARED, _with_orders(asked, len(emotions)))
+    choice = replace(few.corpus, emotions=emotions, clips_per_emotion=None)
+    return _part(main, "shared", SHARED, _with_orders(replace(few, corpora=(choice,)), len(emotions)))
 
 
 def _column(study: Study, main: Part, column: str) -> Part:
+    """The same clips, asked about another label column."""
     few = _few(main.study, study.probes.matched)
-    head, identify = few.headline, few.identify
+    identify = few.identify
     # what the main part asks is another column here: its labels are taken together and chosen under its name
     where = few.corpus.where | ({identify.label: list(main.labels)} if main.labels else {})
     own = {new: old for new, old in few.corpus.merge.items() if not isinstance(old, Mapping)}
     others = {of: merges for of, merges in few.corpus.merge.items() if isinstance(merges, Mapping)}
     merge = {**others, **({identify.label: own} if own else {})}
-    choice = replace(few.corpus, emotions=(), merge=merge, where=where, clips_per_emotion=None)
     asked = replace(
-        few, corpora=(choice,),
-        identify=replace(identify, label=column, selectors=(head.selector,), budgets=()),
+        few,
+        corpora=(replace(few.corpus, emotions=(), merge=merge, where=where, clips_per_emotion=None),),
+        identify=replace(identify, label=column, selectors=(few.headline.selector,), budgets=()),
         interventions=replace(few.interventions, generate=main.study.interventions.generate),
         evaluate=replace(few.evaluate, items_per_emotion=study.probes.items_per_emotion),
-    )  # fmt: skip
-    return _part(main, column, COLUMN, _with_orders(asked, len(study_options(asked, _opened(main)))))
+    )
+    return _part(main, column, COLUMN, _with_orders(asked, len(study_options(asked, main.opened))))
 
 
 def _with_orders(study: Study, options: int) -> Study:
@@ -238,31 +221,22 @@ def _with_orders(study: Study, options: int) -> Study:
     return replace(study, question=replace(study.question, letter_orders=options))
 
 
-def _bounded(study: Study, main: Part) -> Study:
-    """What is asked of the first clips of each emotion only."""
-    few, most = _few(main.study, study.probes.matched), study.probes.items_per_emotion
-    choice = replace(few.corpus, clips_per_emotion=most)
-    return replace(few, corpora=(choice,), evaluate=replace(few.evaluate, items_per_emotion=most))
-
-
-def _grounding(study: Study, main: Part, kind: str) -> Part:
-    asked = _bounded(study, main)
-    return _part(main, kind, GROUNDING, replace(asked, question=replace(asked.question, presentation=kind)))
-
-
-def _side_effect(study: Study, main: Part, kind: str) -> Part:
-    if kind == "transcription":
-        asked = _bounded(study, main)
-        return _part(main, kind, SIDE_EFFECT, replace(asked, question=replace(asked.question, presentation=kind)))
-    few = _few(main.study, study.probes.matched)
-    identify = replace(few.identify, label="answer", folds=5, split="", where={})
+def _probe(study: Study, main: Part, kind: str) -> Part:
+    """Another presentation of the first clips of each emotion; or questions about no clip, which are a corpus of their own."""
+    few, how, most = _few(main.study, study.probes.matched), PRESENTATIONS[kind], study.probes.items_per_emotion
+    question = replace(few.question, presentation=kind)
+    if how.of_clips:
+        choice, evaluate = replace(few.corpus, clips_per_emotion=most), replace(few.evaluate, items_per_emotion=most)
+        return _part(main, kind, how.role, replace(few, corpora=(choice,), evaluate=evaluate, question=question))
     asked = replace(
-        few, corpora=(CorpusChoice(id=TEXT_QUESTIONS),), identify=identify,
-        question=replace(few.question, presentation="text"), evaluate=replace(few.evaluate, where={}),
-    )  # fmt: skip
+        few,
+        corpora=(CorpusChoice(id=TEXT_QUESTIONS),),
+        identify=replace(few.identify, label="answer", folds=5, split="", where={}),
+        question=question,
+        evaluate=replace(few.evaluate, where={}),
+    )
     asked = _with_orders(asked, len(study_options(asked, study_corpus(asked))))
-    name = f"{main.name}.{kind}"
-    return Part(name, SIDE_EFFECT, replace(asked, name=f"{main.study.name}.{kind}"), main.name)
+    return dataclasses.replace(_part(main, kind, how.role, asked), corpus=None)
 
 
 def _part(main: Part, suffix: str, role: str, study: Study) -> Part:

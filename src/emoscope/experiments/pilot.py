@@ -11,7 +11,7 @@ import numpy as np
 
 from emoscope.emotions import in_order
 from emoscope.experiments.estimate import Plan, Rates, gigabytes, hours, plan_full, read_rates
-from emoscope.experiments.study import Study
+from emoscope.experiments.schema import Study
 from emoscope.runs import RunFolder
 from emoscope.runs.folder import digest
 from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS, LEVEL

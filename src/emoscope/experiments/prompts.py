@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
 
     from emoscope.corpora import Clip
     from emoscope.experiments.inputs import Decoded
-    from emoscope.experiments.study import Study
+    from emoscope.experiments.schema import Row, Study
     from emoscope.models.audio_lm import AudioLM, Request, Score
-
-PRESENTATIONS = ("audio", "noise", "transcript", "transcription", "text")
-"""``audio``, ``noise``: a sound and the question. ``transcript``: what is said as text, and the question.
-``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
-
-NEEDS_WORDS = ("transcript", "transcription")
-"""Presentations of clips whose words are known."""
 
 WRITE_DOWN = "What does the speaker say? Answer with what is said."
 """The request of ``transcription``; its answer is read by :mod:`emoscope.analysis.transcription`."""
@@ -36,23 +30,15 @@ SAID = "The speaker says: {transcript}"
 """What stands in the place of the sound in ``transcript``, apart from the question by a line break."""
 
 
-def shows_sound(study: Study) -> bool:
-    """Whether the model hears something, so that sound has to be decoded.
-
-    In ``transcript`` it hears nothing, but a clip without usable sound is left out there, too, so that all
-    presentations are asked on the same clips.
-    """
-    return study.question.presentation != "text"
-
-
 def writes(study: Study) -> bool:
     """Whether the answer is a text of the model's own rather than one of several letters."""
-    return study.question.presentation == "transcription"
+    return PRESENTATIONS[study.question.presentation].writes
 
 
 def asked_wordings(study: Study) -> tuple[str, ...]:
     """The wordings in which each clip is asked; a transcription and a question about no clip have one of their own."""
-    return ("lettered",) if writes(study) or not shows_sound(study) else study.question.wordings
+    how = PRESENTATIONS[study.question.presentation]
+    return ("lettered",) if how.writes or not how.of_clips else study.question.wordings
 
 
 def spoken(clip: Clip) -> str | None:
@@ -89,7 +75,47 @@ def noise_like(wave: Waveform) -> Waveform:
     return np.clip(noise * np.float32(level), -1.0, 1.0)
 
 
-def asked_text(item: Mapping[str, Any], presentation: str = "audio", audio_first: bool = True) -> str:
+@dataclass(frozen=True)
+class Presentation:
+    """What a question is asked about.
+
+    Attributes:
+        sound: what the model hears of a clip's samples; ``None``: nothing.
+        role: of the part of a study that asks so; empty where any study may.
+        needs_words: asked of clips whose words are known.
+        writes: the answer is a text of the model's own; :mod:`emoscope.analysis.transcription` reads it.
+        of_clips: there is a clip, which is decoded also where nothing is heard: one without usable sound is left out
+            there, too, so that all presentations are asked on the same clips.
+    """
+
+    sound: Callable[[Waveform], Waveform] | None = None
+    role: str = ""
+    needs_words: bool = False
+    writes: bool = False
+    of_clips: bool = True
+
+
+def _itself(wave: Waveform) -> Waveform:
+    return wave
+
+
+PRESENTATIONS: Mapping[str, Presentation] = {
+    "audio": Presentation(_itself),
+    "noise": Presentation(noise_like, role="grounding"),
+    "transcript": Presentation(role="grounding", needs_words=True),
+    "transcription": Presentation(_itself, role="side effect", needs_words=True, writes=True),
+    "text": Presentation(role="side effect", of_clips=False),
+}
+"""``audio``, ``noise``: a sound and the question. ``transcript``: what is said as text, and the question.
+``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
+
+GROUNDING, SIDE_EFFECTS = (
+    tuple(name for name, one in PRESENTATIONS.items() if one.role == role) for role in ("grounding", "side effect")
+)
+"""What takes the place of the voice; and tasks that are no multiple choice about the clip."""
+
+
+def asked_text(item: Row, presentation: str = "audio", audio_first: bool = True) -> str:
     r"""The user's turn, without any sound.
 
     Args:
@@ -111,7 +137,7 @@ def asked_text(item: Mapping[str, Any], presentation: str = "audio", audio_first
     return f"{said}\n{text}" if audio_first else f"{text}\n{said}"
 
 
-def question_of(item: Mapping[str, Any], presentation: str = "audio") -> Question:
+def question_of(item: Row, presentation: str = "audio") -> Question:
     """The question of an item; in ``text`` its sentence and the words of its options stand in the item's columns."""
     if presentation != "text":
         return Question(item["label"], tuple(item["options"]), item["wording"])
@@ -119,7 +145,7 @@ def question_of(item: Mapping[str, Any], presentation: str = "audio") -> Questio
     return Question(item["label"], tuple(item["options"]), ask=item["question"], shown=shown)
 
 
-def request(item: Mapping[str, Any], presentation: str, wave: Waveform | None, audio_first: bool = True) -> Request:
+def request(item: Row, presentation: str, wave: Waveform | None, audio_first: bool = True) -> Request:
     """What a model is asked for one item.
 
     Args:
@@ -130,20 +156,19 @@ def request(item: Mapping[str, Any], presentation: str, wave: Waveform | None, a
     """
     from emoscope.models.audio_lm import Request
 
-    heard = {"audio": wave, "transcription": wave, "noise": None, "transcript": None, "text": None}[presentation]
-    if presentation == "noise" and wave is not None:
-        heard = noise_like(wave)
+    how = PRESENTATIONS[presentation]
+    heard = how.sound(wave) if how.sound and wave is not None else None
     text = asked_text(item, presentation, audio_first)
-    letters = () if presentation == "transcription" else question_of(item, presentation).letters
+    letters = () if how.writes else question_of(item, presentation).letters
     return Request(audio=heard, text=text, letters=letters)
 
 
 def requests(
     study: Study,
-    block: Sequence[Mapping[str, Any]],
+    block: Sequence[Row],
     sounds: Mapping[str, Decoded],
     model: AudioLM,
-) -> tuple[list[Mapping[str, Any]], list[Request], dict[str, Any]]:
+) -> tuple[list[Row], list[Request], dict[str, Any]]:
     """What a model is asked for a block of items.
 
     Args:
@@ -177,7 +202,7 @@ def requests(
     return usable, asked, notes
 
 
-def scored_answers(items: Sequence[Mapping[str, Any]], condition: str, scores: Sequence[Score]) -> pl.DataFrame:
+def scored_answers(items: Sequence[Row], condition: str, scores: Sequence[Score]) -> pl.DataFrame:
     """Answers by likelihood: the option whose letter is most probable.
 
     Args:
@@ -200,7 +225,7 @@ def scored_answers(items: Sequence[Mapping[str, Any]], condition: str, scores: S
     return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
 
 
-def written_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: Sequence[str]) -> pl.DataFrame:
+def written_answers(items: Sequence[Row], condition: str, texts: Sequence[str]) -> pl.DataFrame:
     """Answers by generation: what the written text says; refusals and unreadable texts keep their form.
 
     Args:
@@ -217,7 +242,7 @@ def written_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: S
     return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
 
 
-def transcribed_answers(items: Sequence[Mapping[str, Any]], condition: str, texts: Sequence[str]) -> pl.DataFrame:
+def transcribed_answers(items: Sequence[Row], condition: str, texts: Sequence[str]) -> pl.DataFrame:
     """What the model wrote down of what is said; such a text chooses no option and is neither right nor wrong.
 
     Args:

@@ -22,13 +22,6 @@ AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
 FUSIONS = ("overlap", "joint", "consistency")
 """Ways to fuse the sets of several corpora."""
 
-GROUNDING = ("noise", "transcript")
-"""What takes the place of the voice."""
-
-SIDE_EFFECTS = ("transcription", "text")
-"""Tasks that are no multiple choice about the clip."""
-
-
 Row = Mapping[str, Any]
 """A row of a stored table, such as an item or a condition, by its columns (``data/tables.toml`` has their types)."""
 

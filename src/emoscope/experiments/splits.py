@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from emoscope.corpora import assign_folds
 from emoscope.corpora.clip import listed
 from emoscope.corpora.folds import fold_column, official_side, same_recordings
-from emoscope.experiments.study import Study, StudyError, read_study
+from emoscope.corpora.labels import listed
+from emoscope.experiments.schema import Study, StudyError
+from emoscope.experiments.study import read_study
 
 if TYPE_CHECKING:
     import polars as pl

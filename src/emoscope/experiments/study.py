@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -15,57 +15,8 @@ from msgspec import Meta, Struct
 
 from emoscope.corpora.files import nearest
 from emoscope.corpora.registry import check_corpus_id, list_corpora, resolve
-from emoscope.experiments.schema import (
-    AGNOSTIC as AGNOSTIC,
-)
-from emoscope.experiments.schema import (
-    FUSIONS as FUSIONS,
-)
-from emoscope.experiments.schema import (
-    GROUNDING as GROUNDING,
-)
-from emoscope.experiments.schema import (
-    SELECTORS as SELECTORS,
-)
-from emoscope.experiments.schema import (
-    SIDE_EFFECTS as SIDE_EFFECTS,
-)
-from emoscope.experiments.schema import (
-    Controls as Controls,
-)
-from emoscope.experiments.schema import (
-    CorpusChoice as CorpusChoice,
-)
-from emoscope.experiments.schema import (
-    Evaluate as Evaluate,
-)
-from emoscope.experiments.schema import (
-    Headline as Headline,
-)
-from emoscope.experiments.schema import (
-    Identify as Identify,
-)
-from emoscope.experiments.schema import (
-    Interventions as Interventions,
-)
-from emoscope.experiments.schema import (
-    Model as Model,
-)
-from emoscope.experiments.schema import (
-    Probes as Probes,
-)
-from emoscope.experiments.schema import (
-    QuestionChoice as QuestionChoice,
-)
-from emoscope.experiments.schema import (
-    Study as Study,
-)
-from emoscope.experiments.schema import (
-    StudyError as StudyError,
-)
-from emoscope.experiments.schema import (
-    Transfer as Transfer,
-)
+from emoscope.experiments.prompts import GROUNDING, SIDE_EFFECTS
+from emoscope.experiments.schema import AGNOSTIC, FUSIONS, CorpusChoice, Identify, Model, Study, StudyError
 from emoscope.questions import WORDINGS
 
 
@@ -211,8 +162,8 @@ def _explain(message: str) -> str:
     return f"{where or 'study'}: {message.split(' - at')[0]}"
 
 
-TAKEN = ("shared", *GROUNDING, *SIDE_EFFECTS)
-"""Names of parts that are no columns."""
+SCOPES = ("audio", "text", "decision", "answer")
+"""The positions that statistics can count."""
 
 
 def check_study(study: Study, name: str = "study", stored: bool = False) -> None:
@@ -226,126 +177,117 @@ def check_study(study: Study, name: str = "study", stored: bool = False) -> None
     Raises:
         StudyError: names the field, its value and the remedy.
     """
+    for mistakes in (_in_identify(study), _in_interventions(study), _in_parts(study, stored), _in_splits(study)):
+        for mistake in mistakes:
+            raise StudyError(f"{name}: {mistake}")
+
+
+def _unlike(where: str, given: Iterable[object], known: Sequence[object], told: str) -> Iterator[str]:
+    """What is given and is none of those that are known."""
+    yield from (f"{where} {one!r}{told}" for one in given if one not in known)
+
+
+def _in_identify(study: Study) -> Iterator[str]:
     from emoscope.neurons.selectors import find_selector
 
+    identify, head = study.identify, study.headline
     if not study.corpora:
-        raise StudyError(f"{name}: no corpus is given: add [[corpora]] with an id")
-    for where, budget in [
-        ("headline.budget", study.headline.budget),
-        *(("identify.budgets", b) for b in study.identify.budgets),
-    ]:
+        yield "no corpus is given: add [[corpora]] with an id"
+    for where, budget in [("headline.budget", head.budget), *(("identify.budgets", b) for b in identify.budgets)]:
         if budget is not None and not 0 < budget <= 0.5:
-            raise StudyError(
-                f"{name}: {where} {budget} is not a fraction of neurons: "
-                "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
+            yield (
+                f"{where} {budget} is not a fraction of neurons: give a number between 0 and 0.5, such as 0.005 for 0.5 %"
             )
-    for selector in (*study.identify.selectors, study.headline.selector):
+    for selector in (*identify.selectors, head.selector):
         try:
             find_selector(selector)
         except ValueError as error:
-            raise StudyError(f"{name}: {error}") from None
-    if study.headline.selector not in study.identify.selectors:
-        raise StudyError(
-            f"{name}: headline.selector {study.headline.selector!r} is not among identify.selectors "
-            f"{list(study.identify.selectors)}: add it there"
+            yield str(error)
+    if head.selector not in identify.selectors:
+        yield (
+            f"headline.selector {head.selector!r} is not among identify.selectors {list(identify.selectors)}: add it there"
         )
-    scopes = ("audio", "text", "decision", "answer")
-    for where, parts in (
-        ("identify.scope", study.identify.scope.split("+")),
-        ("identify.store", study.identify.store),
-        ("interventions.positions", study.interventions.positions),
-    ):
-        for part in parts:
-            if part not in scopes and not (where == "identify.scope" and part == "all"):
-                raise StudyError(f"{name}: {where} {part!r} is not known: choose from {', '.join(scopes)}")
-    wanted = scopes if study.identify.scope == "all" else study.identify.scope.split("+")
-    if missing := [part for part in wanted if part not in study.identify.store]:
-        raise StudyError(f"{name}: identify.scope needs {missing}, which identify.store does not keep: add it there")
-    if study.identify.site not in ("gate", "product"):
-        raise StudyError(f'{name}: identify.site {study.identify.site!r} is not known: give "gate" or "product"')
-    if study.model.quantise not in ("", "8bit", "4bit"):
-        raise StudyError(f'{name}: model.quantise {study.model.quantise!r} is not known: give "8bit", "4bit" or ""')
+    choose = f" is not known: choose from {', '.join(SCOPES)}"
+    scope = identify.scope.split("+")
+    yield from _unlike("identify.scope", scope, (*SCOPES, "all"), choose)
+    yield from _unlike("identify.store", identify.store, SCOPES, choose)
+    yield from _unlike("interventions.positions", study.interventions.positions, SCOPES, choose)
+    if missing := [part for part in (SCOPES if identify.scope == "all" else scope) if part not in identify.store]:
+        yield f"identify.scope needs {missing}, which identify.store does not keep: add it there"
+    yield from _unlike("identify.site", [identify.site], ("gate", "product"), ' is not known: give "gate" or "product"')
+    quantised = ("", "8bit", "4bit")
+    yield from _unlike("model.quantise", [study.model.quantise], quantised, ' is not known: give "8bit", "4bit" or ""')
     if "answer" in study.interventions.positions:
-        raise StudyError(
-            f'{name}: interventions.positions "answer": an answer by likelihood has no such position, so the effect is '
-            "zero by construction; choose from audio, text, decision"
+        yield (
+            'interventions.positions "answer": an answer by likelihood has no such position, so the effect is zero by '
+            "construction; choose from audio, text, decision"
         )
-    for wording in study.question.wordings:
-        if wording not in WORDINGS:
-            raise StudyError(f"{name}: question.wording {wording!r}: choose from {', '.join(WORDINGS)}")
-    if len(set(study.question.wordings)) < max(1, len(study.question.wordings)):
-        raise StudyError(f"{name}: question.wording {list(study.question.wordings)}: give one or several, each once")
-    deactivate = study.interventions.deactivate
-    for to in deactivate:
-        if to not in ("zero", "mean"):
-            raise StudyError(
-                f'{name}: interventions.deactivate {to!r} is not known: give "zero" and, if wanted, "mean"'
-            )
-    if deactivate and "zero" not in deactivate:
-        raise StudyError(
-            f'{name}: interventions.deactivate {list(deactivate)}: what is claimed is deactivation to zero; give ["zero", "mean"]'
-        )
-    if len(set(deactivate)) < len(deactivate):
-        raise StudyError(f"{name}: interventions.deactivate {list(deactivate)} names one twice: give each once")
-    for alpha in study.interventions.alphas:
+    wordings = study.question.wordings
+    yield from _unlike("question.wording", wordings, list(WORDINGS), f": choose from {', '.join(WORDINGS)}")
+    if len(set(wordings)) < max(1, len(wordings)):
+        yield f"question.wording {list(wordings)}: give one or several, each once"
+
+
+def _in_interventions(study: Study) -> Iterator[str]:
+    from emoscope.neurons.selectors import find_selector
+
+    work, selector = study.interventions, study.headline.selector
+    known, to = ("zero", "mean"), list(work.deactivate)
+    yield from _unlike("interventions.deactivate", to, known, ' is not known: give "zero" and, if wanted, "mean"')
+    if to and "zero" not in to:
+        yield f'interventions.deactivate {to}: what is claimed is deactivation to zero; give ["zero", "mean"]'
+    if len(set(to)) < len(to):
+        yield f"interventions.deactivate {to} names one twice: give each once"
+    for alpha in work.alphas:
         if alpha <= -1 or alpha == 0:
-            raise StudyError(f"{name}: alpha {alpha} is not a strength: give a number above -1 other than 0")
-    for part in study.interventions.layers:
+            yield f"alpha {alpha} is not a strength: give a number above -1 other than 0"
+    for part in work.layers:
         if part != "thirds" and not re.fullmatch(r"[0-9]+-[0-9]+", part):
-            raise StudyError(
-                f'{name}: interventions.layers {part!r} is not a range: give ["thirds"], or first and last layer as in "0-3"'
-            )
-    if study.interventions.sweep not in ("all", "headline"):
-        raise StudyError(f'{name}: interventions.sweep {study.interventions.sweep!r}: give "all" or "headline"')
-    if study.interventions.reselect_in_ranges and not study.interventions.layers:
-        raise StudyError(
-            f'{name}: interventions.reselect_in_ranges needs ranges: give interventions.layers, such as ["thirds"]'
+            yield f'interventions.layers {part!r} is not a range: give ["thirds"], or first and last layer as in "0-3"'
+    yield from _unlike("interventions.sweep", [work.sweep], ("all", "headline"), ': give "all" or "headline"')
+    if work.reselect_in_ranges and not work.layers:
+        yield 'interventions.reselect_in_ranges needs ranges: give interventions.layers, such as ["thirds"]'
+    if work.reselect_in_ranges and find_selector(selector).one_list:
+        yield (
+            "interventions.reselect_in_ranges finds equally many neurons for every emotion, and the headline's selector "
+            f"{selector} makes one list for all: choose another headline.selector"
         )
-    if study.interventions.reselect_in_ranges and find_selector(study.headline.selector).one_list:
-        raise StudyError(
-            f"{name}: interventions.reselect_in_ranges finds equally many neurons for every emotion, and the headline's "
-            f"selector {study.headline.selector} makes one list for all: choose another headline.selector"
-        )
-    for way in study.interventions.agnostic:
-        if way not in AGNOSTIC:
-            raise StudyError(
-                f"{name}: interventions.agnostic {way!r} is not known: choose from {', '.join(AGNOSTIC)}, or give []"
-            )
-    for corpus in study.corpora:
-        if corpus.loudness not in ("normalised", "as recorded"):
-            raise StudyError(f'{name}: loudness {corpus.loudness!r}: give "normalised" or "as recorded"')
+    told = f" is not known: choose from {', '.join(AGNOSTIC)}, or give []"
+    yield from _unlike("interventions.agnostic", work.agnostic, AGNOSTIC, told)
+
+
+def _in_parts(study: Study, stored: bool) -> Iterator[str]:
+    told = ': give "normalised" or "as recorded"'
+    yield from _unlike("loudness", [one.loudness for one in study.corpora], ("normalised", "as recorded"), told)
     of_part = stored and not study.transfer.ask and study.question.presentation in SIDE_EFFECTS
-    presentations = () if of_part else (study.question.presentation,)
+    probes, presentations = study.probes, () if of_part else (study.question.presentation,)
     for field, given, known in (
         ("transfer.fuse", study.transfer.fuse, FUSIONS),
-        ("probes.grounding", study.probes.grounding, GROUNDING),
-        ("probes.side_effects", study.probes.side_effects, SIDE_EFFECTS),
+        ("probes.grounding", probes.grounding, GROUNDING),
+        ("probes.side_effects", probes.side_effects, SIDE_EFFECTS),
         ("question.presentation", presentations, ("audio", *GROUNDING)),
-        ("probes.columns", study.probes.columns, study.probes.columns),
+        ("probes.columns", probes.columns, probes.columns),
     ):
         if len(set(given)) < len(given):
-            raise StudyError(f"{name}: {field} {list(given)} names one twice: give each once")
-        for one in given:
-            if one not in known:
-                raise StudyError(f"{name}: {field} {one!r} is not known: choose from {', '.join(known)}")
-    for column in study.probes.columns:
+            yield f"{field} {list(given)} names one twice: give each once"
+        yield from _unlike(field, given, known, f" is not known: choose from {', '.join(known)}")
+    for column in probes.columns:
         if column == study.identify.label:
-            raise StudyError(f"{name}: probes.columns {column!r} is what the study asks anyway: give other columns")
-        if column in TAKEN:
-            raise StudyError(
-                f"{name}: probes.columns {column!r} is the name of another part: give that column another name"
-            )
-    if study.identify.split not in ("", "official"):
-        raise StudyError(
-            f'{name}: identify.split {study.identify.split!r}: give "official", or leave it out to cross-fit'
-        )
-    if study.identify.split and study.identify.where:
-        raise StudyError(f"{name}: identify.split and identify.where both fix the sides: give one of them")
-    if bool(study.identify.where) != bool(study.evaluate.where):
-        raise StudyError(f"{name}: identify.where and evaluate.where go together: give both, or neither to cross-fit")
-    orders = study.question.letter_orders
+            yield f"probes.columns {column!r} is what the study asks anyway: give other columns"
+        if column in ("shared", *GROUNDING, *SIDE_EFFECTS):
+            yield f"probes.columns {column!r} is the name of another part: give that column another name"
+
+
+def _in_splits(study: Study) -> Iterator[str]:
+    identify, orders = study.identify, study.question.letter_orders
+    told = ': give "official", or leave it out to cross-fit'
+    yield from _unlike("identify.split", [identify.split], ("", "official"), told)
+    if identify.split and identify.where:
+        yield "identify.split and identify.where both fix the sides: give one of them"
+    if bool(identify.where) != bool(study.evaluate.where):
+        yield "identify.where and evaluate.where go together: give both, or neither to cross-fit"
     if isinstance(orders, str) and orders != "all":
-        raise StudyError(f'{name}: letter_orders {orders!r}: give a number or "all"')
+        yield f'letter_orders {orders!r}: give a number or "all"'
 
 
 PAPER = Path(__file__).parents[1] / "data" / "paper"

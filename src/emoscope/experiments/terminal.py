@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from emoscope.analysis.blind import Blind
+    from emoscope.experiments.schema import Row
 
 
 def print_result(run: RunFolder) -> None:
@@ -94,7 +95,7 @@ def print_result(run: RunFolder) -> None:
     console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
 
 
-def _print_whole(run: RunFolder, manifest: Mapping[str, Any], console: Console) -> None:
+def _print_whole(run: RunFolder, manifest: Row, console: Console) -> None:
     """Print what each corpus shows, and what the sets of each do on the others."""
     import polars as pl
     from rich import box
