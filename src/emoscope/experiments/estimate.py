@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emoscope.emotions import in_order
 from emoscope.experiments.conditions import describe, passes, plan_conditions, planned_sets, set_spec
@@ -226,41 +226,35 @@ class Plan:
 
 def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
     """What the full study hears and asks, in expectation: emotions are answered as rightly as in the pilot."""
+    import polars as pl
+
     rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
     orders = (1 + int(rows["order"].max() or 0)) * rows["wording"].n_unique()  # type: ignore[arg-type]
-    seen: Counter[str] = Counter()
-    good: Counter[str] = Counter()
-    clips: dict[str, dict[str, Any]] = {}
-    for row in rows.sort("item").iter_rows(named=True):
-        clip = clips.setdefault(row["clip"], {**row, "right": False})
-        clip["right"] = clip["right"] or bool(row["correct"])
-    for clip in clips.values():
-        if clip["fate"] == "used":
-            seen[clip["truth"]] += 1
-            good[clip["truth"]] += clip["right"]
-    lost = sum(clip["fate"] == "quarantined" for clip in clips.values())
-    usable = seen.total() / max(1, seen.total() + lost)
-    rate = {name: usable * good[name] / max(1, seen[name]) for name in names}
-    quota = full.evaluate.items_per_emotion
-    outs = {clip["fold"] for clip in clips.values() if clip["side"] in ("both", "evaluate")}
-    right: dict[str, Counter[str]] = {name: Counter() for name in names}
+    of_clip = rows.sort("item").group_by("clip", maintain_order=True)
+    clips = of_clip.agg(pl.first("truth", "side", "fold", "fate"), right=pl.col("correct").fill_null(False).any())
+    used = clips.filter(pl.col("fate") == "used")
+    usable = used.height / max(1, used.height + clips.filter(pl.col("fate") == "quarantined").height)
+    counted = {name: used.filter(pl.col("truth") == name)["right"] for name in names}
+    rate = {name: usable * int(right.sum()) / max(1, len(right)) for name, right in counted.items()}
+    quota, most = full.evaluate.items_per_emotion, full.corpus.clips_per_emotion
+    outs = set(clips.filter(pl.col("side") != "identify")["fold"])
+    right: dict[str, defaultdict[str, float]] = {name: defaultdict(float) for name in names}
     evaluated: defaultdict[str, float] = defaultdict(float)
     taken: Counter[tuple[str, str]] = Counter()
     heard = 0
 
     def found(name: str) -> float:
-        return min((right[name].total() - right[name][out] for out in outs), default=0.0)
+        return min((sum(right[name].values()) - right[name][out] for out in outs), default=0.0)
 
-    for clip in clips.values():
-        name, side = clip["truth"], clip["side"]
+    for name, side, fold in clips.select("truth", "side", "fold").iter_rows():
         taken[name, side] += 1
-        if full.corpus.clips_per_emotion is not None and taken[name, side] > full.corpus.clips_per_emotion:
+        if most is not None and taken[name, side] > most:
             continue
         heard += orders
-        if side in ("both", "evaluate"):
+        if side != "identify":
             evaluated[name] += usable
-        if side in ("both", "identify"):
-            right[name][clip["fold"]] += rate[name]
+        if side != "evaluate":
+            right[name][fold] += rate[name]
         if heard % BLOCK < orders and all(
             evaluated[n] >= quota and found(n) >= full.identify.items_per_emotion for n in names
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from emoscope.experiments.items import SETTLED
 from emoscope.experiments.schema import Study
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
     from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import ModelInfo
+
+
+class Outcome(NamedTuple):
+    """What became of an item that could be heard, as its row in the items table says."""
+
+    fate: str = "not needed"
+    why: str | None = "quotas were filled before"
+    duration_s: float | None = None
+    answered: str | None = None
+    correct: bool | None = None
 
 
 @dataclass
@@ -40,7 +50,7 @@ class Heard:
     blocks: Sequence[Sequence[Row]]
     unit: Callable[[int], Unit | None]
     units: list[Unit] = field(default_factory=list)
-    outcomes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
     complete: bool = False
 
     def look(self) -> bool:
@@ -59,78 +69,61 @@ class Heard:
         return self.complete
 
 
-def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int, dict[str, Any]]:
-    """What became of each item of a heard block: item -> fate, why, duration_s, answered, correct."""
+def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int, Outcome]:
+    """What became of each item of a heard block: item -> outcome."""
     notes = unit.notes(run)
-    answers = run.read_table(f"answers/{unit.id}")
-    answer = dict(zip(answers["item"].to_list(), answers["answer"].to_list(), strict=True))
-    outcome: dict[int, dict[str, Any]] = {}
+    answer = dict(run.read_table(f"answers/{unit.id}").select("item", "answer").iter_rows())
+    outcome: dict[int, Outcome] = {}
     for item in block:
         row, name = item["item"], str(item["item"])
         if name in notes["quarantined"]:
-            outcome[row] = {
-                "fate": "quarantined",
-                "why": notes["quarantined"][name],
-                "duration_s": None,
-                "answered": None,
-                "correct": None,
-            }
+            outcome[row] = Outcome("quarantined", notes["quarantined"][name])
         else:
-            outcome[row] = {
-                "fate": "used",
-                "why": None,
-                "duration_s": notes["duration_s"][name],
-                "answered": answer[row],
-                "correct": answer[row] == item["truth"],
-            }
+            outcome[row] = Outcome("used", None, notes["duration_s"][name], answer[row], answer[row] == item["truth"])
     return outcome
 
 
-def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Row]) -> bool:
+def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> bool:
     """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
-    labels = {item["truth"] for item in asked}
-    used = [item for item in asked if heard.get(item["item"], {}).get("fate") == "used"]
+    used = [item for item in asked if heard.get(item["item"], Outcome()).fate == "used"]
     folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
     want = study.identify.items_per_emotion
-    for label in labels:
+    for label in {item["truth"] for item in asked}:
         mine = [item for item in used if item["truth"] == label]
-        evaluated = {item["clip"] for item in mine if item["side"] in ("both", "evaluate")}
-        if len(evaluated) < study.evaluate.items_per_emotion:
+        if len({item["clip"] for item in mine if item["side"] != "identify"}) < study.evaluate.items_per_emotion:
             return False
-        right = [(item["clip"], item["fold"]) for item in mine
-                 if item["side"] in ("both", "identify") and heard[item["item"]]["correct"]]  # fmt: skip
+        right = {(i["clip"], i["fold"]) for i in mine if i["side"] != "evaluate" and heard[i["item"]].correct}
         if any(len({clip for clip, fold in right if fold != out}) < want for out in folds):
             return False
     return bool(used)
 
 
-def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mapping[int, Row]) -> pl.DataFrame:
+def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> pl.DataFrame:
     """Write every candidate's fate into the items table and mark the evaluated ones."""
     import polars as pl
 
-    clips_evaluated: dict[str, list[str]] = {}
+    taken: dict[str, dict[str, None]] = {}
     rows = []
     for item in asked:
-        outcome = heard.get(item["item"], {"fate": "not needed", "why": "quotas were filled before", "duration_s": None,
-                                           "answered": None, "correct": None})  # fmt: skip
-        evaluated = False
-        if outcome["fate"] == "used" and item["side"] in ("both", "evaluate"):
-            clips = clips_evaluated.setdefault(item["truth"], [])
-            if item["clip"] in clips or len(clips) < study.evaluate.items_per_emotion:
-                evaluated = True
-                if item["clip"] not in clips:
-                    clips.append(item["clip"])
-        rows.append({"item": item["item"], **outcome, "evaluated": evaluated})
+        outcome = heard.get(item["item"], Outcome())
+        evaluated = outcome.fate == "used" and item["side"] != "identify"
+        if evaluated:
+            clips = taken.setdefault(item["truth"], {})
+            evaluated = item["clip"] in clips or len(clips) < study.evaluate.items_per_emotion
+            if evaluated:
+                clips[item["clip"]] = None
+        rows.append((item["item"], *outcome, evaluated))
     types = schema("items")
     found = ("item", "fate", "why", "duration_s", *SETTLED)
-    settled = pl.DataFrame(rows, schema={name: types[name] for name in found})
-    joined = items.join(settled, on="item", how="left", suffix="_heard")
-    return joined.with_columns(
-        pl.coalesce("fate", "fate_heard").alias("fate"),
-        pl.coalesce("why", "why_heard").alias("why"),
-        pl.coalesce("duration_s", "duration_s_heard").alias("duration_s"),
-        pl.col("evaluated").fill_null(False),
-    ).drop("fate_heard", "why_heard", "duration_s_heard")
+    settled = pl.DataFrame(rows, schema={name: types[name] for name in found}, orient="row")
+    both = ("fate", "why", "duration_s")
+    return (
+        items.join(settled, on="item", how="left", suffix="_heard")
+        .with_columns(
+            *(pl.coalesce(name, f"{name}_heard").alias(name) for name in both), pl.col("evaluated").fill_null(False)
+        )
+        .drop(f"{name}_heard" for name in both)
+    )
 
 
 FILE = "listened.json"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from emoscope.corpora.check import SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
-from emoscope.corpora.clip import LISTED
+from emoscope.corpora.audio import LISTED, SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
+from emoscope.neurons.controls import CONTROLS
 from emoscope.runs import RunFolder
 from emoscope.vocabulary import acting, with_roles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import polars as pl
     from rich.console import Console
+    from rich.table import Table
 
     from emoscope.analysis.blind import Blind
     from emoscope.experiments.schema import Row
@@ -23,98 +22,70 @@ if TYPE_CHECKING:
 
 def print_result(run: RunFolder) -> None:
     """Print whether the model hears emotion, what its neurons do, and where the report is."""
-    import polars as pl
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
-
-    from emoscope.analysis.standing import stored_words
 
     console = Console()
     manifest = run.read_json("manifest.json")
     if "parts" in manifest:
-        _print_whole(run, manifest, console)
-        return
-    head = manifest["headline"]
-    uar = run.read_table("tables/uar")
-    base = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+        _print_parts(run, manifest, console)
+    else:
+        _print_run(run, manifest, console)
+    if timing := manifest.get("timing", {}):
+        console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
+    console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+
+
+def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
+    import polars as pl
+
+    head, items = manifest["headline"], run.read_table("items")
     effects = with_roles(run.read_table("tables/effects"), head)
-    items = run.read_table("items")
-    _say_first(stored_words(uar, items), console)
+    base = _first_words(run, items, console)
     if base.height:
         console.print(f"\nUAR {base['uar'][0]:.1f} % without intervention (chance {base['chance'][0]:.1f} %).")
-    table = Table(
-        "set",
-        "self",
-        "cross",
-        "gap [95 %]",
-        "excess gap [95 %]",
-        title="Deactivated, in points of accuracy",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    rows = acting(effects, "deactivate", "headline", "other selector")
-    for selector in rows["selector"].unique(maintain_order=True).sort():
-        mine = rows.filter((pl.col("selector") == selector) & (pl.col("budget") == head["budget"]))
-        for control, group in _families(mine):
-            name = f"{selector} *" if (selector, control) == (head["selector"], "target") else f"{selector}"
-            table.add_row(name if control == "target" else f"  {control}",
-                          *(_shown(group, measure) for measure in ("self", "cross", "gap", "excess_gap")))  # fmt: skip
+    measures = ("self", "cross", "gap", "excess_gap")
+    heads = ("set", "self", "cross", "gap [95 %]", "excess gap [95 %]")
+    table = _table("Deactivated, in points of accuracy", *heads)
+    rows = acting(effects, "deactivate", "headline", "other selector").filter(pl.col("budget") == head["budget"])
+    for selector in rows["selector"].unique().sort():
+        for control in ("target", *CONTROLS):
+            group = rows.filter((pl.col("selector") == selector) & (pl.col("control") == control))
+            name = selector if control == "target" else f"  {control}"
+            if group.height:
+                star = " *" if (selector, control) == (head["selector"], "target") else ""
+                table.add_row(f"{name}{star}", *(_shown(group, measure) for measure in measures))
     console.print(table)
     blind = _blind(acting(effects, "deactivate").filter(pl.col("control") == "target"), items)
     if blind is not None:
         console.print(blind.sentence(), highlight=False)
     steer = acting(effects, "steer", "headline", "dose").filter(pl.col("control") == "target")
     if steer.height:
-        table = Table(
-            "alpha",
-            "pull [95 %]",
-            "beyond matched [95 %]",
-            "UAR",
-            title=f"Steered ({head['selector']}): change of the share of answers naming the emotion, in points",
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-        )
+        title = f"Steered ({head['selector']}): change of the share of answers naming the emotion, in points"
+        table = _table(title, "alpha", "pull [95 %]", "beyond matched [95 %]", "UAR")
         for alpha in steer["alpha"].unique().sort():
             mine = steer.filter(pl.col("alpha") == alpha)
-            star = " *" if alpha == head["alpha"] else ""
-            table.add_row(
-                f"{alpha:g}{star}", *(_shown(mine, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
-            )
+            shown = (_shown(mine, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
+            table.add_row(f"{alpha:g}{' *' if alpha == head['alpha'] else ''}", *shown)
         console.print(table)
     console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
     if items.filter(pl.col("evaluated"))["speaker"].null_count():
-        console.print(
-            'Name the speakers, for a folder with pattern = "{emotion}/{speaker}_{}.wav" in the study.',
-            style="yellow",
-            highlight=False,
-        )
-    timing = manifest.get("timing", {})
-    if timing:
-        console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
-    console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+        remedy = 'Name the speakers, for a folder with pattern = "{emotion}/{speaker}_{}.wav" in the study.'
+        console.print(remedy, style="yellow", highlight=False)
 
 
-def _print_whole(run: RunFolder, manifest: Row, console: Console) -> None:
+def _print_parts(run: RunFolder, manifest: Row, console: Console) -> None:
     """Print what each corpus shows, and what the sets of each do on the others."""
     import polars as pl
-    from rich import box
-    from rich.table import Table
 
     from emoscope.analysis.blind import BLIND_PART
-    from emoscope.analysis.standing import stored_words
 
-    table = Table("part", "UAR", "excess gap [95 %]", "excess pull [95 %]", box=box.SIMPLE_HEAD,
-                  title="Headline sets on their own corpus, in points", title_justify="left")  # fmt: skip
+    heads = ("part", "UAR", "excess gap [95 %]", "excess pull [95 %]")
+    table = _table("Headline sets on their own corpus, in points", *heads)
     parted = False
     for part in manifest["parts"]:
         folder = RunFolder(run / part["folder"])
-        head = folder.read_json("manifest.json")["headline"]
-        uar = folder.read_table("tables/uar").filter(
-            (pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood")
-        )
-        items = folder.read_table("items")
-        _say_first(stored_words(folder.read_table("tables/uar"), items), console, part["name"])
+        head, items = folder.read_json("manifest.json")["headline"], folder.read_table("items")
+        uar = _first_words(folder, items, console, part["name"])
         effects = with_roles(folder.read_table("tables/effects"), head).filter(pl.col("control") == "target")
         off, up = acting(effects, "deactivate"), acting(effects, "steer")
         level = f"{uar['uar'][0]:.1f} % (chance {uar['chance'][0]:.1f})" if uar.height else ""
@@ -127,15 +98,23 @@ def _print_whole(run: RunFolder, manifest: Row, console: Console) -> None:
     console.print(table)
     if parted:
         console.print(BLIND_PART, highlight=False)
-    timing = manifest["timing"]
-    console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
-    console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
 
 
-def _say_first(words: Sequence[str], console: Console, part: str | None = None) -> None:
-    """What comes before any number, of a run or of a part of one."""
-    for one in words:
+def _table(title: str, *heads: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+
+
+def _first_words(run: RunFolder, items: pl.DataFrame, console: Console, part: str = "") -> pl.DataFrame:
+    """Say what comes before any number, of a run or of a part of one; returns the UAR of the untouched model."""
+    from emoscope.analysis.standing import stored_words
+
+    uar = run.read_table("tables/uar")
+    for one in stored_words(uar, items):
         console.print(f"{part}: {one}" if part else one, style="yellow", highlight=False)
+    return uar.filter((uar["condition"] == "baseline") & (uar["scoring"] == "likelihood"))
 
 
 def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
@@ -146,28 +125,11 @@ def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
     return blind_part(by.get, count_options(items))
 
 
-def _families(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
-    import polars as pl
-
-    found = []
-    for control in ("target", "matched", "random", "shuffled"):
-        group = rows.filter(
-            (pl.col("control") == control) & pl.col("draw").is_null()
-            if control != "target"
-            else pl.col("control") == control
-        )
-        if group.height:
-            found.append((control, group))
-    return found
-
-
 def _shown(rows: pl.DataFrame, measure: str) -> str:
-    mine: list[dict[str, Any]] = rows.filter(rows["measure"] == measure).to_dicts()
-    if not mine:
+    mine = rows.filter(rows["measure"] == measure)
+    if mine.is_empty() or mine["estimate"][0] is None:
         return ""
-    row = mine[0]
-    if row["estimate"] is None:
-        return ""
+    row = mine.row(0, named=True)
     text = f"{row['estimate']:+.1f}"
     if row.get("low") is not None and measure not in ("self", "cross", "uar_change"):
         text += f" [{row['low']:+.1f} {row['high']:+.1f}]"
@@ -176,9 +138,7 @@ def _shown(rows: pl.DataFrame, measure: str) -> str:
 
 def print_pilot(run: RunFolder) -> None:
     """Print what a pilot found, what the full study will take, and the verdict in words."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(highlight=False)
     manifest = run.read_json("manifest.json")
@@ -188,7 +148,7 @@ def print_pilot(run: RunFolder) -> None:
                 console.print(f"\nPilot of {part['name']}", style="bold")
                 print_pilot(RunFolder(run / part["folder"]))
         return
-    found: dict[str, Any] = manifest["pilot"]
+    found: Row = manifest["pilot"]
     p = found["p"]
     console.print(
         f"\nUAR {found['uar']:.1f} %: the mean share of clips answered rightly, where chance gives {found['chance']:.1f} % "
@@ -200,26 +160,23 @@ def print_pilot(run: RunFolder) -> None:
         )
         console.print(f"Probability on the letters of the options: {found['letter_mass']:.2f} of 1.{agreement}")
     names = list(found["confusion"])
-    table = Table(
-        "clips of", *(name[:5] for name in names), "right", "others", "p", "items", "needed",
-        title="Answers: rows are the clips' emotions", title_justify="left", box=box.SIMPLE_HEAD,
-    )  # fmt: skip
+    heads = ("clips of", *(name[:5] for name in names), "right", "others", "p", "items", "needed")
+    table = _table("Answers: rows are the clips' emotions", *heads)
     for row in found["emotions"]:
         counts = found["confusion"][row["emotion"]]
         shares = ["" if row[name] is None else f"{row[name]:.0f} %" for name in ("recall", "named_on_others")]
-        table.add_row(row["emotion"], *(str(counts[name]) for name in names), *shares, "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}",
-                      f"{row['expected']:.0f}", str(row["minimum"]))  # fmt: skip
+        chance = "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
+        named = (str(counts[name]) for name in names)
+        table.add_row(row["emotion"], *named, *shares, chance, f"{row['expected']:.0f}", str(row["minimum"]))
     console.print(table)
     console.print(
         "others: how often the emotion is named on other clips. p: how often namings spread at random favour its own clips "
         "so much (Fisher's exact test). items: correct ones to be expected in the full study, in the fold that has fewest.",
         style="dim",
     )
-    rates = [
-        f"{found[name]:.1f} {what}" for name, what in
-        (("clips_per_second", "clips heard"), ("answers_per_second", "answers"), ("generated_per_second", "generated answers"))
-        if found[name]
-    ]  # fmt: skip
+    kinds = {"clips_per_second": "clips heard", "answers_per_second": "answers"}
+    kinds["generated_per_second"] = "generated answers"
+    rates = [f"{found[name]:.1f} {what}" for name, what in kinds.items() if found[name]]
     console.print(f"Per second: {', '.join(rates)}." if rates else "No rate was measured.")
     if found["projected_hours"] is not None and found["projected_gb"] is not None:
         console.print(
