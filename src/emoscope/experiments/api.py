@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import polars as pl
 
+from emoscope.corpora import Corpus, open_corpus
+from emoscope.experiments.engine import run_study
 from emoscope.experiments.given import checked_values, in_words_of_a_call, refuse_other_than_model, several
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts
+from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.result import Result, WholeResult
 from emoscope.experiments.schema import (
     Controls,
@@ -29,12 +33,13 @@ from emoscope.experiments.splits import study_folds
 from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
 from emoscope.experiments.study import check_study, read_study
 from emoscope.interventions.intervention import told
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.neuron_set import load_group
+from emoscope.neurons.selection import NotIdentifiable
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import digest, refuse_whole
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.corpora import Corpus
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import Activity
@@ -130,9 +135,7 @@ def listen(
         >>> int((heard.items["fate"] == "used").sum())
         15
     """
-    from emoscope.corpora import Corpus, open_corpus
     from emoscope.experiments.stages import listen as hear
-    from emoscope.neurons.activity import Activity
 
     refuse_other_than_model(model, "listen(model, corpus)", corpus)
     if not isinstance(corpus, Corpus) and (isinstance(corpus, list) or hasattr(corpus, "columns")):
@@ -195,11 +198,6 @@ def select(
         TypeError: something else than what :func:`listen` returned.
         ValueError: a budget, scope, selector or number that cannot be, or fewer than two emotions with enough clips.
     """
-    import polars as pl
-
-    from emoscope.experiments.pilot import told_without_sets
-    from emoscope.neurons.selection import NotIdentifiable
-
     _refuse_other_than_heard(heard, "select(heard)")
     listened, replace = heard._listened, msgspec.structs.replace
     study = listened.study
@@ -316,8 +314,6 @@ MERGE = 'merge={"happiness": ["happiness", "excitement"]}'
 
 
 def _refuse_other_than_corpus(corpus: object) -> None:
-    from emoscope.corpora import Corpus
-
     if not isinstance(corpus, Corpus):
         remedy = f"open_corpus({str(corpus)!r})" if isinstance(corpus, str | Path) else "what open_corpus returned"
         raise TypeError(
@@ -340,8 +336,6 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
         folder: the run folder; ``runs/<name>`` by default.
         log: ``"bars"``, ``"json"`` or ``"quiet"``.
     """
-    from emoscope.experiments.engine import run_study
-
     if not isinstance(study, Study | str | Path):
         raise TypeError(
             f"{told(study)} is no study: give a study file (emoscope study new writes one), or use listen, select, intervene"
@@ -398,8 +392,6 @@ def read_set(path: Path, emotion: str | None) -> NeuronSet:
     Raises:
         ValueError: no emotion is named, or the file does not hold it.
     """
-    from emoscope.neurons.neuron_set import load_group
-
     group = load_group(path)
     if emotion not in group:
         holds = f"{path} holds sets of {', '.join(group)}" + (f", none of {emotion!r}" if emotion else "")

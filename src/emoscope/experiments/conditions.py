@@ -6,16 +6,19 @@ Selection, conditions, dry run and projection read the same two lists: :func:`se
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import polars as pl
 
 from emoscope.experiments.kinds import DERIVED, RESELECTED, layer_ranges
 from emoscope.experiments.schema import Row, Study
+from emoscope.neurons.controls import CONTROLS
+from emoscope.neurons.set_spec import SetSpec, wanted_sets
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, role_of
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.neurons.set_spec import SetSpec
 
 POSITION_DRAWS, AGNOSTIC_DRAWS, DOSE_DRAWS, RANGE_DRAWS = 5, 3, 3, 3
@@ -34,9 +37,6 @@ def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
         emotions: the labels.
         layers: decoder layers of the model; sets within ranges of them are left out where it is 0.
     """
-    from emoscope.neurons.controls import CONTROLS
-    from emoscope.neurons.set_spec import SetSpec
-
     identify, controls, work = study.identify, study.controls, study.interventions
     assert study.headline.budget is not None
     ranges = layer_ranges(work.layers, layers).values() if work.reselect_in_ranges and layers else ()
@@ -68,12 +68,6 @@ def planned_sets(spec: SetSpec) -> pl.DataFrame:
     Every emotion is taken to be identifiable, every size to be there, and some selector to run dry: the budget of the
     common size, which is not known yet, stands as 0.
     """
-    from dataclasses import replace
-
-    import polars as pl
-
-    from emoscope.neurons.set_spec import wanted_sets
-
     columns = (*FAMILY, "layers", "emotion")
     known = (one if one.budget is not None else replace(one, budget=0.0) for one in wanted_sets(spec))
     rows = [
@@ -112,8 +106,6 @@ def plan_conditions(
         one row a condition (see docs/architecture.md); baseline and null come first. What is claimed is
         deactivation to zero; to the mean go the target sets, the headline's matched controls, and the reliance lines.
     """
-    import polars as pl
-
     head = study.headline
     if "layers" not in sets.columns:
         sets = sets.with_columns(pl.lit(None, pl.String).alias("layers"))
@@ -254,8 +246,6 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
     Returns:
         rows of (description, conditions, items asked).
     """
-    import polars as pl
-
     single = pl.when(pl.col("layers").str.contains("^[0-9]+$")).then(pl.lit("each alone")).otherwise(pl.col("layers"))
     ranged = pl.when(pl.col("kind") == "reliance").then(pl.lit("all")).otherwise(single)
     named = conditions.with_columns(

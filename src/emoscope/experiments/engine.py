@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from emoscope.experiments.conditions import set_spec
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.manifest import finished, pilot_of, timing
+from emoscope.experiments.measures import write_set_activity
 from emoscope.experiments.parts import COLUMN, GROUNDING, MAIN, SHARED, TEXT_QUESTIONS, Part, has_parts, plan_parts
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.schema import Study
@@ -30,6 +32,10 @@ from emoscope.experiments.stages import (
     select,
 )
 from emoscope.experiments.study import check_study, to_toml
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.selection import NotIdentifiable
+from emoscope.neurons.sources import Source, equal_samples, score_agreement
+from emoscope.neurons.transfer import gather, lend, transfer_sets
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, digest, replacing
 from emoscope.runs.shards import locked
@@ -92,7 +98,6 @@ def run_study(
 def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
     """Run a study of one part."""
     from emoscope.analysis.tables import write_tables
-    from emoscope.neurons.selection import NotIdentifiable
     from emoscope.report.page import build_report
 
     run, log = task.run, task.log
@@ -243,8 +248,6 @@ class Whole:
         Raises:
             NotIdentifiable: no corpus has two emotions that the model knows.
         """
-        from emoscope.neurons.selection import NotIdentifiable
-
         own: dict[str, Selected] = {}
         failed: dict[str, NotIdentifiable] = {}
         for name, listened in heard.items():
@@ -269,8 +272,6 @@ class Whole:
 
     def _lent(self, sources: Sequence[Part], host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
         """The headline's sets of some parts, which act in another one."""
-        from emoscope.neurons.transfer import gather, lend
-
         here = sorted(set(own[host.name].listened.items["fold"].drop_nulls()))
         most, same = self.study.probes.matched, host.study.corpus.id != TEXT_QUESTIONS
         lenders = {one.name: own[one.name] for one in sources}
@@ -283,9 +284,6 @@ class Whole:
         if not hosts:
             (self.run / "agreement.parquet").unlink(missing_ok=True)
             return {}, {}
-        from emoscope.neurons.activity import Activity
-        from emoscope.neurons.sources import Source, equal_samples, score_agreement
-        from emoscope.neurons.transfer import gather, transfer_sets
 
         listened = {part.of: heard[name] for name, part in hosts.items()}
         sources = [Source(name, Activity.open(one.run / "activity.zarr"), one.items) for name, one in listened.items()]
@@ -330,8 +328,6 @@ class Whole:
 
     def _measure_activity(self, chosen: Chosen) -> None:
         """What the sets of each corpus do on what takes the place of the voice."""
-        from emoscope.experiments.measures import write_set_activity
-
         for part in self.parts:
             grounding = {
                 one.study.question.presentation: chosen.parts[one.name].listened.run
@@ -351,8 +347,6 @@ def shared_spec(study: Study, emotions: Sequence[str]) -> SetSpec:
         study: of a shared part, with its budget filled in.
         emotions: these emotions.
     """
-    from emoscope.experiments.conditions import set_spec
-
     spec = set_spec(study, emotions, 0)
     return dataclasses.replace(spec, budgets=(spec.headline[1],))
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from emoscope.emotions import in_order
 from emoscope.experiments.conditions import describe, passes, plan_conditions, planned_sets, set_spec
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
@@ -19,10 +21,10 @@ from emoscope.experiments.prompts import asked_wordings
 from emoscope.experiments.schema import Study
 from emoscope.experiments.splits import shared_speakers, told_shared
 from emoscope.experiments.terminal import told_as_remembered
+from emoscope.neurons.transfer import lent_name
 from emoscope.runs import RunFolder
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.console import Console
 
     from emoscope.corpora import Corpus
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
 
 def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]) -> pl.DataFrame | None:
     """The sets of other parts that will act in a part at most; ``None`` where there are none."""
-    import polars as pl
-
-    from emoscope.neurons.transfer import lent_name
-
     if part.role == SHARED:
         mains = [one.name for one in parts if one.role == MAIN]
         lenders = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
@@ -113,8 +111,6 @@ def too_few(study: Study, items: pl.DataFrame) -> list[str]:
         fear: at most 0 clips to find neurons on where 30 are needed (identify.minimum): it gets no set.
         Fewer than two options can get a set, so the study would end without a result: add clips, or lower identify.minimum.
     """
-    import polars as pl
-
     finding = items.filter(items["fate"].is_null() & (items["side"] != "evaluate")).unique("clip", maintain_order=True)
     folds = finding.filter(finding["side"] == "both")["fold"].drop_nulls().unique()
     told, options = [], in_order(items.filter(items["fate"].is_null())["truth"].drop_nulls())
@@ -140,8 +136,6 @@ def _show(
     selects: bool = True, main: bool = True,
 ) -> int:  # fmt: skip
     """Print one study; returns its answers under interventions."""
-    from collections import Counter
-
     from rich.table import Table
 
     for sentence in corpus.told:
@@ -226,8 +220,6 @@ class Plan:
 
 def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
     """What the full study hears and asks, in expectation: emotions are answered as rightly as in the pilot."""
-    import polars as pl
-
     rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
     orders = (1 + int(rows["order"].max() or 0)) * rows["wording"].n_unique()  # type: ignore[arg-type]
     of_clip = rows.sort("item").group_by("clip", maintain_order=True)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import polars as pl
+
 from emoscope.experiments.items import SETTLED
 from emoscope.experiments.schema import Study
 from emoscope.runs import RunFolder, Unit
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import ModelInfo
 
@@ -100,8 +100,6 @@ def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> 
 
 def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> pl.DataFrame:
     """Write every candidate's fate into the items table and mark the evaluated ones."""
-    import polars as pl
-
     taken: dict[str, dict[str, None]] = {}
     rows = []
     for item in asked:

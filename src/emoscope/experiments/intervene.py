@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from emoscope.experiments.inputs import input_lengths, load_inputs
 from emoscope.experiments.kinds import DERIVED, KINDS, SetsByFold
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
@@ -20,8 +22,6 @@ from emoscope.runs.folder import digest
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.models.audio_lm import AudioLM, Prepared
     from emoscope.models.hooks import Starts
     from emoscope.models.values import Batch
@@ -104,8 +104,6 @@ def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
 
 def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
     """The units that make up this run: readers ignore all others in the folder."""
-    import polars as pl
-
     written = any(one.scoring == "transcription" for one in work)
     rows: list[tuple[Any, ...]] = [
         (one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work

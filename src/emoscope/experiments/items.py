@@ -10,6 +10,8 @@ from contextlib import nullcontext
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from emoscope.corpora import Corpus, open_corpus
 from emoscope.corpora.clip import as_label
 from emoscope.corpora.folds import seeded_hash
@@ -17,13 +19,12 @@ from emoscope.emotions import in_order
 from emoscope.experiments.prompts import PRESENTATIONS, asked_wordings, spoken, writes
 from emoscope.experiments.schema import CorpusChoice, Study, StudyError
 from emoscope.experiments.splits import MISSING, copied_recordings, shared_speakers, study_sides, told_shared
+from emoscope.files import Checksums
 from emoscope.questions import LETTERS, letter_orders
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.corpora import Clip
     from emoscope.experiments.schema import Row
     from emoscope.runs import Log
@@ -135,8 +136,6 @@ def candidate_items(
     Returns:
         the items table (see docs/architecture.md); ``fate`` is null for items that are still to be heard.
     """
-    import polars as pl
-
     label, options = study.identify.label, study_options(study, corpus)
     if log:
         for sentence in corpus.told:

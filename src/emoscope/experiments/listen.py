@@ -20,6 +20,7 @@ from emoscope.experiments.prompts import (
     writes,
 )
 from emoscope.experiments.schema import Study
+from emoscope.neurons.activity import Activity
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.ending import check_stop
 from emoscope.runs.folder import digest
@@ -185,8 +186,6 @@ def open_store(
         ChangedInput: the run was begun with another model, or with other recordings of the same clips.
         ValueError: the store would have to be made anew, and is shared.
     """
-    from emoscope.neurons.activity import Activity
-
     refuse_changes(run, model.info, asked)
     path = run / "activity.zarr"
     parts = {

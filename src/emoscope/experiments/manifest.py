@@ -11,17 +11,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
+import polars as pl
 
 from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.emotions import in_order
+from emoscope.experiments.items import candidate_items, study_corpus
+from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.schema import Study
+from emoscope.experiments.splits import folds_dealt_before, shared_speakers
+from emoscope.neurons.selectors import own_code
 from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import FORMAT, check_unit, digest
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.corpora import Corpus
     from emoscope.experiments.pilot import Pilot
     from emoscope.experiments.stages import Listened, Selected
@@ -36,8 +39,6 @@ Proof = Mapping[str, object]
 def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
     """What was run, with what, and what every check measured; ``no_null`` says why the null was not asked."""
     from emoscope import __version__
-    from emoscope.experiments.splits import shared_speakers
-    from emoscope.neurons.selectors import own_code
 
     heard, found = selected.listened, selected.found
     study, items = heard.study, heard.items
@@ -67,10 +68,6 @@ def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
 
 def pilot_of(heard: Listened) -> Pilot:
     """What a pilot says about its full study."""
-    import polars as pl
-
-    from emoscope.experiments.pilot import pilot_result
-
     assert heard.task.full is not None
     run, units = heard.run, list(heard.units)
     if (run / "units.parquet").is_file():
@@ -192,9 +189,6 @@ def finished(
     ``corpus`` holds the clips that are asked about; it is opened from the study where it is not given.
     """
     from emoscope import __version__
-    from emoscope.experiments.items import candidate_items, study_corpus
-    from emoscope.experiments.splits import folds_dealt_before
-    from emoscope.neurons.selectors import own_code
 
     manifest = run.read_json("manifest.json")
     if (

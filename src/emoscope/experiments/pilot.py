@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 import numpy as np
+import polars as pl
 
 from emoscope.emotions import in_order
 from emoscope.experiments.estimate import Plan, Rates, gigabytes, hours, plan_full, read_rates
@@ -17,8 +18,6 @@ from emoscope.runs.folder import digest
 from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS, LEVEL
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.models.audio_lm import ModelInfo
     from emoscope.neurons.samples import NotIdentifiable
 
@@ -150,8 +149,6 @@ def _uar_test(answers: pl.DataFrame, names: Sequence[str]) -> tuple[float, float
 
 
 def _agreement(baseline: pl.DataFrame) -> float | None:
-    import polars as pl
-
     both = baseline.filter(pl.col("scoring") == "likelihood").join(
         baseline.filter(pl.col("scoring") == "generation"), on="item", suffix="_written"
     )

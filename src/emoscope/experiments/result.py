@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from emoscope.runs import RunFolder
 from emoscope.vocabulary import with_roles
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.analysis.blind import Blind
     from emoscope.report.pictures import Picture
 
@@ -92,8 +92,6 @@ class Result:
         return {key: row[key] for key in ("estimate", "low", "high", "speakers")}
 
     def _row(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, Any] | None:
-        import polars as pl
-
         if kind not in ("deactivate", "steer"):
             raise ValueError(f'kind {kind!r} is not known: give "deactivate" or "steer"')
         # steering sets neurons to no value, so that `to` says nothing there

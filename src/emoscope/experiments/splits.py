@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from emoscope.corpora import assign_folds
 from emoscope.corpora.clip import listed
 from emoscope.corpora.folds import fold_column, official_side, same_recordings
@@ -14,8 +16,6 @@ from emoscope.experiments.schema import Study, StudyError
 from emoscope.experiments.study import read_study
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.corpora import Clip, Corpus
     from emoscope.runs import RunFolder
 
@@ -140,8 +140,6 @@ def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str
 
 def shared_speakers(items: pl.DataFrame) -> list[str]:
     """The speakers of an items table that are in several folds, or on both sides."""
-    import polars as pl
-
     placed = items.drop_nulls(["speaker", "fold"]).filter(pl.col("fate").is_null() | (pl.col("fate") != "excluded"))
     counted = placed.group_by("speaker").agg(pl.col("fold").n_unique().alias("folds"))
     return counted.filter(pl.col("folds") > 1)["speaker"].sort().to_list()

@@ -9,6 +9,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import numpy as np
+import polars as pl
+
+from emoscope.experiments.conditions import plan_conditions, set_spec
+from emoscope.experiments.heard import refuse_changes
+from emoscope.experiments.intervene import intervene, list_units, owners, plan_work, why_no_null
+from emoscope.experiments.items import candidate_items, study_corpus
+from emoscope.experiments.kinds import SetsByFold, layer_ranges
+from emoscope.experiments.listen import hear
 from emoscope.experiments.manifest import (
     Proof,
     candidates_digest,
@@ -18,15 +27,21 @@ from emoscope.experiments.manifest import (
     run_manifest,
     timing,
 )
+from emoscope.experiments.measures import write_words
+from emoscope.experiments.pilot import told_without_sets
+from emoscope.experiments.prompts import option_shares
 from emoscope.experiments.schema import Model, Study
+from emoscope.experiments.splits import folds_dealt_before
 from emoscope.experiments.study import to_toml
+from emoscope.experiments.terminal import told_as_heard
+from emoscope.neurons import selection
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import digest, replacing
 from emoscope.runs.shards import named
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.corpora import Corpus
     from emoscope.experiments.intervene import Work
     from emoscope.experiments.kinds import SetsByFold
@@ -160,13 +175,6 @@ def load(choice: Model, log: Log) -> AudioLM:
 
 def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None) -> Listened:
     """List the items, check the model, hear the items, or a share of them."""
-    from emoscope.experiments.heard import refuse_changes
-    from emoscope.experiments.items import candidate_items, study_corpus
-    from emoscope.experiments.kinds import layer_ranges
-    from emoscope.experiments.listen import hear
-    from emoscope.experiments.splits import folds_dealt_before
-    from emoscope.experiments.terminal import told_as_heard
-
     study, run, log = task.study, task.run, task.log
     # the corpus first: a mistake in it is said before a large model is loaded
     corpus = task.corpus or study_corpus(study, model.info.trained_on if model else study.card().trained_on)
@@ -194,10 +202,6 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
 
 def find_sets(run: RunFolder, study: Study, items: pl.DataFrame) -> FoundSets:
     """Find the sets and their controls from the stored activity, without the model."""
-    from emoscope.experiments.conditions import set_spec
-    from emoscope.neurons import selection
-    from emoscope.neurons.activity import Activity
-
     activity = Activity.open(run / "activity.zarr")
     spec = set_spec(study, options_of(items), activity.layers)
     return selection.find_sets(activity, items.filter(items["fate"] == "used"), spec)
@@ -217,11 +221,6 @@ def select(listened: Listened) -> Selected:
 
 def nothing_found(listened: Listened) -> Selected:
     """No sets: where only sets of other parts act."""
-    import numpy as np
-    import polars as pl
-
-    from emoscope.neurons.selection import COLUMNS, FoundSets
-
     info = listened.model.info
     nothing = np.zeros(info.layers * info.width, dtype="float32")
     return Selected(listened, FoundSets(pl.DataFrame(schema=COLUMNS), {}, {}, info.layers, info.width, nothing))
@@ -229,9 +228,6 @@ def nothing_found(listened: Listened) -> Selected:
 
 def plan(selected: Selected) -> Planned:
     """List the conditions and the units in which they are asked."""
-    from emoscope.experiments.conditions import plan_conditions
-    from emoscope.experiments.intervene import plan_work, why_no_null
-
     heard, foreign = selected.listened, selected.foreign.frame if selected.foreign else None
     study, items, model = heard.study, heard.items, heard.model
     conditions = plan_conditions(study, selected.found.frame, model.info.layers, foreign, heard.task.steers_foreign)
@@ -244,9 +240,6 @@ def plan(selected: Selected) -> Planned:
 
 def sets_by_fold(selected: Selected) -> SetsByFold:
     """The sets as the conditions use them, with the untouched model's probability of each option."""
-    from emoscope.experiments.kinds import SetsByFold, layer_ranges
-    from emoscope.experiments.prompts import option_shares
-
     heard, found, foreign = selected.listened, selected.found, selected.foreign
     ranges = layer_ranges(heard.study.interventions.layers, heard.model.info.layers)
     shares = option_shares([heard.run.read_table(f"answers/{unit}") for unit in heard.units], heard.items)
@@ -256,9 +249,6 @@ def sets_by_fold(selected: Selected) -> SetsByFold:
 
 def ask_conditions(selected: Selected) -> Planned:
     """Run every condition on every block of evaluated items, and read what the headline's neurons write."""
-    from emoscope.experiments.intervene import intervene, list_units
-    from emoscope.experiments.measures import write_words
-
     heard, planned = selected.listened, plan(selected)
     heard.run.write_table("conditions", planned.conditions)
     heard.run.write_table("units", list_units(planned.work, heard.units))
@@ -300,8 +290,6 @@ def act(selected: Selected) -> None:
 
 def act_share(selected: Selected, shard: Shard) -> None:
     """Run one shard's units and say what is left; tables and report are left to a call without a shard."""
-    from emoscope.experiments.intervene import intervene, owners
-
     heard, planned = selected.listened, plan(selected)
     run, log, work = heard.run, heard.task.log, planned.work
     owner = owners(work, shard)
@@ -322,9 +310,6 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
         why: fewer than two emotions have enough correct clips; its message becomes the whole story.
     """
     from emoscope.analysis.tables import write_tables
-    from emoscope.experiments.conditions import plan_conditions
-    from emoscope.experiments.intervene import list_units
-    from emoscope.experiments.pilot import told_without_sets
     from emoscope.report.page import build_report
 
     run, selected = heard.run, nothing_found(heard)

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from emoscope.corpora.audio import LISTED, SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
 from emoscope.neurons.controls import CONTROLS
 from emoscope.runs import RunFolder
 from emoscope.vocabulary import acting, with_roles
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.console import Console
     from rich.table import Table
 
@@ -36,8 +37,6 @@ def print_result(run: RunFolder) -> None:
 
 
 def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
-    import polars as pl
-
     head, items = manifest["headline"], run.read_table("items")
     effects = with_roles(run.read_table("tables/effects"), head)
     base = _first_words(run, items, console)
@@ -75,8 +74,6 @@ def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
 
 def _print_parts(run: RunFolder, manifest: Row, console: Console) -> None:
     """Print what each corpus shows, and what the sets of each do on the others."""
-    import polars as pl
-
     from emoscope.analysis.blind import BLIND_PART
 
     heads = ("part", "UAR", "excess gap [95 %]", "excess pull [95 %]")
