@@ -16,7 +16,17 @@ from emoscope.experiments.conditions import set_spec
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.manifest import finished, pilot_of, timing
 from emoscope.experiments.measures import write_set_activity
-from emoscope.experiments.parts import COLUMN, GROUNDING, MAIN, SHARED, TEXT_QUESTIONS, Part, has_parts, plan_parts
+from emoscope.experiments.parts import (
+    COLUMN,
+    GROUNDING,
+    MAIN,
+    SHARED,
+    TEXT_QUESTIONS,
+    Part,
+    has_parts,
+    main_studies,
+    plan_parts,
+)
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import (
@@ -137,7 +147,7 @@ def _run_whole(
     baseline answers, and what the sets of others do there, are results too.
     """
     parts, shared = plan_parts(study, trained_on)
-    fulls = {part.name: part.study for part in plan_parts(full, trained_on)[0] if part.role == MAIN} if full else {}
+    fulls = main_studies(full) if full else {}
     if shard is None and whole_finished(study, run, parts, model, fulls):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not (run / "report.html").is_file():

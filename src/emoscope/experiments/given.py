@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from emoscope.interventions.intervention import Intervention, told
 
 if TYPE_CHECKING:
     from emoscope.experiments.schema import Study
+
+
+T = TypeVar("T")
 
 
 def refuse_other_than_model(model: object, example: str, other: object = None) -> None:
@@ -38,7 +41,7 @@ def refuse_other_than_model(model: object, example: str, other: object = None) -
     raise TypeError(f"{told(model)} stands where the model is expected: give {remedy}, as in {example}")
 
 
-def several(name: str, given: Any, example: str) -> tuple[Any, ...]:
+def several(name: str, given: Iterable[T], example: str) -> tuple[T, ...]:
     """Several values as a tuple; one text is not taken for its letters.
 
     Args:
@@ -58,7 +61,7 @@ def several(name: str, given: Any, example: str) -> tuple[Any, ...]:
     return tuple(given)
 
 
-def checked_options(options: Any, label: str, question: str = "") -> tuple[str, ...]:
+def checked_options(options: Iterable[str], label: str, question: str = "") -> tuple[str, ...]:
     """Options as a tuple of different words.
 
     Args:
@@ -154,8 +157,11 @@ def checked_values(study: Study) -> Study:
     except msgspec.ValidationError as error:
         what, _, path = str(error).partition(" - at `$")
         place = re.findall(r"[^.\[\]`]+", path)
-        value: Any = plain
+        value: object = plain
         for part in place:
-            value = value[int(part)] if part.isdecimal() else value.get(part) if isinstance(value, dict) else value
+            if isinstance(value, dict):
+                value = value.get(part)
+            elif isinstance(value, list | tuple) and part.isdecimal():
+                value = value[int(part)]
         field = ".".join(part for part in place if not part.isdecimal() and part != "...")
         raise StudyError(f"{field} {value!r}: {what[0].lower()}{what[1:]}") from None

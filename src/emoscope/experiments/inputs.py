@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emoscope.corpora.audio import AudioError, Heard, hear
 from emoscope.runs.folder import RunFolder, replacing
@@ -31,7 +31,7 @@ def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Seq
     import torch
     from safetensors.torch import save_file
 
-    tensors: dict[str, Any] = {"places": torch.tensor(list(places), dtype=torch.int64)}
+    tensors: dict[str, torch.Tensor] = {"places": torch.tensor(list(places), dtype=torch.int64)}
     for place, item in zip(places, prepared, strict=True):
         tensors[f"embeddings.{place}"] = item.embeddings.contiguous()
         tensors[f"scopes.{place}"] = item.scopes.contiguous()

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -22,7 +22,7 @@ from emoscope.runs.folder import digest
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
-    from emoscope.models.audio_lm import AudioLM, Prepared
+    from emoscope.models.audio_lm import AudioLM, Prepared, Score
     from emoscope.models.hooks import Starts
     from emoscope.models.values import Batch
 
@@ -105,7 +105,7 @@ def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
 def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
     """The units that make up this run: readers ignore all others in the folder."""
     written = any(one.scoring == "transcription" for one in work)
-    rows: list[tuple[Any, ...]] = [
+    rows: list[tuple[object, ...]] = [
         (one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work
     ]
     first = "transcription" if written else "likelihood"
@@ -228,7 +228,7 @@ def _ask(
 ) -> pl.DataFrame:
     from emoscope.interventions.intervention import gains_for
 
-    results: list[Any] = [None] * len(one.block)
+    results: dict[int, Score | str] = {}
     each = KINDS[one.condition["kind"]].by_item
     by_fold = {} if each else {f: sets.intervention(one.condition, f) for f in {item["fold"] for item in one.block}}
     for number, (rows, batch) in enumerate(groups):
@@ -240,7 +240,7 @@ def _ask(
             else [by_fold[item["fold"]] for item in items],
         )
         if one.scoring == "likelihood":
-            answers: Sequence[Any] = model.score(batch, gains, start=starts.at(number, batch, layer))
+            answers: Sequence[Score | str] = model.score(batch, gains, start=starts.at(number, batch, layer))
         elif one.scoring == "transcription":
             answers = model.generate(batch, gains, TRANSCRIPT_TOKENS)
         else:
@@ -248,7 +248,7 @@ def _ask(
         for row, answer in zip(rows, answers, strict=True):
             results[row] = answer
         log.step(len(rows))
-    return WRITERS[one.scoring](one.block, one.condition["condition"], results)
+    return WRITERS[one.scoring](one.block, one.condition["condition"], [results[row] for row in range(len(results))])
 
 
 def _other_batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -167,7 +167,7 @@ def candidate_items(
         [sums[clip.id] for clip in clips], options, 1 if writes(study) else study.question.letter_orders, study.seed,
     )  # fmt: skip
     extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(schema("items")))
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for clip, asked in zip(clips, orders, strict=True):
         # every wording in the same letter orders, so that wordings differ in nothing else
         for wording, (order, shown) in product(asked_wordings(study), enumerate(asked)):
@@ -199,7 +199,7 @@ def _are(count: int) -> str:
     return "1 clip is" if count == 1 else f"{count} clips are"
 
 
-def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, Any]:
+def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, object]:
     label = study.identify.label
     return {
         "clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "speaker": clip.speaker,

@@ -6,17 +6,16 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emoscope import __version__
 from emoscope.experiments.heard import Heard, differing_parts, refuse_changes, remember, settle
 from emoscope.experiments.inputs import DecodeAhead, Decoded, inputs_path, save_inputs
 from emoscope.experiments.prompts import (
     PRESENTATIONS,
+    WRITERS,
     asked_text,
     requests,
-    scored_answers,
-    transcribed_answers,
     writes,
 )
 from emoscope.experiments.schema import Study
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.experiments.schema import Row
-    from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared
+    from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared, Score
     from emoscope.neurons.activity import Activity
 
 CPU_BYTES = 6 << 20
@@ -118,13 +117,13 @@ def hear_block(
     prepared = model.prepare(asked) if asked else []
     places = [item["item"] - start for item in usable]
     groups = batches(prepared, positions_per_batch(study, model.info))
-    answers: list[Any] = [None] * len(prepared)
+    answers: dict[int, Score | str] = {}
     statistics = None if writes(study) else ScopeStatistics(
         model.info.layers, model.info.width, rows=len(block), site=study.identify.site
     )  # fmt: skip
     for rows in groups:
         part = [prepared[row] for row in rows]
-        given: Sequence[Any] = (
+        given: Sequence[Score | str] = (
             model.generate(part, max_new_tokens=TRANSCRIPT_TOKENS)
             if statistics is None
             else model.score(part, observe=statistics.of([places[row] for row in rows]))
@@ -138,8 +137,8 @@ def hear_block(
     # items that only identify are never asked again
     again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
     save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again])
-    write = transcribed_answers if statistics is None else scored_answers
-    unit.finish(run, write(usable, "baseline", answers), notes)
+    write = WRITERS["transcription" if statistics is None else "likelihood"]
+    unit.finish(run, write(usable, "baseline", [answers[row] for row in range(len(answers))]), notes)
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
@@ -235,7 +234,7 @@ def listening_unit(study: Study, block: Sequence[Row], start: int, model: AudioL
     })  # fmt: skip
 
 
-def _key(study: Study, model: AudioLM) -> dict[str, Any]:
+def _key(study: Study, model: AudioLM) -> dict[str, object]:
     """What determines every answer, whatever the items: model, environment, loudness, batch size."""
     from importlib.metadata import version
 
@@ -259,7 +258,7 @@ def _key(study: Study, model: AudioLM) -> dict[str, Any]:
     }
 
 
-def _asked(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[Any]]:
+def _asked(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[object]]:
     """What determines the answers to items: recording, question, order; and to which side and fold they belong."""
     how = study.question.presentation, model.info.audio_first
     return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)] for i in items]

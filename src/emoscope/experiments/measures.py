@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -53,7 +53,7 @@ def write_set_activity(
     parts = {"audio": main, **grounding}
     items = {name: part.read_table("items").filter(pl.col("fate") == "used") for name, part in parts.items()}
     common = set.intersection(*(set(table["clip"]) for table in items.values()))
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for name, part in parts.items():
         mine = items[name].filter(pl.col("clip").is_in(sorted(common))).sort("item")
         if not mine.is_empty() and not sets.is_empty():
@@ -66,7 +66,7 @@ def write_set_activity(
 
 def _measured(
     presentation: str, activity: Activity, items: pl.DataFrame, main: RunFolder, sets: pl.DataFrame, scope: str
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     numbers = items["item"].to_numpy()
     counted = heard_scope(activity, scope, numbers)
     tokens = np.maximum(activity.tokens(counted, numbers), 1)
@@ -107,7 +107,7 @@ def _by_speaker(
     emotions: Sequence[str],
     means: np.ndarray,
     firing: np.ndarray,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """Means over the items of each true emotion and speaker; ``means`` and ``firing`` are (set, emotion, item)."""
     places: dict[tuple[str, str | None], list[int]] = {}
     for place, (truth, speaker) in enumerate(items.select("truth", "speaker").iter_rows()):

@@ -118,7 +118,7 @@ def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tupl
             letters, or corpora that share fewer than two emotions.
     """
     probes = study.probes
-    mains = [_main(study, choice, name, trained_on) for name, choice in zip(_names(study), study.corpora, strict=True)]
+    mains = [_opened_main(name, own, trained_on) for name, own in main_studies(study).items()]
     _refuse_unknown_columns(study, mains)
     shared = _shared_emotions(study, mains)
     parts = list(mains)
@@ -141,16 +141,24 @@ def _names(study: Study) -> list[str]:
     return names
 
 
-def _main(study: Study, choice: CorpusChoice, name: str, trained_on: Sequence[Mapping[str, object]]) -> Part:
-    """The study on one corpus, which is opened."""
-    own = replace(study, name=f"{study.name}.{name}", corpora=(choice,), transfer=Transfer(ask=False), probes=Probes())
-    before = opened(choice)
+def main_studies(study: Study) -> dict[str, Study]:
+    """The study on each corpus by itself: name of the main part -> study. Nothing is opened."""
+    own = replace(study, transfer=Transfer(ask=False), probes=Probes())
+    return {
+        name: replace(own, name=f"{study.name}.{name}", corpora=(choice,))
+        for name, choice in zip(_names(study), study.corpora, strict=True)
+    }
+
+
+def _opened_main(name: str, study: Study, trained_on: Sequence[Mapping[str, object]]) -> Part:
+    """A main part with its opened corpus."""
+    before = opened(study.corpus)
     labels: tuple[str, ...] = ()
-    corpus = study_corpus(own, trained_on, before)
-    if choice.emotions:
+    corpus = study_corpus(study, trained_on, before)
+    if study.corpus.emotions:
         kept = {clip.id for clip in corpus.clips}
         labels = tuple(count_values([clip for clip in before.clips if clip.id in kept], study.identify.label))
-    return Part(name, MAIN, own, name, corpus, labels)
+    return Part(name, MAIN, study, name, corpus, labels)
 
 
 def _shared_emotions(study: Study, mains: Sequence[Part]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -163,12 +163,20 @@ def request(item: Row, presentation: str, wave: Waveform | None, audio_first: bo
     return Request(audio=heard, text=text, letters=letters)
 
 
+class Notes(TypedDict):
+    """What a unit's card keeps of its items, by their numbers: why one is quarantined, seconds, what is told of its sound."""
+
+    quarantined: dict[str, str]
+    duration_s: dict[str, float | None]
+    told: dict[str, list[str]]
+
+
 def requests(
     study: Study,
     block: Sequence[Row],
     sounds: Mapping[str, Decoded],
     model: AudioLM,
-) -> tuple[list[Row], list[Request], dict[str, Any]]:
+) -> tuple[list[Row], list[Request], Notes]:
     """What a model is asked for a block of items.
 
     Args:
@@ -178,10 +186,9 @@ def requests(
         model: says how long a clip may be, and where its sound stands.
 
     Returns:
-        the items that can be asked, their requests, and notes: item -> why it is quarantined, item -> seconds,
-        item -> what is told of its sound, where something is.
+        the items that can be asked, their requests, and notes.
     """
-    notes: dict[str, Any] = {"quarantined": {}, "duration_s": {}, "told": {}}
+    notes: Notes = {"quarantined": {}, "duration_s": {}, "told": {}}
     usable, asked = [], []
     presentation = study.question.presentation
     for item in block:

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -123,7 +123,7 @@ def _fields(section: Struct, names: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def toml_value(value: Any) -> str:
+def toml_value(value: object) -> str:
     """A value as a study file writes it.
 
     Example:
@@ -326,7 +326,7 @@ def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> 
     return f"{first}\n{about}{rest}"
 
 
-def next_step(corpus: str, root: Path | None, fields: Mapping[str, Any]) -> str:
+def next_step(corpus: str, root: Path | None, fields: Mapping[str, object]) -> str:
     """The command that writes a study of a corpus that was checked, and what its file needs of the check's options.
 
     Args:
