@@ -11,7 +11,6 @@ import polars as pl
 from emoscope.corpora import assign_folds
 from emoscope.corpora.clip import listed
 from emoscope.corpora.folds import fold_column, official_side, same_recordings
-from emoscope.corpora.labels import listed
 from emoscope.experiments.schema import Study, StudyError
 from emoscope.experiments.study import read_study
 
