@@ -204,7 +204,7 @@ def test_select_finds_other_sets_without_the_model(demo: tuple[Path, subprocess.
 def test_a_clip_is_asked_with_neurons_at_their_mean(tmp_path: Path) -> None:
     import numpy as np
 
-    from emoscope.neurons.neuron_set import NeuronSet
+    from emoscope.neurons.sets import NeuronSet
 
     neurons = np.arange(0, 2048, 4)
     NeuronSet("fear", neurons, 4, 512, mean_product=np.full(512, 0.25)).save(tmp_path / "with.safetensors")

@@ -30,7 +30,7 @@ _WHERE = {
     "steer": "emoscope.interventions.intervention",
     "run": "emoscope.experiments.api",
     "Question": "emoscope.questions",
-    "NeuronSet": "emoscope.neurons.neuron_set",
+    "NeuronSet": "emoscope.neurons.sets",
     "Activity": "emoscope.neurons.activity",
 }
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from emoscope.models.registry import load_model as load_model
     from emoscope.models.registry import wrap as wrap
     from emoscope.neurons.activity import Activity as Activity
-    from emoscope.neurons.neuron_set import NeuronSet as NeuronSet
+    from emoscope.neurons.sets import NeuronSet as NeuronSet
     from emoscope.questions import Question as Question
 
 __all__ = ["__version__", *_WHERE]

@@ -23,11 +23,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from emoscope.neurons.plan import Selection, SelectionPlan
 
 from emoscope.neurons.activity import Activity, ActivityBlock
 from emoscope.neurons.controls import Matcher, seeded_generator
 from emoscope.neurons.ranking import Job, rank_streaming, select_from_sums
-from emoscope.neurons.selection_plan import Selection, SelectionPlan
 from emoscope.neurons.selectors import SELECTORS
 
 SCOPE = "audio+answer"

@@ -9,7 +9,7 @@ from scipy import stats
 
 from emoscope.analysis.clustering import clustering
 from emoscope.analysis.run_tables import Run
-from emoscope.neurons.neuron_set import NeuronSet, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, safe_name, save_group
 from emoscope.schemas import conform
 
 # neurons 0-3 are layer 0, 4-7 layer 1; every set has four

@@ -8,7 +8,7 @@ import pytest
 
 from emoscope.analysis.run_tables import Run
 from emoscope.analysis.sets import chance, jaccard, matching, stability
-from emoscope.neurons.neuron_set import NeuronSet, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, safe_name, save_group
 from emoscope.schemas import conform, empty
 
 WIDTH = 8

@@ -7,7 +7,7 @@ import pytest
 
 import emoscope as es
 from emoscope.experiments.api import Heard
-from emoscope.neurons.neuron_set import NeuronSets
+from emoscope.neurons.sets import NeuronSets
 
 
 def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_any_question_can_be_asked() -> None:
 
 
 def another_set():
-    from emoscope.neurons.neuron_set import NeuronSet
+    from emoscope.neurons.sets import NeuronSet
 
     return NeuronSet("anger", np.array([1, 6]), 2, 4)
 

@@ -14,7 +14,7 @@ from emoscope.experiments.engine import run_study, shared_spec, whole_finished
 from emoscope.experiments.parts import plan_parts
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
-from emoscope.neurons.neuron_set import load_set
+from emoscope.neurons.sets import load_set
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import export_run, part_folders, refuse_whole
 

@@ -141,7 +141,7 @@ def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp
 
 def test_means_in_a_run_s_sets_are_those_of_its_activity(alone: RunFolder) -> None:
     from emoscope.neurons.activity import Activity
-    from emoscope.neurons.neuron_set import NeuronSets
+    from emoscope.neurons.sets import NeuronSets
 
     means = Activity.open(alone / "activity.zarr").mean_product().ravel()
     sets = NeuronSets.load(Path(alone / "sets" / "mad@0.05_all"))

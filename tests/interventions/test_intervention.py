@@ -112,7 +112,7 @@ def test_two_neurons_set_to_their_mean_by_hand():
 
 
 def test_a_mean_is_taken_from_the_set_or_the_caller():
-    from emoscope.neurons.neuron_set import NeuronSet
+    from emoscope.neurons.sets import NeuronSet
 
     chosen = NeuronSet("anger", np.array([1, 6]), INFO.layers, INFO.width, mean_product=MEANS[[1, 6]])
     by_set = deactivate(chosen, to="mean")
@@ -140,7 +140,7 @@ def test_a_mean_stays_whatever_gain_meets_it():
 
 
 def test_a_neuron_set_is_taken_as_it_is():
-    from emoscope.neurons.neuron_set import NeuronSet
+    from emoscope.neurons.sets import NeuronSet
 
     chosen = NeuronSet("anger", np.array([1, 6], dtype=np.int64), INFO.layers, INFO.width)
     assert deactivate(chosen) == deactivate([1, 6])
@@ -187,7 +187,7 @@ def test_mistakes_are_named(wrong, message):
 
 
 def of_another_model():
-    from emoscope.neurons.neuron_set import NeuronSet
+    from emoscope.neurons.sets import NeuronSet
 
     return NeuronSet("anger", np.array([1, 6]), 2, 4)
 

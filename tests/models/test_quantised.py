@@ -16,7 +16,7 @@ from emoscope.interventions.weights import edited
 from emoscope.models.check import check_model
 from emoscope.models.registry import load_model, wrap
 from emoscope.models.values import Gains
-from emoscope.neurons.neuron_set import NeuronSet
+from emoscope.neurons.sets import NeuronSet
 from tests.helpers.noise import close_logits
 from tests.helpers.packed import pack, unpack
 from tests.helpers.tiny_families import write_af3

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from emoscope.models.audio_lm import Request
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
-from emoscope.neurons.neuron_set import NeuronSet, NeuronSets
+from emoscope.neurons.sets import NeuronSet, NeuronSets
 from tests.helpers.tiny_families import write_af3
 from tests.helpers.tiny_kimi import write_kimi
 from tests.mutations.kinds import Edit, Kind, other_json

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from emoscope.neurons.fusion import RunningScale, Scale, consistency, overlap, pooled, rank_fused
+from emoscope.neurons.plan import Selection, SelectionPlan
 from emoscope.neurons.ranking import select_from_sums, tie_order
-from emoscope.neurons.selection_plan import Selection, SelectionPlan
 from emoscope.neurons.selectors import Statistics, cas, find_selector
 
 from .helpers import activity_of_counts, random_activity

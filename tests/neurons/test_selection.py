@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import Matcher, covariates, seeded_generator, shuffled_labels
-from emoscope.neurons.neuron_set import NeuronSets
 from emoscope.neurons.ranking import select_from_sums
 from emoscope.neurons.samples import draw_samples
 from emoscope.neurons.selection import ALL, COLUMNS, NotIdentifiable, SetSpec, find_sets, load_set
+from emoscope.neurons.sets import NeuronSets
 
 from .helpers import random_activity
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emoscope.neurons.plan import Selection, SelectionPlan, stream, stream_variances
 from emoscope.neurons.ranking import Job, bar_rank, find_bars, rank_streaming, select_from_sums, tie_order
-from emoscope.neurons.selection_plan import Selection, SelectionPlan, stream, stream_variances
 from emoscope.neurons.selectors import (
     BUILT_IN,
     Statistics,

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.neurons.neuron_set import safe_name
 from emoscope.neurons.samples import draw_samples, fewer_clips
 from emoscope.neurons.selection import ALL, SetSpec, find_sets
+from emoscope.neurons.sets import safe_name
 
 from .helpers import random_activity
 from .test_selection import EMOTIONS, SPEC, make_items

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.neuron_set import NeuronSet, load_group, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, load_group, safe_name, save_group
 
 SEVEN = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 THREE = ("anger", "fear", "happiness")

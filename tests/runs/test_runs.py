@@ -80,7 +80,7 @@ def test_files_have_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    from emoscope.neurons.neuron_set import NeuronSet
+    from emoscope.neurons.sets import NeuronSet
     from emoscope.runs.folder import replacing
 
     before = os.umask(0o027)

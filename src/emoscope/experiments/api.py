@@ -34,8 +34,8 @@ from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
 from emoscope.experiments.study import check_study, read_study
 from emoscope.interventions.intervention import told
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.neuron_set import load_group
 from emoscope.neurons.selection import NotIdentifiable
+from emoscope.neurons.sets import load_group
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import digest, refuse_whole
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from emoscope.corpora import Corpus
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import Activity
-    from emoscope.neurons.neuron_set import NeuronSet, NeuronSets
     from emoscope.neurons.selection import FoundSets
+    from emoscope.neurons.sets import NeuronSet, NeuronSets
 
 
 @dataclass

@@ -14,12 +14,12 @@ import polars as pl
 from emoscope.experiments.kinds import DERIVED, RESELECTED, layer_ranges
 from emoscope.experiments.schema import Row, Study
 from emoscope.neurons.controls import CONTROLS
-from emoscope.neurons.set_spec import SetSpec, wanted_sets
+from emoscope.neurons.jobs import SetSpec, wanted_sets
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, role_of
 
 if TYPE_CHECKING:
-    from emoscope.neurons.set_spec import SetSpec
+    from emoscope.neurons.jobs import SetSpec
 
 POSITION_DRAWS, AGNOSTIC_DRAWS, DOSE_DRAWS, RANGE_DRAWS = 5, 3, 3, 3
 """Matched controls that are also deactivated at the headline's positions, steered without a label, steered at strengths
@@ -30,7 +30,7 @@ FAMILY = ("set", "selector", "budget", "scope", "control", "draw", "size")
 
 
 def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
-    """The sets that a study wants; :func:`~emoscope.neurons.set_spec.wanted_sets` lists them.
+    """The sets that a study wants; :func:`~emoscope.neurons.jobs.wanted_sets` lists them.
 
     Args:
         study: with its budget filled in.

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity, scope_parts
-from emoscope.neurons.neuron_set import load_set
+from emoscope.neurons.sets import load_set
 from emoscope.runs import RunFolder
 from emoscope.schemas import schema
 

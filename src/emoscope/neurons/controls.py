@@ -1,7 +1,7 @@
 """Control sets: neurons as much like the chosen ones as can be, random ones, and labels without meaning.
 
 :data:`CONTROLS` lists the kinds. A new one is a function that draws neurons (or labels) and an entry there, with a field
-of its name in :class:`~emoscope.neurons.set_spec.SetSpec` that says how many there are.
+of its name in :class:`~emoscope.neurons.jobs.SetSpec` that says how many there are.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 
 from emoscope.neurons.activity import Activity
+from emoscope.neurons.plan import SelectionPlan
 from emoscope.neurons.ranking import FLOOR, Lists, lists_of, running_bar, stream_statistics
-from emoscope.neurons.selection_plan import SelectionPlan
 from emoscope.neurons.selectors import Selector, Statistics
 
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.selection_plan import SelectionPlan, stream, stream_rates, stream_variances
+from emoscope.neurons.plan import SelectionPlan, stream, stream_rates, stream_variances
 from emoscope.neurons.selectors import Selector, Statistics, find_selector
 
 FLOOR = 0.95

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.selection_plan import Selection
-from emoscope.neurons.set_spec import ALL, SetSpec
+from emoscope.neurons.jobs import ALL, SetSpec
+from emoscope.neurons.plan import Selection
 from emoscope.vocabulary import OUTCOMES
 
 Notes = dict[str, dict[str, int | str]]

@@ -14,12 +14,7 @@ import polars as pl
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
-from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, fold_file, load_set, save_group, set_folder
-from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, rank_streaming
-from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
-from emoscope.neurons.selection_plan import Selection, SelectionPlan
-from emoscope.neurons.selectors import Statistics
-from emoscope.neurons.set_spec import (
+from emoscope.neurons.jobs import (
     ALL,
     FEWER,
     RESELECTED,
@@ -29,6 +24,11 @@ from emoscope.neurons.set_spec import (
     in_table_order,
     wanted_sets,
 )
+from emoscope.neurons.plan import Selection, SelectionPlan
+from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, rank_streaming
+from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
+from emoscope.neurons.selectors import Statistics
+from emoscope.neurons.sets import NeuronSet, NeuronSets, fold_file, load_set, save_group, set_folder
 from emoscope.schemas import schema
 from emoscope.vocabulary import OUTCOME_CONTROLS
 
@@ -62,7 +62,7 @@ class FoundSets:
     outcomes: Notes = field(default_factory=dict)
 
     def save_sets(self, folder: str | Path) -> None:
-        """Write the sets of every fold where :func:`~emoscope.neurons.neuron_set.load_set` finds them.
+        """Write the sets of every fold where :func:`~emoscope.neurons.sets.load_set` finds them.
 
         The folder of each set is emptied first, so that no fold of an earlier selection stays in it.
         """
@@ -145,7 +145,7 @@ class SetTable:
 
 
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
-    """Find the neuron sets that a study wants (:func:`~emoscope.neurons.set_spec.wanted_sets`), in every fold.
+    """Find the neuron sets that a study wants (:func:`~emoscope.neurons.jobs.wanted_sets`), in every fold.
 
     Items identify neurons when the baseline answered them correctly; equally many clips per emotion are
     taken, in an order seeded by the clips' names, with all correct letter orders of a clip. The sets of a

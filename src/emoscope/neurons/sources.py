@@ -14,11 +14,11 @@ from scipy.special import gammaln
 from scipy.stats import rankdata
 
 from emoscope.neurons.activity import Activity
+from emoscope.neurons.jobs import ALL, SetSpec
+from emoscope.neurons.plan import SelectionPlan
 from emoscope.neurons.ranking import DECIMALS, lists_of, stream_statistics
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
-from emoscope.neurons.selection_plan import SelectionPlan
 from emoscope.neurons.selectors import find_selector
-from emoscope.neurons.set_spec import ALL, SetSpec
 
 AGREEMENT: dict[str, Any] = {
     "source": pl.String, "target": pl.String, "selector": pl.String, "emotion": pl.String, "n": pl.Int64,

@@ -11,12 +11,12 @@ import polars as pl
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, DrawnSet, Ground, covariates, draw_each
 from emoscope.neurons.fusion import WAYS, rank_fused, refuse_unknown
+from emoscope.neurons.jobs import ALL, SetSpec, Wanted, controls_of
+from emoscope.neurons.plan import SPAN_ITEMS, SelectionPlan
 from emoscope.neurons.ranking import Chosen, Job, rank_streaming
 from emoscope.neurons.samples import Sample, acting_folds
 from emoscope.neurons.selection import FoundSets, SetTable
-from emoscope.neurons.selection_plan import SPAN_ITEMS, SelectionPlan
 from emoscope.neurons.selectors import find_selector
-from emoscope.neurons.set_spec import ALL, SetSpec, Wanted, controls_of
 from emoscope.neurons.sources import EqualSamples, Source, equal_samples
 
 

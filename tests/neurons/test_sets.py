@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.neurons.neuron_set import NeuronSet, NeuronSets, load_group, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, NeuronSets, load_group, safe_name, save_group
 from emoscope.runs.ending import ending
 
 numbers = st.sets(st.integers(0, 39), max_size=20)

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from emoscope.neurons.jobs import Wanted, in_table_order, wanted_sets
 from emoscope.neurons.selection import find_sets
-from emoscope.neurons.set_spec import Wanted, in_table_order, wanted_sets
 
 from .helpers import random_activity
 from .test_selection import EMOTIONS, SPEC, make_items

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.neurons import selection_plan
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.selection_plan import Selection, SelectionPlan, stream, stream_rates
+from emoscope.neurons.plan import Selection, SelectionPlan, stream, stream_rates
 
 from .helpers import random_activity
 
@@ -38,7 +37,7 @@ def test_rates_and_means_of_two_items_worked_out(tmp_path):
 
 @pytest.mark.parametrize("span", [7, 512])
 def test_matrix_sums_equal_loops(tmp_path, monkeypatch, span):
-    monkeypatch.setattr(selection_plan, "SPAN_ITEMS", span)
+    monkeypatch.setattr("emoscope.neurons.plan.SPAN_ITEMS", span)
     activity, _ = random_activity(tmp_path / "a.zarr")
     rng = np.random.default_rng(0)
     made = []
