@@ -1,9 +1,9 @@
-"""The words that tables, studies and reports share: what a condition is for, and the limits by which results are judged."""
+"""The words that tables, studies and reports share, and the limits by which results are judged."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,12 +22,51 @@ neurons' mean. dose: amplified by another strength. headline: what the study dec
 """
 ROLES: tuple[Role, ...] = get_args(Role)
 
+PartRole = Literal["main", "shared", "column", "grounding", "side effect"]
+"""Role of a part of a study: the study on one corpus; the same clips asked about the emotions that all corpora share;
+about another label column; with something else in place of the voice; and tasks that are no question about emotion."""
+MAIN: Final = "main"
+SHARED: Final = "shared"
+COLUMN: Final = "column"
+GROUNDING: Final = "grounding"
+SIDE_EFFECT: Final = "side effect"
+
+Presentation = Literal["audio", "noise", "transcript", "transcription", "text"]
+"""``audio``, ``noise``: a sound and the question. ``transcript``: what is said as text, and the question.
+``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
+
+Scoring = Literal["likelihood", "generation", "transcription"]
+"""How an answer was got: the most probable letter, written with a letter, or written down what is said."""
+
+Status = Literal["used", "not needed", "excluded", "quarantined"]
+"""What became of a clip."""
+USED: Final = "used"
+
+Kind = Literal[
+    "baseline", "null", "deactivate", "steer", "reliance", "union", "mix", "mix-own", "two-pass", "mix-outputs"
+]
+"""What a condition does; :mod:`emoscope.interventions.kinds` says how."""
+BASELINE: Final = "baseline"
+NULL: Final = "null"
+DEACTIVATE: Final = "deactivate"
+STEER: Final = "steer"
+RELIANCE: Final = "reliance"
+ACTS: tuple[Kind, ...] = (DEACTIVATE, STEER)
+"""Kinds of conditions that change the neurons of a set that was selected for one label."""
+
+TARGET: Final = "target"
+"""The column ``control`` of sets that were selected for the emotion, on all clips and layers."""
+MATCHED: Final = "matched"
+RANDOM: Final = "random"
+SHUFFLED: Final = "shuffled"
+"""Controls (:data:`emoscope.neurons.controls.CONTROLS`) that studies, tables and pages name."""
+FEWER: Final = "fewer"
+RESELECTED: Final = "reselected"
+"""Sets selected for the emotion on fewer clips, and within a range of layers."""
+
 OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
 """The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
-
 OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())
-ACTS = ("deactivate", "steer")
-"""Kinds of conditions that change the neurons of a set that was selected for one label."""
 
 
 def role_of(condition: Mapping[str, Any], headline: Mapping[str, Any]) -> Role:
@@ -45,13 +84,13 @@ def role_of(condition: Mapping[str, Any], headline: Mapping[str, Any]) -> Role:
         'dose'
     """
     kind, control, layers = condition["kind"], condition.get("control"), condition.get("layers") or "all"
-    steered = kind == "steer" and condition.get("alpha") != headline.get("alpha")
+    steered = kind == STEER and condition.get("alpha") != headline.get("alpha")
     rules: tuple[tuple[bool, Role], ...] = (
         (condition.get("source") is not None, "transferred"),
-        (kind in ("baseline", "null"), "reference"),
-        (kind == "reliance", "reliance"),
+        (kind in (BASELINE, NULL), "reference"),
+        (kind == RELIANCE, "reliance"),
         (kind not in ACTS, "agnostic"),
-        (control == "fewer", "few clips"),
+        (control == FEWER, "few clips"),
         (control in OUTCOME_CONTROLS, "outcome"),
         (condition.get("selector") != headline.get("selector"), "other selector"),
         (condition.get("budget") != headline.get("budget"), "budget"),
@@ -89,7 +128,7 @@ def acting(frame: pl.DataFrame, kind: str, *roles: Role) -> pl.DataFrame:
     zero = pl.col("to").fill_null("zero").eq("zero") | (pl.col("role") == "to mean")
     return frame.filter(
         pl.col("role").is_in(wanted) & (pl.col("kind") == kind) & zero
-        & ((pl.col("control") == "target") | pl.col("draw").is_null())
+        & ((pl.col("control") == TARGET) | pl.col("draw").is_null())
     )  # fmt: skip
 
 

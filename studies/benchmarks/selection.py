@@ -27,6 +27,7 @@ from emoscope.neurons.plan import Selection, SelectionPlan
 
 from emoscope.neurons.activity import Activity, ActivityBlock
 from emoscope.neurons.controls import Matcher, seeded_generator
+from emoscope.neurons.plan import Selection, SelectionPlan
 from emoscope.neurons.ranking import Job, rank_streaming, select_from_sums
 from emoscope.neurons.selectors import SELECTORS
 

@@ -3,8 +3,7 @@
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.selection import COLUMNS, FoundSets
-from emoscope.neurons.transfer import gather, lend
+from emoscope.neurons.selection import COLUMNS, FoundSets, gather, lend
 
 HEAD = ("mad", 0.05)
 

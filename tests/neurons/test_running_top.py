@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.neurons.ranking import RunningLargest, RunningTop, tie_order
+from emoscope.neurons.plan import RunningBar, bar_rank
+from emoscope.neurons.ranking import RunningTop, tie_order
 
 
 @settings(max_examples=50, deadline=None)
@@ -35,12 +36,12 @@ def test_pieces_give_what_one_sorting_gives(scores, pieces, size, seed):
 
 
 @settings(max_examples=50, deadline=None)
-@given(values=st.lists(st.integers(0, 9), min_size=5, max_size=60), size=st.integers(1, 5), pieces=st.integers(1, 9))
-def test_running_largest_keeps_the_ranked_value(values, size, pieces):
-    kept = RunningLargest(size)
+@given(values=st.lists(st.integers(0, 9), min_size=5, max_size=60), floor=st.floats(0, 1), pieces=st.integers(1, 9))
+def test_running_bar_is_the_ranked_value(values, floor, pieces):
+    bar = RunningBar(len(values), floor)
     for piece in np.array_split(np.array(values, float), pieces):
-        kept.add(piece)
-    assert kept.smallest() == sorted(values)[-size]
+        bar.add(piece)
+    assert bar.value() == sorted(values)[bar_rank(len(values), floor) - 1]
 
 
 def test_tie_order_depends_on_the_seed_and_never_collides():

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.neurons.plan import Selection, SelectionPlan, stream, stream_variances
-from emoscope.neurons.ranking import Job, bar_rank, find_bars, rank_streaming, select_from_sums, tie_order
+from emoscope.neurons.plan import Selection, SelectionPlan, bar_rank, find_bars, stream_statistics, stream_variances
+from emoscope.neurons.ranking import Job, rank_streaming, select_from_sums, tie_order
 from emoscope.neurons.selectors import (
     BUILT_IN,
     Statistics,
@@ -174,11 +174,11 @@ def test_longer_clips_count_for_more(tmp_path):
     means = [[1.0, 0.0, 0.5], [0.5, 0.5, 0.0], [0.25, 0.0, 0.0], [0.25, 0.5, 0.5]]
     activity = activity_of_counts(tmp_path / "a.zarr", fired, [10, 30, 20, 20], means)
     plan = SelectionPlan([Selection("all", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))])
-    ((_, rate, mean),) = stream(activity, plan, "audio")
+    ((seen,),) = stream_statistics(activity, plan, "audio")
     # P(anger) of n0 is 12 / 40 = 0.3, where the mean of the clips' rates would be (1 + 0.067) / 2 = 0.53
-    np.testing.assert_allclose(rate[0], [[0.3, 0.3, 0.5], [0.3, 0.2, 0.5]])
+    np.testing.assert_allclose(seen.rate, [[0.3, 0.3, 0.5], [0.3, 0.2, 0.5]])
     # M(anger) of n0 is (10 x 1.0 + 30 x 0.5) / 40 = 0.625, of n1 30 x 0.5 / 40, of n2 10 x 0.5 / 40
-    np.testing.assert_allclose(mean[0], [[0.625, 0.375, 0.125], [0.25, 0.25, 0.25]])
+    np.testing.assert_allclose(seen.mean, [[0.625, 0.375, 0.125], [0.25, 0.25, 0.25]])
     found = rank_streaming(activity, plan, "audio", [Job("all", name, 1) for name in ("cas", "mad")])
     # CAS: n0 0.3 - 0.3 and n2 0.5 - 0.5 are not eligible, n1 0.1 for anger. MAD: n0 0.375 for anger, n2 0.125 for fear
     assert [one.neurons.tolist() for one in found["all", "cas", None].take(1)] == [[1], []]
@@ -326,11 +326,11 @@ def test_variance_of_four_items_worked_out(tmp_path):
     plan = SelectionPlan([Selection("one", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))])
     # anger's items 0.5 and 0.25, mean 0.375: 2 x 0.125^2 = 0.03125; fear's -0.25 and 0.25: 2 x 0.25^2 = 0.125
     # pooled over 1 + 1 degrees of freedom: 0.078125. n1: (2 x 0.5^2 + 0) / 2 = 0.25. Lengths of clips do not matter
-    ((_, variance),) = stream_variances(activity, plan, "audio")
+    (variance,) = stream_variances(activity, plan, "audio")
     np.testing.assert_allclose(variance, [[0.078125, 0.25]])
     # one item of each emotion has no spread
     alone = SelectionPlan([Selection("one", np.array([0, 2]), np.array([0, 1]), ("anger", "fear"))])
-    ((_, variance),) = stream_variances(activity, alone, "audio")
+    (variance,) = stream_variances(activity, alone, "audio")
     np.testing.assert_array_equal(variance, [[0.0, 0.0]])
 
 

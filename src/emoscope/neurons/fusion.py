@@ -1,6 +1,6 @@
-"""One score from the scores of several corpora: overlap, joint and consistency-regularised fusion.
+"""Sets that act on one corpus and were found in others: in each alone, or by one score from the scores of several.
 
-Formulas as described by follow-up work (docs/method.md), for any selector in place of its contrast score.
+Formulas of fusion as described by follow-up work (docs/method.md), for any selector in place of its contrast score.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.plan import SelectionPlan
-from emoscope.neurons.ranking import FLOOR, Lists, lists_of, running_bar, stream_statistics
-from emoscope.neurons.selectors import Selector, Statistics
+from emoscope.neurons.controls import CONTROLS, DrawnSet, Ground, covariates, draw_each
+from emoscope.neurons.jobs import ALL, SetSpec, Wanted, controls_of
+from emoscope.neurons.plan import FLOOR, SPAN_ITEMS, RunningBar, SelectionPlan, stream_statistics
+from emoscope.neurons.ranking import Chosen, Job, Lists, lists_of, rank_streaming
+from emoscope.neurons.samples import Sample, acting_folds
+from emoscope.neurons.selection import FoundSets, SetTable
+from emoscope.neurons.selectors import Selector, Statistics, find_selector
+from emoscope.neurons.sources import EqualSamples, Source, equal_samples
+from emoscope.vocabulary import MATCHED
 
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"
 WAYS = (OVERLAP, JOINT, CONSISTENCY)
@@ -25,11 +32,7 @@ SMALLEST_SPREAD = 1e-9
 
 
 def refuse_unknown(ways: Sequence[str]) -> None:
-    """Refuse ways to fuse that are none.
-
-    Raises:
-        ValueError: names the first.
-    """
+    """Refuse ways to fuse that are none: a ``ValueError`` names the first."""
     if unknown := [way for way in ways if way not in WAYS]:
         raise ValueError(f"fusion {unknown[0]!r} is not known: choose from {', '.join(WAYS)}")
 
@@ -86,10 +89,9 @@ class RunningScale:
 
 
 def overlap(standardised: Sequence[np.ndarray]) -> np.ndarray:
-    """The smallest z-score over corpora, for the emotion that the neuron prefers in all of them.
+    """The smallest z-score over corpora, for the emotion that the neuron prefers (scores most for) in all of them.
 
-    A neuron prefers the emotions of its largest score. For others, and where it is not eligible in some corpus,
-    it is not eligible.
+    For other emotions, and where it is not eligible in some corpus, the neuron is not eligible.
 
     Args:
         standardised: z-scores in each corpus; float64 (emotion, neuron).
@@ -142,15 +144,18 @@ def pooled(statistics: Sequence[Statistics], bar: float = float("nan")) -> Stati
     # counts are whole numbers, which a rate times its positions only nearly is: equal rates must stay equal
     fired = np.sum([np.rint(one.rate * one.positions[:, None]) for one in statistics], axis=0)
     summed = np.sum([one.mean * one.positions[:, None] for one in statistics], axis=0)
-    first = statistics[0]
-    return Statistics(
-        fired / positions[:, None], summed / positions[:, None], positions, first.emotions, first.layer, bar,
-        np.mean(variances, axis=0) if variances else None,
-    )  # fmt: skip
+    rate, mean = fired / positions[:, None], summed / positions[:, None]
+    variance = np.mean(variances, axis=0) if variances else None
+    return Statistics(rate, mean, positions, statistics[0].emotions, statistics[0].layer, bar, variance)
+
+
+Corpora = Sequence[tuple[Activity, SelectionPlan]]
+Layers = Callable[[], Iterator[tuple[list[Statistics], ...]]]
+"""Goes through the layers once: of each the statistics of every corpus and selection."""
 
 
 def rank_fused(
-    corpora: Sequence[tuple[Activity, SelectionPlan]],
+    corpora: Corpora,
     folds: Mapping[str, Sequence[int]],
     scope: str,
     selector: Selector,
@@ -160,9 +165,9 @@ def rank_fused(
     seed: int = 0,
     floor: float = FLOOR,
 ) -> dict[tuple[str, str], Lists]:
-    """Rank neurons by their fused scores, layer by layer through all stores at once.
+    """Rank neurons by their fused scores, layer by layer through all stores at once; the scales take one pass more.
 
-    Memory holds one layer of every corpus and the neurons still in the running. The scales take one pass more.
+    Memory holds one layer of every corpus and the neurons still in the running.
 
     ``folds`` says for each fold, and each of the corpora, which selection of its plan stands for it there. Ties go to the
     larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the spread in
@@ -199,35 +204,169 @@ def rank_fused(
     return lists
 
 
-def _layers(
-    corpora: Sequence[tuple[Activity, SelectionPlan]], scope: str, selector: Selector, floor: float
-) -> Iterator[tuple[list[Statistics], ...]]:
-    """Layer by layer the statistics of every corpus and selection."""
+def _layers(corpora: Corpora, scope: str, selector: Selector, floor: float) -> Iterator[tuple[list[Statistics], ...]]:
     needs = [dict.fromkeys(selector.needs, range(len(plan.selections))) for _, plan in corpora]
-    return zip(
-        *(stream_statistics(*one, scope, need, floor) for one, need in zip(corpora, needs, strict=True)), strict=True
-    )
+    streams = [stream_statistics(*one, scope, need, floor) for one, need in zip(corpora, needs, strict=True)]
+    return zip(*streams, strict=True)
 
 
 def _scales_and_bars(
-    layers: Callable[[], Iterator[tuple[list[Statistics], ...]]],
-    corpora: Sequence[tuple[Activity, SelectionPlan]],
-    folds: Mapping[str, Sequence[int]],
-    selector: Selector,
-    ways: Sequence[str],
+    layers: Layers, corpora: Corpora, folds: Mapping[str, Sequence[int]], selector: Selector, ways: Sequence[str],
     floor: float,
-) -> tuple[list[list[Scale]], dict[str, float]]:
+) -> tuple[list[list[Scale]], dict[str, float]]:  # fmt: skip
     """The scale of every corpus and selection, and LAPE's bar of the pooled rates of every fold."""
     running = [[RunningScale() for _ in plan.selections] for _, plan in corpora]
     barred = JOINT in ways and "bar" in selector.needs
-    largest = {fold: running_bar(corpora[0][0], len(corpora[0][1].emotions), floor) for fold in folds if barred}
+    activity, plan = corpora[0]
+    count = activity.layers * activity.width * len(plan.emotions)
+    bars = {fold: RunningBar(count, floor) for fold in folds if barred}
     if barred or {*ways} - {JOINT}:
         for seen in layers():
             for of_corpus, given in zip(running, seen, strict=True):
                 for scale, one in zip(of_corpus, given, strict=True):
                     scale.add(selector(one))
-            for fold, kept in largest.items():
-                kept.add(pooled([seen[corpus][number] for corpus, number in enumerate(folds[fold])]).rate)
-    return [[one.scale() for one in of_corpus] for of_corpus in running], {
-        fold: kept.smallest() for fold, kept in largest.items()
+            for fold, bar in bars.items():
+                bar.add(pooled([seen[corpus][number] for corpus, number in enumerate(folds[fold])]).rate)
+    scales = [[one.scale() for one in of_corpus] for of_corpus in running]
+    return scales, {fold: bar.value() for fold, bar in bars.items()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one source found for a fold of the host: the clips, and the neurons of each emotion."""
+
+    sample: Sample
+    chosen: tuple[Chosen, ...]
+
+
+def transfer_sets(
+    sources: Sequence[Source], host: str, spec: SetSpec, fuse: Sequence[str] = WAYS, consistency: float = 0.3
+) -> dict[str, FoundSets]:
+    """Find the headline's sets in every source, and fused over all, for the folds of the corpus on which they act.
+
+    Every set is found on the same emotions and on equally many clips of each (:func:`equal_samples`, which also
+    says which sources are left out). In the host a fold's set is found on the clips outside the fold. Another source's
+    set is found on clips from all its folds and is the same in every fold of the host, except where it has clips of
+    the speakers of a fold. A fused set takes an equal part of its clips from every source.
+
+    The matched controls of a set are like it on all items of the host, on which both act.
+
+    Args:
+        sources: the corpora, asked about ``spec.emotions``.
+        host: the name of the one on which the sets act; it may be one that is left out as a source.
+        spec: what to find; of its selectors, budgets and controls the headline and the matched ones count.
+        fuse: ways to fuse, of :data:`WAYS`.
+        consistency: weight of the spread over corpora in consistency fusion.
+
+    Returns:
+        source, or such as ``"fused: joint"`` -> its sets for every fold of the host and ``"all"``; set ids end in
+        ``~from=<source>``, which also fills the column ``source``. Sources that are left out are not there, nor are
+        fused sets where there is nothing to fuse.
+
+    Raises:
+        ValueError: the host is no source, an unknown fusion, or sources that cannot be compared.
+    """
+    refuse_unknown(fuse)
+    if host not in [source.name for source in sources]:
+        raise ValueError(f"host {host!r} is no source: they are {', '.join(source.name for source in sources)}")
+    equal = equal_samples(sources, spec)
+    kept = [source for source in sources if source.name in equal.kept]
+    acting = next(source for source in sources if source.name == host)
+    folds = acting_folds(acting.items)
+    found = {one.name: _found_in(one, host, equal, spec, folds) for one in kept}
+    if fuse and equal.fused_n:
+        found |= _fused(kept, host, equal, spec, folds, fuse, consistency)
+    if not found:
+        return {}
+    activity, used = acting.activity, acting.items.filter(pl.col("fate") == "used")["item"].to_numpy()
+    standardised = _covariates(activity, used, spec) if spec.matched else None
+    means = activity.mean_product(used).astype("float32").ravel()
+    tables = {
+        name: _table(name, its, equal.emotions, spec, Ground(acting.total, standardised)) for name, its in found.items()
     }
+    return {
+        name: FoundSets(one.frame(), one.sets, equal.identifiable, activity.layers, activity.width, means)
+        for name, one in tables.items()
+    }
+
+
+def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> dict[str, Found]:
+    """The sets that one source finds for the folds of the host."""
+    own = {fold: equal.sample(source.name, host, fold) for fold in folds}
+    needed = {sample.fold: sample for sample in own.values()}
+    plan = SelectionPlan([sample.selection(equal.emotions) for sample in needed.values()])
+    selector, size = spec.headline[0], spec.neurons(spec.headline[1], source.total)
+    jobs = [Job(fold, selector, size) for fold in needed]
+    ranked = rank_streaming(source.activity, plan, spec.scope_name, jobs, spec.seed, spec.floor)
+    return {fold: Found(sample, ranked[sample.fold, selector, None].take(size)) for fold, sample in own.items()}
+
+
+def _fused(
+    kept: Sequence[Source], host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str],
+    fuse: Sequence[str], weight: float,
+) -> dict[str, dict[str, Found]]:  # fmt: skip
+    """The fused sets: name -> fold -> what was found."""
+    corpora, numbers, parts = [], [], []
+    for source in kept:
+        own = [equal.sample(source.name, host, fold).part(equal.emotions, equal.fused_n) for fold in folds]
+        needed = {sample.fold: sample for sample in own}
+        plan = SelectionPlan([sample.selection(equal.emotions) for sample in needed.values()])
+        corpora.append((source.activity, plan))
+        numbers.append([list(needed).index(sample.fold) for sample in own])
+        parts.append(own)
+    samples = [_together(group) for group in zip(*parts, strict=True)]
+    asked = {sample.fold: which for sample, which in zip(samples, zip(*numbers, strict=True), strict=True)}
+    selector, size = find_selector(spec.headline[0]), spec.neurons(spec.headline[1], kept[0].total)
+    ranked = rank_fused(corpora, asked, spec.scope_name, selector, fuse, weight, size, spec.seed, spec.floor)
+    return {
+        f"fused: {way}": {
+            fold: Found(sample, ranked[way, sample.fold].take(size))
+            for fold, sample in zip(folds, samples, strict=True)
+        }
+        for way in fuse
+    }
+
+
+def _together(samples: Sequence[Sample]) -> Sample:
+    """The clips of several sources for one fold of the host."""
+    fold = next((one.fold for one in samples if one.fold != ALL), ALL)
+    return Sample(fold, tuple(clip for one in samples for clip in one.clips), sum(one.n for one in samples))
+
+
+def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarray:
+    """What matched controls share with a set, over all items of the host; (layer, width, covariate)."""
+    positions = activity.tokens(spec.scope_name, used).sum()
+    rates = np.zeros((activity.layers, activity.width))
+    for layer in range(activity.layers):
+        for start in range(0, len(used), SPAN_ITEMS):
+            rates[layer] += activity.read_counts(layer, spec.scope_name, used[start : start + SPAN_ITEMS]).sum(axis=0)
+    return covariates(rates / positions, activity.mean_magnitude(used), activity.down_norm)
+
+
+def _table(
+    source: str, by_fold: Mapping[str, Found], emotions: tuple[str, ...], spec: SetSpec, ground: Ground
+) -> SetTable:
+    """One source's target sets and matched controls."""
+    table, head = SetTable(spec, ground.neurons, source, transferred=True), Wanted(*spec.headline)
+    drawn: dict[str, list[tuple[Wanted, dict[str, DrawnSet]]]] = {}
+    for fold, found in by_fold.items():
+        sample, known = Sample(fold, found.sample.clips, found.sample.n), found.sample.fold
+        groups = dict(zip(emotions, found.chosen, strict=True))
+        table.add(head, sample, groups)
+        if known not in drawn:  # what is found once has one control in every fold
+            drawn[known] = list(_matched(source, known, groups, spec, ground)) if spec.matched else []
+        for one, controls in drawn[known]:
+            table.add(one, sample, controls)
+    return table
+
+
+def _matched(
+    source: str, fold: str, groups: Mapping[str, Chosen], spec: SetSpec, ground: Ground
+) -> Iterator[tuple[Wanted, dict[str, DrawnSet]]]:
+    """The matched controls of one fold's sets."""
+    matched = CONTROLS[MATCHED]
+    assert matched.draw is not None
+    chosen = {emotion: one.neurons for emotion, one in groups.items()}
+    draw = matched.draw(ground, chosen, np.unique(np.concatenate(list(chosen.values()))))
+    for one in controls_of(Wanted(*spec.headline), spec, [matched]):
+        yield one, draw_each(draw, chosen, (spec.seed, matched.name, source, fold), one.draw)

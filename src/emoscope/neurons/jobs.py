@@ -8,9 +8,9 @@ from itertools import groupby
 
 from emoscope.neurons.activity import scope_parts
 from emoscope.neurons.controls import CONTROLS, Control
-from emoscope.neurons.ranking import FLOOR
+from emoscope.neurons.plan import FLOOR
 from emoscope.neurons.selectors import find_selector
-from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES
+from emoscope.vocabulary import FEWER, OUTCOME_CONTROLS, OUTCOMES, RESELECTED, TARGET
 
 ALL = "all"
 """The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
@@ -18,9 +18,6 @@ ALL = "all"
 FURTHER_DRAWS = 3
 """Matched controls at budgets other than the headline's and within ranges of layers, at most: the mean of a few is
 enough there."""
-
-TARGET, RESELECTED, FEWER = "target", "reselected", "fewer"
-"""Controls that are none: the selector's sets on all layers, within a range of layers, and on fewer clips."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class SetSpec:
         return self.set_id(one.selector, one.budget, one.control, one.draw, one.size, one.layers)
 
     def set_id(
-        self, selector: str, budget: float, control: str = "target", draw: int = 0, size: int | None = None,
+        self, selector: str, budget: float, control: str = TARGET, draw: int = 0, size: int | None = None,
         layers: str | None = None,
     ) -> str:  # fmt: skip
         """The name of a set; ``size`` is the number of clips where the control is "fewer", ``layers`` a range.
@@ -239,3 +236,13 @@ def in_table_order(sets: Sequence[Wanted], folds: Sequence[str]) -> Iterator[tup
     for _, stage in groupby(sets, key=lambda one: one.stage):
         together = list(stage)
         yield from ((one, fold) for fold in folds for one in together)
+
+
+def lent_name(name: str, source: str) -> str:
+    """The name of a set in a part that did not find it.
+
+    Example:
+        >>> lent_name("cas@0.05:all~matched1", "polish")
+        'cas@0.05:all~matched1~from=polish'
+    """
+    return f"{name}~from={source}"

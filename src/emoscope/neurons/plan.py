@@ -1,8 +1,8 @@
-"""Many selections in one pass over the store: which items count for which emotion, as a sparse matrix."""
+"""Many selections in one pass over the store: which items count for which emotion, and what selectors read of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -10,6 +10,10 @@ import numpy as np
 import scipy.sparse
 
 from emoscope.neurons.activity import Activity
+from emoscope.neurons.selectors import Statistics
+
+FLOOR = 0.95
+"""Share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024)."""
 
 SPAN_ITEMS = 512
 """Items read at once, so that memory does not grow with the corpus."""
@@ -132,33 +136,43 @@ class SelectionPlan:
         return spans
 
 
-def stream(
-    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Firing rate and mean activation of every neuron for each selection and emotion, layer by layer.
+def stream_statistics(
+    activity: Activity,
+    plan: SelectionPlan,
+    scope: str | Sequence[str],
+    needs: Mapping[str, Iterable[int]] | None = None,
+    floor: float = FLOOR,
+) -> Iterator[list[Statistics]]:
+    """What selectors read, layer by layer: the statistics of every selection of a plan, in its order.
 
     P = K / T and M = S / T, where K is the number of positions at which the neuron fires, S the sum of its
-    activation and T the number of positions, over all positions of the scope of an emotion's items.
-
-    Yields:
-        (layer, P, M), P and M float64 (selection, emotion, width). The next layer overwrites them: copy what
-        is to be kept.
+    activation and T the number of positions, over all positions of the scope of an emotion's items. ``needs`` says
+    which selections are to have ``"bar"`` and ``"variance"``. The next layer overwrites the arrays.
 
     Raises:
         ValueError: the scope is not stored, an item was not written, or an emotion has no position.
     """
-    tokens = plan.tokens(activity, scope)
+    barred, spread = (sorted((needs or {}).get(need, ())) for need in ("bar", "variance"))
+    bars = find_bars(activity, plan, scope, barred, floor) if barred else {}
+    varied = SelectionPlan([plan.selections[number] for number in spread]) if spread else None
+    variances = stream_variances(activity, varied, scope) if varied else None
+    positions = plan.tokens(activity, scope)
     summed = np.empty((len(plan.emotions), len(plan.selections), activity.width))
-    for layer, rates in stream_rates(activity, plan, scope):
+    for layer, rates in enumerate(stream_rates(activity, plan, scope)):
         plan.total(partial(activity.read_sums, layer, scope), summed)
-        summed /= tokens.T[:, :, None]
-        yield layer, rates, summed.transpose(1, 0, 2)
+        summed /= positions.T[:, :, None]
+        variance = dict(zip(spread, next(variances), strict=True)) if variances else {}
+        yield [
+            Statistics(
+                rates[number], summed[:, number], positions[number], plan.emotions, layer,
+                bars.get(number, float("nan")), variance.get(number),
+            )
+            for number in range(len(plan.selections))
+        ]  # fmt: skip
 
 
-def stream_rates(
-    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The same without M, which halves the reading: yields (layer, P)."""
+def stream_rates(activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]) -> Iterator[np.ndarray]:
+    """The firing rates alone, which halves the reading: float64 (selection, emotion, width), layer by layer."""
     tokens = plan.tokens(activity, scope)
     # float32 holds whole numbers up to 2**24 exactly and is twice as fast; a count never exceeds the tokens
     precision = "float32" if tokens.max() < 2**24 else "float64"
@@ -168,19 +182,15 @@ def stream_rates(
     for layer in range(activity.layers):
         plan.total(partial(activity.read_counts, layer, scope, dtype=precision), fired)
         np.divide(fired, tokens.T[:, :, None], out=rates)
-        yield layer, rates.transpose(1, 0, 2)
+        yield rates.transpose(1, 0, 2)
 
 
-def stream_variances(
-    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Variance of the items' mean activations within emotions, pooled over emotions, layer by layer.
+def stream_variances(activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]) -> Iterator[np.ndarray]:
+    """Variance of the items' mean activations within emotions, pooled over emotions: float64 (selection, width), by layer.
 
     With x the mean activation over the positions of an item, and n(e) the items of emotion e that have positions:
     sum over e of sum over items of (x - mean of x)^2, over sum of (n(e) - 1); 0 where no emotion has two items.
-
-    Yields:
-        (layer, variance), float64 (selection, width). The order of items may change the last bit.
+    The order of items may change the last bit.
     """
     positions = activity.tokens(scope, plan.items)
     tokens = dict(zip(plan.items.tolist(), positions.tolist(), strict=True))
@@ -197,4 +207,65 @@ def stream_variances(
 
         plan.total(read, sums)
         squares = sums[..., width:] - sums[..., :width] ** 2 / np.maximum(counts.T, 1)[:, :, None]
-        yield layer, np.maximum(squares.sum(axis=0), 0) / np.maximum(freedom, 1)[:, None]
+        yield np.maximum(squares.sum(axis=0), 0) / np.maximum(freedom, 1)[:, None]
+
+
+def bar_rank(count: int, floor: float = FLOOR) -> int:
+    """Which of ``count`` firing rates, in ascending order and counted from 1, is the bar.
+
+    Example:
+        >>> bar_rank(20), bar_rank(9)
+        (19, 9)
+    """
+    return max(1, round(floor * count))
+
+
+class RunningBar:
+    """LAPE's bar of rates that are seen piece by piece: the ``round(floor * count)``-th smallest of ``count`` rates.
+
+    Only the largest ones are kept, down to the bar.
+
+    Example:
+        >>> bar = RunningBar(4, floor=0.75)
+        >>> bar.add(np.array([3.0, 1.0])); bar.add(np.array([2.0, 5.0]))
+        >>> bar.value()
+        3.0
+    """
+
+    def __init__(self, count: int, floor: float = FLOOR) -> None:
+        self.size, self._cut = count - bar_rank(count, floor) + 1, -np.inf
+        self._pieces: list[np.ndarray] = []
+        self._count = 0
+
+    def add(self, rates: np.ndarray) -> None:
+        """Consider the rates of an array of any shape."""
+        piece = rates[rates > self._cut]
+        self._pieces.append(piece)
+        self._count += len(piece)
+        if self._count > 2 * self.size:  # now and then, since each cut costs a pass over all that is kept
+            self._shrink()
+
+    def value(self) -> float:
+        """The bar, when all rates were seen."""
+        self._shrink()
+        return float(self._pieces[0].min())
+
+    def _shrink(self) -> None:
+        together = np.concatenate(self._pieces)
+        if len(together) > self.size:
+            together = np.partition(together, len(together) - self.size)[len(together) - self.size :]
+        if len(together) == self.size:
+            self._cut = together.min()
+        self._pieces, self._count = [together], len(together)
+
+
+def find_bars(
+    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str], numbers: Sequence[int], floor: float = FLOOR
+) -> dict[int, float]:
+    """LAPE's bar of some selections, over the rates of all layers, neurons and emotions."""
+    count = activity.layers * activity.width * len(plan.emotions)
+    bars = {number: RunningBar(count, floor) for number in numbers}
+    for rates in stream_rates(activity, plan, scope):
+        for number, bar in bars.items():
+            bar.add(rates[number])
+    return {number: bar.value() for number, bar in bars.items()}

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.plan import SelectionPlan, stream, stream_rates, stream_variances
+from emoscope.neurons.plan import FLOOR, SelectionPlan, bar_rank, stream_statistics
 from emoscope.neurons.selectors import Selector, Statistics, find_selector
-
-FLOOR = 0.95
-"""Share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024)."""
 
 DECIMALS = 12
 """Scores are compared to this many decimals: equal margins, such as 0.3 - 0.1 and 0.2, differ in the last bit."""
@@ -38,7 +34,7 @@ class Chosen:
     share_negative_mean: float | None
 
     @property
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, object]:
         """What the table of sets says of the choice."""
         return {"tied_at_cut": self.tied_at_cut, "share_negative_mean": self.share_negative_mean}
 
@@ -191,53 +187,6 @@ def lists_of(selector: Selector, size: int, emotions: int, seed: int) -> Lists:
     return (OneList if selector.one_list else EqualLists)(size, emotions, seed)
 
 
-class RunningLargest:
-    """Keeps the ``size`` largest of many numbers.
-
-    Example:
-        >>> kept = RunningLargest(2)
-        >>> kept.add(np.array([3.0, 1.0])); kept.add(np.array([2.0, 5.0]))
-        >>> kept.smallest()
-        3.0
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size, self._cut = size, -np.inf
-        self._pieces: list[np.ndarray] = []
-        self._count = 0
-
-    def add(self, values: np.ndarray) -> None:
-        """Consider the numbers of an array of any shape."""
-        piece = values[values > self._cut]
-        self._pieces.append(piece)
-        self._count += len(piece)
-        if self._count > 2 * self.size:  # now and then, since each cut costs a pass over all that is kept
-            self._shrink()
-
-    def smallest(self) -> float:
-        """The ``size``-th largest number seen."""
-        self._shrink()
-        return float(self._pieces[0].min())
-
-    def _shrink(self) -> None:
-        together = np.concatenate(self._pieces)
-        if len(together) > self.size:
-            together = np.partition(together, len(together) - self.size)[len(together) - self.size :]
-        if len(together) == self.size:
-            self._cut = together.min()
-        self._pieces, self._count = [together], len(together)
-
-
-def bar_rank(count: int, floor: float = FLOOR) -> int:
-    """Which of ``count`` firing rates, in ascending order and counted from 1, is the bar.
-
-    Example:
-        >>> bar_rank(20), bar_rank(9)
-        (19, 9)
-    """
-    return max(1, round(floor * count))
-
-
 def select_from_sums(
     fired: np.ndarray,
     tokens: np.ndarray,
@@ -303,13 +252,16 @@ class Job:
     layers: tuple[int, int] | None = None
 
     @property
-    def name(self) -> tuple[Hashable, str, tuple[int, int] | None]:
+    def name(self) -> JobName:
         """Under which the lists are found."""
         return self.key, self.selector, self.layers
 
 
-Ranked = dict[tuple[Hashable, str, tuple[int, int] | None], Lists]
-"""(key of a selection, selector, layers) -> lists from which neurons can be taken."""
+JobName = tuple[Hashable, str, tuple[int, int] | None]
+"""Key of a selection, selector, layers."""
+
+Ranked = dict[JobName, Lists]
+"""Name of a job -> lists from which neurons can be taken."""
 
 
 def rank_streaming(
@@ -352,47 +304,3 @@ def rank_streaming(
         if observe:
             observe(seen)
     return {job.name: running for job, running in zip(jobs, lists, strict=True)}
-
-
-def stream_statistics(
-    activity: Activity,
-    plan: SelectionPlan,
-    scope: str | Sequence[str],
-    needs: Mapping[str, Iterable[int]],
-    floor: float = FLOOR,
-) -> Iterator[list[Statistics]]:
-    """What selectors read, layer by layer: the statistics of every selection of a plan, in its order.
-
-    The next layer overwrites them. ``needs`` says which selections are to have ``"bar"`` and ``"variance"``.
-    """
-    barred, spread = (sorted(needs.get(need, ())) for need in ("bar", "variance"))
-    bars = find_bars(activity, plan, scope, barred, floor) if barred else {}
-    varied = SelectionPlan([plan.selections[number] for number in spread]) if spread else None
-    variances = stream_variances(activity, varied, scope) if varied else None
-    positions = plan.tokens(activity, scope)
-    for layer, rates, means in stream(activity, plan, scope):
-        variance = dict(zip(spread, next(variances)[1], strict=True)) if variances else {}
-        yield [
-            Statistics(
-                rates[number], means[number], positions[number], plan.emotions, layer,
-                bars.get(number, float("nan")), variance.get(number),
-            )
-            for number in range(len(plan.selections))
-        ]  # fmt: skip
-
-
-def find_bars(
-    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str], numbers: Sequence[int], floor: float = FLOOR
-) -> Mapping[int, float]:
-    """LAPE's bar of some selections: the round(floor N)-th smallest of all N rates (layers x neurons x emotions)."""
-    largest = {number: running_bar(activity, len(plan.emotions), floor) for number in numbers}
-    for _, rates in stream_rates(activity, plan, scope):
-        for number, kept in largest.items():
-            kept.add(rates[number])
-    return {number: kept.smallest() for number, kept in largest.items()}
-
-
-def running_bar(activity: Activity, emotions: int, floor: float) -> RunningLargest:
-    """Keeps as many of a store's rates as tell the bar: the smallest of them."""
-    count = activity.layers * activity.width * emotions
-    return RunningLargest(count - bar_rank(count, floor) + 1)

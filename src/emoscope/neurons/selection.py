@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -16,21 +16,19 @@ from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
 from emoscope.neurons.jobs import (
     ALL,
-    FEWER,
-    RESELECTED,
-    TARGET,
     SetSpec,
     Wanted,
     in_table_order,
+    lent_name,
     wanted_sets,
 )
 from emoscope.neurons.plan import Selection, SelectionPlan
-from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, rank_streaming
+from emoscope.neurons.ranking import Chosen, Job, JobName, Lists, Ranked, rank_streaming
 from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
 from emoscope.neurons.selectors import Statistics
 from emoscope.neurons.sets import NeuronSet, NeuronSets, fold_file, load_set, save_group, set_folder
 from emoscope.schemas import schema
-from emoscope.vocabulary import OUTCOME_CONTROLS
+from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, RESELECTED, TARGET, USED
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 
@@ -113,21 +111,26 @@ class Neurons(Protocol):
     @property
     def neurons(self) -> np.ndarray: ...
     @property
-    def columns(self) -> dict[str, Any]: ...
+    def columns(self) -> Mapping[str, object]: ...
 
 
 class SetTable:
-    """Collects sets, in a decoder of ``total`` neurons, and the rows that describe them."""
+    """Collects sets, in a decoder of ``total`` neurons, and the rows that describe them.
 
-    def __init__(self, spec: SetSpec, total: int, source: str | None) -> None:
-        self.spec, self.total, self.source = spec, total, source
+    ``transferred`` says that they act on another corpus than their source.
+    """
+
+    def __init__(self, spec: SetSpec, total: int, source: str | None, transferred: bool = False) -> None:
+        self.spec, self.total, self.source, self.transferred = spec, total, source, transferred
         self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, object]] = []
 
     def add(self, one: Wanted, sample: Sample, found: Mapping[str, Neurons]) -> None:
         """Add the neurons of each emotion that a set has in the fold of a sample."""
         assert one.budget is not None
         name = self.spec.name_of(one)
+        if self.transferred and self.source:
+            name = lent_name(name, self.source)
         self.sets[name, sample.fold] = {emotion: its.neurons for emotion, its in found.items()}
         for emotion, its in found.items():
             self._rows.append({
@@ -189,7 +192,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         ranked |= _rank(activity, pairs, emotions, spec, observe if spec.matched and not others else None)
 
     source = "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None
-    used = items.filter(pl.col("fate") == "used")["item"].to_numpy()
+    used = items.filter(pl.col("fate") == USED)["item"].to_numpy()
     table = SetTable(spec, activity.layers * activity.width, source)
     wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
     grounds = {fold: Ground(table.total) for fold in folds}
@@ -213,7 +216,7 @@ def _rank(
 ) -> Ranked:  # fmt: skip
     """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
     selections: dict[tuple[str, str, int, int], Selection] = {}
-    jobs: dict[tuple[Any, ...], Job] = {}
+    jobs: dict[JobName, Job] = {}
     total = activity.layers * activity.width
     for one, sample in pairs:
         key = _key(one, sample)
@@ -280,3 +283,48 @@ def _taken(one: Wanted, sample: Sample, ranked: Ranked, size: int, reselected: S
     # sets of one fold differ in place and not in number
     reached = min(len(chosen) for other in reselected for chosen in lists(other).take(size))
     return [replace(chosen, neurons=chosen.neurons[:reached]) for chosen in lists(one).take(max(1, reached))]
+
+
+def lend(
+    found: FoundSets, source: str, folds: Sequence[str], headline: tuple[str, float], matched: int, same: bool = True
+) -> FoundSets | None:
+    """The headline's target sets and their first matched controls, for the folds of another part.
+
+    Args:
+        found: the sets of the part that found them.
+        source: its name.
+        folds: the folds of the other part. A fold that the source has too, since both deal the same speakers, gets
+            the sets of that fold, which were found on other speakers; any other gets those found on all clips.
+        headline: selector and budget.
+        matched: draws of matched controls.
+        same: whether both deal the same speakers; otherwise folds of equal names have nothing to do with each other.
+
+    Returns:
+        the sets under other names, or ``None`` where nothing was found.
+    """
+    control = pl.col("control")
+    mine = found.frame.filter(
+        (pl.col("selector") == headline[0])
+        & (pl.col("budget") == headline[1])
+        & ((control == TARGET) | ((control == MATCHED) & (pl.col("draw") < matched)))
+    )
+    if mine.is_empty():
+        return None
+    lent = {name: lent_name(name, source) for name in mine["set"].unique(maintain_order=True)}
+    sets = {
+        (new, fold): found.sets[(name, fold) if same and (name, fold) in found.sets else (name, ALL)]
+        for name, new in lent.items()
+        for fold in (*folds, ALL)
+    }
+    frame = mine.filter(pl.col("fold").is_in([*(folds if same else ()), ALL])).with_columns(
+        pl.col("set").replace_strict(lent), pl.lit(source).alias("source")
+    )
+    return replace(found, frame=frame, sets=sets, outcomes={})
+
+
+def gather(parts: Sequence[FoundSets]) -> FoundSets | None:
+    """Sets of several sources together; ``None`` where there are none."""
+    if not parts:
+        return None
+    sets = {key: groups for one in parts for key, groups in one.sets.items()}
+    return replace(parts[0], frame=pl.concat([one.frame for one in parts]), sets=sets, outcomes={})

@@ -15,8 +15,8 @@ from scipy.stats import rankdata
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.jobs import ALL, SetSpec
-from emoscope.neurons.plan import SelectionPlan
-from emoscope.neurons.ranking import DECIMALS, lists_of, stream_statistics
+from emoscope.neurons.plan import SelectionPlan, stream_statistics
+from emoscope.neurons.ranking import DECIMALS, lists_of
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
 from emoscope.neurons.selectors import find_selector
 
