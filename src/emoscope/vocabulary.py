@@ -42,17 +42,15 @@ Status = Literal["used", "not needed", "excluded", "quarantined"]
 """What became of a clip."""
 USED: Final = "used"
 
-Kind = Literal[
-    "baseline", "null", "deactivate", "steer", "reliance", "union", "mix", "mix-own", "two-pass", "mix-outputs"
-]
-"""What a condition does; :mod:`emoscope.interventions.kinds` says how."""
 BASELINE: Final = "baseline"
 NULL: Final = "null"
 DEACTIVATE: Final = "deactivate"
 STEER: Final = "steer"
 RELIANCE: Final = "reliance"
-ACTS: tuple[Kind, ...] = (DEACTIVATE, STEER)
-"""Kinds of conditions that change the neurons of a set that was selected for one label."""
+"""What conditions do; :data:`emoscope.interventions.kinds.KINDS` says how."""
+
+AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
+"""Ways to steer that need no label; ``two-pass`` and ``mix-outputs`` are arithmetic on targeted steering."""
 
 TARGET: Final = "target"
 """The column ``control`` of sets that were selected for the emotion, on all clips and layers."""
@@ -89,7 +87,7 @@ def role_of(condition: Mapping[str, Any], headline: Mapping[str, Any]) -> Role:
         (condition.get("source") is not None, "transferred"),
         (kind in (BASELINE, NULL), "reference"),
         (kind == RELIANCE, "reliance"),
-        (kind not in ACTS, "agnostic"),
+        (kind in AGNOSTIC, "agnostic"),
         (control == FEWER, "few clips"),
         (control in OUTCOME_CONTROLS, "outcome"),
         (condition.get("selector") != headline.get("selector"), "other selector"),

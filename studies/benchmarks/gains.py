@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from emoscope.interventions.intervention import deactivate, gains_for
+from emoscope.interventions.intervention import gains_for
+from emoscope.interventions.kinds import deactivate
 from emoscope.models.values import ModelInfo
 
 LAYERS, WIDTH, ROWS, SIZE = 28, 18_944, 64, 2652

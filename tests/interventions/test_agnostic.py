@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.interventions.intervention import mix, steer, union
+from emoscope.interventions.kinds import mix, steer, union
 from emoscope.models.values import ModelInfo
 
 INFO = ModelInfo("m", "f", None, "", 2, 12, 8, 16, True, "left", "float32", "cpu")

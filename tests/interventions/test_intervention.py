@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.interventions.intervention import POSITIONS, Edit, Intervention, deactivate, gains_for, nothing, steer
+from emoscope.interventions.intervention import POSITIONS, Edit, Intervention, gains_for
+from emoscope.interventions.kinds import deactivate, nothing, steer
 from emoscope.models.values import ModelInfo
 
 INFO = ModelInfo("m", "f", None, "", 3, 4, 8, 16, True, "left", "float32", "cpu")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.interventions.intervention import POSITIONS, deactivate, gains_for, nothing, steer
+from emoscope.interventions.intervention import POSITIONS, gains_for
+from emoscope.interventions.kinds import deactivate, nothing, steer
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.interventions.intervention import deactivate, gains_for, nothing, steer
+from emoscope.interventions.intervention import gains_for
+from emoscope.interventions.kinds import deactivate, nothing, steer
 from emoscope.interventions.weights import edited
 from emoscope.models.audio_lm import ProofFailed, Request
 from emoscope.models.registry import load_model

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoscope.experiments.given import checked_intervention, checked_options, refuse_other_than_model
-from emoscope.interventions.intervention import told, whole_numbers
+from emoscope.interventions.intervention import told
+from emoscope.interventions.kinds import whole_numbers
 from emoscope.vocabulary import LEAST_LETTER_MASS
 
 if TYPE_CHECKING:

@@ -1,17 +1,19 @@
-"""Interventions: which neurons get which gain or mean, at which positions. Plain values that add up."""
+"""Interventions as values that add up: which neurons get which gain or mean, at which positions; and gains of a batch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    import torch
+
     from emoscope.models.values import Gains, ModelInfo
 
 Numbers = npt.NDArray[np.int64]
@@ -63,7 +65,7 @@ class Edit:
     def __hash__(self) -> int:
         return hash(self._key())
 
-    def _key(self) -> tuple[Any, ...]:
+    def _key(self) -> tuple[bytes, float, tuple[str, ...], bytes | None]:
         means = None if self.means is None else self.means.tobytes()
         return self.neurons.tobytes(), self.gain, self.positions, means
 
@@ -86,6 +88,12 @@ def _aligned(given: Numbers, means: Floats, first: npt.NDArray[np.intp]) -> Floa
     return kept
 
 
+def told(value: object) -> str:
+    """A value as an error message shows it: by its contents where they are short, else by its kind."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text and " at 0x" not in text else f"a {type(value).__name__}"
+
+
 @dataclass(frozen=True)
 class Intervention:
     """Edits that act together; ``a + b`` has the edits of both, in any order.
@@ -97,6 +105,7 @@ class Intervention:
         ValueError: two edits give one neuron different means at the same positions.
 
     Example:
+        >>> from emoscope.interventions.kinds import deactivate, steer
         >>> deactivate([3, 5]) + steer([8], 0.5)
         Intervention(2 neurons x 0, 1 neurons x 1.5)
     """
@@ -127,198 +136,6 @@ class Intervention:
 
     def __repr__(self) -> str:
         return f"Intervention({', '.join(map(repr, self.edits)) or 'nothing'})"
-
-
-def deactivate(
-    neurons: Any, positions: Iterable[str] | str = POSITIONS, *, to: str = "zero", means: Any = None
-) -> Intervention:
-    """Set the activation of neurons to zero, or their gated product to its mean.
-
-    With ``to="mean"`` act(gate_proj(x)) * up_proj(x) of each neuron is replaced by its mean over all prompt positions
-    of the heard items (no label enters), so that what the neuron writes stays, but says nothing about the clip.
-
-    Args:
-        neurons: a neuron set, or flat neuron numbers.
-        positions: scopes at which to act, names or ``"audio+text"``; all by default.
-        to: ``"zero"`` or ``"mean"``.
-        means: for ``to="mean"``: one number per neuron, or those of all neurons, (layer, width), as
-            ``Activity.mean_product`` returns; a set from ``select`` brings its own.
-
-    Raises:
-        ValueError: ``to="mean"`` and there are no means, or another word than the two.
-
-    Example:
-        >>> deactivate([1, 2], positions="audio")
-        Intervention(2 neurons x 0 at audio)
-        >>> deactivate([1, 2], to="mean", means=[0.25, -0.5])
-        Intervention(2 neurons to their mean)
-    """
-    numbers, decoder = _numbers(neurons, 'deactivate(sets["anger"])'), _decoder(neurons)
-    if to == "zero":
-        if means is not None:
-            raise ValueError('means are given, but the neurons are set to zero: give to="mean"')
-        return Intervention((Edit(numbers, 0.0, _scopes(positions), decoder=decoder),))
-    if to != "mean":
-        raise ValueError(f'to {to!r} is not known: give "zero" or "mean"')
-    return Intervention((Edit(numbers, 0.0, _scopes(positions), _means(neurons, numbers, means), decoder),))
-
-
-def steer(neurons: Any, alpha: float, positions: Iterable[str] | str = POSITIONS) -> Intervention:
-    """Multiply the activation of neurons by ``1 + alpha``.
-
-    Args:
-        neurons: a neuron set, or flat neuron numbers.
-        alpha: 0 changes nothing, 0.5 amplifies by half, -1 deactivates.
-        positions: as for :func:`deactivate`.
-
-    Raises:
-        TypeError: not neurons, or a strength that is no number.
-
-    Example:
-        >>> steer([1, 2], 0.5)
-        Intervention(2 neurons x 1.5)
-    """
-    numbers = _numbers(neurons, 'steer(sets["anger"], 0.5)')
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.number):
-        raise TypeError(f"alpha {alpha!r} is not a number: give the strength as in steer(neurons, 0.5)")
-    if not np.isfinite(alpha):
-        raise ValueError(f"alpha {alpha} is not finite: give a number such as 0.5")
-    return Intervention((Edit(numbers, 1.0 + alpha, _scopes(positions), decoder=_decoder(neurons)),))
-
-
-def nothing() -> Intervention:
-    """The intervention that changes nothing: the neutral element of ``+``."""
-    return Intervention()
-
-
-def mix(
-    sets: Mapping[str, Any], shares: Mapping[str, float], alpha: float, positions: Iterable[str] | str = POSITIONS
-) -> Intervention:
-    """Steer each emotion's neurons by its share of alpha: the gain is 1 + alpha * (sum of the shares of its emotions).
-
-    Equal shares of sets that have no neuron in common are the union at alpha / (number of sets), bit for bit.
-
-    Args:
-        sets: emotion -> its neurons, a neuron set or flat neuron numbers.
-        shares: emotion -> its weight, 0 or more; they are divided by their sum, so they need not add up to 1. An
-            emotion without a set takes its share and steers nothing.
-        alpha: the strength of which each set gets its share.
-        positions: as for :func:`steer`.
-
-    Raises:
-        ValueError: a weight is negative, or their sum is not above 0.
-
-    Example:
-        >>> mix({"anger": [3, 5], "fear": [5]}, {"anger": 1, "fear": 3}, 1.0)
-        Intervention(1 neurons x 1.25, 1 neurons x 2)
-    """
-    total = sum(shares.values())
-    if not total > 0 or min(shares.values()) < 0:
-        raise ValueError(f"shares {dict(shares)} must not be negative and must sum to more than 0")
-    numbers = {
-        emotion: np.unique(np.asarray(getattr(one, "neurons", one), np.int64))
-        for emotion, one in sets.items()
-        if shares.get(emotion)
-    }
-    neurons = _together(numbers)
-    weight = np.zeros(len(neurons))
-    for emotion, its in numbers.items():
-        weight[np.searchsorted(neurons, its)] += shares[emotion]
-    # neurons of equal weight make one edit: gains of several edits on a neuron would multiply
-    done = Intervention()
-    for level in np.unique(weight):
-        done += steer(neurons[weight == level], alpha * float(level) / total, positions)
-    return done
-
-
-def union(sets: Mapping[str, Any], alpha: float, positions: Iterable[str] | str = POSITIONS) -> Intervention:
-    """Steer all emotions' neurons alike: the gain is 1 + alpha on every neuron of any set.
-
-    Example:
-        >>> union({"anger": [3, 5], "fear": [5]}, 0.5)
-        Intervention(2 neurons x 1.5)
-    """
-    return steer(_together(sets), alpha, positions)
-
-
-def _together(sets: Mapping[str, Any]) -> Numbers:
-    every = [np.asarray(getattr(one, "neurons", one), np.int64) for one in sets.values()]
-    return np.unique(np.concatenate(every)) if every else np.empty(0, np.int64)
-
-
-def _numbers(neurons: Any, example: str) -> Numbers:
-    """Flat neuron numbers of a set or a row of numbers; anything else is refused with what to write instead."""
-    if isinstance(neurons, Mapping):
-        raise TypeError(f"the sets of {', '.join(map(str, neurons))} are given: say which emotion, as in {example}")
-    if isinstance(neurons, Intervention):
-        raise TypeError(f"{told(neurons)} is given in place of neurons: add interventions with +, as in a + b")
-    if isinstance(neurons, set | frozenset):
-        neurons = sorted(neurons)
-    if not hasattr(neurons, "__len__"):
-        raise TypeError(f"neurons {told(neurons)}: give a neuron set or a row of numbers, as in {example}")
-    return whole_numbers(getattr(neurons, "neurons", neurons))
-
-
-def whole_numbers(neurons: Any) -> Numbers:
-    """A row of neuron numbers; what would be cut to whole numbers, or is no number, is refused.
-
-    Raises:
-        ValueError: another shape or type.
-
-    Example:
-        >>> whole_numbers(range(3))
-        array([0, 1, 2])
-    """
-    numbers = np.asarray(neurons)
-    if numbers.size == 0:
-        return np.empty(0, np.int64)
-    if numbers.ndim == 2 and numbers.shape[1] == 2:
-        raise ValueError(
-            f"neurons {numbers[0].tolist()} ... are pairs: give a row of whole numbers, each layer * width + index "
-            "(model.info.width)"
-        )
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise ValueError(
-            f"neurons of shape {numbers.shape} and type {numbers.dtype}: give a row of whole numbers, such as [3, 515]"
-        )
-    return numbers.astype(np.int64)
-
-
-def told(value: object) -> str:
-    """A value as an error message shows it: by its contents where they are short, else by its kind."""
-    text = repr(value)
-    return text if len(text) <= 60 and "\n" not in text and " at 0x" not in text else f"a {type(value).__name__}"
-
-
-def _decoder(neurons: Any) -> tuple[int, int] | None:
-    size = getattr(neurons, "layers", None), getattr(neurons, "width", None)
-    return size if all(isinstance(part, int) for part in size) else None  # type: ignore[return-value]
-
-
-def _means(neurons: Any, numbers: Numbers, means: Any) -> Floats:
-    """The mean of each neuron, from the caller or from the set."""
-    found = means if means is not None else getattr(neurons, "mean_product", None)
-    if found is None:
-        raise ValueError(
-            f'to="mean" needs the mean gated product of each of the {len(numbers)} neurons, and none came with them: take '
-            "the set from select(heard, ...) or from the sets/ of a run (select again in one made by an earlier "
-            "version), or give means=heard.activity.mean_product()"
-        )
-    found = np.asarray(found, dtype=np.float32)
-    if found.ndim != 2:
-        return found
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() < found.size:
-        layers, width = found.shape
-        raise ValueError(f"neuron {numbers.max()}: means are those of {layers} layers x {width} neurons")
-    return found.ravel()[numbers]
-
-
-def _scopes(positions: Iterable[str] | str) -> tuple[str, ...]:
-    if isinstance(positions, str):
-        return POSITIONS if positions == "all" else tuple(positions.split("+"))
-    if not isinstance(positions, Iterable):
-        raise TypeError(f'positions {positions!r}: give names, such as "audio" or ["audio", "text"]')
-    return tuple(positions)
 
 
 def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
@@ -396,5 +213,5 @@ def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[dict[int,
     return dict(sorted(gains.items())), dict(sorted(offsets.items()))
 
 
-def _spread(gain: Any, rows: Any) -> Any:
+def _spread(gain: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return gain.expand(len(rows), -1) if len(gain) == 1 else gain[rows]
