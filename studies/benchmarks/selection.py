@@ -83,7 +83,7 @@ def make_store(folder: Path, size: Size) -> Activity:
     return activity
 
 
-def make_plan(size: Size) -> SelectionPlan:
+def make_plan(size: Size, activity: Activity) -> SelectionPlan:
     """Re-selections over five folds, four sizes and as many draws as it takes, with equal items per emotion."""
     emotions = np.arange(size.items) % size.emotions
     folds = np.arange(size.items) // size.emotions % 5
@@ -96,7 +96,7 @@ def make_plan(size: Size) -> SelectionPlan:
         picked = np.concatenate([rng.permutation(group)[:wanted] for group in outside])
         names = tuple(f"emotion {e}" for e in range(size.emotions))
         selections.append(Selection(number, picked, emotions[picked], names))
-    return SelectionPlan(selections)
+    return SelectionPlan(activity, selections, SCOPE)
 
 
 def measure_sums(size: Size) -> dict[str, float]:
@@ -135,9 +135,9 @@ def measure_streaming(size: Size, store: Path, selector: str) -> dict[str, float
     """Seconds of all re-selections by one selector from the store."""
     wanted = round(BUDGET * size.layers * size.width)
     start = time.perf_counter()
-    plan = make_plan(size)
+    plan = make_plan(size, Activity.open(store))
     jobs = [Job(one.key, selector, wanted) for one in plan.selections]
-    found = rank_streaming(Activity.open(store), plan, SCOPE, jobs)
+    found = rank_streaming(plan, jobs)
     seconds = time.perf_counter() - start
     assert all(len(chosen) <= wanted for lists in found.values() for chosen in lists.take(wanted))
     return {"seconds": seconds}

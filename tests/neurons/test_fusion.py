@@ -101,33 +101,35 @@ def test_equal_rates_stay_equal_when_they_are_pooled():
         assert cas(pooled(given)).max() == -np.inf
 
 
+def two_items(activity):
+    return SelectionPlan(activity, [Selection("all", np.arange(2), np.arange(2), EMOTIONS)], "audio")
+
+
 def test_ties_go_to_the_larger_mean_activation_over_corpora(tmp_path):
     # neurons 0 and 1 fire alike; their mean activations for anger are .5 and .4, and 0 and .9: .25 and .65
     fired, positions = [[5, 5, 3], [2, 2, 2]], [10, 10]
     means = ([[0.5, 0.4, 0.1], [0.1, 0.1, 0.1]], [[0.0, 0.9, 0.1], [0.1, 0.1, 0.1]])
-    corpora = [
-        (activity_of_counts(tmp_path / f"{n}.zarr", fired, positions, one), SelectionPlan([Selection("all", np.arange(2), np.arange(2), EMOTIONS)]))
-        for n, one in enumerate(means)
-    ]  # fmt: skip
+    stores = [activity_of_counts(tmp_path / f"{n}.zarr", fired, positions, one) for n, one in enumerate(means)]
+    plans = [two_items(store) for store in stores]
     ways = ("overlap", "joint", "consistency")
-    for order in (corpora, corpora[::-1]):
-        ranked = rank_fused(order, {"all": [0, 0]}, "audio", find_selector("cas"), ways, 0.3, 1)
+    for order in (plans, plans[::-1]):
+        ranked = rank_fused(order, {"all": [0, 0]}, find_selector("cas"), ways, 0.3, 1)
         for way in ways:
             anger = ranked[way, "all"].take(1)[0]
             assert (anger.neurons.tolist(), anger.tied_at_cut) == ([1], 2), way
 
 
 def test_the_worked_example_from_stored_activity(tmp_path):
-    corpora = []
-    for number, (fired, positions) in enumerate(zip(FIRED, POSITIONS, strict=True)):
-        activity = activity_of_counts(tmp_path / f"{number}.zarr", fired, positions)
-        corpora.append((activity, SelectionPlan([Selection("all", np.arange(2), np.arange(2), EMOTIONS)])))
+    plans = [
+        two_items(activity_of_counts(tmp_path / f"{number}.zarr", fired, positions))
+        for number, (fired, positions) in enumerate(zip(FIRED, POSITIONS, strict=True))
+    ]
     ways = ("overlap", "joint", "consistency")
-    ranked = rank_fused(corpora, {"all": [0, 0]}, "audio", find_selector("cas"), ways, 0.3, 1)
+    ranked = rank_fused(plans, {"all": [0, 0]}, find_selector("cas"), ways, 0.3, 1)
     chosen = {way: [one.neurons.tolist() for one in ranked[way, "all"].take(1)] for way in ways}
     assert chosen == {"overlap": [[0], []], "joint": [[0], [2]], "consistency": [[1], [2]]}
     with pytest.raises(ValueError, match="fusion 'mean' is not known: choose from overlap, joint, consistency"):
-        rank_fused(corpora, {"all": [0, 0]}, "audio", find_selector("cas"), ["mean"], 0.3, 1)
+        rank_fused(plans, {"all": [0, 0]}, find_selector("cas"), ["mean"], 0.3, 1)
 
 
 def test_the_scale_does_not_depend_on_the_pieces():
@@ -223,13 +225,13 @@ def test_fusion_from_stores_is_the_slow_computation(stores, selector):
     parts = [np.arange(store.items) for store in stores]
     # the first corpus has two folds, the others one selection that stands for both
     half = [parts[0][:25], parts[0][12:]]
-    plans = [
+    selections = [
         [Selection(n, rows, labels[0][rows], THREE) for n, rows in enumerate(half)],
         *([Selection("all", parts[n], labels[n], THREE)] for n in (1, 2)),
     ]
-    corpora = [(store, SelectionPlan(plan)) for store, plan in zip(stores, plans, strict=True)]
+    plans = [SelectionPlan(store, made, SCOPE, floor=0.3) for store, made in zip(stores, selections, strict=True)]
     folds, ways = {"one": (0, 0, 0), "two": (1, 0, 0)}, ("overlap", "joint", "consistency")
-    ranked = rank_fused(corpora, folds, SCOPE, find_selector(selector), ways, 0.3, 7, seed=5, floor=0.3)
+    ranked = rank_fused(plans, folds, find_selector(selector), ways, 0.3, 7, seed=5)
     for fold, rows in zip(folds, half, strict=True):
         sums = [dense(stores[0], rows, labels[0][rows]), *(dense(stores[n], parts[n], labels[n]) for n in (1, 2))]
         for way in ways:
@@ -243,11 +245,11 @@ def test_joint_sets_are_those_of_the_sums_of_all_corpora(stores):
     # one list for all emotions, whose bar is that of the pooled rates
     rng = np.random.default_rng(2)
     selections = [Selection("all", np.arange(one.items), rng.integers(0, 3, one.items), THREE) for one in stores]
-    corpora = [(store, SelectionPlan([one])) for store, one in zip(stores, selections, strict=True)]
+    plans = [SelectionPlan(store, [one], SCOPE, floor=0.5) for store, one in zip(stores, selections, strict=True)]
     fired, summed, tokens = (
-        sum(parts) for parts in zip(*(dense(a, one.items, one.labels) for (a, _), one in zip(corpora, selections, strict=True)), strict=True)
+        sum(parts) for parts in zip(*(dense(a, one.items, one.labels) for a, one in zip(stores, selections, strict=True)), strict=True)
     )  # fmt: skip
-    ranked = rank_fused(corpora, {"all": [0, 0, 0]}, SCOPE, find_selector("lape-original"), ["joint"], 0.3, 20, 4, 0.5)
+    ranked = rank_fused(plans, {"all": [0, 0, 0]}, find_selector("lape-original"), ["joint"], 0.3, 20, 4)
     expected = select_from_sums(fired, tokens, summed, "lape-original", 20, seed=4, floor=0.5)
     for one, other in zip(ranked["joint", "all"].take(20), expected, strict=True):
         np.testing.assert_array_equal(one.neurons, other.neurons)

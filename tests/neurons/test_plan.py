@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.plan import Selection, SelectionPlan, stream_rates, stream_statistics
+from emoscope.neurons.plan import Selection, SelectionPlan
 
 from .helpers import random_activity
 
 NAMES = ("anger", "fear")
 
 
-def statistics(activity, plan, scope):
-    seen = stream_statistics(activity, plan, scope)
+def statistics(plan):
+    seen = plan.statistics()
     return [(np.stack([one.rate for one in layer]), np.stack([one.mean for one in layer])) for layer in seen]
 
 
@@ -28,10 +28,10 @@ def test_rates_and_means_of_two_items_worked_out(tmp_path):
     block.means["audio"][:] = [[[0.5, 0.25]], [[-0.25, 1.0]]]
     block.values["answer"][:] = [[[0.5, -0.125]], [[0.25, 0.25]]]
     activity.write(0, block)
-    plan = SelectionPlan([Selection("one", np.array([0, 1]), np.array([0, 1]), NAMES)])
+    plan = SelectionPlan(activity, [Selection("one", np.array([0, 1]), np.array([0, 1]), NAMES)], "audio+answer")
     # anger (item 0), T = 4 + 1: K = 1 + 1, 4 + 0; S = 4 x 0.5 + 0.5, 4 x 0.25 - 0.125
     # fear  (item 1), T = 6 + 1: K = 3 + 1, 0 + 1; S = -6 x 0.25 + 0.25, 6 + 0.25
-    ((rate, mean),) = statistics(activity, plan, "audio+answer")
+    ((rate, mean),) = statistics(plan)
     np.testing.assert_array_equal(rate[0], [[2 / 5, 4 / 5], [4 / 7, 1 / 7]])
     np.testing.assert_array_equal(mean[0], [[2.5 / 5, 0.875 / 5], [-1.25 / 7, 6.25 / 7]])
 
@@ -45,9 +45,9 @@ def test_matrix_sums_equal_loops(tmp_path, monkeypatch, span):
     for number in range(4):
         items = rng.permutation(40)[: 20 + number]
         made.append(Selection(number, items, rng.permutation(len(items)) % 2, NAMES))
-    plan = SelectionPlan(made)
+    plan = SelectionPlan(activity, made, "all")
     tokens = activity.tokens("all")
-    both = zip(statistics(activity, plan, "all"), stream_rates(activity, plan, "all"), strict=True)
+    both = zip(statistics(plan), plan.rates(), strict=True)
     for layer, ((rate, mean), alone) in enumerate(both):
         fired, summed = activity.read_layer(layer, "all")
         np.testing.assert_array_equal(rate, alone)
@@ -70,9 +70,9 @@ def test_order_of_items_and_of_blocks_changes_no_bit(tmp_path_factory, seed):
     items = rng.permutation(70)[:50]
     mixed = rng.permutation(50)
     labels = np.arange(50) % 2
-    one = SelectionPlan([Selection("s", items, labels, NAMES)])
-    two = SelectionPlan([Selection("s", items[mixed], labels[mixed], NAMES)])
-    for first, second in zip(statistics(activity, one, "all"), statistics(other, two, "all"), strict=True):
+    one = SelectionPlan(activity, [Selection("s", items, labels, NAMES)], "all")
+    two = SelectionPlan(other, [Selection("s", items[mixed], labels[mixed], NAMES)], "all")
+    for first, second in zip(statistics(one), statistics(two), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
@@ -87,10 +87,10 @@ def test_mistakes_are_named(tmp_path):
         Selection("x", np.array([1, 2]), np.array([0, 2]), NAMES)
     one = Selection("x", np.array([0, 1]), np.array([0, 1]), NAMES)
     other = Selection("y", np.array([0, 1]), np.array([0, 1]), ("anger", "sadness"))
-    with pytest.raises(ValueError, match="selection y has the emotions"):
-        SelectionPlan([one, other])
     activity, blocks = random_activity(tmp_path / "a.zarr", items=2)
+    with pytest.raises(ValueError, match="selection y has the emotions"):
+        SelectionPlan(activity, [one, other], "all")
     blocks[0].tokens[1, 3] = 0
     activity.write(0, blocks[0])
     with pytest.raises(ValueError, match="items of fear have no position in scope 'answer'"):
-        SelectionPlan([one]).tokens(activity, "answer")
+        _ = SelectionPlan(activity, [one], "answer").positions

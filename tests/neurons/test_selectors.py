@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.neurons.plan import Selection, SelectionPlan, bar_rank, find_bars, stream_statistics, stream_variances
+from emoscope.neurons.plan import Selection, SelectionPlan, bar_rank
 from emoscope.neurons.ranking import Job, rank_streaming, select_from_sums, tie_order
 from emoscope.neurons.selectors import (
     BUILT_IN,
@@ -173,13 +173,14 @@ def test_longer_clips_count_for_more(tmp_path):
     fired = [[10, 0, 5], [2, 12, 15], [6, 6, 10], [6, 2, 10]]
     means = [[1.0, 0.0, 0.5], [0.5, 0.5, 0.0], [0.25, 0.0, 0.0], [0.25, 0.5, 0.5]]
     activity = activity_of_counts(tmp_path / "a.zarr", fired, [10, 30, 20, 20], means)
-    plan = SelectionPlan([Selection("all", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))])
-    ((seen,),) = stream_statistics(activity, plan, "audio")
+    one = Selection("all", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))
+    plan = SelectionPlan(activity, [one], "audio")
+    ((seen,),) = plan.statistics()
     # P(anger) of n0 is 12 / 40 = 0.3, where the mean of the clips' rates would be (1 + 0.067) / 2 = 0.53
     np.testing.assert_allclose(seen.rate, [[0.3, 0.3, 0.5], [0.3, 0.2, 0.5]])
     # M(anger) of n0 is (10 x 1.0 + 30 x 0.5) / 40 = 0.625, of n1 30 x 0.5 / 40, of n2 10 x 0.5 / 40
     np.testing.assert_allclose(seen.mean, [[0.625, 0.375, 0.125], [0.25, 0.25, 0.25]])
-    found = rank_streaming(activity, plan, "audio", [Job("all", name, 1) for name in ("cas", "mad")])
+    found = rank_streaming(plan, [Job("all", name, 1) for name in ("cas", "mad")])
     # CAS: n0 0.3 - 0.3 and n2 0.5 - 0.5 are not eligible, n1 0.1 for anger. MAD: n0 0.375 for anger, n2 0.125 for fear
     assert [one.neurons.tolist() for one in found["all", "cas", None].take(1)] == [[1], []]
     assert [one.neurons.tolist() for one in found["all", "mad", None].take(1)] == [[0], [2]]
@@ -301,7 +302,7 @@ def test_sets_keep_their_budget_and_cas_sets_share_no_neuron(seed):
             assert len(everything) == len(set(everything.tolist()))
 
 
-def some_plan(activity, rng, selections=6, emotions=3):
+def some_plan(activity, rng, scope, selections=6, emotions=3):
     labels = np.arange(activity.items) % emotions
     names = ("anger", "fear", "sadness")[:emotions]
     made = []
@@ -309,7 +310,7 @@ def some_plan(activity, rng, selections=6, emotions=3):
         picked = rng.permutation(activity.items)[: rng.integers(activity.items // 2, activity.items)]
         shuffled = rng.permutation(labels[picked]) if number % 2 else labels[picked]
         made.append(Selection(f"s{number}", picked, shuffled, names))
-    return SelectionPlan(made)
+    return SelectionPlan(activity, made, scope)
 
 
 def pooled_variance(groups):
@@ -323,24 +324,24 @@ def test_variance_of_four_items_worked_out(tmp_path):
     blocks[0].tokens[:] = [[4, 3, 1, 1], [6, 3, 1, 1], [2, 3, 1, 1], [2, 3, 1, 1]]
     blocks[0].means["audio"][:, 0] = [[0.5, 1.0], [0.25, 2.0], [-0.25, 1.0], [0.25, 1.0]]
     activity.write(0, blocks[0])
-    plan = SelectionPlan([Selection("one", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))])
+    one = Selection("one", np.arange(4), np.array([0, 0, 1, 1]), ("anger", "fear"))
     # anger's items 0.5 and 0.25, mean 0.375: 2 x 0.125^2 = 0.03125; fear's -0.25 and 0.25: 2 x 0.25^2 = 0.125
     # pooled over 1 + 1 degrees of freedom: 0.078125. n1: (2 x 0.5^2 + 0) / 2 = 0.25. Lengths of clips do not matter
-    (variance,) = stream_variances(activity, plan, "audio")
+    (variance,) = SelectionPlan(activity, [one], "audio").variances()
     np.testing.assert_allclose(variance, [[0.078125, 0.25]])
     # one item of each emotion has no spread
-    alone = SelectionPlan([Selection("one", np.array([0, 2]), np.array([0, 1]), ("anger", "fear"))])
-    (variance,) = stream_variances(activity, alone, "audio")
+    alone = Selection("one", np.array([0, 2]), np.array([0, 1]), ("anger", "fear"))
+    (variance,) = SelectionPlan(activity, [alone], "audio").variances()
     np.testing.assert_array_equal(variance, [[0.0, 0.0]])
 
 
 def test_streaming_gives_what_sums_in_memory_give(tmp_path):
     # few tokens and a wide net of ties: three layers, each with equal counts in many neurons
     activity, _ = random_activity(tmp_path / "a.zarr", layers=4, width=40, seed=3)
-    plan = some_plan(activity, np.random.default_rng(0))
     scope, sizes = "decision+answer", (1, 5, 17, 150)
+    plan = some_plan(activity, np.random.default_rng(0), scope)
     jobs = [Job(one.key, selector, max(sizes)) for one in plan.selections for selector in NAMES]
-    found = rank_streaming(activity, plan, scope, jobs, seed=5)
+    found = rank_streaming(plan, jobs, seed=5)
     counts, sums = (
         np.concatenate([read(layer, scope) for layer in range(4)], axis=1)
         for read in (activity.read_counts, activity.read_sums)
@@ -364,8 +365,8 @@ def test_streaming_gives_what_sums_in_memory_give(tmp_path):
 
 def test_streamed_bars_are_the_ranked_rates(tmp_path):
     activity, _ = random_activity(tmp_path / "a.zarr", layers=4, width=40)
-    plan = some_plan(activity, np.random.default_rng(1))
-    bars = find_bars(activity, plan, "audio", [0, 3])
+    plan = some_plan(activity, np.random.default_rng(1), "audio")
+    bars = plan.bars([0, 3])
     tokens, counts = activity.tokens("audio"), [activity.read_counts(layer, "audio") for layer in range(4)]
     for number, bar in bars.items():
         one = plan.selections[number]
@@ -380,6 +381,6 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="at least two emotions"):
         select_from_sums(FIRED[:1], TOKENS[:1], SUMMED[:1], "cas", 1)
     activity, _ = random_activity(tmp_path / "a.zarr")
-    plan = some_plan(activity, np.random.default_rng(0), 1)
+    plan = some_plan(activity, np.random.default_rng(0), "audio", 1)
     with pytest.raises(ValueError, match="'other' is not in the plan"):
-        rank_streaming(activity, plan, "audio", [Job("other", "cas", 1)])
+        rank_streaming(plan, [Job("other", "cas", 1)])

@@ -5,9 +5,8 @@ Formulas of fusion as described by follow-up work (docs/method.md), for any sele
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,7 @@ import polars as pl
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, DrawnSet, Ground, covariates, draw_each
 from emoscope.neurons.jobs import ALL, SetSpec, Wanted, controls_of
-from emoscope.neurons.plan import FLOOR, SPAN_ITEMS, RunningBar, SelectionPlan, stream_statistics
+from emoscope.neurons.plan import SPAN_ITEMS, SelectionPlan
 from emoscope.neurons.ranking import Chosen, Job, Lists, lists_of, rank_streaming
 from emoscope.neurons.samples import Sample, acting_folds
 from emoscope.neurons.selection import FoundSets, SetTable
@@ -149,27 +148,20 @@ def pooled(statistics: Sequence[Statistics], bar: float = float("nan")) -> Stati
     return Statistics(rate, mean, positions, statistics[0].emotions, statistics[0].layer, bar, variance)
 
 
-Corpora = Sequence[tuple[Activity, SelectionPlan]]
-Layers = Callable[[], Iterator[tuple[list[Statistics], ...]]]
-"""Goes through the layers once: of each the statistics of every corpus and selection."""
-
-
 def rank_fused(
-    corpora: Corpora,
+    plans: Sequence[SelectionPlan],
     folds: Mapping[str, Sequence[int]],
-    scope: str,
     selector: Selector,
     ways: Sequence[str],
     weight: float,
     size: int,
     seed: int = 0,
-    floor: float = FLOOR,
 ) -> dict[tuple[str, str], Lists]:
     """Rank neurons by their fused scores, layer by layer through all stores at once; the scales take one pass more.
 
     Memory holds one layer of every corpus and the neurons still in the running.
 
-    ``folds`` says for each fold, and each of the corpora, which selection of its plan stands for it there. Ties go to the
+    There is a plan for each corpus; ``folds`` says for each fold which selection of each plan stands for it. Ties go to the
     larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the spread in
     consistency fusion.
 
@@ -180,11 +172,10 @@ def rank_fused(
         ValueError: an unknown way, or a store lacks the scope or an item.
     """
     refuse_unknown(ways)
-    layers = partial(_layers, corpora, scope, selector, floor)
-    emotions, width = corpora[0][1].emotions, corpora[0][0].width
+    emotions, width = plans[0].emotions, plans[0].activity.width
     lists = {(way, fold): lists_of(selector, size, len(emotions), seed) for way in ways for fold in folds}
-    scales, bars = _scales_and_bars(layers, corpora, folds, selector, ways, floor)
-    for layer, seen in enumerate(layers()):
+    scales, bars = _scales_and_bars(plans, folds, selector, ways)
+    for layer, seen in enumerate(_layers(plans, selector)):
         made = [
             [scale(selector(one)) for scale, one in zip(of_corpus, given, strict=True)]
             for of_corpus, given in (zip(scales, seen, strict=True) if {*ways} - {JOINT} else ())
@@ -204,24 +195,21 @@ def rank_fused(
     return lists
 
 
-def _layers(corpora: Corpora, scope: str, selector: Selector, floor: float) -> Iterator[tuple[list[Statistics], ...]]:
-    needs = [dict.fromkeys(selector.needs, range(len(plan.selections))) for _, plan in corpora]
-    streams = [stream_statistics(*one, scope, need, floor) for one, need in zip(corpora, needs, strict=True)]
-    return zip(*streams, strict=True)
+def _layers(plans: Sequence[SelectionPlan], selector: Selector) -> Iterator[tuple[list[Statistics], ...]]:
+    """Layer by layer the statistics of every corpus and selection."""
+    return zip(
+        *(plan.statistics(dict.fromkeys(selector.needs, range(len(plan.selections)))) for plan in plans), strict=True
+    )
 
 
 def _scales_and_bars(
-    layers: Layers, corpora: Corpora, folds: Mapping[str, Sequence[int]], selector: Selector, ways: Sequence[str],
-    floor: float,
-) -> tuple[list[list[Scale]], dict[str, float]]:  # fmt: skip
+    plans: Sequence[SelectionPlan], folds: Mapping[str, Sequence[int]], selector: Selector, ways: Sequence[str]
+) -> tuple[list[list[Scale]], dict[str, float]]:
     """The scale of every corpus and selection, and LAPE's bar of the pooled rates of every fold."""
-    running = [[RunningScale() for _ in plan.selections] for _, plan in corpora]
-    barred = JOINT in ways and "bar" in selector.needs
-    activity, plan = corpora[0]
-    count = activity.layers * activity.width * len(plan.emotions)
-    bars = {fold: RunningBar(count, floor) for fold in folds if barred}
-    if barred or {*ways} - {JOINT}:
-        for seen in layers():
+    running = [[RunningScale() for _ in plan.selections] for plan in plans]
+    bars = {fold: plans[0].running_bar() for fold in folds if JOINT in ways and "bar" in selector.needs}
+    if bars or {*ways} - {JOINT}:
+        for seen in _layers(plans, selector):
             for of_corpus, given in zip(running, seen, strict=True):
                 for scale, one in zip(of_corpus, given, strict=True):
                     scale.add(selector(one))
@@ -294,11 +282,16 @@ def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, fol
     """The sets that one source finds for the folds of the host."""
     own = {fold: equal.sample(source.name, host, fold) for fold in folds}
     needed = {sample.fold: sample for sample in own.values()}
-    plan = SelectionPlan([sample.selection(equal.emotions) for sample in needed.values()])
+    plan = _plan(source, needed.values(), equal, spec)
     selector, size = spec.headline[0], spec.neurons(spec.headline[1], source.total)
     jobs = [Job(fold, selector, size) for fold in needed]
-    ranked = rank_streaming(source.activity, plan, spec.scope_name, jobs, spec.seed, spec.floor)
+    ranked = rank_streaming(plan, jobs, spec.seed)
     return {fold: Found(sample, ranked[sample.fold, selector, None].take(size)) for fold, sample in own.items()}
+
+
+def _plan(source: Source, samples: Iterable[Sample], equal: EqualSamples, spec: SetSpec) -> SelectionPlan:
+    selections = [sample.selection(equal.emotions) for sample in samples]
+    return SelectionPlan(source.activity, selections, spec.scope_name, spec.floor)
 
 
 def _fused(
@@ -306,18 +299,17 @@ def _fused(
     fuse: Sequence[str], weight: float,
 ) -> dict[str, dict[str, Found]]:  # fmt: skip
     """The fused sets: name -> fold -> what was found."""
-    corpora, numbers, parts = [], [], []
+    plans, numbers, parts = [], [], []
     for source in kept:
         own = [equal.sample(source.name, host, fold).part(equal.emotions, equal.fused_n) for fold in folds]
         needed = {sample.fold: sample for sample in own}
-        plan = SelectionPlan([sample.selection(equal.emotions) for sample in needed.values()])
-        corpora.append((source.activity, plan))
+        plans.append(_plan(source, needed.values(), equal, spec))
         numbers.append([list(needed).index(sample.fold) for sample in own])
         parts.append(own)
     samples = [_together(group) for group in zip(*parts, strict=True)]
     asked = {sample.fold: which for sample, which in zip(samples, zip(*numbers, strict=True), strict=True)}
     selector, size = find_selector(spec.headline[0]), spec.neurons(spec.headline[1], kept[0].total)
-    ranked = rank_fused(corpora, asked, spec.scope_name, selector, fuse, weight, size, spec.seed, spec.floor)
+    ranked = rank_fused(plans, asked, selector, fuse, weight, size, spec.seed)
     return {
         f"fused: {way}": {
             fold: Found(sample, ranked[way, sample.fold].take(size))

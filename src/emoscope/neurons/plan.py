@@ -51,27 +51,37 @@ class Selection:
 
 
 class SelectionPlan:
-    """Selections over the same emotions that are computed together.
+    """Selections over the same emotions that are computed together, in one pass over the store.
+
+    Layers are yielded in order, and arrays are overwritten by the next layer: copy what is to be kept.
 
     Attributes:
+        activity, scope: the store, and the positions that count.
         selections: the selections, in order.
         emotions: their emotions.
         items: row numbers of all items that some selection uses, ascending; int64 (item,).
+        floor: LAPE's bar lies at this share of all firing rates.
+
+    Raises:
+        ValueError: no selection, or selections of other emotions.
 
     Example:
-        >>> import numpy as np
+        >>> import tempfile
+        >>> store = Activity.create(f"{tempfile.mkdtemp()}/activity.zarr", 10, 1, 4, np.ones((1, 4)), 10)
         >>> one = Selection("all", np.array([4, 2, 9]), np.array([0, 1, 0]), ("anger", "fear"))
-        >>> plan = SelectionPlan([one])
+        >>> plan = SelectionPlan(store, [one], "audio")
         >>> plan.items, plan.matrix.toarray()
         (array([2, 4, 9]), array([[0., 1., 1.],
                [1., 0., 0.]]))
     """
 
-    def __init__(self, selections: Sequence[Selection]) -> None:
+    def __init__(
+        self, activity: Activity, selections: Sequence[Selection], scope: str | Sequence[str], floor: float = FLOOR
+    ) -> None:
         if not selections:
             raise ValueError("a plan needs at least one selection")
-        self.selections = tuple(selections)
-        self.emotions = self.selections[0].emotions
+        self.activity, self.scope, self.floor = activity, scope, floor
+        self.selections, self.emotions = tuple(selections), selections[0].emotions
         other = [one for one in self.selections if one.emotions != self.emotions]
         if other:
             raise ValueError(f"selection {other[0].key} has the emotions {other[0].emotions}, others {self.emotions}")
@@ -86,22 +96,98 @@ class SelectionPlan:
         shape = (len(self.selections) * emotions, len(self.items))
         return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
 
-    def tokens(self, activity: Activity, scope: str | Sequence[str]) -> np.ndarray:
+    @cached_property
+    def positions(self) -> np.ndarray:
         """T, the number of positions of the scope; float64 (selection, emotion).
 
         Raises:
-            ValueError: an emotion has no position in the scope.
+            ValueError: an emotion has none, the scope is not stored, or an item was not written.
         """
-        total = (self.matrix @ activity.tokens(scope, self.items).astype("float64")).reshape(-1, len(self.emotions))
+        tokens = self.activity.tokens(self.scope, self.items).astype("float64")
+        total = (self.matrix @ tokens).reshape(-1, len(self.emotions))
         if not total.all():
             number, emotion = np.argwhere(total == 0)[0]
             raise ValueError(
                 f"selection {self.selections[number].key}: the items of {self.emotions[emotion]} have no position "
-                f"in scope {scope!r}; choose a scope that was listened to"
+                f"in scope {self.scope!r}; choose a scope that was listened to"
             )
         return total
 
-    def total(self, read: Callable[[np.ndarray], np.ndarray], out: np.ndarray) -> None:
+    def statistics(self, needs: Mapping[str, Iterable[int]] | None = None) -> Iterator[list[Statistics]]:
+        """What selectors read: the statistics of every selection.
+
+        P = K / T and M = S / T, where K is the number of positions at which the neuron fires, S the sum of its
+        activation and T the number of positions, over all positions of the scope of an emotion's items. ``needs`` says
+        which selections are to have ``"bar"`` and ``"variance"``, each of which costs a further reading.
+        """
+        barred, spread = (sorted((needs or {}).get(need, ())) for need in ("bar", "variance"))
+        bars = self.bars(barred) if barred else {}
+        varied = [self.selections[number] for number in spread]
+        variances = SelectionPlan(self.activity, varied, self.scope).variances() if varied else None
+        positions, summed = self.positions, self._sums(self.activity.width)
+        for layer, rates in enumerate(self.rates()):
+            self._total(partial(self.activity.read_sums, layer, self.scope), summed)
+            summed /= positions.T[:, :, None]
+            variance = dict(zip(spread, next(variances), strict=True)) if variances else {}
+            yield [
+                Statistics(
+                    rates[number], summed[:, number], positions[number], self.emotions, layer,
+                    bars.get(number, float("nan")), variance.get(number),
+                )
+                for number in range(len(self.selections))
+            ]  # fmt: skip
+
+    def rates(self) -> Iterator[np.ndarray]:
+        """P alone, which halves the reading: float64 (selection, emotion, width)."""
+        # float32 holds whole numbers up to 2**24 exactly and is twice as fast; a count never exceeds the positions
+        precision = "float32" if self.positions.max() < 2**24 else "float64"
+        # made once: handing 200 MB back to the system and asking for it anew costs as much as the arithmetic
+        fired, rates = self._sums(self.activity.width, precision), self._sums(self.activity.width)
+        for layer in range(self.activity.layers):
+            self._total(partial(self.activity.read_counts, layer, self.scope, dtype=precision), fired)
+            np.divide(fired, self.positions.T[:, :, None], out=rates)
+            yield rates.transpose(1, 0, 2)
+
+    def variances(self) -> Iterator[np.ndarray]:
+        """Variance of the items' mean activations within emotions, pooled over emotions: float64 (selection, width).
+
+        With x the mean activation over the positions of an item, and n(e) the items of emotion e that have positions:
+        sum over e of sum over items of (x - mean of x)^2, over sum of (n(e) - 1); 0 where no emotion has two items.
+        The order of items may change the last bit.
+        """
+        activity, width = self.activity, self.activity.width
+        positions = activity.tokens(self.scope, self.items)
+        tokens = dict(zip(self.items.tolist(), positions.tolist(), strict=True))
+        counts = (self.matrix @ (positions > 0).astype("float64")).reshape(-1, len(self.emotions))
+        freedom = np.maximum(counts - 1, 0).sum(axis=1)
+        sums = self._sums(2 * width)
+        for layer in range(activity.layers):
+
+            def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
+                weights = np.array([1 / tokens[item] if tokens[item] else 0.0 for item in items.tolist()])
+                means = activity.read_sums(layer, self.scope, items) * weights[:, None]
+                return np.concatenate([means, means**2], axis=1)
+
+            self._total(read, sums)
+            squares = sums[..., width:] - sums[..., :width] ** 2 / np.maximum(counts.T, 1)[:, :, None]
+            yield np.maximum(squares.sum(axis=0), 0) / np.maximum(freedom, 1)[:, None]
+
+    def bars(self, numbers: Sequence[int]) -> dict[int, float]:
+        """LAPE's bar of some selections, over the rates of all layers, neurons and emotions."""
+        found = {number: self.running_bar() for number in numbers}
+        for rates in self.rates():
+            for number, bar in found.items():
+                bar.add(rates[number])
+        return {number: bar.value() for number, bar in found.items()}
+
+    def running_bar(self) -> RunningBar:
+        """The bar of as many rates as a selection has."""
+        return RunningBar(self.activity.layers * self.activity.width * len(self.emotions), self.floor)
+
+    def _sums(self, width: int, dtype: str = "float64") -> np.ndarray:
+        return np.empty((len(self.emotions), len(self.selections), width), dtype)
+
+    def _total(self, read: Callable[[np.ndarray], np.ndarray], out: np.ndarray) -> None:
         """Sum what ``read(items)`` gives (item, width) into ``out`` (emotion, selection, width), in its precision.
 
         Firing counts are whole numbers and activation sums multiples of 2**-24, so in float64 nothing is
@@ -122,6 +208,7 @@ class SelectionPlan:
 
     @cached_property
     def _dense(self) -> list[tuple[int, list[tuple[int, np.ndarray, np.ndarray]]]]:
+        """First item of each span -> for each emotion with items in it their places, and the matrix over just those."""
         spans = []
         by_item = self.matrix.tocsc()
         for start in range(0, len(self.items), SPAN_ITEMS):
@@ -134,80 +221,6 @@ class SelectionPlan:
                     parts.append((emotion, columns, rows[:, columns].toarray()))
             spans.append((start, parts))
         return spans
-
-
-def stream_statistics(
-    activity: Activity,
-    plan: SelectionPlan,
-    scope: str | Sequence[str],
-    needs: Mapping[str, Iterable[int]] | None = None,
-    floor: float = FLOOR,
-) -> Iterator[list[Statistics]]:
-    """What selectors read, layer by layer: the statistics of every selection of a plan, in its order.
-
-    P = K / T and M = S / T, where K is the number of positions at which the neuron fires, S the sum of its
-    activation and T the number of positions, over all positions of the scope of an emotion's items. ``needs`` says
-    which selections are to have ``"bar"`` and ``"variance"``. The next layer overwrites the arrays.
-
-    Raises:
-        ValueError: the scope is not stored, an item was not written, or an emotion has no position.
-    """
-    barred, spread = (sorted((needs or {}).get(need, ())) for need in ("bar", "variance"))
-    bars = find_bars(activity, plan, scope, barred, floor) if barred else {}
-    varied = SelectionPlan([plan.selections[number] for number in spread]) if spread else None
-    variances = stream_variances(activity, varied, scope) if varied else None
-    positions = plan.tokens(activity, scope)
-    summed = np.empty((len(plan.emotions), len(plan.selections), activity.width))
-    for layer, rates in enumerate(stream_rates(activity, plan, scope)):
-        plan.total(partial(activity.read_sums, layer, scope), summed)
-        summed /= positions.T[:, :, None]
-        variance = dict(zip(spread, next(variances), strict=True)) if variances else {}
-        yield [
-            Statistics(
-                rates[number], summed[:, number], positions[number], plan.emotions, layer,
-                bars.get(number, float("nan")), variance.get(number),
-            )
-            for number in range(len(plan.selections))
-        ]  # fmt: skip
-
-
-def stream_rates(activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]) -> Iterator[np.ndarray]:
-    """The firing rates alone, which halves the reading: float64 (selection, emotion, width), layer by layer."""
-    tokens = plan.tokens(activity, scope)
-    # float32 holds whole numbers up to 2**24 exactly and is twice as fast; a count never exceeds the tokens
-    precision = "float32" if tokens.max() < 2**24 else "float64"
-    shape = (len(plan.emotions), len(plan.selections), activity.width)
-    # made once: handing 200 MB back to the system and asking for it anew costs as much as the arithmetic
-    fired, rates = np.empty(shape, precision), np.empty(shape)
-    for layer in range(activity.layers):
-        plan.total(partial(activity.read_counts, layer, scope, dtype=precision), fired)
-        np.divide(fired, tokens.T[:, :, None], out=rates)
-        yield rates.transpose(1, 0, 2)
-
-
-def stream_variances(activity: Activity, plan: SelectionPlan, scope: str | Sequence[str]) -> Iterator[np.ndarray]:
-    """Variance of the items' mean activations within emotions, pooled over emotions: float64 (selection, width), by layer.
-
-    With x the mean activation over the positions of an item, and n(e) the items of emotion e that have positions:
-    sum over e of sum over items of (x - mean of x)^2, over sum of (n(e) - 1); 0 where no emotion has two items.
-    The order of items may change the last bit.
-    """
-    positions = activity.tokens(scope, plan.items)
-    tokens = dict(zip(plan.items.tolist(), positions.tolist(), strict=True))
-    counts = (plan.matrix @ (positions > 0).astype("float64")).reshape(-1, len(plan.emotions))
-    freedom = np.maximum(counts - 1, 0).sum(axis=1)
-    width = activity.width
-    sums = np.empty((len(plan.emotions), len(plan.selections), 2 * width))
-    for layer in range(activity.layers):
-
-        def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
-            weights = np.array([1 / tokens[item] if tokens[item] else 0.0 for item in items.tolist()])
-            means = activity.read_sums(layer, scope, items) * weights[:, None]
-            return np.concatenate([means, means**2], axis=1)
-
-        plan.total(read, sums)
-        squares = sums[..., width:] - sums[..., :width] ** 2 / np.maximum(counts.T, 1)[:, :, None]
-        yield np.maximum(squares.sum(axis=0), 0) / np.maximum(freedom, 1)[:, None]
 
 
 def bar_rank(count: int, floor: float = FLOOR) -> int:
@@ -257,15 +270,3 @@ class RunningBar:
         if len(together) == self.size:
             self._cut = together.min()
         self._pieces, self._count = [together], len(together)
-
-
-def find_bars(
-    activity: Activity, plan: SelectionPlan, scope: str | Sequence[str], numbers: Sequence[int], floor: float = FLOOR
-) -> dict[int, float]:
-    """LAPE's bar of some selections, over the rates of all layers, neurons and emotions."""
-    count = activity.layers * activity.width * len(plan.emotions)
-    bars = {number: RunningBar(count, floor) for number in numbers}
-    for rates in stream_rates(activity, plan, scope):
-        for number, bar in bars.items():
-            bar.add(rates[number])
-    return {number: bar.value() for number, bar in bars.items()}

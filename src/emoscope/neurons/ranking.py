@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emoscope.neurons.activity import Activity
-from emoscope.neurons.plan import FLOOR, SelectionPlan, bar_rank, stream_statistics
+from emoscope.neurons.plan import FLOOR, RunningBar, SelectionPlan
 from emoscope.neurons.selectors import Selector, Statistics, find_selector
 
 DECIMALS = 12
@@ -228,10 +227,10 @@ def select_from_sums(
         raise ValueError(f"selector {selector!r} reads the variance of items, which sums do not tell: give `variance`")
     positions = np.asarray(tokens, "float64")
     rate, mean = fired / positions[:, None], summed / positions[:, None]
-    rank = bar_rank(rate.size, floor) - 1
-    bar = float(np.partition(rate, rank, axis=None)[rank]) if "bar" in find.needs else float("nan")
+    bar = RunningBar(rate.size, floor)
+    bar.add(rate)
     lists = lists_of(find, size, len(rate), seed)
-    lists.add(find(Statistics(rate, mean, positions, bar=bar, variance=variance)), mean, 0)
+    lists.add(find(Statistics(rate, mean, positions, bar=bar.value(), variance=variance)), mean, 0)
     return lists.take(size)
 
 
@@ -265,18 +264,11 @@ Ranked = dict[JobName, Lists]
 
 
 def rank_streaming(
-    activity: Activity,
-    plan: SelectionPlan,
-    scope: str | Sequence[str],
-    jobs: Sequence[Job],
-    seed: int = 0,
-    floor: float = FLOOR,
-    observe: Callable[[list[Statistics]], None] | None = None,
+    plan: SelectionPlan, jobs: Sequence[Job], seed: int = 0, observe: Callable[[list[Statistics]], None] | None = None
 ) -> Ranked:
     """Rank neurons for many selections and selectors in one pass over the store.
 
-    Memory holds one layer of the plan's sums and the neurons still in the running. Selectors that read the bar or the
-    variance cost one more reading of the sums.
+    Memory holds one layer of the plan's sums and the neurons still in the running.
 
     ``observe`` is called with the statistics of every selection as they pass by, layer by layer.
 
@@ -296,11 +288,11 @@ def rank_streaming(
         for need in selector.needs:
             needs.setdefault(need, set()).add(numbers[job.key])
     lists = [lists_of(one, job.size, len(plan.emotions), seed) for job, one in zip(jobs, selectors, strict=True)]
-    for layer, seen in enumerate(stream_statistics(activity, plan, scope, needs, floor)):
+    for layer, seen in enumerate(plan.statistics(needs)):
         for job, selector, running in zip(jobs, selectors, lists, strict=True):
             if job.layers is None or job.layers[0] <= layer <= job.layers[1]:
                 given = seen[numbers[job.key]]
-                running.add(selector(given), given.mean, layer * activity.width)
+                running.add(selector(given), given.mean, layer * plan.activity.width)
         if observe:
             observe(seen)
     return {job.name: running for job, running in zip(jobs, lists, strict=True)}

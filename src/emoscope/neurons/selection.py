@@ -14,14 +14,7 @@ import polars as pl
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
-from emoscope.neurons.jobs import (
-    ALL,
-    SetSpec,
-    Wanted,
-    in_table_order,
-    lent_name,
-    wanted_sets,
-)
+from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, lent_name, wanted_sets
 from emoscope.neurons.plan import Selection, SelectionPlan
 from emoscope.neurons.ranking import Chosen, Job, JobName, Lists, Ranked, rank_streaming
 from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
@@ -230,8 +223,8 @@ def _rank(
         if one.budget is not None:
             job = Job(key, one.selector, spec.neurons(one.budget, total), one.within)
             jobs[job.name] = max(job, jobs.get(job.name, job), key=lambda job: job.size)
-    plan = SelectionPlan(list(selections.values()))
-    return rank_streaming(activity, plan, spec.scope_name, list(jobs.values()), spec.seed, spec.floor, observe)
+    plan = SelectionPlan(activity, list(selections.values()), spec.scope_name, spec.floor)
+    return rank_streaming(plan, list(jobs.values()), spec.seed, observe)
 
 
 def _at_common_size(

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.jobs import ALL, SetSpec
-from emoscope.neurons.plan import SelectionPlan, stream_statistics
+from emoscope.neurons.plan import SelectionPlan
 from emoscope.neurons.ranking import DECIMALS, lists_of
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
 from emoscope.neurons.selectors import find_selector
@@ -266,9 +266,10 @@ def _ranks_and_sets(
     activity, selector, emotions = source.activity, find_selector(name), equal.emotions
     size = spec.neurons(spec.headline[1], source.total)
     lists = lists_of(selector, size, len(emotions), spec.seed)
-    plan = SelectionPlan([equal.sample(source.name, source.name, ALL).selection(emotions)])
+    selection = equal.sample(source.name, source.name, ALL).selection(emotions)
+    plan = SelectionPlan(activity, [selection], spec.scope_name, spec.floor)
     scores, needs = np.empty((len(emotions), source.total)), dict.fromkeys(selector.needs, (0,))
-    for layer, (given,) in enumerate(stream_statistics(activity, plan, spec.scope_name, needs, spec.floor)):
+    for layer, (given,) in enumerate(plan.statistics(needs)):
         found = selector(given)
         scores[:, layer * activity.width : (layer + 1) * activity.width] = found
         lists.add(found, given.mean, layer * activity.width)
