@@ -58,7 +58,7 @@ def folder(tmp_path_factory) -> Path:
     items = items.with_columns(correct=pl.col("answered") == pl.col("truth"))
     activity, _ = random_activity(folder / "activity.zarr", items=90, layers=3, width=40)
     spec = SetSpec(
-        EMOTIONS, ("cas",), (0.05,), "all", items_per_emotion=30, minimum=3, matched=0, random=0, shuffled=0,
+        EMOTIONS, ("cas",), (0.05,), "all", items_per_emotion=30, minimum=3, controls={},
         headline=("cas", 0.05), outcomes=True,
     )  # fmt: skip
     found = find_sets(activity, items, spec)

@@ -14,7 +14,7 @@ from .helpers import random_activity
 from .test_selection import EMOTIONS, SPEC, make_items
 
 WIDTH = 40
-RANGED = dataclasses.replace(SPEC, ranges=((0, 0), (1, 2)), headline=("cas", 0.05), matched=5, random=0, shuffled=0)
+RANGED = dataclasses.replace(SPEC, ranges=((0, 0), (1, 2)), headline=("cas", 0.05), controls={"matched": 5})
 NAME = "cas@0.05:audio+answer"
 
 
@@ -37,7 +37,7 @@ def test_the_best_of_each_range_are_found(activity, found):
     more = find_sets(
         activity,
         make_items(),
-        dataclasses.replace(RANGED, ranges=(), matched=0, budgets=budgets, headline=("cas", 0.05)),
+        dataclasses.replace(RANGED, ranges=(), controls={}, budgets=budgets, headline=("cas", 0.05)),
     )
     for first, last in RANGED.ranges:
         for fold in ("s1", ALL):

@@ -13,7 +13,7 @@ from .helpers import random_activity
 from .test_selection import EMOTIONS, SPEC, make_items
 
 RICH = dataclasses.replace(
-    SPEC, budgets=(0.05, 0.1, 0.3), ranges=((0, 1), (2, 2)), sizes=(2, 3, 9, 99), size_draws=2, common_size=True, matched=5,
+    SPEC, budgets=(0.05, 0.1, 0.3), ranges=((0, 1), (2, 2)), sizes=(2, 3, 9, 99), size_draws=2, common_size=True, controls=SPEC.controls | {"matched": 5},
     outcomes=True, minimum=1,
 )  # fmt: skip
 

@@ -35,7 +35,7 @@ CLIPS = [
     ("anger", "anger", (8, 6, 1)), ("fear", "fear", (2, 1, 7)), ("anger", "fear", (8, 1, 3)), ("fear", "anger", (2, 6, 3)),
 ]  # fmt: skip
 THREE = SetSpec(
-    ("anger", "fear"), ("cas",), (1 / 3,), "audio", items_per_emotion=9, minimum=2, matched=0, random=0, shuffled=0,
+    ("anger", "fear"), ("cas",), (1 / 3,), "audio", items_per_emotion=9, minimum=2, controls={},
     headline=("cas", 1 / 3), outcomes=True,
 )  # fmt: skip
 NAME = "cas@0.333333:audio"
@@ -116,7 +116,7 @@ def test_too_few_clips_of_an_outcome_have_no_set(tmp_path):
     # four emotions of two clips each outside every fold, but fear is never answered otherwise
     items = make_items().with_columns(pl.when("correct").then("truth").otherwise(pl.lit("anger")).alias("answered"))
     items = items.with_columns(correct=pl.col("answered") == pl.col("truth"))
-    spec = dataclasses.replace(SPEC, outcomes=True, minimum=2, matched=0, random=0, shuffled=0)
+    spec = dataclasses.replace(SPEC, outcomes=True, minimum=2, controls={})
     activity = random_activity(tmp_path / "a.zarr", items=96, layers=3, width=40)[0]
     found = find_sets(activity, items, spec)
     wrong = items.filter(~pl.col("correct"))

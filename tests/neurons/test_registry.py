@@ -80,7 +80,9 @@ def test_it_sees_the_documented_statistics(tmp_path):
     register("look", look, needs=("bar", "variance"))
     activity, _ = random_activity(tmp_path / "a.zarr", items=96, layers=3, width=40)
     find_sets(
-        activity, make_items(), dataclasses.replace(SPEC, selectors=("look",), headline=("look", 0.1), shuffled=0)
+        activity,
+        make_items(),
+        dataclasses.replace(SPEC, selectors=("look",), headline=("look", 0.1), controls={"matched": 2, "random": 2}),
     )
     assert {one[0] for one in seen} == {("anger", "fear", "sadness")}
     assert [one[1] for one in seen[::5]] == [0, 1, 2]  # five folds a layer

@@ -21,7 +21,7 @@ from .helpers import random_activity
 
 EMOTIONS = ("anger", "fear", "sadness")
 SPEC = SetSpec(
-    EMOTIONS, budgets=(0.05, 0.1), headline=("cas", 0.1), items_per_emotion=10, minimum=4, matched=2, random=2, shuffled=2
+    EMOTIONS, budgets=(0.05, 0.1), headline=("cas", 0.1), items_per_emotion=10, minimum=4, controls={"matched": 2, "random": 2, "shuffled": 2}
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_every_set_has_a_row_per_fold_and_emotion(found):
 def test_a_fold_is_found_on_correct_clips_of_the_others(activity, found):
     # 96 clips, all answered correctly: 24 of each emotion outside a speaker's fold, 32 in all, so none is left out
     same = make_items().with_columns(correct=pl.lit(True))
-    spec = SetSpec(EMOTIONS, budgets=(0.1,), headline=("mad", 0.1), items_per_emotion=99, matched=0, random=0, shuffled=0, minimum=4)  # fmt: skip
+    spec = SetSpec(EMOTIONS, budgets=(0.1,), headline=("mad", 0.1), items_per_emotion=99, controls={}, minimum=4)  # fmt: skip
     sets = find_sets(activity, same, spec).sets
     for fold in ("s2", ALL):
         rows = [same.filter((pl.col("fold") != fold) & (pl.col("truth") == e))["item"].to_numpy() for e in EMOTIONS]
@@ -193,8 +193,8 @@ def test_other_budgets_of_the_headlines_selector_have_matched_controls_of_their_
             assert not np.isin(neurons, np.concatenate(list(target.values()))).any()
             np.testing.assert_array_equal(np.bincount(neurons // 40), np.bincount(target[emotion] // 40))
     # three draws are enough there, and those of the headline stay what they are without another budget
-    many = find_sets(activity, make_items(), with_spec(matched=4, random=0, shuffled=0)).sets
-    alone = find_sets(activity, make_items(), with_spec(budgets=(0.1,), matched=4, random=0, shuffled=0)).sets
+    many = find_sets(activity, make_items(), with_spec(controls={"matched": 4})).sets
+    alone = find_sets(activity, make_items(), with_spec(budgets=(0.1,), controls={"matched": 4})).sets
     assert {name for name, _ in many if "0.05" in name and "matched" in name} == {
         f"cas@0.05:audio+answer~matched{draw}" for draw in range(3)
     }
@@ -204,7 +204,7 @@ def test_other_budgets_of_the_headlines_selector_have_matched_controls_of_their_
 
 def test_caps_count_clips_and_letter_orders_go_together(activity):
     items = make_items(orders=2)
-    spec = with_spec(items_per_emotion=5, minimum=3, matched=0, random=0, shuffled=0)
+    spec = with_spec(items_per_emotion=5, minimum=3, controls={})
     whole = find_sets(activity, items, spec)
     # the same five clips per emotion and all of their correct items, chosen beforehand
     samples, _ = draw_samples(items, spec)
@@ -271,7 +271,9 @@ def test_folds_of_an_earlier_selection_do_not_stay(activity, found, tmp_path):
     other = tmp_path / "mine" / "all.safetensors"
     other.parent.mkdir()
     other.write_text("kept")
-    fewer = find_sets(activity, make_items().filter(pl.col("speaker") != "s3"), with_spec(matched=1))
+    fewer = find_sets(
+        activity, make_items().filter(pl.col("speaker") != "s3"), with_spec(controls={**SPEC.controls, "matched": 1})
+    )
     fewer.save_sets(tmp_path)
     left = {path.stem for path in (tmp_path / "cas@0.1_audio+answer").iterdir()}
     assert left == {"s0", "s1", "s2", "all"}

@@ -25,7 +25,7 @@ def activity(tmp_path_factory):
     return random_activity(tmp_path_factory.mktemp("sizes") / "a.zarr", items=96, layers=3, width=40)[0]
 
 
-SIZED = with_spec(sizes=(8, 3, 5), size_draws=2, matched=0, random=0, shuffled=0)
+SIZED = with_spec(sizes=(8, 3, 5), size_draws=2, controls={})
 
 
 def test_fewer_clips_are_nested_and_balanced():
@@ -64,7 +64,7 @@ def test_sets_from_fewer_clips_are_the_selectors_own_on_these_clips(activity):
     for fold in ("s2", ALL):
         clips = {clip.name for clip in drawn[fold, 5, 1].clips}
         # the very same clips and no others, with the whole pipeline; no fold is left out of them
-        alone = find_sets(activity, items.filter(pl.col("clip").is_in(clips)), with_spec(minimum=1, matched=0))
+        alone = find_sets(activity, items.filter(pl.col("clip").is_in(clips)), with_spec(minimum=1, controls={}))
         for emotion in EMOTIONS:
             name = "cas@0.1:audio+answer~fewer5~draw1"
             np.testing.assert_array_equal(
@@ -91,7 +91,7 @@ def test_every_selector_is_cut_to_what_all_reach(activity):
     # of 120 neurons LAPE's bar leaves fewer than the 60 that half of all neurons want; LAPE-original stays out of it
     spec = with_spec(
         selectors=("lap", "lape", "lape-original", "cas"), budgets=(0.02, 0.5), headline=("cas", 0.5), common_size=True, floor=0.6,
-        matched=0, random=0, shuffled=0,
+        controls={},
     )  # fmt: skip
     found = find_sets(activity, make_items(), spec)
     wanted = found.frame.filter(budget=0.5)

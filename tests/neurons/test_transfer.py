@@ -22,7 +22,7 @@ from .test_fusion import SCOPE, dense, slow_best, slow_fused, slow_scores
 
 EMOTIONS = ("anger", "fear", "sadness")
 SPEC = SetSpec(
-    EMOTIONS, selectors=("lap", "mad", "cas"), budgets=(0.1,), headline=("cas", 0.1), items_per_emotion=99, minimum=4, matched=2,
+    EMOTIONS, selectors=("lap", "mad", "cas"), budgets=(0.1,), headline=("cas", 0.1), items_per_emotion=99, minimum=4, controls={"matched": 2},
     seed=3,
 )  # fmt: skip
 NAMES = ("first", "second", "third")
@@ -133,7 +133,7 @@ def test_in_its_own_corpus_a_set_is_cross_fitted_and_elsewhere_it_is_found_on_al
 
 @pytest.mark.parametrize("selector", ["cas", "mad"])
 def test_fused_sets_are_the_slow_computation(sources, selector):
-    spec = with_spec(selectors=(selector,), headline=(selector, 0.1), matched=0)
+    spec = with_spec(selectors=(selector,), headline=(selector, 0.1), controls={})
     made = transfer_sets(sources, "second", spec, consistency=0.6)
     for fold in ("second1", ALL):
         sums = [
@@ -186,7 +186,7 @@ def test_a_corpus_with_fewer_than_two_identifiable_emotions_is_only_a_host(sourc
     assert set(score_agreement(mixed, SPEC).select("source", "target").unique().iter_rows()) == {("first", "third")}
     # two of three: nothing to fuse, nothing to compare
     alone = [few, with_items(sources[0], few.items.with_columns(clip=pl.col("clip") + "x")), sources[2]]
-    assert list(transfer_sets(alone, "second", with_spec(matched=0))) == ["third"]
+    assert list(transfer_sets(alone, "second", with_spec(controls={}))) == ["third"]
     assert score_agreement(alone, SPEC).equals(pl.DataFrame(schema=AGREEMENT))
     # and none
     none = equal_samples(alone[:2], SPEC)
@@ -204,7 +204,7 @@ def test_emotions_are_those_identifiable_everywhere(sources):
     assert equal.identifiable == {
         "anger": equal.n, "fear": equal.n, "sadness": "second: not identifiable (0 correct)"
     }  # fmt: skip
-    made = transfer_sets(known, "first", with_spec(matched=0), [])["third"]
+    made = transfer_sets(known, "first", with_spec(controls={}), [])["third"]
     assert set(made.frame["emotion"]) == {"anger", "fear"}
     # where that leaves one, the corpus without which most are left is left out: the last of those that do
     known[2] = with_items(known[2], sources[2].items.with_columns(pl.col("correct") & (pl.col("truth") != "anger")))
@@ -286,7 +286,7 @@ def test_matched_controls_are_like_the_set_where_both_act(sources, found):
         np.testing.assert_array_equal(control["fear"], expected.neurons)
         assert not set(control["fear"]) & set(np.concatenate(list(target.values())))
         np.testing.assert_array_equal(np.sort(control["fear"] // 45), np.sort(target["fear"] // 45))
-    assert {one.split("~")[1] for one, _ in transfer_sets(sources, "first", with_spec(matched=0), [])["first"].sets} == {"from=first"}  # fmt: skip
+    assert {one.split("~")[1] for one, _ in transfer_sets(sources, "first", with_spec(controls={}), [])["first"].sets} == {"from=first"}  # fmt: skip
 
 
 def test_sets_and_their_means_are_stored_and_read(sources, found, tmp_path):

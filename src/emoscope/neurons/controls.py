@@ -1,7 +1,7 @@
 """Control sets: neurons as much like the chosen ones as can be, random ones, and labels without meaning.
 
-:data:`CONTROLS` lists the kinds. A new one is a function that draws neurons (or labels) and an entry there, with a field
-of its name in :class:`~emoscope.neurons.jobs.SetSpec` that says how many there are.
+:data:`CONTROLS` lists the kinds. A new one is an entry there with the function that draws neurons (or labels), and a
+field of its name in the study's section ``controls`` that says how many there are.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
+
+from emoscope.vocabulary import MATCHED, RANDOM, SHUFFLED
 
 COVARIATES = ("frequency", "magnitude", "down_norm")
 """What a matched neuron shares with the chosen one: overall firing rate, mean absolute activation, and the
@@ -73,7 +74,7 @@ class DrawnSet:
     well_matched: bool | None = None
 
     @property
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, object]:
         """What the table of sets says of the control."""
         smd = {f"smd_{name}": None if np.isnan(value) else value for name, value in self.smd.items()}
         return {**smd, "well_matched": self.well_matched}
@@ -246,20 +247,22 @@ class Control:
         draw: (ground, emotion -> chosen neurons, neurons that no control may hold) -> what draws controls of them.
         relabel: (label of each clip, speaker of each clip, source of chance) -> other labels.
         everywhere: there are some at all budgets of the headline's selector and within ranges of layers.
+        alike: it reads the covariates of neurons (:attr:`Ground.standardised`).
     """
 
     name: str
     draw: Callable[[Ground, Mapping[str, np.ndarray], np.ndarray], Draw] | None = None
     relabel: Callable[[np.ndarray, Sequence[str | None], np.random.Generator], np.ndarray] | None = None
     everywhere: bool = False
+    alike: bool = False
 
 
 CONTROLS = {
     one.name: one
     for one in (
-        Control("matched", draw=_matched, everywhere=True),
-        Control("random", draw=_random),
-        Control("shuffled", relabel=shuffled_labels),
+        Control(MATCHED, draw=_matched, everywhere=True, alike=True),
+        Control(RANDOM, draw=_random),
+        Control(SHUFFLED, relabel=shuffled_labels),
     )
 }
 """The kinds of controls by name, in the order of the table of sets."""

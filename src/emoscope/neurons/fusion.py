@@ -267,7 +267,7 @@ def transfer_sets(
     if not found:
         return {}
     activity, used = acting.activity, acting.items.filter(pl.col("fate") == "used")["item"].to_numpy()
-    standardised = _covariates(activity, used, spec) if spec.matched else None
+    standardised = _covariates(activity, used, spec) if spec.controls.get(MATCHED) else None
     means = activity.mean_product(used).astype("float32").ravel()
     tables = {
         name: _table(name, its, equal.emotions, spec, Ground(acting.total, standardised)) for name, its in found.items()
@@ -346,7 +346,9 @@ def _table(
         groups = dict(zip(emotions, found.chosen, strict=True))
         table.add(head, sample, groups)
         if known not in drawn:  # what is found once has one control in every fold
-            drawn[known] = list(_matched(source, known, groups, spec, ground)) if spec.matched else []
+            drawn[known] = (
+                list(_matched(source, known, groups, spec, ground)) if ground.standardised is not None else []
+            )
         for one, controls in drawn[known]:
             table.add(one, sample, controls)
     return table

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from emoscope.neurons.activity import scope_parts
 from emoscope.neurons.controls import CONTROLS, Control
 from emoscope.neurons.plan import FLOOR
 from emoscope.neurons.selectors import find_selector
-from emoscope.vocabulary import FEWER, OUTCOME_CONTROLS, OUTCOMES, RESELECTED, TARGET
+from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, OUTCOMES, RANDOM, RESELECTED, SHUFFLED, TARGET
 
 ALL = "all"
 """The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
@@ -32,8 +32,8 @@ class SetSpec:
         site: where activations were read.
         items_per_emotion: at most so many correct clips per emotion.
         minimum: an emotion with fewer correct clips outside some fold gets no set.
-        matched, random, shuffled: draws of each control, for the headline selector and budget; at its other budgets
-            there are up to :data:`FURTHER_DRAWS` matched ones.
+        controls: kind of control -> how many draws, for the headline selector and budget; of kinds that are everywhere
+            there are up to :data:`FURTHER_DRAWS` at its other budgets.
         headline: (selector, budget) that the study claims.
         seed: decides between ties and draws clips and controls.
         label: the label column that was asked.
@@ -59,9 +59,7 @@ class SetSpec:
     site: str = "gate"
     items_per_emotion: int = 100
     minimum: int = 30
-    matched: int = 10
-    random: int = 5
-    shuffled: int = 5
+    controls: Mapping[str, int] = field(default_factory=lambda: {MATCHED: 10, RANDOM: 5, SHUFFLED: 5})
     headline: tuple[str, float] = ("cas", 0.005)
     seed: int = 0
     label: str = "emotion"
@@ -90,6 +88,11 @@ class SetSpec:
         if min((*self.sizes, self.size_draws), default=1) < 1:
             raise ValueError(f"sizes {list(self.sizes)} in {self.size_draws} draws: each must be at least 1")
         scope_parts(self.scope)
+
+    @property
+    def needs_covariates(self) -> bool:
+        """Whether some control resembles the chosen neurons."""
+        return any(draws and CONTROLS[name].alike for name, draws in self.controls.items())
 
     @property
     def scope_name(self) -> str:
@@ -193,7 +196,7 @@ def wanted_sets(spec: SetSpec) -> list[Wanted]:
     outcomes with too few clips) and a common size that is no other than a budget's.
 
     Example:
-        >>> spec = SetSpec(("anger", "fear"), ("cas",), (0.005, 0.01), matched=5, random=1, shuffled=0, sizes=(20,))
+        >>> spec = SetSpec(("anger", "fear"), ("cas",), (0.005, 0.01), controls={"matched": 5, "random": 1}, sizes=(20,))
         >>> [spec.name_of(one).removeprefix("cas@") for one in wanted_sets(spec)][5:]  # doctest: +NORMALIZE_WHITESPACE
         ['0.005:audio+answer~matched3', '0.005:audio+answer~matched4', '0.01:audio+answer~matched0',
          '0.01:audio+answer~matched1', '0.01:audio+answer~matched2', '0.005:audio+answer~random0',
@@ -224,7 +227,7 @@ def wanted_sets(spec: SetSpec) -> list[Wanted]:
 def controls_of(one: Wanted, spec: SetSpec, kinds: Sequence[Control]) -> Iterator[Wanted]:
     """The controls of some kinds that a target or reselected set has."""
     for kind in kinds:
-        draws: int = getattr(spec, kind.name)
+        draws = spec.controls.get(kind.name, 0)
         if one != Wanted(*spec.headline):
             draws = min(FURTHER_DRAWS, draws)
         name = kind.name if one.control == TARGET else f"{one.control} {kind.name}"

@@ -182,14 +182,14 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         if not one.drawn:
             groups.setdefault((one.control in OUTCOME_CONTROLS, sample.emotions), []).append((one, sample))
     for (others, emotions), pairs in groups.items():
-        ranked |= _rank(activity, pairs, emotions, spec, observe if spec.matched and not others else None)
+        ranked |= _rank(activity, pairs, emotions, spec, observe if spec.needs_covariates and not others else None)
 
     source = "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None
     used = items.filter(pl.col("fate") == USED)["item"].to_numpy()
     table = SetTable(spec, activity.layers * activity.width, source)
     wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
     grounds = {fold: Ground(table.total) for fold in folds}
-    if spec.matched:
+    if spec.needs_covariates:
         magnitude, norm = activity.mean_magnitude(used), activity.down_norm
         grounds = {fold: Ground(table.total, covariates(np.stack(overall[fold]), magnitude, norm)) for fold in folds}
     _fill(table, wanted, ranked, found_on, grounds)
