@@ -8,7 +8,7 @@ import pytest
 
 from emoscope.analysis.accuracy import changed, confusion, reliance, uar, uar_interval
 from emoscope.analysis.panel import build_panel
-from tests.analysis.small_run import small_run
+from tests.helpers.runs import small_run
 
 A, F = "anger", "fear"
 # three clips of anger (two right) and one of fear (right): accuracy 75 %, UAR (66.7 + 100) / 2

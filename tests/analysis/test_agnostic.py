@@ -7,7 +7,7 @@ import pytest
 
 from emoscope.analysis.agnostic import agnostic
 from emoscope.analysis.panel import build_panel
-from tests.analysis.small_run import small_run
+from tests.helpers.runs import small_run
 
 A, F = "anger", "fear"
 # five speakers, each with one clip of anger and one of fear

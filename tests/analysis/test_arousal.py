@@ -7,7 +7,7 @@ from emoscope.analysis.arousal import arousal
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.schemas import schema
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import deactivations, small_run
 
 LABELS = ("anger", "fear", "neutral")  # two of high arousal, one of low
 

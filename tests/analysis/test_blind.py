@@ -13,8 +13,7 @@ from emoscope.analysis.effects import effects, measures
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import read_run
-from tests.analysis.simulated import EMOTIONS, write_simulation
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import EMOTIONS, deactivations, small_run, write_simulation
 
 
 def changed(panel, conditions, truth=None):

@@ -11,7 +11,7 @@ from emoscope.analysis.effects import effects, measures
 from emoscope.analysis.evidence import evidence
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel, log_odds
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import deactivations, small_run
 
 A, F = "anger", "fear"
 

@@ -11,8 +11,8 @@ from emoscope.analysis.decision import SUPPORTED, UNSUPPORTED, UNTESTED, unteste
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import compute_tables, write_tables
 from emoscope.schemas import empty
-from tests.analysis.simulated import write_simulation
-from tests.report.synthetic import THREE, write_run
+from tests.helpers.planted import THREE, write_run
+from tests.helpers.runs import write_simulation
 
 
 def effect(estimate, low, high, **more):

@@ -10,7 +10,7 @@ from emoscope.analysis.comparisons import differences, headline_tests
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.schemas import schema
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import deactivations, small_run
 
 A, F = "anger", "fear"
 

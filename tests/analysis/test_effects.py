@@ -10,8 +10,8 @@ from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.run_tables import read_run
 from emoscope.schemas import schema
-from tests.analysis.small_run import deactivations, small_run
-from tests.report.synthetic import THREE, write_run
+from tests.helpers.planted import THREE, write_run
+from tests.helpers.runs import deactivations, small_run
 
 A, F = "anger", "fear"
 

@@ -5,7 +5,7 @@ import pytest
 from emoscope.analysis.families import compare
 from emoscope.analysis.flows import flows
 from emoscope.analysis.panel import build_panel
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import deactivations, small_run
 
 A, F, S = "anger", "fear", "sadness"
 # five speakers, each with two clips of anger and one of fear

@@ -8,7 +8,7 @@ import pytest
 from emoscope.analysis.letters import letters
 from emoscope.analysis.panel import build_panel
 from emoscope.schemas import schema
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import deactivations, small_run
 
 ITEMS = [(speaker, truth) for speaker in ("s1", "s2", "s3", "s4", "s5") for truth in ("anger", "fear")]
 

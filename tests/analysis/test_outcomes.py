@@ -18,10 +18,9 @@ from emoscope.analysis.tables import NAMES, compute_tables
 from emoscope.neurons.selection import SetSpec, find_sets
 from emoscope.schemas import schema
 from emoscope.vocabulary import OUTCOME_CONTROLS
-from tests.analysis.simulated import EMOTIONS, write_simulation
 from tests.analysis.slow import Families, Slow
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import EMOTIONS, deactivations, small_run, write_simulation
 from tests.neurons.helpers import random_activity
 
 SOURCES = {"misses": "target", "hits-as-misses": "target", "false-alarms": "matched"}

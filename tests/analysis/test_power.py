@@ -14,7 +14,7 @@ from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.power import Spread, clear_of_zero, needs, power, run_spread
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import compute_tables
-from tests.analysis.simulated import write_simulation
+from tests.helpers.runs import write_simulation
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example-run"
 

@@ -10,7 +10,7 @@ from emoscope.analysis.published import published_of_whole
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import compute_tables
 from emoscope.schemas import empty
-from tests.report.synthetic import THREE, write_run
+from tests.helpers.planted import THREE, write_run
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import NAMES, compute_tables
-from tests.analysis.simulated import write_simulation
-from tests.analysis.simulated_whole import write_whole
 from tests.analysis.slow_sources import slow_foreign
 from tests.analysis.slow_tables import slow_tables
+from tests.helpers.planted_parts import write_whole
 from tests.helpers.program import figureless
+from tests.helpers.runs import write_simulation
 
 STUDY = """
 name = "small"

@@ -9,9 +9,9 @@ from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.sources import damage, foreign
 from emoscope.analysis.tables import write_tables
 from emoscope.schemas import schema
-from tests.analysis.simulated_whole import write_whole
 from tests.analysis.slow_sources import slow_foreign
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.planted_parts import write_whole
+from tests.helpers.runs import deactivations, small_run
 
 
 @pytest.fixture(scope="module")

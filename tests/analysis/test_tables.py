@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 from emoscope.analysis.run_tables import load_answers, read_run
 from emoscope.analysis.tables import NAMES, write_tables
 from emoscope.neurons.selection import load_set
-from tests.report.synthetic import LAYERS, THREE, WIDTH, write_run
+from tests.helpers.planted import LAYERS, THREE, WIDTH, write_run
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.trend import trend
-from tests.analysis.small_run import small_run
+from tests.helpers.runs import small_run
 
 A, F = "anger", "fear"
 # five speakers, each with two clips of either emotion; at baseline all are answered fear

@@ -6,7 +6,7 @@ import pytest
 from emoscope.analysis.run_tables import read_run
 from emoscope.analysis.tables import compute_tables
 from emoscope.analysis.verdicts import verdict
-from tests.analysis.simulated import write_simulation
+from tests.helpers.runs import write_simulation
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from emoscope.analysis.selectivity import selectivity
 from emoscope.analysis.transfer import SAME_SPEAKERS, welch
 from emoscope.analysis.whole import NAMES, WholeTables, whole_tables, write_whole_tables
 from emoscope.schemas import empty, schema
-from tests.analysis.simulated_whole import write_whole
 from tests.analysis.slow_probes import slow_selectivity, slow_side_effects
 from tests.analysis.slow_whole import slow_whole
 from tests.analysis.test_sources import one
+from tests.helpers.planted_parts import write_whole
 
 NUMBERS = ("alpha", "budget")
 

@@ -10,7 +10,7 @@ from emoscope.analysis.families import compare
 from emoscope.analysis.panel import build_panel
 from emoscope.analysis.within import within
 from emoscope.schemas import schema
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import deactivations, small_run
 
 # "no" is said in anger twice and in fear once, "yes" the other way round, by every speaker
 CELLS = [("no", "anger"), ("no", "anger"), ("no", "fear"), ("yes", "anger"), ("yes", "fear"), ("yes", "fear")]

@@ -7,7 +7,7 @@ import pytest
 
 from emoscope.analysis.wordings import wordings
 from emoscope.schemas import schema
-from tests.analysis.small_run import deactivations, small_run
+from tests.helpers.runs import deactivations, small_run
 
 ITEMS = [(speaker, truth) for speaker in ("s1", "s2", "s3") for truth in ("anger", "fear")]
 

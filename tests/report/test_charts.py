@@ -12,7 +12,7 @@ from emoscope.report.content import open_content
 from emoscope.report.pictures import Picture
 from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recoloured, title_of, to_png, to_spec, to_svg
 from emoscope.schemas import schema
-from tests.report.synthetic import SEVEN, THREE, write_run
+from tests.helpers.planted import SEVEN, THREE, write_run
 
 UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha")
 

@@ -11,7 +11,7 @@ from emoscope.report.sweep_charts import budgets as budgets_figure
 from emoscope.report.sweep_charts import efficiency as efficiency_figure
 from emoscope.report.sweep_tables import budgets, efficiency
 from emoscope.schemas import schema
-from tests.report.synthetic import THREE, write_run
+from tests.helpers.planted import THREE, write_run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from emoscope.report.caveats import standing
 from emoscope.report.content import number, open_content
 from emoscope.report.methods import bibtex, paragraph
 from emoscope.report.set_tables import sets
-from tests.report.synthetic import SELECTOR, THREE, write_run
+from tests.helpers.planted import SELECTORS, THREE, write_run
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_bibtex_has_balanced_entries_with_different_keys(content):
 def test_lape_is_cited_where_it_is_used(content):
     kept = content.run.conditions.filter(content.run.conditions["selector"].fill_null("cas") != "lape")
     without = dataclasses.replace(content, run=dataclasses.replace(content.run, conditions=kept))
-    assert set(without.selectors) == set(SELECTOR) - {"lape"}
+    assert set(without.selectors) == set(SELECTORS) - {"lape"}
     assert "tang2024" not in bibtex(without)
 
 

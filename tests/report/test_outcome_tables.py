@@ -13,7 +13,7 @@ from emoscope.report.outcome_tables import outcome_sets, outcomes, percept
 from emoscope.report.whole.factors import outcomes as of_the_whole
 from emoscope.report.whole.factors import say_outcomes
 from emoscope.schemas import schema
-from tests.report.synthetic import THREE, write_run
+from tests.helpers.planted import THREE, write_run
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 from emoscope.report.charts import FIGURES
 from emoscope.report.page import build_report
 from emoscope.report.tables import TABLES
+from tests.helpers.planted import SEVEN, THREE, write_run
 from tests.helpers.program import figureless, undrawn
-from tests.report.synthetic import SEVEN, THREE, write_run
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "col"}
 

@@ -8,7 +8,7 @@ import pytest
 from emoscope.report.caveats import standing
 from emoscope.report.content import open_content
 from emoscope.report.sentences import AMPLIFIED, SWITCHED, headline
-from tests.report.synthetic import THREE, write_run
+from tests.helpers.planted import THREE, write_run
 
 EFFECT = {"low": pl.Float64, "high": pl.Float64, "estimate": pl.Float64, "draw_max": pl.Float64, "draw_min": pl.Float64}
 

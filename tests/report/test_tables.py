@@ -9,7 +9,7 @@ from emoscope.report.content import bracket, number, open_content
 from emoscope.report.set_tables import matching, neurons, words
 from emoscope.report.tables import TABLES, wordings
 from emoscope.schemas import schema
-from tests.report.synthetic import THREE, write_run
+from tests.helpers.planted import THREE, write_run
 
 
 @pytest.fixture(scope="module")

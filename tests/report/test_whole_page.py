@@ -18,7 +18,7 @@ from emoscope.report.whole.claims import as_text, grid
 from emoscope.report.whole.content import judge, read_whole
 from emoscope.report.whole.tables import TABLES
 from emoscope.schemas import empty
-from tests.analysis.simulated_whole import write_whole
+from tests.helpers.planted_parts import write_whole
 from tests.report.test_page import Page
 
 
