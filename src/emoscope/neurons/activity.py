@@ -115,8 +115,10 @@ class Activity:
             raise FileNotFoundError(f"{self.path} holds no activity store: listen first, or check the path")
         self._group = zarr.open_group(self.path, mode="r+")
         shape: Any = self._group.attrs.asdict()
-        self.items, self.layers, self.width = int(shape["items"]), int(shape["layers"]), int(shape["width"])
-        self.block_items, self.site, self.store = int(shape["block_items"]), str(shape["site"]), tuple(shape["store"])
+        self.items, self.layers, self.width, self.block_items = (
+            int(shape[name]) for name in ("items", "layers", "width", "block_items")
+        )
+        self.site, self.store = str(shape["site"]), tuple(shape["store"])
 
     @classmethod
     def open(cls, path: str | Path) -> Activity:
@@ -159,9 +161,13 @@ class Activity:
             raise ValueError(f"down_norm has the shape {np.shape(down_norm)}: expected {(layers, width)}")
         block_items = min(block_items, items)
         attributes: dict[str, Any] = {
-            "version": 1, "items": items, "layers": layers, "width": width, "block_items": block_items,
-            "site": site, "store": list(kept), "scopes": list(SCOPES),
-        }  # fmt: skip
+            "version": 1,
+            "items": items,
+            "layers": layers,
+            "width": width,
+            "block_items": block_items,
+        }
+        attributes |= {"site": site, "store": list(kept), "scopes": list(SCOPES)}
         if (path / "zarr.json").is_file():
             old = zarr.open_group(path, mode="r").attrs.asdict()
             if old != attributes:
@@ -188,14 +194,8 @@ class Activity:
         """Write one block; writing it again replaces it.
 
         Blocks share no chunk, so they may be written in any order and by several processes. The token counts
-        are written last: an item counts as written only when all the rest is there.
-
-        Args:
-            start_item: row number of the block's first item, a multiple of ``block_items``.
-            block: its statistics.
-
-        Raises:
-            ValueError: the block does not fit the store.
+        are written last: an item counts as written only when all the rest is there. ``start_item`` is the row number
+        of the block's first item, a multiple of ``block_items``; a ``ValueError`` says what does not fit the store.
         """
         count = min(self.block_items, self.items - start_item)
         if start_item < 0 or start_item % self.block_items or count < 1:
@@ -275,41 +275,30 @@ class Activity:
     def read_layer(
         self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Firing counts and activation sums of one layer, each float64 (item, width); see the two readers above.
+        """Firing counts and activation sums of one layer, each float64 (item, width).
 
-        Args:
-            layer: number of the layer.
-            scope: such as ``"audio+answer"``, ``"all"`` or a list of scopes; several are added.
-            items: row numbers, in the order wanted; all items by default.
+        ``scope`` is such as ``"audio+answer"``, ``"all"`` or a list of scopes, which are added; ``items`` are row numbers,
+        in the order wanted, all by default.
         """
         return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
 
     def mean_magnitude(self, items: np.ndarray | None = None) -> np.ndarray:
         """Mean absolute activation over the prompt positions of all blocks that hold any of the items.
 
-        It is kept by block, not by item, so the other items of those blocks are part of it.
-
-        Args:
-            items: row numbers; every block that was written by default.
-
-        Returns:
-            float64 (layer, width).
-
-        Raises:
-            ValueError: no such block was written.
+        It is kept by block, not by item, so the other items of those blocks are part of it. Every block that was
+        written counts by default; a ``ValueError`` says that none was. float64 (layer, width).
         """
         return self._mean("abs_sum", items)
 
     def mean_product(self, items: np.ndarray | None = None) -> np.ndarray:
-        """Mean gated product of every neuron over all prompt positions; float64 (layer, width).
+        """Mean gated product of every neuron over the positions of :meth:`mean_magnitude`; float64 (layer, width).
 
-        The positions are those of :meth:`mean_magnitude`: every item of every block that holds any of the items,
-        whatever its emotion, answer or fold. Sums of blocks (float32) are added and divided in float64.
+        Emotion, answer and fold play no part. Sums of blocks (float32) are added and divided in float64.
         """
         return self._mean("product_sum", items)
 
     def to_xarray(self) -> xarray.Dataset:
-        """A labelled view (item, neuron, scope, block), read only where it is looked at; ``layer`` and so on are coordinates."""
+        """A labelled view (item, neuron, scope, block), read only where it is looked at."""
         import xarray
 
         data = xarray.open_zarr(self.path, consolidated=False, chunks=None, mask_and_scale=False)
@@ -365,10 +354,9 @@ class Activity:
         )
 
     def _repr_html_(self) -> str:
-        rows = {
-            "items": f"{int(self.written.sum())} of {self.items} written", "neurons": f"{self.layers} layers x {self.width}",
-            "site": self.site, "scopes": ", ".join(self.store), "folder": str(self.path),
-        }  # fmt: skip
+        rows = {"items": f"{int(self.written.sum())} of {self.items} written"}
+        rows |= {"neurons": f"{self.layers} layers x {self.width}", "site": self.site}
+        rows |= {"scopes": ", ".join(self.store), "folder": str(self.path)}
         return "<table>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items()) + "</table>"
 
 
@@ -393,8 +381,6 @@ def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray,
     for name in ("abs_sum", "product_sum"):
         make(name, ("block", "neuron"), (blocks, neurons), (1, width), "float32")
     make("positions", ("block",), (blocks,), (1,), "int64")
-    for name, values, dtype in (
-        ("layer", np.repeat(np.arange(layers), width), "int32"), ("index", np.tile(np.arange(width), layers), "int32"),
-        ("down_norm", down_norm.ravel(), "float32"),
-    ):  # fmt: skip
-        make(name, ("neuron",), (neurons,), (neurons,), dtype)[:] = values.astype(dtype)
+    layer, index = (place.astype("int32") for place in np.divmod(np.arange(neurons), width))
+    for name, values in (("layer", layer), ("index", index), ("down_norm", down_norm.ravel().astype("float32"))):
+        make(name, ("neuron",), (neurons,), (neurons,), str(values.dtype))[:] = values

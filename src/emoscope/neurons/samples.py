@@ -10,7 +10,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -286,13 +285,11 @@ def _clips(used: pl.DataFrame, spec: SetSpec, outcome: str) -> Iterable[Identifi
         (right if outcome == "hits" else wrong) & label.is_in(list(spec.emotions))
     )
     chosen = chosen.select("clip", "speaker", "fold", "item", label.alias("label"), options.alias("options"))
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in chosen.sort("item").iter_rows(named=True):
-        groups.setdefault((row["clip"], row["label"]), []).append(row)
-    for (name, emotion), rows in groups.items():
-        letters = tuple(row["options"].index(emotion) for row in rows if row["options"])
-        items = tuple(row["item"] for row in rows)
-        yield IdentificationClip(name, emotion, rows[0]["speaker"], rows[0]["fold"], items, letters)
+    groups = chosen.sort("item").group_by("clip", "label", maintain_order=True)
+    columns = groups.agg(pl.col("speaker", "fold").first(), "item", "options")
+    for name, emotion, speaker, fold, items, shown in columns.iter_rows():
+        letters = tuple(options.index(emotion) for options in shown if options)
+        yield IdentificationClip(name, emotion, speaker, fold, tuple(items), letters)
 
 
 def _place(seed: int | str, clip: str) -> tuple[str, str]:

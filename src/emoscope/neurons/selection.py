@@ -19,7 +19,7 @@ from emoscope.neurons.plan import Selection, SelectionPlan
 from emoscope.neurons.ranking import Chosen, Job, JobName, Lists, Ranked, rank_streaming
 from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
 from emoscope.neurons.selectors import Statistics
-from emoscope.neurons.sets import NeuronSet, NeuronSets, fold_file, load_set, save_group, set_folder
+from emoscope.neurons.sets import NeuronSet, NeuronSets, load_set, set_folder
 from emoscope.schemas import schema
 from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, RESELECTED, TARGET, USED
 
@@ -27,6 +27,9 @@ __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_se
 
 COLUMNS = schema("sets")
 """Columns of ``sets.parquet`` and their types."""
+
+META = ("selector", "budget", "scope", "site", "label", "source", "control", "draw", "size", "n")
+"""What a stored set says of its origin."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,7 @@ class FoundSets:
         """
         for name in self.frame["set"].unique():
             shutil.rmtree(set_folder(folder, name), ignore_errors=True)
-        for (name, fold), group in self._groups().items():
-            save_group(fold_file(set_folder(folder, name), fold), group, {"set": name, "fold": fold})
+            self.neuron_sets(name).save(set_folder(folder, name), {"set": name})
 
     def neuron_sets(self, name: str) -> NeuronSets:
         """One set as a mapping from emotion to :class:`NeuronSet`, with its folds.
@@ -68,22 +70,17 @@ class FoundSets:
         Raises:
             ValueError: there is no set of that name.
         """
-        groups = {fold: group for (one, fold), group in self._groups().items() if one == name}
+        groups: dict[str, dict[str, NeuronSet]] = {}
+        for row in self.frame.filter(pl.col("set") == name).iter_rows(named=True):
+            fold, emotion = row["fold"], row["emotion"]
+            neurons = self.sets[name, fold][emotion]
+            meta, means = {key: row[key] for key in META}, self.mean_product[neurons]
+            group = groups.setdefault(fold, {})
+            group[emotion] = NeuronSet(emotion, neurons, self.layers, self.width, meta, means)
         if not groups:
             raise ValueError(f"set {name!r} was not found: there are {', '.join(self.frame['set'].unique().sort())}")
         lacking = {emotion: why for emotion, why in self.identifiable.items() if isinstance(why, str)}
         return NeuronSets(groups.pop(ALL), groups, lacking)
-
-    def _groups(self) -> dict[tuple[str, str], dict[str, NeuronSet]]:
-        groups: dict[tuple[str, str], dict[str, NeuronSet]] = {key: {} for key in self.sets}
-        kept = ["selector", "budget", "scope", "site", "label", "source", "control", "draw", "size", "n"]
-        for row in self.frame.iter_rows(named=True):
-            key, emotion = (row["set"], row["fold"]), row["emotion"]
-            meta = {name: row[name] for name in kept}
-            neurons = self.sets[key][emotion]
-            means = self.mean_product[neurons]
-            groups[key][emotion] = NeuronSet(emotion, neurons, self.layers, self.width, meta, means)
-        return groups
 
     def __repr__(self) -> str:
         names, folds = self.frame["set"].n_unique(), self.frame["fold"].n_unique()

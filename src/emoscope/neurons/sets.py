@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import load_file, save
 
 from emoscope.emotions import UnknownEmotion, canonical
@@ -51,7 +52,7 @@ class NeuronSet:
     neurons: np.ndarray
     layers: int
     width: int
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)
     mean_product: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -140,7 +141,7 @@ class NeuronSet:
     def __hash__(self) -> int:
         return hash((self.emotion, self.layers, self.width, self.neurons.tobytes()))
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.neurons, dtype=dtype, copy=copy)
 
     def _fitting(self, other: NeuronSet) -> np.ndarray:
@@ -215,10 +216,10 @@ class NeuronSets(Mapping[str, NeuronSet]):
             for emotion in self
         }
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``all.safetensors`` and one file per fold, each with its JSON card."""
+    def save(self, folder: str | Path, card: Mapping[str, object] | None = None) -> None:
+        """Write ``all.safetensors`` and one file per fold, each with its JSON card, which also holds ``card``."""
         for fold, group in {"all": self._sets, **self.folds}.items():
-            save_group(fold_file(folder, fold), group, {"fold": fold})
+            save_group(_file(folder, fold), group, {**(card or {}), "fold": fold})
 
     @classmethod
     def load(cls, folder: str | Path) -> NeuronSets:
@@ -303,8 +304,7 @@ def set_folder(folder: str | Path, name: str) -> Path:
     return Path(folder) / safe_name(name)
 
 
-def fold_file(folder: str | Path, fold: str) -> Path:
-    """The file of one fold in the folder of a set."""
+def _file(folder: str | Path, fold: str) -> Path:
     return Path(folder) / f"{safe_name(fold)}.safetensors"
 
 
@@ -314,11 +314,11 @@ def load_set(folder: str | Path, name: str, fold: str = "all") -> dict[str, np.n
     Raises:
         FileNotFoundError: the folder does not hold that set and fold.
     """
-    group = load_group(fold_file(set_folder(folder, name), fold))
+    group = load_group(_file(set_folder(folder, name), fold))
     return {emotion: one.neurons for emotion, one in group.items()}
 
 
-def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, Any] | None = None) -> None:
+def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, object] | None = None) -> None:
     """Write the sets of several emotions to one safetensors file, and a JSON card beside it.
 
     The file holds one int64 tensor (neuron,) an emotion, and beside it, where they are known, the mean gated
@@ -329,10 +329,8 @@ def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[st
         raise ValueError(f"no set to save to {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     first = next(iter(sets.values()))
-    content = {
-        **(card or {}), "layers": first.layers, "width": first.width, "neuron": "layer * width + index",
-        "emotions": {emotion: {"size": len(one), **one.meta} for emotion, one in sets.items()},
-    }  # fmt: skip
+    content = {**(card or {}), "layers": first.layers, "width": first.width, "neuron": "layer * width + index"}
+    content["emotions"] = {emotion: {"size": len(one), **one.meta} for emotion, one in sets.items()}
     tensors = {emotion: np.ascontiguousarray(one.neurons) for emotion, one in sets.items()}
     for emotion, one in sets.items():
         if one.mean_product is not None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,11 +19,10 @@ from emoscope.neurons.ranking import DECIMALS, lists_of
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
 from emoscope.neurons.selectors import find_selector
 
-AGREEMENT: dict[str, Any] = {
-    "source": pl.String, "target": pl.String, "selector": pl.String, "emotion": pl.String, "n": pl.Int64,
-    "jaccard": pl.Float64, "jaccard_other": pl.Float64, "chance": pl.Float64, "spearman": pl.Float64,
-    "spearman_other": pl.Float64,
-}  # fmt: skip
+AGREEMENT: dict[str, type[pl.DataType]] = dict.fromkeys(("source", "target", "selector", "emotion"), pl.String) | {
+    "n": pl.Int64
+}
+AGREEMENT |= dict.fromkeys(("jaccard", "jaccard_other", "chance", "spearman", "spearman_other"), pl.Float64)
 """Columns of ``agreement.parquet``, see :func:`score_agreement`."""
 
 
@@ -230,12 +228,12 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
     """
     equal = equal_samples(sources, spec)
     kept = [source for source in sources if source.name in equal.kept]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for selector in spec.selectors if len(kept) > 1 else ():
-        found = {source.name: _ranks_and_sets(source, equal, spec, selector) for source in kept}
+        found = {source.name: _score(source, equal, spec, selector) for source in kept}
         for one, two in combinations(found, 2):
-            rows += [{"source": one, "target": two, "selector": selector, "n": equal.n, **row}
-                     for row in _compared(found[one], found[two], equal.emotions)]  # fmt: skip
+            about = {"source": one, "target": two, "selector": selector, "n": equal.n}
+            rows += [about | row for row in _compared(found[one], found[two])]
     return pl.DataFrame(rows, schema=AGREEMENT)
 
 
@@ -249,8 +247,8 @@ def expected_jaccard(first: int, second: int, neurons: int) -> float:
         0.25
     """
 
-    def choose(n: Any, k: Any) -> Any:
-        return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    def choose(n: int, k: np.ndarray | int) -> np.ndarray:
+        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
     if not first or not second:
         return 0.0
@@ -259,50 +257,46 @@ def expected_jaccard(first: int, second: int, neurons: int) -> float:
     return float(np.sum(np.exp(log_share) * shared / (first + second - shared)))
 
 
-def _ranks_and_sets(
-    source: Source, equal: EqualSamples, spec: SetSpec, name: str
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Ranks of all neurons, centred and of length 1 (emotion, neuron), and the set of each emotion."""
+@dataclass(frozen=True)
+class _Scored:
+    """What a selector makes of a source: the ranks of all neurons, centred and of length 1 (emotion, neuron), and sets."""
+
+    ranks: np.ndarray
+    sets: dict[str, np.ndarray]
+
+
+def _score(source: Source, equal: EqualSamples, spec: SetSpec, name: str) -> _Scored:
     activity, selector, emotions = source.activity, find_selector(name), equal.emotions
     size = spec.neurons(spec.headline[1], source.total)
     lists = lists_of(selector, size, len(emotions), spec.seed)
     selection = equal.sample(source.name, source.name, ALL).selection(emotions)
     plan = SelectionPlan(activity, [selection], spec.scope_name, spec.floor)
-    scores, needs = np.empty((len(emotions), source.total)), dict.fromkeys(selector.needs, (0,))
-    for layer, (given,) in enumerate(plan.statistics(needs)):
-        found = selector(given)
-        scores[:, layer * activity.width : (layer + 1) * activity.width] = found
-        lists.add(found, given.mean, layer * activity.width)
+    scores = np.empty((len(emotions), source.total))
+    for layer, (given,) in enumerate(plan.statistics(dict.fromkeys(selector.needs, (0,)))):
+        found, first = selector(given), layer * activity.width
+        scores[:, first : first + activity.width] = found
+        lists.add(found, given.mean, first)
     ranks = rankdata(np.round(scores, DECIMALS), axis=1)
     ranks -= ranks.mean(axis=1, keepdims=True)
     length = np.sqrt((ranks**2).sum(axis=1, keepdims=True))
     ranks /= np.where(length > 0, length, np.nan)
-    return ranks, tuple(one.neurons for one in lists.take(size))
+    chosen = lists.take(size)
+    return _Scored(ranks, {emotion: one.neurons for emotion, one in zip(emotions, chosen, strict=True)})
 
 
-def _compared(
-    one: tuple[np.ndarray, tuple[np.ndarray, ...]], two: tuple[np.ndarray, tuple[np.ndarray, ...]],
-    emotions: Sequence[str],
-) -> list[dict[str, Any]]:  # fmt: skip
-    correlations = one[0] @ two[0].T
-    shared = np.array([[len(np.intersect1d(a, b)) for b in two[1]] for a in one[1]], float)
-    either = np.array([[len(np.union1d(a, b)) for b in two[1]] for a in one[1]], float)
+def _compared(one: _Scored, two: _Scored) -> Iterator[dict[str, object]]:
+    correlations = one.ranks @ two.ranks.T
+    shared = np.array([[len(np.intersect1d(a, b)) for b in two.sets.values()] for a in one.sets.values()], float)
+    either = np.array([[len(np.union1d(a, b)) for b in two.sets.values()] for a in one.sets.values()], float)
     jaccard = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
-    rows = []
-    for i, emotion in enumerate(emotions):
-        chance = expected_jaccard(len(one[1][i]), len(two[1][i]), one[0].shape[1])
-        rows.append({
-            "emotion": emotion, "jaccard": jaccard[i, i], "jaccard_other": _others(jaccard, i), "chance": chance,
-            "spearman": _number(correlations[i, i]), "spearman_other": _number(_others(correlations, i)),
-        })  # fmt: skip
-    return rows
+    for i, (emotion, found) in enumerate(one.sets.items()):
+        chance = expected_jaccard(len(found), len(two.sets[emotion]), one.ranks.shape[1])
+        row = {"emotion": emotion, "jaccard": jaccard[i, i], "jaccard_other": _others(jaccard, i), "chance": chance}
+        spearman = {"spearman": correlations[i, i], "spearman_other": _others(correlations, i)}
+        yield row | {name: None if np.isnan(value) else float(value) for name, value in spearman.items()}
 
 
 def _others(table: np.ndarray, place: int) -> float:
     """Mean of an emotion with the other emotions, in both directions."""
     others = np.arange(len(table)) != place
     return float(np.mean([table[place, others], table[others, place]]))
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
