@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 if TYPE_CHECKING:
     import polars as pl
 
 Role = Literal[
-    "reference", "reliance", "agnostic", "transferred", "few clips", "outcome", "other selector", "budget", "layers",
-    "single layer", "position", "to mean", "dose", "headline",
-]  # fmt: skip
+    "reference",
+    "reliance",
+    "agnostic",
+    "transferred",
+    "few clips",
+    "outcome",
+    "other selector",
+    "budget",
+    "layers",
+    "single layer",
+    "position",
+    "to mean",
+    "dose",
+    "headline",
+]
 """What a condition is for; the first that fits.
 
 reference: the baseline, and the null, which changes nothing. reliance: whole MLP layers off. agnostic: steering without
@@ -36,11 +48,17 @@ Presentation = Literal["audio", "noise", "transcript", "transcription", "text"]
 ``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
 
 Scoring = Literal["likelihood", "generation", "transcription"]
-"""How an answer was got: the most probable letter, written with a letter, or written down what is said."""
+"""How an answer was got: the most probable letter, an answer written out, or what is said written down."""
+LIKELIHOOD: Final = "likelihood"
+GENERATION: Final = "generation"
+TRANSCRIPTION: Final = "transcription"
 
 Status = Literal["used", "not needed", "excluded", "quarantined"]
 """What became of a clip."""
 USED: Final = "used"
+
+Side = Literal["both", "identify", "evaluate"]
+"""What a clip may do: identify neurons, test them, or both, in different folds."""
 
 BASELINE: Final = "baseline"
 NULL: Final = "null"
@@ -62,12 +80,14 @@ FEWER: Final = "fewer"
 RESELECTED: Final = "reselected"
 """Sets selected for the emotion on fewer clips, and within a range of layers."""
 
-OUTCOMES = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
+Outcome = Literal["hits", "misses", "false-alarms"]
+"""How a clip was answered: it has an emotion in the voice and in the answer, in the voice alone, in the answer alone."""
+OUTCOMES: dict[Outcome, str] = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
 """The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
 OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())
 
 
-def role_of(condition: Mapping[str, Any], headline: Mapping[str, Any]) -> Role:
+def role_of(condition: Mapping[str, object], headline: Mapping[str, object]) -> Role:
     """What a condition is for, by the first rule that fits.
 
     Args:
@@ -81,7 +101,7 @@ def role_of(condition: Mapping[str, Any], headline: Mapping[str, Any]) -> Role:
         >>> role_of(row, {"selector": "mad", "budget": 0.01, "alpha": 0.5})
         'dose'
     """
-    kind, control, layers = condition["kind"], condition.get("control"), condition.get("layers") or "all"
+    kind, control, layers = condition["kind"], condition.get("control"), str(condition.get("layers") or "all")
     steered = kind == STEER and condition.get("alpha") != headline.get("alpha")
     rules: tuple[tuple[bool, Role], ...] = (
         (condition.get("source") is not None, "transferred"),
@@ -101,7 +121,7 @@ def role_of(condition: Mapping[str, Any], headline: Mapping[str, Any]) -> Role:
     return next((role for fits, role in rules if fits), "headline")
 
 
-def with_roles(frame: pl.DataFrame, headline: Mapping[str, Any]) -> pl.DataFrame:
+def with_roles(frame: pl.DataFrame, headline: Mapping[str, object]) -> pl.DataFrame:
     """A table of conditions, or of families of them, with its roles: those that it lacks are worked out."""
     import polars as pl
 
@@ -124,10 +144,8 @@ def acting(frame: pl.DataFrame, kind: str, *roles: Role) -> pl.DataFrame:
 
     wanted = roles or ("headline",)
     zero = pl.col("to").fill_null("zero").eq("zero") | (pl.col("role") == "to mean")
-    return frame.filter(
-        pl.col("role").is_in(wanted) & (pl.col("kind") == kind) & zero
-        & ((pl.col("control") == TARGET) | pl.col("draw").is_null())
-    )  # fmt: skip
+    selected_or_mean = (pl.col("control") == TARGET) | pl.col("draw").is_null()
+    return frame.filter(pl.col("role").is_in(wanted) & (pl.col("kind") == kind) & zero & selected_or_mean)
 
 
 LEAST_LETTER_MASS, LEAST_AGREEMENT = 0.5, 90.0

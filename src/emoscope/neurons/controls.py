@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -38,15 +39,9 @@ def seeded_generator(*parts: object) -> np.random.Generator:
 
 
 def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarray) -> np.ndarray:
-    """Standardise the three covariates within each layer.
+    """Standardise the :data:`COVARIATES` within each layer: z-scores, float64 (layer, width, covariate).
 
-    Args:
-        frequency: overall firing rate; (layer, width).
-        magnitude: overall mean absolute activation; (layer, width).
-        down_norm: norm of the ``down_proj`` column, before the logarithm; (layer, width).
-
-    Returns:
-        z-scores; float64 (layer, width, covariate). A covariate that does not vary in a layer is 0 there.
+    Each is given as (layer, width), the norm before the logarithm. One that does not vary in a layer is 0 there.
 
     Example:
         >>> z = covariates(np.array([[0.1, 0.3]]), np.ones((1, 2)), np.array([[1.0, np.e]]))
@@ -125,13 +120,9 @@ class Matcher:
 
     def _partners(self, neuron: int, used: set[int]) -> list[int]:
         while True:
-            near, partners = self._near[neuron], []
-            for other in near:
-                if other not in used:
-                    partners.append(other)
-                    if len(partners) == NEAREST:
-                        return partners
-            if len(near) == len(self._free[neuron // self.width]):
+            near = self._near[neuron]
+            partners = list(islice((other for other in near if other not in used), NEAREST))
+            if len(partners) == NEAREST or len(near) == len(self._free[neuron // self.width]):
                 return partners
             self._look_up([neuron], 4 * len(near))
 
@@ -150,15 +141,10 @@ class Matcher:
 
 
 def standardised_differences(chosen: np.ndarray, control: np.ndarray) -> dict[str, float]:
-    """Difference of the means over the pooled standard deviation, for each covariate (Cohen 1988).
+    """Control minus chosen: difference of means over the pooled standard deviation, for each covariate (Cohen 1988).
 
-    Args:
-        chosen: covariates of the chosen neurons; (neuron, covariate).
-        control: those of the control; (neuron, covariate).
-
-    Returns:
-        covariate -> control minus chosen; where neither group varies, 0 for equal means, else infinite; not a
-        number when a group is empty.
+    Both are (neuron, covariate). Where neither group varies it is 0 for equal means, else infinite; not a number when a
+    group is empty.
 
     Example:
         >>> standardised_differences(np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]]))
@@ -169,9 +155,8 @@ def standardised_differences(chosen: np.ndarray, control: np.ndarray) -> dict[st
     apart = control.mean(axis=0) - chosen.mean(axis=0)
     pooled = np.sqrt((control.var(axis=0) + chosen.var(axis=0)) / 2)
     flat = pooled < 1e-12
-    smd = np.where(
-        flat, np.where(np.abs(apart) < 1e-12, 0.0, np.copysign(np.inf, apart)), apart / np.where(flat, 1, pooled)
-    )
+    without_spread = np.where(np.abs(apart) < 1e-12, 0.0, np.copysign(np.inf, apart))
+    smd = np.where(flat, without_spread, apart / np.where(flat, 1, pooled))
     return dict(zip(COVARIATES, smd.tolist(), strict=False))
 
 
@@ -186,12 +171,9 @@ def random_neurons(size: int, neurons: int, generator: np.random.Generator) -> n
 
 
 def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generator: np.random.Generator) -> np.ndarray:
-    """Permute labels within each speaker, so that a speaker keeps how many of each there are.
+    """Permute the clips' labels within each speaker, so that a speaker keeps how many of each there are.
 
-    Args:
-        labels: one label per clip; (clip,).
-        speakers: their speakers; unknown ones (None) form one group.
-        generator: the source of chance.
+    Unknown speakers (None) form one group.
 
     Example:
         >>> shuffled_labels(np.array([0, 0, 1]), ["s", "s", "t"], seeded_generator("shuffled", 0))

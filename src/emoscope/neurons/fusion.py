@@ -20,7 +20,7 @@ from emoscope.neurons.samples import Sample, acting_folds
 from emoscope.neurons.selection import FoundSets, SetTable
 from emoscope.neurons.selectors import Selector, Statistics, find_selector
 from emoscope.neurons.sources import EqualSamples, Source, equal_samples
-from emoscope.vocabulary import MATCHED
+from emoscope.vocabulary import MATCHED, USED
 
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"
 WAYS = (OVERLAP, JOINT, CONSISTENCY)
@@ -266,7 +266,7 @@ def transfer_sets(
         found |= _fused(kept, host, equal, spec, folds, fuse, consistency)
     if not found:
         return {}
-    activity, used = acting.activity, acting.items.filter(pl.col("fate") == "used")["item"].to_numpy()
+    activity, used = acting.activity, acting.items.filter(pl.col("fate") == USED)["item"].to_numpy()
     standardised = _covariates(activity, used, spec) if spec.controls.get(MATCHED) else None
     means = activity.mean_product(used).astype("float32").ravel()
     tables = {
@@ -295,9 +295,14 @@ def _plan(source: Source, samples: Iterable[Sample], equal: EqualSamples, spec: 
 
 
 def _fused(
-    kept: Sequence[Source], host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str],
-    fuse: Sequence[str], weight: float,
-) -> dict[str, dict[str, Found]]:  # fmt: skip
+    kept: Sequence[Source],
+    host: str,
+    equal: EqualSamples,
+    spec: SetSpec,
+    folds: Sequence[str],
+    fuse: Sequence[str],
+    weight: float,
+) -> dict[str, dict[str, Found]]:
     """The fused sets: name -> fold -> what was found."""
     plans, numbers, parts = [], [], []
     for source in kept:

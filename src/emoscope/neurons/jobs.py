@@ -114,9 +114,14 @@ class SetSpec:
         return self.set_id(one.selector, one.budget, one.control, one.draw, one.size, one.layers)
 
     def set_id(
-        self, selector: str, budget: float, control: str = TARGET, draw: int = 0, size: int | None = None,
+        self,
+        selector: str,
+        budget: float,
+        control: str = TARGET,
+        draw: int = 0,
+        size: int | None = None,
         layers: str | None = None,
-    ) -> str:  # fmt: skip
+    ) -> str:
         """The name of a set; ``size`` is the number of clips where the control is "fewer", ``layers`` a range.
 
         Example:

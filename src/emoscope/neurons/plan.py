@@ -129,13 +129,12 @@ class SelectionPlan:
             self._total(partial(self.activity.read_sums, layer, self.scope), summed)
             summed /= positions.T[:, :, None]
             variance = dict(zip(spread, next(variances), strict=True)) if variances else {}
+            numbers = range(len(self.selections))
+            bar = [bars.get(number, float("nan")) for number in numbers]
             yield [
-                Statistics(
-                    rates[number], summed[:, number], positions[number], self.emotions, layer,
-                    bars.get(number, float("nan")), variance.get(number),
-                )
-                for number in range(len(self.selections))
-            ]  # fmt: skip
+                Statistics(rates[n], summed[:, n], positions[n], self.emotions, layer, bar[n], variance.get(n))
+                for n in numbers
+            ]
 
     def rates(self) -> Iterator[np.ndarray]:
         """P alone, which halves the reading: float64 (selection, emotion, width)."""

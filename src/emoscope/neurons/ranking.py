@@ -236,13 +236,9 @@ def select_from_sums(
 
 @dataclass(frozen=True)
 class Job:
-    """One selector on one selection of a plan: what :func:`rank_streaming` is asked for.
+    """One selector on one selection of a plan (by its key), for at most ``size`` neurons.
 
-    Attributes:
-        key: of the selection.
-        selector: its name.
-        size: how many neurons may be taken at most.
-        layers: first and last layer of those that are ranked; ``None`` for all.
+    ``layers`` are the first and last layer of those that are ranked; ``None`` for all.
     """
 
     key: Hashable

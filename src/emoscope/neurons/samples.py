@@ -10,13 +10,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import polars as pl
 
 from emoscope.neurons.jobs import ALL, SetSpec
 from emoscope.neurons.plan import Selection
-from emoscope.vocabulary import OUTCOMES
+from emoscope.vocabulary import OUTCOMES, USED, Outcome, Side
 
 Notes = dict[str, dict[str, int | str]]
 """Outcome -> emotion -> clips per emotion, or why there is no set."""
@@ -95,11 +96,7 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
 
     Clips are taken in an order that a hash of seed and clip name decides, so that the row order does not
     matter and a smaller sample is part of a larger one; with ``spec.balance_letters`` in that of
-    :func:`level_letters`.
-
-    Args:
-        items: as :func:`~emoscope.neurons.selection.find_sets` takes them.
-        spec: emotions, the cap per emotion and the minimum.
+    :func:`level_letters`. ``items`` are as :func:`~emoscope.neurons.selection.find_sets` takes them.
 
     Returns:
         (samples, identifiable): one sample per fold, that of all clips last; and for each emotion how many
@@ -186,20 +183,14 @@ def outcome_samples(
     return drawn, notes
 
 
-def pools(items: pl.DataFrame, spec: SetSpec, outcome: str = "hits") -> dict[str, list[IdentificationClip]]:
+def pools(items: pl.DataFrame, spec: SetSpec, outcome: Outcome = "hits") -> dict[str, list[IdentificationClip]]:
     """The clips that may identify in each fold, and in all folds together: those outside it, in seeded order.
 
-    Args:
-        items: as :func:`~emoscope.neurons.selection.find_sets` takes them.
-        spec: emotions and seed.
-        outcome: ``"hits"``: items answered correctly; ``"misses"``: answered otherwise, under their true label;
-            ``"false-alarms"``: answered wrongly, under the label that was answered. A clip that has a hit, in any
-            letter order or wording, has neither.
-
-    Raises:
-        ValueError: the items table lacks a column that this takes.
+    Outcomes are ``"hits"``: items answered correctly; ``"misses"``: answered otherwise, under their true label; and
+    ``"false-alarms"``: answered wrongly, under the label that was answered. A clip that has a hit, in any letter order
+    or wording, has neither. A ``ValueError`` says which column the items table lacks for this.
     """
-    used = items.filter(pl.col("fate") == "used")
+    used = items.filter(pl.col("fate") == USED)
     if outcome == "false-alarms" and "answered" not in used.columns:
         raise ValueError("the items table does not say what was answered: run the study again, its answers are kept")
     if spec.balance_letters and "options" not in used.columns:
@@ -219,7 +210,7 @@ def acting_folds(items: pl.DataFrame) -> list[str]:
     return [*on_side(items, "evaluate")["fold"].drop_nulls().unique().sort().to_list(), ALL]
 
 
-def on_side(items: pl.DataFrame, side: str) -> pl.DataFrame:
+def on_side(items: pl.DataFrame, side: Side) -> pl.DataFrame:
     """The items that may ``"identify"``, or ``"evaluate"``; all of them where no sides are fixed."""
     return items.filter(pl.col("side").is_in(["both", side])) if "side" in items.columns else items
 
@@ -239,9 +230,8 @@ def _equally_many(
     """The first clips of each emotion, as many as all have, with the letters levelled where the specification asks it."""
     groups = _by_emotion(clips, emotions)
     n = min(most, *map(len, groups))
-    return Sample(
-        fold, tuple(c for one in groups for c in (level_letters(one, n) if spec.balance_letters else one[:n])), n
-    )
+    chosen = [level_letters(group, n) if spec.balance_letters else group[:n] for group in groups]
+    return Sample(fold, tuple(chain.from_iterable(chosen)), n)
 
 
 def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[IdentificationClip]:
@@ -250,10 +240,6 @@ def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[Ident
     One clip after the other is taken for the letter that was taken least so far, as long as some clip has it: of
     these the one that has fewest letters to offer, and among such the first. Only the items with that letter stay,
     so that every clip has one letter. The first n of a longer choice are those of a choice of n.
-
-    Args:
-        clips: with their letters.
-        count: how many to take; no more than there are.
 
     Example:
         >>> clips = [IdentificationClip(f"c{n}", "fear", None, None, (n,), (int(n > 2),)) for n in range(5)]
@@ -274,7 +260,7 @@ def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[Ident
     return found
 
 
-def _clips(used: pl.DataFrame, spec: SetSpec, outcome: str) -> Iterable[IdentificationClip]:
+def _clips(used: pl.DataFrame, spec: SetSpec, outcome: Outcome) -> Iterable[IdentificationClip]:
     """The clips that may identify, each with its items of one outcome and one label."""
     right = pl.col("correct").fill_null(False)
     label = pl.col("answered" if outcome == "false-alarms" else "truth")

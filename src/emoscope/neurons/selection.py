@@ -122,15 +122,19 @@ class SetTable:
         if self.transferred and self.source:
             name = lent_name(name, self.source)
         self.sets[name, sample.fold] = {emotion: its.neurons for emotion, its in found.items()}
+        about = dict.fromkeys(COLUMNS) | {"set": name, "selector": one.selector, "budget": one.budget}
+        about |= {
+            "scope": self.spec.scope_name,
+            "site": self.spec.site,
+            "label": self.spec.label,
+            "source": self.source,
+        }
+        about |= {"control": one.control, "draw": one.draw, "size": one.size, "layers": one.layers}
+        about |= {"n": sample.n, "fold": sample.fold, "size_wanted": self.spec.neurons(one.budget, self.total)}
         for emotion, its in found.items():
-            self._rows.append({
-                **dict.fromkeys(COLUMNS), "set": name, "selector": one.selector, "budget": one.budget,
-                "scope": self.spec.scope_name, "site": self.spec.site, "label": self.spec.label, "source": self.source,
-                "control": one.control, "draw": one.draw, "size": one.size, "n": sample.n, "fold": sample.fold,
-                "emotion": emotion, "size_wanted": self.spec.neurons(one.budget, self.total),
-                "size_reached": len(its.neurons), "layers": one.layers,
-                "letter_share": None if one.control in CONTROLS else sample.letter_share(emotion), **its.columns,
-            })  # fmt: skip
+            letters = None if one.control in CONTROLS else sample.letter_share(emotion)
+            row = {"emotion": emotion, "size_reached": len(its.neurons), "letter_share": letters, **its.columns}
+            self._rows.append(about | row)
 
     def frame(self) -> pl.DataFrame:
         """The rows so far."""
@@ -201,9 +205,12 @@ def _key(one: Wanted, sample: Sample) -> tuple[str, str, int, int]:
 
 
 def _rank(
-    activity: Activity, pairs: Iterable[tuple[Wanted, Sample]], emotions: tuple[str, ...], spec: SetSpec,
+    activity: Activity,
+    pairs: Iterable[tuple[Wanted, Sample]],
+    emotions: tuple[str, ...],
+    spec: SetSpec,
     observe: Callable[[list[Statistics]], None] | None,
-) -> Ranked:  # fmt: skip
+) -> Ranked:
     """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
     selections: dict[tuple[str, str, int, int], Selection] = {}
     jobs: dict[JobName, Job] = {}

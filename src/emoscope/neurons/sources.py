@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,8 @@ from emoscope.neurons.ranking import DECIMALS, lists_of
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
 from emoscope.neurons.selectors import find_selector
 
-AGREEMENT: dict[str, type[pl.DataType]] = dict.fromkeys(("source", "target", "selector", "emotion"), pl.String) | {
-    "n": pl.Int64
-}
+AGREEMENT: dict[str, type[pl.DataType]] = dict.fromkeys(("source", "target", "selector", "emotion"), pl.String)
+AGREEMENT["n"] = pl.Int64
 AGREEMENT |= dict.fromkeys(("jaccard", "jaccard_other", "chance", "spearman", "spearman_other"), pl.Float64)
 """Columns of ``agreement.parquet``, see :func:`score_agreement`."""
 
@@ -125,8 +124,8 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
     drawn = {(name, host): {one.fold: one for one in draw_samples(items, equal)[0]} for name, host, items in pairs}
     samples = {
         (name, host.name): drawn.get((name, host.name), {ALL: drawn[name, name][ALL]})
-        for name in known for host in sources
-    }  # fmt: skip
+        for name, host in product(known, sources)
+    }
     lacking = {e: "; ".join(f"{name}: {found[name][e]}" for name in known if found[name][e]) for e in spec.emotions}
     return EqualSamples(wanted.emotions, n, samples, left_out, {e: lacking[e] or n for e in spec.emotions})
 
