@@ -249,16 +249,36 @@ class Kind:
     """A kind of condition.
 
     Attributes:
-        name: in the column ``kind``, in names of conditions and in studies.
-        make: what it does to the neurons; ``None`` where answers are read off those of steering, without a pass.
-        by_item: it depends on the untouched model's answer, so each item of a fold is treated otherwise.
-        adds_up: a neuron of several emotions' sets counts several times.
+        act: what it does to the neurons.
+        asked: whether the model is asked; otherwise answers are read off the stored ones of targeted steering.
+        by_item: each item is treated by the untouched model's own answer to it.
+        weighs: a neuron of several emotions' sets counts several times.
+        other_batches: its rows stand in batches composed otherwise than those of all others.
     """
 
-    name: str
-    make: Callable[[Acted], Intervention] | None
+    act: Callable[[Acted], Intervention]
+    asked: bool = True
     by_item: bool = False
-    adds_up: bool = False
+    weighs: bool = False
+    other_batches: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it leaves the model as it is."""
+        return self.act is _nothing
+
+
+def _nothing(acted: Acted) -> Intervention:
+    # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone
+    return nothing()
+
+
+def _steer(acted: Acted) -> Intervention:
+    return steer(acted.neurons, acted.alpha, acted.positions)
+
+
+def _union(acted: Acted) -> Intervention:
+    return union(acted.sets, acted.alpha, acted.positions)
 
 
 def _off(acted: Acted) -> Intervention:
@@ -274,23 +294,19 @@ def _mixed_by_answer(acted: Acted) -> Intervention:
     return mix(acted.sets, shares, acted.alpha, acted.positions)
 
 
-KINDS: dict[str, Kind] = {
-    one.name: one
-    for one in (
-        # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone
-        Kind(BASELINE, lambda acted: nothing()),
-        Kind(NULL, lambda acted: nothing()),
-        Kind(DEACTIVATE, _off),
-        Kind(STEER, lambda acted: steer(acted.neurons, acted.alpha, acted.positions)),
-        Kind(RELIANCE, _off),
-        Kind("two-pass", None),
-        Kind("mix", _mixed, adds_up=True),
-        Kind("mix-own", _mixed_by_answer, by_item=True, adds_up=True),
-        Kind("mix-outputs", None),
-        Kind("union", lambda acted: union(acted.sets, acted.alpha, acted.positions)),
-    )
+KINDS: Mapping[str, Kind] = {
+    BASELINE: Kind(_nothing),
+    NULL: Kind(_nothing, other_batches=True),
+    DEACTIVATE: Kind(_off),
+    STEER: Kind(_steer),
+    RELIANCE: Kind(_off),
+    "two-pass": Kind(_steer, asked=False),
+    "mix": Kind(_mixed, weighs=True),
+    "mix-own": Kind(_mixed_by_answer, by_item=True, weighs=True),
+    "mix-outputs": Kind(_steer, asked=False),
+    "union": Kind(_union),
 }
-"""Every kind of condition by name."""
+"""Every kind of condition by its name in the column ``kind``, in names of conditions and in studies."""
 
-DERIVED = tuple(name for name, kind in KINDS.items() if kind.make is None)
+DERIVED = tuple(name for name, kind in KINDS.items() if not kind.asked)
 """Kinds that are read off the stored answers of targeted steering: the model is not asked again."""

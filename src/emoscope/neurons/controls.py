@@ -56,12 +56,10 @@ def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarr
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """A control that was drawn after chosen neurons.
+    """A control that was drawn after chosen neurons: flat numbers, ascending; int64 (neuron,).
 
-    Attributes:
-        neurons: flat numbers, ascending; int64 (neuron,).
-        smd: standardised mean difference of each covariate, control minus chosen; empty where nothing was matched.
-        well_matched: every chosen neuron has a partner, and every ``smd`` lies within +-0.25.
+    ``smd`` is the standardised mean difference of each covariate, control minus chosen, empty where nothing was matched;
+    well matched are controls in which every chosen neuron has a partner and every ``smd`` lies within +-0.25.
     """
 
     neurons: np.ndarray
@@ -79,12 +77,8 @@ class Matcher:
     """Draws matched controls for the sets of one selector and fold.
 
     Each chosen neuron, visited in random order, is replaced by one of the same layer, drawn among the ten
-    nearest unused ones in the standardised covariates. Where a layer has no neuron left, the control is one
-    smaller and not well matched.
-
-    Args:
-        standardised: as :func:`covariates` gives them; (layer, width, covariate).
-        excluded: neurons that no control may hold: the union of all emotions' sets.
+    nearest unused ones in the covariates, as :func:`covariates` gives them. Where a layer has no neuron left, the
+    control is one smaller and not well matched. No control holds an excluded neuron: the union of all emotions' sets.
 
     Example:
         >>> z = np.linspace(-1, 1, 36).reshape(1, 12, 3)
@@ -190,12 +184,7 @@ def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generato
 
 @dataclass(frozen=True)
 class Ground:
-    """What the controls of a fold's sets are drawn from.
-
-    Attributes:
-        neurons: how many the decoder has.
-        standardised: see :func:`covariates`; ``None`` where nothing is matched.
-    """
+    """What the controls of a fold's sets are drawn from: so many neurons, and their :func:`covariates` if any are matched."""
 
     neurons: int
     standardised: np.ndarray | None = None

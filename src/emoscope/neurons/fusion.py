@@ -88,12 +88,9 @@ class RunningScale:
 
 
 def overlap(standardised: Sequence[np.ndarray]) -> np.ndarray:
-    """The smallest z-score over corpora, for the emotion that the neuron prefers (scores most for) in all of them.
+    """The smallest z-score over corpora (emotion, neuron), for the emotion that has the largest in all of them.
 
     For other emotions, and where it is not eligible in some corpus, the neuron is not eligible.
-
-    Args:
-        standardised: z-scores in each corpus; float64 (emotion, neuron).
 
     Example:
         >>> one, two = np.array([[2.0, 1.0], [0.0, 0.5]]), np.array([[1.5, 0.0], [0.0, 3.0]])
@@ -108,12 +105,8 @@ def overlap(standardised: Sequence[np.ndarray]) -> np.ndarray:
 def consistency(standardised: Sequence[np.ndarray], scales: Sequence[Scale], weight: float) -> np.ndarray:
     """Mean of the z-scores over corpora minus ``weight`` times their standard deviation.
 
-    Where a neuron is eligible in some corpora only, it counts in the others as the lowest eligible one there.
-
-    Args:
-        standardised: z-scores in each corpus; float64 (emotion, neuron).
-        scales: the scales they were made with.
-        weight: weight of the spread over corpora.
+    The z-scores (emotion, neuron) of each corpus come with the scale that they were made with. Where a neuron is
+    eligible in some corpora only, it counts in the others as the lowest eligible one there.
 
     Example:
         >>> scale = Scale(mean=2.0, std=1.0, lowest=1.0)

@@ -104,11 +104,7 @@ class SetSpec:
         return max(1, round(budget * total))
 
     def name_of(self, one: Wanted) -> str:
-        """The name of a set that is wanted.
-
-        Raises:
-            ValueError: its budget is not known yet.
-        """
+        """The name of a set that is wanted; a ``ValueError`` if its budget is not known yet."""
         if one.budget is None:
             raise ValueError(f"the common size of {one.selector} is known when it has ranked: name the set then")
         return self.set_id(one.selector, one.budget, one.control, one.draw, one.size, one.layers)

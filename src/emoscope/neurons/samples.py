@@ -24,12 +24,7 @@ Notes = dict[str, dict[str, int | str]]
 
 
 class NotIdentifiable(ValueError):
-    """Fewer than two emotions have enough correct clips.
-
-    Attributes:
-        counts: for each emotion the fewest correct clips outside any fold.
-        minimum: how many are needed.
-    """
+    """Fewer than two emotions have enough correct clips; ``counts`` are the fewest outside any fold."""
 
     def __init__(self, counts: Mapping[str, int], minimum: int) -> None:
         self.counts, self.minimum = dict(counts), minimum
@@ -133,9 +128,6 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
     In each draw clips are taken in an order that a hash of seed, draw and clip name decides, so that a smaller
     sample is part of a larger one of the same draw, and a clip that is in reach of two folds is drawn in both.
     A size that some fold does not have, or that is no smaller than what every fold has, is left out.
-
-    Returns:
-        (draw, sample) for every size, draw and fold.
     """
     fewest, most = min(one.n for one in samples), max(one.n for one in samples)
     sizes = sorted({size for size in spec.sizes if size <= fewest and size < most})

@@ -177,8 +177,7 @@ class Selector:
     Attributes:
         name: as written in study files and in the names of sets.
         family: what kind of statistic it is.
-        score: from the :class:`Statistics` of a layer to scores (emotion, neuron), larger =
-            more specific, -inf = not eligible.
+        score: from the :class:`Statistics` of a layer to scores (emotion, neuron), -inf = not eligible.
         needs: which of :data:`STATISTICS` it reads.
         one_list: the budget is one list for all emotions, the neurons of the highest score for any of them; each goes
             to every emotion for which it is eligible, so sets differ in size. Otherwise each emotion has its own list.
@@ -191,11 +190,7 @@ class Selector:
     one_list: bool = False
 
     def __call__(self, given: Statistics) -> np.ndarray:
-        """Score a layer.
-
-        Raises:
-            ValueError: the scores are not one for each emotion and neuron, or not numbers.
-        """
+        """Score a layer; a ``ValueError`` says what is not one number for each emotion and neuron."""
         found = np.asarray(self.score(given))
         if found.shape != given.rate.shape:
             raise ValueError(
@@ -232,14 +227,8 @@ def register(
 ) -> Selector:
     """Make a function a selector of this program, by a name that studies and ``emoscope.select`` then know.
 
-    A name that this program registered before now means the new function.
-
-    Args:
-        name: small letters, digits and hyphens.
-        function: from :class:`Statistics` to scores (emotion, neuron).
-        family: what kind of statistic it is.
-        needs: ``"bar"`` and ``"variance"``, where the function reads them.
-        one_list: see :class:`Selector`.
+    The name is made of small letters, digits and hyphens; one that was registered before now means the new function.
+    The rest is said of :class:`Selector`.
 
     Raises:
         ValueError: the name is emoscope's own or not a name, or ``needs`` holds something else.

@@ -106,12 +106,7 @@ class NeuronSet:
 
     @classmethod
     def load(cls, path: str | Path) -> NeuronSet:
-        """Read the set that :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file holds several emotions.
-        """
+        """Read the set that :meth:`save` wrote; a ``ValueError`` says that the file holds several emotions."""
         group = load_group(path)
         if len(group) != 1:
             raise ValueError(f"{path} holds the sets of {', '.join(group)}: read it with load_group")
@@ -206,10 +201,7 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
     @property
     def stability(self) -> dict[str, float]:
-        """Mean Jaccard index over pairs of folds for each emotion: 1 = the same neurons in every fold.
-
-        It is not a number with fewer than two folds.
-        """
+        """Mean Jaccard index over pairs of folds for each emotion: 1 = the same in every fold, NaN without two folds."""
         pairs = list(combinations(self.folds.values(), 2))
         return {
             emotion: float(np.mean([one[emotion].jaccard(two[emotion]) for one, two in pairs] or [np.nan]))

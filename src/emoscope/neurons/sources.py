@@ -27,13 +27,7 @@ AGREEMENT |= dict.fromkeys(("jaccard", "jaccard_other", "chance", "spearman", "s
 
 @dataclass(frozen=True)
 class Source:
-    """One corpus that was heard, asked one question.
-
-    Attributes:
-        name: how the sets that are found in it are called.
-        activity: its store.
-        items: its items, as :func:`~emoscope.neurons.selection.find_sets` takes them.
-    """
+    """One corpus that was heard, asked one question: its store, and items as ``find_sets`` takes them."""
 
     name: str
     activity: Activity
@@ -90,10 +84,6 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
     A source in which fewer than two emotions can be identified is left out. So is, as long as the others have
     fewer than two in common, the one without which they have most (of several the last). Where all are left out,
     there are no emotions and no clips.
-
-    Args:
-        sources: the sources, all of one model, with different names.
-        spec: emotions, the cap per emotion, the minimum and the seed.
 
     Raises:
         ValueError: two sources of one name, decoders of different sizes, or activations of another site.
