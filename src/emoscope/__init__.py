@@ -26,8 +26,8 @@ _WHERE = {
     "intervene": "emoscope.experiments.api",
     "ask": "emoscope.experiments.ask",
     "activations": "emoscope.experiments.ask",
-    "deactivate": "emoscope.interventions.intervention",
-    "steer": "emoscope.interventions.intervention",
+    "deactivate": "emoscope.interventions.kinds",
+    "steer": "emoscope.interventions.kinds",
     "run": "emoscope.experiments.api",
     "Question": "emoscope.questions",
     "NeuronSet": "emoscope.neurons.sets",
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from emoscope.experiments.api import select as select
     from emoscope.experiments.ask import activations as activations
     from emoscope.experiments.ask import ask as ask
-    from emoscope.interventions.intervention import deactivate as deactivate
-    from emoscope.interventions.intervention import steer as steer
+    from emoscope.interventions.kinds import deactivate as deactivate
+    from emoscope.interventions.kinds import steer as steer
     from emoscope.models.registry import load_model as load_model
     from emoscope.models.registry import wrap as wrap
     from emoscope.neurons.activity import Activity as Activity

@@ -157,9 +157,9 @@ def ask(
     hear(clip)
     from emoscope.experiments.api import read_set
     from emoscope.experiments.ask import ask as ask_model
-    from emoscope.interventions.intervention import deactivate as off
-    from emoscope.interventions.intervention import nothing
-    from emoscope.interventions.intervention import steer as amplify
+    from emoscope.interventions.kinds import deactivate as off
+    from emoscope.interventions.kinds import nothing
+    from emoscope.interventions.kinds import steer as amplify
     from emoscope.models.registry import load_model
 
     under = nothing()

@@ -23,7 +23,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from emoscope.neurons.plan import Selection, SelectionPlan
 
 from emoscope.neurons.activity import Activity, ActivityBlock
 from emoscope.neurons.controls import Matcher, seeded_generator

@@ -14,7 +14,7 @@ from emoscope.experiments.conditions import describe, plan_conditions, planned_s
 from emoscope.experiments.kinds import SetsByFold, layer_ranges
 from emoscope.experiments.schema import AGNOSTIC, Controls, Interventions, Study, StudyError
 from emoscope.experiments.study import parse_study, read_study
-from emoscope.interventions.intervention import deactivate, mix, steer, union
+from emoscope.interventions.kinds import deactivate, mix, steer, union
 from emoscope.models.values import ModelInfo
 
 INFO = ModelInfo("m", "f", None, "", 2, 4, 8, 16, True, "left", "float32", "cpu")

@@ -11,7 +11,7 @@ import torch
 from emoscope.experiments.listen import answer_key
 from emoscope.experiments.schema import Model, Study, StudyError
 from emoscope.experiments.study import parse_study
-from emoscope.interventions.intervention import deactivate
+from emoscope.interventions.kinds import deactivate
 from emoscope.interventions.weights import edited
 from emoscope.models.check import check_model
 from emoscope.models.registry import load_model, wrap

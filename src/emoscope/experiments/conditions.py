@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from emoscope.experiments.kinds import DERIVED, RESELECTED, layer_ranges
+from emoscope.experiments.kinds import RESELECTED, layer_ranges
 from emoscope.experiments.schema import Row, Study
+from emoscope.interventions.kinds import DERIVED
 from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.jobs import SetSpec, wanted_sets
 from emoscope.schemas import as_table, schema
@@ -58,7 +59,7 @@ def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
         balance_letters=identify.balance_letters,
         outcomes=controls.outcomes,
         ranges=tuple(ranges),
-        **{name: getattr(controls, name) for name in CONTROLS},
+        controls={name: getattr(controls, name) for name in CONTROLS},
     )
 
 

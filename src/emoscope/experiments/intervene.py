@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from emoscope.experiments.inputs import input_lengths, load_inputs
-from emoscope.experiments.kinds import DERIVED, KINDS, SetsByFold
+from emoscope.experiments.kinds import SetsByFold
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.prompts import WRITERS, writes
 from emoscope.experiments.schema import Row, Study
+from emoscope.interventions.kinds import DERIVED, KINDS
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema

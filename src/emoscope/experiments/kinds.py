@@ -1,16 +1,17 @@
-"""What each kind of condition does: on which neurons of a set it acts, and how."""
+"""On which neurons of a set a condition acts, and the intervention that it means for an item."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emoscope.experiments.schema import Row, StudyError
-from emoscope.interventions.intervention import Intervention, deactivate, mix, nothing, steer, union
+from emoscope.interventions.intervention import Intervention
+from emoscope.interventions.kinds import KINDS, Acted
 from emoscope.neurons.controls import seeded_generator
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class SetsByFold:
     def neurons(self, condition: Row, fold: str) -> np.ndarray:
         """Neurons on which a condition acts for items of one fold: those of a set, of all sets, or whole layers."""
         width, layers, name = self.info.width, condition["layers"], condition["set"]
-        if KINDS[condition["kind"]].act is _nothing:
+        if KINDS[condition["kind"]].idle:
             return np.arange(0, dtype=np.int64)
         if name is None:
             first, last = (0, self.info.layers) if layers == "all" else (int(layers), int(layers) + 1)
@@ -129,71 +130,14 @@ class SetsByFold:
 
     def intervention(self, condition: Row, fold: str, item: int | None = None) -> Intervention:
         """What a condition does to items of one fold; ``item`` is needed where each is treated otherwise."""
-        return KINDS[condition["kind"]].act(self, condition, fold, item)
-
-
-def _nothing(sets: SetsByFold, condition: Row, fold: str, item: int | None) -> Intervention:
-    # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone
-    return nothing()
-
-
-def _deactivate(sets: SetsByFold, condition: Row, fold: str, item: int | None) -> Intervention:
-    means = sets.means(condition, fold)
-    return deactivate(sets.neurons(condition, fold), condition["positions"], to=condition["to"], means=means)
-
-
-def _steer(sets: SetsByFold, condition: Row, fold: str, item: int | None) -> Intervention:
-    return steer(sets.neurons(condition, fold), condition["alpha"], condition["positions"])
-
-
-def _union(sets: SetsByFold, condition: Row, fold: str, item: int | None) -> Intervention:
-    return union(sets.sets[condition["set"], fold], condition["alpha"], condition["positions"])
-
-
-def _mix(sets: SetsByFold, condition: Row, fold: str, item: int | None) -> Intervention:
-    found = sets.sets[condition["set"], fold]
-    return mix(found, dict.fromkeys(found, 1.0), condition["alpha"], condition["positions"])
-
-
-def _mix_own(sets: SetsByFold, condition: Row, fold: str, item: int | None) -> Intervention:
-    if item is None:
-        return _mix(sets, condition, fold, item)
-    return mix(sets.sets[condition["set"], fold], sets.shares[item], condition["alpha"], condition["positions"])
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of condition.
-
-    Attributes:
-        act: (sets, condition, fold, item) -> what it does to that item.
-        asked: whether the model is asked; otherwise it is read off the stored answers of targeted steering.
-        by_item: each item is treated by the model's own answer to it.
-        weighs: a neuron of several emotions counts several times.
-        other_batches: its rows stand in batches composed otherwise than those of all others.
-    """
-
-    act: Callable[[SetsByFold, Row, str, int | None], Intervention]
-    asked: bool = True
-    by_item: bool = False
-    weighs: bool = False
-    other_batches: bool = False
-
-
-KINDS: Mapping[str, Kind] = {
-    "baseline": Kind(_nothing),
-    "null": Kind(_nothing, other_batches=True),
-    "deactivate": Kind(_deactivate),
-    "steer": Kind(_steer),
-    "reliance": Kind(_deactivate),
-    "union": Kind(_union),
-    "mix": Kind(_mix, weighs=True),
-    "mix-own": Kind(_mix_own, by_item=True, weighs=True),
-    "two-pass": Kind(_steer, asked=False),
-    "mix-outputs": Kind(_steer, asked=False),
-}
-"""The kinds of conditions by name; those of steering without a label are also among
-:data:`~emoscope.experiments.schema.AGNOSTIC`, which a study chooses from."""
-
-DERIVED = tuple(name for name, kind in KINDS.items() if not kind.asked)
-"""Kinds that are read off the stored answers of targeted steering: the model is not asked again."""
+        kind, name = KINDS[condition["kind"]], condition["set"]
+        acted = Acted(
+            neurons=self.neurons(condition, fold),
+            positions=condition["positions"],
+            alpha=condition["alpha"] or 0.0,
+            to=condition["to"] or "zero",
+            means=self.means(condition, fold),
+            sets=self.sets[name, fold] if name is not None else {},
+            shares=self.shares[item] if kind.by_item and item is not None else None,
+        )
+        return kind.act(acted)

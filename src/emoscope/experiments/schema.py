@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from emoscope.vocabulary import AGNOSTIC
+
 if TYPE_CHECKING:
     from emoscope.models.lookup import Card
 
 SELECTORS = ("lap", "lape", "mad", "cas")
 """The selectors that a study compares by default."""
-
-
-AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
-"""Ways to steer that need no label; ``two-pass`` and ``mix-outputs`` are arithmetic on targeted steering."""
 
 
 FUSIONS = ("overlap", "joint", "consistency")

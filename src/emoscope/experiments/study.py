@@ -16,8 +16,9 @@ from msgspec import Meta, Struct
 from emoscope.corpora.files import nearest
 from emoscope.corpora.registry import check_corpus_id, list_corpora, resolve
 from emoscope.experiments.prompts import GROUNDING, SIDE_EFFECTS
-from emoscope.experiments.schema import AGNOSTIC, FUSIONS, CorpusChoice, Identify, Model, Study, StudyError
+from emoscope.experiments.schema import FUSIONS, CorpusChoice, Identify, Model, Study, StudyError
 from emoscope.questions import WORDINGS
+from emoscope.vocabulary import AGNOSTIC
 
 
 def read_study(path: str | Path) -> Study:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from emoscope.corpora.audio import LISTED, SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
+from emoscope.corpora.check import SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
+from emoscope.corpora.clip import LISTED
 from emoscope.neurons.controls import CONTROLS
 from emoscope.runs import RunFolder
 from emoscope.vocabulary import acting, with_roles
