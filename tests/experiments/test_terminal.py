@@ -23,7 +23,7 @@ from emoscope.experiments.study import parse_study
 from emoscope.experiments.terminal import print_result
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
-from tests.analysis.simulated import write_simulation
+from tests.helpers.runs import write_simulation
 from tests.helpers.small_study import SMALL
 
 

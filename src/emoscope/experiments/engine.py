@@ -43,9 +43,9 @@ from emoscope.experiments.stages import (
 )
 from emoscope.experiments.study import check_study, to_toml
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.selection import NotIdentifiable
+from emoscope.neurons.fusion import transfer_sets
+from emoscope.neurons.selection import NotIdentifiable, gather, lend
 from emoscope.neurons.sources import Source, equal_samples, score_agreement
-from emoscope.neurons.transfer import gather, lend, transfer_sets
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, digest, replacing
 from emoscope.runs.shards import locked

@@ -21,7 +21,7 @@ from emoscope.experiments.prompts import asked_wordings
 from emoscope.experiments.schema import Study
 from emoscope.experiments.splits import shared_speakers, told_shared
 from emoscope.experiments.terminal import told_as_remembered
-from emoscope.neurons.transfer import lent_name
+from emoscope.neurons.jobs import lent_name
 from emoscope.runs import RunFolder
 
 if TYPE_CHECKING:

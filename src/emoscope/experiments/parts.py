@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from emoscope.corpora.labels import count_values
+from emoscope.corpora.clip import count_values
 from emoscope.emotions import in_order
 from emoscope.experiments.items import asked_corpus, opened, study_corpus, study_options
 from emoscope.experiments.prompts import PRESENTATIONS, spoken
