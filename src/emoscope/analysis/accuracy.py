@@ -86,7 +86,7 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
     return as_table("uar", rows)
 
 
-def hollow(levels: pl.DataFrame) -> frozenset[str]:
+def hollow_conditions(levels: pl.DataFrame) -> frozenset[str]:
     """The conditions of a UAR table that are hollow in either way of scoring."""
     return frozenset(levels.filter("hollow")["condition"])
 

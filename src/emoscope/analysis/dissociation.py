@@ -12,13 +12,13 @@ from emoscope.analysis.effects import columns
 from emoscope.analysis.jackknife import Interval
 from emoscope.analysis.joint import Replicated
 from emoscope.analysis.levels import answered, mean_level
-from emoscope.analysis.parts import COLUMN, MAIN, Act, Asked, Whole
+from emoscope.analysis.parts import COLUMN, MAIN, Act, Asked, StudyRuns
 from emoscope.schemas import as_table
 
 DOUBLE, TOGETHER, NONE = "double dissociation", "interaction alone", "no dissociation"
 
 
-def dissociation(whole: Whole) -> pl.DataFrame:
+def dissociation(whole: StudyRuns) -> pl.DataFrame:
     """What the sets of two questions about the same clips cost each question.
 
     On each question the two kinds of sets are compared on the same items. Across the questions, which need not be asked

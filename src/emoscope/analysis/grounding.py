@@ -13,7 +13,7 @@ from emoscope.analysis.families import mean
 from emoscope.analysis.joint import Replicated
 from emoscope.analysis.levels import level, presentation
 from emoscope.analysis.parts import GROUNDING as ROLE
-from emoscope.analysis.parts import MAIN, Act, Asked, Key, Part, Whole
+from emoscope.analysis.parts import MAIN, Act, Asked, Key, PartRun, StudyRuns
 from emoscope.schemas import as_table
 
 NO_INTERVAL = "no interval of UAR: whether the model hears anything cannot be said"
@@ -21,7 +21,7 @@ AT_CHANCE = "UAR is not clear of chance"
 NOTHING_TO_REMOVE = f"nothing to remove: {AT_CHANCE}"
 
 
-def grounding(whole: Whole) -> pl.DataFrame:
+def grounding(whole: StudyRuns) -> pl.DataFrame:
     """UAR and the effects of a corpus's own sets on the voice and on what stands in its place.
 
     Args:
@@ -42,7 +42,7 @@ def grounding(whole: Whole) -> pl.DataFrame:
     return as_table("grounding", rows)
 
 
-def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[dict[str, Any]]:
+def _rows(part: PartRun, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[dict[str, Any]]:
     used = asked.panel.asked("baseline")
     chance = asked.panel.chance
     heard = _uar(asked, used)

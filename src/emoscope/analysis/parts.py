@@ -63,7 +63,7 @@ def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
 
 
 @dataclass(frozen=True)
-class Part:
+class PartRun:
     """A part of a study.
 
     Attributes:
@@ -127,7 +127,7 @@ class Asked:
             run, answers=answers.filter(pl.col("condition").is_in(["baseline", *sorted(wanted)])), conditions=conditions
         )
         panels = {scoring: build_panel(together, scoring) for scoring in ("likelihood", "generation")}
-        hollow = accuracy.hollow(accuracy.uar(together, panels))
+        hollow = accuracy.hollow_conditions(accuracy.uar(together, panels))
         return cls(run, panels["likelihood"], found, hollow)
 
     @cached_property
@@ -165,7 +165,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Whole:
+class StudyRuns:
     """A study in parts.
 
     Attributes:
@@ -176,14 +176,14 @@ class Whole:
 
     folder: Path
     manifest: Mapping[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[PartRun, ...]
 
-    def of_role(self, role: str, main: str | None = None) -> list[Part]:
+    def of_role(self, role: str, main: str | None = None) -> list[PartRun]:
         """The parts of a role, of one main part where it is named."""
         return [part for part in self.parts if part.role == role and main in (None, part.of)]
 
 
-def read_whole(folder: str | Path) -> Whole:
+def read_runs(folder: str | Path) -> StudyRuns:
     """Read the folder of a study in parts, with the tables of every part that is there.
 
     Raises:
@@ -199,8 +199,8 @@ def read_whole(folder: str | Path) -> Whole:
         place = folder / card["folder"]
         known = {name: card.get(name) for name in ("name", "role", "corpus", "of", "column", "presentation", "failed")}
         run = read_run(place) if place.is_dir() else None
-        parts.append(Part(**known, folder=place, run=run))
-    return Whole(folder, manifest, tuple(parts))
+        parts.append(PartRun(**known, folder=place, run=run))
+    return StudyRuns(folder, manifest, tuple(parts))
 
 
 def _answered(run: Run) -> pl.DataFrame:

@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.jackknife import interval, replicates
-from emoscope.analysis.parts import MAIN, Whole
+from emoscope.analysis.parts import MAIN, StudyRuns
 from emoscope.analysis.run_tables import in_known_order
 from emoscope.schemas import as_table, empty, read_table, schema
 
 UNKNOWN = "speakers are unknown"
 
 
-def selectivity(whole: Whole) -> pl.DataFrame:
+def selectivity(whole: StudyRuns) -> pl.DataFrame:
     """Activity of each emotion's set on clips of that emotion minus on those of the others, per presentation.
 
     Means are over items within an emotion of the clips; the others are averaged over their emotions.

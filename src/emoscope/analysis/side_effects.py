@@ -10,14 +10,14 @@ import polars as pl
 
 from emoscope.analysis.jackknife import interval, replicates
 from emoscope.analysis.levels import answered, mean_level
-from emoscope.analysis.parts import COLUMN, MAIN, SIDE_EFFECT, Act, Part, Whole, headline_acts
+from emoscope.analysis.parts import COLUMN, MAIN, SIDE_EFFECT, Act, PartRun, StudyRuns, headline_acts
 from emoscope.analysis.transcription import transcription
 from emoscope.schemas import as_table
 
 Level = Callable[[list[str]], np.ndarray]  # conditions -> the mean of their levels in %, (1 + speaker)
 
 
-def side_effects(whole: Whole) -> pl.DataFrame:
+def side_effects(whole: StudyRuns) -> pl.DataFrame:
     """How well the model does other tasks under a corpus's own sets, and under their matched controls.
 
     Args:
@@ -37,11 +37,11 @@ def side_effects(whole: Whole) -> pl.DataFrame:
     return frame.sort(place, "kind", "alpha", nulls_last=False) if rows else frame
 
 
-def _writes(part: Part) -> bool:
+def _writes(part: PartRun) -> bool:
     return part.presentation == "transcription"
 
 
-def _asked(part: Part) -> list[dict[str, Any]]:
+def _asked(part: PartRun) -> list[dict[str, Any]]:
     """Levels of a question with options."""
     asked = part.asked
     if asked is None:
@@ -80,7 +80,7 @@ def _row(act: Act, level: Level, sizes: np.ndarray) -> dict[str, Any]:
     return row
 
 
-def _written(part: Part) -> list[dict[str, Any]]:
+def _written(part: PartRun) -> list[dict[str, Any]]:
     """Word error rates: 100 times the wrong words of all items over the words that were said."""
     run = part.run
     if run is None or part.of not in run.foreign:

@@ -34,7 +34,7 @@ def foreign(run: Run) -> pl.DataFrame:
     frames = [empty("foreign")]
     for source, part in run.foreign.items():
         panels = {scoring: build_panel(part, scoring) for scoring in ("likelihood", "generation")}
-        hollow, panel = accuracy.hollow(accuracy.uar(part, panels)), panels["likelihood"]
+        hollow, panel = accuracy.hollow_conditions(accuracy.uar(part, panels)), panels["likelihood"]
         if "baseline" not in panel.rows:
             continue
         found = [

@@ -120,7 +120,7 @@ def compute_tables(run: Run) -> Tables:
     panels = {scoring: build_panel(run, scoring) for scoring in ("likelihood", "generation")}
     panel = panels["likelihood"]
     levels = accuracy.uar(run, panels)
-    hollow = accuracy.hollow(levels)
+    hollow = accuracy.hollow_conditions(levels)
     compared = compare(panel, run.conditions, hollow)
     neurons, notes = layers(run)
     agreement, more = stability(run)

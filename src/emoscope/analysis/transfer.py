@@ -13,7 +13,7 @@ from emoscope.analysis.accuracy import uar_interval
 from emoscope.analysis.effects import columns, measures, unit
 from emoscope.analysis.families import mean
 from emoscope.analysis.jackknife import Interval, interval, t_quantile, two_sided
-from emoscope.analysis.parts import SHARED, Act, Asked, Whole
+from emoscope.analysis.parts import SHARED, Act, Asked, StudyRuns
 from emoscope.schemas import as_table, conform
 
 FUSED = "fused: "
@@ -22,7 +22,7 @@ FUSED = "fused: "
 SAME_SPEAKERS = "both corpora hold the same speakers: their errors are not independent"
 
 
-def transfer(whole: Whole) -> pl.DataFrame:
+def transfer(whole: StudyRuns) -> pl.DataFrame:
     """What the sets of every source do on every corpus, asked about the emotions that all share.
 
     Args:
@@ -94,7 +94,7 @@ def _kept(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def asymmetry(found: pl.DataFrame, whole: Whole) -> pl.DataFrame:
+def asymmetry(found: pl.DataFrame, whole: StudyRuns) -> pl.DataFrame:
     """Whether the sets of one corpus do more on another one than the other way round.
 
     The two effects are of different clips and speakers, so the interval of their difference is Welch's (1947): with
@@ -164,7 +164,7 @@ def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | No
     return found | {"low": low, "high": high, "df": df, "p": two_sided(found["estimate"], error, df)}
 
 
-def agreement(whole: Whole) -> pl.DataFrame:
+def agreement(whole: StudyRuns) -> pl.DataFrame:
     """How alike the corpora score neurons, as the run wrote it; empty where it did not.
 
     Returns:

@@ -11,7 +11,7 @@ import polars as pl
 
 from emoscope.analysis.dissociation import dissociation
 from emoscope.analysis.grounding import grounding
-from emoscope.analysis.parts import Part, Whole, read_whole
+from emoscope.analysis.parts import PartRun, StudyRuns, read_runs
 from emoscope.analysis.selectivity import selectivity
 from emoscope.analysis.side_effects import side_effects
 from emoscope.analysis.transfer import agreement, asymmetry, transfer
@@ -44,11 +44,11 @@ class WholeTables:
     grounding: pl.DataFrame
     selectivity: pl.DataFrame
     side_effects: pl.DataFrame
-    whole: Whole
+    whole: StudyRuns
     notes: tuple[str, ...] = ()
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[PartRun, ...]:
         """The parts of the study, in order."""
         return self.whole.parts
 
@@ -67,7 +67,7 @@ def whole_tables(folder: str | Path) -> WholeTables:
     Raises:
         FileNotFoundError: the folder holds no study in parts.
     """
-    whole = read_whole(folder)
+    whole = read_runs(folder)
     acted = transfer(whole)
     return WholeTables(
         transfer=acted,
@@ -98,7 +98,7 @@ def write_whole_tables(folder: str | Path) -> WholeTables:
     return found
 
 
-def _notes(whole: Whole) -> tuple[str, ...]:
+def _notes(whole: StudyRuns) -> tuple[str, ...]:
     notes = [f"{part.name}: {part.failed}" for part in whole.parts if part.failed]
     notes += [
         f"{name}: its sets are not transferred: {why}"

@@ -94,7 +94,7 @@ def render(
         )
     }  # fmt: skip
     return environment.get_template("template.html").render(
-        name=provenance.name(content), subject=provenance.subject(content), standing=caveats.standing(content),
+        name=provenance.study_name(content), subject=provenance.subject(content), standing=caveats.standing(content),
         pilot=content.pilot, headline=sentences.headline(content), missing=_missing(content),
         figures=figures, tables={**tables, **records},
         matching={kind: caveats.matching(content, kind) for kind in ("deactivate", "steer")},

@@ -12,7 +12,7 @@ from emoscope.report.tables import facts
 FATES = ("used", "not needed", "excluded", "quarantined")
 
 
-def name(content: Content) -> str:
+def study_name(content: Content) -> str:
     """The study's name, or the run folder's."""
     study: Any = content.run.manifest.get("study")
     return str(study.get("name") or content.run.folder.name) if isinstance(study, dict) else content.run.folder.name
