@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from emoscope.analysis.run_tables import declared_headline, read_run
+from emoscope.analysis.load import declared_headline, read_run
 from emoscope.vocabulary import ROLES, role_of, with_roles
 from tests.golden.outputs import unpack
 

@@ -94,15 +94,15 @@ def select(
 @app.command
 def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     """Build tables and report.html from a run folder, without the model."""
-    from emoscope.analysis.tables import write_tables
-    from emoscope.report.page import build_report
+    from emoscope.chapters.pages import build_report
+    from emoscope.chapters.results import write_tables
     from emoscope.runs import RunFolder
     from emoscope.runs.folder import part_folders
 
     folder = RunFolder(run)
     if parts := part_folders(folder.path):
-        from emoscope.analysis.whole import write_whole_tables
-        from emoscope.report.whole.page import build_whole_report
+        from emoscope.chapters.results import write_whole_tables
+        from emoscope.chapters.study_page import build_whole_report
 
         for part in parts:
             tables = write_tables(part)

@@ -108,8 +108,7 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from emoscope.analysis.side_by_side import side_by_side
-    from emoscope.report.compare_page import shown, write_compare_page
+    from emoscope.chapters.comparison import shown, side_by_side, write_compare_page
     from emoscope.runs.folder import refuse_whole
 
     for one in runs:
@@ -154,8 +153,8 @@ def power(
     from rich.console import Console
     from rich.table import Table
 
+    from emoscope.analysis.load import read_run
     from emoscope.analysis.power import MOST_CLIPS, STUDIES, Spread, needs, run_spread
-    from emoscope.analysis.run_tables import read_run
     from emoscope.runs.folder import refuse_whole
 
     if run:

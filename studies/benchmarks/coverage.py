@@ -15,10 +15,9 @@ import time
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from emoscope.analysis.changes import Changes
-from emoscope.analysis.effects import measures
-from emoscope.analysis.jackknife import effective_number, interval
-from emoscope.analysis.panel import Panel, log_odds
+from emoscope.analysis.contrasts import Changes, measures
+from emoscope.analysis.estimate import effective_number, interval
+from emoscope.analysis.responses import Panel, log_odds
 
 EMOTIONS = ("anger", "fear", "neutral")
 MEASURES = {"gap": "points", "sensitivity": "AUC points", "bias": "nat"}

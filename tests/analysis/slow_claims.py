@@ -7,7 +7,7 @@ import math
 import polars as pl
 from scipy import stats
 
-from emoscope.analysis.decision import SUPPORTED
+from emoscope.analysis.claim_rules import SUPPORTED
 from emoscope.neurons.selection import load_set
 from tests.analysis.slow import Row, Slow, mean
 

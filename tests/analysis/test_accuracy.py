@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.accuracy import changed, confusion, reliance, uar, uar_interval
-from emoscope.analysis.panel import build_panel
+from emoscope.analysis.accuracy import changed, uar, uar_interval
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.answers import confusion, reliance
 from tests.helpers.runs import small_run
 
 A, F = "anger", "fear"

@@ -5,8 +5,8 @@ import math
 import polars as pl
 import pytest
 
-from emoscope.analysis.agnostic import agnostic
-from emoscope.analysis.panel import build_panel
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.agnostic import agnostic
 from tests.helpers.runs import small_run
 
 A, F = "anger", "fear"

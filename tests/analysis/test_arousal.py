@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
-from emoscope.analysis.arousal import arousal
-from emoscope.analysis.families import compare
-from emoscope.analysis.panel import build_panel
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.arousal import arousal
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
 

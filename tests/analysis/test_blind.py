@@ -7,12 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.blind import Blind, blind_part, count_options
-from emoscope.analysis.changes import Changes
-from emoscope.analysis.effects import effects, measures
-from emoscope.analysis.families import compare
-from emoscope.analysis.panel import build_panel
-from emoscope.analysis.run_tables import read_run
+from emoscope.analysis.contrasts import Changes, compare, measures
+from emoscope.analysis.effects import effects
+from emoscope.analysis.load import read_run
+from emoscope.analysis.responses import build_panel
+from emoscope.analysis.standing import Blind, blind_part, count_options
 from tests.helpers.runs import EMOTIONS, deactivations, small_run, write_simulation
 
 

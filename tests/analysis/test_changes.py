@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.analysis.changes import Changes, auc
-from emoscope.analysis.effects import effects, measures
-from emoscope.analysis.evidence import evidence
-from emoscope.analysis.families import compare
-from emoscope.analysis.panel import build_panel, log_odds
+from emoscope.analysis.contrasts import Changes, auc, compare, measures
+from emoscope.analysis.effects import effects, evidence
+from emoscope.analysis.responses import build_panel, log_odds
 from tests.helpers.runs import deactivations, small_run
 
 A, F = "anger", "fear"

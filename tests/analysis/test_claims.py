@@ -5,11 +5,21 @@ import json
 import polars as pl
 import pytest
 
-from emoscope.analysis import claim_rules as rules
-from emoscope.analysis.claims import PAPER, claims_of_whole
-from emoscope.analysis.decision import SUPPORTED, UNSUPPORTED, UNTESTED, untested
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.tables import compute_tables, write_tables
+from emoscope.analysis.claim_rules import (
+    SUPPORTED,
+    UNSUPPORTED,
+    UNTESTED,
+    crowds,
+    hurts,
+    pulls,
+    rises,
+    some_effect,
+    spares,
+    untested,
+)
+from emoscope.analysis.load import read_run
+from emoscope.chapters.claims import PAPER, claims_of_whole
+from emoscope.chapters.results import compute_tables, write_tables
 from emoscope.schemas import empty
 from tests.helpers.planted import THREE, write_run
 from tests.helpers.runs import write_simulation
@@ -39,7 +49,7 @@ LOSES = effect(-8.0, -11.0, -5.0)
     ],
 )
 def test_neurons_exist_where_one_declared_test_holds(tests, verdict):
-    assert rules.some_effect(tests).verdict == verdict
+    assert some_effect(tests).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,7 @@ def test_neurons_exist_where_one_declared_test_holds(tests, verdict):
     ],
 )
 def test_switching_off_hurts_where_the_test_holds_and_the_emotion_loses(test, own, verdict, word):
-    found = rules.hurts(test, own)
+    found = hurts(test, own)
     assert found.verdict == verdict
     assert word in found.why
 
@@ -65,38 +75,38 @@ def test_switching_off_hurts_where_the_test_holds_and_the_emotion_loses(test, ow
     ("low", "high", "verdict"), [(-3.9, -1.0, SUPPORTED), (-4.1, 0.0, UNSUPPORTED), (1.0, 5.0, SUPPORTED)]
 )
 def test_others_are_spared_where_they_surely_lose_less_than_half(low, high, verdict):
-    hurt = rules.hurts(FALLS, LOSES)
-    assert rules.spares(hurt, LOSES, effect((low + high) / 2, low, high)).verdict == verdict
-    assert rules.spares(untested(""), LOSES, effect(0.0, -1.0, 1.0)).verdict == UNTESTED
+    hurt = hurts(FALLS, LOSES)
+    assert spares(hurt, LOSES, effect((low + high) / 2, low, high)).verdict == verdict
+    assert spares(untested(""), LOSES, effect(0.0, -1.0, 1.0)).verdict == UNTESTED
 
 
 def test_amplifying_pulls_where_the_interval_lies_above_zero():
-    assert rules.pulls(effect(2.0, 1.0, 3.0), None).verdict == SUPPORTED
-    assert rules.pulls(effect(2.0, -1.0, 5.0), None).verdict == UNSUPPORTED
-    assert "other way" in rules.pulls(effect(-2.0, -3.0, -1.0, kind="steer"), None).why
-    assert rules.pulls(None, None).verdict == UNTESTED
-    assert rules.pulls(effect(2.0, None, None, reason="only 2 speakers"), None).why == "only 2 speakers"
+    assert pulls(effect(2.0, 1.0, 3.0), None).verdict == SUPPORTED
+    assert pulls(effect(2.0, -1.0, 5.0), None).verdict == UNSUPPORTED
+    assert "other way" in pulls(effect(-2.0, -3.0, -1.0, kind="steer"), None).why
+    assert pulls(None, None).verdict == UNTESTED
+    assert pulls(effect(2.0, None, None, reason="only 2 speakers"), None).why == "only 2 speakers"
 
 
 def test_the_effect_rises_where_test_and_slope_agree():
     row = {"slope": 5.0, "low": 2.0, "high": 8.0, "p": 0.01, "alphas": "0.25, 0.5, 1", "hollow": False, "reason": None}
-    assert rules.rises(row).verdict == SUPPORTED
-    assert rules.rises(row | {"low": -1.0}).verdict == UNSUPPORTED
-    assert rules.rises(row | {"p": 0.06}).verdict == UNSUPPORTED
-    assert rules.rises(row | {"p": None, "reason": "only 2 strengths"}).why == "only 2 strengths"
-    assert rules.rises(row | {"hollow": True}).verdict == UNTESTED
-    assert rules.rises(None).verdict == UNTESTED
+    assert rises(row).verdict == SUPPORTED
+    assert rises(row | {"low": -1.0}).verdict == UNSUPPORTED
+    assert rises(row | {"p": 0.06}).verdict == UNSUPPORTED
+    assert rises(row | {"p": None, "reason": "only 2 strengths"}).why == "only 2 strengths"
+    assert rises(row | {"hollow": True}).verdict == UNTESTED
+    assert rises(None).verdict == UNTESTED
 
 
 def test_modest_data_are_enough_where_few_clips_keep_the_gap_beyond_matched_neurons():
-    hurt, full = rules.hurts(FALLS, LOSES), {"gap": -10.0}
+    hurt, full = hurts(FALLS, LOSES), {"gap": -10.0}
     matched = effect(-2.0, -3.0, -1.0)
 
     def size(n, gap, high):
         return {"size": n, "gap": gap, "gap_low": gap - 2, "gap_high": high, "reason": None}
 
     def modest(*sizes, clips=100):
-        return rules.modest(hurt, FALLS, clips, sizes, full, matched)
+        return modest(hurt, FALLS, clips, sizes, full, matched)
 
     assert modest(size(5, -2.0, 0.0), size(20, -8.5, -6.0), size(50, -9.5, -7.0)).number == (
         "gap with 20 clips −8.5 points [−10.5, −6.0]"
@@ -105,16 +115,16 @@ def test_modest_data_are_enough_where_few_clips_keep_the_gap_beyond_matched_neur
     assert modest(size(50, -8.5, -2.5)).verdict == UNSUPPORTED  # no more than matched neurons may do
     assert modest(size(100, -9.9, -7.0)).verdict == UNTESTED  # not few
     assert modest(clips=50).why == "the full set was found on 50 clips per emotion"
-    assert rules.modest(untested(""), FALLS, 20, [], None, None).verdict == UNTESTED
+    assert modest(untested(""), FALLS, 20, [], None, None).verdict == UNTESTED
 
 
 def test_neurons_crowd_where_even_the_lower_end_exceeds_every_shuffle():
     row = {"estimate": 30.0, "low": 25.0, "high": 35.0, "shuffled": 20.0, "shuffled_min": 17.0, "shuffled_max": 24.0}
     row |= {"draws": 5, "reason": None}
-    assert rules.crowds(row).verdict == SUPPORTED
-    assert rules.crowds(row | {"shuffled_max": 26.0}).verdict == UNSUPPORTED
-    assert rules.crowds(row | {"draws": 4}).verdict == UNTESTED
-    assert rules.crowds(row | {"low": None, "reason": "only 2 folds"}).why == "only 2 folds"
+    assert crowds(row).verdict == SUPPORTED
+    assert crowds(row | {"shuffled_max": 26.0}).verdict == UNSUPPORTED
+    assert crowds(row | {"draws": 4}).verdict == UNTESTED
+    assert crowds(row | {"low": None, "reason": "only 2 folds"}).why == "only 2 folds"
 
 
 def verdicts(tables):

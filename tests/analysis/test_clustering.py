@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from emoscope.analysis.clustering import clustering
-from emoscope.analysis.run_tables import Run
+from emoscope.analysis.load import Run
+from emoscope.chapters.layers import clustering
 from emoscope.neurons.sets import NeuronSet, safe_name, save_group
 from emoscope.schemas import conform
 

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from emoscope.analysis.comparisons import differences, headline_tests
-from emoscope.analysis.families import compare
-from emoscope.analysis.panel import build_panel
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.responses import build_panel
+from emoscope.analysis.verdicts import headline_tests
+from emoscope.chapters.selectors import differences
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
 

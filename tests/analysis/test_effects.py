@@ -5,10 +5,10 @@ import math
 import polars as pl
 import pytest
 
-from emoscope.analysis import effects as effects_module
-from emoscope.analysis.families import compare
-from emoscope.analysis.panel import build_panel
-from emoscope.analysis.run_tables import read_run
+from emoscope.analysis import effects as module
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.load import read_run
+from emoscope.analysis.responses import build_panel
 from emoscope.schemas import schema
 from tests.helpers.planted import THREE, write_run
 from tests.helpers.runs import deactivations, small_run
@@ -17,11 +17,11 @@ A, F = "anger", "fear"
 
 
 def effects(panel, conditions):
-    return effects_module.effects(compare(panel, conditions))
+    return module.effects(compare(panel, conditions))
 
 
 def matrix(panel, conditions):
-    return effects_module.matrix(compare(panel, conditions), panel.labels)
+    return module.matrix(compare(panel, conditions), panel.labels)
 
 
 # Five speakers, each with two clips of anger and two of fear: 10 items per emotion.
@@ -200,7 +200,7 @@ def test_hollow_conditions_mark_what_rests_on_them():
     panel, conditions = panel_and_conditions()
 
     def marked(hollow):
-        found = effects_module.effects(compare(panel, conditions, hollow))
+        found = effects(compare(panel, conditions, hollow))
         names = (("gap", "target", 0), ("excess_gap", "target", 0), ("gap", "matched", 0), ("gap", "matched", None))
         return [measured(found, *name)["hollow"] for name in names]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from emoscope.analysis.families import compare
-from emoscope.analysis.flows import flows
-from emoscope.analysis.panel import build_panel
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.flows import flows
 from tests.helpers.runs import deactivations, small_run
 
 A, F, S = "anger", "fear", "sadness"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from emoscope.analysis.jackknife import effective_number, interval, replicates
+from emoscope.analysis.estimate import effective_number, interval, replicates
 
 
 def test_interval_by_hand():

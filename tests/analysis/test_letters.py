@@ -5,8 +5,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from emoscope.analysis.letters import letters
-from emoscope.analysis.panel import build_panel
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.letters import letters
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.analysis.multiplicity import benjamini_hochberg, holm
+from emoscope.analysis.estimate import benjamini_hochberg, holm
 
 
 def test_holm_by_hand():

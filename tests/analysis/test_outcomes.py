@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from emoscope.analysis.jackknife import Interval
-from emoscope.analysis.outcomes import outcome_effects, outcome_sets, verdict
-from emoscope.analysis.panel import build_panel
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.tables import NAMES, compute_tables
+from emoscope.analysis.estimate import Interval
+from emoscope.analysis.load import read_run
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.outcomes import outcome_effects, outcome_sets, verdict
+from emoscope.chapters.results import compute_tables
 from emoscope.neurons.selection import SetSpec, find_sets
 from emoscope.schemas import schema
 from emoscope.vocabulary import OUTCOME_CONTROLS
 from tests.analysis.slow import Families, Slow
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
-from tests.helpers.runs import EMOTIONS, deactivations, small_run, write_simulation
+from tests.helpers.runs import EMOTIONS, NAMES, deactivations, small_run, write_simulation
 from tests.neurons.helpers import random_activity
 
 SOURCES = {"misses": "target", "hits-as-misses": "target", "false-alarms": "matched"}

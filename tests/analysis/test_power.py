@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import nct, t
 
-from emoscope.analysis.jackknife import interval, replicates
+from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.load import read_run
 from emoscope.analysis.power import Spread, clear_of_zero, needs, power, run_spread
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.tables import compute_tables
+from emoscope.chapters.results import compute_tables
 from tests.helpers.runs import write_simulation
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example-run"

@@ -6,9 +6,9 @@ import shutil
 import polars as pl
 import pytest
 
-from emoscope.analysis.published import published_of_whole
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.tables import compute_tables
+from emoscope.analysis.load import read_run
+from emoscope.chapters.published import published_of_whole
+from emoscope.chapters.results import compute_tables
 from emoscope.schemas import empty
 from tests.helpers.planted import THREE, write_run
 

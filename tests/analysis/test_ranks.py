@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.analysis.ranks import rank
+from emoscope.analysis.estimate import rank
 
 
 def test_rank_by_hand():

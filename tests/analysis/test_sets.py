@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import Run
-from emoscope.analysis.sets import chance, jaccard, matching, stability
+from emoscope.analysis.load import Run
+from emoscope.analysis.sets import chance, jaccard
+from emoscope.chapters.sets import matching, stability
 from emoscope.neurons.sets import NeuronSet, safe_name, save_group
 from emoscope.schemas import conform, empty
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.side_by_side import side_by_side
-from emoscope.analysis.tables import write_tables
-from emoscope.report.compare_page import shown, write_compare_page
+from emoscope.chapters.comparison import shown, side_by_side, write_compare_page
+from emoscope.chapters.results import write_tables
 from emoscope.schemas import schema
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example-run"

@@ -6,13 +6,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.tables import NAMES, compute_tables
+from emoscope.analysis.load import read_run
+from emoscope.chapters.results import compute_tables
 from tests.analysis.slow_sources import slow_foreign
 from tests.analysis.slow_tables import slow_tables
 from tests.helpers.planted_parts import write_whole
 from tests.helpers.program import figureless
-from tests.helpers.runs import write_simulation
+from tests.helpers.runs import NAMES, write_simulation
 
 STUDY = """
 name = "small"

@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.sources import damage, foreign
-from emoscope.analysis.tables import write_tables
+from emoscope.analysis.load import read_run
+from emoscope.chapters.results import write_tables
+from emoscope.chapters.transferred import damage, foreign
 from emoscope.schemas import schema
 from tests.analysis.slow_sources import slow_foreign
 from tests.helpers.planted_parts import write_whole
@@ -44,7 +44,7 @@ def test_damage_worked_out_by_hand():
         },
         conditions,
     )  # fmt: skip
-    from emoscope.analysis.panel import build_panel
+    from emoscope.analysis.responses import build_panel
 
     found = damage(build_panel(run), run.conditions)
     target = one(found, control="target", target=None, measure="damage")

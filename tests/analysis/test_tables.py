@@ -6,10 +6,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from emoscope.analysis.run_tables import load_answers, read_run
-from emoscope.analysis.tables import NAMES, write_tables
+from emoscope.analysis.load import load_answers, read_run
+from emoscope.chapters.results import write_tables
 from emoscope.neurons.selection import load_set
 from tests.helpers.planted import LAYERS, THREE, WIDTH, write_run
+from tests.helpers.runs import NAMES
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import Run
-from emoscope.analysis.transcription import spoken_words, transcription, word_errors
+from emoscope.analysis.load import Run
+from emoscope.chapters.side_effects import spoken_words, transcription, word_errors
 from emoscope.schemas import conform, empty, schema
 from tests.analysis.slow_transcription import edits, words_of
 

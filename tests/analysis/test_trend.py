@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
-from emoscope.analysis.families import compare
-from emoscope.analysis.panel import build_panel
-from emoscope.analysis.trend import trend
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.steering import trend
 from tests.helpers.runs import small_run
 
 A, F = "anger", "fear"

@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.tables import compute_tables
+from emoscope.analysis.load import read_run
 from emoscope.analysis.verdicts import verdict
+from emoscope.chapters.results import compute_tables
 from tests.helpers.runs import write_simulation
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.joint import Replicated
-from emoscope.analysis.selectivity import selectivity
-from emoscope.analysis.transfer import SAME_SPEAKERS, welch
-from emoscope.analysis.whole import NAMES, WholeTables, whole_tables, write_whole_tables
+from emoscope.analysis.estimate import Replicated, welch
+from emoscope.chapters.results import STUDY_TABLES as NAMES
+from emoscope.chapters.results import WholeTables, whole_tables, write_whole_tables
+from emoscope.chapters.selectivity import selectivity
+from emoscope.chapters.transfer import SAME_SPEAKERS
 from emoscope.schemas import empty, schema
 from tests.analysis.slow_probes import slow_selectivity, slow_side_effects
 from tests.analysis.slow_whole import slow_whole

@@ -5,10 +5,10 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import effects
-from emoscope.analysis.families import compare
-from emoscope.analysis.panel import build_panel
-from emoscope.analysis.within import within
+from emoscope.analysis.responses import build_panel
+from emoscope.chapters.within import within
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
 

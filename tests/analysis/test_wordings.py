@@ -5,7 +5,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from emoscope.analysis.wordings import wordings
+from emoscope.chapters.wordings import wordings
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import read_run
+from emoscope.analysis.load import read_run
 from emoscope.experiments.engine import run_study, shared_spec, whole_finished
 from emoscope.experiments.parts import plan_parts
 from emoscope.experiments.study import parse_study

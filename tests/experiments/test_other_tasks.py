@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.run_tables import read_run
-from emoscope.analysis.transcription import transcription
+from emoscope.analysis.load import read_run
+from emoscope.chapters.side_effects import transcription
 from emoscope.experiments.items import candidate_items, study_corpus
 from emoscope.experiments.listen import listening_unit
 from emoscope.experiments.schema import CorpusChoice, Study

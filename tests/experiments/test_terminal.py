@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emoscope.analysis.tables import write_tables
+from emoscope.chapters.results import write_tables
 from emoscope.cli import corpus_check
 from emoscope.corpora import open_corpus, polish_folder
 from emoscope.corpora.check import warnings_of

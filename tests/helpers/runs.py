@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.run_tables import Run
-from emoscope.schemas import conform, empty
+from emoscope.analysis.load import Run
+from emoscope.chapters.results import STUDY_TABLES
+from emoscope.schemas import conform, empty, tables
 
 Row = dict[str, Any]
 EMOTIONS = ("anger", "fear", "neutral")
@@ -30,6 +31,9 @@ MODEL |= {"hidden": 128, "vocab": 600, "site": "gate", "audio_first": True, "pad
 MODEL |= {"device": "cpu", "trained_on": [], "recommended_budget": 0.05, "trained_speakers": []}
 MANIFEST: Row = {"format": 1, "emoscope": "0.1.0", "model": MODEL, "timing": {"total_s": 93.2, "peak_memory_gb": 2.1}}
 MANIFEST |= {"headline": {"selector": SELECTOR, "budget": BUDGET, "alpha": ALPHA, "scope": "all"}}
+
+NAMES = tuple(name for name, table in tables().items() if table.file.startswith("tables/") and name not in STUDY_TABLES)
+"""Names of the result tables of a run."""
 
 
 def table(rows: Iterable[Row], name: str) -> pl.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from emoscope.report.at_headline import AtHeadline
+from emoscope.report.views import AtHeadline
 from emoscope.vocabulary import with_roles
 
 

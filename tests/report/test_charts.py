@@ -7,9 +7,12 @@ import re
 import polars as pl
 import pytest
 
-from emoscope.report.charts import FIGURES, confusion, deactivation, evidence, main_figure
-from emoscope.report.content import open_content
-from emoscope.report.pictures import Picture
+from emoscope.chapters.answers import draw_confusion as confusion
+from emoscope.chapters.deactivation import draw_deactivation as deactivation
+from emoscope.chapters.deactivation import draw_evidence as evidence
+from emoscope.chapters.pages import FIGURES, main_figure
+from emoscope.chapters.results import open_content
+from emoscope.report.markup import Picture
 from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recoloured, title_of, to_png, to_spec, to_svg
 from emoscope.schemas import schema
 from tests.helpers.planted import SEVEN, THREE, write_run

@@ -5,11 +5,17 @@ import dataclasses
 import polars as pl
 import pytest
 
-from emoscope.report.content import bracket, number, open_content
-from emoscope.report.factors import arousal, factors, letters, notes, within
-from emoscope.report.sweep_charts import budgets as budgets_figure
-from emoscope.report.sweep_charts import efficiency as efficiency_figure
-from emoscope.report.sweep_tables import budgets, efficiency
+from emoscope.chapters.arousal import tabulate_arousal as arousal
+from emoscope.chapters.budgets import draw_budgets as budgets_figure
+from emoscope.chapters.budgets import tabulate_budgets as budgets
+from emoscope.chapters.efficiency import draw_efficiency as efficiency_figure
+from emoscope.chapters.efficiency import tabulate_efficiency as efficiency
+from emoscope.chapters.letters import draw_factors as factors
+from emoscope.chapters.letters import tabulate_letters as letters
+from emoscope.chapters.pages import notes
+from emoscope.chapters.results import open_content
+from emoscope.chapters.within import tabulate_within as within
+from emoscope.report.wording import bracket, number
 from emoscope.schemas import schema
 from tests.helpers.planted import THREE, write_run
 
@@ -21,7 +27,7 @@ def content(tmp_path_factory):
 
 
 def changed(content, **tables):
-    return dataclasses.replace(content, tables=dataclasses.replace(content.tables, **tables))
+    return dataclasses.replace(content, tables=content.tables.changed(**tables))
 
 
 def test_each_letter_has_a_row_of_the_tables_numbers(content):

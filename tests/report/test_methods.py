@@ -6,10 +6,11 @@ import re
 import polars as pl
 import pytest
 
+from emoscope.chapters.results import open_content
+from emoscope.chapters.sets import tabulate_sets as sets
 from emoscope.report.caveats import standing
-from emoscope.report.content import number, open_content
 from emoscope.report.methods import bibtex, paragraph
-from emoscope.report.set_tables import sets
+from emoscope.report.wording import number
 from tests.helpers.planted import SELECTORS, THREE, write_run
 
 

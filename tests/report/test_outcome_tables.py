@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from emoscope.report.content import open_content
-from emoscope.report.outcome_tables import outcome_sets, outcomes, percept
-from emoscope.report.whole.factors import outcomes as of_the_whole
-from emoscope.report.whole.factors import say_outcomes
+from emoscope.chapters.outcomes import percept, say_outcomes
+from emoscope.chapters.outcomes import tabulate_outcome_sets as outcome_sets
+from emoscope.chapters.outcomes import tabulate_outcomes as outcomes
+from emoscope.chapters.outcomes import tabulate_outcomes_of_parts as of_the_whole
+from emoscope.chapters.results import open_content
 from emoscope.schemas import schema
 from tests.helpers.planted import THREE, write_run
 

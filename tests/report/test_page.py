@@ -11,9 +11,7 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
-from emoscope.report.charts import FIGURES
-from emoscope.report.page import build_report
-from emoscope.report.tables import TABLES
+from emoscope.chapters.pages import FIGURES, TABLES, build_report
 from tests.helpers.planted import SEVEN, THREE, write_run
 from tests.helpers.program import figureless, undrawn
 

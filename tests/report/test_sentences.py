@@ -5,8 +5,8 @@ import dataclasses
 import polars as pl
 import pytest
 
+from emoscope.chapters.results import open_content
 from emoscope.report.caveats import standing
-from emoscope.report.content import open_content
 from emoscope.report.sentences import AMPLIFIED, SWITCHED, headline
 from tests.helpers.planted import THREE, write_run
 
@@ -20,7 +20,7 @@ def content(tmp_path_factory):
 
 def with_verdict(content, **columns):
     changed = content.tables.verdicts.with_columns(**{name: pl.lit(value) for name, value in columns.items()})
-    return dataclasses.replace(content, tables=dataclasses.replace(content.tables, verdicts=changed))
+    return dataclasses.replace(content, tables=content.tables.changed(verdicts=changed))
 
 
 def with_effect(content, measure, control="target", **columns):
@@ -29,7 +29,7 @@ def with_effect(content, measure, control="target", **columns):
     changed = content.tables.effects.with_columns(
         pl.when(this).then(pl.lit(value)).otherwise(name).alias(name) for name, value in columns.items()
     )
-    return dataclasses.replace(content, tables=dataclasses.replace(content.tables, effects=changed))
+    return dataclasses.replace(content, tables=content.tables.changed(effects=changed))
 
 
 @pytest.mark.parametrize("verdict", SWITCHED)
@@ -95,13 +95,13 @@ def test_the_excess_pull_gap_is_named(content, low, high, said):
 def test_hollow_answers_support_no_claim(content):
     _, off, _ = headline(with_effect(content, "excess_gap", hollow=True))
     assert "cannot be said from answers that support no claim" in off.text
-    tables = dataclasses.replace(content.tables, uar=content.tables.uar.with_columns(hollow=pl.lit(True)))
+    tables = content.tables.changed(uar=content.tables.uar.with_columns(hollow=pl.lit(True)))
     knows = headline(dataclasses.replace(content, tables=tables))[0]
     assert knows.claim == "The model hardly answers with the options offered"
 
 
 def test_below_chance_is_not_above_it(content):
-    tables = dataclasses.replace(content.tables, uar=content.tables.uar.with_columns(low=pl.lit(33.0)))
+    tables = content.tables.changed(uar=content.tables.uar.with_columns(low=pl.lit(33.0)))
     lost = dataclasses.replace(content, tables=tables)
     assert headline(lost)[0].claim == "The model is not clearly above chance"
     assert standing(lost)[0].startswith("The untouched model is not clearly above chance: ")

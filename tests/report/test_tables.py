@@ -5,9 +5,13 @@ import dataclasses
 import polars as pl
 import pytest
 
-from emoscope.report.content import bracket, number, open_content
-from emoscope.report.set_tables import matching, neurons, words
-from emoscope.report.tables import TABLES, wordings
+from emoscope.chapters.pages import TABLES
+from emoscope.chapters.results import open_content
+from emoscope.chapters.sets import tabulate_matching as matching
+from emoscope.chapters.sets import tabulate_neurons as neurons
+from emoscope.chapters.sets import tabulate_words as words
+from emoscope.chapters.wordings import tabulate_wordings as wordings
+from emoscope.report.wording import bracket, number
 from emoscope.schemas import schema
 from tests.helpers.planted import THREE, write_run
 
@@ -52,9 +56,7 @@ def test_verdicts_tell_the_headline_from_exploration(content):
 
 def test_a_missing_verdict_is_explained(content):
     changed = content.tables.verdicts.with_columns(verdict=pl.lit(None, pl.String), reason=pl.lit("only 3 speakers"))
-    frame = shown(
-        "verdicts", dataclasses.replace(content, tables=dataclasses.replace(content.tables, verdicts=changed))
-    )
+    frame = shown("verdicts", dataclasses.replace(content, tables=content.tables.changed(verdicts=changed)))
     assert set(frame["verdict"]) == {"no verdict"}
     assert set(frame["why"]) == {"only 3 speakers"}
 
@@ -72,7 +74,7 @@ def test_differences_are_those_of_the_table(content):
 def test_matching_takes_the_largest_difference(content):
     one = (pl.col("emotion") == "anger") & (pl.col("covariate") == "magnitude")
     least = pl.when(one).then(0.1).otherwise("smd_largest").alias("smd_largest")
-    tables = dataclasses.replace(content.tables, matching=content.tables.matching.with_columns(least))
+    tables = content.tables.changed(matching=content.tables.matching.with_columns(least))
     frame = matching(dataclasses.replace(content, tables=tables))
     by = dict(frame.select("covariate", "largest difference (SD)").iter_rows())
     assert by == {"firing rate": "0.05", "mean activity": "0.31", "output weight": "0.02"}
@@ -111,7 +113,7 @@ def test_each_wording_has_a_row_and_the_last_says_how_far_they_lie_apart(content
     table = pl.DataFrame(
         [{name: row.get(name) for name in schema("wordings")} for row in rows], schema=schema("wordings")
     )
-    shown = wordings(dataclasses.replace(content, tables=dataclasses.replace(content.tables, wordings=table)))
+    shown = wordings(dataclasses.replace(content, tables=content.tables.changed(wordings=table)))
     assert shown.to_dicts()[0] == {
         "wording": "lettered", "items": "6", "letter mass": "0.90", "UAR (%)": "100.0 [90.0, 100.0]",
         "switched off: excess gap": "−20.0 [−30.0, −10.0]",

@@ -7,16 +7,21 @@ import re
 import polars as pl
 import pytest
 
-from emoscope.analysis.tables import write_tables
-from emoscope.analysis.whole import NAMES, write_whole_tables
+from emoscope.chapters.claims import as_text, grid
+from emoscope.chapters.deactivation import say_deactivation
+from emoscope.chapters.dissociation import say_dissociation
+from emoscope.chapters.efficiency import say_efficiency
+from emoscope.chapters.published import tabulate_published_of_parts
+from emoscope.chapters.results import STUDY_TABLES as NAMES
+from emoscope.chapters.results import write_tables, write_whole_tables
+from emoscope.chapters.side_effects import say_side_effects
+from emoscope.chapters.steering import _rises
+from emoscope.chapters.study_page import CHAPTERS, FIGURES, TABLES, _figure, build_whole_report, render_study
+from emoscope.chapters.transfer import say_transfer
+from emoscope.report.caveats import standing_of_parts as standing
 from emoscope.report.theme import to_spec
-from emoscope.report.whole import factors, probe_sentences, sentences
-from emoscope.report.whole import page as whole_page
-from emoscope.report.whole.caveats import standing
-from emoscope.report.whole.chapters import CHAPTERS
-from emoscope.report.whole.claims import as_text, grid
-from emoscope.report.whole.content import judge, read_whole
-from emoscope.report.whole.tables import TABLES
+from emoscope.report.views import read_whole
+from emoscope.report.wording import judge
 from emoscope.schemas import empty
 from tests.helpers.planted_parts import write_whole
 from tests.report.test_page import Page
@@ -26,7 +31,7 @@ def undrawn(folder, tables, monkeypatch):
     """The page without its pictures, which take most of the time."""
     monkeypatch.setattr("emoscope.report.pictures.to_svg", lambda *_, **__: '<svg width="100"></svg>')
     monkeypatch.setattr("emoscope.report.pictures.to_pdf", lambda _: b"")
-    return whole_page.build_whole_report(folder, tables).read_text(encoding="utf-8")
+    return build_whole_report(folder, tables).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +126,7 @@ def test_tables_are_written_as_latex_and_csv(folder, page):
 
 
 def test_a_cell_of_transfer_shows_its_interval(whole, tmp_path):
-    drawn = whole_page._figure(whole, "transfer", tmp_path)
+    drawn = _figure(whole, "transfer", tmp_path)
     row = whole.tables["transfer"].filter(
         (pl.col("source") == "second") & (pl.col("host") == "first") & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
     ).row(0, named=True)  # fmt: skip
@@ -134,16 +139,16 @@ def test_a_cell_of_transfer_shows_its_interval(whole, tmp_path):
 
 @pytest.mark.parametrize("name", ["transfer", "dissociation", "deactivation"])
 def test_figures_are_valid(whole, name):
-    assert to_spec(whole_page.FIGURES[name](whole), validate=True)["title"]["text"]
+    assert to_spec(FIGURES[name](whole), validate=True)["title"]["text"]
 
 
 def test_an_open_direction_is_not_counted(whole):
     one = (pl.col("measure") == "excess_gap") & (pl.col("source") == "first") & (pl.col("host") == "second")
-    said = probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=-20.0, estimate=-25.0))
+    said = say_transfer(changed(whole, "transfer", one, low=-30.0, high=-20.0, estimate=-25.0))
     assert "in 1 of 2 directions: first on second −25.0 points [−30.0, −20.0]" in said[0]
-    said = probe_sentences.transfer(changed(whole, "transfer", one, low=-30.0, high=2.0))
+    said = say_transfer(changed(whole, "transfer", one, low=-30.0, high=2.0))
     assert said[0].endswith("in 0 of 2 directions.")
-    said = probe_sentences.transfer(changed(whole, "transfer", one, hollow=True))
+    said = say_transfer(changed(whole, "transfer", one, hollow=True))
     assert "Of the 2 directions it is open in 1 and not tested in 1." in said
 
 
@@ -152,30 +157,26 @@ def test_the_studys_own_question_is_no_side_effect_whatever_it_asks(whole):
     table = whole.tables["side_effects"].with_columns(
         pl.when(own).then(pl.lit("mood")).otherwise("ability").alias("ability")
     )
-    said = probe_sentences.side_effects(dataclasses.replace(whole, tables={**whole.tables, "side_effects": table}))
-    assert said == probe_sentences.side_effects(whole)
+    said = say_side_effects(dataclasses.replace(whole, tables={**whole.tables, "side_effects": table}))
+    assert said == say_side_effects(whole)
 
 
 def test_more_wrong_words_are_harm(whole):
     wer = pl.col("measure") == "WER"
-    said = probe_sentences.side_effects(
-        changed(whole, "side_effects", wer, excess=6.0, excess_low=2.0, excess_high=9.0)
-    )
+    said = say_side_effects(changed(whole, "side_effects", wer, excess=6.0, excess_low=2.0, excess_high=9.0))
     assert said[0].startswith(
         "Switching the headline’s neurons off harms more than matched neurons do: first, writing down"
     )
-    said = probe_sentences.side_effects(
-        changed(whole, "side_effects", wer, excess=-6.0, excess_low=-9.0, excess_high=-2.0)
-    )
+    said = say_side_effects(changed(whole, "side_effects", wer, excess=-6.0, excess_low=-9.0, excess_high=-2.0))
     assert said[0].startswith("It harms less than matched neurons do: first, writing down")
 
 
 def test_a_difference_of_directions_needs_an_interval_clear_of_zero(whole):
     every = pl.lit(True)
     near = changed(whole, "asymmetry", every, estimate=3.0, low=-1.0, high=7.0)
-    assert probe_sentences.transfer(near)[-1] == "In no pair of corpora are the two directions told apart."
+    assert say_transfer(near)[-1] == "In no pair of corpora are the two directions told apart."
     far = changed(whole, "asymmetry", every, estimate=3.0, low=1.0, high=5.0)
-    assert probe_sentences.transfer(far)[-1].startswith("The two directions differ: first to second minus back +3.0")
+    assert say_transfer(far)[-1].startswith("The two directions differ: first to second minus back +3.0")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_difference_of_directions_needs_an_interval_clear_of_zero(whole):
      ("no dissociation", "No double dissociation is shown"), (None, "Not tested: first, “word”")],
 )  # fmt: skip
 def test_dissociation_follows_its_verdict(whole, verdict, said):
-    (sentence,) = probe_sentences.dissociation(changed(whole, "dissociation", pl.lit(True), verdict=verdict))
+    (sentence,) = say_dissociation(changed(whole, "dissociation", pl.lit(True), verdict=verdict))
     assert sentence.startswith(said)
 
 
@@ -198,7 +199,7 @@ def test_a_corpus_at_chance_is_named_before_anything_else(whole, tables):
     first, second = standing(lost)
     assert first.startswith("On first the untouched model is not clearly above chance: ")
     assert second.startswith("Speakers unknown on second: ")
-    page = whole_page.render(lost, empty("claims"), dict.fromkeys(whole_page.FIGURES), {})
+    page = render_study(lost, empty("claims"), dict.fromkeys(FIGURES), {})
     assert f" {whole.name} {first}" in Page(page).text  # right behind the title
 
 
@@ -221,7 +222,7 @@ def test_the_fewest_clips_are_those_that_reach_most_of_the_gap(whole):
         for size, gap in ((5, -2.0), (10, -8.5), (20, -9.0), (50, -10.0))
     ]  # fmt: skip
     part._cache["tables/efficiency.parquet"] = pl.DataFrame(rows, schema_overrides={"draw": pl.Int64})
-    said = sentences.efficiency(dataclasses.replace(whole, parts=(part,)))
+    said = say_efficiency(dataclasses.replace(whole, parts=(part,)))
     assert (
         "from 10 clips per emotion reach −8.5 points [−9.5, −7.5], 85 % of the full set’s gap (−10.0, from 50)"
         in said[0]
@@ -252,7 +253,7 @@ def test_a_rise_needs_the_test_and_the_slope(whole, p, said):
         "hollow": False,
     }
     part._cache["tables/trend.parquet"] = pl.DataFrame([row], schema_overrides={"to": pl.String, "p": pl.Float64})
-    (sentence,) = sentences._rises(dataclasses.replace(whole, parts=(part,)))
+    (sentence,) = _rises(dataclasses.replace(whole, parts=(part,)))
     assert sentence.startswith(said)
 
 
@@ -266,7 +267,7 @@ def test_shuffled_labels_that_come_close_are_said(whole, shuffled, most, close):
         control=pl.lit("shuffled"), estimate=pl.lit(shuffled * own), draw_min=pl.lit(most * own), draw_max=pl.lit(0.0)
     )
     part._cache["tables/effects.parquet"] = pl.concat([effects, added])
-    said = sentences.deactivation(dataclasses.replace(whole, parts=(part,)))
+    said = say_deactivation(dataclasses.replace(whole, parts=(part,)))
     assert any("found on shuffled labels come close: first" in one for one in said) == close
 
 
@@ -299,7 +300,7 @@ def test_a_pilot_makes_no_claims_and_names_are_text(folder, tables, tmp_path, mo
 def test_a_corpus_without_sets_says_why(whole):
     part = dataclasses.replace(whole.mains[0], failed="fewer than two emotions can be identified.")
     part._cache["tables/effects.parquet"] = None
-    said = sentences.deactivation(dataclasses.replace(whole, parts=(part, whole.mains[1])))
+    said = say_deactivation(dataclasses.replace(whole, parts=(part, whole.mains[1])))
     assert "Not tested: first (fewer than two emotions can be identified)." in said
 
 
@@ -312,9 +313,9 @@ def test_a_run_without_parts_is_refused(tmp_path):
 
 
 def test_fused_sets_stand_beside_those_published(whole):
-    assert factors.published(whole) is None  # nothing is published of the simulated model
+    assert tabulate_published_of_parts(whole) is None  # nothing is published of the simulated model
     known = dataclasses.replace(whole, manifest=whole.manifest | {"model": {"id": "Qwen/Qwen2.5-Omni-7B"}})
-    found = factors.published(known)
+    found = tabulate_published_of_parts(known)
     assert set(found["corpus"]) == {"first", "second"}
     assert set(found["published"]) == {"−7.1 points", "+3.6 points"}
     assert found["note"].str.contains("ours fused").all()

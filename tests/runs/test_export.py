@@ -5,11 +5,12 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from emoscope.analysis.tables import NAMES, write_tables
+from emoscope.chapters.results import write_tables
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.study import parse_study
 from emoscope.runs.folder import export_run
 from tests.helpers.program import figureless
+from tests.helpers.runs import NAMES
 
 STUDY = """
 [[corpora]]

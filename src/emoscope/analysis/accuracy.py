@@ -1,15 +1,13 @@
-"""How well the model answers: UAR, recall, confusion, letter mass, agreement, and the MLP reference lines."""
+"""How well the model answers: UAR, letter mass, agreement of likely and written answers."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.jackknife import Interval, interval, replicates
-from emoscope.analysis.panel import UNREADABLE, Panel
-from emoscope.analysis.run_tables import Run
+from emoscope.analysis.estimate import Interval, interval, replicates
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.schemas import as_table
 from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS
 
@@ -110,73 +108,6 @@ def agreement(panels: dict[str, Panel], condition: str) -> float | None:
     scored, written = panels["likelihood"], panels["generation"]
     both = scored.asked(condition) & written.asked(condition)
     return _percent(scored.answer(condition) == written.answer(condition), both) if both.any() else None
-
-
-def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFrame:
-    """Counts and shares of answers by true label, under conditions that concern no single emotion.
-
-    Args:
-        panels: scoring to its panel.
-        conditions: the table of conditions; those with a target are left out.
-
-    Returns:
-        the columns of table ``confusion``; share, low and high in % of the items of that true label. On the
-        diagonal the share is the recall. Answers that cannot be read have a null ``answer``.
-    """
-    targeted = set(conditions.filter(pl.col("target").is_not_null())["condition"])
-    rows: list[dict[str, Any]] = []
-    for scoring, panel in panels.items():
-        for condition in [one for one in panel.rows if one not in targeted]:
-            used, answer = panel.asked(condition), panel.answer(condition)
-            items = panel.per_speaker(used.astype(float))
-            codes = [*range(len(panel.labels)), *([UNREADABLE] if (answer == UNREADABLE).any() else [])]
-            for e in np.flatnonzero(items.sum(axis=0)):
-                for a in codes:
-                    counts = panel.per_speaker((used & (answer == a)).astype(float))[:, e]
-                    asked = replicates(items[:, e])
-                    share = np.divide(
-                        100 * replicates(counts), asked, out=np.full(asked.shape, np.nan), where=asked > 0
-                    )
-                    found = interval(share, items[:, e])
-                    rows.append({
-                        "condition": condition, "scoring": scoring, "truth": panel.labels[e],
-                        "answer": None if a == UNREADABLE else panel.labels[a], "count": int(counts.sum()),
-                        "n": int(items[:, e].sum()), "share": found.estimate, "low": found.low, "high": found.high,
-                    })  # fmt: skip
-    return as_table("confusion", rows)
-
-
-def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
-    """UAR with MLP layers switched off: all, one at a time, and the union of all sets.
-
-    Args:
-        panel: the answers by likelihood.
-        conditions: the table of conditions.
-
-    Returns:
-        the columns of table ``reliance``: uar and commonest_share in %, change in points against the baseline,
-        commonest is the label answered most (a model may answer one label always).
-    """
-    rows = []
-    there = conditions.filter((pl.col("kind") == "reliance") & pl.col("condition").is_in(list(panel.rows)))
-    for condition, to in there.select("condition", "to").iter_rows():
-        used = panel.asked(condition)
-        if not used.any() or "baseline" not in panel.rows:
-            continue
-        level, moved = uar_interval(panel, condition), uar_interval(panel, condition, against="baseline")
-        answers = panel.answer(condition)[used]
-        counts = np.bincount(answers[answers >= 0], minlength=len(panel.labels))
-        rows.append({
-            "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
-            "n": int(used.sum()),
-            "uar": level.estimate, "uar_low": level.low, "uar_high": level.high,
-            "change": moved.estimate, "change_low": moved.low, "change_high": moved.high,
-            "commonest": panel.labels[int(counts.argmax())], "reason": moved.reason,
-            "commonest_share": 100 * float(counts.max() / used.sum()),
-        })  # fmt: skip
-    frame = as_table("reliance", rows)
-    number = pl.col("layers").cast(pl.Int64, strict=False)
-    return frame.sort(pl.col("to") != "zero", number, "layers")  # "all" and "union", which are no numbers, come first
 
 
 def _letter_mass(run: Run, panel: Panel, scoring: str) -> dict[str, float]:

@@ -1,61 +1,21 @@
-"""Effects of conditions: what a set found for one emotion does to the answers about every emotion."""
+"""Effects of conditions: what a set found for one emotion does to the answers about every emotion, on all items or some."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.changes import Change
-from emoscope.analysis.families import Compared, Excess
-from emoscope.analysis.jackknife import Interval, interval
-from emoscope.analysis.multiplicity import benjamini_hochberg
-from emoscope.analysis.ranks import rank
+from emoscope.analysis.contrasts import Change, Compared, Excess, compare, measures
+from emoscope.analysis.estimate import benjamini_hochberg, columns, interval, rank, unit
+from emoscope.analysis.responses import NOT_ASKED, Panel
 from emoscope.schemas import as_table
-
-UNITS = {"sensitivity": "AUC points", "bias": "nat"}
-"""Units of measures, with and without ``excess_``; all others are in points."""
 
 RANKED = {"deactivate": ("gap",), "steer": ("pull_gap", "pull_overall")}
 """Measures that are ranked among combinations of matched sets: deactivation lowers them, steering raises them."""
-
-
-def unit(measure: str) -> str:
-    """The unit of a measure.
-
-    Example:
-        >>> unit("gap"), unit("excess_sensitivity")
-        ('points', 'AUC points')
-    """
-    return UNITS.get(measure.removeprefix("excess_"), "points")
-
-
-def measures(change: Change) -> dict[str, np.ndarray]:
-    """Reduce a change to the named effects, each of dimension (1 + speaker): all speakers, then without each.
-
-    ``self`` is the mean of D's diagonal, ``cross`` the mean off it and ``gap`` their difference, which does
-    not move when all effects of one set, or all effects on one emotion, move alike. For that, only the
-    emotions that have a set enter. ``pull``, ``pull_cross`` and ``pull_gap`` are the same of the pull
-    matrix; on the diagonal both matrices are equal, so ``pull`` is ``self`` under another name and
-    ``pull_cross`` says how much items of *other* emotions are pulled. ``uar_change`` and ``pull_overall``
-    average D and pull over all labels, then over the targets. ``sensitivity`` (AUC points) and ``bias``
-    (nat) are means over the targets; all others are in points.
-    """
-    accuracy, pull = change.accuracy(), change.pull()
-    heard = change.items.sum(axis=0) > 0
-    found = {
-        "uar_change": accuracy[:, :, heard].mean(axis=(1, 2)),
-        "pull_overall": pull[:, :, heard].mean(axis=(1, 2)),
-    }
-    for names, matrix in ((("self", "cross", "gap"), accuracy), (("pull", "pull_cross", "pull_gap"), pull)):
-        square = matrix[:, :, list(change.targets)]
-        size = len(change.targets)
-        own = np.einsum("rmm->r", square) / size
-        others = (square.sum(axis=(1, 2)) - own * size) / (size * (size - 1)) if size > 1 else np.full_like(own, np.nan)
-        found |= dict(zip(names, (own, others, own - others), strict=True))
-    return found | {"sensitivity": change.auc.mean(axis=1), "bias": change.bias().mean(axis=1)}
 
 
 def matrix(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
@@ -102,11 +62,6 @@ def effects(compared: Sequence[Compared]) -> pl.DataFrame:
             each = [one.excess.own.minus(draw) for draw in one.excess.matched]
             rows += _effect_rows(one.family, one.excess.beyond, each, "excess_", one.excess.hollow, {})
     return as_table("effects", rows)
-
-
-def columns(found: Interval) -> dict[str, Any]:
-    """An interval as the columns of a result table."""
-    return {name: getattr(found, name) for name in ("estimate", "low", "high", "speakers", "df", "reason", "p")}
 
 
 def _effect_rows(
@@ -176,3 +131,125 @@ def _cells(one: Compared, labels: Sequence[str]) -> list[dict[str, Any]]:
             row["accuracy"] = before + float(row["change"] or 0)
             rows.append(row)
     return rows
+
+
+def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
+    """Sensitivity and bias of every family and target emotion, with jackknife intervals.
+
+    Sensitivity is the change of the area under the ROC curve of the target's log-odds, its items against all
+    others; bias the mean change of these log-odds over the others' items (see ``docs/method.md``).
+
+    Args:
+        compared: the families and what they change.
+
+    Returns:
+        the columns of table ``evidence``: auc (the baseline's) and sensitivity in AUC points (100 x AUC), bias in
+        nat, ``n`` in items. Excess columns are the target set's change minus the mean of matched draws.
+    """
+    rows: list[dict[str, Any]] = []
+    for one in compared:
+        beyond = one.excess.beyond if one.excess is not None else None
+        for m, target in enumerate(one.targets):
+            row = one.family | {"target": target, "draws": len(one.draws), "n": int(one.change.ranked[:, m].sum())}
+            row |= _columns(one.change, m, "") | {"auc": _finite(one.change.baseline_auc[m])}
+            if one.excess is not None and beyond is not None and target in one.excess.targets:
+                row |= _columns(beyond, one.excess.targets.index(target), "excess_")
+            rows.append(row)
+    return as_table("evidence", rows)
+
+
+def _columns(change: Change, m: int, prefix: str) -> dict[str, float | None]:
+    sizes = change.ranked[:, m]
+    row: dict[str, float | None] = {}
+    for name, values in (("sensitivity", change.auc[:, m]), ("bias", change.bias()[:, m])):
+        found = interval(values, sizes)
+        row |= {prefix + name: found.estimate, f"{prefix}{name}_low": found.low, f"{prefix}{name}_high": found.high}
+    return row
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if value == value else None
+
+
+MEASURED = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}
+"""The measures that are looked at on parts of the items, for each kind of intervention."""
+
+
+ALIKE = ("kind", "selector", "budget", "scope", "to", "alpha", "positions", "layers")
+"""What a headline's condition and its controls have in common."""
+
+
+ESTIMATE: dict[str, Any] = {
+    "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "p": pl.Float64, "speakers": pl.Int64,
+    "df": pl.Float64, "n": pl.Int64, "reason": pl.String,
+}  # fmt: skip
+"""The columns of an estimate with its interval and the number of its items."""
+
+
+Key = tuple[str, str, str]  # kind, control, measure
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure on some items.
+
+    Attributes:
+        values: with all speakers, then without each, dimension (1 + speaker).
+        sizes: items per speaker, dimension (speaker).
+        hollow: whether a condition behind it, or the baseline, supports no claim.
+    """
+
+    values: np.ndarray
+    sizes: np.ndarray
+    hollow: bool
+
+    def row(self) -> dict[str, Any]:
+        """The columns of :data:`ESTIMATE`, and ``hollow``."""
+        return columns(interval(self.values, self.sizes)) | {"n": int(self.sizes.sum()), "hollow": self.hollow}
+
+
+def headline_conditions(conditions: pl.DataFrame) -> pl.DataFrame:
+    """The declared conditions and their controls, so that the other families are not computed for each part."""
+    declared = set(conditions.filter(pl.col("headline").fill_null(False)).select(ALIKE).iter_rows())
+    kept = [row in declared for row in conditions.select(ALIKE).iter_rows()]
+    return conditions.filter(pl.Series(kept, dtype=pl.Boolean))
+
+
+def on_items(panel: Panel, used: np.ndarray) -> Panel:
+    """The same panel, as if only some items had been asked; dimension (item).
+
+    The speakers stay the same ones, so that values of different parts can be subtracted speaker by speaker.
+    """
+    return replace(panel, answers=np.where(used, panel.answers, NOT_ASKED))
+
+
+def measured(panel: Panel, conditions: pl.DataFrame, hollow: Set[str], used: np.ndarray) -> dict[Key, Measured]:
+    """What the headline's sets and their matched controls change on some items.
+
+    Args:
+        panel: the stored answers by likelihood.
+        conditions: from :func:`headline_conditions`; where targets are left out, effects are over the others.
+        hollow: conditions whose answers support no claim.
+        used: which items to count, dimension (item).
+
+    Returns:
+        (kind, control, measure) to values in points, for target sets, the mean over matched draws and, as measures
+        that begin with ``excess_``, target sets beyond these draws.
+    """
+    found: dict[Key, Measured] = {}
+
+    def add(kind: str, control: str, prefix: str, change: Change, is_hollow: bool) -> None:
+        every, sizes = measures(change), change.items.sum(axis=1)
+        for name in MEASURED[kind]:
+            found[kind, control, prefix + name] = Measured(every[name], sizes, is_hollow)
+
+    kept = conditions.filter(pl.col("control").fill_null("target").is_in(["target", "matched"]))
+    for one in compare(on_items(panel, used), kept, hollow):
+        kind, control = one.family["kind"], one.family["control"]
+        if control == "matched" and one.family["draw"] is None:
+            add(kind, control, "", one.change, one.hollow)
+        if control == "target":
+            add(kind, control, "", one.change, one.hollow)
+            if one.excess is not None:
+                add(kind, control, "excess_", one.excess.beyond, one.excess.hollow)
+    return found

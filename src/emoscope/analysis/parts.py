@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis import accuracy, families
-from emoscope.analysis.changes import Change, Changes
-from emoscope.analysis.families import Conditions, Family, draws_by_family, same_but_draw
-from emoscope.analysis.levels import level_of
-from emoscope.analysis.panel import Panel, asked_label, build_panel
-from emoscope.analysis.run_tables import Run, read_run
-
-MAIN, SHARED, COLUMN, GROUNDING, SIDE_EFFECT = "main", "shared", "column", "grounding", "side effect"
-"""Roles of parts, as ``manifest.json`` of the whole names them."""
+from emoscope.analysis.accuracy import hollow_conditions, uar
+from emoscope.analysis.contrasts import (
+    Change,
+    Changes,
+    Conditions,
+    Family,
+    draws_by_family,
+    group,
+    same_but_draw,
+    shared,
+)
+from emoscope.analysis.load import Run, read_run
+from emoscope.analysis.responses import Panel, asked_label, build_panel, level_of
 
 Key = tuple[str, float | None]  # kind and alpha of an intervention
 
@@ -50,7 +54,7 @@ def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
     Where no condition is marked as the headline's, as for sets of other parts, all count.
     """
     marked = conditions.filter(pl.col("headline").fill_null(False))
-    grouped = families.group(conditions)
+    grouped = group(conditions)
     by_key = draws_by_family(grouped)
     found: dict[Key, Act] = {}
     for family, own in grouped:
@@ -127,7 +131,7 @@ class Asked:
             run, answers=answers.filter(pl.col("condition").is_in(["baseline", *sorted(wanted)])), conditions=conditions
         )
         panels = {scoring: build_panel(together, scoring) for scoring in ("likelihood", "generation")}
-        hollow = accuracy.hollow_conditions(accuracy.uar(together, panels))
+        hollow = hollow_conditions(uar(together, panels))
         return cls(run, panels["likelihood"], found, hollow)
 
     @cached_property
@@ -147,7 +151,7 @@ class Asked:
 
     def shared(self, acts: Sequence[Act], excess: bool) -> tuple[tuple[str, ...], np.ndarray]:
         """The targets that are options of all acts (and their controls), and the items answered under all of them."""
-        return families.shared(self.panel, [draw for act in acts for draw in act.draws(excess)])
+        return shared(self.panel, [draw for act in acts for draw in act.draws(excess)])
 
     def each(self, act: Act, excess: bool, targets: Sequence[str], used: np.ndarray) -> list[Change]:
         """What an act changes; for an excess what it changes beyond each matched draw."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.families import families, shared
-from emoscope.analysis.panel import build_panel
-from emoscope.analysis.run_tables import Run
+from emoscope.analysis.contrasts import families, shared
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import build_panel
 from emoscope.vocabulary import MINIMUM_SPEAKERS
 
 STUDIES = 4000

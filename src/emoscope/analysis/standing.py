@@ -1,11 +1,19 @@
-"""What must be said before any number of a run: a model at chance, voices that are unknown or too few."""
+"""What must be said before any number of a run, and with every gap.
+
+A model at chance, voices that are unknown or too few; and the part of a gap that knows nothing of the clip: switching
+a set off may make its emotion's name rarer on every clip, whatever is heard. That lowers the accuracy on the emotion
+and raises it on the others, so a part of the gap is there without any hearing (see docs/method.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+
+from emoscope.analysis.claim_rules import amount
 
 Row = Mapping[str, Any]
 
@@ -75,3 +83,100 @@ def stored_words(uar: pl.DataFrame, items: pl.DataFrame) -> list[str]:
     used = items.filter((pl.col("fate") == "used") & pl.col("evaluated").fill_null(True))
     who = (used if len(used) else items)["speaker"]
     return first_words(untouched(uar), who.null_count() / max(len(who), 1), who.n_unique())
+
+
+NAMES = {"excess_gap": "excess gap", "gap": "gap"}
+"""The measures that hold a blind part, in words; the one that is claimed first."""
+
+
+BLIND_PART = (
+    "Blind part: what of the gap knows nothing of the clip, since answers that move alike on clips of all emotions give as "
+    "much. What is beyond it has not been tested."
+)
+"""The words, for where several gaps stand with their blind parts."""
+
+
+@dataclass(frozen=True)
+class Blind:
+    """A gap and the part of it that knows nothing of the clip.
+
+    Attributes:
+        measure: ``"excess_gap"``, or ``"gap"`` where nothing was matched.
+        gap: the gap in points.
+        part: what answers that move alike on clips of all emotions give of it, in points; ``None`` where it cannot be told.
+        targets: how many emotions have a set.
+        options: how many options the question has.
+    """
+
+    measure: str
+    gap: float
+    part: float | None
+    targets: int
+    options: int
+
+    def brief(self) -> str:
+        """Two or three words for beside the gap.
+
+        Example:
+            >>> Blind("excess_gap", -14.3, -10.0, 3, 3).brief()
+            'blind part −10.0'
+        """
+        return "blind part unknown" if self.part is None else f"blind part {amount(self.part)}"
+
+    def sentence(self) -> str:
+        """What the gap consists of, for whoever reads nothing else.
+
+        Example:
+            >>> print(Blind("excess_gap", -14.3, -10.0, 3, 3).sentence())
+            Of the excess gap of −14.3 points, −10.0 know nothing of the clip (the blind part): answers that move alike on clips of all emotions give as much. The other −4.3 have not been tested.
+        """
+        lead = f"the {NAMES[self.measure]} of {amount(self.gap)} points"
+        if self.part is None:
+            return (
+                f"How much of {lead} knows nothing of the clip cannot be told: {self.targets} of {self.options} options "
+                "have a set."
+            )
+        return (
+            f"Of {lead}, {amount(self.part)} know nothing of the clip (the blind part): answers that move alike on clips of "
+            f"all emotions give as much. The other {amount(self.gap - self.part)} have not been tested."
+        )
+
+
+def blind_part(effect: Callable[[str], Row | None], options: int) -> Blind | None:
+    """The blind part of the gap that is claimed: k / (k - 1) * pull_overall, k being the number of options.
+
+    Where every option has a set, the shares of all answers add up to one: what the name of an emotion loses on clips
+    of all emotions alike, the k - 1 other names gain together, each a (k - 1)th on average. So ``self`` is
+    pull_overall, ``cross`` is -pull_overall / (k - 1), and the gap their difference.
+
+    Args:
+        effect: finds a row of the table of effects by its measure, of one family of sets; ``None`` where there is none.
+        options: how many options the question has.
+
+    Returns:
+        that of the excess gap, or of the gap where no matched controls were run; ``None`` where there is neither.
+
+    Example:
+        >>> rows = {"excess_gap": {"estimate": -15.0, "targets": 3}, "excess_pull_overall": {"estimate": -8.0}}
+        >>> blind_part(rows.get, 3).part, blind_part(rows.get, 4).part
+        (-12.0, None)
+    """
+    for measure in NAMES:
+        row = effect(measure)
+        if row is None or row["estimate"] is None:
+            continue
+        pull, targets = effect(measure.replace("gap", "pull_overall")), int(row["targets"])
+        known = pull is not None and pull["estimate"] is not None and 1 < targets == options
+        part = pull["estimate"] * options / (options - 1) if pull is not None and known else None
+        return Blind(measure, float(row["estimate"]), part, targets, options)
+    return None
+
+
+def count_options(items: pl.DataFrame) -> int:
+    """How many options the question has: those offered with any item that is used.
+
+    Example:
+        >>> count_options(pl.DataFrame({"fate": ["used", "used"], "options": [["anger", "fear"], ["fear", "neutral"]]}))
+        3
+    """
+    return items.filter(pl.col("fate") == "used")["options"].explode().drop_nulls().n_unique()

@@ -1,4 +1,4 @@
-"""What may be said of a family of sets: it removes evidence, it pulls the answer, both, or neither."""
+"""What may be said of a family of sets: it removes evidence, it pulls the answer, both, or neither; and the declared tests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.effects import measures
-from emoscope.analysis.families import Compared
-from emoscope.analysis.jackknife import Interval, interval
+from emoscope.analysis.contrasts import Compared, measures
+from emoscope.analysis.estimate import Interval, columns, holm, interval
+from emoscope.analysis.load import Run
 from emoscope.schemas import as_table
 
 NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
@@ -91,3 +91,36 @@ def _decide(sensitivity: Interval, bias: Interval, hollow: bool, unknown: int) -
     if sensitivity.low is None or sensitivity.high is None or bias.low is None or bias.high is None:
         return None, sensitivity.reason or bias.reason
     return verdict((sensitivity.low, sensitivity.high), (bias.low, bias.high))
+
+
+DECLARED = {"deactivate": "gap", "steer": "pull_gap"}
+"""The measure that the headline of each kind is tested on, beyond matched controls."""
+
+
+def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
+    """The declared headline tests, adjusted for their number after Holm (1979).
+
+    Args:
+        compared: the families and what they change.
+        run: the run folder's tables, for the name of the corpus.
+
+    Returns:
+        the columns of table ``tests``, one row for each kind that the study declares; points.
+    """
+    corpus = "+".join(sorted(set(run.items.filter(pl.col("fate") == "used")["corpus"].drop_nulls())))
+    rows: list[dict[str, Any]] = []
+    for kind, measure in DECLARED.items():
+        declared = [one for one in compared if one.headline and one.family["kind"] == kind]
+        if not declared:
+            continue
+        one = min(declared, key=lambda this: (this.family["positions"] != "all", this.family["to"] == "mean"))
+        found = Interval(None, None, None, 0, None, "no matched controls")
+        if one.excess is not None:
+            found = interval(measures(one.excess.beyond)[measure], one.excess.beyond.items.sum(axis=1))
+        row = columns(found) | {"kind": kind, "measure": f"excess_{measure}", "corpus": corpus}
+        if one.excess is not None and one.excess.hollow:
+            row |= {"p": None, "reason": "too few answers are letters, or the written answers differ too often"}
+        rows.append(row)
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = p
+    return as_table("tests", rows)

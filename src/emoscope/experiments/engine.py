@@ -16,17 +16,7 @@ from emoscope.experiments.conditions import set_spec
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.manifest import finished, pilot_of, timing
 from emoscope.experiments.measures import write_set_activity
-from emoscope.experiments.parts import (
-    COLUMN,
-    GROUNDING,
-    MAIN,
-    SHARED,
-    TEXT_QUESTIONS,
-    Part,
-    has_parts,
-    main_studies,
-    plan_parts,
-)
+from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, main_studies, plan_parts
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import (
@@ -49,6 +39,7 @@ from emoscope.neurons.sources import Source, equal_samples, score_agreement
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, digest, replacing
 from emoscope.runs.shards import locked
+from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED
 
 if TYPE_CHECKING:
     import polars as pl
@@ -107,8 +98,8 @@ def run_study(
 
 def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
     """Run a study of one part."""
-    from emoscope.analysis.tables import write_tables
-    from emoscope.report.page import build_report
+    from emoscope.chapters.pages import build_report
+    from emoscope.chapters.results import write_tables
 
     run, log = task.run, task.log
     if finished(run, task.study, model, task.corpus, task.full):
@@ -376,7 +367,7 @@ def _card(part: Part, chosen: Chosen) -> dict[str, str | None]:
 
 
 def _write_whole(run: RunFolder) -> None:
-    from emoscope.analysis.whole import write_whole_tables
-    from emoscope.report.whole.page import build_whole_report
+    from emoscope.chapters.results import write_whole_tables
+    from emoscope.chapters.study_page import build_whole_report
 
     build_whole_report(run.path, write_whole_tables(run.path))

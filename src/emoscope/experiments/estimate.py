@@ -16,13 +16,14 @@ from emoscope.emotions import in_order
 from emoscope.experiments.conditions import describe, passes, plan_conditions, planned_sets, set_spec
 from emoscope.experiments.items import candidate_items, study_corpus, study_options
 from emoscope.experiments.listen import BLOCK
-from emoscope.experiments.parts import COLUMN, MAIN, SHARED, Part, has_parts, plan_parts
+from emoscope.experiments.parts import Part, has_parts, plan_parts
 from emoscope.experiments.prompts import asked_wordings
 from emoscope.experiments.schema import Study
 from emoscope.experiments.splits import shared_speakers, told_shared
 from emoscope.experiments.terminal import told_as_remembered
 from emoscope.neurons.jobs import lent_name
 from emoscope.runs import RunFolder
+from emoscope.vocabulary import COLUMN, MAIN, SHARED
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,15 +14,13 @@ from emoscope.emotions import in_order
 from emoscope.experiments.items import asked_corpus, opened, study_corpus, study_options
 from emoscope.experiments.prompts import PRESENTATIONS, spoken
 from emoscope.experiments.schema import Controls, CorpusChoice, Interventions, Probes, Study, StudyError, Transfer
+from emoscope.vocabulary import COLUMN, MAIN, SHARED
 
 if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Corpus
 
-MAIN, SHARED, COLUMN, GROUNDING, SIDE_EFFECT = "main", "shared", "column", "grounding", "side effect"
-"""Roles of parts: the study on one corpus; the same clips asked about the emotions that all corpora share; about
-another label column; with something else in place of the voice; and tasks that are no question about emotion."""
 
 TEXT_QUESTIONS = "text-questions"
 """The corpus of text-only questions."""

@@ -12,8 +12,8 @@ from emoscope.runs import RunFolder
 from emoscope.vocabulary import with_roles
 
 if TYPE_CHECKING:
-    from emoscope.analysis.blind import Blind
-    from emoscope.report.pictures import Picture
+    from emoscope.analysis.standing import Blind
+    from emoscope.report.markup import Picture
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,8 @@ class Result:
     @classmethod
     def of(cls, run: RunFolder) -> Result:
         """Read the result of a finished run."""
-        from emoscope.analysis.blind import count_options
-        from emoscope.analysis.standing import stored_words
-        from emoscope.report.page import main_figure
+        from emoscope.analysis.standing import count_options, stored_words
+        from emoscope.chapters.pages import main_figure
 
         items, headline = run.read_table("items"), run.read_json("manifest.json")["headline"]
         return cls(
@@ -62,7 +61,7 @@ class Result:
     @property
     def blind(self) -> Blind | None:
         """What of the excess gap (of the gap, without controls) knows nothing of the clip; ``None`` without a gap."""
-        from emoscope.analysis.blind import blind_part
+        from emoscope.analysis.standing import blind_part
 
         return blind_part(self._row, self.options)
 
@@ -112,7 +111,7 @@ class Result:
         Raises:
             ValueError: the run has no such matrix, since nothing was deactivated.
         """
-        from emoscope.report.pictures import Picture
+        from emoscope.report.markup import Picture
 
         if self.figure is None:
             raise ValueError("nothing was deactivated in this run, so there is no matrix to plot")

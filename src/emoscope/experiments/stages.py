@@ -260,9 +260,8 @@ def ask_conditions(selected: Selected) -> Planned:
 
 def act(selected: Selected) -> None:
     """Run every condition on sets that were found, then write manifest, tables and, where it has sets, report."""
-    from emoscope.analysis.tables import write_tables
-    from emoscope.report.charts import FIGURES
-    from emoscope.report.page import build_report
+    from emoscope.chapters.pages import FIGURES, build_report
+    from emoscope.chapters.results import write_tables
 
     heard, found, foreign = selected.listened, selected.found, selected.foreign
     run, log = heard.run, heard.task.log
@@ -309,8 +308,8 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
         heard: what was heard.
         why: fewer than two emotions have enough correct clips; its message becomes the whole story.
     """
-    from emoscope.analysis.tables import write_tables
-    from emoscope.report.page import build_report
+    from emoscope.chapters.pages import build_report
+    from emoscope.chapters.results import write_tables
 
     run, selected = heard.run, nothing_found(heard)
     found = selected.found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from emoscope.analysis.blind import Blind
+    from emoscope.analysis.standing import Blind
     from emoscope.experiments.schema import Row
 
 
@@ -75,7 +75,7 @@ def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
 
 def _print_parts(run: RunFolder, manifest: Row, console: Console) -> None:
     """Print what each corpus shows, and what the sets of each do on the others."""
-    from emoscope.analysis.blind import BLIND_PART
+    from emoscope.analysis.standing import BLIND_PART
 
     heads = ("part", "UAR", "excess gap [95 %]", "excess pull [95 %]")
     table = _table("Headline sets on their own corpus, in points", *heads)
@@ -117,7 +117,7 @@ def _first_words(run: RunFolder, items: pl.DataFrame, console: Console, part: st
 
 def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
     """What of a gap knows nothing of the clip, from the effects of one family of sets."""
-    from emoscope.analysis.blind import blind_part, count_options
+    from emoscope.analysis.standing import blind_part, count_options
 
     by = {row["measure"]: row for row in rows.iter_rows(named=True)}
     return blind_part(by.get, count_options(items))

@@ -11,8 +11,7 @@ import polars as pl
 
 from emoscope.corpora.check import unusable_because, warnings_of
 from emoscope.emotions import in_order
-from emoscope.report.markup import to_html
-from emoscope.report.pictures import pictures
+from emoscope.report.markup import pictures, to_html
 from emoscope.report.theme import LIGHT, title
 from emoscope.runs.folder import replacing
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.report.content import Content, name_selector, number
+from emoscope.report.views import Content
+from emoscope.report.wording import name_selector, number
 
 PAPER = """@inproceedings{zhao2026emotion,
   author    = {Zhao and Schuller and Sisman},

@@ -8,7 +8,8 @@ from typing import Any
 
 from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import close, unlike
-from emoscope.report.content import Content, number
+from emoscope.report.views import Content
+from emoscope.report.wording import number
 
 SWITCHED = {
     "removes evidence": "Switching these neurons off makes the model lose evidence for the emotion",

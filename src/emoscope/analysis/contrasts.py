@@ -1,0 +1,356 @@
+"""What interventions change, as sums per speaker, compared with the baseline and with controls.
+
+D[m, e] is the accuracy on items of e under the set of m, minus the baseline's, in points; pull[m, e] is
+the change, in points, of the share of items of e answered m. Sensitivity is the change of how well the
+log-odds of m tell items of m from the others (the area under the ROC curve), bias the mean change of
+these log-odds over items of the other emotions. All are kept so that controls are subtracted on the same
+items and every replicate of the jackknife is a subtraction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.estimate import replicates
+from emoscope.analysis.responses import Panel
+from emoscope.schemas import group as columns_of
+
+
+@dataclass(frozen=True)
+class Change:
+    """Changes against the baseline, for one set per target emotion.
+
+    Attributes:
+        targets: the emotions whose sets were used, codes into the panel's labels; dimension (target).
+        correct: items answered correctly more often than at baseline, dimensions (speaker, target, label).
+        said: items answered with the target more often than at baseline, dimensions (speaker, target, label).
+        items: items asked, dimensions (speaker, label).
+        baseline: items answered correctly at baseline, dimensions (speaker, label).
+        auc: change of the AUC in AUC points, all speakers, then without each; dimensions (1 + speaker, target).
+        lift: summed change of the log-odds of the target over items of other emotions, nat, (speaker, target).
+        lifted: how many such items there are, dimensions (speaker, target).
+        ranked: how many items have log-odds of the target, dimensions (speaker, target).
+        baseline_auc: the baseline's AUC in AUC points, dimension (target).
+    """
+
+    targets: tuple[int, ...]
+    correct: np.ndarray
+    said: np.ndarray
+    items: np.ndarray
+    baseline: np.ndarray
+    auc: np.ndarray
+    lift: np.ndarray
+    lifted: np.ndarray
+    ranked: np.ndarray
+    baseline_auc: np.ndarray
+
+    def accuracy(self) -> np.ndarray:
+        """D in points, dimensions (1 + speaker, target, label): all speakers, then without each."""
+        return _shares(100 * self.correct, self.items[:, np.newaxis, :])
+
+    def pull(self) -> np.ndarray:
+        """Pull in points, dimensions (1 + speaker, target, label): all speakers, then without each."""
+        return _shares(100 * self.said, self.items[:, np.newaxis, :])
+
+    def bias(self) -> np.ndarray:
+        """Bias in nat, dimensions (1 + speaker, target): all speakers, then without each."""
+        return _shares(self.lift, self.lifted)
+
+    def minus(self, other: Change) -> Change:
+        """The change beyond another one on the same items, such as a control's."""
+        return self._with([self, other], lambda both: both[0] - both[1])
+
+    def mean(self, others: Sequence[Change]) -> Change:
+        """The mean of this and other changes on the same items and targets, such as those of control draws."""
+        return self._with([self, *others], lambda all_: np.mean(all_, axis=0))
+
+    def _with(self, changes: Sequence[Change], combine: Callable[[list[np.ndarray]], np.ndarray]) -> Change:
+        moved = {name: combine([getattr(one, name) for one in changes]) for name in ("correct", "said", "auc", "lift")}
+        return Change(
+            targets=self.targets, items=self.items, baseline=self.baseline, lifted=self.lifted,
+            ranked=self.ranked, baseline_auc=self.baseline_auc, **moved,
+        )  # fmt: skip
+
+
+class Changes:
+    """The changes of a panel's conditions; what one condition changes is counted once."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+        self._known: dict[tuple[str, int, bytes], tuple[np.ndarray, ...]] = {}
+
+    def count(self, conditions: Mapping[str, str], targets: Sequence[str], used: np.ndarray) -> Change:
+        """Count how answers change under one condition per target emotion.
+
+        Args:
+            conditions: target emotion to condition id.
+            targets: the emotions to look at, in order.
+            used: which items to count, dimension (item).
+        """
+        panel, key = self.panel, used.tobytes()
+        codes = tuple(panel.labels.index(target) for target in targets)
+        pieces = []
+        for code, target in zip(codes, targets, strict=True):
+            name = (conditions[target], code, key)
+            if name not in self._known:
+                self._known[name] = _count_one(panel, conditions[target], code, used)
+            pieces.append(self._known[name])
+        correct, said, auc, before, lift, lifted, ranked = (
+            np.stack(part, axis=1) for part in zip(*pieces, strict=True)
+        )
+        right = (panel.answer("baseline") == panel.truth) & used
+        return Change(
+            targets=codes, correct=correct, said=said, auc=auc - before, lift=lift, lifted=lifted, ranked=ranked,
+            items=panel.per_speaker(used.astype(float)), baseline=panel.per_speaker(right.astype(float)),
+            baseline_auc=before[0],
+        )  # fmt: skip
+
+
+def auc(scores: np.ndarray, positive: np.ndarray, speaker: np.ndarray, speakers: int) -> np.ndarray:
+    """The area under the ROC curve (Mann and Whitney 1947), with all speakers and without each.
+
+    The share of pairs (a positive item of speaker g, a negative item of speaker h) in which the positive
+    one scores higher, a tie counting one half. The won pairs form a matrix of speakers x speakers; without
+    speaker g its row and its column are missing, so its row sums, column sums and diagonal are all it takes.
+
+    Args:
+        scores: dimension (item).
+        positive: which items are positive, dimension (item).
+        speaker: the number of the item's speaker, dimension (item).
+        speakers: how many speakers there are.
+
+    Returns:
+        shares between 0 and 1, dimension (1 + speaker); NaN where no pair is left.
+
+    Example:
+        >>> auc(np.array([3.0, 1.0, 2.0, 1.0]), np.array([True, True, False, False]), np.array([0, 1, 0, 1]), 2)
+        array([0.625, 0.5  , 1.   ])
+    """
+    who, others = speaker[positive], speaker[~positive]
+    left, right = scores[positive][:, np.newaxis], scores[~positive]
+    halves = (left > right).astype(np.int8) + (left >= right)
+    rows, columns = halves.sum(axis=1), halves.sum(axis=0)
+    own = np.where(who[:, np.newaxis] == others, halves, 0).sum(axis=1)
+    gone = np.bincount(who, rows - own, speakers) + np.bincount(others, columns, speakers)
+    won = np.concatenate([[rows.sum()], rows.sum() - gone]) / 2
+    pairs = replicates(np.bincount(who, minlength=speakers)) * replicates(np.bincount(others, minlength=speakers))
+    return np.divide(won, pairs, out=np.full(speakers + 1, np.nan), where=pairs > 0)
+
+
+def _count_one(panel: Panel, condition: str, code: int, used: np.ndarray) -> tuple[np.ndarray, ...]:
+    before, after, speakers = panel.answer("baseline"), panel.answer(condition), len(panel.speakers)
+    correct = panel.per_speaker((((after == panel.truth) & used).astype(float)) - ((before == panel.truth) & used))
+    said = panel.per_speaker(((after == code) & used).astype(float) - ((before == code) & used))
+    level, moved = (panel.log_odds[panel.rows[one], :, code] for one in ("baseline", condition))
+    ranked = used & ~np.isnan(level) & ~np.isnan(moved)
+    own, who = (panel.truth == code)[ranked], panel.speaker[ranked]
+    auc_after, auc_before = (100 * auc(scores[ranked], own, who, speakers) for scores in (moved, level))
+    lift = np.bincount(who[~own], (moved - level)[ranked][~own], speakers)
+    lifted = np.bincount(who[~own], minlength=speakers).astype(float)
+    return correct, said, auc_after, auc_before, lift, lifted, np.bincount(who, minlength=speakers).astype(float)
+
+
+def _shares(sums: np.ndarray, items: np.ndarray) -> np.ndarray:
+    asked = replicates(items)
+    return np.divide(replicates(sums), asked, out=np.full((len(sums) + 1, *sums.shape[1:]), np.nan), where=asked > 0)
+
+
+FAMILY = tuple(name for name in columns_of("family") if name != "role")
+"""The columns that, together, name one set per emotion under one intervention.
+
+``size`` counts the clips per emotion of sets from fewer clips (control "fewer"), and is null for all others.
+"""
+
+
+Family = dict[str, Any]
+
+
+Conditions = dict[str, str]  # target emotion -> condition id
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A target family's change beyond its matched controls, on the items asked under all of them.
+
+    Attributes:
+        targets: the emotions that the sets and every draw have.
+        own: the change under the target sets.
+        matched: the change under each matched draw.
+        beyond: ``own`` minus the mean of ``matched``.
+        hollow: whether any of these conditions, or the baseline, is hollow.
+    """
+
+    targets: tuple[str, ...]
+    own: Change
+    matched: tuple[Change, ...]
+    beyond: Change
+    hollow: bool
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A family and what it changes.
+
+    Attributes:
+        family: the values of :data:`FAMILY`, and its role; a null draw means all draws of a control.
+        conditions: target emotion to condition id, for each draw.
+        targets: the emotions that every draw has.
+        draws: the change under each draw.
+        change: their mean.
+        excess: the change beyond matched controls; ``None`` where there are none.
+        hollow: whether any of the conditions, or the baseline, is hollow.
+        headline: whether the study declares these conditions as its headline.
+    """
+
+    family: Family
+    conditions: tuple[Conditions, ...]
+    targets: tuple[str, ...]
+    draws: tuple[Change, ...]
+    change: Change
+    excess: Excess | None
+    hollow: bool
+    headline: bool
+
+
+def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset()) -> list[Compared]:
+    """Compare every family with the baseline, and target sets also with their matched controls.
+
+    Args:
+        panel: the stored answers by likelihood.
+        conditions: the table of conditions.
+        hollow: conditions whose answers support no claim.
+
+    Returns:
+        families in the order of their conditions' names, then the means over the draws of each control; those
+        without an item that was answered under all their conditions are left out.
+    """
+    if "baseline" not in panel.rows:
+        return []
+    grouped = families(panel, conditions)
+    by_key, changes = draws_by_family(grouped), Changes(panel)
+    declared = set(conditions.filter(pl.col("headline").fill_null(False))["condition"])
+    found = []
+    for family, draws in with_means(grouped):
+        targets, used = shared(panel, draws)
+        if not targets or not used.any():
+            continue
+        each = tuple(changes.count(draw, targets, used) for draw in draws)
+        matched = (
+            by_key.get(same_but_draw(family | {"control": "matched"}), []) if family["control"] == "target" else []
+        )
+        found.append(
+            Compared(
+                family=family,
+                conditions=tuple(draws),
+                targets=targets,
+                draws=each,
+                change=mean(each),
+                excess=_excess(changes, draws[0], matched, hollow),
+                hollow=_any_hollow(draws, hollow),
+                headline=family["control"] == "target" and any(c in declared for c in draws[0].values()),
+            )
+        )
+    return found
+
+
+def families(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
+    """Group the answered conditions into families: one condition per target emotion, else alike."""
+    options = conditions.filter(pl.col("target").is_in(list(panel.labels)))
+    return group(options.filter(pl.col("condition").is_in(list(panel.rows))))
+
+
+def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
+    """Group conditions into families, whether or not their targets are options of the question."""
+    frame = conditions.filter(pl.col("kind").is_in(["deactivate", "steer"])).with_columns(
+        pl.col("control").fill_null("target"),
+        pl.col("positions").fill_null("all"),
+        pl.col("layers").fill_null("all"),
+    )
+    found: dict[tuple[Any, ...], Conditions] = {}
+    for row in frame.sort("condition").iter_rows(named=True):
+        found.setdefault(tuple(row[name] for name in FAMILY), {})[row["target"]] = row["condition"]
+    roles = dict(frame.select("condition", "role").iter_rows())
+    return [
+        (dict(zip(FAMILY, key, strict=True)) | {"role": roles[next(iter(members.values()))]}, members)
+        for key, members in found.items()
+    ]
+
+
+def shared(panel: Panel, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The target emotions that all draws have, and the items answered at baseline and under all conditions."""
+    used = panel.asked("baseline")
+    for draw in draws:
+        for condition in draw.values():
+            used = used & panel.asked(condition)
+    return tuple(label for label in panel.labels if all(label in draw for draw in draws)), used
+
+
+def mean(changes: Sequence[Change]) -> Change:
+    """The mean of changes on the same items and targets."""
+    return changes[0].mean(changes[1:]) if len(changes) > 1 else changes[0]
+
+
+def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions], hollow: Set[str]) -> Excess | None:
+    both = [own, *matched]
+    targets, used = shared(changes.panel, both)
+    if not matched or not targets or not used.any():
+        return None
+    change, *controls = (changes.count(one, targets, used) for one in both)
+    beyond = change.minus(mean(controls))
+    return Excess(targets, change, tuple(controls), beyond, _any_hollow(both, hollow))
+
+
+def _any_hollow(draws: Sequence[Conditions], hollow: Set[str]) -> bool:
+    return "baseline" in hollow or any(condition in hollow for draw in draws for condition in draw.values())
+
+
+def same_but_draw(family: Family) -> tuple[Any, ...]:
+    """What the draws of one control have in common."""
+    return tuple(family[name] for name in FAMILY if name != "draw")
+
+
+def draws_by_family(grouped: Sequence[tuple[Family, Conditions]]) -> dict[tuple[Any, ...], list[Conditions]]:
+    """All draws of each control together."""
+    found: dict[tuple[Any, ...], list[Conditions]] = {}
+    for family, members in grouped:
+        found.setdefault(same_but_draw(family), []).append(members)
+    return found
+
+
+def with_means(grouped: Sequence[tuple[Family, Conditions]]) -> list[tuple[Family, list[Conditions]]]:
+    """Every family by itself, then the controls' draws together, marked by a null draw."""
+    single = [(family, [members]) for family, members in grouped]
+    alike = {same_but_draw(family): family | {"draw": None} for family, _ in grouped}
+    together = [(alike[key], draws) for key, draws in draws_by_family(grouped).items()]
+    return single + [(family, draws) for family, draws in together if family["control"] != "target"]
+
+
+def measures(change: Change) -> dict[str, np.ndarray]:
+    """Reduce a change to the named effects, each of dimension (1 + speaker): all speakers, then without each.
+
+    ``self`` is the mean of D's diagonal, ``cross`` the mean off it and ``gap`` their difference, which does
+    not move when all effects of one set, or all effects on one emotion, move alike. For that, only the
+    emotions that have a set enter. ``pull``, ``pull_cross`` and ``pull_gap`` are the same of the pull
+    matrix; on the diagonal both matrices are equal, so ``pull`` is ``self`` under another name and
+    ``pull_cross`` says how much items of *other* emotions are pulled. ``uar_change`` and ``pull_overall``
+    average D and pull over all labels, then over the targets. ``sensitivity`` (AUC points) and ``bias``
+    (nat) are means over the targets; all others are in points.
+    """
+    accuracy, pull = change.accuracy(), change.pull()
+    heard = change.items.sum(axis=0) > 0
+    found = {
+        "uar_change": accuracy[:, :, heard].mean(axis=(1, 2)),
+        "pull_overall": pull[:, :, heard].mean(axis=(1, 2)),
+    }
+    for names, matrix in ((("self", "cross", "gap"), accuracy), (("pull", "pull_cross", "pull_gap"), pull)):
+        square = matrix[:, :, list(change.targets)]
+        size = len(change.targets)
+        own = np.einsum("rmm->r", square) / size
+        others = (square.sum(axis=(1, 2)) - own * size) / (size * (size - 1)) if size > 1 else np.full_like(own, np.nan)
+        found |= dict(zip(names, (own, others, own - others), strict=True))
+    return found | {"sensitivity": change.auc.mean(axis=1), "bias": change.bias().mean(axis=1)}

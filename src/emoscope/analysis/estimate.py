@@ -1,0 +1,298 @@
+"""Estimates over speakers: delete-one-speaker jackknife intervals, ranks among controls, corrections for several tests.
+
+Every statistic here is computed from sums per speaker: once with all speakers, and once without each
+of them. Intervals use the t distribution with G_eff - 1 degrees of freedom, where
+G_eff = (sum n_g)^2 / sum n_g^2 and n_g is the number of items of speaker g, so that a few speakers with
+many items do not count as many speakers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emoscope.vocabulary import LEVEL, MINIMUM_SPEAKERS
+
+ROUNDING = 1e-12
+"""Estimates and errors (in points or nat) below this are rounding errors of sums that cancel."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval.
+
+    Attributes:
+        estimate: the statistic over all speakers; ``None`` where it is not defined.
+        low, high: the interval's ends, in the units of the estimate; ``None`` where none can be given.
+        speakers: the number of speakers with items.
+        df: degrees of freedom, G_eff - 1; ``None`` without an interval.
+        reason: why there is no interval; ``None`` where there is one.
+        p: two-sided, of the hypothesis that the statistic is 0; ``None`` without an interval.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    speakers: int
+    df: float | None
+    reason: str | None = None
+    p: float | None = None
+
+
+def replicates(sums: np.ndarray) -> np.ndarray:
+    """Totals over all speakers, followed by the totals without each speaker.
+
+    Args:
+        sums: sums per speaker, dimensions (speaker, ...).
+
+    Returns:
+        dimensions (1 + speaker, ...).
+
+    Example:
+        >>> replicates(np.array([1, 2, 4])).tolist()
+        [7, 6, 5, 3]
+    """
+    total = sums.sum(axis=0, keepdims=True)
+    return np.concatenate([total, total - sums], axis=0)
+
+
+def interval(values: np.ndarray, sizes: np.ndarray, level: float = 1 - LEVEL) -> Interval:
+    """The delete-one-speaker jackknife interval of a statistic (Quenouille 1956, Tukey 1958).
+
+    The standard error is sqrt((G - 1) / G * sum of (value without g - mean of those)^2).
+
+    Args:
+        values: the statistic over all speakers, then without each speaker; dimension (1 + speaker).
+        sizes: items per speaker, dimension (speaker); speakers without items are left out.
+        level: the interval's coverage.
+
+    Example:
+        >>> found = interval(np.array([3.0, 3.5, 3.25, 3.0, 2.75, 2.5]), np.ones(5))
+        >>> round(found.low, 3), found.estimate, round(found.high, 3), found.df
+        (1.037, 3.0, 4.963, 4.0)
+        >>> interval(np.array([2.0, 3.0, 1.0]), np.ones(2)).reason
+        'only 2 speakers: an interval needs at least 5'
+    """
+    values = np.asarray(values, dtype=np.float64)
+    values = np.where(np.abs(values) < ROUNDING, 0.0, values)  # else a rounding error could look clear of zero
+    heard = np.asarray(sizes) > 0
+    sizes = np.asarray(sizes, dtype=np.float64)[heard]
+    speakers = len(sizes)
+    estimate = float(values[0])
+    if not np.isfinite(estimate):
+        return Interval(None, None, None, speakers, None, "no items")
+    if speakers < MINIMUM_SPEAKERS:
+        few = f"only {speakers} speaker{'' if speakers == 1 else 's'}"
+        return Interval(estimate, None, None, speakers, None, f"{few}: an interval needs at least {MINIMUM_SPEAKERS}")
+    without = values[1:][heard]
+    if not np.isfinite(without).all():
+        return Interval(estimate, None, None, speakers, None, "one speaker alone has all items of an emotion")
+    df = effective_number(sizes) - 1
+    error = float(np.sqrt((speakers - 1) / speakers * np.sum((without - without.mean()) ** 2)))
+    half = float(t_quantile(df, (1 + level) / 2) * error)
+    return Interval(estimate, estimate - half, estimate + half, speakers, df, p=two_sided(estimate, error, df))
+
+
+def two_sided(estimate: float, error: float, df: float) -> float:
+    """The two-sided p value of estimate / error under Student's t with df degrees of freedom.
+
+    Sums that should cancel leave rounding errors, so both are taken as 0 below :data:`ROUNDING`: an estimate
+    of 0 has p = 1, another estimate without any spread p = 0.
+
+    Example:
+        >>> round(two_sided(2.7764451, 1.0, 4.0), 6), two_sided(0.0, 0.0, 4.0), two_sided(-3.0, 0.0, 4.0)
+        (0.05, 1.0, 0.0)
+    """
+    from scipy.special import stdtr  # scipy.stats would take longer to import than the analysis takes
+
+    if abs(estimate) < ROUNDING:
+        return 1.0
+    return 0.0 if error < ROUNDING else float(2 * stdtr(df, -abs(estimate / error)))
+
+
+def effective_number(sizes: np.ndarray) -> float:
+    """How many equally large speakers these speakers are worth: (sum n)^2 / sum n^2 (Kish 1965).
+
+    Example:
+        >>> effective_number(np.array([10, 10])), round(effective_number(np.array([18, 2])), 2)
+        (2.0, 1.22)
+    """
+    sizes = np.asarray(sizes, dtype=np.float64)
+    return float(sizes.sum() ** 2 / np.sum(sizes**2))
+
+
+def t_quantile(df: float, probability: float) -> float:
+    """The value that Student's t with df degrees of freedom stays below with a probability."""
+    from scipy.special import stdtrit  # scipy.stats would take longer to import than the analysis takes
+
+    return float(stdtrit(df, probability))
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """A statistic with all speakers and without each of them.
+
+    Attributes:
+        values: dimension (1 + speaker).
+        speakers: their names.
+        sizes: items of each, dimension (speaker).
+    """
+
+    values: np.ndarray
+    speakers: tuple[str, ...]
+    sizes: np.ndarray
+
+    def minus(self, other: Replicated) -> Replicated:
+        """The difference to a statistic of other items of the same corpus.
+
+        Leaving out a speaker who has items in one of the two only changes that one.
+
+        Example:
+            >>> first = Replicated(np.array([5.0, 4.0, 6.0]), ("a", "b"), np.array([2, 2]))
+            >>> found = first.minus(Replicated(np.array([1.0, 3.0, 1.0]), ("b", "c"), np.array([1, 0])))
+            >>> found.values.tolist(), found.speakers, found.sizes.tolist()
+            ([4.0, 3.0, 3.0, 4.0], ('a', 'b', 'c'), [2, 3, 0])
+        """
+        both = tuple(sorted({*self.speakers, *other.speakers}))
+        mine, theirs = self._over(both), other._over(both)
+        return Replicated(mine[0] - theirs[0], both, mine[1] + theirs[1])
+
+    def interval(self) -> Interval:
+        """The jackknife interval over the speakers."""
+        return interval(self.values, self.sizes)
+
+    def _over(self, speakers: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        places = {name: place for place, name in enumerate(self.speakers)}
+        values = [self.values[0], *(self.values[1 + places[s]] if s in places else self.values[0] for s in speakers)]
+        return np.array(values), np.array([self.sizes[places[s]] if s in places else 0 for s in speakers])
+
+
+MOST_HALF = 1_000_000
+"""Sums kept of each half of the emotions; 10 draws for each of 12 emotions are still counted exactly."""
+
+
+EQUAL = 1e-9
+"""Sums (in points) closer than this are equal: they differ only by the order of addition."""
+
+
+def rank(own: np.ndarray, controls: np.ndarray, falls: bool) -> tuple[int, int] | None:
+    """The rank of a sum over emotions among all sums that take one control draw per emotion.
+
+    Controls are single sets, one per emotion and draw, and a gap is a sum with one term per emotion's set.
+    Draws can therefore be combined freely: 10 draws for each of 4 emotions give 10,000 control gaps. They
+    are counted in two halves, whose sums are sorted, so that none of the combinations is made.
+
+    Args:
+        own: the target sets' terms, dimension (emotion).
+        controls: the control sets' terms, dimensions (draw, emotion).
+        falls: whether smaller sums are the expected direction.
+
+    Returns:
+        1 + the number of combinations at least as extreme, and how many combinations there are; ``None``
+        where there are too many to count.
+
+    Example:
+        >>> rank(np.array([-3.0, -1.0]), np.array([[0.0, 0.0], [-4.0, -1.0]]), falls=True)
+        (3, 4)
+    """
+    sign = 1 if falls else -1
+    draws, emotions = controls.shape
+    if draws ** (emotions - emotions // 2) > MOST_HALF:
+        return None
+    first, second = (np.zeros(1), np.zeros(1))
+    for emotion in range(emotions):
+        terms = sign * controls[:, emotion]
+        if emotion < emotions // 2:
+            first = np.add.outer(first, terms).ravel()
+        else:
+            second = np.add.outer(second, terms).ravel()
+    limit = sign * float(own.sum()) + EQUAL
+    extreme = int(np.searchsorted(np.sort(second), limit - first, side="right").sum())
+    return 1 + extreme, draws**emotions
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Holm's adjusted p values (Holm 1979); the chance of any false rejection stays below the level.
+
+    A declared test without a p value counts among the tests and gets none.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted((i for i, value in enumerate(p) if value is not None), key=lambda i: float(p[i] or 0))
+    raised = np.maximum.accumulate([min(1.0, (len(p) - rank) * float(p[i] or 0)) for rank, i in enumerate(order)])
+    adjusted = dict(zip(order, map(float, raised), strict=True))
+    return [adjusted.get(i) for i in range(len(p))]
+
+
+def benjamini_hochberg(p: Sequence[float | None]) -> list[float | None]:
+    """Benjamini and Hochberg's adjusted p values (1995): the expected share of false discoveries; nulls stay null.
+
+    Example:
+        >>> benjamini_hochberg([0.01, None, 0.03, 0.02])
+        [0.03, None, 0.03, 0.03]
+    """
+    there = [i for i, value in enumerate(p) if value is not None]
+    if not there:
+        return [None] * len(p)
+    from scipy.stats import false_discovery_control  # imported where it is needed: it takes long
+
+    found = dict(zip(there, map(float, false_discovery_control([float(p[i] or 0) for i in there])), strict=True))
+    return [found.get(i) for i in range(len(p))]
+
+
+UNITS = {"sensitivity": "AUC points", "bias": "nat"}
+"""Units of measures, with and without ``excess_``; all others are in points."""
+
+
+def unit(measure: str) -> str:
+    """The unit of a measure.
+
+    Example:
+        >>> unit("gap"), unit("excess_sensitivity")
+        ('points', 'AUC points')
+    """
+    return UNITS.get(measure.removeprefix("excess_"), "points")
+
+
+def columns(found: Interval) -> dict[str, Any]:
+    """An interval as the columns of a result table."""
+    return {name: getattr(found, name) for name in ("estimate", "low", "high", "speakers", "df", "reason", "p")}
+
+
+def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | None = None) -> dict[str, Any]:
+    """The difference of two independent estimates with Welch's interval (Welch 1947).
+
+    Args:
+        first: ``estimate``, ``low``, ``high``, ``df`` and ``reason``.
+        second: the same of the other one.
+        why_not: why there can be no interval.
+
+    Returns:
+        estimate, low, high, df, p and reason.
+
+    Example:
+        >>> one = {"estimate": 3.0, "low": 3.0 - 2.776445, "high": 3.0 + 2.776445, "df": 4.0, "reason": None}
+        >>> found = welch(one, one | {"estimate": 1.0})  # errors of 1 each: error sqrt(2), df 2^2 / (1/4 + 1/4) = 8
+        >>> {name: round(found[name], 3) for name in ("estimate", "low", "high", "df", "p")}
+        {'estimate': 2.0, 'low': -1.261, 'high': 5.261, 'df': 8.0, 'p': 0.195}
+    """
+    known = [one["estimate"] for one in (first, second)]
+    found: dict[str, Any] = dict.fromkeys(("low", "high", "df", "p"))
+    found |= {"estimate": None if None in known else known[0] - known[1]}
+    found |= {"reason": why_not or first["reason"] or second["reason"]}
+    if found["reason"] or found["estimate"] is None:
+        return found
+    ends = [(one["high"] - one["low"], one["df"]) for one in (first, second)]
+    squares = [(wide / 2 / t_quantile(df, 0.975)) ** 2 for wide, df in ends]
+    parts = sum(square**2 / df for square, (_, df) in zip(squares, ends, strict=True))
+    df = sum(squares) ** 2 / parts if parts > 0 else min(df for _, df in ends)
+    error = math.sqrt(sum(squares))
+    half = t_quantile(df, 0.975) * error
+    low, high = found["estimate"] - half, found["estimate"] + half
+    return found | {"low": low, "high": high, "df": df, "p": two_sided(found["estimate"], error, df)}

@@ -1,0 +1,228 @@
+"""The answers of a run as one array, condition by item, from which all effects are computed, and how many are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.estimate import replicates
+from emoscope.analysis.load import Run, in_known_order
+
+UNREADABLE = -1
+
+
+NOT_ASKED = -2
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who was asked what, and what was answered under each condition, for one way of scoring.
+
+    Attributes:
+        labels: the options in canonical order; codes below are places in this tuple.
+        items: item numbers, dimension (item).
+        truth: code of the true label, dimension (item).
+        speaker: place in ``speakers``, dimension (item).
+        speakers: names of the speakers; where a speaker is unknown, ``recording <clip>`` stands in.
+        unknown_speakers: number of items whose speaker is unknown.
+        chance: percentage correct of uniform guessing, in %.
+        rows: condition id to row of ``answers``.
+        answers: code of the answer, dimensions (condition, item); -1 unreadable, -2 not asked.
+        log_odds: of each option against the item's other options, in nat, dimensions (condition, item, label);
+            NaN where the item does not offer the label or no log-probabilities are stored.
+    """
+
+    labels: tuple[str, ...]
+    items: np.ndarray
+    truth: np.ndarray
+    speaker: np.ndarray
+    speakers: tuple[str, ...]
+    unknown_speakers: int
+    chance: float
+    rows: Mapping[str, int]
+    answers: np.ndarray
+    log_odds: np.ndarray
+
+    def per_speaker(self, hits: np.ndarray) -> np.ndarray:
+        """Sums of ``hits`` (item) by speaker and true label, dimensions (speaker, label)."""
+        cells = self.speaker * len(self.labels) + self.truth
+        size = len(self.speakers) * len(self.labels)
+        return np.bincount(cells, weights=hits, minlength=size).reshape(len(self.speakers), len(self.labels))
+
+    def asked(self, condition: str) -> np.ndarray:
+        """Which items have an answer, readable or not, under a condition; dimension (item)."""
+        if condition not in self.rows:
+            return np.zeros(len(self.items), dtype=bool)
+        return np.asarray(self.answers[self.rows[condition]] != NOT_ASKED)
+
+    def answer(self, condition: str) -> np.ndarray:
+        """The answers under a condition; dimension (item)."""
+        return np.asarray(self.answers[self.rows[condition]])
+
+
+def asked_label(run: Run) -> str:
+    """The label column that the study asks about: the study file's, or the commonest among the items."""
+    study: Any = run.manifest.get("study", {})
+    named = study.get("identify", {}).get("label") if isinstance(study, dict) else None
+    there = run.items["label"].drop_nulls()
+    if named in set(there) or there.is_empty():
+        return named or "emotion"
+    return str(there.value_counts(sort=True).sort(["count", "label"], descending=[True, False])["label"][0])
+
+
+def evaluated_items(run: Run) -> pl.DataFrame:
+    """The items that effects are computed on: asked about the study's label and under interventions; sorted.
+
+    Where the items say which of them were ``evaluated``, only those count, in the baseline too: items that
+    only served to identify neurons would make the baseline another sample than the conditions.
+    """
+    return run.items.filter(
+        (pl.col("fate") == "used")
+        & pl.col("evaluated").fill_null(True)
+        & pl.col("side").fill_null("both").is_in(["both", "evaluate"])
+        & (pl.col("label").fill_null("emotion") == asked_label(run))
+        & pl.col("truth").is_not_null()
+    ).sort("item")
+
+
+def build_panel(run: Run, scoring: str = "likelihood") -> Panel:
+    """Arrange the stored answers as (condition, item).
+
+    Args:
+        run: a run folder's tables.
+        scoring: ``"likelihood"`` or ``"generation"``.
+    """
+    items = evaluated_items(run)
+    labels = in_known_order([*items["options"].explode().drop_nulls().to_list(), *items["truth"].to_list()])
+    code = pl.DataFrame(
+        {"answer": list(labels), "code": list(range(len(labels)))}, schema={"answer": pl.String, "code": pl.Int64}
+    )
+    who = items.select(pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who"))["who"].to_list()
+    speakers = tuple(sorted(set(who)))
+    places = {name: place for place, name in enumerate(speakers)}
+    truth = items.select("truth").join(code, left_on="truth", right_on="answer", how="left", maintain_order="left")
+    answers = run.answers.filter(pl.col("scoring") == scoring)
+    conditions = sorted(set(answers["condition"]))
+    rows = {condition: row for row, condition in enumerate(conditions)}
+    where = pl.DataFrame({"item": items["item"], "place": np.arange(len(items))}, schema_overrides={"place": pl.Int64})
+    found = (
+        answers.select("item", "condition", "answer", "logp")
+        .join(where, on="item", how="inner")
+        .join(code, on="answer", how="left")
+        .with_columns(pl.col("condition").replace_strict(rows, default=None, return_dtype=pl.Int64).alias("row"))
+    )
+    array = np.full((len(conditions), len(items)), NOT_ASKED, dtype=np.int16)
+    array[found["row"].to_numpy(), found["place"].to_numpy()] = found["code"].fill_null(UNREADABLE).to_numpy()
+    codes = [sorted(labels.index(one) for one in offered or ()) for offered in items["options"].to_list()]
+    logp = _by_label(found.select("row", "place", "logp"), codes, (*array.shape, len(labels)))
+    options = items["options"].list.len().drop_nulls()
+    return Panel(
+        labels=labels,
+        items=items["item"].to_numpy(),
+        truth=truth["code"].to_numpy().astype(np.int64),
+        speaker=np.array([places[name] for name in who], dtype=np.int64),
+        speakers=speakers,
+        unknown_speakers=int(items["speaker"].null_count()),
+        chance=float(np.mean(100 / options.to_numpy())) if len(options) else float("nan"),
+        rows=rows,
+        answers=array,
+        log_odds=log_odds(logp),
+    )
+
+
+def log_odds(logp: np.ndarray) -> np.ndarray:
+    """The log-odds of each option against the others: its logp minus the logsumexp of the others' logp.
+
+    Adding a constant to all of an item's log-probabilities changes nothing, so it makes no difference that
+    they are normalised over the full vocabulary.
+
+    Args:
+        logp: natural logs of probabilities, dimensions (..., option); NaN for options that are not offered.
+
+    Returns:
+        nat, the same dimensions; NaN for options that are not offered.
+
+    Example:
+        >>> log_odds(np.log([0.5, 0.25, 0.125])).round(3).tolist()  # ln(0.5/0.375), ln(0.25/0.625), ln(0.125/0.75)
+        [0.288, -0.916, -1.792]
+    """
+    there = ~np.isnan(logp)
+    top = np.max(logp, axis=-1, keepdims=True, where=there, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0)
+    weight = np.where(there, np.exp(logp - top), 0.0)
+    others = weight @ (1 - np.eye(logp.shape[-1]))  # a sum without the option itself: no cancellation
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.where(there, logp - top - np.log(others), np.nan))
+
+
+def _by_label(found: pl.DataFrame, codes: list[list[int]], shape: tuple[int, int, int]) -> np.ndarray:
+    """Stored log-probabilities, one per offered option in canonical order, as (condition, item, label)."""
+    array = np.full(shape, np.nan)
+    offered = np.array([len(one) for one in codes], dtype=np.int64)
+    stored = found.filter(pl.col("logp").list.len() > 0)
+    row, place = stored["row"].to_numpy(), stored["place"].to_numpy()
+    fits = stored["logp"].list.len().to_numpy() == offered[place]
+    stored, row, place = stored.filter(pl.Series(fits)), row[fits], place[fits]
+    if stored.is_empty():
+        return array
+    counts, starts = offered[place], np.cumsum(offered) - offered
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    label = np.concatenate([np.array(one, dtype=np.int64) for one in codes])[np.repeat(starts[place], counts) + within]
+    array[np.repeat(row, counts), np.repeat(place, counts), label] = stored["logp"].explode().to_numpy()
+    return array
+
+
+UAR, ACCURACY = "UAR", "accuracy"
+
+
+def presentation(run: Run) -> str:
+    """What a run's items put to the model: "audio", or what stands in its place."""
+    study: Any = run.manifest.get("study", {})
+    return str(study.get("question", {}).get("presentation") or "audio")
+
+
+def level_of(run: Run) -> str:
+    """Which level a run's answers have: the accuracy for text questions, of which each has options of its own."""
+    return ACCURACY if presentation(run) == "text" else UAR
+
+
+def level(panel: Panel, condition: str, used: np.ndarray, which: str = UAR) -> np.ndarray:
+    """UAR or accuracy under a condition in %, with all speakers and without each.
+
+    Answers that cannot be read count as not correct.
+
+    Args:
+        panel: the stored answers.
+        condition: the condition's id.
+        used: which items to count, dimension (item).
+        which: :data:`UAR` (the mean over the labels that occur of the share answered correctly) or :data:`ACCURACY`.
+
+    Returns:
+        dimension (1 + speaker); NaN where a speaker alone has all items of a label.
+    """
+    items = panel.per_speaker(used.astype(float))
+    hits = panel.per_speaker(((panel.answer(condition) == panel.truth) & used).astype(float))
+    if which == ACCURACY:
+        items, hits = items.sum(axis=1, keepdims=True), hits.sum(axis=1, keepdims=True)
+    heard = items.sum(axis=0) > 0
+    asked, right = replicates(items[:, heard]), replicates(100 * hits[:, heard])
+    shares = np.divide(right, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+    return np.asarray(shares.mean(axis=1)) if heard.any() else np.full(len(items) + 1, np.nan)
+
+
+def mean_level(panel: Panel, conditions: Sequence[str], used: np.ndarray, which: str = UAR) -> np.ndarray:
+    """The mean of the levels under several conditions, dimension (1 + speaker)."""
+    return np.asarray(np.mean([level(panel, condition, used, which) for condition in conditions], axis=0))
+
+
+def answered(panel: Panel, draws: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The targets that all draws have, options or not, and the items answered at baseline and under all conditions."""
+    used = panel.asked("baseline")
+    for draw in draws:
+        for condition in draw.values():
+            used = used & panel.asked(condition)
+    return in_known_order(set.intersection(*(set(draw) for draw in draws))), used

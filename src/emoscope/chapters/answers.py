@@ -1,0 +1,265 @@
+"""Does the model know emotion at all: UAR, recall, confusion, forms of answers, and the MLP reference lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.accuracy import uar_interval
+from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.responses import UNREADABLE, Panel
+from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
+from emoscope.report.theme import title
+from emoscope.report.views import Content, Whole
+from emoscope.report.wording import blind_text, bracket, listed, made, number, spread, value
+from emoscope.schemas import as_table
+
+
+def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFrame:
+    """Counts and shares of answers by true label, under conditions that concern no single emotion.
+
+    Args:
+        panels: scoring to its panel.
+        conditions: the table of conditions; those with a target are left out.
+
+    Returns:
+        the columns of table ``confusion``; share, low and high in % of the items of that true label. On the
+        diagonal the share is the recall. Answers that cannot be read have a null ``answer``.
+    """
+    targeted = set(conditions.filter(pl.col("target").is_not_null())["condition"])
+    rows: list[dict[str, Any]] = []
+    for scoring, panel in panels.items():
+        for condition in [one for one in panel.rows if one not in targeted]:
+            used, answer = panel.asked(condition), panel.answer(condition)
+            items = panel.per_speaker(used.astype(float))
+            codes = [*range(len(panel.labels)), *([UNREADABLE] if (answer == UNREADABLE).any() else [])]
+            for e in np.flatnonzero(items.sum(axis=0)):
+                for a in codes:
+                    counts = panel.per_speaker((used & (answer == a)).astype(float))[:, e]
+                    asked = replicates(items[:, e])
+                    share = np.divide(
+                        100 * replicates(counts), asked, out=np.full(asked.shape, np.nan), where=asked > 0
+                    )
+                    found = interval(share, items[:, e])
+                    rows.append({
+                        "condition": condition, "scoring": scoring, "truth": panel.labels[e],
+                        "answer": None if a == UNREADABLE else panel.labels[a], "count": int(counts.sum()),
+                        "n": int(items[:, e].sum()), "share": found.estimate, "low": found.low, "high": found.high,
+                    })  # fmt: skip
+    return as_table("confusion", rows)
+
+
+def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
+    """UAR with MLP layers switched off: all, one at a time, and the union of all sets.
+
+    Args:
+        panel: the answers by likelihood.
+        conditions: the table of conditions.
+
+    Returns:
+        the columns of table ``reliance``: uar and commonest_share in %, change in points against the baseline,
+        commonest is the label answered most (a model may answer one label always).
+    """
+    rows = []
+    there = conditions.filter((pl.col("kind") == "reliance") & pl.col("condition").is_in(list(panel.rows)))
+    for condition, to in there.select("condition", "to").iter_rows():
+        used = panel.asked(condition)
+        if not used.any() or "baseline" not in panel.rows:
+            continue
+        level, moved = uar_interval(panel, condition), uar_interval(panel, condition, against="baseline")
+        answers = panel.answer(condition)[used]
+        counts = np.bincount(answers[answers >= 0], minlength=len(panel.labels))
+        rows.append({
+            "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
+            "n": int(used.sum()),
+            "uar": level.estimate, "uar_low": level.low, "uar_high": level.high,
+            "change": moved.estimate, "change_low": moved.low, "change_high": moved.high,
+            "commonest": panel.labels[int(counts.argmax())], "reason": moved.reason,
+            "commonest_share": 100 * float(counts.max() / used.sum()),
+        })  # fmt: skip
+    frame = as_table("reliance", rows)
+    number = pl.col("layers").cast(pl.Int64, strict=False)
+    return frame.sort(pl.col("to") != "zero", number, "layers")  # "all" and "union", which are no numbers, come first
+
+
+def draw_recall(content: Content) -> Any | None:
+    """Recall per emotion and UAR of the untouched model, next to chance."""
+    confusion = content.tables.confusion.filter(
+        (pl.col("condition") == "baseline") & (pl.col("truth") == pl.col("answer"))
+    )
+    uar = content.tables.uar.filter(pl.col("condition") == "baseline")
+    if uar.is_empty():
+        return None
+    every, likeliest = "all emotions (UAR)", pl.col("scoring") == "likelihood"
+    rows = pl.concat([
+        uar.select(pl.lit(every).alias("row"), pl.col("uar").alias("estimate"), "low", "high", "scoring"),
+        confusion.select(pl.col("truth").alias("row"), pl.col("share").alias("estimate"), "low", "high", "scoring"),
+    ]).with_columns(
+        pl.when(likeliest).then(pl.lit("selected")).otherwise(pl.lit("control")).alias("series"),
+        pl.lit(bool(uar["hollow"].any())).alias("hollow"),
+    )  # fmt: skip
+    written = " Circle: the likeliest letter; diamond: the written answer." if len(uar) > 1 else ""
+    return dots(
+        rows, order=[every, *content.emotions], x="clips named correctly (%)", y="emotion of the clip", domain=(0, 100),
+        rule=float(uar["chance"][0]), rule_name="guessing",
+    ).properties(
+        title=title(
+            "How often the untouched model names the emotion correctly",
+            f"{INTERVALS} Dashed line: what guessing would give.{written}{' ' + HOLLOW if uar['hollow'].any() else ''}",
+        )
+    )  # fmt: skip
+
+
+def draw_confusion(content: Content) -> Any | None:
+    """Which emotion the untouched model answers for which."""
+    found = content.tables.confusion.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+    if found.is_empty():
+        return None
+    cells = found.select(
+        pl.col("truth").alias("row"),
+        pl.col("answer").fill_null("unreadable").alias("column"),
+        pl.col("share").alias("value"),
+    )
+    columns = [*content.tables.panel.labels, *(["unreadable"] if found["answer"].null_count() else [])]
+    return heat(
+        cells, rows=content.emotions, columns=columns, x="answer of the model", y="emotion of the clip",
+        legend="share of the row (%)",
+    ).properties(
+        title=title(
+            "What the untouched model answers for each emotion",
+            "Each row adds up to 100 %: of the clips of that emotion, the share answered with the column's emotion.",
+        )
+    )  # fmt: skip
+
+
+def draw_reliance(content: Content) -> Any | None:
+    """UAR with MLP layers switched off: reference lines for the effects of sets."""
+    found, base = content.tables.reliance, content.uar("baseline")
+    if found.is_empty() or base is None:
+        return None
+    names = {"all": "all MLP layers off", "union": "all selected neurons off"}
+    labelled = [names.get(name, f"layer {name} off") for name in found["layers"]]
+    rows = pl.DataFrame(
+        [{"row": "nothing off", "estimate": base["uar"], "low": base["low"], "high": base["high"], "series": "selected"}]
+        + [
+            {"row": label, "estimate": row["uar"], "low": row["uar_low"], "high": row["uar_high"]}
+            | {"series": "control" if row["to"] == "mean" else "selected"}
+            for label, row in zip(labelled, found.iter_rows(named=True), strict=True)
+        ],
+        schema={"row": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "series": pl.String},
+    )  # fmt: skip
+    means = " Circle: set to zero; diamond: to their mean." if "control" in set(rows["series"]) else ""
+    return dots(
+        rows, order=["nothing off", *dict.fromkeys(labelled)], x="UAR (%)", y="what was switched off", domain=(0, 100),
+        rule=base["chance"], rule_name="guessing",
+    ).properties(
+        title=title(
+            "How much the answers rest on the MLP layers at all",
+            f"{INTERVALS}{means} Where UAR hardly falls with all layers off, small effects of sets say little.",
+        )
+    )  # fmt: skip
+
+
+def tabulate_baseline(content: Content) -> pl.DataFrame | None:
+    """UAR, accuracy, letter mass and agreement of the untouched model and of the numerical null."""
+    return _answers(content.tables.uar.filter(pl.col("condition").is_in(["baseline", "null"])))
+
+
+def tabulate_generated(content: Content) -> pl.DataFrame | None:
+    """The same for the other conditions whose answers were also written out."""
+    written = content.tables.uar.filter((pl.col("scoring") == "generation") & (pl.col("condition") != "baseline"))
+    found = content.tables.uar.filter(pl.col("condition").is_in(written["condition"].to_list()))
+    return _answers(found.filter(pl.col("condition") != "null"))
+
+
+def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
+    if found.is_empty():
+        return None
+    rows = [
+        {
+            "condition": row["condition"], "scoring": row["scoring"], "items": str(row["n"]),
+            "UAR (%)": f"{number(row['uar'])} {bracket(row['low'], row['high'])}".strip(),
+            "accuracy (%)": number(row["accuracy"]), "chance (%)": number(row["chance"]),
+            "changed answers (%)": number(row["changed"]), "letter mass": number(row["letter_mass"], 2),
+            "agreement (%)": number(row["agreement"]), "in words (%)": number(row["share_word"]),
+            "refused (%)": number(row["share_refused"]), "unparsable (%)": number(row["share_unparsable"]),
+        }
+        for row in found.sort("kind", "condition", "scoring").iter_rows(named=True)
+    ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def forms_note(content: Content) -> str | None:
+    """How many written answers refuse, cannot be read, or name the option, in a sentence; ``None`` where none were written."""
+    row = content.uar("baseline", "generation")
+    if row is None or row["share_refused"] is None:
+        return None
+    lost = row["share_refused"] + row["share_unparsable"]
+    text = (
+        f"Of the untouched model’s written answers {number(row['share_refused'])} % are refusals, {number(row['share_unparsable'])} % cannot "
+        f"be read, and {number(row['share_word'])} % name the option in words."
+    )
+    if not lost:
+        return text
+    over = (
+        ""
+        if row["uar_readable"] is None
+        else f"; over the answers that could be read it would be {number(row['uar_readable'])} %"
+    )
+    return (
+        f"{text} UAR counts refusals and unreadable answers as not correct ({number(row['uar'])} %){over}. They are no answer to "
+        "another emotion, and effects rest on the likeliest letter, not on them."
+    )
+
+
+def reliance_note(content: Content) -> str | None:
+    """What is left with every MLP layer off, in a sentence; ``None`` where that was not asked."""
+    found = content.tables.reliance.filter(content.tables.reliance["layers"] == "all")
+    if found.is_empty():
+        return None
+    row = found.row(0, named=True)
+    return (
+        f"With every MLP layer off, UAR is {number(row['uar'])} %, and {number(row['commonest_share'], 0)} % of the answers are "
+        f"“{row['commonest']}”. This is a reference line, not an upper bound: with all layers off the model may no longer know "
+        "which letter stands for what."
+    )
+
+
+def say_reliance(whole: Whole) -> list[str]:
+    """What is left on each corpus with every MLP layer off."""
+    texts = []
+    for part in whole.mains:
+        table, base = part.table("reliance"), part.uar()
+        found = None if table is None else table.filter((pl.col("layers") == "all") & (pl.col("to") == "zero"))
+        if found is not None and len(found) and base is not None:
+            texts.append(f"from {number(base['uar'], 0)} to {number(found['uar'][0], 0)} % on {part.name}")
+    return (
+        [f"With every MLP layer off, UAR goes {listed(texts)}: a mark to compare with, no upper bound."]
+        if texts
+        else []
+    )
+
+
+def tabulate_corpora(whole: Whole) -> pl.DataFrame | None:
+    """The untouched model and the headline's neurons on each corpus."""
+    rows = []
+    for part in whole.mains:
+        uar = part.uar()
+        off, steered = part.verdict("deactivate"), part.verdict("steer")
+        rows.append({
+            "corpus": part.name, "speakers": "–" if uar is None else "unknown" if part.unknown_speakers else str(uar["speakers"]),
+            "UAR (%)": spread(uar and {**uar, "estimate": uar["uar"]}, sign=False), "chance (%)": number(value(uar, "chance")),
+            "off: excess gap": spread(part.effect("deactivate", "excess_gap")), "blind part of it": blind_text(part.blind()),
+            "off: evidence (AUC points)": spread(part.effect("deactivate", "excess_sensitivity")),
+            "off: verdict": _verdict(whole, off), "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
+            "amplified: verdict": _verdict(whole, steered),
+        })  # fmt: skip
+    return made(rows)
+
+
+def _verdict(whole: Whole, row: Mapping[str, Any] | None) -> str:
+    """A verdict, which a pilot does not give."""
+    return "–" if row is None or whole.pilot else row["verdict"] or "–"

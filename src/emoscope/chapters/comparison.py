@@ -1,0 +1,235 @@
+"""Finished runs side by side: their main numbers, which of them cannot be compared, and the page that shows them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from emoscope.analysis.load import Run, in_known_order, read_run
+from emoscope.analysis.standing import blind_part, count_options
+from emoscope.chapters.results import compute_tables
+from emoscope.report.markup import pictures, to_html
+from emoscope.report.plots import dots
+from emoscope.report.theme import LIGHT, title
+from emoscope.report.wording import number
+from emoscope.runs.folder import replacing
+from emoscope.schemas import as_table
+from emoscope.vocabulary import acting, with_roles
+
+UAR, GAP, PULL = "UAR", "excess gap", "excess pull gap"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that was done otherwise in some runs.
+
+    Attributes:
+        what: such as ``"emotions"``.
+        touches: the numbers that cannot be compared for it.
+        values: run -> what it is there, in words.
+    """
+
+    what: str
+    touches: tuple[str, ...]
+    values: Mapping[str, str]
+
+    def __str__(self) -> str:
+        groups: dict[str, list[str]] = {}
+        for run, value in self.values.items():
+            groups.setdefault(value, []).append(run)
+        told = "; ".join(f"{value} ({', '.join(runs)})" for value, runs in groups.items())
+        return f"{', '.join(self.touches)}: {self.what} differ: {told}"
+
+
+def _emotions(manifest: Mapping[str, Any]) -> str:
+    return ", ".join(manifest["emotions"])
+
+
+def _with_sets(manifest: Mapping[str, Any]) -> str:
+    return ", ".join(in_known_order(e for e, found in manifest["identifiable"].items() if isinstance(found, int)))
+
+
+def _headline(manifest: Mapping[str, Any]) -> str:
+    head, study = manifest["headline"], manifest["study"]
+    site = study["identify"].get("site", "gate")
+    return f"{head['selector'].upper()}, {100 * head['budget']:g} % of the neurons, scope {head['scope']}, site {site}"
+
+
+def _question(manifest: Mapping[str, Any]) -> str:
+    asked = manifest["study"]["question"]
+    wordings = asked["wording"] if isinstance(asked["wording"], str) else ", ".join(asked["wording"])
+    return f"wording {wordings}, {asked['letter_orders']} letter orders"
+
+
+COMPARED: tuple[tuple[str, tuple[str, ...], Callable[[Mapping[str, Any]], str]], ...] = (
+    ("emotions that were offered", (UAR, GAP, PULL), _emotions),
+    ("questions", (UAR, GAP, PULL), _question),
+    ("labels that were asked about", (UAR, GAP, PULL), lambda m: str(m["study"]["identify"].get("label", "emotion"))),
+    ("loudness", (UAR, GAP, PULL), lambda m: str(m["study"]["corpora"][0].get("loudness", "normalised"))),
+    ("emotions that have a set", (GAP, PULL), _with_sets),
+    ("headlines", (GAP, PULL), _headline),
+    ("strengths of steering", (PULL,), lambda m: f"alpha {m['headline']['alpha']:g}"),
+)
+"""What must be equal, the numbers that rest on it, and where the manifest tells."""
+
+
+def side_by_side(folders: Sequence[str | Path]) -> tuple[pl.DataFrame, list[Difference]]:
+    """The main numbers of finished runs, and what makes some of them incomparable; no model is needed.
+
+    Args:
+        folders: run folders, or copies that ``emoscope export`` made.
+
+    Returns:
+        one row a run with the columns of table ``side_by_side``, and the differences.
+
+    Raises:
+        ValueError: a folder that is given twice.
+        FileNotFoundError: no run folder, or one that is not finished.
+    """
+    found: dict[str, tuple[Path, Run]] = {}
+    for folder in folders:
+        place = Path(folder)
+        if place.resolve() in {path.resolve() for path, _ in found.values()}:
+            raise ValueError(f"{folder} is given twice: name each run once")
+        if not (place / "manifest.json").is_file():
+            raise FileNotFoundError(f"{folder} is not a finished run: `emoscope run` finishes it")
+        found[str(folder)] = (place, read_run(place))
+    names = _names({key: (path, run.manifest) for key, (path, run) in found.items()})
+    rows = [_row(names[key], path, run) for key, (path, run) in found.items()]
+    differences = []
+    for what, touches, tell in COMPARED:
+        values = {names[key]: tell(run.manifest) for key, (_, run) in found.items()}
+        if len(set(values.values())) > 1:
+            differences.append(Difference(what, touches, values))
+    return as_table("side_by_side", rows), differences
+
+
+def _names(found: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> dict[str, str]:
+    """The study's name, with the folder where several runs have the same."""
+    names = {key: str(manifest["study"]["name"]) for key, (_, manifest) in found.items()}
+    several = Counter(names.values())
+    return {key: name if several[name] == 1 else f"{name} ({key})" for key, name in names.items()}
+
+
+def _row(name: str, path: Path, run: Run) -> dict[str, Any]:
+    manifest = run.manifest
+    tables = _tables(path, run)
+    head = manifest["headline"]
+    base = tables["uar"].filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood")).to_dicts()
+    uar = base[0] if base else {}
+    row: dict[str, Any] = {
+        "run": name, "model": manifest["model"]["id"], "corpus": ", ".join(c["id"] for c in manifest["corpora"]),
+        "emotions": len(manifest["emotions"]), "items": uar.get("n"), "speakers": uar.get("speakers"),
+        "chance": uar.get("chance"), "uar": uar.get("uar"), "uar_low": uar.get("low"), "uar_high": uar.get("high"),
+        "pilot": "pilot" in manifest,
+    }  # fmt: skip
+    families = {
+        name: with_roles(tables[name], head).filter(pl.col("control") == "target") for name in ("effects", "verdicts")
+    }
+    ways = {"excess_gap": "deactivate", "excess_pull_gap": "steer"}
+    effects = {measure: acting(families["effects"], kind) for measure, kind in ways.items()}
+    off = {one["measure"]: one for one in effects["excess_gap"].iter_rows(named=True)}
+    if (blind := blind_part(off.get, count_options(run.items))) is not None and blind.measure == "excess_gap":
+        row["excess_gap_blind"] = blind.part
+    for (measure, kind), verdict in zip(ways.items(), ("verdict", "steer_verdict"), strict=True):
+        for found in effects[measure].filter(pl.col("measure") == measure).to_dicts()[:1]:
+            row |= {measure: found["estimate"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
+        # a pilot supports no claim
+        said = [] if row["pilot"] else acting(families["verdicts"], kind)["verdict"].to_list()
+        row[verdict] = said[0] if said else None
+    return row
+
+
+def _tables(path: Path, run: Run) -> dict[str, pl.DataFrame]:
+    """The tables as the run wrote them, or computed anew for a copy without them."""
+    names = ("uar", "effects", "verdicts")
+    stored = [path / "tables" / f"{name}.parquet" for name in names]
+    if all(file.is_file() for file in stored):
+        return dict(zip(names, map(pl.read_parquet, stored), strict=True))
+    computed = compute_tables(run)
+    return {name: getattr(computed, name) for name in names}
+
+
+FIGURES = {
+    "uar": ("UAR without intervention", "UAR (%)", "How well each model hears emotion, with its 95 % interval over speakers."),
+    "excess_gap": ("Deactivation: excess gap", "excess gap (points)", "What switching the headline’s neurons off takes from "
+                   "their own emotion more than from others, beyond matched controls. Below 0: specific."),
+    "excess_pull_gap": ("Steering: excess pull gap", "excess pull gap (points)", "What amplifying the headline’s neurons adds "
+                        "to answers naming their emotion on its own clips more than on others, beyond matched controls."),
+}  # fmt: skip
+
+
+def shown(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of :func:`~emoscope.chapters.comparison.side_by_side` as ready text."""
+    made = [
+        {
+            "neurons": one["run"] + (" (pilot)" if one["pilot"] else ""), "what": one["model"], "corpus": one["corpus"],
+            "emotions": str(one["emotions"]), "items": _whole(one["items"]), "speakers": _whole(one["speakers"]),
+            "UAR (%)": _spanned(one, "uar"), "chance (%)": number(one["chance"]),
+            "excess gap": _spanned(one, "excess_gap"), "blind part of it": number(one["excess_gap_blind"]),
+            "excess pull gap": _spanned(one, "excess_pull_gap"),
+            "verdict": one["verdict"] or "–", "why": one["steer_verdict"] or "–",
+        }
+        for one in rows.iter_rows(named=True)
+    ]  # fmt: skip
+    named = {"neurons": "run", "what": "model", "verdict": "off: verdict", "why": "steered: verdict"}
+    return pl.DataFrame(made).rename(named)
+
+
+def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], path: Path, version: str = "") -> None:
+    """Write the page.
+
+    Args:
+        rows: from :func:`~emoscope.chapters.comparison.side_by_side`.
+        differences: from there, too.
+        path: the file to write.
+        version: of emoscope, for the page's last line.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("emoscope.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    drawn = {name: pictures(chart, name) for name in FIGURES if (chart := figure(rows, name)) is not None}
+    page = environment.get_template("compare.html").render(
+        runs=rows.height, differences=[str(one) for one in differences], figures=drawn,
+        table=to_html(shown(rows), "runs"), pilots=rows.filter("pilot")["run"].to_list(), version=version,
+    )  # fmt: skip
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def figure(rows: pl.DataFrame, measure: str) -> Any | None:
+    """One measure of every run with its interval; ``None`` where no run has it."""
+    heading, x, how = FIGURES[measure]
+    mine = rows.filter(pl.col(measure).is_not_null()).select(
+        pl.col("run").alias("row"), pl.col(measure).alias("estimate"), pl.col(f"{measure}_low").alias("low"),
+        pl.col(f"{measure}_high").alias("high"), pl.lit("selected").alias("series"),
+    )  # fmt: skip
+    if mine.is_empty():
+        return None
+    chart = dots(mine, rows["run"].to_list(), x, "run", rule=None if measure == "uar" else 0.0, width=460)
+    if measure == "uar":
+        chance = rows.select(pl.col("run").alias("row"), pl.col("chance").alias("at")).drop_nulls()
+        tick = alt.Chart(chance).mark_tick(color=LIGHT.muted, thickness=2, size=16)
+        chart = alt.layer(chart, tick.encode(x=alt.X("at:Q", title=x), y=alt.Y("row:N", sort=rows["run"].to_list())))
+        how += " Grey ticks: chance."
+    return chart.properties(title=title(heading, how))
+
+
+def _whole(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _spanned(row: dict[str, Any], measure: str) -> str:
+    if row[measure] is None:
+        return "–"
+    if row[f"{measure}_low"] is None:
+        return number(row[measure])
+    return f"{number(row[measure])} [{number(row[f'{measure}_low'])}, {number(row[f'{measure}_high'])}]"

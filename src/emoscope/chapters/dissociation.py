@@ -1,0 +1,207 @@
+"""Do sets for the emotion hurt the emotion question, and sets for another column that column's: double dissociation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.estimate import Interval, Replicated, columns
+from emoscope.analysis.parts import Act, Asked, StudyRuns
+from emoscope.analysis.responses import answered, mean_level
+from emoscope.report.panels import BEYOND_KEY, panels
+from emoscope.report.plots import INTERVALS, marks_of
+from emoscope.report.theme import title
+from emoscope.report.views import Whole, by_corpus
+from emoscope.report.wording import DONE, UNTESTED, listed, made, outcome_at, p_value, spread, value
+from emoscope.schemas import as_table
+from emoscope.vocabulary import COLUMN, MAIN
+
+DOUBLE, TOGETHER, NONE = "double dissociation", "interaction alone", "no dissociation"
+
+
+def dissociation(whole: StudyRuns) -> pl.DataFrame:
+    """What the sets of two questions about the same clips cost each question.
+
+    On each question the two kinds of sets are compared on the same items. Across the questions, which need not be asked
+    about the same clips, a speaker is left out of both at once.
+
+    Args:
+        whole: the study.
+
+    Returns:
+        the columns of table ``dissociation``; empty where no other column was asked, or one of the two found no sets.
+    """
+    rows: list[dict[str, Any]] = []
+    for main in whole.of_role(MAIN):
+        for column in whole.of_role(COLUMN, main.name):
+            first, second = main.asked, column.asked
+            if first is None or second is None or column.column is None:
+                continue
+            named = (first.question, column.column)
+            crossed = (
+                (first.acts[None], first.acts.get(column.name, {})),
+                (second.acts[None], second.acts.get(main.name, {})),
+            )
+            for key in [key for key in crossed[0][0] if all(key in acts for pair in crossed for acts in pair)]:
+                about = {"corpus": main.name, "column": column.column, "kind": key[0], "alpha": key[1]}
+                pairs = [(pair[0][key], pair[1][key]) for pair in crossed]
+                for excess in (False, True) if all(act.matched for pair in pairs for act in pair) else (False,):
+                    rows += [about | row for row in _rows((first, second), named, pairs, excess)]
+    return as_table("dissociation", rows)
+
+
+def _rows(
+    asked: Sequence[Asked], named: Sequence[str], pairs: Sequence[tuple[Act, Act]], excess: bool
+) -> list[dict[str, Any]]:
+    rows, differences = [], []
+    touched = [one.touched(pair, excess) for one, pair in zip(asked, pairs, strict=True)]
+    measure = {"measure": "excess_damage" if excess else "damage", "draws": len(pairs[0][0].matched) if excess else 1}
+    for place, (one, pair) in enumerate(zip(asked, pairs, strict=True)):
+        used = answered(one.panel, [draw for act in pair for draw in act.draws(excess)])[1]
+        if not used.any():
+            return []
+        sizes, speakers = one.sizes(used), one.panel.speakers
+        own, other = (Replicated(_damage(one, act, used, excess), speakers, sizes) for act in pair)
+        apart = Replicated(own.values - other.values, speakers, sizes)
+        differences.append(apart)
+        fixed = measure | {"question": named[place], "n": int(sizes.sum()), "hollow": touched[place]}
+        for what, sets, found in (
+            ("effect", named[place], own), ("effect", named[1 - place], other), ("difference", None, apart),
+        ):  # fmt: skip
+            rows.append(fixed | {"what": what, "sets": sets} | columns(found.interval()))
+    # the sum: own sets minus others' on one question, plus the same on the other
+    both = differences[0].minus(Replicated(-differences[1].values, differences[1].speakers, differences[1].sizes))
+    total = {"what": "interaction", "question": None, "sets": None, "n": int(both.sizes.sum()), "hollow": any(touched)}
+    together = both.interval()
+    decided = None if any(touched) else verdict([one.interval() for one in differences], together)
+    return [*rows, measure | total | columns(together) | {"verdict": decided}]
+
+
+def verdict(differences: Sequence[Interval], interaction: Interval) -> str | None:
+    """What the two differences and the interaction say together.
+
+    * "double dissociation": on both questions their own sets cost more, both intervals below 0;
+    * "interaction alone": the interaction's interval is below 0, but not those of both differences: one kind of sets
+      may hurt both questions more, only not equally much;
+    * "no dissociation" otherwise, which may be for want of clips; ``None`` where an interval is missing.
+
+    Example:
+        >>> below, open_ = Interval(-9, -14, -4, 12, 11.0), Interval(-1, -4, 2, 12, 11.0)
+        >>> verdict([below, below], below), verdict([below, open_], below), verdict([open_, open_], open_)
+        ('double dissociation', 'interaction alone', 'no dissociation')
+    """
+    ends = [one.high for one in (*differences, interaction)]
+    if any(one is None for one in ends):
+        return None
+    clear = [one is not None and one < 0 for one in ends]
+    if all(clear[:-1]):
+        return DOUBLE
+    return TOGETHER if clear[-1] else NONE
+
+
+def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool) -> np.ndarray:
+    """Change of the level in points, mean over the targets, or beyond the mean of matched draws; (1 + speaker)."""
+    own = mean_level(asked.panel, list(act.own.values()), used, asked.level)
+    if not excess:
+        return np.asarray(own - mean_level(asked.panel, ["baseline"], used, asked.level))
+    controls = [mean_level(asked.panel, [draw[t] for t in act.own], used, asked.level) for draw in act.matched]
+    return np.asarray(own - np.mean(controls, axis=0))
+
+
+LAST = pl.col("what").replace_strict({"effect": 0, "difference": 1, "interaction": 2}, default=3, return_dtype=pl.Int64)
+"""Sorts rows of the table of dissociation, what rests on others last."""
+
+
+def draw_dissociation(whole: Whole) -> Any | None:
+    """What each question loses under its own and under the other question's neurons, a panel a corpus and column."""
+    found = whole.tables.get("dissociation")
+    if found is None:
+        return None
+    found = found.filter((pl.col("kind") == "deactivate") & pl.col("measure").is_in(["damage", "excess_damage"]))
+    frames: dict[str, list[dict[str, Any]]] = {}
+    generic = found["column"].n_unique() > 1
+    found = by_corpus(whole, found)
+    for row in found.filter(pl.col("estimate").is_not_null()).iter_rows(named=True):
+        panel = f"{row['corpus']}: {row['column']}"
+        series = "difference" if row["measure"].startswith("excess_") else "selected"
+        frames.setdefault(panel, []).append({"row": dissociated(row, generic), "series": series} | marks_of(row))
+    names = [dissociated(row, generic) for row in found.sort(LAST).iter_rows(named=True)]
+    return panels(
+        frames, list(dict.fromkeys(names)), "change of UAR (points)", "question",
+        title(
+            "Each question under its own neurons and under the other’s",
+            f"{INTERVALS} {BEYOND_KEY} Left of zero: answers get worse. Own minus other, and both together (the interaction): left of zero, "
+            "each question suffers more under its own neurons; the same clips are asked both questions.",
+        ),
+    )  # fmt: skip
+
+
+def dissociated(row: Mapping[str, Any], generic: bool = False) -> str:
+    """What a row of the table of dissociation is, in words.
+
+    Args:
+        row: of the table.
+        generic: leave the column's name out, so that panels of several columns share their rows.
+
+    Example:
+        >>> dissociated({"what": "effect", "question": "word", "sets": "emotion", "column": "word"})
+        'asked word, neurons: emotion'
+        >>> dissociated({"what": "difference", "question": "word", "sets": None, "column": "word"}, generic=True)
+        'asked the column: own minus other'
+    """
+    called = {row["column"]: "the column"} if generic else {}
+    question, sets = (called.get(row[name], row[name]) for name in ("question", "sets"))
+    if row["what"] == "effect":
+        return f"asked {question}, neurons: {sets}"
+    return f"asked {question}: own minus other" if row["what"] == "difference" else "both together"
+
+
+DISSOCIATED = {
+    DOUBLE: "Double dissociation: beyond matched neurons, each of the two questions suffers more under its own neurons than under the "
+    "other’s; both together: {}.",
+    TOGETHER: "The two differences together are clear of zero, but not each of them, so that one kind of neurons may hurt both questions "
+    "more: {}.",
+    NONE: "No double dissociation is shown; the two differences together: {}.",
+    UNTESTED: "Not tested: {}.",
+}  # fmt: skip
+"""The verdicts on two questions, and their neurons, in words."""
+
+
+def say_dissociation(whole: Whole) -> list[str]:
+    """Whether each question suffers more under its own neurons than under the other question's."""
+    found = whole.tables.get("dissociation")
+    if found is None:
+        return []
+    rows = found.filter(
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_damage") & (pl.col("what") == "interaction")
+    )
+    groups: dict[str, list[str]] = {}
+    for row in rows.iter_rows(named=True):
+        one = outcome_at(whole, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
+        known = one.found != UNTESTED and row["verdict"] is not None
+        text = one.text if known else f"({one.why or 'a difference has no interval'})"
+        groups.setdefault(row["verdict"] if known else UNTESTED, []).append(f"{one.where} {text}")
+    return [words.format(listed(groups[name])) for name, words in DISSOCIATED.items() if name in groups]
+
+
+def tabulate_dissociation(whole: Whole) -> pl.DataFrame | None:
+    """Each question under its own neurons and under the other's."""
+    found = whole.tables.get("dissociation")
+    if found is None:
+        return None
+    rows = []
+    keys = ["corpus", "column", "kind", "what", "question", "sets"]
+    for _, group in by_corpus(whole, found.sort("column", "kind", LAST, maintain_order=True)).group_by(
+        keys, maintain_order=True
+    ):
+        by = {row["measure"]: row for row in group.iter_rows(named=True)}
+        row = next(iter(by.values()))
+        beyond = by.get("excess_damage")
+        rows.append({
+            "corpus": row["corpus"], "column": row["column"], "what": f"{DONE.get(row['kind'], row['kind'])}: {dissociated(row)}",
+            "UAR (points)": spread(by.get("damage")), "beyond matched": spread(beyond), "p": p_value(value(beyond, "p")),
+        })  # fmt: skip
+    return made(rows)

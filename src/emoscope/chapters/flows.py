@@ -1,0 +1,118 @@
+"""Where answers go: from what the untouched model answers to what it answers with the headline's sets changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.contrasts import Compared, shared
+from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.responses import UNREADABLE, Panel
+from emoscope.report.plots import HOLLOW, PANEL_SPACE, signed_matrix
+from emoscope.report.theme import title
+from emoscope.report.views import Content
+from emoscope.report.wording import CONTROLS, name_selector
+from emoscope.schemas import as_table
+from emoscope.vocabulary import acting
+
+
+def flows(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
+    """How many items of each true emotion were answered so before and otherwise after, under the headline's conditions.
+
+    Summed over ``before`` it is the confusion matrix under a condition, over ``after`` that of the untouched model.
+
+    Args:
+        panel: the stored answers by likelihood.
+        compared: the families and what they change.
+
+    Returns:
+        the columns of table ``flows``, one row for each way that some item went, of the headline's sets and of the
+        mean over their matched draws (an empty ``draw``). ``count`` is in items, ``share`` in % of the ``n`` items of
+        that true emotion. An answer that cannot be read is null.
+    """
+    rows: list[dict[str, Any]] = []
+    for one in compared:
+        if one.headline:
+            like = one.family | {"control": "matched", "draw": None}
+            for family in (one, *(other for other in compared if other.family == like)):
+                rows += _rows(panel, family)
+    return as_table("flows", rows)
+
+
+def _rows(panel: Panel, one: Compared) -> list[dict[str, Any]]:
+    _, used = shared(panel, one.conditions)
+    items, before = panel.per_speaker(used.astype(float)), panel.answer("baseline")
+    rows = []
+    for target in one.targets:
+        moved: dict[tuple[int, int], np.ndarray] = {}
+        for draw in one.conditions:
+            after = panel.answer(draw[target])
+            for way in sorted(set(zip(before[used].tolist(), after[used].tolist(), strict=True))):
+                went = used & (before == way[0]) & (after == way[1])
+                moved[way] = moved.get(way, 0) + panel.per_speaker(went.astype(float)) / len(one.conditions)
+        for (was, now), counts in moved.items():
+            for e in np.flatnonzero(counts.sum(axis=0)):
+                asked = replicates(items[:, e])
+                share = np.full(asked.shape, np.nan)
+                np.divide(100 * replicates(counts[:, e]), asked, out=share, where=asked > 0)
+                found = interval(share, items[:, e])
+                rows.append(
+                    one.family
+                    | {
+                        "target": target,
+                        "truth": panel.labels[e],
+                        "before": _name(panel, was),
+                        "after": _name(panel, now),
+                    }
+                    | {"count": float(counts[:, e].sum()), "n": int(items[:, e].sum()), "share": found.estimate}
+                    | {"low": found.low, "high": found.high, "reason": found.reason}
+                    | {"draws": len(one.conditions), "hollow": one.hollow}
+                )
+    return rows
+
+
+def _name(panel: Panel, code: int) -> str | None:
+    return None if code == UNREADABLE else panel.labels[code]
+
+
+def draw_flows(content: Content) -> Any | None:
+    """Where the answers to an emotion's own clips go when its neurons are switched off, next to matched neurons."""
+    found = acting(content.tables.flows, "deactivate").filter(pl.col("truth") == pl.col("target"))
+    if found.is_empty():
+        return None
+    found = found.with_columns(pl.col("before", "after").fill_null("unreadable"))
+    gained = found.select("control", "target", pl.col("after").alias("column"), pl.col("share").alias("value"))
+    lost = found.select("control", "target", pl.col("before").alias("column"), -pl.col("share").alias("value"))
+    cells = pl.concat([gained, lost]).group_by("control", "target", "column").agg(pl.col("value").sum())
+    rows = [label for label in content.tables.panel.labels if label in set(cells["target"])]
+    columns = [*content.tables.panel.labels, *(["unreadable"] if "unreadable" in set(cells["column"]) else [])]
+    every = pl.DataFrame({"target": rows}).join(pl.DataFrame({"column": columns}), how="cross")
+    most = max(5.0, float(cells["value"].abs().max() or 0))  # type: ignore[arg-type]
+    hollow = bool(found["hollow"].any())
+    drawn: list[Any] = []
+    for control in ("target", "matched"):
+        part = every.join(cells.filter(control=control), on=["target", "column"], how="left").sort("target", "column")
+        if part["value"].null_count() == len(part):
+            continue
+        part = part.select(
+            pl.col("target").alias("row"), "column", pl.col("value").fill_null(0.0), pl.lit(None, pl.Float64).alias("q"),
+            pl.lit(hollow).alias("hollow"),
+        )  # fmt: skip
+        name = f"{name_selector(content.selector)}, {CONTROLS[control]}"
+        drawn.append(
+            signed_matrix(
+                part, rows, columns, most, "change of the share answered so (points)", not drawn, "answer of the model",
+                "clips and neurons of",
+            ).properties(title=alt.TitleParams(name, fontSize=13))
+        )  # fmt: skip
+    return alt.hconcat(*drawn, spacing=PANEL_SPACE).properties(
+        title=title(
+            "Where the answers go when an emotion’s neurons are switched off",
+            "Row: clips of that emotion, with its own neurons switched off; cell: how many more of them are answered with the "
+            f"column’s emotion. Each row adds up to zero.{' ' + HOLLOW if hollow else ''}",
+        )
+    )  # fmt: skip

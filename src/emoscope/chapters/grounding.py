@@ -1,0 +1,212 @@
+"""Voice or words: the same question on the voice, on noise in its place and on the transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.contrasts import mean, measures
+from emoscope.analysis.estimate import Replicated, columns, unit
+from emoscope.analysis.parts import Act, Asked, Key, PartRun, StudyRuns
+from emoscope.analysis.responses import level, presentation
+from emoscope.chapters.within import say_within
+from emoscope.report.panels import BEYOND_KEY, dotted
+from emoscope.report.plots import INTERVALS, marks_of
+from emoscope.report.theme import LIGHT, title
+from emoscope.report.views import Whole, in_study_order
+from emoscope.report.wording import HEARD, UNTESTED, Outcome, made, number, outcome_at, spread, tally, value
+from emoscope.schemas import as_table
+from emoscope.vocabulary import GROUNDING as ROLE
+from emoscope.vocabulary import MAIN
+
+NO_INTERVAL = "no interval of UAR: whether the model hears anything cannot be said"
+
+
+AT_CHANCE = "UAR is not clear of chance"
+
+
+NOTHING_TO_REMOVE = f"nothing to remove: {AT_CHANCE}"
+
+
+def grounding(whole: StudyRuns) -> pl.DataFrame:
+    """UAR and the effects of a corpus's own sets on the voice and on what stands in its place.
+
+    Args:
+        whole: the study.
+
+    Returns:
+        the columns of table ``grounding``; empty for a corpus that was asked on the voice alone.
+    """
+    rows: list[dict[str, Any]] = []
+    for main in whole.of_role(MAIN):
+        others = [part for part in whole.of_role(ROLE, main.name) if part.asked is not None]
+        if main.asked is None or not others:
+            continue
+        rows += _rows(main, main.asked, main.asked.acts[None], None)
+        for part in others:
+            if part.asked is not None:
+                rows += _rows(part, part.asked, part.asked.acts.get(main.name, {}), main.asked)
+    return as_table("grounding", rows)
+
+
+def _rows(part: PartRun, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[dict[str, Any]]:
+    used = asked.panel.asked("baseline")
+    chance = asked.panel.chance
+    heard = _uar(asked, used)
+    found = heard.interval()
+    note, nothing = None, None
+    above = Replicated(heard.values - chance, heard.speakers, heard.sizes).interval()
+    if above.low is None:
+        note = nothing = NO_INTERVAL
+    elif above.low <= 0:
+        note, nothing = AT_CHANCE, NOTHING_TO_REMOVE
+    about = {"corpus": part.of, "presentation": presentation(asked.run), "part": part.name, "chance": chance}
+    row = about | {"kind": "baseline", "measure": "uar", "unit": "%", "n": int(used.sum()), "draws": 1, "note": note}
+    row |= {"hollow": "baseline" in asked.hollow} | columns(found)
+    row["p"] = above.p
+    if voice is not None:
+        both = used & _same_clips(asked, voice), voice.panel.asked("baseline") & _same_clips(voice, asked)
+        row |= _less(_uar(asked, both[0]), _uar(voice, both[1])) if all(one.any() for one in both) else {}
+    rows = [row]
+    for (kind, alpha), act in acts.items():
+        same = None if voice is None else voice.acts[None].get((kind, alpha))
+        for excess in (False, True) if act.matched else (False,):
+            effects = _effects(asked, act, excess, None)
+            before = {} if voice is None or same is None else _effects(voice, same, excess, asked)
+            there = {} if voice is None else _effects(asked, act, excess, voice)
+            for measure, one in effects.items():
+                row = about | {
+                    "kind": kind,
+                    "alpha": alpha,
+                    "measure": "excess_" * excess + measure,
+                    "unit": unit(measure),
+                }
+                row |= {"n": int(one.sizes.sum()), "draws": len(act.matched) if excess else 1}
+                row |= {"hollow": asked.touched([act], excess), "note": nothing if kind == "deactivate" else None}
+                row |= columns(one.interval())
+                compared = measure in before and measure in there
+                rows.append(row | (_less(there[measure], before[measure]) if compared else {}))
+    return rows
+
+
+def _uar(asked: Asked, used: np.ndarray) -> Replicated:
+    return Replicated(level(asked.panel, "baseline", used), asked.panel.speakers, asked.sizes(used))
+
+
+def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str, Replicated]:
+    """The measures of an act, on the clips of another presentation where one is named."""
+    if excess and not act.matched:
+        return {}
+    targets, used = asked.shared([act], excess)
+    used = used if on is None else used & _same_clips(asked, on)
+    if not targets or not used.any():
+        return {}
+    found = measures(mean(asked.each(act, excess, targets, used)))
+    return {name: Replicated(values, asked.panel.speakers, asked.sizes(used)) for name, values in found.items()}
+
+
+def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
+    """Which of the items are about a clip that another part was asked about, dimension (item)."""
+    clips = dict(asked.run.items.select("item", "clip").iter_rows())
+    there = other.run.items.filter(pl.col("item").is_in(other.panel.items[other.panel.asked("baseline")].tolist()))
+    known = set(there["clip"])
+    return np.array([clips[item] in known for item in asked.panel.items.tolist()], dtype=bool)
+
+
+def _less(one: Replicated, other: Replicated) -> dict[str, Any]:
+    found = one.minus(other).interval()
+    return {"less": found.estimate, "less_low": found.low, "less_high": found.high, "less_p": found.p}
+
+
+def draw_grounding(whole: Whole) -> Any | None:
+    """UAR and gap on the voice, on the transcript in its place, and on noise, a row a corpus and presentation."""
+    found = whole.tables.get("grounding")
+    if found is None:
+        return None
+    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(whole, found)]
+    named = pl.concat_str("corpus", pl.lit(": "), pl.col("presentation").replace(HEARD)).alias("row")
+    shown = found.with_columns(named).filter(pl.col("estimate").is_not_null())
+    levels = shown.filter((pl.col("kind") == "baseline") & (pl.col("measure") == "uar"))
+    charts: list[Any] = []
+    if len(levels):
+        x = "UAR, nothing changed (%)"
+        marked = [{"row": row["row"], "series": "selected"} | marks_of(row) for row in levels.iter_rows(named=True)]
+        chart = dotted(marked, rows, x, "corpus", most=2, domain=(0, 100), width=280, rule=None)
+        tick = alt.Chart(levels.select("row", "chance").drop_nulls()).mark_tick(color=LIGHT.muted, thickness=2, size=16)
+        charts.append(alt.layer(chart, tick.encode(x=alt.X("chance:Q", title=x), y=alt.Y("row:N", sort=rows))))
+    effects = shown.filter((pl.col("kind") == "deactivate") & pl.col("measure").is_in(["gap", "excess_gap"]))
+    if len(effects):
+        series = {"gap": "selected", "excess_gap": "difference"}
+        marked = [
+            {"row": row["row"], "series": series[row["measure"]]} | marks_of(row)
+            for row in effects.iter_rows(named=True)
+        ]
+        x = "gap, neurons switched off (points)"
+        charts.append(dotted(marked, rows, x, "corpus", not charts, most=2, width=280))
+    if not charts:
+        return None
+    return alt.hconcat(*charts, spacing=24).properties(
+        title=title(
+            "The same question on the voice, on the transcript in its place, and on noise",
+            f"{INTERVALS} First: the untouched model; grey ticks: guessing. Where UAR is at chance, there is nothing to remove. "
+            f"Second: {BEYOND_KEY[0].lower()}{BEYOND_KEY[1:]} Further left: hurts its own emotion more.",
+        )
+    )  # fmt: skip
+
+
+def heard_in_order(whole: Whole, found: pl.DataFrame) -> list[tuple[str, str]]:
+    """Corpora and presentations of a table, corpora in the order of the study, presentations in that of :data:`HEARD`."""
+    corpora = in_study_order(whole, found["corpus"])
+    order = [*HEARD, *sorted(set(found["presentation"]) - set(HEARD))]
+    there = set(found.select("corpus", "presentation").iter_rows())
+    return [(corpus, one) for corpus in corpora for one in order if (corpus, one) in there]
+
+
+def say_grounding(whole: Whole) -> list[str]:
+    """Whether the effect needs the voice: the same sets on the transcript and on noise."""
+    found = whole.tables.get("grounding")
+    if found is None:
+        return say_within(whole)
+    off = found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap"))
+    noted = {
+        (row["corpus"], row["presentation"]): row["note"]
+        for row in found.iter_rows(named=True) if row["note"]
+    }  # fmt: skip
+    outcomes = []
+    for row in off.iter_rows(named=True):
+        where, note = (
+            f"{row['corpus']}, {HEARD.get(row['presentation'], row['presentation'])}",
+            noted.get((row["corpus"], row["presentation"])),
+        )
+        outcomes.append(Outcome(where, UNTESTED, "", note) if note else outcome_at(whole, where, row, row["corpus"]))
+    said = tally(
+        outcomes,
+        "Switched off, the neurons found on the voice hurt their own emotion more, beyond matched neurons, where this is heard: {}.",
+        "They hurt it less than matched neurons where this is heard: {}.",
+        "Whether they hurt it more than matched neurons is open where this is heard: {}.",
+    )
+    return [*said, *say_within(whole)]
+
+
+def tabulate_grounding(whole: Whole) -> pl.DataFrame | None:
+    """The same question on the voice, on the transcript and on noise."""
+    found = whole.tables.get("grounding")
+    if found is None:
+        return None
+    rows = []
+    for corpus, heard in heard_in_order(whole, found):
+        group = found.filter((pl.col("corpus") == corpus) & (pl.col("presentation") == heard))
+        by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
+        uar, beyond = by.get(("baseline", "uar")), by.get(("deactivate", "excess_gap"))
+        less = beyond and {"estimate": beyond["less"], "low": beyond["less_low"], "high": beyond["less_high"]}
+        rows.append({
+            "corpus": corpus, "what is heard": HEARD.get(heard, heard), "UAR (%)": spread(uar, sign=False),
+            "chance (%)": number(value(uar, "chance")), "off: excess gap": spread(beyond),
+            "minus the voice’s": spread(less), "amplified: excess pull": spread(by.get(("steer", "excess_pull_overall"))),
+            "note": next((row["note"] for row in by.values() if row["note"]), ""),
+        })  # fmt: skip
+    return made(rows)

@@ -1,0 +1,180 @@
+"""Do effects depend on the letter behind which the right option stands?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
+from emoscope.analysis.estimate import columns, interval, replicates
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import Panel, evaluated_items, level, level_of
+from emoscope.questions import LETTERS as ALPHABET
+from emoscope.report.plots import BEYOND, HOLLOW, INTERVALS, dots
+from emoscope.report.theme import title
+from emoscope.report.views import Content
+from emoscope.report.wording import bracket, by_key, estimate_text, number, without_dashes
+from emoscope.schemas import as_table, empty
+
+NONE = "none"
+"""The control of measures of the untouched model."""
+
+
+def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+    """The untouched model's answers and the headline's effects, by the letter behind which the right option stands.
+
+    A neuron that writes a letter rather than an emotion has effects that depend on the letter. ``apart`` is a letter's
+    value minus the mean of the other letters', subtracted speaker by speaker.
+
+    Args:
+        run: the run folder's tables.
+        panel: its answers by likelihood.
+        hollow: conditions whose answers support no claim.
+
+    Returns:
+        the columns of table ``letters``; effects in points. Of the untouched model (kind ``baseline``) ``uar``
+        (``accuracy`` of text questions, which have options of their own) is over the items whose right option has the
+        letter, and ``answered`` the share of all items that are answered with the letter, both in %. Empty where fewer
+        than two letters occur.
+    """
+    places = letter_places(run, panel)
+    if "baseline" not in panel.rows or not len(panel.items):
+        return empty("letters")
+    asked = panel.asked("baseline")
+    right = places[np.arange(len(panel.items)), panel.truth]
+    there = sorted(set(right[asked & (right >= 0)].tolist()))
+    if len(there) < 2:
+        return empty("letters")
+    conditions, which = headline_conditions(run.conditions), level_of(run)
+    found: dict[int, Mapping[Key, Measured]] = {}
+    for letter in there:
+        used = asked & (right == letter)
+        sizes = panel.per_speaker(used.astype(float)).sum(axis=1)
+        levels = Measured(level(panel, "baseline", used, which), sizes, "baseline" in hollow)
+        found[letter] = {
+            ("baseline", NONE, which.lower()): levels,
+            ("baseline", NONE, "answered"): _answered(panel, places, letter, "baseline" in hollow),
+            **measured(panel, conditions, hollow, used),
+        }
+    rows = []
+    for letter, values in found.items():
+        others = [found[other] for other in there if other != letter]
+        for key, one in values.items():
+            row = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"letter": ALPHABET[letter]}
+            rest = [other[key] for other in others if key in other]
+            if len(rest) == len(others):
+                sizes = one.sizes if key[2] == "answered" else one.sizes + sum(other.sizes for other in rest)
+                apart = columns(interval(one.values - np.mean([other.values for other in rest], axis=0), sizes))
+                row |= {"apart": apart["estimate"], "apart_p": apart["p"]}
+                row |= {f"apart_{end}": apart[end] for end in ("low", "high")}
+            rows.append(row | one.row())
+    return as_table("letters", rows)
+
+
+def letter_places(run: Run, panel: Panel) -> np.ndarray:
+    """At which place each item shows each label, 0 for the letter A; -1 where it does not; dimensions (item, label)."""
+    places = np.full((len(panel.items), len(panel.labels)), -1)
+    codes = {label: code for code, label in enumerate(panel.labels)}
+    for item, options in enumerate(evaluated_items(run)["options"].to_list()):
+        for place, option in enumerate(options or ()):
+            places[item, codes[option]] = place
+    return places
+
+
+def _answered(panel: Panel, places: np.ndarray, letter: int, hollow: bool) -> Measured:
+    """The share of all items whose answer stands behind a letter, in %."""
+    used, answer = panel.asked("baseline"), panel.answer("baseline")
+    said = used & (answer >= 0) & (places[np.arange(len(answer)), np.maximum(answer, 0)] == letter)
+    items, hits = (panel.per_speaker(one.astype(float)).sum(axis=1) for one in (used, said))
+    asked = replicates(items)
+    values = np.divide(100 * replicates(hits), asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+    return Measured(values, items, hollow)
+
+
+KINDS = {"deactivate": ("gap", "switched off"), "steer": ("pull_gap", "amplified")}
+"""The measure that a kind of intervention is judged by, and what was done, in words."""
+
+
+def draw_factors(content: Content) -> Any | None:
+    """The headline's excess gaps for each letter of the right option and within each further label column."""
+    parts = (
+        (content.tables.letters, "right option at {letter}"),
+        (content.tables.within.filter(pl.col("value").is_null()), "within the same {column}"),
+    )
+    charts: list[Any] = []
+    hollow = False
+    for kind, (measure, done) in KINDS.items():
+        name, every = f"excess_{measure}", content.effect(kind, f"excess_{measure}")
+        if every is None or every["estimate"] is None:
+            continue
+        rows = [{"row": "all clips"} | every]
+        for frame, words in parts:
+            found = frame.filter(
+                (pl.col("kind") == kind) & (pl.col("measure") == name) & pl.col("estimate").is_not_null()
+            )
+            rows += [row | {"row": words.format(**row)} for row in found.iter_rows(named=True)]
+        if len(rows) == 1:
+            continue
+        drawn = [{end: row[end] for end in ("row", "estimate", "low", "high")} | {"hollow": bool(row["hollow"])} for row in rows]  # fmt: skip
+        marks = pl.DataFrame(drawn, infer_schema_length=None).with_columns(pl.lit("difference").alias("series"))
+        x = f"{measure.replace('_', ' ')}, {done}: {BEYOND} (points)"
+        order = [row["row"] for row in drawn]
+        charts.append(dots(marks, order, x, None if charts else "clips that count", rule=0.0, width=330))
+        hollow = hollow or bool(marks["hollow"].any())
+    if not charts:
+        return None
+    return alt.hconcat(*charts, spacing=24).properties(
+        title=title(
+            "Do the effects depend on the letter of the right option, or on what is said?",
+            f"{INTERVALS} Fewer clips count in each row than in the first, so that lines are longer. Left of zero: hurts its own "
+            f"emotion more than the others; right of zero (second picture): draws its own clips more.{' ' + HOLLOW if hollow else ''}",
+        )
+    )  # fmt: skip
+
+
+def tabulate_letters(content: Content) -> pl.DataFrame | None:
+    """The untouched model and the headline's effects by the letter of the right option."""
+    by = by_key(content.tables.letters, "kind", "control", "measure", "letter")
+    columns = [
+        ("UAR (%)", ("baseline", "none", "uar"), "estimate"), ("accuracy (%)", ("baseline", "none", "accuracy"), "estimate"),
+        ("answered so (%)", ("baseline", "none", "answered"), "estimate"),
+        ("switched off: own emotion", ("deactivate", "target", "self"), "estimate"),
+        ("other emotions", ("deactivate", "target", "cross"), "estimate"),
+        ("excess gap", ("deactivate", "target", "excess_gap"), "estimate"),
+        ("apart from other letters", ("deactivate", "target", "excess_gap"), "apart"),
+        ("amplified: excess pull gap", ("steer", "target", "excess_pull_gap"), "estimate"),
+    ]  # fmt: skip
+    rows = []
+    for letter in content.tables.letters["letter"].unique().sort():
+        one = by.get(("baseline", "none", "uar", letter)) or by["baseline", "none", "accuracy", letter]
+        row = {"right option at": letter, "clips": str(one["n"])}
+        for heading, key, name in columns:
+            row[heading] = estimate_text(by.get((*key, letter)), name, sign=key[0] != "baseline")
+        rows.append(row)
+    return without_dashes(rows)
+
+
+def letters_note(content: Content) -> str | None:
+    """Whether the excess gap depends on the letter, in a sentence; ``None`` where it was not measured."""
+    found = content.tables.letters.filter(
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & pl.col("apart_low").is_not_null()
+    )
+    if found.is_empty() or not content.speakers:
+        return None
+    clear = found.filter((pl.col("apart_low") > 0) | (pl.col("apart_high") < 0))
+    if clear.is_empty():
+        return f"Of {len(found)} letters, none has an excess gap that is clear of the mean of the others."
+    told = [
+        f"at {row['letter']} it is {number(abs(row['apart']))} points {'weaker' if row['apart'] > 0 else 'stronger'} "
+        f"{bracket(row['apart_low'], row['apart_high'])}"
+        for row in clear.iter_rows(named=True)
+    ]
+    chance = number(0.05 * len(found))
+    return (
+        f"The excess gap depends on the letter of the right option: {'; '.join(told)} than the mean of the other letters. "
+        f"Not corrected for {len(found)} letters, of which {chance} would be told apart by chance."
+    )

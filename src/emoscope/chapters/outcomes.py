@@ -1,0 +1,400 @@
+"""Do neurons follow what is heard, or what is said: sets found on misses and false alarms next to sets found on hits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.contrasts import FAMILY, Change, Changes, Conditions, Family, families, mean, measures, shared
+from emoscope.analysis.estimate import Interval, columns, interval, unit
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import Panel
+from emoscope.analysis.sets import ALL, chance, jaccard
+from emoscope.neurons.selection import load_set
+from emoscope.report.views import Content, Whole
+from emoscope.report.wording import DONE, bracket, listed, made, number, spread, without_dashes
+from emoscope.schemas import as_table, empty
+from emoscope.vocabulary import OUTCOMES
+
+DECIDES = {"deactivate": "gap", "steer": "pull_gap"}
+"""The measure on which the verdict rests: deactivation lowers it, steering raises it."""
+
+
+MEASURES = {"deactivate": ("gap", "self", "sensitivity", "bias"), "steer": ("pull_gap", "pull_overall", "bias")}
+
+
+SET = ("selector", "budget", "scope")
+
+
+Parts = tuple[Conditions, Conditions, list[Conditions]]  # the outcome's sets, those of hits, the matched draws
+
+
+def outcome_effects(
+    panel: Panel, conditions: pl.DataFrame, sets: pl.DataFrame, hollow: Set[str] = frozenset()
+) -> pl.DataFrame:
+    """What sets of misses and of false alarms do, beyond matched controls and next to sets of as many hits.
+
+    Args:
+        panel: the stored answers by likelihood.
+        conditions: the table of conditions.
+        sets: the table of sets.
+        hollow: conditions whose answers support no claim.
+
+    Returns:
+        the columns of table ``outcomes``. ``sets`` says whose effect a row holds: that of the ``outcome``'s sets
+        or that of the ``hits`` found on as many clips (``clips`` per emotion, of the fold with the fewest) of the
+        same emotions; ``against`` is the baseline, the mean of the headline's matched draws, or hits. All rows of an
+        outcome are on the same items and emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is
+        compared with hits, in the row of the measure that decides.
+    """
+    if "baseline" not in panel.rows:
+        return empty("outcomes")
+    rows: list[dict[str, Any]] = []
+    changes = Changes(panel)
+    for family, parts in _groups(panel, conditions):
+        own, hits, matched = parts
+        every = [own, hits, *matched]
+        targets, used = shared(panel, every)
+        if not targets or not used.any():
+            continue
+        about = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
+        about |= {"n": int(used.sum()), "targets": len(targets), "clips": _clips(sets, about)}
+        about["hollow"] = bool(hollow & {"baseline", *(c for one in every for c in one.values())})
+        counted = [changes.count(one, targets, used) for one in every]
+        rows += _rows(about, counted[0], counted[1], counted[2:])
+    return as_table("outcomes", rows)
+
+
+def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) -> tuple[str | None, str | None]:
+    """What sets of an outcome do, from 95 % intervals: beyond matched controls, of hits beyond them, and outcome minus hits.
+
+    * "acts as hits do": the outcome's own effect is clear of zero in the direction of the intervention, and not
+      clearly smaller than that of the hits;
+    * "acts less": clear of zero, and clearly smaller;
+    * "does not act": not clear of zero, and clearly smaller;
+    * "acts the other way": clear of zero in the other direction, and clearly smaller;
+    * "undecided": neither clear of zero nor clearly smaller.
+
+    Where the hits' sets are not clear of zero themselves, there is nothing to compare with and no verdict.
+
+    Args:
+        own: the effect of the outcome's sets beyond matched controls.
+        hits: that of the hits' sets.
+        difference: the outcome's minus the hits'.
+        falls: whether a stronger effect is a lower number.
+
+    Returns:
+        the verdict, or ``None`` with the reason.
+    """
+    for one in (own, hits, difference):
+        if one.low is None or one.high is None:
+            return None, one.reason
+    sign = -1 if falls else 1
+
+    def ends(one: Interval) -> tuple[float, float]:
+        low, high = sorted((sign * float(one.low or 0), sign * float(one.high or 0)))
+        return low, high
+
+    if ends(hits)[0] <= 0:
+        return None, "sets of as many hits do not act beyond matched controls"
+    acts, smaller = ends(own)[0] > 0, ends(difference)[1] < 0
+    if acts:
+        return ("acts less" if smaller else "acts as hits do"), None
+    if smaller and ends(own)[1] < 0:
+        return "acts the other way", None
+    return ("does not act" if smaller else "undecided"), None
+
+
+def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """How far the sets of misses and false alarms overlap with those of as many hits.
+
+    Args:
+        run: the run folder's tables; the neurons are read from ``sets/``.
+
+    Returns:
+        the columns of table ``outcome_sets``, and notes on sets that are not stored. ``jaccard``: with the hits' set of
+        the same emotion and fold (mean, smallest and largest over folds); ``jaccard_others``: mean with the hits'
+        sets of other emotions; ``jaccard_hits``: two sets of as many hits of the same emotion that share no clip, null
+        where there are too few; ``chance``: of two random sets of the mean size; ``layers_alike``: the share of neurons
+        that lie in the same layers, 1 minus half the summed absolute differences of the two shares per layer.
+    """
+    acting = run.sets.filter(pl.col("fold") != ALL)
+    model: Any = run.manifest.get("model", {})
+    width, layers = model.get("width") or 0, model.get("layers") or 0
+    rows, notes = [], set()
+    for outcome, like in OUTCOMES.items():
+        mine = acting.filter(pl.col("control") == outcome)
+        for about, group in mine.group_by(SET, maintain_order=True):
+            hits = acting.filter(
+                pl.col("control").is_in([like, "target"]),
+                *(pl.col(name) == value for name, value in zip(SET, about, strict=True)),
+            ).sort(
+                pl.col("control") != like, "draw"
+            )  # the target sets stand in where as many hits are these themselves
+            names = [
+                group["set"][0],
+                *hits.filter(pl.col("control") == hits["control"][0])["set"].unique(maintain_order=True),
+            ]
+            key = dict(zip(SET, about, strict=True)) | {"outcome": outcome, "clips": group["n"].min()}
+            try:
+                loaded = {
+                    fold: [load_set(run.folder / "sets", name, fold) for name in names]
+                    for fold in group["fold"].unique().sort()
+                }
+            except FileNotFoundError:
+                notes.add(f"outcomes: no neurons stored for sets of {outcome}")
+                continue
+            emotions = group["emotion"].unique(maintain_order=True).to_list()
+            rows += [key | _overlap(list(loaded.values()), one, emotions, layers, width) for one in emotions]
+    return as_table("outcome_sets", rows), tuple(sorted(notes))
+
+
+def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Parts]]:
+    """Every outcome's family with that of as many hits and its matched draws; those without hits are left out."""
+    grouped = families(panel, conditions)
+    found = []
+    for family, own in grouped:
+        if family["control"] not in OUTCOMES:
+            continue
+        like = OUTCOMES[family["control"]]
+        # as many hits have sets of their own, unless they are the hits of the target sets themselves
+        control = like if like in set(conditions["control"]) else "target"
+        alike = [
+            (other["control"], members) for other, members in grouped
+            if all(other[name] == family[name] for name in FAMILY if name not in ("control", "draw"))
+        ]  # fmt: skip
+        hits = [members for name, members in alike if name == control]
+        if hits:
+            found.append((family, (own, hits[0], [members for name, members in alike if name == "matched"])))
+    return found
+
+
+def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Change]) -> list[dict[str, Any]]:
+    kind, sizes = about["kind"], own.items.sum(axis=1)
+    pairs = {("outcome", "baseline"): own, ("hits", "baseline"): hits, ("outcome", "hits"): own.minus(hits)}
+    if matched:
+        control = mean(matched)
+        pairs |= {("outcome", "matched"): own.minus(control), ("hits", "matched"): hits.minus(control)}
+    found = {key: {m: interval(v, sizes) for m, v in measures(one).items()} for key, one in pairs.items()}
+    said: tuple[str | None, str | None] = None, "no matched controls"
+    if about["hollow"]:
+        said = None, "too few answers are letters, or the written answers differ too often"
+    elif matched:
+        own_excess, hits_excess, less = (
+            found[key][DECIDES[kind]] for key in (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
+        )
+        said = verdict(own_excess, hits_excess, less, kind == "deactivate")
+    rows = []
+    for (whose, against), intervals in found.items():
+        for name in MEASURES[kind]:
+            row = columns(intervals[name]) | about | {"sets": whose, "against": against, "measure": name}
+            row |= {"unit": unit(name), "draws": len(matched) if against == "matched" else 1, "verdict": None}
+            if (whose, against, name) == ("outcome", "hits", DECIDES[kind]):
+                row |= {"verdict": said[0], "reason": row["reason"] or said[1]}
+            rows.append(row)
+    return rows
+
+
+def _clips(sets: pl.DataFrame, about: Mapping[str, Any]) -> int | None:
+    mine = sets.filter(pl.col("control") == about["outcome"], *(pl.col(name) == about[name] for name in SET))
+    acting = mine.filter(pl.col("fold") != ALL)["n"]
+    return acting.min() if len(acting) else None  # type: ignore[return-value]
+
+
+def _overlap(
+    folds: Sequence[Sequence[Mapping[str, np.ndarray]]], emotion: str, emotions: Sequence[str], layers: int, width: int
+) -> dict[str, Any]:
+    """One emotion's overlap; ``folds`` holds for each fold the sets of the outcome, of hits, and of a second draw of hits."""
+    same = [float(jaccard([own[emotion], hits[emotion]])[0]) for own, hits, *_ in folds]
+    others = [float(jaccard([own[emotion], hits[e]])[0]) for own, hits, *_ in folds for e in emotions if e != emotion]
+    again = [float(jaccard([one[emotion] for one in rest])[0]) for _, *rest in folds if len(rest) > 1]
+    size = round(float(np.mean([len(one[emotion]) for pair in folds for one in pair[:2]])))
+    alike = []
+    for pair in folds:
+        counts = [
+            np.bincount(one[emotion] // width, minlength=layers) for one in pair[:2] if width and len(one[emotion])
+        ]
+        if len(counts) == 2:
+            alike.append(1 - float(np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum()) / 2)
+    return {
+        "emotion": emotion, "folds": len(folds), "jaccard": float(np.mean(same)), "jaccard_min": min(same),
+        "jaccard_max": max(same), "jaccard_others": float(np.mean(others)) if others else None,
+        "jaccard_hits": float(np.mean(again)) if again else None, "chance": chance(size, layers * width) if layers * width else None,
+        "layers_alike": float(np.mean(alike)) if alike else None,
+    }  # fmt: skip
+
+
+NAMES = {"misses": "misses", "false-alarms": "false alarms"}
+
+
+SHOWN_AS = {"deactivate": "switched off: gap", "steer": "amplified: pull gap"}
+
+
+MINUS = {"deactivate": "off", "steer": "amplified"}
+
+
+ACTS, STILL = ("acts as hits do", "acts less"), ("does not act", "acts the other way")
+
+
+CAPTION = (
+    "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in the "
+    "voice), next to those of as many hits of the same emotions. Points beyond matched neurons, with 95 % intervals over "
+    "speakers; minus hits: the difference on the same clips. Exploration: not corrected for their number."
+)
+
+
+SETS_CAPTION = (
+    "Neurons in both sets over neurons in either, in %, means over folds: with the set of as many hits of the same emotion, "
+    "with those of other emotions, of two sets of hits that share no clip, and of two random sets; and the share of neurons "
+    "that lie in the same layers as those of hits."
+)
+
+
+def tabulate_outcomes(content: Content) -> pl.DataFrame | None:
+    """What sets of misses, of false alarms and of as many hits do."""
+    found = content.own(content.sized(content.tables.outcomes))
+    rows = []
+    for outcome, name in NAMES.items():
+        mine = found.filter(pl.col("outcome") == outcome)
+        if mine.is_empty():
+            continue
+        own, hits = {"found on": name}, {"found on": f"as many hits as {name}"}
+        for row in (own, hits):
+            clips = mine["clips"].drop_nulls().to_list()
+            row |= {"clips × emotions": f"{clips[0] if clips else '–'} × {mine['targets'][0]}"}
+        for kind, measure in DECIDES.items():
+            beyond, less, said = SHOWN_AS[kind], f"minus hits ({MINUS[kind]})", f"what they do ({MINUS[kind]})"
+            own |= {beyond: _cell(mine, kind, measure, "outcome", "matched")}
+            own |= {less: _cell(mine, kind, measure, "outcome", "hits"), said: _said(mine, kind)}
+            hits |= {beyond: _cell(mine, kind, measure, "hits", "matched"), less: "–", said: "–"}
+        rows += [own, hits]
+    return without_dashes(rows)
+
+
+def tabulate_outcome_sets(content: Content) -> pl.DataFrame | None:
+    """How far sets of misses and of false alarms overlap with those of hits."""
+    headings = {
+        "jaccard": "shared with hits", "jaccard_others": "with hits of other emotions", "jaccard_hits": "hits with hits",
+        "chance": "by chance", "layers_alike": "in the same layers",
+    }  # fmt: skip
+    found = content.own(content.sized(content.tables.outcome_sets))
+    return without_dashes([
+        {"found on": NAMES[row["outcome"]], "emotion": row["emotion"], "clips": str(row["clips"])}
+        | {heading: number(None if row[name] is None else 100 * row[name]) for name, heading in headings.items()}
+        for row in found.sort("outcome", descending=True).iter_rows(named=True)
+    ])  # fmt: skip
+
+
+def percept(content: Content) -> list[str]:
+    """Whether the neurons follow what is heard or what is answered, by rule, and why an emotion has no such sets."""
+    table = content.own(content.sized(content.tables.outcomes)).filter(pl.col("kind") == "deactivate")
+    found = {name: table.filter(pl.col("outcome") == name) for name in NAMES}
+    sentences = []
+    if len(table):
+        verdicts = {name: _verdict(rows) for name, rows in found.items()}
+        told = [_told(name, rows) for name, rows in found.items() if len(rows)]
+        sentences.append(f"{_decide(verdicts)}: switched off beyond matched neurons, {'; '.join(told)}.")
+    without = content.run.manifest.get("outcomes") or {}
+    for name in NAMES:
+        lost = [emotion for emotion, why in (without.get(name) or {}).items() if isinstance(why, str)]
+        if lost:
+            few = "none had enough clips" if not len(found[name]) else f"too few clips for {', '.join(lost)}"
+            sentences.append(f"Sets found on {NAMES[name]}: {few}.")
+    return sentences
+
+
+def _decide(verdicts: dict[str, str | None]) -> str:
+    misses, alarms = verdicts["misses"], verdicts["false-alarms"]
+    if misses in ACTS and alarms in STILL:
+        return "The neurons follow what is in the voice, whatever is answered"
+    if misses in STILL and alarms in ACTS:
+        return "The neurons follow what is answered, whatever is in the voice"
+    if misses in ACTS and alarms in ACTS:
+        return "Neurons that follow the voice and neurons that follow the answer both act"
+    if misses in STILL and alarms in STILL:
+        return "Only neurons found where voice and answer agree act"
+    return "Whether the neurons follow what is heard or what is answered is undecided"
+
+
+def _told(name: str, rows: pl.DataFrame) -> str:
+    """The excess gap of one outcome's sets next to that of hits, and the verdict or why there is none."""
+    measure = DECIDES["deactivate"]
+    own, hits = (_cell(rows, "deactivate", measure, whose, "matched") for whose in ("outcome", "hits"))
+    last = rows.filter((pl.col("against") == "hits") & (pl.col("measure") == measure)).row(0, named=True)
+    said = last["verdict"] or f"no verdict, {last['reason']}"
+    many = f"{NAMES[name]} of {last['targets']} emotions"
+    return f"sets of {many} have a gap of {own} points, those of as many hits {hits} ({said})"
+
+
+def _verdict(rows: pl.DataFrame) -> str | None:
+    said = rows["verdict"].drop_nulls()
+    return said[0] if len(said) else None
+
+
+def _said(rows: pl.DataFrame, kind: str) -> str:
+    mine = rows.filter(
+        (pl.col("kind") == kind) & (pl.col("against") == "hits") & (pl.col("measure") == DECIDES[kind])
+    ).to_dicts()
+    if not mine:
+        return "–"
+    return (mine[0]["verdict"] or "no verdict") + (", hollow" if mine[0]["hollow"] else "")
+
+
+def _cell(rows: pl.DataFrame, kind: str, measure: str, whose: str, against: str) -> str:
+    found: list[dict[str, Any]] = rows.filter(
+        (pl.col("kind") == kind) & (pl.col("measure") == measure) & (pl.col("sets") == whose) & (pl.col("against") == against)
+    ).to_dicts()  # fmt: skip
+    if not found:
+        return "–"
+    return f"{number(found[0]['estimate'], sign=True)} {bracket(found[0]['low'], found[0]['high'])}".strip()
+
+
+FOUND_ON_PARTS = {"misses": "missed clips", "false-alarms": "false alarms"}
+"""Wrong answers on which neurons were found, in words."""
+
+
+def tabulate_outcomes_of_parts(whole: Whole) -> pl.DataFrame | None:
+    """Neurons found on wrong answers beside those found on as many right ones."""
+    rows = []
+    for part in whole.mains:
+        for key, group in _by_outcome(part.table("outcomes")):
+            by = {(row["sets"], row["against"]): row for row in group}
+            own, hits = by.get(("outcome", "matched")), by.get(("hits", "matched"))
+            less = by.get(("outcome", "hits"))
+            rows.append({
+                "corpus": part.name, "neurons": f"{FOUND_ON_PARTS.get(key[0], key[0])}, {DONE.get(key[1], key[1])}",
+                "clips per emotion": str(group[0]["clips"] or "–"), "found on them": spread(own), "found on as many right answers": spread(hits),
+                "difference": spread(less), "verdict": (less and less["verdict"]) or "no verdict", "why": (less and less["reason"]) or "",
+            })  # fmt: skip
+    return made(rows)
+
+
+def say_outcomes(whole: Whole) -> list[str]:
+    """What neurons found on wrong answers do when they are switched off, by the rule of verdicts."""
+    said = []
+    for name, words in FOUND_ON_PARTS.items():
+        groups: dict[str, list[str]] = {}
+        for part in whole.mains:
+            for key, group in _by_outcome(part.table("outcomes")):
+                for row in group:
+                    if key == (name, "deactivate") and (row["sets"], row["against"]) == ("outcome", "hits"):
+                        groups.setdefault(row["verdict"] or "not decided", []).append(part.name)
+        if groups:
+            texts = [f"{verdict} on {listed(names)}" for verdict, names in groups.items()]
+            said.append(f"Neurons found on {words}, next to those found on as many right answers: {'; '.join(texts)}.")
+    return said
+
+
+def _by_outcome(table: pl.DataFrame | None) -> list[tuple[tuple[str, str], list[dict[str, Any]]]]:
+    """The rows of each outcome and kind in the measure that decides."""
+    if table is None:
+        return []
+    decides = {"deactivate": "gap", "steer": "pull_gap"}
+    wanted = table.filter(
+        pl.col("measure") == pl.col("kind").replace_strict(decides, default=None, return_dtype=pl.String)
+    )
+    groups = wanted.group_by("outcome", "kind", maintain_order=True)
+    return [((str(key[0]), str(key[1])), list(group.iter_rows(named=True))) for key, group in groups]

@@ -1,0 +1,225 @@
+"""Does it matter by which rule neurons are selected?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from emoscope.analysis.contrasts import Changes, Compared, measures, shared
+from emoscope.analysis.estimate import columns, interval, unit
+from emoscope.analysis.responses import Panel
+from emoscope.report.panels import panels
+from emoscope.report.plots import GAP, INTERVALS, dots, marks_of
+from emoscope.report.theme import title
+from emoscope.report.views import Content, Whole
+from emoscope.report.wording import (
+    CLEAR_HIGH,
+    CLEAR_LOW,
+    OPEN,
+    UNTESTED,
+    estimate_text,
+    judge,
+    listed,
+    made,
+    name_selector,
+    number,
+    p_value,
+    spread,
+    without_dashes,
+)
+from emoscope.schemas import as_table, empty
+
+COMPARED = {
+    "deactivate": ("gap", "sensitivity", "bias"),
+    "steer": ("pull_gap", "pull_overall", "sensitivity", "bias"),
+}
+"""The measures in which selectors are compared."""
+
+
+def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
+    """Paired differences between the target sets of every two selectors, on the same items and emotions.
+
+    Args:
+        panel: the stored answers by likelihood.
+        compared: the families and what they change.
+
+    Returns:
+        the columns of table ``differences``: the first selector's measure minus the second's, at every budget that
+        both have, at the headline's scope, at all positions. The headline's selector always stands first.
+    """
+    headline = next((one.family for one in compared if one.headline), None)
+    if headline is None:
+        return empty("differences")
+    fixed = {"scope": headline["scope"], "control": "target"}
+    fixed |= {"positions": "all", "layers": "all"}
+    groups: dict[tuple[Any, ...], list[Compared]] = {}
+    for one in compared:
+        if all(one.family[name] == value for name, value in fixed.items()) and one.family["to"] != "mean":
+            groups.setdefault((one.family["kind"], one.family["alpha"], one.family["budget"]), []).append(one)
+    rows, changes = [], Changes(panel)
+    for (kind, alpha, budget), members in groups.items():
+        members.sort(key=lambda one: (one.family["selector"] != headline["selector"], one.family["selector"]))
+        for first, second in combinations(members, 2):
+            both = [first.conditions[0], second.conditions[0]]
+            targets, used = shared(panel, both)
+            if not targets or not used.any():
+                continue
+            change = [changes.count(one, targets, used) for one in both]
+            found, other = measures(change[0]), measures(change[1])
+            sizes = change[0].items.sum(axis=1)
+            for measure in COMPARED[kind]:
+                row = columns(interval(found[measure] - other[measure], sizes))
+                row |= {"kind": kind, "alpha": alpha, "budget": budget, "measure": measure, "unit": unit(measure)}
+                row |= {"first": first.family["selector"], "second": second.family["selector"]}
+                rows.append(row)
+    frame = as_table("differences", rows)
+    leads = pl.col("first") != headline["selector"]
+    return frame.sort("kind", "alpha", "budget", "measure", leads, "first", "second", nulls_last=False)
+
+
+def draw_selectors(content: Content) -> Any | None:
+    """The gap of every selector's sets, and by how much the headline's differs from each."""
+    found = content.of_selectors(content.tables.effects, "deactivate").filter(
+        (pl.col("measure") == "gap") & (pl.col("control") == "target")
+    )
+    order = [name for name in content.selectors if name in set(found["selector"])]
+    if len(order) < 2:
+        return None
+    names = {name: name_selector(name) for name in order}
+    shown = [pl.col("estimate"), pl.col("low"), pl.col("high")]
+    own = found.select(
+        pl.col("selector").replace(names).alias("row"), *shown, pl.col("hollow").fill_null(False),
+        pl.when(pl.col("selector") == content.selector).then(pl.lit("selected")).otherwise(pl.lit("control")).alias("series"),
+    )  # fmt: skip
+    rows = list(names.values())
+    charts = [dots(own, rows, GAP, "selector", rule=0.0, width=350)]
+    differences = content.tables.differences.filter(
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("first") == content.selector)
+        & (pl.col("budget").eq_missing(pl.lit(content.budget)))
+        & pl.col("estimate").is_not_null()
+    )  # fmt: skip
+    head = name_selector(content.selector)
+    if len(differences):
+        pairs = differences.select(
+            pl.col("second").replace(names).alias("row"), *shown, pl.lit("difference").alias("series")
+        )
+        charts.append(dots(pairs, rows, f"{head} minus this selector (points)", None, rule=0.0, width=350))
+    return alt.hconcat(*charts, spacing=24).properties(
+        title=title(
+            "How specific each selector's neurons are when switched off",
+            f"{INTERVALS} Left: the gap, further left is more specific. Right: {head} minus the other selector on the same clips; "
+            "only where the line keeps clear of zero are the two told apart.",
+        )
+    )  # fmt: skip
+
+
+def tabulate_selectors(content: Content) -> pl.DataFrame | None:
+    """Every selector's sets: how specific they are and how they move the answers."""
+    measures = [
+        ("deactivate", "gap", "gap (points)", 1), ("deactivate", "sensitivity", "evidence (AUC points)", 1),
+        ("deactivate", "bias", "leaning (nat)", 2), ("steer", "pull_overall", "pull, all (points)", 1),
+        ("steer", "pull_gap", "pull gap (points)", 1),
+    ]  # fmt: skip
+    rows = []
+    for selector in content.selectors:
+        row = {"neurons": name_selector(selector)}
+        for kind, measure, heading, digits in measures:
+            found = content.of_selectors(content.tables.effects, kind).filter(
+                (pl.col("measure") == measure) & (pl.col("control") == "target") & (pl.col("selector") == selector)
+            )
+            row[heading] = estimate_text(found.row(0, named=True), "estimate", digits) if len(found) else "–"
+        rows.append(row)
+    return without_dashes(rows)
+
+
+def tabulate_differences(content: Content) -> pl.DataFrame | None:
+    """Paired differences between selectors, on the same clips."""
+    names = {
+        ("deactivate", "gap"): "gap (points)", ("deactivate", "sensitivity"): "evidence (AUC points)",
+        ("deactivate", "bias"): "leaning (nat)", ("steer", "pull_overall"): "pull, all (points)",
+        ("steer", "pull_gap"): "pull gap (points)",
+    }  # fmt: skip
+    found = content.tables.differences.filter(pl.col("budget").eq_missing(pl.lit(content.budget)))
+    pairs = list(dict.fromkeys(found.select("first", "second").iter_rows()))
+    rows = []
+    for first, second in pairs:
+        row = {"difference between": f"{name_selector(first)} minus {name_selector(second)}"}
+        for (kind, measure), heading in names.items():
+            one = found.filter(
+                (pl.col("first") == first) & (pl.col("second") == second) & (pl.col("kind") == kind) & (pl.col("measure") == measure)
+                & ((pl.col("kind") == "deactivate") | pl.col("alpha").eq_missing(pl.lit(content.alpha)))
+            )  # fmt: skip
+            digits = 2 if measure == "bias" else 1
+            row[heading] = estimate_text(one.row(0, named=True), "estimate", digits) if len(one) else "–"
+        rows.append(row)
+    return without_dashes(rows)
+
+
+def draw_selectors_of_parts(whole: Whole) -> Any | None:
+    """The gap of each selector's neurons, next to matched neurons of the headline's."""
+    order = list(dict.fromkeys(name for part in whole.mains for name in part.selectors))
+    names = [name_selector(name) for name in order]
+    frames = {}
+    for part in whole.mains:
+        effects = part.table("effects")
+        if effects is None or len(part.selectors) < 2:
+            continue
+        found = part.of_selectors(effects, "deactivate").filter(pl.col("measure") == "gap")
+        rows = [
+            {"row": name_selector(row["selector"]), "series": "selected" if row["control"] == "target" else "control"} | marks_of(row)
+            for row in found.filter(pl.col("control").is_in(["target", "matched"])).iter_rows(named=True)
+        ]  # fmt: skip
+        frames[part.name] = rows
+    return panels(
+        frames, names, GAP, "selector",
+        title(
+            "How specific each selector’s neurons are when switched off",
+            f"{INTERVALS} Further left: hurts its own emotion more than the others. Circle: selected; diamond: matched neurons.",
+        ),
+    )  # fmt: skip
+
+
+def say_selectors(whole: Whole) -> list[str]:
+    """From which other selectors the headline's can be told apart, on each corpus."""
+    said = []
+    for part in whole.mains:
+        table = part.table("differences")
+        if table is None or part.selector is None:
+            continue
+        found = table.filter(
+            (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("first") == part.selector)
+            & pl.col("budget").eq_missing(pl.lit(part.budget))
+        )  # fmt: skip
+        groups: dict[str, list[str]] = {}
+        for row in found.iter_rows(named=True):
+            groups.setdefault(judge(row, part)[0], []).append(name_selector(row["second"]))
+        words = {
+            CLEAR_LOW: "more specific than {}", CLEAR_HIGH: "less specific than {}", OPEN: "not told apart from {}",
+            UNTESTED: "not compared with {}",
+        }  # fmt: skip
+        texts = [text.format(listed(groups[name])) for name, text in words.items() if name in groups]
+        if texts:
+            said.append(f"On {part.name}, {name_selector(part.selector)}’s neurons are {listed(texts)}.")
+    return said
+
+
+def tabulate_selectors_of_parts(whole: Whole) -> pl.DataFrame | None:
+    """Paired differences of the gap between the headline's selector and the others, at every budget."""
+    rows = []
+    for part in whole.mains:
+        table = part.table("differences")
+        if table is None:
+            continue
+        found = table.filter(
+            (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("first") == part.selector)
+        )
+        for row in found.iter_rows(named=True):
+            rows.append({
+                "corpus": part.name, "difference between": f"{name_selector(row['first'])} minus {name_selector(row['second'])}",
+                "budget (%)": number(100 * (row["budget"] or 0), 2), "gap (points)": spread(row), "p": p_value(row["p"]),
+            })  # fmt: skip
+    return made(rows)

@@ -1,0 +1,301 @@
+"""What else do the neurons cost: another question, writing down what is said, text alone."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Act, PartRun, StudyRuns, headline_acts
+from emoscope.analysis.responses import answered, mean_level
+from emoscope.report.panels import BEYOND_KEY, dotted, names_of
+from emoscope.report.plots import INTERVALS
+from emoscope.report.theme import title
+from emoscope.report.views import Whole
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, DONE, Outcome, made, number, outcome, spread, tally
+from emoscope.schemas import as_table, empty, schema
+from emoscope.vocabulary import COLUMN, MAIN, SIDE_EFFECT
+
+INTRODUCTION = re.compile(
+    r"^\s*(?:the\s+)?(?:speaker|person|man|woman|voice|recording|audio|transcript(?:ion)?)\b[^:\"“”«»„.!?]{0,60}"
+    r"(?::|(?=[\"“«„]))\s*",
+    re.IGNORECASE,
+)
+"""What some models put before the words: "The speaker says:", "The transcription of the audio is:"."""
+
+
+def spoken_words(text: str) -> list[str]:
+    r"""The words of a text as they are compared: no introduction, case, punctuation or composed characters.
+
+    Apostrophes inside words are kept; numbers stay as they are written.
+
+    Example:
+        >>> spoken_words('The speaker says: "It\u2019s eleven o\'clock!"')
+        ["it's", 'eleven', "o'clock"]
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", INTRODUCTION.sub("", plain, count=1))
+
+
+def word_errors(said: Sequence[str], written: Sequence[str]) -> list[dict[str, int]]:
+    """Fewest substitutions, deletions and insertions that turn what is said into what was written.
+
+    Args:
+        said: the true texts.
+        written: the model's, one for each.
+
+    Returns:
+        one dictionary a text: words, errors, substitutions, deletions, insertions.
+
+    Example:
+        >>> word_errors(["stop it now"], ["Stop now, now."])[0]
+        {'words': 3, 'errors': 1, 'substitutions': 1, 'deletions': 0, 'insertions': 0}
+    """
+    import jiwer
+
+    rows = []
+    for true, found in zip(said, written, strict=True):
+        words = spoken_words(true)
+        result = jiwer.process_words(" ".join(words), " ".join(spoken_words(found)))
+        counts = {
+            "substitutions": result.substitutions, "deletions": result.deletions, "insertions": result.insertions,
+        }  # fmt: skip
+        rows.append({"words": len(words), "errors": sum(counts.values()), **counts})
+    return rows
+
+
+def transcription(run: Run) -> pl.DataFrame:
+    """Word errors of every item under every condition, those of foreign sets too.
+
+    Args:
+        run: a part in which the model was asked to write down what is said.
+
+    Returns:
+        the columns of table ``transcription``, by condition and item; empty where nothing was written down.
+    """
+    answers = pl.concat([run.answers, *(one.answers for one in run.foreign.values())]).unique(
+        ["condition", "item", "scoring"], keep="first", maintain_order=True
+    )
+    written = answers.filter(pl.col("scoring") == "transcription").select("condition", "item", "text")
+    if written.is_empty():
+        return empty("transcription")
+    found = written.join(run.items.select("item", "transcript"), on="item").sort("condition", "item")
+    found = found.filter(pl.col("transcript").is_not_null()).with_columns(pl.col("text").fill_null(""))
+    # one text may be written many times
+    pairs = found.select("transcript", "text").unique(maintain_order=True)
+    counted = pl.DataFrame(
+        word_errors(pairs["transcript"].to_list(), pairs["text"].to_list()),
+        schema={
+            name: schema("transcription")[name]
+            for name in ("words", "errors", "substitutions", "deletions", "insertions")
+        },
+    )
+    texts = pairs.with_columns(
+        pl.Series("said", [" ".join(spoken_words(text)) for text in pairs["transcript"]], dtype=pl.String),
+        pl.Series("written", [" ".join(spoken_words(text)) for text in pairs["text"]], dtype=pl.String),
+    )
+    known = pl.concat([texts, counted], how="horizontal")
+    return found.join(known, on=["transcript", "text"], maintain_order="left").select(list(schema("transcription")))
+
+
+Level = Callable[[list[str]], np.ndarray]  # conditions -> the mean of their levels in %, (1 + speaker)
+
+
+def side_effects(whole: StudyRuns) -> pl.DataFrame:
+    """How well the model does other tasks under a corpus's own sets, and under their matched controls.
+
+    Args:
+        whole: the study.
+
+    Returns:
+        the columns of table ``side_effects``; for every corpus of which another task was asked, its own question first.
+    """
+    rows: list[dict[str, Any]] = []
+    for main in whole.of_role(MAIN):
+        others = [*whole.of_role(COLUMN, main.name), *whole.of_role(SIDE_EFFECT, main.name)]
+        found = [row for part in others for row in (_written(part) if _writes(part) else _asked(part))]
+        rows += [*_asked(main), *found] if found else []
+    frame = as_table("side_effects", rows)
+    order = list(dict.fromkeys(row["part"] for row in rows))
+    place = pl.col("part").replace_strict(order, list(range(len(order))), return_dtype=pl.Int64)
+    return frame.sort(place, "kind", "alpha", nulls_last=False) if rows else frame
+
+
+def _writes(part: PartRun) -> bool:
+    return part.presentation == "transcription"
+
+
+def _asked(part: PartRun) -> list[dict[str, Any]]:
+    """Levels of a question with options."""
+    asked = part.asked
+    if asked is None:
+        return []
+    ability = asked.question if part.role != SIDE_EFFECT else part.presentation
+    rows = []
+    for act in asked.acts.get(None if part.role == MAIN else part.of, {}).values():
+        excess = bool(act.matched)
+        _, used = answered(asked.panel, act.draws(excess))
+        if not used.any():
+            continue
+
+        def level(conditions: list[str], used: np.ndarray = used) -> np.ndarray:
+            return mean_level(asked.panel, conditions, used, asked.level)
+
+        row: dict[str, Any] = {"corpus": part.of, "part": part.name, "ability": ability, "measure": asked.level}
+        row |= {"unit": "points", "chance": asked.panel.chance, "hollow": asked.touched([act], excess)}
+        rows.append(row | _row(act, level, asked.sizes(used)))
+    return rows
+
+
+def _row(act: Act, level: Level, sizes: np.ndarray) -> dict[str, Any]:
+    before, under = level(["baseline"]), level(list(act.own.values()))
+    first, change = interval(before, sizes), interval(under - before, sizes)
+    row: dict[str, Any] = {
+        "kind": act.family["kind"], "alpha": act.family["alpha"], "n": int(sizes.sum()), "speakers": change.speakers,
+        "baseline": first.estimate, "baseline_low": first.low, "baseline_high": first.high,
+        "under": float(under[0]), "draws": len(act.matched), "reason": change.reason,
+        "change": change.estimate, "change_low": change.low, "change_high": change.high,
+    }  # fmt: skip
+    if act.matched:
+        like = np.mean([level([draw[t] for t in act.own]) for draw in act.matched], axis=0)
+        beyond = interval(under - like, sizes)
+        row |= {"matched": float(like[0]), "excess": beyond.estimate, "p": beyond.p}
+        row |= {"excess_low": beyond.low, "excess_high": beyond.high}
+    return row
+
+
+def _written(part: PartRun) -> list[dict[str, Any]]:
+    """Word error rates: 100 times the wrong words of all items over the words that were said."""
+    run = part.run
+    if run is None or part.of not in run.foreign:
+        return []
+    counts = transcription(run).join(
+        run.items.select("item", pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who")), on="item"
+    )
+    conditions = set(counts["condition"])
+    if "baseline" not in conditions:
+        return []
+    rows = []
+    for act in headline_acts(
+        run.foreign[part.of].conditions.filter(pl.col("condition").is_in(list(conditions)))
+    ).values():
+        wanted = {"baseline", *(c for draw in act.draws(True) for c in draw.values())}
+        mine = counts.filter(pl.col("condition").is_in(list(wanted)))
+        whole = mine.group_by("item").len().filter(pl.col("len") == len(wanted))["item"]
+        mine = mine.filter(pl.col("item").is_in(whole.implode()))
+        if mine.is_empty():
+            continue
+        errors, words, sizes = _by_speaker(mine)
+        row = {"corpus": part.of, "part": part.name, "ability": part.presentation, "measure": "WER", "unit": "points"}
+        rows.append(row | {"hollow": False} | _row(act, _rates(errors, words), sizes))
+    return rows
+
+
+def _by_speaker(counts: pl.DataFrame) -> tuple[Mapping[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Wrong words per condition, words that were said, and items; dimension (speaker)."""
+    speakers = sorted(set(counts["who"]))
+    order = pl.DataFrame({"who": speakers})
+    summed = counts.group_by("condition", "who").agg(pl.col("errors").sum(), pl.col("words").sum(), pl.len())
+    each = {
+        condition: order.join(group, on="who", how="left", maintain_order="left").fill_null(0)
+        for (condition,), group in summed.group_by("condition")
+    }
+    said = each["baseline"]
+    errors = {str(condition): frame["errors"].to_numpy().astype(float) for condition, frame in each.items()}
+    return errors, said["words"].to_numpy().astype(float), said["len"].to_numpy().astype(float)
+
+
+def _rates(errors: Mapping[str, np.ndarray], words: np.ndarray) -> Level:
+    said = replicates(words)
+
+    def level(conditions: list[str]) -> np.ndarray:
+        wrong = np.mean([replicates(errors[condition]) for condition in conditions], axis=0)
+        return np.divide(100 * wrong, said, out=np.full(said.shape, np.nan), where=said > 0)
+
+    return level
+
+
+ABILITIES = {"transcription": "writing down the words", "text": "questions without sound"}
+"""Abilities in words; others are names of label columns."""
+
+
+def draw_side_effects(whole: Whole) -> Any | None:
+    """What the headline's neurons cost other abilities, next to matched neurons; word errors apart."""
+    found = whole.tables.get("side_effects")
+    if found is None:
+        return None
+    found = found.filter(pl.col("kind") == "deactivate")
+    charts: list[Any] = []
+    for errors, x in ((False, "change of UAR or accuracy (points)"), (True, "change of word errors (points)")):
+        rows: list[dict[str, Any]] = []
+        for row in found.filter((pl.col("measure") == "WER") == errors).iter_rows(named=True):
+            named = {"row": f"{row['corpus']}: {ability(row['ability'])}", "hollow": bool(row["hollow"])}
+            for column, series in (("change", "selected"), ("excess", "difference")):
+                if row[column] is not None:
+                    ends = {"estimate": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
+                    rows.append(named | {"series": series} | ends)
+        if rows:
+            charts.append(dotted(rows, names_of(rows), x, "corpus", width=330))
+    if not charts:
+        return None
+    return alt.vconcat(*charts, spacing=24).properties(
+        title=title(
+            "What switching the headline’s neurons off costs other abilities",
+            f"{INTERVALS} {BEYOND_KEY} Above: left of zero, answers get worse. Word errors, where asked: right of zero is worse.",
+        )
+    )  # fmt: skip
+
+
+def ability(name: str) -> str:
+    """An ability in words.
+
+    Example:
+        >>> ability("text"), ability("word")
+        ('questions without sound', 'question on “word”')
+    """
+    return ABILITIES.get(name, f"question on “{name}”")
+
+
+def say_side_effects(whole: Whole) -> list[str]:
+    """Which other abilities the headline's neurons cost more than matched neurons do."""
+    found = whole.tables.get("side_effects")
+    if found is None:
+        return []
+    outcomes = []
+    others = pl.col("part") != pl.col("corpus")  # the rows of a main part are about the study's own question
+    for row in found.filter((pl.col("kind") == "deactivate") & others).iter_rows(named=True):
+        excess = {"estimate": row["excess"], "low": row["excess_low"], "high": row["excess_high"]}
+        excess |= {"hollow": row["hollow"], "reason": row["reason"]}
+        one = outcome(f"{row['corpus']}, {ability(row['ability'])}", excess)
+        if row["measure"] == "WER":  # more errors are harm
+            turned = {CLEAR_LOW: CLEAR_HIGH, CLEAR_HIGH: CLEAR_LOW}
+            one = Outcome(f"{one.where}, word errors", turned.get(one.found, one.found), one.text, one.why)
+        outcomes.append(one)
+    return tally(
+        outcomes,
+        "Switching the headline’s neurons off harms more than matched neurons do: {}.",
+        "It harms less than matched neurons do: {}.",
+        "No harm beyond matched neurons is clear of zero, which is no proof that there is none: {}.",
+    )
+
+
+def tabulate_side_effects(whole: Whole) -> pl.DataFrame | None:
+    """Other abilities with nothing changed, under the headline's neurons and under matched ones."""
+    found = whole.tables.get("side_effects")
+    rows = []
+    for row in [] if found is None else found.iter_rows(named=True):
+        base = {"estimate": row["baseline"], "low": row["baseline_low"], "high": row["baseline_high"]}
+        rows.append({
+            "corpus": row["corpus"], "what": f"{ability(row['ability'])} ({row['measure']})", "neurons": DONE.get(row["kind"], row["kind"]), "items": number(row["n"], 0), "chance (%)": number(row["chance"]),
+            "nothing changed (%)": spread(base, sign=False), "selected (%)": number(row["under"]), "matched (%)": number(row["matched"]),
+            "beyond matched": spread({"estimate": row["excess"], "low": row["excess_low"], "high": row["excess_high"]}),
+            "why": row["reason"] or "",
+        })  # fmt: skip
+    return made(rows)

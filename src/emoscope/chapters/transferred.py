@@ -1,0 +1,101 @@
+"""What sets that another part of a study found do in this one: effects, and what they cost the answers in all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.accuracy import hollow_conditions, uar
+from emoscope.analysis.contrasts import FAMILY, Conditions, compare, draws_by_family, group, same_but_draw, with_means
+from emoscope.analysis.effects import effects
+from emoscope.analysis.estimate import columns, interval
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import UAR, Panel, answered, build_panel, level_of, mean_level
+from emoscope.schemas import as_table, empty, schema
+
+
+def foreign(run: Run) -> pl.DataFrame:
+    """What the sets of every source do to the answers of a part.
+
+    ``damage`` is the change of UAR in points (of the accuracy, for text questions), below zero where answers get
+    worse: the mean over the source's sets, whatever they were found for, and for each of them. ``excess_damage`` is
+    the target sets' minus the mean of their matched draws', on the same items.
+
+    Args:
+        run: the part's tables, with the answers under sets of others in ``run.foreign``.
+
+    Returns:
+        the columns of table ``foreign``; empty where no other part's sets act here.
+    """
+    frames = [empty("foreign")]
+    for source, part in run.foreign.items():
+        panels = {scoring: build_panel(part, scoring) for scoring in ("likelihood", "generation")}
+        hollow, panel = hollow_conditions(uar(part, panels)), panels["likelihood"]
+        if "baseline" not in panel.rows:
+            continue
+        found = [
+            effects(compare(panel, part.conditions, hollow)).with_columns(pl.lit(None, pl.String).alias("target")),
+            damage(panel, part.conditions, hollow, level_of(run)),
+        ]
+        frames += [
+            frame.with_columns(pl.lit(source).alias("source")).select(list(schema("foreign"))) for frame in found
+        ]
+    return pl.concat(frames).sort("source", *FAMILY, "measure", "target", nulls_last=False)
+
+
+def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(), which: str = UAR) -> pl.DataFrame:
+    """How many points of UAR, or accuracy, sets cost, whether or not their targets are options of the question.
+
+    Args:
+        panel: the answers by likelihood.
+        conditions: the table of conditions.
+        hollow: conditions whose answers support no claim.
+        which: ``levels.UAR`` or ``levels.ACCURACY``.
+
+    Returns:
+        the columns of table ``foreign`` without ``source``; points.
+    """
+    families = group(conditions.filter(pl.col("condition").is_in(list(panel.rows))))
+    by_key = draws_by_family(families)
+    rows: list[dict[str, Any]] = []
+    for family, draws in with_means(families):
+        rows += _rows(panel, family, draws, [], hollow, which)
+        if family["control"] == "target":
+            matched = by_key.get(same_but_draw(family | {"control": "matched"}), [])
+            rows += _rows(panel, family, draws, matched, hollow, which) if matched else []
+    return as_table("foreign", rows).drop("source")
+
+
+def _rows(
+    panel: Panel,
+    family: Mapping[str, Any],
+    draws: Sequence[Conditions],
+    matched: Sequence[Conditions],
+    hollow: Set[str],
+    which: str,
+) -> list[dict[str, Any]]:
+    """Damage by the draws of a family, or beyond matched draws: the mean over targets, then each target."""
+    both = [*draws, *matched]
+    targets, used = answered(panel, both)
+    if not targets or not used.any():
+        return []
+    sizes = panel.per_speaker(used.astype(float)).sum(axis=1)
+    before = mean_level(panel, ["baseline"], used, which)
+    moved = np.stack([[mean_level(panel, [one[t]], used, which) for one in both] for t in targets]) - before
+    each = moved[:, :1] - moved[:, 1:] if matched else moved  # (target, draw, 1 + speaker)
+    touched = "baseline" in hollow or any(condition in hollow for draw in both for condition in draw.values())
+    fixed = dict(family) | {"measure": "excess_damage" if matched else "damage", "unit": "points", "hollow": touched}
+    fixed |= {"n": int(sizes.sum()), "draws": each.shape[1], "rank": None, "combinations": None}
+    named: list[tuple[str | None, np.ndarray]] = [(None, each.mean(axis=0))]
+    if family["draw"] is None or family["control"] == "target":
+        named += [(target, each[place]) for place, target in enumerate(targets)]
+    rows = []
+    for target, over in named:
+        ends = (float(over[:, 0].min()), float(over[:, 0].max())) if len(over) > 1 else (None, None)
+        row = fixed | {"target": target, "targets": 1 if target else len(targets)}
+        row |= dict(zip(("draw_min", "draw_max"), ends, strict=True))
+        rows.append(row | columns(interval(over.mean(axis=0), sizes)))
+    return rows

@@ -1,0 +1,199 @@
+"""Do effects hold among clips that say the same: gaps within each value of another label column."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import Panel, asked_label, evaluated_items
+from emoscope.chapters.letters import KINDS
+from emoscope.report.views import Content, Whole
+from emoscope.report.wording import (
+    DONE,
+    bracket,
+    by_key,
+    estimate_text,
+    made,
+    number,
+    outcome,
+    p_value,
+    spread,
+    tally,
+    without_dashes,
+)
+from emoscope.schemas import as_table, schema
+
+NO_LABELS = (set(schema("items")) - {"emotion"}) | {"presentation"}
+"""Columns of the items that are no labels of the corpus."""
+
+
+MOST_VALUES = 100
+"""A column of more values names clips rather than what they have in common."""
+
+
+Members = dict[str, tuple[tuple[str, ...], np.ndarray]]  # value -> its labels and its items, dimension (item)
+
+
+def within(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+    """The headline's effects within each value of every other label column, and their mean over the values.
+
+    Where each word is spoken in every emotion, effects within a word cannot come from the word.
+
+    Args:
+        run: the run folder's tables.
+        panel: its answers by likelihood.
+        hollow: conditions whose answers support no claim.
+
+    Returns:
+        the columns of table ``within``, in points. A null ``value`` is the mean over the values, each counting alike;
+        ``values`` says over how many, ``covered`` how many % of the items lie in them. Empty where the corpus has no
+        such column.
+    """
+    conditions = headline_conditions(run.conditions)
+    targets = set(conditions["target"].drop_nulls())
+    rows: list[dict[str, Any]] = []
+    for column, values in crossed_columns(run, panel, targets).items():
+        found: dict[str, dict[Key, Measured]] = {}
+        for value, (labels, used) in values.items():
+            found[value] = measured(panel, conditions.filter(pl.col("target").is_in(labels)), hollow, used)
+        counted = np.any([used for _, used in values.values()], axis=0)
+        covered = 100 * float(counted.mean())
+        for key in dict.fromkeys(key for one in found.values() for key in one):
+            parts = {value: one[key] for value, one in found.items() if key in one}
+            mean = Measured(
+                np.mean([one.values for one in parts.values()], axis=0), sum(one.sizes for one in parts.values()),  # type: ignore[arg-type]
+                any(one.hollow for one in parts.values()),
+            )  # fmt: skip
+            about = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"column": column, "covered": covered}
+            rows.append(about | mean.row() | {"value": None, "values": len(parts)})
+            rows += [about | one.row() | {"value": value, "values": 1} for value, one in parts.items()]
+    return as_table("within", rows)
+
+
+def crossed_columns(run: Run, panel: Panel, targets: Set[str]) -> dict[str, Members]:
+    """The label columns of which at least two values each hold two or more of the emotions that have a set.
+
+    Within a value an emotion counts where at least two speakers spoke it, since the jackknife leaves one out.
+
+    Args:
+        run: the run folder's tables.
+        panel: its answers by likelihood.
+        targets: the emotions that have a set.
+
+    Returns:
+        column to value to its emotions and its items of these emotions.
+    """
+    items, asked = evaluated_items(run), asked_label(run)
+    names = [
+        name for name, dtype in items.schema.items()
+        if dtype == pl.String and name not in NO_LABELS and name != asked and items[name].n_unique() <= MOST_VALUES + 1
+    ]  # fmt: skip
+    codes = {panel.labels.index(one): one for one in panel.labels if one in targets}
+    found: dict[str, Members] = {}
+    for name in names:
+        column, values = items[name].to_numpy(), {}
+        for value in items[name].drop_nulls().unique().sort().to_list():
+            here = column == value
+            labels = [
+                (code, label) for code, label in codes.items()
+                if len(set(panel.speaker[here & (panel.truth == code)].tolist())) > 1
+            ]  # fmt: skip
+            if len(labels) > 1:
+                used = here & np.isin(panel.truth, [code for code, _ in labels])
+                values[value] = (tuple(label for _, label in labels), used)
+        if len(values) > 1:
+            found[name] = values
+    return found
+
+
+def tabulate_within(content: Content) -> pl.DataFrame | None:
+    """The headline's gaps within each further label column, next to those over all clips."""
+    found = content.tables.within.filter(pl.col("value").is_null())
+    by = by_key(found, "kind", "control", "measure", "column")
+    columns = [
+        (f"{done}: {which}{measure.replace('_', ' ')}", kind, control, prefix + measure)
+        for kind, (measure, done) in KINDS.items()
+        for which, control, prefix in (("", "target", ""), ("matched, ", "matched", ""), ("excess ", "target", "excess_"))
+    ]  # fmt: skip
+    rows = []
+    if not found.is_empty():
+        row = {"clips that count": "all", "values": "", "share of clips (%)": number(100.0, 0)}
+        rows.append(
+            row | {name: estimate_text(content.effect(kind, which, control)) for name, kind, control, which in columns}
+        )
+    for column in found["column"].unique().sort():
+        any_row = found.filter(pl.col("column") == column).row(0, named=True)
+        row = {"clips that count": f"within the same {column}", "values": str(any_row["values"])}
+        row["share of clips (%)"] = number(any_row["covered"], 0)
+        rows.append(
+            row
+            | {name: estimate_text(by.get((kind, control, which, column))) for name, kind, control, which in columns}
+        )
+    return without_dashes(rows)
+
+
+def within_note(content: Content) -> str | None:
+    """Whether the excess gap holds within each further label column, in sentences; ``None`` where there is none."""
+    found = content.tables.within.filter(
+        pl.col("value").is_null() & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
+    )
+    every, said = content.effect("deactivate", "excess_gap"), []
+    for row in found.iter_rows(named=True):
+        if row["low"] is None or not content.speakers or row["hollow"] or every is None:
+            continue
+        clear = row["low"] > 0 or row["high"] < 0
+        lead = "Within the same" if clear else "Whether the excess gap holds within the same"
+        end = f"{number(row['estimate'], sign=True)} points {bracket(row['low'], row['high'])}, over all clips {number(every['estimate'], sign=True)}"
+        said.append(
+            f"{lead} {row['column']} the excess gap is {end}: it does not come from the {row['column']} alone."
+            if clear
+            else f"{lead} {row['column']} remains open ({end})."
+        )
+    return " ".join(said) or None
+
+
+def tabulate_within_of_parts(whole: Whole) -> pl.DataFrame | None:
+    """Gaps within each value of another column, such as the spoken word, as means over the values."""
+    rows = []
+    for part in whole.mains:
+        table = part.table("within")
+        if table is None:
+            continue
+        for (column, kind), group in table.filter(pl.col("value").is_null()).group_by(
+            "column", "kind", maintain_order=True
+        ):
+            found = {(row["control"], row["measure"]): row for row in group.iter_rows(named=True)}
+            gap = "gap" if kind == "deactivate" else "pull_gap"
+            some = next(iter(found.values()))
+            rows.append({
+                "corpus": part.name, "column": str(column), "neurons": DONE.get(str(kind), str(kind)), "values": str(some["values"]),
+                "gap": spread(found.get(("target", gap))), "matched": spread(found.get(("matched", gap))),
+                "beyond matched": spread(found.get(("target", f"excess_{gap}"))), "p": p_value((found.get(("target", f"excess_{gap}")) or {}).get("p")),
+            })  # fmt: skip
+    return made(rows)
+
+
+def say_within(whole: Whole) -> list[str]:
+    """Whether effects hold among clips that share a word, or another label."""
+    found = []
+    for part in whole.mains:
+        table = part.table("within")
+        if table is not None:
+            rows = table.filter(
+                pl.col("value").is_null() & (pl.col("kind") == "deactivate") & (pl.col("control") == "target")
+                & (pl.col("measure") == "excess_gap")
+            )  # fmt: skip
+            found += [
+                outcome(f"{part.name}, within “{row['column']}”", row, part) for row in rows.iter_rows(named=True)
+            ]
+    return tally(
+        found,
+        "Among clips that share it, switching off still hurts the own emotion more, beyond matched neurons: {}.",
+        "Among clips that share it, switching off hurts the own emotion less than matched neurons do: {}.",
+        "Among clips that share it, whether switching off hurts the own emotion more is open: {}.",
+    )

@@ -1,0 +1,85 @@
+"""How far do results depend on the wording of the question, where a study asks in several?"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from emoscope.analysis.accuracy import uar_interval
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.effects import headline_conditions
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import build_panel, evaluated_items
+from emoscope.analysis.verdicts import DECLARED, headline_tests
+from emoscope.report.views import Content
+from emoscope.report.wording import bracket, estimate_text, number
+from emoscope.schemas import as_table
+
+EXCESS = tuple(f"excess_{measure}" for measure in DECLARED.values())
+
+
+def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+    """UAR of the untouched model and the headline's effects, on the items of each wording alone.
+
+    The neuron sets are those of the study: they were found on all wordings together. The interval of each number is
+    over speakers, as everywhere; no interval is given for the spread over wordings, which are few and not drawn
+    from anything.
+
+    Args:
+        run: the run folder's tables.
+        hollow: conditions whose answers support no claim.
+
+    Returns:
+        the columns of table ``wordings``, in the order in which the study lists them; uar in %, effects in points.
+        Empty where there is one wording.
+    """
+    items = evaluated_items(run)
+    asked = items["wording"].drop_nulls().unique(maintain_order=True).to_list()
+    rows: list[dict[str, Any]] = []
+    for wording in asked if len(asked) > 1 else ():
+        part = replace(run, items=items.filter(pl.col("wording") == wording))
+        panel = build_panel(part)
+        if "baseline" not in panel.rows:
+            continue
+        level = uar_interval(panel, "baseline")
+        tests = headline_tests(compare(panel, headline_conditions(run.conditions), hollow), part)
+        row = {
+            "wording": wording, "n": int(panel.asked("baseline").sum()), "uar": level.estimate, "uar_low": level.low,
+            "uar_high": level.high, "chance": panel.chance, "letter_mass": _letter_mass(part), "reason": level.reason,
+        }  # fmt: skip
+        for test in tests.iter_rows(named=True):
+            name = test["measure"]
+            row |= {name: test["estimate"], f"{name}_low": test["low"], f"{name}_high": test["high"]}
+        rows.append(row)
+    return as_table("wordings", rows)
+
+
+def _letter_mass(run: Run) -> float | None:
+    answers = run.answers.filter((pl.col("scoring") == "likelihood") & (pl.col("condition") == "baseline"))
+    found = answers.join(run.items.select("item"), on="item", how="semi").sort("item")["letter_mass"].mean()
+    return found if isinstance(found, float) else None
+
+
+def tabulate_wordings(content: Content) -> pl.DataFrame | None:
+    """The untouched model and the headline's effects on each wording of the question, and how far these lie apart."""
+    found = content.tables.wordings
+    if found.is_empty():
+        return None
+    headings = {"excess_gap": "switched off: excess gap", "excess_pull_gap": "amplified: excess pull gap"}
+    shown = [name for name in headings if found[name].null_count() < len(found)]
+    rows = [
+        {"wording": row["wording"], "items": str(row["n"]), "letter mass": number(row["letter_mass"], 2)}
+        | {"UAR (%)": f"{number(row['uar'])} {bracket(row['uar_low'], row['uar_high'])}".strip()}
+        | {headings[name]: estimate_text(row, name) for name in shown}
+        for row in found.iter_rows(named=True)
+    ]
+    there = {name: found[name].drop_nulls().to_list() for name in ("uar", *shown)}
+    apart = {name: number(max(values) - min(values)) for name, values in there.items()}
+    rows.append(
+        {"wording": "largest minus smallest", "items": "", "letter mass": "", "UAR (%)": apart["uar"]}
+        | {headings[name]: apart[name] for name in shown}
+    )
+    return pl.DataFrame(rows)

@@ -1,1 +1,0 @@
-"""The report of a whole study: one page over the reports of its parts."""

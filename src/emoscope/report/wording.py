@@ -1,0 +1,267 @@
+"""Numbers, estimates and what they say, in words and as cells of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from emoscope.analysis.standing import Blind
+from emoscope.report.views import Part, Whole
+
+CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
+"""How controls are called in figures and tables."""
+
+
+MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
+"""What matched controls share with the selected neurons, in words."""
+
+
+def name_selector(selector: str | None) -> str:
+    """A selector's name as readers know it.
+
+    Example:
+        >>> name_selector("cas"), name_selector("mad-z")
+        ('CAS', 'MAD-Z')
+    """
+    return (selector or "?").upper()
+
+
+def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
+    """A number for people, with a real minus sign and a dash where there is none.
+
+    Example:
+        >>> number(-3.14159), number(2.0, sign=True), number(None)
+        ('−3.1', '+2.0', '–')
+    """
+    if value is None:
+        return "–"
+    rounded = round(value, digits) + 0.0  # no "-0.0"
+    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
+
+
+def bracket(low: float | None, high: float | None, digits: int = 1) -> str:
+    """An interval for people, empty where there is none.
+
+    Example:
+        >>> bracket(-3.0, 1.25)
+        '[−3.0, 1.2]'
+    """
+    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+BLIND = "blind part of the excess gap"
+"""The heading of what, of the excess gap, knows nothing of the clip."""
+
+
+def facts(pairs: Sequence[tuple[str, Any]]) -> pl.DataFrame | None:
+    """A table of names and values."""
+    rows = [{"what": what, "value": str(value)} for what, value in pairs if value not in (None, "", [])]
+    return pl.DataFrame(rows) if rows else None
+
+
+def p_value(p: float | None) -> str:
+    """A p value for people.
+
+    Example:
+        >>> p_value(0.0312), p_value(0.00002), p_value(None)
+        ('0.031', '< 0.001', '–')
+    """
+    return "–" if p is None else "< 0.001" if p < 0.001 else number(p, 3)
+
+
+def estimate_text(row: Mapping[str, Any] | None, name: str = "estimate", digits: int = 1, sign: bool = True) -> str:
+    """A number of a row with its interval, a dash where there is none.
+
+    Args:
+        row: has the columns ``name``, ``name_low`` and ``name_high``, or ``low`` and ``high`` for ``"estimate"``.
+        name: the column.
+        digits: after the decimal point.
+        sign: write a plus sign.
+
+    Example:
+        >>> estimate_text({"gap": -3.0, "gap_low": -4.0, "gap_high": -2.0}, "gap"), estimate_text(None)
+        ('−3.0 [−4.0, −2.0]', '–')
+    """
+    if row is None:
+        return "–"
+    ends = (row["low"], row["high"]) if name == "estimate" else (row[f"{name}_low"], row[f"{name}_high"])
+    return f"{number(row[name], digits, sign=sign)} {bracket(*ends, digits)}".strip()
+
+
+def blind_text(blind: Blind | None, measure: str = "excess_gap") -> str:
+    """The blind part of a measure, a dash where that holds none or where it is not known."""
+    return "–" if blind is None or blind.measure != measure else number(blind.part, sign=True)
+
+
+def without_dashes(rows: Sequence[dict[str, str]]) -> pl.DataFrame | None:
+    """The table without columns that hold nothing; ``None`` where nothing is left."""
+    if not rows:
+        return None
+    frame = pl.DataFrame(list(rows))
+    kept = [name for name in frame.columns if set(frame[name]) != {"–"}]
+    return frame.select(kept) if len(kept) > 1 else None
+
+
+def without_empty(rows: Sequence[dict[str, str]], column: str) -> pl.DataFrame | None:
+    """The table without one column where that is empty; ``None`` where there are no rows."""
+    frame = pl.DataFrame(list(rows))
+    return None if frame.is_empty() else frame if any(frame[column]) else frame.drop(column)
+
+
+def by_key(frame: pl.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The rows of a table by the values of some columns."""
+    return {tuple(row[name] for name in names): row for row in frame.iter_rows(named=True)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One estimate in words.
+
+    Attributes:
+        where: the corpus, or what else tells it from the others.
+        found: one of ``CLEAR_LOW``, ``CLEAR_HIGH``, ``OPEN`` and ``UNTESTED``.
+        text: the estimate and its interval.
+        why: why it says nothing; empty where it says something.
+    """
+
+    where: str
+    found: str
+    text: str
+    why: str
+
+
+def outcome(where: str, row: Mapping[str, Any] | None, part: Part | None = None, unit: str = "points") -> Outcome:
+    """Put an estimate into words and judge it; see :func:`~emoscope.report.wording.judge`."""
+    found, why = judge(row, part)
+    if row is None or row["estimate"] is None:
+        return Outcome(where, found, "", why)
+    return Outcome(
+        where, found, f"{number(row['estimate'], sign=True)} {unit} {bracket(row['low'], row['high'])}".strip(), why
+    )
+
+
+def tally(outcomes: Iterable[Outcome], low: str, high: str, open_: str) -> list[str]:
+    """One sentence for each thing that the outcomes say.
+
+    Args:
+        outcomes: one a corpus.
+        low: the sentence about those below zero, with ``{}`` for them.
+        high: about those above zero.
+        open_: about those whose interval holds zero.
+
+    Example:
+        >>> tally([Outcome("a", OPEN, "+1 points", ""), Outcome("b", UNTESTED, "", "only 3 speakers")], "", "", "Open: {}.")
+        ['Open: a +1 points.', 'Not tested: b (only 3 speakers).']
+    """
+    listed_ = list(outcomes)
+    said = []
+    for found, words in ((CLEAR_LOW, low), (CLEAR_HIGH, high), (OPEN, open_)):
+        those = [one for one in listed_ if one.found == found]
+        if those:
+            said.append(words.format(listed([f"{one.where} {one.text}" for one in those])))
+    return [*said, *untested(listed_)]
+
+
+def untested(outcomes: Iterable[Outcome]) -> list[str]:
+    """What was not tested, each reason once.
+
+    Example:
+        >>> untested([Outcome("a", UNTESTED, "", "only 3 speakers"), Outcome("b", UNTESTED, "", "only 3 speakers")])
+        ['Not tested: a and b (only 3 speakers).']
+    """
+    reasons: dict[str, list[str]] = {}
+    for one in outcomes:
+        if one.found == UNTESTED:
+            reasons.setdefault(one.why, []).append(one.where)
+    return (
+        [f"Not tested: {'; '.join(f'{listed(where)} ({why})' for why, where in reasons.items())}."] if reasons else []
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a list in words.
+
+    Example:
+        >>> listed(["a", "b", "c"])
+        'a, b and c'
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+CLEAR_LOW, CLEAR_HIGH, OPEN, UNTESTED = "low", "high", "open", "untested"
+"""What an estimate with its interval says: below zero, above zero, neither, or nothing."""
+
+
+def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str, str]:
+    """What an estimate with its interval says, and why it says nothing.
+
+    An interval clear of zero counts only where speakers are known and the answers support a claim.
+
+    Args:
+        row: columns ``estimate``, ``low``, ``high`` and, where there are any, ``hollow`` and ``reason``.
+        part: the part that it comes from, for whether its speakers are known.
+
+    Example:
+        >>> judge({"estimate": -4.0, "low": -6.0, "high": -2.0}), judge(None)
+        (('low', ''), ('untested', 'not part of this run'))
+        >>> judge({"estimate": -4.0, "low": None, "high": None, "reason": "only 3 speakers"})
+        ('untested', 'only 3 speakers')
+    """
+    if row is None or row["estimate"] is None:
+        failed = part.failed if part is not None else None
+        return UNTESTED, str((row or {}).get("reason") or failed or "not part of this run").rstrip(".")
+    if row.get("hollow"):
+        return UNTESTED, "the answers support no claim"
+    if part is not None and part.unknown_speakers:
+        return UNTESTED, "speakers are unknown"
+    if row["low"] is None or row["high"] is None:
+        return UNTESTED, str(row.get("reason") or "no interval")
+    return (CLEAR_HIGH if row["low"] > 0 else CLEAR_LOW if row["high"] < 0 else OPEN), ""
+
+
+DONE = {"deactivate": "switched off", "steer": "amplified", "baseline": "nothing changed"}
+"""Kinds of intervention in words."""
+
+
+def spread(row: Mapping[str, Any] | None, digits: int = 1, sign: bool = True) -> str:
+    """An estimate with its interval, a dash where there is none; marked where its answers support no claim.
+
+    Example:
+        >>> spread({"estimate": -3.0, "low": -4.0, "high": -2.0}), spread(None)
+        ('−3.0 [−4.0, −2.0]', '–')
+    """
+    if row is None or row["estimate"] is None:
+        return "–"
+    told = f"{number(row['estimate'], digits, sign=sign)} {bracket(row['low'], row['high'], digits)}".strip()
+    return f"{told}, hollow" if row.get("hollow") else told
+
+
+def value(row: Mapping[str, Any] | None, name: str) -> float | None:
+    """A number of a row that may be missing."""
+    return None if row is None else row[name]
+
+
+def made(rows: Sequence[Mapping[str, str]]) -> pl.DataFrame | None:
+    """Rows as a table without columns that hold nothing; ``None`` where nothing is left."""
+    if not rows:
+        return None
+    frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None)
+    kept = [name for name in frame.columns if not set(frame[name]) <= {"–", ""}]
+    return frame.select(kept) if len(kept) > 1 else None
+
+
+HEARD = {"audio": "voice", "transcript": "transcript", "noise": "noise"}
+"""What is heard, in words, in the order of figures and tables."""
+
+
+def outcome_at(whole: Whole, where: str, row: Mapping[str, Any], corpus: str) -> Outcome:
+    """An outcome on the clips of a corpus, whose speakers may be unknown."""
+    return outcome(where, row, main_part(whole, corpus))
+
+
+def main_part(whole: Whole, name: str) -> Part | None:
+    """The main part of a corpus; ``None`` where there is none."""
+    return next((part for part in whole.mains if part.name == name), None)
