@@ -5,6 +5,7 @@ import json
 import polars as pl
 import pytest
 
+from emoscope.analysis import claim_rules
 from emoscope.analysis.claim_rules import (
     SUPPORTED,
     UNSUPPORTED,
@@ -106,7 +107,7 @@ def test_modest_data_are_enough_where_few_clips_keep_the_gap_beyond_matched_neur
         return {"size": n, "gap": gap, "gap_low": gap - 2, "gap_high": high, "reason": None}
 
     def modest(*sizes, clips=100):
-        return modest(hurt, FALLS, clips, sizes, full, matched)
+        return claim_rules.modest(hurt, FALLS, clips, sizes, full, matched)
 
     assert modest(size(5, -2.0, 0.0), size(20, -8.5, -6.0), size(50, -9.5, -7.0)).number == (
         "gap with 20 clips −8.5 points [−10.5, −6.0]"

@@ -200,7 +200,7 @@ def test_hollow_conditions_mark_what_rests_on_them():
     panel, conditions = panel_and_conditions()
 
     def marked(hollow):
-        found = effects(compare(panel, conditions, hollow))
+        found = module.effects(compare(panel, conditions, hollow))
         names = (("gap", "target", 0), ("excess_gap", "target", 0), ("gap", "matched", 0), ("gap", "matched", None))
         return [measured(found, *name)["hollow"] for name in names]
 

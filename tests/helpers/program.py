@@ -18,8 +18,8 @@ PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
 
 def undrawn(patch: pytest.MonkeyPatch) -> None:
     """Leave out drawing, which takes most of the time of a page; every figure is defined and every table made."""
-    patch.setattr("emoscope.report.pictures.to_svg", lambda *_, **__: "<svg ></svg>")
-    patch.setattr("emoscope.report.pictures.to_pdf", lambda _: b"")
+    patch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: "<svg ></svg>")
+    patch.setattr("emoscope.report.markup.to_pdf", lambda _: b"")
 
 
 def figureless(patch: pytest.MonkeyPatch) -> None:

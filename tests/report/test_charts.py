@@ -87,8 +87,7 @@ def test_the_band_holds_what_is_too_small_to_matter(content):
 
 def marked(content, **columns):
     """The content of a report whose matrix and effects are changed in some columns."""
-    tables = dataclasses.replace(
-        content.tables,
+    tables = content.tables.changed(
         matrix=content.tables.matrix.with_columns(
             **{k: pl.lit(v) for k, v in columns.items() if k in schema("matrix")}
         ),

@@ -45,8 +45,7 @@ def with_outcomes(content, misses, alarms, manifest=None):
         "clips": 12,
     }
     shares = {"jaccard": 0.25, "jaccard_others": 0.05, "jaccard_hits": 0.3, "chance": 0.02, "layers_alike": 0.9}
-    tables = dataclasses.replace(
-        content.tables,
+    tables = content.tables.changed(
         outcomes=pl.DataFrame(rows, schema=schema("outcomes")),
         outcome_sets=pl.DataFrame(
             [{**dict.fromkeys(schema("outcome_sets")), **overlap, **shares}], schema=schema("outcome_sets")

@@ -89,8 +89,8 @@ def test_a_figure_is_drawn_three_times_at_most(folder, tmp_path, monkeypatch):
     # drawing takes most of a report's time; the megabytes of seven emotions: tests/docs/test_example_run.py
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("tables", "figures", "report.html"))
     drawn, printed = [], []
-    monkeypatch.setattr("emoscope.report.pictures.to_svg", lambda *_, **__: drawn.append(1) or "<svg ></svg>")
-    monkeypatch.setattr("emoscope.report.pictures.to_pdf", lambda _: printed.append(1) or b"")
+    monkeypatch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: drawn.append(1) or "<svg ></svg>")
+    monkeypatch.setattr("emoscope.report.markup.to_pdf", lambda _: printed.append(1) or b"")
     build_report(tmp_path / "run")
     assert len(list((tmp_path / "run" / "figures").glob("*.svg"))) == len(printed)
     assert 2 * len(printed) - 1 <= len(drawn) <= 3 * len(printed)

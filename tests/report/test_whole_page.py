@@ -29,8 +29,8 @@ from tests.report.test_page import Page
 
 def undrawn(folder, tables, monkeypatch):
     """The page without its pictures, which take most of the time."""
-    monkeypatch.setattr("emoscope.report.pictures.to_svg", lambda *_, **__: '<svg width="100"></svg>')
-    monkeypatch.setattr("emoscope.report.pictures.to_pdf", lambda _: b"")
+    monkeypatch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: '<svg width="100"></svg>')
+    monkeypatch.setattr("emoscope.report.markup.to_pdf", lambda _: b"")
     return build_whole_report(folder, tables).read_text(encoding="utf-8")
 
 
