@@ -22,13 +22,7 @@ def behind_tags(raw: Bytes, at: int = 0) -> int:
 
 
 class Spliced(io.RawIOBase):
-    """Reads as if a file began with other bytes and ended sooner.
-
-    Args:
-        head: what stands in place of the file's first bytes.
-        path: the file.
-        start: offset from which its own bytes follow.
-        end: offset at which they end.
+    """Reads as if a file consisted of other bytes (``head``) and its own between two offsets.
 
     Example:
         >>> import tempfile
@@ -255,12 +249,7 @@ UNTIMED = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class Pages:
-    """What the pages of an Ogg file say.
-
-    Attributes:
-        missing: bytes that the last page lacks.
-        further: samples of what follows behind the first recording.
-    """
+    """What the pages of an Ogg file say: bytes that the last one lacks, and samples behind the first recording."""
 
     missing: int
     further: int

@@ -147,16 +147,9 @@ def _by_content(
     for clip in clips:
         label = clip.value(column) or ""
         label_of[content[clip.id]] = min(label, label_of.get(content[clip.id], label))
-    members: dict[str, list[str]] = defaultdict(list)
-    for recording in sorted(label_of, key=lambda recording: seeded_hash(seed, recording)):
-        members[label_of[recording]].append(recording)
-    fold_of: dict[str, str] = {}
-    place = 0
-    for label in sorted(members):
-        for recording in members[label]:
-            # counting on from label to label keeps the folds' totals within one of each other, too
-            fold_of[recording] = f"fold{place % count + 1}"
-            place += 1
+    # counting on from label to label keeps the folds' totals within one of each other, too
+    ordered = sorted(label_of, key=lambda recording: (label_of[recording], seeded_hash(seed, recording)))
+    fold_of = {recording: f"fold{place % count + 1}" for place, recording in enumerate(ordered)}
     return {clip.id: fold_of[content[clip.id]] for clip in clips}
 
 
@@ -169,13 +162,17 @@ def _groups(clips: Sequence[Clip], checksums: Mapping[str, str], by_content: boo
 
 
 def _balanced(
-    clips: Sequence[Clip], group_of: Mapping[str, str], names: Sequence[str], fold_of: Mapping[str, str], seed: int,
-    column: str,
-) -> dict[str, str]:  # fmt: skip
+    clips: Sequence[Clip],
+    group_of: Mapping[str, str],
+    names: Sequence[str],
+    fold_of: Mapping[str, str],
+    seed: int,
+    by: str,
+) -> dict[str, str]:
     """Deal the groups that have no fold yet, and give every clip the fold of its group."""
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
-        labels[group_of[clip.id]][clip.value(column) or ""] += 1
+        labels[group_of[clip.id]][clip.value(by) or ""] += 1
     totals = sum(labels.values(), Counter[str]())
     filled: list[Counter[str]] = [Counter() for _ in names]
     held = [0] * len(names)
@@ -215,7 +212,7 @@ def same_recordings(
 
     Args:
         info: the corpus.
-        clips: the clips.
+        clips: its clips.
         sums: clip id -> content hash; clips without one are compared with none.
         fold: clip id -> fold, if they are dealt.
 
@@ -225,23 +222,24 @@ def same_recordings(
         >>> same_recordings(CorpusInfo("x", "x"), clips, {"a": "1", "b": "1", "c": "2"})
         {'b': 'same recording (as a)'}
     """
+    fold = fold or {}
+
+    def takes(clip: Clip) -> tuple[str | None, str | None, str | None]:
+        return clip.speaker, clip.value("emotion"), fold.get(clip.id)
+
     used: dict[str, list[Clip]] = {}
     copies = {}
     for clip in sorted((clip for clip in clips if clip.id in sums), key=lambda clip: clip.id):
         same = used.setdefault(sums[clip.id], [])
-        apart = [one for one in same if not (info.expected and _as_two_takes(one, clip, fold or {}))]
-        if not apart:
+        two_takes = bool(info.expected) and clip.speaker is not None
+        other = next((one for one in same if not (two_takes and takes(one) == takes(clip))), None)
+        if other is None:
             same.append(clip)
             continue
-        differ = [name for name in ("emotion", "speaker") if apart[0].value(name) != clip.value(name)]
-        known = [f"{name} {apart[0].value(name)}" for name in differ if apart[0].value(name)]
-        copies[clip.id] = f"same recording (as {', '.join([apart[0].id, *known])})"
+        differ = [name for name in ("emotion", "speaker") if other.value(name) not in (None, "", clip.value(name))]
+        known = [f"{name} {other.value(name)}" for name in differ]
+        copies[clip.id] = f"same recording (as {', '.join([other.id, *known])})"
     return copies
-
-
-def _as_two_takes(one: Clip, other: Clip, fold: Mapping[str, str]) -> bool:
-    alike = one.speaker == other.speaker and one.value("emotion") == other.value("emotion")
-    return one.speaker is not None and alike and fold.get(one.id) == fold.get(other.id)
 
 
 def official_side(split: str | None) -> str | None:

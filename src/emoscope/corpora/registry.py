@@ -142,10 +142,7 @@ def _known() -> tuple[str, ...]:
 
 
 def check_corpus_id(corpus: str) -> None:
-    """Refuse an id under which no corpus can be opened.
-
-    Raises:
-        UnknownCorpus: names the nearest known id.
+    """Refuse an id under which no corpus can be opened, with an :class:`UnknownCorpus` that names the nearest one.
 
     Example:
         >>> check_corpus_id("iemocap")
@@ -170,9 +167,6 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
 def resolve(id_or_path: object, root: object) -> tuple[str, object]:
     """Tell an id from a path: the id of the corpus, and its root; an id wins over a folder of its name.
 
-    Raises:
-        UnknownCorpus, FileNotFoundError, ValueError: as in :func:`open_corpus`.
-
     Example:
         >>> resolve("RAVDESS", None), resolve(polish_folder(), None)[0]
         (('ravdess', None), 'folder')
@@ -180,15 +174,14 @@ def resolve(id_or_path: object, root: object) -> tuple[str, object]:
     known = _known()
     if not isinstance(id_or_path, str | Path):
         if root is not None:
-            raise ValueError(
-                f"a table of type {type(id_or_path).__name__} takes no root: name the folder with audio_root=..."
-            )
+            kind = type(id_or_path).__name__
+            raise ValueError(f"a table of type {kind} takes no root: name the folder with audio_root=...")
         return "table", id_or_path
-    if str(id_or_path) in WITHOUT_SOUND:
-        return str(id_or_path), root
-    if str(id_or_path).lower() in known:
-        return str(id_or_path).lower(), root
-    path = Path(id_or_path).expanduser()
+    name, path = str(id_or_path), Path(id_or_path).expanduser()
+    if name in WITHOUT_SOUND:
+        return name, root
+    if name.lower() in known:
+        return name.lower(), root
     looks_like_path = isinstance(id_or_path, Path) or os.sep in id_or_path or path.suffix.lower() in TABLES
     if root is None and path.is_dir():
         return next((corpus for name, corpus in MARKS.items() if (path / name).is_file()), "folder"), path
@@ -196,20 +189,15 @@ def resolve(id_or_path: object, root: object) -> tuple[str, object]:
         return "table", path
     if root is None and looks_like_path:
         raise FileNotFoundError(f"{path} does not exist: give a folder, a table ({', '.join(TABLES)}) or a corpus id")
-    raise UnknownCorpus(f"corpus {str(id_or_path)!r} is not known: {nearest(str(id_or_path), known)}")
+    raise UnknownCorpus(f"corpus {name!r} is not known: {nearest(name, known)}")
 
 
 def open_text_questions(root: str | Path | None = None) -> Corpus:
-    """Open the questions as clips without sound.
+    """Open the questions of the package, or of another bank written likewise, as clips without sound.
 
     Every question has labels ``kind``, ``question``, ``choice 1`` to ``choice 4`` and ``answer``, the column of the
-    right one, equally often each. So all questions have the same options, though they offer other words.
-
-    Args:
-        root: another bank, written like the package's own.
-
-    Raises:
-        ValueError: a question that does not have four different choices.
+    right one, equally often each. So all questions have the same options, though they offer other words. A question
+    that does not have four different choices is a ValueError.
 
     Example:
         >>> labels = open_text_questions().clips[1].labels

@@ -281,11 +281,7 @@ def _frame_texts(series: polars.Series, column: str, table: Path) -> list[str | 
 
 
 def keep_bytes(content: bytes, into: Path) -> Path:
-    """Write the bytes of a sound file into a folder, unless they are there.
-
-    Returns:
-        the file, named by its content.
-    """
+    """Write the bytes of a sound file into a folder, unless they are there, into a file named by its content."""
     ending = next((ending for mark, ending in ENDINGS if content.startswith(mark)), ".mp3")
     file = into / f"{hashlib.sha256(content).hexdigest()}{ending}"
     if not (file.is_file() and file.stat().st_size == len(content)):
@@ -298,15 +294,12 @@ def keep_bytes(content: bytes, into: Path) -> Path:
 
 
 def keep_samples(sound: Memory, into: Path) -> Path:
-    """Write samples with their rate into a folder, as floating-point WAV.
+    """Write samples with their rate into a folder, as floating-point WAV; a ValueError where they are no sound.
 
     Args:
-        sound: ``(samples, rate)`` or ``{"array": samples, "sampling_rate": rate}``; samples (time,), (time, channel)
-            or (channel, time), as floats of full scale 1 or as whole numbers (int16, say).
+        sound: samples (time,), (time, channel) or (channel, time) and their rate in Hz, as :data:`Memory`; floats of full
+            scale 1 or whole numbers (int16, say).
         into: the folder.
-
-    Raises:
-        ValueError: no samples, no rate, or samples that are no sound.
 
     Example:
         >>> import tempfile
