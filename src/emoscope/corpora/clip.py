@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,8 @@ class Clip:
 
     def value(self, column: str) -> str | None:
         """The clip's value in a column (a label, ``"speaker"``, ``"session"``, ``"split"`` or ``"clip"``)."""
-        if column in FIELDS:
-            known: str | None = getattr(self, column)
-            return known
-        return self.id if column == "clip" else self.labels.get(column)
+        known: str | None = getattr(self, column) if column in FIELDS else self.labels.get(column)
+        return self.id if column == "clip" else known
 
 
 @dataclass(frozen=True)
@@ -305,6 +304,10 @@ def count_values(clips: Iterable[Clip], column: str) -> dict[str, int]:
 NOTHING = frozenset({"", "nan", "none", "null", "na", "n/a"})
 
 
+Words = Mapping[str, str]
+"""Words of a corpus -> the emotion that each means."""
+
+
 class Vocabulary:
     """The emoscope words, and before them the words that the user defines.
 
@@ -323,23 +326,15 @@ class Vocabulary:
         emotion '0' is a code that differs between corpora: write the word, such as 'anger'. In a study: labels = { 0 = "neutral" }, or whatever it means
     """
 
-    def __init__(
-        self,
-        labels: Mapping[str, str] | None = None,
-        corpus: str | None = None,
-        given: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, labels: Words | None = None, corpus: str | None = None, given: Words | None = None) -> None:
         both = [*(given or {}).items(), *(labels or {}).items()]
         self._own = {folded(str(word)): str(emotion).strip() for word, emotion in both}
         self._corpus = corpus
-        self._seen: dict[str, tuple[str | None, str | None]] = {}
+        self._cached = cache(self._read)
 
     def read(self, word: str | None) -> tuple[str | None, str | None]:
         """Give (emotion, None), or (None, the reason why the clip is excluded)."""
-        word = (word or "").strip()
-        if word not in self._seen:
-            self._seen[word] = self._read(word)
-        return self._seen[word]
+        return self._cached((word or "").strip())
 
     def _read(self, word: str) -> tuple[str | None, str | None]:
         own = self._own.get(folded(word))

@@ -188,9 +188,8 @@ def open_msp_podcast(
 
 
 def _table(folder: Path) -> Path:
-    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    for place in places:
-        inside = [path for path in sorted(place.iterdir()) if path.name.lower() in LABEL_FOLDERS and path.is_dir()]
+    for place in (folder, *_folders(folder)):
+        inside = [path for path in _folders(place) if path.name.lower() in LABEL_FOLDERS]
         for name in LABEL_FILES:
             for holder in (*inside, place):
                 if (holder / name).is_file():
@@ -205,11 +204,15 @@ def _audio(table: Path, audio_root: str | Path | None) -> Path:
     if audio_root is not None:
         return existing_folder(audio_root, "msp-podcast")
     for place in (table.parent.parent, table.parent):
+        found = {path.name.lower(): path for path in reversed(_folders(place))}
         for name in AUDIO_FOLDERS:
-            for path in sorted(place.iterdir()):
-                if path.is_dir() and path.name.lower() == name:
-                    return path
+            if name in found:
+                return found[name]
     raise FileNotFoundError(f"there is no folder Audios or Audio beside {table.parent}: give it with audio_root")
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir())
 
 
 def _rows(
@@ -261,9 +264,6 @@ def _shares(file: Path) -> dict[str, dict[str, str]]:
     Each row is one rater's answer. Releases 1.7 to 1.12 put it into one text, ``EmoDetail``
     (``WORKER00000001; Happy; Happy,Amused; A:5; V:6; D:4;``), others into columns. A rater's own word ("Other-…")
     counts as other; rows without a class are no votes.
-
-    Raises:
-        ValueError: the file has neither of these columns.
     """
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     needed = ("FileName", "EmoDetail")

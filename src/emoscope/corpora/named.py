@@ -274,9 +274,8 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
 
 def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...]:
     """What is told where a pattern reads the same speaker from all files, with the pattern that reads several."""
-    speakers = {clip.speaker for clip in clips}
-    speaker = next(iter(speakers))
-    if len(speakers) > 1 or speaker is None or len(clips) < 2:
+    speaker, *others = {clip.speaker for clip in clips}
+    if others or speaker is None or len(clips) < 2:
         return ()
     told = f"pattern {pattern!r} reads one speaker, {speaker!r}, from all {len(clips)} files, such as {clips[0].id}"
     follows = re.search(r"\{speaker\}([^{}/]+)\{\}", pattern)

@@ -262,29 +262,23 @@ def kind_of(path: Path) -> str | None:
     return next((kind for mark, kind in CONTENTS.items() if start.startswith(mark, BEHIND.get(mark, 0))), None)
 
 
-def unread(path: Path) -> str | None:
-    """Why a file cannot be read here: its ending needs PyAV, which is not installed; else ``None``."""
-    return _needed(path.suffix.lower().lstrip(".")) if is_video(path) and not can_read_videos() else None
-
-
-def _needed(kind: str) -> str:
-    return f"{kind} needs the extra video: {REMEDY}"
-
-
-def can_read_videos() -> bool:
-    """Whether PyAV is installed."""
+def unread(path: Path, kind: str | None = None) -> str | None:
+    """Why a file that PyAV must read, by its ending or by what it is, cannot be read here; else ``None``."""
+    kind = path.suffix.lower().lstrip(".") if is_video(path) else kind
+    if kind is None:
+        return None
     try:
         import av  # noqa: F401
     except ImportError:
-        return False
-    return True
+        return f"{kind} needs the extra video: {REMEDY}"
+    return None
 
 
 def _video_blocks(path: Path) -> Blocks:
     """Decode the first sound track of a video, frame by frame; errors as in :func:`blocks`, or PyAV is missing."""
     try:
-        if not can_read_videos():
-            raise Unhearable(_needed(path.suffix.lower().lstrip(".") if is_video(path) else str(kind_of(path))))
+        if why := unread(path, kind_of(path)):
+            raise Unhearable(why)
         import av
 
         held = 0
