@@ -47,7 +47,7 @@ class SoundFacts:
     told: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, found: Sequence[Any]) -> SoundFacts:
+    def of(cls, found: tuple[float, int, int, Sequence[str]]) -> SoundFacts:
         """The facts as :func:`remembered_facts` gives them."""
         duration_s, rate, channels, told = found
         return cls(duration_s, rate, channels, tuple(told))

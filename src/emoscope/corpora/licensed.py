@@ -62,10 +62,6 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
         root: the folder ``IEMOCAP_full_release``, or the folder that holds it.
         all_codes: keep the turns labelled oth (emotion "other") and xxx (no emotion: of use where another column is
             asked, such as activation_third) in use.
-
-    Raises:
-        FileNotFoundError: the folder does not exist, or holds no ``Session*/dialog/EmoEvaluation``.
-        ValueError: no root is given, or no turn can be used.
     """
     folder = existing_folder(root, "iemocap")
     sessions = _sessions(folder)
@@ -154,10 +150,6 @@ def open_msp_podcast(
         audio_root: where the sound files are, if not in ``Audios`` or ``Audio`` beside the labels.
         all_codes: keep the clips labelled O (emotion "other") and X (no emotion) in use.
         release: with what to compare counts, such as "1.11"; by default what the folder's name says.
-
-    Raises:
-        FileNotFoundError: the folder does not exist, or holds no label file or no sound folder.
-        ValueError: no root is given, the label file lacks a column, or no clip can be used.
     """
     folder = existing_folder(root, "msp-podcast")
     table = _table(folder)

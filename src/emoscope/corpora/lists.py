@@ -72,10 +72,6 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     Args:
         root: the folder ``MELD.Raw`` with the three label files and media folders, two folders deep at most.
         audio_root: where the media folders are, if not under ``root``.
-
-    Raises:
-        FileNotFoundError: the folder does not exist, or holds no label file of MELD.
-        ValueError: no root is given, a label file lacks a column, or no clip can be used.
     """
     folder = existing_folder(root, "meld")
     media = folder if audio_root is None else existing_folder(audio_root, "meld")
@@ -213,10 +209,6 @@ def open_emobox(
             are several, else the split is that of the only fold), the folder of one fold (``data/iemocap/fold_1``: the split is train, valid or test), or a file of lines.
         audio_root: folder to which the paths refer; by default the nearest folder above the lines that holds them.
         labels: words -> emotion, before those of the label map.
-
-    Raises:
-        FileNotFoundError: root does not exist, or none of the sound files.
-        ValueError: no lines in the folder, or none that can be used.
     """
     if root is None:
         raise ValueError("corpus 'emobox' needs the folder of its JSON lines: give root='EmoBox/data/iemocap'")

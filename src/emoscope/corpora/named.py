@@ -132,10 +132,6 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
         corpus: a key of :data:`GRAMMARS`, or a grammar of your own.
         root: the corpus's folder.
 
-    Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: it holds no sound file, or none named as in this corpus.
-
     Example:
         >>> from emoscope.corpora import polish_folder
         >>> open_named("polish", polish_folder()).clips[0].labels
@@ -230,11 +226,6 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
             the left. The ending may be in either case; without one every kind of sound file fits.
         labels: the folder's words -> emotion, for words that emoscope does not know; a name of your own
             (``{"ironic": "irony"}``) is allowed, an empty one leaves the word's clips out.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: the pattern has no ``{emotion}``, a misspelt or repeated placeholder or two side by side; or
-            no file has a known emotion.
 
     Example:
         >>> from emoscope.corpora import polish_folder

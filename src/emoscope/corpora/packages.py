@@ -46,10 +46,6 @@ def open_datasets(
         labels: the dataset's words -> emotion, for words that emoscope does not know.
         others: which of the remaining columns become label columns; all by default.
         cache: folder for recordings; by default ``emoscope/sounds`` in the user's cache.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: the package is not installed, the dataset cannot be read, or no row can be used.
     """
     if root is None:
         raise ValueError("corpus 'datasets' needs its dataset: give root=... (a saved folder or a name on the hub)")
@@ -175,10 +171,6 @@ def open_audformat(
             usual names. ``{"emotion": "table/scheme"}`` takes the clips of one table.
         labels: the database's words -> emotion, for words that emoscope does not know.
         others: further schemes that become label columns; gender, sex, age and language by default.
-
-    Raises:
-        FileNotFoundError: the folder or its ``db.yaml`` does not exist.
-        ValueError: the package is not installed, the database cannot be read, holds pickles or code, or no row can be used.
     """
     if root is None:
         raise ValueError("corpus 'audformat' needs its database: give the folder of its db.yaml with root=...")

@@ -90,11 +90,6 @@ def open_table(
         cache: folder into which samples in memory are written once, named by their content; by default
             ``emoscope/sounds`` in the user's cache.
 
-    Raises:
-        FileNotFoundError: the table or ``audio_root`` does not exist.
-        ValueError: another format, a table that cannot be read or has no rows, a column that is not there, or no
-            row with a known emotion.
-
     Example:
         >>> import tempfile
         >>> from emoscope.corpora import polish_folder
