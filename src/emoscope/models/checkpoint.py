@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 from emoscope.files import Checksums, sha256, what_is
 from emoscope.mistakes import first_line
 from emoscope.models.opening import (
-    CARD,
     absent,
     fetch_again,
     kind,
@@ -30,48 +30,16 @@ from emoscope.models.opening import (
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """Where transformers looks for weights: one file, else the shards that the index names."""
 
-BESIDE = (
-    "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tekken.json",
-    "tokenizer.model", "tiktoken.model", "chat_template.json", "chat_template.jinja", "adapter_config.json", "emoscope.json",
-)  # fmt: skip
-"""Files beside the weights that are read, where they are there."""
+TABLES = tomllib.loads((Path(__file__).parents[1] / "data" / "checkpoints.toml").read_text(encoding="utf-8"))
+"""Names of the files of a folder and dtypes of safetensors; the file says what each list is for."""
 
-TOKENIZERS = (
-    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "tiktoken.model",
-)  # fmt: skip
-"""Files of which a model must hold one: what its tokenizer is made from."""
-
-NEVER_EMPTY = ("preprocessor_config.json", "processor_config.json", "tokenizer.json")
-"""Files that say nothing where they hold an empty object: a library would take its own defaults."""
-
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-"""What is fetched from the hub: configuration, tokenizer, weights; no code, no pickles."""
-
-LEFT_ON_HUB = ["consolidated*.safetensors", "original/*"]
-"""What is not fetched, though :data:`HUB_FILES` names it: the same weights in another format."""
-
-ABOUT = (CARD, "training.json", "README*")
-"""Files that tell people of a model and change no answer."""
+TOKENIZERS, HUB_FILES, LEFT_ON_HUB = (list(TABLES[name]) for name in ("tokenizers", "hub_files", "left_on_hub"))
 
 LONGEST_HEADER = 25_000_000
 """Bytes; the header of a shard with thousands of tensors, or the index of all shards, has a few million."""
 
 PARSED = 2_000_000
 """Bytes up to which a JSON file beside the weights is read whole here; of a larger one, both ends are looked at."""
-
-BITS = {
-    "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
-    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
-}  # fmt: skip
-"""Bits of an element of each dtype of safetensors."""
-
-NOT_FINITE = {
-    "F64": ("<u8", 0x7FF0 << 48), "F32": ("<u4", 0x7F80 << 16), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80),
-    "F8_E5M2": ("u1", 0x7C), "F8_E4M3": ("u1", 0x7F), "C64": ("<u4", 0x7F80 << 16),
-}  # fmt: skip
-"""Dtype as safetensors names it -> whole numbers of its size, and the bits that are all set where a value is infinite
-or no number. Whole numbers, and other packed values, are not looked at."""
 
 AT_ONCE = 4 * 2**20
 """Bytes of a weight file that are looked at in one go."""
@@ -93,7 +61,7 @@ def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or is not what its name says.
     """
-    for name in BESIDE:
+    for name in TABLES["beside"]:
         if not absent(folder / name):
             _check_beside(folder / name)
     stored: dict[str, Path] = {}
@@ -111,8 +79,8 @@ def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool
         stored.update(dict.fromkeys(held, shard))
     if needs_tokenizer and all(absent(folder / name) for name in TOKENIZERS):
         raise FileNotFoundError(f"{folder} holds no tokenizer (none of {', '.join(TOKENIZERS)}): {fetch_again(folder)}")
-    if (folder / "adapter_model.safetensors").exists():
-        read_header(folder / "adapter_model.safetensors")
+    if (adapter := folder / "adapter_model.safetensors").exists():
+        read_header(adapter)
     if stored and (folder / "config.json").is_file():
         _refuse_more_layers(read_json(folder / "config.json"), len(stored), folder / "config.json")
 
@@ -133,7 +101,7 @@ def _check_beside(path: Path) -> None:
         raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")
     if path.suffix == ".json":
         if path.stat().st_size <= PARSED:
-            if not read_json(path) and path.name in NEVER_EMPTY:
+            if not read_json(path) and path.name in TABLES["never_empty"]:
                 raise ValueError(f"{path} holds an empty object: {fetch_again(path.parent)}")
             return
         with path.open("rb") as file:
@@ -275,7 +243,7 @@ def _extents(path: Path, entries: Mapping[str, Any], at: int) -> dict[str, Place
     found, first = {}, at
     for name, entry in sorted(entries.items(), key=lambda pair: pair[1]["data_offsets"]):
         start, end = entry["data_offsets"]
-        bits = BITS.get(entry["dtype"])
+        bits = TABLES["bits"].get(entry["dtype"])
         sizes = (*entry["shape"], start, end)
         if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in sizes):
             raise ValueError(f"{name} has shape {entry['shape']} at {entry['data_offsets']}")
@@ -305,7 +273,7 @@ def scan_weights(*folders: Path) -> tuple[str, dict[Path, list[str]]]:
         path
         for folder in folders
         for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern) if path.is_file()})
-        if not any(path.match(pattern) for pattern in (*ABOUT, *LEFT_ON_HUB))
+        if not any(path.match(pattern) for pattern in (*TABLES["about"], *LEFT_ON_HUB))
     ]
     large = [path.resolve() for path in files if path.suffix == ".safetensors"]
     with (
@@ -357,7 +325,7 @@ def _pieces(path: Path) -> Iterator[tuple[str, str, int]]:
 
 def _finite(values: memoryview, dtype: str) -> bool:
     """Whether no value is infinite or no number, by its bits: nothing is converted."""
-    kind, bits = NOT_FINITE.get(dtype, ("", 0))
+    kind, bits = TABLES["not_finite"].get(dtype, ("", 0))
     if not kind:
         return True
     whole = np.frombuffer(values, kind)

@@ -27,11 +27,16 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 LORA_DOWN, LORA_UP = ".lora_A.weight", ".lora_B.weight"
 """Ends of the names of the two factors: hidden size to rank, and rank to output size."""
 
-LORA_PLAIN = {
-    "use_dora": False, "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, "bias": "none",
-    "fan_in_fan_out": False, "layers_to_transform": None,
-}  # fmt: skip
-"""Settings of an adapter that would need more than W + scale · B A -> their values where they are not used."""
+LORA_UNUSED = [
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "bias",
+    "fan_in_fan_out",
+    "layers_to_transform",
+]
+"""Settings of an adapter that would need more than W + scale · B A: they must be left out, empty or ``"none"``."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +326,7 @@ def _refuse_gaps(paths: Sequence[str], layers: int, folder: Path) -> None:
 
 
 def _scale(config: Mapping[str, Any], folder: Path) -> float:
-    used = [name for name, unused in LORA_PLAIN.items() if (config.get(name) or unused) != unused]
+    used = [name for name in LORA_UNUSED if config.get(name) not in (None, False, "", "none", {}, [])]
     if config.get("peft_type") != "LORA" or used:
         raise ValueError(
             f"{folder} holds an adapter of type {config.get('peft_type')!r} with {', '.join(used) or 'no special settings'}: "

@@ -37,9 +37,7 @@ ANSWER_IN_TEXT = "<|im_kimia_speech_ct_id|>"
 NEEDED = ("kimia_token_offset", "kimia_text_output_vocab", "kimia_adaptor_input_dim")
 """Entries of config.json without which the text branch cannot be built."""
 
-NOT_OURS = (
-    "auto_map", "model_type", "architectures", "rope_theta", "rope_scaling", "rope_parameters", "torch_dtype", "dtype",
-)  # fmt: skip
+NOT_OURS = re.compile("auto_map|model_type|architectures|rope_(theta|scaling|parameters)|(torch_)?dtype")
 """Entries of config.json that are given anew, or that name code and types."""
 
 SPARE = re.compile(r"(model\.)?mimo_.*|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
@@ -64,7 +62,7 @@ class KimiConfig(Qwen2Config):
             raise ValueError(f"model {name!r} takes no Whisper features: only Kimi-Audio models that do are supported")
         if not rope:
             rope = {"rope_type": "default", **(raw.get("rope_scaling") or {}), "rope_theta": float(raw["rope_theta"])}
-        kept = {entry: value for entry, value in raw.items() if entry not in NOT_OURS}
+        kept = {entry: value for entry, value in raw.items() if not NOT_OURS.fullmatch(entry)}
         return cls(**kept, rope_parameters=rope, architectures=["MoonshotKimiaForCausalLM"])
 
 
@@ -291,13 +289,16 @@ def _fit(config: KimiConfig, tokenizer: KimiTokenizer, codes: VoiceTokenizer, wh
     """Raise ``ValueError`` where the parts of the model do not belong together."""
     book, width = codes.encoder.codebook.num_embeddings, FRAMES * whisper.config.d_model
     offset, vocabulary = int(config.kimia_token_offset), int(config.vocab_size)
-    found = [
-        (offset + book > vocabulary, f"{book} codes from {offset} on do not fit a vocabulary of {vocabulary}: take the "
-         f"speech tokenizer {KimiAudio.side_checkpoints['audio_tokenizer']}"),
-        (width != config.kimia_adaptor_input_dim, f"Whisper gives {width} features, {config.kimia_adaptor_input_dim} are taken"),
-        (len(tokenizer) > int(config.kimia_text_output_vocab), f"the tokenizer has {len(tokenizer)} tokens, the text "
-         f"vocabulary {config.kimia_text_output_vocab}"),
-    ]  # fmt: skip
-    for wrong, reason in found:
-        if wrong:
-            raise ValueError(f"the parts of model {name!r} do not belong together: {reason}")
+    tokens, text = len(tokenizer), int(config.kimia_text_output_vocab)
+    if offset + book > vocabulary:
+        speech = KimiAudio.side_checkpoints["audio_tokenizer"]
+        reason = (
+            f"{book} codes from {offset} on do not fit a vocabulary of {vocabulary}: take the speech tokenizer {speech}"
+        )
+    elif width != config.kimia_adaptor_input_dim:
+        reason = f"Whisper gives {width} features, {config.kimia_adaptor_input_dim} are taken"
+    elif tokens > text:
+        reason = f"the tokenizer has {tokens} tokens, the text vocabulary {text}"
+    else:
+        return
+    raise ValueError(f"the parts of model {name!r} do not belong together: {reason}")

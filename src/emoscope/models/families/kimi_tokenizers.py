@@ -258,9 +258,8 @@ class VoiceTokenizer(nn.Module):
         for owner, clip in enumerate(clips):
             parts = [clip[start : start + self.segment] for start in range(0, len(clip), self.segment)]
             # a clip's own segments share one length, as in the official code; other clips' do not matter
-            sound = self.mel(
-                parts, sampling_rate=RATE, padding="longest", pad_to_multiple_of=self.samples_per_code, return_tensors="pt"
-            )  # fmt: skip
+            filled = {"padding": "longest", "pad_to_multiple_of": self.samples_per_code}
+            sound = self.mel(parts, sampling_rate=RATE, return_tensors="pt", **filled)
             mels.extend(sound["input_features"])
             owners.extend([owner] * len(parts))
             lengths.extend(len(part) for part in parts)

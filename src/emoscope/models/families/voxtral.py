@@ -60,10 +60,9 @@ class Voxtral(AudioLM):
     def _blocks(self, clip: npt.NDArray[np.float32]) -> torch.Tensor:
         """Log-mel frames (block, mel, frame) of a clip, filled up with silence to whole blocks."""
         extractor = self.processor.feature_extractor
-        mel = extractor(
-            clip, sampling_rate=extractor.sampling_rate, padding=True, truncation=False,
-            pad_to_multiple_of=extractor.n_samples, return_tensors="pt",
-        )["input_features"][0]  # fmt: skip
+        filled = {"padding": True, "truncation": False, "pad_to_multiple_of": extractor.n_samples}
+        features = extractor(clip, sampling_rate=extractor.sampling_rate, return_tensors="pt", **filled)
+        mel = features["input_features"][0]
         return mel.reshape(len(mel), -1, extractor.nb_max_frames).transpose(0, 1)
 
     def _special(self, name: str) -> int:
