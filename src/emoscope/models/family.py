@@ -49,7 +49,7 @@ class Loading:
     dtype: torch.dtype
     device: torch.device
     attention: str = "sdpa"
-    placement: Mapping[str, Any] = field(default_factory=dict)
+    placement: Mapping[str, object] = field(default_factory=dict)
     side: Mapping[str, Path] = field(default_factory=dict)
     read: list[Source] = field(default_factory=list)
 

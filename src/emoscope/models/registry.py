@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -235,8 +236,6 @@ def _template_that_ends() -> Iterator[None]:
 
 
 def _refuse_attention(attention: str) -> None:
-    from importlib.util import find_spec
-
     if attention not in ATTENTION:
         raise ValueError(f"attention {attention!r} is not known: give {', '.join(ATTENTION)}")
     package = ATTENTION[attention]
@@ -246,20 +245,22 @@ def _refuse_attention(attention: str) -> None:
         )
 
 
+def _refuse_without(package: str, what: str) -> None:
+    if find_spec(package) is None:
+        raise ValueError(f"{what} needs the package {package}: pip install {package}")
+
+
 def _placement(
     device_map: str | Mapping[str, str | int] | None, quantise: str | None, device: torch.device
-) -> dict[str, Any]:
-    from importlib.util import find_spec
-
-    placement: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    if device_map is not None and find_spec("accelerate") is None:
-        raise ValueError(f"device_map {device_map!r} needs the package accelerate: pip install accelerate")
+) -> dict[str, object]:
+    placement: dict[str, object] = {} if device_map is None else {"device_map": device_map}
+    if device_map is not None:
+        _refuse_without("accelerate", f"device_map {device_map!r}")
     if quantise is not None:
         if quantise not in ("8bit", "4bit"):
             raise ValueError(f'quantise {quantise!r} is not known: give "8bit" or "4bit"')
         for package in ("bitsandbytes", "accelerate"):
-            if find_spec(package) is None:
-                raise ValueError(f'quantise "{quantise}" needs the package {package}: pip install {package}')
+            _refuse_without(package, f'quantise "{quantise}"')
         config = transformers_class("BitsAndBytesConfig")
         placement["quantization_config"] = config(load_in_8bit=quantise == "8bit", load_in_4bit=quantise == "4bit")
         # a quantised model cannot be moved afterwards

@@ -18,7 +18,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.complete import Source, fill
-from emoscope.models.families.kimi_tokenizers import SEGMENTS, KimiTokenizer, VoiceTokenizer
+from emoscope.models.families.kimi_tokenizers import KimiTokenizer, VoiceTokenizer, run_pieces
 from emoscope.models.family import Loading, transformers_class
 from emoscope.models.opening import read_json
 from emoscope.models.values import Request
@@ -146,16 +146,14 @@ class KimiProcessor:
         pieces = [
             (i, clip[start : start + window]) for i, clip in enumerate(clips) for start in range(0, len(clip), window)
         ]
-        heard: list[list[torch.Tensor]] = [[] for _ in clips]
+        return run_pieces(pieces, len(clips), self._encode)
+
+    def _encode(self, pieces: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
         weight = self.whisper.conv1.weight
-        for start in range(0, len(pieces), SEGMENTS):
-            part = pieces[start : start + SEGMENTS]
-            mel = self.mel([piece for _, piece in part], sampling_rate=RATE, return_tensors="pt")["input_features"]
-            states = self.whisper(mel.to(weight.device, weight.dtype)).last_hidden_state
-            for (clip, piece), state in zip(part, states, strict=True):
-                positions = -(-len(piece) // self.codes.samples_per_code)
-                heard[clip].append(state[: FRAMES * positions].reshape(positions, -1))
-        return [torch.cat(own) for own in heard]
+        mel = self.mel(list(pieces), sampling_rate=RATE, return_tensors="pt")["input_features"]
+        states = self.whisper(mel.to(weight.device, weight.dtype)).last_hidden_state
+        positions = [-(-len(piece) // self.codes.samples_per_code) for piece in pieces]
+        return [state[: FRAMES * own].reshape(own, -1) for state, own in zip(states, positions, strict=True)]
 
 
 class KimiAudio(AudioLM):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,20 @@ FIXED = {
 
 SEGMENTS = 16
 """Segments encoded together."""
+
+Piece = TypeVar("Piece")
+
+
+def run_pieces(
+    pieces: Sequence[tuple[int, Piece]], clips: int, run: Callable[[Sequence[Piece]], Iterable[torch.Tensor]]
+) -> list[torch.Tensor]:
+    """Run pieces of clips, each with the number of its clip, some at a time, and join what the pieces of a clip gave."""
+    found: list[list[torch.Tensor]] = [[] for _ in range(clips)]
+    for start in range(0, len(pieces), SEGMENTS):
+        owners, part = zip(*pieces[start : start + SEGMENTS], strict=True)
+        for owner, own in zip(owners, run(part), strict=True):
+            found[owner].append(own)
+    return [torch.cat(own) for own in found]
 
 
 class KimiTokenizer:
@@ -252,25 +266,17 @@ class VoiceTokenizer(nn.Module):
     @torch.inference_mode()
     def forward(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
         """Codes (code,) of each clip (time,)."""
-        mels: list[torch.Tensor] = []
-        owners: list[int] = []
-        lengths: list[int] = []
+        pieces: list[tuple[int, tuple[torch.Tensor, int]]] = []  # mel spectrograms, and how many samples each has
         for owner, clip in enumerate(clips):
             parts = [clip[start : start + self.segment] for start in range(0, len(clip), self.segment)]
             # a clip's own segments share one length, as in the official code; other clips' do not matter
             filled = {"padding": "longest", "pad_to_multiple_of": self.samples_per_code}
             sound = self.mel(parts, sampling_rate=RATE, return_tensors="pt", **filled)
-            mels.extend(sound["input_features"])
-            owners.extend([owner] * len(parts))
-            lengths.extend(len(part) for part in parts)
-        codes: list[list[torch.Tensor]] = [[] for _ in clips]
-        for start in range(0, len(mels), SEGMENTS):
-            part = slice(start, start + SEGMENTS)
-            for owner, own in zip(owners[part], self._encode(mels[part], lengths[part]), strict=True):
-                codes[owner].append(own)
-        return [torch.cat(own) for own in codes]
+            pieces += [(owner, (mel, len(part))) for mel, part in zip(sound["input_features"], parts, strict=True)]
+        return run_pieces(pieces, len(clips), self._encode)
 
-    def _encode(self, mels: Sequence[torch.Tensor], lengths: Sequence[int]) -> list[torch.Tensor]:
+    def _encode(self, pieces: Sequence[tuple[torch.Tensor, int]]) -> list[torch.Tensor]:
+        mels, lengths = zip(*pieces, strict=True)
         device = self.encoder.conv1.weight.device
         longest = max(mel.shape[1] for mel in mels)
         batch = torch.stack([F.pad(mel, (0, longest - mel.shape[1])) for mel in mels]).to(device)
