@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from torch import nn
 from emoscope.models.checkpoint import Place, places
 from emoscope.models.decoder import ADAPTER_WEIGHTS, low_rank_changes, stored
 from emoscope.models.opening import some
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ROWS = 2
 """Rows of each tensor that are compared where not all are."""
@@ -41,7 +44,7 @@ class Source:
         given: whether the module came from the user, who may have changed it since it was loaded.
     """
 
-    module: Any
+    module: nn.Module
     places: Mapping[str, Place]
     strays: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
@@ -68,7 +71,7 @@ class Comparison:
     left: dict[str, int] = field(default_factory=dict)
 
 
-def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
+def locate(model: PreTrainedModel, folder: Path) -> tuple[Source, dict[str, list[str]]]:
     """Where a transformers model, on ``meta`` too, finds its weights in a folder: by names and shapes in the headers alone.
 
     Also told is what is wrong with them: ``"missing"``, ``"unexpected"`` (stored inside a part of the model that has no
@@ -96,7 +99,7 @@ def locate(model: Any, folder: Path) -> tuple[Source, dict[str, list[str]]]:
             (used,) = (entry for entry in converters if pattern in entry.source_patterns)
             converted.update(name.replace(used.target_patterns[0], other) for other in used.target_patterns)
     # without what the class of the model leaves out on purpose, or makes itself
-    names = SimpleNamespace(missing_keys=set(state) - set(found) - converted, unexpected_keys=nowhere)
+    names: Any = SimpleNamespace(missing_keys=set(state) - set(found) - converted, unexpected_keys=nowhere)
     model._adjust_missing_and_unexpected_keys(names)
     tied = {name: other for pair in model.all_tied_weights_keys.items() for name, other in (pair, pair[::-1])}
     wrong = {
@@ -177,7 +180,7 @@ def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
         )
 
 
-def refuse_loaded(folder: Path, model: Any, info: Mapping[str, Iterable[Any]]) -> None:
+def refuse_loaded(folder: Path, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` where the loading info of ``from_pretrained`` tells that a model was not filled from its files."""
     refuse_wrong(
         folder,
@@ -189,7 +192,7 @@ def refuse_loaded(folder: Path, model: Any, info: Mapping[str, Iterable[Any]]) -
     )
 
 
-def _inside(model: Any, names: Iterable[str]) -> list[str]:
+def _inside(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
     """The names that stand inside a part of a model, such as its decoder, and not merely beside its parts."""
     modules = {path for path, _ in model.named_modules()}
     found = []
@@ -202,7 +205,7 @@ def _inside(model: Any, names: Iterable[str]) -> list[str]:
     return found
 
 
-def locate_given(model: Any, name: str) -> tuple[Source, ...]:
+def locate_given(model: nn.Module, name: str) -> tuple[Source, ...]:
     """Where a model that the user loaded found its weights, by its folder or hub name; nothing where no folder is known.
 
     Raises:
@@ -212,7 +215,7 @@ def locate_given(model: Any, name: str) -> tuple[Source, ...]:
     if folder is None or not hasattr(model, "_adjust_missing_and_unexpected_keys"):
         return ()
     try:
-        source, wrong = locate(model, folder)
+        source, wrong = locate(cast("PreTrainedModel", model), folder)
     except FileNotFoundError:
         return ()
     source.given = True

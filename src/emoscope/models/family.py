@@ -102,7 +102,7 @@ def transformers_class(name: str) -> Any:
         ) from error
 
 
-def quantisation(model: Any) -> str:
+def quantisation(model: nn.Module) -> str:
     """How the weights of a quantised model are packed, in a word or two.
 
     Example:

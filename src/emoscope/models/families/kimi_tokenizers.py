@@ -154,7 +154,7 @@ class VoiceEncoder(nn.Module):
     Made from config.json; ``ValueError`` for settings that the released tokenizer does not have.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         for name, value in FIXED.items():
             if config.get(name, value) != value:
@@ -205,7 +205,7 @@ class VoiceEncoder(nn.Module):
 class _Layer(nn.Module):
     """One layer of a Whisper encoder, with the names of its weights."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         width, inner = int(config["d_model"]), int(config["encoder_ffn_dim"])
         self.heads = int(config["encoder_attention_heads"])
