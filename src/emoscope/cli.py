@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -14,6 +14,11 @@ from emoscope import __version__
 from emoscope.model_commands import model_app
 from emoscope.run_commands import compare, power, refuse_without_folder, run_and_print
 from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave, nobody_reads
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from emoscope.neurons.sets import NeuronSet
 
 app = App(
     name="emoscope",
@@ -155,7 +160,6 @@ def ask(
             raise ValueError(f"{name} {value} changes nothing by itself: give {needed} with a file of neuron sets")
     # a file that cannot be heard is refused at once, before a model is loaded
     hear(clip)
-    from emoscope.experiments.api import read_set
     from emoscope.experiments.ask import ask as ask_model
     from emoscope.interventions.kinds import deactivate as off
     from emoscope.interventions.kinds import nothing
@@ -164,9 +168,9 @@ def ask(
 
     under = nothing()
     if deactivate:
-        under = under + off(read_set(deactivate, emotion), to=to or "zero")
+        under = under + off(_read_set(deactivate, emotion), to=to or "zero")
     if steer:
-        under = under + amplify(read_set(steer, emotion), 1.0 if alpha is None else alpha)
+        under = under + amplify(_read_set(steer, emotion), 1.0 if alpha is None else alpha)
     chosen = tuple(name.strip() for name in options.split(",") if name.strip())
     answer = ask_model(load_model(model), clip, options=chosen, under=under)
     for sentence in answer.told:
@@ -248,7 +252,7 @@ def corpus_check(
     if corpus in WITHOUT_SOUND:
         raise ValueError(f'{corpus} holds no recordings: a study asks it with probes.side_effects = ["text"]')
     refuse_without_folder(html, export)
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "pattern": pattern, "columns": _columns(columns), "audio_root": audio_root, "labels": _pairs("--labels", labels),
     }  # fmt: skip
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
@@ -324,7 +328,22 @@ def _listed(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
-def _print_sets(frame: Any) -> None:
+def _read_set(path: Path, emotion: str | None) -> NeuronSet:
+    """Read one emotion's neurons from a file of sets.
+
+    Raises:
+        ValueError: no emotion is named, or the file does not hold it.
+    """
+    from emoscope.neurons.sets import load_group
+
+    group = load_group(path)
+    if emotion not in group:
+        holds = f"{path} holds sets of {', '.join(group)}" + (f", none of {emotion!r}" if emotion else "")
+        raise ValueError(f"{holds}: name one with --emotion")
+    return group[emotion]
+
+
+def _print_sets(frame: pl.DataFrame) -> None:
     shown = frame.filter((frame["control"] == "target") & (frame["fold"] == "all"))
     for row in shown.iter_rows(named=True):
         print(f"{row['set']:<32} {row['emotion']:<12} {row['size_reached']} of {row['size_wanted']} neurons, "

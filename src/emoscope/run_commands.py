@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from emoscope import __version__
 from emoscope.runs.ending import end, stop_after
+
+if TYPE_CHECKING:
+    from emoscope.experiments.schema import Study
 
 ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS = 6.0, 16.0, 4
 """Spreads in points where no run gives them: between those of the embedded model's runs on POLISH and EmoGator."""
@@ -27,7 +30,7 @@ def refuse_without_folder(*files: Path | None) -> None:
 
 
 def run_and_print(
-    study: Any,
+    study: Study,
     out: Path | None,
     pilot: int | None,
     dry_run: bool,

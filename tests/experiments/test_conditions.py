@@ -12,10 +12,11 @@ import pytest
 
 from emoscope.experiments.conditions import describe, plan_conditions, planned_sets, set_spec
 from emoscope.experiments.kinds import SetsByFold, layer_ranges
-from emoscope.experiments.schema import AGNOSTIC, Controls, Interventions, Study, StudyError
+from emoscope.experiments.schema import Controls, Interventions, Study, StudyError
 from emoscope.experiments.study import parse_study, read_study
 from emoscope.interventions.kinds import deactivate, mix, steer, union
 from emoscope.models.values import ModelInfo
+from emoscope.vocabulary import AGNOSTIC
 
 INFO = ModelInfo("m", "f", None, "", 2, 4, 8, 16, True, "left", "float32", "cpu")
 MEANS = np.arange(8, dtype=np.float32) / 4

@@ -13,19 +13,20 @@ import pytest
 import soundfile
 
 from emoscope.corpora import polish_folder
-from emoscope.experiments.conditions import DERIVED
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.inputs import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.manifest import finished
-from emoscope.experiments.schema import AGNOSTIC, Study
+from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import Listened, Task, find_sets, select, sets_by_fold
 from emoscope.experiments.study import parse_study
+from emoscope.interventions.kinds import DERIVED
 from emoscope.models.hooks import Starts
 from emoscope.models.registry import load_model
 from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
+from emoscope.vocabulary import AGNOSTIC
 
 SMALL = """
 name = "small"

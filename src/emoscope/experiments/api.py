@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
@@ -35,16 +35,14 @@ from emoscope.experiments.study import check_study, read_study
 from emoscope.interventions.intervention import told
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.selection import NotIdentifiable
-from emoscope.neurons.sets import load_group
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import digest, refuse_whole
 
 if TYPE_CHECKING:
-    from emoscope.corpora import Corpus
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.activity import Activity
     from emoscope.neurons.selection import FoundSets
-    from emoscope.neurons.sets import NeuronSet, NeuronSets
+    from emoscope.neurons.sets import NeuronSets
 
 
 @dataclass
@@ -93,7 +91,7 @@ class Heard:
 
 def listen(
     model: AudioLM,
-    corpus: Corpus | Any,
+    corpus: Corpus | pl.DataFrame | Sequence[Mapping[str, object]],
     *,
     label: str = "emotion",
     emotions: Sequence[str] = (),
@@ -138,28 +136,26 @@ def listen(
     from emoscope.experiments.stages import listen as hear
 
     refuse_other_than_model(model, "listen(model, corpus)", corpus)
-    if not isinstance(corpus, Corpus) and (isinstance(corpus, list) or hasattr(corpus, "columns")):
-        corpus = open_corpus(corpus)
-    _refuse_other_than_corpus(corpus)
+    corpus = _opened(corpus)
+    asked = several("emotions", emotions, 'emotions=["anger", "fear"]')
+    wordings = wording if isinstance(wording, str) else several("wording", wording, 'wording="lettered"')
     study = Study(
         name=f"{Path(model.info.id).name}-{corpus.info.id}",
         seed=seed,
         model=Model(id=model.info.id),
-        corpora=(CorpusChoice(id=corpus.info.id, emotions=several("emotions", emotions, 'emotions=["anger", "fear"]'),
-                              loudness=loudness, merge=_merge(merge)),),
-        question=QuestionChoice(wording=wording if isinstance(wording, str) else several("wording", wording, 'wording="lettered"'),
-                                letter_orders=letter_orders),
+        corpora=(CorpusChoice(id=corpus.info.id, emotions=asked, loudness=loudness, merge=_merge(merge)),),
+        question=QuestionChoice(wording=wordings, letter_orders=letter_orders),
         identify=Identify(label=label, folds=folds, items_per_emotion=items_per_emotion, site=site),
         evaluate=Evaluate(items_per_emotion=items_per_emotion),
-    )  # fmt: skip
+    )
     with in_words_of_a_call():
         study = _checked(study)
         if run is None:
             key = digest([msgspec.to_builtins(study), model.info.checksum, [clip.id for clip in corpus.clips]])
             run = Path("runs") / f"{study.name}-{key[:8]}"
         folder = RunFolder(run, create=True)
-        asked = study_corpus(study, model.info.trained_on, corpus)
-        listened = hear(Task(study, folder, Log(log, folder / "log.jsonl"), asked), model)
+        clips = study_corpus(study, model.info.trained_on, corpus)
+        listened = hear(Task(study, folder, Log(log, folder / "log.jsonl"), clips), model)
     return Heard(folder, listened.items, Activity.open(folder / "activity.zarr"), listened)
 
 
@@ -200,18 +196,26 @@ def select(
     """
     _refuse_other_than_heard(heard, "select(heard)")
     listened, replace = heard._listened, msgspec.structs.replace
-    study = listened.study
+    before = listened.study.identify
+    identify = replace(
+        before,
+        scope=scope,
+        items_per_emotion=items_per_emotion,
+        minimum=minimum,
+        selectors=(selector,),
+        budgets=(),
+        folds=before.folds if folds is None else folds,
+    )
     study = replace(
-        study,
-        identify=replace(study.identify, scope=scope, items_per_emotion=items_per_emotion, minimum=minimum,
-                         selectors=(selector,), budgets=(), folds=folds if folds is not None else study.identify.folds),
-        headline=replace(study.headline, selector=selector, budget=budget),
+        listened.study,
+        identify=identify,
+        headline=replace(listened.study.headline, selector=selector, budget=budget),
         controls=Controls(matched=matched, random=random, shuffled=shuffled),
-    )  # fmt: skip
+    )
     with in_words_of_a_call():
         study = _checked(checked_values(study).with_budget(listened.model.info.recommended_budget))
         items = heard.items
-        if study.identify.folds != listened.study.identify.folds:
+        if identify.folds != before.folds:
             assert listened.corpus is not None
             fold = study_folds(study, listened.corpus.clips, usual=listened.corpus.info.folds)
             items = items.with_columns(
@@ -313,12 +317,14 @@ def _merge(merge: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ..
 MERGE = 'merge={"happiness": ["happiness", "excitement"]}'
 
 
-def _refuse_other_than_corpus(corpus: object) -> None:
-    if not isinstance(corpus, Corpus):
-        remedy = f"open_corpus({str(corpus)!r})" if isinstance(corpus, str | Path) else "what open_corpus returned"
-        raise TypeError(
-            f"{told(corpus)} stands where the corpus is expected: give {remedy}, as in listen(model, corpus)"
-        )
+def _opened(corpus: object) -> Corpus:
+    """A corpus, or a table as one."""
+    if not isinstance(corpus, Corpus) and (isinstance(corpus, list) or hasattr(corpus, "columns")):
+        corpus = open_corpus(corpus)
+    if isinstance(corpus, Corpus):
+        return corpus
+    remedy = f"open_corpus({str(corpus)!r})" if isinstance(corpus, str | Path) else "what open_corpus returned"
+    raise TypeError(f"{told(corpus)} stands where the corpus is expected: give {remedy}, as in listen(model, corpus)")
 
 
 def _refuse_other_than_heard(heard: object, example: str) -> None:
@@ -384,16 +390,3 @@ def reselect(
     found = find_sets(folder, study, folder.read_table("items"))
     found.save_sets(Path(out) if out else folder / "sets")
     return found
-
-
-def read_set(path: Path, emotion: str | None) -> NeuronSet:
-    """Read one emotion's neurons from a file of sets.
-
-    Raises:
-        ValueError: no emotion is named, or the file does not hold it.
-    """
-    group = load_group(path)
-    if emotion not in group:
-        holds = f"{path} holds sets of {', '.join(group)}" + (f", none of {emotion!r}" if emotion else "")
-        raise ValueError(f"{holds}: name one with --emotion")
-    return group[emotion]

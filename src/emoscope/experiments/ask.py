@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
 
 from emoscope.experiments.given import checked_intervention, checked_options, refuse_other_than_model
 from emoscope.interventions.intervention import told
@@ -16,6 +19,7 @@ from emoscope.interventions.kinds import whole_numbers
 from emoscope.vocabulary import LEAST_LETTER_MASS
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
     import xarray
 
@@ -23,7 +27,14 @@ if TYPE_CHECKING:
     from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import AudioLM
     from emoscope.models.values import ModelInfo
+    from emoscope.neurons.sets import NeuronSet
     from emoscope.questions import Question
+
+Clip = Union[str, Path, "tuple[npt.ArrayLike, int]", "Mapping[str, object]"]
+"""A sound file, or samples with their rate, as :func:`~emoscope.corpora.table.keep_samples` takes them."""
+
+Neurons = Union["NeuronSet", "npt.ArrayLike"]
+"""A neuron set, flat numbers ``layer * width + index``, or rows of (layer, index)."""
 
 BASIC = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 """The seven basic emotions: the options where none are given."""
@@ -94,7 +105,7 @@ class Answer(Mapping[str, float]):
 
 def ask(
     model: AudioLM,
-    clip: Any,
+    clip: Clip,
     *,
     options: Sequence[str] = (),
     under: Intervention | None = None,
@@ -135,10 +146,6 @@ def ask(
         >>> es.ask(model, clip, question="Is the speaker angry?", options=["yes", "no"]).question
         'Is the speaker angry? (A) yes (B) no Answer with the letter only.'
     """
-    import contextlib
-
-    import numpy as np
-
     from emoscope.models.audio_lm import Request
 
     refuse_other_than_model(model, "ask(model, clip)", clip)
@@ -147,7 +154,7 @@ def ask(
     heard = _heard(clip, loudness)
     prepared = model.prepare([Request(heard.samples, asked.text, asked.letters)])
 
-    def changed() -> contextlib.AbstractContextManager[Any]:
+    def changed() -> contextlib.AbstractContextManager[object]:
         return model.under(change) if change is not None else contextlib.nullcontext()
 
     def write() -> str:
@@ -174,7 +181,7 @@ def _question(options: Sequence[str], question: str, label: str, wording: str) -
     return Question(label, chosen or BASIC, wording, question)
 
 
-def _heard(clip: Any, loudness: str) -> Heard:
+def _heard(clip: Clip, loudness: str) -> Heard:
     """A clip as a model hears it; samples go through a file, so that every check is the same."""
     from emoscope.corpora.audio import AudioError, hear
     from emoscope.corpora.table import keep_samples
@@ -197,7 +204,7 @@ class _Watched:
             layer: [n % width for n in neurons if n // width == layer] for layer in {n // width for n in neurons}
         }
         self.width = width
-        self.kept: dict[int, Any] = {}
+        self.kept: dict[int, np.ndarray] = {}
 
     def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
         from emoscope.models.values import AUDIO
@@ -209,15 +216,13 @@ class _Watched:
             self.kept[layer * self.width + place] = column
 
 
-def _numbers(neurons: Any, info: ModelInfo) -> Any:
+def _numbers(neurons: Neurons, info: ModelInfo) -> np.ndarray:
     """Flat neuron numbers of a set, a row of numbers, or (layer, index) pairs.
 
     Raises:
         TypeError: the sets of several emotions, or no neurons.
         ValueError: a set of another model, numbers that are not whole, or a pair that the model does not have.
     """
-    import numpy as np
-
     if isinstance(neurons, Mapping):
         raise TypeError(
             f'the sets of {", ".join(neurons)} are given: say which emotion, as in activations(model, clip, sets["anger"])'
@@ -243,8 +248,8 @@ def _numbers(neurons: Any, info: ModelInfo) -> Any:
 
 def activations(
     model: AudioLM,
-    clip: Any,
-    neurons: Any,
+    clip: Clip,
+    neurons: Neurons,
     *,
     options: Sequence[str] = (),
     label: str = "emotion",
@@ -276,7 +281,6 @@ def activations(
         >>> found.dims, found.layer.values.tolist(), found.index.values.tolist()
         (('neuron', 'time'), [0, 1], [3, 88])
     """
-    import numpy as np
     import xarray
 
     from emoscope.corpora.audio import RATE

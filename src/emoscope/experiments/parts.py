@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from emoscope.corpora import Corpus
 
-
 TEXT_QUESTIONS = "text-questions"
 """The corpus of text-only questions."""
 
@@ -34,7 +33,7 @@ class Part:
 
     Attributes:
         name: also the name of its folder, ``parts/<name>``.
-        role: :data:`MAIN`, :data:`SHARED`, :data:`COLUMN`, :data:`GROUNDING` or :data:`SIDE_EFFECT`.
+        role: :data:`~emoscope.vocabulary.PartRole`.
         study: what is asked there; it has one corpus and neither transfer nor probes, and by itself opens what the part
             asks about.
         of: the main part of the same corpus, whose folds it takes and whose sets act in it.
@@ -230,6 +229,7 @@ def _with_orders(study: Study, options: int) -> Study:
 def _probe(study: Study, main: Part, kind: str) -> Part:
     """Another presentation of the first clips of each emotion; or questions about no clip, which are a corpus of their own."""
     few, how, most = _few(main.study, study.probes.matched), PRESENTATIONS[kind], study.probes.items_per_emotion
+    assert how.role is not None
     question = replace(few.question, presentation=kind)
     if how.of_clips:
         choice, evaluate = replace(few.corpus, clips_per_emotion=most), replace(few.evaluate, items_per_emotion=most)

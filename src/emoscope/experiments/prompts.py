@@ -14,6 +14,8 @@ from emoscope.corpora.audio import RATE, AudioError, Waveform
 from emoscope.emotions import in_order
 from emoscope.questions import Question, read_answer
 from emoscope.schemas import schema
+from emoscope.vocabulary import GROUNDING as GROUNDING_ROLE
+from emoscope.vocabulary import SIDE_EFFECT, PartRole
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,7 +83,7 @@ class Presentation:
 
     Attributes:
         sound: what the model hears of a clip's samples; ``None``: nothing.
-        role: of the part of a study that asks so; empty where any study may.
+        role: of the part of a study that asks so; ``None`` where any study may.
         needs_words: asked of clips whose words are known.
         writes: the answer is a text of the model's own; :mod:`emoscope.analysis.transcription` reads it.
         of_clips: there is a clip, which is decoded also where nothing is heard: one without usable sound is left out
@@ -89,7 +91,7 @@ class Presentation:
     """
 
     sound: Callable[[Waveform], Waveform] | None = None
-    role: str = ""
+    role: PartRole | None = None
     needs_words: bool = False
     writes: bool = False
     of_clips: bool = True
@@ -101,16 +103,16 @@ def _itself(wave: Waveform) -> Waveform:
 
 PRESENTATIONS: Mapping[str, Presentation] = {
     "audio": Presentation(_itself),
-    "noise": Presentation(noise_like, role="grounding"),
-    "transcript": Presentation(role="grounding", needs_words=True),
-    "transcription": Presentation(_itself, role="side effect", needs_words=True, writes=True),
-    "text": Presentation(role="side effect", of_clips=False),
+    "noise": Presentation(noise_like, role=GROUNDING_ROLE),
+    "transcript": Presentation(role=GROUNDING_ROLE, needs_words=True),
+    "transcription": Presentation(_itself, role=SIDE_EFFECT, needs_words=True, writes=True),
+    "text": Presentation(role=SIDE_EFFECT, of_clips=False),
 }
 """``audio``, ``noise``: a sound and the question. ``transcript``: what is said as text, and the question.
 ``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
 
 GROUNDING, SIDE_EFFECTS = (
-    tuple(name for name, one in PRESENTATIONS.items() if one.role == role) for role in ("grounding", "side effect")
+    tuple(name for name, one in PRESENTATIONS.items() if one.role == role) for role in (GROUNDING_ROLE, SIDE_EFFECT)
 )
 """What takes the place of the voice; and tasks that are no multiple choice about the clip."""
 

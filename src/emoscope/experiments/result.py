@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,7 +12,10 @@ from emoscope.runs import RunFolder
 from emoscope.vocabulary import with_roles
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from emoscope.analysis.standing import Blind
+    from emoscope.experiments.schema import Row
     from emoscope.report.markup import Picture
 
 
@@ -31,8 +34,8 @@ class Result:
 
     run: RunFolder
     effects: pl.DataFrame
-    headline: Mapping[str, Any]
-    figure: Any
+    headline: Row
+    figure: alt.HConcatChart | alt.Chart | None
     first: tuple[str, ...] = ()
     options: int = 0
 
@@ -49,12 +52,12 @@ class Result:
         )  # fmt: skip
 
     @property
-    def gap(self) -> dict[str, Any]:
+    def gap(self) -> dict[str, float | None]:
         """Deactivation: mean effect on the selected emotions minus mean effect on the others, in points."""
         return self.measure("gap")
 
     @property
-    def excess_gap(self) -> dict[str, Any]:
+    def excess_gap(self) -> dict[str, float | None]:
         """The gap beyond that of matched controls, in points; a part of it may be :attr:`blind`."""
         return self.measure("excess_gap")
 
@@ -66,11 +69,11 @@ class Result:
         return blind_part(self._row, self.options)
 
     @property
-    def pull(self) -> dict[str, Any]:
+    def pull(self) -> dict[str, float | None]:
         """Steering: change of the share of answers that name the amplified emotion, averaged over the clips' emotions."""
         return self.measure("pull_overall", "steer")
 
-    def measure(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, Any]:
+    def measure(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, float | None]:
         """One measure of the headline set: estimate, low, high (95 % over speakers) and speakers.
 
         Args:
@@ -90,7 +93,7 @@ class Result:
             )
         return {key: row[key] for key in ("estimate", "low", "high", "speakers")}
 
-    def _row(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, Any] | None:
+    def _row(self, name: str, kind: str = "deactivate", to: str = "zero") -> Row | None:
         if kind not in ("deactivate", "steer"):
             raise ValueError(f'kind {kind!r} is not known: give "deactivate" or "steer"')
         # steering sets neurons to no value, so that `to` says nothing there
