@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.experiments.conditions import describe, plan_conditions, planned_sets, set_spec
-from emoscope.experiments.kinds import SetsByFold, layer_ranges
+from emoscope.experiments.conditions import describe, layer_ranges, plan_conditions, planned_sets, set_spec
+from emoscope.experiments.intervene import SetsByFold
 from emoscope.experiments.schema import Controls, Interventions, Study, StudyError
 from emoscope.experiments.study import parse_study, read_study
 from emoscope.interventions.kinds import deactivate, mix, steer, union

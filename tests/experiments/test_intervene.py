@@ -11,8 +11,7 @@ import polars as pl
 import pytest
 
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.intervene import first_layer, intervene, plan_work, why_no_null
-from emoscope.experiments.kinds import SetsByFold
+from emoscope.experiments.intervene import SetsByFold, first_layer, intervene, plan_work, why_no_null
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import Listened, Task, plan, select, sets_by_fold
 from emoscope.experiments.study import parse_study

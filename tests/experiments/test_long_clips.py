@@ -13,7 +13,7 @@ import soundfile
 
 from emoscope.corpora import polish_folder
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.inputs import load_inputs
+from emoscope.experiments.heard import load_inputs
 from emoscope.experiments.stages import Task, act, listen, select
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model

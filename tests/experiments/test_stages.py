@@ -14,7 +14,7 @@ import soundfile
 
 from emoscope.corpora import polish_folder
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.inputs import load_inputs
+from emoscope.experiments.heard import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.manifest import finished

@@ -5,14 +5,14 @@ Selection, conditions, dry run and projection read the same two lists: :func:`se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from emoscope.experiments.kinds import RESELECTED, layer_ranges
-from emoscope.experiments.schema import Row, Study
+from emoscope.experiments.schema import Row, Study, StudyError
 from emoscope.interventions.kinds import DERIVED
 from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.jobs import SetSpec, wanted_sets
@@ -22,12 +22,43 @@ from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, role_of
 if TYPE_CHECKING:
     from emoscope.neurons.jobs import SetSpec
 
+Ranges = Mapping[str, tuple[int, int]]
+"""Name -> first and last layer."""
+
+RESELECTED = " reselected"
+"""Ends what the column ``layers`` of a condition says where its neurons were found within the range."""
+
 POSITION_DRAWS, AGNOSTIC_DRAWS, DOSE_DRAWS, RANGE_DRAWS = 5, 3, 3, 3
 """Matched controls that are also deactivated at the headline's positions, steered without a label, steered at strengths
 other than the headline's, and restricted to ranges of layers: the mean of a few is enough there."""
 
 FAMILY = ("set", "selector", "budget", "scope", "control", "draw", "size")
 """What conditions say of the set on which they act."""
+
+
+def layer_ranges(asked: Sequence[str], layers: int) -> dict[str, tuple[int, int]]:
+    """The ranges that a study asks for: name -> first and last layer.
+
+    Args:
+        asked: names such as ``"0-3"``; ``"thirds"`` stands for three ranges of like length.
+        layers: decoder layers of the model.
+
+    Raises:
+        StudyError: the model has no such layer.
+
+    Example:
+        >>> layer_ranges(["thirds"], 28)
+        {'0-8': (0, 8), '9-18': (9, 18), '19-27': (19, 27)}
+    """
+    found = {}
+    edges = [round(layers * part / 3) for part in range(4)]
+    thirds = [f"{a}-{b - 1}" for a, b in itertools.pairwise(edges) if b > a]
+    for name in [one for part in asked for one in (thirds if part == "thirds" else [part])]:
+        first, last = map(int, name.split("-"))
+        if not first <= last < layers:
+            raise StudyError(f"interventions.layers {name!r}: the model has the layers 0 to {layers - 1}")
+        found[name] = (first, last)
+    return found
 
 
 def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:

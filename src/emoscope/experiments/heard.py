@@ -1,9 +1,10 @@
-"""What a run has heard: when it has enough, the fate of every clip, and with which model and recordings it was begun."""
+"""What a run has heard: when it has enough, every clip's fate, with which model and recordings it began, decoder inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
@@ -11,11 +12,14 @@ import polars as pl
 from emoscope.experiments.items import SETTLED
 from emoscope.experiments.schema import Study
 from emoscope.runs import RunFolder, Unit
+from emoscope.runs.folder import replacing
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
+    import torch
+
     from emoscope.experiments.schema import Row
-    from emoscope.models.audio_lm import ModelInfo
+    from emoscope.models.audio_lm import ModelInfo, Prepared
 
 
 class Outcome(NamedTuple):
@@ -187,3 +191,77 @@ def differing_parts(run: RunFolder, parts: Mapping[str, str]) -> list[str] | Non
     """Which parts differ from those with which the run listened; ``None`` where it has not listened."""
     before = (run.read_json(FILE) or {}).get("parts")
     return None if before is None else [name for name, value in parts.items() if before.get(name) != value]
+
+
+def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Sequence[Prepared]) -> None:
+    """Keep the inputs of one listening block.
+
+    Args:
+        run: the run folder.
+        start: first item of the block.
+        places: place in the block of each prepared item (quarantined items have none).
+        prepared: what the decoder reads for each item.
+    """
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    tensors: dict[str, torch.Tensor] = {"places": torch.tensor(list(places), dtype=torch.int64)}
+    for place, item in zip(places, prepared, strict=True):
+        tensors[f"embeddings.{place}"] = item.embeddings.contiguous()
+        tensors[f"scopes.{place}"] = item.scopes.contiguous()
+        if item.position_ids is not None:
+            tensors[f"position_ids.{place}"] = item.position_ids.contiguous()
+    letters = json.dumps({str(p): list(item.letters) for p, item in zip(places, prepared, strict=True)})
+    with replacing(inputs_path(run, start)) as partial:
+        save_file(tensors, partial, metadata={"letters": letters})
+
+
+def load_inputs(run: RunFolder, items: Sequence[int], block: int) -> list[Prepared]:
+    """Read the inputs of some items.
+
+    Args:
+        run: the run folder.
+        items: item numbers.
+        block: items of one listening block.
+    """
+    import json
+
+    from safetensors import safe_open
+
+    from emoscope.models.audio_lm import Prepared
+
+    found: dict[int, Prepared] = {}
+    for start in sorted({item // block * block for item in items}):
+        with safe_open(inputs_path(run, start), framework="pt") as file:
+            letters = json.loads(file.metadata()["letters"])
+            names = set(file.keys())
+            for item in items:
+                place = item - start
+                if not 0 <= place < block:
+                    continue
+                positions = f"position_ids.{place}"
+                found[item] = Prepared(
+                    embeddings=file.get_tensor(f"embeddings.{place}"), scopes=file.get_tensor(f"scopes.{place}"),
+                    letters=tuple(letters[str(place)]),
+                    position_ids=file.get_tensor(positions) if positions in names else None,
+                )  # fmt: skip
+    return [found[item] for item in items]
+
+
+def input_lengths(run: RunFolder, items: Sequence[int], block: int) -> list[int]:
+    """How many positions the inputs of some items have, without reading them; arguments as in :func:`load_inputs`."""
+    from safetensors import safe_open
+
+    found: dict[int, int] = {}
+    for start in sorted({item // block * block for item in items}):
+        with safe_open(inputs_path(run, start), framework="pt") as file:
+            mine = [item for item in items if start <= item < start + block]
+            found |= {item: file.get_slice(f"scopes.{item - start}").get_shape()[0] for item in mine}
+    return [found[item] for item in items]
+
+
+def inputs_path(run: RunFolder, start: int) -> Path:
+    """Where the inputs of the block that begins at item ``start`` are kept."""
+    return run / "cache" / f"inputs-{start:07d}.safetensors"

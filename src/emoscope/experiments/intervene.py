@@ -5,25 +5,28 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from emoscope.experiments.inputs import input_lengths, load_inputs
-from emoscope.experiments.kinds import SetsByFold
+from emoscope.experiments.conditions import RESELECTED, Ranges
+from emoscope.experiments.heard import input_lengths, load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.prompts import WRITERS, writes
 from emoscope.experiments.schema import Row, Study
-from emoscope.interventions.kinds import DERIVED, KINDS
+from emoscope.interventions.intervention import Intervention
+from emoscope.interventions.kinds import DERIVED, KINDS, Acted
+from emoscope.neurons.controls import seeded_generator
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
-    from emoscope.models.audio_lm import AudioLM, Prepared, Score
+    from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared, Score
     from emoscope.models.hooks import Starts
     from emoscope.models.values import Batch
 
@@ -32,6 +35,100 @@ Batches = Sequence[tuple[list[int], "Batch | list[Prepared]"]]
 
 BLOCK = 256
 """Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
+
+
+def restricted(neurons: np.ndarray, layers: str, ranges: Ranges, width: int, *seed: object) -> np.ndarray:
+    """The neurons of a set on which a condition acts, by what its column ``layers`` says.
+
+    Args:
+        neurons: the set, flat numbers; int64 (neuron,).
+        layers: ``"all"``; ``"3"``, a single layer; ``"0-8"``, a range, cut as in :func:`within`; ``"0-8 reselected"``,
+            where the whole set was found in that range.
+        ranges: all ranges that are compared.
+        width: neurons of a layer.
+        seed: what the draw of :func:`within` depends on.
+
+    Example:
+        >>> restricted(np.array([0, 1, 2, 5]), "0", {}, 4)
+        array([0, 1, 2])
+    """
+    neurons = np.asarray(neurons, np.int64)
+    if layers == "all" or layers.endswith(RESELECTED):
+        return neurons
+    if layers.isdigit():
+        return neurons[neurons // width == int(layers)]
+    return within(neurons, ranges, layers, width, *seed)
+
+
+def within(neurons: np.ndarray, ranges: Ranges, name: str, width: int, *seed: object) -> np.ndarray:
+    """The neurons of one range, cut at random to the number that the range with fewest holds.
+
+    Args:
+        neurons: a set, flat numbers; int64 (neuron,).
+        ranges: all ranges that are compared.
+        name: the range.
+        width: neurons of a layer.
+        seed: what the draw depends on.
+
+    Example:
+        >>> within(np.array([0, 1, 2, 5]), {"0-0": (0, 0), "1-1": (1, 1)}, "1-1", 4)
+        array([5])
+    """
+    layer = np.asarray(neurons, np.int64) // width
+    inside = {one: neurons[(layer >= first) & (layer <= last)] for one, (first, last) in ranges.items()}
+    size = min(map(len, inside.values()))
+    drawn = seeded_generator("layers", name, *seed).choice(inside[name], size, replace=False)
+    return np.sort(drawn).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class SetsByFold:
+    """The neurons of every set, fold and emotion, and which intervention a condition means for a row.
+
+    Attributes:
+        sets: (set, fold) -> emotion -> neurons (flat indices, sorted).
+        info: the model's sizes.
+        mean_product: mean gated product of every neuron, for conditions to the mean; float32 (layer * width,).
+        ranges: the ranges of layers that the study compares.
+        shares: item -> option -> probability at baseline, for conditions that mix by the model's own answer.
+    """
+
+    sets: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+    info: ModelInfo
+    mean_product: np.ndarray
+    shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=dict)
+
+    def neurons(self, condition: Row, fold: str) -> np.ndarray:
+        """Neurons on which a condition acts for items of one fold: those of a set, of all sets, or whole layers."""
+        width, layers, name = self.info.width, condition["layers"], condition["set"]
+        if KINDS[condition["kind"]].idle:
+            return np.arange(0, dtype=np.int64)
+        if name is None:
+            first, last = (0, self.info.layers) if layers == "all" else (int(layers), int(layers) + 1)
+            return np.arange(first * width, last * width, dtype=np.int64)
+        if condition["target"] is None:
+            return np.unique(np.concatenate(list(self.sets[name, fold].values())))
+        drawn = name, fold, condition["target"]
+        return restricted(self.sets[name, fold][condition["target"]], layers, self.ranges, width, *drawn)
+
+    def means(self, condition: Row, fold: str) -> np.ndarray | None:
+        """What those neurons are set to where that is their mean, otherwise ``None``; float32 (neuron,)."""
+        return self.mean_product[self.neurons(condition, fold)] if condition["to"] == "mean" else None
+
+    def intervention(self, condition: Row, fold: str, item: int | None = None) -> Intervention:
+        """What a condition does to items of one fold; ``item`` is needed where each is treated otherwise."""
+        kind, name = KINDS[condition["kind"]], condition["set"]
+        acted = Acted(
+            neurons=self.neurons(condition, fold),
+            positions=condition["positions"],
+            alpha=condition["alpha"] or 0.0,
+            to=condition["to"] or "zero",
+            means=self.means(condition, fold),
+            sets=self.sets[name, fold] if name is not None else {},
+            shares=self.shares[item] if kind.by_item and item is not None else None,
+        )
+        return kind.act(acted)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,25 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from emoscope import __version__
-from emoscope.experiments.heard import Heard, differing_parts, refuse_changes, remember, settle
-from emoscope.experiments.inputs import DecodeAhead, Decoded, inputs_path, save_inputs
+from emoscope.corpora.audio import AudioError
+from emoscope.corpora.audio import Heard as Sound
+from emoscope.corpora.audio import hear as hear_sound
+from emoscope.experiments.heard import (
+    Heard,
+    differing_parts,
+    inputs_path,
+    refuse_changes,
+    remember,
+    save_inputs,
+    settle,
+)
 from emoscope.experiments.prompts import (
     PRESENTATIONS,
     WRITERS,
@@ -293,3 +306,95 @@ def batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:
         else:
             groups.append([row])
     return groups
+
+
+Decoded = Sound | AudioError
+"""A clip as it is heard, or why it cannot be."""
+
+THREADS = 2
+"""Clips decoded at a time; decoding runs outside Python's lock."""
+
+AHEAD_BYTES = 256 << 20
+"""Sound that may wait for its turn (70 minutes of it); beyond that a clip is decoded when it is asked for."""
+
+
+class DecodeAhead:
+    """Decodes clips in the background, block by block; what it hands out is what
+    :func:`~emoscope.corpora.audio.hear` gives.
+
+    Args:
+        loudness: as in :func:`~emoscope.corpora.audio.load_audio`.
+        most_bytes: of sound that waits.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> block = [{"clip": "a", "path": polish_folder() / "m1.a_nie_3.flac"}]
+        >>> with DecodeAhead("normalised") as ahead:
+        ...     ahead.start(block)
+        ...     sounds = ahead.take(block)
+        >>> sounds["a"].samples.dtype, sounds["a"].told
+        (dtype('float32'), ())
+    """
+
+    def __init__(self, loudness: str, most_bytes: int = AHEAD_BYTES) -> None:
+        self._loudness, self._most = loudness, most_bytes
+        self._waiting: dict[str, Future[Decoded | None]] = {}
+        self._bytes, self._lock = 0, Lock()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+
+    def __enter__(self) -> DecodeAhead:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # whoever stops a run waits for the clips that are being decoded, not for those in the queue
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._waiting.clear()
+
+    def start(self, block: Sequence[Row]) -> None:
+        """Begin to decode the clips of a block (items with ``clip`` and ``path``); returns at once."""
+        for item in block:
+            if item["clip"] not in self._waiting:
+                self._waiting[item["clip"]] = self._pool.submit(self._decode_if_room, item["path"])
+
+    def take(self, block: Sequence[Row]) -> dict[str, Decoded]:
+        """The sound of a block's clips, or the reason why a clip has none; waits for what is not decoded yet.
+
+        Returns:
+            clip -> its samples (time,), mono, 16 kHz, and what was done to them.
+        """
+        sounds: dict[str, Decoded] = {}
+        # a block that turned out to be done already is never taken
+        for stale in self._waiting.keys() - {item["clip"] for item in block}:
+            self._release(stale)
+        self.start(block)
+        for item in block:
+            if item["clip"] not in sounds:
+                found = self._release(item["clip"])
+                sounds[item["clip"]] = _decode(item["path"], self._loudness) if found is None else found
+        return sounds
+
+    def _release(self, clip: str) -> Decoded | None:
+        waiting = self._waiting.pop(clip)
+        found = None if waiting.cancel() else waiting.result()
+        if found is not None and not isinstance(found, AudioError):
+            with self._lock:
+                self._bytes -= found.samples.nbytes
+        return found
+
+    def _decode_if_room(self, path: str) -> Decoded | None:
+        if self._bytes > self._most:
+            return None
+        found = _decode(path, self._loudness)
+        if not isinstance(found, AudioError):
+            with self._lock:
+                self._bytes += found.samples.nbytes
+        return found
+
+
+def _decode(path: str, loudness: str) -> Decoded:
+    try:
+        return hear_sound(path, loudness)
+    except AudioError as error:
+        return error

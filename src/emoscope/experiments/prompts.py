@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Clip
-    from emoscope.experiments.inputs import Decoded
+    from emoscope.experiments.listen import Decoded
     from emoscope.experiments.schema import Row, Study
     from emoscope.models.audio_lm import AudioLM, Request, Score
 

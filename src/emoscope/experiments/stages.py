@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from emoscope.experiments.conditions import plan_conditions, set_spec
+from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes
-from emoscope.experiments.intervene import intervene, list_units, owners, plan_work, why_no_null
+from emoscope.experiments.intervene import SetsByFold, intervene, list_units, owners, plan_work, why_no_null
 from emoscope.experiments.items import candidate_items, study_corpus
-from emoscope.experiments.kinds import SetsByFold, layer_ranges
 from emoscope.experiments.listen import hear
 from emoscope.experiments.manifest import (
     Proof,
@@ -43,8 +42,7 @@ from emoscope.runs.shards import named
 
 if TYPE_CHECKING:
     from emoscope.corpora import Corpus
-    from emoscope.experiments.intervene import Work
-    from emoscope.experiments.kinds import SetsByFold
+    from emoscope.experiments.intervene import SetsByFold, Work
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets, NotIdentifiable
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from emoscope.corpora.audio import AudioError, hear
-from emoscope.experiments.inputs import DecodeAhead
+from emoscope.experiments.listen import DecodeAhead
 
 
 @pytest.fixture
