@@ -1,4 +1,4 @@
-"""Selectors that are not emoscope's own: registered by a program, or named by an installed package."""
+"""Selectors that are not emoscope's own, registered by a program or named by an installed package; and kinds of controls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from emoscope.neurons import selectors
+from emoscope.neurons.controls import CONTROLS, Control, DrawnSet
 from emoscope.neurons.ranking import select_from_sums
 from emoscope.neurons.selection import find_sets
 from emoscope.neurons.selectors import BUILT_IN, Selector, find_selector, known_selectors, own_code, register
@@ -87,6 +88,24 @@ def test_it_sees_the_documented_statistics(tmp_path):
     assert {one[0] for one in seen} == {("anger", "fear", "sadness")}
     assert [one[1] for one in seen[::5]] == [0, 1, 2]  # five folds a layer
     assert all(0 < one[2] <= 1 and one[3:] == ((3,), (40,)) for one in seen)
+
+
+def test_a_kind_of_control_is_an_entry_of_the_registry(tmp_path, monkeypatch):
+    def lowest(ground, chosen, excluded):
+        free = np.setdiff1d(np.arange(ground.neurons), excluded)
+        return lambda emotion, generator: DrawnSet(free[: len(chosen[emotion])])
+
+    monkeypatch.setitem(CONTROLS, "lowest", Control("lowest", draw=lowest, everywhere=True))
+    activity, _ = random_activity(tmp_path / "a.zarr", items=96, layers=3, width=40)
+    found = find_sets(activity, make_items(), dataclasses.replace(SPEC, controls={"lowest": 1}))
+    assert set(found.frame["control"]) == {"target", "lowest"}
+    for name in ("cas@0.05:audio+answer", "cas@0.1:audio+answer"):
+        for fold in ("s1", "all"):
+            target, drawn = found.sets[name, fold], found.sets[f"{name}~lowest0", fold]
+            taken = np.concatenate(list(target.values()))
+            for emotion, neurons in drawn.items():
+                assert len(neurons) == len(target[emotion])
+                assert not set(neurons.tolist()) & set(taken.tolist())
 
 
 def test_installed_packages_name_selectors(package):

@@ -104,36 +104,25 @@ class SetSpec:
         return max(1, round(budget * total))
 
     def name_of(self, one: Wanted) -> str:
-        """The name of a set that is wanted; a ``ValueError`` if its budget is not known yet."""
-        if one.budget is None:
-            raise ValueError(f"the common size of {one.selector} is known when it has ranked: name the set then")
-        return self.set_id(one.selector, one.budget, one.control, one.draw, one.size, one.layers)
-
-    def set_id(
-        self,
-        selector: str,
-        budget: float,
-        control: str = TARGET,
-        draw: int = 0,
-        size: int | None = None,
-        layers: str | None = None,
-    ) -> str:
-        """The name of a set; ``size`` is the number of clips where the control is "fewer", ``layers`` a range.
+        """The name of a set that is wanted; a ``ValueError`` if its budget is not known yet.
 
         Example:
-            >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "matched", 3)
+            >>> spec, cas = SetSpec(("anger", "fear")), Wanted("cas", 0.005)
+            >>> spec.name_of(replace(cas, control="matched", draw=3))
             'cas@0.005:audio+answer~matched3'
-            >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "fewer", 1, size=20)
+            >>> spec.name_of(replace(cas, control="fewer", draw=1, size=20))
             'cas@0.005:audio+answer~fewer20~draw1'
-            >>> SetSpec(("anger", "fear")).set_id("cas", 0.005, "reselected matched", 2, layers="0-8")
+            >>> spec.name_of(replace(cas, control="reselected matched", draw=2, within=(0, 8)))
             'cas@0.005:audio+answer~layers0-8~matched2'
         """
-        name = f"{selector}@{budget:g}:{self.scope_name}"
-        if layers is not None:
-            name, control = f"{name}~layers{layers}", control.removeprefix(RESELECTED).strip() or TARGET
+        if one.budget is None:
+            raise ValueError(f"the common size of {one.selector} is known when it has ranked: name the set then")
+        name, control = f"{one.selector}@{one.budget:g}:{self.scope_name}", one.control
+        if one.layers is not None:
+            name, control = f"{name}~layers{one.layers}", control.removeprefix(RESELECTED).strip() or TARGET
         if control == FEWER:
-            return f"{name}~fewer{size}~draw{draw}"
-        return name if control == TARGET else f"{name}~{control}{draw}"
+            return f"{name}~fewer{one.size}~draw{one.draw}"
+        return name if control == TARGET else f"{name}~{control}{one.draw}"
 
 
 @dataclass(frozen=True)

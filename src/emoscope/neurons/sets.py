@@ -263,7 +263,7 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
 
 SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")
-"""A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.set_id``."""
+"""A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.name_of``."""
 
 MEANS = "mean_product/"
 """Before an emotion: the name of the tensor with its neurons' means."""
