@@ -81,7 +81,7 @@ RESELECTED: Final = "reselected"
 """Sets selected for the emotion on fewer clips, and within a range of layers."""
 
 Outcome = Literal["hits", "misses", "false-alarms"]
-"""How a clip was answered: it has an emotion in the voice and in the answer, in the voice alone, in the answer alone."""
+"""Where a clip has an emotion: in the voice and in the answer, in the voice alone, in the answer alone."""
 OUTCOMES: dict[Outcome, str] = {"misses": "hits-as-misses", "false-alarms": "hits-as-false-alarms"}
 """The control found on each outcome -> the one found on as many hits of the same emotions, to compare it with."""
 OUTCOME_CONTROLS = (*OUTCOMES, *OUTCOMES.values())

@@ -3,7 +3,8 @@
 A run is items, conditions and answers. Answers follow a multinomial logit: every option of an item has a score, noise
 and a bonus where it is the true label, which a condition changes; the answer is the option with the largest score, and
 the stored log-probabilities are the scores up to a constant. Items stay the same under all conditions, so that all else
-is equal. :mod:`tests.helpers.planted` writes the run that pages are tested on, :mod:`tests.helpers.planted_parts` studies in parts.
+is equal. :mod:`tests.helpers.planted` writes the run that pages are tested on, :mod:`tests.helpers.planted_parts`
+studies in parts.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def small_run(
 
 
 def deactivations(control: str = "target", draw: int = 0, targets: Sequence[str] = ("anger", "fear")) -> list[Row]:
-    """The conditions that switch one set per emotion off; ids are "<target>" for targets, "<target>~<control><draw>" else."""
+    """The conditions that switch one set per emotion off: "<target>", of controls "<target>~<control><draw>"."""
     end = "" if control == "target" else f"~{control}{draw}"
     named = ("kind", "target", "selector", "budget", "scope", "control", "draw", "positions", "layers", "to")
     rows = [(target, acts("deactivate", target, control, draw, scope="audio")) for target in targets]

@@ -1,4 +1,4 @@
-"""Interventions as values that add up: which neurons get which gain or mean, at which positions; and gains of a batch."""
+"""Interventions as values that add up: which neurons get which gain or mean, and where; and gains of a batch."""
 
 from __future__ import annotations
 

@@ -277,8 +277,8 @@ class Activity:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Firing counts and activation sums of one layer, each float64 (item, width).
 
-        ``scope`` is such as ``"audio+answer"``, ``"all"`` or a list of scopes, which are added; ``items`` are row numbers,
-        in the order wanted, all by default.
+        ``scope`` is such as ``"audio+answer"``, ``"all"`` or a list of scopes, which are added; ``items`` are row
+        numbers, in the order wanted, all by default.
         """
         return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
 

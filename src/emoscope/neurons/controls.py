@@ -58,8 +58,8 @@ def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarr
 class DrawnSet:
     """A control that was drawn after chosen neurons: flat numbers, ascending; int64 (neuron,).
 
-    ``smd`` is the standardised mean difference of each covariate, control minus chosen, empty where nothing was matched;
-    well matched are controls in which every chosen neuron has a partner and every ``smd`` lies within +-0.25.
+    ``smd`` is the standardised mean difference of each covariate, control minus chosen, empty where nothing was
+    matched; in a well matched control every chosen neuron has a partner and every ``smd`` lies within +-0.25.
     """
 
     neurons: np.ndarray
@@ -184,7 +184,7 @@ def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generato
 
 @dataclass(frozen=True)
 class Ground:
-    """What the controls of a fold's sets are drawn from: so many neurons, and their :func:`covariates` if any are matched."""
+    """What the controls of a fold's sets are drawn from: so many neurons, and their :func:`covariates` if needed."""
 
     neurons: int
     standardised: np.ndarray | None = None

@@ -154,9 +154,9 @@ def rank_fused(
 
     Memory holds one layer of every corpus and the neurons still in the running.
 
-    There is a plan for each corpus; ``folds`` says for each fold which selection of each plan stands for it. Ties go to the
-    larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the spread in
-    consistency fusion.
+    There is a plan for each corpus; ``folds`` says for each fold which selection of each plan stands for it. Ties go
+    to the larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the
+    spread in consistency fusion.
 
     Returns:
         (way, fold) -> lists from which up to ``size`` neurons can be taken.

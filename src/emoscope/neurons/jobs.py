@@ -186,7 +186,8 @@ def wanted_sets(spec: SetSpec) -> list[Wanted]:
     outcomes with too few clips) and a common size that is no other than a budget's.
 
     Example:
-        >>> spec = SetSpec(("anger", "fear"), ("cas",), (0.005, 0.01), controls={"matched": 5, "random": 1}, sizes=(20,))
+        >>> controls = {"matched": 5, "random": 1}
+        >>> spec = SetSpec(("anger", "fear"), ("cas",), (0.005, 0.01), controls=controls, sizes=(20,))
         >>> [spec.name_of(one).removeprefix("cas@") for one in wanted_sets(spec)][5:]  # doctest: +NORMALIZE_WHITESPACE
         ['0.005:audio+answer~matched3', '0.005:audio+answer~matched4', '0.01:audio+answer~matched0',
          '0.01:audio+answer~matched1', '0.01:audio+answer~matched2', '0.005:audio+answer~random0',

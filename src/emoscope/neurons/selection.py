@@ -65,7 +65,7 @@ class FoundSets:
             self.neuron_sets(name).save(set_folder(folder, name), {"set": name})
 
     def neuron_sets(self, name: str) -> NeuronSets:
-        """One set as a mapping from emotion to :class:`NeuronSet`, with its folds; a ``ValueError`` if there is none."""
+        """One set as a mapping from emotion to :class:`NeuronSet`, with its folds; a ``ValueError`` without."""
         groups: dict[str, dict[str, NeuronSet]] = {}
         for row in self.frame.filter(pl.col("set") == name).iter_rows(named=True):
             fold, emotion = row["fold"], row["emotion"]

@@ -201,7 +201,7 @@ class NeuronSets(Mapping[str, NeuronSet]):
 
     @property
     def stability(self) -> dict[str, float]:
-        """Mean Jaccard index over pairs of folds for each emotion: 1 = the same in every fold, NaN without two folds."""
+        """Mean Jaccard index over pairs of folds for each emotion: 1 = the same in all; NaN without two folds."""
         pairs = list(combinations(self.folds.values(), 2))
         return {
             emotion: float(np.mean([one[emotion].jaccard(two[emotion]) for one, two in pairs] or [np.nan]))

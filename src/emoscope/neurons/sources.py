@@ -248,7 +248,7 @@ def expected_jaccard(first: int, second: int, neurons: int) -> float:
 
 @dataclass(frozen=True)
 class _Scored:
-    """What a selector makes of a source: the ranks of all neurons, centred and of length 1 (emotion, neuron), and sets."""
+    """What a selector makes of a source: ranks of all neurons, centred and of length 1 (emotion, neuron), and sets."""
 
     ranks: np.ndarray
     sets: dict[str, np.ndarray]
