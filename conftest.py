@@ -35,9 +35,9 @@ documents = Sybil([PythonCodeBlockParser(), SkipParser()], pattern="*.md", fixtu
 pytest_collect_file = (docstrings + documents).pytest()
 
 LONGEST = (
-    "tests/test_cli.py", "tests/experiments/test_shards.py", "README.md", "tests/report/test_page.py",
-    "tests/experiments/test_whole_study.py", "tests/experiments/test_pipeline.py", "tests/models/test_fetch.py",
-    "tests/analysis/test_slow.py", "tests/experiments/test_session.py", "tests/docs/test_first_steps.py",
+    "tests/test_cli.py", "tests/experiments/test_shards.py", "README.md", "tests/chapters/test_pages.py",
+    "tests/experiments/test_engine.py", "tests/experiments/test_stages.py", "tests/models/test_fetch.py",
+    "tests/analysis/test_slow.py", "tests/experiments/test_api.py", "tests/docs/test_first_steps.py",
 )  # fmt: skip
 """Files of which each takes long: they are begun first, so that no test process is left with one at the end."""
 

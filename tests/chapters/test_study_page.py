@@ -23,8 +23,8 @@ from emoscope.report.theme import to_spec
 from emoscope.report.views import read_whole
 from emoscope.report.wording import judge
 from emoscope.schemas import empty
+from tests.chapters.test_pages import Page
 from tests.helpers.planted_parts import write_whole
-from tests.report.test_page import Page
 
 
 def undrawn(folder, tables, monkeypatch):

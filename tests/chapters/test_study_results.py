@@ -17,7 +17,7 @@ from emoscope.chapters.transfer import SAME_SPEAKERS
 from emoscope.schemas import empty, schema
 from tests.analysis.slow_probes import slow_selectivity, slow_side_effects
 from tests.analysis.slow_whole import slow_whole
-from tests.analysis.test_sources import one
+from tests.chapters.test_transferred import one
 from tests.helpers.planted_parts import write_whole
 
 NUMBERS = ("alpha", "budget")
