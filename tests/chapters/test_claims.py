@@ -116,7 +116,7 @@ def test_modest_data_are_enough_where_few_clips_keep_the_gap_beyond_matched_neur
     assert modest(size(50, -8.5, -2.5)).verdict == UNSUPPORTED  # no more than matched neurons may do
     assert modest(size(100, -9.9, -7.0)).verdict == UNTESTED  # not few
     assert modest(clips=50).why == "the full set was found on 50 clips per emotion"
-    assert modest(untested(""), FALLS, 20, [], None, None).verdict == UNTESTED
+    assert claim_rules.modest(untested(""), FALLS, 20, [], None, None).verdict == UNTESTED
 
 
 def test_neurons_crowd_where_even_the_lower_end_exceeds_every_shuffle():

@@ -30,8 +30,8 @@ def figureless(patch: pytest.MonkeyPatch) -> None:
 UNDRAWN = (
     sys.executable,
     "-c",
-    "from emoscope.report import pictures\n"
-    "pictures.to_svg, pictures.to_pdf = lambda *_, **__: '<svg></svg>', lambda _: b''\n"
+    "from emoscope.report import markup\n"
+    "markup.to_svg, markup.to_pdf = lambda *_, **__: '<svg></svg>', lambda _: b''\n"
     "from emoscope.cli import main; main()",
 )
 """The program without drawing, as a process of its own."""

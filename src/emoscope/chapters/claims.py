@@ -33,7 +33,7 @@ from emoscope.report.views import Content
 from emoscope.schemas import as_table, empty, read_table
 
 if TYPE_CHECKING:
-    from emoscope.chapters.results import Tables
+    from emoscope.report.views import Tables
 
 
 UNLIKE = "the matched neurons are not well matched"
