@@ -76,6 +76,6 @@ def test_the_way_on_is_the_same_command_without_fresh(tmp_path: Path, monkeypatc
 
 
 def test_every_exit_code_is_documented() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
     section = text.split("## Exit codes")[1].split("##")[0]
     assert [code for code in EXIT_CODES if f"{code} " not in section] == []

@@ -135,7 +135,7 @@ def plan_conditions(
         steer: whether foreign sets are steered.
 
     Returns:
-        one row a condition (see docs/architecture.md); baseline and null come first. What is claimed is
+        one row a condition (see docs/run-folder.md); baseline and null come first. What is claimed is
         deactivation to zero; to the mean go the target sets, the headline's matched controls, and the reliance lines.
     """
     head = study.headline

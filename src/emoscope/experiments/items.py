@@ -134,7 +134,7 @@ def candidate_items(
         dealt: folds of an earlier time (:func:`folds_dealt_before`).
 
     Returns:
-        the items table (see docs/architecture.md); ``fate`` is null for items that are still to be heard.
+        the items table (see docs/run-folder.md); ``fate`` is null for items that are still to be heard.
     """
     label, options = study.identify.label, study_options(study, corpus)
     if log:

@@ -25,7 +25,7 @@ class Result:
 
     Attributes:
         run: the run folder; tables and report.html are in it.
-        effects: one row a measure and family of sets (see docs/architecture.md).
+        effects: one row a measure and family of sets (see docs/run-folder.md).
         headline: selector, budget and alpha that are claimed.
         figure: the effect matrix next to that of matched controls, an Altair chart.
         first: what must be known before any number, in sentences.
@@ -154,7 +154,7 @@ class WholeResult:
         return cls(run, {name: Result.of(one) for name, one in found.items() if (one / "report.html").is_file()})
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table of the whole, such as ``"transfer"`` (see docs/architecture.md)."""
+        """A table of the whole, such as ``"transfer"`` (see docs/run-folder.md)."""
         return self.run.read_table(f"tables/{name}")
 
     def __repr__(self) -> str:
