@@ -113,7 +113,7 @@ def claims(tables: Tables) -> pl.DataFrame:
 
     Returns:
         the columns of table ``claims``, a row a claim, in the order of :data:`PAPER`: ``verdict`` is one of those in
-        :mod:`~emoscope.analysis.decision`, ``number`` what it rests on, as text, ``why`` the reason. Empty where the
+        :mod:`~emoscope.analysis.claim_rules`, ``number`` what it rests on, as text, ``why`` the reason. Empty where the
         folder holds no items.
     """
     run = tables.run
@@ -308,7 +308,7 @@ class Cell:
     """One claim on one corpus.
 
     Attributes:
-        verdict: one of those in :mod:`~emoscope.analysis.decision`.
+        verdict: one of those in :mod:`~emoscope.analysis.claim_rules`.
         kind: the same as a class of the style sheet.
         source: the corpus that the neurons come from, where it is another one; else empty.
         number: what the verdict rests on.

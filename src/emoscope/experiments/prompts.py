@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM, Request, Score
 
 WRITE_DOWN = "What does the speaker say? Answer with what is said."
-"""The request of ``transcription``; its answer is read by :mod:`emoscope.analysis.transcription`."""
+"""The request of ``transcription``; its answer is read by :mod:`emoscope.chapters.side_effects`."""
 
 SAID = "The speaker says: {transcript}"
 """What stands in the place of the sound in ``transcript``, apart from the question by a line break."""
@@ -85,7 +85,7 @@ class Presentation:
         sound: what the model hears of a clip's samples; ``None``: nothing.
         role: of the part of a study that asks so; ``None`` where any study may.
         needs_words: asked of clips whose words are known.
-        writes: the answer is a text of the model's own; :mod:`emoscope.analysis.transcription` reads it.
+        writes: the answer is a text of the model's own; :mod:`emoscope.chapters.side_effects` reads it.
         of_clips: there is a clip, which is decoded also where nothing is heard: one without usable sound is left out
             there, too, so that all presentations are asked on the same clips.
     """

@@ -29,7 +29,7 @@ def write_corpus_page(summary: Mapping[str, Any], path: Path, version: str = "")
     """Write the page of a corpus.
 
     Args:
-        summary: what :func:`emoscope.corpora.check.summarise` made.
+        summary: what :func:`emoscope.corpora.check.describe` made.
         path: the file to write.
         version: of emoscope, for the page's last line.
     """
