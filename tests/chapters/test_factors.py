@@ -15,8 +15,8 @@ from emoscope.chapters.letters import tabulate_letters as letters
 from emoscope.chapters.pages import notes
 from emoscope.chapters.results import open_content
 from emoscope.chapters.within import tabulate_within as within
-from emoscope.report.wording import bracket, number
 from emoscope.schemas import schema
+from emoscope.wording import bracket, number
 from tests.helpers.planted import THREE, write_run
 
 

@@ -11,8 +11,8 @@ from emoscope.chapters.sets import tabulate_matching as matching
 from emoscope.chapters.sets import tabulate_neurons as neurons
 from emoscope.chapters.sets import tabulate_words as words
 from emoscope.chapters.wordings import tabulate_wordings as wordings
-from emoscope.report.wording import bracket, number
 from emoscope.schemas import schema
+from emoscope.wording import bracket, number
 from tests.helpers.planted import THREE, write_run
 
 

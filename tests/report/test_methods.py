@@ -10,7 +10,7 @@ from emoscope.chapters.results import open_content
 from emoscope.chapters.sets import tabulate_sets as sets
 from emoscope.report.caveats import standing
 from emoscope.report.methods import bibtex, paragraph
-from emoscope.report.wording import number
+from emoscope.wording import number
 from tests.helpers.planted import SELECTORS, THREE, write_run
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emoscope.vocabulary import LEVEL
+from emoscope.wording import bracket, number, p_text
 
 SUPPORTED, UNSUPPORTED, UNTESTED = "supported by the published measure", "not supported", "not testable here"
 """What a claim is called. The published measure also counts moves of the answers that know nothing of the clip."""
@@ -46,43 +47,20 @@ def untested(why: str) -> Decision:
     return Decision(UNTESTED, why)
 
 
-def amount(value: float | None, digits: int = 1) -> str:
-    """A signed number with a real minus sign.
-
-    Example:
-        >>> amount(-3.14159), amount(0.04), amount(None)
-        ('−3.1', '0.0', '–')
-    """
-    if value is None:
-        return "–"
-    rounded = round(value, digits) + 0.0
-    return f"{rounded:{'+' if rounded else ''}.{digits}f}".replace("-", "−")
-
-
 def shown(row: Row, verdict: str, why: str, what: str, unit: str = "points") -> Decision:
     """A decision with the number that it rests on."""
-    number = f"{what} {amount(row['estimate'])}{' points' if unit == 'points' else ''} {ends(row)}".strip()
-    return Decision(verdict, why, number, row["estimate"], row["low"], row["high"], unit)
+    told = f"{what} {number(row['estimate'], sign=True)}{' points' if unit == 'points' else ''} {ends(row)}".strip()
+    return Decision(verdict, why, told, row["estimate"], row["low"], row["high"], unit)
 
 
 def ends(row: Row) -> str:
     """The interval of a row, empty where there is none."""
-    return "" if row["low"] is None else f"[{amount(row['low'])}, {amount(row['high'])}]"
+    return bracket(row["low"], row["high"], sign=True)
 
 
 def span(row: Row) -> str:
     """The estimate of a row with its interval."""
-    return f"{amount(row['estimate'])} {ends(row)}".strip()
-
-
-def p_text(p: float) -> str:
-    """A p value after the letter p.
-
-    Example:
-        >>> p_text(0.00002), p_text(0.0312)
-        ('< 0.001', '= 0.031')
-    """
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return f"{number(row['estimate'], sign=True)} {ends(row)}".strip()
 
 
 SPARED = 0.5
@@ -198,10 +176,13 @@ def spares(hurt: Decision, own: Row | None, others: Row | None) -> Decision:
     part = "half of the emotion’s own" if SPARED == 0.5 else f"{SPARED:g} of the emotion’s own"
     if others["low"] > limit:
         return shown(
-            others, SUPPORTED, f"surely less than {part} ({amount(own['estimate'])})", "excess, other emotions"
+            others,
+            SUPPORTED,
+            f"surely less than {part} ({number(own['estimate'], sign=True)})",
+            "excess, other emotions",
         )
     why = f"more than {part}" if others["high"] < limit else f"perhaps more than {part}"
-    return shown(others, UNSUPPORTED, f"{why} ({amount(own['estimate'])})", "excess, other emotions")
+    return shown(others, UNSUPPORTED, f"{why} ({number(own['estimate'], sign=True)})", "excess, other emotions")
 
 
 def pulls(overall: Row | None, gap: Row | None) -> Decision:
@@ -230,7 +211,7 @@ def rises(trend: Row | None) -> Decision:
     if trend["p"] is None:
         return untested(trend["reason"] or "the trend test could not be made")
     holds = trend["p"] < LEVEL and trend["low"] > 0
-    why = f"alpha {trend['alphas']}; Page’s test p {p_text(trend['p'])}"
+    why = f"alpha {trend['alphas']}; Page’s test {p_text(trend['p'])}"
     return shown(
         row, SUPPORTED if holds else UNSUPPORTED, why, "excess pull per unit of alpha", "points per unit of alpha"
     )
@@ -263,9 +244,11 @@ def modest(hurt: Decision, test: Row | None, full: int | None, sizes: Sequence[R
         if row["gap_high"] is not None and row["gap_high"] < matched["low"] and row["gap"] <= KEPT * whole["gap"]
     ]  # fmt: skip
     row = (enough or few[-1:])[0]
-    share = f"{100 * row['gap'] / whole['gap']:.0f} % of the full set’s ({amount(whole['gap'])})"
+    share = f"{100 * row['gap'] / whole['gap']:.0f} % of the full set’s ({number(whole['gap'], sign=True)})"
     beyond = (
-        "" if enough or row["gap_high"] is None else f"; matched neurons: {amount(matched['estimate'])} {ends(matched)}"
+        ""
+        if enough or row["gap_high"] is None
+        else f"; matched neurons: {number(matched['estimate'], sign=True)} {ends(matched)}"
     )
     found = {"estimate": row["gap"], "low": row["gap_low"], "high": row["gap_high"]}
     why = f"{share.replace('-', '−')}{beyond}"
@@ -307,7 +290,7 @@ def carries_over(row: Row, p_holm: float | None, own: Row | None) -> Decision:
         return shown(row, SUPPORTED, kept, "excess gap")
     if own is None or own["high"] is None or own["high"] >= 0:
         return shown(row, UNTESTED, "that corpus’s own sets do nothing clear on these emotions either", "excess gap")
-    why = f"p {p_text(p_holm)} after correction for all pairs"
+    why = f"{p_text(p_holm)} after correction for all pairs"
     return shown(row, UNSUPPORTED, "; ".join(filter(None, [why, kept])), "excess gap")
 
 
@@ -341,4 +324,4 @@ def _open(row: Row) -> str:
     if row["low"] <= 0 <= row["high"]:
         return "the interval holds 0"
     wrong = (row["estimate"] > 0) == (row.get("kind") == "deactivate")
-    return "it goes the other way" if wrong else f"p {p_text(row['p_holm'])} after correction for all declared tests"
+    return "it goes the other way" if wrong else f"{p_text(row['p_holm'])} after correction for all declared tests"

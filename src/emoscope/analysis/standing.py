@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.claim_rules import amount
+from emoscope.wording import number
 
 Row = Mapping[str, Any]
 
@@ -121,7 +121,7 @@ class Blind:
             >>> Blind("excess_gap", -14.3, -10.0, 3, 3).brief()
             'blind part −10.0'
         """
-        return "blind part unknown" if self.part is None else f"blind part {amount(self.part)}"
+        return "blind part unknown" if self.part is None else f"blind part {number(self.part, sign=True)}"
 
     def sentence(self) -> str:
         """What the gap consists of, for whoever reads nothing else.
@@ -130,15 +130,15 @@ class Blind:
             >>> print(Blind("excess_gap", -14.3, -10.0, 3, 3).sentence())
             Of the excess gap of −14.3 points, −10.0 know nothing of the clip (the blind part): answers that move alike on clips of all emotions give as much. The other −4.3 have not been tested.
         """
-        lead = f"the {NAMES[self.measure]} of {amount(self.gap)} points"
+        lead = f"the {NAMES[self.measure]} of {number(self.gap, sign=True)} points"
         if self.part is None:
             return (
                 f"How much of {lead} knows nothing of the clip cannot be told: {self.targets} of {self.options} options "
                 "have a set."
             )
         return (
-            f"Of {lead}, {amount(self.part)} know nothing of the clip (the blind part): answers that move alike on clips of "
-            f"all emotions give as much. The other {amount(self.gap - self.part)} have not been tested."
+            f"Of {lead}, {number(self.part, sign=True)} know nothing of the clip (the blind part): answers that move alike on clips of "
+            f"all emotions give as much. The other {number(self.gap - self.part, sign=True)} have not been tested."
         )
 
 

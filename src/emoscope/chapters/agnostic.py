@@ -16,8 +16,9 @@ from emoscope.report.panels import SERIES_KEY, panels, series_of_measure
 from emoscope.report.plots import INTERVALS, dots, hollow_note, marks_of, series_of
 from emoscope.report.theme import title
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, estimate_text, outcome, tally, without_dashes
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, outcome, tally, without_dashes
 from emoscope.schemas import as_table
+from emoscope.wording import estimate_text
 
 WAYS = ("targeted", "two-pass", "mix", "mix-own", "mix-outputs", "union")
 """``targeted`` steers each clip's own emotion and so knows the label: what the other ways are compared with."""

@@ -14,8 +14,9 @@ from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
 from emoscope.report.theme import title
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import blind_text, bracket, listed, made, number, spread, value
+from emoscope.report.wording import blind_text, made, value
 from emoscope.schemas import as_table
+from emoscope.wording import estimate_text, listed, number, spread
 
 
 def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFrame:
@@ -181,7 +182,7 @@ def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
     rows = [
         {
             "condition": row["condition"], "scoring": row["scoring"], "items": str(row["n"]),
-            "UAR (%)": f"{number(row['uar'])} {bracket(row['low'], row['high'])}".strip(),
+            "UAR (%)": estimate_text({**row, "estimate": row["uar"]}, sign=False),
             "accuracy (%)": number(row["accuracy"]), "chance (%)": number(row["chance"]),
             "changed answers (%)": number(row["changed"]), "letter mass": number(row["letter_mass"], 2),
             "agreement (%)": number(row["agreement"]), "in words (%)": number(row["share_word"]),

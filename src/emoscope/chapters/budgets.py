@@ -11,8 +11,9 @@ from emoscope.chapters.efficiency import GAP_OFF
 from emoscope.report.plots import CURVE, INTERVALS, NAMES, curve, hollow_said
 from emoscope.report.theme import title
 from emoscope.report.views import Content
-from emoscope.report.wording import CONTROLS, estimate_text, name_selector, number
+from emoscope.report.wording import CONTROLS, name_selector
 from emoscope.vocabulary import acting
+from emoscope.wording import estimate_text, number
 
 
 def draw_budgets(content: Content) -> Any | None:

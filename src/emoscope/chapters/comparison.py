@@ -17,10 +17,10 @@ from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import pictures, to_html
 from emoscope.report.plots import dots
 from emoscope.report.theme import LIGHT, title
-from emoscope.report.wording import number
 from emoscope.runs.folder import replacing
 from emoscope.schemas import as_table
 from emoscope.vocabulary import acting, with_roles
+from emoscope.wording import estimate_text, number
 
 UAR, GAP, PULL = "UAR", "excess gap", "excess pull gap"
 
@@ -171,9 +171,9 @@ def shown(rows: pl.DataFrame) -> pl.DataFrame:
         {
             "neurons": one["run"] + (" (pilot)" if one["pilot"] else ""), "what": one["model"], "corpus": one["corpus"],
             "emotions": str(one["emotions"]), "items": _whole(one["items"]), "speakers": _whole(one["speakers"]),
-            "UAR (%)": _spanned(one, "uar"), "chance (%)": number(one["chance"]),
-            "excess gap": _spanned(one, "excess_gap"), "blind part of it": number(one["excess_gap_blind"]),
-            "excess pull gap": _spanned(one, "excess_pull_gap"),
+            "UAR (%)": estimate_text(one, "uar", sign=False), "chance (%)": number(one["chance"]),
+            "excess gap": estimate_text(one, "excess_gap", sign=False), "blind part of it": number(one["excess_gap_blind"]),
+            "excess pull gap": estimate_text(one, "excess_pull_gap", sign=False),
             "verdict": one["verdict"] or "–", "why": one["steer_verdict"] or "–",
         }
         for one in rows.iter_rows(named=True)
@@ -225,11 +225,3 @@ def figure(rows: pl.DataFrame, measure: str) -> Any | None:
 
 def _whole(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
-
-
-def _spanned(row: dict[str, Any], measure: str) -> str:
-    if row[measure] is None:
-        return "–"
-    if row[f"{measure}_low"] is None:
-        return number(row[measure])
-    return f"{number(row[measure])} [{number(row[f'{measure}_low'])}, {number(row[f'{measure}_high'])}]"

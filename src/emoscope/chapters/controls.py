@@ -11,7 +11,8 @@ from emoscope.report.panels import panels
 from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of
 from emoscope.report.theme import title
 from emoscope.report.views import Whole
-from emoscope.report.wording import CONTROLS, listed, number
+from emoscope.report.wording import CONTROLS
+from emoscope.wording import listed, number
 
 MATRIX_CONTROLS = {
     "random": "random",

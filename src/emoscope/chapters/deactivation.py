@@ -31,17 +31,14 @@ from emoscope.report.wording import (
     BLIND,
     CONTROLS,
     blind_text,
-    estimate_text,
-    listed,
     name_selector,
-    number,
     outcome,
-    p_value,
     tally,
     without_dashes,
     without_empty,
 )
 from emoscope.vocabulary import acting
+from emoscope.wording import estimate_text, listed, number, p_value
 
 CELLS = (
     "Row: the emotion whose neurons were changed; column: the emotion of the clip. "

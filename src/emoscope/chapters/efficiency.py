@@ -19,8 +19,9 @@ from emoscope.report.panels import lines, side_by_side
 from emoscope.report.plots import INTERVALS, curve
 from emoscope.report.theme import title
 from emoscope.report.views import Content, Whole, first
-from emoscope.report.wording import CLEAR_LOW, bracket, estimate_text, judge, made, number, spread
+from emoscope.report.wording import CLEAR_LOW, judge, made
 from emoscope.schemas import as_table, empty
+from emoscope.wording import bracket, estimate_text, number
 
 SET = ("selector", "budget", "scope")
 
@@ -254,8 +255,8 @@ def tabulate_efficiency_of_parts(whole: Whole) -> pl.DataFrame | None:
             rows.append({
                 "corpus": part.name, "clips per emotion": f"{row['size']}{', full set' if row['full'] else ''}",
                 "shared with the full set (%)": shared,
-                "gap (points)": spread({"estimate": row["gap"], "low": row["gap_low"], "high": row["gap_high"]}),
-                "pull gap (points)": spread({"estimate": row["pull_gap"], "low": row["pull_gap_low"], "high": row["pull_gap_high"]}),
+                "gap (points)": estimate_text(row, "gap"),
+                "pull gap (points)": estimate_text(row, "pull_gap"),
             })  # fmt: skip
     return made(rows)
 

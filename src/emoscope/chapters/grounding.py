@@ -18,10 +18,11 @@ from emoscope.report.panels import BEYOND_KEY, dotted
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.views import Whole, in_study_order
-from emoscope.report.wording import HEARD, UNTESTED, Outcome, made, number, outcome_at, spread, tally, value
+from emoscope.report.wording import HEARD, UNTESTED, Outcome, made, outcome_at, tally, value
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GROUNDING as ROLE
 from emoscope.vocabulary import MAIN
+from emoscope.wording import estimate_text, number, spread
 
 NO_INTERVAL = "no interval of UAR: whether the model hears anything cannot be said"
 
@@ -202,11 +203,10 @@ def tabulate_grounding(whole: Whole) -> pl.DataFrame | None:
         group = found.filter((pl.col("corpus") == corpus) & (pl.col("presentation") == heard))
         by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
         uar, beyond = by.get(("baseline", "uar")), by.get(("deactivate", "excess_gap"))
-        less = beyond and {"estimate": beyond["less"], "low": beyond["less_low"], "high": beyond["less_high"]}
         rows.append({
             "corpus": corpus, "what is heard": HEARD.get(heard, heard), "UAR (%)": spread(uar, sign=False),
             "chance (%)": number(value(uar, "chance")), "off: excess gap": spread(beyond),
-            "minus the voice’s": spread(less), "amplified: excess pull": spread(by.get(("steer", "excess_pull_overall"))),
+            "minus the voice’s": estimate_text(beyond, "less"), "amplified: excess pull": spread(by.get(("steer", "excess_pull_overall"))),
             "note": next((row["note"] for row in by.values() if row["note"]), ""),
         })  # fmt: skip
     return made(rows)

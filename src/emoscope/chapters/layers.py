@@ -18,9 +18,10 @@ from emoscope.report.panels import WIDTH, side_by_side
 from emoscope.report.plots import heat
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import listed, name_selector, number
+from emoscope.report.wording import name_selector
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import MINIMUM_SPEAKERS
+from emoscope.wording import listed, number
 
 
 def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:

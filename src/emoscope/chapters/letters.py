@@ -17,8 +17,9 @@ from emoscope.questions import LETTERS as ALPHABET
 from emoscope.report.plots import BEYOND, HOLLOW, INTERVALS, dots
 from emoscope.report.theme import title
 from emoscope.report.views import Content
-from emoscope.report.wording import bracket, by_key, estimate_text, number, without_dashes
+from emoscope.report.wording import by_key, without_dashes
 from emoscope.schemas import as_table, empty
+from emoscope.wording import bracket, estimate_text, number
 
 NONE = "none"
 """The control of measures of the untouched model."""

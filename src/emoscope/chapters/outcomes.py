@@ -15,9 +15,10 @@ from emoscope.analysis.responses import Panel
 from emoscope.analysis.sets import ALL, chance, jaccard
 from emoscope.neurons.selection import load_set
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import DONE, bracket, listed, made, number, spread, without_dashes
+from emoscope.report.wording import DONE, made, without_dashes
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import OUTCOMES
+from emoscope.wording import estimate_text, listed, number, spread
 
 DECIDES = {"deactivate": "gap", "steer": "pull_gap"}
 """The measure on which the verdict rests: deactivation lowers it, steering raises it."""
@@ -347,9 +348,7 @@ def _cell(rows: pl.DataFrame, kind: str, measure: str, whose: str, against: str)
     found: list[dict[str, Any]] = rows.filter(
         (pl.col("kind") == kind) & (pl.col("measure") == measure) & (pl.col("sets") == whose) & (pl.col("against") == against)
     ).to_dicts()  # fmt: skip
-    if not found:
-        return "–"
-    return f"{number(found[0]['estimate'], sign=True)} {bracket(found[0]['low'], found[0]['high'])}".strip()
+    return estimate_text(found[0] if found else None)
 
 
 FOUND_ON_PARTS = {"misses": "missed clips", "false-alarms": "false alarms"}

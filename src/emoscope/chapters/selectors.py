@@ -16,22 +16,9 @@ from emoscope.report.panels import panels
 from emoscope.report.plots import GAP, INTERVALS, dots, marks_of
 from emoscope.report.theme import title
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import (
-    CLEAR_HIGH,
-    CLEAR_LOW,
-    OPEN,
-    UNTESTED,
-    estimate_text,
-    judge,
-    listed,
-    made,
-    name_selector,
-    number,
-    p_value,
-    spread,
-    without_dashes,
-)
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, judge, made, name_selector, without_dashes
 from emoscope.schemas import as_table, empty
+from emoscope.wording import estimate_text, listed, number, p_value, spread
 
 COMPARED = {
     "deactivate": ("gap", "sensitivity", "bias"),

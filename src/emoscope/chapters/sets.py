@@ -16,8 +16,9 @@ from emoscope.neurons.selection import load_set
 from emoscope.report.plots import dots
 from emoscope.report.theme import title
 from emoscope.report.views import Content
-from emoscope.report.wording import CONTROLS, MATCHED_IN, name_selector, number
+from emoscope.report.wording import CONTROLS, MATCHED_IN, name_selector
 from emoscope.schemas import as_table, schema
+from emoscope.wording import number
 
 
 def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:

@@ -19,9 +19,10 @@ from emoscope.report.panels import BEYOND_KEY, dotted, names_of
 from emoscope.report.plots import INTERVALS
 from emoscope.report.theme import title
 from emoscope.report.views import Whole
-from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, DONE, Outcome, made, number, outcome, spread, tally
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, DONE, Outcome, made, outcome, tally
 from emoscope.schemas import as_table, empty, schema
 from emoscope.vocabulary import COLUMN, MAIN, SIDE_EFFECT
+from emoscope.wording import estimate_text, number
 
 INTRODUCTION = re.compile(
     r"^\s*(?:the\s+)?(?:speaker|person|man|woman|voice|recording|audio|transcript(?:ion)?)\b[^:\"“”«»„.!?]{0,60}"
@@ -291,11 +292,10 @@ def tabulate_side_effects(whole: Whole) -> pl.DataFrame | None:
     found = whole.tables.get("side_effects")
     rows = []
     for row in [] if found is None else found.iter_rows(named=True):
-        base = {"estimate": row["baseline"], "low": row["baseline_low"], "high": row["baseline_high"]}
         rows.append({
             "corpus": row["corpus"], "what": f"{ability(row['ability'])} ({row['measure']})", "neurons": DONE.get(row["kind"], row["kind"]), "items": number(row["n"], 0), "chance (%)": number(row["chance"]),
-            "nothing changed (%)": spread(base, sign=False), "selected (%)": number(row["under"]), "matched (%)": number(row["matched"]),
-            "beyond matched": spread({"estimate": row["excess"], "low": row["excess_low"], "high": row["excess_high"]}),
+            "nothing changed (%)": estimate_text(row, "baseline", sign=False), "selected (%)": number(row["under"]), "matched (%)": number(row["matched"]),
+            "beyond matched": estimate_text(row, "excess"),
             "why": row["reason"] or "",
         })  # fmt: skip
     return made(rows)

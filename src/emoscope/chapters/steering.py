@@ -17,23 +17,10 @@ from emoscope.report.panels import SERIES_KEY, dotted, line_columns, lines, name
 from emoscope.report.plots import CURVE, HOLLOW, INTERVALS, curve, hollow_said
 from emoscope.report.theme import title
 from emoscope.report.views import Content, Whole, first
-from emoscope.report.wording import (
-    CLEAR_HIGH,
-    CONTROLS,
-    OPEN,
-    UNTESTED,
-    bracket,
-    listed,
-    made,
-    number,
-    outcome,
-    p_value,
-    spread,
-    tally,
-    without_empty,
-)
+from emoscope.report.wording import CLEAR_HIGH, CONTROLS, OPEN, UNTESTED, made, outcome, tally, without_empty
 from emoscope.schemas import as_table
 from emoscope.vocabulary import LEAST_LETTER_MASS, LEVEL, MINIMUM_SPEAKERS, acting
+from emoscope.wording import estimate_text, listed, number, p_value, spread
 
 MOST_ALPHA = 1.0
 """The rising part, fixed before any run: 0 < alpha <= 1. Beyond it answers may collapse."""
@@ -237,7 +224,7 @@ def tabulate_trend(content: Content) -> pl.DataFrame | None:
 
 
 def _slope(row: Mapping[str, Any]) -> str:
-    return f"{number(row['slope'], sign=True)} {bracket(row['low'], row['high'])}".strip()
+    return estimate_text({**row, "estimate": row["slope"]})
 
 
 def draw_steering_of_parts(whole: Whole) -> Any | None:

@@ -24,19 +24,16 @@ from emoscope.report.wording import (
     UNTESTED,
     Outcome,
     blind_text,
-    listed,
     made,
     name_selector,
-    number,
     outcome,
     outcome_at,
-    p_value,
-    spread,
     tally,
     value,
 )
 from emoscope.schemas import as_table, conform
 from emoscope.vocabulary import SHARED
+from emoscope.wording import estimate_text, listed, number, p_value, spread
 
 FUSED = "fused: "
 """How the name of a source begins that is made of the sets of all corpora."""
@@ -336,13 +333,12 @@ def tabulate_transfer(whole: Whole) -> pl.DataFrame | None:
         some = next(iter(by.values()))
         asked = next((part.options for part in whole.having(SHARED) if part.of == host), 0)
         blind = blind_part(lambda measure, by=by: by.get(("deactivate", measure)), asked)  # type: ignore[misc]
-        less = off and {"estimate": off["less"], "low": off["less_low"], "high": off["less_high"]}
         rows.append({
             "clips of": host, "found on": source, "gap": spread(by.get(("deactivate", "gap"))), "excess gap": spread(off),
-            "blind part of it": blind_text(blind), "minus own sets’": "–" if some["diagonal"] else spread(less),
+            "blind part of it": blind_text(blind), "minus own sets’": "–" if some["diagonal"] else estimate_text(off, "less"),
             "kept (%)": "–" if some["diagonal"] else number(value(off, "kept"), 0),
             "excess pull": spread(by.get(("steer", "excess_pull_overall"))),
-            "UAR (%)": spread({"estimate": some["uar"], "low": some["uar_low"], "high": some["uar_high"]}, sign=False),
+            "UAR (%)": estimate_text(some, "uar", sign=False),
         })  # fmt: skip
     return made(rows)
 
@@ -361,8 +357,8 @@ def tabulate_asymmetry(whole: Whole) -> pl.DataFrame | None:
         if (row["kind"], row["measure"]) in names:
             rows.append({
                 "corpora": f"{row['first']} and {row['second']}", "what": names[row["kind"], row["measure"]],
-                "first on second": spread({"estimate": row["forward"], "low": row["forward_low"], "high": row["forward_high"]}),
-                "second on first": spread({"estimate": row["backward"], "low": row["backward_low"], "high": row["backward_high"]}),
+                "first on second": estimate_text(row, "forward"),
+                "second on first": estimate_text(row, "backward"),
                 "difference": spread(row), "p": p_value(row["p"]), "why": row["reason"] or "",
             })  # fmt: skip
     return made(rows)

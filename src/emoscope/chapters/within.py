@@ -13,20 +13,9 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Panel, asked_label, evaluated_items
 from emoscope.chapters.letters import KINDS
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import (
-    DONE,
-    bracket,
-    by_key,
-    estimate_text,
-    made,
-    number,
-    outcome,
-    p_value,
-    spread,
-    tally,
-    without_dashes,
-)
+from emoscope.report.wording import DONE, by_key, made, outcome, tally, without_dashes
 from emoscope.schemas import as_table, schema
+from emoscope.wording import bracket, estimate_text, number, p_value, spread
 
 NO_LABELS = (set(schema("items")) - {"emotion"}) | {"presentation"}
 """Columns of the items that are no labels of the corpus."""

@@ -15,8 +15,8 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.responses import build_panel, evaluated_items
 from emoscope.analysis.verdicts import DECLARED, headline_tests
 from emoscope.report.views import Content
-from emoscope.report.wording import bracket, estimate_text, number
 from emoscope.schemas import as_table
+from emoscope.wording import estimate_text, number
 
 EXCESS = tuple(f"excess_{measure}" for measure in DECLARED.values())
 
@@ -72,7 +72,7 @@ def tabulate_wordings(content: Content) -> pl.DataFrame | None:
     shown = [name for name in headings if found[name].null_count() < len(found)]
     rows = [
         {"wording": row["wording"], "items": str(row["n"]), "letter mass": number(row["letter_mass"], 2)}
-        | {"UAR (%)": f"{number(row['uar'])} {bracket(row['uar_low'], row['uar_high'])}".strip()}
+        | {"UAR (%)": estimate_text(row, "uar", sign=False)}
         | {headings[name]: estimate_text(row, name) for name in shown}
         for row in found.iter_rows(named=True)
     ]

@@ -10,7 +10,8 @@ import polars as pl
 from emoscope.analysis.standing import at_chance, first_words
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import MATCHED_IN, listed, number
+from emoscope.report.wording import MATCHED_IN
+from emoscope.wording import listed, number
 
 CLOSE = 0.5
 """Controls come close where their mean effect is at least this share of the selected neurons' effect."""

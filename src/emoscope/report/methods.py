@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from emoscope.report.views import Content
-from emoscope.report.wording import name_selector, number
+from emoscope.report.wording import name_selector
+from emoscope.wording import listed, number
 
 PAPER = """@inproceedings{zhao2026emotion,
   author    = {Zhao and Schuller and Sisman},
@@ -104,7 +105,7 @@ def _selection(content: Content) -> str:
     size, clips = own["size_wanted"].drop_nulls().to_list(), own["n"].drop_nulls().to_list()
     named = [content.selector, *(name for name in content.selectors if name != content.selector)]
     ways = [SELECTORS.get(name or "", f"the selector {name_selector(name)}") for name in named]
-    others = f" For comparison, neurons were also selected by {_listed(ways[1:])}." if len(ways) > 1 else ""
+    others = f" For comparison, neurons were also selected by {listed(ways[1:])}." if len(ways) > 1 else ""
     folds = [fold for fold in own["fold"].unique().sort().to_list() if fold != "all"]
     crossed = (
         f"The sets that act on a clip were found on other {'speakers' if content.speakers else 'recordings'} ({len(folds)} folds)."
@@ -144,7 +145,7 @@ def _interventions(content: Content) -> str:
     if len(alphas):
         weakened = " or weakened" if alphas[0] < 0 else ""
         done.append(
-            f"amplified{weakened} (multiplied by 1 + alpha, alpha = {_listed([f'{alpha:g}' for alpha in alphas])})"
+            f"amplified{weakened} (multiplied by 1 + alpha, alpha = {listed([f'{alpha:g}' for alpha in alphas])})"
         )
     draws = {
         name: asked.filter(pl.col("control") == name)["draw"].n_unique() for name in ("matched", "random", "shuffled")
@@ -154,13 +155,13 @@ def _interventions(content: Content) -> str:
         "random": "sets of random neurons", "shuffled": "sets selected on labels shuffled within speaker",
     }  # fmt: skip
     controls = [f"{draws[name]} {words[name]}" for name in words if draws[name]]
-    against = f" Controls were {_listed(controls)} per emotion." if controls else ""
+    against = f" Controls were {listed(controls)} per emotion." if controls else ""
     if {"misses", "false-alarms"} & set(asked["control"].to_list()):
         against += (
             " Further sets were found on misses and on false alarms of the untouched model, and compared with sets found on "
             "as many hits of the same emotions."
         )
-    return f"The neurons of each set were {_listed(done) or 'not changed'} at all positions of the prompt and the answer.{against}"
+    return f"The neurons of each set were {listed(done) or 'not changed'} at all positions of the prompt and the answer.{against}"
 
 
 def _statistics(content: Content) -> str:
@@ -174,7 +175,7 @@ def _statistics(content: Content) -> str:
     declared = [f"the excess {'gap' if row['kind'] == 'deactivate' else 'pull gap'} of {'deactivation' if row['kind'] == 'deactivate' else 'steering'}"
                 for row in content.tables.tests.iter_rows(named=True)]  # fmt: skip
     holm = (
-        f" The tests of {_listed(declared)} were declared beforehand and corrected with Holm’s method."
+        f" The tests of {listed(declared)} were declared beforehand and corrected with Holm’s method."
         if declared
         else ""
     )
@@ -185,7 +186,3 @@ def _statistics(content: Content) -> str:
         f"with Student’s t and (effective number of speakers − 1) degrees of freedom.{holm} "
         f"We used emoscope {manifest.get('emoscope', '')} (seed {study.get('seed', 'unknown')}; {versions})."
     )
-
-
-def _listed(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -12,7 +12,7 @@ import polars as pl
 from emoscope.report.plots import SIGNED, dots, marks_of
 from emoscope.report.theme import LIGHT
 from emoscope.report.views import Part
-from emoscope.report.wording import number
+from emoscope.wording import number
 
 SERIES_KEY = "Circle: selected; diamond: matched; square: their difference."
 

@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 
 from emoscope.report.views import Content, Part, Whole, first
-from emoscope.report.wording import HEARD, facts, made, number
+from emoscope.report.wording import HEARD, facts, made
 from emoscope.vocabulary import COLUMN
+from emoscope.wording import number
 
 FATES = ("used", "not needed", "excluded", "quarantined")
 

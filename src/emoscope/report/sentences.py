@@ -9,7 +9,7 @@ from typing import Any
 from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import close, unlike
 from emoscope.report.views import Content
-from emoscope.report.wording import number
+from emoscope.wording import number, p_text
 
 SWITCHED = {
     "removes evidence": "Switching these neurons off makes the model lose evidence for the emotion",
@@ -168,7 +168,7 @@ def _corrected(content: Content, kind: str) -> str | None:
     row = content.test(kind)
     if row is None or row["p_holm"] is None or not content.speakers:
         return None
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {number(row['p_holm'], 3)}"
+    p = p_text(row["p_holm"])
     names = {
         "excess_gap": "the difference between the emotion and the others",
         "excess_pull_gap": "the excess pull gap",

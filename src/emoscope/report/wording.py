@@ -1,4 +1,4 @@
-"""Numbers, estimates and what they say, in words and as cells of tables."""
+"""What estimates say, in words and as cells of tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from emoscope.analysis.standing import Blind
 from emoscope.report.views import Part, Whole
+from emoscope.wording import bracket, listed, number
 
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
 """How controls are called in figures and tables."""
@@ -29,29 +30,6 @@ def name_selector(selector: str | None) -> str:
     return (selector or "?").upper()
 
 
-def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
-    """A number for people, with a real minus sign and a dash where there is none.
-
-    Example:
-        >>> number(-3.14159), number(2.0, sign=True), number(None)
-        ('−3.1', '+2.0', '–')
-    """
-    if value is None:
-        return "–"
-    rounded = round(value, digits) + 0.0  # no "-0.0"
-    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
-
-
-def bracket(low: float | None, high: float | None, digits: int = 1) -> str:
-    """An interval for people, empty where there is none.
-
-    Example:
-        >>> bracket(-3.0, 1.25)
-        '[−3.0, 1.2]'
-    """
-    return "" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
-
-
 BLIND = "blind part of the excess gap"
 """The heading of what, of the excess gap, knows nothing of the clip."""
 
@@ -60,35 +38,6 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> pl.DataFrame | None:
     """A table of names and values."""
     rows = [{"what": what, "value": str(value)} for what, value in pairs if value not in (None, "", [])]
     return pl.DataFrame(rows) if rows else None
-
-
-def p_value(p: float | None) -> str:
-    """A p value for people.
-
-    Example:
-        >>> p_value(0.0312), p_value(0.00002), p_value(None)
-        ('0.031', '< 0.001', '–')
-    """
-    return "–" if p is None else "< 0.001" if p < 0.001 else number(p, 3)
-
-
-def estimate_text(row: Mapping[str, Any] | None, name: str = "estimate", digits: int = 1, sign: bool = True) -> str:
-    """A number of a row with its interval, a dash where there is none.
-
-    Args:
-        row: has the columns ``name``, ``name_low`` and ``name_high``, or ``low`` and ``high`` for ``"estimate"``.
-        name: the column.
-        digits: after the decimal point.
-        sign: write a plus sign.
-
-    Example:
-        >>> estimate_text({"gap": -3.0, "gap_low": -4.0, "gap_high": -2.0}, "gap"), estimate_text(None)
-        ('−3.0 [−4.0, −2.0]', '–')
-    """
-    if row is None:
-        return "–"
-    ends = (row["low"], row["high"]) if name == "estimate" else (row[f"{name}_low"], row[f"{name}_high"])
-    return f"{number(row[name], digits, sign=sign)} {bracket(*ends, digits)}".strip()
 
 
 def blind_text(blind: Blind | None, measure: str = "excess_gap") -> str:
@@ -181,16 +130,6 @@ def untested(outcomes: Iterable[Outcome]) -> list[str]:
     )
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names as a list in words.
-
-    Example:
-        >>> listed(["a", "b", "c"])
-        'a, b and c'
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 CLEAR_LOW, CLEAR_HIGH, OPEN, UNTESTED = "low", "high", "open", "untested"
 """What an estimate with its interval says: below zero, above zero, neither, or nothing."""
 
@@ -224,19 +163,6 @@ def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str,
 
 DONE = {"deactivate": "switched off", "steer": "amplified", "baseline": "nothing changed"}
 """Kinds of intervention in words."""
-
-
-def spread(row: Mapping[str, Any] | None, digits: int = 1, sign: bool = True) -> str:
-    """An estimate with its interval, a dash where there is none; marked where its answers support no claim.
-
-    Example:
-        >>> spread({"estimate": -3.0, "low": -4.0, "high": -2.0}), spread(None)
-        ('−3.0 [−4.0, −2.0]', '–')
-    """
-    if row is None or row["estimate"] is None:
-        return "–"
-    told = f"{number(row['estimate'], digits, sign=sign)} {bracket(row['low'], row['high'], digits)}".strip()
-    return f"{told}, hollow" if row.get("hollow") else told
 
 
 def value(row: Mapping[str, Any] | None, name: str) -> float | None:
