@@ -78,7 +78,7 @@ SHUFFLED: Final = "shuffled"
 """Controls (:data:`emoscope.neurons.controls.CONTROLS`) that studies, tables and pages name."""
 FEWER: Final = "fewer"
 RESELECTED: Final = "reselected"
-"""Sets selected for the emotion on fewer clips, and within a range of layers."""
+"""Sets selected for the emotion on fewer clips, and within a range of layers; the latter also ends the range's name."""
 
 Outcome = Literal["hits", "misses", "false-alarms"]
 """Where a clip has an emotion: in the voice and in the answer, in the voice alone, in the answer alone."""

@@ -13,7 +13,7 @@ from emoscope.report.plots import GAP, INTERVALS, SERIES, dots, hollow_note, mar
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.views import Content, Whole
 from emoscope.schemas import as_table, schema
-from emoscope.vocabulary import acting
+from emoscope.vocabulary import RESELECTED, acting
 
 SET = ("selector", "budget", "scope")
 
@@ -67,10 +67,6 @@ def _add_counts(rows: dict[tuple[Any, ...], dict[str, Any]], layers: pl.DataFram
         one = rows.get(tuple(row[column] for column in (*SET, "layer")))
         if one is not None:
             one |= {name: row[name] for name in ("neurons", "neurons_min", "neurons_max")}
-
-
-RESELECTED = "reselected"
-"""Ends the name of a range where the neurons were found within it."""
 
 
 def draw_ranges(content: Content) -> Any | None:

@@ -17,16 +17,13 @@ from emoscope.interventions.kinds import DERIVED
 from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.jobs import SetSpec, wanted_sets
 from emoscope.schemas import as_table, schema
-from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, role_of
+from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, RESELECTED, role_of
 
 if TYPE_CHECKING:
     from emoscope.neurons.jobs import SetSpec
 
 Ranges = Mapping[str, tuple[int, int]]
 """Name -> first and last layer."""
-
-RESELECTED = " reselected"
-"""Ends what the column ``layers`` of a condition says where its neurons were found within the range."""
 
 POSITION_DRAWS, AGNOSTIC_DRAWS, DOSE_DRAWS, RANGE_DRAWS = 5, 3, 3, 3
 """Matched controls that are also deactivated at the headline's positions, steered without a label, steered at strengths
@@ -156,7 +153,7 @@ def plan_conditions(
     for family in families.filter(pl.col("layers").is_not_null()).iter_rows(named=True):
         # in a condition a set that was found within a range is a target or a matched set, in these layers alone
         control = "matched" if family["control"] == "reselected matched" else "target"
-        within = {"layers": f"{family.pop('layers')}{RESELECTED}"}
+        within = {"layers": f"{family.pop('layers')} {RESELECTED}"}
         rows += _named(family | {"control": control}, emotions[family["set"]], _within(study, within))
     rows += _agnostic(study, everywhere)
     rows += _reliance(study, everywhere, layers)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from emoscope.experiments.conditions import RESELECTED, Ranges
+from emoscope.experiments.conditions import Ranges
 from emoscope.experiments.heard import input_lengths, load_inputs
 from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
@@ -24,6 +24,7 @@ from emoscope.neurons.controls import seeded_generator
 from emoscope.runs import Log, RunFolder, Shard, Unit
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema
+from emoscope.vocabulary import RESELECTED
 
 if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared, Score
