@@ -66,6 +66,8 @@ DEACTIVATE: Final = "deactivate"
 STEER: Final = "steer"
 RELIANCE: Final = "reliance"
 """What conditions do; :data:`emoscope.interventions.kinds.KINDS` says how."""
+GAPS: Final[Mapping[str, str]] = {DEACTIVATE: "gap", STEER: "pull_gap"}
+"""The measure on which each kind is judged: deactivation lowers it, steering raises it."""
 
 AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
 """Ways to steer that need no label; ``two-pass`` and ``mix-outputs`` are arithmetic on targeted steering."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+DONE = {"deactivate": "switched off", "steer": "amplified", "baseline": "nothing changed"}
+DOING = {"deactivate": "switching off", "steer": "amplifying"}
+"""Kinds of intervention in words."""
+
 
 def number(value: float | None, digits: int = 1, sign: bool = False) -> str:
     """A number for people, with a real minus sign and a dash where there is none.

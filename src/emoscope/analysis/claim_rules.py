@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emoscope.vocabulary import LEVEL
-from emoscope.wording import bracket, number, p_text
+from emoscope.wording import DOING, bracket, number, p_text
 
 SUPPORTED, UNSUPPORTED, UNTESTED = "supported by the published measure", "not supported", "not testable here"
 """What a claim is called. The published measure also counts moves of the answers that know nothing of the clip."""
@@ -303,10 +303,10 @@ def both(first: Decision, second: Decision) -> Decision:
         ('supported by the published measure', 'not supported', 'not testable here')
     """
     if UNSUPPORTED in (first.verdict, second.verdict):
-        which = [name for name, one in (("switching off", first), ("amplifying", second)) if one.verdict == UNSUPPORTED]
+        which = [name for name, one in zip(DOING.values(), (first, second), strict=True) if one.verdict == UNSUPPORTED]
         return Decision(UNSUPPORTED, f"{' and '.join(which)}: not supported")
     if UNTESTED in (first.verdict, second.verdict):
-        which = [name for name, one in (("switching off", first), ("amplifying", second)) if one.verdict == UNTESTED]
+        which = [name for name, one in zip(DOING.values(), (first, second), strict=True) if one.verdict == UNTESTED]
         return untested(f"{' and '.join(which)}: not testable here")
     return Decision(SUPPORTED, "switching off and amplifying do both")
 

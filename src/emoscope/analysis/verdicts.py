@@ -11,6 +11,7 @@ from emoscope.analysis.contrasts import Compared, measures
 from emoscope.analysis.estimate import Interval, columns, holm, interval
 from emoscope.analysis.load import Run
 from emoscope.schemas import as_table
+from emoscope.vocabulary import GAPS
 
 NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
 """Changes within these limits (AUC points, nat) are small: both ends of an interval must lie within."""
@@ -93,10 +94,6 @@ def _decide(sensitivity: Interval, bias: Interval, hollow: bool, unknown: int) -
     return verdict((sensitivity.low, sensitivity.high), (bias.low, bias.high))
 
 
-DECLARED = {"deactivate": "gap", "steer": "pull_gap"}
-"""The measure that the headline of each kind is tested on, beyond matched controls."""
-
-
 def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
     """The declared headline tests, adjusted for their number after Holm (1979).
 
@@ -109,7 +106,7 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
     """
     corpus = "+".join(sorted(set(run.items.filter(pl.col("fate") == "used")["corpus"].drop_nulls())))
     rows: list[dict[str, Any]] = []
-    for kind, measure in DECLARED.items():
+    for kind, measure in GAPS.items():
         declared = [one for one in compared if one.headline and one.family["kind"] == kind]
         if not declared:
             continue

@@ -12,9 +12,9 @@ from emoscope.analysis.contrasts import Change, Compared, mean
 from emoscope.analysis.effects import Measured
 from emoscope.emotions import arousal_of
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import DONE, by_key, made, without_dashes
+from emoscope.report.wording import by_key, made, without_dashes
 from emoscope.schemas import as_table
-from emoscope.wording import bracket, estimate_text, number, spread
+from emoscope.wording import DONE, bracket, estimate_text, number, spread
 
 CROSS = {"deactivate": "cross", "steer": "pull_cross"}
 """The measure that is split, for each kind of intervention."""

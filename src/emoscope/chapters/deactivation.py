@@ -38,7 +38,7 @@ from emoscope.report.wording import (
     without_empty,
 )
 from emoscope.vocabulary import acting
-from emoscope.wording import estimate_text, listed, number, p_value
+from emoscope.wording import DOING, estimate_text, listed, number, p_value
 
 CELLS = (
     "Row: the emotion whose neurons were changed; column: the emotion of the clip. "
@@ -166,9 +166,6 @@ MEASURES = {
 DONE = {"zero": "switched off", "mean": "set to their mean"}
 
 
-KINDS = {"deactivate": "switching off", "steer": "amplifying"}
-
-
 def tabulate_effects_deactivate(content: Content) -> pl.DataFrame | None:
     """The headline selector and its controls, set to zero and to their mean."""
     return tabulate_effects(content, "deactivate")
@@ -195,7 +192,7 @@ def tabulate_tests(content: Content) -> pl.DataFrame | None:
     names, blind = {"excess_gap": "excess gap", "excess_pull_gap": "excess pull gap"}, content.blind()
     rows = [
         {
-            "claim tested": f"{KINDS.get(row['kind'], row['kind'])}: {names.get(row['measure'], row['measure'])}",
+            "claim tested": f"{DOING.get(row['kind'], row['kind'])}: {names.get(row['measure'], row['measure'])}",
             "corpus": row["corpus"] or "", "estimate (points)": estimate_text(row, "estimate"),
             BLIND: blind_text(blind, row["measure"]), "df": number(row["df"]),
             "p": p_value(row["p"]), "p, Holm": p_value(row["p_holm"]), "why": row["reason"] or "",

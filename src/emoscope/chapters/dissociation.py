@@ -15,10 +15,10 @@ from emoscope.report.panels import BEYOND_KEY, panels
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import title
 from emoscope.report.views import Whole, by_corpus
-from emoscope.report.wording import DONE, UNTESTED, made, outcome_at, value
+from emoscope.report.wording import UNTESTED, made, outcome_at, value
 from emoscope.schemas import as_table
 from emoscope.vocabulary import COLUMN, MAIN
-from emoscope.wording import listed, p_value, spread
+from emoscope.wording import DONE, listed, p_value, spread
 
 DOUBLE, TOGETHER, NONE = "double dissociation", "interaction alone", "no dissociation"
 

@@ -21,13 +21,10 @@ from emoscope.report.theme import title
 from emoscope.report.views import Content, Whole, first
 from emoscope.report.wording import CLEAR_LOW, judge, made
 from emoscope.schemas import as_table, empty
+from emoscope.vocabulary import GAPS
 from emoscope.wording import bracket, estimate_text, number
 
 SET = ("selector", "budget", "scope")
-
-
-REACHED = {"deactivate": "gap", "steer": "pull_gap"}
-"""The measure that sets reach under each kind of intervention."""
 
 
 def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -87,10 +84,10 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
 
 
 def _gaps(compared: Sequence[Compared], row: dict[str, Any], control: str) -> dict[str, Any]:
-    """The measures of :data:`REACHED` of the families of one row, each with its interval."""
+    """The measures of :data:`~emoscope.vocabulary.GAPS` of the families of one row, each with its interval."""
     alphas = {one.family["alpha"] for one in compared if one.headline and one.family["kind"] == "steer"}
     columns: dict[str, Any] = {"reason": None}
-    for kind, measure in REACHED.items():
+    for kind, measure in GAPS.items():
         wanted = {name: row[name] for name in SET} | {
             "kind": kind,
             "control": control,

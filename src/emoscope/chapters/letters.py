@@ -19,7 +19,8 @@ from emoscope.report.theme import title
 from emoscope.report.views import Content
 from emoscope.report.wording import by_key, without_dashes
 from emoscope.schemas import as_table, empty
-from emoscope.wording import bracket, estimate_text, number
+from emoscope.vocabulary import GAPS
+from emoscope.wording import DONE, bracket, estimate_text, number
 
 NONE = "none"
 """The control of measures of the untouched model."""
@@ -96,10 +97,6 @@ def _answered(panel: Panel, places: np.ndarray, letter: int, hollow: bool) -> Me
     return Measured(values, items, hollow)
 
 
-KINDS = {"deactivate": ("gap", "switched off"), "steer": ("pull_gap", "amplified")}
-"""The measure that a kind of intervention is judged by, and what was done, in words."""
-
-
 def draw_factors(content: Content) -> Any | None:
     """The headline's excess gaps for each letter of the right option and within each further label column."""
     parts = (
@@ -108,7 +105,7 @@ def draw_factors(content: Content) -> Any | None:
     )
     charts: list[Any] = []
     hollow = False
-    for kind, (measure, done) in KINDS.items():
+    for kind, measure in GAPS.items():
         name, every = f"excess_{measure}", content.effect(kind, f"excess_{measure}")
         if every is None or every["estimate"] is None:
             continue
@@ -122,7 +119,7 @@ def draw_factors(content: Content) -> Any | None:
             continue
         drawn = [{end: row[end] for end in ("row", "estimate", "low", "high")} | {"hollow": bool(row["hollow"])} for row in rows]  # fmt: skip
         marks = pl.DataFrame(drawn, infer_schema_length=None).with_columns(pl.lit("difference").alias("series"))
-        x = f"{measure.replace('_', ' ')}, {done}: {BEYOND} (points)"
+        x = f"{measure.replace('_', ' ')}, {DONE[kind]}: {BEYOND} (points)"
         order = [row["row"] for row in drawn]
         charts.append(dots(marks, order, x, None if charts else "clips that count", rule=0.0, width=330))
         hollow = hollow or bool(marks["hollow"].any())

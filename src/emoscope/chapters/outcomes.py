@@ -15,14 +15,10 @@ from emoscope.analysis.responses import Panel
 from emoscope.analysis.sets import ALL, chance, jaccard
 from emoscope.neurons.selection import load_set
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import DONE, made, without_dashes
+from emoscope.report.wording import made, without_dashes
 from emoscope.schemas import as_table, empty
-from emoscope.vocabulary import OUTCOMES
-from emoscope.wording import estimate_text, listed, number, spread
-
-DECIDES = {"deactivate": "gap", "steer": "pull_gap"}
-"""The measure on which the verdict rests: deactivation lowers it, steering raises it."""
-
+from emoscope.vocabulary import GAPS, OUTCOMES
+from emoscope.wording import DONE, estimate_text, listed, number, spread
 
 MEASURES = {"deactivate": ("gap", "self", "sensitivity", "bias"), "steer": ("pull_gap", "pull_overall", "bias")}
 
@@ -185,7 +181,7 @@ def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Ch
         said = None, "too few answers are letters, or the written answers differ too often"
     elif matched:
         own_excess, hits_excess, less = (
-            found[key][DECIDES[kind]] for key in (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
+            found[key][GAPS[kind]] for key in (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
         )
         said = verdict(own_excess, hits_excess, less, kind == "deactivate")
     rows = []
@@ -193,7 +189,7 @@ def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Ch
         for name in MEASURES[kind]:
             row = columns(intervals[name]) | about | {"sets": whose, "against": against, "measure": name}
             row |= {"unit": unit(name), "draws": len(matched) if against == "matched" else 1, "verdict": None}
-            if (whose, against, name) == ("outcome", "hits", DECIDES[kind]):
+            if (whose, against, name) == ("outcome", "hits", GAPS[kind]):
                 row |= {"verdict": said[0], "reason": row["reason"] or said[1]}
             rows.append(row)
     return rows
@@ -231,9 +227,6 @@ def _overlap(
 NAMES = {"misses": "misses", "false-alarms": "false alarms"}
 
 
-SHOWN_AS = {"deactivate": "switched off: gap", "steer": "amplified: pull gap"}
-
-
 MINUS = {"deactivate": "off", "steer": "amplified"}
 
 
@@ -266,8 +259,12 @@ def tabulate_outcomes(content: Content) -> pl.DataFrame | None:
         for row in (own, hits):
             clips = mine["clips"].drop_nulls().to_list()
             row |= {"clips × emotions": f"{clips[0] if clips else '–'} × {mine['targets'][0]}"}
-        for kind, measure in DECIDES.items():
-            beyond, less, said = SHOWN_AS[kind], f"minus hits ({MINUS[kind]})", f"what they do ({MINUS[kind]})"
+        for kind, measure in GAPS.items():
+            beyond, less, said = (
+                f"{DONE[kind]}: {measure.replace('_', ' ')}",
+                f"minus hits ({MINUS[kind]})",
+                f"what they do ({MINUS[kind]})",
+            )
             own |= {beyond: _cell(mine, kind, measure, "outcome", "matched")}
             own |= {less: _cell(mine, kind, measure, "outcome", "hits"), said: _said(mine, kind)}
             hits |= {beyond: _cell(mine, kind, measure, "hits", "matched"), less: "–", said: "–"}
@@ -322,7 +319,7 @@ def _decide(verdicts: dict[str, str | None]) -> str:
 
 def _told(name: str, rows: pl.DataFrame) -> str:
     """The excess gap of one outcome's sets next to that of hits, and the verdict or why there is none."""
-    measure = DECIDES["deactivate"]
+    measure = GAPS["deactivate"]
     own, hits = (_cell(rows, "deactivate", measure, whose, "matched") for whose in ("outcome", "hits"))
     last = rows.filter((pl.col("against") == "hits") & (pl.col("measure") == measure)).row(0, named=True)
     said = last["verdict"] or f"no verdict, {last['reason']}"
@@ -337,7 +334,7 @@ def _verdict(rows: pl.DataFrame) -> str | None:
 
 def _said(rows: pl.DataFrame, kind: str) -> str:
     mine = rows.filter(
-        (pl.col("kind") == kind) & (pl.col("against") == "hits") & (pl.col("measure") == DECIDES[kind])
+        (pl.col("kind") == kind) & (pl.col("against") == "hits") & (pl.col("measure") == GAPS[kind])
     ).to_dicts()
     if not mine:
         return "–"
@@ -391,9 +388,8 @@ def _by_outcome(table: pl.DataFrame | None) -> list[tuple[tuple[str, str], list[
     """The rows of each outcome and kind in the measure that decides."""
     if table is None:
         return []
-    decides = {"deactivate": "gap", "steer": "pull_gap"}
     wanted = table.filter(
-        pl.col("measure") == pl.col("kind").replace_strict(decides, default=None, return_dtype=pl.String)
+        pl.col("measure") == pl.col("kind").replace_strict(GAPS, default=None, return_dtype=pl.String)
     )
     groups = wanted.group_by("outcome", "kind", maintain_order=True)
     return [((str(key[0]), str(key[1])), list(group.iter_rows(named=True))) for key, group in groups]

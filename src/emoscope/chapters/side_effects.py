@@ -19,10 +19,10 @@ from emoscope.report.panels import BEYOND_KEY, dotted, names_of
 from emoscope.report.plots import INTERVALS
 from emoscope.report.theme import title
 from emoscope.report.views import Whole
-from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, DONE, Outcome, made, outcome, tally
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, Outcome, made, outcome, tally
 from emoscope.schemas import as_table, empty, schema
 from emoscope.vocabulary import COLUMN, MAIN, SIDE_EFFECT
-from emoscope.wording import estimate_text, number
+from emoscope.wording import DONE, estimate_text, number
 
 INTRODUCTION = re.compile(
     r"^\s*(?:the\s+)?(?:speaker|person|man|woman|voice|recording|audio|transcript(?:ion)?)\b[^:\"“”«»„.!?]{0,60}"

@@ -11,11 +11,11 @@ import polars as pl
 from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Panel, asked_label, evaluated_items
-from emoscope.chapters.letters import KINDS
 from emoscope.report.views import Content, Whole
-from emoscope.report.wording import DONE, by_key, made, outcome, tally, without_dashes
+from emoscope.report.wording import by_key, made, outcome, tally, without_dashes
 from emoscope.schemas import as_table, schema
-from emoscope.wording import bracket, estimate_text, number, p_value, spread
+from emoscope.vocabulary import GAPS
+from emoscope.wording import DONE, bracket, estimate_text, number, p_value, spread
 
 NO_LABELS = (set(schema("items")) - {"emotion"}) | {"presentation"}
 """Columns of the items that are no labels of the corpus."""
@@ -105,8 +105,8 @@ def tabulate_within(content: Content) -> pl.DataFrame | None:
     found = content.tables.within.filter(pl.col("value").is_null())
     by = by_key(found, "kind", "control", "measure", "column")
     columns = [
-        (f"{done}: {which}{measure.replace('_', ' ')}", kind, control, prefix + measure)
-        for kind, (measure, done) in KINDS.items()
+        (f"{DONE[kind]}: {which}{measure.replace('_', ' ')}", kind, control, prefix + measure)
+        for kind, measure in GAPS.items()
         for which, control, prefix in (("", "target", ""), ("matched, ", "matched", ""), ("excess ", "target", "excess_"))
     ]  # fmt: skip
     rows = []
@@ -157,7 +157,7 @@ def tabulate_within_of_parts(whole: Whole) -> pl.DataFrame | None:
             "column", "kind", maintain_order=True
         ):
             found = {(row["control"], row["measure"]): row for row in group.iter_rows(named=True)}
-            gap = "gap" if kind == "deactivate" else "pull_gap"
+            gap = GAPS[str(kind)]
             some = next(iter(found.values()))
             rows.append({
                 "corpus": part.name, "column": str(column), "neurons": DONE.get(str(kind), str(kind)), "values": str(some["values"]),

@@ -13,12 +13,13 @@ from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import headline_conditions
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import build_panel, evaluated_items
-from emoscope.analysis.verdicts import DECLARED, headline_tests
+from emoscope.analysis.verdicts import headline_tests
 from emoscope.report.views import Content
 from emoscope.schemas import as_table
+from emoscope.vocabulary import GAPS
 from emoscope.wording import estimate_text, number
 
-EXCESS = tuple(f"excess_{measure}" for measure in DECLARED.values())
+EXCESS = tuple(f"excess_{measure}" for measure in GAPS.values())
 
 
 def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:

@@ -161,10 +161,6 @@ def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str,
     return (CLEAR_HIGH if row["low"] > 0 else CLEAR_LOW if row["high"] < 0 else OPEN), ""
 
 
-DONE = {"deactivate": "switched off", "steer": "amplified", "baseline": "nothing changed"}
-"""Kinds of intervention in words."""
-
-
 def value(row: Mapping[str, Any] | None, name: str) -> float | None:
     """A number of a row that may be missing."""
     return None if row is None else row[name]
