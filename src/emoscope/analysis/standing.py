@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.vocabulary import MINIMUM_SPEAKERS
 from emoscope.wording import number
 
 Row = Mapping[str, Any]
@@ -65,7 +66,7 @@ def first_words(level: Row | None, unknown: float, speakers: int) -> list[str]:
             f"Speakers unknown{part}: the same voice may be on both sides. Intervals are over recordings, and no "
             "conclusion is drawn."
         )
-    elif 0 < speakers < 5:
+    elif 0 < speakers < MINIMUM_SPEAKERS:
         said.append(
             f"Only {speakers} speaker{'s' if speakers > 1 else ''}: with fewer than five no interval can be given, so the "
             "numbers below describe these speakers and no others."

@@ -313,11 +313,11 @@ def _collapse(whole: Whole) -> list[str]:
             continue
         asked = acting(conditions, "steer", "headline", "dose").filter(pl.col("control") == "target")
         means = asked.join(levels.filter(pl.col("scoring") == "likelihood"), on="condition").group_by("alpha")
-        low = means.agg(pl.col("letter_mass").mean()).filter(pl.col("letter_mass") < 0.5).sort("alpha")
+        low = means.agg(pl.col("letter_mass").mean()).filter(pl.col("letter_mass") < LEAST_LETTER_MASS).sort("alpha")
         if len(low):
             alphas = listed([f"{alpha:g}".replace("-", "−") for alpha in low["alpha"]])
             said.append(
-                f"On {part.name}, at alpha {alphas} the letters’ probability is below 0.5: these answers support no claim."
+                f"On {part.name}, at alpha {alphas} the letters’ probability is below {LEAST_LETTER_MASS:g}: these answers support no claim."
             )
     return said
 

@@ -11,6 +11,7 @@ from emoscope.analysis.standing import at_chance, first_words
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.views import Content, Whole
 from emoscope.report.wording import MATCHED_IN
+from emoscope.vocabulary import LEAST_LETTER_MASS, MINIMUM_SPEAKERS
 from emoscope.wording import listed, number
 
 CLOSE = 0.5
@@ -111,7 +112,7 @@ def limits(content: Content) -> list[str]:
     hollow = content.tables.uar.filter(content.tables.uar["hollow"])
     if len(hollow):
         found.append(
-            f"Anything from {len(hollow)} condition(s) in which the letters’ probability is below 0.5 or the written answer "
+            f"Anything from {len(hollow)} condition(s) in which the letters’ probability is below {LEAST_LETTER_MASS:g} or the written answer "
             f"differs from the likeliest letter in more than a tenth of the items, such as {hollow['condition'][0]}."
         )
     return found
@@ -216,7 +217,7 @@ def standing_of_parts(whole: Whole) -> list[str]:
     few = []
     for part in whole.mains:
         row = part.uar()
-        if row is not None and not part.unknown_speakers and 0 < row["speakers"] < 5:
+        if row is not None and not part.unknown_speakers and 0 < row["speakers"] < MINIMUM_SPEAKERS:
             few.append(f"{part.name} ({row['speakers']})")
     if few:
         found.append(f"Fewer than five speakers on {listed(few)}: no interval can be given there.")
