@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import Change, Compared, Excess, compare, measures
-from emoscope.analysis.estimate import benjamini_hochberg, columns, interval, rank, unit
+from emoscope.analysis.estimate import benjamini_hochberg, columns, finite, interval, rank, unit
 from emoscope.analysis.responses import NOT_ASKED, Panel
 from emoscope.schemas import as_table
 
@@ -151,7 +151,7 @@ def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
         beyond = one.excess.beyond if one.excess is not None else None
         for m, target in enumerate(one.targets):
             row = one.family | {"target": target, "draws": len(one.draws), "n": int(one.change.ranked[:, m].sum())}
-            row |= _columns(one.change, m, "") | {"auc": _finite(one.change.baseline_auc[m])}
+            row |= _columns(one.change, m, "") | {"auc": finite(one.change.baseline_auc[m])}
             if one.excess is not None and beyond is not None and target in one.excess.targets:
                 row |= _columns(beyond, one.excess.targets.index(target), "excess_")
             rows.append(row)
@@ -165,10 +165,6 @@ def _columns(change: Change, m: int, prefix: str) -> dict[str, float | None]:
         found = interval(values, sizes)
         row |= {prefix + name: found.estimate, f"{prefix}{name}_low": found.low, f"{prefix}{name}_high": found.high}
     return row
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if value == value else None
 
 
 MEASURED = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}

@@ -246,6 +246,11 @@ def benjamini_hochberg(p: Sequence[float | None]) -> list[float | None]:
     return [found.get(i) for i in range(len(p))]
 
 
+def finite(value: float) -> float | None:
+    """A number for a table, null where it is not defined."""
+    return float(value) if math.isfinite(value) else None
+
+
 UNITS = {"sensitivity": "AUC points", "bias": "nat"}
 """Units of measures, with and without ``excess_``; all others are in points."""
 

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.estimate import finite, interval, replicates
 from emoscope.analysis.load import in_known_order
 from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.grounding import heard_in_order
@@ -59,7 +59,7 @@ def _rows(stored: pl.DataFrame, measure: str) -> list[dict[str, Any]]:
         own, others = (one[:, places].mean(axis=1) for one in sets)
         matched = (controls[0] - controls[1])[:, places].mean(axis=1)
         found, beyond = interval(own - others, sizes), interval(own - others - matched, sizes)
-        row = {"emotion": emotion, "own": _finite(own[0]), "others": _finite(others[0]), "matched": _finite(matched[0])}
+        row = {"emotion": emotion, "own": finite(own[0]), "others": finite(others[0]), "matched": finite(matched[0])}
         row |= {"items": int(sizes.sum()), "speakers": found.speakers, "reason": UNKNOWN if unknown else found.reason}
         for name, one in (("", found), ("excess", beyond)):
             ends = (None, None) if unknown else (one.low, one.high)
@@ -92,10 +92,6 @@ def _cells(
     rest = [[truth for truth in heard if truth != place] for place in places]
     others = np.stack([cells[:, e, list(one)].mean(axis=1) for e, one in enumerate(rest)], axis=1)
     return (own, others), items[:, 0].sum(axis=1)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def draw_selectivity(whole: Whole) -> Any | None:
