@@ -12,7 +12,7 @@ import altair as alt
 import polars as pl
 
 from emoscope.analysis.load import Run, in_known_order, read_run
-from emoscope.analysis.standing import blind_part, count_options
+from emoscope.analysis.standing import blind_part, count_options, untouched
 from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import pictures, to_html
 from emoscope.report.plots import dots
@@ -121,8 +121,7 @@ def _row(name: str, path: Path, run: Run) -> dict[str, Any]:
     manifest = run.manifest
     tables = _tables(path, run)
     head = manifest["headline"]
-    base = tables["uar"].filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood")).to_dicts()
-    uar = base[0] if base else {}
+    uar = untouched(tables["uar"]) or {}
     row: dict[str, Any] = {
         "run": name, "model": manifest["model"]["id"], "corpus": ", ".join(c["id"] for c in manifest["corpora"]),
         "emotions": len(manifest["emotions"]), "items": uar.get("n"), "speakers": uar.get("speakers"),

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.load import Run
+from emoscope.analysis.standing import untouched
 from emoscope.report.views import Content, Whole
 from emoscope.report.wording import made
 from emoscope.schemas import as_table, empty
@@ -152,9 +153,7 @@ def published_of_whole(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
 
 def _ours(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.DataFrame) -> dict[str, str]:
     found = {}
-    untouched = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
-    if len(untouched):
-        row = untouched.row(0, named=True)
+    if (row := untouched(uar)) is not None:
         found["uar"] = f"{row['uar']:.1f} %{_ends(row)}"
         found["accuracy"] = f"{row['accuracy']:.1f} %"
     gaps = effects.filter(pl.col("measure") == "gap")

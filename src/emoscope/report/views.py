@@ -13,7 +13,7 @@ import polars as pl
 
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Panel
-from emoscope.analysis.standing import Blind, blind_part, count_options
+from emoscope.analysis.standing import Blind, blind_part, count_options, untouched
 from emoscope.schemas import tables
 from emoscope.vocabulary import MAIN, acting, with_roles
 
@@ -264,7 +264,7 @@ class Part(AtHeadline):
 
     def uar(self) -> dict[str, Any] | None:
         """UAR of the untouched model by likelihood; ``None`` where it is missing."""
-        return first(self.table("uar"), (pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+        return None if (found := self.table("uar")) is None else untouched(found)
 
     def _one(self, table: str, kind: str, which: pl.Expr) -> dict[str, Any] | None:
         frame = self.table(table)
