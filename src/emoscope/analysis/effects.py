@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import Change, Compared, Excess, compare, measures
-from emoscope.analysis.estimate import benjamini_hochberg, columns, finite, interval, rank, unit
+from emoscope.analysis.estimate import benjamini_hochberg, columns, finite, interval, named, rank, unit
 from emoscope.analysis.responses import NOT_ASKED, Panel
 from emoscope.schemas import as_table
 
@@ -126,8 +126,7 @@ def _cells(one: Compared, labels: Sequence[str]) -> list[dict[str, Any]]:
             row |= {"draws": len(one.draws), "hollow": one.hollow}
             for name, values in (("change", accuracy), ("pull", pull)):
                 found = interval(values[:, m, e], items)
-                row |= {name: found.estimate, f"{name}_p": found.p}
-                row |= {f"{name}_low": found.low, f"{name}_high": found.high}
+                row |= named(name, found) | {f"{name}_p": found.p}
             row["accuracy"] = before + float(row["change"] or 0)
             rows.append(row)
     return rows
@@ -162,8 +161,7 @@ def _columns(change: Change, m: int, prefix: str) -> dict[str, float | None]:
     sizes = change.ranked[:, m]
     row: dict[str, float | None] = {}
     for name, values in (("sensitivity", change.auc[:, m]), ("bias", change.bias()[:, m])):
-        found = interval(values, sizes)
-        row |= {prefix + name: found.estimate, f"{prefix}{name}_low": found.low, f"{prefix}{name}_high": found.high}
+        row |= named(prefix + name, interval(values, sizes))
     return row
 
 

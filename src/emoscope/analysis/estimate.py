@@ -270,6 +270,27 @@ def columns(found: Interval) -> dict[str, Any]:
     return {name: getattr(found, name) for name in ("estimate", "low", "high", "speakers", "df", "reason", "p")}
 
 
+def named(name: str, found: Interval | Mapping[str, Any]) -> dict[str, Any]:
+    """An interval, or a row with one, as the columns ``name``, ``name_low`` and ``name_high``.
+
+    Example:
+        >>> named("gap", {"estimate": -3.0, "low": -4.0, "high": -2.0})
+        {'gap': -3.0, 'gap_low': -4.0, 'gap_high': -2.0}
+    """
+    row = columns(found) if isinstance(found, Interval) else found
+    return {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+
+
+def estimate_of(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The columns ``name``, ``name_low`` and ``name_high`` of a row as an estimate with its interval.
+
+    Example:
+        >>> estimate_of({"gap": -3.0, "gap_low": -4.0, "gap_high": -2.0}, "gap")
+        {'estimate': -3.0, 'low': -4.0, 'high': -2.0}
+    """
+    return {"estimate": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+
+
 def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | None = None) -> dict[str, Any]:
     """The difference of two independent estimates with Welch's interval (Welch 1947).
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.contrasts import Compared, measures
-from emoscope.analysis.estimate import Interval, columns, holm, interval
+from emoscope.analysis.estimate import Interval, columns, holm, interval, named
 from emoscope.analysis.load import Run
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GAPS
@@ -74,12 +74,7 @@ def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFram
         sensitivity, bias = interval(found["sensitivity"], sizes), interval(found["bias"], sizes)
         said, reason = _decide(sensitivity, bias, one.excess.hollow, unknown_speakers)
         row = one.family | {"verdict": said, "reason": reason, "speakers": sensitivity.speakers}
-        for name, which in (("sensitivity", sensitivity), ("bias", bias)):
-            row |= {
-                f"excess_{name}": which.estimate,
-                f"excess_{name}_low": which.low,
-                f"excess_{name}_high": which.high,
-            }
+        row |= named("excess_sensitivity", sensitivity) | named("excess_bias", bias)
         rows.append(row | {"hollow": one.excess.hollow, "headline": one.headline})
     return as_table("verdicts", rows)
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import uar_interval
-from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.estimate import estimate_of, interval, named, replicates
 from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
 from emoscope.report.theme import title
@@ -76,8 +76,7 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         rows.append({
             "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
             "n": int(used.sum()),
-            "uar": level.estimate, "uar_low": level.low, "uar_high": level.high,
-            "change": moved.estimate, "change_low": moved.low, "change_high": moved.high,
+            **named("uar", level), **named("change", moved),
             "commonest": panel.labels[int(counts.argmax())], "reason": moved.reason,
             "commonest_share": 100 * float(counts.max() / used.sum()),
         })  # fmt: skip
@@ -146,7 +145,7 @@ def draw_reliance(content: Content) -> Any | None:
     rows = pl.DataFrame(
         [{"row": "nothing off", "estimate": base["uar"], "low": base["low"], "high": base["high"], "series": "selected"}]
         + [
-            {"row": label, "estimate": row["uar"], "low": row["uar_low"], "high": row["uar_high"]}
+            {"row": label, **estimate_of(row, "uar")}
             | {"series": "control" if row["to"] == "mean" else "selected"}
             for label, row in zip(labelled, found.iter_rows(named=True), strict=True)
         ],

@@ -11,6 +11,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from emoscope.analysis.estimate import named
 from emoscope.analysis.load import Run, in_known_order, read_run
 from emoscope.analysis.standing import blind_part, count_options, untouched
 from emoscope.chapters.results import compute_tables
@@ -138,7 +139,7 @@ def _row(name: str, path: Path, run: Run) -> dict[str, Any]:
         row["excess_gap_blind"] = blind.part
     for (measure, kind), verdict in zip(ways.items(), ("verdict", "steer_verdict"), strict=True):
         for found in effects[measure].filter(pl.col("measure") == measure).to_dicts()[:1]:
-            row |= {measure: found["estimate"], f"{measure}_low": found["low"], f"{measure}_high": found["high"]}
+            row |= named(measure, found)
         # a pilot supports no claim
         said = [] if row["pilot"] else acting(families["verdicts"], kind)["verdict"].to_list()
         row[verdict] = said[0] if said else None

@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
 from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import CLOSE
@@ -66,8 +67,7 @@ def draw_evidence(content: Content) -> Any | None:
         ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY), ("bias", "change of leaning (nat)", NO_BIAS),
     ):  # fmt: skip
         rows = [
-            {"row": row["target"], "series": series_of(row["control"]), "hollow": False}
-            | {"estimate": row[measure], "low": row[f"{measure}_low"], "high": row[f"{measure}_high"]}
+            {"row": row["target"], "series": series_of(row["control"]), "hollow": False} | estimate_of(row, measure)
             for row in found.iter_rows(named=True)
         ]
         means = [("mean of emotions", control, measure, series_of(control)) for control in ("target", "matched")]

@@ -11,7 +11,7 @@ import polars as pl
 
 from emoscope.analysis.claim_rules import KEPT
 from emoscope.analysis.contrasts import Compared, measures
-from emoscope.analysis.estimate import interval
+from emoscope.analysis.estimate import estimate_of, interval, named
 from emoscope.analysis.load import Run
 from emoscope.analysis.sets import ALL, chance, jaccard
 from emoscope.neurons.selection import load_set
@@ -104,7 +104,7 @@ def _gaps(compared: Sequence[Compared], row: dict[str, Any], control: str) -> di
         if able:
             change = able[0].change
             got = interval(measures(change)[measure], change.items.sum(axis=1))
-            columns |= {measure: got.estimate, f"{measure}_low": got.low, f"{measure}_high": got.high}
+            columns |= named(measure, got)
             columns["reason"] = columns["reason"] or got.reason
         else:
             columns |= dict.fromkeys((measure, f"{measure}_low", f"{measure}_high"))
@@ -211,7 +211,7 @@ def say_efficiency(whole: Whole) -> list[str]:
         full = first(found, pl.col("full"))
         if full is None:
             continue
-        row = {"estimate": full["gap"], "low": full["gap_low"], "high": full["gap_high"], "reason": full["reason"]}
+        row = estimate_of(full, "gap") | {"reason": full["reason"]}
         judged, why = judge(row, part)
         if judged != CLEAR_LOW:
             because = f" ({why})" if why else f" ({number(full['gap'], sign=True)} points)"

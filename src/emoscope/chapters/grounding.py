@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import mean, measures
-from emoscope.analysis.estimate import Replicated, columns, unit
+from emoscope.analysis.estimate import Replicated, columns, named, unit
 from emoscope.analysis.parts import Act, Asked, Key, PartRun, StudyRuns
 from emoscope.analysis.responses import level, presentation
 from emoscope.chapters.within import say_within
@@ -120,7 +120,7 @@ def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
 
 def _less(one: Replicated, other: Replicated) -> dict[str, Any]:
     found = one.minus(other).interval()
-    return {"less": found.estimate, "less_low": found.low, "less_high": found.high, "less_p": found.p}
+    return named("less", found) | {"less_p": found.p}
 
 
 def draw_grounding(whole: Whole) -> Any | None:

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from emoscope.analysis.estimate import benjamini_hochberg
+from emoscope.analysis.estimate import benjamini_hochberg, estimate_of, named
 from emoscope.report.panels import SERIES_KEY, lines, panels, series_of_measure, side_by_side
 from emoscope.report.plots import GAP, INTERVALS, SERIES, dots, hollow_note, marks_of, series_of
 from emoscope.report.theme import LIGHT, title
@@ -44,7 +44,7 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
             key = tuple(row[column] for column in SET)
             one = rows.setdefault((*key, int(row["layers"])), dict.fromkeys(schema("profile")))
             one |= dict(zip((*SET, "layer"), (*key, int(row["layers"])), strict=True))
-            one |= {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+            one |= named(name, row)
             one["hollow"] = bool(one["hollow"]) or row["hollow"]
             if name == "excess_gap" or one["speakers"] is None:
                 one |= {"speakers": row["speakers"], "reason": row["reason"]}
@@ -103,8 +103,7 @@ def draw_profile(content: Content) -> Any | None:
     beyond = found["excess_gap"].is_not_null().any()
     measures = {"gap": "selected", "excess_gap": "difference"} if beyond else {"gap": "selected"}
     rows = [
-        {"layer": row["layer"], "series": series, "estimate": row[name], "low": row[f"{name}_low"],
-         "high": row[f"{name}_high"], "hollow": bool(row["hollow"])}
+        {"layer": row["layer"], "series": series, **estimate_of(row, name), "hollow": bool(row["hollow"])}
         for row in found.iter_rows(named=True)
         for name, series in measures.items()
     ]  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import finite, interval, replicates
+from emoscope.analysis.estimate import finite, interval, named, replicates
 from emoscope.analysis.load import in_known_order
 from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.grounding import heard_in_order
@@ -61,9 +62,9 @@ def _rows(stored: pl.DataFrame, measure: str) -> list[dict[str, Any]]:
         found, beyond = interval(own - others, sizes), interval(own - others - matched, sizes)
         row = {"emotion": emotion, "own": finite(own[0]), "others": finite(others[0]), "matched": finite(matched[0])}
         row |= {"items": int(sizes.sum()), "speakers": found.speakers, "reason": UNKNOWN if unknown else found.reason}
-        for name, one in (("", found), ("excess", beyond)):
-            ends = (None, None) if unknown else (one.low, one.high)
-            row |= dict(zip((name or "estimate", f"{name}_low".lstrip("_"), f"{name}_high".lstrip("_")), (one.estimate, *ends), strict=True))  # fmt: skip
+        if unknown:
+            found, beyond = (replace(one, low=None, high=None) for one in (found, beyond))
+        row |= {"estimate": found.estimate, "low": found.low, "high": found.high} | named("excess", beyond)
         rows.append(row)
     return rows
 

@@ -11,7 +11,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.estimate import estimate_of, interval, named, replicates
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Act, PartRun, StudyRuns, headline_acts
 from emoscope.analysis.responses import answered, mean_level
@@ -160,15 +160,13 @@ def _row(act: Act, level: Level, sizes: np.ndarray) -> dict[str, Any]:
     first, change = interval(before, sizes), interval(under - before, sizes)
     row: dict[str, Any] = {
         "kind": act.family["kind"], "alpha": act.family["alpha"], "n": int(sizes.sum()), "speakers": change.speakers,
-        "baseline": first.estimate, "baseline_low": first.low, "baseline_high": first.high,
-        "under": float(under[0]), "draws": len(act.matched), "reason": change.reason,
-        "change": change.estimate, "change_low": change.low, "change_high": change.high,
+        **named("baseline", first), "under": float(under[0]), "draws": len(act.matched), "reason": change.reason,
+        **named("change", change),
     }  # fmt: skip
     if act.matched:
         like = np.mean([level([draw[t] for t in act.own]) for draw in act.matched], axis=0)
         beyond = interval(under - like, sizes)
-        row |= {"matched": float(like[0]), "excess": beyond.estimate, "p": beyond.p}
-        row |= {"excess_low": beyond.low, "excess_high": beyond.high}
+        row |= named("excess", beyond) | {"matched": float(like[0]), "p": beyond.p}
     return row
 
 
@@ -237,11 +235,10 @@ def draw_side_effects(whole: Whole) -> Any | None:
     for errors, x in ((False, "change of UAR or accuracy (points)"), (True, "change of word errors (points)")):
         rows: list[dict[str, Any]] = []
         for row in found.filter((pl.col("measure") == "WER") == errors).iter_rows(named=True):
-            named = {"row": f"{row['corpus']}: {ability(row['ability'])}", "hollow": bool(row["hollow"])}
+            about = {"row": f"{row['corpus']}: {ability(row['ability'])}", "hollow": bool(row["hollow"])}
             for column, series in (("change", "selected"), ("excess", "difference")):
                 if row[column] is not None:
-                    ends = {"estimate": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
-                    rows.append(named | {"series": series} | ends)
+                    rows.append(about | {"series": series} | estimate_of(row, column))
         if rows:
             charts.append(dotted(rows, names_of(rows), x, "corpus", width=330))
     if not charts:
@@ -272,8 +269,7 @@ def say_side_effects(whole: Whole) -> list[str]:
     outcomes = []
     others = pl.col("part") != pl.col("corpus")  # the rows of a main part are about the study's own question
     for row in found.filter((pl.col("kind") == "deactivate") & others).iter_rows(named=True):
-        excess = {"estimate": row["excess"], "low": row["excess_low"], "high": row["excess_high"]}
-        excess |= {"hollow": row["hollow"], "reason": row["reason"]}
+        excess = estimate_of(row, "excess") | {"hollow": row["hollow"], "reason": row["reason"]}
         one = outcome(f"{row['corpus']}, {ability(row['ability'])}", excess)
         if row["measure"] == "WER":  # more errors are harm
             turned = {CLEAR_LOW: CLEAR_HIGH, CLEAR_HIGH: CLEAR_LOW}

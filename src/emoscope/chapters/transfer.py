@@ -11,7 +11,7 @@ import polars as pl
 
 from emoscope.analysis.accuracy import uar_interval
 from emoscope.analysis.contrasts import mean, measures
-from emoscope.analysis.estimate import Interval, columns, interval, unit, welch
+from emoscope.analysis.estimate import Interval, columns, interval, named, unit, welch
 from emoscope.analysis.parts import Act, Asked, StudyRuns
 from emoscope.analysis.standing import blind_part
 from emoscope.report.panels import dotted, intervals_matrix
@@ -57,8 +57,7 @@ def transfer(whole: StudyRuns) -> pl.DataFrame:
         if asked is None:
             continue
         level = uar_interval(asked.panel, "baseline")
-        host = {"host": part.of, "uar": level.estimate, "uar_low": level.low, "uar_high": level.high}
-        host["chance"] = asked.panel.chance
+        host = {"host": part.of, "chance": asked.panel.chance} | named("uar", level)
         mine = asked.acts.get(part.of, {})
         for source, acts in asked.acts.items():
             for key, act in acts.items() if source is not None else ():
@@ -83,8 +82,7 @@ def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[dict[st
     for name, values in found.items():
         row = fixed | columns(interval(values, sizes)) | {"measure": "excess_" * excess + name, "unit": unit(name)}
         if name in less:
-            apart = less[name]
-            row |= {"less": apart.estimate, "less_low": apart.low, "less_high": apart.high, "less_p": apart.p}
+            row |= named("less", less[name]) | {"less_p": less[name].p}
         rows.append(row)
     return rows
 
@@ -144,8 +142,7 @@ def asymmetry(found: pl.DataFrame, whole: StudyRuns) -> pl.DataFrame:
             there, back = forward[key], backward[key]
             row = dict(zip(alike, key, strict=True)) | {"first": first, "second": second, "unit": there["unit"]}
             row |= {"hollow": there["hollow"] or back["hollow"]}
-            for name, one in (("forward", there), ("backward", back)):
-                row |= {name: one["estimate"], f"{name}_low": one["low"], f"{name}_high": one["high"]}
+            row |= named("forward", there) | named("backward", back)
             why_not = SAME_SPEAKERS if people[first] & people[second] else None
             rows.append(row | welch(there, back, why_not))
     return as_table("asymmetry", rows)

@@ -11,6 +11,7 @@ import polars as pl
 from emoscope.analysis.accuracy import uar_interval
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import headline_conditions
+from emoscope.analysis.estimate import named
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import build_panel, evaluated_items
 from emoscope.analysis.verdicts import headline_tests
@@ -48,12 +49,10 @@ def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
         level = uar_interval(panel, "baseline")
         tests = headline_tests(compare(panel, headline_conditions(run.conditions), hollow), part)
         row = {
-            "wording": wording, "n": int(panel.asked("baseline").sum()), "uar": level.estimate, "uar_low": level.low,
-            "uar_high": level.high, "chance": panel.chance, "letter_mass": _letter_mass(part), "reason": level.reason,
+            "wording": wording, "n": int(panel.asked("baseline").sum()), **named("uar", level), "chance": panel.chance, "letter_mass": _letter_mass(part), "reason": level.reason,
         }  # fmt: skip
         for test in tests.iter_rows(named=True):
-            name = test["measure"]
-            row |= {name: test["estimate"], f"{name}_low": test["low"], f"{name}_high": test["high"]}
+            row |= named(test["measure"], test)
         rows.append(row)
     return as_table("wordings", rows)
 
