@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emoscope.neurons.selection import load_set
+
 ALL = "all"
 """The fold of the sets found on every speaker; they are shown, and never act on the items they were found on."""
+
+
+def stored_sets(folder: Path, which: Iterable[tuple[str, str]]) -> list[dict[str, np.ndarray]] | None:
+    """The neurons of each emotion, for sets by their names and folds; ``None`` where one is not stored.
+
+    Args:
+        folder: the run folder.
+        which: names and folds.
+    """
+    try:
+        return [load_set(folder / "sets", name, fold) for name, fold in which]
+    except FileNotFoundError:
+        return None
 
 
 def jaccard(sets: list[np.ndarray]) -> np.ndarray:

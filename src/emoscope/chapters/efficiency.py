@@ -13,8 +13,7 @@ from emoscope.analysis.claim_rules import KEPT
 from emoscope.analysis.contrasts import Compared, measures
 from emoscope.analysis.estimate import estimate_of, interval, named
 from emoscope.analysis.load import Run
-from emoscope.analysis.sets import ALL, chance, jaccard
-from emoscope.neurons.selection import load_set
+from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
 from emoscope.report.panels import lines, side_by_side
 from emoscope.report.plots import INTERVALS, curve
 from emoscope.report.theme import title
@@ -54,12 +53,11 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
     names = {tuple(row[name] for name in SET): row["set"] for row in full.iter_rows(named=True)}
     for row in fewer.sort("set", "fold", "emotion").iter_rows(named=True):
         about = tuple(row[name] for name in SET)
-        try:
-            one, whole = (load_set(run.folder / "sets", name, row["fold"]) for name in (row["set"], names[about]))
-        except FileNotFoundError:
+        stored = stored_sets(run.folder, [(name, row["fold"]) for name in (row["set"], names[about])])
+        if stored is None:
             notes.add(f"efficiency: no neurons stored for sets of fewer clips of {row['selector']}")
             continue
-        share = float(jaccard([one[row["emotion"]], whole[row["emotion"]]])[0])
+        share = float(jaccard([one[row["emotion"]] for one in stored])[0])
         for draw in (row["draw"], None):
             found.setdefault((*about, row["size"], draw), []).append(share)
             reached.setdefault((*about, row["size"], draw), []).append(row["size_reached"])

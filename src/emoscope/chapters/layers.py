@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -12,8 +11,7 @@ import polars as pl
 
 from emoscope.analysis.estimate import interval
 from emoscope.analysis.load import Run, in_known_order
-from emoscope.analysis.sets import ALL
-from emoscope.neurons.selection import load_set
+from emoscope.analysis.sets import ALL, stored_sets
 from emoscope.report.panels import WIDTH, side_by_side
 from emoscope.report.plots import heat
 from emoscope.report.theme import LIGHT, title
@@ -44,12 +42,12 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     rows, notes = [], []
     by_set = sets.select("set", "selector", "budget", "scope", "control", "draw").unique().sort("set")
     for one in by_set.iter_rows(named=True):
-        tensors = _stored(run.folder, one.pop("set"))
-        if tensors is None:
+        stored = stored_sets(run.folder, [(one.pop("set"), ALL)])
+        if stored is None:
             notes.append(f"layers: no neurons stored for a {one['control']} set of {one['selector']}")
             continue
-        for emotion in in_known_order(tensors):
-            counts = np.bincount(tensors[emotion] // width, minlength=count)
+        for emotion in in_known_order(stored[0]):
+            counts = np.bincount(stored[0][emotion] // width, minlength=count)
             total = max(int(counts.sum()), 1)
             rows += [
                 one | {"emotion": emotion, "layer": layer, "neurons": int(n), "share": 100 * int(n) / total}
@@ -57,13 +55,6 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
             ]
     by = ["selector", "budget", "scope", "control", "draw", "emotion", "layer"]
     return as_table("layers", rows).sort(by), tuple(sorted(set(notes)))
-
-
-def _stored(folder: Path, set_id: str) -> dict[str, np.ndarray] | None:
-    try:
-        return load_set(folder / "sets", set_id)
-    except FileNotFoundError:
-        return None
 
 
 def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -96,10 +87,9 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         if not names["target"] or not names["shuffled"]:
             continue
         folds = group.filter((pl.col("control") == "target") & (pl.col("fold") != ALL))["fold"].unique().sort()
-        try:
-            own = [load_set(run.folder / "sets", names["target"][0], fold) for fold in (ALL, *folds)]
-            others = [load_set(run.folder / "sets", name) for name in names["shuffled"]]
-        except FileNotFoundError:
+        own = stored_sets(run.folder, [(names["target"][0], fold) for fold in (ALL, *folds)])
+        others = stored_sets(run.folder, [(name, ALL) for name in names["shuffled"]])
+        if own is None or others is None:
             notes.add(f"clustering: no neurons stored for sets of {about[0]}")
             continue
         values = [spread(one, layers, width) for one in own]

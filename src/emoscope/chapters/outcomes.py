@@ -12,8 +12,7 @@ from emoscope.analysis.contrasts import FAMILY, Change, Changes, Conditions, Fam
 from emoscope.analysis.estimate import Interval, columns, interval, unit
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Panel
-from emoscope.analysis.sets import ALL, chance, jaccard
-from emoscope.neurons.selection import load_set
+from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
 from emoscope.report.views import Content, Whole
 from emoscope.report.wording import made, without_dashes
 from emoscope.schemas import as_table, empty
@@ -136,16 +135,15 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
                 *hits.filter(pl.col("control") == hits["control"][0])["set"].unique(maintain_order=True),
             ]
             key = dict(zip(SET, about, strict=True)) | {"outcome": outcome, "clips": group["n"].min()}
-            try:
-                loaded = {
-                    fold: [load_set(run.folder / "sets", name, fold) for name in names]
-                    for fold in group["fold"].unique().sort()
-                }
-            except FileNotFoundError:
+            folds = [
+                stored_sets(run.folder, [(name, fold) for name in names]) for fold in group["fold"].unique().sort()
+            ]
+            loaded = [fold for fold in folds if fold is not None]
+            if len(loaded) < len(folds):
                 notes.add(f"outcomes: no neurons stored for sets of {outcome}")
                 continue
             emotions = group["emotion"].unique(maintain_order=True).to_list()
-            rows += [key | _overlap(list(loaded.values()), one, emotions, layers, width) for one in emotions]
+            rows += [key | _overlap(loaded, one, emotions, layers, width) for one in emotions]
     return as_table("outcome_sets", rows), tuple(sorted(notes))
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.load import Run
-from emoscope.analysis.sets import ALL, chance, jaccard
-from emoscope.neurons.selection import load_set
+from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
 from emoscope.report.plots import dots
 from emoscope.report.theme import title
 from emoscope.report.views import Content
@@ -47,9 +45,8 @@ def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     for row in by_set.sort("set").iter_rows(named=True):
         if len(row["fold"]) < 2:
             continue
-        try:
-            stored = [load_set(run.folder / "sets", row["set"], fold) for fold in row["fold"]]
-        except FileNotFoundError:
+        stored = stored_sets(run.folder, [(row["set"], fold) for fold in row["fold"]])
+        if stored is None:
             notes.append(f"stability: no neurons stored for a {row['control']} set of {row['selector']}")
             continue
         for emotion in sorted(set.intersection(*[set(one) for one in stored])):
@@ -235,8 +232,7 @@ def _folds(content: Content) -> list[dict[str, set[int]]]:
     )
     found = []
     for name, fold in sorted(set(chosen.select("set", "fold").iter_rows())):
-        with suppress(FileNotFoundError):
-            group = load_set(content.run.folder / "sets", name, fold)
+        for group in stored_sets(content.run.folder, [(name, fold)]) or ():
             found.append({emotion: set(neurons.tolist()) for emotion, neurons in group.items()})
     return found
 
