@@ -16,15 +16,20 @@ from emoscope.chapters.results import STUDY_TABLES as NAMES
 from emoscope.chapters.results import write_tables, write_whole_tables
 from emoscope.chapters.side_effects import say_side_effects
 from emoscope.chapters.steering import _rises
-from emoscope.chapters.study_page import CHAPTERS, FIGURES, TABLES, _figure, build_whole_report, render_study
+from emoscope.chapters.study_page import CHAPTERS, FIGURES, TABLES, build_whole_report, render_study
 from emoscope.chapters.transfer import say_transfer
 from emoscope.report.caveats import standing_of_parts as standing
+from emoscope.report.page import draw_figure
 from emoscope.report.theme import to_spec
 from emoscope.report.views import read_whole
 from emoscope.report.wording import judge
 from emoscope.schemas import empty
 from tests.chapters.test_pages import Page
 from tests.helpers.planted_parts import write_whole
+
+
+def figure_named(name):
+    return next(one for one in FIGURES if one.name == name)
 
 
 def undrawn(folder, tables, monkeypatch):
@@ -83,8 +88,10 @@ def test_every_chapter_is_there_with_its_figures_or_why_not(page):
     parsed = Page(page)
     for place, chapter in enumerate(CHAPTERS, 1):
         assert f"{place} {chapter.title}" in parsed.text
-        for name, why in chapter.figures.items():
-            assert (f"figure-{name}" in parsed.ids) != (f"Not in this study: {why}." in parsed.text), name
+        for one in chapter.figures:
+            assert (f"figure-{one.name}" in parsed.ids) != (f"Not in this study: {one.missing}." in parsed.text), (
+                one.name
+            )
     for name in ("transfer", "agreement", "dissociation", "side_effects", "grounding", "selectivity"):
         assert f"figure-{name}" in parsed.ids
     assert "Not in this study: nothing was amplified without a label." in parsed.text
@@ -117,7 +124,7 @@ def test_what_was_planted_is_said(page):
 
 
 def test_tables_are_written_as_latex_and_csv(folder, page):
-    for name in TABLES:
+    for name in (one.name for one in TABLES):
         there = f'id="table_{name}"' in page
         assert (folder / "tables" / f"{name}.tex").is_file() == there, name
         assert (folder / "tables" / f"{name}.csv").is_file() == (there or name in NAMES), name
@@ -126,7 +133,7 @@ def test_tables_are_written_as_latex_and_csv(folder, page):
 
 
 def test_a_cell_of_transfer_shows_its_interval(whole, tmp_path):
-    drawn = _figure(whole, "transfer", tmp_path)
+    drawn = draw_figure(figure_named("transfer"), whole, tmp_path)
     row = whole.tables["transfer"].filter(
         (pl.col("source") == "second") & (pl.col("host") == "first") & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
     ).row(0, named=True)  # fmt: skip
@@ -139,7 +146,7 @@ def test_a_cell_of_transfer_shows_its_interval(whole, tmp_path):
 
 @pytest.mark.parametrize("name", ["transfer", "dissociation", "deactivation"])
 def test_figures_are_valid(whole, name):
-    assert to_spec(FIGURES[name](whole), validate=True)["title"]["text"]
+    assert to_spec(figure_named(name).draw(whole), validate=True)["title"]["text"]
 
 
 def test_an_open_direction_is_not_counted(whole):
@@ -199,7 +206,7 @@ def test_a_corpus_at_chance_is_named_before_anything_else(whole, tables):
     first, second = standing(lost)
     assert first.startswith("On first the untouched model is not clearly above chance: ")
     assert second.startswith("Speakers unknown on second: ")
-    page = render_study(lost, empty("claims"), dict.fromkeys(FIGURES), {})
+    page = render_study(lost, empty("claims"), {one.name: {"missing": one.missing} for one in FIGURES}, {})
     assert f" {whole.name} {first}" in Page(page).text  # right behind the title
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from emoscope.analysis.accuracy import uar_interval
 from emoscope.analysis.estimate import estimate_of, interval, named, replicates
 from emoscope.analysis.responses import UNREADABLE, Panel
+from emoscope.report.page import Figure, Table
 from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
 from emoscope.report.theme import title
 from emoscope.report.views import Content, Whole
@@ -263,3 +264,34 @@ def tabulate_corpora(whole: Whole) -> pl.DataFrame | None:
 def _verdict(whole: Whole, row: Mapping[str, Any] | None) -> str:
     """A verdict, which a pilot does not give."""
     return "–" if row is None or whole.pilot else row["verdict"] or "–"
+
+
+FIGURES = (
+    Figure("recall", draw_recall, "baseline answers"),
+    Figure("confusion", draw_confusion, "baseline answers"),
+    Figure("reliance", draw_reliance, "no MLP layer was switched off"),
+)
+
+TABLES = (
+    Table(
+        "baseline",
+        tabulate_baseline,
+        "The untouched model, with 95 % intervals over speakers. Changed answers: share of items answered otherwise "
+        "than at baseline; in the row “null” nothing but the batches differs. Of written answers: the share that "
+        "names the option in words, refuses, or cannot be read; UAR counts the last two as not correct.",
+    ),
+    Table(
+        "generated",
+        tabulate_generated,
+        "Likeliest letters and written answers of the same items, for every condition that was also written out.",
+    ),
+)
+
+TABLES_OF_PARTS = (
+    Table(
+        "corpora",
+        tabulate_corpora,
+        "The untouched model and the headline’s neurons on each corpus, beyond matched neurons; 95 % intervals over "
+        "speakers. Blind part: answers that move alike on clips of all emotions give as much of the excess gap.",
+    ),
+)

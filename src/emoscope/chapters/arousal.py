@@ -11,6 +11,7 @@ import polars as pl
 from emoscope.analysis.contrasts import Change, Compared, mean
 from emoscope.analysis.effects import Measured
 from emoscope.emotions import arousal_of
+from emoscope.report.page import Table
 from emoscope.report.views import Content, Whole
 from emoscope.report.wording import by_key, made, without_dashes
 from emoscope.schemas import as_table
@@ -130,3 +131,22 @@ def tabulate_arousal_of_parts(whole: Whole) -> pl.DataFrame | None:
                     "beyond matched": spread(found.get(("target", f"excess_{cross}_apart"))),
                 })  # fmt: skip
     return made(rows)
+
+
+TABLES = (
+    Table(
+        "arousal",
+        tabulate_arousal,
+        "Effects on other emotions than the neurons’ own, by whether their arousal is the same, means over pairs of "
+        "emotions in points with 95 % intervals over speakers. Neurons that hold arousal act more on emotions of the "
+        "same arousal.",
+    ),
+)
+
+TABLES_OF_PARTS = (
+    Table(
+        "arousal",
+        tabulate_arousal_of_parts,
+        "Effects on other emotions, by whether their arousal is that of the neurons’ emotion (points).",
+    ),
+)

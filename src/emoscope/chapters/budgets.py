@@ -8,6 +8,7 @@ import altair as alt
 import polars as pl
 
 from emoscope.chapters.efficiency import GAP_OFF
+from emoscope.report.page import Figure, Table
 from emoscope.report.plots import CURVE, INTERVALS, NAMES, curve, hollow_said
 from emoscope.report.theme import title
 from emoscope.report.views import Content
@@ -74,3 +75,15 @@ def tabulate_budgets(content: Content) -> pl.DataFrame | None:
             "excess gap": estimate_text(by.get((budget, "target", "excess_gap")), "estimate"),
         })  # fmt: skip
     return pl.DataFrame(rows)
+
+
+FIGURES = (Figure("budgets", draw_budgets, "the headline’s selector was switched off at one budget alone"),)
+
+TABLES = (
+    Table(
+        "budgets",
+        tabulate_budgets,
+        "Switching off as many neurons of the headline’s selector as each budget gives, in points, with 95 % "
+        "intervals over speakers. *: the headline’s budget, fixed beforehand; the others are exploration.",
+    ),
+)

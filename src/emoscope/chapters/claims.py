@@ -29,6 +29,7 @@ from emoscope.analysis.estimate import holm
 from emoscope.analysis.sets import ALL
 from emoscope.analysis.standing import at_chance, blind_part, count_options, untouched
 from emoscope.neurons.controls import WELL_MATCHED
+from emoscope.report.page import Table
 from emoscope.report.views import Content
 from emoscope.schemas import as_table, empty, read_table
 
@@ -298,7 +299,7 @@ def _stored(folder: Path, failed: str | None) -> Basis:
 def tabulate_claims(content: Content) -> pl.DataFrame | None:
     """Each claim of the paper, with the verdict of a rule and the number that it rests on."""
     found = content.tables.claims
-    if found.is_empty():
+    if content.pilot is not None or found.is_empty():
         return None
     return found.select("claim", "verdict", pl.col("number").alias("what it rests on"), pl.col("why"))
 
@@ -368,3 +369,15 @@ def as_text(found: pl.DataFrame) -> pl.DataFrame | None:
         pl.col("claim").alias("claim tested"), pl.col("corpus").fill_null(""), source.alias("neurons"), "verdict",
         pl.col("number").fill_null("").alias("value"), pl.col("why").fill_null(""),
     )  # fmt: skip
+
+
+TABLES = (
+    Table(
+        "claims",
+        tabulate_claims,
+        "Decided by rule on the tables of this run, at the headline; points are beyond matched neurons, with 95 % "
+        "intervals over speakers. “Supported by the published measure”: that measure also counts moves of the "
+        "answers that know nothing of the clip (the blind part). “Not supported” includes what stays open: it is no "
+        "proof of the opposite.",
+    ),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from emoscope.analysis.estimate import named
 from emoscope.analysis.load import Run, in_known_order, read_run
 from emoscope.analysis.standing import blind_part, count_options, untouched
 from emoscope.chapters.results import compute_tables
-from emoscope.report.markup import pictures, to_html
+from emoscope.report.markup import to_html
+from emoscope.report.page import Figure, draw_those_there, render, write_page
 from emoscope.report.plots import dots
 from emoscope.report.theme import LIGHT, title
-from emoscope.runs.folder import replacing
 from emoscope.schemas import as_table
 from emoscope.vocabulary import acting, with_roles
 from emoscope.wording import estimate_text, number
@@ -191,18 +192,16 @@ def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], pa
         path: the file to write.
         version: of emoscope, for the page's last line.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("emoscope.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
-    drawn = {name: pictures(chart, name) for name in FIGURES if (chart := figure(rows, name)) is not None}
-    page = environment.get_template("compare.html").render(
-        runs=rows.height, differences=[str(one) for one in differences], figures=drawn,
-        table=to_html(shown(rows), "runs"), pilots=rows.filter("pilot")["run"].to_list(), version=version,
-    )  # fmt: skip
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    html = render(
+        "compare.html",
+        runs=rows.height,
+        differences=[str(one) for one in differences],
+        figures=draw_those_there([Figure(name, partial(figure, measure=name)) for name in FIGURES], rows),
+        table=to_html(shown(rows), "runs"),
+        pilots=rows.filter("pilot")["run"].to_list(),
+        version=version,
+    )
+    write_page(html, path)
 
 
 def figure(rows: pl.DataFrame, measure: str) -> Any | None:

@@ -7,6 +7,7 @@ from typing import Any
 from emoscope.chapters.answers import say_reliance
 from emoscope.chapters.dissociation import say_dissociation
 from emoscope.chapters.outcomes import say_outcomes
+from emoscope.report.page import Figure
 from emoscope.report.panels import panels
 from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of
 from emoscope.report.theme import title
@@ -62,3 +63,6 @@ def say_controls(whole: Whole) -> list[str]:
         if texts:
             said.append(f"Of the headline’s gap, {name} reach {listed(texts)}.")
     return [*said, *say_outcomes(whole), *say_reliance(whole), *say_dissociation(whole)]
+
+
+FIGURES_OF_PARTS = (Figure("controls", draw_controls_of_parts, "no control was switched off"),)

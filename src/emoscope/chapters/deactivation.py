@@ -13,6 +13,7 @@ from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
 from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import CLOSE
+from emoscope.report.page import Figure, Table
 from emoscope.report.panels import SERIES_KEY, dotted, names_of, three
 from emoscope.report.plots import (
     BEYOND,
@@ -173,6 +174,8 @@ def tabulate_effects_deactivate(content: Content) -> pl.DataFrame | None:
 
 def tabulate_verdicts(content: Content) -> pl.DataFrame | None:
     """What the rule says about every intervention on the headline's sets that has matched controls."""
+    if content.pilot is not None:  # it supports no claim
+        return None
     found = content.own(content.sized(content.tables.verdicts)).filter(
         (pl.col("control") == "target") & (pl.col("layers") == "all")
     )
@@ -189,6 +192,8 @@ def tabulate_verdicts(content: Content) -> pl.DataFrame | None:
 
 def tabulate_tests(content: Content) -> pl.DataFrame | None:
     """The tests that the study declared beforehand, corrected for their number."""
+    if content.pilot is not None:  # it supports no claim
+        return None
     names, blind = {"excess_gap": "excess gap", "excess_pull_gap": "excess pull gap"}, content.blind()
     rows = [
         {
@@ -308,3 +313,36 @@ def say_verdicts(whole: Whole, kind: str, lead: str) -> list[str]:
         return []
     texts = [f"{VERDICTS[name]} on {listed(groups[name])}" for name in VERDICTS if name in groups]
     return [f"{lead}, by the rule of verdicts: {'; '.join(texts)}."]
+
+
+FIGURES = (
+    Figure("deactivation", draw_deactivation, "no set was switched off"),
+    Figure("evidence", draw_evidence, "the options’ probabilities under sets that were switched off"),
+    Figure("gaps", draw_gaps, "no set was switched off"),
+)
+
+TABLES = (
+    Table(
+        "verdicts",
+        tabulate_verdicts,
+        "Verdicts by rule, for selected minus matched neurons, means over emotions with 95 % intervals over "
+        "speakers. Evidence or leaning counts as changed where its interval keeps clear of zero, however small the "
+        "change; as unchanged where the interval holds zero and lies within ±2 AUC points or ±0.1 nat. *: the "
+        "headline, fixed beforehand; the others are exploration.",
+    ),
+    Table(
+        "tests",
+        tabulate_tests,
+        "The tests that were declared before the evaluation, with 95 % intervals over speakers and p values "
+        "corrected for their number (Holm). Blind part: answers that move alike on clips of all emotions give as "
+        "much of the excess gap; the excess pull gap has none.",
+    ),
+    Table(
+        "effects_deactivate",
+        tabulate_effects_deactivate,
+        "Effects of switching off, in points of accuracy (UAR: change of the unweighted average recall), with 95 % "
+        "intervals over speakers. Blind part: answers that move alike on clips of all emotions give as much.",
+    ),
+)
+
+FIGURES_OF_PARTS = (Figure("deactivation", draw_deactivation_of_parts, "no set was switched off"),)

@@ -11,6 +11,7 @@ import polars as pl
 from emoscope.analysis.estimate import Interval, Replicated, columns
 from emoscope.analysis.parts import Act, Asked, StudyRuns
 from emoscope.analysis.responses import answered, mean_level
+from emoscope.report.page import Figure, Table
 from emoscope.report.panels import BEYOND_KEY, panels
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import title
@@ -206,3 +207,14 @@ def tabulate_dissociation(whole: Whole) -> pl.DataFrame | None:
             "UAR (points)": spread(by.get("damage")), "beyond matched": spread(beyond), "p": p_value(value(beyond, "p")),
         })  # fmt: skip
     return made(rows)
+
+
+FIGURES_OF_PARTS = (Figure("dissociation", draw_dissociation, "no other column of the same clips was asked"),)
+
+TABLES_OF_PARTS = (
+    Table(
+        "dissociation",
+        tabulate_dissociation,
+        "Each question under its own neurons and under the other question’s: change of UAR in points.",
+    ),
+)

@@ -12,6 +12,7 @@ import polars as pl
 from emoscope.analysis.contrasts import Compared, shared
 from emoscope.analysis.estimate import interval, replicates
 from emoscope.analysis.responses import UNREADABLE, Panel
+from emoscope.report.page import Figure
 from emoscope.report.plots import HOLLOW, PANEL_SPACE, signed_matrix
 from emoscope.report.theme import title
 from emoscope.report.views import Content
@@ -116,3 +117,6 @@ def draw_flows(content: Content) -> Any | None:
             f"column’s emotion. Each row adds up to zero.{' ' + HOLLOW if hollow else ''}",
         )
     )  # fmt: skip
+
+
+FIGURES = (Figure("flows", draw_flows, "no set was switched off"),)

@@ -14,6 +14,7 @@ from emoscope.analysis.estimate import Replicated, columns, named, unit
 from emoscope.analysis.parts import Act, Asked, Key, PartRun, StudyRuns
 from emoscope.analysis.responses import level, presentation
 from emoscope.chapters.within import say_within
+from emoscope.report.page import Figure, Table
 from emoscope.report.panels import BEYOND_KEY, dotted
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import LIGHT, title
@@ -210,3 +211,15 @@ def tabulate_grounding(whole: Whole) -> pl.DataFrame | None:
             "note": next((row["note"] for row in by.values() if row["note"]), ""),
         })  # fmt: skip
     return made(rows)
+
+
+FIGURES_OF_PARTS = (Figure("grounding", draw_grounding, "nothing was heard in place of the voice"),)
+
+TABLES_OF_PARTS = (
+    Table(
+        "grounding",
+        tabulate_grounding,
+        "The same question on the voice, on the transcript in its place, and on noise of equal length and loudness "
+        "(points).",
+    ),
+)

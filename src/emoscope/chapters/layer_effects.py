@@ -8,6 +8,7 @@ import altair as alt
 import polars as pl
 
 from emoscope.analysis.estimate import benjamini_hochberg, estimate_of, named
+from emoscope.report.page import Figure
 from emoscope.report.panels import SERIES_KEY, lines, panels, series_of_measure, side_by_side
 from emoscope.report.plots import GAP, INTERVALS, SERIES, dots, hollow_note, marks_of, series_of
 from emoscope.report.theme import LIGHT, title
@@ -245,3 +246,15 @@ def draw_profile_of_parts(whole: Whole) -> Any | None:
         f"{INTERVALS} Gap when the headline’s neurons of that layer alone are switched off. Blue: beyond matched neurons; grey: matched "
         "neurons. Layers hold unequal numbers of them: see above.",
     ))  # fmt: skip
+
+
+FIGURES = (
+    Figure("positions", draw_positions, "neurons were not switched off by position"),
+    Figure("ranges", draw_ranges, "sets were not restricted to ranges of layers"),
+    Figure("profile", draw_profile, "neurons were not switched off layer by layer"),
+)
+
+FIGURES_OF_PARTS = (
+    Figure("ranges", draw_ranges_of_parts, "sets were not restricted to ranges of layers"),
+    Figure("profile", draw_profile_of_parts, "sets were not switched off layer by layer"),
+)

@@ -12,6 +12,7 @@ import polars as pl
 from emoscope.analysis.estimate import interval
 from emoscope.analysis.load import Run, in_known_order
 from emoscope.analysis.sets import ALL, stored_sets
+from emoscope.report.page import Figure
 from emoscope.report.panels import WIDTH, side_by_side
 from emoscope.report.plots import heat
 from emoscope.report.theme import LIGHT, title
@@ -247,3 +248,11 @@ def say_layers(whole: Whole) -> list[str]:
             f"(shuffled: at most {number(top['most'])} %)."
         )
     return said
+
+
+FIGURES = (
+    Figure("layers", draw_layers, "no neuron sets are stored"),
+    Figure("layers_by_emotion", draw_layers_by_emotion, "no neuron sets are stored"),
+)
+
+FIGURES_OF_PARTS = (Figure("layers", draw_layers_of_parts, "no neuron sets are stored"),)

@@ -14,6 +14,7 @@ from emoscope.analysis.estimate import columns, interval, replicates
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Panel, evaluated_items, level, level_of
 from emoscope.questions import LETTERS as ALPHABET
+from emoscope.report.page import Figure, Table
 from emoscope.report.plots import BEYOND, HOLLOW, INTERVALS, dots
 from emoscope.report.theme import title
 from emoscope.report.views import Content
@@ -176,3 +177,16 @@ def letters_note(content: Content) -> str | None:
         f"The excess gap depends on the letter of the right option: {'; '.join(told)} than the mean of the other letters. "
         f"Not corrected for {len(found)} letters, of which {chance} would be told apart by chance."
     )
+
+
+FIGURES = (Figure("factors", draw_factors, "nothing was switched off or amplified next to matched neurons"),)
+
+TABLES = (
+    Table(
+        "letters",
+        tabulate_letters,
+        "By the letter behind which the right option stands, with 95 % intervals over speakers. Answered so: the "
+        "share of all clips that the untouched model answers with the letter. Effects in points; excess: beyond "
+        "matched neurons; apart: from the mean of the other letters. Exploration: not corrected for their number.",
+    ),
+)

@@ -14,6 +14,7 @@ import polars as pl
 
 from emoscope.analysis.load import Run
 from emoscope.analysis.standing import untouched
+from emoscope.report.page import Table
 from emoscope.report.views import Content, Whole
 from emoscope.report.wording import made
 from emoscope.schemas import as_table, empty
@@ -217,3 +218,21 @@ def tabulate_published_of_parts(whole: Whole) -> pl.DataFrame | None:
         for row in pl.concat(frames).iter_rows(named=True)
     ]  # fmt: skip
     return made(rows)
+
+
+TABLES = (
+    Table(
+        "published",
+        tabulate_published,
+        "Published figures of this model on this corpus, to look at: clips, wording and software are others.",
+    ),
+)
+
+TABLES_OF_PARTS = (
+    Table(
+        "published",
+        tabulate_published_of_parts,
+        "Published figures on the same model and corpus beside ours: to look at, not to test against. Clips, wording "
+        "and software differ.",
+    ),
+)

@@ -34,8 +34,9 @@ from emoscope.chapters.transfer import agreement, asymmetry, transfer
 from emoscope.chapters.transferred import foreign
 from emoscope.chapters.within import within
 from emoscope.chapters.wordings import wordings
+from emoscope.report.page import write_csv
 from emoscope.report.views import Content, Frames, Tables
-from emoscope.runs.folder import RunFolder, replacing
+from emoscope.runs.folder import RunFolder
 from emoscope.schemas import empty, read_table
 
 
@@ -103,8 +104,7 @@ def write_tables(folder: str | Path) -> Tables:
     out = RunFolder(folder)
     for name, frame in found.frames.items():
         out.write_table(f"tables/{name}", frame)
-        with replacing(out / f"tables/{name}.csv") as partial:
-            frame.write_csv(partial)
+        write_csv(frame, out / f"tables/{name}.csv")
     return found
 
 
@@ -158,8 +158,7 @@ def write_whole_tables(folder: str | Path) -> WholeTables:
     out = RunFolder(folder)
     for name, frame in found.frames.items():
         out.write_table(f"tables/{name}", frame)
-        with replacing(out / f"tables/{name}.csv") as partial:
-            frame.write_csv(partial)
+        write_csv(frame, out / f"tables/{name}.csv")
     return found
 
 

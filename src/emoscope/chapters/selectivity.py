@@ -13,6 +13,7 @@ from emoscope.analysis.estimate import finite, interval, named, replicates
 from emoscope.analysis.load import in_known_order
 from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.grounding import heard_in_order
+from emoscope.report.page import Figure
 from emoscope.report.panels import dotted
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import title
@@ -122,3 +123,6 @@ def draw_selectivity(whole: Whole) -> Any | None:
             f"{INTERVALS} Activity of an emotion’s neurons on clips of that emotion minus that on the others, mean over emotions; zero: they do not.",
         )
     )  # fmt: skip
+
+
+FIGURES_OF_PARTS = (Figure("selectivity", draw_selectivity, "the sets’ activity without the voice was not recorded"),)

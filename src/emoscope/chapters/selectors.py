@@ -12,6 +12,7 @@ import polars as pl
 from emoscope.analysis.contrasts import Changes, Compared, measures, shared
 from emoscope.analysis.estimate import columns, interval, unit
 from emoscope.analysis.responses import Panel
+from emoscope.report.page import Figure, Table
 from emoscope.report.panels import panels
 from emoscope.report.plots import GAP, INTERVALS, dots, marks_of
 from emoscope.report.theme import title
@@ -210,3 +211,30 @@ def tabulate_selectors_of_parts(whole: Whole) -> pl.DataFrame | None:
                 "budget (%)": number(100 * (row["budget"] or 0), 2), "gap (points)": spread(row), "p": p_value(row["p"]),
             })  # fmt: skip
     return made(rows)
+
+
+FIGURES = (Figure("selectors", draw_selectors, "fewer than two selectors were switched off"),)
+
+TABLES = (
+    Table(
+        "selectors",
+        tabulate_selectors,
+        "Every selector at the headline’s budget and alpha, with 95 % intervals over speakers. Gap, evidence and "
+        "leaning: switched off; pull: amplified.",
+    ),
+    Table(
+        "differences",
+        tabulate_differences,
+        "Differences between selectors on the same clips, with 95 % intervals over speakers.",
+    ),
+)
+
+FIGURES_OF_PARTS = (Figure("selectors", draw_selectors_of_parts, "fewer than two selectors were switched off"),)
+
+TABLES_OF_PARTS = (
+    Table(
+        "selectors",
+        tabulate_selectors_of_parts,
+        "Paired differences of the gap between selectors, on the same clips. Below zero: the first is more specific.",
+    ),
+)

@@ -11,6 +11,7 @@ import polars as pl
 
 from emoscope.analysis.load import Run
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
+from emoscope.report.page import Figure, Table
 from emoscope.report.plots import dots
 from emoscope.report.theme import title
 from emoscope.report.views import Content
@@ -258,3 +259,34 @@ def _visible(token: str) -> str:
 
 def _range(least: Any, most: Any) -> str:
     return "–" if least is None else (f"{least}" if least == most else f"{least} to {most}")
+
+
+FIGURES = (Figure("stability", draw_stability, "no sets of two or more folds to compare"),)
+
+TABLES = (
+    Table(
+        "sets",
+        tabulate_sets,
+        "Sizes in neurons per emotion, over all folds. Negative mean: neurons whose mean activation for their "
+        "emotion is below zero, which amplification pushes away from it. Behind one letter: the largest share of the "
+        "clips found on that show the right option behind the same letter.",
+    ),
+    Table(
+        "matching",
+        tabulate_matching,
+        "How far matched controls are from the selected neurons: absolute standardised mean differences, over folds, "
+        "draws and emotions. Above 0.25 a control is not well matched.",
+    ),
+    Table(
+        "words",
+        tabulate_words,
+        "Tokens among the five that each of an emotion’s neurons raises or lowers most, with the number of neurons "
+        "that do.",
+    ),
+    Table(
+        "neurons",
+        tabulate_neurons,
+        "Single neurons and the tokens that each raises and lowers most. First those chosen in most folds, and among "
+        "them those nearest to the output.",
+    ),
+)

@@ -15,6 +15,7 @@ from emoscope.analysis.estimate import estimate_of, interval, named, replicates
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Act, PartRun, StudyRuns, headline_acts
 from emoscope.analysis.responses import answered, mean_level
+from emoscope.report.page import Figure, Table
 from emoscope.report.panels import BEYOND_KEY, dotted, names_of
 from emoscope.report.plots import INTERVALS
 from emoscope.report.theme import title
@@ -295,3 +296,15 @@ def tabulate_side_effects(whole: Whole) -> pl.DataFrame | None:
             "why": row["reason"] or "",
         })  # fmt: skip
     return made(rows)
+
+
+FIGURES_OF_PARTS = (Figure("side_effects", draw_side_effects, "no other ability was tested"),)
+
+TABLES_OF_PARTS = (
+    Table(
+        "side_effects",
+        tabulate_side_effects,
+        "Other abilities with nothing changed, under the headline’s neurons and under matched ones, and their "
+        "difference (points). WER is the word error rate: a rise is harm.",
+    ),
+)

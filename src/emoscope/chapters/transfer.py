@@ -14,6 +14,7 @@ from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Interval, columns, interval, named, unit, welch
 from emoscope.analysis.parts import Act, Asked, StudyRuns
 from emoscope.analysis.standing import blind_part
+from emoscope.report.page import Figure, Table
 from emoscope.report.panels import dotted, intervals_matrix
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.views import Whole, by_corpus, in_study_order
@@ -359,3 +360,25 @@ def tabulate_asymmetry(whole: Whole) -> pl.DataFrame | None:
                 "difference": spread(row), "p": p_value(row["p"]), "why": row["reason"] or "",
             })  # fmt: skip
     return made(rows)
+
+
+FIGURES_OF_PARTS = (
+    Figure("transfer", draw_transfer, "sets were not exchanged between corpora"),
+    Figure("transfer_steer", draw_transfer_steer, "sets of other corpora were not amplified"),
+    Figure("agreement", draw_agreement, "scores of two corpora were not compared"),
+)
+
+TABLES_OF_PARTS = (
+    Table(
+        "transfer",
+        tabulate_transfer,
+        "Neurons found on one corpus, acting on another, about the emotions that all share (points). “Kept”: in % of "
+        "the corpus’s own excess gap, where that is clear of zero.",
+    ),
+    Table(
+        "asymmetry",
+        tabulate_asymmetry,
+        "The two directions of every pair of corpora (points). The difference is between two groups of speakers, so "
+        "its interval is wide.",
+    ),
+)

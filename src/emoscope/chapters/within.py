@@ -11,6 +11,7 @@ import polars as pl
 from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Panel, asked_label, evaluated_items
+from emoscope.report.page import Table
 from emoscope.report.views import Content, Whole
 from emoscope.report.wording import by_key, made, outcome, tally, without_dashes
 from emoscope.schemas import as_table, schema
@@ -186,3 +187,21 @@ def say_within(whole: Whole) -> list[str]:
         "Among clips that share it, switching off hurts the own emotion less than matched neurons do: {}.",
         "Among clips that share it, whether switching off hurts the own emotion more is open: {}.",
     )
+
+
+TABLES = (
+    Table(
+        "within",
+        tabulate_within,
+        "Gaps over the clips of one value of a label column at a time, then averaged over its values, in points with "
+        "95 % intervals over speakers. A gap within what is said alike does not come from what is said.",
+    ),
+)
+
+TABLES_OF_PARTS = (
+    Table(
+        "within",
+        tabulate_within_of_parts,
+        "Gaps among clips that share a word, a statement or another label: means over its values (points).",
+    ),
+)

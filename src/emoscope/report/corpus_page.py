@@ -11,9 +11,9 @@ import polars as pl
 
 from emoscope.corpora.check import unusable_because, warnings_of
 from emoscope.emotions import in_order
-from emoscope.report.markup import pictures, to_html
+from emoscope.report.markup import to_html
+from emoscope.report.page import Figure, draw_those_there, render, write_page
 from emoscope.report.theme import LIGHT, title
-from emoscope.runs.folder import replacing
 
 MOST_ROWS = 500
 """Longer tables are cut after so many rows; the rest is counted in a last one."""
@@ -33,19 +33,16 @@ def write_corpus_page(summary: Mapping[str, Any], path: Path, version: str = "")
         path: the file to write.
         version: of emoscope, for the page's last line.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("emoscope.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
-    charts = {"emotions": emotions(summary), "durations": durations(summary)}
-    page = environment.get_template("corpus.html").render(
-        summary=summary, cannot=unusable_because(summary), warnings=warnings_of(summary), version=version,
-        figures={name: pictures(chart, name) for name, chart in charts.items() if chart is not None},
-        tables=[(name, to_html(frame, f"corpus{place}")) for place, (name, frame) in enumerate(_tables(summary).items())],
-    )  # fmt: skip
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    html = render(
+        "corpus.html",
+        summary=summary,
+        cannot=unusable_because(summary),
+        warnings=warnings_of(summary),
+        version=version,
+        figures=draw_those_there((Figure("emotions", emotions), Figure("durations", durations)), summary),
+        tables=[(name, to_html(frame, f"corpus{n}")) for n, (name, frame) in enumerate(_tables(summary).items())],
+    )
+    write_page(html, path)
 
 
 def emotions(summary: Mapping[str, Any]) -> Any | None:
