@@ -385,9 +385,10 @@ def test_words_that_neurons_write_are_text(page):
 def test_a_report_is_built_without_torch(tmp_path):
     write_run(tmp_path / "run", THREE, 5, 1, only=("baseline", "deactivate"))
     code = (
-        "import sys; from emoscope.report import page, pictures\n"
-        "pictures.to_svg, pictures.to_pdf = lambda *_, **__: '<svg ></svg>', lambda _: b''\n"
-        "page.build_report(sys.argv[1])\n"
+        "import sys; from emoscope.chapters import pages\n"
+        "from emoscope.report import markup\n"
+        "markup.to_svg, markup.to_pdf = lambda *_, **__: '<svg ></svg>', lambda _: b''\n"
+        "pages.build_report(sys.argv[1])\n"
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], capture_output=True, text=True, check=True)
