@@ -67,7 +67,7 @@ def transfer(whole: StudyRuns) -> pl.DataFrame:
                 own = mine.get(key) if source != part.of else None
                 for excess in (False, True) if act.matched else (False,):
                     rows += [about | row for row in _rows(asked, act, own, excess)]
-    return as_table("transfer", _kept_transfer(rows))
+    return as_table("transfer", _kept(rows))
 
 
 def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def _less(asked: Asked, act: Act, own: Act | None, excess: bool) -> dict[str, In
     return {name: interval(first[name] - second[name], asked.sizes(used)) for name in first}
 
 
-def _kept_transfer(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _kept(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fill in the share of the diagonal that is kept, where the diagonal is clear of zero."""
     alike = ("host", "kind", "alpha", "measure")
     clear = {
@@ -248,7 +248,7 @@ def say_transfer(whole: Whole) -> list[str]:
         hurt = [(row, one) for row, one in one_way if one.found == CLEAR_LOW]
         said.append(
             f"Neurons found on one corpus and switched off on another hurt their own emotion more, beyond matched neurons, in {len(hurt)} "
-            f"of {len(one_way)} directions{': ' + _kept_of_study(hurt) if hurt else ''}."
+            f"of {len(one_way)} directions{': ' + _kept_in_words(hurt) if hurt else ''}."
         )
         said += _counted([one for _, one in one_way], len(one_way))
     said += _own(whole, off)
@@ -256,7 +256,7 @@ def say_transfer(whole: Whole) -> list[str]:
     return [*said, *_asymmetry(whole)]
 
 
-def _kept_of_study(hurt: Iterable[tuple[Mapping[str, Any], Outcome]]) -> str:
+def _kept_in_words(hurt: Iterable[tuple[Mapping[str, Any], Outcome]]) -> str:
     texts = []
     for row, one in hurt:
         kept = "" if row["kept"] is None else f" ({number(row['kept'], 0)} % of what {row['host']}’s own do)"
