@@ -12,7 +12,6 @@ from emoscope.wording import DOING, bracket, number, p_text
 SUPPORTED, UNSUPPORTED, UNTESTED = "supported by the published measure", "not supported", "not testable here"
 """What a claim is called. The published measure also counts moves of the answers that know nothing of the clip."""
 
-
 Row = Mapping[str, Any]
 
 
@@ -66,17 +65,13 @@ def span(row: Row) -> str:
 SPARED = 0.5
 """The other emotions are largely spared if what they lose is surely less than this share of the emotion's own loss."""
 
-
 MODEST = 50
 """So many clips per emotion are modest identification data."""
-
 
 KEPT = 0.8
 """Sets from few clips keep the effect if they reach at least this share of the full set's."""
 
-
 DONE = {"deactivate": "switching them off", "steer": "amplifying them"}
-
 
 FEWEST_DRAWS = 5
 """Fewer draws of shuffled labels do not say how uneven chance is."""

@@ -166,9 +166,7 @@ FAMILY = tuple(name for name in columns_of("family") if name != "role")
 ``size`` counts the clips per emotion of sets from fewer clips (control "fewer"), and is null for all others.
 """
 
-
 Family = dict[str, Any]
-
 
 Conditions = dict[str, str]  # target emotion -> condition id
 

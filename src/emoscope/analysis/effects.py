@@ -168,17 +168,14 @@ def _columns(change: Change, m: int, prefix: str) -> dict[str, float | None]:
 MEASURED = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}
 """The measures that are looked at on parts of the items, for each kind of intervention."""
 
-
 ALIKE = ("kind", "selector", "budget", "scope", "to", "alpha", "positions", "layers")
 """What a headline's condition and its controls have in common."""
-
 
 ESTIMATE: dict[str, Any] = {
     "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "p": pl.Float64, "speakers": pl.Int64,
     "df": pl.Float64, "n": pl.Int64, "reason": pl.String,
 }  # fmt: skip
 """The columns of an estimate with its interval and the number of its items."""
-
 
 Key = tuple[str, str, str]  # kind, control, measure
 

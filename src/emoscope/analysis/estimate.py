@@ -174,7 +174,6 @@ class Replicated:
 MOST_HALF = 1_000_000
 """Sums kept of each half of the emotions; 10 draws for each of 12 emotions are still counted exactly."""
 
-
 EQUAL = 1e-9
 """Sums (in points) closer than this are equal: they differ only by the order of addition."""
 

@@ -14,7 +14,6 @@ from emoscope.analysis.load import Run, in_known_order
 
 UNREADABLE = -1
 
-
 NOT_ASKED = -2
 
 

@@ -89,7 +89,6 @@ def stored_words(uar: pl.DataFrame, items: pl.DataFrame) -> list[str]:
 NAMES = {"excess_gap": "excess gap", "gap": "gap"}
 """The measures that hold a blind part, in words; the one that is claimed first."""
 
-
 BLIND_PART = (
     "Blind part: what of the gap knows nothing of the clip, since answers that move alike on clips of all emotions give as "
     "much. What is beyond it has not been tested."

@@ -24,7 +24,6 @@ from emoscope.wording import estimate_text
 WAYS = ("targeted", "two-pass", "mix", "mix-own", "mix-outputs", "union")
 """``targeted`` steers each clip's own emotion and so knows the label: what the other ways are compared with."""
 
-
 UNITS = {"uar_change": "points", "lost": "points", "gained": "points", "true_logp": "nat"}
 """The measures and their units."""
 

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 UNLIKE = "the matched neurons are not well matched"
 
-
 PAPER: dict[str, tuple[str, str, str]] = {
     "exist": ("Emotion-sensitive neurons exist in this model", "Which neurons", "tests"),
     "hurts": ("Switching off the neurons of an emotion hurts that emotion more than others", "Deactivation", "tests"),

@@ -163,7 +163,6 @@ MEASURES = {
 }  # fmt: skip
 """The columns of the tables of effects, with their headings."""
 
-
 DONE = {"zero": "switched off", "mean": "set to their mean"}
 
 

@@ -27,9 +27,7 @@ from emoscope.wording import estimate_text, number, spread
 
 NO_INTERVAL = "no interval of UAR: whether the model hears anything cannot be said"
 
-
 AT_CHANCE = "UAR is not clear of chance"
-
 
 NOTHING_TO_REMOVE = f"nothing to remove: {AT_CHANCE}"
 

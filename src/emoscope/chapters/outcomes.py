@@ -21,9 +21,7 @@ from emoscope.wording import DONE, estimate_text, listed, number, spread
 
 MEASURES = {"deactivate": ("gap", "self", "sensitivity", "bias"), "steer": ("pull_gap", "pull_overall", "bias")}
 
-
 SET = ("selector", "budget", "scope")
-
 
 Parts = tuple[Conditions, Conditions, list[Conditions]]  # the outcome's sets, those of hits, the matched draws
 
@@ -224,19 +222,15 @@ def _overlap(
 
 NAMES = {"misses": "misses", "false-alarms": "false alarms"}
 
-
 MINUS = {"deactivate": "off", "steer": "amplified"}
 
-
 ACTS, STILL = ("acts as hits do", "acts less"), ("does not act", "acts the other way")
-
 
 CAPTION = (
     "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in the "
     "voice), next to those of as many hits of the same emotions. Points beyond matched neurons, with 95 % intervals over "
     "speakers; minus hits: the difference on the same clips. Exploration: not corrected for their number."
 )
-
 
 SETS_CAPTION = (
     "Neurons in both sets over neurons in either, in %, means over folds: with the set of as many hits of the same emotion, "

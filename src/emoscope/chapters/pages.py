@@ -70,7 +70,6 @@ FIGURES: tuple[Figure[Content], ...] = (
 )
 """Of every chapter; the template says where each stands, and shows the full set of matrices instead of the main one."""
 
-
 TABLES: tuple[Table[Content], ...] = (
     *claims.TABLES,
     *published.TABLES,

@@ -22,12 +22,9 @@ from emoscope.vocabulary import acting
 
 FACES = "Emotion Across Speech and Faces (2026), arXiv 2608.17102"
 
-
 PAPER = "Zhao, Schuller and Sisman (2026)"
 
-
 OTHER = "another project’s own figure, unpublished"
-
 
 LANGUAGES = "Multilingual Emotion Neurons (2026), arXiv 2608.08772"
 
@@ -57,12 +54,9 @@ class Figure:
 
 _FACES = "CAS, 0.5 % of the neurons, alpha 0.5, 5 emotions"
 
-
 _CELLS = "single cells of its matrices, from a reader’s notes; which model and corpus they belong to is not known to us"
 
-
 _UNTOUCHED = "its own wording and parser"
-
 
 FIGURES = (
     Figure(FACES, "Qwen2.5-Omni-7B", "msp-podcast", "uar", "36.9 %", 5, _FACES),
@@ -80,13 +74,11 @@ FIGURES = (
 )  # fmt: skip
 """Figures of one model on one corpus."""
 
-
 FUSED = {
     "audio-flamingo-3-hf": ("−9.9 points", "+4.0 points"), "Kimi-Audio-7B-Instruct": ("−17.6 points", "+6.3 points"),
     "MiniCPM-o": ("−8.0 points", "+6.5 points"), "Qwen2.5-Omni-7B": ("−7.1 points", "+3.6 points"),
 }  # fmt: skip
 """Model -> gap of sets fused over languages, switched off and steered (:data:`LANGUAGES`)."""
-
 
 MEASURES = {
     "uar": "UAR, untouched", "accuracy": "accuracy, untouched", "off": "gap, switched off", "steered": "gap, steered",

@@ -121,7 +121,6 @@ def draw_stability(content: Content) -> Any | None:
 SHOWN_TOKENS = 6
 """Tokens named per emotion and direction."""
 
-
 FOUND_ON = {
     "misses": "found on misses", "hits-as-misses": "as many hits as misses", "false-alarms": "found on false alarms",
     "hits-as-false-alarms": "as many hits as false alarms",

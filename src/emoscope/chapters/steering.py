@@ -26,13 +26,10 @@ from emoscope.wording import estimate_text, listed, number, p_value, spread
 MOST_ALPHA = 1.0
 """The rising part, fixed before any run: 0 < alpha <= 1. Beyond it answers may collapse."""
 
-
 FEWEST = 3
 """Strengths that Page's test needs."""
 
-
 SHARED = tuple(name for name in FAMILY if name != "alpha")
-
 
 TESTED = ("pull", "pull_gap")
 """Measures that are tested, of the sets, of their controls, and of the sets beyond matched controls."""

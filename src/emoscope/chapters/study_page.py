@@ -164,10 +164,8 @@ CHAPTERS = (
 )
 """In the order of the page; the last chapter, what was run, has no such form."""
 
-
 FIGURES = tuple(figure for chapter in CHAPTERS for figure in chapter.figures)
 """Of every chapter."""
-
 
 TABLES: tuple[Table[Whole], ...] = (
     *answers.TABLES_OF_PARTS,

@@ -39,7 +39,6 @@ from emoscope.wording import estimate_text, listed, number, p_value, spread
 FUSED = "fused: "
 """How the name of a source begins that is made of the sets of all corpora."""
 
-
 SAME_SPEAKERS = "both corpora hold the same speakers: their errors are not independent"
 
 

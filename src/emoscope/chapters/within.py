@@ -21,10 +21,8 @@ from emoscope.wording import DONE, bracket, estimate_text, number, p_value, spre
 NO_LABELS = (set(schema("items")) - {"emotion"}) | {"presentation"}
 """Columns of the items that are no labels of the corpus."""
 
-
 MOST_VALUES = 100
 """A column of more values names clips rather than what they have in common."""
-
 
 Members = dict[str, tuple[tuple[str, ...], np.ndarray]]  # value -> its labels and its items, dimension (item)
 

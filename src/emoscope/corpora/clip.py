@@ -23,12 +23,10 @@ NOT_FOUND = "file not found"
 ABOUT_LABELS = ("label", "no ", "code ")
 """Reasons that begin so are about a clip's label, whatever other labels it has."""
 
-
 RANGE = re.compile(r"(-?\d+(?:\.\d+)?)\s*(?:-|–|—|\.\.|\bto\b)\s*(-?\d+(?:\.\d+)?)")
 """A range as people write it: 201-225, 201 – 225, 201..225, 2.5 to 4, -1 to 0."""
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-
 
 LISTED = "listed_s"
 """Label column: seconds that a clip lasts by its row."""
@@ -302,7 +300,6 @@ def count_values(clips: Iterable[Clip], column: str) -> dict[str, int]:
 
 
 NOTHING = frozenset({"", "nan", "none", "null", "na", "n/a"})
-
 
 Words = Mapping[str, str]
 """Words of a corpus -> the emotion that each means."""

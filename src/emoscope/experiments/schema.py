@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 SELECTORS = ("lap", "lape", "mad", "cas")
 """The selectors that a study compares by default."""
 
-
 FUSIONS = ("overlap", "joint", "consistency")
 """Ways to fuse the sets of several corpora."""
 

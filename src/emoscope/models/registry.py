@@ -29,7 +29,6 @@ from emoscope.models.values import Request
 
 __all__ = ["list_models", "load_model", "register", "wrap"]
 
-
 ATTENTION = {
     "sdpa": "",
     "eager": "",

@@ -17,7 +17,6 @@ from emoscope.wording import listed, number
 CLOSE = 0.5
 """Controls come close where their mean effect is at least this share of the selected neurons' effect."""
 
-
 PRESENTED = {
     "noise": "No voice is heard: noise as long and as loud takes its place. What lies above chance comes from length, "
     "from level, or from a bias.",

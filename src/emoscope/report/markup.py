@@ -22,14 +22,12 @@ WORDS = frozenset({
 })  # fmt: skip
 """Columns of words, which stand to the left; numbers stand to the right."""
 
-
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}",
     '"': r"\textquotedbl{}", "−": "$-$", "±": r"$\pm$", "–": "--", "…": r"\ldots{}", "’": "'", "“": "``", "”": "''",
     "·": r"$\cdot$", "␣": r"\textvisiblespace{}", "�": "?", "∅": r"$\emptyset$",
 }  # fmt: skip
-
 
 LONG = 30
 """Texts of more letters than this break lines in LaTeX."""

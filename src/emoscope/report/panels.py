@@ -16,10 +16,8 @@ from emoscope.wording import number
 
 SERIES_KEY = "Circle: selected; diamond: matched; square: their difference."
 
-
 WIDTH, ACROSS, SPACE, PAGE = 245, 3, 18, 1000
 """In pixels: the width of one panel, how many stand side by side, what lies between them, and a laptop's page."""
-
 
 CELL_WIDTH, CELL_HEIGHT = 104, 44
 """Of a cell that holds an estimate and its interval, in pixels."""

@@ -13,16 +13,13 @@ from emoscope.report.theme import LIGHT
 SIGNED = "datum.value == 0 ? '0' : replace(format(datum.value, '+.0f'), '-', '−')"
 """How the ends of a signed colour scale are labelled, in the language of Vega."""
 
-
 SERIES = {
     "selected": (LIGHT.accent, "circle"), "control": (LIGHT.muted, "diamond"), "difference": (LIGHT.ink, "square"),
 }  # fmt: skip
 """What a dot stands for: its colour and, for readers without colour, its shape."""
 
-
 PANEL_SPACE = 16
 """Between matrices side by side, in pixels."""
-
 
 CLEAR = 0.05
 """The false discovery rate below which a cell of a matrix is printed in bold."""
@@ -172,13 +169,10 @@ def _on(test: str) -> Any:
 
 INTERVALS = "Mark: estimate; line: 95 % interval over speakers."
 
-
 HOLLOW = "Hollow marks rest on answers that support no claim."
 """Said below a figure that has some."""
 
-
 GAP = "gap: own effect minus effect on the others (points)"
-
 
 SELECTED, BEYOND = "selected", "selected minus matched"
 
@@ -200,7 +194,6 @@ def hollow_note(rows: Sequence[dict[str, Any]]) -> str:
 
 CURVE = ("x", "estimate", "low", "high", "series", "hollow")
 """The columns of what :func:`curve` draws."""
-
 
 NAMES = {"selected": LIGHT.accent, "matched": LIGHT.muted, "selected minus matched": LIGHT.ink}
 """What a curve stands for, and its colour."""

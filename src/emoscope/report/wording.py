@@ -15,7 +15,6 @@ from emoscope.wording import bracket, listed, number
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
 """How controls are called in figures and tables."""
 
-
 MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
 """What matched controls share with the selected neurons, in words."""
 
