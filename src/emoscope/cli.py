@@ -106,18 +106,18 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
 
     folder = RunFolder(run)
     if parts := part_folders(folder.path):
-        from emoscope.chapters.results import write_whole_tables
-        from emoscope.chapters.study_page import build_whole_report
+        from emoscope.chapters.results import write_study_tables
+        from emoscope.chapters.study_page import build_study_report
 
         for part in parts:
-            tables = write_tables(part)
+            found = write_tables(part)
             if (part / "report.html").is_file():
-                build_report(part, tables)
-        print(f"Report: {build_whole_report(folder.path, write_whole_tables(folder.path)).resolve()}")
+                build_report(found)
+        print(f"Report: {build_study_report(write_study_tables(folder.path)).resolve()}")
         return 0
     if not (folder / "items.parquet").is_file():
         raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")
-    print(f"Report: {build_report(folder.path, write_tables(folder.path)).resolve()}")
+    print(f"Report: {build_report(write_tables(folder.path)).resolve()}")
     return 0
 
 

@@ -49,7 +49,7 @@ def test_the_spread_of_a_run_is_found_again_in_its_interval() -> None:
     """With G speakers of equal size, the interval's half width is t times sqrt((between^2 + within^2 / n) / G)."""
     run = read_run(EXAMPLE)
     spread = run_spread(run)
-    effects = compute_tables(run).effects
+    effects = compute_tables(run).table("effects")
     row = next(
         one for one in effects.to_dicts()
         if (one["measure"], one["kind"], one["to"]) == ("excess_gap", "deactivate", "zero")

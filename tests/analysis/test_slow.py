@@ -65,15 +65,15 @@ def assert_same(folder: Path, some: tuple[str, ...]) -> None:
     assert {*slow, "wordings", "published", "transcription"} == set(NAMES)
     for name in NAMES:
         if name == "wordings":  # these runs ask in one wording; test_wordings.py works others out by hand
-            assert fast.wordings.is_empty()
+            assert fast.table("wordings").is_empty()
             continue
         if name == "transcription":  # nothing is written down in these runs; test_transcription.py
-            assert fast.transcription.is_empty()
+            assert fast.table("transcription").is_empty()
             continue
         if name == "published":  # nothing is published of these; test_published.py
-            assert fast.published.is_empty()
+            assert fast.table("published").is_empty()
             continue
-        frame: pl.DataFrame = getattr(fast, name)
+        frame: pl.DataFrame = fast.table(name)
         if name == "claims":  # verdicts and numbers; not the words
             frame = frame.select("name", "verdict", "estimate", "low", "high")
         if "role" in frame.columns:  # what the condition is for is no number; test_vocabulary.py
@@ -104,14 +104,14 @@ def test_sets_from_fewer_clips_leave_all_other_numbers_as_they_are(real):
     sets, conditions, answers = run.sets.filter(usual), run.conditions.filter(usual), run.answers.filter(other)
     both = compute_tables(run)
     without = compute_tables(dataclasses.replace(run, sets=sets, conditions=conditions, answers=answers))
-    assert both.effects.filter(~usual).height > 0
+    assert both.table("effects").filter(~usual).height > 0
     for name in NAMES:
-        frame: pl.DataFrame = getattr(both, name)
+        frame: pl.DataFrame = both.table(name)
         for column, kept in (("control", usual), ("condition", other)):
             if column in frame.columns:
                 frame = frame.filter(kept)
-        assert name == "efficiency" or frame.equals(getattr(without, name)), name
-    assert without.efficiency.is_empty()
+        assert name == "efficiency" or frame.equals(without.table(name)), name
+    assert without.table("efficiency").is_empty()
 
 
 @pytest.mark.parametrize("intervention", ["evidence", "bias"])

@@ -46,7 +46,7 @@ def test_undecided_names_the_intervals_that_are_too_wide():
 
 def simulated(folder, intervention, **more):
     tables = compute_tables(read_run(write_simulation(folder / "run", intervention, **more)))
-    return tables.verdicts.row(0, named=True), tables
+    return tables.table("verdicts").row(0, named=True), tables
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_accuracy_alone_does_not_tell_bias_from_lost_evidence(tmp_path):
     gaps = []
     for intervention in ("bias", "evidence"):
         _, tables = simulated(tmp_path / intervention, intervention)
-        gap = tables.effects.filter((pl.col("measure") == "excess_gap") & (pl.col("control") == "target"))
+        gap = tables.table("effects").filter((pl.col("measure") == "excess_gap") & (pl.col("control") == "target"))
         gaps.append(gap["high"][0])
     assert max(gaps) < -10  # points: the accuracy of the target falls the most under either of them
 
@@ -85,7 +85,7 @@ def test_limits_of_the_rule_that_the_method_page_names(tmp_path):
     # evidence so large that the ranks survive its loss, although the answers do not
     row, tables = simulated(tmp_path / "ceiling", "evidence", bonus=12.0, strength=7.0)
     assert row["verdict"] == "neither"
-    own = tables.effects.filter((pl.col("measure") == "self") & (pl.col("control") == "target"))
+    own = tables.table("effects").filter((pl.col("measure") == "self") & (pl.col("control") == "target"))
     assert own["estimate"][0] < -50
 
 
@@ -103,5 +103,5 @@ def test_no_verdict_and_why(tmp_path, more, reason):
     assert row["headline"]
     assert row["hollow"] == ("letter_mass" in more)
     assert (row["excess_bias_low"] is None) == (more.get("speakers") == 4)
-    effects = tables.effects
+    effects = tables.table("effects")
     assert effects["hollow"].unique().to_list() == [row["hollow"]]

@@ -1,5 +1,6 @@
 """The rules of the claims on numbers, on runs of known nature, and on a study in parts."""
 
+import dataclasses
 import json
 
 import polars as pl
@@ -19,7 +20,8 @@ from emoscope.analysis.claim_rules import (
     untested,
 )
 from emoscope.analysis.load import read_run
-from emoscope.chapters.claims import PAPER, claims_of_whole
+from emoscope.analysis.parts import read_study
+from emoscope.chapters.claims import PAPER, claims_of_study
 from emoscope.chapters.results import compute_tables, write_tables
 from emoscope.schemas import empty
 from tests.helpers.planted import THREE, write_run
@@ -129,7 +131,7 @@ def test_neurons_crowd_where_even_the_lower_end_exceeds_every_shuffle():
 
 
 def verdicts(tables):
-    return dict(tables.claims.select("name", "verdict").iter_rows())
+    return dict(tables.table("claims").select("name", "verdict").iter_rows())
 
 
 def test_a_planted_effect_is_supported_and_its_absence_is_not(tmp_path):
@@ -140,7 +142,7 @@ def test_a_planted_effect_is_supported_and_its_absence_is_not(tmp_path):
         assert found[name] == SUPPORTED, name
     assert found["rises"] == UNTESTED  # its matched neurons were amplified at one strength
     assert found["transfer"] == UNTESTED
-    why = planted.claims.filter(pl.col("name") == "hurts")["why"][0]
+    why = planted.table("claims").filter(pl.col("name") == "hurts")["why"][0]
     assert "the matched neurons are not well matched" in why  # they differ by 0.31
     nothing = compute_tables(read_run(write_simulation(tmp_path / "nothing", "nothing", speakers=8, clips=4)))
     found = verdicts(nothing)
@@ -148,7 +150,7 @@ def test_a_planted_effect_is_supported_and_its_absence_is_not(tmp_path):
 
 
 def test_bias_alone_does_not_count_as_lost_evidence(tmp_path):
-    found = compute_tables(read_run(write_simulation(tmp_path, "bias", speakers=8, clips=6))).claims
+    found = compute_tables(read_run(write_simulation(tmp_path, "bias", speakers=8, clips=6))).table("claims")
     row = found.row(by_predicate=pl.col("name") == "hurts", named=True)
     assert row["verdict"] == SUPPORTED
     assert "it moves what is answered, not what is heard" in row["why"]
@@ -164,7 +166,7 @@ def test_bias_alone_does_not_count_as_lost_evidence(tmp_path):
     ],
 )
 def test_nothing_is_testable_without_control_interval_speakers_or_letters(tmp_path, more, why):
-    found = compute_tables(read_run(write_simulation(tmp_path, "evidence", **({"clips": 3} | more)))).claims
+    found = compute_tables(read_run(write_simulation(tmp_path, "evidence", **({"clips": 3} | more)))).table("claims")
     assert set(found["verdict"]) == {UNTESTED}
     assert why in found.filter(pl.col("name") == "hurts")["why"][0]
 
@@ -172,7 +174,7 @@ def test_nothing_is_testable_without_control_interval_speakers_or_letters(tmp_pa
 def test_a_pilot_supports_no_claim(tmp_path):
     folder = write_simulation(tmp_path, "evidence", clips=2)
     (folder / "manifest.json").write_text(json.dumps({"pilot": {"verdict": []}}))
-    found = compute_tables(read_run(folder)).claims
+    found = compute_tables(read_run(folder)).table("claims")
     assert set(found["why"]) == {"a pilot supports no claim"}
 
 
@@ -186,6 +188,10 @@ def whole(tmp_path):
     parts.append(parts[0] | {"name": "first.shared", "role": "shared"})
     (tmp_path / "manifest.json").write_text(json.dumps({"parts": parts}))
     return tmp_path
+
+
+def claims_with(folder, frame):
+    return claims_of_study(dataclasses.replace(read_study(folder), computed={"transfer": frame}))
 
 
 def transfer(*rows):
@@ -210,7 +216,7 @@ def test_where_the_untouched_model_is_at_chance_no_claim_about_the_corpus_is_tes
     path = whole / "parts/first/tables/uar.parquet"
     at_chance = pl.read_parquet(path).with_columns((pl.col("chance") - 2.0).alias("low"))
     at_chance.write_parquet(path)
-    said = {(one["name"], one["corpus"]): one for one in claims_of_whole(whole, transfer(*rows)).iter_rows(named=True)}
+    said = {(one["name"], one["corpus"]): one for one in claims_with(whole, transfer(*rows)).iter_rows(named=True)}
     # a gap as clear as any, but a habit of answering that is broken has it too
     assert {said[name, "first"]["verdict"] for name in ("exist", "hurts", "pulls", "handle")} == {UNTESTED}
     assert "not clearly above chance" in said["hurts", "first"]["why"]
@@ -241,7 +247,7 @@ def test_the_claims_of_a_study_in_parts(whole):
             "p": 0.0,
         },
     ]
-    found = claims_of_whole(whole, transfer(*rows))
+    found = claims_with(whole, transfer(*rows))
     said = {(row["name"], row["corpus"], row["source"]): row for row in found.iter_rows(named=True)}
     assert said["hurts", "first", None]["verdict"] == SUPPORTED
     assert said["hurts", "second", None]["verdict"] == UNSUPPORTED
@@ -249,7 +255,7 @@ def test_the_claims_of_a_study_in_parts(whole):
     assert said["transfer", "second", "first"]["why"] == "keeps 40 % of what that corpus’s own sets do"
     assert said["transfer", "first", "second"]["verdict"] == SUPPORTED  # the larger of two p values is not raised
     assert len(said) == 2 * (len(PAPER) - 1) + 2
-    more = claims_of_whole(whole, transfer(rows[0] | {"p": 0.03}, *rows[1:]))
+    more = claims_with(whole, transfer(rows[0] | {"p": 0.03}, *rows[1:]))
     one = more.row(by_predicate=(pl.col("name") == "transfer") & (pl.col("corpus") == "first"), named=True)
     assert one["verdict"] == UNSUPPORTED  # 0.03 and 0.04 of two pairs
     assert "p = 0.060 after correction for all pairs" in one["why"]
@@ -260,7 +266,7 @@ def test_declared_tests_are_adjusted_over_all_corpora(whole):
     for name in ("first", "second"):
         path = whole / "parts" / name / "tables" / "tests.parquet"
         pl.read_parquet(path).with_columns(pl.lit(0.03).alias("p"), pl.lit(0.03).alias("p_holm")).write_parquet(path)
-    found = claims_of_whole(whole, empty("transfer"))
+    found = claims_of_study(read_study(whole))
     row = found.row(by_predicate=(pl.col("name") == "hurts") & (pl.col("corpus") == "first"), named=True)
     assert row["verdict"] == UNSUPPORTED
     assert "p = 0.060" in row["why"]
@@ -272,5 +278,5 @@ def test_a_part_that_failed_says_why(whole):
     manifest = json.loads((whole / "manifest.json").read_text())
     manifest["parts"][1]["failed"] = "fewer than two identifiable emotions"
     (whole / "manifest.json").write_text(json.dumps(manifest))
-    found = claims_of_whole(whole, empty("transfer")).filter(pl.col("corpus") == "second")
+    found = claims_of_study(read_study(whole)).filter(pl.col("corpus") == "second")
     assert set(found["why"]) == {"fewer than two identifiable emotions"}

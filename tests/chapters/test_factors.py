@@ -5,6 +5,7 @@ import dataclasses
 import polars as pl
 import pytest
 
+from emoscope.analysis.load import read_run
 from emoscope.chapters.arousal import tabulate_arousal as arousal
 from emoscope.chapters.budgets import draw_budgets as budgets_figure
 from emoscope.chapters.budgets import tabulate_budgets as budgets
@@ -13,7 +14,7 @@ from emoscope.chapters.efficiency import tabulate_efficiency as efficiency
 from emoscope.chapters.letters import draw_factors as factors
 from emoscope.chapters.letters import tabulate_letters as letters
 from emoscope.chapters.pages import notes
-from emoscope.chapters.results import open_content
+from emoscope.chapters.results import compute_tables
 from emoscope.chapters.within import tabulate_within as within
 from emoscope.schemas import schema
 from emoscope.wording import bracket, number
@@ -23,26 +24,28 @@ from tests.helpers.planted import THREE, write_run
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     kinds = ("baseline", "deactivate")
-    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2, only=kinds))
+    return compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2, only=kinds)))
 
 
 def changed(content, **tables):
-    return dataclasses.replace(content, tables=content.tables.changed(**tables))
+    return content.changed(**tables)
 
 
 def test_each_letter_has_a_row_of_the_tables_numbers(content):
     frame = letters(content)
     assert frame["right option at"].to_list() == ["A", "C"]  # two takes
-    row = content.tables.letters.filter(
-        (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & (pl.col("letter") == "C")
-    ).row(0, named=True)
+    row = (
+        content.table("letters")
+        .filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & (pl.col("letter") == "C"))
+        .row(0, named=True)
+    )
     assert frame["excess gap"][1] == f"{number(row['estimate'], sign=True)} {bracket(row['low'], row['high'])}"
     assert frame["apart from other letters"][1].startswith(number(row["apart"], sign=True))
     assert "amplified: excess pull gap" not in frame.columns  # nothing was amplified
 
 
 def test_a_letter_is_named_where_it_is_clear_of_the_others(content):
-    table = content.tables.letters.with_columns(
+    table = content.table("letters").with_columns(
         apart=pl.lit(0.0), apart_low=pl.lit(-1.0), apart_high=pl.lit(1.0), hollow=pl.lit(False)
     )
     assert notes(changed(content, letters=table))["letters"] == (
@@ -64,11 +67,11 @@ def test_gaps_within_a_word_stand_below_those_of_all_clips(content):
     assert frame["values"].to_list() == ["", "2"]
     every = content.effect("deactivate", "excess_gap")
     assert frame["switched off: excess gap"][0].startswith(number(every["estimate"], sign=True))
-    assert within(changed(content, within=content.tables.within.clear())) is None
+    assert within(changed(content, within=content.table("within").clear())) is None
     said = notes(content)["within"]
     assert said.startswith("Within the same word the excess gap is −")
     assert said.endswith("it does not come from the word alone.")
-    wide = content.tables.within.with_columns(high=pl.lit(5.0))
+    wide = content.table("within").with_columns(high=pl.lit(5.0))
     assert "remains open" in notes(changed(content, within=wide))["within"]
 
 
@@ -104,7 +107,7 @@ def test_a_pilot_says_how_answers_were_written_and_no_more(content):
 
 def test_refusals_are_told_apart_in_words(content):
     assert "UAR counts refusals and unreadable answers as not correct" not in notes(content)["forms"]
-    table = content.tables.uar.with_columns(
+    table = content.table("uar").with_columns(
         share_refused=pl.lit(12.5), share_unparsable=pl.lit(2.5), share_word=pl.lit(5.0), uar_readable=pl.lit(91.0)
     )
     said = notes(changed(content, uar=table))["forms"]
@@ -117,10 +120,10 @@ def test_budgets_with_controls_are_shown_and_the_headlines_is_marked(content):
     assert frame["neurons per emotion"].to_list() == ["5.00 % *", "10.00 %"]
     assert frame["number"].to_list() == ["102", "205"]
     assert [one.split("(")[1] for one in frame["matched"]] == ["mean of 10)", "mean of 2)"]
-    one = content.tables.effects.filter(pl.col("budget") == 0.05)
+    one = content.table("effects").filter(pl.col("budget") == 0.05)
     assert budgets(changed(content, effects=one)) is None
     assert budgets_figure(changed(content, effects=one)) is None
-    bare = content.tables.effects.filter((pl.col("control") != "matched") & (pl.col("measure") != "excess_gap"))
+    bare = content.table("effects").filter((pl.col("control") != "matched") & (pl.col("measure") != "excess_gap"))
     assert budgets(changed(content, effects=bare)) is None  # a gap without its control is not shown
 
 
@@ -129,10 +132,10 @@ def test_sets_from_fewer_clips_end_with_the_full_set(content):
     assert frame["clips per emotion"].to_list() == ["5", "20", "30, the full set"]
     assert frame["shared with the full set (%)"][2] == "–"
     assert "amplified: pull gap" not in frame.columns
-    assert efficiency(changed(content, efficiency=content.tables.efficiency.clear())) is None
-    assert efficiency_figure(changed(content, efficiency=content.tables.efficiency.clear())) is None
+    assert efficiency(changed(content, efficiency=content.table("efficiency").clear())) is None
+    assert efficiency_figure(changed(content, efficiency=content.table("efficiency").clear())) is None
 
 
 def test_without_matched_controls_there_is_no_figure_of_factors(content):
-    bare = content.tables.effects.filter(~pl.col("measure").str.starts_with("excess_"))
+    bare = content.table("effects").filter(~pl.col("measure").str.starts_with("excess_"))
     assert factors(changed(content, effects=bare)) is None

@@ -8,18 +8,19 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from emoscope.analysis.load import read_run
 from emoscope.chapters.outcomes import percept, say_outcomes
 from emoscope.chapters.outcomes import tabulate_outcome_sets as outcome_sets
 from emoscope.chapters.outcomes import tabulate_outcomes as outcomes
 from emoscope.chapters.outcomes import tabulate_outcomes_of_parts as of_the_whole
-from emoscope.chapters.results import open_content
+from emoscope.chapters.results import compute_tables
 from emoscope.schemas import schema
 from tests.helpers.planted import THREE, write_run
 
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2, only=("baseline",)))
+    return compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2, only=("baseline",))))
 
 
 def effect(content, outcome, whose, against, estimate, said=None, kind="deactivate", reason=None):
@@ -45,14 +46,14 @@ def with_outcomes(content, misses, alarms, manifest=None):
         "clips": 12,
     }
     shares = {"jaccard": 0.25, "jaccard_others": 0.05, "jaccard_hits": 0.3, "chance": 0.02, "layers_alike": 0.9}
-    tables = content.tables.changed(
+    changed = content.changed(
         outcomes=pl.DataFrame(rows, schema=schema("outcomes")),
         outcome_sets=pl.DataFrame(
             [{**dict.fromkeys(schema("outcome_sets")), **overlap, **shares}], schema=schema("outcome_sets")
         ),
     )
     run = dataclasses.replace(content.run, manifest={**content.run.manifest, **(manifest or {})})
-    return dataclasses.replace(content, tables=tables, run=run)
+    return dataclasses.replace(changed, run=run)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_nothing_to_show_and_why(content):
 
 
 def test_the_page_of_the_whole_reads_the_same_rows(content):
-    table = with_outcomes(content, "acts less", "does not act").tables.outcomes
+    table = with_outcomes(content, "acts less", "does not act").table("outcomes")
     whole = SimpleNamespace(mains=[SimpleNamespace(name="planted", table=lambda name: table)])
     assert [sentence.split(": ")[1] for sentence in say_outcomes(whole)] == [
         "acts less on planted.", "does not act on planted.",

@@ -186,12 +186,12 @@ def test_no_other_number_changes(folder):
         run, sets=run.sets.filter(usual), conditions=conditions, answers=run.answers.filter(kept)
     )
     both, without = compute_tables(run), compute_tables(less)
-    assert both.effects.filter(~usual).height > 0
+    assert both.table("effects").filter(~usual).height > 0
     for name in NAMES:
-        frame: pl.DataFrame = getattr(both, name)
+        frame: pl.DataFrame = both.table(name)
         for column, own in (("control", usual), ("condition", kept)):
             if column in frame.columns:
                 frame = frame.filter(own)
         if not name.startswith("outcome"):
-            assert_frame_equal(frame, getattr(without, name))
-    assert both.outcomes.height > without.outcomes.height == without.outcome_sets.height == 0
+            assert_frame_equal(frame, without.table(name))
+    assert both.table("outcomes").height > without.table("outcomes").height == without.table("outcome_sets").height == 0

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from emoscope.chapters.pages import FIGURES, TABLES, build_report
+from emoscope.chapters.results import write_tables
 from tests.helpers.planted import SEVEN, THREE, write_run
 from tests.helpers.program import figureless, undrawn
 
@@ -61,7 +62,7 @@ def fast(folder, monkeypatch, figures=False):
         undrawn(monkeypatch)
     else:
         figureless(monkeypatch)
-    return Page(build_report(folder).read_text(encoding="utf-8")).text
+    return Page(build_report(write_tables(folder)).read_text(encoding="utf-8")).text
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    return build_report(folder).read_text(encoding="utf-8")
+    return build_report(write_tables(folder)).read_text(encoding="utf-8")
 
 
 def test_the_page_loads_nothing(page):
@@ -91,7 +92,7 @@ def test_a_figure_is_drawn_three_times_at_most(folder, tmp_path, monkeypatch):
     drawn, printed = [], []
     monkeypatch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: drawn.append(1) or "<svg ></svg>")
     monkeypatch.setattr("emoscope.report.markup.to_pdf", lambda _: printed.append(1) or b"")
-    build_report(tmp_path / "run")
+    build_report(write_tables(tmp_path / "run"))
     assert len(list((tmp_path / "run" / "figures").glob("*.svg"))) == len(printed)
     assert 2 * len(printed) - 1 <= len(drawn) <= 3 * len(printed)
 
@@ -187,7 +188,9 @@ def test_every_figure_is_a_step(folder, tmp_path, monkeypatch):
     for lacking in ("report.html", "answers"):  # all of the figures, and hardly any
         run, steps = tmp_path / lacking, []
         shutil.copytree(folder, run, ignore=shutil.ignore_patterns(lacking, "tables", "figures"))
-        build_report(run, step=lambda run=run, steps=steps: steps.append(len(list((run / "figures").iterdir()))))
+        build_report(
+            write_tables(run), step=lambda run=run, steps=steps: steps.append(len(list((run / "figures").iterdir())))
+        )
         assert len(steps) == len(FIGURES)
         assert steps == sorted(steps)
 
@@ -195,7 +198,7 @@ def test_every_figure_is_a_step(folder, tmp_path, monkeypatch):
 @pytest.mark.long
 def test_the_same_run_gives_the_same_page(folder, page, tmp_path):
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("tables", "figures", "report.html"))
-    again = build_report(tmp_path / "run").read_text(encoding="utf-8")
+    again = build_report(write_tables(tmp_path / "run")).read_text(encoding="utf-8")
     assert again == page
 
 
@@ -219,7 +222,7 @@ def test_whatever_is_missing_is_named(folder, tmp_path, names, monkeypatch):
 
 
 def test_an_empty_folder_gives_a_page(tmp_path):
-    text = Page(build_report(tmp_path).read_text(encoding="utf-8")).text
+    text = Page(build_report(write_tables(tmp_path)).read_text(encoding="utf-8")).text
     for needed in ("items.parquet is not in the run folder", "no set was switched off", "baseline answers"):
         assert needed in text
 
@@ -385,10 +388,10 @@ def test_words_that_neurons_write_are_text(page):
 def test_a_report_is_built_without_torch(tmp_path):
     write_run(tmp_path / "run", THREE, 5, 1, only=("baseline", "deactivate"))
     code = (
-        "import sys; from emoscope.chapters import pages\n"
+        "import sys; from emoscope.chapters import pages, results\n"
         "from emoscope.report import markup\n"
         "markup.to_svg, markup.to_pdf = lambda *_, **__: '<svg ></svg>', lambda _: b''\n"
-        "pages.build_report(sys.argv[1])\n"
+        "pages.build_report(results.write_tables(sys.argv[1]))\n"
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "run"], capture_output=True, text=True, check=True)

@@ -31,10 +31,10 @@ def called(folder, place, model, corpus):
 
 def test_ours_are_those_of_the_tables(folder, tmp_path):
     found = called(folder, tmp_path / "run", "/weights/Qwen2.5-Omni-7B/", "msp-podcast")
-    rows = {row["measure"]: row for row in found.published.iter_rows(named=True)}
-    uar = found.uar.row(by_predicate=(pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"), named=True)  # fmt: skip
+    rows = {row["measure"]: row for row in found.table("published").iter_rows(named=True)}
+    uar = found.table("uar").row(by_predicate=(pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"), named=True)  # fmt: skip
     assert rows["UAR, untouched"]["ours"].startswith(f"{uar['uar']:.1f} % [")
-    gap = found.effects.row(
+    gap = found.table("effects").row(
         by_predicate=(pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("selector") == "cas") & (pl.col("budget") == 0.05)
         & (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("to") == "zero") & (pl.col("layers") == "all"),
         named=True,
@@ -43,14 +43,14 @@ def test_ours_are_those_of_the_tables(folder, tmp_path):
     assert rows["gap, switched off"]["ours"].startswith(f"−{-gap['estimate']:.1f} points [−")
     assert "ours with 3 emotions, so not comparable" in rows["UAR, untouched"]["note"]
     assert "ours: CAS, 5 % of the neurons, alpha 0.5" in rows["gap, steered"]["note"]
-    own = found.matrix.filter((pl.col("target") == pl.col("emotion")) & (pl.col("selector") == "cas") & (pl.col("budget") == 0.05) & (pl.col("kind") == "deactivate")
+    own = found.table("matrix").filter((pl.col("target") == pl.col("emotion")) & (pl.col("selector") == "cas") & (pl.col("budget") == 0.05) & (pl.col("kind") == "deactivate")
                               & (pl.col("control") == "target") & (pl.col("positions") == "all") & (pl.col("to") == "zero") & (pl.col("layers") == "all"))["change"]  # fmt: skip
     assert f"to −{-own.min():.1f} points" in rows["accuracy of an emotion, its own neurons off"]["ours"]
 
 
 @pytest.mark.parametrize(("model", "corpus"), [("Qwen/Qwen2.5-Omni-7B", "polish"), ("tiny", "msp-podcast")])
 def test_another_model_or_corpus_has_none(folder, tmp_path, model, corpus):
-    assert called(folder, tmp_path / "run", model, corpus).published.is_empty()
+    assert called(folder, tmp_path / "run", model, corpus).table("published").is_empty()
 
 
 def test_fused_sets_stand_beside_those_fused_over_languages():

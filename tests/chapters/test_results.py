@@ -49,7 +49,7 @@ def test_csv_and_parquet_hold_the_same(folder):
 
 
 def test_the_planted_effect_is_found(folder):
-    effects = write_tables(folder).effects
+    effects = write_tables(folder).table("effects")
     by = {
         row["measure"]: row
         for row in effects.filter(
@@ -62,7 +62,7 @@ def test_the_planted_effect_is_found(folder):
 
 
 def test_layers_are_counted(folder):
-    layers = write_tables(folder).layers
+    layers = write_tables(folder).table("layers")
     cas = layers.filter(
         (pl.col("selector") == "cas") & (pl.col("control") == "target") & (pl.col("emotion") == "anger")
         & (pl.col("budget") == 0.05)
@@ -77,7 +77,7 @@ def test_layers_are_counted(folder):
 def test_layers_are_skipped_with_a_note(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("sets"))
     found = write_tables(tmp_path / "run")
-    assert found.layers.is_empty()
+    assert found.table("layers").is_empty()
     assert any("no neurons stored" in note for note in found.notes)
 
 
@@ -85,7 +85,7 @@ def test_an_empty_folder_names_what_is_missing(tmp_path):
     run = read_run(tmp_path)
     assert set(run.missing) == {"manifest.json", "items.parquet", "sets.parquet", "conditions.parquet", "answers/"}
     found = write_tables(tmp_path)
-    assert all(getattr(found, name).is_empty() for name in NAMES)
+    assert all(found.table(name).is_empty() for name in NAMES)
     assert any("baseline" in note for note in found.notes)
 
 

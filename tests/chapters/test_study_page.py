@@ -13,15 +13,14 @@ from emoscope.chapters.dissociation import say_dissociation
 from emoscope.chapters.efficiency import say_efficiency
 from emoscope.chapters.published import tabulate_published_of_parts
 from emoscope.chapters.results import STUDY_TABLES as NAMES
-from emoscope.chapters.results import write_tables, write_whole_tables
+from emoscope.chapters.results import write_study_tables, write_tables
 from emoscope.chapters.side_effects import say_side_effects
 from emoscope.chapters.steering import _rises
-from emoscope.chapters.study_page import CHAPTERS, FIGURES, TABLES, build_whole_report, render_study
+from emoscope.chapters.study_page import CHAPTERS, FIGURES, TABLES, build_study_report, render_study
 from emoscope.chapters.transfer import say_transfer
 from emoscope.report.caveats import standing_of_parts as standing
 from emoscope.report.page import draw_figure
 from emoscope.report.theme import to_spec
-from emoscope.report.views import read_whole
 from emoscope.report.wording import judge
 from emoscope.schemas import empty
 from tests.chapters.test_pages import Page
@@ -32,11 +31,11 @@ def figure_named(name):
     return next(one for one in FIGURES if one.name == name)
 
 
-def undrawn(folder, tables, monkeypatch):
+def undrawn(study, monkeypatch):
     """The page without its pictures, which take most of the time."""
     monkeypatch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: '<svg width="100"></svg>')
     monkeypatch.setattr("emoscope.report.markup.to_pdf", lambda _: b"")
-    return build_whole_report(folder, tables).read_text(encoding="utf-8")
+    return build_study_report(study).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -49,27 +48,22 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tables(folder):
-    return write_whole_tables(folder)
+def whole(folder):
+    return write_study_tables(folder)
 
 
 @pytest.fixture(scope="module")
-def whole(folder, tables):
-    return read_whole(folder, {name: getattr(tables, name) for name in NAMES}, tables.notes)
-
-
-@pytest.fixture(scope="module")
-def page(folder, tables):
+def page(whole):
     with pytest.MonkeyPatch.context() as patch:
-        return undrawn(folder, tables, patch)
+        return undrawn(whole, patch)
 
 
 def changed(whole, table, which, **columns):
     """The study with other numbers in some rows of one of its tables."""
-    frame = whole.tables[table].with_columns(
+    frame = whole.table(table).with_columns(
         pl.when(which).then(pl.lit(value)).otherwise(name).alias(name) for name, value in columns.items()
     )
-    return dataclasses.replace(whole, tables={**whole.tables, table: frame})
+    return dataclasses.replace(whole, computed={**whole.computed, table: frame})
 
 
 def test_the_page_stands_alone_and_every_link_leads_somewhere(folder, page):
@@ -134,7 +128,7 @@ def test_tables_are_written_as_latex_and_csv(folder, page):
 
 def test_a_cell_of_transfer_shows_its_interval(whole, tmp_path):
     drawn = draw_figure(figure_named("transfer"), whole, tmp_path)
-    row = whole.tables["transfer"].filter(
+    row = whole.table("transfer").filter(
         (pl.col("source") == "second") & (pl.col("host") == "first") & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
     ).row(0, named=True)  # fmt: skip
     for number in (row["estimate"], row["low"], row["high"]):
@@ -161,10 +155,10 @@ def test_an_open_direction_is_not_counted(whole):
 
 def test_the_studys_own_question_is_no_side_effect_whatever_it_asks(whole):
     own = pl.col("part") == pl.col("corpus")
-    table = whole.tables["side_effects"].with_columns(
+    table = whole.table("side_effects").with_columns(
         pl.when(own).then(pl.lit("mood")).otherwise("ability").alias("ability")
     )
-    said = say_side_effects(dataclasses.replace(whole, tables={**whole.tables, "side_effects": table}))
+    said = say_side_effects(dataclasses.replace(whole, computed={**whole.computed, "side_effects": table}))
     assert said == say_side_effects(whole)
 
 
@@ -196,12 +190,14 @@ def test_dissociation_follows_its_verdict(whole, verdict, said):
     assert sentence.startswith(said)
 
 
-def test_a_corpus_at_chance_is_named_before_anything_else(whole, tables):
-    part = dataclasses.replace(whole.mains[0])
-    part._cache["tables/uar.parquet"] = part.table("uar").with_columns(low=pl.lit(0.0))
-    items = whole.mains[1].stored("items").with_columns(speaker=pl.lit(None, pl.String))
-    other = dataclasses.replace(whole.mains[1])
-    other._cache["items.parquet"] = items
+def without_speakers(part):
+    items = part.run.items.with_columns(speaker=pl.lit(None, pl.String))
+    return dataclasses.replace(part, run=dataclasses.replace(part.run, items=items))
+
+
+def test_a_corpus_at_chance_is_named_before_anything_else(whole):
+    part = whole.mains[0].changed(uar=whole.mains[0].table("uar").with_columns(low=pl.lit(0.0)))
+    other = without_speakers(whole.mains[1])
     lost = dataclasses.replace(whole, parts=(part, other))
     first, second = standing(lost)
     assert first.startswith("On first the untouched model is not clearly above chance: ")
@@ -214,21 +210,18 @@ def test_unknown_speakers_support_nothing(whole):
     part = whole.mains[0]
     row = {"estimate": -4.0, "low": -6.0, "high": -2.0}
     assert judge(row, part) == ("low", "")
-    items = part.stored("items").with_columns(speaker=pl.lit(None, pl.String))
-    unknown = dataclasses.replace(part)
-    unknown._cache["items.parquet"] = items
-    assert judge(row, unknown) == ("untested", "speakers are unknown")
+    assert judge(row, without_speakers(part)) == ("untested", "speakers are unknown")
     assert judge(row | {"hollow": True}, part) == ("untested", "the answers support no claim")
 
 
 def test_the_fewest_clips_are_those_that_reach_most_of_the_gap(whole):
-    part = dataclasses.replace(whole.mains[0])
+    part = whole.mains[0]
     rows = [
         {"selector": part.selector, "budget": part.budget, "scope": part.scope, "size": size, "draw": None, "full": size == 50,
          "gap": gap, "gap_low": gap - 1, "gap_high": gap + 1, "reason": None}
         for size, gap in ((5, -2.0), (10, -8.5), (20, -9.0), (50, -10.0))
     ]  # fmt: skip
-    part._cache["tables/efficiency.parquet"] = pl.DataFrame(rows, schema_overrides={"draw": pl.Int64})
+    part = part.changed(efficiency=pl.DataFrame(rows, schema_overrides={"draw": pl.Int64}))
     said = say_efficiency(dataclasses.replace(whole, parts=(part,)))
     assert (
         "from 10 clips per emotion reach −8.5 points [−9.5, −7.5], 85 % of the full set’s gap (−10.0, from 50)"
@@ -241,7 +234,7 @@ def test_the_fewest_clips_are_those_that_reach_most_of_the_gap(whole):
     [(0.01, "More amplification does more"), (0.3, "Whether more amplification draws more"), (None, "Not tested: first")],
 )  # fmt: skip
 def test_a_rise_needs_the_test_and_the_slope(whole, p, said):
-    part = dataclasses.replace(whole.mains[0])
+    part = whole.mains[0]
     row = {
         "selector": part.selector,
         "budget": part.budget,
@@ -259,21 +252,21 @@ def test_a_rise_needs_the_test_and_the_slope(whole, p, said):
         "reason": None if p else "too few",
         "hollow": False,
     }
-    part._cache["tables/trend.parquet"] = pl.DataFrame([row], schema_overrides={"to": pl.String, "p": pl.Float64})
+    part = part.changed(trend=pl.DataFrame([row], schema_overrides={"to": pl.String, "p": pl.Float64}))
     (sentence,) = _rises(dataclasses.replace(whole, parts=(part,)))
     assert sentence.startswith(said)
 
 
 @pytest.mark.parametrize(("shuffled", "most", "close"), [(0.4, 0.9, False), (0.6, 0.9, True), (0.1, 1.1, True)])
 def test_shuffled_labels_that_come_close_are_said(whole, shuffled, most, close):
-    part = dataclasses.replace(whole.mains[0])
+    part = whole.mains[0]
     effects = part.table("effects")
     own = part.effect("deactivate", "gap")["estimate"]
     matched = effects.filter((pl.col("control") == "matched") & pl.col("draw").is_null())
     added = matched.with_columns(
         control=pl.lit("shuffled"), estimate=pl.lit(shuffled * own), draw_min=pl.lit(most * own), draw_max=pl.lit(0.0)
     )
-    part._cache["tables/effects.parquet"] = pl.concat([effects, added])
+    part = part.changed(effects=pl.concat([effects, added]))
     said = say_deactivation(dataclasses.replace(whole, parts=(part,)))
     assert any("found on shuffled labels come close: first" in one for one in said) == close
 
@@ -289,13 +282,13 @@ def test_claims_of_another_corpus_name_it():
     assert as_text(found)["neurons"].to_list() == ["from b", "from a"]
 
 
-def test_a_pilot_makes_no_claims_and_names_are_text(folder, tables, tmp_path, monkeypatch):
+def test_a_pilot_makes_no_claims_and_names_are_text(folder, tmp_path, monkeypatch):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["study"] = {"name": "<script>x</script>"}
     manifest["pilot"] = {"first": {"verdict": ["The model hears enough."]}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "parts").symlink_to(folder / "parts")
-    html = undrawn(tmp_path, tables, monkeypatch)
+    html = undrawn(write_study_tables(tmp_path), monkeypatch)
     text = Page(html).text
     assert "<script" not in html
     assert "Nothing below supports a claim. first: The model hears enough." in text
@@ -306,17 +299,9 @@ def test_a_pilot_makes_no_claims_and_names_are_text(folder, tables, tmp_path, mo
 
 def test_a_corpus_without_sets_says_why(whole):
     part = dataclasses.replace(whole.mains[0], failed="fewer than two emotions can be identified.")
-    part._cache["tables/effects.parquet"] = None
+    part = part.changed(effects=part.table("effects").clear())
     said = say_deactivation(dataclasses.replace(whole, parts=(part, whole.mains[1])))
     assert "Not tested: first (fewer than two emotions can be identified)." in said
-
-
-def test_a_run_without_parts_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="give the folder of a finished run"):
-        read_whole(tmp_path, {})
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(ValueError, match="names no parts"):
-        read_whole(tmp_path, {})
 
 
 def test_fused_sets_stand_beside_those_published(whole):

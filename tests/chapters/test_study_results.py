@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.estimate import Replicated, welch
+from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.results import STUDY_TABLES as NAMES
-from emoscope.chapters.results import WholeTables, whole_tables, write_whole_tables
+from emoscope.chapters.results import compute_study_tables, write_study_tables
 from emoscope.chapters.selectivity import selectivity
 from emoscope.chapters.transfer import SAME_SPEAKERS
 from emoscope.schemas import empty, schema
@@ -29,17 +30,17 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder) -> WholeTables:
-    return write_whole_tables(folder)
+def found(folder) -> StudyRuns:
+    return write_study_tables(folder)
 
 
 def test_every_number_again_slowly(tmp_path):
     folder = write_whole(tmp_path, speakers=5, clips=2, fused=["fused: joint"])
-    fast = whole_tables(folder)
+    fast = compute_study_tables(folder)
     slow = slow_whole(folder) | {"side_effects": slow_side_effects(folder), "selectivity": slow_selectivity(folder)}
     assert set(slow) == set(NAMES)
     for name, rows in slow.items():
-        frame: pl.DataFrame = getattr(fast, name)
+        frame: pl.DataFrame = fast.table(name)
         assert frame.height == len(rows) > 0, name
         keys = [column for column, dtype in frame.schema.items() if dtype != pl.Float64 or column in NUMBERS]
         expected = {tuple(row[column] for column in keys): row for row in rows}
@@ -59,7 +60,7 @@ def test_tables_are_written_with_their_columns(folder, found):
 
 
 def test_transfer_finds_the_planted_strengths(found):
-    gaps = found.transfer.filter((pl.col("measure") == "excess_gap") & (pl.col("kind") == "deactivate"))
+    gaps = found.table("transfer").filter((pl.col("measure") == "excess_gap") & (pl.col("kind") == "deactivate"))
     for host, other in (("first", "second"), ("second", "first")):
         own, fused, theirs = (one(gaps, host=host, source=source) for source in (host, "fused: joint", other))
         assert own["diagonal"]
@@ -72,7 +73,7 @@ def test_transfer_finds_the_planted_strengths(found):
 
 
 def test_both_directions_of_a_transfer_are_compared(found):
-    row = one(found.asymmetry, kind="deactivate", measure="excess_gap")
+    row = one(found.table("asymmetry"), kind="deactivate", measure="excess_gap")
     assert (row["first"], row["second"]) == ("first", "second")
     assert row["estimate"] == pytest.approx(row["forward"] - row["backward"])
     assert row["low"] < 0 < row["high"]  # both were planted alike
@@ -84,7 +85,7 @@ def test_directions_between_the_same_speakers_have_no_interval(tmp_path):
     for card in manifest["parts"]:
         card["corpus"] = "first"
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    row = one(whole_tables(folder).asymmetry, kind="deactivate", measure="gap")
+    row = one(compute_study_tables(folder).table("asymmetry"), kind="deactivate", measure="gap")
     assert (row["low"], row["p"], row["reason"]) == (None, None, SAME_SPEAKERS)
     assert row["estimate"] is not None
 
@@ -98,7 +99,7 @@ def test_welch_of_two_estimates_without_spread():
 
 
 def test_the_two_questions_dissociate(found):
-    rows = found.dissociation.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_damage"))
+    rows = found.table("dissociation").filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_damage"))
     own = [one(rows, what="effect", question=q, sets=q) for q in ("emotion", "word")]
     crossed = [one(rows, what="effect", question=q, sets=s) for q, s in (("emotion", "word"), ("word", "emotion"))]
     assert all(row["high"] < 0 for row in own)
@@ -108,7 +109,7 @@ def test_the_two_questions_dissociate(found):
     assert interaction["high"] < 0
     assert interaction["verdict"] == "double dissociation"
     assert (
-        one(found.dissociation, kind="steer", measure="excess_damage", what="interaction")["verdict"]
+        one(found.table("dissociation"), kind="steer", measure="excess_damage", what="interaction")["verdict"]
         == "no dissociation"
     )
     assert interaction["estimate"] == pytest.approx(sum(row["estimate"] for row in differences))
@@ -125,7 +126,7 @@ def test_a_speaker_is_left_out_of_both_questions_at_once():
 
 
 def test_noise_leaves_nothing_to_remove(found):
-    rows = found.grounding
+    rows = found.table("grounding")
     assert set(rows["presentation"]) == {"audio", "noise", "transcript"}
     uar = {p: one(rows, presentation=p, measure="uar") for p in ("audio", "noise", "transcript")}
     assert uar["noise"]["note"] == "UAR is not clear of chance"
@@ -147,7 +148,7 @@ def test_the_voice_is_compared_on_the_clips_that_both_were_asked_about(tmp_path)
         for part in parts:
             path = folder / "parts" / part / "items.parquet"
             pl.read_parquet(path).with_columns(evaluated=pl.col("take") < 2).write_parquet(path)
-        rows.append(whole_tables(folder).grounding.filter(pl.col("presentation") == "noise"))
+        rows.append(compute_study_tables(folder).table("grounding").filter(pl.col("presentation") == "noise"))
     less = [rows[place].select(pl.col("^less.*$").round(9)) for place in (0, 1)]
     assert less[0].equals(less[1])
     assert not rows[0]["estimate"].equals(rows[1]["estimate"])
@@ -160,13 +161,15 @@ def test_an_answer_that_is_always_the_same_is_at_chance(tmp_path):
     answers = pl.read_parquet(path)
     always = pl.when(pl.col("condition") == "baseline").then(pl.lit("fear")).otherwise("answer").alias("answer")
     answers.with_columns(always).write_parquet(path)
-    row = one(whole_tables(folder).grounding, presentation="transcript", measure="uar")
+    row = one(compute_study_tables(folder).table("grounding"), presentation="transcript", measure="uar")
     assert row["low"] == pytest.approx(100 / 3)
     assert (row["note"], row["p"]) == ("UAR is not clear of chance", 1.0)
 
 
 def test_sets_are_selective_on_the_voice(found):
-    rows = {p: one(found.selectivity, presentation=p, measure="firing", emotion=None) for p in ("audio", "noise")}
+    rows = {
+        p: one(found.table("selectivity"), presentation=p, measure="firing", emotion=None) for p in ("audio", "noise")
+    }
     assert rows["audio"]["excess_low"] > 0
     assert rows["audio"]["own"] - rows["audio"]["others"] == pytest.approx(rows["audio"]["estimate"])
     assert rows["noise"]["low"] < 0 < rows["noise"]["high"]
@@ -176,13 +179,13 @@ def test_further_columns_of_a_part_and_the_lack_of_parts_change_nothing(found, t
     folder = write_whole(tmp_path)
     path = folder / "parts" / "first" / "set_activity.parquet"
     pl.read_parquet(path).with_columns(later=pl.lit(1)).write_parquet(path)
-    assert whole_tables(folder).selectivity.equals(found.selectivity)
-    none = dataclasses.replace(found.whole, parts=())
+    assert compute_study_tables(folder).table("selectivity").equals(found.table("selectivity"))
+    none = dataclasses.replace(found, parts=())
     assert selectivity(none).equals(empty("selectivity"))
 
 
 def test_other_tasks_stand_beside_the_emotion_question(found):
-    rows = found.side_effects.filter((pl.col("corpus") == "first") & (pl.col("kind") == "deactivate"))
+    rows = found.table("side_effects").filter((pl.col("corpus") == "first") & (pl.col("kind") == "deactivate"))
     assert rows["ability"].to_list() == ["emotion", "word", "transcription", "text"]
     assert rows["measure"].to_list() == ["UAR", "UAR", "WER", "accuracy"]
     emotion, word, written, _ = rows.to_dicts()
@@ -194,7 +197,7 @@ def test_other_tasks_stand_beside_the_emotion_question(found):
 
 def test_a_part_that_failed_is_said_and_the_rest_stands(folder, found):
     assert "second.word: fewer than two labels of word can be identified: nie 3, tak 41" in found.notes
-    assert set(found.dissociation["corpus"]) == {"first"}
+    assert set(found.table("dissociation")["corpus"]) == {"first"}
 
 
 def test_parts_that_are_not_there_are_said(tmp_path):
@@ -204,17 +207,17 @@ def test_parts_that_are_not_there_are_said(tmp_path):
     shutil.rmtree(folder / "parts" / "first.noise")
     shutil.rmtree(folder / "parts" / "second.shared")
     (folder / "agreement.parquet").unlink()
-    found = whole_tables(folder)
-    assert "first.noise: its folder is not there" in found.notes
-    assert set(found.transfer["host"]) == {"first"}
-    assert found.asymmetry.is_empty()
-    assert found.agreement.is_empty()
-    assert set(found.grounding["presentation"]) == {"audio", "transcript"}
+    found = compute_study_tables(folder)
+    assert "first.noise: its folder is missing" in found.notes
+    assert set(found.table("transfer")["host"]) == {"first"}
+    assert found.table("asymmetry").is_empty()
+    assert found.table("agreement").is_empty()
+    assert set(found.table("grounding")["presentation"]) == {"audio", "transcript"}
 
 
 def test_an_ordinary_run_is_no_study_in_parts(folder):
     with pytest.raises(FileNotFoundError, match="no study in parts"):
-        whole_tables(folder / "parts" / "first")
+        compute_study_tables(folder / "parts" / "first")
 
 
 def test_activity_without_matched_controls_has_no_excess_and_no_warning(tmp_path):
@@ -224,6 +227,6 @@ def test_activity_without_matched_controls_has_no_excess_and_no_warning(tmp_path
     stored.filter(pl.col("control") != "matched").write_parquet(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rows = whole_tables(folder).selectivity
+        rows = compute_study_tables(folder).table("selectivity")
     assert rows["estimate"].null_count() < rows.height
     assert rows["excess"].null_count() == rows.height

@@ -5,8 +5,9 @@ import dataclasses
 import polars as pl
 import pytest
 
+from emoscope.analysis.load import read_run
 from emoscope.chapters.pages import TABLES
-from emoscope.chapters.results import open_content
+from emoscope.chapters.results import compute_tables
 from emoscope.chapters.sets import tabulate_matching as matching
 from emoscope.chapters.sets import tabulate_neurons as neurons
 from emoscope.chapters.sets import tabulate_words as words
@@ -18,7 +19,7 @@ from tests.helpers.planted import THREE, write_run
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2))
+    return compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2)))
 
 
 def shown(name, content):
@@ -43,9 +44,11 @@ def test_set_to_zero_and_to_their_mean_stand_below_each_other(content):
         "CAS, selected", "CAS, matched (mean of 10)", "CAS, random (mean of 5)", "CAS, shuffled labels (mean of 5)",
         "CAS, selected, to their mean", "CAS, matched (mean of 10), to their mean",
     ]  # fmt: skip
-    row = content.tables.effects.filter(
-        (pl.col("measure") == "excess_gap") & (pl.col("to") == "mean") & (pl.col("selector") == "cas")
-    ).row(0, named=True)
+    row = (
+        content.table("effects")
+        .filter((pl.col("measure") == "excess_gap") & (pl.col("to") == "mean") & (pl.col("selector") == "cas"))
+        .row(0, named=True)
+    )
     assert frame["excess gap"][4] == f"{number(row['estimate'], sign=True)} {bracket(row['low'], row['high'])}"
 
 
@@ -55,16 +58,18 @@ def test_verdicts_tell_the_headline_from_exploration(content):
 
 
 def test_a_missing_verdict_is_explained(content):
-    changed = content.tables.verdicts.with_columns(verdict=pl.lit(None, pl.String), reason=pl.lit("only 3 speakers"))
-    frame = shown("verdicts", dataclasses.replace(content, tables=content.tables.changed(verdicts=changed)))
+    changed = content.table("verdicts").with_columns(verdict=pl.lit(None, pl.String), reason=pl.lit("only 3 speakers"))
+    frame = shown("verdicts", content.changed(verdicts=changed))
     assert set(frame["verdict"]) == {"no verdict"}
     assert set(frame["why"]) == {"only 3 speakers"}
 
 
 def test_differences_are_those_of_the_table(content):
     frame = shown("differences", content)
-    row = content.tables.differences.filter((pl.col("second") == "lap") & (pl.col("measure") == "gap")).row(
-        0, named=True
+    row = (
+        content.table("differences")
+        .filter((pl.col("second") == "lap") & (pl.col("measure") == "gap"))
+        .row(0, named=True)
     )
     found = frame.filter(pl.col("difference between") == "CAS minus LAP")["gap (points)"][0]
     assert found == f"{number(row['estimate'], sign=True)} {bracket(row['low'], row['high'])}"
@@ -74,8 +79,7 @@ def test_differences_are_those_of_the_table(content):
 def test_matching_takes_the_largest_difference(content):
     one = (pl.col("emotion") == "anger") & (pl.col("covariate") == "magnitude")
     least = pl.when(one).then(0.1).otherwise("smd_largest").alias("smd_largest")
-    tables = content.tables.changed(matching=content.tables.matching.with_columns(least))
-    frame = matching(dataclasses.replace(content, tables=tables))
+    frame = matching(content.changed(matching=content.table("matching").with_columns(least)))
     by = dict(frame.select("covariate", "largest difference (SD)").iter_rows())
     assert by == {"firing rate": "0.05", "mean activity": "0.31", "output weight": "0.02"}
 
@@ -113,7 +117,7 @@ def test_each_wording_has_a_row_and_the_last_says_how_far_they_lie_apart(content
     table = pl.DataFrame(
         [{name: row.get(name) for name in schema("wordings")} for row in rows], schema=schema("wordings")
     )
-    shown = wordings(dataclasses.replace(content, tables=content.tables.changed(wordings=table)))
+    shown = wordings(content.changed(wordings=table))
     assert shown.to_dicts()[0] == {
         "wording": "lettered", "items": "6", "letter mass": "0.90", "UAR (%)": "100.0 [90.0, 100.0]",
         "switched off: excess gap": "−20.0 [−30.0, −10.0]",

@@ -87,12 +87,14 @@ def test_the_planted_strengths_come_out(whole):
 
 def test_own_sets_are_not_mixed_with_those_of_others(whole):
     tables = write_tables(whole / "parts" / "first")
-    assert set(tables.foreign["source"]) == {"first.word"}
-    assert set(tables.effects["measure"]) - set(tables.foreign["measure"])  # its targets are no options: damage alone
-    assert set(tables.foreign["measure"]) == {"damage", "excess_damage"}
-    assert not tables.effects.filter(pl.col("measure").str.contains("damage")).height
+    assert set(tables.table("foreign")["source"]) == {"first.word"}
+    assert set(tables.table("effects")["measure"]) - set(
+        tables.table("foreign")["measure"]
+    )  # its targets are no options: damage alone
+    assert set(tables.table("foreign")["measure"]) == {"damage", "excess_damage"}
+    assert not tables.table("effects").filter(pl.col("measure").str.contains("damage")).height
     stored = pl.read_parquet(whole / "parts" / "first" / "tables" / "foreign.parquet")
-    assert stored.equals(tables.foreign)
+    assert stored.equals(tables.table("foreign"))
     assert stored.schema == schema("foreign")
 
 

@@ -6,7 +6,9 @@ import re
 import polars as pl
 import pytest
 
-from emoscope.chapters.results import open_content
+from emoscope.analysis.load import read_run
+from emoscope.analysis.parts import Part
+from emoscope.chapters.results import compute_tables
 from emoscope.chapters.sets import tabulate_sets as sets
 from emoscope.report.caveats import standing
 from emoscope.report.methods import bibtex, paragraph
@@ -16,7 +18,7 @@ from tests.helpers.planted import SELECTORS, THREE, write_run
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2))
+    return compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2)))
 
 
 def test_the_paragraph_holds_the_run_s_numbers(content):
@@ -52,7 +54,7 @@ def test_the_paragraph_holds_the_run_s_numbers(content):
 )
 def test_what_takes_the_voice_s_place_is_told(content, presentation, told, first):
     manifest = {**content.run.manifest, "study": {"question": {"presentation": presentation}}}
-    other = dataclasses.replace(content, run=dataclasses.replace(content.run, manifest=manifest))
+    other = Part.alone(dataclasses.replace(content.run, manifest=manifest))
     assert told in " ".join(paragraph(other))
     said = standing(other)
     assert any(line.startswith("No voice is heard") for line in said) == (first is not None)
@@ -60,7 +62,7 @@ def test_what_takes_the_voice_s_place_is_told(content, presentation, told, first
 
 
 def test_other_runs_say_other_things(tmp_path):
-    other = open_content(write_run(tmp_path, THREE, None, 2, only=("baseline", "deactivate")))
+    other = compute_tables(read_run(write_run(tmp_path, THREE, None, 2, only=("baseline", "deactivate"))))
     text = " ".join(paragraph(other))
     assert "speakers whose names are not known" in text
     assert "amplified" not in text

@@ -1,11 +1,10 @@
 """The three sentences follow the tables by rule, in plain words."""
 
-import dataclasses
-
 import polars as pl
 import pytest
 
-from emoscope.chapters.results import open_content
+from emoscope.analysis.load import read_run
+from emoscope.chapters.results import compute_tables
 from emoscope.report.caveats import standing
 from emoscope.report.sentences import AMPLIFIED, SWITCHED, headline
 from tests.helpers.planted import THREE, write_run
@@ -15,21 +14,21 @@ EFFECT = {"low": pl.Float64, "high": pl.Float64, "estimate": pl.Float64, "draw_m
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
-    return open_content(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 4))
+    return compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 4)))
 
 
 def with_verdict(content, **columns):
-    changed = content.tables.verdicts.with_columns(**{name: pl.lit(value) for name, value in columns.items()})
-    return dataclasses.replace(content, tables=content.tables.changed(verdicts=changed))
+    changed = content.table("verdicts").with_columns(**{name: pl.lit(value) for name, value in columns.items()})
+    return content.changed(verdicts=changed)
 
 
 def with_effect(content, measure, control="target", **columns):
     """The content with other numbers for one measure of the headline selector."""
     this = (pl.col("measure") == measure) & (pl.col("selector") == "cas") & (pl.col("control") == control)
-    changed = content.tables.effects.with_columns(
+    changed = content.table("effects").with_columns(
         pl.when(this).then(pl.lit(value)).otherwise(name).alias(name) for name, value in columns.items()
     )
-    return dataclasses.replace(content, tables=content.tables.changed(effects=changed))
+    return content.changed(effects=changed)
 
 
 @pytest.mark.parametrize("verdict", SWITCHED)
@@ -95,14 +94,13 @@ def test_the_excess_pull_gap_is_named(content, low, high, said):
 def test_hollow_answers_support_no_claim(content):
     _, off, _ = headline(with_effect(content, "excess_gap", hollow=True))
     assert "cannot be said from answers that support no claim" in off.text
-    tables = content.tables.changed(uar=content.tables.uar.with_columns(hollow=pl.lit(True)))
-    knows = headline(dataclasses.replace(content, tables=tables))[0]
+    lost = content.changed(uar=content.table("uar").with_columns(hollow=pl.lit(True)))
+    knows = headline(lost)[0]
     assert knows.claim == "The model hardly answers with the options offered"
 
 
 def test_below_chance_is_not_above_it(content):
-    tables = content.tables.changed(uar=content.tables.uar.with_columns(low=pl.lit(33.0)))
-    lost = dataclasses.replace(content, tables=tables)
+    lost = content.changed(uar=content.table("uar").with_columns(low=pl.lit(33.0)))
     assert headline(lost)[0].claim == "The model is not clearly above chance"
     assert standing(lost)[0].startswith("The untouched model is not clearly above chance: ")
     assert standing(content) == []

@@ -1,80 +1,41 @@
-"""The parts of a study, read from its folder, and what was asked in them under the headline's sets of every source."""
+"""A run, alone or as a part of a study, with its result tables and its headline; and a study of several parts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import polars as pl
 
-from emoscope.analysis.accuracy import hollow_conditions, uar
-from emoscope.analysis.contrasts import (
-    Change,
-    Changes,
-    Conditions,
-    Family,
-    draws_by_family,
-    group,
-    same_but_draw,
-    shared,
-)
-from emoscope.analysis.load import Run, read_run
-from emoscope.analysis.responses import Panel, asked_label, build_panel, level_of
+from emoscope.analysis.acts import Asked
+from emoscope.analysis.load import Run, declared_headline, read_run
+from emoscope.analysis.responses import Panel, build_panel, presentation
+from emoscope.analysis.standing import Blind, blind_part, count_options
+from emoscope.schemas import empty, read_table, tables
+from emoscope.vocabulary import MAIN, acting, with_roles
 
-Key = tuple[str, float | None]  # kind and alpha of an intervention
+Row = dict[str, Any]  # of a table: column -> value
 
 
 @dataclass(frozen=True)
-class Act:
-    """One intervention of the headline: its target sets and each draw of their matched controls.
+class Part:
+    """A run, alone or as a part of a study, with its result tables and its headline.
 
     Attributes:
-        family: the values of ``families.FAMILY`` of the target sets.
-        own: target -> condition.
-        matched: the same of every matched draw.
-    """
-
-    family: Family
-    own: Conditions
-    matched: tuple[Conditions, ...]
-
-    def draws(self, excess: bool) -> list[Conditions]:
-        """The conditions that an effect rests on, without or with the controls."""
-        return [self.own, *self.matched] if excess else [self.own]
-
-
-def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
-    """The interventions that a study declares as its headline: to zero, at all positions and layers.
-
-    Where no condition is marked as the headline's, as for sets of other parts, all count.
-    """
-    marked = conditions.filter(pl.col("headline").fill_null(False))
-    grouped = group(conditions)
-    by_key = draws_by_family(grouped)
-    found: dict[Key, Act] = {}
-    for family, own in grouped:
-        plain = (family["control"], family["positions"], family["layers"]) == ("target", "all", "all")
-        declared = marked.is_empty() or any(one in set(marked["condition"]) for one in own.values())
-        if plain and family["to"] != "mean" and declared:
-            matched = by_key.get(same_but_draw(family | {"control": "matched"}), [])
-            found.setdefault((family["kind"], family["alpha"]), Act(family, own, tuple(matched)))
-    return found
-
-
-@dataclass(frozen=True)
-class PartRun:
-    """A part of a study.
-
-    Attributes:
-        name, role, corpus, of, column, presentation, failed: as the manifest of the whole tells them; ``failed`` says
-            why no sets were found, though its answers may be there.
-        folder: its run folder.
-        run: its tables; ``None`` where the folder is not there.
+        name: of the part; also that of its corpus in figures if it is a main part.
+        role: one of the part roles in :mod:`~emoscope.vocabulary`.
+        corpus, of: the corpus's id, and the main part of the same corpus.
+        column, presentation: the label column that is asked about, and what is heard; ``None`` where not told.
+        run: the tables of its folder; all empty where the folder is not there.
+        failed: why it has no sets of its own though it looks for them, or no folder; ``None`` where nothing failed.
+            What other parts' sets do there may be known all the same.
+        link: its report as seen from the study's, empty where there is none.
+        computed: result tables by name; others are read from the folder.
+        notes: what could not be computed, and why.
     """
 
     name: str
@@ -82,113 +43,238 @@ class PartRun:
     corpus: str
     of: str
     column: str | None
-    presentation: str
-    failed: str | None
-    folder: Path
-    run: Run | None
+    presentation: str | None
+    run: Run
+    failed: str | None = None
+    link: str = ""
+    computed: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def alone(cls, run: Run) -> Self:
+        """A run that is no part of a study."""
+        name = str(_within(run.manifest, "study", "name") or run.folder.name)
+        return cls(name, MAIN, name, name, None, presentation(run), run)
+
+    def changed(self, **frames: pl.DataFrame) -> Self:
+        """The same with some result tables exchanged."""
+        return replace(self, computed={**self.computed, **frames})
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A result table, with the columns that are declared of it; without rows where it was not written."""
+        if name in self.computed:
+            return self.computed[name]
+        if name not in self._read:
+            found = read_table(self.run.folder, name)
+            self._read[name] = with_roles(found, self.headline) if "role" in tables()[name].columns else found
+        return self._read[name]
+
+    @cached_property
+    def _read(self) -> dict[str, pl.DataFrame]:
+        return {}
+
+    @property
+    def there(self) -> bool:
+        """Whether its folder is there."""
+        return self.run.folder.is_dir()
+
+    @cached_property
+    def panel(self) -> Panel:
+        """Its answers by likelihood."""
+        return build_panel(self.run)
 
     @cached_property
     def asked(self) -> Asked | None:
         """What was answered under the headline's sets; ``None`` without baseline answers by likelihood."""
-        if self.run is None:
-            return None
-        asked = Asked.of(self.run)
-        return asked if "baseline" in asked.panel.rows else None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One part's question, answered under the headline's sets of the part itself and of every source.
-
-    Attributes:
-        run: the part's tables.
-        panel: these answers by likelihood.
-        acts: source (``None``: the part itself) -> kind and alpha -> the intervention.
-        hollow: conditions whose answers support no claim.
-    """
-
-    run: Run
-    panel: Panel
-    acts: Mapping[str | None, Mapping[Key, Act]]
-    hollow: frozenset[str]
-
-    @classmethod
-    def of(cls, run: Run) -> Asked:
-        """Arrange a part's answers."""
-        every: dict[str | None, Run] = {None: run}
-        every.update(run.foreign.items())
-        found = {source: headline_acts(_answered(one)) for source, one in every.items()}
-        wanted = {
-            c for acts in found.values() for act in acts.values() for draw in act.draws(True) for c in draw.values()
-        }
-        answers = pl.concat(
-            [run.answers, *(one.answers.filter(pl.col("condition") != "baseline") for one in run.foreign.values())]
-        )
-        conditions = pl.concat(
-            [run.conditions, *(one.conditions.filter(pl.col("kind") != "baseline") for one in run.foreign.values())]
-        )
-        together = replace(
-            run, answers=answers.filter(pl.col("condition").is_in(["baseline", *sorted(wanted)])), conditions=conditions
-        )
-        panels = {scoring: build_panel(together, scoring) for scoring in ("likelihood", "generation")}
-        hollow = hollow_conditions(uar(together, panels))
-        return cls(run, panels["likelihood"], found, hollow)
+        asked = Asked.of(self.run) if self.there else None
+        return asked if asked is not None and "baseline" in asked.panel.rows else None
 
     @cached_property
-    def changes(self) -> Changes:
-        """What each condition changes, counted once."""
-        return Changes(self.panel)
+    def headline(self) -> Mapping[str, Any]:
+        """Selector, budget, scope and alpha that the study declared; ``None`` where nothing says what they are."""
+        return declared_headline(self.run.manifest, self.run.conditions)
 
     @property
-    def question(self) -> str:
-        """The label column that is asked about."""
-        return asked_label(self.run)
+    def selector(self) -> str | None:
+        """The headline's selector."""
+        return self.headline["selector"]
 
     @property
-    def level(self) -> str:
-        """Whether answers are judged by UAR or by accuracy."""
-        return level_of(self.run)
+    def budget(self) -> float | None:
+        """The headline's share of all neurons."""
+        return self.headline["budget"]
 
-    def shared(self, acts: Sequence[Act], excess: bool) -> tuple[tuple[str, ...], np.ndarray]:
-        """The targets that are options of all acts (and their controls), and the items answered under all of them."""
-        return shared(self.panel, [draw for act in acts for draw in act.draws(excess)])
+    @property
+    def scope(self) -> str | None:
+        """The headline's scope."""
+        return self.headline["scope"]
 
-    def each(self, act: Act, excess: bool, targets: Sequence[str], used: np.ndarray) -> list[Change]:
-        """What an act changes; for an excess what it changes beyond each matched draw."""
-        own = self.changes.count(act.own, targets, used)
-        return [own.minus(self.changes.count(draw, targets, used)) for draw in act.matched] if excess else [own]
+    @property
+    def alpha(self) -> float | None:
+        """The headline's strength of steering."""
+        return self.headline["alpha"]
 
-    def touched(self, acts: Sequence[Act], excess: bool) -> bool:
-        """Whether a condition that an effect rests on is hollow."""
-        used = {c for act in acts for draw in act.draws(excess) for c in draw.values()}
-        return bool(self.hollow & {"baseline", *used})
+    @property
+    def emotions(self) -> list[str]:
+        """The labels that were evaluated, in order."""
+        heard = set(self.panel.truth.tolist())
+        return [label for code, label in enumerate(self.panel.labels) if code in heard]
 
-    def sizes(self, used: np.ndarray) -> np.ndarray:
-        """Items per speaker, dimension (speaker)."""
-        return np.asarray(self.panel.per_speaker(used.astype(float)).sum(axis=1))
+    @property
+    def speakers(self) -> int:
+        """The number of evaluated speakers; 0 where some are unknown."""
+        return 0 if self.panel.unknown_speakers else len(self.panel.speakers)
+
+    @property
+    def unknown_speakers(self) -> bool:
+        """Whether some evaluated items have no speaker, so that intervals are over recordings."""
+        return self.run.items.is_empty() or self.panel.unknown_speakers > 0
+
+    @property
+    def without_speaker(self) -> float:
+        """The share of items whose speaker is unknown: of those evaluated, or of all where none were."""
+        items = self.run.items
+        if len(self.panel.items):
+            return self.panel.unknown_speakers / len(self.panel.items)
+        return items["speaker"].null_count() / len(items) if len(items) else 0.0
+
+    @property
+    def options(self) -> int:
+        """How many options the question has."""
+        return count_options(self.run.items)
+
+    @property
+    def selectors(self) -> list[str]:
+        """The selectors that conditions exist for, the headline's first."""
+        there = self.run.conditions["selector"].drop_nulls().unique().sort().to_list()
+        return sorted(there, key=lambda name: (name != self.selector, name))
+
+    @property
+    def pilot(self) -> list[str] | None:
+        """What a pilot run concludes, in sentences; ``None`` for a full run."""
+        found: Any = self.run.manifest.get("pilot")
+        return [str(one) for one in found.get("verdict") or []] if isinstance(found, dict) else None
+
+    def allows(self, section: str, option: str) -> bool:
+        """Whether the study set an option that is off by default."""
+        return bool(_within(self.run.manifest, "study", section, option))
+
+    def sized(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows at the headline's budget and scope."""
+        for column, value in (("budget", self.budget), ("scope", self.scope)):
+            if value is not None:
+                frame = frame.filter(pl.col(column) == value)
+        return frame
+
+    def own(self, table: str | pl.DataFrame) -> pl.DataFrame:
+        """Rows of a table, such as a result table by its name, at the headline's selector, budget and scope."""
+        frame = self.table(table) if isinstance(table, str) else table
+        return self.sized(frame).filter(pl.col("selector").eq_missing(pl.lit(self.selector)))
+
+    def of_selectors(self, kind: str) -> pl.DataFrame:
+        """Effects of every selector's sets at the headline's budget and strength, and of the headline's mean controls."""
+        frame = self.sized(acting(self.table("effects"), kind, "headline", "other selector"))
+        # the role of another selector's sets says nothing of their strength
+        return frame.filter(pl.col("alpha").eq_missing(pl.lit(self.alpha))) if kind == "steer" else frame
+
+    def effect(self, kind: str, measure: str, control: str = "target") -> Row | None:
+        """One effect of the headline's sets, or of their controls' mean; ``None`` where it was not run."""
+        return first(
+            acting(self.table("effects"), kind), (pl.col("measure") == measure) & (pl.col("control") == control)
+        )
+
+    def blind(self) -> Blind | None:
+        """What of the headline's gap knows nothing of the clip; ``None`` where nothing was switched off."""
+        return blind_part(lambda measure: self.effect("deactivate", measure), self.options)
+
+    def verdict(self, kind: str) -> Row | None:
+        """What the rule says about the headline's sets under one kind of intervention; ``None`` where it was not run."""
+        return first(acting(self.table("verdicts"), kind), pl.col("control") == "target")
+
+    def test(self, kind: str) -> Row | None:
+        """The declared test of the headline for one kind of intervention."""
+        return first(self.table("tests"), pl.col("kind") == kind)
+
+    def uar(self, condition: str = "baseline", scoring: str = "likelihood") -> Row | None:
+        """The row of the table of UARs for a condition; ``None`` where it is missing."""
+        return first(self.table("uar"), (pl.col("condition") == condition) & (pl.col("scoring") == scoring))
+
+
+def first(frame: pl.DataFrame, which: pl.Expr) -> Row | None:
+    """The first row that an expression chooses; ``None`` where there is none."""
+    found = frame.filter(which)
+    return None if found.is_empty() else found.row(0, named=True)
+
+
+def _within(manifest: Mapping[str, Any], *names: str) -> Any:
+    """What stands under names in each other; ``None`` where something else stands there, or nothing."""
+    found: Any = manifest
+    for name in names:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 @dataclass(frozen=True)
 class StudyRuns:
-    """A study in parts.
+    """A study of several parts.
 
     Attributes:
         folder: its folder.
         manifest: the content of its ``manifest.json``.
-        parts: in the order of the manifest.
+        parts: in the order in which they were run.
+        computed: the tables over several parts by name.
+        notes: what could not be computed, and why.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
-    parts: tuple[PartRun, ...]
+    parts: tuple[Part, ...]
+    computed: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def of_role(self, role: str, main: str | None = None) -> list[PartRun]:
-        """The parts of a role, of one main part where it is named."""
-        return [part for part in self.parts if part.role == role and main in (None, part.of)]
+    def table(self, name: str) -> pl.DataFrame:
+        """A table over several parts; without rows where it was not computed."""
+        return self.computed.get(name, empty(name))
+
+    def of_role(self, role: str, main: str | None = None) -> tuple[Part, ...]:
+        """The parts of a role, of one main part where it is named; those that failed included."""
+        return tuple(part for part in self.parts if part.role == role and main in (None, part.of))
+
+    @property
+    def mains(self) -> tuple[Part, ...]:
+        """One part a corpus: the study on its own emotions."""
+        return self.of_role(MAIN)
+
+    def main(self, name: str) -> Part | None:
+        """The main part of a corpus; ``None`` where there is none."""
+        return next((part for part in self.mains if part.name == name), None)
+
+    @property
+    def pilot(self) -> bool:
+        """Whether it is a pilot, which supports no claim."""
+        return isinstance(self.manifest.get("pilot"), dict)
+
+    @property
+    def name(self) -> str:
+        """The study's name, or the run folder's."""
+        return str(_within(self.manifest, "study", "name") or self.folder.name)
+
+    def in_order(self, sources: Iterable[str]) -> list[str]:
+        """Sources of sets: the corpora in the order of the study, then the fused sets."""
+        there = set(sources)
+        fused = _within(self.manifest, "study", "transfer", "fuse") or ("overlap", "joint", "consistency")
+        known = [*(part.name for part in self.mains), *(f"fused: {name}" for name in fused)]
+        return [*(name for name in known if name in there), *sorted(there - set(known))]
+
+    def by_corpus(self, found: pl.DataFrame, column: str = "corpus") -> pl.DataFrame:
+        """A table with its corpora in the order of the study."""
+        order = self.in_order(found[column])
+        places = pl.col(column).replace_strict(order, list(range(len(order))), return_dtype=pl.Int64)
+        return found.sort(places, maintain_order=True) if order else found
 
 
-def read_runs(folder: str | Path) -> StudyRuns:
-    """Read the folder of a study in parts, with the tables of every part that is there.
+def read_study(folder: str | Path) -> StudyRuns:
+    """Read the folder of a study of several parts, with the tables of every part that is there.
 
     Raises:
         FileNotFoundError: there is no manifest, or it names no parts.
@@ -198,16 +284,20 @@ def read_runs(folder: str | Path) -> StudyRuns:
     manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if not manifest.get("parts"):
         raise FileNotFoundError(f"{folder} is no study in parts: its manifest.json is missing or names none")
-    parts = []
-    for card in manifest["parts"]:
-        place = folder / card["folder"]
-        known = {name: card.get(name) for name in ("name", "role", "corpus", "of", "column", "presentation", "failed")}
-        run = read_run(place) if place.is_dir() else None
-        parts.append(PartRun(**known, folder=place, run=run))
-    return StudyRuns(folder, manifest, tuple(parts))
+    return StudyRuns(folder, manifest, tuple(_part(folder, card) for card in manifest["parts"]))
 
 
-def _answered(run: Run) -> pl.DataFrame:
-    """The conditions with answers by likelihood."""
-    there = run.answers.filter(pl.col("scoring") == "likelihood")["condition"].unique()
-    return run.conditions.filter(pl.col("condition").is_in(there.implode()))
+def _part(folder: Path, card: Mapping[str, Any]) -> Part:
+    place, failed = folder / card["folder"], card.get("failed")
+    if place.is_dir():
+        run = read_run(place)
+    else:
+        run, failed = (
+            Run(place, empty("items"), empty("sets"), empty("conditions"), empty("answers"), {}),
+            failed or "its folder is missing",
+        )
+    link = f"{card['folder']}/report.html" if (place / "report.html").is_file() else ""
+    known: dict[str, Any] = {
+        name: card.get(name) for name in ("name", "role", "corpus", "of", "column", "presentation")
+    }
+    return Part(**known, run=run, failed=failed, link=link)

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import SERIES_KEY, panels, series_of_measure
 from emoscope.report.plots import INTERVALS, dots, hollow_note, marks_of, series_of
 from emoscope.report.theme import title
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, outcome, tally, without_dashes
 from emoscope.schemas import as_table
 from emoscope.wording import estimate_text
@@ -207,9 +207,9 @@ INJECTED = {
 """What is amplified without a label, in words."""
 
 
-def draw_agnostic(content: Content) -> Any | None:
+def draw_agnostic(part: Part) -> Any | None:
     """UAR and log p of the true option under steering that needs no label, next to matched controls."""
-    found = content.own(content.sized(content.tables.agnostic)).filter(pl.col("against") != "targeted")
+    found = part.own("agnostic").filter(pl.col("against") != "targeted")
     if found.is_empty():
         return None
     order = [INJECTED[way] for way in INJECTED if way in set(found["way"])]
@@ -228,16 +228,16 @@ def draw_agnostic(content: Content) -> Any | None:
             charts.append(dots(frame, order, x, None if charts else "what was amplified", rule=0.0, width=330))
     return alt.hconcat(*charts, spacing=24).properties(
         title=title(
-            f"Does amplification help where nobody tells it the emotion? (alpha = {content.alpha or 0:g})",
+            f"Does amplification help where nobody tells it the emotion? (alpha = {part.alpha or 0:g})",
             f"{INTERVALS} Right of zero: better. Circle: selected; diamond: matched; square: their difference. The first row "
             f"knows the right answer and is only a mark to compare with.{hollow_note(found.to_dicts())}",
         )
     )  # fmt: skip
 
 
-def tabulate_agnostic(content: Content) -> pl.DataFrame | None:
+def tabulate_agnostic(part: Part) -> pl.DataFrame | None:
     """Steering without a label: what it changes, and how that differs from matched neurons and from knowing the label."""
-    found = content.own(content.sized(content.tables.agnostic)).filter(pl.col("control") == "target")
+    found = part.own("agnostic").filter(pl.col("control") == "target")
     by = {(row["way"], row["against"], row["measure"]): row for row in found.iter_rows(named=True)}
     columns = [
         ("UAR (points)", "baseline", "uar_change", 1), ("log p, right answer (nat)", "baseline", "true_logp", 2),
@@ -255,14 +255,11 @@ def tabulate_agnostic(content: Content) -> pl.DataFrame | None:
     return without_dashes(rows)
 
 
-def draw_agnostic_of_parts(whole: Whole) -> Any | None:
+def draw_agnostic_of_parts(study: StudyRuns) -> Any | None:
     """Change of UAR under steering that needs no label, next to matched neurons, a panel a corpus."""
     frames: dict[str, list[dict[str, Any]]] = {}
-    for part in whole.mains:
-        table = part.table("agnostic")
-        if table is None:
-            continue
-        found = part.own(part.sized(table)).filter(
+    for part in study.mains:
+        found = part.own("agnostic").filter(
             (pl.col("against") != "targeted") & (pl.col("measure") == "uar_change") & pl.col("estimate").is_not_null()
         )
         frames[part.name] = [
@@ -280,14 +277,11 @@ def draw_agnostic_of_parts(whole: Whole) -> Any | None:
     )  # fmt: skip
 
 
-def say_agnostic(whole: Whole) -> list[str]:
+def say_agnostic(study: StudyRuns) -> list[str]:
     """Which ways to steer without a label change UAR beyond matched neurons."""
     found = []
-    for part in whole.mains:
-        table = part.table("agnostic")
-        if table is None:
-            continue
-        own = part.own(part.sized(table)).filter(
+    for part in study.mains:
+        own = part.own("agnostic").filter(
             (pl.col("against") == "matched") & (pl.col("measure") == "uar_change") & (pl.col("way") != "targeted")
         )
         found += [outcome(f"{part.name}, {INJECTED[row['way']]}", row, part) for row in own.iter_rows(named=True)]

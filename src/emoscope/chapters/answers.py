@@ -10,11 +10,11 @@ import polars as pl
 
 from emoscope.analysis.accuracy import uar_interval
 from emoscope.analysis.estimate import estimate_of, interval, named, replicates
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.report.page import Figure, Table
 from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
 from emoscope.report.theme import title
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import blind_text, made, value
 from emoscope.schemas import as_table
 from emoscope.wording import estimate_text, listed, number, spread
@@ -86,12 +86,12 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
     return frame.sort(pl.col("to") != "zero", number, "layers")  # "all" and "union", which are no numbers, come first
 
 
-def draw_recall(content: Content) -> Any | None:
+def draw_recall(part: Part) -> Any | None:
     """Recall per emotion and UAR of the untouched model, next to chance."""
-    confusion = content.tables.confusion.filter(
+    confusion = part.table("confusion").filter(
         (pl.col("condition") == "baseline") & (pl.col("truth") == pl.col("answer"))
     )
-    uar = content.tables.uar.filter(pl.col("condition") == "baseline")
+    uar = part.table("uar").filter(pl.col("condition") == "baseline")
     if uar.is_empty():
         return None
     every, likeliest = "all emotions (UAR)", pl.col("scoring") == "likelihood"
@@ -104,7 +104,7 @@ def draw_recall(content: Content) -> Any | None:
     )  # fmt: skip
     written = " Circle: the likeliest letter; diamond: the written answer." if len(uar) > 1 else ""
     return dots(
-        rows, order=[every, *content.emotions], x="clips named correctly (%)", y="emotion of the clip", domain=(0, 100),
+        rows, order=[every, *part.emotions], x="clips named correctly (%)", y="emotion of the clip", domain=(0, 100),
         rule=float(uar["chance"][0]), rule_name="guessing",
     ).properties(
         title=title(
@@ -114,9 +114,9 @@ def draw_recall(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def draw_confusion(content: Content) -> Any | None:
+def draw_confusion(part: Part) -> Any | None:
     """Which emotion the untouched model answers for which."""
-    found = content.tables.confusion.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+    found = part.table("confusion").filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
     if found.is_empty():
         return None
     cells = found.select(
@@ -124,9 +124,9 @@ def draw_confusion(content: Content) -> Any | None:
         pl.col("answer").fill_null("unreadable").alias("column"),
         pl.col("share").alias("value"),
     )
-    columns = [*content.tables.panel.labels, *(["unreadable"] if found["answer"].null_count() else [])]
+    columns = [*part.panel.labels, *(["unreadable"] if found["answer"].null_count() else [])]
     return heat(
-        cells, rows=content.emotions, columns=columns, x="answer of the model", y="emotion of the clip",
+        cells, rows=part.emotions, columns=columns, x="answer of the model", y="emotion of the clip",
         legend="share of the row (%)",
     ).properties(
         title=title(
@@ -136,9 +136,9 @@ def draw_confusion(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def draw_reliance(content: Content) -> Any | None:
+def draw_reliance(part: Part) -> Any | None:
     """UAR with MLP layers switched off: reference lines for the effects of sets."""
-    found, base = content.tables.reliance, content.uar("baseline")
+    found, base = part.table("reliance"), part.uar("baseline")
     if found.is_empty() or base is None:
         return None
     names = {"all": "all MLP layers off", "union": "all selected neurons off"}
@@ -164,15 +164,15 @@ def draw_reliance(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def tabulate_baseline(content: Content) -> pl.DataFrame | None:
+def tabulate_baseline(part: Part) -> pl.DataFrame | None:
     """UAR, accuracy, letter mass and agreement of the untouched model and of the numerical null."""
-    return _answers(content.tables.uar.filter(pl.col("condition").is_in(["baseline", "null"])))
+    return _answers(part.table("uar").filter(pl.col("condition").is_in(["baseline", "null"])))
 
 
-def tabulate_generated(content: Content) -> pl.DataFrame | None:
+def tabulate_generated(part: Part) -> pl.DataFrame | None:
     """The same for the other conditions whose answers were also written out."""
-    written = content.tables.uar.filter((pl.col("scoring") == "generation") & (pl.col("condition") != "baseline"))
-    found = content.tables.uar.filter(pl.col("condition").is_in(written["condition"].to_list()))
+    written = part.table("uar").filter((pl.col("scoring") == "generation") & (pl.col("condition") != "baseline"))
+    found = part.table("uar").filter(pl.col("condition").is_in(written["condition"].to_list()))
     return _answers(found.filter(pl.col("condition") != "null"))
 
 
@@ -193,9 +193,9 @@ def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
     return pl.DataFrame(rows)
 
 
-def forms_note(content: Content) -> str | None:
+def forms_note(part: Part) -> str | None:
     """How many written answers refuse, cannot be read, or name the option, in a sentence; ``None`` where none were written."""
-    row = content.uar("baseline", "generation")
+    row = part.uar("baseline", "generation")
     if row is None or row["share_refused"] is None:
         return None
     lost = row["share_refused"] + row["share_unparsable"]
@@ -216,9 +216,9 @@ def forms_note(content: Content) -> str | None:
     )
 
 
-def reliance_note(content: Content) -> str | None:
+def reliance_note(part: Part) -> str | None:
     """What is left with every MLP layer off, in a sentence; ``None`` where that was not asked."""
-    found = content.tables.reliance.filter(content.tables.reliance["layers"] == "all")
+    found = part.table("reliance").filter(part.table("reliance")["layers"] == "all")
     if found.is_empty():
         return None
     row = found.row(0, named=True)
@@ -229,10 +229,10 @@ def reliance_note(content: Content) -> str | None:
     )
 
 
-def say_reliance(whole: Whole) -> list[str]:
+def say_reliance(study: StudyRuns) -> list[str]:
     """What is left on each corpus with every MLP layer off."""
     texts = []
-    for part in whole.mains:
+    for part in study.mains:
         table, base = part.table("reliance"), part.uar()
         found = None if table is None else table.filter((pl.col("layers") == "all") & (pl.col("to") == "zero"))
         if found is not None and len(found) and base is not None:
@@ -244,10 +244,10 @@ def say_reliance(whole: Whole) -> list[str]:
     )
 
 
-def tabulate_corpora(whole: Whole) -> pl.DataFrame | None:
+def tabulate_corpora(study: StudyRuns) -> pl.DataFrame | None:
     """The untouched model and the headline's neurons on each corpus."""
     rows = []
-    for part in whole.mains:
+    for part in study.mains:
         uar = part.uar()
         off, steered = part.verdict("deactivate"), part.verdict("steer")
         rows.append({
@@ -255,15 +255,15 @@ def tabulate_corpora(whole: Whole) -> pl.DataFrame | None:
             "UAR (%)": spread(uar and {**uar, "estimate": uar["uar"]}, sign=False), "chance (%)": number(value(uar, "chance")),
             "off: excess gap": spread(part.effect("deactivate", "excess_gap")), "blind part of it": blind_text(part.blind()),
             "off: evidence (AUC points)": spread(part.effect("deactivate", "excess_sensitivity")),
-            "off: verdict": _verdict(whole, off), "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
-            "amplified: verdict": _verdict(whole, steered),
+            "off: verdict": _verdict(study, off), "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
+            "amplified: verdict": _verdict(study, steered),
         })  # fmt: skip
     return made(rows)
 
 
-def _verdict(whole: Whole, row: Mapping[str, Any] | None) -> str:
+def _verdict(study: StudyRuns, row: Mapping[str, Any] | None) -> str:
     """A verdict, which a pilot does not give."""
-    return "–" if row is None or whole.pilot else row["verdict"] or "–"
+    return "–" if row is None or study.pilot else row["verdict"] or "–"
 
 
 FIGURES = (

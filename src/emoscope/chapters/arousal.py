@@ -10,9 +10,9 @@ import polars as pl
 
 from emoscope.analysis.contrasts import Change, Compared, mean
 from emoscope.analysis.effects import Measured
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.emotions import arousal_of
 from emoscope.report.page import Table
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import by_key, made, without_dashes
 from emoscope.schemas import as_table
 from emoscope.wording import DONE, bracket, estimate_text, number, spread
@@ -70,9 +70,9 @@ def _split(
     return {f"{name}_{end}": (Measured(one, sizes, hollow), counts[end]) for end, one in values.items()}
 
 
-def tabulate_arousal(content: Content) -> pl.DataFrame | None:
+def tabulate_arousal(part: Part) -> pl.DataFrame | None:
     """The headline's effects on emotions of the same and of the other arousal."""
-    by = by_key(content.tables.arousal, "kind", "control", "measure")
+    by = by_key(part.table("arousal"), "kind", "control", "measure")
     rows = []
     for kind, cross, done in (
         ("deactivate", "cross", "switched off: accuracy"),
@@ -93,16 +93,16 @@ def tabulate_arousal(content: Content) -> pl.DataFrame | None:
     return without_dashes(rows)
 
 
-def arousal_note(content: Content) -> str | None:
+def arousal_note(part: Part) -> str | None:
     """Whether the sets hold arousal, in a sentence; ``None`` where it was not measured."""
-    by = by_key(content.tables.arousal, "kind", "control", "measure")
+    by = by_key(part.table("arousal"), "kind", "control", "measure")
     row = by.get(("deactivate", "target", "excess_cross_apart"))
     if row is None:
         return None
-    groups = {level: [e for e in content.emotions if arousal_of(e) == level] for level in ("high", "low")}
+    groups = {level: [e for e in part.emotions if arousal_of(e) == level] for level in ("high", "low")}
     named = "; ".join(f"{level}: {', '.join(group)}" for level, group in groups.items())
     told = f"{number(row['estimate'], sign=True)} points {bracket(row['low'], row['high'])}".strip()
-    if row["low"] is None or not content.speakers or row["hollow"]:
+    if row["low"] is None or not part.speakers or row["hollow"]:
         claim = f"Same minus other arousal, beyond matched neurons: {told}; no conclusion is drawn."
     elif row["high"] < 0:
         claim = f"Beyond matched neurons, switching off hurts emotions of the same arousal more than those of the other ({told}): the sets hold arousal, too."
@@ -113,13 +113,11 @@ def arousal_note(content: Content) -> str | None:
     return f"{claim} Arousal by ratings of words (Warriner et al. 2013), {named}."
 
 
-def tabulate_arousal_of_parts(whole: Whole) -> pl.DataFrame | None:
+def tabulate_arousal_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """Effects on other emotions of the same and of the other arousal."""
     rows = []
-    for part in whole.mains:
+    for part in study.mains:
         table = part.table("arousal")
-        if table is None:
-            continue
         for kind in ("deactivate", "steer"):
             mine = table.filter(pl.col("kind") == kind)
             found = {(row["control"], row["measure"]): row for row in mine.iter_rows(named=True)}

@@ -7,19 +7,19 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from emoscope.analysis.parts import Part
 from emoscope.chapters.efficiency import GAP_OFF
 from emoscope.report.page import Figure, Table
 from emoscope.report.plots import CURVE, INTERVALS, NAMES, curve, hollow_said
 from emoscope.report.theme import title
-from emoscope.report.views import Content
 from emoscope.report.wording import CONTROLS, name_selector
 from emoscope.vocabulary import acting
 from emoscope.wording import estimate_text, number
 
 
-def draw_budgets(content: Content) -> Any | None:
+def draw_budgets(part: Part) -> Any | None:
     """The gap under deactivation over the number of neurons, next to matched controls, and the excess gap."""
-    found = gaps_by_budget(content)
+    found = gaps_by_budget(part)
     if found["budget"].n_unique() < 2:
         return None
     found = found.with_columns(
@@ -32,23 +32,23 @@ def draw_budgets(content: Content) -> Any | None:
         .scale(type="log", domain=[shown[0] / 1.25, shown[-1] * 1.25])
         .axis(grid=False, values=shown, format="~g")
     )
-    mark = 100 * content.budget if content.budget is not None else None
+    mark = 100 * part.budget if part.budget is not None else None
     panels = [
         curve(found.filter(pl.col("measure") == measure).select(CURVE), x, label, 0, mark, 330, tuple(NAMES))
         for measure, label in (("gap", GAP_OFF), ("excess_gap", "gap beyond matched neurons (points)"))
     ]
     return alt.hconcat(*panels, spacing=24).properties(
         title=title(
-            f"How many neurons it takes: {name_selector(content.selector)} over budgets",
+            f"How many neurons it takes: {name_selector(part.selector)} over budgets",
             f"{INTERVALS} Lower: switching off hurts the emotion more than the others. Upright line: the headline’s budget, fixed "
             f"beforehand; the others are exploration.{hollow_said(found)}",
         )
     )  # fmt: skip
 
 
-def gaps_by_budget(content: Content) -> pl.DataFrame:
+def gaps_by_budget(part: Part) -> pl.DataFrame:
     """The gap of selected and of matched neurons, and the excess gap, at each budget that has matched controls."""
-    found = acting(content.tables.effects, "deactivate", "headline", "budget").filter(
+    found = acting(part.table("effects"), "deactivate", "headline", "budget").filter(
         pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
         & pl.col("estimate").is_not_null()
     )  # fmt: skip
@@ -58,18 +58,20 @@ def gaps_by_budget(content: Content) -> pl.DataFrame:
     )
 
 
-def tabulate_budgets(content: Content) -> pl.DataFrame | None:
+def tabulate_budgets(part: Part) -> pl.DataFrame | None:
     """The headline selector's gap at each budget that has matched controls."""
-    found = gaps_by_budget(content)
+    found = gaps_by_budget(part)
     if found["budget"].n_unique() < 2:
         return None
     by = {(row["budget"], row["control"], row["measure"]): row for row in found.iter_rows(named=True)}
-    wanted = {row["budget"]: row["size_wanted"] for row in content.own(content.run.sets).iter_rows(named=True)}
+    wanted = {
+        row["budget"]: row["size_wanted"] for row in part.run.sets.filter(selector=part.selector).iter_rows(named=True)
+    }
     rows = []
     for budget in found["budget"].unique().sort():
         matched = by.get((budget, "matched", "gap"))
         rows.append({
-            "neurons per emotion": f"{number(100 * budget, 2)} %" + (" *" if budget == content.budget else ""),
+            "neurons per emotion": f"{number(100 * budget, 2)} %" + (" *" if budget == part.budget else ""),
             "number": str(wanted.get(budget) or "–"), "gap": estimate_text(by.get((budget, "target", "gap")), "estimate"),
             "matched": estimate_text(matched, "estimate") + (f" (mean of {matched['draws']})" if matched else ""),
             "excess gap": estimate_text(by.get((budget, "target", "excess_gap")), "estimate"),

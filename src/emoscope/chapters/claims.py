@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -26,16 +23,12 @@ from emoscope.analysis.claim_rules import (
     untested,
 )
 from emoscope.analysis.estimate import holm
+from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.analysis.sets import ALL
-from emoscope.analysis.standing import at_chance, blind_part, count_options, untouched
+from emoscope.analysis.standing import at_chance
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.page import Table
-from emoscope.report.views import Content
-from emoscope.schemas import as_table, empty, read_table
-
-if TYPE_CHECKING:
-    from emoscope.report.views import Tables
-
+from emoscope.schemas import as_table, empty
 
 UNLIKE = "the matched neurons are not well matched"
 
@@ -53,148 +46,91 @@ PAPER: dict[str, tuple[str, str, str]] = {
 """Name to claim (in our words), the question that it answers, and the table in which its number stands."""
 
 
-@dataclass(frozen=True)
-class Basis:
-    """What the claims about one corpus are decided on.
-
-    Attributes:
-        effects, tests, verdicts, trend, efficiency, clustering, uar: result tables.
-        matching: how like the headline's sets their matched controls are, another result table.
-        conditions, sets: tables of the run.
-        options: how many options the question has.
-        corpus: the corpus's id.
-        blocked: why nothing at all can be concluded; ``None`` where something can.
-        caution: what is to be said with every verdict; empty where there is nothing.
-    """
-
-    effects: pl.DataFrame
-    tests: pl.DataFrame
-    verdicts: pl.DataFrame
-    trend: pl.DataFrame
-    efficiency: pl.DataFrame
-    clustering: pl.DataFrame
-    uar: pl.DataFrame
-    matching: pl.DataFrame
-    conditions: pl.DataFrame
-    sets: pl.DataFrame
-    options: int
-    corpus: str
-    blocked: str | None
-    caution: str
-
-    def row(self, frame: pl.DataFrame, kind: str, **wanted: Any) -> dict[str, Any] | None:
-        """The row of the headline's sets under one kind of intervention, in all layers at all positions."""
-        declared = self.conditions.filter(pl.col("headline").fill_null(False) & (pl.col("kind") == kind))
-        if declared.is_empty():
-            return None
-        one = declared.row(0, named=True)
-        fixed = {name: one[name] for name in ("selector", "budget", "scope", "alpha")}
-        fixed |= {"kind": kind, "control": "target", "positions": "all", "layers": "all"} | wanted
-        for name, value in fixed.items():
-            if name in frame.columns:
-                frame = frame.filter(pl.col(name).eq_missing(pl.lit(value)))
-        for name, usual in (("to", "zero"), ("size", None)):
-            if name in frame.columns:
-                frame = frame.filter(pl.col(name).is_null() | pl.col(name).eq_missing(pl.lit(usual)))
-        if fixed["control"] != "target":
-            frame = frame.filter(pl.col("draw").is_null())
-        return frame.row(0, named=True) if len(frame) else None
-
-    def effect(self, kind: str, measure: str, control: str = "target") -> dict[str, Any] | None:
-        """An effect of the headline's sets, or the mean of their controls."""
-        return self.row(self.effects, kind, measure=measure, control=control)
-
-
-def claims(tables: Tables) -> pl.DataFrame:
+def claims(part: Part) -> pl.DataFrame:
     """Decide every claim on the result tables of one run.
-
-    Args:
-        tables: the result tables; ``claims`` among them is not read.
 
     Returns:
         the columns of table ``claims``, a row a claim, in the order of :data:`PAPER`: ``verdict`` is one of those in
         :mod:`~emoscope.analysis.claim_rules`, ``number`` what it rests on, as text, ``why`` the reason. Empty where the
         folder holds no items.
     """
-    run = tables.run
-    if run.items.is_empty():
+    if part.run.items.is_empty():
         return empty("claims")
-    basis = Basis(
-        tables.effects, tables.tests, tables.verdicts, tables.trend, tables.efficiency, tables.clustering, tables.uar,
-        tables.matching,
-        run.conditions, run.sets, count_options(run.items), *_standing(run.items, run.manifest),
-    )  # fmt: skip
-    return decide(basis)
+    used = part.run.items.filter(pl.col("fate") == "used")
+    return decide(part, "+".join(sorted(set(used["corpus"].drop_nulls()))))
 
 
-def claims_of_whole(folder: str | Path, transfer: pl.DataFrame) -> pl.DataFrame:
-    """Decide every claim for each corpus of a study in parts, with its stored tables, and for each pair of corpora.
+def claims_of_study(study: StudyRuns) -> pl.DataFrame:
+    """Decide every claim for each corpus of a study in parts, and for each pair of corpora.
 
     The declared tests of all corpora are adjusted together after Holm, and so are the pairs of corpora.
-
-    Args:
-        folder: the run folder of the whole.
-        transfer: its table of transfer (``transfer``).
 
     Returns:
         the columns of table ``claims``; ``source`` is the corpus in which the sets were found, where another's clips
         were answered.
     """
-    folder = Path(folder)
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    main = [part for part in manifest.get("parts") or [] if part["role"] == "main"]
-    bases = {part["name"]: _stored(folder / part["folder"], part.get("failed")) for part in main}
-    p = [row for basis in bases.values() for row in basis.tests["p"]]
+    p = [row for part in study.mains for row in part.table("tests")["p"]]
     adjusted, start, frames = holm(p), 0, [empty("claims")]
-    for name, basis in bases.items():
-        count = len(basis.tests)
-        again = basis.tests.with_columns(pl.Series("p_holm", adjusted[start : start + count], dtype=pl.Float64))
-        start += count
-        found = decide(replace(basis, tests=again, corpus=name))
-        frames.append(found.filter(pl.col("name") != "transfer"))
-    frames.append(_transfer(transfer, bases))
+    for part in study.mains:
+        tests = part.table("tests")
+        again = tests.with_columns(pl.Series("p_holm", adjusted[start : start + len(tests)], dtype=pl.Float64))
+        start += len(tests)
+        frames.append(decide(part.changed(tests=again), part.name).filter(pl.col("name") != "transfer"))
+    frames.append(_transfer(study))
     places = {name: place for place, name in enumerate(PAPER)}
     order = pl.col("name").replace_strict(places, return_dtype=pl.Int64)
     return pl.concat(frames).sort(order, maintain_order=True)
 
 
-def decide(basis: Basis) -> pl.DataFrame:
+def decide(part: Part, corpus: str) -> pl.DataFrame:
     """Every claim about one corpus, as in :func:`claims`."""
-    why = _blocked(basis)
-    found = dict.fromkeys(PAPER, untested(why)) if why else _decided(basis)
-    if basis.caution:
+    why = _blocked(part)
+    found = dict.fromkeys(PAPER, untested(why)) if why else _decided(part)
+    shared = part.run.manifest.get("speakers_shared") or 0
+    if shared:
+        caution = f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides"
         found = {
-            name: one if one.verdict == UNTESTED else replace(one, why=_and(one.why, basis.caution))
+            name: one if one.verdict == UNTESTED else replace(one, why=_and(one.why, caution))
             for name, one in found.items()
         }
-    return _table((name, basis.corpus, None, one) for name, one in found.items())
+    return _table((name, corpus, None, one) for name, one in found.items())
 
 
-def _decided(basis: Basis) -> dict[str, Decision]:
-    tests = {row["kind"]: row for row in basis.tests.iter_rows(named=True)}
-    verdict = basis.row(basis.verdicts, "deactivate") or {}
-    own, others = basis.effect("deactivate", "excess_self"), basis.effect("deactivate", "excess_cross")
-    hurt = hurts(tests.get("deactivate"), own, verdict.get("verdict"))
-    pull = pulls(basis.effect("steer", "excess_pull_overall"), basis.effect("steer", "excess_pull_gap"))
-    unlike = max((row["smd_largest"] or 0 for row in _rows(basis, "matching")), default=0) > WELL_MATCHED
+def _decided(part: Part) -> dict[str, Decision]:
+    tests = {row["kind"]: row for row in part.table("tests").iter_rows(named=True)}
+    verdict = part.verdict("deactivate")
+    own, others = part.effect("deactivate", "excess_self"), part.effect("deactivate", "excess_cross")
+    hurt = hurts(tests.get("deactivate"), own, verdict["verdict"] if verdict else None)
+    pull = pulls(part.effect("steer", "excess_pull_overall"), part.effect("steer", "excess_pull_gap"))
+    unlike = max((row["smd_largest"] or 0 for row in _rows(part, "matching")), default=0) > WELL_MATCHED
     hurt, pull = (replace(one, why=_and(one.why, UNLIKE)) if unlike and one.number else one for one in (hurt, pull))
-    sizes = [row for row in _rows(basis, "efficiency") if row["draw"] is None]
+    sizes = [row for row in _rows(part, "efficiency") if row["draw"] is None]
+    trend = first(
+        part.own("trend"),
+        (pl.col("measure") == "excess_pull")
+        & (pl.col("control") == "target")
+        & (pl.col("layers") == "all")
+        & (pl.col("positions") == "all"),
+    )
     found = {
         "exist": some_effect(list(tests.values())),
         "hurts": hurt,
         "spares": spares(hurt, own, others),
         "pulls": pull,
-        "rises": rises(basis.row(basis.trend, "steer", measure="excess_pull")),
+        "rises": rises(trend if _declared(part, "steer") else None),
         "modest": modest(
-            hurt, tests.get("deactivate"), _clips(basis),
+            hurt,
+            tests.get("deactivate"),
+            _clips(part),
             sorted((row for row in sizes if not row["full"]), key=lambda row: int(row["size"])),
-            next((row for row in sizes if row["full"]), None), basis.effect("deactivate", "gap", "matched"),
+            next((row for row in sizes if row["full"]), None),
+            part.effect("deactivate", "gap", "matched"),
         ),
-        "crowds": crowds(next(iter(_rows(basis, "clustering")), None)),
+        "crowds": crowds(next(iter(_rows(part, "clustering")), None)),
         "transfer": untested("it needs a study of several corpora"),
         "handle": both(hurt, pull),
-    }  # fmt: skip
-    blind = blind_part(lambda measure: basis.effect("deactivate", measure), basis.options)
+    }
+    blind = part.blind()
     if blind is None:
         return found
     return {
@@ -203,24 +139,27 @@ def _decided(basis: Basis) -> dict[str, Decision]:
     }
 
 
-def _transfer(transfer: pl.DataFrame, bases: Mapping[str, Basis]) -> pl.DataFrame:
-    rows = transfer.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & ~pl.col("fused"))
+def _transfer(study: StudyRuns) -> pl.DataFrame:
+    rows = study.table("transfer").filter(
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & ~pl.col("fused")
+    )
     own = {row["host"]: row for row in rows.filter("diagonal").iter_rows(named=True)}
     pairs = rows.filter(~pl.col("diagonal")).to_dicts()
     if not pairs:
-        why = "sets were not exchanged between corpora" if len(bases) > 1 else "it needs a study of several corpora"
+        several = len(study.mains) > 1
+        why = "sets were not exchanged between corpora" if several else "it needs a study of several corpora"
         return _table([("transfer", "", None, untested(why))])
     found = []
     for row, p in zip(pairs, holm([row["p"] for row in pairs]), strict=True):
-        basis = bases.get(row["host"])
+        part = study.main(row["host"])
         one = carries_over(row, p, own.get(row["host"]))
-        if basis is not None and (blocked := _blocked(basis)):
+        if part is not None and (blocked := _blocked(part)):
             one = untested(blocked)
         found.append(("transfer", row["host"], row["source"], one))
     return _table(found)
 
 
-def _table(found: Any) -> pl.DataFrame:
+def _table(found: Iterable[tuple[str, str, str | None, Decision]]) -> pl.DataFrame:
     rows = []
     for name, corpus, source, one in found:
         claim, question, table = PAPER[name]
@@ -231,74 +170,49 @@ def _table(found: Any) -> pl.DataFrame:
     return as_table("claims", rows)
 
 
-def _rows(basis: Basis, table: str) -> list[dict[str, Any]]:
-    """The rows of a table of sets at the headline's selector, budget and scope."""
-    frame: pl.DataFrame = getattr(basis, table)
-    declared = basis.conditions.filter(pl.col("headline").fill_null(False))
-    if declared.is_empty():
-        return []
-    one = declared.row(0, named=True)
-    for name in ("selector", "budget", "scope"):
-        frame = frame.filter(pl.col(name).eq_missing(pl.lit(one[name])))
-    return frame.to_dicts()
+def _declared(part: Part, *kinds: str) -> bool:
+    """Whether conditions are marked as the headline's."""
+    return not part.run.conditions.filter(pl.col("headline").fill_null(False) & pl.col("kind").is_in(kinds)).is_empty()
+
+
+def _rows(part: Part, table: str) -> list[Row]:
+    """The rows of a table of sets at the headline's selector, budget and scope, where one is declared."""
+    return part.own(table).to_dicts() if _declared(part, "deactivate", "steer") else []
 
 
 def _and(*parts: str) -> str:
     return "; ".join(filter(None, parts))
 
 
-def _clips(basis: Basis) -> int | None:
+def _clips(part: Part) -> int | None:
     """On how many clips per emotion the headline's sets that act were found: the most of any fold."""
-    rows = [row for row in _rows(basis, "sets") if row["control"] == "target" and row["n"] is not None]
+    rows = [row for row in _rows(part, "sets") if row["control"] == "target" and row["n"] is not None]
     acting = [row for row in rows if row["fold"] != ALL] or rows
     return max((int(row["n"]) for row in acting), default=None)
 
 
-def _blocked(basis: Basis) -> str | None:
-    """Why nothing can be concluded: what the basis says, or a model that does not know this corpus's emotions.
+def _blocked(part: Part) -> str | None:
+    """Why nothing can be concluded: what the run says, or a model that does not know this corpus's emotions.
 
     Where UAR is not clear of chance, sets are found on clips that a habit of answering got right, and switching them
     off breaks the habit: a large gap that says nothing about emotion.
     """
-    return basis.blocked or (AT_CHANCE if at_chance(untouched(basis.uar)) else None)
-
-
-def _standing(items: pl.DataFrame, manifest: Mapping[str, Any]) -> tuple[str, str | None, str]:
-    """The corpus, why nothing can be concluded, and what is to be said with every verdict."""
-    used = items.filter(pl.col("fate") == "used")
-    corpus = "+".join(sorted(set(used["corpus"].drop_nulls())))
-    evaluated = used.filter(pl.col("evaluated").fill_null(False))
-    shared = manifest.get("speakers_shared") or 0
-    caution = f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides" if shared else ""
-    if isinstance(manifest.get("pilot"), dict):
-        return corpus, "a pilot supports no claim", caution
+    evaluated = part.run.items.filter((pl.col("fate") == "used") & pl.col("evaluated").fill_null(False))
+    if part.failed:
+        return part.failed
+    if part.pilot is not None:
+        return "a pilot supports no claim"
     if evaluated.is_empty():
-        return corpus, "no clip was evaluated", caution
+        return "no clip was evaluated"
     if evaluated["speaker"].null_count():
-        return corpus, "speakers are unknown: recordings stand in for them", caution
-    return corpus, None, caution
+        return "speakers are unknown: recordings stand in for them"
+    return AT_CHANCE if at_chance(part.uar()) else None
 
 
-def _stored(folder: Path, failed: str | None) -> Basis:
-    """The basis of a part, from its stored tables."""
-    names = ("effects", "tests", "verdicts", "trend", "efficiency", "clustering", "uar", "matching")
-    tables = {name: read_table(folder, name) for name in names}
-    conditions = read_table(folder, "conditions").filter(pl.col("source").is_null())
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    items = read_table(folder, "items")
-    corpus, blocked, caution = _standing(items, manifest)
-    sets = read_table(folder, "sets")
-    return Basis(
-        **tables, conditions=conditions, sets=sets, options=count_options(items), corpus=corpus,
-        blocked=failed or blocked, caution=caution,
-    )  # fmt: skip
-
-
-def tabulate_claims(content: Content) -> pl.DataFrame | None:
+def tabulate_claims(part: Part) -> pl.DataFrame | None:
     """Each claim of the paper, with the verdict of a rule and the number that it rests on."""
-    found = content.tables.claims
-    if content.pilot is not None or found.is_empty():
+    found = part.table("claims")
+    if part.pilot is not None or found.is_empty():
         return None
     return found.select("claim", "verdict", pl.col("number").alias("what it rests on"), pl.col("why"))
 
@@ -323,7 +237,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class Claim:
     """One claim.
 
     Attributes:
@@ -337,7 +251,7 @@ class Row:
     cells: tuple[tuple[Cell, ...], ...]
 
 
-def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:
+def grid(found: pl.DataFrame, corpora: list[str]) -> list[Claim]:
     """Claims as rows and corpora as columns.
 
     Args:
@@ -355,7 +269,7 @@ def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:
             )
             for name in corpora
         )  # fmt: skip
-        rows.append(Row(str(claim), str(question), every))
+        rows.append(Claim(str(claim), str(question), every))
     return rows
 
 

@@ -14,14 +14,13 @@ import polars as pl
 
 from emoscope.analysis.estimate import named
 from emoscope.analysis.load import Run, in_known_order, read_run
-from emoscope.analysis.standing import blind_part, count_options, untouched
+from emoscope.analysis.parts import Part, Row
 from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import to_html
 from emoscope.report.page import Figure, draw_those_there, render, write_page
 from emoscope.report.plots import dots
 from emoscope.report.theme import LIGHT, title
 from emoscope.schemas import as_table
-from emoscope.vocabulary import acting, with_roles
 from emoscope.wording import estimate_text, number
 
 UAR, GAP, PULL = "UAR", "excess gap", "excess pull gap"
@@ -94,67 +93,60 @@ def side_by_side(folders: Sequence[str | Path]) -> tuple[pl.DataFrame, list[Diff
         ValueError: a folder that is given twice.
         FileNotFoundError: no run folder, or one that is not finished.
     """
-    found: dict[str, tuple[Path, Run]] = {}
+    found: dict[str, Run] = {}
     for folder in folders:
         place = Path(folder)
-        if place.resolve() in {path.resolve() for path, _ in found.values()}:
+        if place.resolve() in {run.folder.resolve() for run in found.values()}:
             raise ValueError(f"{folder} is given twice: name each run once")
         if not (place / "manifest.json").is_file():
             raise FileNotFoundError(f"{folder} is not a finished run: `emoscope run` finishes it")
-        found[str(folder)] = (place, read_run(place))
-    names = _names({key: (path, run.manifest) for key, (path, run) in found.items()})
-    rows = [_row(names[key], path, run) for key, (path, run) in found.items()]
+        found[str(folder)] = read_run(place)
+    names = _names({key: run.manifest for key, run in found.items()})
+    rows = [_row(names[key], run) for key, run in found.items()]
     differences = []
     for what, touches, tell in COMPARED:
-        values = {names[key]: tell(run.manifest) for key, (_, run) in found.items()}
+        values = {names[key]: tell(run.manifest) for key, run in found.items()}
         if len(set(values.values())) > 1:
             differences.append(Difference(what, touches, values))
     return as_table("side_by_side", rows), differences
 
 
-def _names(found: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> dict[str, str]:
+def _names(found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The study's name, with the folder where several runs have the same."""
-    names = {key: str(manifest["study"]["name"]) for key, (_, manifest) in found.items()}
+    names = {key: str(manifest["study"]["name"]) for key, manifest in found.items()}
     several = Counter(names.values())
     return {key: name if several[name] == 1 else f"{name} ({key})" for key, name in names.items()}
 
 
-def _row(name: str, path: Path, run: Run) -> dict[str, Any]:
+def _row(name: str, run: Run) -> Row:
     manifest = run.manifest
-    tables = _tables(path, run)
-    head = manifest["headline"]
-    uar = untouched(tables["uar"]) or {}
-    row: dict[str, Any] = {
-        "run": name, "model": manifest["model"]["id"], "corpus": ", ".join(c["id"] for c in manifest["corpora"]),
-        "emotions": len(manifest["emotions"]), "items": uar.get("n"), "speakers": uar.get("speakers"),
-        "chance": uar.get("chance"), "uar": uar.get("uar"), "uar_low": uar.get("low"), "uar_high": uar.get("high"),
-        "pilot": "pilot" in manifest,
-    }  # fmt: skip
-    families = {
-        name: with_roles(tables[name], head).filter(pl.col("control") == "target") for name in ("effects", "verdicts")
+    stored = all((run.folder / "tables" / f"{table}.parquet").is_file() for table in ("uar", "effects", "verdicts"))
+    part = Part.alone(run) if stored else compute_tables(run)  # a copy without tables
+    uar = part.uar() or {}
+    row: Row = {
+        "run": name,
+        "model": manifest["model"]["id"],
+        "corpus": ", ".join(c["id"] for c in manifest["corpora"]),
+        "emotions": len(manifest["emotions"]),
+        "items": uar.get("n"),
+        "speakers": uar.get("speakers"),
+        "chance": uar.get("chance"),
+        "uar": uar.get("uar"),
+        "uar_low": uar.get("low"),
+        "uar_high": uar.get("high"),
+        "pilot": part.pilot is not None,
     }
-    ways = {"excess_gap": "deactivate", "excess_pull_gap": "steer"}
-    effects = {measure: acting(families["effects"], kind) for measure, kind in ways.items()}
-    off = {one["measure"]: one for one in effects["excess_gap"].iter_rows(named=True)}
-    if (blind := blind_part(off.get, count_options(run.items))) is not None and blind.measure == "excess_gap":
+    if (blind := part.blind()) is not None and blind.measure == "excess_gap":
         row["excess_gap_blind"] = blind.part
-    for (measure, kind), verdict in zip(ways.items(), ("verdict", "steer_verdict"), strict=True):
-        for found in effects[measure].filter(pl.col("measure") == measure).to_dicts()[:1]:
+    for measure, kind, column in (
+        ("excess_gap", "deactivate", "verdict"),
+        ("excess_pull_gap", "steer", "steer_verdict"),
+    ):
+        if (found := part.effect(kind, measure)) is not None:
             row |= named(measure, found)
-        # a pilot supports no claim
-        said = [] if row["pilot"] else acting(families["verdicts"], kind)["verdict"].to_list()
-        row[verdict] = said[0] if said else None
+        said = None if row["pilot"] else part.verdict(kind)  # a pilot supports no claim
+        row[column] = said and said["verdict"]
     return row
-
-
-def _tables(path: Path, run: Run) -> dict[str, pl.DataFrame]:
-    """The tables as the run wrote them, or computed anew for a copy without them."""
-    names = ("uar", "effects", "verdicts")
-    stored = [path / "tables" / f"{name}.parquet" for name in names]
-    if all(file.is_file() for file in stored):
-        return dict(zip(names, map(pl.read_parquet, stored), strict=True))
-    computed = compute_tables(run)
-    return {name: getattr(computed, name) for name in names}
 
 
 FIGURES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.answers import say_reliance
 from emoscope.chapters.dissociation import say_dissociation
 from emoscope.chapters.outcomes import say_outcomes
@@ -11,7 +12,6 @@ from emoscope.report.page import Figure
 from emoscope.report.panels import panels
 from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of
 from emoscope.report.theme import title
-from emoscope.report.views import Whole
 from emoscope.report.wording import CONTROLS
 from emoscope.wording import listed, number
 
@@ -24,10 +24,10 @@ MATRIX_CONTROLS = {
 """Controls shown as rows beside the selected and the matched neurons."""
 
 
-def draw_controls_of_parts(whole: Whole) -> Any | None:
+def draw_controls_of_parts(study: StudyRuns) -> Any | None:
     """The gap of the headline's neurons and of every control, a panel a corpus."""
     frames: dict[str, list[dict[str, Any]]] = {}
-    for part in whole.mains:
+    for part in study.mains:
         rows = []
         for name, measure, control, series in (
             (CONTROLS["target"], "gap", "target", "selected"), (BEYOND, "excess_gap", "target", "difference"),
@@ -48,12 +48,12 @@ def draw_controls_of_parts(whole: Whole) -> Any | None:
     )  # fmt: skip
 
 
-def say_controls(whole: Whole) -> list[str]:
+def say_controls(study: StudyRuns) -> list[str]:
     """Whether random, shuffled and wrong answers' neurons do as much as the headline's; and the double dissociation."""
     said = []
     for control, name in (("shuffled", "neurons found on shuffled labels"), ("random", "random neurons")):
         texts = []
-        for part in whole.mains:
+        for part in study.mains:
             own, row = part.effect("deactivate", "gap"), part.effect("deactivate", "gap", control)
             if own and row and own["estimate"] and row["estimate"] is not None:
                 share = number(100 * row["estimate"] / own["estimate"], 0)
@@ -62,7 +62,7 @@ def say_controls(whole: Whole) -> list[str]:
                 )
         if texts:
             said.append(f"Of the headline’s gap, {name} reach {listed(texts)}.")
-    return [*said, *say_outcomes(whole), *say_reliance(whole), *say_dissociation(whole)]
+    return [*said, *say_outcomes(study), *say_reliance(study), *say_dissociation(study)]
 
 
 FIGURES_OF_PARTS = (Figure("controls", draw_controls_of_parts, "no control was switched off"),)

@@ -10,6 +10,7 @@ import altair as alt
 import polars as pl
 
 from emoscope.analysis.estimate import estimate_of
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
 from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import CLOSE
@@ -28,7 +29,6 @@ from emoscope.report.plots import (
     signed_matrix,
 )
 from emoscope.report.theme import title
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import (
     BLIND,
     CONTROLS,
@@ -48,21 +48,21 @@ CELLS = (
 )
 
 
-def draw_deactivation(content: Content, controls: Sequence[str] = tuple(CONTROLS)) -> Any | None:
+def draw_deactivation(part: Part, controls: Sequence[str] = tuple(CONTROLS)) -> Any | None:
     """D of the headline selector next to the means of its controls."""
     return draw_matrices(
-        content, "deactivate", "change", controls, "change of accuracy (points)",
+        part, "deactivate", "change", controls, "change of accuracy (points)",
         title("What switching neurons off does to each emotion, next to control sets", f"{CELLS} Control panels are means over draws."),
     )  # fmt: skip
 
 
-def draw_evidence(content: Content) -> Any | None:
+def draw_evidence(part: Part) -> Any | None:
     """Sensitivity and bias per emotion of selected and matched neurons, and their mean difference."""
-    found = acting(content.tables.evidence, "deactivate")
+    found = acting(part.table("evidence"), "deactivate")
     found = found.filter(pl.col("control").is_in(["target", "matched"]))
     if found.is_empty():
         return None
-    order = [*(one for one in content.tables.panel.labels if one in set(found["target"])), "mean of emotions", BEYOND]
+    order = [*(one for one in part.panel.labels if one in set(found["target"])), "mean of emotions", BEYOND]
     charts: list[Any] = []
     for measure, x, limit in (
         ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY), ("bias", "change of leaning (nat)", NO_BIAS),
@@ -73,7 +73,7 @@ def draw_evidence(content: Content) -> Any | None:
         ]
         means = [("mean of emotions", control, measure, series_of(control)) for control in ("target", "matched")]
         for name, control, which, series in [*means, (BEYOND, "target", f"excess_{measure}", "difference")]:
-            one = content.effect("deactivate", which, control)
+            one = part.effect("deactivate", which, control)
             if one is not None:
                 rows.append({"row": name, "series": series} | marks_of(one))
         frame = pl.DataFrame(rows, infer_schema_length=None).filter(pl.col("estimate").is_not_null())
@@ -93,9 +93,9 @@ def draw_evidence(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def draw_gaps(content: Content) -> Any | None:
+def draw_gaps(part: Part) -> Any | None:
     """The gap under deactivation of the headline's sets and of their controls, and the excess gap."""
-    found = acting(content.tables.effects, "deactivate")
+    found = acting(part.table("effects"), "deactivate")
     rows = []
     for measure, control in (
         ("gap", "target"),
@@ -108,7 +108,7 @@ def draw_gaps(content: Content) -> Any | None:
             rows.append({"row": name, "series": "difference" if beyond else series_of(control)} | marks_of(row))
     if not rows:
         return None
-    draws = content.tables.effects.filter(
+    draws = part.table("effects").filter(
         (pl.col("role") == "headline") & (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap")
         & pl.col("control").is_in([one for one in CONTROLS if one != "target"]) & pl.col("draw").is_not_null()
     )  # fmt: skip
@@ -118,7 +118,7 @@ def draw_gaps(content: Content) -> Any | None:
         y="neurons switched off", rule=0.0, ticks=ticks,
     ).properties(
         title=title(
-            f"How specific switching off is: {name_selector(content.selector)} and its controls",
+            f"How specific switching off is: {name_selector(part.selector)} and its controls",
             f"{INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
             f"Small ticks: single control draws.{hollow_note(rows)}",
         )
@@ -126,27 +126,27 @@ def draw_gaps(content: Content) -> Any | None:
 
 
 def draw_matrices(
-    content: Content, kind: str, value: str, controls: Sequence[str], legend: str, heading: alt.TitleParams
+    part: Part, kind: str, value: str, controls: Sequence[str], legend: str, heading: alt.TitleParams
 ) -> Any | None:
     """The matrices of one kind of intervention: the headline's sets, then the means of their controls."""
-    found = acting(content.tables.matrix, kind).filter(pl.col(value).is_not_null())
+    found = acting(part.table("matrix"), kind).filter(pl.col(value).is_not_null())
     parts = []
     for control in controls:
-        part = found.filter(pl.col("control") == control)
-        if len(part):
-            draws = "" if control == "target" else f" (mean of {part['draws'][0]})"
-            cells = part.select(
+        mine = found.filter(pl.col("control") == control)
+        if len(mine):
+            draws = "" if control == "target" else f" (mean of {mine['draws'][0]})"
+            cells = mine.select(
                 pl.col("target").alias("row"), pl.col("emotion").alias("column"), pl.col(value).alias("value"),
                 pl.col(f"{value}_q").alias("q"), pl.col("hollow").fill_null(False),
             )  # fmt: skip
-            parts.append((f"{name_selector(content.selector)}, {CONTROLS[control]}{draws}", cells))
+            parts.append((f"{name_selector(part.selector)}, {CONTROLS[control]}{draws}", cells))
     if not parts:
         return None
     most = max(5.0, max(float(cells["value"].abs().max() or 0) for _, cells in parts))  # type: ignore[arg-type]
-    rows = [e for e in content.tables.panel.labels if any(e in set(cells["row"]) for _, cells in parts)]
-    line = across(len(parts), content.emotions)
+    rows = [e for e in part.panel.labels if any(e in set(cells["row"]) for _, cells in parts)]
+    line = across(len(parts), part.emotions)
     drawn = [
-        signed_matrix(cells, rows, content.emotions, most, legend, named=place % line == 0).properties(
+        signed_matrix(cells, rows, part.emotions, most, legend, named=place % line == 0).properties(
             title=alt.TitleParams(name, fontSize=13)
         )
         for place, (name, cells) in enumerate(parts)
@@ -166,18 +166,16 @@ MEASURES = {
 DONE = {"zero": "switched off", "mean": "set to their mean"}
 
 
-def tabulate_effects_deactivate(content: Content) -> pl.DataFrame | None:
+def tabulate_effects_deactivate(part: Part) -> pl.DataFrame | None:
     """The headline selector and its controls, set to zero and to their mean."""
-    return tabulate_effects(content, "deactivate")
+    return tabulate_effects(part, "deactivate")
 
 
-def tabulate_verdicts(content: Content) -> pl.DataFrame | None:
+def tabulate_verdicts(part: Part) -> pl.DataFrame | None:
     """What the rule says about every intervention on the headline's sets that has matched controls."""
-    if content.pilot is not None:  # it supports no claim
+    if part.pilot is not None:  # it supports no claim
         return None
-    found = content.own(content.sized(content.tables.verdicts)).filter(
-        (pl.col("control") == "target") & (pl.col("layers") == "all")
-    )
+    found = part.own("verdicts").filter((pl.col("control") == "target") & (pl.col("layers") == "all"))
     rows = [
         {
             "what was done": _done(row) + (" *" if row["headline"] else ""),
@@ -189,11 +187,11 @@ def tabulate_verdicts(content: Content) -> pl.DataFrame | None:
     return without_empty(rows, "why")
 
 
-def tabulate_tests(content: Content) -> pl.DataFrame | None:
+def tabulate_tests(part: Part) -> pl.DataFrame | None:
     """The tests that the study declared beforehand, corrected for their number."""
-    if content.pilot is not None:  # it supports no claim
+    if part.pilot is not None:  # it supports no claim
         return None
-    names, blind = {"excess_gap": "excess gap", "excess_pull_gap": "excess pull gap"}, content.blind()
+    names, blind = {"excess_gap": "excess gap", "excess_pull_gap": "excess pull gap"}, part.blind()
     rows = [
         {
             "claim tested": f"{DOING.get(row['kind'], row['kind'])}: {names.get(row['measure'], row['measure'])}",
@@ -201,24 +199,24 @@ def tabulate_tests(content: Content) -> pl.DataFrame | None:
             BLIND: blind_text(blind, row["measure"]), "df": number(row["df"]),
             "p": p_value(row["p"]), "p, Holm": p_value(row["p_holm"]), "why": row["reason"] or "",
         }
-        for row in content.tables.tests.iter_rows(named=True)
+        for row in part.table("tests").iter_rows(named=True)
     ]  # fmt: skip
     return without_empty(rows, "why")
 
 
-def tabulate_effects(content: Content, kind: str) -> pl.DataFrame | None:
+def tabulate_effects(part: Part, kind: str) -> pl.DataFrame | None:
     """The headline selector and its controls under one kind of intervention."""
     rows = []
     for to in ("zero", "mean") if kind == "deactivate" else ("zero",):
-        found = acting(content.tables.effects, kind, "to mean" if to == "mean" else "headline")
+        found = acting(part.table("effects"), kind, "to mean" if to == "mean" else "headline")
         for control in CONTROLS:
-            part = found.filter(pl.col("control") == control)
-            every = {row["measure"]: row for row in part.iter_rows(named=True)}
+            mine = found.filter(pl.col("control") == control)
+            every = {row["measure"]: row for row in mine.iter_rows(named=True)}
             by = {measure: every[measure] for measure in MEASURES[kind] if measure in every}
             if not by:
                 continue
             draws = max(row["draws"] for row in by.values() if not row["measure"].startswith("excess"))
-            name = f"{name_selector(content.selector)}, {CONTROLS[control]}"
+            name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
             name += f" (mean of {draws})" if control != "target" else ""
             name += ", to their mean" if to == "mean" else ""
             name += ", hollow" if any(row["hollow"] for row in by.values()) else ""
@@ -226,7 +224,7 @@ def tabulate_effects(content: Content, kind: str) -> pl.DataFrame | None:
                 heading: estimate_text(by[measure], "estimate") if measure in by else "–" for measure, heading in MEASURES[kind].items()
             }  # fmt: skip
             if kind == "deactivate":
-                row[BLIND] = blind_text(blind_part(every.get, count_options(content.run.items)), "excess_gap")
+                row[BLIND] = blind_text(blind_part(every.get, count_options(part.run.items)), "excess_gap")
             rows.append(row)
     return without_dashes(rows)
 
@@ -237,14 +235,14 @@ def _done(row: Mapping[str, Any]) -> str:
     return DONE.get(row["to"] or "zero", f"set to {row['to']}")
 
 
-def draw_deactivation_of_parts(whole: Whole) -> Any | None:
+def draw_deactivation_of_parts(study: StudyRuns) -> Any | None:
     """Gap, evidence and leaning of the headline's neurons, of matched ones, and their difference, a row a corpus."""
     charts: list[Any] = []
     for measure, x, band in (
         ("gap", "gap (points)", None), ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY),
         ("bias", "change of leaning (nat)", NO_BIAS),
     ):  # fmt: skip
-        rows = three(whole.mains, "deactivate", measure)
+        rows = three(study.mains, "deactivate", measure)
         if rows:
             charts.append(dotted(rows, names_of(rows), x, "corpus", not charts, band=band))
     if not charts:
@@ -265,10 +263,10 @@ VERDICTS = {
 }  # fmt: skip
 
 
-def say_deactivation(whole: Whole) -> list[str]:
+def say_deactivation(study: StudyRuns) -> list[str]:
     """Whether switching the headline's neurons off hurts their own emotion more, beyond matched neurons."""
     found = []
-    for part in whole.mains:
+    for part in study.mains:
         one, blind = outcome(part.name, part.effect("deactivate", "excess_gap"), part), part.blind()
         told = blind is not None and blind.measure == "excess_gap" and one.text
         found.append(replace(one, text=f"{one.text} ({blind.brief()})") if blind and told else one)
@@ -280,13 +278,13 @@ def say_deactivation(whole: Whole) -> list[str]:
     )
     if any("blind part" in one.text for one in found):
         said.append(BLIND_PART)
-    return [*said, *say_verdicts(whole, "deactivate", "Switched off"), *_close(whole)]
+    return [*said, *say_verdicts(study, "deactivate", "Switched off"), *_close(study)]
 
 
-def _close(whole: Whole) -> list[str]:
+def _close(study: StudyRuns) -> list[str]:
     """A warning where sets found on shuffled labels do nearly what the headline's do; see ``caveats.close``."""
     texts = []
-    for part in whole.mains:
+    for part in study.mains:
         own, shuffled = part.effect("deactivate", "gap"), part.effect("deactivate", "gap", "shuffled")
         if not own or not shuffled or not own["estimate"] or shuffled["estimate"] is None:
             continue
@@ -301,10 +299,10 @@ def _close(whole: Whole) -> list[str]:
     return [f"Neurons found on shuffled labels come close: {listed(texts)}."] if texts else []
 
 
-def say_verdicts(whole: Whole, kind: str, lead: str) -> list[str]:
+def say_verdicts(study: StudyRuns, kind: str, lead: str) -> list[str]:
     """The verdicts on one kind of intervention, each with its corpora."""
     groups: dict[str, list[str]] = {}
-    for part in whole.mains:
+    for part in study.mains:
         row = part.verdict(kind)
         if row is not None and row["verdict"] in VERDICTS:
             groups.setdefault(row["verdict"], []).append(part.name)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.estimate import Interval, Replicated, columns
-from emoscope.analysis.parts import Act, Asked, StudyRuns
+from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.responses import answered, mean_level
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import BEYOND_KEY, panels
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import title
-from emoscope.report.views import Whole, by_corpus
 from emoscope.report.wording import UNTESTED, made, outcome_at, value
 from emoscope.schemas import as_table
 from emoscope.vocabulary import COLUMN, MAIN
@@ -24,7 +24,7 @@ from emoscope.wording import DONE, listed, p_value, spread
 DOUBLE, TOGETHER, NONE = "double dissociation", "interaction alone", "no dissociation"
 
 
-def dissociation(whole: StudyRuns) -> pl.DataFrame:
+def dissociation(study: StudyRuns) -> pl.DataFrame:
     """What the sets of two questions about the same clips cost each question.
 
     On each question the two kinds of sets are compared on the same items. Across the questions, which need not be asked
@@ -37,8 +37,8 @@ def dissociation(whole: StudyRuns) -> pl.DataFrame:
         the columns of table ``dissociation``; empty where no other column was asked, or one of the two found no sets.
     """
     rows: list[dict[str, Any]] = []
-    for main in whole.of_role(MAIN):
-        for column in whole.of_role(COLUMN, main.name):
+    for main in study.of_role(MAIN):
+        for column in study.of_role(COLUMN, main.name):
             first, second = main.asked, column.asked
             if first is None or second is None or column.column is None:
                 continue
@@ -117,15 +117,15 @@ LAST = pl.col("what").replace_strict({"effect": 0, "difference": 1, "interaction
 """Sorts rows of the table of dissociation, what rests on others last."""
 
 
-def draw_dissociation(whole: Whole) -> Any | None:
+def draw_dissociation(study: StudyRuns) -> Any | None:
     """What each question loses under its own and under the other question's neurons, a panel a corpus and column."""
-    found = whole.tables.get("dissociation")
-    if found is None:
+    found = study.table("dissociation")
+    if found.is_empty():
         return None
     found = found.filter((pl.col("kind") == "deactivate") & pl.col("measure").is_in(["damage", "excess_damage"]))
     frames: dict[str, list[dict[str, Any]]] = {}
     generic = found["column"].n_unique() > 1
-    found = by_corpus(whole, found)
+    found = study.by_corpus(found)
     for row in found.filter(pl.col("estimate").is_not_null()).iter_rows(named=True):
         panel = f"{row['corpus']}: {row['column']}"
         series = "difference" if row["measure"].startswith("excess_") else "selected"
@@ -172,31 +172,31 @@ DISSOCIATED = {
 """The verdicts on two questions, and their neurons, in words."""
 
 
-def say_dissociation(whole: Whole) -> list[str]:
+def say_dissociation(study: StudyRuns) -> list[str]:
     """Whether each question suffers more under its own neurons than under the other question's."""
-    found = whole.tables.get("dissociation")
-    if found is None:
+    found = study.table("dissociation")
+    if found.is_empty():
         return []
     rows = found.filter(
         (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_damage") & (pl.col("what") == "interaction")
     )
     groups: dict[str, list[str]] = {}
     for row in rows.iter_rows(named=True):
-        one = outcome_at(whole, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
+        one = outcome_at(study, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
         known = one.found != UNTESTED and row["verdict"] is not None
         text = one.text if known else f"({one.why or 'a difference has no interval'})"
         groups.setdefault(row["verdict"] if known else UNTESTED, []).append(f"{one.where} {text}")
     return [words.format(listed(groups[name])) for name, words in DISSOCIATED.items() if name in groups]
 
 
-def tabulate_dissociation(whole: Whole) -> pl.DataFrame | None:
+def tabulate_dissociation(study: StudyRuns) -> pl.DataFrame | None:
     """Each question under its own neurons and under the other's."""
-    found = whole.tables.get("dissociation")
-    if found is None:
+    found = study.table("dissociation")
+    if found.is_empty():
         return None
     rows = []
     keys = ["corpus", "column", "kind", "what", "question", "sets"]
-    for _, group in by_corpus(whole, found.sort("column", "kind", LAST, maintain_order=True)).group_by(
+    for _, group in study.by_corpus(found.sort("column", "kind", LAST, maintain_order=True)).group_by(
         keys, maintain_order=True
     ):
         by = {row["measure"]: row for row in group.iter_rows(named=True)}

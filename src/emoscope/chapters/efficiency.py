@@ -13,12 +13,12 @@ from emoscope.analysis.claim_rules import KEPT
 from emoscope.analysis.contrasts import Compared, measures
 from emoscope.analysis.estimate import estimate_of, interval, named
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import lines, side_by_side
 from emoscope.report.plots import INTERVALS, curve
 from emoscope.report.theme import title
-from emoscope.report.views import Content, Whole, first
 from emoscope.report.wording import CLEAR_LOW, judge, made
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS
@@ -113,9 +113,9 @@ def _gaps(compared: Sequence[Compared], row: dict[str, Any], control: str) -> di
 GAP_OFF, GAP_ON = "gap, switched off (points)", "pull gap, amplified (points)"
 
 
-def draw_efficiency(content: Content) -> Any | None:
+def draw_efficiency(part: Part) -> Any | None:
     """What sets from fewer clips share with the full set, and the gaps that they reach, over the number of clips."""
-    found = content.own(content.sized(content.tables.efficiency)).filter(pl.col("draw").is_null())
+    found = part.own("efficiency").filter(pl.col("draw").is_null())
     if len(found) < 2:
         return None
     shown = sorted(found["size"].unique().to_list())
@@ -141,7 +141,7 @@ def draw_efficiency(content: Content) -> Any | None:
         )  # fmt: skip
         if reached.is_empty():
             continue
-        control = content.effect(kind, measure, "matched")
+        control = part.effect(kind, measure, "matched")
         at = None if control is None else control["estimate"]
         panels.append(curve(reached, x, label, at, width=250, legend=False))
     return alt.hconcat(*panels, spacing=24).properties(
@@ -153,9 +153,9 @@ def draw_efficiency(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def tabulate_efficiency(content: Content) -> pl.DataFrame | None:
+def tabulate_efficiency(part: Part) -> pl.DataFrame | None:
     """Sets from fewer clips: what they share with the full set, and the gaps that they reach."""
-    found = content.own(content.sized(content.tables.efficiency)).filter(pl.col("draw").is_null())
+    found = part.own("efficiency").filter(pl.col("draw").is_null())
     if len(found) < 2:
         return None
     shown = {"gap": "switched off: gap", "pull_gap": "amplified: pull gap"}
@@ -170,14 +170,11 @@ def tabulate_efficiency(content: Content) -> pl.DataFrame | None:
     return pl.DataFrame(rows)
 
 
-def draw_efficiency_of_parts(whole: Whole) -> Any | None:
+def draw_efficiency_of_parts(study: StudyRuns) -> Any | None:
     """The gap of sets from fewer clips over their number, with that of matched neurons of the full set as a line."""
     drawn = []
-    for part in whole.mains:
-        table = part.table("efficiency")
-        if table is None:
-            continue
-        found = part.own(part.sized(table)).filter(pl.col("draw").is_null() & pl.col("gap").is_not_null())
+    for part in study.mains:
+        found = part.own("efficiency").filter(pl.col("draw").is_null() & pl.col("gap").is_not_null())
         if found["size"].n_unique() < 2:
             continue
         shown = found.select(
@@ -199,14 +196,11 @@ ENOUGH = 100 * KEPT
 """Of the full set's gap, in %: the fewest clips that reach it are named."""
 
 
-def say_efficiency(whole: Whole) -> list[str]:
+def say_efficiency(study: StudyRuns) -> list[str]:
     """The fewest clips per emotion whose sets reach most of the full set's gap."""
     said = []
-    for part in whole.mains:
-        table = part.table("efficiency")
-        if table is None:
-            continue
-        found = part.own(part.sized(table)).filter(pl.col("draw").is_null() & pl.col("gap").is_not_null()).sort("size")
+    for part in study.mains:
+        found = part.own("efficiency").filter(pl.col("draw").is_null() & pl.col("gap").is_not_null()).sort("size")
         full = first(found, pl.col("full"))
         if full is None:
             continue
@@ -237,14 +231,11 @@ def say_efficiency(whole: Whole) -> list[str]:
     return said
 
 
-def tabulate_efficiency_of_parts(whole: Whole) -> pl.DataFrame | None:
+def tabulate_efficiency_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """Sets from fewer clips: overlap with the full set and the gap that they reach."""
     rows = []
-    for part in whole.mains:
-        table = part.table("efficiency")
-        if table is None:
-            continue
-        for row in part.own(part.sized(table)).filter(pl.col("draw").is_null()).sort("size").iter_rows(named=True):
+    for part in study.mains:
+        for row in part.own("efficiency").filter(pl.col("draw").is_null()).sort("size").iter_rows(named=True):
             shared = (
                 "–" if row["full"] else f"{number(_percent(row['jaccard']))} (chance {number(_percent(row['chance']))})"
             )

@@ -11,11 +11,11 @@ import polars as pl
 
 from emoscope.analysis.contrasts import Compared, shared
 from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.report.page import Figure
 from emoscope.report.plots import HOLLOW, PANEL_SPACE, signed_matrix
 from emoscope.report.theme import title
-from emoscope.report.views import Content
 from emoscope.report.wording import CONTROLS, name_selector
 from emoscope.schemas import as_table
 from emoscope.vocabulary import acting
@@ -80,33 +80,33 @@ def _name(panel: Panel, code: int) -> str | None:
     return None if code == UNREADABLE else panel.labels[code]
 
 
-def draw_flows(content: Content) -> Any | None:
+def draw_flows(part: Part) -> Any | None:
     """Where the answers to an emotion's own clips go when its neurons are switched off, next to matched neurons."""
-    found = acting(content.tables.flows, "deactivate").filter(pl.col("truth") == pl.col("target"))
+    found = acting(part.table("flows"), "deactivate").filter(pl.col("truth") == pl.col("target"))
     if found.is_empty():
         return None
     found = found.with_columns(pl.col("before", "after").fill_null("unreadable"))
     gained = found.select("control", "target", pl.col("after").alias("column"), pl.col("share").alias("value"))
     lost = found.select("control", "target", pl.col("before").alias("column"), -pl.col("share").alias("value"))
     cells = pl.concat([gained, lost]).group_by("control", "target", "column").agg(pl.col("value").sum())
-    rows = [label for label in content.tables.panel.labels if label in set(cells["target"])]
-    columns = [*content.tables.panel.labels, *(["unreadable"] if "unreadable" in set(cells["column"]) else [])]
+    rows = [label for label in part.panel.labels if label in set(cells["target"])]
+    columns = [*part.panel.labels, *(["unreadable"] if "unreadable" in set(cells["column"]) else [])]
     every = pl.DataFrame({"target": rows}).join(pl.DataFrame({"column": columns}), how="cross")
     most = max(5.0, float(cells["value"].abs().max() or 0))  # type: ignore[arg-type]
     hollow = bool(found["hollow"].any())
     drawn: list[Any] = []
     for control in ("target", "matched"):
-        part = every.join(cells.filter(control=control), on=["target", "column"], how="left").sort("target", "column")
-        if part["value"].null_count() == len(part):
+        mine = every.join(cells.filter(control=control), on=["target", "column"], how="left").sort("target", "column")
+        if mine["value"].null_count() == len(mine):
             continue
-        part = part.select(
+        mine = mine.select(
             pl.col("target").alias("row"), "column", pl.col("value").fill_null(0.0), pl.lit(None, pl.Float64).alias("q"),
             pl.lit(hollow).alias("hollow"),
         )  # fmt: skip
-        name = f"{name_selector(content.selector)}, {CONTROLS[control]}"
+        name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
         drawn.append(
             signed_matrix(
-                part, rows, columns, most, "change of the share answered so (points)", not drawn, "answer of the model",
+                mine, rows, columns, most, "change of the share answered so (points)", not drawn, "answer of the model",
                 "clips and neurons of",
             ).properties(title=alt.TitleParams(name, fontSize=13))
         )  # fmt: skip

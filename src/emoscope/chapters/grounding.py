@@ -9,16 +9,16 @@ import altair as alt
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.acts import Act, Asked, Key
 from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Replicated, columns, named, unit
-from emoscope.analysis.parts import Act, Asked, Key, PartRun, StudyRuns
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import level, presentation
 from emoscope.chapters.within import say_within
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import BEYOND_KEY, dotted
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import LIGHT, title
-from emoscope.report.views import Whole, in_study_order
 from emoscope.report.wording import HEARD, UNTESTED, Outcome, made, outcome_at, tally, value
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GROUNDING as ROLE
@@ -32,7 +32,7 @@ AT_CHANCE = "UAR is not clear of chance"
 NOTHING_TO_REMOVE = f"nothing to remove: {AT_CHANCE}"
 
 
-def grounding(whole: StudyRuns) -> pl.DataFrame:
+def grounding(study: StudyRuns) -> pl.DataFrame:
     """UAR and the effects of a corpus's own sets on the voice and on what stands in its place.
 
     Args:
@@ -42,8 +42,8 @@ def grounding(whole: StudyRuns) -> pl.DataFrame:
         the columns of table ``grounding``; empty for a corpus that was asked on the voice alone.
     """
     rows: list[dict[str, Any]] = []
-    for main in whole.of_role(MAIN):
-        others = [part for part in whole.of_role(ROLE, main.name) if part.asked is not None]
+    for main in study.of_role(MAIN):
+        others = [part for part in study.of_role(ROLE, main.name) if part.asked is not None]
         if main.asked is None or not others:
             continue
         rows += _rows(main, main.asked, main.asked.acts[None], None)
@@ -53,7 +53,7 @@ def grounding(whole: StudyRuns) -> pl.DataFrame:
     return as_table("grounding", rows)
 
 
-def _rows(part: PartRun, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[dict[str, Any]]:
+def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[dict[str, Any]]:
     used = asked.panel.asked("baseline")
     chance = asked.panel.chance
     heard = _uar(asked, used)
@@ -122,12 +122,12 @@ def _less(one: Replicated, other: Replicated) -> dict[str, Any]:
     return named("less", found) | {"less_p": found.p}
 
 
-def draw_grounding(whole: Whole) -> Any | None:
+def draw_grounding(study: StudyRuns) -> Any | None:
     """UAR and gap on the voice, on the transcript in its place, and on noise, a row a corpus and presentation."""
-    found = whole.tables.get("grounding")
-    if found is None:
+    found = study.table("grounding")
+    if found.is_empty():
         return None
-    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(whole, found)]
+    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(study, found)]
     named = pl.concat_str("corpus", pl.lit(": "), pl.col("presentation").replace(HEARD)).alias("row")
     shown = found.with_columns(named).filter(pl.col("estimate").is_not_null())
     levels = shown.filter((pl.col("kind") == "baseline") & (pl.col("measure") == "uar"))
@@ -158,19 +158,19 @@ def draw_grounding(whole: Whole) -> Any | None:
     )  # fmt: skip
 
 
-def heard_in_order(whole: Whole, found: pl.DataFrame) -> list[tuple[str, str]]:
+def heard_in_order(study: StudyRuns, found: pl.DataFrame) -> list[tuple[str, str]]:
     """Corpora and presentations of a table, corpora in the order of the study, presentations in that of :data:`HEARD`."""
-    corpora = in_study_order(whole, found["corpus"])
+    corpora = study.in_order(found["corpus"])
     order = [*HEARD, *sorted(set(found["presentation"]) - set(HEARD))]
     there = set(found.select("corpus", "presentation").iter_rows())
     return [(corpus, one) for corpus in corpora for one in order if (corpus, one) in there]
 
 
-def say_grounding(whole: Whole) -> list[str]:
+def say_grounding(study: StudyRuns) -> list[str]:
     """Whether the effect needs the voice: the same sets on the transcript and on noise."""
-    found = whole.tables.get("grounding")
-    if found is None:
-        return say_within(whole)
+    found = study.table("grounding")
+    if found.is_empty():
+        return say_within(study)
     off = found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap"))
     noted = {
         (row["corpus"], row["presentation"]): row["note"]
@@ -182,23 +182,23 @@ def say_grounding(whole: Whole) -> list[str]:
             f"{row['corpus']}, {HEARD.get(row['presentation'], row['presentation'])}",
             noted.get((row["corpus"], row["presentation"])),
         )
-        outcomes.append(Outcome(where, UNTESTED, "", note) if note else outcome_at(whole, where, row, row["corpus"]))
+        outcomes.append(Outcome(where, UNTESTED, "", note) if note else outcome_at(study, where, row, row["corpus"]))
     said = tally(
         outcomes,
         "Switched off, the neurons found on the voice hurt their own emotion more, beyond matched neurons, where this is heard: {}.",
         "They hurt it less than matched neurons where this is heard: {}.",
         "Whether they hurt it more than matched neurons is open where this is heard: {}.",
     )
-    return [*said, *say_within(whole)]
+    return [*said, *say_within(study)]
 
 
-def tabulate_grounding(whole: Whole) -> pl.DataFrame | None:
+def tabulate_grounding(study: StudyRuns) -> pl.DataFrame | None:
     """The same question on the voice, on the transcript and on noise."""
-    found = whole.tables.get("grounding")
-    if found is None:
+    found = study.table("grounding")
+    if found.is_empty():
         return None
     rows = []
-    for corpus, heard in heard_in_order(whole, found):
+    for corpus, heard in heard_in_order(study, found):
         group = found.filter((pl.col("corpus") == corpus) & (pl.col("presentation") == heard))
         by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
         uar, beyond = by.get(("baseline", "uar")), by.get(("deactivate", "excess_gap"))

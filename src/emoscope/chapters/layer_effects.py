@@ -8,11 +8,11 @@ import altair as alt
 import polars as pl
 
 from emoscope.analysis.estimate import benjamini_hochberg, estimate_of, named
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.report.page import Figure
 from emoscope.report.panels import SERIES_KEY, lines, panels, series_of_measure, side_by_side
 from emoscope.report.plots import GAP, INTERVALS, SERIES, dots, hollow_note, marks_of, series_of
 from emoscope.report.theme import LIGHT, title
-from emoscope.report.views import Content, Whole
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import RESELECTED, acting
 
@@ -70,9 +70,9 @@ def _add_counts(rows: dict[tuple[Any, ...], dict[str, Any]], layers: pl.DataFram
             one |= {name: row[name] for name in ("neurons", "neurons_min", "neurons_max")}
 
 
-def draw_ranges(content: Content) -> Any | None:
+def draw_ranges(part: Part) -> Any | None:
     """The gap by the layers in which neurons were switched off, equally many in each range, next to matched controls."""
-    found = acting(content.tables.effects, "deactivate", "layers").filter(
+    found = acting(part.table("effects"), "deactivate", "layers").filter(
         pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
     )  # fmt: skip
     if found.is_empty():
@@ -90,15 +90,15 @@ def draw_ranges(content: Content) -> Any | None:
         title=title(
             "In which layers switching off takes effect",
             f"{INTERVALS} The selected neurons of these layers alone, cut at random to the number in the range that holds "
-            f"fewest{_fewest(content, names)}; further left: more specific.{more} Circle: selected; diamond: matched; "
+            f"fewest{_fewest(part, names)}; further left: more specific.{more} Circle: selected; diamond: matched; "
             f"square: their difference.{hollow_note(rows)}",
         )
     )  # fmt: skip
 
 
-def draw_profile(content: Content) -> Any | None:
+def draw_profile(part: Part) -> Any | None:
     """The excess gap of each single layer's neurons, over how many neurons of the sets lie there."""
-    found = content.own(content.sized(content.tables.profile))
+    found = part.own("profile")
     if found.is_empty():
         return None
     beyond = found["excess_gap"].is_not_null().any()
@@ -151,25 +151,25 @@ def _words(layers: str) -> str:
     return layers.replace(f" {RESELECTED}", ", found anew")
 
 
-def _fewest(content: Content, names: list[str]) -> str:
+def _fewest(part: Part, names: list[str]) -> str:
     """How many neurons an emotion has in the range that holds fewest of its set."""
-    held = content.own(content.sized(content.tables.layers)).filter(pl.col("control") == "target")
+    held = part.own("layers").filter(pl.col("control") == "target")
     inside = []
     for name in names:
         if RESELECTED in name:
             continue
         first, last = map(int, name.split("-"))
-        part = held.filter((pl.col("layer") >= first) & (pl.col("layer") <= last))
-        inside.append(part.group_by("emotion").agg(pl.col("neurons").sum()))
+        mine = held.filter((pl.col("layer") >= first) & (pl.col("layer") <= last))
+        inside.append(mine.group_by("emotion").agg(pl.col("neurons").sum()))
     if not inside:
         return ""
     fewest = pl.concat(inside).group_by("emotion").agg(pl.col("neurons").min())["neurons"].to_list()
     return f" (about {min(fewest)} to {max(fewest)} an emotion)" if fewest else ""
 
 
-def draw_positions(content: Content) -> Any | None:
+def draw_positions(part: Part) -> Any | None:
     """The gap by the positions at which neurons were switched off, next to matched controls."""
-    found = acting(content.tables.effects, "deactivate", "headline", "position").filter(
+    found = acting(part.table("effects"), "deactivate", "headline", "position").filter(
         pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
     )
     there = list(dict.fromkeys(found["positions"].to_list()))
@@ -196,14 +196,12 @@ def draw_positions(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def draw_ranges_of_parts(whole: Whole) -> Any | None:
+def draw_ranges_of_parts(study: StudyRuns) -> Any | None:
     """The gap by the layers in which neurons were switched off, next to matched controls, a panel a corpus."""
     frames: dict[str, list[dict[str, Any]]] = {}
     names: set[str] = set()
-    for part in whole.mains:
+    for part in study.mains:
         effects = part.table("effects")
-        if effects is None:
-            continue
         found = acting(effects, "deactivate", "layers").filter(
             pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
         )  # fmt: skip
@@ -223,14 +221,11 @@ def draw_ranges_of_parts(whole: Whole) -> Any | None:
     )  # fmt: skip
 
 
-def draw_profile_of_parts(whole: Whole) -> Any | None:
+def draw_profile_of_parts(study: StudyRuns) -> Any | None:
     """The excess gap of each single layer's neurons over the layers, a panel a corpus."""
     drawn = []
-    for part in whole.mains:
-        table = part.table("profile")
-        if table is None:
-            continue
-        found = part.own(part.sized(table)).filter(pl.col("excess_gap").is_not_null()).sort("layer")
+    for part in study.mains:
+        found = part.own("profile").filter(pl.col("excess_gap").is_not_null()).sort("layer")
         if found.is_empty():
             continue
         shown = pl.concat([

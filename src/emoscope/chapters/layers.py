@@ -11,12 +11,12 @@ import polars as pl
 
 from emoscope.analysis.estimate import interval
 from emoscope.analysis.load import Run, in_known_order
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.sets import ALL, stored_sets
 from emoscope.report.page import Figure
 from emoscope.report.panels import WIDTH, side_by_side
 from emoscope.report.plots import heat
 from emoscope.report.theme import LIGHT, title
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import name_selector
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import MINIMUM_SPEAKERS
@@ -134,9 +134,9 @@ def unevenness(neurons: np.ndarray | Sequence[int]) -> float:
     return float(50 * np.abs(counts / counts.sum() - 1 / len(counts)).sum())
 
 
-def draw_layers(content: Content) -> Any | None:
+def draw_layers(part: Part) -> Any | None:
     """The share of each selector's neurons per layer, next to sets from shuffled labels."""
-    found = content.sized(content.tables.layers)
+    found = part.sized(part.table("layers"))
     if found.is_empty():
         return None
     means = (
@@ -144,7 +144,7 @@ def draw_layers(content: Content) -> Any | None:
     )
     top = float(means["share"].max() or 1) * 1.05  # type: ignore[arg-type]
     charts = []
-    for selector in [s for s in content.selectors if s in set(means["selector"])]:
+    for selector in [s for s in part.selectors if s in set(means["selector"])]:
         own = means.filter(pl.col("selector").eq_missing(pl.lit(selector)))
         x = alt.X("layer:O", title="layer (number from the input)").axis(labelAngle=0, labelOverlap=True)
         y = alt.Y("share:Q", title="share of the set (%)").scale(domain=[0, top])
@@ -165,21 +165,21 @@ def draw_layers(content: Content) -> Any | None:
     )
 
 
-def draw_layers_by_emotion(content: Content) -> Any | None:
+def draw_layers_by_emotion(part: Part) -> Any | None:
     """The share of the headline selector's neurons per layer and emotion."""
-    found = content.own(content.sized(content.tables.layers)).filter(pl.col("control") == "target")
+    found = part.own("layers").filter(pl.col("control") == "target")
     if found.is_empty():
         return None
     cells = found.select(
         pl.col("emotion").alias("row"), pl.col("layer").cast(pl.String).alias("column"), pl.col("share").alias("value")
     )
-    emotions = [e for e in content.tables.panel.labels if e in set(found["emotion"])]
+    emotions = [e for e in part.panel.labels if e in set(found["emotion"])]
     return heat(
         cells, rows=emotions, columns=[str(layer) for layer in found["layer"].unique().sort()],
         x="layer (number from the input)", y="neurons of", legend="share of the set (%)",
     ).properties(
         title=title(
-            f"In which layers each emotion's neurons lie ({name_selector(content.selector)})",
+            f"In which layers each emotion's neurons lie ({name_selector(part.selector)})",
             "Each row adds up to 100 %: of the neurons selected for that emotion, the share in the column's layer.",
         )
     )  # fmt: skip
@@ -189,15 +189,13 @@ def _bar(own: pl.DataFrame) -> float:
     return max(2.0, min(26.0, 150 / max(own["layer"].n_unique(), 1)))
 
 
-def draw_layers_of_parts(whole: Whole) -> Any | None:
+def draw_layers_of_parts(study: StudyRuns) -> Any | None:
     """The share of the headline's neurons per layer next to sets from shuffled labels, a panel a corpus."""
     found = {}
-    for part in whole.mains:
-        table = part.table("layers")
-        if table is not None:
-            means = part.own(part.sized(table)).group_by("control", "layer").agg(pl.col("share").mean())
-            if "target" in set(means["control"]):
-                found[part.name] = means.sort("control", "layer")
+    for part in study.mains:
+        means = part.own("layers").group_by("control", "layer").agg(pl.col("share").mean())
+        if "target" in set(means["control"]):
+            found[part.name] = means.sort("control", "layer")
     if not found:
         return None
     top = max(float(means["share"].max() or 1) for means in found.values()) * 1.05  # type: ignore[arg-type]
@@ -220,14 +218,11 @@ def draw_layers_of_parts(whole: Whole) -> Any | None:
     ))  # fmt: skip
 
 
-def say_layers(whole: Whole) -> list[str]:
+def say_layers(study: StudyRuns) -> list[str]:
     """Which layers hold more of the headline's neurons than of sets found on shuffled labels."""
     said = []
-    for part in whole.mains:
-        table = part.table("layers")
-        if table is None:
-            continue
-        shares = part.own(part.sized(table)).group_by("control", "draw", "layer").agg(pl.col("share").mean())
+    for part in study.mains:
+        shares = part.own("layers").group_by("control", "draw", "layer").agg(pl.col("share").mean())
         own = shares.filter(pl.col("control") == "target").select("layer", "share")
         most = shares.filter(pl.col("control") == "shuffled").group_by("layer").agg(pl.col("share").max().alias("most"))
         if own.is_empty() or most.is_empty():

@@ -12,12 +12,12 @@ import polars as pl
 from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
 from emoscope.analysis.estimate import columns, interval, replicates
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import Panel, evaluated_items, level, level_of
 from emoscope.questions import LETTERS as ALPHABET
 from emoscope.report.page import Figure, Table
 from emoscope.report.plots import BEYOND, HOLLOW, INTERVALS, dots
 from emoscope.report.theme import title
-from emoscope.report.views import Content
 from emoscope.report.wording import by_key, without_dashes
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS
@@ -98,16 +98,16 @@ def _answered(panel: Panel, places: np.ndarray, letter: int, hollow: bool) -> Me
     return Measured(values, items, hollow)
 
 
-def draw_factors(content: Content) -> Any | None:
+def draw_factors(part: Part) -> Any | None:
     """The headline's excess gaps for each letter of the right option and within each further label column."""
     parts = (
-        (content.tables.letters, "right option at {letter}"),
-        (content.tables.within.filter(pl.col("value").is_null()), "within the same {column}"),
+        (part.table("letters"), "right option at {letter}"),
+        (part.table("within").filter(pl.col("value").is_null()), "within the same {column}"),
     )
     charts: list[Any] = []
     hollow = False
     for kind, measure in GAPS.items():
-        name, every = f"excess_{measure}", content.effect(kind, f"excess_{measure}")
+        name, every = f"excess_{measure}", part.effect(kind, f"excess_{measure}")
         if every is None or every["estimate"] is None:
             continue
         rows = [{"row": "all clips"} | every]
@@ -121,7 +121,7 @@ def draw_factors(content: Content) -> Any | None:
         drawn = [{end: row[end] for end in ("row", "estimate", "low", "high")} | {"hollow": bool(row["hollow"])} for row in rows]  # fmt: skip
         marks = pl.DataFrame(drawn, infer_schema_length=None).with_columns(pl.lit("difference").alias("series"))
         x = f"{measure.replace('_', ' ')}, {DONE[kind]}: {BEYOND} (points)"
-        order = [row["row"] for row in drawn]
+        order = [str(row["row"]) for row in drawn]
         charts.append(dots(marks, order, x, None if charts else "clips that count", rule=0.0, width=330))
         hollow = hollow or bool(marks["hollow"].any())
     if not charts:
@@ -135,9 +135,9 @@ def draw_factors(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def tabulate_letters(content: Content) -> pl.DataFrame | None:
+def tabulate_letters(part: Part) -> pl.DataFrame | None:
     """The untouched model and the headline's effects by the letter of the right option."""
-    by = by_key(content.tables.letters, "kind", "control", "measure", "letter")
+    by = by_key(part.table("letters"), "kind", "control", "measure", "letter")
     columns = [
         ("UAR (%)", ("baseline", "none", "uar"), "estimate"), ("accuracy (%)", ("baseline", "none", "accuracy"), "estimate"),
         ("answered so (%)", ("baseline", "none", "answered"), "estimate"),
@@ -148,7 +148,7 @@ def tabulate_letters(content: Content) -> pl.DataFrame | None:
         ("amplified: excess pull gap", ("steer", "target", "excess_pull_gap"), "estimate"),
     ]  # fmt: skip
     rows = []
-    for letter in content.tables.letters["letter"].unique().sort():
+    for letter in part.table("letters")["letter"].unique().sort():
         one = by.get(("baseline", "none", "uar", letter)) or by["baseline", "none", "accuracy", letter]
         row = {"right option at": letter, "clips": str(one["n"])}
         for heading, key, name in columns:
@@ -157,12 +157,12 @@ def tabulate_letters(content: Content) -> pl.DataFrame | None:
     return without_dashes(rows)
 
 
-def letters_note(content: Content) -> str | None:
+def letters_note(part: Part) -> str | None:
     """Whether the excess gap depends on the letter, in a sentence; ``None`` where it was not measured."""
-    found = content.tables.letters.filter(
+    found = part.table("letters").filter(
         (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & pl.col("apart_low").is_not_null()
     )
-    if found.is_empty() or not content.speakers:
+    if found.is_empty() or not part.speakers:
         return None
     clear = found.filter((pl.col("apart_low") > 0) | (pl.col("apart_high") < 0))
     if clear.is_empty():

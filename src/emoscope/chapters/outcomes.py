@@ -11,9 +11,9 @@ import polars as pl
 from emoscope.analysis.contrasts import FAMILY, Change, Changes, Conditions, Family, families, mean, measures, shared
 from emoscope.analysis.estimate import Interval, columns, interval, unit
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import made, without_dashes
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS, OUTCOMES
@@ -239,9 +239,9 @@ SETS_CAPTION = (
 )
 
 
-def tabulate_outcomes(content: Content) -> pl.DataFrame | None:
+def tabulate_outcomes(part: Part) -> pl.DataFrame | None:
     """What sets of misses, of false alarms and of as many hits do."""
-    found = content.own(content.sized(content.tables.outcomes))
+    found = part.own("outcomes")
     rows = []
     for outcome, name in NAMES.items():
         mine = found.filter(pl.col("outcome") == outcome)
@@ -264,13 +264,13 @@ def tabulate_outcomes(content: Content) -> pl.DataFrame | None:
     return without_dashes(rows)
 
 
-def tabulate_outcome_sets(content: Content) -> pl.DataFrame | None:
+def tabulate_outcome_sets(part: Part) -> pl.DataFrame | None:
     """How far sets of misses and of false alarms overlap with those of hits."""
     headings = {
         "jaccard": "shared with hits", "jaccard_others": "with hits of other emotions", "jaccard_hits": "hits with hits",
         "chance": "by chance", "layers_alike": "in the same layers",
     }  # fmt: skip
-    found = content.own(content.sized(content.tables.outcome_sets))
+    found = part.own("outcome_sets")
     return without_dashes([
         {"found on": NAMES[row["outcome"]], "emotion": row["emotion"], "clips": str(row["clips"])}
         | {heading: number(None if row[name] is None else 100 * row[name]) for name, heading in headings.items()}
@@ -278,16 +278,16 @@ def tabulate_outcome_sets(content: Content) -> pl.DataFrame | None:
     ])  # fmt: skip
 
 
-def percept(content: Content) -> list[str]:
+def percept(part: Part) -> list[str]:
     """Whether the neurons follow what is heard or what is answered, by rule, and why an emotion has no such sets."""
-    table = content.own(content.sized(content.tables.outcomes)).filter(pl.col("kind") == "deactivate")
+    table = part.own("outcomes").filter(pl.col("kind") == "deactivate")
     found = {name: table.filter(pl.col("outcome") == name) for name in NAMES}
     sentences = []
     if len(table):
         verdicts = {name: _verdict(rows) for name, rows in found.items()}
         told = [_told(name, rows) for name, rows in found.items() if len(rows)]
         sentences.append(f"{_decide(verdicts)}: switched off beyond matched neurons, {'; '.join(told)}.")
-    without = content.run.manifest.get("outcomes") or {}
+    without = part.run.manifest.get("outcomes") or {}
     for name in NAMES:
         lost = [emotion for emotion, why in (without.get(name) or {}).items() if isinstance(why, str)]
         if lost:
@@ -344,10 +344,10 @@ FOUND_ON_PARTS = {"misses": "missed clips", "false-alarms": "false alarms"}
 """Wrong answers on which neurons were found, in words."""
 
 
-def tabulate_outcomes_of_parts(whole: Whole) -> pl.DataFrame | None:
+def tabulate_outcomes_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """Neurons found on wrong answers beside those found on as many right ones."""
     rows = []
-    for part in whole.mains:
+    for part in study.mains:
         for key, group in _by_outcome(part.table("outcomes")):
             by = {(row["sets"], row["against"]): row for row in group}
             own, hits = by.get(("outcome", "matched")), by.get(("hits", "matched"))
@@ -360,12 +360,12 @@ def tabulate_outcomes_of_parts(whole: Whole) -> pl.DataFrame | None:
     return made(rows)
 
 
-def say_outcomes(whole: Whole) -> list[str]:
+def say_outcomes(study: StudyRuns) -> list[str]:
     """What neurons found on wrong answers do when they are switched off, by the rule of verdicts."""
     said = []
     for name, words in FOUND_ON_PARTS.items():
         groups: dict[str, list[str]] = {}
-        for part in whole.mains:
+        for part in study.mains:
             for key, group in _by_outcome(part.table("outcomes")):
                 for row in group:
                     if key == (name, "deactivate") and (row["sets"], row["against"]) == ("outcome", "hits"):

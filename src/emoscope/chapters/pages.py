@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from emoscope.analysis.parts import Part
 from emoscope.chapters import (
     agnostic,
     answers,
@@ -27,7 +28,6 @@ from emoscope.chapters import (
     wordings,
 )
 from emoscope.chapters.deactivation import CELLS, draw_deactivation
-from emoscope.chapters.results import Tables, open_content, write_tables
 from emoscope.chapters.sets import SHOWN_TOKENS
 from emoscope.report import methods, sentences
 from emoscope.report.caveats import limits, matching, rank, standing
@@ -36,24 +36,19 @@ from emoscope.report.markup import to_html
 from emoscope.report.page import Figure, Table, draw_figure, fill_table, render, write_page
 from emoscope.report.provenance import counts, environment, identifiable, null, proofs, study, study_name, subject, told
 from emoscope.report.theme import title
-from emoscope.report.views import Content
 
 
-def main_figure(folder_or_content: str | Path | Content) -> Any | None:
+def main_figure(part: Part) -> Any | None:
     """The headline's matrix of changes under deactivation, next to that of its matched controls.
-
-    Args:
-        folder_or_content: a run folder, or its content.
 
     Returns:
         an Altair chart; ``None`` where the run has no deactivation of the headline's sets.
     """
-    content = folder_or_content if isinstance(folder_or_content, Content) else open_content(folder_or_content)
-    chart = draw_deactivation(content, ("target", "matched"))
+    chart = draw_deactivation(part, ("target", "matched"))
     return chart and chart.properties(title=title("Switching off an emotion's neurons, next to matched neurons", CELLS))
 
 
-FIGURES: tuple[Figure[Content], ...] = (
+FIGURES: tuple[Figure[Part], ...] = (
     *answers.FIGURES,
     *deactivation.FIGURES,
     *flows.FIGURES,
@@ -66,11 +61,11 @@ FIGURES: tuple[Figure[Content], ...] = (
     *letters.FIGURES,
     *layer_effects.FIGURES,
     *layers.FIGURES,
-    Figure[Content]("main", main_figure, "no set was switched off", on_page=False),
+    Figure[Part]("main", main_figure, "no set was switched off", on_page=False),
 )
 """Of every chapter; the template says where each stands, and shows the full set of matrices instead of the main one."""
 
-TABLES: tuple[Table[Content], ...] = (
+TABLES: tuple[Table[Part], ...] = (
     *claims.TABLES,
     *published.TABLES,
     *answers.TABLES,
@@ -91,103 +86,96 @@ TABLES: tuple[Table[Content], ...] = (
 """Of every chapter; the template says where each stands."""
 
 
-def notes(content: Content) -> dict[str, str | None]:
+def notes(part: Part) -> dict[str, str | None]:
     """One sentence by rule on each of letters, what is said, arousal and how answers were written; ``None`` without.
 
     A pilot supports no claim, so it has the last alone.
     """
-    if content.pilot is not None:
-        return {"letters": None, "within": None, "arousal": None, "forms": answers.forms_note(content)}
+    if part.pilot is not None:
+        return {"letters": None, "within": None, "arousal": None, "forms": answers.forms_note(part)}
     return {
-        "letters": letters.letters_note(content),
-        "within": within.within_note(content),
-        "arousal": arousal.arousal_note(content),
-        "forms": answers.forms_note(content),
+        "letters": letters.letters_note(part),
+        "within": within.within_note(part),
+        "arousal": arousal.arousal_note(part),
+        "forms": answers.forms_note(part),
     }
 
 
-def build_report(
-    folder: str | Path, tables_of_run: Tables | None = None, step: Callable[[], None] | None = None
-) -> Path:
+def build_report(part: Part, step: Callable[[], None] | None = None) -> Path:
     """Write ``report.html``, ``figures/*.svg`` and ``.pdf`` and ``tables/*.tex`` of a run folder, without a model.
 
     Whatever the folder lacks is named in the report.
 
     Args:
-        folder: the run folder.
-        tables_of_run: what ``write_tables`` returned, if the tables were just written.
+        part: what ``write_tables`` returned.
         step: called after each figure, whether the run has it or not: ``len(FIGURES)`` times.
 
     Returns:
         the path of the page.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
     """
-    content = open_content(folder, tables_of_run or write_tables(folder))
     shown = {}
     for figure in FIGURES:
-        shown[figure.name] = draw_figure(figure, content, content.run.folder / "figures")
+        shown[figure.name] = draw_figure(figure, part, part.run.folder / "figures")
         if step:
             step()
-    return write_page(render_report(content, shown, _tables(content)), content.run.folder / "report.html")
+    return write_page(render_report(part, shown, _tables(part)), part.run.folder / "report.html")
 
 
 def render_report(
-    content: Content, figures: Mapping[str, Mapping[str, str]], tables: Mapping[str, Mapping[str, str] | None]
+    part: Part, figures: Mapping[str, Mapping[str, str]], tables: Mapping[str, Mapping[str, str] | None]
 ) -> str:
     """The page's HTML.
 
     Args:
-        content: what the report shows.
+        part: what the report shows.
         figures: name to ``title``, ``how``, ``light`` and ``dark`` (SVG), or ``missing`` (why there is none).
         tables: name to ``caption`` and ``html``, or ``None`` where the run has nothing to fill it with.
     """
-    records = {"counts": counts(content), "proofs": proofs(content), "environment": environment(content)}
+    records = {"counts": counts(part), "proofs": proofs(part), "environment": environment(part)}
     return render(
         "template.html",
-        name=study_name(content),
-        subject=subject(content),
-        standing=standing(content),
-        pilot=content.pilot,
-        headline=sentences.headline(content),
-        missing=_missing(content),
+        name=study_name(part),
+        subject=subject(part),
+        standing=standing(part),
+        pilot=part.pilot,
+        headline=sentences.headline(part),
+        missing=_missing(part),
         figures=figures,
         tables={
             **tables,
             **{name: None if frame is None else {"html": to_html(frame, name)} for name, frame in records.items()},
         },
-        matching={kind: matching(content, kind) for kind in ("deactivate", "steer")},
-        rank={kind: rank(content, kind) for kind in ("deactivate", "steer")},
-        null=null(content),
-        notes=notes(content),
-        percept=outcomes.percept(content),
-        no_interval=_no_interval(content),
-        reliance=answers.reliance_note(content),
-        identifiable=identifiable(content),
+        matching={kind: matching(part, kind) for kind in ("deactivate", "steer")},
+        rank={kind: rank(part, kind) for kind in ("deactivate", "steer")},
+        null=null(part),
+        notes=notes(part),
+        percept=outcomes.percept(part),
+        no_interval=_no_interval(part),
+        reliance=answers.reliance_note(part),
+        identifiable=identifiable(part),
         tokens=SHOWN_TOKENS,
-        methods=methods.paragraph(content),
-        bibtex=methods.bibtex(content),
-        told=told(content),
-        study=study(content),
-        limits=limits(content),
+        methods=methods.paragraph(part),
+        bibtex=methods.bibtex(part),
+        told=told(part),
+        study=study(part),
+        limits=limits(part),
         glossary=GLOSSARY,
-        version=content.run.manifest.get("emoscope", ""),
+        version=part.run.manifest.get("emoscope", ""),
     )
 
 
-def _tables(content: Content) -> dict[str, dict[str, str] | None]:
+def _tables(part: Part) -> dict[str, dict[str, str] | None]:
     """Fill every table; its numbers are in CSV already."""
-    folder = content.run.folder / "tables"
+    folder = part.run.folder / "tables"
     folder.mkdir(exist_ok=True)
-    return {table.name: fill_table(table, content, folder) for table in TABLES}
+    return {table.name: fill_table(table, part, folder) for table in TABLES}
 
 
-def _missing(content: Content) -> list[str]:
-    files = [f"{name} is not in the run folder" for name in content.run.missing]
-    return [*files, *content.tables.notes]
+def _missing(part: Part) -> list[str]:
+    files = [f"{name} is not in the run folder" for name in part.run.missing]
+    return [*files, *part.notes]
 
 
-def _no_interval(content: Content) -> str | None:
-    reasons = content.tables.uar.filter(content.tables.uar["condition"] == "baseline")["reason"].drop_nulls()
+def _no_interval(part: Part) -> str | None:
+    reasons = part.table("uar").filter(condition="baseline")["reason"].drop_nulls()
     return f"No intervals: {reasons[0]}." if len(reasons) else None

@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import untouched
 from emoscope.report.page import Table
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import made
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import acting
@@ -190,17 +190,17 @@ def _ends(row: Mapping[str, Any]) -> str:
     return "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]".replace("-", "−")
 
 
-def tabulate_published(content: Content) -> pl.DataFrame | None:
+def tabulate_published(part: Part) -> pl.DataFrame | None:
     """What was published on this model and this corpus, beside what this run found."""
-    found = content.tables.published
+    found = part.table("published")
     return None if found.is_empty() else found.select("who", "measure", "published", "ours", "note")
 
 
-def tabulate_published_of_parts(whole: Whole) -> pl.DataFrame | None:
+def tabulate_published_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """Published figures on the same model and corpus beside ours, and of fused sets in the same model."""
-    frames = [table for part in whole.mains if (table := part.table("published")) is not None]
-    model: Any = whole.manifest.get("model") or {}
-    if (acted := whole.tables.get("transfer")) is not None:
+    frames = [table for part in study.mains if (table := part.table("published")) is not None]
+    model: Any = study.manifest.get("model") or {}
+    if (acted := study.table("transfer")) is not None:
         frames.append(published_of_whole(str(model.get("id", "")), acted))
     if not frames:
         return None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import polars as pl
 
 from emoscope.analysis.accuracy import hollow_conditions, uar
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import effects, evidence, matrix
-from emoscope.analysis.load import Run, declared_headline, read_run
-from emoscope.analysis.parts import StudyRuns, read_runs
+from emoscope.analysis.load import Run, read_run
+from emoscope.analysis.parts import Part, StudyRuns, read_study
 from emoscope.analysis.responses import build_panel
 from emoscope.analysis.verdicts import headline_tests, verdicts
 from emoscope.chapters.agnostic import agnostic
@@ -35,15 +38,14 @@ from emoscope.chapters.transferred import foreign
 from emoscope.chapters.within import within
 from emoscope.chapters.wordings import wordings
 from emoscope.report.page import write_csv
-from emoscope.report.views import Content, Frames, Tables
 from emoscope.runs.folder import RunFolder
-from emoscope.schemas import empty, read_table
 
 
-def compute_tables(run: Run) -> Tables:
-    """Compute every result table from the stored answers."""
-    panels = {scoring: build_panel(run, scoring) for scoring in ("likelihood", "generation")}
-    panel = panels["likelihood"]
+def compute_tables(run: Run) -> Part:
+    """Compute every result table of a run from its stored answers."""
+    part = Part.alone(run)
+    panel = part.panel
+    panels = {"likelihood": panel, "generation": build_panel(run, "generation")}
     levels = uar(run, panels)
     hollow = hollow_conditions(levels)
     compared = compare(panel, run.conditions, hollow)
@@ -82,14 +84,13 @@ def compute_tables(run: Run) -> Tables:
         "transcription": transcription(run),
         "foreign": foreign(run),
         "clustering": crowded,
-        "claims": empty("claims"),
         "published": published(run, levels, answered, cells),
     }
-    found = Tables(frames, run, panel, (*notes, *unseen, *more, *lost, *unread))
+    found = replace(part, computed=frames, notes=(*notes, *unseen, *more, *lost, *unread))
     return found.changed(claims=claims(found))
 
 
-def write_tables(folder: str | Path) -> Tables:
+def write_tables(folder: str | Path) -> Part:
     """Compute a run's result tables and write them to ``tables/``, as Parquet and as CSV.
 
     The same answers give the same bytes: rows are sorted and sums are taken in one order.
@@ -101,92 +102,59 @@ def write_tables(folder: str | Path) -> Tables:
         FileNotFoundError: the folder does not exist.
     """
     found = compute_tables(read_run(folder))
-    out = RunFolder(folder)
-    for name, frame in found.frames.items():
+    _write(found.computed, RunFolder(folder))
+    return found
+
+
+def _write(frames: Mapping[str, pl.DataFrame], out: RunFolder) -> None:
+    for name, frame in frames.items():
         out.write_table(f"tables/{name}", frame)
         write_csv(frame, out / f"tables/{name}.csv")
-    return found
 
 
 STUDY_TABLES = ("transfer", "asymmetry", "agreement", "dissociation", "grounding", "selectivity", "side_effects")
 """Names of the tables of a study in parts, in ``<run>/tables/``."""
 
 
-@dataclass(frozen=True)
-class WholeTables(Frames):
-    """The results that rest on several parts of a study, one table a subject: those of :data:`STUDY_TABLES`.
-
-    Attributes:
-        whole: the study and its parts, with the tables that these were computed from.
-        notes: what could not be computed, and why.
-    """
-
-    whole: StudyRuns
-    notes: tuple[str, ...] = ()
-
-
-def whole_tables(folder: str | Path) -> WholeTables:
+def compute_study_tables(folder: str | Path) -> StudyRuns:
     """Compute the tables of a study in parts from the stored answers of its parts.
-
-    Args:
-        folder: the study's folder.
 
     Raises:
         FileNotFoundError: the folder holds no study in parts.
     """
-    whole = read_runs(folder)
-    acted = transfer(whole)
+    study = read_study(folder)
+    acted = transfer(study)
     frames = {
         "transfer": acted,
-        "asymmetry": asymmetry(acted, whole),
-        "agreement": agreement(whole),
-        "dissociation": dissociation(whole),
-        "grounding": grounding(whole),
-        "selectivity": selectivity(whole),
-        "side_effects": side_effects(whole),
+        "asymmetry": asymmetry(acted, study),
+        "agreement": agreement(study),
+        "dissociation": dissociation(study),
+        "grounding": grounding(study),
+        "selectivity": selectivity(study),
+        "side_effects": side_effects(study),
     }
-    return WholeTables(frames, whole, _study_notes(whole))
+    return replace(study, computed=frames, notes=_study_notes(study))
 
 
-def write_whole_tables(folder: str | Path) -> WholeTables:
+def write_study_tables(folder: str | Path) -> StudyRuns:
     """Compute the tables of a study in parts and write them to its ``tables/``, as Parquet and as CSV.
 
     Raises:
         FileNotFoundError: the folder holds no study in parts.
     """
-    found = whole_tables(folder)
-    out = RunFolder(folder)
-    for name, frame in found.frames.items():
-        out.write_table(f"tables/{name}", frame)
-        write_csv(frame, out / f"tables/{name}.csv")
+    found = compute_study_tables(folder)
+    _write(found.computed, RunFolder(folder))
     return found
 
 
-def _study_notes(whole: StudyRuns) -> tuple[str, ...]:
-    notes = [f"{part.name}: {part.failed}" for part in whole.parts if part.failed]
-    notes += [
-        f"{name}: its sets are not transferred: {why}"
-        for name, why in (whole.manifest.get("not_transferred") or {}).items()
-    ]
-    notes += [f"{part.name}: its folder is not there" for part in whole.parts if part.run is None]
-    notes += [
-        f"{part.name}: no answers by likelihood to compare with"
-        for part in whole.parts
-        if part.run is not None and part.presentation != "transcription" and part.asked is None
-    ]
-    return tuple(notes)
-
-
-def open_content(folder: str | Path, tables: Tables | None = None) -> Content:
-    """Read a run folder and compute what its report shows.
-
-    Args:
-        folder: the run folder.
-        tables: its result tables, if they were computed already.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-    """
-    tables = tables or compute_tables(read_run(folder))
-    run = tables.run
-    return Content(run, tables, read_table(run.folder, "neurons"), **declared_headline(run.manifest, run.conditions))
+def _study_notes(study: StudyRuns) -> tuple[str, ...]:
+    lost = (study.manifest.get("not_transferred") or {}).items()
+    return (
+        *(f"{part.name}: {part.failed}" for part in study.parts if part.failed),
+        *(f"{name}: its sets are not transferred: {why}" for name, why in lost),
+        *(
+            f"{part.name}: no answers by likelihood to compare with"
+            for part in study.parts
+            if part.there and part.presentation != "transcription" and part.asked is None
+        ),
+    )

@@ -17,7 +17,6 @@ from emoscope.report.page import Figure
 from emoscope.report.panels import dotted
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import title
-from emoscope.report.views import Whole
 from emoscope.report.wording import HEARD
 from emoscope.schemas import as_table, empty, read_table, schema
 from emoscope.vocabulary import MAIN
@@ -25,7 +24,7 @@ from emoscope.vocabulary import MAIN
 UNKNOWN = "speakers are unknown"
 
 
-def selectivity(whole: StudyRuns) -> pl.DataFrame:
+def selectivity(study: StudyRuns) -> pl.DataFrame:
     """Activity of each emotion's set on clips of that emotion minus on those of the others, per presentation.
 
     Means are over items within an emotion of the clips; the others are averaged over their emotions.
@@ -37,9 +36,9 @@ def selectivity(whole: StudyRuns) -> pl.DataFrame:
         the columns of table ``selectivity``, with jackknife intervals over speakers.
     """
     frames = [empty("set_activity").with_columns(pl.lit(None, pl.String).alias("corpus"))]
-    for main in whole.of_role(MAIN):
+    for main in study.of_role(MAIN):
         # parts of different versions may store different further columns
-        found = read_table(main.folder, "set_activity").select(list(schema("set_activity")))
+        found = read_table(main.run.folder, "set_activity").select(list(schema("set_activity")))
         frames.append(found.with_columns(pl.lit(main.name).alias("corpus")))
     rows: list[dict[str, Any]] = []
     stored = pl.concat(frames)
@@ -96,13 +95,13 @@ def _cells(
     return (own, others), items[:, 0].sum(axis=1)
 
 
-def draw_selectivity(whole: Whole) -> Any | None:
+def draw_selectivity(study: StudyRuns) -> Any | None:
     """Activity of the headline's neurons on clips of their emotion minus that on the others, by what is heard."""
-    found = whole.tables.get("selectivity")
-    if found is None:
+    found = study.table("selectivity")
+    if found.is_empty():
         return None
     found = found.filter(pl.col("emotion").is_null() & pl.col("estimate").is_not_null())
-    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(whole, found)]
+    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(study, found)]
     charts: list[Any] = []
     for measure, x in (
         ("firing", "own minus other clips: firing (points)"),

@@ -11,12 +11,12 @@ import polars as pl
 
 from emoscope.analysis.contrasts import Changes, Compared, measures, shared
 from emoscope.analysis.estimate import columns, interval, unit
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import panels
 from emoscope.report.plots import GAP, INTERVALS, dots, marks_of
 from emoscope.report.theme import title
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, judge, made, name_selector, without_dashes
 from emoscope.schemas import as_table, empty
 from emoscope.wording import estimate_text, listed, number, p_value, spread
@@ -69,28 +69,26 @@ def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
     return frame.sort("kind", "alpha", "budget", "measure", leads, "first", "second", nulls_last=False)
 
 
-def draw_selectors(content: Content) -> Any | None:
+def draw_selectors(part: Part) -> Any | None:
     """The gap of every selector's sets, and by how much the headline's differs from each."""
-    found = content.of_selectors(content.tables.effects, "deactivate").filter(
-        (pl.col("measure") == "gap") & (pl.col("control") == "target")
-    )
-    order = [name for name in content.selectors if name in set(found["selector"])]
+    found = part.of_selectors("deactivate").filter((pl.col("measure") == "gap") & (pl.col("control") == "target"))
+    order = [name for name in part.selectors if name in set(found["selector"])]
     if len(order) < 2:
         return None
     names = {name: name_selector(name) for name in order}
     shown = [pl.col("estimate"), pl.col("low"), pl.col("high")]
     own = found.select(
         pl.col("selector").replace(names).alias("row"), *shown, pl.col("hollow").fill_null(False),
-        pl.when(pl.col("selector") == content.selector).then(pl.lit("selected")).otherwise(pl.lit("control")).alias("series"),
+        pl.when(pl.col("selector") == part.selector).then(pl.lit("selected")).otherwise(pl.lit("control")).alias("series"),
     )  # fmt: skip
     rows = list(names.values())
     charts = [dots(own, rows, GAP, "selector", rule=0.0, width=350)]
-    differences = content.tables.differences.filter(
-        (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("first") == content.selector)
-        & (pl.col("budget").eq_missing(pl.lit(content.budget)))
+    differences = part.table("differences").filter(
+        (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("first") == part.selector)
+        & (pl.col("budget").eq_missing(pl.lit(part.budget)))
         & pl.col("estimate").is_not_null()
     )  # fmt: skip
-    head = name_selector(content.selector)
+    head = name_selector(part.selector)
     if len(differences):
         pairs = differences.select(
             pl.col("second").replace(names).alias("row"), *shown, pl.lit("difference").alias("series")
@@ -105,7 +103,7 @@ def draw_selectors(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def tabulate_selectors(content: Content) -> pl.DataFrame | None:
+def tabulate_selectors(part: Part) -> pl.DataFrame | None:
     """Every selector's sets: how specific they are and how they move the answers."""
     measures = [
         ("deactivate", "gap", "gap (points)", 1), ("deactivate", "sensitivity", "evidence (AUC points)", 1),
@@ -113,10 +111,10 @@ def tabulate_selectors(content: Content) -> pl.DataFrame | None:
         ("steer", "pull_gap", "pull gap (points)", 1),
     ]  # fmt: skip
     rows = []
-    for selector in content.selectors:
+    for selector in part.selectors:
         row = {"neurons": name_selector(selector)}
         for kind, measure, heading, digits in measures:
-            found = content.of_selectors(content.tables.effects, kind).filter(
+            found = part.of_selectors(kind).filter(
                 (pl.col("measure") == measure) & (pl.col("control") == "target") & (pl.col("selector") == selector)
             )
             row[heading] = estimate_text(found.row(0, named=True), "estimate", digits) if len(found) else "–"
@@ -124,14 +122,14 @@ def tabulate_selectors(content: Content) -> pl.DataFrame | None:
     return without_dashes(rows)
 
 
-def tabulate_differences(content: Content) -> pl.DataFrame | None:
+def tabulate_differences(part: Part) -> pl.DataFrame | None:
     """Paired differences between selectors, on the same clips."""
     names = {
         ("deactivate", "gap"): "gap (points)", ("deactivate", "sensitivity"): "evidence (AUC points)",
         ("deactivate", "bias"): "leaning (nat)", ("steer", "pull_overall"): "pull, all (points)",
         ("steer", "pull_gap"): "pull gap (points)",
     }  # fmt: skip
-    found = content.tables.differences.filter(pl.col("budget").eq_missing(pl.lit(content.budget)))
+    found = part.table("differences").filter(pl.col("budget").eq_missing(pl.lit(part.budget)))
     pairs = list(dict.fromkeys(found.select("first", "second").iter_rows()))
     rows = []
     for first, second in pairs:
@@ -139,7 +137,7 @@ def tabulate_differences(content: Content) -> pl.DataFrame | None:
         for (kind, measure), heading in names.items():
             one = found.filter(
                 (pl.col("first") == first) & (pl.col("second") == second) & (pl.col("kind") == kind) & (pl.col("measure") == measure)
-                & ((pl.col("kind") == "deactivate") | pl.col("alpha").eq_missing(pl.lit(content.alpha)))
+                & ((pl.col("kind") == "deactivate") | pl.col("alpha").eq_missing(pl.lit(part.alpha)))
             )  # fmt: skip
             digits = 2 if measure == "bias" else 1
             row[heading] = estimate_text(one.row(0, named=True), "estimate", digits) if len(one) else "–"
@@ -147,16 +145,16 @@ def tabulate_differences(content: Content) -> pl.DataFrame | None:
     return without_dashes(rows)
 
 
-def draw_selectors_of_parts(whole: Whole) -> Any | None:
+def draw_selectors_of_parts(study: StudyRuns) -> Any | None:
     """The gap of each selector's neurons, next to matched neurons of the headline's."""
-    order = list(dict.fromkeys(name for part in whole.mains for name in part.selectors))
+    order = list(dict.fromkeys(name for part in study.mains for name in part.selectors))
     names = [name_selector(name) for name in order]
     frames = {}
-    for part in whole.mains:
+    for part in study.mains:
         effects = part.table("effects")
         if effects is None or len(part.selectors) < 2:
             continue
-        found = part.of_selectors(effects, "deactivate").filter(pl.col("measure") == "gap")
+        found = part.of_selectors("deactivate").filter(pl.col("measure") == "gap")
         rows = [
             {"row": name_selector(row["selector"]), "series": "selected" if row["control"] == "target" else "control"} | marks_of(row)
             for row in found.filter(pl.col("control").is_in(["target", "matched"])).iter_rows(named=True)
@@ -171,10 +169,10 @@ def draw_selectors_of_parts(whole: Whole) -> Any | None:
     )  # fmt: skip
 
 
-def say_selectors(whole: Whole) -> list[str]:
+def say_selectors(study: StudyRuns) -> list[str]:
     """From which other selectors the headline's can be told apart, on each corpus."""
     said = []
-    for part in whole.mains:
+    for part in study.mains:
         table = part.table("differences")
         if table is None or part.selector is None:
             continue
@@ -195,13 +193,11 @@ def say_selectors(whole: Whole) -> list[str]:
     return said
 
 
-def tabulate_selectors_of_parts(whole: Whole) -> pl.DataFrame | None:
+def tabulate_selectors_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """Paired differences of the gap between the headline's selector and the others, at every budget."""
     rows = []
-    for part in whole.mains:
+    for part in study.mains:
         table = part.table("differences")
-        if table is None:
-            continue
         found = table.filter(
             (pl.col("kind") == "deactivate") & (pl.col("measure") == "gap") & (pl.col("first") == part.selector)
         )

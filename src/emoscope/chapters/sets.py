@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Part
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
 from emoscope.report.page import Figure, Table
 from emoscope.report.plots import dots
 from emoscope.report.theme import title
-from emoscope.report.views import Content
 from emoscope.report.wording import CONTROLS, MATCHED_IN, name_selector
 from emoscope.schemas import as_table, schema
 from emoscope.wording import number
@@ -91,10 +91,10 @@ def matching(run: Run) -> pl.DataFrame:
     return pl.concat(parts).select(*schema("matching")).cast(pl.Schema(schema("matching"))).sort(*by, "covariate")
 
 
-def draw_stability(content: Content) -> Any | None:
+def draw_stability(part: Part) -> Any | None:
     """How much the sets of different folds overlap, next to shuffled labels and to chance."""
-    found = content.sized(content.tables.stability).filter(pl.col("jaccard").is_not_null())
-    order = [name for name in content.selectors if name in set(found["selector"])]
+    found = part.sized(part.table("stability")).filter(pl.col("jaccard").is_not_null())
+    order = [name for name in part.selectors if name in set(found["selector"])]
     if not order:
         return None
     means = found.group_by("selector", "control").agg(
@@ -128,9 +128,9 @@ FOUND_ON = {
 """How the sets of the baseline's outcomes are called."""
 
 
-def tabulate_sets(content: Content) -> pl.DataFrame | None:
+def tabulate_sets(part: Part) -> pl.DataFrame | None:
     """Sizes wanted and reached, ties and negative means, over folds and emotions."""
-    found = content.run.sets.filter(pl.col("control") != "fewer")
+    found = part.run.sets.filter(pl.col("control") != "fewer")
     if found.is_empty():
         return None
     grouped = found.group_by("selector", "budget", "scope", "control", maintain_order=True).agg(
@@ -152,7 +152,7 @@ def tabulate_sets(content: Content) -> pl.DataFrame | None:
         }
         for row in sorted(
             grouped.iter_rows(named=True),
-            key=lambda r: (content.selectors.index(r["selector"]) if r["selector"] in content.selectors else 99,
+            key=lambda r: (part.selectors.index(r["selector"]) if r["selector"] in part.selectors else 99,
                            r["budget"] or 0, r["scope"] or "", order.index(r["control"]) if r["control"] in order else 9),
         )
     ]  # fmt: skip
@@ -160,9 +160,9 @@ def tabulate_sets(content: Content) -> pl.DataFrame | None:
     return frame if found["letter_share"].count() else frame.drop("behind one letter (most, %)")
 
 
-def tabulate_matching(content: Content) -> pl.DataFrame | None:
+def tabulate_matching(part: Part) -> pl.DataFrame | None:
     """How like the headline's sets their matched controls are, per covariate."""
-    found = content.own(content.sized(content.tables.matching))
+    found = part.own("matching")
     grouped = found.group_by("covariate", maintain_order=True).agg(
         pl.col("smd_mean").mean(), pl.col("smd_largest").max()
     )
@@ -176,11 +176,11 @@ def tabulate_matching(content: Content) -> pl.DataFrame | None:
     return pl.DataFrame(rows) if rows else None
 
 
-def tabulate_words(content: Content) -> pl.DataFrame | None:
+def tabulate_words(part: Part) -> pl.DataFrame | None:
     """Per emotion, the tokens that most of the headline's neurons raise or lower."""
-    found = content.neurons
+    found = part.table("neurons")
     rows = []
-    for emotion in _emotions(content):
+    for emotion in _emotions(part):
         own = found.filter(pl.col("emotion") == emotion)
         counted = {
             way: Counter(token for tokens in own[way].to_list() for token in tokens or [])
@@ -197,14 +197,14 @@ def tabulate_words(content: Content) -> pl.DataFrame | None:
     return pl.DataFrame(rows) if rows else None
 
 
-def tabulate_neurons(content: Content) -> pl.DataFrame | None:
+def tabulate_neurons(part: Part) -> pl.DataFrame | None:
     """A few neurons of each emotion with the tokens that they raise and lower."""
-    emotions = _emotions(content)
-    folds = _folds(content)
+    emotions = _emotions(part)
+    folds = _folds(part)
     count = 5 if len(emotions) <= 4 else 3
     rows = []
     for emotion in emotions:
-        own = content.neurons.filter(pl.col("emotion") == emotion).rows(named=True)
+        own = part.table("neurons").filter(pl.col("emotion") == emotion).rows(named=True)
         chosen = {
             neuron: sum(neuron in fold.get(emotion, ()) for fold in folds) for neuron in (row["neuron"] for row in own)
         }
@@ -220,19 +220,17 @@ def tabulate_neurons(content: Content) -> pl.DataFrame | None:
     return frame if len(folds) > 1 else frame.drop("folds")
 
 
-def _emotions(content: Content) -> list[str]:
-    there = set(content.neurons["emotion"])
-    return [label for label in content.tables.panel.labels if label in there] or sorted(there)
+def _emotions(part: Part) -> list[str]:
+    there = set(part.table("neurons")["emotion"])
+    return [label for label in part.panel.labels if label in there] or sorted(there)
 
 
-def _folds(content: Content) -> list[dict[str, set[int]]]:
+def _folds(part: Part) -> list[dict[str, set[int]]]:
     """The neurons of the headline's sets in each fold; empty where they are not stored."""
-    chosen = content.own(content.sized(content.run.sets)).filter(
-        (pl.col("control") == "target") & (pl.col("fold") != "all")
-    )
+    chosen = part.own(part.run.sets).filter((pl.col("control") == "target") & (pl.col("fold") != "all"))
     found = []
     for name, fold in sorted(set(chosen.select("set", "fold").iter_rows())):
-        for group in stored_sets(content.run.folder, [(name, fold)]) or ():
+        for group in stored_sets(part.run.folder, [(name, fold)]) or ():
             found.append({emotion: set(neurons.tolist()) for emotion, neurons in group.items()})
     return found
 

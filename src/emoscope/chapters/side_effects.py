@@ -11,15 +11,15 @@ import altair as alt
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.acts import Act, headline_acts
 from emoscope.analysis.estimate import estimate_of, interval, named, replicates
 from emoscope.analysis.load import Run
-from emoscope.analysis.parts import Act, PartRun, StudyRuns, headline_acts
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import answered, mean_level
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import BEYOND_KEY, dotted, names_of
 from emoscope.report.plots import INTERVALS
 from emoscope.report.theme import title
-from emoscope.report.views import Whole
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, Outcome, made, outcome, tally
 from emoscope.schemas import as_table, empty, schema
 from emoscope.vocabulary import COLUMN, MAIN, SIDE_EFFECT
@@ -110,18 +110,18 @@ def transcription(run: Run) -> pl.DataFrame:
 Level = Callable[[list[str]], np.ndarray]  # conditions -> the mean of their levels in %, (1 + speaker)
 
 
-def side_effects(whole: StudyRuns) -> pl.DataFrame:
+def side_effects(study: StudyRuns) -> pl.DataFrame:
     """How well the model does other tasks under a corpus's own sets, and under their matched controls.
 
     Args:
-        whole: the study.
+        study: the study.
 
     Returns:
         the columns of table ``side_effects``; for every corpus of which another task was asked, its own question first.
     """
     rows: list[dict[str, Any]] = []
-    for main in whole.of_role(MAIN):
-        others = [*whole.of_role(COLUMN, main.name), *whole.of_role(SIDE_EFFECT, main.name)]
+    for main in study.of_role(MAIN):
+        others = [*study.of_role(COLUMN, main.name), *study.of_role(SIDE_EFFECT, main.name)]
         found = [row for part in others for row in (_written(part) if _writes(part) else _asked(part))]
         rows += [*_asked(main), *found] if found else []
     frame = as_table("side_effects", rows)
@@ -130,11 +130,11 @@ def side_effects(whole: StudyRuns) -> pl.DataFrame:
     return frame.sort(place, "kind", "alpha", nulls_last=False) if rows else frame
 
 
-def _writes(part: PartRun) -> bool:
+def _writes(part: Part) -> bool:
     return part.presentation == "transcription"
 
 
-def _asked(part: PartRun) -> list[dict[str, Any]]:
+def _asked(part: Part) -> list[dict[str, Any]]:
     """Levels of a question with options."""
     asked = part.asked
     if asked is None:
@@ -171,10 +171,10 @@ def _row(act: Act, level: Level, sizes: np.ndarray) -> dict[str, Any]:
     return row
 
 
-def _written(part: PartRun) -> list[dict[str, Any]]:
+def _written(part: Part) -> list[dict[str, Any]]:
     """Word error rates: 100 times the wrong words of all items over the words that were said."""
     run = part.run
-    if run is None or part.of not in run.foreign:
+    if part.of not in run.foreign:
         return []
     counts = transcription(run).join(
         run.items.select("item", pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who")), on="item"
@@ -188,8 +188,8 @@ def _written(part: PartRun) -> list[dict[str, Any]]:
     ).values():
         wanted = {"baseline", *(c for draw in act.draws(True) for c in draw.values())}
         mine = counts.filter(pl.col("condition").is_in(list(wanted)))
-        whole = mine.group_by("item").len().filter(pl.col("len") == len(wanted))["item"]
-        mine = mine.filter(pl.col("item").is_in(whole.implode()))
+        answered_all = mine.group_by("item").len().filter(pl.col("len") == len(wanted))["item"]
+        mine = mine.filter(pl.col("item").is_in(answered_all.implode()))
         if mine.is_empty():
             continue
         errors, words, sizes = _by_speaker(mine)
@@ -226,10 +226,10 @@ ABILITIES = {"transcription": "writing down the words", "text": "questions witho
 """Abilities in words; others are names of label columns."""
 
 
-def draw_side_effects(whole: Whole) -> Any | None:
+def draw_side_effects(study: StudyRuns) -> Any | None:
     """What the headline's neurons cost other abilities, next to matched neurons; word errors apart."""
-    found = whole.tables.get("side_effects")
-    if found is None:
+    found = study.table("side_effects")
+    if found.is_empty():
         return None
     found = found.filter(pl.col("kind") == "deactivate")
     charts: list[Any] = []
@@ -262,10 +262,10 @@ def ability(name: str) -> str:
     return ABILITIES.get(name, f"question on “{name}”")
 
 
-def say_side_effects(whole: Whole) -> list[str]:
+def say_side_effects(study: StudyRuns) -> list[str]:
     """Which other abilities the headline's neurons cost more than matched neurons do."""
-    found = whole.tables.get("side_effects")
-    if found is None:
+    found = study.table("side_effects")
+    if found.is_empty():
         return []
     outcomes = []
     others = pl.col("part") != pl.col("corpus")  # the rows of a main part are about the study's own question
@@ -284,11 +284,10 @@ def say_side_effects(whole: Whole) -> list[str]:
     )
 
 
-def tabulate_side_effects(whole: Whole) -> pl.DataFrame | None:
+def tabulate_side_effects(study: StudyRuns) -> pl.DataFrame | None:
     """Other abilities with nothing changed, under the headline's neurons and under matched ones."""
-    found = whole.tables.get("side_effects")
     rows = []
-    for row in [] if found is None else found.iter_rows(named=True):
+    for row in study.table("side_effects").iter_rows(named=True):
         rows.append({
             "corpus": row["corpus"], "what": f"{ability(row['ability'])} ({row['measure']})", "neurons": DONE.get(row["kind"], row["kind"]), "items": number(row["n"], 0), "chance (%)": number(row["chance"]),
             "nothing changed (%)": estimate_text(row, "baseline", sign=False), "selected (%)": number(row["under"]), "matched (%)": number(row["matched"]),

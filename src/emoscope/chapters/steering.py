@@ -12,12 +12,12 @@ import polars as pl
 
 from emoscope.analysis.contrasts import FAMILY, Change, Compared, measures
 from emoscope.analysis.estimate import interval
+from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.chapters.deactivation import draw_matrices, say_verdicts, tabulate_effects
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import SERIES_KEY, dotted, line_columns, lines, names_of, side_by_side, three
 from emoscope.report.plots import CURVE, HOLLOW, INTERVALS, curve, hollow_said
 from emoscope.report.theme import title
-from emoscope.report.views import Content, Whole, first
 from emoscope.report.wording import CLEAR_HIGH, CONTROLS, OPEN, UNTESTED, made, outcome, tally, without_empty
 from emoscope.schemas import as_table
 from emoscope.vocabulary import LEAST_LETTER_MASS, LEVEL, MINIMUM_SPEAKERS, acting
@@ -131,26 +131,26 @@ def page(blocks: np.ndarray) -> dict[str, Any]:
     return found | {"page_l": float(done.statistic), "p": float(done.pvalue)}
 
 
-def draw_steering(content: Content) -> Any | None:
+def draw_steering(part: Part) -> Any | None:
     """The pull matrix of the headline selector next to its controls."""
     return draw_matrices(
-        content, "steer", "pull", tuple(CONTROLS), "change of the share answered (points)",
+        part, "steer", "pull", tuple(CONTROLS), "change of the share answered (points)",
         title(
-            f"Which answers amplification pulls to the amplified emotion (alpha = {content.alpha or 0:g})",
+            f"Which answers amplification pulls to the amplified emotion (alpha = {part.alpha or 0:g})",
             "Row: the emotion whose neurons were amplified; cell: how many more of the column's clips are answered with the "
             "row's emotion. Framed: its own clips. Bold: clear of zero after correction for all cells of the matrix.",
         ),
     )  # fmt: skip
 
 
-def draw_dose(content: Content) -> Any | None:
+def draw_dose(part: Part) -> Any | None:
     """Pull and UAR over alpha for the headline selector and its matched controls, and the letter mass."""
     wanted = {
         "pull": "clips of the emotion answered so (points)",
         "pull_cross": "clips of other emotions answered so (points)",
         "uar_change": "change of UAR (points)",
     }
-    found = acting(content.tables.effects, "steer", "headline", "dose").filter(
+    found = acting(part.table("effects"), "steer", "headline", "dose").filter(
         pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(list(wanted))
     ).with_columns(pl.col("control").replace(CONTROLS).alias("series"), pl.col("hollow").fill_null(False))  # fmt: skip
     if found.is_empty():
@@ -160,7 +160,7 @@ def draw_dose(content: Content) -> Any | None:
         curve(found.filter(pl.col("measure") == measure).rename({"alpha": "x"}).select(CURVE), x, label, rule=0)
         for measure, label in wanted.items()
     ]
-    mass = _letter_mass(content)
+    mass = _letter_mass(part)
     if len(mass):
         charts.append(curve(mass, x, "probability on the letters (%)", rule=100 * LEAST_LETTER_MASS))
     last = (
@@ -178,10 +178,10 @@ def draw_dose(content: Content) -> Any | None:
     )  # fmt: skip
 
 
-def _letter_mass(content: Content) -> pl.DataFrame:
+def _letter_mass(part: Part) -> pl.DataFrame:
     """The letter mass of the conditions behind a dose curve: mean, least and most over the emotions' sets, in %."""
-    mass = content.tables.uar.filter(pl.col("scoring") == "likelihood").select("condition", "letter_mass")
-    steered = content.run.conditions.filter(
+    mass = part.table("uar").filter(pl.col("scoring") == "likelihood").select("condition", "letter_mass")
+    steered = part.run.conditions.filter(
         pl.col("role").is_in(["headline", "dose"])
         & (pl.col("kind") == "steer")
         & pl.col("control").is_in(["target", "matched"])
@@ -196,20 +196,17 @@ def _letter_mass(content: Content) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def tabulate_effects_steer(content: Content) -> pl.DataFrame | None:
+def tabulate_effects_steer(part: Part) -> pl.DataFrame | None:
     """The headline selector and its controls, amplified by the headline's alpha."""
-    return tabulate_effects(content, "steer")
+    return tabulate_effects(part, "steer")
 
 
-def tabulate_trend(content: Content) -> pl.DataFrame | None:
+def tabulate_trend(part: Part) -> pl.DataFrame | None:
     """Whether effects rise with alpha, next to matched neurons."""
     names = {"pull": "pull, own emotion", "pull_gap": "pull gap"}
     rows = []
     for row in (
-        content.own(content.sized(content.tables.trend))
-        .filter(pl.col("layers") == "all")
-        .sort("control", descending=True)
-        .iter_rows(named=True)
+        part.own("trend").filter(pl.col("layers") == "all").sort("control", descending=True).iter_rows(named=True)
     ):
         name, beyond = row["measure"].removeprefix("excess_"), row["measure"].startswith("excess_")
         who = "selected minus matched" if beyond else CONTROLS[row["control"]]
@@ -225,19 +222,19 @@ def _slope(row: Mapping[str, Any]) -> str:
     return estimate_text({**row, "estimate": row["slope"]})
 
 
-def draw_steering_of_parts(whole: Whole) -> Any | None:
+def draw_steering_of_parts(study: StudyRuns) -> Any | None:
     """How many more clips are answered with the amplified emotion, and UAR, a row a corpus."""
     charts: list[Any] = []
     for measure, x in (
         ("pull_overall", "all clips answered so (points)"), ("pull_gap", "own minus other clips (points)"),
         ("uar_change", "change of UAR (points)"),
     ):  # fmt: skip
-        rows = three(whole.mains, "steer", measure)
+        rows = three(study.mains, "steer", measure)
         if rows:
             charts.append(dotted(rows, names_of(rows), x, "corpus", not charts))
     if not charts:
         return None
-    strengths = sorted({f"{part.alpha:g}" for part in whole.mains if part.alpha is not None})
+    strengths = sorted({f"{part.alpha:g}" for part in study.mains if part.alpha is not None})
     return alt.hconcat(*charts, spacing=20).properties(
         title=title(
             f"What amplifying the headline’s neurons does (alpha = {', '.join(strengths)})",
@@ -247,13 +244,11 @@ def draw_steering_of_parts(whole: Whole) -> Any | None:
     )  # fmt: skip
 
 
-def draw_dose_of_parts(whole: Whole) -> Any | None:
+def draw_dose_of_parts(study: StudyRuns) -> Any | None:
     """Pull on all clips over alpha, next to matched neurons, a panel a corpus."""
     drawn = []
-    for part in whole.mains:
+    for part in study.mains:
         effects = part.table("effects")
-        if effects is None:
-            continue
         found = acting(effects, "steer", "headline", "dose").filter(
             (pl.col("measure") == "pull_overall") & pl.col("control").is_in(["target", "matched"])
         )  # fmt: skip
@@ -267,25 +262,22 @@ def draw_dose_of_parts(whole: Whole) -> Any | None:
     ))  # fmt: skip
 
 
-def say_steering(whole: Whole) -> list[str]:
+def say_steering(study: StudyRuns) -> list[str]:
     """Whether amplification draws answers, whether more amplification draws more, and where the letters give way."""
-    found = [outcome(part.name, part.effect("steer", "excess_pull_overall"), part) for part in whole.mains]
+    found = [outcome(part.name, part.effect("steer", "excess_pull_overall"), part) for part in study.mains]
     said = tally(
         found,
         "Amplified, they draw fewer clips to their emotion than matched neurons do: {}.",
         "Amplified, they draw more clips to their emotion than matched neurons do: {}.",
         "Whether they draw more clips to their emotion than matched neurons do is open: {}.",
     )
-    return [*said, *say_verdicts(whole, "steer", "Amplified"), *_rises(whole), *_collapse(whole)]
+    return [*said, *say_verdicts(study, "steer", "Amplified"), *_rises(study), *_collapse(study)]
 
 
-def _rises(whole: Whole) -> list[str]:
+def _rises(study: StudyRuns) -> list[str]:
     found = []
-    for part in whole.mains:
-        table = part.table("trend")
-        if table is None:
-            continue
-        rows = part.own(part.sized(table)).filter((pl.col("layers") == "all") & (pl.col("positions") == "all"))
+    for part in study.mains:
+        rows = part.own("trend").filter((pl.col("layers") == "all") & (pl.col("positions") == "all"))
         row = first(rows, pl.col("measure") == "excess_pull")
         one = outcome(part.name, row and {**row, "estimate": row["slope"]}, part, "points per unit of alpha")
         if row is not None and one.found == CLEAR_HIGH:  # Page's test must hold, too
@@ -302,14 +294,12 @@ def _rises(whole: Whole) -> list[str]:
     )
 
 
-def _collapse(whole: Whole) -> list[str]:
+def _collapse(study: StudyRuns) -> list[str]:
     """Strengths at which the model hardly answers with a letter any more."""
     said = []
-    for part in whole.mains:
-        levels, conditions = part.table("uar"), part.stored("conditions")
-        if levels is None or conditions is None or "role" not in conditions.columns:
-            continue
-        asked = acting(conditions, "steer", "headline", "dose").filter(pl.col("control") == "target")
+    for part in study.mains:
+        levels = part.table("uar")
+        asked = acting(part.run.conditions, "steer", "headline", "dose").filter(pl.col("control") == "target")
         means = asked.join(levels.filter(pl.col("scoring") == "likelihood"), on="condition").group_by("alpha")
         low = means.agg(pl.col("letter_mass").mean()).filter(pl.col("letter_mass") < LEAST_LETTER_MASS).sort("alpha")
         if len(low):
@@ -320,15 +310,12 @@ def _collapse(whole: Whole) -> list[str]:
     return said
 
 
-def tabulate_trend_of_parts(whole: Whole) -> pl.DataFrame | None:
+def tabulate_trend_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """Whether pull on the emotion's own clips rises with alpha, next to matched neurons."""
     rows = []
-    for part in whole.mains:
-        table = part.table("trend")
-        if table is None:
-            continue
+    for part in study.mains:
         for row in (
-            part.own(part.sized(table))
+            part.own("trend")
             .filter((pl.col("layers") == "all") & (pl.col("positions") == "all"))
             .sort("control", "measure", descending=[True, True])
             .iter_rows(named=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters import (
     agnostic,
     answers,
@@ -27,14 +28,13 @@ from emoscope.chapters import (
     transfer,
     within,
 )
-from emoscope.chapters.claims import as_text, claims_of_whole, grid
+from emoscope.chapters.claims import as_text, claims_of_study, grid
 from emoscope.chapters.outcomes import tabulate_outcomes_of_parts
-from emoscope.chapters.results import STUDY_TABLES, WholeTables
+from emoscope.chapters.results import STUDY_TABLES
 from emoscope.report.caveats import limits_of_parts, pilot_of_parts, standing_of_parts
 from emoscope.report.glossary import GLOSSARY
 from emoscope.report.page import Figure, Table, draw_figure, fill_table, render, write_csv, write_latex, write_page
 from emoscope.report.provenance import environment_of_parts, parts, proofs_of_parts, subject_of_parts
-from emoscope.report.views import Whole, read_whole
 from emoscope.runs.folder import RunFolder
 from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED, SIDE_EFFECT
 
@@ -62,9 +62,9 @@ class Chapter:
     id: str
     title: str
     question: str
-    says: Callable[[Whole], Sequence[str]]
-    figures: tuple[Figure[Whole], ...]
-    tables: tuple[Table[Whole], ...]
+    says: Callable[[StudyRuns], Sequence[str]]
+    figures: tuple[Figure[StudyRuns], ...]
+    tables: tuple[Table[StudyRuns], ...]
     roles: tuple[str, ...] = (MAIN,)
     section: str = ""
 
@@ -167,7 +167,7 @@ CHAPTERS = (
 FIGURES = tuple(figure for chapter in CHAPTERS for figure in chapter.figures)
 """Of every chapter."""
 
-TABLES: tuple[Table[Whole], ...] = (
+TABLES: tuple[Table[StudyRuns], ...] = (
     *answers.TABLES_OF_PARTS,
     *(table for chapter in CHAPTERS for table in chapter.tables),
     *published.TABLES_OF_PARTS,
@@ -177,30 +177,25 @@ TABLES: tuple[Table[Whole], ...] = (
 """Of every chapter, and those that stand outside of them."""
 
 
-def build_whole_report(folder: str | Path, tables: WholeTables) -> Path:
+def build_study_report(study: StudyRuns) -> Path:
     """Write ``report.html``, ``figures/`` (SVG, PDF) and ``tables/*.tex`` of a whole study, without a model.
 
     What the study, or a part of it, lacks is named in the report.
 
     Args:
-        folder: the run folder of the whole; its parts have written their tables.
-        tables: what ``write_whole_tables`` returned.
+        study: what ``write_study_tables`` returned; its parts have written their tables.
 
     Returns:
         the path of the page.
-
-    Raises:
-        FileNotFoundError: the folder has no ``manifest.json``.
     """
-    whole = read_whole(folder, {name: getattr(tables, name) for name in STUDY_TABLES}, tables.notes)
-    claims = claims_of_whole(folder, tables.transfer)
-    _write_claims(RunFolder(folder), claims)
-    figures = {figure.name: draw_figure(figure, whole, whole.folder / "figures") for figure in FIGURES}
-    return write_page(render_study(whole, claims, figures, _tables(whole)), whole.folder / "report.html")
+    claims = claims_of_study(study)
+    _write_claims(RunFolder(study.folder), claims)
+    figures = {figure.name: draw_figure(figure, study, study.folder / "figures") for figure in FIGURES}
+    return write_page(render_study(study, claims, figures, _tables(study)), study.folder / "report.html")
 
 
 def render_study(
-    whole: Whole,
+    study: StudyRuns,
     claims: pl.DataFrame,
     figures: Mapping[str, Mapping[str, str]],
     tables: Mapping[str, Mapping[str, str]],
@@ -208,55 +203,55 @@ def render_study(
     """The page's HTML.
 
     Args:
-        whole: what the report shows.
+        study: what the report shows.
         claims: each claim of the paper on each corpus.
         figures: name to ``title``, ``how``, ``size``, ``light`` and ``dark``, or ``missing`` (why there is none).
         tables: name to ``caption`` and ``html``, of those that have rows.
     """
-    corpora = [part.name for part in whole.mains]
-    pilot = pilot_of_parts(whole)
+    corpora = [part.name for part in study.mains]
+    pilot = pilot_of_parts(study)
     return render(
         "whole.html",
-        name=whole.name,
-        subject=subject_of_parts(whole),
-        standing=standing_of_parts(whole),
+        name=study.name,
+        subject=subject_of_parts(study),
+        standing=standing_of_parts(study),
         pilot=pilot,
         corpora=corpora,
         claims=[] if pilot is not None else grid(claims, corpora),
-        notes=whole.notes,
+        notes=study.notes,
         chapters=[
             {
                 "id": one.id,
                 "title": one.title,
                 "question": one.question,
-                "says": () if whole.pilot else one.says(whole),
+                "says": () if study.pilot else one.says(study),
                 "tables": [table.name for table in one.tables],
                 "figures": [(figure.name, figures[figure.name]) for figure in one.figures],
-                "links": _links(whole, one),
+                "links": _links(study, one),
             }
             for one in CHAPTERS
         ],
         anchors={one.title: one.id for one in CHAPTERS},
         tables=tables,
-        environment=environment_of_parts(whole),
-        study=_study(whole),
-        limits=limits_of_parts(whole),
+        environment=environment_of_parts(study),
+        study=_study(study),
+        limits=limits_of_parts(study),
         glossary=GLOSSARY,
-        version=whole.manifest.get("emoscope", ""),
+        version=study.manifest.get("emoscope", ""),
     )
 
 
-def _links(whole: Whole, chapter: Chapter) -> list[tuple[str, str]]:
+def _links(study: StudyRuns, chapter: Chapter) -> list[tuple[str, str]]:
     end = f"#{chapter.section}" if chapter.section else ""
-    parts = [part for role in chapter.roles for part in whole.having(role) if part.link]
+    parts = [part for role in chapter.roles for part in study.of_role(role) if part.link]
     return [(part.name, part.link + (end if part.role == "main" else "")) for part in parts]
 
 
-def _tables(whole: Whole) -> dict[str, dict[str, str]]:
+def _tables(study: StudyRuns) -> dict[str, dict[str, str]]:
     """Fill every table that has rows; the numbers of those in ``STUDY_TABLES`` are in CSV already."""
-    folder = whole.folder / "tables"
+    folder = study.folder / "tables"
     folder.mkdir(exist_ok=True)
-    filled = {table.name: fill_table(table, whole, folder, csv=table.name not in STUDY_TABLES) for table in TABLES}
+    filled = {table.name: fill_table(table, study, folder, csv=table.name not in STUDY_TABLES) for table in TABLES}
     return {name: found for name, found in filled.items() if found is not None}
 
 
@@ -269,6 +264,6 @@ def _write_claims(run: RunFolder, claims: pl.DataFrame) -> None:
         write_latex(text, "claims", caption, run / "tables/claims.tex")
 
 
-def _study(whole: Whole) -> str:
-    path = whole.folder / "study.toml"
+def _study(study: StudyRuns) -> str:
+    path = study.folder / "study.toml"
     return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -10,14 +10,14 @@ import altair as alt
 import polars as pl
 
 from emoscope.analysis.accuracy import uar_interval
+from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Interval, columns, interval, named, unit, welch
-from emoscope.analysis.parts import Act, Asked, StudyRuns
+from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.standing import blind_part
 from emoscope.report.page import Figure, Table
 from emoscope.report.panels import dotted, intervals_matrix
 from emoscope.report.theme import LIGHT, title
-from emoscope.report.views import Whole, by_corpus, in_study_order
 from emoscope.report.wording import (
     CLEAR_HIGH,
     CLEAR_LOW,
@@ -42,7 +42,7 @@ FUSED = "fused: "
 SAME_SPEAKERS = "both corpora hold the same speakers: their errors are not independent"
 
 
-def transfer(whole: StudyRuns) -> pl.DataFrame:
+def transfer(study: StudyRuns) -> pl.DataFrame:
     """What the sets of every source do on every corpus, asked about the emotions that all share.
 
     Args:
@@ -52,7 +52,7 @@ def transfer(whole: StudyRuns) -> pl.DataFrame:
         the columns of table ``transfer``; empty where there is one corpus.
     """
     rows: list[dict[str, Any]] = []
-    for part in whole.of_role(SHARED):
+    for part in study.of_role(SHARED):
         asked = part.asked
         if asked is None:
             continue
@@ -112,7 +112,7 @@ def _kept(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def asymmetry(found: pl.DataFrame, whole: StudyRuns) -> pl.DataFrame:
+def asymmetry(found: pl.DataFrame, study: StudyRuns) -> pl.DataFrame:
     """Whether the sets of one corpus do more on another one than the other way round.
 
     The two effects are of different clips and speakers, so the interval of their difference is Welch's (1947): with
@@ -128,7 +128,7 @@ def asymmetry(found: pl.DataFrame, whole: StudyRuns) -> pl.DataFrame:
     """
     people = {
         part.of: {(part.corpus, speaker) for speaker in part.asked.panel.speakers}
-        for part in whole.of_role(SHARED)
+        for part in study.of_role(SHARED)
         if part.asked is not None
     }
     alike = ("kind", "selector", "budget", "alpha", "measure")
@@ -148,20 +148,20 @@ def asymmetry(found: pl.DataFrame, whole: StudyRuns) -> pl.DataFrame:
     return as_table("asymmetry", rows)
 
 
-def agreement(whole: StudyRuns) -> pl.DataFrame:
+def agreement(study: StudyRuns) -> pl.DataFrame:
     """How alike the corpora score neurons, as the run wrote it; empty where it did not.
 
     Returns:
         the columns of table ``agreement``.
     """
-    path = whole.folder / "agreement.parquet"
+    path = study.folder / "agreement.parquet"
     frame = pl.read_parquet(path) if path.is_file() else pl.DataFrame()
     return conform(frame, "agreement").sort("source", "target", "selector", "emotion")
 
 
-def draw_transfer(whole: Whole) -> Any | None:
+def draw_transfer(study: StudyRuns) -> Any | None:
     """Excess gap of the sets of every source on the clips of every corpus, each cell with its interval."""
-    return _sources(whole, "deactivate", "excess_gap", title(
+    return _sources(study, "deactivate", "excess_gap", title(
         "Whose neurons act on whose clips: switched off",
         "Row: where the neurons were found; column: whose clips were asked, about the emotions that all corpora share. Cell: excess gap "
         "in points, beyond matched neurons, with its 95 % interval over the column’s speakers; below zero: hurts its own emotion more. "
@@ -169,23 +169,23 @@ def draw_transfer(whole: Whole) -> Any | None:
     ))  # fmt: skip
 
 
-def draw_transfer_steer(whole: Whole) -> Any | None:
+def draw_transfer_steer(study: StudyRuns) -> Any | None:
     """Excess pull on all clips of the sets of every source, amplified, on the clips of every corpus."""
-    return _sources(whole, "steer", "excess_pull_overall", title(
+    return _sources(study, "steer", "excess_pull_overall", title(
         "Whose neurons act on whose clips: amplified",
         "As above, amplified at the headline’s alpha. Cell: how many more of all clips are answered with the amplified emotion than under "
         "matched neurons, in points, with its 95 % interval.",
     ))  # fmt: skip
 
 
-def draw_agreement(whole: Whole) -> Any | None:
+def draw_agreement(study: StudyRuns) -> Any | None:
     """Overlap of the sets and rank correlation of the scores of every two corpora, at equal numbers of clips."""
-    found = whole.tables.get("agreement")
-    if found is None or not whole.mains:
+    found = study.table("agreement")
+    if found is None or not study.mains:
         return None
-    head = whole.mains[0].selector
+    head = study.mains[0].selector
     own = found.filter(pl.col("selector") == head) if head in set(found["selector"]) else found
-    own = by_corpus(whole, by_corpus(whole, own, "target"), "source")
+    own = study.by_corpus(study.by_corpus(own, "target"), "source")
     own = own.with_columns(pl.concat_str("source", pl.lit(" – "), "target").alias("row"))
     rows = list(dict.fromkeys(own["row"]))
     charts: list[Any] = []
@@ -217,29 +217,29 @@ def draw_agreement(whole: Whole) -> Any | None:
     )  # fmt: skip
 
 
-def _sources(whole: Whole, kind: str, measure: str, heading: alt.TitleParams) -> Any | None:
-    found = whole.tables.get("transfer")
-    if found is None:
+def _sources(study: StudyRuns, kind: str, measure: str, heading: alt.TitleParams) -> Any | None:
+    found = study.table("transfer")
+    if found.is_empty():
         return None
     found = found.filter((pl.col("kind") == kind) & (pl.col("measure") == measure) & pl.col("estimate").is_not_null())
     if found.is_empty():
         return None
-    mains = [part.name for part in whole.mains]
+    mains = [part.name for part in study.mains]
     hosts = [name for name in mains if name in set(found["host"])]
-    sources = in_study_order(whole, found["source"])
+    sources = study.in_order(found["source"])
     return intervals_matrix(
         found, sources, hosts, {"excess_gap": "excess gap (points)"}.get(measure, "excess pull (points)")
     ).properties(title=heading)
 
 
-def say_transfer(whole: Whole) -> list[str]:
+def say_transfer(study: StudyRuns) -> list[str]:
     """On how many pairs of corpora sets of one act on the other, what is kept, which direction does more, and fusion."""
-    found = whole.tables.get("transfer")
-    if found is None:
+    found = study.table("transfer")
+    if found.is_empty():
         return []
     off = found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap"))
     one_way = [
-        (row, outcome_at(whole, f"{row['source']} on {row['host']}", row, row["host"]))
+        (row, outcome_at(study, f"{row['source']} on {row['host']}", row, row["host"]))
         for row in off.filter(~pl.col("diagonal") & ~pl.col("fused")).iter_rows(named=True)
     ]
     said = []
@@ -250,9 +250,9 @@ def say_transfer(whole: Whole) -> list[str]:
             f"of {len(one_way)} directions{': ' + _kept_in_words(hurt) if hurt else ''}."
         )
         said += _counted([one for _, one in one_way], len(one_way))
-    said += _own(whole, off)
-    said += _fused(whole, off)
-    return [*said, *_asymmetry(whole)]
+    said += _own(study, off)
+    said += _fused(study, off)
+    return [*said, *_asymmetry(study)]
 
 
 def _kept_in_words(hurt: Iterable[tuple[Mapping[str, Any], Outcome]]) -> str:
@@ -270,22 +270,22 @@ def _counted(outcomes: list[Outcome], of: int) -> list[str]:
     return [f"Of the {of} directions it is {listed(parts)}."] if parts else []
 
 
-def _own(whole: Whole, off: pl.DataFrame) -> list[str]:
+def _own(study: StudyRuns, off: pl.DataFrame) -> list[str]:
     rows = off.filter("diagonal").iter_rows(named=True)
     return tally(
-        [outcome_at(whole, row["host"], row, row["host"]) for row in rows],
+        [outcome_at(study, row["host"], row, row["host"]) for row in rows],
         "For comparison, neurons found on other speakers of the same corpus, about the shared emotions: {}.",
         "On the same corpus, about the shared emotions, they hurt their own emotion less than matched neurons: {}.",
         "On the same corpus, about the shared emotions, it is open: {}.",
     )
 
 
-def _fused(whole: Whole, off: pl.DataFrame) -> list[str]:
+def _fused(study: StudyRuns, off: pl.DataFrame) -> list[str]:
     fused = off.filter("fused")
     texts = []
-    for name in in_study_order(whole, fused["source"]):
+    for name in study.in_order(fused["source"]):
         outcomes = [
-            outcome_at(whole, row["host"], row, row["host"])
+            outcome_at(study, row["host"], row, row["host"])
             for row in fused.filter(pl.col("source") == name).iter_rows(named=True)
         ]
         hurt = [one.where for one in outcomes if one.found == CLEAR_LOW]
@@ -298,9 +298,9 @@ def _fused(whole: Whole, off: pl.DataFrame) -> list[str]:
     )
 
 
-def _asymmetry(whole: Whole) -> list[str]:
-    found = whole.tables.get("asymmetry")
-    if found is None:
+def _asymmetry(study: StudyRuns) -> list[str]:
+    found = study.table("asymmetry")
+    if found.is_empty():
         return []
     rows = list(
         found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")).iter_rows(named=True)
@@ -314,21 +314,21 @@ def _asymmetry(whole: Whole) -> list[str]:
     return [f"The two directions differ: {listed([f'{one.where} {one.text}' for one in clear])}."]
 
 
-def tabulate_transfer(whole: Whole) -> pl.DataFrame | None:
+def tabulate_transfer(study: StudyRuns) -> pl.DataFrame | None:
     """What the sets of every source do on every corpus, beside the corpus's own sets."""
-    found = whole.tables.get("transfer")
-    if found is None:
+    found = study.table("transfer")
+    if found.is_empty():
         return None
     rows = []
-    mains = [part.name for part in whole.mains if part.name in set(found["host"])]
-    for host, source in ((host, source) for host in mains for source in in_study_order(whole, found["source"])):
+    mains = [part.name for part in study.mains if part.name in set(found["host"])]
+    for host, source in ((host, source) for host in mains for source in study.in_order(found["source"])):
         group = found.filter((pl.col("host") == host) & (pl.col("source") == source))
         if group.is_empty():
             continue
         by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
         off = by.get(("deactivate", "excess_gap"))
         some = next(iter(by.values()))
-        asked = next((part.options for part in whole.having(SHARED) if part.of == host), 0)
+        asked = next((part.options for part in study.of_role(SHARED) if part.of == host), 0)
         blind = blind_part(lambda measure, by=by: by.get(("deactivate", measure)), asked)  # type: ignore[misc]
         rows.append({
             "clips of": host, "found on": source, "gap": spread(by.get(("deactivate", "gap"))), "excess gap": spread(off),
@@ -340,16 +340,16 @@ def tabulate_transfer(whole: Whole) -> pl.DataFrame | None:
     return made(rows)
 
 
-def tabulate_asymmetry(whole: Whole) -> pl.DataFrame | None:
+def tabulate_asymmetry(study: StudyRuns) -> pl.DataFrame | None:
     """The two directions between every two corpora and their difference."""
-    found = whole.tables.get("asymmetry")
+    found = study.table("asymmetry")
     names = {
         ("deactivate", "excess_gap"): "off: excess gap",
         ("steer", "excess_pull_overall"): "amplified: excess pull",
     }
     rows = []
     for row in (
-        [] if found is None else by_corpus(whole, by_corpus(whole, found, "second"), "first").iter_rows(named=True)
+        [] if found is None else study.by_corpus(study.by_corpus(found, "second"), "first").iter_rows(named=True)
     ):
         if (row["kind"], row["measure"]) in names:
             rows.append({

@@ -10,9 +10,9 @@ import polars as pl
 
 from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel, asked_label, evaluated_items
 from emoscope.report.page import Table
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import by_key, made, outcome, tally, without_dashes
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import GAPS
@@ -99,9 +99,9 @@ def crossed_columns(run: Run, panel: Panel, targets: Set[str]) -> dict[str, Memb
     return found
 
 
-def tabulate_within(content: Content) -> pl.DataFrame | None:
+def tabulate_within(part: Part) -> pl.DataFrame | None:
     """The headline's gaps within each further label column, next to those over all clips."""
-    found = content.tables.within.filter(pl.col("value").is_null())
+    found = part.table("within").filter(pl.col("value").is_null())
     by = by_key(found, "kind", "control", "measure", "column")
     columns = [
         (f"{DONE[kind]}: {which}{measure.replace('_', ' ')}", kind, control, prefix + measure)
@@ -112,7 +112,7 @@ def tabulate_within(content: Content) -> pl.DataFrame | None:
     if not found.is_empty():
         row = {"clips that count": "all", "values": "", "share of clips (%)": number(100.0, 0)}
         rows.append(
-            row | {name: estimate_text(content.effect(kind, which, control)) for name, kind, control, which in columns}
+            row | {name: estimate_text(part.effect(kind, which, control)) for name, kind, control, which in columns}
         )
     for column in found["column"].unique().sort():
         any_row = found.filter(pl.col("column") == column).row(0, named=True)
@@ -125,14 +125,14 @@ def tabulate_within(content: Content) -> pl.DataFrame | None:
     return without_dashes(rows)
 
 
-def within_note(content: Content) -> str | None:
+def within_note(part: Part) -> str | None:
     """Whether the excess gap holds within each further label column, in sentences; ``None`` where there is none."""
-    found = content.tables.within.filter(
+    found = part.table("within").filter(
         pl.col("value").is_null() & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
     )
-    every, said = content.effect("deactivate", "excess_gap"), []
+    every, said = part.effect("deactivate", "excess_gap"), []
     for row in found.iter_rows(named=True):
-        if row["low"] is None or not content.speakers or row["hollow"] or every is None:
+        if row["low"] is None or not part.speakers or row["hollow"] or every is None:
             continue
         clear = row["low"] > 0 or row["high"] < 0
         lead = "Within the same" if clear else "Whether the excess gap holds within the same"
@@ -145,13 +145,11 @@ def within_note(content: Content) -> str | None:
     return " ".join(said) or None
 
 
-def tabulate_within_of_parts(whole: Whole) -> pl.DataFrame | None:
+def tabulate_within_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """Gaps within each value of another column, such as the spoken word, as means over the values."""
     rows = []
-    for part in whole.mains:
+    for part in study.mains:
         table = part.table("within")
-        if table is None:
-            continue
         for (column, kind), group in table.filter(pl.col("value").is_null()).group_by(
             "column", "kind", maintain_order=True
         ):
@@ -166,10 +164,10 @@ def tabulate_within_of_parts(whole: Whole) -> pl.DataFrame | None:
     return made(rows)
 
 
-def say_within(whole: Whole) -> list[str]:
+def say_within(study: StudyRuns) -> list[str]:
     """Whether effects hold among clips that share a word, or another label."""
     found = []
-    for part in whole.mains:
+    for part in study.mains:
         table = part.table("within")
         if table is not None:
             rows = table.filter(

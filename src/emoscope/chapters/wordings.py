@@ -13,10 +13,10 @@ from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import headline_conditions
 from emoscope.analysis.estimate import named
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import build_panel, evaluated_items
 from emoscope.analysis.verdicts import headline_tests
 from emoscope.report.page import Table
-from emoscope.report.views import Content
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GAPS
 from emoscope.wording import estimate_text, number
@@ -64,9 +64,9 @@ def _letter_mass(run: Run) -> float | None:
     return found if isinstance(found, float) else None
 
 
-def tabulate_wordings(content: Content) -> pl.DataFrame | None:
+def tabulate_wordings(part: Part) -> pl.DataFrame | None:
     """The untouched model and the headline's effects on each wording of the question, and how far these lie apart."""
-    found = content.tables.wordings
+    found = part.table("wordings")
     if found.is_empty():
         return None
     headings = {"excess_gap": "switched off: excess gap", "excess_pull_gap": "amplified: excess pull gap"}

@@ -105,7 +105,7 @@ def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
     if finished(run, task.study, model, task.corpus, task.full):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not is_shown(run, with_report=True):
-            build_report(run.path, write_tables(run.path))
+            build_report(write_tables(run.path))
         return
     listened = listen(task, model, shard)
     try:
@@ -367,7 +367,7 @@ def _card(part: Part, chosen: Chosen) -> dict[str, str | None]:
 
 
 def _write_whole(run: RunFolder) -> None:
-    from emoscope.chapters.results import write_whole_tables
-    from emoscope.chapters.study_page import build_whole_report
+    from emoscope.chapters.results import write_study_tables
+    from emoscope.chapters.study_page import build_study_report
 
-    build_whole_report(run.path, write_whole_tables(run.path))
+    build_study_report(write_study_tables(run.path))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from emoscope.runs import RunFolder
-from emoscope.vocabulary import with_roles
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,13 +41,15 @@ class Result:
     @classmethod
     def of(cls, run: RunFolder) -> Result:
         """Read the result of a finished run."""
-        from emoscope.analysis.standing import count_options, stored_words
+        from emoscope.analysis.load import read_run
+        from emoscope.analysis.parts import Part
+        from emoscope.analysis.standing import stored_words
         from emoscope.chapters.pages import main_figure
 
-        items, headline = run.read_table("items"), run.read_json("manifest.json")["headline"]
+        part, headline = Part.alone(read_run(run.path)), run.read_json("manifest.json")["headline"]
         return cls(
-            run, with_roles(run.read_table("tables/effects"), headline), headline, main_figure(run.path),
-            tuple(stored_words(run.read_table("tables/uar"), items)), count_options(items),
+            run, part.table("effects"), headline, main_figure(part),
+            tuple(stored_words(part.table("uar"), part.run.items)), part.options,
         )  # fmt: skip
 
     @property

@@ -276,10 +276,10 @@ def act(selected: Selected) -> None:
         (run / SHOWN).unlink(missing_ok=True)
         with log.stage("writing tables and report", 1 + len(FIGURES)) as progress:
             run.write_json("manifest.json", {**manifest, "timing": timing(log)})
-            tables = write_tables(run.path)
+            part = write_tables(run.path)
             progress.step()
             if found.sets:
-                build_report(run.path, tables, progress.step)
+                build_report(part, progress.step)
         run.write_json(SHOWN, shown)
     run.write_json("manifest.json", {**manifest, "timing": timing(log)})
     log.event("done", **timing(log))
@@ -322,9 +322,9 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
     }
     manifest = run_manifest(Selected(heard, dataclasses.replace(found, identifiable=counts)))
     run.write_json("manifest.json", {**manifest, "ended": str(why), "timing": timing(heard.task.log)})
-    tables = write_tables(run.path)
-    page = build_report(run.path, tables)
-    level = tables.uar.filter(tables.uar["condition"] == "baseline").to_dicts()
+    part = write_tables(run.path)
+    page = build_report(part)
+    level = part.table("uar").filter(condition="baseline").to_dicts()
     span = ""
     if level and level[0]["low"] is not None:
         span = f" (95 % {max(0, level[0]['low']):.0f} to {min(100, level[0]['high']):.0f})"

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import at_chance, first_words
 from emoscope.neurons.controls import WELL_MATCHED
-from emoscope.report.views import Content, Whole
 from emoscope.report.wording import MATCHED_IN
 from emoscope.vocabulary import LEAST_LETTER_MASS, MINIMUM_SPEAKERS
 from emoscope.wording import listed, number
@@ -25,28 +25,28 @@ PRESENTED = {
 """What is said first of a study in which something else takes the place of the voice."""
 
 
-def standing(content: Content) -> list[str]:
+def standing(part: Part) -> list[str]:
     """What the reader must know before any number: no voice, chance, unknown or few or shared speakers, clips the model knows."""
-    found = [told] if (told := PRESENTED.get(content.presentation)) else []
-    found += first_words(content.uar("baseline"), content.without_speaker, content.speakers)
-    shared = content.run.manifest.get("speakers_shared") or 0
+    found = [told] if (told := PRESENTED.get(part.presentation or "audio")) else []
+    found += first_words(part.uar("baseline"), part.without_speaker, part.speakers)
+    shared = part.run.manifest.get("speakers_shared") or 0
     if shared:
         found.append(
             f"Speakers shared: {shared}. They are on both sides, identification and evaluation: the study allows it."
         )
-    if content.allows("model", "allow_trained_on"):
+    if part.allows("model", "allow_trained_on"):
         found.append("Clips on which the model was trained are evaluated: the study allows it.")
-    if content.allows("evaluate", "allow_shared_speakers") and not shared:
+    if part.allows("evaluate", "allow_shared_speakers") and not shared:
         found.append("Speakers may be on both sides, identification and evaluation: the study allows it.")
     return found
 
 
-def matching(content: Content, kind: str) -> str | None:
+def matching(part: Part, kind: str) -> str | None:
     """How well the headline's matched controls are matched, in words; ``None`` where no excess over them is shown."""
     excess = {"deactivate": "excess_gap", "steer": "excess_pull_overall"}[kind]
-    if content.effect(kind, excess) is None:
+    if part.effect(kind, excess) is None:
         return None
-    found, largest = _matching(content), _largest(content)
+    found, largest = _matching(part), _largest(part)
     if not largest:
         return "How well the matched controls are matched was not recorded."
     well = found["share_well_matched"].mean()
@@ -63,7 +63,7 @@ def matching(content: Content, kind: str) -> str | None:
     )
 
 
-def limits(content: Content) -> list[str]:
+def limits(part: Part) -> list[str]:
     """What may not be concluded from this run."""
     found = [
         "That these neurons are the only ones that carry emotion, or that they carry nothing else: only what happens when "
@@ -80,35 +80,35 @@ def limits(content: Content) -> list[str]:
         "folds shows that variation apart.",
         "That a neuron does what the words it writes suggest: only its direct path to the output was read.",
     ]
-    unmatched = unlike(content)
+    unmatched = unlike(part)
     if unmatched:
         found.append(f"That an excess over matched controls comes from emotion alone. {unmatched}")
-    null = content.uar("null")
+    null = part.uar("null")
     if null and null["changed"] is not None:
         found.append(
             f"Effects near {number(null['changed'])} % of the answers: that share changes when nothing but the composition "
             "of batches does."
         )
-    if content.allows("model", "allow_trained_on"):
+    if part.allows("model", "allow_trained_on"):
         found.append(
             "That the model recognises emotion in recordings it has never met: clips on which the model was trained are "
             "evaluated (allow_trained_on), so the accuracies below say in part what it remembers."
         )
-    shared = content.run.manifest.get("speakers_shared") or 0
-    if shared or content.allows("evaluate", "allow_shared_speakers"):
+    shared = part.run.manifest.get("speakers_shared") or 0
+    if shared or part.allows("evaluate", "allow_shared_speakers"):
         are = f"{shared} speaker{'s are' if shared > 1 else ' is'}" if shared else "speakers may be"
         found.append(
             f"That the neurons found serve other voices than those they were found on: {are} on both sides "
             "(the study allows it), and the intervals do not take account of that."
         )
-    if content.without_speaker:
+    if part.without_speaker:
         found.append(
             "That the neurons found serve other voices than those they were found on: where the speaker is unknown, the "
             "same voice may be on both sides."
         )
-    for corpus in _trained_on(content):
+    for corpus in _trained_on(part):
         found.append(f"That the model had never met this corpus: it was trained on a part of {corpus}.")
-    hollow = content.tables.uar.filter(content.tables.uar["hollow"])
+    hollow = part.table("uar").filter(part.table("uar")["hollow"])
     if len(hollow):
         found.append(
             f"Anything from {len(hollow)} condition(s) in which the letters’ probability is below {LEAST_LETTER_MASS:g} or the written answer "
@@ -117,18 +117,18 @@ def limits(content: Content) -> list[str]:
     return found
 
 
-def unlike(content: Content) -> str | None:
+def unlike(part: Part) -> str | None:
     """A warning that follows a claim over matched controls; ``None`` where they are matched well."""
-    unmatched = _unmatched(_largest(content))
+    unmatched = _unmatched(_largest(part))
     return f"The controls are not well matched in {unmatched}." if unmatched else None
 
 
-def close(content: Content, kind: str, measure: str) -> str | None:
+def close(part: Part, kind: str, measure: str) -> str | None:
     """A warning where sets found on shuffled labels do nearly what the selected ones do.
 
     That is so where their mean effect reaches :data:`CLOSE` of the selected sets' effect, or a single draw all of it.
     """
-    own, shuffled = content.effect(kind, measure), content.effect(kind, measure, "shuffled")
+    own, shuffled = part.effect(kind, measure), part.effect(kind, measure, "shuffled")
     if not own or not shuffled or not own["estimate"] or shuffled["estimate"] is None:
         return None
     way = 1 if own["estimate"] > 0 else -1
@@ -146,13 +146,13 @@ def close(content: Content, kind: str, measure: str) -> str | None:
 _NAMES = {"gap": "gap", "pull_overall": "pull on all clips"}
 
 
-def _matching(content: Content) -> pl.DataFrame:
-    return content.own(content.sized(content.tables.matching))
+def _matching(part: Part) -> pl.DataFrame:
+    return part.own("matching")
 
 
-def _largest(content: Content) -> dict[str, float]:
+def _largest(part: Part) -> dict[str, float]:
     """The largest absolute standardised mean difference of each covariate."""
-    found = _matching(content)
+    found = _matching(part)
     largest = {name: found.filter(pl.col("covariate") == name)["smd_largest"].max() for name in MATCHED_IN}
     return {name: float(value) for name, value in largest.items() if value is not None}  # type: ignore[arg-type]
 
@@ -163,10 +163,10 @@ def _unmatched(largest: Mapping[str, float]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _trained_on(content: Content) -> list[str]:
-    model: Any = content.run.manifest.get("model") or {}
-    used = set(content.run.items["corpus"].drop_nulls())
-    heard = set(map(str, model.get("trained_speakers") or [])) & set(content.tables.panel.speakers)
+def _trained_on(part: Part) -> list[str]:
+    model: Any = part.run.manifest.get("model") or {}
+    used = set(part.run.items["corpus"].drop_nulls())
+    heard = set(map(str, model.get("trained_speakers") or [])) & set(part.panel.speakers)
     found = []
     for one in model.get("trained_on") or []:
         if one.get("corpus") not in used:
@@ -176,20 +176,20 @@ def _trained_on(content: Content) -> list[str]:
             f"{name} {value if isinstance(value, str) else ', '.join(map(str, value))}" for name, value in where
         )
         text = f"{one['corpus']} ({which})" if which else str(one["corpus"])
-        again = content.allows("model", "allow_trained_on")
+        again = part.allows("model", "allow_trained_on")
         if which:
             text += ", whose recordings may be evaluated here" if again else ", whose recordings are not evaluated here"
         if heard:
             where_heard = "" if again else " in other recordings"
-            text += f", and {len(heard)} of the {content.speakers} speakers below were heard then{where_heard}"
+            text += f", and {len(heard)} of the {part.speakers} speakers below were heard then{where_heard}"
         found.append(text)
     return found
 
 
-def rank(content: Content, kind: str) -> str | None:
+def rank(part: Part, kind: str) -> str | None:
     """The place of the selected sets among all combinations of matched draws, in a sentence."""
     measure = {"deactivate": "gap", "steer": "pull_overall"}[kind]
-    row = content.effect(kind, measure)
+    row = part.effect(kind, measure)
     if row is None or row["rank"] is None:
         return None
     return (
@@ -198,42 +198,42 @@ def rank(content: Content, kind: str) -> str | None:
     )
 
 
-def standing_of_parts(whole: Whole) -> list[str]:
+def standing_of_parts(study: StudyRuns) -> list[str]:
     """What the reader must know before any number: parts without results, unknown, shared or few speakers."""
     found = []
-    lost = [part.name for part in whole.mains if at_chance(part.uar())]
+    lost = [part.name for part in study.mains if at_chance(part.uar())]
     if lost:
         found.append(
             f"On {listed(lost)} the untouched model is not clearly above chance: what neurons change there is what it answers, not what it "
             "recognises."
         )
-    unknown = [part.name for part in whole.mains if part.stored("items") is not None and part.unknown_speakers]
+    unknown = [part.name for part in study.mains if len(part.run.items) and part.unknown_speakers]
     if unknown:
         found.append(
             f"Speakers unknown on {listed(unknown)}: the same voice may be on both sides. Intervals there are over recordings, and no "
             "conclusion is drawn."
         )
     few = []
-    for part in whole.mains:
+    for part in study.mains:
         row = part.uar()
         if row is not None and not part.unknown_speakers and 0 < row["speakers"] < MINIMUM_SPEAKERS:
             few.append(f"{part.name} ({row['speakers']})")
     if few:
         found.append(f"Fewer than five speakers on {listed(few)}: no interval can be given there.")
     shared = [
-        f"{part.manifest['speakers_shared']} on {part.name}"
-        for part in whole.mains
-        if part.manifest.get("speakers_shared")
+        f"{part.run.manifest['speakers_shared']} on {part.name}"
+        for part in study.mains
+        if part.run.manifest.get("speakers_shared")
     ]
     if shared:
         found.append(f"Speakers on both sides, identification and evaluation: {listed(shared)}. The study allows it.")
-    model = (whole.manifest.get("study") or {}).get("model")
+    model = (study.manifest.get("study") or {}).get("model")
     if isinstance(model, dict) and model.get("allow_trained_on"):
         found.append("Clips on which the model was trained are evaluated: the study allows it.")
     return found
 
 
-def limits_of_parts(whole: Whole) -> list[str]:
+def limits_of_parts(study: StudyRuns) -> list[str]:
     """What may not be concluded from the comparison of corpora and questions."""
     found = [
         "That corpora differ because their numbers do: each has other speakers, other clips and, outside the chapter on transfer, other "
@@ -241,16 +241,16 @@ def limits_of_parts(whole: Whole) -> list[str]:
         "That every cell in bold is a finding: intervals are not corrected for the number of corpora, sources and questions on this page. "
         "The claims above are corrected where it says so.",
     ]
-    if "transfer" in whole.tables:
+    if len(study.table("transfer")):
         found.append(
             "That neurons that act on two corpora are the same neurons, or that those that do not have no part in common: overlap and effect "
             "are shown apart. Sets for transfer are found on fewer clips than those of each corpus alone, so that all sources give equally many."
         )
-    if "side_effects" in whole.tables:
+    if len(study.table("side_effects")):
         found.append(
             "That an ability is spared because no harm is clear of zero: the interval says how large a harm may still be."
         )
-    if "grounding" in whole.tables:
+    if len(study.table("grounding")):
         found.append(
             "That the model hears emotion in the voice because its neurons do nothing on the transcript: where the untouched model is at "
             "chance there, nothing can be taken away."
@@ -259,9 +259,9 @@ def limits_of_parts(whole: Whole) -> list[str]:
     return found
 
 
-def pilot_of_parts(whole: Whole) -> list[str] | None:
+def pilot_of_parts(study: StudyRuns) -> list[str] | None:
     """What a pilot concludes on each corpus, in sentences; ``None`` for a full study."""
-    told = whole.manifest.get("pilot")
+    told = study.manifest.get("pilot")
     if not isinstance(told, dict):
         return None
     return [f"{name}: {one}" for name, found in told.items() for one in (found or {}).get("verdict") or []]

@@ -101,7 +101,7 @@ def _tables(summary: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
     if summary["unusable"]:
         found["Clips that cannot be heard"] = _cut(summary["unusable"], ("what", "why"))
     if summary["duplicates"]:
-        found["Clips with the same content"] = _cut([[", ".join(group)] for group in summary["duplicates"]], ("what",))
+        found["Clips with the same part"] = _cut([[", ".join(group)] for group in summary["duplicates"]], ("what",))
     return {name: frame for name, frame in found.items() if len(frame)}
 
 

@@ -156,9 +156,9 @@ class Picture:
         }
         if path.suffix.lower() not in draw:
             raise ValueError(f"{path}: a picture is written as {', '.join(draw)}; give one of these endings")
-        content = draw[path.suffix.lower()]()
+        part = draw[path.suffix.lower()]()
         with replacing(path) as partial:
-            partial.write_bytes(content)
+            partial.write_bytes(part)
         return path
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.report.views import Content
+from emoscope.analysis.parts import Part
 from emoscope.report.wording import name_selector
 from emoscope.wording import listed, number
 
@@ -45,16 +45,16 @@ SELECTORS = {
 """By what a selector ranks neurons, in a sentence about neurons."""
 
 
-def paragraph(content: Content) -> list[str]:
+def paragraph(part: Part) -> list[str]:
     """The methods of this run in a few sentences each on data, selection, interventions and statistics."""
-    if content.selector is None or not len(content.tables.panel.items):
+    if part.selector is None or not len(part.panel.items):
         return []
-    return [_data(content), _selection(content), _interventions(content), _statistics(content)]
+    return [_data(part), _selection(part), _interventions(part), _statistics(part)]
 
 
-def bibtex(content: Content) -> str:
+def bibtex(part: Part) -> str:
     """The references of a report on this run."""
-    manifest = content.run.manifest
+    manifest = part.run.manifest
     software = (
         "@software{emoscope,\n  author  = {{The emoscope authors}},\n"
         "  title   = {emoscope: emotion-sensitive neurons in large audio-language models},\n"
@@ -64,7 +64,7 @@ def bibtex(content: Content) -> str:
     for one in manifest.get("corpora") or []:
         if one.get("citation"):
             entries.append(_corpus(one))
-    if any(name.startswith("lape") for name in content.selectors):
+    if any(name.startswith("lape") for name in part.selectors):
         entries.append(LAPE)
     return "\n\n".join(entries)
 
@@ -78,43 +78,43 @@ def _corpus(one: dict[str, Any]) -> str:
     return f"@misc{{{re.sub('[^a-z0-9]', '', str(one.get('id')).lower())},\n{lines}\n}}"
 
 
-def _data(content: Content) -> str:
-    manifest, panel = content.run.manifest, content.tables.panel
+def _data(part: Part) -> str:
+    manifest, panel = part.run.manifest, part.panel
     model: Any = manifest.get("model") or {}
     corpora = " and ".join(
         str(one.get("title") or one.get("id")) + (f" ({one['citation']})" if one.get("citation") else "")
         for one in manifest.get("corpora") or []
     )
-    items = content.run.items.filter(pl.col("item").is_in(panel.items.tolist()))
-    voices = f"{content.speakers} speakers" if content.speakers else "speakers whose names are not known"
+    items = part.run.items.filter(pl.col("item").is_in(panel.items.tolist()))
+    voices = f"{part.speakers} speakers" if part.speakers else "speakers whose names are not known"
     text = (
         f"We asked {model.get('id', 'the model')} ({model.get('layers')} decoder layers of {model.get('width')} MLP neurons, "
-        f"{model.get('dtype')}, {model.get('device')}) {ASKED.get(content.presentation, ASKED['audio'])} in {items['clip'].n_unique()} clips "
+        f"{model.get('dtype')}, {model.get('device')}) {ASKED.get(part.presentation or 'audio', ASKED['audio'])} in {items['clip'].n_unique()} clips "
         f"by {voices}" + (f" of {corpora}" if corpora else "") + f", with {len(panel.labels)} lettered options "
         f"({', '.join(panel.labels)}) whose order differs between clips. The answer is the option whose letter is most probable"
     )
-    row = content.uar("baseline")
+    row = part.uar("baseline")
     if row is None or row["uar"] is None:
         return f"{text}."
     span = "" if row["low"] is None else f" (95 % interval {number(row['low'])} to {number(row['high'])})"
     return f"{text}; without intervention the unweighted average recall is {number(row['uar'])} %{span}, chance being {number(row['chance'])} %."
 
 
-def _selection(content: Content) -> str:
-    own = content.own(content.sized(content.run.sets)).filter(pl.col("control") == "target")
+def _selection(part: Part) -> str:
+    own = part.own(part.run.sets).filter(pl.col("control") == "target")
     size, clips = own["size_wanted"].drop_nulls().to_list(), own["n"].drop_nulls().to_list()
-    named = [content.selector, *(name for name in content.selectors if name != content.selector)]
+    named = [part.selector, *(name for name in part.selectors if name != part.selector)]
     ways = [SELECTORS.get(name or "", f"the selector {name_selector(name)}") for name in named]
     others = f" For comparison, neurons were also selected by {listed(ways[1:])}." if len(ways) > 1 else ""
     folds = [fold for fold in own["fold"].unique().sort().to_list() if fold != "all"]
     crossed = (
-        f"The sets that act on a clip were found on other {'speakers' if content.speakers else 'recordings'} ({len(folds)} folds)."
+        f"The sets that act on a clip were found on other {'speakers' if part.speakers else 'recordings'} ({len(folds)} folds)."
         if len(folds) > 1
         else "The sets were found on clips that are not evaluated."
     )
     many = f" ({max(size)})" if size else ""
     from_clips = f", from {min(clips)} correctly answered clips per emotion" if clips else ""
-    study = content.run.manifest.get("study") or {}
+    study = part.run.manifest.get("study") or {}
     read = (
         " Its activation was read after the product with up_proj(x) (site “product”)."
         if (study.get("identify") or {}).get("site") == "product"
@@ -124,13 +124,13 @@ def _selection(content: Content) -> str:
         from_clips += ", chosen so that the right option stood behind each letter as equally often as could be"
     return (
         f"Following Zhao, Schuller and Sisman (2026), a neuron is one element of act(gate_proj(x)) in a decoder MLP.{read} For each "
-        f"emotion we selected {100 * (content.budget or 0):g} % of all neurons{many} with {ways[0]}, counted at the "
-        f"positions “{content.scope}”{from_clips}. {crossed}{others}"
+        f"emotion we selected {100 * (part.budget or 0):g} % of all neurons{many} with {ways[0]}, counted at the "
+        f"positions “{part.scope}”{from_clips}. {crossed}{others}"
     )
 
 
-def _interventions(content: Content) -> str:
-    asked = content.own(content.sized(content.run.conditions))
+def _interventions(part: Part) -> str:
+    asked = part.own(part.run.conditions)
     kinds = set(asked["kind"].to_list())
     done = []
     if "deactivate" in kinds:
@@ -164,8 +164,8 @@ def _interventions(content: Content) -> str:
     return f"The neurons of each set were {listed(done) or 'not changed'} at all positions of the prompt and the answer.{against}"
 
 
-def _statistics(content: Content) -> str:
-    manifest = content.run.manifest
+def _statistics(part: Part) -> str:
+    manifest = part.run.manifest
     study: Any = manifest.get("study") or {}
     versions = ", ".join(
         f"{name} {value}"
@@ -173,7 +173,7 @@ def _statistics(content: Content) -> str:
         if name in ("python", "torch", "transformers")
     )
     declared = [f"the excess {'gap' if row['kind'] == 'deactivate' else 'pull gap'} of {'deactivation' if row['kind'] == 'deactivate' else 'steering'}"
-                for row in content.tables.tests.iter_rows(named=True)]  # fmt: skip
+                for row in part.table("tests").iter_rows(named=True)]  # fmt: skip
     holm = (
         f" The tests of {listed(declared)} were declared beforehand and corrected with Holm’s method."
         if declared

@@ -9,9 +9,9 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from emoscope.analysis.parts import Part
 from emoscope.report.plots import SIGNED, dots, marks_of
 from emoscope.report.theme import LIGHT
-from emoscope.report.views import Part
 from emoscope.wording import number
 
 SERIES_KEY = "Circle: selected; diamond: matched; square: their difference."

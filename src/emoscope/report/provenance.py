@@ -7,58 +7,59 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.report.views import Content, Part, Whole, first
+from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.report.wording import HEARD, facts, made
+from emoscope.schemas import read_table
 from emoscope.vocabulary import COLUMN
 from emoscope.wording import number
 
 FATES = ("used", "not needed", "excluded", "quarantined")
 
 
-def study_name(content: Content) -> str:
+def study_name(part: Part) -> str:
     """The study's name, or the run folder's."""
-    study: Any = content.run.manifest.get("study")
-    return str(study.get("name") or content.run.folder.name) if isinstance(study, dict) else content.run.folder.name
+    study: Any = part.run.manifest.get("study")
+    return str(study.get("name") or part.run.folder.name) if isinstance(study, dict) else part.run.folder.name
 
 
-def subject(content: Content) -> list[str]:
+def subject(part: Part) -> list[str]:
     """Model, corpora, clips, speakers and headline, in a few words each."""
-    manifest, panel = content.run.manifest, content.tables.panel
+    manifest, panel = part.run.manifest, part.panel
     model: Any = manifest.get("model") or {}
     corpora = [str(one.get("title") or one.get("id")) for one in manifest.get("corpora") or []]
-    speakers = f"{content.speakers} speakers" if content.speakers else "speakers unknown"
-    clips = content.run.items.filter(content.run.items["item"].is_in(panel.items.tolist()))["clip"].n_unique()
-    headline = content.selector and (
-        f"headline: {content.selector.upper()}, {100 * (content.budget or 0):g} % of the neurons, "
-        f"scope {content.scope}" + (f", alpha {content.alpha:g}" if content.alpha is not None else "")
+    speakers = f"{part.speakers} speakers" if part.speakers else "speakers unknown"
+    clips = part.run.items.filter(part.run.items["item"].is_in(panel.items.tolist()))["clip"].n_unique()
+    headline = part.selector and (
+        f"headline: {part.selector.upper()}, {100 * (part.budget or 0):g} % of the neurons, "
+        f"scope {part.scope}" + (f", alpha {part.alpha:g}" if part.alpha is not None else "")
     )
-    emotions = f"{len(content.emotions)} emotions"
+    emotions = f"{len(part.emotions)} emotions"
     known = [model.get("id"), ", ".join(corpora), f"{clips} clips evaluated", speakers, emotions, headline]
     return [str(one) for one in known if one]
 
 
-def identifiable(content: Content) -> list[tuple[str, str]]:
+def identifiable(part: Part) -> list[tuple[str, str]]:
     """Emotions for which no neurons could be selected, and why."""
-    found: Any = content.run.manifest.get("identifiable") or {}
+    found: Any = part.run.manifest.get("identifiable") or {}
     return [(emotion, str(why)) for emotion, why in found.items() if not isinstance(why, (int, float))]
 
 
-def null(content: Content) -> str:
+def null(part: Part) -> str:
     """How many answers change by rounding alone, in a sentence."""
-    row = content.uar("null")
+    row = part.uar("null")
     if row is not None:
         return (
             f"To compare with every effect below: the numerical null changes {number(row['changed'])} % of the answers."
         )
-    said = content.run.manifest.get("null")
+    said = part.run.manifest.get("null")
     if said:
         return f"The numerical null was {said}, so no answer can change by the composition of batches."
     return "Not in this run: the numerical null, which says how many answers change by rounding alone."
 
 
-def proofs(content: Content) -> pl.DataFrame | None:
+def proofs(part: Part) -> pl.DataFrame | None:
     """What the run proved about its own arithmetic; what did not run says so."""
-    found = content.run.manifest.get("proofs") or []
+    found = part.run.manifest.get("proofs") or []
     rows = [
         {
             "proof": str(one.get("name")), "status": str(one.get("status", "not run")),
@@ -69,19 +70,19 @@ def proofs(content: Content) -> pl.DataFrame | None:
     return pl.DataFrame(rows) if rows else None
 
 
-def told(content: Content) -> list[str]:
+def told(part: Part) -> list[str]:
     """What is told of the corpora: how they were read, and clips that are not heard as they are stored."""
-    return [str(sentence) for one in content.run.manifest.get("corpora") or [] for sentence in one.get("told") or []]
+    return [str(sentence) for one in part.run.manifest.get("corpora") or [] for sentence in one.get("told") or []]
 
 
-def counts(content: Content) -> pl.DataFrame | None:
+def counts(part: Part) -> pl.DataFrame | None:
     """What became of every clip, and how many conditions were asked."""
-    return facts(_counts(content))
+    return facts(_counts(part))
 
 
-def environment(content: Content) -> pl.DataFrame | None:
+def environment(part: Part) -> pl.DataFrame | None:
     """Model, software, time and corpora."""
-    manifest = content.run.manifest
+    manifest = part.run.manifest
     model: Any = manifest.get("model") or {}
     wanted = (
         "id", "family", "revision", "checksum", "layers", "width", "site", "dtype", "device", "attention", "quantised",
@@ -99,16 +100,16 @@ def environment(content: Content) -> pl.DataFrame | None:
     return facts(pairs)
 
 
-def study(content: Content) -> str | None:
+def study(part: Part) -> str | None:
     """The study file, word by word."""
-    path = content.run.folder / "study.toml"
+    path = part.run.folder / "study.toml"
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def _counts(content: Content) -> list[tuple[str, Any]]:
-    counts: dict[str, Any] = dict(content.run.manifest.get("counts") or {})
-    if not counts and len(content.run.items):
-        clips = content.run.items.unique("clip")
+def _counts(part: Part) -> list[tuple[str, Any]]:
+    counts: dict[str, Any] = dict(part.run.manifest.get("counts") or {})
+    if not counts and len(part.run.items):
+        clips = part.run.items.unique("clip")
         counts = {"clips": len(clips)} | dict(sorted(clips["fate"].value_counts().iter_rows()))
     pairs: list[tuple[str, Any]] = []
     if "clips" in counts:
@@ -116,14 +117,14 @@ def _counts(content: Content) -> list[tuple[str, Any]]:
         adds = "=" if sum(parts) == int(counts["clips"]) else "≠"
         text = " + ".join(f"{n} {fate}" for n, fate in zip(parts, FATES, strict=True))
         pairs.append(("clips", f"{counts['clips']} {adds} {text}"))
-    lost = content.run.items.filter(
-        content.run.items["why"].is_not_null() & content.run.items["fate"].is_in(["excluded", "quarantined"])
+    lost = part.run.items.filter(
+        part.run.items["why"].is_not_null() & part.run.items["fate"].is_in(["excluded", "quarantined"])
     )
     for row in lost.group_by("fate", "why").len().sort("fate", "why").iter_rows(named=True):
         pairs.append((f"{row['fate']}: {row['why']}", row["len"]))
-    asked = content.run.conditions
+    asked = part.run.conditions
     if len(asked):
-        pairs.append(("conditions", f"{len(asked)}, answered: {content.run.answers['condition'].n_unique()}"))
+        pairs.append(("conditions", f"{len(asked)}, answered: {part.run.answers['condition'].n_unique()}"))
     return pairs
 
 
@@ -144,64 +145,65 @@ ROLES = {
 """The roles of parts in words."""
 
 
-def subject_of_parts(whole: Whole) -> list[str]:
+def subject_of_parts(study: StudyRuns) -> list[str]:
     """Model, corpora and headline, in a few words each."""
-    model: Any = whole.manifest.get("model") or {}
-    head: Any = whole.manifest.get("headline") or {}
+    model: Any = study.manifest.get("model") or {}
+    head: Any = study.manifest.get("headline") or {}
     titles = []
-    for part in whole.mains:
-        title = next((str(one.get("title") or one.get("id")) for one in part.manifest.get("corpora") or []), part.name)
+    for part in study.mains:
+        title = next(
+            (str(one.get("title") or one.get("id")) for one in part.run.manifest.get("corpora") or []), part.name
+        )
         titles.append(title if title.lower() == part.name else f"{part.name} ({title})")
     headline = head.get("selector") and (
         f"headline: {str(head['selector']).upper()}, {100 * (head.get('budget') or 0):g} % of the neurons, scope {head.get('scope')}"
         + (f", alpha {head['alpha']:g}" if head.get("alpha") is not None else "")
     )
-    shared = whole.manifest.get("shared_emotions") or []
+    shared = study.manifest.get("shared_emotions") or []
     common = f"all corpora share {', '.join(shared)}" if shared else None
     return [str(one) for one in (model.get("id"), ", ".join(titles), common, headline) if one]
 
 
-def parts(whole: Whole) -> pl.DataFrame | None:
+def parts(study: StudyRuns) -> pl.DataFrame | None:
     """Every part: what was asked of how many clips and speakers, its null and its proofs, and why it has no sets."""
     rows = []
-    for part in whole.parts:
-        uar, items = part.uar(), part.stored("items")
-        voices = None if items is None or "speaker" not in items.columns else _evaluated(items)["speaker"]
-        asked = part.stored("conditions")
+    for part in study.parts:
+        uar, items, asked = part.uar(), _evaluated(part.run.items), read_table(part.run.folder, "conditions")
+        voices, heard = items["speaker"], len(part.run.items) > 0
         rows.append({
             "part": part.name, "what": _asked(part),
-            "clips": "–" if items is None else str(_evaluated(items)["clip"].n_unique()),
-            "speakers": "–" if voices is None else "unknown" if voices.null_count() else str(voices.n_unique()),
+            "clips": str(items["clip"].n_unique()) if heard else "–",
+            "speakers": "–" if not heard else "unknown" if voices.null_count() else str(voices.n_unique()),
             "UAR (%)": number(None if uar is None else uar["uar"]), "chance (%)": number(None if uar is None else uar["chance"]),
-            "conditions": "–" if asked is None else str(len(asked)), "null (%)": _null(part),
-            "proofs": _proofs(part.manifest), "why": part.failed or "",
+            "conditions": str(len(asked)) if len(asked) else "–", "null (%)": _null(part),
+            "proofs": _proofs(part.run.manifest), "why": part.failed or "",
         })  # fmt: skip
     return made(rows)
 
 
-def proofs_of_parts(whole: Whole) -> pl.DataFrame | None:
+def proofs_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     """What was checked when the model was loaded, once for all parts."""
     rows = [
         {
             "proof": str(one["name"]), "status": str(one["status"]), "measured": _small(one.get("measured")),
             "tolerance": _small(one.get("tolerance")), "note": str(one.get("note") or ""),
         }
-        for one in whole.manifest.get("proofs") or []
+        for one in study.manifest.get("proofs") or []
     ]  # fmt: skip
     return pl.DataFrame(rows) if rows else None
 
 
-def environment_of_parts(whole: Whole) -> list[tuple[str, str]]:
+def environment_of_parts(study: StudyRuns) -> list[tuple[str, str]]:
     """Versions, times and the largest memory, as name and value."""
-    found: list[tuple[str, str]] = [("emoscope", str(whole.manifest.get("emoscope") or "unknown"))]
-    model: Any = whole.manifest.get("model") or {}
+    found: list[tuple[str, str]] = [("emoscope", str(study.manifest.get("emoscope") or "unknown"))]
+    model: Any = study.manifest.get("model") or {}
     found += [
         (f"model: {name}", str(model[name]))
         for name in ("id", "revision", "checksum", "dtype", "device")
         if model.get(name)
     ]
-    found += [(name, str(value)) for name, value in (whole.manifest.get("environment") or {}).items()]
-    timing: Any = whole.manifest.get("timing") or {}
+    found += [(name, str(value)) for name, value in (study.manifest.get("environment") or {}).items()]
+    timing: Any = study.manifest.get("timing") or {}
     for name, value in timing.items():
         if isinstance(value, dict):
             found += [(f"seconds, {stage}", number(seconds)) for stage, seconds in value.items()]
@@ -211,8 +213,7 @@ def environment_of_parts(whole: Whole) -> list[tuple[str, str]]:
 
 
 def _evaluated(items: pl.DataFrame) -> pl.DataFrame:
-    kept = items.filter(pl.col("fate") == "used") if "fate" in items.columns else items
-    return kept.filter(pl.col("evaluated").fill_null(False)) if "evaluated" in kept.columns else kept
+    return items.filter((pl.col("fate") == "used") & pl.col("evaluated").fill_null(False))
 
 
 def _asked(part: Part) -> str:
@@ -228,7 +229,7 @@ def _null(part: Part) -> str:
     row = first(part.table("uar"), (pl.col("condition") == "null") & (pl.col("scoring") == "likelihood"))
     if row is not None and row["changed"] is not None:
         return number(row["changed"], 2)
-    return "not run" if part.manifest.get("null") else "–"
+    return "not run" if part.run.manifest.get("null") else "–"
 
 
 def _proofs(manifest: Mapping[str, Any]) -> str:

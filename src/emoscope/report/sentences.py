@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emoscope.analysis.parts import Part
 from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import close, unlike
-from emoscope.report.views import Content
 from emoscope.wording import number, p_text
 
 SWITCHED = {
@@ -43,25 +43,25 @@ class Sentence:
     notes: tuple[str, ...] = ()
 
 
-def headline(content: Content) -> list[Sentence]:
+def headline(part: Part) -> list[Sentence]:
     """Three sentences without jargon: above chance? does switching off hurt? does amplifying pull?"""
-    return [_knows(content), _switched_off(content), _amplified(content)]
+    return [_knows(part), _switched_off(part), _amplified(part)]
 
 
-def _knows(content: Content) -> Sentence:
-    row = content.uar("baseline")
+def _knows(part: Part) -> Sentence:
+    row = part.uar("baseline")
     if row is None or row["uar"] is None:
         return Sentence("What the model knows is open", "its answers without any change are missing.")
     text = (
         f"left untouched, it names the emotion of {number(row['uar'], 0)} % of the clips correctly, averaged over "
-        f"{len(content.emotions)} emotions"
+        f"{len(part.emotions)} emotions"
     )
     guess = f"guessing would give {number(row['chance'], 0)} %."
     if row["hollow"]:
         return Sentence(
             "The model hardly answers with the options offered", f"{text}, but that supports no claim; {guess}"
         )
-    if row["low"] is None or not content.speakers:
+    if row["low"] is None or not part.speakers:
         return Sentence("Whether the model recognises emotion is not decided", f"{text}; {guess}")
     span = f"(95 % interval {number(row['low'], 0)} to {number(row['high'], 0)} %)"
     clear = row["low"] > row["chance"]
@@ -69,13 +69,13 @@ def _knows(content: Content) -> Sentence:
     return Sentence(claim, f"{text} {span}; {guess}")
 
 
-def _switched_off(content: Content) -> Sentence:
-    own, others = content.effect("deactivate", "self"), content.effect("deactivate", "cross")
+def _switched_off(part: Part) -> Sentence:
+    own, others = part.effect("deactivate", "self"), part.effect("deactivate", "cross")
     if own is None or own["estimate"] is None:
         return Sentence("Whether the selected neurons matter is open", "switching them off was not part of this run.")
-    excess = content.effect("deactivate", "excess_gap")
+    excess = part.effect("deactivate", "excess_gap")
     if excess is None or excess["estimate"] is None:
-        moved, blind = _moves(own["estimate"], "recognition of their emotion"), content.blind()
+        moved, blind = _moves(own["estimate"], "recognition of their emotion"), part.blind()
         if others is not None and others["estimate"] is not None:
             moved += f" and {_moves(others['estimate'], 'of the other emotions')}"
         return Sentence(
@@ -83,7 +83,7 @@ def _switched_off(content: Content) -> Sentence:
             f"switching them off {moved}, but matched control neurons were not tested."
             + ("" if blind is None else f" {blind.sentence()}"),
         )
-    value, clear, blind = excess["estimate"], _clear(content, excess), content.blind()
+    value, clear, blind = excess["estimate"], _clear(part, excess), part.blind()
     if clear:
         more = "falls by {0} percentage points more" if value < 0 else "falls by {0} percentage points less"
         text = (
@@ -93,49 +93,51 @@ def _switched_off(content: Content) -> Sentence:
     else:
         text = (
             "whether it hurts the emotion more than the others, beyond what similar neurons of the same layers do, "
-            f"{_open(content, excess)}."
+            f"{_open(part, excess)}."
         )
     if blind is not None:
         text = f"{text} {blind.sentence()}"
     notes = [
-        _decided(content, "deactivate"),
-        _corrected(content, "deactivate"),
-        unlike(content),
-        close(content, "deactivate", "gap"),
+        _decided(part, "deactivate"),
+        _corrected(part, "deactivate"),
+        unlike(part),
+        close(part, "deactivate", "gap"),
     ]
-    return Sentence(_claim(content, "deactivate", SWITCHED, "switching these neurons off does"), text, _said(notes))
+    return Sentence(_claim(part, "deactivate", SWITCHED, "switching these neurons off does"), text, _said(notes))
 
 
-def _amplified(content: Content) -> Sentence:
-    pull = content.effect("steer", "pull_overall")
+def _amplified(part: Part) -> Sentence:
+    pull = part.effect("steer", "pull_overall")
     if pull is None or pull["estimate"] is None:
         return Sentence("Whether the selected neurons steer is open", "amplifying them was not part of this run.")
-    excess = content.effect("steer", "excess_pull_overall")
+    excess = part.effect("steer", "excess_pull_overall")
     if excess is None or excess["estimate"] is None:
         more = "more" if pull["estimate"] >= 0 else "fewer"
         return Sentence(
             "Whether these neurons steer more than others is open",
-            f"amplified by {number(100 * (content.alpha or 0), 0)} %, they draw {number(abs(pull['estimate']))} percentage points "
+            f"amplified by {number(100 * (part.alpha or 0), 0)} %, they draw {number(abs(pull['estimate']))} percentage points "
             f"{more} of the clips to their emotion, but matched control neurons were not amplified.",
         )
-    value, strength = excess["estimate"], f"amplified by {number(100 * (content.alpha or 0), 0)} %"
-    if _clear(content, excess):
+    value, strength = excess["estimate"], f"amplified by {number(100 * (part.alpha or 0), 0)} %"
+    if _clear(part, excess):
         more = "more" if value > 0 else "fewer"
         text = (
             f"{strength}, they draw {number(abs(value))} percentage points {more} of the clips to their emotion than similar "
             f"neurons do {_span(excess, flip=value < 0)}."
         )
     else:
-        text = f"{strength}, whether they draw more clips to their emotion than similar neurons do {_open(content, excess)}."
+        text = (
+            f"{strength}, whether they draw more clips to their emotion than similar neurons do {_open(part, excess)}."
+        )
     notes = [
-        _own_clips(content), _decided(content, "steer"), _corrected(content, "steer"),
-        close(content, "steer", "pull_overall"),
+        _own_clips(part), _decided(part, "steer"), _corrected(part, "steer"),
+        close(part, "steer", "pull_overall"),
     ]  # fmt: skip
-    return Sentence(_claim(content, "steer", AMPLIFIED, "amplifying them does"), text, _said(notes))
+    return Sentence(_claim(part, "steer", AMPLIFIED, "amplifying them does"), text, _said(notes))
 
 
-def _claim(content: Content, kind: str, words: Mapping[str, str], what: str) -> str:
-    row = content.verdict(kind)
+def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
+    row = part.verdict(kind)
     if row is None:
         return f"There is no verdict on what {what}"
     if row["verdict"] is None:
@@ -143,9 +145,9 @@ def _claim(content: Content, kind: str, words: Mapping[str, str], what: str) -> 
     return words[row["verdict"]].format(way="less" if (row["excess_bias"] or 0) < 0 else "more")
 
 
-def _decided(content: Content, kind: str) -> str | None:
+def _decided(part: Part, kind: str) -> str | None:
     """The two numbers on which the verdict rests."""
-    row = content.verdict(kind)
+    row = part.verdict(kind)
     if row is None or row["excess_sensitivity"] is None or row["excess_bias"] is None:
         return None
     parts, small = [], []
@@ -164,9 +166,9 @@ def _decided(content: Content, kind: str) -> str | None:
     return f"{lead} on selected minus similar neurons: {', '.join(parts)}{why}.{sizes}"
 
 
-def _corrected(content: Content, kind: str) -> str | None:
-    row = content.test(kind)
-    if row is None or row["p_holm"] is None or not content.speakers:
+def _corrected(part: Part, kind: str) -> str | None:
+    row = part.test(kind)
+    if row is None or row["p_holm"] is None or not part.speakers:
         return None
     p = p_text(row["p_holm"])
     names = {
@@ -176,31 +178,31 @@ def _corrected(content: Content, kind: str) -> str | None:
     return f"Declared test, {names.get(row['measure'], row['measure'])}: {p} after correction for all declared tests."
 
 
-def _own_clips(content: Content) -> str | None:
+def _own_clips(part: Part) -> str | None:
     """Whether steering pulls the emotion's own clips more than the others: the excess pull gap."""
-    gap = content.effect("steer", "excess_pull_gap")
+    gap = part.effect("steer", "excess_pull_gap")
     if gap is None or gap["estimate"] is None or gap["low"] is None:
         return None
     span = f"excess pull gap {number(gap['estimate'], sign=True)} points, 95 % interval {number(gap['low'])} to {number(gap['high'])}"
-    if not _clear(content, gap):
+    if not _clear(part, gap):
         return f"Whether they draw clips of their own emotion more than others is open ({span})."
     more = "more" if gap["estimate"] > 0 else "less"
     return f"They draw clips of their own emotion {more} than others ({span})."
 
 
-def _clear(content: Content, row: Mapping[str, Any]) -> bool:
+def _clear(part: Part, row: Mapping[str, Any]) -> bool:
     """Whether an interval keeps clear of zero and may support a claim."""
-    if row["low"] is None or not content.speakers or row["hollow"]:
+    if row["low"] is None or not part.speakers or row["hollow"]:
         return False
     return bool(row["low"] > 0 or row["high"] < 0)
 
 
-def _open(content: Content, row: Mapping[str, Any]) -> str:
+def _open(part: Part, row: Mapping[str, Any]) -> str:
     value = f"difference {number(row['estimate'], sign=True)} points"
     if row["hollow"]:
         return f"cannot be said from answers that support no claim ({value})"
-    if row["low"] is None or not content.speakers:
-        reason = "speakers are unknown" if not content.speakers else "there are too few speakers for an interval"
+    if row["low"] is None or not part.speakers:
+        reason = "speakers are unknown" if not part.speakers else "there are too few speakers for an interval"
         return f"is left without a conclusion, since {reason} ({value})"
     return f"remains open ({value}, 95 % interval {number(row['low'])} to {number(row['high'])})"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import Blind
-from emoscope.report.views import Part, Whole
 from emoscope.wording import bracket, listed, number
 
 CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
@@ -178,11 +178,11 @@ HEARD = {"audio": "voice", "transcript": "transcript", "noise": "noise"}
 """What is heard, in words, in the order of figures and tables."""
 
 
-def outcome_at(whole: Whole, where: str, row: Mapping[str, Any], corpus: str) -> Outcome:
+def outcome_at(study: StudyRuns, where: str, row: Mapping[str, Any], corpus: str) -> Outcome:
     """An outcome on the clips of a corpus, whose speakers may be unknown."""
-    return outcome(where, row, main_part(whole, corpus))
+    return outcome(where, row, study.main(corpus))
 
 
-def main_part(whole: Whole, name: str) -> Part | None:
+def main_part(study: StudyRuns, name: str) -> Part | None:
     """The main part of a corpus; ``None`` where there is none."""
-    return next((part for part in whole.mains if part.name == name), None)
+    return next((part for part in study.mains if part.name == name), None)

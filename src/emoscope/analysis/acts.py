@@ -1,0 +1,141 @@
+"""What was asked of a part under the headline's sets: its own, and those of every other source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.accuracy import hollow_conditions, uar
+from emoscope.analysis.contrasts import (
+    Change,
+    Changes,
+    Conditions,
+    Family,
+    draws_by_family,
+    group,
+    same_but_draw,
+    shared,
+)
+from emoscope.analysis.load import Run
+from emoscope.analysis.responses import Panel, asked_label, build_panel, level_of
+
+Key = tuple[str, float | None]  # kind and alpha of an intervention
+
+
+@dataclass(frozen=True)
+class Act:
+    """One intervention of the headline: its target sets and each draw of their matched controls.
+
+    Attributes:
+        family: the values of ``families.FAMILY`` of the target sets.
+        own: target -> condition.
+        matched: the same of every matched draw.
+    """
+
+    family: Family
+    own: Conditions
+    matched: tuple[Conditions, ...]
+
+    def draws(self, excess: bool) -> list[Conditions]:
+        """The conditions that an effect rests on, without or with the controls."""
+        return [self.own, *self.matched] if excess else [self.own]
+
+
+def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
+    """The interventions that a study declares as its headline: to zero, at all positions and layers.
+
+    Where no condition is marked as the headline's, as for sets of other parts, all count.
+    """
+    marked = conditions.filter(pl.col("headline").fill_null(False))
+    grouped = group(conditions)
+    by_key = draws_by_family(grouped)
+    found: dict[Key, Act] = {}
+    for family, own in grouped:
+        plain = (family["control"], family["positions"], family["layers"]) == ("target", "all", "all")
+        declared = marked.is_empty() or any(one in set(marked["condition"]) for one in own.values())
+        if plain and family["to"] != "mean" and declared:
+            matched = by_key.get(same_but_draw(family | {"control": "matched"}), [])
+            found.setdefault((family["kind"], family["alpha"]), Act(family, own, tuple(matched)))
+    return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One part's question, answered under the headline's sets of the part itself and of every source.
+
+    Attributes:
+        run: the part's tables.
+        panel: these answers by likelihood.
+        acts: source (``None``: the part itself) -> kind and alpha -> the intervention.
+        hollow: conditions whose answers support no claim.
+    """
+
+    run: Run
+    panel: Panel
+    acts: Mapping[str | None, Mapping[Key, Act]]
+    hollow: frozenset[str]
+
+    @classmethod
+    def of(cls, run: Run) -> Asked:
+        """Arrange a part's answers."""
+        every: dict[str | None, Run] = {None: run}
+        every.update(run.foreign.items())
+        found = {source: headline_acts(_answered(one)) for source, one in every.items()}
+        wanted = {
+            c for acts in found.values() for act in acts.values() for draw in act.draws(True) for c in draw.values()
+        }
+        answers = pl.concat(
+            [run.answers, *(one.answers.filter(pl.col("condition") != "baseline") for one in run.foreign.values())]
+        )
+        conditions = pl.concat(
+            [run.conditions, *(one.conditions.filter(pl.col("kind") != "baseline") for one in run.foreign.values())]
+        )
+        together = replace(
+            run, answers=answers.filter(pl.col("condition").is_in(["baseline", *sorted(wanted)])), conditions=conditions
+        )
+        panels = {scoring: build_panel(together, scoring) for scoring in ("likelihood", "generation")}
+        hollow = hollow_conditions(uar(together, panels))
+        return cls(run, panels["likelihood"], found, hollow)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What each condition changes, counted once."""
+        return Changes(self.panel)
+
+    @property
+    def question(self) -> str:
+        """The label column that is asked about."""
+        return asked_label(self.run)
+
+    @property
+    def level(self) -> str:
+        """Whether answers are judged by UAR or by accuracy."""
+        return level_of(self.run)
+
+    def shared(self, acts: Sequence[Act], excess: bool) -> tuple[tuple[str, ...], np.ndarray]:
+        """The targets that are options of all acts (and their controls), and the items answered under all of them."""
+        return shared(self.panel, [draw for act in acts for draw in act.draws(excess)])
+
+    def each(self, act: Act, excess: bool, targets: Sequence[str], used: np.ndarray) -> list[Change]:
+        """What an act changes; for an excess what it changes beyond each matched draw."""
+        own = self.changes.count(act.own, targets, used)
+        return [own.minus(self.changes.count(draw, targets, used)) for draw in act.matched] if excess else [own]
+
+    def touched(self, acts: Sequence[Act], excess: bool) -> bool:
+        """Whether a condition that an effect rests on is hollow."""
+        used = {c for act in acts for draw in act.draws(excess) for c in draw.values()}
+        return bool(self.hollow & {"baseline", *used})
+
+    def sizes(self, used: np.ndarray) -> np.ndarray:
+        """Items per speaker, dimension (speaker)."""
+        return np.asarray(self.panel.per_speaker(used.astype(float)).sum(axis=1))
+
+
+def _answered(run: Run) -> pl.DataFrame:
+    """The conditions with answers by likelihood."""
+    there = run.answers.filter(pl.col("scoring") == "likelihood")["condition"].unique()
+    return run.conditions.filter(pl.col("condition").is_in(there.implode()))
