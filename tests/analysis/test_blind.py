@@ -19,7 +19,7 @@ def changed(panel, conditions, truth=None):
     """The measures of one condition per emotion, under the panel's labels or under others."""
     panel = panel if truth is None else replace(panel, truth=np.asarray(truth))
     change = Changes(panel).count(conditions, list(conditions), np.ones(len(panel.items), dtype=bool))
-    return {name: float(values[0]) for name, values in measures(change).items()}
+    return {name: float(one.values[0]) for name, one in measures(change).items()}
 
 
 def part_of(found, options):

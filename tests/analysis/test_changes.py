@@ -113,7 +113,7 @@ def test_sensitivity_and_bias_ignore_a_shift_of_all_options():
         for s in (0.0, -7.0)
     )
     for name in ("sensitivity", "bias"):
-        assert second[name] == pytest.approx(first[name], abs=1e-12)
+        assert second[name].values == pytest.approx(first[name].values, abs=1e-12)
 
 
 def test_a_constant_shift_of_the_target_is_bias_alone():

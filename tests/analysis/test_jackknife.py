@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from emoscope.analysis.estimate import effective_number, interval, replicates
+from emoscope.analysis.estimate import Estimate, effective_number, replicates
 
 
 def test_interval_by_hand():
     # means of five speakers with one item each: 0, 0, 0, 0, 5. All: 1. Without the last: 0; without another: 5/4.
     # Mean of those: 1. Squares: 4 * (1/4)^2 + 1 = 5/4. Variance 4/5 * 5/4 = 1. t(4) at 97.5 %: 2.7764.
     values = np.array([0.0, 0, 0, 0, 5])
-    found = interval(replicates(values) / np.array([5, 4, 4, 4, 4, 4]), np.ones(5))
+    found = Estimate(replicates(values) / np.array([5, 4, 4, 4, 4, 4]), np.ones(5)).interval()
     assert found.estimate == 1
     assert found.df == 4
     assert found.high == pytest.approx(1 + 2.7764, abs=1e-4)
@@ -23,7 +23,7 @@ def test_interval_by_hand():
 
 def test_interval_of_a_mean_is_the_textbook_one():
     values = np.array([3.0, 1, 4, 1, 5, 9, 2])
-    found = interval(replicates(values) / np.array([7, *[6] * 7]), np.ones(7))
+    found = Estimate(replicates(values) / np.array([7, *[6] * 7]), np.ones(7)).interval()
     low, high = stats.t.interval(0.95, 6, values.mean(), stats.sem(values))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
@@ -32,7 +32,7 @@ def test_unequal_speakers_have_fewer_degrees_of_freedom():
     # (4 + 1 + 1 + 1 + 1)^2 / (16 + 4) = 64 / 20 = 3.2
     sizes = np.array([4, 1, 1, 1, 1])
     assert effective_number(sizes) == pytest.approx(3.2)
-    found = interval(np.array([1.0, 1.1, 0.9, 1.0, 1.0, 1.0]), sizes)
+    found = Estimate(np.array([1.0, 1.1, 0.9, 1.0, 1.0, 1.0]), sizes).interval()
     assert found.df == pytest.approx(2.2)
     error = np.sqrt(4 / 5 * 0.02)
     assert found.high == pytest.approx(1 + stats.t.ppf(0.975, 2.2) * error)
@@ -40,7 +40,7 @@ def test_unequal_speakers_have_fewer_degrees_of_freedom():
 
 @pytest.mark.parametrize(("speakers", "given_"), [(1, False), (4, False), (5, True)])
 def test_fewer_than_five_speakers_get_no_interval(speakers, given_):
-    found = interval(np.linspace(0, 1, speakers + 1), np.ones(speakers))
+    found = Estimate(np.linspace(0, 1, speakers + 1), np.ones(speakers)).interval()
     assert (found.low is not None) == given_
     assert found.estimate == 0
     if not given_:
@@ -48,18 +48,21 @@ def test_fewer_than_five_speakers_get_no_interval(speakers, given_):
 
 
 def test_speakers_without_items_do_not_count():
-    found = interval(np.array([1.0, 1, 1, 1, 1, 1]), np.array([3, 3, 3, 3, 0]))
+    found = Estimate(np.array([1.0, 1, 1, 1, 1, 1]), np.array([3, 3, 3, 3, 0])).interval()
     assert found.speakers == 4
     assert found.low is None
 
 
 def test_a_speaker_without_items_changes_nothing():
     values = np.array([1.0, 1.2, 0.9, 1.0, 1.0, 1.1])
-    assert interval(np.append(values, 1.0), np.array([2, 2, 2, 2, 2, 0])) == interval(values, np.full(5, 2))
+    assert (
+        Estimate(np.append(values, 1.0), np.array([2, 2, 2, 2, 2, 0])).interval()
+        == Estimate(values, np.full(5, 2)).interval()
+    )
 
 
 def test_an_emotion_of_one_speaker_gets_no_interval():
-    found = interval(np.array([1.0, np.nan, 1, 1, 1, 1]), np.ones(5))
+    found = Estimate(np.array([1.0, np.nan, 1, 1, 1, 1]), np.ones(5)).interval()
     assert found.low is None
     assert "one speaker alone" in found.reason
 
@@ -79,6 +82,6 @@ def test_interval_equals_plain_loops(speakers):
     half = stats.t.ppf(0.975, df) * variance**0.5
     sums = np.array([hits, sizes], dtype=float).T
     reps = replicates(sums)
-    found = interval(reps[:, 0] / reps[:, 1], np.array(sizes))
+    found = Estimate(reps[:, 0] / reps[:, 1], np.array(sizes)).interval()
     assert found.estimate == pytest.approx(sum(hits) / sum(sizes))
     assert found.high - found.low == pytest.approx(2 * half, rel=1e-6, abs=1e-9)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import nct, t
 
-from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.estimate import Estimate, replicates
 from emoscope.analysis.load import read_run
 from emoscope.analysis.power import Spread, clear_of_zero, needs, power, run_spread
 from emoscope.chapters.results import compute_tables
@@ -39,7 +39,7 @@ def test_intervals_are_those_of_the_analysis() -> None:
     clear = clear_of_zero(gaps, sizes)
     for study in range(200):
         values = replicates(gaps[study] * sizes[study]) / replicates(sizes[study])
-        found = interval(values, sizes[study])
+        found = Estimate(values, sizes[study]).interval()
         assert found.low is not None
         assert clear[study] == (found.low > 0)
     assert 20 < clear.sum() < 180

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import Interval, interval, replicates
+from emoscope.analysis.estimate import Estimate, finite, ratio, replicates
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.schemas import as_table
@@ -15,7 +15,7 @@ FORMS = {"word": "share_word", "refusal": "share_refused", "unparsable": "share_
 """Forms of a written answer, other than a letter, and the columns that count them."""
 
 
-def uar_interval(panel: Panel, condition: str, used: np.ndarray | None = None, against: str | None = None) -> Interval:
+def uar_estimate(panel: Panel, condition: str, used: np.ndarray | None = None, against: str | None = None) -> Estimate:
     """The unweighted average recall under a condition in %, or its change against another one in points.
 
     UAR is the mean, over the labels that occur, of the percentage of items answered correctly
@@ -35,12 +35,10 @@ def uar_interval(panel: Panel, condition: str, used: np.ndarray | None = None, a
         hits -= (panel.answer(against) == panel.truth) & used
     items = panel.per_speaker(used.astype(float))
     heard = items.sum(axis=0) > 0
-    if not heard.any():
-        return Interval(None, None, None, 0, None, "no items")
-    asked = replicates(items[:, heard])
     counts = replicates(panel.per_speaker(hits)[:, heard])
-    recall = np.divide(100 * counts, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
-    return interval(recall.mean(axis=1), items.sum(axis=1))
+    recall = ratio(100 * counts, replicates(items[:, heard]))
+    values = recall.mean(axis=1) if heard.any() else np.full(len(items) + 1, np.nan)
+    return Estimate(values, items.sum(axis=1), speakers=panel.speakers)
 
 
 def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
@@ -66,11 +64,10 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
             used, answer = panel.asked(condition), panel.answer(condition)
             if not used.any():
                 continue
-            found = uar_interval(panel, condition)
-            row = {
+            found = uar_estimate(panel, condition).columns()
+            row = found | {
                 "condition": condition, "kind": kinds.get(condition, condition), "scoring": scoring,
-                "n": int(used.sum()), "uar": found.estimate, "low": found.low, "high": found.high,
-                "speakers": found.speakers, "df": found.df, "reason": found.reason,
+                "n": int(used.sum()), "uar": found["estimate"],
                 "accuracy": _percent(answer == panel.truth, used), "chance": panel.chance,
                 "letter_mass": mass.get(condition), "agreement": agreement(panels, condition),
                 "changed": changed(panel, condition), "unreadable": _percent(answer == UNREADABLE, used),
@@ -133,7 +130,7 @@ def _readable(panel: Panel, condition: str) -> float | None:
     read = asked & (panel.answer(condition) != UNREADABLE)
     if set(panel.truth[read].tolist()) != set(panel.truth[asked].tolist()):
         return None
-    return uar_interval(panel, condition, read).estimate
+    return finite(uar_estimate(panel, condition, read).values[0])
 
 
 def _percent(hits: np.ndarray, used: np.ndarray) -> float:

@@ -104,7 +104,7 @@ class Asked:
     @cached_property
     def changes(self) -> Changes:
         """What each condition changes, counted once."""
-        return Changes(self.panel)
+        return Changes(self.panel, self.hollow)
 
     @property
     def question(self) -> str:

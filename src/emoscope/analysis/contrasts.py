@@ -9,14 +9,14 @@ items and every replicate of the jackknife is a subtraction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import replicates
+from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.responses import Panel
 from emoscope.schemas import group as columns_of
 
@@ -36,6 +36,8 @@ class Change:
         lifted: how many such items there are, dimensions (speaker, target).
         ranked: how many items have log-odds of the target, dimensions (speaker, target).
         baseline_auc: the baseline's AUC in AUC points, dimension (target).
+        hollow: whether the baseline or one of the conditions supports no claim.
+        speakers: the panel's.
     """
 
     targets: tuple[int, ...]
@@ -48,40 +50,51 @@ class Change:
     lifted: np.ndarray
     ranked: np.ndarray
     baseline_auc: np.ndarray
+    hollow: bool
+    speakers: tuple[str, ...]
 
     def accuracy(self) -> np.ndarray:
         """D in points, dimensions (1 + speaker, target, label): all speakers, then without each."""
-        return _shares(100 * self.correct, self.items[:, np.newaxis, :])
+        return ratio(replicates(100 * self.correct), replicates(self.items[:, np.newaxis, :]))
 
     def pull(self) -> np.ndarray:
         """Pull in points, dimensions (1 + speaker, target, label): all speakers, then without each."""
-        return _shares(100 * self.said, self.items[:, np.newaxis, :])
+        return ratio(replicates(100 * self.said), replicates(self.items[:, np.newaxis, :]))
 
     def bias(self) -> np.ndarray:
         """Bias in nat, dimensions (1 + speaker, target): all speakers, then without each."""
-        return _shares(self.lift, self.lifted)
+        return ratio(replicates(self.lift), replicates(self.lifted))
 
     def minus(self, other: Change) -> Change:
         """The change beyond another one on the same items, such as a control's."""
-        return self._with([self, other], lambda both: both[0] - both[1])
+        moved = {name: getattr(self, name) - getattr(other, name) for name in MOVED}
+        return replace(self, **moved, hollow=self.hollow or other.hollow)
 
-    def mean(self, others: Sequence[Change]) -> Change:
-        """The mean of this and other changes on the same items and targets, such as those of control draws."""
-        return self._with([self, *others], lambda all_: np.mean(all_, axis=0))
+    def estimate(self, values: np.ndarray, sizes: np.ndarray | None = None) -> Estimate:
+        """An estimate from values over all speakers and without each; ``sizes`` counts all items if not given."""
+        return Estimate(values, self.items.sum(axis=1) if sizes is None else sizes, self.hollow, self.speakers)
 
-    def _with(self, changes: Sequence[Change], combine: Callable[[list[np.ndarray]], np.ndarray]) -> Change:
-        moved = {name: combine([getattr(one, name) for one in changes]) for name in ("correct", "said", "auc", "lift")}
-        return Change(
-            targets=self.targets, items=self.items, baseline=self.baseline, lifted=self.lifted,
-            ranked=self.ranked, baseline_auc=self.baseline_auc, **moved,
-        )  # fmt: skip
+
+MOVED = ("correct", "said", "auc", "lift")
+"""What intervening moves: the fields of a change that are subtracted and averaged."""
+
+
+def mean(changes: Sequence[Change]) -> Change:
+    """The mean of changes on the same items and targets, such as those of control draws."""
+    moved = {name: np.mean([getattr(one, name) for one in changes], axis=0) for name in MOVED}
+    return replace(changes[0], **moved, hollow=any(one.hollow for one in changes))
 
 
 class Changes:
-    """The changes of a panel's conditions; what one condition changes is counted once."""
+    """The changes of a panel's conditions; what one condition changes is counted once.
 
-    def __init__(self, panel: Panel) -> None:
-        self.panel = panel
+    Args:
+        panel: the stored answers.
+        hollow: conditions whose answers support no claim.
+    """
+
+    def __init__(self, panel: Panel, hollow: Set[str] = frozenset()) -> None:
+        self.panel, self._hollow = panel, hollow
         self._known: dict[tuple[str, int, bytes], tuple[np.ndarray, ...]] = {}
 
     def count(self, conditions: Mapping[str, str], targets: Sequence[str], used: np.ndarray) -> Change:
@@ -107,7 +120,7 @@ class Changes:
         return Change(
             targets=codes, correct=correct, said=said, auc=auc - before, lift=lift, lifted=lifted, ranked=ranked,
             items=panel.per_speaker(used.astype(float)), baseline=panel.per_speaker(right.astype(float)),
-            baseline_auc=before[0],
+            baseline_auc=before[0], hollow=bool(self._hollow & {"baseline", *conditions.values()}), speakers=panel.speakers,
         )  # fmt: skip
 
 
@@ -138,8 +151,9 @@ def auc(scores: np.ndarray, positive: np.ndarray, speaker: np.ndarray, speakers:
     own = np.where(who[:, np.newaxis] == others, halves, 0).sum(axis=1)
     gone = np.bincount(who, rows - own, speakers) + np.bincount(others, columns, speakers)
     won = np.concatenate([[rows.sum()], rows.sum() - gone]) / 2
-    pairs = replicates(np.bincount(who, minlength=speakers)) * replicates(np.bincount(others, minlength=speakers))
-    return np.divide(won, pairs, out=np.full(speakers + 1, np.nan), where=pairs > 0)
+    return ratio(
+        won, replicates(np.bincount(who, minlength=speakers)) * replicates(np.bincount(others, minlength=speakers))
+    )
 
 
 def _count_one(panel: Panel, condition: str, code: int, used: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -153,11 +167,6 @@ def _count_one(panel: Panel, condition: str, code: int, used: np.ndarray) -> tup
     lift = np.bincount(who[~own], (moved - level)[ranked][~own], speakers)
     lifted = np.bincount(who[~own], minlength=speakers).astype(float)
     return correct, said, auc_after, auc_before, lift, lifted, np.bincount(who, minlength=speakers).astype(float)
-
-
-def _shares(sums: np.ndarray, items: np.ndarray) -> np.ndarray:
-    asked = replicates(items)
-    return np.divide(replicates(sums), asked, out=np.full((len(sums) + 1, *sums.shape[1:]), np.nan), where=asked > 0)
 
 
 FAMILY = tuple(name for name in columns_of("family") if name != "role")
@@ -180,14 +189,12 @@ class Excess:
         own: the change under the target sets.
         matched: the change under each matched draw.
         beyond: ``own`` minus the mean of ``matched``.
-        hollow: whether any of these conditions, or the baseline, is hollow.
     """
 
     targets: tuple[str, ...]
     own: Change
     matched: tuple[Change, ...]
     beyond: Change
-    hollow: bool
 
 
 @dataclass(frozen=True)
@@ -201,7 +208,6 @@ class Compared:
         draws: the change under each draw.
         change: their mean.
         excess: the change beyond matched controls; ``None`` where there are none.
-        hollow: whether any of the conditions, or the baseline, is hollow.
         headline: whether the study declares these conditions as its headline.
     """
 
@@ -211,7 +217,6 @@ class Compared:
     draws: tuple[Change, ...]
     change: Change
     excess: Excess | None
-    hollow: bool
     headline: bool
 
 
@@ -230,7 +235,7 @@ def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset
     if "baseline" not in panel.rows:
         return []
     grouped = families(panel, conditions)
-    by_key, changes = draws_by_family(grouped), Changes(panel)
+    by_key, changes = draws_by_family(grouped), Changes(panel, hollow)
     declared = set(conditions.filter(pl.col("headline").fill_null(False))["condition"])
     found = []
     for family, draws in with_means(grouped):
@@ -241,18 +246,9 @@ def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset
         matched = (
             by_key.get(same_but_draw(family | {"control": "matched"}), []) if family["control"] == "target" else []
         )
-        found.append(
-            Compared(
-                family=family,
-                conditions=tuple(draws),
-                targets=targets,
-                draws=each,
-                change=mean(each),
-                excess=_excess(changes, draws[0], matched, hollow),
-                hollow=_any_hollow(draws, hollow),
-                headline=family["control"] == "target" and any(c in declared for c in draws[0].values()),
-            )
-        )
+        declares = family["control"] == "target" and any(c in declared for c in draws[0].values())
+        excess = _excess(changes, draws[0], matched)
+        found.append(Compared(family, tuple(draws), targets, each, mean(each), excess, declares))
     return found
 
 
@@ -288,23 +284,13 @@ def shared(panel: Panel, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], 
     return tuple(label for label in panel.labels if all(label in draw for draw in draws)), used
 
 
-def mean(changes: Sequence[Change]) -> Change:
-    """The mean of changes on the same items and targets."""
-    return changes[0].mean(changes[1:]) if len(changes) > 1 else changes[0]
-
-
-def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions], hollow: Set[str]) -> Excess | None:
+def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions]) -> Excess | None:
     both = [own, *matched]
     targets, used = shared(changes.panel, both)
     if not matched or not targets or not used.any():
         return None
     change, *controls = (changes.count(one, targets, used) for one in both)
-    beyond = change.minus(mean(controls))
-    return Excess(targets, change, tuple(controls), beyond, _any_hollow(both, hollow))
-
-
-def _any_hollow(draws: Sequence[Conditions], hollow: Set[str]) -> bool:
-    return "baseline" in hollow or any(condition in hollow for draw in draws for condition in draw.values())
+    return Excess(targets, change, tuple(controls), change.minus(mean(controls)))
 
 
 def same_but_draw(family: Family) -> tuple[Any, ...]:
@@ -328,8 +314,8 @@ def with_means(grouped: Sequence[tuple[Family, Conditions]]) -> list[tuple[Famil
     return single + [(family, draws) for family, draws in together if family["control"] != "target"]
 
 
-def measures(change: Change) -> dict[str, np.ndarray]:
-    """Reduce a change to the named effects, each of dimension (1 + speaker): all speakers, then without each.
+def measures(change: Change) -> dict[str, Estimate]:
+    """Reduce a change to the named effects.
 
     ``self`` is the mean of D's diagonal, ``cross`` the mean off it and ``gap`` their difference, which does
     not move when all effects of one set, or all effects on one emotion, move alike. For that, only the
@@ -351,4 +337,5 @@ def measures(change: Change) -> dict[str, np.ndarray]:
         own = np.einsum("rmm->r", square) / size
         others = (square.sum(axis=(1, 2)) - own * size) / (size * (size - 1)) if size > 1 else np.full_like(own, np.nan)
         found |= dict(zip(names, (own, others, own - others), strict=True))
-    return found | {"sensitivity": change.auc.mean(axis=1), "bias": change.bias().mean(axis=1)}
+    found |= {"sensitivity": change.auc.mean(axis=1), "bias": change.bias().mean(axis=1)}
+    return {name: change.estimate(values) for name, values in found.items()}

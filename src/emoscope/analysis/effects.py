@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.contrasts import Change, Compared, Excess, compare, measures
-from emoscope.analysis.estimate import benjamini_hochberg, columns, finite, interval, named, rank, unit
+from emoscope.analysis.contrasts import Change, Compared, Family, compare, measures
+from emoscope.analysis.estimate import Estimate, benjamini_hochberg, finite, rank, unit
 from emoscope.analysis.responses import NOT_ASKED, Panel
 from emoscope.schemas import as_table
 
@@ -57,44 +57,34 @@ def effects(compared: Sequence[Compared]) -> pl.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for one in compared:
-        rows += _effect_rows(one.family, one.change, one.draws, "", one.hollow, _ranks(one.family, one.excess))
+        rows += _effect_rows(one.family, one.change, one.draws, "", _ranks(one))
         if one.excess is not None:
             each = [one.excess.own.minus(draw) for draw in one.excess.matched]
-            rows += _effect_rows(one.family, one.excess.beyond, each, "excess_", one.excess.hollow, {})
+            rows += _effect_rows(one.family, one.excess.beyond, each, "excess_", {})
     return as_table("effects", rows)
 
 
 def _effect_rows(
-    family: dict[str, Any],
-    change: Change,
-    draws: Sequence[Change],
-    prefix: str,
-    hollow: bool,
-    ranks: Mapping[str, tuple[int, int]],
+    family: Family, change: Change, draws: Sequence[Change], prefix: str, ranks: Mapping[str, tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    sizes = change.items.sum(axis=1)
     single = [measures(draw) for draw in draws] if len(draws) > 1 else []
     rows = []
-    for name, values in measures(change).items():
-        over = [float(one[name][0]) for one in single]
+    for name, found in measures(change).items():
+        over = [float(one[name].values[0]) for one in single]
         place, combinations = ranks.get(name, (None, None))
-        rows.append(
-            family
-            | {"measure": prefix + name, "n": int(sizes.sum()), "targets": len(change.targets), "draws": len(draws)}
-            | {"draw_min": min(over, default=None), "draw_max": max(over, default=None), "unit": unit(name)}
-            | {"rank": place, "combinations": combinations, "hollow": hollow}
-            | columns(interval(values, sizes))
-        )
+        row = family | found.columns() | {"measure": prefix + name, "unit": unit(name), "targets": len(change.targets)}
+        row |= {"draws": len(draws), "draw_min": min(over, default=None), "draw_max": max(over, default=None)}
+        rows.append(row | {"rank": place, "combinations": combinations})
     return rows
 
 
-def _ranks(family: dict[str, Any], excess: Excess | None) -> dict[str, tuple[int, int]]:
-    if excess is None:
+def _ranks(one: Compared) -> dict[str, tuple[int, int]]:
+    if one.excess is None:
         return {}
-    falls, found = family["kind"] == "deactivate", {}
-    own, controls = _terms(excess.own), [_terms(draw) for draw in excess.matched]
-    for name in RANKED[family["kind"]]:
-        placed = rank(own[name], np.stack([one[name] for one in controls]), falls)
+    kind, found = one.family["kind"], {}
+    own, controls = _terms(one.excess.own), [_terms(draw) for draw in one.excess.matched]
+    for name in RANKED[kind]:
+        placed = rank(own[name], np.stack([each[name] for each in controls]), kind == "deactivate")
         if placed is not None and np.isfinite(own[name]).all():
             found[name] = placed
     return found
@@ -123,10 +113,9 @@ def _cells(one: Compared, labels: Sequence[str]) -> list[dict[str, Any]]:
         before = 100 * float(change.baseline[:, e].sum() / items.sum())
         for m, target in enumerate(one.targets):
             row = one.family | {"target": target, "emotion": emotion, "n": int(items.sum()), "baseline": before}
-            row |= {"draws": len(one.draws), "hollow": one.hollow}
+            row |= {"draws": len(one.draws), "hollow": change.hollow}
             for name, values in (("change", accuracy), ("pull", pull)):
-                found = interval(values[:, m, e], items)
-                row |= named(name, found) | {f"{name}_p": found.p}
+                row |= change.estimate(values[:, m, e], items).named(name)
             row["accuracy"] = before + float(row["change"] or 0)
             rows.append(row)
     return rows
@@ -161,7 +150,7 @@ def _columns(change: Change, m: int, prefix: str) -> dict[str, float | None]:
     sizes = change.ranked[:, m]
     row: dict[str, float | None] = {}
     for name, values in (("sensitivity", change.auc[:, m]), ("bias", change.bias()[:, m])):
-        row |= named(prefix + name, interval(values, sizes))
+        row |= change.estimate(values, sizes).named(prefix + name)
     return row
 
 
@@ -171,32 +160,7 @@ MEASURED = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cros
 ALIKE = ("kind", "selector", "budget", "scope", "to", "alpha", "positions", "layers")
 """What a headline's condition and its controls have in common."""
 
-ESTIMATE: dict[str, Any] = {
-    "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "p": pl.Float64, "speakers": pl.Int64,
-    "df": pl.Float64, "n": pl.Int64, "reason": pl.String,
-}  # fmt: skip
-"""The columns of an estimate with its interval and the number of its items."""
-
 Key = tuple[str, str, str]  # kind, control, measure
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One measure on some items.
-
-    Attributes:
-        values: with all speakers, then without each, dimension (1 + speaker).
-        sizes: items per speaker, dimension (speaker).
-        hollow: whether a condition behind it, or the baseline, supports no claim.
-    """
-
-    values: np.ndarray
-    sizes: np.ndarray
-    hollow: bool
-
-    def row(self) -> dict[str, Any]:
-        """The columns of :data:`ESTIMATE`, and ``hollow``."""
-        return columns(interval(self.values, self.sizes)) | {"n": int(self.sizes.sum()), "hollow": self.hollow}
 
 
 def headline_conditions(conditions: pl.DataFrame) -> pl.DataFrame:
@@ -214,7 +178,7 @@ def on_items(panel: Panel, used: np.ndarray) -> Panel:
     return replace(panel, answers=np.where(used, panel.answers, NOT_ASKED))
 
 
-def measured(panel: Panel, conditions: pl.DataFrame, hollow: Set[str], used: np.ndarray) -> dict[Key, Measured]:
+def measured(panel: Panel, conditions: pl.DataFrame, hollow: Set[str], used: np.ndarray) -> dict[Key, Estimate]:
     """What the headline's sets and their matched controls change on some items.
 
     Args:
@@ -224,23 +188,16 @@ def measured(panel: Panel, conditions: pl.DataFrame, hollow: Set[str], used: np.
         used: which items to count, dimension (item).
 
     Returns:
-        (kind, control, measure) to values in points, for target sets, the mean over matched draws and, as measures
-        that begin with ``excess_``, target sets beyond these draws.
+        (kind, control, measure) to points, for target sets, the mean over matched draws and, as measures that begin
+        with ``excess_``, target sets beyond these draws.
     """
-    found: dict[Key, Measured] = {}
-
-    def add(kind: str, control: str, prefix: str, change: Change, is_hollow: bool) -> None:
-        every, sizes = measures(change), change.items.sum(axis=1)
-        for name in MEASURED[kind]:
-            found[kind, control, prefix + name] = Measured(every[name], sizes, is_hollow)
-
+    found: dict[Key, Estimate] = {}
     kept = conditions.filter(pl.col("control").fill_null("target").is_in(["target", "matched"]))
     for one in compare(on_items(panel, used), kept, hollow):
         kind, control = one.family["kind"], one.family["control"]
-        if control == "matched" and one.family["draw"] is None:
-            add(kind, control, "", one.change, one.hollow)
-        if control == "target":
-            add(kind, control, "", one.change, one.hollow)
-            if one.excess is not None:
-                add(kind, control, "excess_", one.excess.beyond, one.excess.hollow)
+        changes = [("", one.change)] if control == "target" or one.family["draw"] is None else []
+        changes += [("excess_", one.excess.beyond)] if one.excess is not None else []
+        for prefix, change in changes:
+            every = measures(change)
+            found |= {(kind, control, prefix + name): every[name] for name in MEASURED[kind]}
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,106 @@ class Interval:
     p: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A statistic over all speakers and without each of them, and the items that it rests on.
+
+    Attributes:
+        values: over all speakers, then without each, dimension (1 + speaker); NaN where it is not defined.
+        sizes: items of each speaker, dimension (speaker).
+        hollow: whether the baseline or a condition behind it supports no claim.
+        speakers: their names; only needed to subtract a statistic of other speakers.
+    """
+
+    values: np.ndarray
+    sizes: np.ndarray
+    hollow: bool = False
+    speakers: tuple[str, ...] = ()
+
+    @classmethod
+    def share(cls, hits: np.ndarray, items: np.ndarray, hollow: bool = False) -> Estimate:
+        """The share of items that are hits, in %, from both numbers of each speaker, dimension (speaker).
+
+        Example:
+            >>> Estimate.share(np.array([1, 1]), np.array([4, 1])).values.tolist()
+            [40.0, 100.0, 25.0]
+        """
+        return cls(ratio(100 * replicates(hits), replicates(items)), items, hollow)
+
+    def interval(self) -> Interval:
+        """The delete-one-speaker jackknife interval at 95 % (Quenouille 1956, Tukey 1958).
+
+        The standard error is sqrt((G - 1) / G * sum of (value without g - mean of those)^2), over the G speakers with
+        items.
+
+        Example:
+            >>> found = Estimate(np.array([3.0, 3.5, 3.25, 3.0, 2.75, 2.5]), np.ones(5)).interval()
+            >>> round(found.low, 3), found.estimate, round(found.high, 3), found.df
+            (1.037, 3.0, 4.963, 4.0)
+            >>> Estimate(np.array([2.0, 3.0, 1.0]), np.ones(2)).interval().reason
+            'only 2 speakers: an interval needs at least 5'
+        """
+        # a rounding error could look clear of zero
+        values = np.where(np.abs(self.values) < ROUNDING, 0.0, np.asarray(self.values, dtype=np.float64))
+        heard = np.asarray(self.sizes) > 0
+        sizes = np.asarray(self.sizes, dtype=np.float64)[heard]
+        speakers, estimate = len(sizes), float(values[0])
+        if not np.isfinite(estimate):
+            return Interval(None, None, None, speakers, None, "no items")
+        if speakers < MINIMUM_SPEAKERS:
+            few = (
+                f"only {speakers} speaker{'' if speakers == 1 else 's'}: an interval needs at least {MINIMUM_SPEAKERS}"
+            )
+            return Interval(estimate, None, None, speakers, None, few)
+        without = values[1:][heard]
+        if not np.isfinite(without).all():
+            return Interval(estimate, None, None, speakers, None, "one speaker alone has all items of an emotion")
+        df = effective_number(sizes) - 1
+        error = float(np.sqrt((speakers - 1) / speakers * np.sum((without - without.mean()) ** 2)))
+        half = float(t_quantile(df, 1 - LEVEL / 2) * error)
+        return Interval(estimate, estimate - half, estimate + half, speakers, df, p=two_sided(estimate, error, df))
+
+    def beyond(self, other: Estimate) -> Estimate:
+        """The difference to a statistic of the same items, such as that under a control."""
+        return replace(self, values=self.values - other.values, hollow=self.hollow or other.hollow)
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The difference to a statistic of other items, whose numbers add up.
+
+        A speaker is left out of both at once; who has items in one of the two only changes that one.
+
+        Example:
+            >>> first = Estimate(np.array([5.0, 4.0, 6.0]), np.array([2, 2]), speakers=("a", "b"))
+            >>> found = first.minus(Estimate(np.array([1.0, 3.0, 1.0]), np.array([1, 0]), speakers=("b", "c")))
+            >>> found.values.tolist(), found.speakers, found.sizes.tolist()
+            ([4.0, 3.0, 3.0, 4.0], ('a', 'b', 'c'), [2, 3, 0])
+        """
+        names = tuple(sorted({*self.speakers, *other.speakers}))
+        own, others = (self, other) if self.speakers == other.speakers else (self._over(names), other._over(names))
+        return Estimate(own.values - others.values, own.sizes + others.sizes, self.hollow or other.hollow, own.speakers)
+
+    def _over(self, names: tuple[str, ...]) -> Estimate:
+        places = {name: place for place, name in enumerate(self.speakers)}
+        values = [self.values[0], *(self.values[1 + places[s]] if s in places else self.values[0] for s in names)]
+        sizes = [self.sizes[places[s]] if s in places else 0 for s in names]
+        return replace(self, values=np.array(values), sizes=np.array(sizes), speakers=names)
+
+    def columns(self) -> dict[str, Any]:
+        """The interval as columns of a result table, with the number of items and whether it is hollow."""
+        return vars(self.interval()) | {"n": int(self.sizes.sum()), "hollow": self.hollow}
+
+    def named(self, name: str) -> dict[str, Any]:
+        """The interval as the columns ``name``, ``name_low``, ``name_high`` and ``name_p``."""
+        return named(name, vars(self.interval()))
+
+
+def mean_over_parts(parts: Sequence[Estimate]) -> Estimate:
+    """The mean of a statistic over parts of the items, each counting alike; their items add up."""
+    values = np.mean([one.values for one in parts], axis=0)
+    sizes = np.sum([one.sizes for one in parts], axis=0)
+    return replace(parts[0], values=values, sizes=sizes, hollow=any(one.hollow for one in parts))
+
+
 def replicates(sums: np.ndarray) -> np.ndarray:
     """Totals over all speakers, followed by the totals without each speaker.
 
@@ -60,41 +160,9 @@ def replicates(sums: np.ndarray) -> np.ndarray:
     return np.concatenate([total, total - sums], axis=0)
 
 
-def interval(values: np.ndarray, sizes: np.ndarray, level: float = 1 - LEVEL) -> Interval:
-    """The delete-one-speaker jackknife interval of a statistic (Quenouille 1956, Tukey 1958).
-
-    The standard error is sqrt((G - 1) / G * sum of (value without g - mean of those)^2).
-
-    Args:
-        values: the statistic over all speakers, then without each speaker; dimension (1 + speaker).
-        sizes: items per speaker, dimension (speaker); speakers without items are left out.
-        level: the interval's coverage.
-
-    Example:
-        >>> found = interval(np.array([3.0, 3.5, 3.25, 3.0, 2.75, 2.5]), np.ones(5))
-        >>> round(found.low, 3), found.estimate, round(found.high, 3), found.df
-        (1.037, 3.0, 4.963, 4.0)
-        >>> interval(np.array([2.0, 3.0, 1.0]), np.ones(2)).reason
-        'only 2 speakers: an interval needs at least 5'
-    """
-    values = np.asarray(values, dtype=np.float64)
-    values = np.where(np.abs(values) < ROUNDING, 0.0, values)  # else a rounding error could look clear of zero
-    heard = np.asarray(sizes) > 0
-    sizes = np.asarray(sizes, dtype=np.float64)[heard]
-    speakers = len(sizes)
-    estimate = float(values[0])
-    if not np.isfinite(estimate):
-        return Interval(None, None, None, speakers, None, "no items")
-    if speakers < MINIMUM_SPEAKERS:
-        few = f"only {speakers} speaker{'' if speakers == 1 else 's'}"
-        return Interval(estimate, None, None, speakers, None, f"{few}: an interval needs at least {MINIMUM_SPEAKERS}")
-    without = values[1:][heard]
-    if not np.isfinite(without).all():
-        return Interval(estimate, None, None, speakers, None, "one speaker alone has all items of an emotion")
-    df = effective_number(sizes) - 1
-    error = float(np.sqrt((speakers - 1) / speakers * np.sum((without - without.mean()) ** 2)))
-    half = float(t_quantile(df, (1 + level) / 2) * error)
-    return Interval(estimate, estimate - half, estimate + half, speakers, df, p=two_sided(estimate, error, df))
+def ratio(sums: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Sums over numbers of items, of dimensions that broadcast to those of the sums; NaN where there are no items."""
+    return np.divide(sums, items, out=np.full(sums.shape, np.nan), where=items > 0)
 
 
 def two_sided(estimate: float, error: float, df: float) -> float:
@@ -130,45 +198,6 @@ def t_quantile(df: float, probability: float) -> float:
     from scipy.special import stdtrit  # scipy.stats would take longer to import than the analysis takes
 
     return float(stdtrit(df, probability))
-
-
-@dataclass(frozen=True)
-class Replicated:
-    """A statistic with all speakers and without each of them.
-
-    Attributes:
-        values: dimension (1 + speaker).
-        speakers: their names.
-        sizes: items of each, dimension (speaker).
-    """
-
-    values: np.ndarray
-    speakers: tuple[str, ...]
-    sizes: np.ndarray
-
-    def minus(self, other: Replicated) -> Replicated:
-        """The difference to a statistic of other items of the same corpus.
-
-        Leaving out a speaker who has items in one of the two only changes that one.
-
-        Example:
-            >>> first = Replicated(np.array([5.0, 4.0, 6.0]), ("a", "b"), np.array([2, 2]))
-            >>> found = first.minus(Replicated(np.array([1.0, 3.0, 1.0]), ("b", "c"), np.array([1, 0])))
-            >>> found.values.tolist(), found.speakers, found.sizes.tolist()
-            ([4.0, 3.0, 3.0, 4.0], ('a', 'b', 'c'), [2, 3, 0])
-        """
-        both = tuple(sorted({*self.speakers, *other.speakers}))
-        mine, theirs = self._over(both), other._over(both)
-        return Replicated(mine[0] - theirs[0], both, mine[1] + theirs[1])
-
-    def interval(self) -> Interval:
-        """The jackknife interval over the speakers."""
-        return interval(self.values, self.sizes)
-
-    def _over(self, speakers: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        places = {name: place for place, name in enumerate(self.speakers)}
-        values = [self.values[0], *(self.values[1 + places[s]] if s in places else self.values[0] for s in speakers)]
-        return np.array(values), np.array([self.sizes[places[s]] if s in places else 0 for s in speakers])
 
 
 MOST_HALF = 1_000_000
@@ -264,20 +293,14 @@ def unit(measure: str) -> str:
     return UNITS.get(measure.removeprefix("excess_"), "points")
 
 
-def columns(found: Interval) -> dict[str, Any]:
-    """An interval as the columns of a result table."""
-    return {name: getattr(found, name) for name in ("estimate", "low", "high", "speakers", "df", "reason", "p")}
-
-
-def named(name: str, found: Interval | Mapping[str, Any]) -> dict[str, Any]:
-    """An interval, or a row with one, as the columns ``name``, ``name_low`` and ``name_high``.
+def named(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The estimate of a row as the columns ``name``, ``name_low``, ``name_high`` and ``name_p``.
 
     Example:
-        >>> named("gap", {"estimate": -3.0, "low": -4.0, "high": -2.0})
-        {'gap': -3.0, 'gap_low': -4.0, 'gap_high': -2.0}
+        >>> named("gap", {"estimate": -3.0, "low": -4.0, "high": -2.0, "p": 0.01})
+        {'gap': -3.0, 'gap_low': -4.0, 'gap_high': -2.0, 'gap_p': 0.01}
     """
-    row = columns(found) if isinstance(found, Interval) else found
-    return {name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return {name: row["estimate"]} | {f"{name}_{end}": row.get(end) for end in ("low", "high", "p")}
 
 
 def estimate_of(row: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.contrasts import Compared, measures
-from emoscope.analysis.estimate import Interval, columns, holm, interval, named
+from emoscope.analysis.estimate import Estimate, holm
 from emoscope.analysis.load import Run
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GAPS
 
 NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
 """Changes within these limits (AUC points, nat) are small: both ends of an interval must lie within."""
+
+HOLLOW = "too few answers are letters, or the written answers differ too often"
+"""Why a condition supports no claim."""
 
 
 def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tuple[str, str | None]:
@@ -69,24 +72,24 @@ def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFram
     for one in compared:
         if one.excess is None or one.family["positions"] != "all":
             continue
-        beyond = one.excess.beyond
-        found, sizes = measures(beyond), beyond.items.sum(axis=1)
-        sensitivity, bias = interval(found["sensitivity"], sizes), interval(found["bias"], sizes)
-        said, reason = _decide(sensitivity, bias, one.excess.hollow, unknown_speakers)
-        row = one.family | {"verdict": said, "reason": reason, "speakers": sensitivity.speakers}
-        row |= named("excess_sensitivity", sensitivity) | named("excess_bias", bias)
-        rows.append(row | {"hollow": one.excess.hollow, "headline": one.headline})
+        found = measures(one.excess.beyond)
+        said, reason = _decide(found["sensitivity"], found["bias"], unknown_speakers)
+        row = (
+            one.family | found["sensitivity"].columns() | {"verdict": said, "reason": reason, "headline": one.headline}
+        )
+        rows.append(row | found["sensitivity"].named("excess_sensitivity") | found["bias"].named("excess_bias"))
     return as_table("verdicts", rows)
 
 
-def _decide(sensitivity: Interval, bias: Interval, hollow: bool, unknown: int) -> tuple[str | None, str | None]:
-    if hollow:
-        return None, "too few answers are letters, or the written answers differ too often"
+def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | None, str | None]:
+    if sensitivity.hollow:
+        return None, HOLLOW
     if unknown:
         return None, "speakers are unknown"
-    if sensitivity.low is None or sensitivity.high is None or bias.low is None or bias.high is None:
-        return None, sensitivity.reason or bias.reason
-    return verdict((sensitivity.low, sensitivity.high), (bias.low, bias.high))
+    first, second = sensitivity.interval(), bias.interval()
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return None, first.reason or second.reason
+    return verdict((first.low, first.high), (second.low, second.high))
 
 
 def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
@@ -106,12 +109,16 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
         if not declared:
             continue
         one = min(declared, key=lambda this: (this.family["positions"] != "all", this.family["to"] == "mean"))
-        found = Interval(None, None, None, 0, None, "no matched controls")
+        row: dict[str, Any] = {
+            "kind": kind,
+            "measure": f"excess_{measure}",
+            "corpus": corpus,
+            "p": None,
+            "reason": "no matched controls",
+        }
         if one.excess is not None:
-            found = interval(measures(one.excess.beyond)[measure], one.excess.beyond.items.sum(axis=1))
-        row = columns(found) | {"kind": kind, "measure": f"excess_{measure}", "corpus": corpus}
-        if one.excess is not None and one.excess.hollow:
-            row |= {"p": None, "reason": "too few answers are letters, or the written answers differ too often"}
+            row |= measures(one.excess.beyond)[measure].columns()
+            row |= {"p": None, "reason": HOLLOW} if one.excess.beyond.hollow else {}
         rows.append(row)
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p

@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Table
@@ -93,13 +93,10 @@ def _group(panel: Panel, found: Mapping[tuple[str, str, int], Answered], hollow:
             if minus:
                 moved = moved - np.mean([values[key][measure] for key in minus], axis=0)
             there = known if measure == "true_logp" else used
-            one = interval(moved, panel.per_speaker(there.astype(float)).sum(axis=1))
-            yield {
-                "way": way, "control": control, "against": against, "measure": measure, "unit": unit,
-                "estimate": one.estimate, "low": one.low, "high": one.high, "speakers": one.speakers, "df": one.df,
-                "n": int(there.sum()), "draws": len(minus or parts), "reason": one.reason,
-                "hollow": bool(rests_on & hollow),
-            }  # fmt: skip
+            sizes = panel.per_speaker(there.astype(float)).sum(axis=1)
+            row: dict[str, Any] = {"way": way, "control": control, "against": against, "measure": measure, "unit": unit}
+            row |= {"draws": len(minus or parts)}
+            yield row | Estimate(moved, sizes, bool(rests_on & hollow)).columns()
 
     if not used.any():
         return
@@ -195,8 +192,8 @@ def _mean_of_labels(panel: Panel, values: np.ndarray, used: np.ndarray) -> np.nd
     heard = items.sum(axis=0) > 0
     if not heard.any():
         return np.full(len(items) + 1, np.nan)
-    asked, sums = replicates(items[:, heard]), replicates(panel.per_speaker(np.where(used, values, 0.0))[:, heard])
-    return np.asarray(np.divide(sums, asked, out=np.full(asked.shape, np.nan), where=asked > 0).mean(axis=1))
+    sums = panel.per_speaker(np.where(used, values, 0.0))[:, heard]
+    return np.asarray(ratio(replicates(sums), replicates(items[:, heard])).mean(axis=1))
 
 
 INJECTED = {

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.accuracy import uar_interval
-from emoscope.analysis.estimate import estimate_of, interval, named, replicates
+from emoscope.analysis.accuracy import uar_estimate
+from emoscope.analysis.estimate import Estimate, estimate_of
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.report.page import Figure, Table
@@ -41,16 +41,10 @@ def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFram
             for e in np.flatnonzero(items.sum(axis=0)):
                 for a in codes:
                     counts = panel.per_speaker((used & (answer == a)).astype(float))[:, e]
-                    asked = replicates(items[:, e])
-                    share = np.divide(
-                        100 * replicates(counts), asked, out=np.full(asked.shape, np.nan), where=asked > 0
-                    )
-                    found = interval(share, items[:, e])
-                    rows.append({
-                        "condition": condition, "scoring": scoring, "truth": panel.labels[e],
-                        "answer": None if a == UNREADABLE else panel.labels[a], "count": int(counts.sum()),
-                        "n": int(items[:, e].sum()), "share": found.estimate, "low": found.low, "high": found.high,
-                    })  # fmt: skip
+                    found = Estimate.share(counts, items[:, e]).columns()
+                    row = found | {"condition": condition, "scoring": scoring, "truth": panel.labels[e]}
+                    row["answer"] = None if a == UNREADABLE else panel.labels[a]
+                    rows.append(row | {"count": int(counts.sum()), "share": found["estimate"]})
     return as_table("confusion", rows)
 
 
@@ -71,14 +65,14 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         used = panel.asked(condition)
         if not used.any() or "baseline" not in panel.rows:
             continue
-        level, moved = uar_interval(panel, condition), uar_interval(panel, condition, against="baseline")
+        level, moved = uar_estimate(panel, condition), uar_estimate(panel, condition, against="baseline")
         answers = panel.answer(condition)[used]
         counts = np.bincount(answers[answers >= 0], minlength=len(panel.labels))
         rows.append({
             "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
             "n": int(used.sum()),
-            **named("uar", level), **named("change", moved),
-            "commonest": panel.labels[int(counts.argmax())], "reason": moved.reason,
+            **level.named("uar"), **moved.named("change"),
+            "commonest": panel.labels[int(counts.argmax())], "reason": moved.interval().reason,
             "commonest_share": 100 * float(counts.max() / used.sum()),
         })  # fmt: skip
     frame = as_table("reliance", rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import Change, Compared, mean
-from emoscope.analysis.effects import Measured
+from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.emotions import arousal_of
 from emoscope.report.page import Table
@@ -38,22 +39,18 @@ def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame
     for one in compared:
         if not one.headline:
             continue
-        kind, parts = one.family["kind"], [("target", "", one.change, one.hollow)]
+        kind, parts = one.family["kind"], [("target", "", one.change)]
         if one.excess is not None:
-            parts += [
-                ("matched", "", mean(one.excess.matched), one.excess.hollow),
-                ("target", "excess_", one.excess.beyond, one.excess.hollow),
-            ]
-        for control, prefix, change, hollow in parts:
-            for measure, (found, pairs) in _split(kind, change, level, hollow).items():
+            matched = replace(mean(one.excess.matched), hollow=one.excess.beyond.hollow)
+            parts += [("matched", "", matched), ("target", "excess_", one.excess.beyond)]
+        for control, prefix, change in parts:
+            for measure, (found, pairs) in _split(kind, change, level).items():
                 row = {"kind": kind, "control": control, "measure": prefix + measure, "pairs": pairs}
-                rows.append(row | found.row())
+                rows.append(row | found.columns())
     return as_table("arousal", rows)
 
 
-def _split(
-    kind: str, change: Change, level: Sequence[str | None], hollow: bool
-) -> dict[str, tuple[Measured, int]]:  # fmt: skip
+def _split(kind: str, change: Change, level: Sequence[str | None]) -> dict[str, tuple[Estimate, int]]:
     """Cross effects over pairs of the same arousal, of the other one, and their difference, with how many pairs."""
     matrix = change.accuracy() if kind == "deactivate" else change.pull()  # (1 + speaker, target, label)
     known = [code for code in change.targets if level[code] is not None]
@@ -67,7 +64,7 @@ def _split(
     sizes, name = change.items[:, known].sum(axis=1), CROSS[kind]
     values = {"same": means[0], "other": means[1], "apart": means[0] - means[1]}
     counts = {"same": len(same), "other": len(other), "apart": len(pairs)}
-    return {f"{name}_{end}": (Measured(one, sizes, hollow), counts[end]) for end, one in values.items()}
+    return {f"{name}_{end}": (change.estimate(one, sizes), counts[end]) for end, one in values.items()}
 
 
 def tabulate_arousal(part: Part) -> pl.DataFrame | None:

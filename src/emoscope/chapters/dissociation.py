@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.acts import Act, Asked
-from emoscope.analysis.estimate import Interval, Replicated, columns
+from emoscope.analysis.estimate import Estimate, Interval
 from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.responses import answered, mean_level
 from emoscope.report.page import Figure, Table
@@ -65,21 +66,19 @@ def _rows(
         used = answered(one.panel, [draw for act in pair for draw in act.draws(excess)])[1]
         if not used.any():
             return []
-        sizes, speakers = one.sizes(used), one.panel.speakers
-        own, other = (Replicated(_damage(one, act, used, excess), speakers, sizes) for act in pair)
-        apart = Replicated(own.values - other.values, speakers, sizes)
+        own, other = (_damage(one, act, used, excess, touched[place]) for act in pair)
+        apart = own.beyond(other)
         differences.append(apart)
-        fixed = measure | {"question": named[place], "n": int(sizes.sum()), "hollow": touched[place]}
+        fixed = measure | {"question": named[place]}
         for what, sets, found in (
             ("effect", named[place], own), ("effect", named[1 - place], other), ("difference", None, apart),
         ):  # fmt: skip
-            rows.append(fixed | {"what": what, "sets": sets} | columns(found.interval()))
+            rows.append(fixed | {"what": what, "sets": sets} | found.columns())
     # the sum: own sets minus others' on one question, plus the same on the other
-    both = differences[0].minus(Replicated(-differences[1].values, differences[1].speakers, differences[1].sizes))
-    total = {"what": "interaction", "question": None, "sets": None, "n": int(both.sizes.sum()), "hollow": any(touched)}
-    together = both.interval()
-    decided = None if any(touched) else verdict([one.interval() for one in differences], together)
-    return [*rows, measure | total | columns(together) | {"verdict": decided}]
+    both = differences[0].minus(replace(differences[1], values=-differences[1].values))
+    decided = None if both.hollow else verdict([one.interval() for one in differences], both.interval())
+    total = {"what": "interaction", "question": None, "sets": None, "verdict": decided}
+    return [*rows, measure | total | both.columns()]
 
 
 def verdict(differences: Sequence[Interval], interaction: Interval) -> str | None:
@@ -104,13 +103,12 @@ def verdict(differences: Sequence[Interval], interaction: Interval) -> str | Non
     return TOGETHER if clear[-1] else NONE
 
 
-def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool) -> np.ndarray:
-    """Change of the level in points, mean over the targets, or beyond the mean of matched draws; (1 + speaker)."""
+def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool, hollow: bool) -> Estimate:
+    """Change of the level in points, mean over the targets, or beyond the mean of matched draws."""
     own = mean_level(asked.panel, list(act.own.values()), used, asked.level)
-    if not excess:
-        return np.asarray(own - mean_level(asked.panel, ["baseline"], used, asked.level))
-    controls = [mean_level(asked.panel, [draw[t] for t in act.own], used, asked.level) for draw in act.matched]
-    return np.asarray(own - np.mean(controls, axis=0))
+    controls = [[draw[t] for t in act.own] for draw in act.matched] if excess else [["baseline"]]
+    like = np.mean([mean_level(asked.panel, one, used, asked.level) for one in controls], axis=0)
+    return Estimate(own - like, asked.sizes(used), hollow, asked.panel.speakers)
 
 
 LAST = pl.col("what").replace_strict({"effect": 0, "difference": 1, "interaction": 2}, default=3, return_dtype=pl.Int64)

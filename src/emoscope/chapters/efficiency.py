@@ -11,7 +11,7 @@ import polars as pl
 
 from emoscope.analysis.claim_rules import KEPT
 from emoscope.analysis.contrasts import Compared, measures
-from emoscope.analysis.estimate import estimate_of, interval, named
+from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
@@ -101,10 +101,8 @@ def _gaps(compared: Sequence[Compared], row: dict[str, Any], control: str) -> di
             and (kind == "deactivate" or one.family["alpha"] in alphas)
         ]  # fmt: skip
         if able:
-            change = able[0].change
-            got = interval(measures(change)[measure], change.items.sum(axis=1))
-            columns |= named(measure, got)
-            columns["reason"] = columns["reason"] or got.reason
+            got = measures(able[0].change)[measure]
+            columns |= got.named(measure) | {"reason": columns["reason"] or got.interval().reason}
         else:
             columns |= dict.fromkeys((measure, f"{measure}_low", f"{measure}_high"))
     return columns

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import Compared, shared
-from emoscope.analysis.estimate import interval, replicates
+from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import UNREADABLE, Panel
 from emoscope.report.page import Figure
@@ -57,22 +57,10 @@ def _rows(panel: Panel, one: Compared) -> list[dict[str, Any]]:
                 moved[way] = moved.get(way, 0) + panel.per_speaker(went.astype(float)) / len(one.conditions)
         for (was, now), counts in moved.items():
             for e in np.flatnonzero(counts.sum(axis=0)):
-                asked = replicates(items[:, e])
-                share = np.full(asked.shape, np.nan)
-                np.divide(100 * replicates(counts[:, e]), asked, out=share, where=asked > 0)
-                found = interval(share, items[:, e])
-                rows.append(
-                    one.family
-                    | {
-                        "target": target,
-                        "truth": panel.labels[e],
-                        "before": _name(panel, was),
-                        "after": _name(panel, now),
-                    }
-                    | {"count": float(counts[:, e].sum()), "n": int(items[:, e].sum()), "share": found.estimate}
-                    | {"low": found.low, "high": found.high, "reason": found.reason}
-                    | {"draws": len(one.conditions), "hollow": one.hollow}
-                )
+                found = Estimate.share(counts[:, e], items[:, e], one.change.hollow).columns()
+                row = one.family | found | {"target": target, "truth": panel.labels[e], "share": found["estimate"]}
+                row |= {"before": _name(panel, was), "after": _name(panel, now), "count": float(counts[:, e].sum())}
+                rows.append(row | {"draws": len(one.conditions)})
     return rows
 
 

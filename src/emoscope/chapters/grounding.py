@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import altair as alt
@@ -11,7 +12,7 @@ import polars as pl
 
 from emoscope.analysis.acts import Act, Asked, Key
 from emoscope.analysis.contrasts import mean, measures
-from emoscope.analysis.estimate import Replicated, columns, named, unit
+from emoscope.analysis.estimate import Estimate, unit
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import level, presentation
 from emoscope.chapters.within import say_within
@@ -57,20 +58,19 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
     used = asked.panel.asked("baseline")
     chance = asked.panel.chance
     heard = _uar(asked, used)
-    found = heard.interval()
     note, nothing = None, None
-    above = Replicated(heard.values - chance, heard.speakers, heard.sizes).interval()
+    above = replace(heard, values=heard.values - chance).interval()
     if above.low is None:
         note = nothing = NO_INTERVAL
     elif above.low <= 0:
         note, nothing = AT_CHANCE, NOTHING_TO_REMOVE
     about = {"corpus": part.of, "presentation": presentation(asked.run), "part": part.name, "chance": chance}
-    row = about | {"kind": "baseline", "measure": "uar", "unit": "%", "n": int(used.sum()), "draws": 1, "note": note}
-    row |= {"hollow": "baseline" in asked.hollow} | columns(found)
-    row["p"] = above.p
+    row = about | {"kind": "baseline", "measure": "uar", "unit": "%", "draws": 1, "note": note}
+    row |= heard.columns() | {"p": above.p}
     if voice is not None:
         both = used & _same_clips(asked, voice), voice.panel.asked("baseline") & _same_clips(voice, asked)
-        row |= _less(_uar(asked, both[0]), _uar(voice, both[1])) if all(one.any() for one in both) else {}
+        compared = all(one.any() for one in both)
+        row |= _uar(asked, both[0]).minus(_uar(voice, both[1])).named("less") if compared else {}
     rows = [row]
     for (kind, alpha), act in acts.items():
         same = None if voice is None else voice.acts[None].get((kind, alpha))
@@ -79,25 +79,20 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
             before = {} if voice is None or same is None else _effects(voice, same, excess, asked)
             there = {} if voice is None else _effects(asked, act, excess, voice)
             for measure, one in effects.items():
-                row = about | {
-                    "kind": kind,
-                    "alpha": alpha,
-                    "measure": "excess_" * excess + measure,
-                    "unit": unit(measure),
-                }
-                row |= {"n": int(one.sizes.sum()), "draws": len(act.matched) if excess else 1}
-                row |= {"hollow": asked.touched([act], excess), "note": nothing if kind == "deactivate" else None}
-                row |= columns(one.interval())
+                row = about | {"kind": kind, "alpha": alpha, "unit": unit(measure)} | one.columns()
+                row |= {"measure": "excess_" * excess + measure, "draws": len(act.matched) if excess else 1}
+                row["note"] = nothing if kind == "deactivate" else None
                 compared = measure in before and measure in there
-                rows.append(row | (_less(there[measure], before[measure]) if compared else {}))
+                rows.append(row | (there[measure].minus(before[measure]).named("less") if compared else {}))
     return rows
 
 
-def _uar(asked: Asked, used: np.ndarray) -> Replicated:
-    return Replicated(level(asked.panel, "baseline", used), asked.panel.speakers, asked.sizes(used))
+def _uar(asked: Asked, used: np.ndarray) -> Estimate:
+    values = level(asked.panel, "baseline", used)
+    return Estimate(values, asked.sizes(used), "baseline" in asked.hollow, asked.panel.speakers)
 
 
-def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str, Replicated]:
+def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str, Estimate]:
     """The measures of an act, on the clips of another presentation where one is named."""
     if excess and not act.matched:
         return {}
@@ -105,8 +100,7 @@ def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str
     used = used if on is None else used & _same_clips(asked, on)
     if not targets or not used.any():
         return {}
-    found = measures(mean(asked.each(act, excess, targets, used)))
-    return {name: Replicated(values, asked.panel.speakers, asked.sizes(used)) for name, values in found.items()}
+    return measures(mean(asked.each(act, excess, targets, used)))
 
 
 def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
@@ -115,11 +109,6 @@ def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
     there = other.run.items.filter(pl.col("item").is_in(other.panel.items[other.panel.asked("baseline")].tolist()))
     known = set(there["clip"])
     return np.array([clips[item] in known for item in asked.panel.items.tolist()], dtype=bool)
-
-
-def _less(one: Replicated, other: Replicated) -> dict[str, Any]:
-    found = one.minus(other).interval()
-    return named("less", found) | {"less_p": found.p}
 
 
 def draw_grounding(study: StudyRuns) -> Any | None:

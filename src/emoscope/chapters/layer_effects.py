@@ -49,8 +49,6 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
             one["hollow"] = bool(one["hollow"]) or row["hollow"]
             if name == "excess_gap" or one["speakers"] is None:
                 one |= {"speakers": row["speakers"], "reason": row["reason"]}
-            if name == "excess_gap":
-                one["excess_gap_p"] = row["p"]
     _add_counts(rows, layers)
     for key in {place[:-1] for place in rows}:
         mine = [one for place, one in rows.items() if place[:-1] == key]

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import interval
+from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.load import Run, in_known_order
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.sets import ALL, stored_sets
@@ -94,7 +94,7 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
             notes.add(f"clustering: no neurons stored for sets of {about[0]}")
             continue
         values = [spread(one, layers, width) for one in own]
-        found = interval(np.array(values), np.array([clips.get(fold, 0) for fold in folds]))
+        found = Estimate(np.array(values), np.array([clips.get(fold, 0) for fold in folds])).interval()
         shuffled = [spread(one, layers, width) for one in others]
         row = dict(zip(by, about, strict=True)) | {
             "estimate": values[0], "low": found.low, "high": found.high, "folds": len(folds), "df": found.df,

@@ -9,8 +9,8 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
-from emoscope.analysis.estimate import columns, interval, replicates
+from emoscope.analysis.effects import Key, headline_conditions, measured
+from emoscope.analysis.estimate import Estimate, mean_over_parts
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import Panel, evaluated_items, level, level_of
@@ -53,11 +53,11 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
     if len(there) < 2:
         return empty("letters")
     conditions, which = headline_conditions(run.conditions), level_of(run)
-    found: dict[int, Mapping[Key, Measured]] = {}
+    found: dict[int, Mapping[Key, Estimate]] = {}
     for letter in there:
         used = asked & (right == letter)
         sizes = panel.per_speaker(used.astype(float)).sum(axis=1)
-        levels = Measured(level(panel, "baseline", used, which), sizes, "baseline" in hollow)
+        levels = Estimate(level(panel, "baseline", used, which), sizes, "baseline" in hollow)
         found[letter] = {
             ("baseline", NONE, which.lower()): levels,
             ("baseline", NONE, "answered"): _answered(panel, places, letter, "baseline" in hollow),
@@ -70,11 +70,10 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
             row = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"letter": ALPHABET[letter]}
             rest = [other[key] for other in others if key in other]
             if len(rest) == len(others):
-                sizes = one.sizes if key[2] == "answered" else one.sizes + sum(other.sizes for other in rest)
-                apart = columns(interval(one.values - np.mean([other.values for other in rest], axis=0), sizes))
-                row |= {"apart": apart["estimate"], "apart_p": apart["p"]}
-                row |= {f"apart_{end}": apart[end] for end in ("low", "high")}
-            rows.append(row | one.row())
+                like = mean_over_parts(rest)
+                # all letters are answers to the same items, but each stands before the right option of items of its own
+                row |= (one.beyond(like) if key[2] == "answered" else one.minus(like)).named("apart")
+            rows.append(row | one.columns())
     return as_table("letters", rows)
 
 
@@ -88,14 +87,12 @@ def letter_places(run: Run, panel: Panel) -> np.ndarray:
     return places
 
 
-def _answered(panel: Panel, places: np.ndarray, letter: int, hollow: bool) -> Measured:
+def _answered(panel: Panel, places: np.ndarray, letter: int, hollow: bool) -> Estimate:
     """The share of all items whose answer stands behind a letter, in %."""
     used, answer = panel.asked("baseline"), panel.answer("baseline")
     said = used & (answer >= 0) & (places[np.arange(len(answer)), np.maximum(answer, 0)] == letter)
     items, hits = (panel.per_speaker(one.astype(float)).sum(axis=1) for one in (used, said))
-    asked = replicates(items)
-    values = np.divide(100 * replicates(hits), asked, out=np.full(asked.shape, np.nan), where=asked > 0)
-    return Measured(values, items, hollow)
+    return Estimate.share(hits, items, hollow)
 
 
 def draw_factors(part: Part) -> Any | None:

@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import FAMILY, Change, Changes, Conditions, Family, families, mean, measures, shared
-from emoscope.analysis.estimate import Interval, columns, interval, unit
+from emoscope.analysis.estimate import Interval, unit
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
+from emoscope.analysis.verdicts import HOLLOW
 from emoscope.report.wording import made, without_dashes
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS, OUTCOMES
@@ -47,7 +48,7 @@ def outcome_effects(
     if "baseline" not in panel.rows:
         return empty("outcomes")
     rows: list[dict[str, Any]] = []
-    changes = Changes(panel)
+    changes = Changes(panel, hollow)
     for family, parts in _groups(panel, conditions):
         own, hits, matched = parts
         every = [own, hits, *matched]
@@ -55,8 +56,7 @@ def outcome_effects(
         if not targets or not used.any():
             continue
         about = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
-        about |= {"n": int(used.sum()), "targets": len(targets), "clips": _clips(sets, about)}
-        about["hollow"] = bool(hollow & {"baseline", *(c for one in every for c in one.values())})
+        about |= {"targets": len(targets), "clips": _clips(sets, about)}
         counted = [changes.count(one, targets, used) for one in every]
         rows += _rows(about, counted[0], counted[1], counted[2:])
     return as_table("outcomes", rows)
@@ -166,25 +166,31 @@ def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Parts]
 
 
 def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Change]) -> list[dict[str, Any]]:
-    kind, sizes = about["kind"], own.items.sum(axis=1)
+    kind, hollow = about["kind"], any(one.hollow for one in (own, hits, *matched))
     pairs = {("outcome", "baseline"): own, ("hits", "baseline"): hits, ("outcome", "hits"): own.minus(hits)}
     if matched:
         control = mean(matched)
         pairs |= {("outcome", "matched"): own.minus(control), ("hits", "matched"): hits.minus(control)}
-    found = {key: {m: interval(v, sizes) for m, v in measures(one).items()} for key, one in pairs.items()}
+    found = {key: measures(one) for key, one in pairs.items()}
     said: tuple[str | None, str | None] = None, "no matched controls"
-    if about["hollow"]:
-        said = None, "too few answers are letters, or the written answers differ too often"
+    if hollow:
+        said = None, HOLLOW
     elif matched:
         own_excess, hits_excess, less = (
-            found[key][GAPS[kind]] for key in (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
+            found[key][GAPS[kind]].interval()
+            for key in (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
         )
         said = verdict(own_excess, hits_excess, less, kind == "deactivate")
     rows = []
-    for (whose, against), intervals in found.items():
+    for (whose, against), effects in found.items():
         for name in MEASURES[kind]:
-            row = columns(intervals[name]) | about | {"sets": whose, "against": against, "measure": name}
-            row |= {"unit": unit(name), "draws": len(matched) if against == "matched" else 1, "verdict": None}
+            row = effects[name].columns() | about | {"sets": whose, "against": against, "measure": name}
+            row |= {
+                "unit": unit(name),
+                "hollow": hollow,
+                "draws": len(matched) if against == "matched" else 1,
+                "verdict": None,
+            }
             if (whose, against, name) == ("outcome", "hits", GAPS[kind]):
                 row |= {"verdict": said[0], "reason": row["reason"] or said[1]}
             rows.append(row)

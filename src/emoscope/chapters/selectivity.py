@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.estimate import finite, interval, named, replicates
+from emoscope.analysis.estimate import Estimate, finite, ratio, replicates
 from emoscope.analysis.load import in_known_order
 from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.grounding import heard_in_order
@@ -59,12 +58,11 @@ def _rows(stored: pl.DataFrame, measure: str) -> list[dict[str, Any]]:
         places = [emotions.index(emotion)] if emotion is not None else list(range(len(emotions)))
         own, others = (one[:, places].mean(axis=1) for one in sets)
         matched = (controls[0] - controls[1])[:, places].mean(axis=1)
-        found, beyond = interval(own - others, sizes), interval(own - others - matched, sizes)
         row = {"emotion": emotion, "own": finite(own[0]), "others": finite(others[0]), "matched": finite(matched[0])}
-        row |= {"items": int(sizes.sum()), "speakers": found.speakers, "reason": UNKNOWN if unknown else found.reason}
+        row |= Estimate(own - others, sizes).columns() | {"items": int(sizes.sum())}
+        row |= Estimate(own - others - matched, sizes).named("excess")
         if unknown:
-            found, beyond = (replace(one, low=None, high=None) for one in (found, beyond))
-        row |= {"estimate": found.estimate, "low": found.low, "high": found.high} | named("excess", beyond)
+            row |= dict.fromkeys(("low", "high", "excess_low", "excess_high")) | {"reason": UNKNOWN}
         rows.append(row)
     return rows
 
@@ -82,8 +80,7 @@ def _cells(
         place = speakers.index(row["speaker"] or ""), emotions.index(row["emotion"]), truths.index(row["truth"])
         sums[place] += row[measure] * row["items"]
         items[place] += row["items"]
-    asked = replicates(items)
-    cells = np.divide(replicates(sums), asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+    cells = ratio(replicates(sums), replicates(items))
     heard = [truth for truth in range(len(truths)) if items[:, :, truth].any()]
     if not heard:  # a study without such controls
         nothing = np.full(cells.shape[:2], np.nan)

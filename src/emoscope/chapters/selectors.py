@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 
 from emoscope.analysis.contrasts import Changes, Compared, measures, shared
-from emoscope.analysis.estimate import columns, interval, unit
+from emoscope.analysis.estimate import unit
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Table
@@ -56,11 +56,9 @@ def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
             targets, used = shared(panel, both)
             if not targets or not used.any():
                 continue
-            change = [changes.count(one, targets, used) for one in both]
-            found, other = measures(change[0]), measures(change[1])
-            sizes = change[0].items.sum(axis=1)
+            own, other = (measures(changes.count(one, targets, used)) for one in both)
             for measure in COMPARED[kind]:
-                row = columns(interval(found[measure] - other[measure], sizes))
+                row = own[measure].beyond(other[measure]).columns()
                 row |= {"kind": kind, "alpha": alpha, "budget": budget, "measure": measure, "unit": unit(measure)}
                 row |= {"first": first.family["selector"], "second": second.family["selector"]}
                 rows.append(row)

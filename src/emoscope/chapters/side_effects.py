@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.acts import Act, headline_acts
-from emoscope.analysis.estimate import estimate_of, interval, named, replicates
+from emoscope.analysis.estimate import Estimate, estimate_of, ratio, replicates
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import answered, mean_level
@@ -151,23 +151,21 @@ def _asked(part: Part) -> list[dict[str, Any]]:
             return mean_level(asked.panel, conditions, used, asked.level)
 
         row: dict[str, Any] = {"corpus": part.of, "part": part.name, "ability": ability, "measure": asked.level}
-        row |= {"unit": "points", "chance": asked.panel.chance, "hollow": asked.touched([act], excess)}
-        rows.append(row | _row(act, level, asked.sizes(used)))
+        row |= {"unit": "points", "chance": asked.panel.chance}
+        rows.append(row | _row(act, level, asked.sizes(used), asked.touched([act], excess)))
     return rows
 
 
-def _row(act: Act, level: Level, sizes: np.ndarray) -> dict[str, Any]:
-    before, under = level(["baseline"]), level(list(act.own.values()))
-    first, change = interval(before, sizes), interval(under - before, sizes)
-    row: dict[str, Any] = {
-        "kind": act.family["kind"], "alpha": act.family["alpha"], "n": int(sizes.sum()), "speakers": change.speakers,
-        **named("baseline", first), "under": float(under[0]), "draws": len(act.matched), "reason": change.reason,
-        **named("change", change),
-    }  # fmt: skip
+def _row(act: Act, level: Level, sizes: np.ndarray, hollow: bool) -> dict[str, Any]:
+    before, under = (Estimate(level(one), sizes) for one in (["baseline"], list(act.own.values())))
+    change = under.beyond(before)
+    row = {"kind": act.family["kind"], "alpha": act.family["alpha"], "under": float(under.values[0])}
+    row |= change.columns() | {"hollow": hollow, "draws": len(act.matched), "p": None}
+    row |= before.named("baseline") | change.named("change")
     if act.matched:
-        like = np.mean([level([draw[t] for t in act.own]) for draw in act.matched], axis=0)
-        beyond = interval(under - like, sizes)
-        row |= named("excess", beyond) | {"matched": float(like[0]), "p": beyond.p}
+        like = Estimate(np.mean([level([draw[t] for t in act.own]) for draw in act.matched], axis=0), sizes)
+        beyond = under.beyond(like)
+        row |= beyond.named("excess") | {"matched": float(like.values[0]), "p": beyond.interval().p}
     return row
 
 
@@ -194,7 +192,7 @@ def _written(part: Part) -> list[dict[str, Any]]:
             continue
         errors, words, sizes = _by_speaker(mine)
         row = {"corpus": part.of, "part": part.name, "ability": part.presentation, "measure": "WER", "unit": "points"}
-        rows.append(row | {"hollow": False} | _row(act, _rates(errors, words), sizes))
+        rows.append(row | _row(act, _rates(errors, words), sizes, hollow=False))
     return rows
 
 
@@ -217,7 +215,7 @@ def _rates(errors: Mapping[str, np.ndarray], words: np.ndarray) -> Level:
 
     def level(conditions: list[str]) -> np.ndarray:
         wrong = np.mean([replicates(errors[condition]) for condition in conditions], axis=0)
-        return np.divide(100 * wrong, said, out=np.full(said.shape, np.nan), where=said > 0)
+        return ratio(100 * wrong, said)
 
     return level
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import FAMILY, Change, Compared, measures
-from emoscope.analysis.estimate import interval
+from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.chapters.deactivation import draw_matrices, say_verdicts, tabulate_effects
 from emoscope.report.page import Figure, Table
@@ -62,39 +62,29 @@ def trend(compared: Sequence[Compared]) -> pl.DataFrame:
         about = dict(zip(SHARED, key, strict=True))
         if len(members) < 2:
             continue
-        rows += _rows(about, members, [one.change for one in members], "", any(one.hollow for one in members))
-        beyond = [one.excess for one in members if one.excess is not None]
+        rows += _rows(about, members, [one.change for one in members], "")
+        beyond = [one.excess.beyond for one in members if one.excess is not None]
         if len(beyond) == len(members):
-            rows += _rows(about, members, [one.beyond for one in beyond], "excess_", any(one.hollow for one in beyond))
+            rows += _rows(about, members, beyond, "excess_")
     return as_table("trend", rows)
 
 
 def _rows(
-    about: dict[str, Any], members: Sequence[Compared], changes: Sequence[Change], prefix: str, hollow: bool
+    about: dict[str, Any], members: Sequence[Compared], changes: Sequence[Change], prefix: str
 ) -> list[dict[str, Any]]:
     alphas = np.array([one.family["alpha"] for one in members], dtype=float)
     away = alphas - alphas.mean()
     sizes = np.min([change.items.sum(axis=1) for change in changes], axis=0)
     rows = []
     for measure in TESTED:
-        over = np.stack([measures(change)[measure] for change in changes])
-        line = interval(away @ over / float(away @ away), sizes)
+        over = np.stack([measures(change)[measure].values for change in changes])
+        line = Estimate(away @ over / float(away @ away), sizes, any(change.hollow for change in changes)).columns()
         blocks = np.stack([of_each_speaker(change)[measure] for change in changes], axis=1)
         found = page(blocks[~np.isnan(blocks).any(axis=1)])
         words = f"{prefix}{measure} rises with alpha".replace("_", " ")
-        rows.append(
-            about
-            | {
-                "measure": prefix + measure,
-                "tests": words,
-                "alphas": ", ".join(f"{alpha:g}" for alpha in alphas),
-                "slope": line.estimate,
-            }
-            | {"low": line.low, "high": line.high, "speakers": line.speakers, "df": line.df, "hollow": hollow}
-            | {"unit": "points per unit of alpha"}
-            | found
-            | {"reason": found["reason"] or line.reason}
-        )
+        row = about | line | {"measure": prefix + measure, "tests": words, "slope": line["estimate"]} | found
+        row |= {"alphas": ", ".join(f"{alpha:g}" for alpha in alphas), "unit": "points per unit of alpha"}
+        rows.append(row | {"reason": found["reason"] or line["reason"]})
     return rows
 
 

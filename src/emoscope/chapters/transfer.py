@@ -9,10 +9,10 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from emoscope.analysis.accuracy import uar_interval
+from emoscope.analysis.accuracy import uar_estimate
 from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.contrasts import mean, measures
-from emoscope.analysis.estimate import Interval, columns, interval, named, unit, welch
+from emoscope.analysis.estimate import Estimate, named, unit, welch
 from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.standing import blind_part
 from emoscope.report.page import Figure, Table
@@ -56,8 +56,7 @@ def transfer(study: StudyRuns) -> pl.DataFrame:
         asked = part.asked
         if asked is None:
             continue
-        level = uar_interval(asked.panel, "baseline")
-        host = {"host": part.of, "chance": asked.panel.chance} | named("uar", level)
+        host = {"host": part.of, "chance": asked.panel.chance} | uar_estimate(asked.panel, "baseline").named("uar")
         mine = asked.acts.get(part.of, {})
         for source, acts in asked.acts.items():
             for key, act in acts.items() if source is not None else ():
@@ -74,27 +73,23 @@ def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[dict[st
     targets, used = asked.shared([act], excess)
     if not targets or not used.any():
         return []
-    each, sizes = asked.each(act, excess, targets, used), asked.sizes(used)
-    found = measures(mean(each))
-    less = _less(asked, act, own, excess)
-    fixed = {"n": int(sizes.sum()), "targets": len(targets), "draws": len(each), "hollow": asked.touched([act], excess)}
-    rows = []
-    for name, values in found.items():
-        row = fixed | columns(interval(values, sizes)) | {"measure": "excess_" * excess + name, "unit": unit(name)}
-        if name in less:
-            row |= named("less", less[name]) | {"less_p": less[name].p}
-        rows.append(row)
-    return rows
+    each, less = asked.each(act, excess, targets, used), _less(asked, act, own, excess)
+    fixed = {"targets": len(targets), "draws": len(each)}
+    return [
+        fixed | {"measure": "excess_" * excess + name, "unit": unit(name)} | found.columns()
+        | (less[name].named("less") if name in less else {})
+        for name, found in measures(mean(each)).items()
+    ]  # fmt: skip
 
 
-def _less(asked: Asked, act: Act, own: Act | None, excess: bool) -> dict[str, Interval]:
+def _less(asked: Asked, act: Act, own: Act | None, excess: bool) -> dict[str, Estimate]:
     if own is None or (excess and not own.matched):
         return {}
     targets, used = asked.shared([act, own], excess)
     if not targets or not used.any():
         return {}
     first, second = (measures(mean(asked.each(one, excess, targets, used))) for one in (act, own))
-    return {name: interval(first[name] - second[name], asked.sizes(used)) for name in first}
+    return {name: first[name].beyond(second[name]) for name in first}
 
 
 def _kept(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

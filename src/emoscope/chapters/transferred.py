@@ -11,7 +11,7 @@ import polars as pl
 from emoscope.analysis.accuracy import hollow_conditions, uar
 from emoscope.analysis.contrasts import FAMILY, Conditions, compare, draws_by_family, group, same_but_draw, with_means
 from emoscope.analysis.effects import effects
-from emoscope.analysis.estimate import columns, interval
+from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import UAR, Panel, answered, build_panel, level_of, mean_level
 from emoscope.schemas import as_table, empty, schema
@@ -87,8 +87,8 @@ def _rows(
     moved = np.stack([[mean_level(panel, [one[t]], used, which) for one in both] for t in targets]) - before
     each = moved[:, :1] - moved[:, 1:] if matched else moved  # (target, draw, 1 + speaker)
     touched = "baseline" in hollow or any(condition in hollow for draw in both for condition in draw.values())
-    fixed = dict(family) | {"measure": "excess_damage" if matched else "damage", "unit": "points", "hollow": touched}
-    fixed |= {"n": int(sizes.sum()), "draws": each.shape[1], "rank": None, "combinations": None}
+    fixed = dict(family) | {"measure": "excess_damage" if matched else "damage", "unit": "points"}
+    fixed |= {"draws": each.shape[1], "rank": None, "combinations": None}
     named: list[tuple[str | None, np.ndarray]] = [(None, each.mean(axis=0))]
     if family["draw"] is None or family["control"] == "target":
         named += [(target, each[place]) for place, target in enumerate(targets)]
@@ -97,5 +97,5 @@ def _rows(
         ends = (float(over[:, 0].min()), float(over[:, 0].max())) if len(over) > 1 else (None, None)
         row = fixed | {"target": target, "targets": 1 if target else len(targets)}
         row |= dict(zip(("draw_min", "draw_max"), ends, strict=True))
-        rows.append(row | columns(interval(over.mean(axis=0), sizes)))
+        rows.append(row | Estimate(over.mean(axis=0), sizes, touched).columns())
     return rows

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import Key, Measured, headline_conditions, measured
+from emoscope.analysis.effects import Key, headline_conditions, measured
+from emoscope.analysis.estimate import Estimate, mean_over_parts
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel, asked_label, evaluated_items
@@ -46,20 +47,17 @@ def within(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFra
     targets = set(conditions["target"].drop_nulls())
     rows: list[dict[str, Any]] = []
     for column, values in crossed_columns(run, panel, targets).items():
-        found: dict[str, dict[Key, Measured]] = {}
+        found: dict[str, dict[Key, Estimate]] = {}
         for value, (labels, used) in values.items():
             found[value] = measured(panel, conditions.filter(pl.col("target").is_in(labels)), hollow, used)
         counted = np.any([used for _, used in values.values()], axis=0)
         covered = 100 * float(counted.mean())
         for key in dict.fromkeys(key for one in found.values() for key in one):
             parts = {value: one[key] for value, one in found.items() if key in one}
-            mean = Measured(
-                np.mean([one.values for one in parts.values()], axis=0), sum(one.sizes for one in parts.values()),  # type: ignore[arg-type]
-                any(one.hollow for one in parts.values()),
-            )  # fmt: skip
             about = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"column": column, "covered": covered}
-            rows.append(about | mean.row() | {"value": None, "values": len(parts)})
-            rows += [about | one.row() | {"value": value, "values": 1} for value, one in parts.items()]
+            mean = mean_over_parts(list(parts.values()))
+            rows.append(about | mean.columns() | {"value": None, "values": len(parts)})
+            rows += [about | one.columns() | {"value": value, "values": 1} for value, one in parts.items()]
     return as_table("within", rows)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.accuracy import uar_interval
+from emoscope.analysis.accuracy import uar_estimate
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import headline_conditions
 from emoscope.analysis.estimate import named
@@ -47,11 +47,10 @@ def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
         panel = build_panel(part)
         if "baseline" not in panel.rows:
             continue
-        level = uar_interval(panel, "baseline")
+        level = uar_estimate(panel, "baseline")
         tests = headline_tests(compare(panel, headline_conditions(run.conditions), hollow), part)
-        row = {
-            "wording": wording, "n": int(panel.asked("baseline").sum()), **named("uar", level), "chance": panel.chance, "letter_mass": _letter_mass(part), "reason": level.reason,
-        }  # fmt: skip
+        row = level.columns() | level.named("uar")
+        row |= {"wording": wording, "chance": panel.chance, "letter_mass": _letter_mass(part)}
         for test in tests.iter_rows(named=True):
             row |= named(test["measure"], test)
         rows.append(row)
