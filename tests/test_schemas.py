@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from emoscope import schemas
 from emoscope.schemas import as_table, documented, schema, tables
 from tests.golden.outputs import HERE, RUNS, Outputs, unpack
 
@@ -53,3 +54,25 @@ def test_every_column_says_what_it_holds():
 
 def test_the_docs_are_made_from_the_declarations():
     assert DOCS.read_text(encoding="utf-8").endswith(f"\n\n{documented()}")
+
+
+def test_a_question_declares_a_table_of_its_own():
+    text = """
+        [tables.doubled]
+        file = "tables/doubled.parquet"
+        holds = "An example."
+        columns = ["emotion", "twice"]
+        [columns]
+        twice = ["Float64", "", "two times as much"]
+    """
+    try:
+        schemas.declare_tables(text)
+        schemas.declare_tables(text)  # twice the same is once
+        assert list(schemas.schema("doubled")) == ["emotion", "twice"]
+        assert schemas.as_table("doubled", [{"twice": 2.0}])["emotion"].to_list() == [None]
+        with pytest.raises(ValueError, match="'emotion' is declared otherwise"):
+            schemas.declare_tables('[columns]\nemotion = ["Int64", "", "a number"]')
+    finally:
+        for cached in (schemas._declared, schemas.tables, schemas._types):
+            cached.cache_clear()
+    assert "doubled" not in schemas.tables()

@@ -100,20 +100,17 @@ def select(
 def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     """Build tables and report.html from a run folder, without the model."""
     from emoscope.chapters.pages import build_report
-    from emoscope.chapters.results import write_tables
+    from emoscope.chapters.results import write_study_tables, write_tables
     from emoscope.runs import RunFolder
     from emoscope.runs.folder import part_folders
 
     folder = RunFolder(run)
     if parts := part_folders(folder.path):
-        from emoscope.chapters.results import write_study_tables
-        from emoscope.chapters.study_page import build_study_report
-
         for part in parts:
             found = write_tables(part)
             if (part / "report.html").is_file():
                 build_report(found)
-        print(f"Report: {build_study_report(write_study_tables(folder.path)).resolve()}")
+        print(f"Report: {build_report(write_study_tables(folder.path)).resolve()}")
         return 0
     if not (folder / "items.parquet").is_file():
         raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")

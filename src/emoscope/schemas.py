@@ -59,9 +59,7 @@ def tables() -> Mapping[str, Table]:
         >>> tables()["effects"].columns["low"].unit, tables()["tests"].sorted_by
         ('', ('kind',))
     """
-    import tomllib
-
-    declared = tomllib.loads((files("emoscope") / "data" / SOURCE).read_text(encoding="utf-8"))
+    declared = _declared()
     groups, columns = declared["groups"], declared["columns"]
 
     def names(listed: Sequence[str]) -> list[str]:
@@ -78,6 +76,31 @@ def tables() -> Mapping[str, Table]:
     return found
 
 
+@cache
+def _declared() -> dict[str, dict[str, Any]]:
+    import tomllib
+
+    return tomllib.loads((files("emoscope") / "data" / SOURCE).read_text(encoding="utf-8"))
+
+
+def declare_tables(text: str) -> None:
+    """Declare further tables and columns, for a question that brings its own.
+
+    Args:
+        text: TOML with ``[tables.name]`` and ``[columns]``, as in ``data/tables.toml``.
+
+    Raises:
+        ValueError: a table or a column is declared otherwise already.
+    """
+    import tomllib
+
+    for part, entries in tomllib.loads(text).items():
+        for name, entry in entries.items():
+            if _declared()[part].setdefault(name, entry) != entry:
+                raise ValueError(f"{name!r} is declared otherwise among the {part} already: choose another name")
+    tables.cache_clear()
+
+
 def _of_estimate(name: str, columns: Mapping[str, Sequence[str]]) -> Sequence[str]:
     estimate, _, end = name.rpartition("_")
     _, unit, _ = columns[estimate]
@@ -92,10 +115,7 @@ def group(name: str) -> tuple[str, ...]:
         >>> group("family")[:3]
         ('kind', 'selector', 'budget')
     """
-    import tomllib
-
-    declared = tomllib.loads((files("emoscope") / "data" / SOURCE).read_text(encoding="utf-8"))
-    return tuple(declared["groups"][name])
+    return tuple(_declared()["groups"][name])
 
 
 @cache

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from emoscope.analysis.contrasts import Changes, measures
-from emoscope.analysis.estimate import effective_number, interval
+from emoscope.analysis.estimate import effective_number
 from emoscope.analysis.responses import Panel, log_odds
 
 EMOTIONS = ("anger", "fear", "neutral")
@@ -65,7 +65,7 @@ def coverage(speakers: int, equal: bool, studies: int, seed: int = 0) -> list[tu
         change = Changes(panel).count({e: e for e in EMOTIONS}, EMOTIONS, np.ones(len(panel.items), dtype=bool))
         every = measures(change)
         for name in MEASURES:
-            one = interval(every[name], change.items.sum(axis=1))
+            one = every[name].interval()
             if one.estimate is None or one.high is None:
                 raise RuntimeError(f"a simulated study has no interval: {one.reason}")
             found[name].append((one.estimate, one.high - one.estimate))

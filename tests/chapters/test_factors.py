@@ -6,16 +6,19 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
+from emoscope.chapters.answers import forms_note
+from emoscope.chapters.arousal import arousal_note
 from emoscope.chapters.arousal import tabulate_arousal as arousal
 from emoscope.chapters.budgets import draw_budgets as budgets_figure
 from emoscope.chapters.budgets import tabulate_budgets as budgets
 from emoscope.chapters.efficiency import draw_efficiency as efficiency_figure
 from emoscope.chapters.efficiency import tabulate_efficiency as efficiency
 from emoscope.chapters.letters import draw_factors as factors
+from emoscope.chapters.letters import letters_note
 from emoscope.chapters.letters import tabulate_letters as letters
-from emoscope.chapters.pages import notes
 from emoscope.chapters.results import compute_tables
 from emoscope.chapters.within import tabulate_within as within
+from emoscope.chapters.within import within_note
 from emoscope.schemas import schema
 from emoscope.wording import bracket, number
 from tests.helpers.planted import THREE, write_run
@@ -48,7 +51,7 @@ def test_a_letter_is_named_where_it_is_clear_of_the_others(content):
     table = content.table("letters").with_columns(
         apart=pl.lit(0.0), apart_low=pl.lit(-1.0), apart_high=pl.lit(1.0), hollow=pl.lit(False)
     )
-    assert notes(changed(content, letters=table))["letters"] == (
+    assert letters_note(changed(content, letters=table)) == (
         "Of 2 letters, none has an excess gap that is clear of the mean of the others."
     )
     one = pl.col("letter") == "A"
@@ -56,9 +59,9 @@ def test_a_letter_is_named_where_it_is_clear_of_the_others(content):
         apart=pl.when(one).then(8.0).otherwise("apart"), apart_low=pl.when(one).then(2.0).otherwise("apart_low"),
         apart_high=pl.when(one).then(14.0).otherwise("apart_high"),
     )  # fmt: skip
-    said = notes(changed(content, letters=table))["letters"]
+    said = letters_note(changed(content, letters=table))
     assert "at A it is 8.0 points weaker [2.0, 14.0] than the mean of the other letters" in said
-    assert notes(changed(content, letters=table.clear()))["letters"] is None
+    assert letters_note(changed(content, letters=table.clear())) is None
 
 
 def test_gaps_within_a_word_stand_below_those_of_all_clips(content):
@@ -68,11 +71,11 @@ def test_gaps_within_a_word_stand_below_those_of_all_clips(content):
     every = content.effect("deactivate", "excess_gap")
     assert frame["switched off: excess gap"][0].startswith(number(every["estimate"], sign=True))
     assert within(changed(content, within=content.table("within").clear())) is None
-    said = notes(content)["within"]
+    said = within_note(content)
     assert said.startswith("Within the same word the excess gap is −")
     assert said.endswith("it does not come from the word alone.")
     wide = content.table("within").with_columns(high=pl.lit(5.0))
-    assert "remains open" in notes(changed(content, within=wide))["within"]
+    assert "remains open" in within_note(changed(content, within=wide))
 
 
 @pytest.mark.parametrize(
@@ -94,23 +97,24 @@ def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, s
     }
     row |= {"pairs": 6, "hollow": False}
     table = pl.DataFrame([{name: row.get(name) for name in schema("arousal")}], schema=schema("arousal"))
-    assert said in notes(changed(content, arousal=table))["arousal"]
+    assert said in arousal_note(changed(content, arousal=table))
     assert arousal(changed(content, arousal=table)) is None or low is not None
     assert arousal(content) is None  # all three are of high arousal
 
 
 def test_a_pilot_says_how_answers_were_written_and_no_more(content):
     run = dataclasses.replace(content.run, manifest={**content.run.manifest, "pilot": {"verdict": ["Go on."]}})
-    said = notes(dataclasses.replace(content, run=run))
-    assert {name for name, text in said.items() if text} == {"forms"}
+    pilot = dataclasses.replace(content, run=run)
+    assert letters_note(pilot) is within_note(pilot) is arousal_note(pilot) is None
+    assert forms_note(pilot)
 
 
 def test_refusals_are_told_apart_in_words(content):
-    assert "UAR counts refusals and unreadable answers as not correct" not in notes(content)["forms"]
+    assert "UAR counts refusals and unreadable answers as not correct" not in forms_note(content)
     table = content.table("uar").with_columns(
         share_refused=pl.lit(12.5), share_unparsable=pl.lit(2.5), share_word=pl.lit(5.0), uar_readable=pl.lit(91.0)
     )
-    said = notes(changed(content, uar=table))["forms"]
+    said = forms_note(changed(content, uar=table))
     assert "12.5 % are refusals, 2.5 % cannot be read, and 5.0 % name the option in words." in said
     assert "over the answers that could be read it would be 91.0 %" in said
 

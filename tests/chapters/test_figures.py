@@ -10,15 +10,15 @@ from emoscope.analysis.load import read_run
 from emoscope.chapters.answers import draw_confusion as confusion
 from emoscope.chapters.deactivation import draw_deactivation as deactivation
 from emoscope.chapters.deactivation import draw_evidence as evidence
-from emoscope.chapters.pages import FIGURES as ENTRIES
-from emoscope.chapters.pages import main_figure
+from emoscope.chapters.deactivation import main_figure
+from emoscope.chapters.pages import figures
 from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import Picture
 from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recoloured, title_of, to_png, to_spec, to_svg
 from emoscope.schemas import schema
 from tests.helpers.planted import SEVEN, THREE, write_run
 
-FIGURES = {one.name: one.draw for one in ENTRIES}
+FIGURES = {one.name: one.draw for one in figures("run")}
 
 UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha")
 

@@ -11,31 +11,29 @@ from emoscope.chapters.claims import as_text, grid
 from emoscope.chapters.deactivation import say_deactivation
 from emoscope.chapters.dissociation import say_dissociation
 from emoscope.chapters.efficiency import say_efficiency
+from emoscope.chapters.pages import build_report, figures, render_report, tables
 from emoscope.chapters.published import tabulate_published_of_parts
-from emoscope.chapters.results import STUDY_TABLES as NAMES
-from emoscope.chapters.results import write_study_tables, write_tables
+from emoscope.chapters.results import study_tables, write_study_tables, write_tables
 from emoscope.chapters.side_effects import say_side_effects
 from emoscope.chapters.steering import _rises
-from emoscope.chapters.study_page import CHAPTERS, FIGURES, TABLES, build_study_report, render_study
 from emoscope.chapters.transfer import say_transfer
 from emoscope.report.caveats import standing_of_parts as standing
-from emoscope.report.page import draw_figure
+from emoscope.report.page import SECTIONS, draw_figure
 from emoscope.report.theme import to_spec
 from emoscope.report.wording import judge
-from emoscope.schemas import empty
 from tests.chapters.test_pages import Page
 from tests.helpers.planted_parts import write_whole
 
 
 def figure_named(name):
-    return next(one for one in FIGURES if one.name == name)
+    return next(one for one in figures("study") if one.name == name)
 
 
 def undrawn(study, monkeypatch):
     """The page without its pictures, which take most of the time."""
     monkeypatch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: '<svg width="100"></svg>')
     monkeypatch.setattr("emoscope.report.markup.to_pdf", lambda _: b"")
-    return build_study_report(study).read_text(encoding="utf-8")
+    return build_report(study).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +72,17 @@ def test_the_page_stands_alone_and_every_link_leads_somewhere(folder, page):
     for link in parsed.links:
         path, _, anchor = link.partition("#")
         assert anchor in parsed.ids if not path else (folder / path).is_file(), link
-    assert "parts/first/report.html#matter" in parsed.links
+    assert "parts/first/report.html#deactivation" in parsed.links
     assert not re.search(r"@import|url\((?!#)|https?://", page)
 
 
 def test_every_chapter_is_there_with_its_figures_or_why_not(page):
     parsed = Page(page)
-    for place, chapter in enumerate(CHAPTERS, 1):
-        assert f"{place} {chapter.title}" in parsed.text
-        for one in chapter.figures:
-            assert (f"figure-{one.name}" in parsed.ids) != (f"Not in this study: {one.missing}." in parsed.text), (
-                one.name
-            )
+    sections = [one for one in SECTIONS if one.id not in ("words",)]  # those of which a study's page shows something
+    for place, section in enumerate(sections, 1):
+        assert f"{place} {section.title}" in parsed.text
+    for one in figures("study"):
+        assert (f"figure-{one.name}" in parsed.ids) != (f"Not in this study: {one.missing}." in parsed.text), one.name
     for name in ("transfer", "agreement", "dissociation", "side_effects", "grounding", "selectivity"):
         assert f"figure-{name}" in parsed.ids
     assert "Not in this study: nothing was amplified without a label." in parsed.text
@@ -98,7 +95,7 @@ def test_a_part_that_failed_says_why(page):
 
 def test_claims_stand_first_a_column_a_corpus(page):
     text = Page(page).text
-    assert text.index("What Zhao, Schuller and Sisman (2026) claim") < text.index("1 Which neurons")
+    assert text.index("What Zhao, Schuller and Sisman (2026) claim") < text.index("2 Which neurons")
     assert re.search(
         r"claim first second Emotion-sensitive neurons exist in this model Which neurons supported by the published measure excess gap −\d\d\.\d points \[.*?\], blind part −?\d",
         text,
@@ -118,10 +115,10 @@ def test_what_was_planted_is_said(page):
 
 
 def test_tables_are_written_as_latex_and_csv(folder, page):
-    for name in (one.name for one in TABLES):
+    for name in (one.name for one in tables("study")):
         there = f'id="table_{name}"' in page
         assert (folder / "tables" / f"{name}.tex").is_file() == there, name
-        assert (folder / "tables" / f"{name}.csv").is_file() == (there or name in NAMES), name
+        assert (folder / "tables" / f"{name}.csv").is_file() == (there or name in study_tables()), name
     assert "Switching off the neurons" in (folder / "tables" / "claims.tex").read_text(encoding="utf-8")
     assert "estimate" in (folder / "tables" / "claims.csv").read_text(encoding="utf-8")
 
@@ -202,7 +199,7 @@ def test_a_corpus_at_chance_is_named_before_anything_else(whole):
     first, second = standing(lost)
     assert first.startswith("On first the untouched model is not clearly above chance: ")
     assert second.startswith("Speakers unknown on second: ")
-    page = render_study(lost, empty("claims"), {one.name: {"missing": one.missing} for one in FIGURES}, {})
+    page = render_report(lost, {one.name: {"missing": one.missing} for one in figures("study")}, {})
     assert f" {whole.name} {first}" in Page(page).text  # right behind the title
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from emoscope.analysis.estimate import Estimate, welch
 from emoscope.analysis.parts import StudyRuns
-from emoscope.chapters.results import STUDY_TABLES as NAMES
-from emoscope.chapters.results import compute_study_tables, write_study_tables
+from emoscope.chapters.results import compute_study_tables, study_tables, write_study_tables
 from emoscope.chapters.selectivity import selectivity
 from emoscope.chapters.transfer import SAME_SPEAKERS
 from emoscope.schemas import empty, schema
@@ -38,7 +37,7 @@ def test_every_number_again_slowly(tmp_path):
     folder = write_whole(tmp_path, speakers=5, clips=2, fused=["fused: joint"])
     fast = compute_study_tables(folder)
     slow = slow_whole(folder) | {"side_effects": slow_side_effects(folder), "selectivity": slow_selectivity(folder)}
-    assert set(slow) == set(NAMES)
+    assert set(slow) == set(study_tables())
     for name, rows in slow.items():
         frame: pl.DataFrame = fast.table(name)
         assert frame.height == len(rows) > 0, name
@@ -53,7 +52,7 @@ def test_every_number_again_slowly(tmp_path):
 
 
 def test_tables_are_written_with_their_columns(folder, found):
-    for name in NAMES:
+    for name in study_tables():
         stored = pl.read_parquet(folder / "tables" / f"{name}.parquet")
         assert stored.schema == schema(name), name
         assert (folder / "tables" / f"{name}.csv").is_file()

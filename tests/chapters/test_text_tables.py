@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
-from emoscope.chapters.pages import TABLES
+from emoscope.chapters.pages import tables
 from emoscope.chapters.results import compute_tables
 from emoscope.chapters.sets import tabulate_matching as matching
 from emoscope.chapters.sets import tabulate_neurons as neurons
@@ -23,11 +23,11 @@ def content(tmp_path_factory):
 
 
 def shown(name, content):
-    return next(one.fill for one in TABLES if one.name == name)(content)
+    return next(one.fill for one in tables("run") if one.name == name)(content)
 
 
 def test_every_table_is_text_and_has_a_caption(content):
-    for one in TABLES:
+    for one in (one for one in tables("run") if one.pages == "run"):
         name, caption, frame = one.name, one.caption, one.fill(content)
         # this run asks in one wording, has no sets of misses, no peer, and emotions of high arousal alone
         if name in ("wordings", "outcomes", "outcome_sets", "published", "arousal"):

@@ -39,6 +39,7 @@ LETTERED = {
 
 NUMBER = re.compile(r"-?\d+\.\d{5,}(?:e[-+]?\d+)?")
 DRAWN = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
+SIZED = re.compile(r'class="scroll (?:narrow|wide)"')  # by the picture's width
 
 
 @dataclass
@@ -129,7 +130,7 @@ def settled(text: str) -> str:
         'at 0.1235 and 2.5e-05, '
     """
     if not text.startswith("<svg"):
-        text = DRAWN.sub("", text)
+        text = SIZED.sub('class="scroll"', DRAWN.sub("", text))
     return NUMBER.sub(lambda found: f"{float(found[0]):.4g}" if float(found[0]) < 1 else f"{float(found[0]):.3f}", text)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.load import Run
-from emoscope.chapters.results import STUDY_TABLES
+from emoscope.chapters.results import study_tables
 from emoscope.schemas import conform, empty, tables
 
 Row = dict[str, Any]
@@ -33,7 +33,9 @@ MODEL |= {"device": "cpu", "trained_on": [], "recommended_budget": 0.05, "traine
 MANIFEST: Row = {"format": 1, "emoscope": "0.1.0", "model": MODEL, "timing": {"total_s": 93.2, "peak_memory_gb": 2.1}}
 MANIFEST |= {"headline": {"selector": SELECTOR, "budget": BUDGET, "alpha": ALPHA, "scope": "all"}}
 
-NAMES = tuple(name for name, table in tables().items() if table.file.startswith("tables/") and name not in STUDY_TABLES)
+NAMES = tuple(
+    name for name, table in tables().items() if table.file.startswith("tables/") and name not in study_tables()
+)
 """Names of the result tables of a run."""
 
 

@@ -11,7 +11,9 @@ from typing import Any, Self
 
 import polars as pl
 
+from emoscope.analysis.accuracy import hollow_conditions
 from emoscope.analysis.acts import Asked
+from emoscope.analysis.contrasts import Compared, compare
 from emoscope.analysis.load import Run, declared_headline, read_run
 from emoscope.analysis.responses import Panel, build_panel, presentation
 from emoscope.analysis.standing import Blind, blind_part, count_options
@@ -52,7 +54,7 @@ class Part:
 
     @classmethod
     def alone(cls, run: Run) -> Self:
-        """A run that is no part of a study."""
+        """A run that is no part of a study, or is looked at by itself."""
         name = str(_within(run.manifest, "study", "name") or run.folder.name)
         return cls(name, MAIN, name, name, None, presentation(run), run)
 
@@ -82,6 +84,21 @@ class Part:
     def panel(self) -> Panel:
         """Its answers by likelihood."""
         return build_panel(self.run)
+
+    @cached_property
+    def panels(self) -> dict[str, Panel]:
+        """Its answers by each way of scoring."""
+        return {"likelihood": self.panel, "generation": build_panel(self.run, "generation")}
+
+    @cached_property
+    def hollow(self) -> frozenset[str]:
+        """The conditions whose answers support no claim."""
+        return hollow_conditions(self.table("uar"))
+
+    @cached_property
+    def compared(self) -> list[Compared]:
+        """What every family of conditions changes."""
+        return compare(self.panel, self.run.conditions, self.hollow)
 
     @cached_property
     def asked(self) -> Asked | None:
@@ -239,6 +256,11 @@ class StudyRuns:
     def of_role(self, role: str, main: str | None = None) -> tuple[Part, ...]:
         """The parts of a role, of one main part where it is named; those that failed included."""
         return tuple(part for part in self.parts if part.role == role and main in (None, part.of))
+
+    @classmethod
+    def alone(cls, part: Part) -> Self:
+        """A run as a study of one part."""
+        return cls(part.run.folder, part.run.manifest, (part,), part.computed, part.notes)
 
     @property
     def mains(self) -> tuple[Part, ...]:

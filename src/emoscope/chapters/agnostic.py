@@ -13,7 +13,7 @@ import polars as pl
 from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import SERIES_KEY, panels, series_of_measure
 from emoscope.report.plots import INTERVALS, dots, hollow_note, marks_of, series_of
 from emoscope.report.theme import title
@@ -302,15 +302,22 @@ def say_agnostic(study: StudyRuns) -> list[str]:
     return said
 
 
-FIGURES = (Figure("agnostic", draw_agnostic, "nothing was amplified without a label"),)
-
-TABLES = (
-    Table(
+QUESTIONS = (
+    Question(
         "agnostic",
-        tabulate_agnostic,
-        "Amplification that needs no label, in points of UAR and of the share of clips that turned wrong or right "
-        "(means over emotions), with 95 % intervals over speakers. Told: each clip’s own emotion amplified.",
+        10,
+        (
+            Figure("agnostic", draw_agnostic, "nothing was amplified without a label"),
+            Table(
+                "agnostic",
+                tabulate_agnostic,
+                "Amplification that needs no label, in points of UAR and of the share of clips that turned wrong "
+                "or right (means over emotions), with 95 % intervals over speakers. Told: each clip’s own emotion"
+                " amplified.",
+            ),
+            Figure("agnostic", draw_agnostic_of_parts, "nothing was amplified without a label", pages="study"),
+        ),
+        says=say_agnostic,
+        tables={"agnostic": lambda part: agnostic(part.panel, part.run.conditions, part.hollow)},
     ),
 )
-
-FIGURES_OF_PARTS = (Figure("agnostic", draw_agnostic_of_parts, "nothing was amplified without a label"),)

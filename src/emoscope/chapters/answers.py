@@ -12,7 +12,7 @@ from emoscope.analysis.accuracy import uar_estimate
 from emoscope.analysis.estimate import Estimate, estimate_of
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import UNREADABLE, Panel
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
 from emoscope.report.theme import title
 from emoscope.report.wording import blind_text, made, value
@@ -187,6 +187,12 @@ def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
     return pl.DataFrame(rows)
 
 
+def no_interval(part: Part) -> str | None:
+    """Why the untouched model's numbers have no intervals; ``None`` where they do."""
+    reasons = part.table("uar").filter(condition="baseline")["reason"].drop_nulls()
+    return f"No intervals: {reasons[0]}." if len(reasons) else None
+
+
 def forms_note(part: Part) -> str | None:
     """How many written answers refuse, cannot be read, or name the option, in a sentence; ``None`` where none were written."""
     row = part.uar("baseline", "generation")
@@ -260,32 +266,49 @@ def _verdict(study: StudyRuns, row: Mapping[str, Any] | None) -> str:
     return "–" if row is None or study.pilot else row["verdict"] or "–"
 
 
-FIGURES = (
-    Figure("recall", draw_recall, "baseline answers"),
-    Figure("confusion", draw_confusion, "baseline answers"),
-    Figure("reliance", draw_reliance, "no MLP layer was switched off"),
-)
-
-TABLES = (
-    Table(
-        "baseline",
-        tabulate_baseline,
-        "The untouched model, with 95 % intervals over speakers. Changed answers: share of items answered otherwise "
-        "than at baseline; in the row “null” nothing but the batches differs. Of written answers: the share that "
-        "names the option in words, refuses, or cannot be read; UAR counts the last two as not correct.",
+QUESTIONS = (
+    Question(
+        "model",
+        10,
+        (
+            Note(no_interval),
+            Figure("recall", draw_recall, "baseline answers"),
+            Figure("confusion", draw_confusion, "baseline answers"),
+            Table(
+                "baseline",
+                tabulate_baseline,
+                "The untouched model, with 95 % intervals over speakers. Changed answers: share of items answered"
+                " otherwise than at baseline; in the row “null” nothing but the batches differs. Of written "
+                "answers: the share that names the option in words, refuses, or cannot be read; UAR counts the "
+                "last two as not correct.",
+            ),
+            Note(forms_note),
+            Table(
+                "generated",
+                tabulate_generated,
+                "Likeliest letters and written answers of the same items, for every condition that was also "
+                "written out.",
+                folded="Conditions whose answers were also written out",
+            ),
+            Table(
+                "corpora",
+                tabulate_corpora,
+                "The untouched model and the headline’s neurons on each corpus, beyond matched neurons; 95 % "
+                "intervals over speakers. Blind part: answers that move alike on clips of all emotions give as "
+                "much of the excess gap.",
+                pages="study",
+            ),
+        ),
+        tables={"confusion": lambda part: confusion(part.panels, part.run.conditions)},
     ),
-    Table(
-        "generated",
-        tabulate_generated,
-        "Likeliest letters and written answers of the same items, for every condition that was also written out.",
-    ),
-)
-
-TABLES_OF_PARTS = (
-    Table(
-        "corpora",
-        tabulate_corpora,
-        "The untouched model and the headline’s neurons on each corpus, beyond matched neurons; 95 % intervals over "
-        "speakers. Blind part: answers that move alike on clips of all emotions give as much of the excess gap.",
+    Question(
+        "controls",
+        30,
+        (
+            Figure("reliance", draw_reliance, "no MLP layer was switched off"),
+            Note(reliance_note),
+        ),
+        says=say_reliance,
+        tables={"reliance": lambda part: reliance(part.panel, part.run.conditions)},
     ),
 )

@@ -13,7 +13,7 @@ from emoscope.analysis.contrasts import Change, Compared, mean
 from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.emotions import arousal_of
-from emoscope.report.page import Table
+from emoscope.report.page import Note, Question, Table
 from emoscope.report.wording import by_key, made, without_dashes
 from emoscope.schemas import as_table
 from emoscope.wording import DONE, bracket, estimate_text, number, spread
@@ -92,6 +92,8 @@ def tabulate_arousal(part: Part) -> pl.DataFrame | None:
 
 def arousal_note(part: Part) -> str | None:
     """Whether the sets hold arousal, in a sentence; ``None`` where it was not measured."""
+    if part.pilot is not None:  # it supports no claim
+        return None
     by = by_key(part.table("arousal"), "kind", "control", "measure")
     row = by.get(("deactivate", "target", "excess_cross_apart"))
     if row is None:
@@ -128,20 +130,26 @@ def tabulate_arousal_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-TABLES = (
-    Table(
-        "arousal",
-        tabulate_arousal,
-        "Effects on other emotions than the neurons’ own, by whether their arousal is the same, means over pairs of "
-        "emotions in points with 95 % intervals over speakers. Neurons that hold arousal act more on emotions of the "
-        "same arousal.",
-    ),
-)
-
-TABLES_OF_PARTS = (
-    Table(
-        "arousal",
-        tabulate_arousal_of_parts,
-        "Effects on other emotions, by whether their arousal is that of the neurons’ emotion (points).",
+QUESTIONS = (
+    Question(
+        "factors",
+        30,
+        (
+            Table(
+                "arousal",
+                tabulate_arousal,
+                "Effects on other emotions than the neurons’ own, by whether their arousal is the same, means "
+                "over pairs of emotions in points with 95 % intervals over speakers. Neurons that hold arousal "
+                "act more on emotions of the same arousal.",
+            ),
+            Note(arousal_note),
+            Table(
+                "arousal",
+                tabulate_arousal_of_parts,
+                "Effects on other emotions, by whether their arousal is that of the neurons’ emotion (points).",
+                pages="study",
+            ),
+        ),
+        tables={"arousal": lambda part: arousal(part.compared, part.panel.labels)},
     ),
 )

@@ -9,7 +9,7 @@ import polars as pl
 
 from emoscope.analysis.parts import Part
 from emoscope.chapters.efficiency import GAP_OFF
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import CURVE, INTERVALS, NAMES, curve, hollow_said
 from emoscope.report.theme import title
 from emoscope.report.wording import CONTROLS, name_selector
@@ -79,13 +79,19 @@ def tabulate_budgets(part: Part) -> pl.DataFrame | None:
     return pl.DataFrame(rows)
 
 
-FIGURES = (Figure("budgets", draw_budgets, "the headline’s selector was switched off at one budget alone"),)
-
-TABLES = (
-    Table(
-        "budgets",
-        tabulate_budgets,
-        "Switching off as many neurons of the headline’s selector as each budget gives, in points, with 95 % "
-        "intervals over speakers. *: the headline’s budget, fixed beforehand; the others are exploration.",
+QUESTIONS = (
+    Question(
+        "deactivation",
+        30,
+        (
+            Figure("budgets", draw_budgets, "the headline’s selector was switched off at one budget alone"),
+            Table(
+                "budgets",
+                tabulate_budgets,
+                "Switching off as many neurons of the headline’s selector as each budget gives, in points, with "
+                "95 % intervals over speakers. *: the headline’s budget, fixed beforehand; the others are "
+                "exploration.",
+            ),
+        ),
     ),
 )

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from emoscope.analysis.parts import StudyRuns
-from emoscope.chapters.answers import say_reliance
-from emoscope.chapters.dissociation import say_dissociation
-from emoscope.chapters.outcomes import say_outcomes
-from emoscope.report.page import Figure
+from emoscope.report.page import Figure, Question
 from emoscope.report.panels import panels
 from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of
 from emoscope.report.theme import title
@@ -49,7 +46,7 @@ def draw_controls_of_parts(study: StudyRuns) -> Any | None:
 
 
 def say_controls(study: StudyRuns) -> list[str]:
-    """Whether random, shuffled and wrong answers' neurons do as much as the headline's; and the double dissociation."""
+    """Whether random, shuffled and wrong answers' neurons do as much as the headline's."""
     said = []
     for control, name in (("shuffled", "neurons found on shuffled labels"), ("random", "random neurons")):
         texts = []
@@ -62,7 +59,14 @@ def say_controls(study: StudyRuns) -> list[str]:
                 )
         if texts:
             said.append(f"Of the headline’s gap, {name} reach {listed(texts)}.")
-    return [*said, *say_outcomes(study), *say_reliance(study), *say_dissociation(study)]
+    return said
 
 
-FIGURES_OF_PARTS = (Figure("controls", draw_controls_of_parts, "no control was switched off"),)
+QUESTIONS = (
+    Question(
+        "controls",
+        5,
+        (Figure("controls", draw_controls_of_parts, "no control was switched off", pages="study"),),
+        says=say_controls,
+    ),
+)

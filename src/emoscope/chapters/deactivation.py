@@ -13,8 +13,8 @@ from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
 from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
-from emoscope.report.caveats import CLOSE
-from emoscope.report.page import Figure, Table
+from emoscope.report.caveats import CLOSE, matching, rank
+from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.panels import SERIES_KEY, dotted, names_of, three
 from emoscope.report.plots import (
     BEYOND,
@@ -28,7 +28,8 @@ from emoscope.report.plots import (
     series_of,
     signed_matrix,
 )
-from emoscope.report.theme import title
+from emoscope.report.provenance import null
+from emoscope.report.theme import Chart, title
 from emoscope.report.wording import (
     BLIND,
     CONTROLS,
@@ -312,34 +313,50 @@ def say_verdicts(study: StudyRuns, kind: str, lead: str) -> list[str]:
     return [f"{lead}, by the rule of verdicts: {'; '.join(texts)}."]
 
 
-FIGURES = (
-    Figure("deactivation", draw_deactivation, "no set was switched off"),
-    Figure("evidence", draw_evidence, "the options’ probabilities under sets that were switched off"),
-    Figure("gaps", draw_gaps, "no set was switched off"),
-)
+def main_figure(part: Part) -> Chart | None:
+    """The headline's matrix of changes under deactivation, next to that of its matched controls."""
+    chart = draw_deactivation(part, ("target", "matched"))
+    return chart and chart.properties(title=title("Switching off an emotion's neurons, next to matched neurons", CELLS))
 
-TABLES = (
-    Table(
-        "verdicts",
-        tabulate_verdicts,
-        "Verdicts by rule, for selected minus matched neurons, means over emotions with 95 % intervals over "
-        "speakers. Evidence or leaning counts as changed where its interval keeps clear of zero, however small the "
-        "change; as unchanged where the interval holds zero and lies within ±2 AUC points or ±0.1 nat. *: the "
-        "headline, fixed beforehand; the others are exploration.",
-    ),
-    Table(
-        "tests",
-        tabulate_tests,
-        "The tests that were declared before the evaluation, with 95 % intervals over speakers and p values "
-        "corrected for their number (Holm). Blind part: answers that move alike on clips of all emotions give as "
-        "much of the excess gap; the excess pull gap has none.",
-    ),
-    Table(
-        "effects_deactivate",
-        tabulate_effects_deactivate,
-        "Effects of switching off, in points of accuracy (UAR: change of the unweighted average recall), with 95 % "
-        "intervals over speakers. Blind part: answers that move alike on clips of all emotions give as much.",
+
+QUESTIONS = (
+    Question(
+        "deactivation",
+        10,
+        (
+            Table(
+                "verdicts",
+                tabulate_verdicts,
+                "Verdicts by rule, for selected minus matched neurons, means over emotions with 95 % intervals "
+                "over speakers. Evidence or leaning counts as changed where its interval keeps clear of zero, "
+                "however small the change; as unchanged where the interval holds zero and lies within ±2 AUC "
+                "points or ±0.1 nat. *: the headline, fixed beforehand; the others are exploration.",
+                missing="verdicts, which need matched controls that were switched off or amplified, and which a pilot "
+                "does not give",
+            ),
+            Table(
+                "tests",
+                tabulate_tests,
+                "The tests that were declared before the evaluation, with 95 % intervals over speakers and p "
+                "values corrected for their number (Holm). Blind part: answers that move alike on clips of all "
+                "emotions give as much of the excess gap; the excess pull gap has none.",
+            ),
+            Figure("deactivation", draw_deactivation, "no set was switched off"),
+            Figure("main", main_figure, "no set was switched off", on_page=False),
+            Figure("evidence", draw_evidence, "the options’ probabilities under sets that were switched off"),
+            Figure("gaps", draw_gaps, "no set was switched off"),
+            Note(lambda part: rank(part, "deactivate")),
+            Note(lambda part: matching(part, "deactivate")),
+            Note(null),
+            Table(
+                "effects_deactivate",
+                tabulate_effects_deactivate,
+                "Effects of switching off, in points of accuracy (UAR: change of the unweighted average recall), "
+                "with 95 % intervals over speakers. Blind part: answers that move alike on clips of all emotions "
+                "give as much.",
+            ),
+            Figure("deactivation", draw_deactivation_of_parts, "no set was switched off", pages="study"),
+        ),
+        says=say_deactivation,
     ),
 )
-
-FIGURES_OF_PARTS = (Figure("deactivation", draw_deactivation_of_parts, "no set was switched off"),)

@@ -13,7 +13,7 @@ from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.estimate import Estimate, Interval
 from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.responses import answered, mean_level
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import BEYOND_KEY, panels
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import title
@@ -207,12 +207,20 @@ def tabulate_dissociation(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-FIGURES_OF_PARTS = (Figure("dissociation", draw_dissociation, "no other column of the same clips was asked"),)
-
-TABLES_OF_PARTS = (
-    Table(
-        "dissociation",
-        tabulate_dissociation,
-        "Each question under its own neurons and under the other question’s: change of UAR in points.",
+QUESTIONS = (
+    Question(
+        "controls",
+        40,
+        (
+            Figure("dissociation", draw_dissociation, "no other column of the same clips was asked", pages="study"),
+            Table(
+                "dissociation",
+                tabulate_dissociation,
+                "Each question under its own neurons and under the other question’s: change of UAR in points.",
+                pages="study",
+            ),
+        ),
+        says=say_dissociation,
+        study_tables={"dissociation": dissociation},
     ),
 )

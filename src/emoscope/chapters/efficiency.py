@@ -15,7 +15,7 @@ from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import lines, side_by_side
 from emoscope.report.plots import INTERVALS, curve
 from emoscope.report.theme import title
@@ -250,27 +250,33 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-FIGURES = (Figure("efficiency", draw_efficiency, "neurons were not found from fewer clips"),)
-
-TABLES = (
-    Table(
-        "efficiency",
-        tabulate_efficiency,
-        "Neurons found from fewer clips, mean over draws. Shared: Jaccard index, in brackets the least and the most "
-        "alike draw, fold and emotion; gaps in points with 95 % intervals over speakers.",
-    ),
-)
-
-FIGURES_OF_PARTS = (
-    Figure(
-        "efficiency", draw_efficiency_of_parts, "neurons were not found from smaller numbers of clips and switched off"
-    ),
-)
-
-TABLES_OF_PARTS = (
-    Table(
-        "efficiency",
-        tabulate_efficiency_of_parts,
-        "Sets from fewer clips per emotion: overlap with the full set (Jaccard), and the effects that they reach.",
+QUESTIONS = (
+    Question(
+        "data",
+        10,
+        (
+            Figure("efficiency", draw_efficiency, "neurons were not found from fewer clips"),
+            Table(
+                "efficiency",
+                tabulate_efficiency,
+                "Neurons found from fewer clips, mean over draws. Shared: Jaccard index, in brackets the least "
+                "and the most alike draw, fold and emotion; gaps in points with 95 % intervals over speakers.",
+            ),
+            Figure(
+                "efficiency",
+                draw_efficiency_of_parts,
+                "neurons were not found from smaller numbers of clips and switched off",
+                pages="study",
+            ),
+            Table(
+                "efficiency",
+                tabulate_efficiency_of_parts,
+                "Sets from fewer clips per emotion: overlap with the full set (Jaccard), and the effects that "
+                "they reach.",
+                pages="study",
+            ),
+        ),
+        says=say_efficiency,
+        tables={"efficiency": lambda part: efficiency(part.run, part.compared)},
     ),
 )

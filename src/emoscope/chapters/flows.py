@@ -13,7 +13,7 @@ from emoscope.analysis.contrasts import Compared, shared
 from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import UNREADABLE, Panel
-from emoscope.report.page import Figure
+from emoscope.report.page import Figure, Question
 from emoscope.report.plots import HOLLOW, PANEL_SPACE, signed_matrix
 from emoscope.report.theme import title
 from emoscope.report.wording import CONTROLS, name_selector
@@ -107,4 +107,11 @@ def draw_flows(part: Part) -> Any | None:
     )  # fmt: skip
 
 
-FIGURES = (Figure("flows", draw_flows, "no set was switched off"),)
+QUESTIONS = (
+    Question(
+        "deactivation",
+        20,
+        (Figure("flows", draw_flows, "no set was switched off"),),
+        tables={"flows": lambda part: flows(part.panel, part.compared)},
+    ),
+)

@@ -15,8 +15,7 @@ from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Estimate, unit
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import level, presentation
-from emoscope.chapters.within import say_within
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import BEYOND_KEY, dotted
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import LIGHT, title
@@ -159,7 +158,7 @@ def say_grounding(study: StudyRuns) -> list[str]:
     """Whether the effect needs the voice: the same sets on the transcript and on noise."""
     found = study.table("grounding")
     if found.is_empty():
-        return say_within(study)
+        return []
     off = found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap"))
     noted = {
         (row["corpus"], row["presentation"]): row["note"]
@@ -172,13 +171,12 @@ def say_grounding(study: StudyRuns) -> list[str]:
             noted.get((row["corpus"], row["presentation"])),
         )
         outcomes.append(Outcome(where, UNTESTED, "", note) if note else outcome_at(study, where, row, row["corpus"]))
-    said = tally(
+    return tally(
         outcomes,
         "Switched off, the neurons found on the voice hurt their own emotion more, beyond matched neurons, where this is heard: {}.",
         "They hurt it less than matched neurons where this is heard: {}.",
         "Whether they hurt it more than matched neurons is open where this is heard: {}.",
     )
-    return [*said, *say_within(study)]
 
 
 def tabulate_grounding(study: StudyRuns) -> pl.DataFrame | None:
@@ -200,13 +198,21 @@ def tabulate_grounding(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-FIGURES_OF_PARTS = (Figure("grounding", draw_grounding, "nothing was heard in place of the voice"),)
-
-TABLES_OF_PARTS = (
-    Table(
+QUESTIONS = (
+    Question(
         "grounding",
-        tabulate_grounding,
-        "The same question on the voice, on the transcript in its place, and on noise of equal length and loudness "
-        "(points).",
+        10,
+        (
+            Figure("grounding", draw_grounding, "nothing was heard in place of the voice", pages="study"),
+            Table(
+                "grounding",
+                tabulate_grounding,
+                "The same question on the voice, on the transcript in its place, and on noise of equal length and"
+                " loudness (points).",
+                pages="study",
+            ),
+        ),
+        says=say_grounding,
+        study_tables={"grounding": grounding},
     ),
 )

@@ -9,7 +9,7 @@ import polars as pl
 
 from emoscope.analysis.estimate import benjamini_hochberg, estimate_of, named
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.report.page import Figure
+from emoscope.report.page import Figure, Question
 from emoscope.report.panels import SERIES_KEY, lines, panels, series_of_measure, side_by_side
 from emoscope.report.plots import GAP, INTERVALS, SERIES, dots, hollow_note, marks_of, series_of
 from emoscope.report.theme import LIGHT, title
@@ -241,13 +241,17 @@ def draw_profile_of_parts(study: StudyRuns) -> Any | None:
     ))  # fmt: skip
 
 
-FIGURES = (
-    Figure("positions", draw_positions, "neurons were not switched off by position"),
-    Figure("ranges", draw_ranges, "sets were not restricted to ranges of layers"),
-    Figure("profile", draw_profile, "neurons were not switched off layer by layer"),
-)
-
-FIGURES_OF_PARTS = (
-    Figure("ranges", draw_ranges_of_parts, "sets were not restricted to ranges of layers"),
-    Figure("profile", draw_profile_of_parts, "sets were not switched off layer by layer"),
+QUESTIONS = (
+    Question(
+        "layers",
+        20,
+        (
+            Figure("positions", draw_positions, "neurons were not switched off by position"),
+            Figure("ranges", draw_ranges, "sets were not restricted to ranges of layers"),
+            Figure("profile", draw_profile, "neurons were not switched off layer by layer"),
+            Figure("ranges", draw_ranges_of_parts, "sets were not restricted to ranges of layers", pages="study"),
+            Figure("profile", draw_profile_of_parts, "sets were not switched off layer by layer", pages="study"),
+        ),
+        tables={"profile": lambda part: profile(part.table("effects"), part.table("layers"))},
+    ),
 )

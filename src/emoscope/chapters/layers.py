@@ -13,7 +13,7 @@ from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.load import Run, in_known_order
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.sets import ALL, stored_sets
-from emoscope.report.page import Figure
+from emoscope.report.page import Figure, Question
 from emoscope.report.panels import WIDTH, side_by_side
 from emoscope.report.plots import heat
 from emoscope.report.theme import LIGHT, title
@@ -245,9 +245,16 @@ def say_layers(study: StudyRuns) -> list[str]:
     return said
 
 
-FIGURES = (
-    Figure("layers", draw_layers, "no neuron sets are stored"),
-    Figure("layers_by_emotion", draw_layers_by_emotion, "no neuron sets are stored"),
+QUESTIONS = (
+    Question(
+        "layers",
+        10,
+        (
+            Figure("layers", draw_layers, "no neuron sets are stored"),
+            Figure("layers_by_emotion", draw_layers_by_emotion, "no neuron sets are stored"),
+            Figure("layers", draw_layers_of_parts, "no neuron sets are stored", pages="study"),
+        ),
+        says=say_layers,
+        tables={"layers": lambda part: layers(part.run), "clustering": lambda part: clustering(part.run)},
+    ),
 )
-
-FIGURES_OF_PARTS = (Figure("layers", draw_layers_of_parts, "no neuron sets are stored"),)

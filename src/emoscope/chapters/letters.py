@@ -15,7 +15,7 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import Panel, evaluated_items, level, level_of
 from emoscope.questions import LETTERS as ALPHABET
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import BEYOND, HOLLOW, INTERVALS, dots
 from emoscope.report.theme import title
 from emoscope.report.wording import by_key, without_dashes
@@ -156,6 +156,8 @@ def tabulate_letters(part: Part) -> pl.DataFrame | None:
 
 def letters_note(part: Part) -> str | None:
     """Whether the excess gap depends on the letter, in a sentence; ``None`` where it was not measured."""
+    if part.pilot is not None:  # it supports no claim
+        return None
     found = part.table("letters").filter(
         (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & pl.col("apart_low").is_not_null()
     )
@@ -176,14 +178,22 @@ def letters_note(part: Part) -> str | None:
     )
 
 
-FIGURES = (Figure("factors", draw_factors, "nothing was switched off or amplified next to matched neurons"),)
-
-TABLES = (
-    Table(
-        "letters",
-        tabulate_letters,
-        "By the letter behind which the right option stands, with 95 % intervals over speakers. Answered so: the "
-        "share of all clips that the untouched model answers with the letter. Effects in points; excess: beyond "
-        "matched neurons; apart: from the mean of the other letters. Exploration: not corrected for their number.",
+QUESTIONS = (
+    Question(
+        "factors",
+        10,
+        (
+            Figure("factors", draw_factors, "nothing was switched off or amplified next to matched neurons"),
+            Table(
+                "letters",
+                tabulate_letters,
+                "By the letter behind which the right option stands, with 95 % intervals over speakers. Answered "
+                "so: the share of all clips that the untouched model answers with the letter. Effects in points; "
+                "excess: beyond matched neurons; apart: from the mean of the other letters. Exploration: not "
+                "corrected for their number.",
+            ),
+            Note(letters_note),
+        ),
+        tables={"letters": lambda part: letters(part.run, part.panel, part.hollow)},
     ),
 )

@@ -15,6 +15,7 @@ from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
 from emoscope.analysis.verdicts import HOLLOW
+from emoscope.report.page import Note, Question, Table
 from emoscope.report.wording import made, without_dashes
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS, OUTCOMES
@@ -391,3 +392,28 @@ def _by_outcome(table: pl.DataFrame | None) -> list[tuple[tuple[str, str], list[
     )
     groups = wanted.group_by("outcome", "kind", maintain_order=True)
     return [((str(key[0]), str(key[1])), list(group.iter_rows(named=True))) for key, group in groups]
+
+
+QUESTIONS = (
+    Question(
+        "controls",
+        20,
+        (
+            Note(percept),
+            Table("outcomes", tabulate_outcomes, CAPTION),
+            Table("outcome_sets", tabulate_outcome_sets, SETS_CAPTION),
+            Table(
+                "outcomes",
+                tabulate_outcomes_of_parts,
+                "Neurons found on wrong answers, beyond matched neurons: gap where switched off, pull gap where "
+                "amplified (points).",
+                pages="study",
+            ),
+        ),
+        says=say_outcomes,
+        tables={
+            "outcomes": lambda part: outcome_effects(part.panel, part.run.conditions, part.run.sets, part.hollow),
+            "outcome_sets": lambda part: outcome_sets(part.run),
+        },
+    ),
+)

@@ -1,181 +1,185 @@
-"""The report of a run: one HTML file that holds everything it shows and loads nothing."""
+"""The report of a run, and of a study of several parts: one HTML file that holds everything it shows and loads nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from emoscope.analysis.parts import Part
-from emoscope.chapters import (
-    agnostic,
-    answers,
-    arousal,
-    budgets,
-    claims,
-    deactivation,
-    efficiency,
-    flows,
-    layer_effects,
-    layers,
-    letters,
-    outcomes,
-    published,
-    selectors,
-    sets,
-    steering,
-    within,
-    wordings,
-)
-from emoscope.chapters.deactivation import CELLS, draw_deactivation
-from emoscope.chapters.sets import SHOWN_TOKENS
-from emoscope.report import methods, sentences
-from emoscope.report.caveats import limits, matching, rank, standing
+from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.chapters import questions
+from emoscope.chapters.claims import as_text, grid
+from emoscope.report import caveats, methods, provenance, sentences
 from emoscope.report.glossary import GLOSSARY
-from emoscope.report.markup import to_html
-from emoscope.report.page import Figure, Table, draw_figure, fill_table, render, write_page
-from emoscope.report.provenance import counts, environment, identifiable, null, proofs, study, study_name, subject, told
-from emoscope.report.theme import title
-
-
-def main_figure(part: Part) -> Any | None:
-    """The headline's matrix of changes under deactivation, next to that of its matched controls.
-
-    Returns:
-        an Altair chart; ``None`` where the run has no deactivation of the headline's sets.
-    """
-    chart = draw_deactivation(part, ("target", "matched"))
-    return chart and chart.properties(title=title("Switching off an emotion's neurons, next to matched neurons", CELLS))
-
-
-FIGURES: tuple[Figure[Part], ...] = (
-    *answers.FIGURES,
-    *deactivation.FIGURES,
-    *flows.FIGURES,
-    *budgets.FIGURES,
-    *steering.FIGURES,
-    *agnostic.FIGURES,
-    *selectors.FIGURES,
-    *sets.FIGURES,
-    *efficiency.FIGURES,
-    *letters.FIGURES,
-    *layer_effects.FIGURES,
-    *layers.FIGURES,
-    Figure[Part]("main", main_figure, "no set was switched off", on_page=False),
+from emoscope.report.page import (
+    SECTIONS,
+    Figure,
+    Item,
+    Note,
+    Pages,
+    Question,
+    Section,
+    Table,
+    draw_figure,
+    fill_table,
+    render,
+    write_latex,
+    write_page,
 )
-"""Of every chapter; the template says where each stands, and shows the full set of matrices instead of the main one."""
 
-TABLES: tuple[Table[Part], ...] = (
-    *claims.TABLES,
-    *published.TABLES,
-    *answers.TABLES,
-    *wordings.TABLES,
-    *deactivation.TABLES,
-    *steering.TABLES,
-    Table("outcomes", outcomes.tabulate_outcomes, outcomes.CAPTION),
-    Table("outcome_sets", outcomes.tabulate_outcome_sets, outcomes.SETS_CAPTION),
-    *agnostic.TABLES,
-    *selectors.TABLES,
-    *sets.TABLES,
-    *budgets.TABLES,
-    *efficiency.TABLES,
-    *letters.TABLES,
-    *within.TABLES,
-    *arousal.TABLES,
+WHAT_WAS_RUN = Question(
+    "run",
+    0,
+    (
+        Table("counts", provenance.counts, "What became of every clip, and how many conditions were asked."),
+        Note(provenance.told),
+        Table(
+            "parts", provenance.parts, "Every part of the study: an ordinary run in a folder of its own.", pages="study"
+        ),
+        Table(
+            "proofs",
+            provenance.proofs,
+            "What was checked when the model was loaded. “Not run” is not “passed”.",
+            "both",
+            "proofs",
+        ),
+        Table(
+            "environment",
+            provenance.environment,
+            "Model, environment, time and corpora.",
+            "both",
+            folded="Model, environment, time and corpora",
+        ),
+    ),
 )
-"""Of every chapter; the template says where each stands."""
 
 
-def notes(part: Part) -> dict[str, str | None]:
-    """One sentence by rule on each of letters, what is said, arousal and how answers were written; ``None`` without.
-
-    A pilot supports no claim, so it has the last alone.
-    """
-    if part.pilot is not None:
-        return {"letters": None, "within": None, "arousal": None, "forms": answers.forms_note(part)}
-    return {
-        "letters": letters.letters_note(part),
-        "within": within.within_note(part),
-        "arousal": arousal.arousal_note(part),
-        "forms": answers.forms_note(part),
-    }
+def items(page: Pages, asked: Iterable[Question] | None = None) -> list[Item]:
+    """What a page shows, of every question or of some, in its order."""
+    asked = (*questions(), WHAT_WAS_RUN) if asked is None else asked
+    return [item for question in asked for item in question.items if item.pages in (page, "both")]
 
 
-def build_report(part: Part, step: Callable[[], None] | None = None) -> Path:
-    """Write ``report.html``, ``figures/*.svg`` and ``.pdf`` and ``tables/*.tex`` of a run folder, without a model.
+def figures(page: Pages) -> list[Figure]:
+    """The figures of a page, in its order."""
+    return [item for item in items(page) if isinstance(item, Figure)]
+
+
+def tables(page: Pages) -> list[Table]:
+    """The tables of a page, in its order."""
+    return [item for item in items(page) if isinstance(item, Table)]
+
+
+def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None) -> Path:
+    """Write ``report.html``, ``figures/*.svg`` and ``.pdf`` and ``tables/*.tex``, without a model.
 
     Whatever the folder lacks is named in the report.
 
     Args:
-        part: what ``write_tables`` returned.
-        step: called after each figure, whether the run has it or not: ``len(FIGURES)`` times.
+        about: what ``write_tables`` returned for a run, or ``write_study_tables`` for a study of several parts.
+        step: called after each figure, whether there is one or not: ``len(figures("run"))`` times for a run.
 
     Returns:
         the path of the page.
     """
-    shown = {}
-    for figure in FIGURES:
-        shown[figure.name] = draw_figure(figure, part, part.run.folder / "figures")
+    page, study = _page(about)
+    drawn = {}
+    for figure in figures(page):
+        drawn[figure.name] = draw_figure(figure, _subject(figure, study), study.folder / "figures")
         if step:
             step()
-    return write_page(render_report(part, shown, _tables(part)), part.run.folder / "report.html")
+    folder = study.folder / "tables"
+    folder.mkdir(exist_ok=True)
+    filled = {}
+    for table in tables(page):
+        # the numbers behind a run's tables are in CSV already
+        csv = page == "study" and table.name not in study.computed
+        filled[table.name] = fill_table(table, _subject(table, study), folder, csv)
+    claims = as_text(study.table("claims"))
+    if claims is not None and not study.pilot:
+        write_latex(claims, "claims", "The claims of Zhao, Schuller and Sisman (2026).", folder / "claims.tex")
+    return write_page(render_report(about, drawn, filled), study.folder / "report.html")
 
 
 def render_report(
-    part: Part, figures: Mapping[str, Mapping[str, str]], tables: Mapping[str, Mapping[str, str] | None]
+    about: Part | StudyRuns,
+    drawn: Mapping[str, Mapping[str, str]],
+    filled: Mapping[str, Mapping[str, str] | None],
 ) -> str:
     """The page's HTML.
 
     Args:
-        part: what the report shows.
-        figures: name to ``title``, ``how``, ``light`` and ``dark`` (SVG), or ``missing`` (why there is none).
-        tables: name to ``caption`` and ``html``, or ``None`` where the run has nothing to fill it with.
+        about: what the page shows.
+        drawn: name to ``title``, ``how``, ``size``, ``light`` and ``dark`` (SVG), or ``missing`` (why there is none).
+        filled: name to ``caption`` and ``html``, or ``None`` where there is nothing to fill it with.
     """
-    records = {"counts": counts(part), "proofs": proofs(part), "environment": environment(part)}
+    page, study = _page(about)
+    part = study.parts[0] if page == "run" else None
+    sections = []
+    for name, group in groupby((*questions(), WHAT_WAS_RUN), key=lambda one: one.section):
+        section = next(one for one in SECTIONS if one.id == name)
+        found = _section(section, list(group), page, study, drawn, filled)
+        if found["items"]:
+            sections.append(found)
+    claimed = study.table("claims")
+    corpora = sorted(set(claimed["corpus"].drop_nulls())) if part else [one.name for one in study.mains]
+    path = study.folder / "study.toml"
     return render(
-        "template.html",
-        name=study_name(part),
-        subject=subject(part),
-        standing=standing(part),
-        pilot=part.pilot,
-        headline=sentences.headline(part),
-        missing=_missing(part),
-        figures=figures,
-        tables={
-            **tables,
-            **{name: None if frame is None else {"html": to_html(frame, name)} for name, frame in records.items()},
-        },
-        matching={kind: matching(part, kind) for kind in ("deactivate", "steer")},
-        rank={kind: rank(part, kind) for kind in ("deactivate", "steer")},
-        null=null(part),
-        notes=notes(part),
-        percept=outcomes.percept(part),
-        no_interval=_no_interval(part),
-        reliance=answers.reliance_note(part),
-        identifiable=identifiable(part),
-        tokens=SHOWN_TOKENS,
-        methods=methods.paragraph(part),
-        bibtex=methods.bibtex(part),
-        told=told(part),
-        study=study(part),
-        limits=limits(part),
+        "report.html",
+        page=page,
+        name=study.name,
+        subject=provenance.subject(part) if part else provenance.subject_of_parts(study),
+        standing=caveats.standing(part) if part else caveats.standing_of_parts(study),
+        pilot=part.pilot if part else caveats.pilot_of_parts(study),
+        headline=sentences.headline(part) if part else (),
+        missing=[f"{one} is not in the run folder" for one in part.run.missing] if part else (),
+        corpora=corpora,
+        claims=[] if study.pilot else grid(claimed, corpora),
+        sections=sections,
+        anchors={one["title"]: one["id"] for one in sections},
+        notes=study.notes,
+        methods=methods.paragraph(part) if part else (),
+        bibtex=methods.bibtex(part) if part else "",
+        study=path.read_text(encoding="utf-8") if path.is_file() else "",
+        limits=caveats.limits(part) if part else caveats.limits_of_parts(study),
         glossary=GLOSSARY,
-        version=part.run.manifest.get("emoscope", ""),
+        version=study.manifest.get("emoscope", ""),
     )
 
 
-def _tables(part: Part) -> dict[str, dict[str, str] | None]:
-    """Fill every table; its numbers are in CSV already."""
-    folder = part.run.folder / "tables"
-    folder.mkdir(exist_ok=True)
-    return {table.name: fill_table(table, part, folder) for table in TABLES}
+def _page(about: Part | StudyRuns) -> tuple[Pages, StudyRuns]:
+    """A run is a study with one part."""
+    return ("study", about) if isinstance(about, StudyRuns) else ("run", StudyRuns.alone(about))
 
 
-def _missing(part: Part) -> list[str]:
-    files = [f"{name} is not in the run folder" for name in part.run.missing]
-    return [*files, *part.notes]
+def _subject(item: Item, study: StudyRuns) -> Part | StudyRuns:
+    """What an item is made from."""
+    return study.parts[0] if item.pages == "run" else study
 
 
-def _no_interval(part: Part) -> str | None:
-    reasons = part.table("uar").filter(condition="baseline")["reason"].drop_nulls()
-    return f"No intervals: {reasons[0]}." if len(reasons) else None
+def _section(
+    section: Section,
+    asked: list[Question],
+    page: Pages,
+    study: StudyRuns,
+    drawn: Mapping[str, Mapping[str, str]],
+    filled: Mapping[str, Mapping[str, str] | None],
+) -> dict[str, Any]:
+    """What the template needs of a section."""
+    made: list[dict[str, Any]] = []
+    for item in items(page, asked):
+        if isinstance(item, Note):
+            said = item.say(_subject(item, study))
+            made += [{"kind": "note", "text": text} for text in ([said] if isinstance(said, str) else said or ())]
+        elif isinstance(item, Figure):
+            if item.on_page:
+                made.append({"kind": "figure", "name": item.name, **drawn[item.name]})
+        elif found := filled.get(item.name):
+            made.append({"kind": "table", "name": item.name, "folded": item.folded, **found})
+        elif item.missing:
+            made.append({"kind": "missing", "missing": item.missing})
+    says = [text for one in asked if one.says and page == "study" and not study.pilot for text in one.says(study)]
+    linked = [part for role in section.roles for part in study.of_role(role) if part.link]
+    links = [(part.name, part.link + (f"#{section.id}" if part.role == "main" else "")) for part in linked]
+    return {"id": section.id, "title": section.title, "asks": section.asks, "items": made, "says": says, "links": links}

@@ -15,7 +15,7 @@ import polars as pl
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import untouched
-from emoscope.report.page import Table
+from emoscope.report.page import Question, Table
 from emoscope.report.wording import made
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import acting
@@ -212,19 +212,28 @@ def tabulate_published_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-TABLES = (
-    Table(
-        "published",
-        tabulate_published,
-        "Published figures of this model on this corpus, to look at: clips, wording and software are others.",
-    ),
-)
-
-TABLES_OF_PARTS = (
-    Table(
-        "published",
-        tabulate_published_of_parts,
-        "Published figures on the same model and corpus beside ours: to look at, not to test against. Clips, wording "
-        "and software differ.",
+QUESTIONS = (
+    Question(
+        "model",
+        30,
+        (
+            Table(
+                "published",
+                tabulate_published,
+                "Published figures of this model on this corpus, to look at: clips, wording and software are others.",
+            ),
+            Table(
+                "published",
+                tabulate_published_of_parts,
+                "Published figures on the same model and corpus beside ours: to look at, not to test against. "
+                "Clips, wording and software differ.",
+                pages="study",
+            ),
+        ),
+        tables={
+            "published": lambda part: published(
+                part.run, part.table("uar"), part.table("effects"), part.table("matrix")
+            )
+        },
     ),
 )

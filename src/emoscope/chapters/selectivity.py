@@ -12,7 +12,7 @@ from emoscope.analysis.estimate import Estimate, finite, ratio, replicates
 from emoscope.analysis.load import in_known_order
 from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.grounding import heard_in_order
-from emoscope.report.page import Figure
+from emoscope.report.page import Figure, Question
 from emoscope.report.panels import dotted
 from emoscope.report.plots import INTERVALS, marks_of
 from emoscope.report.theme import title
@@ -121,4 +121,15 @@ def draw_selectivity(study: StudyRuns) -> Any | None:
     )  # fmt: skip
 
 
-FIGURES_OF_PARTS = (Figure("selectivity", draw_selectivity, "the sets’ activity without the voice was not recorded"),)
+QUESTIONS = (
+    Question(
+        "grounding",
+        20,
+        (
+            Figure(
+                "selectivity", draw_selectivity, "the sets’ activity without the voice was not recorded", pages="study"
+            ),
+        ),
+        study_tables={"selectivity": selectivity},
+    ),
+)

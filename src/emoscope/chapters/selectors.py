@@ -13,7 +13,7 @@ from emoscope.analysis.contrasts import Changes, Compared, measures, shared
 from emoscope.analysis.estimate import unit
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import panels
 from emoscope.report.plots import GAP, INTERVALS, dots, marks_of
 from emoscope.report.theme import title
@@ -207,28 +207,33 @@ def tabulate_selectors_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-FIGURES = (Figure("selectors", draw_selectors, "fewer than two selectors were switched off"),)
-
-TABLES = (
-    Table(
-        "selectors",
-        tabulate_selectors,
-        "Every selector at the headline’s budget and alpha, with 95 % intervals over speakers. Gap, evidence and "
-        "leaning: switched off; pull: amplified.",
-    ),
-    Table(
-        "differences",
-        tabulate_differences,
-        "Differences between selectors on the same clips, with 95 % intervals over speakers.",
-    ),
-)
-
-FIGURES_OF_PARTS = (Figure("selectors", draw_selectors_of_parts, "fewer than two selectors were switched off"),)
-
-TABLES_OF_PARTS = (
-    Table(
-        "selectors",
-        tabulate_selectors_of_parts,
-        "Paired differences of the gap between selectors, on the same clips. Below zero: the first is more specific.",
+QUESTIONS = (
+    Question(
+        "which",
+        10,
+        (
+            Figure("selectors", draw_selectors, "fewer than two selectors were switched off"),
+            Table(
+                "selectors",
+                tabulate_selectors,
+                "Every selector at the headline’s budget and alpha, with 95 % intervals over speakers. Gap, "
+                "evidence and leaning: switched off; pull: amplified.",
+            ),
+            Table(
+                "differences",
+                tabulate_differences,
+                "Differences between selectors on the same clips, with 95 % intervals over speakers.",
+            ),
+            Figure("selectors", draw_selectors_of_parts, "fewer than two selectors were switched off", pages="study"),
+            Table(
+                "selectors",
+                tabulate_selectors_of_parts,
+                "Paired differences of the gap between selectors, on the same clips. Below zero: the first is "
+                "more specific.",
+                pages="study",
+            ),
+        ),
+        says=say_selectors,
+        tables={"differences": lambda part: differences(part.panel, part.compared)},
     ),
 )

@@ -12,7 +12,7 @@ import polars as pl
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
 from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import dots
 from emoscope.report.theme import title
 from emoscope.report.wording import CONTROLS, MATCHED_IN, name_selector
@@ -258,32 +258,75 @@ def _range(least: Any, most: Any) -> str:
     return "–" if least is None else (f"{least}" if least == most else f"{least} to {most}")
 
 
-FIGURES = (Figure("stability", draw_stability, "no sets of two or more folds to compare"),)
+def without_sets(part: Part) -> list[str]:
+    """For which emotions no neurons could be selected, and why."""
+    found = part.run.manifest.get("identifiable") or {}
+    lost = [f"{emotion}: {why}" for emotion, why in found.items() if not isinstance(why, (int, float))]
+    return [f"No neurons could be selected for {'; '.join(lost)}."] if lost else []
 
-TABLES = (
-    Table(
-        "sets",
-        tabulate_sets,
-        "Sizes in neurons per emotion, over all folds. Negative mean: neurons whose mean activation for their "
-        "emotion is below zero, which amplification pushes away from it. Behind one letter: the largest share of the "
-        "clips found on that show the right option behind the same letter.",
+
+def words_note(part: Part) -> list[str]:
+    """How to read the words that neurons write."""
+    if part.table("neurons").is_empty():
+        return []
+    return [
+        "A neuron adds a fixed vector to the model’s state whenever it fires. Read directly by the output head, that "
+        "vector makes some tokens more probable and others less. This is the direct path only: later layers may use the "
+        "vector otherwise, so the list describes what a neuron writes, not what it does.",
+        f"␣ is a space that belongs to the token; the {SHOWN_TOKENS} most frequent tokens are named, counted over neurons.",
+    ]
+
+
+QUESTIONS = (
+    Question(
+        "which",
+        20,
+        (
+            Figure("stability", draw_stability, "no sets of two or more folds to compare"),
+            Note(without_sets),
+            Table(
+                "sets",
+                tabulate_sets,
+                "Sizes in neurons per emotion, over all folds. Negative mean: neurons whose mean activation for "
+                "their emotion is below zero, which amplification pushes away from it. Behind one letter: the "
+                "largest share of the clips found on that show the right option behind the same letter.",
+                missing="neuron sets",
+            ),
+        ),
+        tables={"stability": lambda part: stability(part.run)},
     ),
-    Table(
-        "matching",
-        tabulate_matching,
-        "How far matched controls are from the selected neurons: absolute standardised mean differences, over folds, "
-        "draws and emotions. Above 0.25 a control is not well matched.",
+    Question(
+        "controls",
+        10,
+        (
+            Table(
+                "matching",
+                tabulate_matching,
+                "How far matched controls are from the selected neurons: absolute standardised mean differences, "
+                "over folds, draws and emotions. Above 0.25 a control is not well matched.",
+            ),
+        ),
+        tables={"matching": lambda part: matching(part.run)},
     ),
-    Table(
+    Question(
         "words",
-        tabulate_words,
-        "Tokens among the five that each of an emotion’s neurons raises or lowers most, with the number of neurons "
-        "that do.",
-    ),
-    Table(
-        "neurons",
-        tabulate_neurons,
-        "Single neurons and the tokens that each raises and lowers most. First those chosen in most folds, and among "
-        "them those nearest to the output.",
+        10,
+        (
+            Table(
+                "words",
+                tabulate_words,
+                "Tokens among the five that each of an emotion’s neurons raises or lowers most, with the number "
+                "of neurons that do.",
+                missing="neurons.parquet, the words that neurons write",
+            ),
+            Table(
+                "neurons",
+                tabulate_neurons,
+                "Single neurons and the tokens that each raises and lowers most. First those chosen in most "
+                "folds, and among them those nearest to the output.",
+                folded="Single neurons",
+            ),
+            Note(words_note),
+        ),
     ),
 )

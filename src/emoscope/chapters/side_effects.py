@@ -16,7 +16,7 @@ from emoscope.analysis.estimate import Estimate, estimate_of, ratio, replicates
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import answered, mean_level
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import BEYOND_KEY, dotted, names_of
 from emoscope.report.plots import INTERVALS
 from emoscope.report.theme import title
@@ -295,13 +295,22 @@ def tabulate_side_effects(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-FIGURES_OF_PARTS = (Figure("side_effects", draw_side_effects, "no other ability was tested"),)
-
-TABLES_OF_PARTS = (
-    Table(
-        "side_effects",
-        tabulate_side_effects,
-        "Other abilities with nothing changed, under the headline’s neurons and under matched ones, and their "
-        "difference (points). WER is the word error rate: a rise is harm.",
+QUESTIONS = (
+    Question(
+        "side-effects",
+        10,
+        (
+            Figure("side_effects", draw_side_effects, "no other ability was tested", pages="study"),
+            Table(
+                "side_effects",
+                tabulate_side_effects,
+                "Other abilities with nothing changed, under the headline’s neurons and under matched ones, and "
+                "their difference (points). WER is the word error rate: a rise is harm.",
+                pages="study",
+            ),
+        ),
+        says=say_side_effects,
+        tables={"transcription": lambda part: transcription(part.run)},
+        study_tables={"side_effects": side_effects},
     ),
 )

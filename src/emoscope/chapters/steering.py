@@ -14,7 +14,8 @@ from emoscope.analysis.contrasts import FAMILY, Change, Compared, measures
 from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.chapters.deactivation import draw_matrices, say_verdicts, tabulate_effects
-from emoscope.report.page import Figure, Table
+from emoscope.report.caveats import matching, rank
+from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.panels import SERIES_KEY, dotted, line_columns, lines, names_of, side_by_side, three
 from emoscope.report.plots import CURVE, HOLLOW, INTERVALS, curve, hollow_said
 from emoscope.report.theme import title
@@ -320,36 +321,39 @@ def tabulate_trend_of_parts(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-FIGURES = (
-    Figure("steering", draw_steering, "no set was amplified"),
-    Figure("dose", draw_dose, "no set was amplified"),
-)
-
-TABLES = (
-    Table(
-        "effects_steer",
-        tabulate_effects_steer,
-        "Effects of amplification at the headline’s alpha, in points of the share of clips answered with the "
-        "amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over speakers.",
-    ),
-    Table(
-        "trend",
-        tabulate_trend,
-        "Whether more amplification does more, where 0 < alpha ≤ 1: Page’s trend test over the strengths, speakers "
-        "as blocks, one-sided, and the slope of the line through them with its 95 % interval over speakers. "
-        "Exploration: not corrected for their number.",
-    ),
-)
-
-FIGURES_OF_PARTS = (
-    Figure("steering", draw_steering_of_parts, "no set was amplified"),
-    Figure("dose", draw_dose_of_parts, "neurons were amplified at fewer than two strengths"),
-)
-
-TABLES_OF_PARTS = (
-    Table(
-        "trend",
-        tabulate_trend_of_parts,
-        "Does pull on the emotion’s own clips rise with alpha, up to alpha 1? Page’s test, speakers as blocks.",
+QUESTIONS = (
+    Question(
+        "steering",
+        10,
+        (
+            Figure("steering", draw_steering, "no set was amplified"),
+            Figure("dose", draw_dose, "no set was amplified"),
+            Table(
+                "trend",
+                tabulate_trend,
+                "Whether more amplification does more, where 0 < alpha ≤ 1: Page’s trend test over the strengths,"
+                " speakers as blocks, one-sided, and the slope of the line through them with its 95 % interval "
+                "over speakers. Exploration: not corrected for their number.",
+            ),
+            Note(lambda part: rank(part, "steer")),
+            Note(lambda part: None if part.effect("deactivate", "excess_gap") else matching(part, "steer")),
+            Table(
+                "effects_steer",
+                tabulate_effects_steer,
+                "Effects of amplification at the headline’s alpha, in points of the share of clips answered with "
+                "the amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over "
+                "speakers.",
+            ),
+            Figure("steering", draw_steering_of_parts, "no set was amplified", pages="study"),
+            Figure("dose", draw_dose_of_parts, "neurons were amplified at fewer than two strengths", pages="study"),
+            Table(
+                "trend",
+                tabulate_trend_of_parts,
+                "Does pull on the emotion’s own clips rise with alpha, up to alpha 1? Page’s test, speakers as blocks.",
+                pages="study",
+            ),
+        ),
+        says=say_steering,
+        tables={"trend": lambda part: trend(part.compared)},
     ),
 )

@@ -15,7 +15,7 @@ from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Estimate, named, unit, welch
 from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.standing import blind_part
-from emoscope.report.page import Figure, Table
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import dotted, intervals_matrix
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.wording import (
@@ -356,23 +356,34 @@ def tabulate_asymmetry(study: StudyRuns) -> pl.DataFrame | None:
     return made(rows)
 
 
-FIGURES_OF_PARTS = (
-    Figure("transfer", draw_transfer, "sets were not exchanged between corpora"),
-    Figure("transfer_steer", draw_transfer_steer, "sets of other corpora were not amplified"),
-    Figure("agreement", draw_agreement, "scores of two corpora were not compared"),
-)
-
-TABLES_OF_PARTS = (
-    Table(
+QUESTIONS = (
+    Question(
         "transfer",
-        tabulate_transfer,
-        "Neurons found on one corpus, acting on another, about the emotions that all share (points). “Kept”: in % of "
-        "the corpus’s own excess gap, where that is clear of zero.",
-    ),
-    Table(
-        "asymmetry",
-        tabulate_asymmetry,
-        "The two directions of every pair of corpora (points). The difference is between two groups of speakers, so "
-        "its interval is wide.",
+        10,
+        (
+            Figure("transfer", draw_transfer, "sets were not exchanged between corpora", pages="study"),
+            Figure("transfer_steer", draw_transfer_steer, "sets of other corpora were not amplified", pages="study"),
+            Figure("agreement", draw_agreement, "scores of two corpora were not compared", pages="study"),
+            Table(
+                "transfer",
+                tabulate_transfer,
+                "Neurons found on one corpus, acting on another, about the emotions that all share (points). "
+                "“Kept”: in % of the corpus’s own excess gap, where that is clear of zero.",
+                pages="study",
+            ),
+            Table(
+                "asymmetry",
+                tabulate_asymmetry,
+                "The two directions of every pair of corpora (points). The difference is between two groups of "
+                "speakers, so its interval is wide.",
+                pages="study",
+            ),
+        ),
+        says=say_transfer,
+        study_tables={
+            "transfer": transfer,
+            "asymmetry": lambda study: asymmetry(study.table("transfer"), study),
+            "agreement": agreement,
+        },
     ),
 )

@@ -14,6 +14,7 @@ from emoscope.analysis.effects import effects
 from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import UAR, Panel, answered, build_panel, level_of, mean_level
+from emoscope.report.page import Question
 from emoscope.schemas import as_table, empty, schema
 
 
@@ -99,3 +100,6 @@ def _rows(
         row |= dict(zip(("draw_min", "draw_max"), ends, strict=True))
         rows.append(row | Estimate(over.mean(axis=0), sizes, touched).columns())
     return rows
+
+
+QUESTIONS = (Question("transfer", 20, (), tables={"foreign": lambda part: foreign(part.run)}),)

@@ -13,7 +13,7 @@ from emoscope.analysis.estimate import Estimate, mean_over_parts
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel, asked_label, evaluated_items
-from emoscope.report.page import Table
+from emoscope.report.page import Note, Question, Table
 from emoscope.report.wording import by_key, made, outcome, tally, without_dashes
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import GAPS
@@ -125,6 +125,8 @@ def tabulate_within(part: Part) -> pl.DataFrame | None:
 
 def within_note(part: Part) -> str | None:
     """Whether the excess gap holds within each further label column, in sentences; ``None`` where there is none."""
+    if part.pilot is not None:  # it supports no claim
+        return None
     found = part.table("within").filter(
         pl.col("value").is_null() & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
     )
@@ -183,19 +185,27 @@ def say_within(study: StudyRuns) -> list[str]:
     )
 
 
-TABLES = (
-    Table(
-        "within",
-        tabulate_within,
-        "Gaps over the clips of one value of a label column at a time, then averaged over its values, in points with "
-        "95 % intervals over speakers. A gap within what is said alike does not come from what is said.",
-    ),
-)
-
-TABLES_OF_PARTS = (
-    Table(
-        "within",
-        tabulate_within_of_parts,
-        "Gaps among clips that share a word, a statement or another label: means over its values (points).",
+QUESTIONS = (
+    Question(
+        "factors",
+        20,
+        (
+            Table(
+                "within",
+                tabulate_within,
+                "Gaps over the clips of one value of a label column at a time, then averaged over its values, in "
+                "points with 95 % intervals over speakers. A gap within what is said alike does not come from "
+                "what is said.",
+            ),
+            Note(within_note),
+            Table(
+                "within",
+                tabulate_within_of_parts,
+                "Gaps among clips that share a word, a statement or another label: means over its values (points).",
+                pages="study",
+            ),
+        ),
+        says=say_within,
+        tables={"within": lambda part: within(part.run, part.panel, part.hollow)},
     ),
 )

@@ -16,7 +16,7 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import build_panel, evaluated_items
 from emoscope.analysis.verdicts import headline_tests
-from emoscope.report.page import Table
+from emoscope.report.page import Question, Table
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GAPS
 from emoscope.wording import estimate_text, number
@@ -85,11 +85,18 @@ def tabulate_wordings(part: Part) -> pl.DataFrame | None:
     return pl.DataFrame(rows)
 
 
-TABLES = (
-    Table(
-        "wordings",
-        tabulate_wordings,
-        "Each wording of the question alone, with 95 % intervals over speakers. The sets were found on all wordings "
-        "together; effects in points, beyond matched neurons.",
+QUESTIONS = (
+    Question(
+        "model",
+        20,
+        (
+            Table(
+                "wordings",
+                tabulate_wordings,
+                "Each wording of the question alone, with 95 % intervals over speakers. The sets were found on "
+                "all wordings together; effects in points, beyond matched neurons.",
+            ),
+        ),
+        tables={"wordings": lambda part: wordings(part.run, part.hollow)},
     ),
 )

@@ -367,7 +367,7 @@ def _card(part: Part, chosen: Chosen) -> dict[str, str | None]:
 
 
 def _write_whole(run: RunFolder) -> None:
+    from emoscope.chapters.pages import build_report
     from emoscope.chapters.results import write_study_tables
-    from emoscope.chapters.study_page import build_study_report
 
-    build_study_report(write_study_tables(run.path))
+    build_report(write_study_tables(run.path))

@@ -11,11 +11,10 @@ import polars as pl
 from emoscope.runs import RunFolder
 
 if TYPE_CHECKING:
-    import altair as alt
-
     from emoscope.analysis.standing import Blind
     from emoscope.experiments.schema import Row
     from emoscope.report.markup import Picture
+    from emoscope.report.theme import Chart
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Result:
     run: RunFolder
     effects: pl.DataFrame
     headline: Row
-    figure: alt.HConcatChart | alt.Chart | None
+    figure: Chart | None
     first: tuple[str, ...] = ()
     options: int = 0
 
@@ -44,7 +43,7 @@ class Result:
         from emoscope.analysis.load import read_run
         from emoscope.analysis.parts import Part
         from emoscope.analysis.standing import stored_words
-        from emoscope.chapters.pages import main_figure
+        from emoscope.chapters.deactivation import main_figure
 
         part, headline = Part.alone(read_run(run.path)), run.read_json("manifest.json")["headline"]
         return cls(

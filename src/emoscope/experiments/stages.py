@@ -258,7 +258,7 @@ def ask_conditions(selected: Selected) -> Planned:
 
 def act(selected: Selected) -> None:
     """Run every condition on sets that were found, then write manifest, tables and, where it has sets, report."""
-    from emoscope.chapters.pages import FIGURES, build_report
+    from emoscope.chapters.pages import build_report, figures
     from emoscope.chapters.results import write_tables
 
     heard, found, foreign = selected.listened, selected.found, selected.foreign
@@ -274,7 +274,7 @@ def act(selected: Selected) -> None:
     shown = _shown(run, manifest)
     if run.read_json(SHOWN) != shown or not is_shown(run, bool(found.sets)):
         (run / SHOWN).unlink(missing_ok=True)
-        with log.stage("writing tables and report", 1 + len(FIGURES)) as progress:
+        with log.stage("writing tables and report", 1 + len(figures("run"))) as progress:
             run.write_json("manifest.json", {**manifest, "timing": timing(log)})
             part = write_tables(run.path)
             progress.step()

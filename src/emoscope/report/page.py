@@ -3,57 +3,141 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Literal
 
 import polars as pl
 from altair.utils.schemapi import debug_mode
 
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.report.markup import pictures, to_html, to_latex
+from emoscope.report.theme import Chart
 from emoscope.runs.folder import replacing
-
-Shown = TypeVar("Shown")
-"""What a page is about, such as a run with its tables."""
+from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED, SIDE_EFFECT
 
 NARROW = 620
 """Pictures up to this width in pixels are shrunk to a phone's page; wider ones are scrolled, so that they stay legible."""
 
+Pages = Literal["run", "study", "both"]
+"""Which pages show something: that of one run, of a study of several parts, or both."""
+
 
 @dataclass(frozen=True)
-class Figure(Generic[Shown]):
+class Figure:
     """A figure of a page.
 
     Attributes:
         name: of its files, and its anchor.
-        draw: makes an Altair chart; ``None`` where there is nothing to show.
+        draw: makes an Altair chart; ``None`` where there is nothing to show. It takes what the page is about: a part
+            (``pages="run"``) or a study, which for a run holds it alone.
         missing: why there may be nothing to show, for the page to say.
         on_page: whether the page shows it; otherwise its files alone are written.
     """
 
     name: str
-    draw: Callable[[Shown], Any | None]
+    draw: Callable[[Any], Chart | None]
     missing: str = ""
+    pages: Pages = "run"
     on_page: bool = True
 
 
 @dataclass(frozen=True)
-class Table(Generic[Shown]):
+class Table:
     """A table of a page.
 
     Attributes:
         name: of its files, and its anchor.
-        fill: makes a frame of texts; ``None`` where there is nothing to show.
+        fill: makes a frame of texts; ``None`` where there is nothing to show. It takes what ``Figure.draw`` takes.
         caption: in sentences, for the page and for LaTeX.
+        missing: why there is nothing to show; where empty, nothing is said.
+        folded: what to click to see it; where empty, it is seen at once.
     """
 
     name: str
-    fill: Callable[[Shown], pl.DataFrame | None]
+    fill: Callable[[Any], pl.DataFrame | None]
     caption: str
+    pages: Pages = "run"
+    missing: str = ""
+    folded: str = ""
 
 
-def draw_figure(figure: Figure[Shown], about: Shown, folder: Path | None = None) -> dict[str, str]:
+@dataclass(frozen=True)
+class Note:
+    """Sentences between figures and tables.
+
+    Attributes:
+        say: the sentences, none where there is nothing to say. It takes what ``Figure.draw`` takes.
+    """
+
+    say: Callable[[Any], Sequence[str] | str | None]
+    pages: Pages = "run"
+
+
+Item = Figure | Table | Note
+
+
+@dataclass(frozen=True)
+class Question:
+    """A research question: what is computed for it, and what pages show.
+
+    Attributes:
+        section: the section of the page, one of :data:`SECTIONS`.
+        place: its questions are shown in the order of these numbers.
+        items: what is shown, in order.
+        says: what the section says first, from a study.
+        tables: name -> computes a result table from a part, or the table and notes on what could not be computed.
+        study_tables: the same from a study of several parts; later ones may read earlier ones.
+    """
+
+    section: str
+    place: int
+    items: tuple[Item, ...] = ()
+    says: Callable[[StudyRuns], Sequence[str]] | None = None
+    tables: Mapping[str, Callable[[Part], pl.DataFrame | tuple[pl.DataFrame, Sequence[str]]]] = field(
+        default_factory=dict
+    )
+    study_tables: Mapping[str, Callable[[StudyRuns], pl.DataFrame]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page: an anchor, a few words for a heading, and what it asks; ``roles``: whose reports tell more."""
+
+    id: str
+    title: str
+    asks: str
+    roles: tuple[str, ...] = (MAIN,)
+
+
+SECTIONS = (
+    Section("model", "The untouched model", "Does the model know emotion at all?"),
+    Section("which", "Which neurons", "Does it matter by which rule neurons are selected?"),
+    Section("deactivation", "Deactivation", "What is lost when an emotion’s neurons are switched off?"),
+    Section("steering", "Steering and dose", "What does amplification do, and does more of it do more?"),
+    Section("data", "How little data", "From how few clips can the neurons be found?"),
+    Section("layers", "Where in the layers", "In which layers do the neurons lie, and where do they act?"),
+    Section("words", "Words they write", "Which words does a neuron write?"),
+    Section(
+        "transfer",
+        "Transfer and fusion",
+        "Do neurons found on one corpus act on another, and do fused sets do better?",
+        (SHARED,),
+    ),
+    Section("agnostic", "Without a label", "Does amplification help where nobody tells it the emotion?"),
+    Section(
+        "controls", "Controls and double dissociation", "Is it the emotion, or would any neurons do?", (MAIN, COLUMN)
+    ),
+    Section("factors", "Letter, word, arousal", "Is it the letter, what is said, or arousal?"),
+    Section("side-effects", "Side effects", "What else do the neurons cost?", (COLUMN, SIDE_EFFECT)),
+    Section("grounding", "Voice or words", "Do the neurons respond to the voice, or to what is said?", (GROUNDING,)),
+    Section("run", "What was run", "", ()),
+)
+"""In the order of the page; those of which nothing is shown are left out."""
+
+
+def draw_figure(figure: Figure, about: object, folder: Path | None = None) -> dict[str, str]:
     """Draw a figure.
 
     Args:
@@ -80,31 +164,34 @@ def draw_figure(figure: Figure[Shown], about: Shown, folder: Path | None = None)
     return {**drawn, "size": "narrow" if width and float(width[1]) <= NARROW else "wide"}
 
 
-def draw_those_there(figures: Iterable[Figure[Shown]], about: Shown) -> dict[str, dict[str, str]]:
+def draw_those_there(figures: Iterable[Figure], about: object) -> dict[str, dict[str, str]]:
     """Name to drawn figure, without files, of those that have something to show."""
     drawn = {figure.name: draw_figure(figure, about) for figure in figures}
     return {name: found for name, found in drawn.items() if "missing" not in found}
 
 
-def fill_table(table: Table[Shown], about: Shown, folder: Path, csv: bool = False) -> dict[str, str] | None:
+def fill_table(table: Table, about: object, folder: Path | None, csv: bool = False) -> dict[str, str] | None:
     """Fill a table and write it as LaTeX; that of an earlier page goes where there is nothing to show.
 
     Args:
         table: what to fill.
         about: what it is filled from.
-        folder: receives ``<name>.tex``.
+        folder: receives ``<name>.tex``; without it no file is written.
         csv: whether it receives ``<name>.csv``, too.
 
     Returns:
         ``caption`` and ``html``; ``None`` where there is nothing to show.
     """
-    frame, path = table.fill(about), folder / f"{table.name}.tex"
-    if frame is None:
+    frame = table.fill(about)
+    if folder is not None:
+        path = folder / f"{table.name}.tex"
         path.unlink(missing_ok=True)
+        if frame is not None:
+            write_latex(frame, table.name, table.caption, path)
+        if frame is not None and csv:
+            write_csv(frame, path.with_suffix(".csv"))
+    if frame is None:
         return None
-    write_latex(frame, table.name, table.caption, path)
-    if csv:
-        write_csv(frame, path.with_suffix(".csv"))
     return {"caption": table.caption, "html": to_html(frame, table.name)}
 
 

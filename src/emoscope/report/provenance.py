@@ -16,12 +16,6 @@ from emoscope.wording import number
 FATES = ("used", "not needed", "excluded", "quarantined")
 
 
-def study_name(part: Part) -> str:
-    """The study's name, or the run folder's."""
-    study: Any = part.run.manifest.get("study")
-    return str(study.get("name") or part.run.folder.name) if isinstance(study, dict) else part.run.folder.name
-
-
 def subject(part: Part) -> list[str]:
     """Model, corpora, clips, speakers and headline, in a few words each."""
     manifest, panel = part.run.manifest, part.panel
@@ -38,12 +32,6 @@ def subject(part: Part) -> list[str]:
     return [str(one) for one in known if one]
 
 
-def identifiable(part: Part) -> list[tuple[str, str]]:
-    """Emotions for which no neurons could be selected, and why."""
-    found: Any = part.run.manifest.get("identifiable") or {}
-    return [(emotion, str(why)) for emotion, why in found.items() if not isinstance(why, (int, float))]
-
-
 def null(part: Part) -> str:
     """How many answers change by rounding alone, in a sentence."""
     row = part.uar("null")
@@ -57,9 +45,9 @@ def null(part: Part) -> str:
     return "Not in this run: the numerical null, which says how many answers change by rounding alone."
 
 
-def proofs(part: Part) -> pl.DataFrame | None:
-    """What the run proved about its own arithmetic; what did not run says so."""
-    found = part.run.manifest.get("proofs") or []
+def proofs(study: StudyRuns) -> pl.DataFrame | None:
+    """What was proved about the model and its arithmetic; what did not run says so."""
+    found = study.manifest.get("proofs") or []
     rows = [
         {
             "proof": str(one.get("name")), "status": str(one.get("status", "not run")),
@@ -80,9 +68,9 @@ def counts(part: Part) -> pl.DataFrame | None:
     return facts(_counts(part))
 
 
-def environment(part: Part) -> pl.DataFrame | None:
+def environment(study: StudyRuns) -> pl.DataFrame | None:
     """Model, software, time and corpora."""
-    manifest = part.run.manifest
+    manifest = study.manifest
     model: Any = manifest.get("model") or {}
     wanted = (
         "id", "family", "revision", "checksum", "layers", "width", "site", "dtype", "device", "attention", "quantised",
@@ -98,12 +86,6 @@ def environment(part: Part) -> pl.DataFrame | None:
         about = "; ".join(str(one[key]) for key in ("title", "licence", "citation") if one.get(key))
         pairs.append((f"corpus {one.get('id')}", about))
     return facts(pairs)
-
-
-def study(part: Part) -> str | None:
-    """The study file, word by word."""
-    path = part.run.folder / "study.toml"
-    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _counts(part: Part) -> list[tuple[str, Any]]:
@@ -179,37 +161,6 @@ def parts(study: StudyRuns) -> pl.DataFrame | None:
             "proofs": _proofs(part.run.manifest), "why": part.failed or "",
         })  # fmt: skip
     return made(rows)
-
-
-def proofs_of_parts(study: StudyRuns) -> pl.DataFrame | None:
-    """What was checked when the model was loaded, once for all parts."""
-    rows = [
-        {
-            "proof": str(one["name"]), "status": str(one["status"]), "measured": _small(one.get("measured")),
-            "tolerance": _small(one.get("tolerance")), "note": str(one.get("note") or ""),
-        }
-        for one in study.manifest.get("proofs") or []
-    ]  # fmt: skip
-    return pl.DataFrame(rows) if rows else None
-
-
-def environment_of_parts(study: StudyRuns) -> list[tuple[str, str]]:
-    """Versions, times and the largest memory, as name and value."""
-    found: list[tuple[str, str]] = [("emoscope", str(study.manifest.get("emoscope") or "unknown"))]
-    model: Any = study.manifest.get("model") or {}
-    found += [
-        (f"model: {name}", str(model[name]))
-        for name in ("id", "revision", "checksum", "dtype", "device")
-        if model.get(name)
-    ]
-    found += [(name, str(value)) for name, value in (study.manifest.get("environment") or {}).items()]
-    timing: Any = study.manifest.get("timing") or {}
-    for name, value in timing.items():
-        if isinstance(value, dict):
-            found += [(f"seconds, {stage}", number(seconds)) for stage, seconds in value.items()]
-        elif isinstance(value, (int, float)):
-            found.append((name.replace("_s", " (s)").replace("_gb", " (GB)").replace("_", " "), number(value, 2)))
-    return found
 
 
 def _evaluated(items: pl.DataFrame) -> pl.DataFrame:

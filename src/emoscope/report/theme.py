@@ -6,10 +6,14 @@ import json
 import re
 from dataclasses import astuple, dataclass
 from io import BytesIO
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import altair as alt
+from altair.typing import ChartType
 from altair.utils.schemapi import debug_mode
+
+Chart: TypeAlias = ChartType
+"""Any chart of Altair: single, layered, side by side."""
 
 FONT = "Helvetica Neue, Helvetica, Arial, sans-serif"
 
@@ -51,7 +55,7 @@ DARK = Theme(
 )  # fmt: skip
 
 
-def to_spec(chart: Any, validate: bool = False) -> dict[str, Any]:
+def to_spec(chart: Chart, validate: bool = False) -> dict[str, Any]:
     """The Vega-Lite specification of a chart, with the fonts and colours of the light theme.
 
     Args:
@@ -133,7 +137,7 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def title_of(chart: Any) -> tuple[str, str]:
+def title_of(chart: Chart) -> tuple[str, str]:
     """The title of a chart and its line on how to read it."""
     return str(chart.title.text), " ".join(chart.title.subtitle)
 
@@ -176,7 +180,7 @@ def to_pdf(svg: str) -> bytes:
     return written.getvalue()
 
 
-def to_png(chart: Any, theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
+def to_png(chart: Chart, theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
     """Draw a chart as a PNG on the theme's background."""
     import vl_convert
 
