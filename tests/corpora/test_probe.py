@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emoscope.corpora.audio import RATE, AudioError, load_audio
-from emoscope.corpora.check import SoundFacts, probe_audio
+from emoscope.corpora.audio import RATE, AudioError, SoundFacts, load_audio, probe_audio
 
 TONE = 0.2 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)
 

@@ -11,8 +11,7 @@ import pytest
 import soundfile
 
 from emoscope.corpora import AudioError, load_audio
-from emoscope.corpora.audio import hear
-from emoscope.corpora.check import probe_audio
+from emoscope.corpora.audio import hear, probe_audio
 from emoscope.corpora.frames import _crc8, _crc16, walk
 from emoscope.corpora.sources import blocks as sound_blocks
 

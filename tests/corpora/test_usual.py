@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import Clip, CorpusInfo, list_corpora
-from emoscope.corpora.check import Inspection, SoundFacts, describe
+from emoscope.corpora.audio import SoundFacts
+from emoscope.corpora.check import Inspection, describe
 from emoscope.corpora.registry import READERS
 from emoscope.emotions import canonical
 

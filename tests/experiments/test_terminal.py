@@ -180,7 +180,7 @@ def test_a_dry_run_tells_what_a_check_found_and_decodes_nothing(
 
     assert not any(sentence in shown() for sentence in TOLD)
     corpus_check(str(table))
-    monkeypatch.setattr("emoscope.corpora.check.hear", None)
+    monkeypatch.setattr("emoscope.corpora.audio.hear", None)
     assert all(f"{sentence}." in shown() for sentence in TOLD)
     # a check hears clips with their level normalised
     recorded = shown(STUDY.replace('root = "TABLE"', 'root = "TABLE"\nloudness = "as recorded"'))

@@ -19,8 +19,7 @@ import polars
 import soundfile
 
 from emoscope.corpora import Corpus, load_audio, open_corpus
-from emoscope.corpora.audio import AudioError
-from emoscope.corpora.check import probe_audio
+from emoscope.corpora.audio import AudioError, probe_audio
 from emoscope.experiments.schema import Study
 from emoscope.experiments.study import read_study, to_toml
 

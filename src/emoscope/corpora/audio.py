@@ -54,9 +54,8 @@ TOLERANCE = 10 ** (-0.5 / 20)
 WINDOW, WINDOWS = 400, 4
 """Samples (25 ms) whose mean keeps at least 0.4 of the power below 20 Hz; four such means do so below 5 Hz."""
 
-KEPT = 0.4
-BEGIN = 160
-"""Samples (10 ms) whose means show where an offset or rumble begins."""
+KEPT, BEGIN = 0.4, 160
+"""That share, and samples (10 ms) whose means show where an offset or rumble begins."""
 
 BEFORE = 8_000
 """Samples (0.5 s) over which the filter settles before a clip begins."""
@@ -82,32 +81,32 @@ class AudioError(ValueError):
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A clip as a model hears it (time,), mono, 16 kHz, in [-1, 1]; length in seconds, rate in Hz and channels of its file.
+class SoundFacts:
+    """What a sound file holds: length in seconds, rate in Hz, channels; and what is done beside mixing, resampling, one gain."""
 
-    ``told`` says what was done beside mixing, resampling and one gain, a sentence each.
-    """
-
-    samples: Waveform
     duration_s: float
     rate: int
     channels: int
     told: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heard(SoundFacts):
+    """A clip as a model hears it: samples (time,), mono, 16 kHz, in [-1, 1]."""
+
+    samples: Waveform
+
+
 def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
-    """Load one sound file as mono 16 kHz float32 samples, untrimmed.
+    """Load one sound file as mono 16 kHz float32 samples (time,) in [-1, 1], untrimmed.
 
     Channels are mixed, unless two of them cancel each other (a correlation below -0.5): then the louder one is heard.
 
     Args:
         path: anything that libsndfile reads, or a video (with the extra ``video``); any rate and channel count.
         loudness: ``"normalised"`` scales the clip to a root mean square of 0.05 within 0.5 dB (in RAVDESS neutral clips
-            are about 20 dB quieter than angry ones, and without this step selectors find loudness neurons;
-            :func:`settle` states the rule); ``"as recorded"`` leaves the level alone.
-
-    Returns:
-        samples (time,), in [-1, 1].
+            are about 20 dB quieter than angry ones, and without this step selectors find loudness neurons);
+            ``"as recorded"`` leaves the level alone.
 
     Raises:
         AudioError: the file is missing, empty, unreadable, cut off, holds NaN, is silent or shorter than 0.1 s.
@@ -115,9 +114,8 @@ def load_audio(path: str | Path, loudness: str = "normalised") -> Waveform:
 
     Example:
         >>> from emoscope.corpora import polish_folder
-        >>> samples = load_audio(polish_folder() / "m1.a_nie_3.flac")
-        >>> samples.dtype, bool(abs((samples**2).mean() ** 0.5 - 0.05) < 0.001)
-        (dtype('float32'), True)
+        >>> round(float(load_audio(polish_folder() / "m1.a_nie_3.flac").std()), 3)
+        0.05
     """
     return hear(path, loudness).samples
 
@@ -127,9 +125,8 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
 
     Example:
         >>> from emoscope.corpora import polish_folder
-        >>> heard = hear(polish_folder() / "m1.a_nie_3.flac")
-        >>> heard.duration_s, heard.rate, heard.channels, heard.told
-        (1.321, 16000, 1, ())
+        >>> hear(polish_folder() / "m1.a_nie_3.flac").duration_s
+        1.321
     """
     path = Path(path)
     _check_loudness(loudness)
@@ -146,7 +143,19 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
             told.append(f"its channels cancel each other: channel {channel + 1}, the louder one, is heard alone")
             samples, frames, rate, channels = _mono(blocks(path), channel)
         told += settle(samples, loudness)
-    return Heard(samples, frames / rate, rate, channels.count, tuple(told))
+    return Heard(frames / rate, rate, channels.count, tuple(told), samples=samples)
+
+
+def probe_audio(path: str | Path) -> SoundFacts:
+    """Look whether a sound file can be heard: it is decoded whole, as a study does it, with the same errors.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> probe_audio(polish_folder() / "m1.a_nie_3.flac")
+        SoundFacts(duration_s=1.321, rate=16000, channels=1, told=())
+    """
+    heard = hear(path)
+    return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
 
 
 def _check_loudness(loudness: str) -> None:
@@ -166,11 +175,10 @@ def _refused(path: str | Path) -> Iterator[None]:
 
 
 class _Channels:
-    """How channels go together, gathered block by block."""
+    """How channels go together, gathered block by block: sums (channel,), and of products (channel, channel)."""
 
     def __init__(self) -> None:
         self.count, self._n = 0, 0
-        # they grow with the first block: (channel,) and (channel, channel)
         self._sum: npt.NDArray[np.float64] = np.zeros(1)
         self._products: npt.NDArray[np.float64] = np.zeros((1, 1))
 
@@ -199,16 +207,14 @@ class _Channels:
 
 
 def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, int, _Channels]:
-    """Mix to one channel (or take one) and resample block by block, so that a long clip is in memory once.
+    """Samples (time,) of one channel, mixed or taken, at 16 kHz; frames, rate and channels of the file.
 
-    Returns:
-        samples (time,) at 16 kHz; frames, rate in Hz and channels of the file.
+    They are resampled block by block, so that a long clip is in memory once.
     """
     import soxr
 
     mono = np.empty(1, dtype=np.float32)
     filled, frames, rate, stream, channels = 0, 0, 0, None, _Channels()
-    keep_ahead = True
 
     def keep(part: Waveform) -> None:
         nonlocal filled
@@ -224,9 +230,8 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
             raise Unhearable(f"{fault}: make it anew from its source")
         if frames > LONGEST_S * rate:
             raise Unhearable(f"lasts more than {LONGEST_S // 60} minutes, which is no clip: cut it into clips")
-        if keep_ahead:
+        if not frames:
             mono.resize(min(-(-expected * RATE // rate), LONGEST_GUESS) + 1, refcheck=False)
-            keep_ahead = False
         if block.shape[1] != (channels.count or block.shape[1]):
             raise Unhearable("its number of channels changes within the file: convert it to wav or flac")
         frames += len(block)
@@ -246,7 +251,7 @@ def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudne
     """Check mono 16 kHz samples (time,) and bring them to the wanted loudness.
 
     Raises:
-        AudioError: too short, silent, or not finite; ``path`` names the clip in the message.
+        AudioError: too short, silent, or not finite.
         ValueError: an unknown ``loudness``.
 
     Example:
@@ -276,16 +281,12 @@ def checksum(path: str | Path) -> str:
 
 
 def settle(mono: Waveform, loudness: str) -> list[str]:
-    """Check a clip's samples (time,) and bring them to the wanted loudness, in place.
+    """Check a clip's samples (time,), bring them to the wanted loudness in place, and say what was done beside one gain.
 
     The level is that of what a model hears: of the mixed, resampled clip. Where more than a tenth of its power is offset
     or drift below 5 Hz, or more than half lies below 20 Hz, all below 20 Hz is taken out first. Peaks are clipped at
     full scale; where that would cost more than 0.5 dB, as single clicks in a quiet clip do, the gain is raised until the
-    clipped clip has the level. So every clip that is accepted has an RMS of 0.05 within 0.5 dB. Where neither is needed,
-    one gain is all that happens.
-
-    Returns:
-        what was done beside that, a sentence each.
+    clipped clip has the level. So every clip that is accepted has an RMS of 0.05 within 0.5 dB.
 
     Raises:
         Unhearable: too short, silent (also but for clicks), or not finite.
@@ -333,8 +334,8 @@ def _power(mono: Waveform, gain: float | None = None) -> float:
 
 def _without_rumble(mono: Waveform) -> Waveform | None:
     """The samples without what lies below 20 Hz, or ``None`` where that does not matter."""
-    slow = _means(mono, WINDOW)
-    drift, power = _means(slow, WINDOWS), _power(mono)
+    slow, power = _means(mono, WINDOW), _power(mono)
+    drift = _means(slow, WINDOWS)
     within = np.mean(slow**2) < KEPT * MOST_RUMBLE * power
     if within and (not len(drift) or np.mean(drift**2) < KEPT * MOST_DRIFT * power):
         return None

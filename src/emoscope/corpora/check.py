@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora.audio import AudioError, checksum, hear
-from emoscope.corpora.clip import FIELDS, LISTED, Clip, CorpusInfo, Lost, columns_of, count_values, seconds_of
+from emoscope.corpora.audio import AudioError, SoundFacts, checksum, probe_audio
+from emoscope.corpora.clip import FATES, FIELDS, LISTED, Clip, CorpusInfo, Lost, columns_of, count_values, seconds_of
+from emoscope.corpora.files import grouped
 from emoscope.corpora.folds import crossfit_fault, fold_column, same_recordings
 from emoscope.emotions import ALIASES, in_order
 from emoscope.files import Checksums
@@ -37,36 +37,8 @@ FACTOR, SECONDS = 1.5, 1.0
 """A file is far longer than its row says where it is beyond both: this many times as long, and this many seconds longer."""
 
 
-@dataclass(frozen=True)
-class SoundFacts:
-    """What a sound file holds: length in seconds, rate in Hz, channels, and what is told of how it is heard."""
-
-    duration_s: float
-    rate: int
-    channels: int
-    told: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, found: tuple[float, int, int, Sequence[str]]) -> SoundFacts:
-        """The facts as :func:`remembered_facts` gives them."""
-        duration_s, rate, channels, told = found
-        return cls(duration_s, rate, channels, tuple(told))
-
-
-def probe_audio(path: str | Path) -> SoundFacts:
-    """Look whether a sound file can be heard: it is decoded whole, as a study does it, with the same errors.
-
-    Example:
-        >>> from emoscope.corpora import polish_folder
-        >>> probe_audio(polish_folder() / "m1.a_nie_3.flac")
-        SoundFacts(duration_s=1.321, rate=16000, channels=1, told=())
-    """
-    heard = hear(path)
-    return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
-
-
 def remembered_facts() -> Checksums:
-    """What sound files hold, as :func:`probe_audio` finds it, remembered from check to check of one version."""
+    """Fields of the :class:`SoundFacts` of files, remembered from check to check of one version."""
     return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))
 
 
@@ -81,18 +53,16 @@ def sound_notices(told: Mapping[str, Sequence[str]]) -> list[str]:
         >>> sound_notices({"b": ["it clicks"], "a": ["it clicks"], "c": []})
         ['2 clips (such as a): it clicks']
     """
-    clips: dict[str, list[str]] = defaultdict(list)
-    for clip, sentences in told.items():
-        for sentence in sentences:
-            clips[re.sub(r"channel \d+, (.*?),", r"\1", sentence)].append(clip)
-    return [f"{_number(len(found))} (such as {min(found)}): {what}" for what, found in sorted(clips.items())]
+    said = [(re.sub(r"channel \d+, (.*?),", r"\1", one), clip) for clip, several in told.items() for one in several]
+    clips = grouped(said, lambda pair: pair[0])
+    return [f"{_number(len(found))} (such as {min(found)[1]}): {what}" for what, found in sorted(clips.items())]
 
 
 def far_longer_clips(lengths: Iterable[tuple[str, float | None, str | None]]) -> list[tuple[str, float, str]]:
     """The clips whose file is far longer than their row says, of (id, seconds, listed seconds).
 
     Example:
-        >>> far_longer_clips([("a", 300.0, "4.1"), ("b", 4.4, "4.1"), ("c", 300.0, None), ("d", None, "4.1")])
+        >>> far_longer_clips([("a", 300.0, "4.1"), ("b", 4.4, "4.1"), ("c", 300.0, None)])
         [('a', 300.0, '4.1')]
     """
     return [
@@ -119,13 +89,9 @@ def length_notices(longer: Sequence[tuple[str, float, str]]) -> list[str]:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the files of clips hold.
+    """What the files of clips hold: id -> facts (of clips that can be used), why its sound cannot be used, of what it is a copy.
 
-    Attributes:
-        facts: clip id -> what its file holds; of the clips that can be used, each recording once.
-        faults: clip id -> why its sound cannot be used.
-        copies: clip id -> why it is left out (:func:`~emoscope.corpora.folds.same_recordings`).
-        duplicates: ids of clips with the same content, a group each, whether they are used or not.
+    ``duplicates`` are the ids of clips with the same content, a group each, whether they are used or not.
     """
 
     facts: dict[str, SoundFacts]
@@ -140,9 +106,8 @@ def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | 
     Example:
         >>> from emoscope.corpora import open_corpus
         >>> corpus = open_corpus("polish").where({"word": "nie", "take": 3})
-        >>> seen = inspect_files(corpus.info, corpus.clips)
-        >>> seen.facts["m1.a_nie_3"].rate, len(seen.facts), seen.faults, seen.duplicates
-        (16000, 15, {}, ())
+        >>> inspect_files(corpus.info, corpus.clips).facts["m1.a_nie_3"].rate
+        16000
     """
     facts: dict[str, SoundFacts] = {}
     sums: dict[str, str] = {}
@@ -163,18 +128,15 @@ def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | 
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     copies = same_recordings(info, clips, sums)
-    same: dict[str, list[str]] = defaultdict(list)
-    for clip_id, content in sums.items():
-        same[content].append(clip_id)
-    duplicates = tuple(tuple(group) for group in same.values() if len(group) > 1)
-    facts = {clip_id: found for clip_id, found in facts.items() if clip_id not in copies}
+    duplicates = tuple(tuple(group) for group in grouped(sums, sums.__getitem__).values() if len(group) > 1)
+    facts = {clip: found for clip, found in facts.items() if clip not in copies}
     return Inspection(facts, faults, copies, duplicates)
 
 
 def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | AudioError:
     try:
         # decoded again, whatever is remembered: that is for dry runs
-        found = SoundFacts.of(remembered.anew(clip.path)) if clip.path.is_file() else probe_audio(clip.path)
+        found = SoundFacts(*remembered.anew(clip.path)) if clip.path.is_file() else probe_audio(clip.path)
         return found, checksum(clip.path)
     except AudioError as error:
         return error
@@ -208,10 +170,7 @@ def describe(
         "by_emotion": count_values(clips, "emotion"),
         **{f"by_{field}": count_values(clips, field) if field in columns else {} for field in FIELDS},
         "by_language": count_values(clips, "language") if "language" in columns else {info.language: len(clips)},
-        "reasons": {
-            fate: _counted(DETAIL.sub("", one.why) for one in lost if one.fate == fate)
-            for fate in ("excluded", "quarantined")
-        },
+        "reasons": {fate: _counted(DETAIL.sub("", one.why) for one in lost if one.fate == fate) for fate in FATES},
         "columns": list(columns),
         "durations": {name: round(of(seconds), 3) for name, of in DURATIONS.items()} if seconds else {},
         "sample_rates": _counted(str(fact.rate) for fact in facts),
@@ -270,8 +229,7 @@ def warnings_of(summary: Summary) -> list[str]:
     if summary["quarantined"]:
         found.append(f"{_number(summary['quarantined'])} cannot be heard")
     copies = sum(len(group) - 1 for group in summary["duplicates"])
-    out = summary["reasons"]["excluded"].get("same recording", 0) if copies else 0
-    if out:
+    if out := summary["reasons"]["excluded"].get("same recording", 0) if copies else 0:
         found.append(f"{_number(out)} of the same content as another one: each recording is used once")
     if copies > out:
         found.append(f"{_number(copies - out)} of the same content as another take of the speaker, used as released")
@@ -280,8 +238,7 @@ def warnings_of(summary: Summary) -> list[str]:
 
 def _usual(info: CorpusInfo, clips: Iterable[Clip]) -> Summary:
     """The counts of the corpus's usual task, as far as it has one."""
-    task = info.usual
-    if task is None:
+    if (task := info.usual) is None:
         return {}
     new = {old: name for name, olds in task.merge.items() for old in olds}
     counted = Counter(new.get(label, label) for clip in clips if (label := clip.labels.get("emotion")))
@@ -311,9 +268,7 @@ def _missing(info: CorpusInfo, clips: Iterable[Clip], lost: Sequence[Lost]) -> l
     """Emotions that no clip has, and those of which no clip can be heard; what a rule excluded is not missing."""
     kept = {clip.value("emotion") for clip in clips}
     known = {(one.fate, one.clip.value("emotion")) for one in lost if one.clip}
-    should = {emotion for fate, emotion in known if fate == "quarantined"} | {
-        name for name in info.expected if name in ALIASES
-    }
+    should = {emotion for fate, emotion in known if fate == "quarantined"} | (info.expected.keys() & ALIASES.keys())
     dropped = {emotion for fate, emotion in known if fate == "excluded"}
     return list(in_order(emotion for emotion in should - kept - dropped if emotion))
 
@@ -359,14 +314,13 @@ def _print_counts(console: Console, name: str, counts: dict[str, int]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    if not counts:
-        return
     table = Table(name, "clips")
     for value, count in list(counts.items())[:MOST_ROWS]:
         table.add_row(escape(value), str(count))
     if more := list(counts.values())[MOST_ROWS:]:
         table.add_row(f"and {len(more)} more", str(sum(more)))
-    console.print(table)
+    if counts:
+        console.print(table)
 
 
 @contextmanager
@@ -374,24 +328,18 @@ def shown_progress(title: str, console: Console | None = None) -> Iterator[Progr
     """Show a progress bar on standard error and hand out the function that moves it.
 
     Example:
-        >>> from emoscope.corpora import open_corpus
-        >>> corpus = open_corpus("polish").where({"word": "nie", "take": 3})
         >>> with shown_progress("Checking polish") as progress:
-        ...     checked = corpus.check(progress)
-        >>> len(checked)
-        15
+        ...     progress(1, 450)
     """
     from rich import progress as parts
     from rich.console import Console
 
-    bar = parts.Progress(
+    columns = (
         parts.TextColumn("{task.description}"),
         parts.BarColumn(),
         parts.MofNCompleteColumn(),
         parts.TimeRemainingColumn(),
-        console=console or Console(stderr=True),
-        transient=True,
     )
-    with bar:
+    with parts.Progress(*columns, console=console or Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import re
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 
 Bytes = bytes | mmap.mmap
 """Content of a file, in memory or mapped."""
@@ -25,44 +25,27 @@ class Spliced(io.RawIOBase):
     """Reads as if a file consisted of other bytes (``head``) and its own between two offsets.
 
     Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "x"
-        >>> _ = file.write_bytes(b"wrong sound rest")
-        >>> with Spliced(b"right", file, 5, 11) as spliced:
-        ...     spliced.read()
+        >>> Spliced(b"right", b"wrong sound rest", 5, 11).read()
         b'right sound'
     """
 
-    def __init__(self, head: bytes, path: Path, start: int, end: int) -> None:
-        self._head, self._start, self._size = head, start, len(head) + end - start
-        self._file = path.open("rb")
-        self._at = 0
+    def __init__(self, head: bytes, raw: Bytes, start: int, end: int) -> None:
+        self._head, self._raw, self._size = head, raw, len(head) + end - start
+        self._shift, self._at = start - len(head), 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to an offset."""
         self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         return self._at
 
-    def tell(self) -> int:
-        """The offset of the next byte."""
-        return self._at
-
     def readinto(self, buffer: object) -> int:
         """Fill a buffer; returns how many bytes there were."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        wanted = max(0, min(len(view), self._size - self._at))
-        part = self._head[self._at : self._at + wanted]
-        if not part and wanted:
-            self._file.seek(self._start + self._at - len(self._head))
-            part = self._file.read(wanted)
+        end = max(self._at, min(self._at + len(view), self._size))
+        part = self._head[self._at : end] or self._raw[self._shift + self._at : self._shift + end]
         view[: len(part)] = part
         self._at += len(part)
         return len(part)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
 
 
 @dataclass(frozen=True)
@@ -111,8 +94,7 @@ class Extent:
         stated: how many the header promises; ``None`` where it does not say.
         end: where those that are there end.
         further: bytes that follow and belong to nothing.
-        size_at: where the header says how many.
-        size: format of that number.
+        size_at: where the header says how many, in the format ``size``.
         around: what that number counts beside the samples.
     """
 
@@ -195,14 +177,13 @@ def _settled(raw: Bytes, start: int, size_at: int, size: str, around: int = 0, l
         return Extent(start, None, _without_tail(raw, start, layout), 0, size_at, size, around)
     end = min(start + stated, len(raw))
     chunks_follow = layout and any(_chunks_to_end(raw, at, layout) for at in {end, layout.behind(end)})
-    further = len(raw) - end if not chunks_follow and _holds_anything(raw, end) else 0
-    return Extent(start, stated, end, further, size_at, size, around)
+    # some programs fill a file up with zeros
+    zeros = chunks_follow or not any(raw[at : at + TAIL].strip(b"\0") for at in range(end, len(raw), TAIL))
+    return Extent(start, stated, end, 0 if zeros else len(raw) - end, size_at, size, around)
 
 
 def _chunks_to_end(raw: Bytes, at: int, layout: Layout) -> bool:
     """Whether from here on the file holds chunks and nothing else (the last may be cut off)."""
-    if at >= len(raw):
-        return True
     while at < len(raw):
         chunk = _chunk(raw, at, layout)
         if chunk is None or chunk[0][:4] in LAYOUTS or chunk[2] < 0:
@@ -216,32 +197,17 @@ def _without_tail(raw: Bytes, start: int, layout: Layout | None) -> int:
     """Where sound of unknown size ends: at the file's end, or before a chunk that ends there."""
     if layout is None or layout.id_bytes != 4:
         return len(raw)
-    places = []
-    for name in BEHIND:
-        at = raw.find(name, max(start, len(raw) - TAIL))
-        while at >= 0:
-            chunk = _chunk(raw, at, layout)
-            if chunk and chunk[2] >= 0 and chunk[1] + chunk[2] <= len(raw) and _chunks_to_end(raw, at, layout):
-                places.append(at)
-                break
-            at = raw.find(name, at + 1)
-    return min(places, default=len(raw))
-
-
-def _holds_anything(raw: Bytes, at: int) -> bool:
-    """Whether there is more than zeros, with which some programs fill a file up."""
-    while part := raw[at : at + TAIL]:
-        if part.strip(b"\0"):
-            return True
-        at += TAIL
-    return False
+    begin = max(start, len(raw) - TAIL)
+    for found in re.finditer(b"(?=%b)" % b"|".join(BEHIND), raw[begin:]):
+        at = begin + found.start()
+        chunk = _chunk(raw, at, layout)
+        if chunk and chunk[2] >= 0 and chunk[1] + chunk[2] <= len(raw) and _chunks_to_end(raw, at, layout):
+            return at
+    return len(raw)
 
 
 PAGE_HEADER = 27
-"""Bytes of a page's header before the lengths of its parts (RFC 3533, section 6)."""
-
-BEGINS = 2
-"""Flag of a page that begins a stream."""
+"""Bytes of an Ogg page's header before the lengths of its parts (RFC 3533, section 6)."""
 
 UNTIMED = (1 << 64) - 1
 """Position of a page on which no packet ends."""
@@ -272,7 +238,7 @@ def pages(raw: Bytes) -> Pages | None:
         end = at + PAGE_HEADER + parts + sum(head[PAGE_HEADER : PAGE_HEADER + parts])
         if len(head) < PAGE_HEADER + parts or end > len(raw):
             return Pages(max(1, end - len(raw)), sum(lengths[1:]))
-        begins = bool(head[5] & BEGINS)
+        begins = bool(head[5] & 2)
         if begins and begun:
             # streams that belong together begin together: this is another recording
             lengths.append(0)

@@ -10,12 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from emoscope.emotions import CORPORA, UnknownEmotion, canonical, folded, in_order
 
 FIELDS = ("speaker", "session", "split")
 """Columns that stand in the clip itself, beside its labels."""
+
+FATES = ("excluded", "quarantined")
+"""Of clips that are not used: by a rule, or because their sound cannot be used."""
 
 NOT_FOUND = "file not found"
 """Reason of a clip whose file is not there."""
@@ -31,21 +35,18 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 LISTED = "listed_s"
 """Label column: seconds that a clip lasts by its row."""
 
-TIME = re.compile(r"(?:(?P<days>\d+) days?,? )?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:[.,]\d+)?)")
+TIME = re.compile(r"(?:(?:(\d+) days?,? )?(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
+"""Days, hours, minutes and seconds."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording with its labels.
+    """One recording with its labels; ``None`` stands for what is not known.
 
     Attributes:
         id: unique within the corpus.
-        path: the sound file.
         labels: column -> label; ``"emotion"`` (a canonical name) first, then others such as ``"word"``.
-        speaker: who speaks, ``None`` where unknown.
-        session: the recording session, if the corpus has any.
-        split: the official part (train, test …), if the corpus has any.
-        transcript: what is said, if known.
+        split: the official part (train, test …).
 
     Example:
         >>> Clip("x1", Path("x1.wav"), {"emotion": "anger"}, speaker="x").labels["emotion"]
@@ -74,7 +75,7 @@ class UsualTask:
         about: the task in a few words.
         emotions: the labels offered, by their canonical names.
         merge: label -> the labels that it takes together.
-        folds: the column over which it is cross-fitted, as ``identify.folds`` of a study.
+        folds: the column over which it is cross-fitted.
         clips: how many clips a complete copy gives, where that is known.
     """
 
@@ -84,24 +85,14 @@ class UsualTask:
     folds: str = "speaker"
     clips: int | None = None
 
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> UsualTask:
-        """The task as an entry of ``data/corpora.toml`` writes it."""
-        merge = {label: tuple(olds) for label, olds in entry.get("merge", {}).items()}
-        return cls(**{**entry, "emotions": tuple(entry["emotions"]), "merge": merge})
-
 
 @dataclass(frozen=True)
 class CorpusInfo:
     """What is known of a corpus before it is opened.
 
     Attributes:
-        id: the name under which it is opened.
-        title: its full name.
-        licence: short name of the licence.
         citation: authors, year, and where to find it.
         language: language of the speech, or ``"none"``.
-        url: home page.
         may_embed_audio: whether a report may hold its sound.
         expected: what a complete copy holds, such as ``{"clips": 450, "speakers": 5, "anger": 150, "split=test": 90}``.
         folds: the column over which the corpus is cross-fitted by default; its values keep speakers apart.
@@ -128,23 +119,14 @@ class CorpusInfo:
             >>> info.expected["clips"], info.usual.emotions, info.usual.folds, info.usual.clips
             (10039, ('anger', 'happiness', 'neutral', 'sadness'), 'session', 5531)
         """
-        entry = CORPORA[corpus]
-        known = {name: entry[name] for name in cls.__dataclass_fields__ if name in entry}
-        if "usual" in known:
-            known["usual"] = UsualTask.of(known["usual"])
-        return cls(corpus, **known)
+        return msgspec.convert({"id": corpus, **CORPORA[corpus]}, cls)
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A clip that is not used.
+    """A clip that is not used, with one of the :data:`FATES` and the reason; ``clip`` where its labels are known.
 
-    Attributes:
-        id: the clip's id (or the file's name where it has none).
-        path: the sound file.
-        fate: ``"excluded"`` (by a rule) or ``"quarantined"`` (its sound cannot be used).
-        why: the reason, in a few words.
-        clip: the clip with its labels, where they are known.
+    Where it has no id, ``id`` is the file's name.
     """
 
     id: str
@@ -173,7 +155,7 @@ def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[st
     """Each part of a filter, as the user wrote it -> those of a column's values that it accepts.
 
     Args:
-        column: the column's name; in ``"emotion"`` words such as ``"joy"`` are understood too.
+        column: in ``"emotion"`` words such as ``"joy"`` are understood too.
         wanted: one value or a list of them. A number matches text that reads as that number (3 and
             ``"03"``); text such as ``"226-250"`` is an inclusive range over a value's number (the digits of ``"m08"``),
             and commas separate several: ``"201-225, 251-357"``. What the column holds exactly is that value alone.
@@ -211,24 +193,18 @@ def _matches(column: str, item: object, value: str, pool: frozenset[str]) -> boo
     text = str(item).strip()
     if value in (text, str(item)):
         return True
+    number = float(value) if NUMBER.fullmatch(value) else None
     if isinstance(item, int | float) and not isinstance(item, bool):
-        return bool(NUMBER.fullmatch(value)) and float(value) == item
+        return number == item
     if text in pool or str(item) in pool:
         return False
     if between := RANGE.fullmatch(text):
-        number = _number(value)
+        digits = "".join(re.findall(r"[0-9]", value))
+        number = float(digits) if number is None and digits else number
         return number is not None and float(between[1]) <= number <= float(between[2])
     if NUMBER.fullmatch(text):
-        return bool(NUMBER.fullmatch(value)) and float(value) == float(text)
+        return number == float(text)
     return column == "emotion" and value == as_label(column, text)
-
-
-def _number(value: str) -> float | None:
-    """The number that a value is, or that its digits make."""
-    if NUMBER.fullmatch(value):
-        return float(value)
-    digits = "".join(re.findall(r"[0-9]", value))
-    return float(digits) if digits else None
 
 
 def as_label(column: str, label: str) -> str:
@@ -287,7 +263,7 @@ def listed(values: Iterable[str], most: int = 12) -> str:
 
 
 def columns_of(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """The columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
+    """Columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
     labels = dict.fromkeys(column for clip in clips for column in clip.labels)
     return (*labels, *(name for name in FIELDS if any(clip.value(name) is not None for clip in clips)))
 
@@ -319,21 +295,17 @@ class Vocabulary:
         (('irony', None), ('happiness', None), (None, "label 'xxx' is left out by labels"))
         >>> print(words.read("angyr")[1])
         emotion 'angyr' is not known: did you mean 'angry'? In a study: labels = { angyr = "anger" }
-        >>> print(words.read("0")[1])
-        emotion '0' is a code that differs between corpora: write the word, such as 'anger'. In a study: labels = { 0 = "neutral" }, or whatever it means
     """
 
     def __init__(self, labels: Words | None = None, corpus: str | None = None, given: Words | None = None) -> None:
         both = [*(given or {}).items(), *(labels or {}).items()]
         self._own = {folded(str(word)): str(emotion).strip() for word, emotion in both}
         self._corpus = corpus
-        self._cached = cache(self._read)
+        self.read = cache(self._read)
+        """From a word to (emotion, None), or (None, the reason why the clip is excluded)."""
 
-    def read(self, word: str | None) -> tuple[str | None, str | None]:
-        """Give (emotion, None), or (None, the reason why the clip is excluded)."""
-        return self._cached((word or "").strip())
-
-    def _read(self, word: str) -> tuple[str | None, str | None]:
+    def _read(self, text: str | None) -> tuple[str | None, str | None]:
+        word = (text or "").strip()
         own = self._own.get(folded(word))
         if own is not None:
             try:
@@ -346,20 +318,10 @@ class Vocabulary:
             return canonical(word, self._corpus), None
         except UnknownEmotion as error:
             end = "" if str(error).endswith("?") else "."
-            return None, f"{error}{end} In a study: {toml_line(error)}"
-
-
-def toml_line(error: UnknownEmotion) -> str:
-    """The line under [[corpora]] in a study file that maps an unknown word to an emotion.
-
-    Example:
-        >>> toml_line(UnknownEmotion("so so", "", None))
-        'labels = { "so so" = "neutral" }, or whatever it means'
-    """
-    key = error.name if re.fullmatch(r"[A-Za-z0-9_-]+", error.name) else json.dumps(error.name, ensure_ascii=False)
-    if error.nearest:
-        return f'labels = {{ {key} = "{canonical(error.nearest)}" }}'
-    return f'labels = {{ {key} = "neutral" }}, or whatever it means'
+            bare = re.fullmatch(r"[A-Za-z0-9_-]+", error.name)
+            key = error.name if bare else json.dumps(error.name, ensure_ascii=False)
+            line = f'labels = {{ {key} = "{canonical(error.nearest) if error.nearest else "neutral"}" }}'
+            return None, f"{error}{end} In a study: {line}{'' if error.nearest else ', or whatever it means'}"
 
 
 def seconds_of(text: str | None) -> float | None:
@@ -369,12 +331,8 @@ def seconds_of(text: str | None) -> float | None:
         >>> seconds_of("4.1"), seconds_of("00:00:04,100"), seconds_of("0 days 00:01:00"), seconds_of("soon")
         (4.1, 4.1, 60.0, None)
     """
-    if text is None:
-        return None
-    if re.fullmatch(r"\d+(?:[.,]\d+)?", text):
-        return float(text.replace(",", "."))
-    match = TIME.fullmatch(text)
+    match = TIME.fullmatch(text or "")
     if match is None:
         return None
-    found = {name: float((match[name] or "0").replace(",", ".")) for name in ("days", "hours", "minutes", "seconds")}
-    return 86_400 * found["days"] + 3600 * found["hours"] + 60 * found["minutes"] + found["seconds"]
+    days, hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in match.groups())
+    return 86_400 * days + 3600 * hours + 60 * minutes + seconds

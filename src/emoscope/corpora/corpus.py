@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emoscope.corpora.check import Inspection, Progress, Summary, describe, inspect_files
 from emoscope.corpora.clip import (
+    FATES,
     FIELDS,
     Clip,
     CorpusInfo,
@@ -75,24 +76,18 @@ class Corpus:
             >>> open_corpus("polish").where({"speaker": "1-2", "word": "stop"}).counts("speaker")
             {'m1': 15, 'm2': 15}
         """
-        chosen = self._chosen(filters)
-        for column, values in chosen.items():
-            if not values:
-                raise ValueError(
-                    f"where {column} = {filters[column]} accepts no clip of {self.info.id}: {column} holds "
-                    f"{listed(self._values(column))}"
-                )
+        chosen, unmet = self._chosen(filters), list[str]()
+        rules = {column: f"where {column} = {wanted}" for column, wanted in filters.items()}
+        for column, rule in rules.items():
+            there = self._values(column)
+            if not chosen[column]:
+                raise ValueError(f"{rule} accepts no clip of {self.info.id}: {column} holds {listed(there)}")
+            missing = [part for part, values in accepted_each(column, filters[column], there).items() if not values]
+            unmet += [f"{rule}: {part!r} accepts no clip; {column} holds {listed(there)}" for part in missing]
 
         def why(clip: Clip) -> str | None:
-            failed = [column for column, values in chosen.items() if clip.value(column) not in values]
-            return f"where {failed[0]} = {filters[failed[0]]}" if failed else None
+            return next((rules[column] for column, values in chosen.items() if clip.value(column) not in values), None)
 
-        unmet = [
-            f"where {column} = {filters[column]}: {part!r} accepts no clip; {column} holds {listed(self._values(column))}"
-            for column, wanted in filters.items()
-            for part, values in accepted_each(column, wanted, self._values(column)).items()
-            if not values
-        ]
         return replace(self._lose("excluded", why), told=(*self.told, *unmet))
 
     def keep(self, labels: Iterable[str], column: str = "emotion") -> Corpus:
@@ -117,11 +112,7 @@ class Corpus:
         return self._lose("excluded", why)
 
     def merged(self, merges: Mapping[str, Sequence[str]], column: str = "emotion") -> Corpus:
-        """Give several labels one name.
-
-        Args:
-            merges: new label -> the labels that it replaces.
-            column: the label column.
+        """Give several labels one name: new label -> the labels that it replaces.
 
         Raises:
             ValueError: a label that the corpus does not have, or one that stands in two merges.
@@ -147,11 +138,7 @@ class Corpus:
         return replace(self, clips=tuple(map(renamed, self.clips)))
 
     def without(self, filters: Sequence[Mapping[str, object]], why: str) -> Corpus:
-        """Exclude the clips that any of the filters accepts, such as those a model was trained on.
-
-        Args:
-            filters: as in :meth:`where`; ``{}`` accepts every clip.
-            why: the reason, such as ``"trained on by this model"``.
+        """Exclude the clips that any of the filters accepts, as in :meth:`where`; ``{}`` accepts every clip.
 
         Raises:
             ValueError: a column that the corpus does not have.
@@ -171,11 +158,7 @@ class Corpus:
         return self._lose("excluded", reason)
 
     def lose(self, fate: str, reasons: Mapping[str, str]) -> Corpus:
-        """Exclude or quarantine clips by id.
-
-        Args:
-            fate: ``"excluded"`` or ``"quarantined"``.
-            reasons: clip id -> why.
+        """Exclude or quarantine clips by their ids, with their reasons.
 
         Raises:
             ValueError: another fate, or an id that is not among the clips in use.
@@ -185,7 +168,7 @@ class Corpus:
             >>> open_corpus("polish").lose("quarantined", {"m1.a_nie_2": "silent"}).lost[0].why
             'silent'
         """
-        if fate not in ("excluded", "quarantined"):
+        if fate not in FATES:
             raise ValueError(f'fate {fate!r} is not known: give "excluded" or "quarantined"')
         unknown = set(reasons) - {clip.id for clip in self.clips}
         if unknown:
@@ -208,19 +191,18 @@ class Corpus:
         nobody = [clip.id for clip in self.clips if clip.speaker is None]
         if not nobody:
             return self
-        if len(nobody) == len(self.clips):
+        kept, (has, are) = self, ("has", "is") if len(nobody) == 1 else ("have", "are")
+        told = f"{len(nobody)} of {len(self)} clips {has} no speaker"
+        if len(nobody) == len(self):
             told = (
                 "no clip has a speaker: the same voice may be on both sides, and intervals are over recordings; a pattern with "
                 "{speaker}, or a column, says who speaks"
             )
-            return replace(self, told=(*self.told, told))
-        has, is_left = ("has", "is") if len(nobody) == 1 else ("have", "are")
-        count = f"{len(nobody)} of {len(self.clips)} clips {has} no speaker"
-        if 2 * len(nobody) >= len(self.clips):
-            told = f"{count}: speakers count as unknown, and the same voice may be on both sides"
-            return replace(self, told=(*self.told, told))
-        told = f"{count} and {is_left} left out: their voices may be those of other clips"
-        kept = self.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
+        elif 2 * len(nobody) >= len(self):
+            told += ": speakers count as unknown, and the same voice may be on both sides"
+        else:
+            told += f" and {are} left out: their voices may be those of other clips"
+            kept = self.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
         return replace(kept, told=(*self.told, told))
 
     def counts(self, column: str = "emotion") -> dict[str, int]:
@@ -258,19 +240,16 @@ class Corpus:
         return polars.DataFrame(data, schema=dict.fromkeys(data, polars.String))
 
     def check(self, progress: Progress | None = None) -> Corpus:
-        """Decode every clip, quarantine those whose sound cannot be used, and use each recording once.
-
-        Opening a corpus reads names only; this reads every file. ``progress`` is called with (files done, files in all).
-        """
+        """Decode every clip, quarantine those whose sound cannot be used, and use each recording once."""
         return self._seen(inspect_files(self.info, self.clips, progress))
 
     def summary(self, progress: Progress | None = None) -> Summary:
         """Describe the corpus in plain values: counts, durations, sample rates, repeated content, reasons.
 
         ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
-        Durations are in seconds, sample rates in Hz. ``expected`` gives for everything that a complete copy holds both
-        numbers, and ``differences`` those that differ (``[what, expected, found]``); clips that a filter excluded count
-        as found. ``missing`` names the emotions of which no clip can be used, though the corpus should hold them.
+        Durations are in seconds, sample rates in Hz. ``differences`` are ``[what, expected, found]``; clips that a filter
+        excluded count as found. ``missing`` names the emotions of which no clip can be used, though the corpus should
+        hold them.
 
         Example:
             >>> from emoscope.corpora import open_corpus

@@ -47,8 +47,7 @@ class Frames:
         count: whole frames with sound.
         first: header of the first of them.
         info: the frame before them that only tells about the file (Xing, Info or VBRI); empty where there is none.
-        stated: how many frames that one promises; ``None`` where it does not say.
-        count_at: where in ``info`` it says so.
+        stated: how many frames that one promises, at ``count_at``; ``None`` where it does not say.
         further_s: seconds of frames of another kind (rate, layer or number of channels) between these or behind them.
     """
 
@@ -69,30 +68,24 @@ class Frames:
     def true_info(self) -> bytes:
         """An info frame with the right number of frames: the file's own, or a plain one where it has none."""
         if self.info and self.count_at:
-            end = self.count_at + 4
-            return self.info[: self.count_at] + self.count.to_bytes(4, "big") + self.info[end:]
+            return self.info[: self.count_at] + self.count.to_bytes(4, "big") + self.info[self.count_at + 4 :]
         version, pad_rate, mode = self.first.kind >> 16 & 3, self.first.kind >> 8 & 0x0C, self.first.kind & 0xC0
         # layer III without a checksum, at a bit rate with room
         head = bytes([0xFF, 0xE3 | version << 3, ROOMY << 4 | pad_rate, mode])
-        header = header_at(head, 0)
+        header = header_of(head)
         assert header is not None
         fields = b"Xing" + (1).to_bytes(4, "big") + self.count.to_bytes(4, "big")
         return (head.ljust(header.tag_at, b"\0") + fields).ljust(header.length, b"\0")
 
 
-def header_at(raw: Bytes, at: int) -> Header | None:
-    """The header of an MPEG audio frame at an offset, or ``None`` where there is none (or one of free bit rate).
+@lru_cache(maxsize=4096)
+def header_of(four: bytes) -> Header | None:
+    """The header of an MPEG audio frame that its first bytes are, or ``None`` (also for one of free bit rate).
 
     Example:
-        >>> header = header_at(bytes([0xFF, 0xFB, 0x90, 0x00]), 0)
-        >>> header.length, header.samples, header.rate
-        (417, 1152, 44100)
+        >>> header_of(bytes([0xFF, 0xFB, 0x90, 0x00])).length
+        417
     """
-    return _header(raw[at : at + 4])
-
-
-@lru_cache(maxsize=4096)
-def _header(four: bytes) -> Header | None:
     if len(four) < 4 or four[0] != 0xFF or four[1] < 0xE0:
         return None
     version, layer = four[1] >> 3 & 3, 4 - (four[1] >> 1 & 3)
@@ -113,33 +106,28 @@ def _header(four: bytes) -> Header | None:
 
 def walk(raw: Bytes) -> Frames | None:
     """Count the frames of an MP3, past tags and bytes that are no frames; ``None`` where no two follow each other."""
-    size = len(raw)
-    at = _next(raw, 0, None)
-    if at is None:
+    found = _next(raw, 0, None)
+    if found is None:
         return None
-    first = header_at(raw, at)
-    assert first is not None
+    at, first = found
     info, stated, count_at = _info(raw[at : at + first.length], first)
-    if info:
-        at += len(info)
-    start = end = at
+    start = end = at = at + len(info)
     count, further = 0, 0.0
-    while at < size:
-        header = header_at(raw, at)
+    while at < len(raw):
+        header = header_of(raw[at : at + 4])
         if header is None or header.kind != first.kind:
             found = _next(raw, at, first.kind)
-            rest = walk(raw[at:found])
+            rest = walk(raw[at : found[0] if found else None])
             further += rest.duration_s + rest.further_s if rest else 0.0
             if found is None:
                 break
-            at = found
+            at = found[0]
             continue
-        if at + header.length > size:
+        if at + header.length > len(raw):
             break
-        if not count:
-            start = at
-        at += header.length
-        count, end = count + 1, at
+        start = start if count else at
+        count, end = count + 1, at + header.length
+        at = end
     return Frames(start, end, count, first, info, stated, count_at, further)
 
 
@@ -148,24 +136,23 @@ def _info(frame: bytes, header: Header) -> tuple[bytes, int | None, int]:
     # behind a checksum of two bytes, where there is one
     for at in (header.tag_at, header.tag_at + 2):
         if frame[at : at + 4] in (b"Xing", b"Info"):
-            if frame[at + 7 : at + 8] and frame[at + 7] & 1:
-                return frame, int.from_bytes(frame[at + 8 : at + 12], "big"), at + 8
-            return frame, None, 0
+            says = len(frame) > at + 7 and frame[at + 7] & 1
+            return (frame, int.from_bytes(frame[at + 8 : at + 12], "big"), at + 8) if says else (frame, None, 0)
     if frame[36:40] == b"VBRI":
         return frame, int.from_bytes(frame[50:54], "big"), 50
     return b"", None, 0
 
 
-def _next(raw: Bytes, at: int, kind: int | None) -> int | None:
-    """The next offset at which two frames of one kind follow each other, or the last one ends the file."""
+def _next(raw: Bytes, at: int, kind: int | None) -> tuple[int, Header] | None:
+    """The next frame with its offset that another of its kind follows, or that ends the file."""
     while True:
         at = behind_tags(raw, at)
-        header = header_at(raw, at)
+        header = header_of(raw[at : at + 4])
         if header is not None and kind in (None, header.kind):
             after = at + header.length
-            following = header_at(raw, after)
+            following = header_of(raw[after : after + 4])
             if after == len(raw) or (following is not None and following.kind == header.kind):
-                return at
+                return at, header
         sync, tag = raw.find(b"\xff", at + 1), -1 if kind is not None else raw.find(b"ID3", at + 1, at + 4096)
         places = [place for place in (sync, tag) if place >= 0]
         if not places:
@@ -323,9 +310,7 @@ def _frame(head: bytes, at: int, block: int, like: bytes) -> Frame | None:
     size = 4 + used + extra + at_rate
     if not used or not code or len(head) <= size or _crc8(head[: size + 1]):
         return None
-    samples = (
-        int.from_bytes(head[4 + used : 4 + used + extra], "big") + 1 if extra else SMALL_BLOCKS.get(code, 1 << code)
-    )
+    samples = int.from_bytes(head[4 + used : size - at_rate], "big") + 1 if extra else SMALL_BLOCKS.get(code, 1 << code)
     return Frame(at, number if head[1] & 1 else number * block, samples)
 
 

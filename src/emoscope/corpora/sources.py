@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -104,36 +105,30 @@ def blocks(path: Path) -> Blocks:
     import soundfile
 
     if path.suffix.lower() == ".raw":
-        raise Unhearable(_really(path) or HEADERLESS)
+        raise Unhearable(_really(path, HEADERLESS))
     if is_video(path):
         yield from _video_blocks(path)
         return
     # libsndfile reports a fault while it opens a file, or while it reads
     try:
-        with _opened(path) as opened:
-            yield from _whole(*opened)
+        with _opened(path) as (file, promised, further):
+            if further > SHORTEST_S:
+                follows = f"what would last another {further:.2f} s follows"
+                raise Unhearable(f"its header promises {promised or 0.0:.2f} s, and {follows}: {SAVE_AGAIN}")
+            rate, held = file.samplerate, 0
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                held += len(block)
+                yield block, rate, file.frames
+            _check_held(held / rate, promised, SHORTEST_S)
     except soundfile.SoundFileError as error:
-        if kind_of(path):
-            yield from _video_blocks(path)
-        else:
-            raise Unhearable(_really(path) or UNREADABLE) from error
+        if not kind_of(path):
+            raise Unhearable(_really(path, UNREADABLE)) from error
+        yield from _video_blocks(path)
 
 
-def _really(path: Path) -> str | None:
+def _really(path: Path, else_: str) -> str:
     words = what_is(path)
-    return f"is {words}" if words else None
-
-
-def _whole(file: SoundFile, promised: float | None, further: float) -> Blocks:
-    """Samples of an opened file; refuses one that holds less than it should, or more than its header says."""
-    rate, held = file.samplerate, 0
-    if further > SHORTEST_S:
-        follows = f"what would last another {further:.2f} s follows"
-        raise Unhearable(f"its header promises {promised or 0.0:.2f} s, and {follows}: {SAVE_AGAIN}")
-    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-        held += len(block)
-        yield block, rate, file.frames
-    _check_held(held / rate, promised, SHORTEST_S)
+    return f"is {words}" if words else else_
 
 
 def _check_held(held: float, promised: float | None, slack: float) -> None:
@@ -154,16 +149,20 @@ def _opened(path: Path) -> Iterator[Opened]:
 
         def opened(head: bytes = b"", start: int = 0, end: int = 0) -> SoundFile:
             """The file, or a part of it behind another head."""
-            source = stack.enter_context(Spliced(head, path, start, end)) if head else path
+            source = stack.enter_context(Spliced(head, raw, start, end)) if head else path
             return stack.enter_context(soundfile.SoundFile(source))
 
         if (found := extent(raw)) is not None:
-            if (fault := _fault(found)) and _refused(path):
-                raise Unhearable(fault)
+            if fault := _fault(found):
+                try:
+                    opened()
+                except soundfile.SoundFileError:
+                    raise Unhearable(fault) from None
             wrong = found.stated is None or (raw[:4] == b"riff" and found.end < len(raw))
             yield _by_bytes(found, opened(found.true_head(raw), found.start, found.end) if wrong else opened())
         elif (flac := stream(raw)) is not None:
-            right = _held(flac) == flac.stated
+            _check_flac(flac)
+            right = flac.held == flac.stated
             file = opened() if right else opened(flac.true_head(raw), flac.start + HEAD, len(raw))
             yield file, flac.held / flac.rate, 0.0
         else:
@@ -211,8 +210,8 @@ def _fault(found: Extent) -> str | None:
     return f"cut off ({promised}, it holds {found.held:,}): copy the file again"
 
 
-def _held(flac: Stream) -> int:
-    """Samples of a FLAC file that is whole; refuses one that is not, or that another one follows."""
+def _check_flac(flac: Stream) -> None:
+    """Refuse a FLAC file that is not whole, or that another one follows."""
     stated, held = flac.stated / flac.rate, flac.held / flac.rate
     if flac.more:
         first = f"its header promises {stated:.2f} s" if stated else f"its first part holds {held:.2f} s"
@@ -221,25 +220,11 @@ def _held(flac: Stream) -> int:
         both = f"its header promises {stated:.2f} s, it holds {'less than ' if flac.cut else ''}{held:.2f} s"
         last = f"its last frame, up to {held:.2f} s, is not whole"
         raise Unhearable(f"cut off ({both if held <= stated else last}): copy the file again")
-    return flac.held
-
-
-def _refused(path: Path) -> bool:
-    import soundfile
-
-    try:
-        soundfile.info(path)
-    except soundfile.SoundFileError:
-        return True
-    return False
 
 
 def _stated_by_nist(raw: Bytes, file: SoundFile) -> float | None:
-    if file.format != "NIST":
-        return None
-    words = raw[:1024].split()
-    at = words.index(b"sample_count") if b"sample_count" in words else len(words)
-    return int(words[at + 2]) / file.samplerate if at + 2 < len(words) and words[at + 2].isdigit() else None
+    said = re.search(rb"(?:^|\s)sample_count\s+\S+\s+(\d+)(?:\s|$)", raw[:1024]) if file.format == "NIST" else None
+    return int(said[1]) / file.samplerate if said else None
 
 
 def is_video(path: Path) -> bool:
@@ -291,7 +276,7 @@ def _video_blocks(path: Path) -> Blocks:
                     yield np.ascontiguousarray(part.to_ndarray().T, dtype=np.float32), rate, 0
         _check_held(held / rate, promised, SLACK_S)
     except Unhearable as error:
-        raise Unhearable(_really(path) or str(error)) from error
+        raise Unhearable(_really(path, str(error))) from error
 
 
 @contextmanager
@@ -307,9 +292,8 @@ def _opened_video(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         raise
     except (av.FFmpegError, ValueError) as error:
         ending = path.suffix.lower().lstrip(".")
-        raise Unhearable(
-            f"not readable as {ending}: the file is damaged; copy it again, or convert it to wav or flac"
-        ) from error
+        fault = "the file is damaged; copy it again, or convert it to wav or flac"
+        raise Unhearable(f"not readable as {ending}: {fault}") from error
 
 
 def _seconds(container: InputContainer, stream: AudioStream) -> float:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from emoscope.corpora.check import SoundFacts, far_longer_clips, length_notices, remembered_facts, sound_notices
+from emoscope.corpora.audio import SoundFacts
+from emoscope.corpora.check import far_longer_clips, length_notices, remembered_facts, sound_notices
 from emoscope.corpora.clip import LISTED
 from emoscope.neurons.controls import CONTROLS
 from emoscope.runs import RunFolder
@@ -223,7 +224,7 @@ def told_as_remembered(items: pl.DataFrame, loudness: str) -> list[str]:
     asked = items.filter(items["fate"].is_null()).unique("clip", keep="first", maintain_order=True)
     remembered = remembered_facts()
     found = {clip: remembered.known(Path(path)) for clip, path in asked.select("clip", "path").iter_rows()}
-    facts = {clip: SoundFacts.of(known) for clip, known in found.items() if known is not None}
+    facts = {clip: SoundFacts(*known) for clip, known in found.items() if known is not None}
     told = {clip: one.told for clip, one in facts.items()} if loudness == "normalised" else {}
     return _told(asked, told, {clip: one.duration_s for clip, one in facts.items()})
 
