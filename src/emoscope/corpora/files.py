@@ -6,11 +6,11 @@ import difflib
 import filecmp
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,13 +26,8 @@ SOUND = endings(
 
 CLIPS = SOUND | VIDEO
 
-LONGEST_PATH = 4_096
-"""Characters of a path; no system opens a longer one."""
-
 Item = TypeVar("Item")
 Key = TypeVar("Key")
-
-NOT_UTF8 = "its name or folder is not UTF-8: rename it"
 
 
 def existing_folder(root: str | Path | None, corpus: str) -> Path:
@@ -50,10 +45,9 @@ def existing_folder(root: str | Path | None, corpus: str) -> Path:
 
 @dataclass
 class Found:
-    """The sound files and videos under a folder.
+    """The sound files and videos under a folder, sorted by path.
 
     Attributes:
-        files: sorted by path.
         lost: those whose name is no text, quarantined.
         strays: how many ``._`` files of macOS stand beside them.
         again: folders that are reached a second time by a link, and are not entered again.
@@ -73,10 +67,8 @@ class Found:
             named = "1 file is a ._ file" if self.strays == 1 else f"{self.strays} files are ._ files"
             told.append(f"{named} that macOS left beside the recordings, not counted as clips")
         if self.again:
-            told.append(
-                f"{len(self.again)} linked folders lead to folders that are read already, such as "
-                f"{within(self.again[0], root)}: they are entered once"
-            )
+            such = f"such as {within(self.again[0], root)}: they are entered once"
+            told.append(f"{len(self.again)} linked folders lead to folders that are read already, {such}")
         return tuple(told)
 
 
@@ -110,21 +102,17 @@ def all_files(root: Path) -> Found:
     entered = {str(real), *map(str, real.parents)}
     level = [str(root)]
     while level:
-        # near folders first, and those that are no links
-        inside: list[tuple[bool, str]] = []
-        for folder in level:
-            entered.add(os.path.realpath(folder))
-            for entry in _entries(folder):
-                if entry.is_dir():
-                    inside.append((entry.is_symlink(), entry.path))
-                else:
-                    _sort_in(Path(entry.path), found)
+        entries = [entry for folder in level for entry in _entries(folder)]
+        for entry in entries:
+            if not entry.is_dir():
+                _sort_in(Path(entry.path), found)
         level = []
-        for _, path in sorted(inside):
-            if (real_path := os.path.realpath(path)) in entered:
+        # near folders first, and those that are no links
+        for _, path in sorted((entry.is_symlink(), entry.path) for entry in entries if entry.is_dir()):
+            if (place := os.path.realpath(path)) in entered:
                 found.again.append(Path(readable_name(Path(path))))
             else:
-                entered.add(real_path)
+                entered.add(place)
                 level.append(path)
     found.files.sort()
     found.lost.sort(key=lambda lost: lost.path)
@@ -145,7 +133,8 @@ def _sort_in(path: Path, found: Found) -> None:
     elif path.name.startswith("._"):
         found.strays += 1
     elif name != str(path):
-        found.lost.append(Lost(Path(name).stem, Path(name), "quarantined", NOT_UTF8))
+        why = "its name or folder is not UTF-8: rename it"
+        found.lost.append(Lost(Path(name).stem, Path(name), "quarantined", why))
     else:
         found.files.append(path)
 
@@ -183,11 +172,7 @@ def choose_copy(
 ) -> tuple[Path, dict[Path, str]]:
     """Choose among files of one clip: the folder that names its speaker, sound before video, the higher rate.
 
-    Args:
-        paths: the files, at least one.
-        root: the corpus's folder.
-        speaker: the clip's speaker, where the name tells.
-        speakers: all speakers, so that a folder "actors_01-24" is not taken for that of speaker 01.
+    Given all speakers, a folder "actors_01-24" is not taken for that of speaker 01.
 
     Returns:
         the file that is read, and for every other one why it is not.
@@ -233,13 +218,7 @@ def _rate(path: Path) -> int:
 
 
 def read_paths(found: Found, root: Path, read: Callable[[Path], Clip | Lost]) -> tuple[list[Clip], list[Lost]]:
-    """The clips that files' paths describe, each once, and what is lost: of several files of a clip one is chosen.
-
-    Args:
-        found: the files.
-        root: the corpus's folder.
-        read: from a path to its clip, or why there is none.
-    """
+    """The clips that files' paths describe, each once, and what is lost: of several files of a clip one is chosen."""
     lost = list(found.lost)
     readable: list[Clip] = []
     for path in found.files:
@@ -288,15 +267,9 @@ class _Folder:
 
     @cached_property
     def _spelt(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        same: dict[str, list[str]] = defaultdict(list)
-        stems: dict[str, list[str]] = defaultdict(list)
-        for name in self.names:
-            key = plain(name).casefold()
-            same[key].append(name)
-            stem, ending = split_ending(key)
-            if ending:
-                stems[stem].append(name)
-        return same, stems
+        keys = {name: plain(name).casefold() for name in self.names}
+        with_ending = (name for name in keys if split_ending(keys[name])[1])
+        return grouped(keys, keys.__getitem__), grouped(with_ending, lambda name: split_ending(keys[name])[0])
 
     def alike(self, name: str) -> list[str]:
         key = plain(name).casefold()
@@ -309,8 +282,7 @@ class Places:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._folders: dict[str, str] = {}
-        self._inside: dict[str, _Folder] = {}
+        self._existing, self._inside = cache(_existing), cache(_inside)
 
     def find(self, name: str) -> tuple[str, list[str]]:
         """The path of a file, and the names that are in its folder: the very one, or those that are spelt alike.
@@ -318,31 +290,28 @@ class Places:
         The path is the listed one where there is not exactly one such name.
         """
         folder, last = os.path.split(name)
-        if folder not in self._folders:
-            self._folders[folder] = self._existing(os.path.join(self._base, folder))
-        place = self._folders[folder]
-        if place not in self._inside:
-            self._inside[place] = _Folder(entry.name for entry in _entries(place) if not entry.is_dir())
-        inside = self._inside[place]
+        place = self._existing(os.path.join(self._base, folder))
+        inside = self._inside(place)
         there = [last] if last in inside.names else inside.alike(last) if last else []
         return os.path.join(place, there[0] if len(there) == 1 else last), there
 
-    def _existing(self, folder: str) -> str:
-        """A folder, or the only one that is spelt alike, from above downwards."""
-        if len(folder) > LONGEST_PATH:
-            return folder
-        missing: list[str] = []
-        place = folder
-        while not os.path.isdir(place):
-            above, last = os.path.split(place)
-            if above == place:
-                break
-            missing += [last] if last else []
-            place = above
-        for last in reversed(missing):
-            there = alike(last, (entry.name for entry in _entries(place) if entry.is_dir()))
-            place = os.path.join(place, there[0] if len(there) == 1 else last)
-        return place
+
+def _inside(place: str) -> _Folder:
+    return _Folder(entry.name for entry in _entries(place) if not entry.is_dir())
+
+
+def _existing(folder: str) -> str:
+    """A folder, or the only one that is spelt alike, from above downwards."""
+    missing: list[str] = []
+    place = folder
+    # no system opens a longer path
+    while len(folder) <= 4_096 and not os.path.isdir(place) and (above := os.path.dirname(place)) != place:
+        missing.append(os.path.basename(place))
+        place = above
+    for last in filter(None, reversed(missing)):
+        there = alike(last, (entry.name for entry in _entries(place) if entry.is_dir()))
+        place = os.path.join(place, there[0] if len(there) == 1 else last)
+    return place
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

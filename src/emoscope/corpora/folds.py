@@ -29,12 +29,13 @@ def assign_folds(
 ) -> dict[str, str]:
     """Assign every clip to a fold.
 
-    Folds are dealt so that each holds about as many clips of every label. How they are dealt depends on all clips;
-    where files are added later, ``dealt`` keeps every speaker in the fold of the first time, and only new speakers
-    are dealt, to the folds that have least. (One voice that was dealt by content goes to one fold where others join.)
+    Folds are dealt so that each holds about as many clips of every label. How they are dealt depends on all clips, in
+    any order; where files are added later, ``dealt`` keeps every speaker in the fold of the first time, and only new
+    speakers are dealt, to the folds that have least. (One voice that was dealt by content goes to one fold where others
+    join.)
 
     Args:
-        clips: the clips, in any order: the result does not depend on it.
+        clips: the clips.
         folds: ``"speaker"`` (every speaker a fold up to 10 speakers, else 5 groups of speakers), another
             column such as ``"session"`` (every value a fold), or a number of speaker folds. Where speakers
             are unknown, or a number is given and there is one speaker, clips are dealt by their content.
@@ -51,9 +52,8 @@ def assign_folds(
 
     Example:
         >>> from emoscope.corpora import open_corpus
-        >>> folds = assign_folds(open_corpus("polish"), "speaker")
-        >>> sorted(set(folds.values())), folds["m1.a_nie_2"]
-        (['m1', 'm2', 'm3', 'm4', 'm5'], 'm1')
+        >>> assign_folds(open_corpus("polish"), "speaker")["m1.a_nie_2"]
+        'm1'
         >>> sorted(set(assign_folds(open_corpus("polish"), 3).values()))
         ['fold1', 'fold2', 'fold3']
     """
@@ -65,7 +65,7 @@ def assign_folds(
     if fault and not (dealt and by_speaker):
         raise ValueError(fault)
     if isinstance(folds, str) and folds != "speaker":
-        return {clip.id: _fold_name(clip.value(folds) or "") for clip in ordered}
+        return {clip.id: _fold_name(clip.value(folds)) for clip in ordered}
     speakers = sorted({clip.speaker for clip in ordered if clip.speaker is not None}, key=natural)
     unknown = any(clip.speaker is None for clip in ordered)
     one_voice = len(speakers) == 1 and not unknown
@@ -82,7 +82,7 @@ def assign_folds(
     if fault:
         raise ValueError(fault)
     if isinstance(folds, str) and len(speakers) <= MOST_SPEAKER_FOLDS and speakers and not unknown:
-        return {clip.id: _fold_name(clip.speaker or "") for clip in ordered}
+        return {clip.id: _fold_name(clip.speaker) for clip in ordered}
     if not speakers or one_voice:
         return _by_content(ordered, len(names), seed, checksums or {}, column)
     return _balanced(ordered, _groups(ordered, checksums or {}), names, {}, seed, column)
@@ -91,13 +91,10 @@ def assign_folds(
 def crossfit_fault(clips: Sequence[Clip], folds: str | int = "speaker") -> str | None:
     """Why clips cannot be cross-fitted over a column or a number of folds, or ``None`` where they can.
 
-    Checks, dry runs and runs all ask this.
-
     Example:
         >>> from emoscope.corpora import open_corpus
-        >>> polish = open_corpus("polish")
-        >>> crossfit_fault(polish.clips), crossfit_fault(polish.clips, 6)
-        (None, 'folds = 6 but the clips have 5 speakers: give at most 5')
+        >>> crossfit_fault(open_corpus("polish").clips, 6)
+        'folds = 6 but the clips have 5 speakers: give at most 5'
     """
     if not clips:
         return None
@@ -117,8 +114,7 @@ def crossfit_fault(clips: Sequence[Clip], folds: str | int = "speaker") -> str |
             "Where there are several voices, what names the speaker is wrong: look at the pattern or the column. Only where "
             f"it is one voice indeed, identify.folds = {GROUPS} cross-fits over its recordings"
         )
-    without = [clip.id for clip in clips if clip.value(folds) is None]
-    if without:
+    if without := [clip.id for clip in clips if clip.value(folds) is None]:
         return (
             f"folds = {folds!r}: {len(without)} of {len(clips)} clips have no {folds} (such as {min(without)}): "
             f"choose another column or folds = {GROUPS}"
@@ -177,29 +173,28 @@ def _balanced(
     filled: list[Counter[str]] = [Counter() for _ in names]
     held = [0] * len(names)
     places = {group: names.index(fold) for group, fold in fold_of.items()}
-    for group, place in places.items():
-        filled[place].update(labels[group])
-        held[place] += 1
+    new = sorted(labels.keys() - places.keys(), key=lambda group: (-labels[group].total(), seeded_hash(seed, group)))
     # large speakers first, each to the fold that has least of the labels which it brings
-    for group in sorted(labels.keys() - places.keys(), key=lambda g: (-labels[g].total(), seeded_hash(seed, g))):
+    for group in (*fold_of, *new):
         brings = labels[group]
-        place = min(
-            range(len(names)),
-            key=lambda f: (sum(filled[f][label] * n / totals[label] ** 2 for label, n in brings.items()), held[f], f),
-        )
-        filled[place].update(brings)
-        held[place] += 1
-        places[group] = place
+        if group not in places:
+            crowded = [
+                (sum(there[label] * n / totals[label] ** 2 for label, n in brings.items()), count, place)
+                for place, (there, count) in enumerate(zip(filled, held, strict=True))
+            ]
+            places[group] = min(crowded)[2]
+        filled[places[group]].update(brings)
+        held[places[group]] += 1
     return {clip.id: names[places[group_of[clip.id]]] for clip in clips}
 
 
-def _fold_name(value: str) -> str:
+def _fold_name(value: str | None) -> str:
     # "all" names the sets that are fitted on every clip
-    return f"{value} (value)" if value == "all" else value
+    return f"{value} (value)" if value == "all" else value or ""
 
 
 def _content(clip: Clip, checksums: Mapping[str, str]) -> str:
-    return checksums[clip.id] if clip.id in checksums else checksum(clip.path)
+    return checksums.get(clip.id) or checksum(clip.path)
 
 
 def same_recordings(
@@ -208,13 +203,8 @@ def same_recordings(
     """Clips whose very recording is also that of another clip, which is used: clip id -> why it is left out.
 
     Some published corpora hold a recording under two names of one speaker and emotion, as if it were two takes. These
-    stay in use in one fold: they are part of a release whose counts are known (``info.expected``).
-
-    Args:
-        info: the corpus.
-        clips: its clips.
-        sums: clip id -> content hash; clips without one are compared with none.
-        fold: clip id -> fold, if they are dealt.
+    stay in use in one fold: they are part of a release whose counts are known (``info.expected``). Clips without a
+    content hash in ``sums`` are compared with none.
 
     Example:
         >>> from pathlib import Path

@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 
 from emoscope.corpora.clip import Clip, CorpusInfo
 from emoscope.corpora.corpus import Corpus
@@ -35,8 +35,7 @@ WITHOUT_SOUND = ("text-questions",)
 MARKS = {"dataset_dict.json": "datasets", "state.json": "datasets", "db.yaml": "audformat"}
 """Files by which a folder is known for what it holds."""
 
-BANK = Path(__file__).parents[1] / "data" / "text_questions.toml"
-"""The questions; its head says how it is written."""
+DATA = Path(__file__).parents[1] / "data"
 
 CHOICES = ("choice 1", "choice 2", "choice 3", "choice 4")
 """Label columns that hold a question's choices; the label ``answer`` names the one that is right."""
@@ -55,7 +54,7 @@ def polish_folder() -> Path:
         >>> len(list(polish_folder().glob("*.flac")))
         450
     """
-    return Path(__file__).parents[1] / "data" / "polish"
+    return DATA / "polish"
 
 
 def open_corpus(id_or_path: object, root: object = None, **options: object) -> Corpus:
@@ -84,21 +83,16 @@ def open_corpus(id_or_path: object, root: object = None, **options: object) -> C
         root = polish_folder()
     reader = _reader(corpus)
     known = [name for name in inspect.signature(reader).parameters if name != "root"]
-    for option in options:
-        if option not in known:
-            there = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise ValueError(f"corpus {corpus!r} has no option {option!r}: {there}")
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(f"corpus {corpus!r} has no option {unknown[0]!r}: it takes {', '.join(known) or 'none'}")
     return reader(root=root, **options)
 
 
 def register(corpus: str, reader: Reader | Grammar) -> None:
     """Make a corpus of your own known to this program, by an id that studies and :func:`open_corpus` then know.
 
-    An id that this program registered before now means the new corpus.
-
-    Args:
-        corpus: small letters, digits and hyphens.
-        reader: how it names its files; or a function that takes ``root`` and options by name, and returns the corpus.
+    The reader says how it names its files, or is a function that takes ``root`` and options by name, and returns the
+    corpus. An id that this program registered before now means the new corpus.
 
     Raises:
         ValueError: the id is emoscope's own or not an id, or the reader is something else.
@@ -125,9 +119,8 @@ def _reader(corpus: str) -> Reader:
     if corpus in WITHOUT_SOUND:
         return open_text_questions
     if corpus in READERS:
-        module, _, name = READERS[corpus].partition(":")
-        found: Reader = getattr(import_module(f"emoscope.corpora.{module}"), name)
-        return found
+        reader: Reader = resolve_name(f"emoscope.corpora.{READERS[corpus]}")
+        return reader
     if corpus not in _OWN:
         register(corpus, _offered()[corpus].load())
     return _OWN[corpus]
@@ -194,7 +187,7 @@ def resolve(id_or_path: object, root: object) -> tuple[str, object]:
 
 
 def open_text_questions(root: str | Path | None = None) -> Corpus:
-    """Open the questions of the package, or of another bank written likewise, as clips without sound.
+    """Open the questions of the package (``data/text_questions.toml``), or of another bank, as clips without sound.
 
     Every question has labels ``kind``, ``question``, ``choice 1`` to ``choice 4`` and ``answer``, the column of the
     right one, equally often each. So all questions have the same options, though they offer other words. A question
@@ -205,15 +198,14 @@ def open_text_questions(root: str | Path | None = None) -> Corpus:
         >>> labels["question"], labels["answer"], labels["choice 2"]
         ('What is the capital of France?', 'choice 2', 'Paris')
     """
-    path = BANK if root is None else Path(root)
-    bank = tomllib.loads(path.read_text(encoding="utf-8"))["questions"]
+    path = DATA / "text_questions.toml" if root is None else Path(root)
     clips = []
-    for number, entry in enumerate(bank):
-        choices = list(entry["choices"])
+    for number, entry in enumerate(tomllib.loads(path.read_text(encoding="utf-8"))["questions"]):
+        choices = entry["choices"]
         if len(choices) != len(CHOICES) or len(set(choices)) != len(choices):
             raise ValueError(f"question {entry['question']!r}: {choices} are not {len(CHOICES)} different choices")
         turn = number % len(CHOICES)
-        spread = choices[len(CHOICES) - turn :] + choices[: len(CHOICES) - turn]
+        spread = choices[len(choices) - turn :] + choices[: len(choices) - turn]
         labels = {"answer": CHOICES[turn], "kind": entry["kind"], "question": entry["question"]}
         clips.append(Clip(f"q{number + 1:02d}", path, {**labels, **dict(zip(CHOICES, spread, strict=True))}))
     ours = CorpusInfo("text-questions", "Text-only questions", "Apache-2.0", "written for emoscope", "English")

@@ -5,28 +5,27 @@ from __future__ import annotations
 import gc
 import os
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from emoscope.corpora.clip import FIELDS, LISTED, Clip, CorpusInfo, Lost, Vocabulary, seconds_of
+from emoscope.corpora.clip import FIELDS, LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, Vocabulary, seconds_of
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import Places, nearest, split_ending
 
-USUAL = {
-    field: tuple(names.split())
-    for field, names in {
-        "path": "path file filename file_name filepath file_path audio audio_path wav datei dateiname pfad",
-        "emotion": "emotion label emo emotion_label emoclass category gefühl",
-        "speaker": "speaker speaker_id spk spkrid spk_id actor subject sprecher sprecherin",
-        "session": "session sitzung",
-        "split": "split split_set partition subset",
-        "transcript": "transcript transcription text transkript",
-        "clip": "clip clip_id id key utterance_id",
-    }.items()
+_USUAL = {
+    "path": "path file filename file_name filepath file_path audio audio_path wav datei dateiname pfad",
+    "emotion": "emotion label emo emotion_label emoclass category gefühl",
+    "speaker": "speaker speaker_id spk spkrid spk_id actor subject sprecher sprecherin",
+    "session": "session sitzung",
+    "split": "split split_set partition subset",
+    "transcript": "transcript transcription text transkript",
+    "clip": "clip clip_id id key utterance_id",
 }
+USUAL = {field: tuple(names.split()) for field, names in _USUAL.items()}
 """For every field the column names (in any case) that are taken where the mapping does not name one."""
 
 NEEDED = ("path", "emotion")
@@ -51,15 +50,9 @@ ROOTED = re.compile(r"/|[A-Za-z]:/")
 
 @dataclass
 class Fates:
-    """What becomes of the clips that a label file names.
-
-    Attributes:
-        clips: id -> clip, of those that can be used.
-        lost: those that cannot, with their reasons; readers add files and lines that make no sense.
-        named: ids of all clips that were added.
+    """What becomes of the clips that a label file names; readers add files and lines that make no sense to ``lost``.
 
     Example:
-        >>> from pathlib import Path
         >>> fates = Fates()
         >>> for name, why, missing in (("a", None, ""), ("a", None, ""), ("b", "no majority", ""), ("c", None, "file not found")):
         ...     fates.add(Clip(name, Path("x.wav"), {}), why, missing)
@@ -70,17 +63,13 @@ class Fates:
     clips: dict[str, Clip] = field(default_factory=dict)
     lost: list[Lost] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
+    """Ids of all clips that were added."""
 
-    def add(self, clip: Clip, why: str | None, missing: str | None, again: str = "second label of this clip") -> None:
-        """Add a clip as its label file describes it.
-
-        Args:
-            clip: the clip.
-            why: why it is excluded, if it is.
-            missing: why there is no sound to be heard, if there is none; then it is quarantined.
-            again: why it is excluded where a clip of its id was added already.
-        """
-        why = again if clip.id in self.named else why
+    def add(
+        self, clip: Clip, why: str | None, missing: str | None, again: str | None = "second label of this clip"
+    ) -> None:
+        """Add a clip that is excluded (why), quarantined (why there is no sound), or used, and say why not another time."""
+        why = again if again and clip.id in self.named else why
         self.named.add(clip.id)
         if why or missing:
             self.lost.append(Lost(clip.id, clip.path, "excluded" if why else "quarantined", why or missing or "", clip))
@@ -88,7 +77,7 @@ class Fates:
             self.clips[clip.id] = clip
 
     def corpus(self, info: CorpusInfo, told: Sequence[str]) -> Corpus:
-        """The corpus of these clips."""
+        """The corpus of these clips, and what is told of how they were read."""
         return Corpus(info, tuple(self.clips.values()), tuple(self.lost), tuple(told))
 
 
@@ -112,7 +101,7 @@ def build_corpus(
     """Make a corpus of rows; a row that cannot be used is excluded or quarantined with its reason.
 
     Args:
-        info: the corpus.
+        info: what is known of it.
         source: the file or folder that the rows were read from, for messages.
         base: folder to which relative paths refer.
         values: field or label column -> the rows' texts; ``path`` and ``emotion`` are needed.
@@ -130,16 +119,16 @@ def build_corpus(
     try:
         names = [None if name is None else name.replace("\\", "/") for name in values["path"]]
         files, respelt = _files(base, names)
-        clips, lost = _clips(source, names, files, _stems(base, names), values, vocabulary, faults or {})
+        fates = _fates(source, names, files, _stems(base, names), values, vocabulary, faults or {})
     finally:
         if was_on:
             gc.enable()
-    if not clips:
-        _explain(source, base, lost)
-    return Corpus(info, tuple(clips.values()), tuple(lost), (*told, *respelt))
+    if not fates.clips:
+        _explain(source, base, fates.lost)
+    return fates.corpus(info, (*told, *respelt))
 
 
-def _clips(
+def _fates(
     source: Path,
     names: Texts,
     files: Sequence[tuple[str, str | None]],
@@ -147,60 +136,52 @@ def _clips(
     values: Mapping[str, Texts],
     vocabulary: Vocabulary,
     faults: Mapping[int, str],
-) -> tuple[dict[str, Clip], list[Lost]]:
-    clips: dict[str, Clip] = {}
-    lost: list[Lost] = []
+) -> Fates:
+    fates = Fates()
     extra = [name for name in values if name not in (*NEEDED, *FIELDS, "transcript", "clip")]
     nobody: Texts = [None] * len(names)
     own = list(zip(*(values.get(name, nobody) for name in (*FIELDS, "transcript")), strict=True))
     ids = values.get("clip", nobody)
-    folders: dict[str, Path] = {}
+    # one object for each folder: there may be 100,000 files in it
+    folder_of = cache(Path)
     for row, (name, word) in enumerate(zip(names, values["emotion"], strict=True)):
         if name is None:
             fault = faults.get(row, "no path is given")
-            lost.append(Lost(ids[row] or f"row {row + 1}", source, "excluded", fault))
+            fates.lost.append(Lost(ids[row] or f"row {row + 1}", source, "excluded", fault))
             continue
         file, missing = files[row]
         folder, last = os.path.split(file)
-        if folder not in folders:
-            folders[folder] = Path(folder)
         emotion, why = vocabulary.read(word)
         found = {} if emotion is None else {"emotion": emotion}
         found |= {column: text for column in extra if (text := values[column][row]) is not None}
-        clip = Clip(ids[row] or stems[row], folders[folder] / last, found, *own[row])
+        clip = Clip(ids[row] or stems[row], folder_of(folder) / last, found, *own[row])
         why = faults.get(row) or why
-        if why is None and clip.id in clips:
-            why = f"row {row + 1} repeats this clip"
-        if why or missing:
-            lost.append(Lost(clip.id, clip.path, "excluded" if why else "quarantined", why or missing or "", clip))
-        else:
-            clips[clip.id] = clip
-    return clips, lost
+        repeats = why is None and clip.id in fates.clips
+        fates.add(clip, why, missing, f"row {row + 1} repeats this clip" if repeats else None)
+    return fates
 
 
 def _files(base: Path, names: Texts) -> tuple[list[tuple[str, str | None]], list[str]]:
     """The file of every row with why it is not there, and what is told of files that are spelt otherwise."""
     places = Places(str(base))
-    found = [("", []) if name is None else places.find(name) for name in names]
-    listed = [None if name is None else os.path.basename(name) for name in names]
+    found = [("", [""]) if name is None else places.find(name) for name in names]
+    listed = [os.path.basename(name or "") for name in names]
     named = {file for (file, there), name in zip(found, listed, strict=True) if there == [name]}
     files: list[tuple[str, str | None]] = []
     respelt: list[str] = []
     for (file, there), name in zip(found, listed, strict=True):
-        if there == [name] or name is None:
-            files.append((file, None))
-        elif len(there) == 1 and file not in named:
+        missing = None
+        if there != [name] and len(there) == 1 and file not in named:
             named.add(file)
             respelt.append(f"{there[0]} for {name}")
-            files.append((file, None))
-        else:
+        elif there != [name]:
             file = os.path.join(os.path.dirname(file), name)
-            other = f", but {' and '.join(there[:3])} {'is' if len(there) == 1 else 'are'}" if there else ""
-            files.append((file, f"file not found{other and ': it is not there' + other}"))
-    if not respelt:
-        return files, []
+            others = f"{' and '.join(there[:3])} {'is' if len(there) == 1 else 'are'}"
+            missing = f"{NOT_FOUND}: it is not there, but {others}" if there else NOT_FOUND
+        files.append((file, missing))
     count = "1 file is" if len(respelt) == 1 else f"{len(respelt):,} files are"
-    return files, [f"{count} spelt otherwise than in the list and taken all the same, such as {respelt[0]}"]
+    told = f"{count} spelt otherwise than in the list and taken all the same, such as {respelt[0]}" if respelt else None
+    return files, [told] if told else []
 
 
 def _stems(base: Path, names: Texts) -> list[str]:
@@ -300,9 +281,7 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
     if LISTED in values:
         return {}
     lower = {column.strip().lower(): name for name, column in reversed(list(source.items()))}
-    length, start, end = (
-        next((lower[one] for one in names if one in lower), None) for names in (LENGTHS, STARTS, ENDS)
-    )
+    length, start, end = (next((lower[one] for one in each if one in lower), None) for each in (LENGTHS, STARTS, ENDS))
     # where a part of a file begins, and where it ends if that is known: rows of one file that differ are parts of it
     spans: list[tuple[float | None, float | None]] = []
     if start and end:
@@ -317,12 +296,10 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
     else:
         return {}
     values[LISTED] = [None if said is None else f"{said:.3f}" for said in listed]
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, path in enumerate(values["path"] if spans else ()):
-        if path is not None:
-            rows[path].append(row)
-    parts = sorted(row for same in rows.values() if len({spans[one] for one in same}) > 1 for row in same)
-    return dict.fromkeys(parts, OTHER_PARTS)
+    paths = values["path"] if spans else []
+    each = {(path, span) for path, span in zip(paths, spans, strict=True) if path is not None}
+    several = Counter(path for path, _ in each)
+    return {row: OTHER_PARTS for row, path in enumerate(paths) if path is not None and several[path] > 1}
 
 
 def with_points(column: Iterable[str | None]) -> list[str | None] | None:
@@ -333,8 +310,6 @@ def with_points(column: Iterable[str | None]) -> list[str | None] | None:
         (['3.5', None, '4'], None, None)
     """
     texts = list(column)
-    if not all(text is None or DECIMAL.fullmatch(text) for text in texts) or not any(
-        "," in text for text in texts if text
-    ):
-        return None
-    return [text and text.replace(",", ".") for text in texts]
+    numbers = all(text is None or DECIMAL.fullmatch(text) for text in texts)
+    commas = any("," in text for text in texts if text)
+    return [text and text.replace(",", ".") for text in texts] if numbers and commas else None

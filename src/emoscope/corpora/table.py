@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.corpora.clip import FIELDS, NOTHING, CorpusInfo, Vocabulary
+from emoscope.corpora.clip import NOTHING, CorpusInfo, Vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns, folder_of_paths, with_lengths, with_points
@@ -47,7 +47,7 @@ Memory = object
 
 @dataclass
 class _Table:
-    """Columns of any values, and what was found while reading them: faults by row (from 0), and what is told."""
+    """Columns of any values, rows that cannot be read, and what is told."""
 
     source: Path
     columns: Mapping[str, Cells]
@@ -56,7 +56,6 @@ class _Table:
     wrong: Sequence[Row] = ()
 
     def __post_init__(self) -> None:
-        self.faults = {row.number - 1: row.fault for row in self.wrong}
         if self.wrong:
             first, many = self.wrong[0], "1 row cannot be read and is left out:"
             if len(self.wrong) > 1:
@@ -110,7 +109,7 @@ def open_table(
         raise ValueError(f"table {table.source} has no rows")
     source = find_columns(table.source, list(table.columns), columns or {}, others)
     values = _values(table, source, sound_folder(cache))
-    faults = {**with_lengths(values, source), **table.faults}
+    faults = {**with_lengths(values, source), **{row.number - 1: row.fault for row in table.wrong}}
     info = CorpusInfo(f"table-{table.source.stem}", f"Table {table.source.name}")
     return build_corpus(info, table.source, base, values, Vocabulary(labels), faults, table.told)
 
@@ -126,15 +125,12 @@ def _values(table: _Table, source: Mapping[str, str], into: Path) -> dict[str, l
     for name, column in source.items():
         cells = table.columns[column]
         if name == "path":
-            cells = _kept(cells, into, table.source)
-        values[name] = _texts(cells, column, table.source)
-        if name != "path":
-            values[name] = [None if text is None else plain(text) for text in values[name]]
-        if table.decimal_commas and name not in (*FIELDS, "path", "emotion", "transcript", "clip"):
-            pointed = with_points(values[name])
-            if pointed:
-                values[name] = pointed
-                table.told.append(f"{table.source.name}: the decimal commas of column {column!r} are read as points")
+            values[name] = _texts(_kept(cells, into, table.source), column, table.source)
+            continue
+        values[name] = [text and plain(text) for text in _texts(cells, column, table.source)]
+        if table.decimal_commas and name not in USUAL and (pointed := with_points(values[name])):
+            values[name] = pointed
+            table.told.append(f"{table.source.name}: the decimal commas of column {column!r} are read as points")
     if "clip" not in source and any(map(is_samples, table.columns[source["path"]])):
         values["clip"] = [f"{row:06d}" for row in range(len(values["path"]))]
     return values
@@ -143,9 +139,8 @@ def _values(table: _Table, source: Mapping[str, str], into: Path) -> dict[str, l
 def _file(table: Path, wanted: Collection[str]) -> _Table:
     if not table.is_file():
         there = alike(table.name, (path.name for path in table.parent.iterdir())) if table.parent.is_dir() else []
-        raise FileNotFoundError(
-            f"table {table} does not exist" + (f", but {' and '.join(there)} does" if there else "")
-        )
+        other = f", but {' and '.join(there)} does" if there else ""
+        raise FileNotFoundError(f"table {table} does not exist{other}")
     ending = table.suffix.lower()
     if ending not in TABLES:
         known = f"{', '.join(TABLES[:-1])} and {TABLES[-1]} are read"
@@ -164,7 +159,6 @@ def _text(file: Path, wanted: Collection[str]) -> _Table:
     nothing = [""] * len(text.columns)
     read = list(text)
     rows = [nothing if row.fault else row.cells for row in read]
-    # a list a column; an empty list where there is no row
     columns = dict(zip(text.columns, zip(*rows, strict=True), strict=True)) if rows else {}
     return _Table(file, columns, [*text.told], text.separator != ",", [row for row in read if row.fault])
 
@@ -213,11 +207,8 @@ def _by_column(rows: Sequence[Mapping[str, object]]) -> dict[str, Cells]:
 
 def _kept(cells: Cells, into: Path, source: Path) -> Cells:
     """Paths, with a file in place of sound that is in memory."""
-    if not isinstance(cells, Sequence):
-        import polars
-
-        if cells.dtype.is_nested() or cells.dtype == polars.Object:
-            cells = cells.to_list()
+    if not isinstance(cells, Sequence) and (cells.dtype.is_nested() or cells.dtype.is_object()):
+        cells = cells.to_list()
     if not isinstance(cells, list):
         return cells
     kept: list[object] = []
@@ -237,22 +228,24 @@ def _kept(cells: Cells, into: Path, source: Path) -> Cells:
 
 def _texts(cells: Cells, column: str, table: Path) -> list[str | None]:
     """The texts of a column, ``None`` where a cell says that there is nothing."""
+    if isinstance(cells, Sequence):
+        nested = any(isinstance(cell, list | tuple | dict) for cell in cells)
+    else:
+        nested = cells.dtype.is_nested()
+    if nested:
+        holds = "holds lists or records, not single values"
+        raise ValueError(f"column {column!r} of {table.name} {holds}: leave it out with others=[...]")
     if not isinstance(cells, Sequence):
-        return _frame_texts(cells, column, table)
+        return _frame_texts(cells)
     # the cells of a text table are stripped already
     if all(isinstance(cell, str) for cell in cells):
         return [None if cell.lower() in NOTHING else cell.strip() for cell in cells]
-    if any(isinstance(cell, list | tuple | dict) for cell in cells):
-        raise ValueError(NESTED.format(column=column, table=table.name))
     # whole numbers become floats where a row has none
     whole = all(cell.is_integer() for cell in cells if isinstance(cell, float) and not math.isnan(cell))
     return [_word(cell, whole) for cell in cells]
 
 
-NESTED = "column {column!r} of {table} holds lists or records, not single values: leave it out with others=[...]"
-
-
-def _word(cell: object, whole: bool) -> str | None:
+def _word(cell: object, whole: bool = False) -> str | None:
     if cell is None:
         return None
     if isinstance(cell, bool):
@@ -262,13 +255,11 @@ def _word(cell: object, whole: bool) -> str | None:
     return None if text.lower() in NOTHING or text in ("<NA>", "NaT") else text
 
 
-def _frame_texts(series: polars.Series, column: str, table: Path) -> list[str | None]:
+def _frame_texts(series: polars.Series) -> list[str | None]:
     import polars
 
-    if series.dtype.is_nested():
-        raise ValueError(NESTED.format(column=column, table=table.name))
-    if series.dtype == polars.Object:
-        return [_word(cell, False) for cell in series.to_list()]
+    if series.dtype.is_object():
+        return list(map(_word, series.to_list()))
     if series.dtype.is_float() and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         series = series.cast(polars.Int64, strict=False)
     text = series.cast(polars.String, strict=False).str.strip_chars()
@@ -291,10 +282,7 @@ def keep_bytes(content: bytes, into: Path) -> Path:
 def keep_samples(sound: Memory, into: Path) -> Path:
     """Write samples with their rate into a folder, as floating-point WAV; a ValueError where they are no sound.
 
-    Args:
-        sound: samples (time,), (time, channel) or (channel, time) and their rate in Hz, as :data:`Memory`; floats of full
-            scale 1 or whole numbers (int16, say).
-        into: the folder.
+    Samples are (time,), (time, channel) or (channel, time): floats of full scale 1 or whole numbers (int16, say).
 
     Example:
         >>> import tempfile
@@ -331,9 +319,9 @@ def samples_of(sound: Memory) -> tuple[npt.NDArray[np.float32], int]:
         raise ValueError(f"rate {rate!r} is no sampling rate: give (samples, rate) with whole Hz, such as 16000")
     array = np.asarray(samples)
     if array.dtype.kind not in "iuf" or array.ndim not in (1, 2):
+        shapes = "(time,), (time, channel) or (channel, time)"
         raise ValueError(
-            f"samples of type {array.dtype} and shape {array.shape} are no sound: give numbers of shape (time,), "
-            "(time, channel) or (channel, time)"
+            f"samples of type {array.dtype} and shape {array.shape} are no sound: give numbers of shape {shapes}"
         )
     if array.ndim == 1:
         array = array[:, None]
@@ -346,7 +334,6 @@ def samples_of(sound: Memory) -> tuple[npt.NDArray[np.float32], int]:
         return np.asarray((array - (half if array.dtype.kind == "u" else 0.0)) / half, dtype=np.float32), int(rate)
     array = np.asarray(array, dtype=np.float32)
     if array.size and (largest := float(np.nanmax(np.abs(array), initial=0.0))) > LARGEST:
-        raise ValueError(
-            f"samples reach {largest:g}: floating-point samples have full scale 1; divide them, or give whole numbers (int16)"
-        )
+        scale = "floating-point samples have full scale 1; divide them, or give whole numbers (int16)"
+        raise ValueError(f"samples reach {largest:g}: {scale}")
     return array, int(rate)
