@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from bisect import bisect_left, bisect_right
@@ -15,29 +16,27 @@ from emoscope.corpora.clip import NOT_FOUND, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import all_files, choose_copy, existing_folder, grouped
 from emoscope.corpora.rows import Fates
-from emoscope.corpora.text_tables import Row, TextTable, lines_of, read_text
+from emoscope.corpora.text_tables import TextTable, lines_of, read_text
 from emoscope.emotions import CODES, CORPORA, UnknownEmotion, canonical
 
 RATINGS = ("valence", "activation", "dominance")
 """Columns of ratings, in the order in which IEMOCAP lists them."""
 
-THIRDS = ("low", "mid", "high")
-
 TURN = re.compile(r"\[[\d.]+\s*-\s*[\d.]+\]\s+(?P<turn>\S+)\s+(?P<code>[a-z]+)\s+\[(?P<ratings>[^\]]*)\]\s*")
 NAME = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<scene>impro|script)\w*_(?P<gender>[FM])(?:\d{3}|XX\d)")
 SPOKEN = re.compile(r"(?P<turn>Ses\S+)\s+\[[^\]]*\]:?\s*(?P<text>.*)")
-IEMOCAP_LEFT_OUT = {"xxx": "no majority among the raters (xxx)", "oth": "labelled other (oth)"}
-GENDER = {"F": "female", "M": "male"}
+LEFT_OUT = {
+    "iemocap": {"xxx": "no majority among the raters (xxx)", "oth": "labelled other (oth)"},
+    "msp-podcast": {"X": "no agreement among the raters (X)", "O": "labelled other (O)"},
+}
+"""Corpus -> codes whose clips are of no use where emotions are asked, with the reason."""
 
-LABEL_FOLDERS = ("labels", "label")
 LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv")
-AUDIO_FOLDERS = ("audios", "audio")
 SPLITS = {"validation": "development", "dev": "development"}
 """Names of a split in some releases -> the name here."""
 
 COLUMNS = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
 RATED = {"emoact": "activation", "emoval": "valence", "emodom": "dominance"}
-MSP_LEFT_OUT = {"X": "no agreement among the raters (X)", "O": "labelled other (O)"}
 WITHHELD = "the release withholds the labels of Test3"
 
 CLASSES = ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral", "other")
@@ -68,18 +67,14 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
     found = all_files(sessions[0].parent)
     there = set(found.files)
     fates = Fates(lost=list(found.lost))
-    for session in sessions:
-        for clip, why in _turns(session, fates.lost):
-            kept = all_codes and clip.labels["code"] in IEMOCAP_LEFT_OUT
-            fates.add(clip, None if kept else why, None if clip.path in there else NOT_FOUND)
+    for clip, why in (turn for session in sessions for turn in _turns(session, all_codes, fates.lost)):
+        fates.add(clip, why, None if clip.path in there else NOT_FOUND)
     known = {clip.path for clip in fates.clips.values()} | {one.path for one in fates.lost}
     for path in (path for path in found.files if path not in known):
         turn = path.parent.parent.parts[-2:] == ("sentences", "wav")
         why = "no label in dialog/EmoEvaluation" if turn else "not among the turns in sentences/wav"
         fates.lost.append(Lost(path.stem, path, "excluded", why))
-    if not fates.clips:
-        why = fates.lost[0].why if fates.lost else "no labelled turn was found"
-        raise ValueError(f"no turn of IEMOCAP under {folder} can be used: {why}")
+    fates.require(f"turn of IEMOCAP under {folder}", "no labelled turn was found")
     return with_thirds(fates).corpus(CorpusInfo.of("iemocap"), found.told(sessions[0].parent))
 
 
@@ -93,7 +88,7 @@ def _sessions(folder: Path) -> list[Path]:
     )
 
 
-def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:
+def _turns(session: Path, all_codes: bool, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:
     """Every labelled turn with the reason for which it is excluded, if any; lines that make no sense go to ``lost``."""
     # sub-folders of EmoEvaluation hold the single raters' files
     for file in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt")):
@@ -105,22 +100,29 @@ def _turns(session: Path, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]
             turn = TURN.fullmatch(line)
             name = NAME.fullmatch(turn["turn"]) if turn else None
             if turn and name:
-                yield _turn(wavs, turn, name, spoken.get(turn["turn"]))
+                labels, why = _coded("iemocap", turn["code"], all_codes)
+                yield _turn(wavs, turn, name, labels, spoken.get(turn["turn"])), why
             elif line.startswith("["):
                 lost.append(Lost(f"{file.stem} line {number}", file, "excluded", "line is not a labelled turn"))
 
 
-def _turn(wavs: Path, turn: re.Match[str], name: re.Match[str], transcript: str | None) -> tuple[Clip, str | None]:
-    code = turn["code"]
-    emotion = CODES["iemocap"].get(code)
-    labels = {"emotion": emotion} if emotion else {}
+def _coded(corpus: str, code: str, all_codes: bool) -> tuple[dict[str, str], str | None]:
+    """The labels that a code of the raters' consensus gives a clip, and why it is excluded, if it is."""
+    emotion, why = CODES[corpus].get(code), LEFT_OUT[corpus].get(code)
+    if not emotion and not why:
+        why = f"code {code!r} is not known"
+    elif all_codes:
+        why = None
+    return {name: text for name, text in (("emotion", emotion), ("code", code)) if text}, why
+
+
+def _turn(wavs: Path, turn: re.Match[str], name: re.Match[str], labels: dict[str, str], transcript: str | None) -> Clip:
     scene = "improvised" if name["scene"] == "impro" else "scripted"
-    labels |= {"code": code, "scene": scene, "gender": GENDER[name["gender"]]}
+    labels |= {"scene": scene, "gender": {"F": "female", "M": "male"}[name["gender"]]}
     ratings = [text.strip() for text in turn["ratings"].split(",")]
     labels |= {rating: text for rating, text in zip(RATINGS, ratings, strict=False) if text}
     session, speaker = f"Session{int(name['session'][3:])}", name["session"] + name["gender"]
-    clip = Clip(turn["turn"], wavs / f"{turn['turn']}.wav", labels, speaker, session, transcript=transcript)
-    return clip, IEMOCAP_LEFT_OUT.get(code) or (None if emotion else f"code {code!r} is not known")
+    return Clip(turn["turn"], wavs / f"{turn['turn']}.wav", labels, speaker, session, transcript=transcript)
 
 
 def _transcript(file: Path) -> dict[str, str]:
@@ -166,22 +168,19 @@ def open_msp_podcast(
     detailed = table.with_name("labels_detailed.csv")
     soft = _shares(detailed) if detailed.is_file() else {}
     labels = TextTable(table, COLUMNS)
-    for clip, why in _rows(labels, files, soft, fates.lost):
-        kept = all_codes and clip.labels.get("code") in MSP_LEFT_OUT
-        fates.add(clip, None if kept else why, None if clip.id in files else NOT_FOUND)
+    for clip, why in _rows(labels, files, soft, all_codes, fates.lost):
+        fates.add(clip, why, None if clip.id in files else NOT_FOUND)
     for name in sorted(files.keys() - fates.named):
         why = WITHHELD if "test3" in name.lower() else f"no row in {table.name} (labels of Test3 are withheld)"
         fates.lost.append(Lost(name, files[name], "excluded", why))
-    if not fates.clips:
-        why = fates.lost[0].why if fates.lost else "no rows"
-        raise ValueError(f"no clip of MSP-Podcast under {folder} can be used: {why}")
+    fates.require(f"clip of MSP-Podcast under {folder}", "no rows")
     info = replace(CorpusInfo.of("msp-podcast"), expected=_expected(release, folder, table))
     return with_thirds(fates).corpus(info, (*found.told(audio), *labels.told))
 
 
 def _table(folder: Path) -> Path:
     for place in (folder, *_folders(folder)):
-        inside = [path for path in _folders(place) if path.name.lower() in LABEL_FOLDERS]
+        inside = [path for path in _folders(place) if path.name.lower() in ("labels", "label")]
         for name in LABEL_FILES:
             for holder in (*inside, place):
                 if (holder / name).is_file():
@@ -197,9 +196,8 @@ def _audio(table: Path, audio_root: str | Path | None) -> Path:
         return existing_folder(audio_root, "msp-podcast")
     for place in (table.parent.parent, table.parent):
         found = {path.name.lower(): path for path in reversed(_folders(place))}
-        for name in AUDIO_FOLDERS:
-            if name in found:
-                return found[name]
+        if folder := found.get("audios") or found.get("audio"):
+            return folder
     raise FileNotFoundError(f"there is no folder Audios or Audio beside {table.parent}: give it with audio_root")
 
 
@@ -208,33 +206,31 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _rows(
-    labels: TextTable, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], lost: list[Lost]
+    labels: TextTable, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], all_codes: bool, lost: list[Lost]
 ) -> Iterator[tuple[Clip, str | None]]:
     """Every row as a clip with the reason for which it is excluded, if any; rows that make no sense go to ``lost``."""
     table = labels.file
-    for number, row in enumerate(labels.rows(COLUMNS), start=1):
-        if isinstance(row, Row) or not row["filename"]:
-            why = row.fault if isinstance(row, Row) else "row names no file"
-            lost.append(Lost(f"{table.name} row {number}", table, "excluded", why))
-        else:
-            name = os.path.splitext(row["filename"])[0]
-            yield _clip(name, files.get(name) or table.parent / row["filename"], row, soft.get(name))
+    for number, row, fault in labels.rows(COLUMNS):
+        if fault or not row["filename"]:
+            lost.append(Lost(f"{table.name} row {number}", table, "excluded", fault or "row names no file"))
+            continue
+        name = os.path.splitext(row["filename"])[0]
+        path = files.get(name) or table.parent / row["filename"]
+        yield _clip(name, path, row, soft.get(name, {}), all_codes)
 
 
-def _clip(name: str, path: Path, row: dict[str, str], soft: dict[str, str] | None) -> tuple[Clip, str | None]:
-    code, split = row["emoclass"], row["split_set"].lower()
-    emotion = CODES["msp-podcast"].get(code)
-    labels = {"emotion": emotion} if emotion else {}
-    labels |= {"code": code} if code else {}
-    if row["gender"].lower() not in ("", "unknown"):
-        labels["gender"] = row["gender"].lower()
-    labels |= {name: row[column] for column, name in RATED.items() if row[column]}
-    why = MSP_LEFT_OUT.get(code) or (None if emotion else f"code {code!r} is not known")
-    if not code:
+def _clip(
+    name: str, path: Path, row: Mapping[str, str], soft: Mapping[str, str], all_codes: bool
+) -> tuple[Clip, str | None]:
+    split, gender = row["split_set"].lower(), row["gender"].lower()
+    labels, why = _coded("msp-podcast", row["emoclass"], all_codes)
+    if not row["emoclass"]:
         why = WITHHELD if split == "test3" else "no emotion is given"
-    if soft:
-        own = soft.get(f"share_{emotion}")
-        labels |= soft | ({"agreement": own} if own else {})
+    if gender not in ("", "unknown"):
+        labels["gender"] = gender
+    labels |= {**{name: row[column] for column, name in RATED.items() if row[column]}, **soft}
+    if own := soft.get(f"share_{labels.get('emotion')}"):
+        labels["agreement"] = own
     podcast = re.search(r"_(\d+)_\d+", name)
     speaker = None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"]
     return Clip(name, path, labels, speaker, podcast and podcast[1], SPLITS.get(split, split) or None), why
@@ -259,8 +255,8 @@ def _shares(file: Path) -> dict[str, dict[str, str]]:
     """
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     needed = ("FileName", "EmoDetail")
-    for row in TextTable(file, needed).rows(needed, {"EmoDetail": NAMED}):
-        if isinstance(row, dict) and (emotion := _vote(row["emodetail"])):
+    for _, row, fault in TextTable(file, needed).rows(needed, {"EmoDetail": NAMED}):
+        if not fault and (emotion := _vote(row["emodetail"])):
             votes[row["filename"]][emotion] += 1
     # one text object for each number: there are as many as 200,000 clips
     texts = {0.0: "0.000"}
@@ -304,15 +300,17 @@ def with_thirds(fates: Fates) -> Fates:
         ['low', 'low', 'mid', 'mid', 'high', 'high']
     """
     rated = {lost.clip.id: lost.clip for lost in fates.lost if lost.clip} | fates.clips
-    bounds = {}
-    for column in RATINGS:
-        numbers = [number for clip in rated.values() if (number := _number(clip, column)) is not None]
-        if len(set(numbers)) >= 3:
-            bounds[column] = _bounds(sorted(numbers))
+    numbers = {
+        column: sorted(number for clip in rated.values() for number in _numbers(clip, column)) for column in RATINGS
+    }
+    bounds = {column: _bounds(ordered) for column, ordered in numbers.items() if len(set(ordered)) >= 3}
 
     def placed(clip: Clip) -> Clip:
-        numbers = {column: number for column in bounds if (number := _number(clip, column)) is not None}
-        thirds = {f"{column}_third": THIRDS[bisect_left(bounds[column], number)] for column, number in numbers.items()}
+        thirds = {
+            f"{column}_third": ("low", "mid", "high")[bisect_left(bounds[column], number)]
+            for column in bounds
+            for number in _numbers(clip, column)
+        }
         return replace(clip, labels={**clip.labels, **thirds})
 
     clips = {clip.id: placed(clip) for clip in fates.clips.values()}
@@ -331,10 +329,10 @@ def _bounds(ordered: Sequence[float]) -> tuple[float, float]:
     return low, min((bound for bound in different[:-1] if bound > low), key=lambda bound: off(bound, 2 / 3))
 
 
-def _number(clip: Clip, column: str) -> float | None:
+def _numbers(clip: Clip, column: str) -> list[float]:
+    """The clip's number in a column, if it has one."""
     try:
         number = float(clip.labels.get(column, ""))
     except ValueError:
-        return None
-    # a text "nan" reads as a number that equals nothing
-    return number if number == number else None
+        return []
+    return [] if math.isnan(number) else [number]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, Vocabulary, seconds_of
 from emoscope.corpora.corpus import Corpus
@@ -15,7 +17,7 @@ from emoscope.corpora.files import CLIPS, all_files, existing_folder, grouped, r
 from emoscope.corpora.named import GRAMMARS
 from emoscope.corpora.rows import PART, Fates, build_corpus, folder_of_paths
 from emoscope.corpora.sources import REMEDY, is_video, unread
-from emoscope.corpora.text_tables import Row, TextTable, json_lines, lines_of, read_text
+from emoscope.corpora.text_tables import TextTable, json_lines, lines_of, read_text
 from emoscope.emotions import UnknownEmotion, canonical
 
 SIX = ("Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross")
@@ -23,33 +25,24 @@ OTHERS = "all others"
 """Value of the column ``character`` for everyone but the six."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One split: its name in ids and in label files, and the folders that hold its media."""
+class Part(NamedTuple):
+    """One split: its name, the one in ids and label files, the folder that holds its media as shipped, its label file.
+
+    ``missing`` is the (dialogue, utterance) of a clip that the release itself lacks or holds broken.
+    """
 
     name: str
     short: str
     folder: str
-    missing: frozenset[tuple[int, int]] = frozenset()
-
-    @property
-    def labels(self) -> str:
-        """Name of the label file."""
-        return f"{self.short}_sent_emo.csv"
-
-    def holds(self, folder: str) -> bool:
-        """Whether a folder of this name holds the split's media: as shipped, or a copy beside (``dev_wav``)."""
-        return folder.startswith(self.folder) or bool(
-            re.fullmatch(rf"{self.short}([_-](wav|flac|mp3|audio).*)?", folder)
-        )
+    labels: str
+    missing: tuple[int, int] | None = None
 
 
 PARTS = (
-    Part("train", "train", "train_splits", frozenset({(125, 3)})),
-    Part("development", "dev", "dev_splits_complete", frozenset({(110, 7)})),
-    Part("test", "test", "output_repeated_splits_test"),
+    Part("train", "train", "train_splits", "train_sent_emo.csv", (125, 3)),
+    Part("development", "dev", "dev_splits_complete", "dev_sent_emo.csv", (110, 7)),
+    Part("test", "test", "output_repeated_splits_test", "test_sent_emo.csv"),
 )
-"""The splits; ``missing`` are (dialogue, utterance) of clips that the release itself lacks or holds broken."""
 
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
 OPTIONAL = ("Season", "Episode", "StartTime", "EndTime")
@@ -75,13 +68,13 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     """
     folder = existing_folder(root, "meld")
     media = folder if audio_root is None else existing_folder(audio_root, "meld")
-    tables = {
-        part.name: next((p for p in _near(folder) if p.name == part.labels and p.is_file()), None) for part in PARTS
-    }
-    if not any(tables.values()):
-        names = ", ".join(part.labels for part in PARTS)
+    # the nearest file of a name is the last that is written here
+    tables = {path.name: path for path in reversed(list(_near(folder))) if path.is_file()}
+    names = [part.labels for part in PARTS]
+    if not any(name in tables for name in names):
+        files = ", ".join(names)
         raise FileNotFoundError(
-            f"{folder} holds no label file of MELD ({names}): give the folder in which MELD was unpacked"
+            f"{folder} holds no label file of MELD ({files}): give the folder in which MELD was unpacked"
         )
     there = all_files(media)
     fates = Fates(lost=list(there.lost))
@@ -89,16 +82,16 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     seen: set[Path] = set()
     told: list[str] = list(there.told(media))
     for part in PARTS:
-        files = _media(part, media, lost, seen)
-        for number, clip, key, why in _utterances(part, tables[part.name], lost, told):
-            missing: str | None = f"{NOT_FOUND} (the release lacks it)" if key in part.missing else NOT_FOUND
-            if paths := files.pop(key, []):
+        found, table = _media(part, media, lost, seen), tables.get(part.labels)
+        for number, clip, key, why in _utterances(part, table, lost, told):
+            missing: str | None = f"{NOT_FOUND} (the release lacks it)" if key == part.missing else NOT_FOUND
+            if paths := found.pop(key, []):
                 clip, missing = replace(clip, path=paths[0]), unread(paths[0])
                 also = f"another file of a clip that is read (of {paths[0].name})"
                 lost += [Lost(clip.id, other, "excluded", also) for other in paths[1:]]
             fates.add(clip, why, missing, f"row {number} of {part.labels} repeats this clip")
-        for (dialogue, utterance), paths in files.items():
-            why = f"no row in {part.labels}" if tables[part.name] else f"{part.labels} is not there"
+        why = f"no row in {part.labels}" if table else f"{part.labels} is not there"
+        for (dialogue, utterance), paths in found.items():
             lost += [Lost(f"{part.short}_dia{dialogue}_utt{utterance}", path, "excluded", why) for path in paths]
     lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in there.files if path not in seen]
     if not fates.clips:
@@ -129,11 +122,12 @@ def _near(folder: Path) -> Iterator[Path]:
 def _media(part: Part, root: Path, lost: list[Lost], seen: set[Path]) -> dict[tuple[int, int], list[Path]]:
     """(Dialogue, utterance) -> its files, sound files first; other files go to ``lost``."""
     found: list[tuple[tuple[int, int], Path]] = []
-    for folder in (path for path in _near(root) if path.is_dir() and part.holds(path.name)):
+    # as shipped, or a copy beside (dev_wav)
+    holds = re.compile(rf"{part.folder}.*|{part.short}([_-](wav|flac|mp3|audio).*)?", re.DOTALL)
+    for folder in (path for path in _near(root) if path.is_dir() and holds.fullmatch(path.name)):
         for path in (folder / name for name in sorted(os.listdir(folder))):
-            if path.suffix.lower() not in CLIPS or path.is_dir() or path.name.startswith("._"):
-                continue
-            if readable_name(path) != str(path):
+            is_clip = path.suffix.lower() in CLIPS and not path.is_dir() and not path.name.startswith("._")
+            if not is_clip or readable_name(path) != str(path):
                 continue
             seen.add(path)
             if match := NAME.fullmatch(path.stem):
@@ -154,15 +148,15 @@ def _utterances(
         return
     table = TextTable(file, COLUMNS)
     told += table.told
-    for number, row in enumerate(table.rows(COLUMNS, optional=OPTIONAL), start=1):
-        numbers = [row[name] for name in ("dialogue_id", "utterance_id")] if isinstance(row, dict) else []
-        if isinstance(row, Row) or not all(text.isdecimal() for text in numbers):
-            why = row.fault if isinstance(row, Row) else "row has no dialogue and utterance number"
-            lost.append(Lost(f"{part.labels} row {number}", file, "excluded", why))
+    for number, row, fault in table.rows(COLUMNS, optional=OPTIONAL):
+        if not fault and not (row["dialogue_id"].isdecimal() and row["utterance_id"].isdecimal()):
+            fault = "row has no dialogue and utterance number"
+        if fault:
+            lost.append(Lost(f"{part.labels} row {number}", file, "excluded", fault))
             continue
-        key = (int(numbers[0]), int(numbers[1]))
-        clip, why_not = _utterance(part, key, row)
-        yield number, clip, key, why_not
+        key = (int(row["dialogue_id"]), int(row["utterance_id"]))
+        clip, why = _utterance(part, key, row)
+        yield number, clip, key, why
 
 
 def _utterance(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, str | None]:
@@ -174,14 +168,14 @@ def _utterance(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[C
         why = str(error) if row["emotion"] else "no emotion is given"
     speaker = " ".join(row["speaker"].split())
     speaker = next((one for one in SIX if one.lower() == speaker.lower()), speaker)
-    season, episode = row["season"], row["episode"]
     labels |= {"sentiment": row["sentiment"].lower(), "character": speaker if speaker in SIX else OTHERS}
     labels |= {column: row[column] for column in ("season", "episode") if row[column]}
     labels["dialogue"] = f"{part.short}_dia{key[0]}"
     start, end = seconds_of(row["starttime"].strip()), seconds_of(row["endtime"].strip())
     if start is not None and end is not None and end > start:
         labels[LISTED] = f"{end - start:.3f}"
-    session = f"season {season} episode {episode}" if season and episode else None
+    both = row["season"] and row["episode"]
+    session = f"season {row['season']} episode {row['episode']}" if both else None
     path, spoken = Path(part.folder, f"{name}.mp4"), row["utterance"] or None
     return Clip(f"{part.short}_{name}", path, labels, speaker or None, session, part.name, spoken), why
 
@@ -206,34 +200,32 @@ def open_emobox(
 
     Args:
         root: the corpus's folder (``data/iemocap``: every clip; the session is the fold that tests it, where there
-            are several, else the split is that of the only fold), the folder of one fold (``data/iemocap/fold_1``: the split is train, valid or test), or a file of lines.
+            are several, else the split is that of the only fold), the folder of one fold (``data/iemocap/fold_1``: the
+            split is train, valid or test), or a file of lines.
         audio_root: folder to which the paths refer; by default the nearest folder above the lines that holds them.
         labels: words -> emotion, before those of the label map.
     """
+    such = "give a folder such as EmoBox/data/iemocap"
     if root is None:
         raise ValueError("corpus 'emobox' needs the folder of its JSON lines: give root='EmoBox/data/iemocap'")
     given = Path(root).expanduser()
     if not given.exists():
-        raise FileNotFoundError(f"{given} does not exist: give a folder such as EmoBox/data/iemocap")
+        raise FileNotFoundError(f"{given} does not exist: {such}")
     folder = given if given.is_dir() else given.parent
     rows, faults, sessions = _clips(given)
     if not rows:
-        raise ValueError(f"no JSON lines in {given}: give a folder such as EmoBox/data/iemocap, or one of its folds")
+        raise ValueError(f"no JSON lines in {given}: {such}, or one of its folds")
     home = folder.parent if re.fullmatch(r"fold_?\d+", folder.name) else folder
     dataset = next((text for row in rows if (text := _text(row, "dataset"))), home.name)
     corpus = IDS.get(dataset, dataset)
     listed = _speakers(home / "data.seg.wrd.stm")
-    names, words, keys, spoken = ([_text(row, name) for row in rows] for name in ("wav", "emo", "key", "spk"))
+    names, words, keys, spoken, splits = (
+        [_text(row, name) for row in rows] for name in ("wav", "emo", "key", "spk", " split")
+    )
     who = zip(spoken, names, keys, strict=True)
-    values = {
-        "path": names,
-        "emotion": words,
-        "clip": keys,
-        "speaker": [own or _speaker(corpus, name) or listed.get(key or "") for own, name, key in who],
-        "session": [sessions.get(key or "") for key in keys],
-        "split": [_text(row, " split") for row in rows],
-        "code": words,
-    }
+    speakers = [own or _speaker(corpus, name) or listed.get(key or "") for own, name, key in who]
+    values = {"path": names, "emotion": words, "clip": keys, "speaker": speakers, "split": splits, "code": words}
+    values["session"] = [sessions.get(key or "") for key in keys]
     base = folder_of_paths(audio_root) or _base(folder, names)
     vocabulary = Vocabulary(labels, corpus, _label_map(home))
     # EmoBox leaves clips out and merges emotions, so that a release's counts do not hold
@@ -250,7 +242,7 @@ def _clips(given: Path) -> tuple[list[Line], dict[int, str], dict[str, str]]:
     """The lines, why some of them are excluded, and the fold that tests each key."""
     rows: list[Line] = []
     faults: dict[int, str] = {}
-    tested: dict[str, set[str]] = {}
+    tested: dict[str, set[str]] = defaultdict(set)
     parts: dict[str, str] = {}
     whole, folds = _line_files(given)
     listed: set[str] = set()
@@ -267,15 +259,15 @@ def _clips(given: Path) -> tuple[list[Line], dict[int, str], dict[str, str]]:
         if match and not fault:
             parts[key] = match["split"]
             if match["split"] == "test":
-                tested.setdefault(key, set()).add(f"fold {match['fold']}")
+                tested[key].add(f"fold {match['fold']}")
         if fault or key not in listed:
             faults[len(rows)] = f"{file.name} line {number}: {fault or 'is not among all clips of the corpus'}"
             rows.append({**row, " split": None})
             listed.add(key)
-    if len({fold for found in tested.values() for fold in found}) < 2:
+    if len(set().union(*tested.values())) < 2:
         # one division into training and test data is no cross-validation
         rows = [{**row, " split": row[" split"] or parts.get(str(row.get("key")))} for row in rows]
-        tested = {}
+        tested.clear()
     return rows, faults, {key: min(found) for key, found in tested.items() if len(found) == 1}
 
 
@@ -290,13 +282,14 @@ def _line_files(given: Path) -> tuple[list[Path], list[Path]]:
     if given.is_file():
         return [given], []
     here = sorted(given.glob("*.jsonl"))
-    parts = [file for file in here if FOLD.fullmatch(file.name)]
+    parts, folds = _of_folds(here), _of_folds(sorted(given.glob("fold*/*.jsonl")))
+    return (parts, []) if parts else (here, folds)
+
+
+def _of_folds(files: list[Path]) -> list[Path]:
+    parts = [file for file in files if FOLD.fullmatch(file.name)]
     # some folders hold each file twice, as _fold1 and as _fold_1
-    parts = [file for file in parts if "_fold_" in file.name] or parts
-    if parts:
-        return parts, []
-    folds = sorted(file for file in given.glob("fold*/*.jsonl") if FOLD.fullmatch(file.name))
-    return here, [file for file in folds if "_fold_" in file.name] or folds
+    return [file for file in parts if "_fold_" in file.name] or parts
 
 
 def _text(row: Line, name: str) -> str | None:
@@ -326,15 +319,15 @@ def _speakers(file: Path) -> dict[str, str]:
 
 
 def _label_map(home: Path) -> dict[str, str]:
-    file = home / "label_map.json"
+    file, remedy = home / "label_map.json", "copy it again, or take it away"
     if not file.is_file():
         return {}
     try:
         words = json.loads(read_text(file, chinese=True)[0])
     except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}): copy it again, or take it away") from None
+        raise ValueError(f"{file} is not JSON ({error}): {remedy}") from None
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
-        raise ValueError(f"{file} does not map words to words: copy it again, or take it away")
+        raise ValueError(f"{file} does not map words to words: {remedy}")
     return words
 
 

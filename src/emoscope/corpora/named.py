@@ -19,14 +19,11 @@ from emoscope.corpora.files import CLIPS, existing_folder, read_paths, sound_fil
 from emoscope.corpora.text_tables import TextTable, lines_of, read_text
 from emoscope.emotions import CORPORA, spelt_out
 
-MISSING = "the corpus lists it, but the file is not there"
-
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-COLUMN = re.compile(r"[a-z][a-z0-9_]*")
-KNOWN = ("emotion", *FIELDS, "transcript")
-NOT_FOLLOWED = "path does not follow the pattern"
+OWN = (*FIELDS, "transcript")
+"""What stands in the clip itself, beside its labels."""
+
 NO_FOLDER = "not in the folder of an emotion"
-PATTERN_EXAMPLE = "write for example '{emotion}/{speaker}_{}.wav'"
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,6 @@ class Grammar:
     r"""How one corpus names its files.
 
     Attributes:
-        info: the corpus.
         example: a file name that follows the grammar, for messages.
         pattern: regular expression over the end of the path without the file's ending; it begins at a folder's or
             the file's name. Groups named ``speaker``, ``session`` and ``split`` fill those fields, ``transcript``
@@ -67,13 +63,11 @@ class Grammar:
     def of(cls, corpus: str) -> Grammar:
         """The grammar that ``data/corpora.toml`` gives a corpus."""
         entry = CORPORA[corpus]
-        known = {name: entry[name] for name in ("spoken", "clip_id", "notes") if name in entry}
-        values, of_speaker = (
-            {column: spelt_out(codes) for column, codes in entry.get(name, {}).items()}
-            for name in ("codes", "of_speaker")
-        )
-        about = CorpusInfo.of(corpus)
-        return cls(about, entry["example"], entry["pattern"], values, of_speaker=of_speaker, **known)
+        same = ("example", "pattern", "spoken", "clip_id", "notes")
+        known: dict[str, Any] = {name: entry[name] for name in same if name in entry}
+        for name, key in (("values", "codes"), ("of_speaker", "of_speaker")):
+            known[name] = {column: spelt_out(codes) for column, codes in entry.get(key, {}).items()}
+        return cls(CorpusInfo.of(corpus), **known)
 
     def _match(self, path: Path) -> re.Match[str] | None:
         return self._expression.fullmatch(path.as_posix().removesuffix(path.suffix))
@@ -96,24 +90,19 @@ class Grammar:
             if codes is not None and text not in codes:
                 return None
             found[group] = codes[text] if codes is not None else text
-        fields = {name: found.pop(name, None) for name in (*FIELDS, "transcript")}
+        fields = {name: found.pop(name, None) for name in OWN}
         labels = {"emotion": found.pop("emotion"), **found}
-        for column, known in self.of_speaker.items():
-            label = known.get(fields["speaker"] or "")
-            if label:
-                labels[column] = label
+        told = {column: known.get(fields["speaker"] or "") for column, known in self.of_speaker.items()}
+        labels |= {column: label for column, label in told.items() if label}
         if self.spoken:
             fields["transcript"] = self.spoken.format(**labels) if "{" in self.spoken else labels[self.spoken]
         name = self.clip_id.format(**match.groupdict()) if self.clip_id else path.stem
         return Clip(name, path, labels, **fields)
 
-    def contradiction(self, clip: Clip) -> str | None:
-        """Why a clip's folder and name do not agree on its emotion, or ``None`` where they do."""
+    def folder_of(self, clip: Clip) -> str | None:
+        """The word of a clip's folder that must mean its emotion, if there is one."""
         match = self._match(clip.path)
-        word = match.groupdict().get("folder") if match else None
-        if word is None or as_label("emotion", word) == clip.labels["emotion"]:
-            return None
-        return f"name says {clip.labels['emotion']}, folder says {word}"
+        return match.groupdict().get("folder") if match else None
 
 
 GRAMMARS = {corpus: Grammar.of(corpus) for corpus, entry in CORPORA.items() if "pattern" in entry}
@@ -127,10 +116,6 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     folder or notes name another emotion are excluded with that reason; a clip that the notes list and that has no
     file is quarantined. Of several files of one clip, the one whose folder names the speaker is read, then the one
     of the higher sampling rate; the reason of the others says whether their content is the same.
-
-    Args:
-        corpus: a key of :data:`GRAMMARS`, or a grammar of your own.
-        root: the corpus's folder.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -149,32 +134,28 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
         if clip is None:
             return Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({name})")
         seen.add(clip.id)
-        clip, why = _noted(clip, notes.get(clip.id, {}))
-        why = grammar.contradiction(clip) or why
-        return Lost(clip.id, path, "excluded", why, clip) if why else clip
+        noted, emotion = notes.get(clip.id, {}), clip.labels["emotion"]
+        fields = {name: noted[name] for name in OWN if name in noted}
+        more = {name: text for name, text in noted.items() if name not in (*OWN, "clip", "emotion")}
+        clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
+        words = {"folder": grammar.folder_of(clip), "the corpus's own list": noted.get("emotion")}
+        for what, word in words.items():
+            if word is not None and as_label("emotion", word) != emotion:
+                return Lost(clip.id, path, "excluded", f"name says {emotion}, {what} says {word}", clip)
+        return clip
 
     clips, lost = read_paths(found, folder, read)
     if not clips:
         known = next((one.why for one in lost if one.clip), None)
         why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"
         raise ValueError(f"none of the {len(found.files)} sound files under {folder} {why}")
-    lost += [Lost(clip, folder / clip, "quarantined", MISSING) for clip in notes if clip not in seen]
+    missing = "the corpus lists it, but the file is not there"
+    lost += [Lost(clip, folder / clip, "quarantined", missing) for clip in notes if clip not in seen]
     return Corpus(grammar.info, tuple(clips), tuple(lost), (*found.told(folder), *told))
 
 
 Notes = dict[str, dict[str, str]]
 """Clip id -> what a file beside the recordings says of it: field or label column -> text."""
-
-
-def _noted(clip: Clip, notes: Mapping[str, str]) -> tuple[Clip, str | None]:
-    """The clip with what the notes add, and why they contradict its name, if they do."""
-    fields = {name: notes[name] for name in (*FIELDS, "transcript") if name in notes}
-    more = {name: text for name, text in notes.items() if name not in (*fields, "clip", "emotion")}
-    word, emotion = notes.get("emotion"), clip.labels["emotion"]
-    clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
-    if word is None or as_label("emotion", word) == emotion:
-        return clip, None
-    return clip, f"name says {emotion}, the corpus's own list says {word}"
 
 
 def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ...]]:
@@ -201,8 +182,7 @@ def _noted_lines(files: list[Path], line: str, chinese: bool) -> tuple[Notes, tu
     notes, told = {}, []
     for file in files:
         expression = re.compile(line.replace("{stem}", re.escape(file.stem)))
-        text, _ = read_text(file, chinese=chinese)
-        lines = [line.strip() for line in lines_of(text) if line.strip()]
+        lines = [stripped for one in lines_of(read_text(file, chinese)[0]) if (stripped := one.strip())]
         matches = [expression.fullmatch(one) for one in lines]
         notes.update({match["clip"]: match.groupdict() for match in matches if match})
         if unread := [one for one, match in zip(lines, matches, strict=True) if not match]:
@@ -249,9 +229,9 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
             match = grammar.fullmatch(name) if path.suffix.lower() == (ending or path.suffix).lower() else None
             said = match and match.groupdict()
         if said is None:
-            return Lost(name, path, "excluded", NOT_FOLLOWED if grammar else NO_FOLDER)
+            return Lost(name, path, "excluded", "path does not follow the pattern" if grammar else NO_FOLDER)
         emotion, why = vocabulary.read(said.pop("emotion"))
-        fields = {field: said.pop(field, None) for field in (*FIELDS, "transcript")}
+        fields = {field: said.pop(field, None) for field in OWN}
         clip = Clip(name, path, {"emotion": emotion, **said} if emotion else said, **fields)
         return Lost(name, path, "excluded", why, clip) if why else clip
 
@@ -269,8 +249,7 @@ def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...
     if others or speaker is None or len(clips) < 2:
         return ()
     told = f"pattern {pattern!r} reads one speaker, {speaker!r}, from all {len(clips)} files, such as {clips[0].id}"
-    follows = re.search(r"\{speaker\}([^{}/]+)\{\}", pattern)
-    if follows:
+    if follows := re.search(r"\{speaker\}([^{}/]+)\{\}", pattern):
         longer = pattern.replace("{speaker}" + follows[1], f"{speaker}{follows[1]}{{speaker}}{follows[1]}")
         matches = [_compiled(longer, ending).fullmatch(clip.id) for clip in clips]
         found = {match["speaker"] for match in matches if match}
@@ -281,33 +260,26 @@ def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...
 
 def _compiled(given: str, ending: str) -> re.Pattern[str]:
     pattern = given.replace("\\", "/").removeprefix("./").removesuffix(ending)
-    fault = _fault(pattern)
-    if fault:
-        raise ValueError(f"pattern {given!r} {fault}: {PATTERN_EXAMPLE}")
-    parts, end = [], 0
-    for place in PLACEHOLDER.finditer(pattern):
-        parts.append(_literal(pattern[end : place.start()]))
-        parts.append(f"(?P<{place[1]}>[^/]+?)" if place[1] else "[^/]+?")
-        end = place.end()
-    return re.compile("".join(parts) + _literal(pattern[end:]))
-
-
-def _literal(text: str) -> str:
-    return re.escape(text).replace(re.escape("**/"), "(?:.+/)?")
+    if fault := _fault(pattern):
+        raise ValueError(f"pattern {given!r} {fault}: write for example '{{emotion}}/{{speaker}}_{{}}.wav'")
+    # what stands between placeholders, and their names, in turn
+    parts = PLACEHOLDER.split(pattern)
+    parts[::2] = [re.escape(text).replace(re.escape("**/"), "(?:.+/)?") for text in parts[::2]]
+    parts[1::2] = [f"(?P<{name}>[^/]+?)" if name else "[^/]+?" for name in parts[1::2]]
+    return re.compile("".join(parts))
 
 
 def _fault(pattern: str) -> str | None:
     """What is wrong with a pattern, in words that follow it."""
     names = PLACEHOLDER.findall(pattern)
     rest = PLACEHOLDER.sub("\0", pattern)
-    named = [name for name in names if name]
-    for name in named:
-        near = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.85)
-        if name not in KNOWN and near:
+    for name in filter(None, names):
+        near = difflib.get_close_matches(name.lower(), ("emotion", *OWN), n=1, cutoff=0.85)
+        if near and name not in ("emotion", *OWN):
             return f"has a placeholder {{{name}}}, which is nearly {{{near[0]}}}; labels of your own need another name"
-        if not COLUMN.fullmatch(name):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             return f"has a placeholder {{{name}}}: names are lower-case letters, digits and _, such as {{word}}"
-        if named.count(name) > 1:
+        if names.count(name) > 1:
             return f"holds {{{name}}} twice"
     if "emotion" not in names:
         return "has no {emotion}"
@@ -323,12 +295,13 @@ def _fault(pattern: str) -> str | None:
 
 
 def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) -> str:
+    none = f"none of the {files} sound files under {folder}"
     if cannot := [one.why for one in lost if one.clip and one.fate == "quarantined"]:
-        return f"none of the {files} sound files under {folder} can be read: {cannot[0]}"
+        return f"{none} can be read: {cannot[0]}"
     why = lost[0].why
     if pattern:
-        return f"none of the {files} sound files under {folder} can be used with pattern {pattern!r}: {why}"
-    nowhere = f"none of the {files} sound files under {folder} stands in the folder of a known emotion"
+        return f"{none} can be used with pattern {pattern!r}: {why}"
+    nowhere = f"{none} stands in the folder of a known emotion"
     if deeper := _deeper(lost):
         return f"{nowhere}, but {deeper[0]!r} further in is one: name the layout with pattern = {deeper[1]!r}"
     layout = "{speaker}/{emotion}/{}.wav"

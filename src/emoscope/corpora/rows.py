@@ -76,6 +76,11 @@ class Fates:
         else:
             self.clips[clip.id] = clip
 
+    def require(self, what: str, otherwise: str) -> None:
+        """Refuse, with the first reason, where nothing can be used."""
+        if not self.clips:
+            raise ValueError(f"no {what} can be used: {self.lost[0].why if self.lost else otherwise}")
+
     def corpus(self, info: CorpusInfo, told: Sequence[str]) -> Corpus:
         """The corpus of these clips, and what is told of how they were read."""
         return Corpus(info, tuple(self.clips.values()), tuple(self.lost), tuple(told))

@@ -32,8 +32,6 @@ HEAD, HEAD_SIZE = 64, 1 << 18
 LARGEST_CELL = 1_000_000
 """Characters of a cell beyond which a quotation mark is surely missing."""
 
-STRAY = "row has a quotation mark that does not enclose a cell"
-
 MOST_LINES = 200
 """Lines of a quoted cell beyond which its closing quotation mark is surely missing."""
 
@@ -51,11 +49,8 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
     r"""Read a text file in whatever encoding it is.
 
     A byte-order mark decides, else null bytes at every second place show UTF-16, else it is UTF-8. Lines that are no
-    UTF-8 are read as Windows-1252, every other line stays what it is.
-
-    Args:
-        file: the file.
-        chinese: take what is no UTF-8 for GB 18030, where all of it can be read so.
+    UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be), every other line stays what it
+    is.
 
     Returns:
         the text, whose lines end with LF whatever their ends were, and what the user should know of how it was read.
@@ -71,9 +66,8 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
         ('Müller\n', "names.txt is not in UTF-8: 1 line was read as Windows-1252, such as 'Müller'; if that is wrong, save the file as UTF-8")
     """
     data = file.read_bytes()
-    if is_web_page(data[:64]):
-        raise ValueError(f"{file} is a web page in place of the file: download it again")
-    if what := next((what for mark, what in WRITTEN_BY if data.startswith(mark)), None):
+    web = "is a web page in place of the file: download it again" if is_web_page(data[:64]) else None
+    if what := web or next((what for mark, what in WRITTEN_BY if data.startswith(mark)), None):
         raise ValueError(f"{file} {what}")
     mark, encoding = next((one for one in MARKS if data.startswith(one[0])), (b"", _unmarked(data)))
     text, wrong = _decoded(data[len(mark) :], encoding, chinese)
@@ -112,13 +106,11 @@ def _decoded(data: bytes, encoding: str, chinese: bool) -> tuple[str, list[str]]
 
 def _unmarked(data: bytes) -> str:
     """UTF-8, or UTF-16 without a mark: there every second byte of its spaces, digits and Latin letters is null."""
-    head = data[:4096]
-    half = len(head) // 2
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    for encoding, many, few in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if half > 1 and many > 0.3 * half and few < 0.1 * many:
-            return encoding
-    return "utf-8"
+    half = len(data[:4096]) // 2
+    even, odd = data[:4096:2].count(0), data[1:4096:2].count(0)
+    if half <= 1 or max(even, odd) <= 0.3 * half or min(even, odd) >= 0.1 * max(even, odd):
+        return "utf-8"
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def lines_of(text: str) -> Iterator[str]:
@@ -128,12 +120,7 @@ def lines_of(text: str) -> Iterator[str]:
         >>> list(lines_of("a\nb\u2028c"))
         ['a\n', 'b\u2028c']
     """
-    start = 0
-    while (end := text.find("\n", start) + 1) > 0:
-        yield text[start:end]
-        start = end
-    if start < len(text):
-        yield text[start:]
+    return (line[0] for line in re.finditer(r"[^\n]*\n|[^\n]+", text))
 
 
 def json_lines(file: Path, chinese: bool = False) -> tuple[list[tuple[int, dict[str, object], str]], str | None]:
@@ -144,10 +131,9 @@ def json_lines(file: Path, chinese: bool = False) -> tuple[list[tuple[int, dict[
         if line.strip():
             try:
                 row = json.loads(line)
+                found.append((number, row, "") if isinstance(row, dict) else (number, {}, "is no JSON object"))
             except (ValueError, RecursionError):
                 found.append((number, {}, "is not JSON"))
-                continue
-            found.append((number, row, "") if isinstance(row, dict) else (number, {}, "is no JSON object"))
     return found, note
 
 
@@ -174,7 +160,6 @@ class TextTable:
 
     Attributes:
         columns: the names in the header, each once.
-        separator: what stands between cells.
         told: what the user should know of how the file was read.
 
     Raises:
@@ -220,12 +205,12 @@ class TextTable:
         next(records)
         width = len(self.columns)
         for line, cells, fault in records:
-            if not fault and records.lines > 1 and (len(cells) != width or records.looks_like_rows(width)):
+            if not fault and len(records.taken) > 1 and (len(cells) != width or records.looks_like_rows(width)):
                 # a quotation mark that opens in one row and closes in another
                 cells, fault = records.stray()
             if not (fault or any(cells)):
                 continue
-            if len(cells) > width and not any(cells[width:]):
+            if not any(cells[width:]):
                 # separators at the end of a line
                 cells = cells[:width]
             if not fault and len(cells) != width:
@@ -238,33 +223,28 @@ class TextTable:
 
     def rows(
         self, columns: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, optional: Sequence[str] = ()
-    ) -> Iterator[dict[str, str] | Row]:
-        r"""The rows of the label file of a benchmark: column in lower case -> text; a faulty row as it is.
+    ) -> Iterator[tuple[int, dict[str, str], str]]:
+        r"""The rows of the label file of a benchmark: number, column in lower case -> text, and what is wrong with it.
 
-        Characters of Windows-1252 that stand there as control characters (U+0092 for an apostrophe) are mended.
-
-        Args:
-            columns: columns that it must have; names are compared without case.
-            aliases: column -> other names under which it is known.
-            optional: columns that may be missing; their text is empty then.
+        Names of columns are compared without case, and ``aliases`` are other ones. The text of an optional column that is
+        missing is empty. Characters of Windows-1252 that stand there as control characters are mended.
 
         Raises:
-            ValueError: a column is missing.
+            ValueError: another column is missing.
         """
         header = [name.lower() for name in self.columns]
         places = {}
         for name in (*columns, *optional):
-            there = [other for other in (name, *(aliases or {}).get(name, ())) if other.lower() in header]
-            if there:
-                places[name.lower()] = header.index(there[0].lower())
+            names = [other.lower() for other in (name, *(aliases or {}).get(name, ()))]
+            if there := [other for other in names if other in header]:
+                places[names[0]] = header.index(there[0])
             elif name in columns:
                 raise ValueError(f"{self.file} has no column {name!r}: its columns are {', '.join(self.columns)}")
         absent = {name.lower(): "" for name in optional if name.lower() not in places}
         for row in self:
-            if row.fault:
-                yield row
-            else:
-                yield {name: row.cells[place].translate(TYPOGRAPHY) for name, place in places.items()} | absent
+            taken = {} if row.fault else places
+            texts = {name: row.cells[place].translate(TYPOGRAPHY) for name, place in taken.items()}
+            yield row.number, absent | texts, row.fault
 
 
 TYPOGRAPHY = str.maketrans("\x85\x91\x92\x93\x94\x96\x97\xa0", "…‘’“”–— ")
@@ -278,7 +258,8 @@ class _Records:
         self._text_lines = islice(lines_of(text), skip, None)
         self._separator = separator
         self._again: list[str] = []
-        self._taken: list[str] = []
+        self.taken: list[str] = []
+        """Lines of the last record."""
         self._before = skip
         csv.field_size_limit(LARGEST_CELL)
         self._reader = self._cells(self._feed())
@@ -288,8 +269,8 @@ class _Records:
 
     def _feed(self) -> Iterator[str]:
         while (line := self._again.pop() if self._again else next(self._text_lines, None)) is not None:
-            self._taken.append(line)
-            if len(self._taken) > MOST_LINES:
+            self.taken.append(line)
+            if len(self.taken) > MOST_LINES:
                 raise csv.Error("a cell is too long")
             yield line
 
@@ -297,43 +278,38 @@ class _Records:
         return self
 
     def __next__(self) -> tuple[int, list[str], str]:
-        self._before += len(self._taken)
-        self._taken = []
+        self._before += len(self.taken)
+        self.taken = []
         line = self._before + 1
         try:
             cells = next(self._reader)
         except csv.Error:
             return line, *self.stray()
-        if "\0" in self._taken[0] or (self.lines > 1 and any("\0" in cell for cell in cells)):
+        if "\0" in self.taken[0] or (len(self.taken) > 1 and any("\0" in cell for cell in cells)):
             self._only_first_line()
             return line, [], "row holds null bytes: the file is damaged there"
         return line, [cell.strip() for cell in cells], ""
 
-    @property
-    def lines(self) -> int:
-        """Lines of the last record."""
-        return len(self._taken)
-
     def stray(self) -> tuple[list[str], str]:
         """Take back all lines of the last record but the first, which has a stray quotation mark: its cells, or why not."""
         self._only_first_line()
-        closed = re.sub(rf'"[ ]+(?={re.escape(self._separator)}|$)', '"', self._taken[0])
-        if closed != self._taken[0]:
+        closed = re.sub(rf'"[ ]+(?={re.escape(self._separator)}|$)', '"', self.taken[0])
+        if closed != self.taken[0]:
             # spaces between a quotation mark and the separator
             with suppress(csv.Error):
                 return [cell.strip() for cell in next(self._cells([closed]))], ""
         if self._separator == "\t":
             # quotation marks mean nothing in many such files, and tabs stand in no cell
-            return [cell.strip() for cell in self._taken[0].split("\t")], ""
-        return [], STRAY
+            return [cell.strip() for cell in self.taken[0].split("\t")], ""
+        return [], "row has a quotation mark that does not enclose a cell"
 
     def looks_like_rows(self, width: int) -> bool:
         """Whether each line of the last record would be a row of its own."""
-        return width > 2 and all(line.count(self._separator) == width - 1 for line in self._taken)
+        return width > 2 and all(line.count(self._separator) == width - 1 for line in self.taken)
 
     def _only_first_line(self) -> None:
-        self._again += reversed(self._taken[1:])
-        self._taken = self._taken[:1]
+        self._again += reversed(self.taken[1:])
+        self.taken = self.taken[:1]
         self._reader = self._cells(self._feed())
 
 
@@ -360,17 +336,17 @@ def _named(header: Sequence[str], file: Path) -> tuple[tuple[str, ...], list[str
     seen: Counter[str] = Counter()
     names, told = [], []
     for name in header:
-        name = name or "unnamed"
-        seen[name] += 1
-        if seen[name] == 1:
-            names.append(name)
-            continue
-        other = f"{name} ({seen[name]})"
-        while other in header:
-            other += "'"
+        own = other = name or "unnamed"
+        seen[own] += 1
+        if seen[own] > 1:
+            other = f"{own} ({seen[own]})"
+            while other in header:
+                other += "'"
+            if own != "unnamed":
+                told.append(
+                    f"{file.name} has the column {own!r} more than once: the first is read, another is {other!r}"
+                )
         names.append(other)
-        if name != "unnamed":
-            told.append(f"{file.name} has the column {name!r} more than once: the first is read, another is {other!r}")
     return tuple(names), told
 
 
