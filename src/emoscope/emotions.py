@@ -26,14 +26,12 @@ def spelt_out(codes: Mapping[str, str]) -> dict[str, str]:
         {'01': 'male', '03': 'male', 'f1': '1', 'f2': '2'}
     """
     found = {}
-    for several, label in codes.items():
-        for code in several.split(", "):
-            if span := re.fullmatch(r"(\D*)(\d+)\.\.\1(\d+)", code):
-                first, width = int(span[2]), len(span[2])
-                for number in range(first, int(span[3]) + 1):
-                    found[f"{span[1]}{number:0{width}}"] = label.replace("{place}", str(number - first + 1))
-            else:
-                found[code] = label
+    for code, label in ((code, label) for several, label in codes.items() for code in several.split(", ")):
+        if span := re.fullmatch(r"(\D*)(\d+)\.\.\1(\d+)", code):
+            for place, number in enumerate(range(int(span[2]), int(span[3]) + 1), start=1):
+                found[f"{span[1]}{number:0{len(span[2])}}"] = label.replace("{place}", str(place))
+        else:
+            found[code] = label
     return found
 
 
@@ -72,11 +70,9 @@ class UnknownEmotion(ValueError):
 
 
 def canonical(name: str, corpus: str | None = None) -> str:
-    """Give the canonical name of an emotion.
+    """Give the canonical name of an emotion, in any case, with spaces, hyphens or underscores between its parts.
 
-    Args:
-        name: a word or code in any case, with spaces, hyphens or underscores between its parts.
-        corpus: id of a corpus in :data:`CODES`, whose codes are tried first (exact case).
+    The codes of a corpus in :data:`CODES` are tried first (exact case).
 
     Raises:
         UnknownEmotion: the word means no known emotion; the message names the nearest one.
@@ -89,11 +85,9 @@ def canonical(name: str, corpus: str | None = None) -> str:
         ...
         emoscope.emotions.UnknownEmotion: emotion 'hapiness' is not known: did you mean 'happiness'?
     """
-    if corpus is not None and name.strip() in CODES.get(corpus, {}):
-        return CODES[corpus][name.strip()]
     word = folded(name)
-    if word in _EMOTION_OF:
-        return _EMOTION_OF[word]
+    if known := CODES.get(corpus or "", {}).get(name.strip()) or _EMOTION_OF.get(word):
+        return known
     if len(word) == 1 and corpus is None:
         message = f"emotion {name!r} is a code that differs between corpora: write the word, such as 'anger'"
         raise UnknownEmotion(name, message, None)
@@ -110,9 +104,8 @@ def arousal_of(emotion: str) -> str | None:
         >>> arousal_of("anger"), arousal_of("sadness"), arousal_of("other")
         ('high', 'low', None)
     """
-    if emotion not in AROUSAL:
-        return None
-    return "high" if AROUSAL[emotion] > MIDDLE_AROUSAL else "low"
+    rating = AROUSAL.get(emotion)
+    return None if rating is None else "high" if rating > MIDDLE_AROUSAL else "low"
 
 
 def folded(word: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,15 +31,13 @@ class Checksums:
     """Reads files and writes down on leaving what it has found in them.
 
     Args:
-        name: of the file in :func:`user_cache`; without a writable one every
-            file is read anew each time.
-        read: what is to be found in a file, as JSON can hold it: its sha256 (hex), unless something else is given.
+        name: of the file in :func:`user_cache`; without a writable one every file is read anew each time.
+        read: what is to be found in a file, as JSON can hold it.
 
     Example:
         >>> from emoscope.corpora import polish_folder
         >>> with Checksums("sounds.json") as checksums:
-        ...     found = checksums.of(polish_folder() / "m1.a_nie_3.flac")
-        >>> len(found)
+        ...     len(checksums.of(polish_folder() / "m1.a_nie_3.flac"))
         64
     """
 
@@ -54,32 +53,21 @@ class Checksums:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._new:
-            return
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part = self._file.with_suffix(f".{os.getpid()}.part")
-            # another process may have written meanwhile
-            part.write_text(json.dumps({**self._read(), **self._new}))
-            part.replace(self._file)
-        except OSError:
-            pass
+        with suppress(OSError):
+            if self._new:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                part = self._file.with_suffix(f".{os.getpid()}.part")
+                # another process may have written meanwhile
+                part.write_text(json.dumps({**self._read(), **self._new}))
+                part.replace(self._file)
 
     def of(self, path: Path) -> Any:
-        """What is found in a file; several threads may ask at once.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        known = self._remembered(path)
-        return known[0] if known else self.anew(path)
+        """What is found in a file, an OSError where it cannot be read; several threads may ask at once."""
+        known = self.known(path)
+        return self.anew(path) if known is None else known
 
     def anew(self, path: Path) -> Any:
-        """The same, read again whatever is remembered.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
+        """The same, read again whatever is remembered."""
         path = path.absolute()
         stat = path.stat()
         found = self._measure(path)
@@ -89,15 +77,10 @@ class Checksums:
 
     def known(self, path: Path) -> Any | None:
         """What is remembered of a file as it is now, without reading it; ``None`` where nothing is."""
-        try:
-            known = self._remembered(path)
-        except OSError:
-            return None
-        return known[0] if known else None
-
-    def _remembered(self, path: Path) -> list[Any] | None:
         known = self._known.get(str(path.absolute()))
-        return known if known and known[1:] == _mark(path.stat()) else None
+        with suppress(OSError):
+            return known[0] if known and known[1:] == _mark(path.stat()) else None
+        return None
 
     def _read(self) -> dict[str, list[Any]]:
         try:
@@ -111,9 +94,6 @@ def _mark(stat: os.stat_result) -> list[int]:
     # the time of change of the inode, too: a file that was renamed keeps its time of writing
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
-
-READ = 512
-"""Bytes read from the beginning of a file."""
 
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 
@@ -145,11 +125,7 @@ def is_web_page(start: bytes) -> bool:
 def what_is(path: Path) -> str | None:
     """What a file is that is not what its name says, and what to do; ``None`` where its first bytes are not telling.
 
-    Args:
-        path: a file; at most :data:`READ` bytes of it are read.
-
-    Returns:
-        words that follow "is" in a sentence, such as "a Git LFS pointer, not the file itself: run 'git lfs pull' …".
+    The words follow "is" in a sentence.
 
     Raises:
         OSError: it cannot be read.
@@ -163,16 +139,13 @@ def what_is(path: Path) -> str | None:
         'a web page, not the file itself: download it again, and look whether it asks you to sign in'
     """
     with path.open("rb") as file:
-        start = file.read(READ)
+        start = file.read(512)
     if not start:
         return "an empty file (0 bytes): copy or download it again"
     if not start.strip(b"\0"):
         return "filled with null bytes, as a download leaves it that was cut off: copy or download it again"
     if start.startswith(ZIP) and b"/data.pkl" in start:
         return "weights in the format of torch.save, which can run code when it is read: convert them to safetensors"
-    for mark, words in MARKS:
-        if start.startswith(mark):
-            return words
-    if is_web_page(start):
-        return "a web page, not the file itself: download it again, and look whether it asks you to sign in"
-    return None
+    web = "a web page, not the file itself: download it again, and look whether it asks you to sign in"
+    known = next((words for mark, words in MARKS if start.startswith(mark)), None)
+    return known or (web if is_web_page(start) else None)

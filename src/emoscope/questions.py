@@ -6,7 +6,7 @@ import hashlib
 import random
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from emoscope.emotions import ALIASES
@@ -50,8 +50,6 @@ class Question:
         'Which emotion does the speaker express? (A) neutral (B) anger (C) fear Answer with the letter only.'
         >>> q.letter("fear"), q.letters
         ('C', ('A', 'B', 'C'))
-        >>> Question("emotion", ("yes", "no"), ask="Is the speaker angry?").text
-        'Is the speaker angry? (A) yes (B) no Answer with the letter only.'
         >>> Question("emotion", ("yes", "no"), ask="{options}. Angry? One letter:").text
         '(A) yes (B) no. Angry? One letter:'
 
@@ -106,14 +104,15 @@ class Question:
         return re.sub(r"\{[a-z_]+\}", lambda place: places.get(place[0], place[0]), template)
 
     def letter(self, label: str) -> str:
-        """The letter behind which ``label`` stands.
-
-        Raises:
-            ValueError: the label is not among the options.
-        """
-        if label not in self.options:
-            raise ValueError(f"label {label!r} is not among the options {', '.join(self.options)}")
+        """The letter behind which a label stands; a ValueError where it is not among the options."""
+        _require([label], self.options)
         return LETTERS[self.options.index(label)]
+
+
+def _require(labels: Iterable[str], options: Sequence[str]) -> None:
+    for label in labels:
+        if label not in options:
+            raise ValueError(f"label {label!r} is not among the options {', '.join(options)}")
 
 
 def sentence(column: str) -> str:
@@ -136,17 +135,9 @@ def letter_orders(
 ) -> list[list[tuple[str, ...]]]:
     """Choose in which order each clip's options are lettered, balanced within group and label.
 
-    Every clip gets a permutation seeded by its content. It is then rotated so that, within one group
-    (speaker) and label, the true option stands behind each letter equally often (differing by one at
-    most). ``orders`` rotations are asked per clip; ``"all"`` asks every rotation.
-
-    Args:
-        labels: the true label of each clip.
-        groups: the group (speaker) of each clip, in which letters are balanced.
-        checksums: content hash of each clip.
-        options: the labels to choose from.
-        orders: how many letter orders to ask per clip, or ``"all"``.
-        seed: the study's seed.
+    Every clip, given by its true label, group (speaker) and content hash, gets a permutation seeded by its content. It is
+    then rotated so that, within one group and label, the true option stands behind each letter equally often (differing
+    by one at most). ``orders`` rotations are asked per clip; ``"all"`` asks every rotation.
 
     Returns:
         for each clip the list of its orders; an order is the tuple of labels behind A, B, C ….
@@ -164,9 +155,7 @@ def letter_orders(
     count = size if orders == "all" else orders
     if not isinstance(count, int) or not 1 <= count <= size:
         raise ValueError(f'letter_orders {orders!r}: give a number from 1 to {size} (the options) or "all"')
-    for label in labels:
-        if label not in options:
-            raise ValueError(f"label {label!r} is not among the options {', '.join(options)}")
+    _require(labels, options)
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for clip, (group, label) in enumerate(zip(groups, labels, strict=True)):
         members[group, label].append(clip)
@@ -215,10 +204,6 @@ def read_answer(text: str, options: Sequence[str]) -> tuple[str | None, str]:
     not as a word ("A person sounds sad") and not beside a second one ("A or B"). Otherwise one single option named
     as a word counts; for emotions their other words count too ("angry"). The form of what was found is kept,
     so that refusals and unreadable answers are never counted as ordinary wrong ones.
-
-    Args:
-        text: what the model wrote.
-        options: the labels behind A, B, C ….
 
     Returns:
         (label, form): label is ``None`` unless form is ``"letter"`` or ``"word"``; the other forms are

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,8 @@ def open_datasets(
 
     Args:
         root: a folder written by ``save_to_disk``, or a name on the hub (``owner/name``, ``owner/name:configuration``).
-        columns: field (path, emotion, speaker …) -> column, as for a table; ``path`` is the audio column.
-        labels: the dataset's words -> emotion, for words that emoscope does not know.
+        columns: as for a table; ``path`` is the audio column.
+        labels: as for a table, like ``others``.
         others: which of the remaining columns become label columns; all by default.
         cache: folder for recordings; by default ``emoscope/sounds`` in the user's cache.
     """
@@ -52,22 +53,19 @@ def open_datasets(
     parts = _dataset(root)
     folder, given = Path(root).expanduser(), Path(str(root))
     folder = folder if folder.is_dir() else Path(".")
-    values: dict[str, list[str | None]] = {}
+    rows: list[dict[str, str | None]] = []
     faults: dict[int, str] = {}
-    start = 0
     for split, part in parts.items():
-        count = len(part)
         source = _columns(part, given, columns or {}, others)
-        found = _texts(part, source, folder, sound_folder(cache), faults, start)
-        ids = [f"{split}-{row:06d}" if split else f"{row:06d}" for row in range(count)]
-        found["clip"] = [own or name for own, name in zip(found.get("clip", [None] * count), ids, strict=True)]
-        if split and "split" not in source:
-            found["split"] = [split] * count
-        for name in {*values, *found}:
-            values.setdefault(name, [None] * start).extend(found.get(name) or [None] * count)
-        start += count
-    if not start:
+        for number, (found, fault) in enumerate(_rows_of(part, source, folder, sound_folder(cache))):
+            if fault:
+                faults[len(rows)] = fault
+            own = found.get("clip") or (f"{split}-{number:06d}" if split else f"{number:06d}")
+            rows.append({"split": split or None, **found, "clip": own})
+    if not rows:
         raise ValueError(f"dataset {root} has no rows")
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row.get(name) for row in rows] for name in names}
     info = CorpusInfo(f"datasets-{given.name}", f"Dataset {given.name}")
     return build_corpus(info, given, folder, values, Vocabulary(labels), faults)
 
@@ -79,18 +77,15 @@ def _dataset(root: str | Path) -> dict[str, Dataset]:
     except ImportError:
         raise ValueError("corpus 'datasets' needs the package datasets: pip install 'emoscope[datasets]'") from None
     folder = Path(root).expanduser()
-    named = not folder.exists() and str(root).count("/") == 1 and str(root)[0] not in "./~"
-    if not named and not folder.exists():
+    on_disk = folder.exists()
+    if not on_disk and (str(root).count("/") != 1 or str(root)[0] in "./~"):
         raise FileNotFoundError(f"dataset {folder} does not exist: give a folder written by save_to_disk or owner/name")
+    name, _, configuration = str(root).partition(":")
     try:
-        if named:
-            name, _, configuration = str(root).partition(":")
-            found = datasets.load_dataset(name, configuration or None)
-        else:
-            found = datasets.load_from_disk(str(folder))
+        found = datasets.load_from_disk(str(folder)) if on_disk else datasets.load_dataset(name, configuration or None)
     except Exception as error:
         # the package raises errors of many libraries for one thing: it cannot be read
-        where = "from the hub, and there is no such folder" if named else "from disk"
+        where = "from disk" if on_disk else "from the hub, and there is no such folder"
         raise ValueError(f"dataset {root} cannot be read {where}: {first_line(error)}") from error
     return dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
 
@@ -111,25 +106,21 @@ def _columns(part: Dataset, source: Path, columns: Mapping[str, str], others: Se
     return find_columns(source, there, mapping, others)
 
 
-def _texts(
-    part: Dataset, source: Mapping[str, str], folder: Path, into: Path, faults: dict[int, str], start: int
-) -> dict[str, list[str | None]]:
+def _rows_of(
+    part: Dataset, source: Mapping[str, str], folder: Path, into: Path
+) -> Iterator[tuple[dict[str, str | None], str | None]]:
+    """The texts of every row, and why there is no recording."""
     import datasets
 
     sound = source["path"]
     if isinstance(part.features[sound], datasets.Audio):
         part = part.cast_column(sound, datasets.Audio(decode=False))
-    found: dict[str, list[str | None]] = {name: [] for name in source}
-    for row, cells in enumerate(part.select_columns(sorted(set(source.values())))):
-        for name, column in source.items():
-            if name != "path":
-                found[name].append(_class_word(part.features[column], cells[column]))
-                continue
-            path, fault = _file(cells[column], folder, into)
-            found[name].append(path)
-            if fault:
-                faults[start + row] = fault
-    return found
+    for cells in part.select_columns(sorted(set(source.values()))):
+        path, fault = _file(cells[sound], folder, into)
+        texts = {
+            name: _class_word(part.features[column], cells[column]) for name, column in source.items() if name != "path"
+        }
+        yield {"path": path, **texts}, fault
 
 
 def _class_word(kind: FeatureType, value: object) -> str | None:
@@ -167,9 +158,8 @@ def open_audformat(
 
     Args:
         root: the folder that holds ``db.yaml`` and the sound.
-        columns: field (emotion, speaker …) or label column -> scheme; fields that are not named are found by the
-            usual names. ``{"emotion": "table/scheme"}`` takes the clips of one table.
-        labels: the database's words -> emotion, for words that emoscope does not know.
+        columns: as for a table, with schemes for columns. ``{"emotion": "table/scheme"}`` takes the clips of one table.
+        labels: as for a table.
         others: further schemes that become label columns; gender, sex, age and language by default.
     """
     if root is None:
@@ -181,14 +171,9 @@ def open_audformat(
         database = _database(folder, tables)
         words, faults = _words(database, folder, dict(columns or {}), others)
     name, licence = folder.resolve().name, str(database.license or "unknown")
-    info = CorpusInfo(
-        f"audformat-{name}",
-        f"Database {database.name or name}",
-        licence=licence,
-        citation=str(database.source or ""),
-        language=", ".join(database.languages or ()) or "unknown",
-        may_embed_audio=licence in FREE,
-    )
+    title, source, language = database.name or name, str(database.source or ""), ", ".join(database.languages or ())
+    info = CorpusInfo(f"audformat-{name}", f"Database {title}", licence, source, language or "unknown")
+    info = replace(info, may_embed_audio=licence in FREE)
     return build_corpus(info, folder, folder, words, Vocabulary(labels), faults)
 
 
@@ -252,10 +237,9 @@ def _without_pickles(folder: Path) -> Iterator[Path]:
     pickles = sorted(folder.glob("db.*.pkl"))
     for pickle in pickles:
         if not any(pickle.with_suffix(ending).is_file() for ending in (".csv", ".parquet")):
-            raise ValueError(
-                f"database {folder} cannot be read: {pickle.name} is a pickle, which can run code when read: where you trust it, read it with audformat "
-                'and save the database with storage_format="parquet"'
-            )
+            trusted = 'where you trust it, read it with audformat and save the database with storage_format="parquet"'
+            fault = f"{pickle.name} is a pickle, which can run code when read"
+            raise ValueError(f"database {folder} cannot be read: {fault}: {trusted}")
     if not pickles:
         yield folder
         return
@@ -269,9 +253,10 @@ def _without_pickles(folder: Path) -> Iterator[Path]:
 def _schemes(database: Database, folder: Path, columns: dict[str, str], others: Sequence[str] | None) -> dict[str, str]:
     """Field or label column -> scheme, or a property that a scheme gives its labels."""
     there = dict.fromkeys(database.schemes)
-    for scheme in database.schemes.values():
-        if isinstance(scheme.labels, dict):
-            there.update(dict.fromkeys(k for about in scheme.labels.values() if isinstance(about, dict) for k in about))
+    labels = (scheme.labels for scheme in database.schemes.values() if isinstance(scheme.labels, dict))
+    there |= dict.fromkeys(
+        name for each in labels for about in each.values() if isinstance(about, dict) for name in about
+    )
     for name in (*columns.values(), *(others or ())):
         if name not in there:
             raise ValueError(f"database {folder.name} has no scheme {name!r}: {nearest(name, there)}")
