@@ -133,10 +133,7 @@ def _transcript(file: Path) -> dict[str, str]:
 
 
 def open_msp_podcast(
-    root: str | Path | None,
-    audio_root: str | Path | None = None,
-    all_codes: bool = False,
-    release: str | None = None,
+    root: str | Path | None, audio_root: str | Path | None = None, all_codes: bool = False, release: str | None = None
 ) -> Corpus:
     """Open MSP-Podcast.
 
