@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -141,10 +141,8 @@ class Lost:
 
         Example:
             >>> clip = Clip("x", Path("x.wav"), {"emotion": "calm"})
-            >>> Lost("x", clip.path, "excluded", "label calm is not asked", clip).by_label
-            True
-            >>> Lost("x", clip.path, "excluded", "second copy (of y.wav)", clip).by_label
-            False
+            >>> [Lost("x", clip.path, "excluded", why, clip).by_label for why in ("label calm is not asked", "second copy")]
+            [True, False]
         """
         if self.fate != "excluded" or self.clip is None:
             return False
@@ -179,12 +177,8 @@ def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[st
     Example:
         >>> sorted(accepted("speaker", "9-10", ["m08", "m09", "m10", "m11"]))
         ['m09', 'm10']
-        >>> sorted(accepted("take", [3, "4"], ["1", "03", "4"]))
-        ['03', '4']
-        >>> sorted(accepted("valence", "-1 to 1", ["-2.5", "-0.5", "0", "1.5"]))
-        ['-0.5', '0']
-        >>> sorted(accepted("speaker", "1-2, 9", ["m1", "m2", "m3", "m9", "9"]))
-        ['9', 'm1', 'm2']
+        >>> sorted(accepted("take", [3, "4"], ["1", "03", "4"])), sorted(accepted("valence", "-1 to 1", ["-2.5", "-0.5", "0"]))
+        (['03', '4'], ['-0.5', '0'])
     """
     return frozenset().union(*accepted_each(column, wanted, values).values())
 
@@ -280,48 +274,42 @@ NOTHING = frozenset({"", "nan", "none", "null", "na", "n/a"})
 Words = Mapping[str, str]
 """Words of a corpus -> the emotion that each means."""
 
+Reading = Callable[[str | None], tuple[str | None, str | None]]
+"""From a word to (emotion, None), or (None, the reason why its clips are excluded)."""
 
-class Vocabulary:
-    """The emoscope words, and before them the words that the user defines.
 
-    Args:
-        labels: the user's words -> emotion; an empty emotion leaves the word's clips out.
-        corpus: id of a corpus whose codes are known, see :data:`emoscope.emotions.CODES`.
-        given: words that the corpus itself explains -> emotion, tried after the user's.
+def vocabulary(labels: Words | None = None, corpus: str | None = None, given: Words | None = None) -> Reading:
+    """How words are read: by the user's own (``labels``), those that the corpus explains, its codes, and emoscope's.
+
+    An empty emotion leaves a word's clips out.
 
     Example:
-        >>> words = Vocabulary({"Ironic": "irony", "xxx": ""})
-        >>> words.read("ironic"), words.read("Happy"), words.read("xxx")
+        >>> read = vocabulary({"Ironic": "irony", "xxx": ""})
+        >>> read("ironic"), read("Happy"), read("xxx")
         (('irony', None), ('happiness', None), (None, "label 'xxx' is left out by labels"))
-        >>> print(words.read("angyr")[1])
+        >>> print(read("angyr")[1])
         emotion 'angyr' is not known: did you mean 'angry'? In a study: labels = { angyr = "anger" }
     """
+    both = [*(given or {}).items(), *(labels or {}).items()]
+    own = {folded(str(word)): str(emotion).strip() for word, emotion in both}
 
-    def __init__(self, labels: Words | None = None, corpus: str | None = None, given: Words | None = None) -> None:
-        both = [*(given or {}).items(), *(labels or {}).items()]
-        self._own = {folded(str(word)): str(emotion).strip() for word, emotion in both}
-        self._corpus = corpus
-        self.read = cache(self._read)
-        """From a word to (emotion, None), or (None, the reason why the clip is excluded)."""
-
-    def _read(self, text: str | None) -> tuple[str | None, str | None]:
+    @cache
+    def read(text: str | None) -> tuple[str | None, str | None]:
         word = (text or "").strip()
-        own = self._own.get(folded(word))
-        if own is not None:
-            try:
-                return (canonical(own), None) if own else (None, f"label {word!r} is left out by labels")
-            except UnknownEmotion:
-                return own, None
+        if (emotion := own.get(folded(word))) is not None:
+            return (as_label("emotion", emotion), None) if emotion else (None, f"label {word!r} is left out by labels")
         if word.lower() in NOTHING:
             return None, "no emotion is given"
         try:
-            return canonical(word, self._corpus), None
+            return canonical(word, corpus), None
         except UnknownEmotion as error:
             end = "" if str(error).endswith("?") else "."
             bare = re.fullmatch(r"[A-Za-z0-9_-]+", error.name)
             key = error.name if bare else json.dumps(error.name, ensure_ascii=False)
             line = f'labels = {{ {key} = "{canonical(error.nearest) if error.nearest else "neutral"}" }}'
             return None, f"{error}{end} In a study: {line}{'' if error.nearest else ', or whatever it means'}"
+
+    return read
 
 
 def seconds_of(text: str | None) -> float | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Corpus:
     """Clips in use and clips lost; every method returns a new corpus, and no clip ever leaves without a reason.
 
-    ``told`` holds sentences that a user should know of how the corpus was read; checks, dry runs and runs say them.
+    A column or label that the corpus does not have is a ValueError in all of them. ``told`` holds sentences that a user should know of how the corpus was read; checks, dry runs and runs say them.
 
     Example:
         >>> from emoscope.corpora import open_corpus
@@ -69,7 +69,7 @@ class Corpus:
             filters: column -> a value, a list of values, or inclusive ranges of numbers such as ``"226-250, 301-310"``.
 
         Raises:
-            ValueError: a column that the corpus does not have, or a filter that accepts no value of its column.
+            ValueError: a filter that accepts no value of its column.
 
         Example:
             >>> from emoscope.corpora import open_corpus
@@ -93,9 +93,6 @@ class Corpus:
     def keep(self, labels: Iterable[str], column: str = "emotion") -> Corpus:
         """Keep the clips with these labels; the others are excluded ("label calm is not asked").
 
-        Raises:
-            ValueError: a label or column that the corpus does not have.
-
         Example:
             >>> from emoscope.corpora import open_corpus
             >>> open_corpus("polish").keep(["angry", "neutral"]).counts("emotion")
@@ -112,10 +109,7 @@ class Corpus:
         return self._lose("excluded", why)
 
     def merged(self, merges: Mapping[str, Sequence[str]], column: str = "emotion") -> Corpus:
-        """Give several labels one name: new label -> the labels that it replaces.
-
-        Raises:
-            ValueError: a label that the corpus does not have, or one that stands in two merges.
+        """Give several labels one name: new label -> the labels that it replaces, each in one merge.
 
         Example:
             >>> from emoscope.corpora import open_corpus
@@ -140,9 +134,6 @@ class Corpus:
     def without(self, filters: Sequence[Mapping[str, object]], why: str) -> Corpus:
         """Exclude the clips that any of the filters accepts, as in :meth:`where`; ``{}`` accepts every clip.
 
-        Raises:
-            ValueError: a column that the corpus does not have.
-
         Example:
             >>> from emoscope.corpora import open_corpus
             >>> corpus = open_corpus("polish").without([{"take": [1, 2]}], "trained on by this model")
@@ -158,10 +149,7 @@ class Corpus:
         return self._lose("excluded", reason)
 
     def lose(self, fate: str, reasons: Mapping[str, str]) -> Corpus:
-        """Exclude or quarantine clips by their ids, with their reasons.
-
-        Raises:
-            ValueError: another fate, or an id that is not among the clips in use.
+        """Exclude or quarantine clips in use, each by its id with its reason.
 
         Example:
             >>> from emoscope.corpora import open_corpus
@@ -207,9 +195,6 @@ class Corpus:
 
     def counts(self, column: str = "emotion") -> dict[str, int]:
         """Number of clips in use per value of a column; clips without a value count as ``"unknown"``.
-
-        Raises:
-            ValueError: a column that the corpus does not have.
 
         Example:
             >>> from emoscope.corpora import open_corpus

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, Vocabulary, seconds_of
+from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, seconds_of, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import CLIPS, all_files, existing_folder, grouped, readable_name
 from emoscope.corpora.named import GRAMMARS
@@ -227,12 +227,12 @@ def open_emobox(
     values = {"path": names, "emotion": words, "clip": keys, "speaker": speakers, "split": splits, "code": words}
     values["session"] = [sessions.get(key or "") for key in keys]
     base = folder_of_paths(audio_root) or _base(folder, names)
-    vocabulary = Vocabulary(labels, corpus, _label_map(home))
+    read = vocabulary(labels, corpus, _label_map(home))
     # EmoBox leaves clips out and merges emotions, so that a release's counts do not hold
     known = CorpusInfo.of(corpus) if corpus == "iemocap" or corpus in GRAMMARS else CorpusInfo("", "")
     title = f"{known.title or dataset} as in EmoBox"
     info = replace(known, id=f"emobox-{dataset}", title=title, expected={}, usual=None)
-    return build_corpus(info, given, base, values, vocabulary, faults)
+    return build_corpus(info, given, base, values, read, faults)
 
 
 Line = Mapping[str, object]

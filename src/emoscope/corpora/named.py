@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost, Vocabulary, as_label
+from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost, as_label, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import CLIPS, existing_folder, read_paths, sound_files, within
 from emoscope.corpora.text_tables import TextTable, lines_of, read_text
@@ -217,7 +217,7 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
     folder = existing_folder(root, "folder")
     ending = Path(pattern).suffix if pattern and Path(pattern).suffix.lower() in CLIPS else ""
     grammar = _compiled(pattern, ending) if pattern else None
-    vocabulary = Vocabulary(labels)
+    read_word = vocabulary(labels)
     found = sound_files(folder)
 
     def read(path: Path) -> Clip | Lost:
@@ -230,7 +230,7 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
             said = match and match.groupdict()
         if said is None:
             return Lost(name, path, "excluded", "path does not follow the pattern" if grammar else NO_FOLDER)
-        emotion, why = vocabulary.read(said.pop("emotion"))
+        emotion, why = read_word(said.pop("emotion"))
         fields = {field: said.pop(field, None) for field in OWN}
         clip = Clip(name, path, {"emotion": emotion, **said} if emotion else said, **fields)
         return Lost(name, path, "excluded", why, clip) if why else clip
@@ -312,11 +312,11 @@ def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) ->
 
 def _deeper(lost: list[Lost]) -> tuple[str, str] | None:
     """A folder named like an emotion that is not right below root, and the pattern that reads it."""
-    vocabulary = Vocabulary()
+    read = vocabulary()
     for one in lost:
         folders = one.id.split("/")[:-1]
         for depth, name in enumerate(folders[1:], start=1):
-            if vocabulary.read(name)[0]:
+            if read(name)[0]:
                 between = ["{}"] * (depth - 1), ["{}"] * (len(folders) - depth)
                 return name, "/".join(["{speaker}", *between[0], "{emotion}", *between[1]]) + one.path.suffix
     return None

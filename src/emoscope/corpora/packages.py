@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoscope.corpora.clip import NOTHING, CorpusInfo, Vocabulary
+from emoscope.corpora.clip import NOTHING, CorpusInfo, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
 from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns, with_usual
@@ -67,7 +67,7 @@ def open_datasets(
     names = dict.fromkeys(name for row in rows for name in row)
     values = {name: [row.get(name) for row in rows] for name in names}
     info = CorpusInfo(f"datasets-{given.name}", f"Dataset {given.name}")
-    return build_corpus(info, given, folder, values, Vocabulary(labels), faults)
+    return build_corpus(info, given, folder, values, vocabulary(labels), faults)
 
 
 def _dataset(root: str | Path) -> dict[str, Dataset]:
@@ -174,7 +174,7 @@ def open_audformat(
     title, source, language = database.name or name, str(database.source or ""), ", ".join(database.languages or ())
     info = CorpusInfo(f"audformat-{name}", f"Database {title}", licence, source, language or "unknown")
     info = replace(info, may_embed_audio=licence in FREE)
-    return build_corpus(info, folder, folder, words, Vocabulary(labels), faults)
+    return build_corpus(info, folder, folder, words, vocabulary(labels), faults)
 
 
 def _words(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from emoscope.corpora.clip import FIELDS, LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, Vocabulary, seconds_of
+from emoscope.corpora.clip import FIELDS, LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, Reading, seconds_of
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import Places, nearest, split_ending
 
@@ -99,7 +99,7 @@ def build_corpus(
     source: Path,
     base: Path,
     values: Mapping[str, Texts],
-    vocabulary: Vocabulary,
+    read: Reading,
     faults: Mapping[int, str] | None = None,
     told: Sequence[str] = (),
 ) -> Corpus:
@@ -110,7 +110,7 @@ def build_corpus(
         source: the file or folder that the rows were read from, for messages.
         base: folder to which relative paths refer.
         values: field or label column -> the rows' texts; ``path`` and ``emotion`` are needed.
-        vocabulary: the meaning of the rows' emotion words.
+        read: how the rows' emotion words are read.
         faults: row (from 0) -> why it is excluded, found while reading.
         told: what the user should know of how the rows were read.
 
@@ -124,7 +124,7 @@ def build_corpus(
     try:
         names = [None if name is None else name.replace("\\", "/") for name in values["path"]]
         files, respelt = _files(base, names)
-        fates = _fates(source, names, files, _stems(base, names), values, vocabulary, faults or {})
+        fates = _fates(source, names, files, _stems(base, names), values, read, faults or {})
     finally:
         if was_on:
             gc.enable()
@@ -139,7 +139,7 @@ def _fates(
     files: Sequence[tuple[str, str | None]],
     stems: Sequence[str],
     values: Mapping[str, Texts],
-    vocabulary: Vocabulary,
+    read: Reading,
     faults: Mapping[int, str],
 ) -> Fates:
     fates = Fates()
@@ -156,7 +156,7 @@ def _fates(
             continue
         file, missing = files[row]
         folder, last = os.path.split(file)
-        emotion, why = vocabulary.read(word)
+        emotion, why = read(word)
         found = {} if emotion is None else {"emotion": emotion}
         found |= {column: text for column in extra if (text := values[column][row]) is not None}
         clip = Clip(ids[row] or stems[row], folder_of(folder) / last, found, *own[row])
@@ -212,19 +212,13 @@ def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
     name = windows[0] if windows else str(missing.path)
     if windows and not other:
         other = " (on a drive of Windows)"
-    if below := _below(base, name):
-        other += f"; {below} is, so give paths that begin there"
-    raise FileNotFoundError(
-        f"no file that {source.name} names is there, such as {name}{other}: paths refer to {base}; "
-        f"give another folder with audio_root=..."
-    )
-
-
-def _below(base: Path, name: str) -> str | None:
-    """The end of a path that names a file below the base: the rest is of another machine, say."""
     parts = [part for part in name.removeprefix(base.as_posix()).split("/") if part]
-    ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
-    return next((end for end in ends if ".." not in parts and os.path.isfile(os.path.join(base, end))), None)
+    # the beginning of a path may be of another machine
+    ends = ["/".join(parts[start:]) for start in range(1, len(parts)) if ".." not in parts]
+    if below := next((end for end in ends if os.path.isfile(os.path.join(base, end))), None):
+        other += f"; {below} is, so give paths that begin there"
+    there = f"paths refer to {base}; give another folder with audio_root=..."
+    raise FileNotFoundError(f"no file that {source.name} names is there, such as {name}{other}: {there}")
 
 
 def with_usual(
@@ -249,13 +243,10 @@ def find_columns(
             raise ValueError(f"table {table.name} has no column {column!r}: {nearest(column, there)}")
     source = with_usual(columns, there)
     if field := next((field for field in NEEDED if field not in source), None):
-        hint = ""
-        if any(split_ending(column)[1] for column in there):
-            hint = "; its first row names a file: put a row with the columns' names above it"
-        raise ValueError(
-            f"table {table.name} has no column for the {field}: name it with "
-            f"columns={{{field!r}: ...}}; it has {', '.join(there)}{hint}"
-        )
+        named = any(split_ending(column)[1] for column in there)
+        hint = "; its first row names a file: put a row with the columns' names above it" if named else ""
+        remedy = f"name it with columns={{{field!r}: ...}}; it has {', '.join(there)}{hint}"
+        raise ValueError(f"table {table.name} has no column for the {field}: {remedy}")
     taken = set(source.values())
     for column in there if others is None else others:
         name = column.strip() or "unnamed"
@@ -279,9 +270,6 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
         >>> faults = with_lengths(values, {name: name for name in values})
         >>> values["listed_s"], list(faults)
         (['2.000', '1.500', '1.000'], [0, 1])
-        >>> values = {"path": ["a.wav", "a.wav", "b.wav"], "offset": ["0", "2", "0"], "duration": ["2", "1.5", "1"]}
-        >>> list(with_lengths(values, {name: name for name in values}))
-        [0, 1]
     """
     if LISTED in values:
         return {}

@@ -33,10 +33,6 @@ BLOCK = 1 << 18
 UNREADABLE = "not readable as audio: the file is damaged or no sound file; convert it to wav or flac"
 """Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
 
-HEADERLESS = (
-    "holds, by its ending raw, samples without a header, so that their rate is not known: convert it to wav or flac"
-)
-EMPTY = "holds no sound: it is empty or cut off; copy the file again"
 SAVE_AGAIN = "open it in a sound editor, and save what belongs to it"
 REMEDY = "pip install 'emoscope[video]', or convert the files to wav or flac"
 
@@ -105,7 +101,8 @@ def blocks(path: Path) -> Blocks:
     import soundfile
 
     if path.suffix.lower() == ".raw":
-        raise Unhearable(_really(path, HEADERLESS))
+        fault = "holds, by its ending raw, samples without a header, so that their rate is not known"
+        raise Unhearable(_really(path, f"{fault}: convert it to wav or flac"))
     if is_video(path):
         yield from _video_blocks(path)
         return
@@ -134,7 +131,7 @@ def _really(path: Path, else_: str) -> str:
 def _check_held(held: float, promised: float | None, slack: float) -> None:
     """Refuse a file that held less sound than its header promises, in seconds, or none."""
     if not held:
-        raise Unhearable(EMPTY)
+        raise Unhearable("holds no sound: it is empty or cut off; copy the file again")
     if promised is not None and promised - held > slack:
         raise Unhearable(f"cut off (its header promises {promised:.2f} s, it holds {held:.2f} s): copy the file again")
 

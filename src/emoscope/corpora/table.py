@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.corpora.clip import NOTHING, CorpusInfo, Vocabulary
+from emoscope.corpora.clip import NOTHING, CorpusInfo, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import alike
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns, folder_of_paths, with_lengths, with_points
@@ -40,9 +40,6 @@ LARGEST = 100.0
 
 Cells: TypeAlias = "Sequence[Any] | polars.Series"
 """The cells of a column: a list, or a series of polars."""
-
-Memory = object
-"""Sound in memory: ``(samples, rate)`` or ``{"array": samples, "sampling_rate": rate}``."""
 
 
 @dataclass
@@ -111,7 +108,7 @@ def open_table(
     values = _values(table, source, sound_folder(cache))
     faults = {**with_lengths(values, source), **{row.number - 1: row.fault for row in table.wrong}}
     info = CorpusInfo(f"table-{table.source.stem}", f"Table {table.source.name}")
-    return build_corpus(info, table.source, base, values, Vocabulary(labels), faults, table.told)
+    return build_corpus(info, table.source, base, values, vocabulary(labels), faults, table.told)
 
 
 def sound_folder(cache: str | Path | None) -> Path:
@@ -279,7 +276,7 @@ def keep_bytes(content: bytes, into: Path) -> Path:
     return file
 
 
-def keep_samples(sound: Memory, into: Path) -> Path:
+def keep_samples(sound: object, into: Path) -> Path:
     """Write samples with their rate into a folder, as floating-point WAV; a ValueError where they are no sound.
 
     Samples are (time,), (time, channel) or (channel, time): floats of full scale 1 or whole numbers (int16, say).
@@ -305,7 +302,7 @@ def is_samples(sound: object) -> bool:
     return isinstance(sound, tuple) or (isinstance(sound, Mapping) and "array" in sound)
 
 
-def samples_of(sound: Memory) -> tuple[npt.NDArray[np.float32], int]:
+def samples_of(sound: object) -> tuple[npt.NDArray[np.float32], int]:
     """Samples (time, channel) of full scale 1, and their rate in Hz; arguments and errors as in :func:`keep_samples`."""
     if isinstance(sound, Mapping):
         sound = (sound.get("array"), sound.get("sampling_rate"))
