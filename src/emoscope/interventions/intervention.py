@@ -19,27 +19,20 @@ if TYPE_CHECKING:
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-POSITIONS = ("audio", "text", "decision", "answer")
-"""All scopes of positions, in the order of their codes."""
+POSITIONS = ("audio", "text", "decision", "answer")  # all scopes of positions, in the order of their codes
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One gain on some neurons, or the means that replace their gated products.
+    """One gain on some neurons, or the means that replace their gated products."""
 
-    Attributes:
-        neurons: int64, sorted, each once; ``layer * width + index``.
-        gain: factor on the activation: 0 deactivates, 1 changes nothing, 1 + alpha steers.
-        positions: the scopes at which the edit acts, a part of :data:`POSITIONS`.
-        means: float32 (neuron,), what the gated product of each neuron becomes, whatever it was (the gain is 0
-            then); ``None`` where the edit is a gain alone.
-        decoder: layers and width of the model for which the neurons were found; ``None`` where that is not known.
-    """
-
-    neurons: Numbers
-    gain: float
-    positions: tuple[str, ...] = POSITIONS
+    neurons: Numbers  # int64, sorted, each once; ``layer * width + index``
+    gain: float  # factor on the activation: 0 deactivates, 1 changes nothing, 1 + alpha steers
+    positions: tuple[str, ...] = POSITIONS  # the scopes at which the edit acts, a part of :data:`POSITIONS`
+    # float32 (neuron,), what the gated product of each neuron becomes, whatever it was (the gain is 0 then); ``None``
+    # where the edit is a gain alone
     means: Floats | None = None
+    # layers and width of the model for which the neurons were found; ``None`` where that is not known
     decoder: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:

@@ -24,8 +24,7 @@ class HasNeurons(Protocol):
         """Flat numbers, ``layer * width + index``."""
 
 
-Neurons = HasNeurons | npt.ArrayLike | Collection[int]
-"""A neuron set, or a row of flat neuron numbers."""
+Neurons = HasNeurons | npt.ArrayLike | Collection[int]  # a neuron set, or a row of flat neuron numbers
 
 
 def deactivate(
@@ -223,44 +222,28 @@ def _scopes(positions: Iterable[str] | str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Acted:
-    """What a condition acts on for the items of one fold, and how.
+    """What a condition acts on for the items of one fold, and how."""
 
-    Attributes:
-        neurons: those of its set, or of all sets where it has no target; int64 (neuron,).
-        positions: scopes at which it acts, such as ``"audio+text"``, or ``"all"``.
-        alpha: the strength of steering.
-        to: what deactivated neurons are set to, ``"zero"`` or ``"mean"``.
-        means: what that is; float32 (neuron,).
-        sets: emotion -> the neurons of its set, of all emotions.
-        shares: option -> the untouched model's probability of it on the item, where the item is known.
-    """
-
-    neurons: Numbers
-    positions: str = "all"
-    alpha: float = 0.0
-    to: str = "zero"
-    means: Floats | None = None
-    sets: Mapping[str, Numbers] = field(default_factory=dict)
+    neurons: Numbers  # those of its set, or of all sets where it has no target; int64 (neuron,)
+    positions: str = "all"  # scopes at which it acts, such as ``"audio+text"``, or ``"all"``
+    alpha: float = 0.0  # the strength of steering
+    to: str = "zero"  # what deactivated neurons are set to, ``"zero"`` or ``"mean"``
+    means: Floats | None = None  # what that is; float32 (neuron,)
+    sets: Mapping[str, Numbers] = field(default_factory=dict)  # emotion -> the neurons of its set, of all emotions
+    # option -> the untouched model's probability of it on the item, where the item is known
     shares: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of condition.
+    """A kind of condition."""
 
-    Attributes:
-        act: what it does to the neurons.
-        asked: whether the model is asked; otherwise answers are read off the stored ones of targeted steering.
-        by_item: each item is treated by the untouched model's own answer to it.
-        weighs: a neuron of several emotions' sets counts several times.
-        other_batches: its rows stand in batches composed otherwise than those of all others.
-    """
-
-    act: Callable[[Acted], Intervention]
+    act: Callable[[Acted], Intervention]  # what it does to the neurons
+    # whether the model is asked; otherwise answers are read off the stored ones of targeted steering
     asked: bool = True
-    by_item: bool = False
-    weighs: bool = False
-    other_batches: bool = False
+    by_item: bool = False  # each item is treated by the untouched model's own answer to it
+    weighs: bool = False  # a neuron of several emotions' sets counts several times
+    other_batches: bool = False  # its rows stand in batches composed otherwise than those of all others
 
     @property
     def idle(self) -> bool:

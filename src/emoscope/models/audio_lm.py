@@ -29,8 +29,7 @@ from emoscope.models.values import (
 
 __all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score", "Start"]
 
-AUDIO_WINDOWS = 16
-"""Clips whose sound is encoded together; more save little time and take memory."""
+AUDIO_WINDOWS = 16  # clips whose sound is encoded together; more save little time and take memory
 
 
 class AudioLM(Family):

@@ -19,27 +19,18 @@ __all__ = ["FIRST_PROOFS", "MORE_PROOFS", "RUN_PROOFS", "Proof", "check_model", 
 QUESTION = "Which emotion does the speaker express? (A) anger (B) neutral (C) sadness Answer with the letter only."
 LETTERS = ("A", "B", "C")
 
-SECONDS = (2.6, 1.0, 1.7)
-"""Lengths of the stand-in signals: mixed, so that batches are padded."""
+SECONDS = (2.6, 1.0, 1.7)  # lengths of the stand-in signals: mixed, so that batches are padded
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One row of a check.
+    """One row of a check."""
 
-    Attributes:
-        name: what was to be shown.
-        status: ``"passed"``, ``"failed"`` or ``"not run"``.
-        measured: the largest difference found, ``None`` where there is nothing to measure.
-        tolerance: the largest difference that passes.
-        note: how it was measured, or why it failed or did not run.
-    """
-
-    name: str
-    status: str
-    measured: float | None
-    tolerance: float | None
-    note: str
+    name: str  # what was to be shown
+    status: str  # ``"passed"``, ``"failed"`` or ``"not run"``
+    measured: float | None  # the largest difference found, ``None`` where there is nothing to measure
+    tolerance: float | None  # the largest difference that passes
+    note: str  # how it was measured, or why it failed or did not run
 
 
 def check_model(model: AudioLM, clip: str | Path | npt.NDArray[np.float32] | None = None) -> list[Proof]:

@@ -41,14 +41,9 @@ LONGEST_HEADER = 25_000_000
 PARSED = 2_000_000
 """Bytes up to which a JSON file beside the weights is read whole here; of a larger one, both ends are looked at."""
 
-AT_ONCE = 4 * 2**20
-"""Bytes of a weight file that are looked at in one go."""
-
-BLOCK = 256 * 2**10
-"""Bytes whose bits are compared in one go: they stay in the processor's cache."""
-
-READERS = 4
-"""Files that are read side by side at most."""
+AT_ONCE = 4 * 2**20  # bytes of a weight file that are looked at in one go
+BLOCK = 256 * 2**10  # bytes whose bits are compared in one go: they stay in the processor's cache
+READERS = 4  # files that are read side by side at most
 
 
 def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool = False) -> None:

@@ -21,54 +21,34 @@ from emoscope.models.opening import some
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ROWS = 2
-"""Rows of each tensor that are compared where not all are."""
-
-VALUES = 64
-"""Values of a tensor with one dimension that are compared where not all are."""
-
-ROUNDING = 4
-"""Units of rounding, relative to the largest weight, that a sum with an adapter may differ by."""
+ROWS = 2  # rows of each tensor that are compared where not all are
+VALUES = 64  # values of a tensor with one dimension that are compared where not all are
+ROUNDING = 4  # units of rounding, relative to the largest weight, that a sum with an adapter may differ by
 
 
 @dataclass
 class Source:
-    """Where the weights of a loaded module stand on disk.
+    """Where the weights of a loaded module stand on disk."""
 
-    Attributes:
-        module: as it is in memory.
-        places: name in the module -> where it stands.
-        strays: stored names that belong to no part of the module, and that nothing leaves out on purpose.
-        converted: names in the module that are put together from several stored tensors; they are not compared.
-        adapter: folder of an adapter that was added to the weights.
-        given: whether the module came from the user, who may have changed it since it was loaded.
-    """
-
-    module: nn.Module
-    places: Mapping[str, Place]
+    module: nn.Module  # as it is in memory
+    places: Mapping[str, Place]  # name in the module -> where it stands
+    # stored names that belong to no part of the module, and that nothing leaves out on purpose
     strays: tuple[str, ...] = ()
+    # names in the module that are put together from several stored tensors; they are not compared
     converted: tuple[str, ...] = ()
-    adapter: Path | None = None
-    given: bool = False
+    adapter: Path | None = None  # folder of an adapter that was added to the weights
+    given: bool = False  # whether the module came from the user, who may have changed it since it was loaded
 
 
 @dataclass
 class Comparison:
-    """Weights in memory against those in the files.
+    """Weights in memory against those in the files."""
 
-    Attributes:
-        tensors: how many were compared.
-        values: how many of their values.
-        parameters: how many values they have.
-        differ: names of those that differ, or that stand in no file.
-        left: why tensors were not compared -> how many.
-    """
-
-    tensors: int = 0
-    values: int = 0
-    parameters: int = 0
-    differ: list[str] = field(default_factory=list)
-    left: dict[str, int] = field(default_factory=dict)
+    tensors: int = 0  # how many were compared
+    values: int = 0  # how many of their values
+    parameters: int = 0  # how many values they have
+    differ: list[str] = field(default_factory=list)  # names of those that differ, or that stand in no file
+    left: dict[str, int] = field(default_factory=dict)  # why tensors were not compared -> how many
 
 
 def locate(model: PreTrainedModel, folder: Path) -> tuple[Source, dict[str, list[str]]]:

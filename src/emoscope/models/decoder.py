@@ -15,14 +15,12 @@ from torch import nn
 
 from emoscope.models.opening import read_json, some
 
-AT_ONCE = 256
-"""Neurons of packed weights whose columns are computed in one go."""
+AT_ONCE = 256  # neurons of packed weights whose columns are computed in one go
 
 ACTIVATION_NAMES = ("act_fn", "activation_fn", "act")
 """Attributes under which gated MLPs keep their activation function."""
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-"""Files of an adapter."""
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # files of an adapter
 
 LORA_DOWN, LORA_UP = ".lora_A.weight", ".lora_B.weight"
 """Ends of the names of the two factors: hidden size to rank, and rank to output size."""
@@ -44,21 +42,15 @@ class Site:
     """The gated MLP of one decoder layer: ``down(act(gate(x)) * up(x))``.
 
     A neuron's activation is one element of ``act(gate(x))``; the gated product is what enters ``down``.
-
-    Attributes:
-        name: path of the MLP inside the model.
-        gate, up: the modules that compute gate and up; one and the same where ``fused``.
-        act: the activation function.
-        down: the output projection; its input is the gated product.
-        fused: whether one module computes both, the gate in the first half of its output.
     """
 
-    name: str
+    name: str  # path of the MLP inside the model
+    # gate, up: the modules that compute gate and up; one and the same where ``fused``
     gate: nn.Module
     up: nn.Module
-    act: Callable[[torch.Tensor], torch.Tensor]
-    down: nn.Linear
-    fused: bool = False
+    act: Callable[[torch.Tensor], torch.Tensor]  # the activation function
+    down: nn.Linear  # the output projection; its input is the gated product
+    fused: bool = False  # whether one module computes both, the gate in the first half of its output
 
     def activation(self, gate_output: torch.Tensor) -> torch.Tensor:
         """act(gate(x)), (..., width), from the output of ``gate``."""
@@ -71,21 +63,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Decoder:
-    """The text decoder inside an audio-language model.
+    """The text decoder inside an audio-language model."""
 
-    Attributes:
-        backbone: the module that runs all layers and the final norm (no output head), at the path ``name``.
-        sites: one gated MLP per layer.
-        width, hidden: neurons per layer, and hidden size.
-        blocks: the layers themselves, which hold the MLPs.
-    """
-
-    backbone: nn.Module
+    backbone: nn.Module  # the module that runs all layers and the final norm (no output head), at the path ``name``
     name: str
-    sites: tuple[Site, ...]
+    sites: tuple[Site, ...]  # one gated MLP per layer
+    # width, hidden: neurons per layer, and hidden size
     width: int
     hidden: int
-    blocks: tuple[nn.Module, ...] = ()
+    blocks: tuple[nn.Module, ...] = ()  # the layers themselves, which hold the MLPs
 
     @property
     def layers(self) -> int:

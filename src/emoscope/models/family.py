@@ -32,26 +32,18 @@ def unknown(source: str) -> dict[str, tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Loading:
-    """How a model is to be loaded.
+    """How a model is to be loaded."""
 
-    Attributes:
-        name: what the user asked for, for error messages.
-        dtype: of the weights.
-        device: where the model goes.
-        attention: attention implementation of transformers.
-        placement: further arguments of ``from_pretrained`` that place or quantise the weights (``device_map``,
-            ``quantization_config``); the model is then not moved.
-        side: name of a side checkpoint -> its folder, for families that consist of several.
-        read: grows with every part that is loaded: where its weights stand.
-    """
-
-    name: str
-    dtype: torch.dtype
-    device: torch.device
-    attention: str = "sdpa"
+    name: str  # what the user asked for, for error messages
+    dtype: torch.dtype  # of the weights
+    device: torch.device  # where the model goes
+    attention: str = "sdpa"  # attention implementation of transformers
+    # further arguments of ``from_pretrained`` that place or quantise the weights (``device_map``,
+    # ``quantization_config``); the model is then not moved
     placement: Mapping[str, object] = field(default_factory=dict)
+    # name of a side checkpoint -> its folder, for families that consist of several
     side: Mapping[str, Path] = field(default_factory=dict)
-    read: list[Source] = field(default_factory=list)
+    read: list[Source] = field(default_factory=list)  # grows with every part that is loaded: where its weights stand
 
     def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
         """Load a class of transformers, or a subclass of one: safetensors only, no code beside them, no network.
@@ -163,35 +155,27 @@ class Family:
         sources: where its weights stand on disk; empty where that is not known.
     """
 
-    model_type: ClassVar[str]
-    """``model_type`` in config.json."""
-    model_class: ClassVar[str]
-    """Name of the model class in transformers."""
-    processor_class: ClassVar[str]
-    """Name of the processor class in transformers."""
-    audio_first: ClassVar[bool] = True
-    """Whether the audio stands before the question."""
-    padding_side: ClassVar[str] = "left"
-    """The side on which batches are padded."""
+    model_type: ClassVar[str]  # ``model_type`` in config.json
+    model_class: ClassVar[str]  # name of the model class in transformers
+    processor_class: ClassVar[str]  # name of the processor class in transformers
+    audio_first: ClassVar[bool] = True  # whether the audio stands before the question
+    padding_side: ClassVar[str] = "left"  # the side on which batches are padded
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Corpus id -> whether the released model was trained on it ("yes", "no", "unknown"), and the source."""
 
     # About its checkpoints. emoscope's own families write these out, as they are read without importing the module.
 
-    further_types: ClassVar[tuple[str, ...]] = ()
-    """Other ``model_type`` values under which it is stored."""
+    further_types: ClassVar[tuple[str, ...]] = ()  # other ``model_type`` values under which it is stored
     architectures: ClassVar[tuple[str, ...]] = ()
     """``architectures`` in config.json, for folders without a known ``model_type``."""
     side_checkpoints: ClassVar[Mapping[str, str]] = {}
     """Further checkpoints that the model consists of: name -> name on the hub."""
-    parts: ClassVar[tuple[str, ...]] = ()
-    """Folders inside the model's own that hold parts of it."""
+    parts: ClassVar[tuple[str, ...]] = ()  # folders inside the model's own that hold parts of it
     released: ClassVar[Mapping[str, tuple[int, int]]] = {}
     """Name on the hub -> decoder layers and neurons per layer, as in config.json: for planning without a network."""
     released_revision: ClassVar[str] = ""
     """The revision of these names, where the layout of transformers is not on the main branch."""
-    windows: ClassVar[str] = ""
-    """How sound is cut and how long it may be, in words."""
+    windows: ClassVar[str] = ""  # how sound is cut and how long it may be, in words
 
     def __init__(
         self,

@@ -239,17 +239,11 @@ def outputs(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
 
 @dataclass(frozen=True)
 class Start:
-    """The state of a batch before one layer, with no gain acting.
+    """The state of a batch before one layer, with no gain acting."""
 
-    Attributes:
-        layer: the first layer that is still to be run.
-        output: what the layer before it returned, on the host: a tensor, or a tuple of tensors.
-        device: where it was.
-    """
-
-    layer: int
-    output: object
-    device: torch.device
+    layer: int  # the first layer that is still to be run
+    output: object  # what the layer before it returned, on the host: a tensor, or a tuple of tensors
+    device: torch.device  # where it was
 
     @property
     def bytes(self) -> int:

@@ -16,11 +16,8 @@ from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, wei
 from emoscope.models.families import find, known, list_models, releasing
 from emoscope.models.opening import CARD, find_config, read_card, read_json, text_config, whole_number
 
-TINY = Path(__file__).parents[1] / "data" / "tiny"
-"""Folder of the embedded model."""
-
-WAIT_S = 10
-"""How long the hub may take to answer the one question that is asked first, in seconds."""
+TINY = Path(__file__).parents[1] / "data" / "tiny"  # folder of the embedded model
+WAIT_S = 10  # how long the hub may take to answer the one question that is asked first, in seconds
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Environment variables that keep the hub's library off the network."""
@@ -28,28 +25,19 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 @dataclass(frozen=True)
 class Card:
-    """A model as its folder describes it.
+    """A model as its folder describes it."""
 
-    Attributes:
-        folder: where its files are; of a released model that is not on this machine, its name.
-        layers, width: decoder layers and neurons per layer, from config.json.
-        recommended_budget: share of neurons of a set.
-        trained_on: corpora and filters on which it was trained.
-        hub: name and commit (or what the user asked for), if it comes from the hub; then ``folder`` may hold no weights yet.
-        family: the ``model_type`` under which its family is known.
-        side: what the user named as further checkpoints.
-        note: where the sizes come from, if not from the model's own config.json.
-    """
-
-    folder: Path
+    folder: Path  # where its files are; of a released model that is not on this machine, its name
+    # layers, width: decoder layers and neurons per layer, from config.json
     layers: int
     width: int
-    recommended_budget: float
-    trained_on: tuple[Mapping[str, Any], ...]
+    recommended_budget: float  # share of neurons of a set
+    trained_on: tuple[Mapping[str, Any], ...]  # corpora and filters on which it was trained
+    # name and commit (or what the user asked for), if it comes from the hub; then ``folder`` may hold no weights yet
     hub: tuple[str, str | None] | None = None
-    family: str = ""
-    side: Mapping[str, str | Path] = field(default_factory=dict)
-    note: str = ""
+    family: str = ""  # the ``model_type`` under which its family is known
+    side: Mapping[str, str | Path] = field(default_factory=dict)  # what the user named as further checkpoints
+    note: str = ""  # where the sizes come from, if not from the model's own config.json
 
     @property
     def checksum(self) -> str:
@@ -329,18 +317,13 @@ def _unreachable(name: str, error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A checkpoint that is now on this machine, with those that it needs beside it (``side``).
-
-    Attributes:
-        bytes: size of its files.
-        pinned: whether it lies in the cache of the hub, where the name and the commit find it.
-    """
+    """A checkpoint that is now on this machine, with those that it needs beside it (``side``)."""
 
     name: str
     folder: Path
     commit: str
-    bytes: int
-    pinned: bool
+    bytes: int  # size of its files
+    pinned: bool  # whether it lies in the cache of the hub, where the name and the commit find it
     side: Mapping[str, Fetched] = field(default_factory=dict)
 
     def study(self) -> str:

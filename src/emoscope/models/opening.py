@@ -14,11 +14,8 @@ from emoscope.mistakes import first_line
 PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp")
 """Endings of files whose download was not finished."""
 
-SHOWN = 5
-"""Names listed in an error; more are counted."""
-
-CARD = "emoscope.json"
-"""Optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``."""
+SHOWN = 5  # names listed in an error; more are counted
+CARD = "emoscope.json"  # optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``
 
 LEFT_OUT = {"qwen2": {"num_hidden_layers": 32, "intermediate_size": 22016}}
 """Sizes that a released config.json may leave out, as they are the defaults of its text decoder's class."""
@@ -131,17 +128,12 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model's emoscope.json says of it.
+    """What a model's emoscope.json says of it."""
 
-    Attributes:
-        recommended_budget: share of neurons of a set.
-        trained_on: corpora that it was trained on, each ``{"corpus": id, "where": {column: values}}``.
-        trained_speakers: names of the speakers that it heard in training.
-    """
-
-    recommended_budget: float = 0.005
+    recommended_budget: float = 0.005  # share of neurons of a set
+    # corpora that it was trained on, each ``{"corpus": id, "where": {column: values}}``
     trained_on: tuple[Mapping[str, Any], ...] = ()
-    trained_speakers: tuple[str, ...] = ()
+    trained_speakers: tuple[str, ...] = ()  # names of the speakers that it heard in training
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -29,14 +29,9 @@ EDIT = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.25}
 EDIT_SHARE = {"float32": 1e-5}
 """The same as a share of the largest logit: sums of other order round otherwise, the more the larger they are."""
 
-CLEAR = 4.0
-"""A change must move logits by so many tolerances before its agreement with another change says something."""
-
-GAINS = (9.0, 33.0, 129.0, 513.0, 2049.0)
-"""Gains tried in turn on one neuron."""
-
-Result = tuple[float | None, float | None, str]
-"""Measured difference, tolerance, note."""
+CLEAR = 4.0  # a change must move logits by so many tolerances before its agreement with another change says something
+GAINS = (9.0, 33.0, 129.0, 513.0, 2049.0)  # gains tried in turn on one neuron
+Result = tuple[float | None, float | None, str]  # measured difference, tolerance, note
 
 
 class NotRun(Exception):
@@ -70,14 +65,9 @@ class Case:
 
 Check = Callable[[Case], Result]
 
-FIRST_PROOFS: dict[str, Check] = {}
-"""Made by a model check before all others."""
-
-RUN_PROOFS: dict[str, Check] = {}
-"""Made in every run."""
-
-MORE_PROOFS: dict[str, Check] = {}
-"""Made by a model check only."""
+FIRST_PROOFS: dict[str, Check] = {}  # made by a model check before all others
+RUN_PROOFS: dict[str, Check] = {}  # made in every run
+MORE_PROOFS: dict[str, Check] = {}  # made by a model check only
 
 
 def shows(name: str, among: dict[str, Check]) -> Callable[[Check], Check]:

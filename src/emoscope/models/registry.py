@@ -38,11 +38,8 @@ ATTENTION = {
 }
 """Attention implementation of transformers -> the package that it needs; others would be fetched as code."""
 
-TRIAL_S = 1.0
-"""Length of the sound with which a loaded model is tried, in seconds."""
-
-TEMPLATE_LINES = 300_000
-"""Lines that a chat template may run for four short prompts; released ones run some hundred."""
+TRIAL_S = 1.0  # length of the sound with which a loaded model is tried, in seconds
+TEMPLATE_LINES = 300_000  # lines that a chat template may run for four short prompts; released ones run some hundred
 
 
 def load_model(

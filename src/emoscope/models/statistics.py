@@ -13,14 +13,9 @@ from emoscope.models.values import ANSWER, AUDIO, DECISION, PADDING, TEXT, Proof
 if TYPE_CHECKING:
     from emoscope.neurons.activity import ActivityBlock
 
-SPANS = {"audio": AUDIO, "text": TEXT}
-"""Scopes of many positions: counts and means are kept."""
-
-SINGLES = {"decision": DECISION, "answer": ANSWER}
-"""Scopes of one position: the value is kept."""
-
-ELEMENTS = 1 << 24
-"""Elements of a layer's activation that are widened to float32 at once (64 MB)."""
+SPANS = {"audio": AUDIO, "text": TEXT}  # scopes of many positions: counts and means are kept
+SINGLES = {"decision": DECISION, "answer": ANSWER}  # scopes of one position: the value is kept
+ELEMENTS = 1 << 24  # elements of a layer's activation that are widened to float32 at once (64 MB)
 
 
 class ScopeStatistics:

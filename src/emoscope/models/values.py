@@ -14,17 +14,13 @@ import torch
 AUDIO, TEXT, DECISION, ANSWER = range(4)
 """Scope codes of positions: audio, other prompt positions, the last prompt position, fed-back answer tokens."""
 
-PADDING = -1
-"""Scope code of padding."""
-
-SCOPE_CODES = {"audio": AUDIO, "text": TEXT, "decision": DECISION, "answer": ANSWER}
-"""Scope name -> code."""
+PADDING = -1  # scope code of padding
+SCOPE_CODES = {"audio": AUDIO, "text": TEXT, "decision": DECISION, "answer": ANSWER}  # scope name -> code
 
 FORM = re.compile(r"\s*[\(\[\"'*]*([A-Z])[\)\]\"'*.:,]*\s*")
 """A letter alone, perhaps in brackets, quotes or emphasis, perhaps with a full stop: "A", " A", "(A", "(A)", "A."."""
 
-LONGEST = 12
-"""Vocabulary entries longer than this (raw, in characters) are no letter forms; keeps the search short."""
+LONGEST = 12  # vocabulary entries longer than this (raw, in characters) are no letter forms; keeps the search short
 
 
 class ProofFailed(RuntimeError):
@@ -33,74 +29,50 @@ class ProofFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known about a loaded model.
+    """What is known about a loaded model."""
 
-    Attributes:
-        id: the name or folder under which it was loaded.
-        family: ``model_type`` of its config.json.
-        revision: commit on the hub, where it came from there.
-        checksum: sha256 over the files that decide the answers (over the tensors for a wrapped model).
-        layers, width, hidden, vocab: decoder layers, neurons per layer, hidden size, size of the output vocabulary.
-        site: where a neuron's activation is read: ``"gate"``, the activated gate of the MLP.
-        audio_first: whether the audio stands before the question.
-        padding_side: the side on which rows of a batch are padded.
-        trained_on: corpora that the model has seen, each ``{"corpus": id, "where": {column: values}}``.
-        trained_speakers: names of the speakers that it heard in training.
-        recommended_budget: fraction of all neurons that a set should hold.
-        dtype, device: of the decoder's arithmetic and weights, such as ``"float32"`` and ``"cpu"``.
-        attention: attention implementation of transformers.
-        quantised: how the decoder's weights are packed, such as ``"bitsandbytes 8bit"``; ``None`` if they are not.
-    """
-
-    id: str
-    family: str
-    revision: str | None
-    checksum: str
+    id: str  # the name or folder under which it was loaded
+    family: str  # ``model_type`` of its config.json
+    revision: str | None  # commit on the hub, where it came from there
+    checksum: str  # sha256 over the files that decide the answers (over the tensors for a wrapped model)
+    # layers, width, hidden, vocab: decoder layers, neurons per layer, hidden size, size of the output vocabulary
     layers: int
     width: int
     hidden: int
     vocab: int
-    audio_first: bool
-    padding_side: str
+    audio_first: bool  # whether the audio stands before the question
+    padding_side: str  # the side on which rows of a batch are padded
+    # dtype, device: of the decoder's arithmetic and weights, such as ``"float32"`` and ``"cpu"``
     dtype: str
     device: str
+    # corpora that the model has seen, each ``{"corpus": id, "where": {column: values}}``
     trained_on: tuple[Mapping[str, Any], ...] = ()
-    trained_speakers: tuple[str, ...] = field(default=(), repr=False)
-    recommended_budget: float = 0.005
-    site: str = "gate"
-    attention: str = "sdpa"
+    trained_speakers: tuple[str, ...] = field(default=(), repr=False)  # names of the speakers that it heard in training
+    recommended_budget: float = 0.005  # fraction of all neurons that a set should hold
+    site: str = "gate"  # where a neuron's activation is read: ``"gate"``, the activated gate of the MLP
+    attention: str = "sdpa"  # attention implementation of transformers
+    # how the decoder's weights are packed, such as ``"bitsandbytes 8bit"``; ``None`` if they are not
     quantised: str | None = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question about one clip.
+    """One question about one clip."""
 
-    Attributes:
-        audio: mono samples at 16 kHz, float32 (time,), or ``None`` for a question without sound.
-        text: the user's turn.
-        letters: the letters that may be answered, in the order of the options.
-    """
-
+    # mono samples at 16 kHz, float32 (time,), or ``None`` for a question without sound
     audio: npt.NDArray[np.float32] | None
-    text: str
-    letters: tuple[str, ...]
+    text: str  # the user's turn
+    letters: tuple[str, ...]  # the letters that may be answered, in the order of the options
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request as the decoder takes it, without padding, on the CPU.
+    """A request as the decoder takes it, without padding, on the CPU."""
 
-    Attributes:
-        embeddings: (position, hidden), in the model's dtype.
-        scopes: int8 (position,): 0 audio, 1 text, 2 decision (the last position).
-        letters: the letters that may be answered.
-        position_ids: for families whose positions do not simply count up; (..., position) or ``None``.
-    """
-
-    embeddings: torch.Tensor
-    scopes: torch.Tensor
-    letters: tuple[str, ...]
+    embeddings: torch.Tensor  # (position, hidden), in the model's dtype
+    scopes: torch.Tensor  # int8 (position,): 0 audio, 1 text, 2 decision (the last position)
+    letters: tuple[str, ...]  # the letters that may be answered
+    # for families whose positions do not simply count up; (..., position) or ``None``
     position_ids: torch.Tensor | None = None
 
     def __len__(self) -> int:
@@ -109,23 +81,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Batch:
-    """Prepared rows padded to one length, on the model's device.
+    """Prepared rows padded to one length, on the model's device."""
 
-    Attributes:
-        embeddings: (row, position, hidden).
-        mask: int64 (row, position), 1 where a row has a position of its own.
-        position_ids: int64 (row, position), or with leading dimensions where the family has them.
-        scopes: int8 (row, position); -1 is padding.
-        lengths: int64 (row,), positions of each row.
-        letters: the letters of each row.
-    """
-
-    embeddings: torch.Tensor
-    mask: torch.Tensor
-    position_ids: torch.Tensor
-    scopes: torch.Tensor
-    lengths: torch.Tensor
-    letters: tuple[tuple[str, ...], ...]
+    embeddings: torch.Tensor  # (row, position, hidden)
+    mask: torch.Tensor  # int64 (row, position), 1 where a row has a position of its own
+    position_ids: torch.Tensor  # int64 (row, position), or with leading dimensions where the family has them
+    scopes: torch.Tensor  # int8 (row, position); -1 is padding
+    lengths: torch.Tensor  # int64 (row,), positions of each row
+    letters: tuple[tuple[str, ...], ...]  # the letters of each row
 
     def __len__(self) -> int:
         return len(self.letters)
@@ -133,37 +96,25 @@ class Batch:
 
 @dataclass(frozen=True)
 class Score:
-    """How a model answers one request.
+    """How a model answers one request."""
 
-    Attributes:
-        logp: float64 (option,), natural log of the probability of each letter over the whole vocabulary.
-        letter_mass: total probability on the request's letters, between 0 and 1.
-        top: the most probable token, decoded.
-        letter: the letter of the largest ``logp``.
-    """
-
+    # float64 (option,), natural log of the probability of each letter over the whole vocabulary
     logp: npt.NDArray[np.float64]
-    letter_mass: float
-    top: str
-    letter: str
+    letter_mass: float  # total probability on the request's letters, between 0 and 1
+    top: str  # the most probable token, decoded
+    letter: str  # the letter of the largest ``logp``
 
 
 @dataclass(frozen=True)
 class Gains:
-    """Factors on neuron activations, each batch row with its own.
+    """Factors on neuron activations, each batch row with its own."""
 
-    Attributes:
-        values: layer -> float32 (row, width); a layer that is missing has gain 1.
-        positions: bool (row, 4): at which scopes (audio, text, decision, answer) a row's gains act;
-            ``None`` means at all.
-        offsets: layer -> (row, width), added to the gated product after the gain, at the same positions.
-        more: further gains that act on top, for rows that combine edits at different positions.
-    """
-
-    values: Mapping[int, torch.Tensor]
+    values: Mapping[int, torch.Tensor]  # layer -> float32 (row, width); a layer that is missing has gain 1
+    # bool (row, 4): at which scopes (audio, text, decision, answer) a row's gains act; ``None`` means at all
     positions: torch.Tensor | None = None
+    # layer -> (row, width), added to the gated product after the gain, at the same positions
     offsets: Mapping[int, torch.Tensor] = field(default_factory=dict)
-    more: tuple[Gains, ...] = ()
+    more: tuple[Gains, ...] = ()  # further gains that act on top, for rows that combine edits at different positions
 
     @property
     def rows(self) -> int | None:

@@ -19,22 +19,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
 
-GROUP = "emoscope.models"
-"""The entry-point group in which a package names its families, each by its ``model_type``."""
-
-STATUS = "verified on small random checkpoints; not run on the released weights"
-"""Of every family of emoscope."""
+GROUP = "emoscope.models"  # the entry-point group in which a package names its families, each by its ``model_type``
+STATUS = "verified on small random checkpoints; not run on the released weights"  # of every family of emoscope
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the class of a family declares about its checkpoints; :class:`~emoscope.models.family.Family` has the words.
+    """What the class of a family declares about its checkpoints; :class:`~emoscope.models.family.Family` has the words."""
 
-    Attributes:
-        load: imports its module and gives the class.
-    """
-
-    load: Callable[[], type[AudioLM]] = field(repr=False, compare=False)
+    load: Callable[[], type[AudioLM]] = field(repr=False, compare=False)  # imports its module and gives the class
     model_type: str
     further_types: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
@@ -47,8 +40,7 @@ class Declared:
 
 NAMES = tuple(one.name for one in fields(Declared) if one.name != "load")
 
-REGISTERED: dict[str, Declared] = {}
-"""What :func:`register` was called on, by ``model_type``."""
+REGISTERED: dict[str, Declared] = {}  # what :func:`register` was called on, by ``model_type``
 
 
 def register(family: type[AudioLM]) -> type[AudioLM]:

@@ -21,8 +21,7 @@ CARD = f"training datasets of the model card; {MIXTURE}"
 
 BACKBONE = "fine-tuned from Audio Flamingo 3 (arXiv:2511.10289), which was trained on it: "
 
-LEAST_SAMPLES = 321
-"""A window needs three mel frames to give an audio position."""
+LEAST_SAMPLES = 321  # a window needs three mel frames to give an audio position
 
 README = "the model card and github.com/zai-org/GLM-ASR name no training corpora"
 

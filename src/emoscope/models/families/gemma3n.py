@@ -19,8 +19,7 @@ from emoscope.models.family import Loading, Parts, unknown
 BASE, DIGITS = 128, 3
 """A token id as digits: integers up to 256 are exact in every dtype, and 128 ** 3 is more than any vocabulary."""
 
-LONGEST_S = 30.0
-"""The official feature extractor cuts longer clips."""
+LONGEST_S = 30.0  # the official feature extractor cuts longer clips
 
 CARD = "the model card names no training corpora"
 

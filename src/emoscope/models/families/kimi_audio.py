@@ -25,14 +25,9 @@ from emoscope.models.values import Request
 
 REPORT = "Kimi-Audio Technical Report, table 1: datasets of supervised fine-tuning"
 
-NOT_ENCODER = re.compile(r"(model\.)?decoder\..*|proj_out\..*")
-"""The half of Whisper that is stored but not used."""
-
-FRAMES = 4
-"""Whisper frames (20 ms) that one position hears."""
-
-ANSWER_IN_TEXT = "<|im_kimia_speech_ct_id|>"
-"""Stands after the last sound of a turn that is to be answered in text."""
+NOT_ENCODER = re.compile(r"(model\.)?decoder\..*|proj_out\..*")  # the half of Whisper that is stored but not used
+FRAMES = 4  # Whisper frames (20 ms) that one position hears
+ANSWER_IN_TEXT = "<|im_kimia_speech_ct_id|>"  # stands after the last sound of a turn that is to be answered in text
 
 NEEDED = ("kimia_token_offset", "kimia_text_output_vocab", "kimia_adaptor_input_dim")
 """Entries of config.json without which the text branch cannot be built."""

@@ -27,8 +27,7 @@ PATTERN = (
 )
 """How text is cut before byte pairs are merged, as in the released tokenizer."""
 
-SPECIAL_TOKENS = 421
-"""Special tokens that follow the byte pairs; no file of the checkpoint lists them."""
+SPECIAL_TOKENS = 421  # special tokens that follow the byte pairs; no file of the checkpoint lists them
 
 NAMED = {
     0: "[BOS]",
@@ -48,8 +47,7 @@ NAMED = {
 }
 """Place among the special tokens -> name; the others are ``<|reserved_token_N|>``, counted in order."""
 
-END_OF_TEXT = "<|im_kimia_text_eos|>"
-"""Ends a written answer; ``[EOS]`` never occurs in one."""
+END_OF_TEXT = "<|im_kimia_text_eos|>"  # ends a written answer; ``[EOS]`` never occurs in one
 
 SPARE = re.compile(r"layers\..*|layer_norm\..*|embed_positions2\..*|ema_.*|model\.decoder\..*|decoder\..*|proj_out\..*")
 """Stored beside what gives the codes: later layers, what stands above them, and what only training needs."""
@@ -62,8 +60,7 @@ FIXED = {
 }
 """Settings of the released tokenizer that :class:`VoiceEncoder` is written for."""
 
-SEGMENTS = 16
-"""Segments encoded together."""
+SEGMENTS = 16  # segments encoded together
 
 Piece = TypeVar("Piece")
 

@@ -23,8 +23,7 @@ SYSTEM = (
 )
 """As in the official examples; without one the template writes the date of the day, and answers change overnight."""
 
-FFT, WINDOW, HOP = 512, 400, 160
-"""Samples of the spectrogram, as in the released preprocessor_config.json."""
+FFT, WINDOW, HOP = 512, 400, 160  # samples of the spectrogram, as in the released preprocessor_config.json
 
 MERGED = "speech_lora_merged"
 """Set in the configuration once the adapter is in the weights, so that a saved model is not changed again."""
@@ -38,8 +37,7 @@ class WithAdapter(AudioLM):
     one: in an official batch a short clip is heard with the silence after it.
     """
 
-    first_turns: ClassVar[tuple[Mapping[str, str], ...]] = ()
-    """Turns of the chat before the user's."""
+    first_turns: ClassVar[tuple[Mapping[str, str], ...]] = ()  # turns of the chat before the user's
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the folder's chat template with the audio token repeated before the text."""
