@@ -7,7 +7,7 @@ import torch
 
 from emoscope.models.audio_lm import Gains, ProofFailed
 from emoscope.models.hooks import _factors, hooked
-from emoscope.models.statistics import ScopeStatistics
+from emoscope.models.values import ScopeStatistics
 
 
 def gains(model, rows, seed=0, positions=None):

@@ -1,21 +1,28 @@
-"""What goes into a model and comes out of it: plain values, known to every family."""
+"""What goes into a model and comes out of it: plain values, known to every family; activations as sums for each clip."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+if TYPE_CHECKING:
+    from emoscope.neurons.activity import ActivityBlock
+
+Waveform = npt.NDArray[np.float32]  # mono samples at 16 kHz, (time,)
+
 AUDIO, TEXT, DECISION, ANSWER = range(4)
 """Scope codes of positions: audio, other prompt positions, the last prompt position, fed-back answer tokens."""
 
 PADDING = -1  # scope code of padding
-SCOPE_CODES = {"audio": AUDIO, "text": TEXT, "decision": DECISION, "answer": ANSWER}  # scope name -> code
+SPANS = {"audio": AUDIO, "text": TEXT}  # scopes of many positions: counts and means are kept
+SINGLES = {"decision": DECISION, "answer": ANSWER}  # scopes of one position: the value is kept
+ELEMENTS = 1 << 24  # elements of a layer's activation that are widened to float32 at once (64 MB)
 
 FORM = re.compile(r"\s*[\(\[\"'*]*([A-Z])[\)\]\"'*.:,]*\s*")
 """A letter alone, perhaps in brackets, quotes or emphasis, perhaps with a full stop: "A", " A", "(A", "(A)", "A."."""
@@ -35,16 +42,14 @@ class ModelInfo:
     family: str  # ``model_type`` of its config.json
     revision: str | None  # commit on the hub, where it came from there
     checksum: str  # sha256 over the files that decide the answers (over the tensors for a wrapped model)
-    # layers, width, hidden, vocab: decoder layers, neurons per layer, hidden size, size of the output vocabulary
     layers: int
-    width: int
-    hidden: int
-    vocab: int
+    width: int  # neurons per layer
+    hidden: int  # size of the hidden state
+    vocab: int  # size of the output vocabulary
     audio_first: bool  # whether the audio stands before the question
     padding_side: str  # the side on which rows of a batch are padded
-    # dtype, device: of the decoder's arithmetic and weights, such as ``"float32"`` and ``"cpu"``
-    dtype: str
-    device: str
+    dtype: str  # of the decoder's arithmetic, such as ``"float32"``
+    device: str  # of the decoder's weights
     # corpora that the model has seen, each ``{"corpus": id, "where": {column: values}}``
     trained_on: tuple[Mapping[str, Any], ...] = ()
     trained_speakers: tuple[str, ...] = field(default=(), repr=False)  # names of the speakers that it heard in training
@@ -59,8 +64,7 @@ class ModelInfo:
 class Request:
     """One question about one clip."""
 
-    # mono samples at 16 kHz, float32 (time,), or ``None`` for a question without sound
-    audio: npt.NDArray[np.float32] | None
+    audio: Waveform | None  # ``None`` for a question without sound
     text: str  # the user's turn
     letters: tuple[str, ...]  # the letters that may be answered, in the order of the options
 
@@ -71,7 +75,7 @@ class Prepared:
 
     embeddings: torch.Tensor  # (position, hidden), in the model's dtype
     scopes: torch.Tensor  # int8 (position,): 0 audio, 1 text, 2 decision (the last position)
-    letters: tuple[str, ...]  # the letters that may be answered
+    letters: tuple[str, ...]
     # for families whose positions do not simply count up; (..., position) or ``None``
     position_ids: torch.Tensor | None = None
 
@@ -88,7 +92,7 @@ class Batch:
     position_ids: torch.Tensor  # int64 (row, position), or with leading dimensions where the family has them
     scopes: torch.Tensor  # int8 (row, position); -1 is padding
     lengths: torch.Tensor  # int64 (row,), positions of each row
-    letters: tuple[tuple[str, ...], ...]  # the letters of each row
+    letters: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.letters)
@@ -138,13 +142,9 @@ class Observer(Protocol):
     """Takes what the neurons of one layer did in one forward pass."""
 
     def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
-        """Take one layer's activations.
+        """Take act(gate_proj(x)) of one layer before any gain, and what enters down_proj, after gains.
 
-        Args:
-            layer: counted from 0.
-            activation: act(gate_proj(x)) before any gain, (row, position, width).
-            product: what enters down_proj, after gains, (row, position, width); not to be kept or changed.
-            scopes: int8 (row, position), the scope codes; -1 is padding.
+        Both are (row, position, width), the scope codes int8 (row, position); the product is not to be kept or changed.
         """
 
 
@@ -154,7 +154,7 @@ class Tokenizer(Protocol):
     all_special_ids: list[int]
 
     def get_vocab(self) -> dict[str, int]:
-        """Token, as it is stored, -> id."""
+        """Token as it is stored -> id."""
 
     def decode(self, ids: list[int]) -> str:
         """The text of token ids."""
@@ -180,28 +180,24 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
     """
     if not prepared:
         raise ValueError("no rows: a batch needs at least one prepared request")
+    first = prepared[0]
     lengths = torch.tensor([len(row) for row in prepared])
     shape = len(prepared), int(lengths.max())
-    embeddings = torch.zeros(*shape, prepared[0].embeddings.shape[1], dtype=prepared[0].embeddings.dtype)
+    embeddings = torch.zeros(*shape, first.embeddings.shape[1], dtype=first.embeddings.dtype)
     scopes = torch.full(shape, PADDING, dtype=torch.int8)
     for i, row in enumerate(prepared):
         place = slice(shape[1] - len(row), None) if side == "left" else slice(len(row))
         embeddings[i, place], scopes[i, place] = row.embeddings, row.scopes
     mask = (scopes != PADDING).long()
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
-    if prepared[0].position_ids is not None:
-        position_ids = torch.zeros(*prepared[0].position_ids.shape[:-1], *shape, dtype=torch.long)
+    if first.position_ids is not None:
+        position_ids = torch.zeros(*first.position_ids.shape[:-1], *shape, dtype=torch.long)
         for i, row in enumerate(prepared):
             assert row.position_ids is not None
             position_ids[..., i, mask[i].bool()] = row.position_ids
-    return Batch(
-        embeddings.to(device),
-        mask.to(device),
-        position_ids.to(device),
-        scopes.to(device),
-        lengths.to(device),
-        tuple(row.letters for row in prepared),
-    )
+    tensors = (embeddings, mask, position_ids, scopes, lengths)
+    embeddings, mask, position_ids, scopes, lengths = (tensor.to(device) for tensor in tensors)
+    return Batch(embeddings, mask, position_ids, scopes, lengths, tuple(row.letters for row in prepared))
 
 
 def letter_forms(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
@@ -220,24 +216,16 @@ def letter_forms(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
 def score_letters(
     logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer
 ) -> tuple[list[Score], torch.Tensor]:
-    """Score the letters that each row may answer; a letter's probability is the sum over its token forms.
+    """Score the letters that each row may answer, from logits (row, vocab); a letter's probability sums its token forms.
 
-    Args:
-        logits: (row, vocab).
-        asked: the letters of each row.
-        forms: letter -> token ids.
-        tokenizer: decodes the likeliest token.
-
-    Returns:
-        one score per row, and for each row the token id of the likeliest form of its best letter, (row,).
+    Returns a score for each row, and the token id of the likeliest form of its best letter, (row,).
 
     Raises:
         ValueError: a row without letters.
     """
-    if not all(asked):
-        raise ValueError(
-            f"row {[bool(row) for row in asked].index(False)} has no letters to score: generate its answer"
-        )
+    for row, options in enumerate(asked):
+        if not options:
+            raise ValueError(f"row {row} has no letters to score: generate its answer")
     logp = torch.log_softmax(logits.double(), -1)
     letters = sorted({letter for row in asked for letter in row})
     by_form = {letter: logp[:, list(forms[letter])].cpu() for letter in letters}
@@ -252,3 +240,100 @@ def score_letters(
         scores.append(Score(values, float(np.exp(values).sum()), words[top[row]], letter))
         best.append(forms[letter][favourite[letter][row]])
     return scores, torch.tensor(best)
+
+
+class ScopeStatistics:
+    """An observer that keeps sums for each row of a block of items, never more activations than of the running layer.
+
+    Counted at ``site``: ``"gate"``, the activated gate, which is the activation of a neuron, or ``"product"``, the gated
+    product; ``ValueError`` for another. A block may be scored in several batches::
+
+        statistics = ScopeStatistics(info.layers, info.width, rows=len(prepared))
+        model.score(prepared[:8], observe=statistics.of(range(8)))
+        model.score(prepared[8:], observe=statistics.of(range(8, len(prepared))))
+        statistics.block()
+    """
+
+    def __init__(self, layers: int, width: int, rows: int, site: str = "gate") -> None:
+        if site not in ("gate", "product"):
+            raise ValueError(f'site {site!r} is not known: give "gate" or "product"')
+        self.site = site
+        shape = rows, layers, width
+        self.counts = {scope: np.zeros(shape, np.uint16) for scope in SPANS}
+        self.means = {scope: np.zeros(shape, np.float16) for scope in SPANS}
+        self.values = {scope: np.zeros(shape, np.float16) for scope in SINGLES}
+        self.tokens = np.zeros((rows, 4), np.int32)
+        self.abs_sum = np.zeros((layers, width), np.float32)
+        self.product_sum = np.zeros((layers, width), np.float32)
+
+    def of(self, rows: Sequence[int]) -> _Rows:
+        """The observer for a batch whose rows are these items of the block."""
+        return _Rows(self, np.asarray(rows, dtype=np.int64))
+
+    def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
+        """Observe a batch that holds the whole block, in order."""
+        self.of(range(len(self.tokens))).observe(layer, activation, product, scopes)
+
+    def block(self) -> ActivityBlock:
+        """The statistics as the activity store takes them."""
+        from emoscope.neurons.activity import ActivityBlock
+
+        positions = int(self.tokens[:, [AUDIO, TEXT, DECISION]].sum())
+        return ActivityBlock(
+            self.counts, self.means, self.values, self.tokens, self.abs_sum, self.product_sum, positions
+        )
+
+
+@dataclass
+class _Rows:
+    """Writes one batch into its rows of a block."""
+
+    statistics: ScopeStatistics
+    rows: np.ndarray
+
+    def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
+        if len(activation) != len(self.rows):
+            raise ProofFailed(f"a batch of {len(activation)} rows was observed as {len(self.rows)} items")
+        step = max(1, ELEMENTS // max(1, activation[0].numel()))
+        for start in range(0, len(self.rows), step):
+            part = slice(start, start + step)
+            self._part(layer, self.rows[part], activation[part], product[part], scopes[part])
+
+    def _part(
+        self, layer: int, rows: np.ndarray, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor
+    ) -> None:
+        kept = self.statistics
+        product = product.float()
+        activation = activation.float() if kept.site == "gate" else product
+        for scope, code in SINGLES.items():
+            place = scopes == code
+            if bool(place.any()):
+                # one position a row, so that indexing by the mask gives the rows in order
+                kept.tokens[rows, code] = 1
+                kept.values[scope][rows, layer] = half(activation[place])
+        if bool((scopes == ANSWER).any()):
+            return
+        for scope, code in SPANS.items():
+            place = (scopes == code).float()[:, None]
+            tokens = place.sum(-1)
+            kept.tokens[rows, code] = tokens[:, 0].cpu().numpy()
+            fired = torch.bmm(place, (activation > 0).float())[:, 0]
+            kept.counts[scope][rows, layer] = fired.cpu().numpy()
+            kept.means[scope][rows, layer] = half(torch.bmm(place, activation)[:, 0] / tokens.clamp(min=1))
+        prompt = (scopes != PADDING).float().flatten()
+        kept.abs_sum[layer] += (prompt @ activation.abs().flatten(0, 1)).cpu().numpy()
+        kept.product_sum[layer] += (prompt @ product.flatten(0, 1)).cpu().numpy()
+
+
+def half(values: torch.Tensor) -> np.ndarray:
+    """Round to float16 without losing the sign: a positive value stays positive, a large one stays finite.
+
+    Example:
+        >>> half(torch.tensor([1e-9, -1e-9, 0.0, 1e6])).tolist()
+        [5.960464477539063e-08, -5.960464477539063e-08, 0.0, 65504.0]
+    """
+    limits = torch.finfo(torch.float16)
+    smallest = limits.smallest_normal * limits.eps
+    clamped = values.float().clamp(limits.min, limits.max)
+    kept = torch.where((clamped != 0) & (clamped.abs() < smallest), torch.sign(clamped) * smallest, clamped)
+    return kept.half().cpu().numpy()

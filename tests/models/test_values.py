@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.models.statistics import ELEMENTS, ScopeStatistics, half
+from emoscope.models.values import ELEMENTS, ScopeStatistics, half
 
 
 class Raw:
@@ -75,7 +75,7 @@ def test_a_block_may_come_in_several_batches_in_any_order(model, prepared):
 def test_rows_are_widened_in_pieces(monkeypatch, model, prepared):
     whole = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
     model.score(prepared, observe=whole)
-    monkeypatch.setattr("emoscope.models.statistics.ELEMENTS", 1)
+    monkeypatch.setattr("emoscope.models.values.ELEMENTS", 1)
     pieces = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
     model.score(prepared, observe=pieces)
     assert ELEMENTS > 1
