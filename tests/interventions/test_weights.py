@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.interventions.intervention import gains_for
+from emoscope.interventions.intervention import edited, gains_for
 from emoscope.interventions.kinds import deactivate, nothing, steer
-from emoscope.interventions.weights import edited
 from emoscope.models.audio_lm import ProofFailed, Request
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits

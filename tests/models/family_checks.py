@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from emoscope.models.audio_lm import AudioLM, Gains, Request
-from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, Proof, check_model
-from emoscope.models.proofs import SAME
+from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, SAME, Proof, check_model
 from emoscope.models.registry import load_model
 from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
 from tests.helpers.noise import close_sound

@@ -11,8 +11,8 @@ import torch
 from emoscope.experiments.listen import answer_key
 from emoscope.experiments.schema import Model, Study, StudyError
 from emoscope.experiments.study import parse_study
+from emoscope.interventions.intervention import edited
 from emoscope.interventions.kinds import deactivate
-from emoscope.interventions.weights import edited
 from emoscope.models.check import check_model
 from emoscope.models.registry import load_model, wrap
 from emoscope.models.values import Gains
@@ -81,8 +81,8 @@ def test_gains_act_in_the_dtype_of_the_product(packed, same, rows, requests_, fe
 
 def test_weights_are_not_edited(packed):
     before = packed.decoder.fingerprint()
-    with pytest.raises(ValueError, match=REFUSED):
-        packed.decoder.write_columns(0, torch.tensor([0]), torch.zeros(packed.info.hidden, 1))
+    with pytest.raises(ValueError, match=REFUSED), packed.decoder.scaled({0: (torch.tensor([0]), 0.5)}):
+        pass
     some = NeuronSet(neurons=np.array([3, 50]), layers=packed.info.layers, width=packed.info.width, emotion="anger")
     with pytest.raises(ValueError, match=REFUSED), edited(packed, deactivate(some)):
         pass

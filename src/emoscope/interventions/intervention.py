@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
+    from emoscope.models.audio_lm import AudioLM
     from emoscope.models.values import Gains, ModelInfo
 
 Numbers = npt.NDArray[np.int64]
@@ -208,3 +210,31 @@ def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[dict[int,
 
 def _spread(gain: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return gain.expand(len(rows), -1) if len(gain) == 1 else gain[rows]
+
+
+@contextmanager
+def edited(model: AudioLM, intervention: Intervention) -> Iterator[AudioLM]:
+    """Scale the neurons' columns of down_proj inside the block: no hook, full speed, the same for all rows.
+
+    The same as gains by hook, for edits at all positions; afterwards every bit is as before.
+
+    Raises:
+        ValueError: an edit limited to some positions or with means, or quantised weights.
+        ProofFailed: the bits are not as before afterwards.
+    """
+    from emoscope.models.values import ProofFailed
+
+    for edit in intervention.edits:
+        if edit.positions != POSITIONS:
+            raise ValueError(f"{edit!r}: weights act at every position; use gains for edits at some positions")
+        if edit.means is not None:
+            raise ValueError(f"{edit!r}: a column of down_proj can be scaled, it cannot hold a mean; use gains")
+    gains = {}
+    for layer, (gain, *_) in intervention.gains(model.info, 1).values.items():
+        neurons, weight = (gain != 1).nonzero().flatten(), model.decoder.sites[layer].down.weight
+        gains[layer] = neurons.to(weight.device), gain[neurons].to(weight.device, weight.dtype)
+    before = model.decoder.fingerprint(list(gains))
+    with model.decoder.scaled(gains):
+        yield model
+    if model.decoder.fingerprint(list(gains)) != before:
+        raise ProofFailed("down_proj was not restored bit for bit after a weight edit: load the model again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,19 +122,29 @@ class Decoder:
                 parts.append((made if down.bias is None else made - down.bias).T)
         return torch.cat(parts, 1)
 
-    def write_columns(self, layer: int, neurons: torch.Tensor, values: torch.Tensor) -> None:
-        """Overwrite the output weights of some neurons of one layer with ``values`` (hidden, neuron).
+    @contextmanager
+    def scaled(self, gains: Mapping[int, tuple[torch.Tensor, torch.Tensor | float]]) -> Iterator[None]:
+        """Scale output weights inside the block, layer -> neurons and their gains; afterwards every bit is as before.
 
         Raises:
             ValueError: the weights are quantised.
         """
-        if is_packed(self.sites[layer].down.weight):
-            raise ValueError(
-                f"{self.sites[layer].name} holds quantised weights, and a column of them cannot be scaled exactly: "
-                "use gains, or load the model unquantised"
-            )
-        with torch.no_grad():
-            self.sites[layer].down.weight[:, neurons] = values
+        kept = []
+        try:
+            for layer, (neurons, gain) in gains.items():
+                weight = self.sites[layer].down.weight.detach()
+                if is_packed(weight):
+                    raise ValueError(
+                        f"layer {layer} holds quantised weights, and a column of them cannot be scaled exactly: "
+                        "use gains, or load the model unquantised"
+                    )
+                old = self.columns(layer, neurons)
+                weight[:, neurons] = old * gain
+                kept.append((weight, neurons, old))
+            yield
+        finally:
+            for weight, neurons, old in kept:
+                weight[:, neurons] = old
 
     def fingerprint(self, layers: Sequence[int] | None = None) -> str:
         """Hash of the bits of down_proj in the given layers (all if ``None``): differs if any one weight changes.
