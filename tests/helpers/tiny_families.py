@@ -13,7 +13,7 @@ import torch
 import transformers as hf
 from safetensors.torch import save_file
 
-from emoscope.models.families.gemma3n import blind_class
+from emoscope.models.families.conformers import blind_class
 from tests.helpers.tiny import (
     TINY,
     amend,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Gemma3nConfig
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.families.gemma3n import blind_class
+from emoscope.models.families.conformers import blind_class
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits

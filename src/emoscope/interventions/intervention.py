@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -31,11 +31,9 @@ class Edit:
     neurons: Numbers  # int64, sorted, each once; ``layer * width + index``
     gain: float  # factor on the activation: 0 deactivates, 1 changes nothing, 1 + alpha steers
     positions: tuple[str, ...] = POSITIONS  # the scopes at which the edit acts, a part of :data:`POSITIONS`
-    # float32 (neuron,), what the gated product of each neuron becomes, whatever it was (the gain is 0 then); ``None``
-    # where the edit is a gain alone
+    # float32 (neuron,), what the gated product of each neuron becomes (the gain is 0 then); ``None``: a gain alone
     means: Floats | None = None
-    # layers and width of the model for which the neurons were found; ``None`` where that is not known
-    decoder: tuple[int, int] | None = None
+    decoder: tuple[int, int] | None = None  # layers and width of the model in which the neurons were found
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.gain):
@@ -167,7 +165,7 @@ def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
         parts.append(Gains(spread, flags[rows], added))
     if not parts:
         return Gains({}, torch.ones(len(interventions), len(POSITIONS), dtype=torch.bool))
-    return Gains(parts[0].values, parts[0].positions, parts[0].offsets, more=tuple(parts[1:]))
+    return replace(parts[0], more=tuple(parts[1:]))
 
 
 def _stages(intervention: Intervention) -> list[tuple[tuple[str, ...], list[Edit]]]:

@@ -40,9 +40,7 @@ def deactivate(
     of the heard items (no label enters), so that what the neuron writes stays, but says nothing about the clip.
 
     Args:
-        neurons: a neuron set, or flat neuron numbers.
-        positions: scopes at which to act, names or ``"audio+text"``; all by default.
-        to: ``"zero"`` or ``"mean"``.
+        positions: scopes at which to act, names or ``"audio+text"``.
         means: for ``to="mean"``: one number per neuron, or those of all neurons, (layer, width), as
             ``Activity.mean_product`` returns; a set from ``select`` brings its own.
 
@@ -55,23 +53,17 @@ def deactivate(
         >>> deactivate([1, 2], to="mean", means=[0.25, -0.5])
         Intervention(2 neurons to their mean)
     """
-    numbers, decoder = _numbers(neurons, 'deactivate(sets["anger"])'), _decoder(neurons)
-    if to == "zero":
-        if means is not None:
-            raise ValueError('means are given, but the neurons are set to zero: give to="mean"')
-        return Intervention((Edit(numbers, 0.0, _scopes(positions), decoder=decoder),))
-    if to != "mean":
+    numbers = _numbers(neurons, 'deactivate(sets["anger"])')
+    if to not in ("zero", "mean"):
         raise ValueError(f'to {to!r} is not known: give "zero" or "mean"')
-    return Intervention((Edit(numbers, 0.0, _scopes(positions), _means(neurons, numbers, means), decoder),))
+    if to == "zero" and means is not None:
+        raise ValueError('means are given, but the neurons are set to zero: give to="mean"')
+    found = _means(neurons, numbers, means) if to == "mean" else None
+    return Intervention((Edit(numbers, 0.0, _scopes(positions), found, _decoder(neurons)),))
 
 
 def steer(neurons: Neurons, alpha: float, positions: Iterable[str] | str = POSITIONS) -> Intervention:
-    """Multiply the activation of neurons by ``1 + alpha``.
-
-    Args:
-        neurons: a neuron set, or flat neuron numbers.
-        alpha: 0 changes nothing, 0.5 amplifies by half, -1 deactivates.
-        positions: as for :func:`deactivate`.
+    """Multiply the activation of neurons by ``1 + alpha``: 0 changes nothing, 0.5 amplifies by half, -1 deactivates.
 
     Raises:
         TypeError: not neurons, or a strength that is no number.
@@ -98,14 +90,8 @@ def mix(
 ) -> Intervention:
     """Steer each emotion's neurons by its share of alpha: the gain is 1 + alpha * (sum of the shares of its emotions).
 
-    Equal shares of sets that have no neuron in common are the union at alpha / (number of sets), bit for bit.
-
-    Args:
-        sets: emotion -> its neurons, a neuron set or flat neuron numbers.
-        shares: emotion -> its weight, 0 or more; they are divided by their sum, so they need not add up to 1. An
-            emotion without a set takes its share and steers nothing.
-        alpha: the strength of which each set gets its share.
-        positions: as for :func:`steer`.
+    Shares are weights, 0 or more, which are divided by their sum; an emotion without a set takes its share and steers
+    nothing. Equal shares of sets without a common neuron are the union at alpha / (number of sets), bit for bit.
 
     Raises:
         ValueError: a weight is negative, or their sum is not above 0.
@@ -117,12 +103,10 @@ def mix(
     total = sum(shares.values())
     if not total > 0 or min(shares.values()) < 0:
         raise ValueError(f"shares {dict(shares)} must not be negative and must sum to more than 0")
-    numbers = {
-        emotion: np.unique(np.asarray(_row(one), np.int64)) for emotion, one in sets.items() if shares.get(emotion)
-    }
-    neurons = _together(numbers)
+    used = {emotion: _together({emotion: one}) for emotion, one in sets.items() if shares.get(emotion)}
+    neurons = _together(used)
     weight = np.zeros(len(neurons))
-    for emotion, its in numbers.items():
+    for emotion, its in used.items():
         weight[np.searchsorted(neurons, its)] += shares[emotion]
     # neurons of equal weight make one edit: gains of several edits on a neuron would multiply
     done = Intervention()
@@ -165,10 +149,7 @@ def _numbers(neurons: Neurons, example: str) -> Numbers:
 
 
 def whole_numbers(neurons: npt.ArrayLike) -> Numbers:
-    """A row of neuron numbers; what would be cut to whole numbers, or is no number, is refused.
-
-    Raises:
-        ValueError: another shape or type.
+    """A row of neuron numbers; ``ValueError`` for what would be cut to whole numbers, or is no number.
 
     Example:
         >>> whole_numbers(range(3))
@@ -236,9 +217,9 @@ class Acted:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of condition."""
+    """What a kind of condition does to neurons, and how the model is asked under it."""
 
-    act: Callable[[Acted], Intervention]  # what it does to the neurons
+    act: Callable[[Acted], Intervention]
     # whether the model is asked; otherwise answers are read off the stored ones of targeted steering
     asked: bool = True
     by_item: bool = False  # each item is treated by the untouched model's own answer to it
@@ -252,8 +233,7 @@ class Kind:
 
 
 def _nothing(acted: Acted) -> Intervention:
-    # a gain of 1 leaves every bit as it is, so the null differs from the baseline by its batches alone
-    return nothing()
+    return nothing()  # every bit stays as it is, so the null differs from the baseline by its batches alone
 
 
 def _steer(acted: Acted) -> Intervention:

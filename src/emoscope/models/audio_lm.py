@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from emoscope.corpora.audio import RATE
 from emoscope.models.family import Family
 from emoscope.models.hooks import Start, from_layer, hooked, to_layer
 from emoscope.models.values import (
@@ -22,6 +23,7 @@ from emoscope.models.values import (
     Prepared,
     ProofFailed,
     Request,
+    Rows,
     Score,
     pad,
     score_letters,
@@ -33,21 +35,11 @@ AUDIO_WINDOWS = 16  # clips whose sound is encoded together; more save little ti
 
 
 class AudioLM(Family):
-    """A loaded audio-language model; a family is a short subclass that declares what differs.
-
-    What a family sets and writes stands in :class:`~emoscope.models.family.Family`. Everything here is the same for
-    all.
-    """
+    """A loaded audio-language model; a family is a short subclass that writes what stands in ``Family``."""
 
     @torch.inference_mode()
     def prepare(self, requests: Sequence[Request]) -> list[Prepared]:
-        """Turn requests into decoder inputs: encode each clip once, write the prompt, put the audio in its place.
-
-        Args:
-            requests: any number; clips with equal samples are encoded once.
-
-        Returns:
-            one value per request, on the CPU, re-usable under any intervention.
+        """Turn requests into decoder inputs: write the prompt, put the audio in its place; equal clips are encoded once.
 
         Raises:
             ValueError: a letter that no token of the vocabulary says, a text that holds the audio token, or a
@@ -59,15 +51,12 @@ class AudioLM(Family):
         keys = [None if r.audio is None else hashlib.sha256(r.audio.tobytes()).digest() for r in requests]
         clips = {key: r.audio for key, r in zip(keys, requests, strict=True) if r.audio is not None}
         heard: dict[bytes | None, torch.Tensor] = {}
-        names = list(clips)
-        for start in range(0, len(names), AUDIO_WINDOWS):
-            part = names[start : start + AUDIO_WINDOWS]
-            heard.update(zip(part, self.hear([clips[name] for name in part]), strict=True))
+        for start in range(0, len(clips), AUDIO_WINDOWS):
+            part = list(clips)[start : start + AUDIO_WINDOWS]
+            heard.update(zip(part, self.hear([clips[key] for key in part]), strict=True))
         return [self._prepare(request, heard.get(key)) for request, key in zip(requests, keys, strict=True)]
 
     def _refuse_long(self, requests: Sequence[Request]) -> None:
-        from emoscope.corpora.audio import RATE
-
         limit = self.longest_s
         longest = max((len(r.audio) for r in requests if r.audio is not None), default=0) / RATE
         if limit is not None and longest > limit:
@@ -97,35 +86,21 @@ class AudioLM(Family):
 
     @torch.inference_mode()
     def batch(self, prepared: Sequence[Prepared]) -> Batch:
-        """Pad prepared rows on the family's side and bring them to the device; ``ValueError`` where there are none.
-
-        Worth keeping where the same rows are scored under many interventions.
-        """
+        """Pad prepared rows and bring them to the device, once for many interventions; ``ValueError`` if there are none."""
         return pad(prepared, self.padding_side, self.device)
 
     @torch.inference_mode()
     def score(
-        self,
-        prepared: Sequence[Prepared] | Batch,
-        gains: Gains | None = None,
-        observe: Observer | None = None,
-        start: Start | None = None,
+        self, prepared: Rows, gains: Gains | None = None, observe: Observer | None = None, start: Start | None = None
     ) -> list[Score]:
         """Score the letters of each row in one pass of the decoder.
 
-        Only the last position of each row goes through the output head.
-
         Args:
-            prepared: rows in any order, or a batch made from them.
-            gains: factors on neurons, a row of gains for each row; ``None`` changes nothing. Changes set by
-                :meth:`under` act on top.
+            gains: factors on neurons, a row of gains for each row; changes set by :meth:`under` act on top.
             observe: sees every layer's activations. The model's own best letter is then fed back in one further
                 pass, so that activations at the answer position exist.
             start: of the same batch, from :meth:`begin`: layers before it are not run. Gains must act in later
                 layers alone, and nothing can be observed.
-
-        Returns:
-            one score per row, in order.
 
         Raises:
             ProofFailed: a hook did not fire as often as it must.
@@ -142,9 +117,7 @@ class AudioLM(Family):
         return scores
 
     @torch.inference_mode()
-    def next_logits(
-        self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None, start: Start | None = None
-    ) -> torch.Tensor:
+    def next_logits(self, prepared: Rows, gains: Gains | None = None, start: Start | None = None) -> torch.Tensor:
         """Logits float32 (row, vocab) of the first answer token: what :meth:`score` reads the letters from."""
         batch = self._batch(prepared)
         own = self._gains(gains, len(batch))
@@ -152,16 +125,11 @@ class AudioLM(Family):
             return self.logits(self._read_prompt(batch, use_cache=False)[0])
 
     @torch.inference_mode()
-    def begin(self, prepared: Sequence[Prepared] | Batch, layer: int, earlier: Start | None = None) -> Start:
-        """Run the untouched decoder up to a layer, so that later passes over the same batch may begin there.
+    def begin(self, prepared: Rows, layer: int, earlier: Start | None = None) -> Start:
+        """Run the untouched decoder up to ``layer``, the first that later passes over the same batch run.
 
-        Args:
-            prepared: rows in any order, or a batch made from them; later passes must take the same.
-            layer: the first layer that later passes run; as many as there are layers for the final norm alone.
-            earlier: of the same batch, at an earlier layer, from which to go on.
-
-        Raises:
-            ValueError: a layer that the decoder does not have, or one before ``earlier``.
+        At the number of layers they run the final norm alone. ``earlier`` is a start of the same batch from which to go on;
+        ``ValueError`` for a layer before it, or one that the decoder does not have.
         """
         batch = self._batch(prepared)
         with to_layer(self.decoder, layer, earlier) as reached:
@@ -169,30 +137,17 @@ class AudioLM(Family):
         return reached()
 
     @torch.inference_mode()
-    def generate(
-        self, prepared: Sequence[Prepared] | Batch, gains: Gains | None = None, max_new_tokens: int = 20
-    ) -> list[str]:
+    def generate(self, prepared: Rows, gains: Gains | None = None, max_new_tokens: int = 20) -> list[str]:
         """Write the answer of each row greedily; gains act on the prompt and in every further step.
 
-        The checkpoint's own sampling settings (temperature, repetition penalty ...) are not used.
-
-        Args:
-            prepared: rows in any order, or a batch made from them.
-            gains: as for :meth:`score`; fed-back tokens stand in scope ``answer``.
-            max_new_tokens: where an answer is cut that has not ended.
-
-        Returns:
-            the answers without special tokens, in order.
+        The checkpoint's own sampling settings (temperature, repetition penalty ...) are not used, and special tokens are
+        left out. Fed-back tokens stand in scope ``answer``.
         """
         return [self._text(row) for row in self.write(prepared, gains, max_new_tokens)[0]]
 
     @torch.inference_mode()
     def write(
-        self,
-        prepared: Sequence[Prepared] | Batch,
-        gains: Gains | None = None,
-        max_new_tokens: int = 20,
-        keep_logits: bool = False,
+        self, prepared: Rows, gains: Gains | None = None, max_new_tokens: int = 20, keep_logits: bool = False
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Greedy tokens (row, step), and the logits (row, vocab) of each step if ``keep_logits``.
 
@@ -231,7 +186,7 @@ class AudioLM(Family):
         finally:
             self._changes.pop()
 
-    def _batch(self, prepared: Sequence[Prepared] | Batch) -> Batch:
+    def _batch(self, prepared: Rows) -> Batch:
         return prepared if isinstance(prepared, Batch) else self.batch(prepared)
 
     def _gains(self, gains: Gains | None, rows: int) -> Gains | None:
@@ -244,12 +199,8 @@ class AudioLM(Family):
 
     def _read_prompt(self, batch: Batch, use_cache: bool) -> tuple[torch.Tensor, object]:
         # the decoder itself rather than the whole model: the output head would run on every position
-        output = self.decoder.backbone(
-            inputs_embeds=batch.embeddings,
-            attention_mask=batch.mask,
-            position_ids=batch.position_ids,
-            use_cache=use_cache,
-        )
+        where = {"attention_mask": batch.mask, "position_ids": batch.position_ids}
+        output = self.decoder.backbone(inputs_embeds=batch.embeddings, **where, use_cache=use_cache)
         hidden = output.last_hidden_state
         if self.padding_side == "left":
             return hidden[:, -1], output.past_key_values

@@ -16,16 +16,7 @@ import numpy as np
 
 from emoscope.files import Checksums, sha256, what_is
 from emoscope.mistakes import first_line
-from emoscope.models.opening import (
-    absent,
-    fetch_again,
-    kind,
-    no_file,
-    read_json,
-    refuse_other,
-    some,
-    unfinished,
-)
+from emoscope.models.opening import absent, fetch_again, kind, no_file, read_json, refuse_other, some, unfinished
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """Where transformers looks for weights: one file, else the shards that the index names."""

@@ -32,10 +32,8 @@ class Source:
 
     module: nn.Module  # as it is in memory
     places: Mapping[str, Place]  # name in the module -> where it stands
-    # stored names that belong to no part of the module, and that nothing leaves out on purpose
-    strays: tuple[str, ...] = ()
-    # names in the module that are put together from several stored tensors; they are not compared
-    converted: tuple[str, ...] = ()
+    strays: Sequence[str] = ()  # stored names that are of no part of the module, and that nothing leaves out on purpose
+    converted: Sequence[str] = ()  # names in the module that are put together from several; they are not compared
     adapter: Path | None = None  # folder of an adapter that was added to the weights
     given: bool = False  # whether the module came from the user, who may have changed it since it was loaded
 
@@ -51,11 +49,10 @@ class Comparison:
     left: dict[str, int] = field(default_factory=dict)  # why tensors were not compared -> how many
 
 
-def locate(model: PreTrainedModel, folder: Path) -> tuple[Source, dict[str, list[str]]]:
+def locate(model: PreTrainedModel, folder: Path) -> tuple[Source, tuple[list[str], list[str], list[str]]]:
     """Where a transformers model, on ``meta`` too, finds its weights in a folder: by names and shapes in the headers alone.
 
-    Also told is what is wrong with them: ``"missing"``, ``"unexpected"`` (stored inside a part of the model that has no
-    such weight) and ``"of another shape"`` -> names.
+    Also the names that are missing, unexpected (stored inside a part of the model without such a weight), of another shape.
     """
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
@@ -82,15 +79,11 @@ def locate(model: PreTrainedModel, folder: Path) -> tuple[Source, dict[str, list
     names: Any = SimpleNamespace(missing_keys=set(state) - set(found) - converted, unexpected_keys=nowhere)
     model._adjust_missing_and_unexpected_keys(names)
     tied = {name: other for pair in model.all_tied_weights_keys.items() for name, other in (pair, pair[::-1])}
-    wrong = {
-        "missing": [name for name in names.missing_keys if tied.get(name) not in found],
-        "unexpected": _inside(model, names.unexpected_keys),
-        "of another shape": _other_shapes(
-            {name: place for name, place in found.items() if not _is_packed(state[name], place)}, state
-        ),
-    }
-    strays = sorted(names.unexpected_keys - set(wrong["unexpected"]))
-    return Source(model, found, tuple(strays), tuple(sorted(converted))), wrong
+    missing = [name for name in names.missing_keys if tied.get(name) not in found]
+    unexpected = _inside(model, names.unexpected_keys)
+    plain = {name: place for name, place in found.items() if not _is_packed(state[name], place)}
+    source = Source(model, found, sorted(names.unexpected_keys - set(unexpected)), sorted(converted))
+    return source, (missing, unexpected, _other_shapes(plain, state))
 
 
 def _other_shapes(found: Mapping[str, Place], state: Mapping[str, torch.Tensor]) -> list[str]:
@@ -101,57 +94,36 @@ def _other_shapes(found: Mapping[str, Place], state: Mapping[str, torch.Tensor])
     ]
 
 
-def fill(
-    module: nn.Module, folder: Path, prefixes: tuple[str, ...], spare: re.Pattern[str], dtype: torch.dtype
-) -> dict[str, Place]:
-    """Fill a module on the meta device with the weights that a folder stores for it; returns where each stands.
+def fill(module: nn.Module, folder: Path, spare: re.Pattern[str], dtype: torch.dtype) -> Source:
+    """Fill an encoder on the meta device with the weights that a folder stores for it, and set it to evaluation.
 
-    Args:
-        module: is set to evaluation.
-        folder: holds the safetensors.
-        prefixes: what may stand before the module's own names; the first that fits is taken off each stored name.
-        spare: names, without prefix, that are not used (matched in full).
-        dtype: of the weights.
+    Names may stand below ``encoder.`` or ``model.encoder.``; those that ``spare`` matches without it are not used.
 
     Raises:
         ValueError: missing or unexpected names, or another shape.
     """
-    from safetensors import safe_open
-
-    there = {}
-    for place in places(folder).values():
-        prefix = next((p for p in prefixes if place.name.startswith(p)), "")
-        there[place.name.removeprefix(prefix)] = place
+    there = {re.sub(r"^(model\.)?encoder\.", "", name): place for name, place in places(folder).items()}
     wanted = module.state_dict()
-    refuse_wrong(
-        folder,
-        {
-            "missing": set(wanted) - set(there),
-            "unexpected": [name for name in set(there) - set(wanted) if not spare.fullmatch(name)],
-            "of another shape": _other_shapes(there, wanted),
-        },
-    )
-    found = {name: there[name] for name in wanted}
-    tensors = {}
-    for file in sorted({place.file for place in found.values()}):
-        with safe_open(file, framework="pt") as opened:
-            for name, place in found.items():
-                if place.file == file:
-                    tensors[name] = opened.get_tensor(place.name).to(dtype)
+    unexpected = [name for name in set(there) - set(wanted) if not spare.fullmatch(name)]
+    refuse_wrong(folder, set(wanted) - set(there), unexpected, _other_shapes(there, wanted))
+    tensors = {name: tensor.to(dtype) for name, _, tensor in _read(there, wanted, full=True)}
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
-    return found
+    return Source(module, {name: there[name] for name in wanted})
 
 
-def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
+def refuse_wrong(
+    folder: Path, missing: Iterable[str], unexpected: Iterable[str] = (), reshaped: Iterable[str] = ()
+) -> None:
     """Raise ``ValueError`` with the first names of what is wrong with a folder's weights, if anything is.
 
     Example:
-        >>> refuse_wrong(Path("model"), {"missing": [], "unexpected": ["b.weight", "a.weight"]})
+        >>> refuse_wrong(Path("model"), [], ["b.weight", "a.weight"])
         Traceback (most recent call last):
         ...
         ValueError: model does not hold the weights that its config.json asks for: unexpected a.weight, b.weight...
     """
+    wrong = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     found = [f"{what} {some(sorted(names))}" for what, names in wrong.items() if names]
     if found:
         raise ValueError(
@@ -162,14 +134,8 @@ def refuse_wrong(folder: Path, wrong: Mapping[str, Iterable[str]]) -> None:
 
 def refuse_loaded(folder: Path, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` where the loading info of ``from_pretrained`` tells that a model was not filled from its files."""
-    refuse_wrong(
-        folder,
-        {
-            "missing": info["missing_keys"],
-            "unexpected": _inside(model, info["unexpected_keys"]),
-            "of another shape": [name for name, *_ in info["mismatched_keys"]],
-        },
-    )
+    unexpected = _inside(model, info["unexpected_keys"])
+    refuse_wrong(folder, info["missing_keys"], unexpected, [name for name, *_ in info["mismatched_keys"]])
 
 
 def _inside(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
@@ -195,15 +161,15 @@ def locate_given(model: nn.Module, name: str) -> tuple[Source, ...]:
     if folder is None or not hasattr(model, "_adjust_missing_and_unexpected_keys"):
         return ()
     try:
-        source, wrong = locate(cast("PreTrainedModel", model), folder)
+        source, (missing, *_) = locate(cast("PreTrainedModel", model), folder)
     except FileNotFoundError:
         return ()
     source.given = True
-    if wrong["missing"]:
+    if missing:
         # what was added since (an adapter, packed weights) is not of the class
         with torch.device("meta"):
             own = set(type(model)(deepcopy(model.config)).state_dict())
-        refuse_wrong(folder, {"missing": [name for name in wrong["missing"] if name in own]})
+        refuse_wrong(folder, [name for name in missing if name in own])
     return (source,)
 
 
@@ -245,12 +211,8 @@ def refuse_not_finite(model: nn.Module, name: str) -> None:
 
 
 def refuse_not_finite_files(sources: Iterable[Source], found: Mapping[Path, Iterable[str]]) -> None:
-    """Raise ``ValueError`` where a weight that was loaded is infinite or no number in its file, as ``found`` names them.
-
-    What loading left on disk may hold anything.
-    """
-    places = [place for source in sources for place in source.places.values()]
-    read = {(place.file.resolve(), place.name) for place in places}
+    """Raise ``ValueError`` where a weight that was loaded is infinite or no number in its file, as ``found`` names them."""
+    read = {(place.file.resolve(), place.name) for source in sources for place in source.places.values()}
     adapters = {(source.adapter / ADAPTER_WEIGHTS).resolve() for source in sources if source.adapter}
     for file, names in found.items():
         bad = sorted(name for name in names if file in adapters or (file, name) in read)
@@ -270,11 +232,8 @@ def compare(sources: Iterable[Source], full: bool) -> Comparison:
         packed = {name for name, place in source.places.items() if name in state and _is_packed(state[name], place)}
         located = {state[name].data_ptr() for name in source.places if name in state}
         # what is tied to another is compared with it
-        rest = [
-            name
-            for name, tensor in state.items()
-            if name not in source.places and name not in source.converted and tensor.data_ptr() not in located
-        ]
+        others = [name for name in state if name not in source.places and name not in source.converted]
+        rest = [name for name in others if state[name].data_ptr() not in located]
         if packed:  # scales of packed weights are made when they are packed
             found.left["quantised"] = found.left.get("quantised", 0) + len(packed) + len(rest)
         else:
@@ -337,6 +296,5 @@ def _is_packed(tensor: torch.Tensor, place: Place) -> bool:
 
 def _close(seen: torch.Tensor, wanted: torch.Tensor) -> bool:
     """Whether weights are a sum up to the rounding of their dtype."""
-    largest = float(wanted.abs().max())
     difference = float((seen.float() - wanted).abs().max())
-    return difference <= ROUNDING * torch.finfo(seen.dtype).eps * largest
+    return difference <= ROUNDING * torch.finfo(seen.dtype).eps * float(wanted.abs().max())

@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -19,7 +17,7 @@ from emoscope.mistakes import first_line
 from emoscope.models.complete import Source, locate, refuse_loaded, refuse_wrong
 from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
 from emoscope.models.opening import ModelCard
-from emoscope.models.values import Changes, ModelInfo, Request, letter_forms
+from emoscope.models.values import Changes, ModelInfo, Request, Waveform, letter_forms
 
 UNNAMED = ("iemocap", "meld", "msp-podcast", "ravdess", "crema-d")
 """Corpora of which every family says whether its released weights were trained on them."""
@@ -35,14 +33,12 @@ class Loading:
     """How a model is to be loaded."""
 
     name: str  # what the user asked for, for error messages
-    dtype: torch.dtype  # of the weights
-    device: torch.device  # where the model goes
+    dtype: torch.dtype
+    device: torch.device
     attention: str = "sdpa"  # attention implementation of transformers
-    # further arguments of ``from_pretrained`` that place or quantise the weights (``device_map``,
-    # ``quantization_config``); the model is then not moved
+    # further arguments of ``from_pretrained`` that place or quantise the weights; the model is then not moved
     placement: Mapping[str, object] = field(default_factory=dict)
-    # name of a side checkpoint -> its folder, for families that consist of several
-    side: Mapping[str, Path] = field(default_factory=dict)
+    side: Mapping[str, Path] = field(default_factory=dict)  # name of a side checkpoint -> its folder
     read: list[Source] = field(default_factory=list)  # grows with every part that is loaded: where its weights stand
 
     def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
@@ -59,18 +55,15 @@ class Loading:
                     folder, local_files_only=True, return_unused_kwargs=True, **further
                 )
                 further["config"] = config
-            source = None
+            source, config = None, further.get("config")
             # how the names of quantised weights are stored is known to the library that packed them
-            config = further.get("config")
             if config is not None and getattr(config, "quantization_config", None) is None:
                 with torch.device("meta"):
                     source, wrong = locate(cls(deepcopy(config)), folder)
-                refuse_wrong(folder, wrong)
-            safely = {"use_safetensors": True, "local_files_only": True}
+                refuse_wrong(folder, *wrong)
+            safely = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
             how = {"dtype": self.dtype, "attn_implementation": self.attention, **self.placement, **further}
-            model, info = cls.from_pretrained(
-                folder, **safely, output_loading_info=True, ignore_mismatched_sizes=True, **how
-            )
+            model, info = cls.from_pretrained(folder, **safely, ignore_mismatched_sizes=True, **how)
             refuse_loaded(folder, model, info)
         model = model if self.placement else model.to(self.device)
         self.read.append(replace(source, module=model) if source else locate(model, folder)[0])
@@ -78,11 +71,7 @@ class Loading:
 
 
 def transformers_class(name: str) -> Any:
-    """A class of the transformers library.
-
-    Raises:
-        ValueError: this version has no such class, or a package that it needs does not fit the others.
-    """
+    """A class of the transformers library; ``ValueError`` where its version or packages do not fit."""
     import transformers
 
     try:
@@ -92,6 +81,11 @@ def transformers_class(name: str) -> Any:
             f"transformers {transformers.__version__} cannot give {name} ({first_line(error)}): install a version from 5.17 to 5.23, "
             "and torchvision and torchaudio only in builds that fit torch"
         ) from error
+
+
+def from_folder(name: str, folder: Path) -> Any:
+    """What a class of transformers without weights, such as a tokenizer, reads from a folder, without the network."""
+    return transformers_class(name).from_pretrained(folder, local_files_only=True)
 
 
 def quantisation(model: nn.Module) -> str:
@@ -127,33 +121,19 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Parts:
-    """Has the attributes under which a processor holds the same two."""
+    """A tokenizer and a feature extractor, under the names of a processor's attributes."""
 
     tokenizer: Any
     feature_extractor: Any
 
     @classmethod
     def from_folder(cls, folder: Path, extractor: str | None = "WhisperFeatureExtractor") -> Parts:
-        """Load both from a checkpoint folder, without the network; no extractor where none is named."""
-        found = [
-            transformers_class(name).from_pretrained(folder, local_files_only=True) if name else None
-            for name in ("AutoTokenizer", extractor)
-        ]
-        return cls(*found)
+        """Load both from a checkpoint folder; no extractor where none is named."""
+        return cls(from_folder("AutoTokenizer", folder), from_folder(extractor, folder) if extractor else None)
 
 
 class Family:
-    """The part of a loaded model that families write or may replace; the part that all share builds on it.
-
-    Attributes:
-        info: what is known about the model.
-        model: the torch module.
-        processor: the family's processor of the transformers library.
-        decoder: the text decoder, found by structure.
-        letters: the token ids that say each letter, found in the vocabulary.
-        resumes: whether passes may begin at a later layer: after a proof has shown that this changes no bit.
-        sources: where its weights stand on disk; empty where that is not known.
-    """
+    """The part of a loaded model that families write or may replace; the part that all share builds on it."""
 
     model_type: ClassVar[str]  # ``model_type`` in config.json
     model_class: ClassVar[str]  # name of the model class in transformers
@@ -186,14 +166,13 @@ class Family:
         revision: str | None = None,
         card: ModelCard | None = None,
     ) -> None:
-        card = card or ModelCard()
         self.model: Any = self.asked_part(model).eval()
         self.processor: Any = processor
         self.decoder = self.find_decoder()
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
-        self.resumes = False
-        self.sources: tuple[Source, ...] = ()
+        self.resumes = False  # whether passes may begin at a later layer: a proof has shown that this changes no bit
+        self.sources: tuple[Source, ...] = ()  # where its weights stand on disk; empty where that is not known
         self.info = ModelInfo(
             id=id,
             family=self.model_type,
@@ -209,15 +188,13 @@ class Family:
             device=str(self.decoder.sites[0].down.weight.device),
             attention=str(getattr(self.model.config, "_attn_implementation", None) or "eager"),
             quantised=quantisation(self.model) if self.decoder.packed else None,
-            trained_on=card.trained_on,
-            trained_speakers=card.trained_speakers,
-            recommended_budget=card.recommended_budget,
+            **vars(card or ModelCard()),
         )
 
     # What a family writes.
 
-    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Embeddings (audio position, hidden) of each clip (time,), as the decoder takes them."""
+    def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Embeddings (audio position, hidden) of each clip, as the decoder takes them."""
         raise NotImplementedError
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
@@ -237,11 +214,10 @@ class Family:
             rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
         return torch.cat(rows)
 
-    def official_sound(self, clip: npt.NDArray[np.float32]) -> tuple[dict[str, torch.Tensor], int]:
-        """What the model's own forward takes for a clip (time,), and how many audio positions it makes.
+    def official_sound(self, clip: Waveform) -> tuple[dict[str, torch.Tensor], int]:
+        """What the model's own forward takes for a clip, and how many audio positions it makes.
 
-        Raises:
-            NotImplementedError: the family has no official path to compare with.
+        ``NotImplementedError`` where the family has no official path to compare with.
         """
         raise NotImplementedError(f"{self.model_type} declares no official path to compare with")
 
@@ -260,7 +236,7 @@ class Family:
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """The model and its processor from a checkpoint folder."""
-        processor = transformers_class(cls.processor_class).from_pretrained(folder, local_files_only=True)
+        processor = from_folder(cls.processor_class, folder)
         return how.pretrained(cls.model_class, folder), processor
 
     @property
@@ -288,7 +264,7 @@ class Family:
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer of the transformers library."""
+        """That of the processor."""
         return self.processor.tokenizer
 
     @property
@@ -315,7 +291,7 @@ class Family:
         """The prompt that the folder's own template makes of the turns of a chat."""
         return str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
 
-    def _all_clips(self, requests: Sequence[Request]) -> list[npt.NDArray[np.float32]]:
+    def _all_clips(self, requests: Sequence[Request]) -> list[Waveform]:
         """The clips of requests of which all have sound, or none."""
         clips = [request.audio for request in requests if request.audio is not None]
         if len(clips) not in (0, len(requests)):

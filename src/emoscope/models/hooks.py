@@ -7,28 +7,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Protocol
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from emoscope.models.decoder import Decoder
-from emoscope.models.values import ANSWER, Batch, Gains, Observer, Prepared, ProofFailed
+from emoscope.models.values import ANSWER, Batch, Gains, Observer, ProofFailed, Rows
+
+if TYPE_CHECKING:
+    from emoscope.models.audio_lm import AudioLM
 
 FEW = 32
-"""Below one in so many neurons of a layer they are gathered and written back; above, all are multiplied in place.
-
-Gathering takes less memory, multiplying in place is faster on a CPU (about equal at one in 32).
-"""
+"""Below one in so many neurons of a layer they are gathered and written back, which takes less memory; above, all are
+multiplied in place, which is faster on a CPU (about equal at one in 32)."""
 
 BYTES = 2 << 30
-"""Memory of the host that the starts of one block of items may take.
-
-At 256 items of 800 positions a hidden state of 3584 numbers in bfloat16 takes 1.4 GB. Of the device's memory it takes
-that of one batch at a time.
-"""
+"""Memory of the host that the starts of one block of items may take; of the device's, it is that of one batch at a time.
+At 256 items of 800 positions a hidden state of 3584 numbers in bfloat16 takes 1.4 GB."""
 
 
 class Firings:
@@ -104,71 +103,56 @@ def hooked(
         ProofFailed: a hook did not fire once in every pass, or there were not ``forwards`` passes (``None``: any number).
         ValueError: gains of the wrong shape.
     """
-    firings, handles = Firings(scopes), []
+    firings, gates = Firings(scopes), dict[int, torch.Tensor]()
     factors = {} if gains is None else _factors(decoder, gains, None if scopes is None else len(scopes))
-    gates: dict[int, torch.Tensor] = {}
-    expected: set[str] = set()
 
-    def start(_module: nn.Module, _args: object) -> None:
+    def at_start(_module: nn.Module, _args: object) -> None:
         firings.forwards += 1
 
-    def keep_gate(layer: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
-            firings.fired[f"gate of layer {layer}"] += 1
-            gates[layer] = output
+    def at_gate(layer: int, _module: nn.Module, _args: object, output: torch.Tensor) -> None:
+        firings.fired[f"gate of layer {layer}"] += 1
+        gates[layer] = output
 
-        return hook
+    def at_down(layer: int, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        product = args[0]
+        firings.fired[f"down of layer {layer}"] += 1
+        for factor in factors.get(layer, ()):
+            factor.apply(product, firings)
+        if observe is None:
+            return
+        if layer not in gates:
+            raise ProofFailed(f"layer {layer}: down_proj ran before gate_proj, so its activation is unknown")
+        activation = decoder.sites[layer].activation(gates.pop(layer))
+        observe.observe(layer, activation, product, firings.scopes(product))
 
-    def at_down(layer: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            product = args[0]
-            firings.fired[f"down of layer {layer}"] += 1
-            for factor in factors.get(layer, ()):
-                factor.apply(product, firings)
-            if observe is None:
-                return
-            if layer not in gates:
-                raise ProofFailed(f"layer {layer}: down_proj ran before gate_proj, so its activation is unknown")
-            activation = decoder.sites[layer].activation(gates.pop(layer))
-            observe.observe(layer, activation, product, firings.scopes(product))
-
-        return hook
-
-    try:
-        handles.append(decoder.backbone.register_forward_pre_hook(start))
+    expected: list[str] = []
+    with ExitStack() as hooks:
+        hooks.enter_context(decoder.backbone.register_forward_pre_hook(at_start))
         for layer, site in enumerate(decoder.sites):
             if observe is not None:
-                handles.append(site.gate.register_forward_hook(keep_gate(layer)))
-                expected.add(f"gate of layer {layer}")
+                hooks.enter_context(site.gate.register_forward_hook(partial(at_gate, layer)))
+                expected.append(f"gate of layer {layer}")
             if observe is not None or layer in factors:
-                handles.append(site.down.register_forward_pre_hook(at_down(layer)))
-                expected.add(f"down of layer {layer}")
+                hooks.enter_context(site.down.register_forward_pre_hook(partial(at_down, layer)))
+                expected.append(f"down of layer {layer}")
         yield firings
-    finally:
-        for handle in handles:
-            handle.remove()
     _verify(firings, expected, forwards)
 
 
 def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
     factors: dict[int, list[_Factor]] = {}
     for part in gains.parts:
-        everywhere = part.positions is None or bool(part.positions.all())
         for layer in sorted({*part.values, *part.offsets}):
             if not 0 <= layer < decoder.layers:
                 raise ValueError(f"gains name layer {layer}: the decoder has layers 0 to {decoder.layers - 1}")
-            factor = _factor(decoder, layer, part.values.get(layer), part.offsets.get(layer), rows)
-            if factor is not None:
-                if not everywhere:
-                    factor = replace(factor, positions=part.positions)
+            if factor := _factor(decoder, layer, part, rows):
                 factors.setdefault(layer, []).append(factor)
     return factors
 
 
-def _factor(
-    decoder: Decoder, layer: int, gain: torch.Tensor | None, offset: torch.Tensor | None, rows: int | None
-) -> _Factor | None:
+def _factor(decoder: Decoder, layer: int, gains: Gains, rows: int | None) -> _Factor | None:
     """Check the shapes and keep the touched neurons only; ``None`` if there are none."""
+    gain, offset, positions = gains.values.get(layer), gains.offsets.get(layer), gains.positions
     touched = torch.zeros(decoder.width, dtype=torch.bool)
     for tensor, neutral in ((gain, 1), (offset, 0)):
         if tensor is None:
@@ -190,7 +174,8 @@ def _factor(
     if gain is None:
         assert offset is not None
         gain = torch.ones_like(offset)
-    return _Factor(columns if few else None, cut(gain), None if offset is None else cut(offset), None)
+    positions = None if positions is None or bool(positions.all()) else positions
+    return _Factor(columns if few else None, cut(gain), None if offset is None else cut(offset), positions)
 
 
 def _like(tensor: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
@@ -204,7 +189,7 @@ def _distinct(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[:1] if tensor.stride(0) == 0 else tensor
 
 
-def _verify(firings: Firings, expected: set[str], forwards: int | None) -> None:
+def _verify(firings: Firings, expected: Sequence[str], forwards: int | None) -> None:
     if forwards is not None and firings.forwards != forwards:
         raise ProofFailed(f"the decoder ran {firings.forwards} times where {forwards} were expected")
     if firings.forwards == 0:
@@ -223,18 +208,13 @@ def outputs(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
     """Keep the latest output of each module, by its place, inside the block, for checks."""
     kept: dict[int, torch.Tensor] = {}
 
-    def keep(place: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
-            kept[place] = output
+    def keep(place: int, _module: nn.Module, _args: object, output: torch.Tensor) -> None:
+        kept[place] = output
 
-        return hook
-
-    handles = [module.register_forward_hook(keep(place)) for place, module in enumerate(modules)]
-    try:
+    with ExitStack() as hooks:
+        for place, module in enumerate(modules):
+            hooks.enter_context(module.register_forward_hook(partial(keep, place)))
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @dataclass(frozen=True)
@@ -248,7 +228,7 @@ class Start:
     @property
     def bytes(self) -> int:
         """Memory of the host that it takes."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self.output))
+        return sum(tensor.nbytes for tensor in _tensors(self.output))
 
 
 def from_layer(decoder: Decoder, start: Start | None) -> AbstractContextManager[object]:
@@ -279,10 +259,8 @@ def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: obje
     """Let only the layers ``first`` to ``last - 1`` work inside the block; all others hand on what came before them.
 
     What stands around the layers (masks, rotary positions, the last norm) runs as ever. ``before`` is the output of
-    layer ``first - 1``, not needed if ``first`` is 0.
-
-    Yields:
-        a list that holds the output of layer ``last - 1`` after a pass; it is as the layer's class returns it.
+    layer ``first - 1``, not needed if ``first`` is 0. Gives a list that holds the output of layer ``last - 1`` after a
+    pass, as the layer's class returns it.
     """
     kept = [before]
     own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
@@ -293,72 +271,52 @@ def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: obje
     def keep(_module: nn.Module, _args: object, output: object) -> None:
         kept[0] = output
 
-    handle = blocks[last - 1].register_forward_hook(keep) if last > first else None
+    hook = blocks[last - 1].register_forward_hook(keep) if last > first else nullcontext()
     for place in own:
         blocks[place].forward = hand_on
     try:
-        yield kept
+        with hook:
+            yield kept
     finally:
-        if handle is not None:
-            handle.remove()
         for place, forward in own.items():
             del blocks[place].forward
             if forward is not None:  # such as that of a library which spreads layers over devices
                 blocks[place].forward = forward
 
 
-class BeginsLate(Protocol):
-    """A model whose passes may begin at a later layer."""
-
-    resumes: bool
-
-    def begin(self, prepared: Sequence[Prepared] | Batch, layer: int, earlier: Start | None = None) -> Start:
-        """Run the untouched decoder up to a layer."""
-
-
 class Starts:
     """The starts of the batches of one block, each kept at one layer: that of the latest condition.
 
     Conditions are best asked in the order of their layers: the state then moves on from layer to layer, and one full
-    pass a batch serves them all.
-
-    Args:
-        model: asked for passes; where it has not shown that they may begin later, there are no starts.
-        limit: bytes that all starts may take; batches beyond that run in full.
+    pass a batch serves them all. There are none where the model has not shown that passes may begin later; batches
+    whose starts would take more than ``limit`` bytes in all run in full.
     """
 
-    def __init__(self, model: BeginsLate, limit: int = BYTES) -> None:
+    def __init__(self, model: AudioLM, limit: int = BYTES) -> None:
         self.model, self.limit = model, limit
         self._kept: dict[int, Start] = {}
 
-    def at(self, number: int, batch: Sequence[Prepared] | Batch, layer: int) -> Start | None:
-        """The start of one batch at the first layer in which gains act, or ``None`` if its pass is to run in full.
-
-        ``number`` names the batch within its block.
-        """
+    def at(self, number: int, batch: Rows, layer: int) -> Start | None:
+        """The start of a block's batch at the first layer in which gains act, or ``None`` if its pass is to run in full."""
         if layer < 1 or not self.model.resumes:
             return None
         kept = self._kept.get(number)
         if kept is not None and kept.layer == layer:
             return kept
-        if kept is None:
-            # as large as the inputs, or a few times that: no pass is made for what would not be kept
-            others = sum(start.bytes for start in self._kept.values())
-            if others + _input_bytes(batch) > self.limit:
-                return None
-        start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
         others = sum(start.bytes for place, start in self._kept.items() if place != number)
+        # as large as the inputs, or a few times that: no pass is made for what would not be kept
+        if kept is None and others + _input_bytes(batch) > self.limit:
+            return None
+        start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
         if others + start.bytes <= self.limit:
             self._kept[number] = start
         return start
 
 
-def _input_bytes(batch: Sequence[Prepared] | Batch) -> int:
-    if not isinstance(batch, Sequence):
-        return batch.embeddings.numel() * batch.embeddings.element_size()
-    longest = max(len(row) for row in batch)
-    one = batch[0].embeddings
-    return len(batch) * longest * one.shape[1] * one.element_size()
+def _input_bytes(batch: Rows) -> int:
+    if isinstance(batch, Batch):
+        return batch.embeddings.nbytes
+    return len(batch) * max(row.embeddings.nbytes for row in batch)
 
 
 def _tensors(output: object) -> Iterator[torch.Tensor]:

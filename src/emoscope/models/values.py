@@ -98,6 +98,9 @@ class Batch:
         return len(self.letters)
 
 
+Rows = Sequence[Prepared] | Batch  # rows in any order, or a batch made from them
+
+
 @dataclass(frozen=True)
 class Score:
     """How a model answers one request."""
@@ -266,9 +269,9 @@ class ScopeStatistics:
         self.abs_sum = np.zeros((layers, width), np.float32)
         self.product_sum = np.zeros((layers, width), np.float32)
 
-    def of(self, rows: Sequence[int]) -> _Rows:
+    def of(self, rows: Sequence[int]) -> _Part:
         """The observer for a batch whose rows are these items of the block."""
-        return _Rows(self, np.asarray(rows, dtype=np.int64))
+        return _Part(self, np.asarray(rows, dtype=np.int64))
 
     def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
         """Observe a batch that holds the whole block, in order."""
@@ -285,7 +288,7 @@ class ScopeStatistics:
 
 
 @dataclass
-class _Rows:
+class _Part:
     """Writes one batch into its rows of a block."""
 
     statistics: ScopeStatistics

@@ -7,21 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.complete import Source, fill
-from emoscope.models.families.kimi_tokenizers import KimiTokenizer, VoiceTokenizer, run_pieces
+from emoscope.models.complete import fill
+from emoscope.models.families.kimi_tokenizers import KimiTokenizer, VoiceTokenizer, cut, run_pieces
 from emoscope.models.family import Loading, transformers_class
 from emoscope.models.opening import read_json
-from emoscope.models.values import Request
+from emoscope.models.values import Request, Waveform
 
 REPORT = "Kimi-Audio Technical Report, table 1: datasets of supervised fine-tuning"
 
@@ -76,8 +74,7 @@ class Adaptor(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Embeddings (..., hidden)."""
-        embedded: torch.Tensor = self.layers(features)
-        return embedded
+        return cast(torch.Tensor, self.layers(features))
 
 
 class KimiDecoder(Qwen2ForCausalLM):
@@ -106,9 +103,8 @@ class KimiDecoder(Qwen2ForCausalLM):
     ) -> torch.Tensor:
         """Embeddings (position, hidden) of one prompt from both of its streams, at full length as officially written.
 
-        The package itself never runs this: it embeds a clip once and puts it in its place. It is the slow way
-        that :meth:`heard` is checked against. ``masked`` are the positions that hear the clip; Whisper features (frame,
-        4 x encoder width) are as many or more, ``None`` without sound.
+        The slow way that :meth:`heard` is checked against. ``masked`` are the positions that hear the clip; Whisper
+        features (frame, 4 x encoder width) are as many or more, ``None`` without sound.
         """
         table: Any = self.get_input_embeddings()
         embedded = table(audio)
@@ -116,7 +112,7 @@ class KimiDecoder(Qwen2ForCausalLM):
             spread = features.new_zeros(len(audio), features.shape[1]).to(embedded)
             spread[masked] = features[: int(masked.sum())].to(embedded)
             adapted = self.model.vq_adaptor(spread) * masked[:, None]
-            both = (embedded + adapted) * torch.sqrt(torch.tensor(2.0, dtype=embedded.dtype, device=embedded.device))
+            both = (embedded + adapted) * torch.tensor(2.0, dtype=embedded.dtype, device=embedded.device).sqrt()
             embedded = embedded * ~masked[:, None] + both * masked[:, None]
         return embedded + table(text)
 
@@ -131,19 +127,16 @@ class KimiProcessor:
     mel: Any
 
     @torch.inference_mode()
-    def features(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Whisper features (position, 4 x encoder width) of each clip (time,).
+    def features(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Whisper features (position, 4 x encoder width) of each clip.
 
-        A clip is cut into pieces of the encoder's window (30 s); each is filled with silence on its own, so that
-        clips of one batch do not matter to each other.
+        A clip is cut into pieces of the encoder's window (30 s), each filled with silence on its own, so that clips of
+        one batch do not matter to each other.
         """
-        window = int(self.mel.n_samples)
-        pieces = [
-            (i, clip[start : start + window]) for i, clip in enumerate(clips) for start in range(0, len(clip), window)
-        ]
+        pieces = [(i, piece) for i, clip in enumerate(clips) for piece in cut(clip, int(self.mel.n_samples))]
         return run_pieces(pieces, len(clips), self._encode)
 
-    def _encode(self, pieces: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+    def _encode(self, pieces: Sequence[Waveform]) -> list[torch.Tensor]:
         weight = self.whisper.conv1.weight
         mel = self.mel(list(pieces), sampling_rate=RATE, return_tensors="pt")["input_features"]
         states = self.whisper(mel.to(weight.device, weight.dtype)).last_hidden_state
@@ -209,7 +202,7 @@ class KimiAudio(AudioLM):
         return super().logits(hidden)[..., : self.vocab]
 
     @torch.inference_mode()
-    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+    def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Code and Whisper features of each position, joined, with the text stream blank."""
         table = self.model.get_input_embeddings()
         blank = table(torch.tensor(self.audio_token, device=self.device))
@@ -231,23 +224,23 @@ class KimiAudio(AudioLM):
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits (row, text vocabulary) the slow way: each request alone, both streams written out message by message.
 
-        The sound is encoded anew, and the whole model runs without padding or cache. That the merge itself is the
-        official one is shown by the tests with answers of the official code.
+        The sound is encoded anew, and the whole model runs without padding or cache.
         """
         return torch.cat([self._slow_logits(request) for request in requests])
 
     def _slow_logits(self, request: Request) -> torch.Tensor:
-        special = self.tokenizer.special
-        blank, features = special["<|im_kimia_text_blank|>"], None
-        streams = [(special["<|im_kimia_user_msg_start|>"], blank, False)]
-        streams += [(blank, token, False) for token in self.tokenizer.encode(request.text)]
+        blank, features = self.audio_token, None
+
+        def mark(name: str) -> tuple[int, int, bool]:
+            return self.tokenizer.special[name], blank, False
+
+        question = [(blank, token, False) for token in self.tokenizer.encode(request.text)]
+        streams = [mark("<|im_kimia_user_msg_start|>"), *question]
         if request.audio is not None:
             (codes,), (features,) = self.processor.codes([request.audio]), self.processor.features([request.audio])
-            streams += [(special["<|im_media_begin|>"], blank, False)]
-            streams += [(code + self._first_code, blank, True) for code in codes.tolist()]
-            streams += [(special["<|im_media_end|>"], blank, False), (special[ANSWER_IN_TEXT], blank, False)]
-        streams += [(special["<|im_msg_end|>"], blank, False)]
-        streams += [(special["<|im_kimia_assistant_msg_start|>"], blank, False)]
+            sound = [(code + self._first_code, blank, True) for code in codes.tolist()]
+            streams += [mark("<|im_media_begin|>"), *sound, mark("<|im_media_end|>"), mark(ANSWER_IN_TEXT)]
+        streams += [mark("<|im_msg_end|>"), mark("<|im_kimia_assistant_msg_start|>")]
         audio, text, masked = (torch.tensor(stream, device=self.device) for stream in zip(*streams, strict=True))
         merged = self.model.merge(audio, text, masked, features)
         return self.model(inputs_embeds=merged[None], use_cache=False).logits[:, -1, : self.vocab].float()
@@ -270,8 +263,7 @@ def _whisper(folder: Path, how: Loading) -> tuple[Any, Any]:
     )
     with torch.device("meta"):
         encoder: Any = WhisperEncoder(config)
-    places = fill(encoder, folder, ("model.encoder.", "encoder."), NOT_ENCODER, how.dtype)
-    how.read.append(Source(encoder, places))
+    how.read.append(fill(encoder, folder, NOT_ENCODER, how.dtype))
     # two mel frames of 160 samples make a position of the encoder: 30 s in the released model
     window_s = config.max_source_positions * 2 * 160 // RATE
     mel = transformers_class("WhisperFeatureExtractor")(feature_size=config.num_mel_bins, chunk_length=window_s)
@@ -284,10 +276,8 @@ def _fit(config: KimiConfig, tokenizer: KimiTokenizer, codes: VoiceTokenizer, wh
     offset, vocabulary = int(config.kimia_token_offset), int(config.vocab_size)
     tokens, text = len(tokenizer), int(config.kimia_text_output_vocab)
     if offset + book > vocabulary:
-        speech = KimiAudio.side_checkpoints["audio_tokenizer"]
-        reason = (
-            f"{book} codes from {offset} on do not fit a vocabulary of {vocabulary}: take the speech tokenizer {speech}"
-        )
+        reason = f"{book} codes from {offset} on do not fit a vocabulary of {vocabulary}: take the speech tokenizer "
+        reason += KimiAudio.side_checkpoints["audio_tokenizer"]
     elif width != config.kimia_adaptor_input_dim:
         reason = f"Whisper gives {width} features, {config.kimia_adaptor_input_dim} are taken"
     elif tokens > text:

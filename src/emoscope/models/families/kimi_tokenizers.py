@@ -11,16 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from emoscope.corpora.audio import RATE
 from emoscope.models.complete import Source, fill
-from emoscope.models.family import transformers_class
+from emoscope.models.family import from_folder
 from emoscope.models.opening import read_json
+from emoscope.models.values import Waveform
 
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -65,6 +64,11 @@ SEGMENTS = 16  # segments encoded together
 Piece = TypeVar("Piece")
 
 
+def cut(clip: Waveform, length: int) -> list[Waveform]:
+    """The pieces of a clip, all but the last of one length in samples."""
+    return [clip[start : start + length] for start in range(0, len(clip), length)]
+
+
 def run_pieces(
     pieces: Sequence[tuple[int, Piece]], clips: int, run: Callable[[Sequence[Piece]], Iterable[torch.Tensor]]
 ) -> list[torch.Tensor]:
@@ -81,10 +85,6 @@ class KimiTokenizer:
     """What the package uses of a tokenizer, on the ``tiktoken`` package, from byte string -> token id, counted without gaps.
 
     Text never becomes a special token: a marker in it is read as ordinary characters.
-
-    Attributes:
-        special: name -> id of the special tokens.
-        eos_token_id: the token that ends a written answer.
     """
 
     def __init__(self, ranks: Mapping[bytes, int]) -> None:
@@ -93,7 +93,7 @@ class KimiTokenizer:
         except ImportError as error:
             raise ValueError("Kimi-Audio needs the package tiktoken: pip install 'emoscope[kimi]'") from error
         self._ranks = dict(ranks)
-        self.special = special_tokens(len(ranks))
+        self.special = special_tokens(len(ranks))  # name -> id
         self.all_special_ids = list(self.special.values())
         self.eos_token_id = self.special[END_OF_TEXT]
         self._encoding: Any = Encoding(
@@ -172,10 +172,7 @@ class VoiceEncoder(nn.Module):
         self.codebook = nn.Embedding(int(config["quantize_vocab_size"]), width)
 
     def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """Codes (segment, code) of mel spectrograms; those of padding are to be left out.
-
-        Args as for :meth:`states`.
-        """
+        """Codes (segment, code) of what :meth:`states` takes; those of padding are to be left out."""
         hidden, book = self.states(mel, frames), self.codebook.weight
         flat = hidden.reshape(-1, hidden.shape[-1])
         # the order of these sums is the official one: another could round to the neighbour of a near tie
@@ -206,12 +203,8 @@ class _Layer(nn.Module):
         super().__init__()
         width, inner = int(config["d_model"]), int(config["encoder_ffn_dim"])
         self.heads = int(config["encoder_attention_heads"])
-        self.self_attn = nn.ModuleDict(
-            {
-                name: nn.Linear(width, width, bias=name != "k_proj")
-                for name in ("q_proj", "k_proj", "v_proj", "out_proj")
-            }
-        )
+        names = ("q_proj", "k_proj", "v_proj", "out_proj")
+        self.self_attn = nn.ModuleDict({name: nn.Linear(width, width, bias=name != "k_proj") for name in names})
         self.self_attn_layer_norm = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, inner)
         self.fc2 = nn.Linear(inner, width)
@@ -219,10 +212,8 @@ class _Layer(nn.Module):
 
     def forward(self, hidden: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         normed = self.self_attn_layer_norm(hidden)
-        q, k, v = (
-            self.self_attn[name](normed).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for name in ("q_proj", "k_proj", "v_proj")
-        )
+        mapped = (self.self_attn[name](normed) for name in ("q_proj", "k_proj", "v_proj"))
+        q, k, v = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in mapped)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
         hidden = hidden + self.self_attn["out_proj"](mixed)
         return hidden + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden))))
@@ -249,23 +240,23 @@ class VoiceTokenizer(nn.Module):
         config = read_json(folder / "config.json")
         if not (folder / "preprocessor_config.json").is_file():
             raise FileNotFoundError(f"{folder} holds no preprocessor_config.json: it is no speech tokenizer")
-        mel = transformers_class("WhisperFeatureExtractor").from_pretrained(folder, local_files_only=True)
+        mel = from_folder("WhisperFeatureExtractor", folder)
         try:
             with torch.device("meta"):
                 encoder = VoiceEncoder(config)
         except ValueError as error:
             raise ValueError(f"{folder / 'config.json'}: {error}") from error
-        places = fill(encoder, folder, ("model.encoder.", "encoder."), SPARE, torch.float32)
+        source = fill(encoder, folder, SPARE, torch.float32)
         if read is not None:
-            read.append(Source(encoder, places))
+            read.append(source)
         return cls(encoder, mel).to(device)
 
     @torch.inference_mode()
-    def forward(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Codes (code,) of each clip (time,)."""
+    def forward(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Codes (code,) of each clip."""
         pieces: list[tuple[int, tuple[torch.Tensor, int]]] = []  # mel spectrograms, and how many samples each has
         for owner, clip in enumerate(clips):
-            parts = [clip[start : start + self.segment] for start in range(0, len(clip), self.segment)]
+            parts = cut(clip, self.segment)
             # a clip's own segments share one length, as in the official code; other clips' do not matter
             filled = {"padding": "longest", "pad_to_multiple_of": self.samples_per_code}
             sound = self.mel(parts, sampling_rate=RATE, return_tensors="pt", **filled)

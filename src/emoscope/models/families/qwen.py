@@ -7,32 +7,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.family import Loading, Parts, unknown
-from emoscope.models.values import Prepared, Request
+from emoscope.models.values import Prepared, Request, Waveform
 
 REPORT = "arXiv:2407.10759 gives hours of training data and names no corpora"
 
 HELD_OUT = f"{REPORT}; it evaluates on parts of this one and says that its evaluation data are not in training"
 
-OMNI_REPORT = "no list of training corpora was found (arXiv:2503.20215 counts tokens)"
-
 SILENCE = 1600
-"""Samples of silence after the longest clip: the last valid mel frame reaches past the end of its clip, and the
-official processor, which pads to 300 s, always finds silence there."""
+"""Samples of silence after the longest clip: its last mel frame reaches past its end, where officially is silence too."""
 
 
 def _turn(said: str) -> str:
     """The prompt for a user's turn, under the default system prompt."""
     system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     return f"{system}<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def _mel(extractor: Any, clips: Sequence[Waveform], **further: int) -> Any:
+    """Log-mel features (clip, mel, frame) and their attention mask, all clips padded to one length."""
+    how = {"padding": "max_length", "return_attention_mask": True, "return_tensors": "pt", **further}
+    return extractor(list(clips), sampling_rate=extractor.sampling_rate, **how)
 
 
 class Qwen2Audio(AudioLM):
@@ -56,22 +57,13 @@ class Qwen2Audio(AudioLM):
         """30 s in the released files; the official processor cuts longer clips without an error."""
         return float(self.processor.feature_extractor.chunk_length)
 
-    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Encode clips; this model has no method for it, so the steps are those of its forward.
-
-        Every clip is filled up with silence that the encoder is kept from hearing.
-        """
+    def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Encode clips, filled with silence that is not heard, by the steps of the forward: there is no method for it."""
         from transformers.masking_utils import create_bidirectional_mask
 
         extractor, inside = self.processor.feature_extractor, self.model.model
         encoder = inside.audio_tower
-        sounds = extractor(
-            list(clips),
-            sampling_rate=extractor.sampling_rate,
-            padding="max_length",
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
+        sounds = _mel(extractor, clips)
         features = sounds["input_features"].to(encoder.device, encoder.dtype)
         convolved, positions = encoder._get_feat_extract_output_lengths(sounds["attention_mask"].sum(-1))
         places = torch.arange((features.shape[-1] - 2) // 2 + 1)
@@ -106,9 +98,7 @@ class Qwen25Omni(AudioLM):
     """Qwen2.5-Omni: the thinker (audio encoder and Qwen2 decoder) of a checkpoint that can also see and speak.
 
     The talker and the vocoder are never loaded, and the vision tower never runs. The official processor needs
-    torchvision, so the prompt and the features are put together here.
-
-    7B and 3B, from the full repository folder or from a thinker saved alone.
+    torchvision, so the prompt and the features are put together here. A folder may hold the thinker alone.
     """
 
     model_type = "qwen2_5_omni"
@@ -118,7 +108,7 @@ class Qwen25Omni(AudioLM):
     further_types = ("qwen2_5_omni_thinker",)
     released: ClassVar = {"Qwen/Qwen2.5-Omni-7B": (28, 18944), "Qwen/Qwen2.5-Omni-3B": (36, 11008)}
     windows = "blocks of 2 s, up to 5 min"
-    exposure = unknown(OMNI_REPORT)
+    exposure = unknown("no list of training corpora was found (arXiv:2503.20215 counts tokens)")
 
     @staticmethod
     def asked_part(model: nn.Module) -> nn.Module:
@@ -136,7 +126,7 @@ class Qwen25Omni(AudioLM):
         """300 s in the released files."""
         return float(self.processor.feature_extractor.chunk_length)
 
-    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
+    def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Encode clips, in blocks of 2 s that do not see each other."""
         features, mask = self._features(clips, max(len(clip) for clip in clips) + SILENCE)
         embeddings = self.model.get_audio_features(features, feature_attention_mask=mask, return_dict=True)
@@ -166,29 +156,21 @@ class Qwen25Omni(AudioLM):
         # else shift them by what it remembers of the last prompt that it generated from
         return replace(row, position_ids=torch.arange(len(row)).expand(3, -1))
 
-    def _features(self, clips: Sequence[npt.NDArray[np.float32]], samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _features(self, clips: Sequence[Waveform], samples: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-mel features (clip, mel, frame) and their mask (clip, frame), all clips padded to ``samples``."""
         extractor = self.processor.feature_extractor
-        sounds = extractor(
-            list(clips),
-            sampling_rate=extractor.sampling_rate,
-            padding="max_length",
-            max_length=min(samples, extractor.n_samples),
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
+        sounds = _mel(extractor, clips, max_length=min(samples, extractor.n_samples))
         return sounds["input_features"].to(self.device), sounds["attention_mask"].to(self.device)
 
 
 def _positions(mask: torch.Tensor) -> list[int]:
     """How many audio positions each clip gives: a convolution and a pooling halve its mel frames."""
-    frames = mask.sum(-1)
-    return list((((frames - 1) // 2 + 1 - 2) // 2 + 1).tolist())
+    return list((((mask.sum(-1) - 1) // 2 + 1 - 2) // 2 + 1).tolist())
 
 
 @contextmanager
 def _without_remarks_on_the_talker() -> Iterator[None]:
-    """Reading config.json warns of token ids of the talker, which lie outside its own small vocabulary by design."""
+    """Without a warning of token ids of the talker, which lie outside its own small vocabulary by design."""
     remarks = logging.getLogger("transformers.configuration_utils")
     level = remarks.level
     remarks.setLevel(logging.ERROR)

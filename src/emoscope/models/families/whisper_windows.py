@@ -1,17 +1,17 @@
-"""Audio Flamingo 3, and two families that hear in its way: Music Flamingo and GLM-ASR."""
+"""Families that hear windows of sound with a Whisper encoder: Audio Flamingo 3, Music Flamingo, GLM-ASR, Voxtral."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.family import unknown
-from emoscope.models.values import Request
+from emoscope.models.family import Loading, from_folder, transformers_class, unknown
+from emoscope.models.values import Request, Waveform
 
 MIXTURE = (
     "training mixture audio_speech_all in llava/data/registry/mixtures.yaml of NVIDIA/audio-flamingo, branch "
@@ -23,14 +23,9 @@ BACKBONE = "fine-tuned from Audio Flamingo 3 (arXiv:2511.10289), which was train
 
 LEAST_SAMPLES = 321  # a window needs three mel frames to give an audio position
 
-README = "the model card and github.com/zai-org/GLM-ASR name no training corpora"
-
 
 class AudioFlamingo3(AudioLM):
-    """Audio Flamingo 3: Whisper encoder, projector, Qwen2 decoder; up to 10 minutes in windows of 30 s.
-
-    The sound goes through the official processor and encoder.
-    """
+    """Audio Flamingo 3: Whisper encoder, projector, Qwen2 decoder; up to 10 minutes in windows of 30 s."""
 
     model_type = "audioflamingo3"
     model_class = "AudioFlamingo3ForConditionalGeneration"
@@ -55,12 +50,9 @@ class AudioFlamingo3(AudioLM):
         """600 s in the released files; the official processor cuts longer clips without an error."""
         return float(self.processor.max_audio_len)
 
-    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Encode clips; a clip longer than the encoder's window becomes several windows.
-
-        No ``padding=True`` here: every window is filled to its full length, so that what a clip sounds like
-        does not depend on the others in its batch.
-        """
+    def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Encode clips; a clip longer than the encoder's window becomes several windows."""
+        # no padding=True: every window is filled, so that what a clip sounds like does not depend on its batch
         sounds = self.processor(text=[self.processor.audio_token] * len(clips), audio=list(clips))
         positions = (sounds["input_ids"] == self.audio_token).sum(1).tolist()
         encoder = self.model.model.audio_tower
@@ -70,9 +62,8 @@ class AudioFlamingo3(AudioLM):
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the chat template with the audio token repeated before the text is cut into tokens."""
-        prompt = self._prompt(text, audio_positions > 0)
-        prompt = prompt.replace(self.processor.audio_token, self._placeholder(audio_positions))
-        return list(self.tokenizer(prompt)["input_ids"])
+        prompt, audio = self._prompt(text, audio_positions > 0), self.processor.audio_token
+        return list(self.tokenizer(prompt.replace(audio, self._placeholder(audio_positions)))["input_ids"])
 
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
@@ -93,8 +84,7 @@ class AudioFlamingo3(AudioLM):
 
     def _prompt(self, text: str, with_audio: bool) -> str:
         turn = [{"type": "audio"}] if with_audio else []
-        turn.append({"type": "text", "text": text})
-        chat = [{"role": "user", "content": turn}]
+        chat = [{"role": "user", "content": [*turn, {"type": "text", "text": text}]}]
         return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
 
@@ -113,11 +103,10 @@ class MusicFlamingo(AudioFlamingo3):
         corpus: (seen, BACKBONE + source) for corpus, (seen, source) in AudioFlamingo3.exposure.items()
     }
 
-    def hear(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[torch.Tensor]:
-        """Encode clips; an end too short to give an audio position is left out.
+    def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Encode clips without ends too short to give an audio position.
 
-        The official code counts windows by their audio positions: one without any would shift the times of the
-        next clip of the batch.
+        The official code counts windows by their audio positions: one without any would shift the next clip's times.
         """
         extractor = self.processor.feature_extractor
         window = int(extractor.chunk_length * extractor.sampling_rate)
@@ -135,20 +124,80 @@ class MusicFlamingo(AudioFlamingo3):
 
 
 class GlmAsr(AudioFlamingo3):
-    """GLM-ASR: Audio Flamingo 3's way of hearing, with an encoder of its own and a Llama decoder.
-
-    The processor has the interface of Audio Flamingo 3's, the template is the folder's own.
-    """
+    """GLM-ASR: Audio Flamingo 3's way of hearing, with an encoder of its own and a Llama decoder."""
 
     model_type = "glmasr"
     model_class = "GlmAsrForConditionalGeneration"
     processor_class = "GlmAsrProcessor"
     released: ClassVar = {"zai-org/GLM-ASR-Nano-2512": (28, 6144)}
     windows = "windows of 30 s"
-    exposure = unknown(README)
+    exposure = unknown("the model card and github.com/zai-org/GLM-ASR name no training corpora")
 
     @property
     def longest_s(self) -> float:
         """630 s in the released files: of the 655 s that they name, the processor takes the whole windows."""
         window = float(self.processor.feature_extractor.chunk_length)
         return self.processor.max_audio_len // window * window
+
+
+class Voxtral(AudioLM):
+    """Voxtral: Whisper encoder on blocks of 30 s, projector, Llama decoder; prompts made from tekken.json.
+
+    A clip is filled up with silence to whole blocks, which the model hears too.
+    """
+
+    model_type = "voxtral"
+    model_class = "VoxtralForConditionalGeneration"
+    processor_class = "VoxtralProcessor"
+    released: ClassVar = {"mistralai/Voxtral-Mini-3B-2507": (30, 8192), "mistralai/Voxtral-Small-24B-2507": (40, 32768)}
+    windows = "blocks of 30 s, filled with silence that the model hears too"
+    exposure = unknown("arXiv:2507.13264 names no training corpora")
+
+    @classmethod
+    def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
+        """Load the model, and its tokenizer from tekken.json: the folder holds no tokenizer.json and no template."""
+        extractor = from_folder("WhisperFeatureExtractor", folder)
+        processor = transformers_class(cls.processor_class)(extractor, read_tekken(folder / "tekken.json"))
+        return how.pretrained(cls.model_class, folder), processor
+
+    def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
+        """Encode clips, each in blocks of the encoder's length."""
+        encoder = self.model.model.audio_tower
+        blocks = [self._blocks(clip) for clip in clips]
+        features = torch.cat(blocks).to(encoder.device, encoder.dtype)
+        embeddings = self.model.get_audio_features(features, return_dict=True).pooler_output
+        each = len(embeddings) // len(features)
+        return list(embeddings.split([each * len(block) for block in blocks]))
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Write ``<s>[INST][BEGIN_AUDIO][AUDIO]...text[/INST]``; a marker inside the text stays ordinary text."""
+        sound = [self._special("[BEGIN_AUDIO]"), *[self.audio_token] * audio_positions] if audio_positions else []
+        written = self.tokenizer.encode(text, add_special_tokens=False)
+        return [self._special("<s>"), self._special("[INST]"), *sound, *written, self._special("[/INST]")]
+
+    def official_sound(self, clip: Waveform) -> tuple[dict[str, torch.Tensor], int]:
+        """The blocks: four of the encoder's positions become one of the decoder's, two mel frames one of the encoder's."""
+        blocks = self._blocks(clip)
+        return {"input_features": blocks.to(self.device, self.model.dtype)}, len(blocks) * blocks.shape[-1] // 8
+
+    def _blocks(self, clip: Waveform) -> torch.Tensor:
+        """Log-mel frames (block, mel, frame) of a clip, filled up with silence to whole blocks."""
+        extractor = self.processor.feature_extractor
+        filled = {"padding": True, "truncation": False, "pad_to_multiple_of": extractor.n_samples}
+        features = extractor(clip, sampling_rate=extractor.sampling_rate, return_tensors="pt", **filled)
+        mel = features["input_features"][0]
+        return mel.reshape(len(mel), -1, extractor.nb_max_frames).transpose(0, 1)
+
+    def _special(self, name: str) -> int:
+        return int(self.tokenizer.convert_tokens_to_ids(name))
+
+
+def read_tekken(path: Path) -> Any:
+    """The tokenizer of a tekken.json, as one of the transformers library; text never becomes a special token."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} holds no tekken.json: the tokenizer of Voxtral is missing")
+    from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
+
+    tokenizer = convert_tekken_tokenizer(str(path), chat_template="")
+    tokenizer.split_special_tokens = True
+    return tokenizer
