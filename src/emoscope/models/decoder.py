@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,14 @@ from emoscope.models.opening import read_json, some
 
 AT_ONCE = 256  # neurons of packed weights whose columns are computed in one go
 
-ACTIVATION_NAMES = ("act_fn", "activation_fn", "act")
-"""Attributes under which gated MLPs keep their activation function."""
-
+ACTIVATION_NAMES = (
+    "act_fn",
+    "activation_fn",
+    "act",
+)  # attributes under which gated MLPs keep their activation function
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # files of an adapter
 
-LORA_DOWN, LORA_UP = ".lora_A.weight", ".lora_B.weight"
-"""Ends of the names of the two factors: hidden size to rank, and rank to output size."""
+LORA_DOWN, LORA_UP = ".lora_A.weight", ".lora_B.weight"  # ends of the names of two factors: to the rank, and from it
 
 LORA_UNUSED = [
     "use_dora",
@@ -46,12 +47,11 @@ class Site:
     """
 
     name: str  # path of the MLP inside the model
-    # gate, up: the modules that compute gate and up; one and the same where ``fused``
     gate: nn.Module
     up: nn.Module
-    act: Callable[[torch.Tensor], torch.Tensor]  # the activation function
-    down: nn.Linear  # the output projection; its input is the gated product
-    fused: bool = False  # whether one module computes both, the gate in the first half of its output
+    act: Callable[[torch.Tensor], torch.Tensor]
+    down: nn.Linear
+    fused: bool = False  # whether gate and up are one module, with the gate in the first half of its output
 
     def activation(self, gate_output: torch.Tensor) -> torch.Tensor:
         """act(gate(x)), (..., width), from the output of ``gate``."""
@@ -69,10 +69,9 @@ class Decoder:
     backbone: nn.Module  # the module that runs all layers and the final norm (no output head), at the path ``name``
     name: str
     sites: tuple[Site, ...]  # one gated MLP per layer
-    # width, hidden: neurons per layer, and hidden size
-    width: int
-    hidden: int
-    blocks: tuple[nn.Module, ...] = ()  # the layers themselves, which hold the MLPs
+    width: int  # neurons per layer
+    hidden: int  # size of the hidden state
+    blocks: tuple[nn.Module, ...]  # the layers themselves, which hold the MLPs
 
     @property
     def layers(self) -> int:
@@ -92,17 +91,13 @@ class Decoder:
 
     def down_norms(self) -> npt.NDArray[np.float32]:
         """Euclidean norm of each neuron's output weights (its column of down_proj); (layer, width)."""
-        every = torch.arange(self.width)
-        with torch.no_grad():
-            return np.stack(
-                [
-                    # packed weights a part at a time: unpacked they may not fit beside the model
-                    torch.cat([self.columns(layer, part).float().norm(dim=0) for part in every.split(AT_ONCE)]).cpu()
-                    if is_packed(site.down.weight)
-                    else site.down.weight.float().norm(dim=0).cpu()
-                    for layer, site in enumerate(self.sites)
-                ]
-            )
+        norms = []
+        for layer, weight in enumerate(site.down.weight for site in self.sites):
+            # packed weights a part at a time: unpacked they may not fit beside the model
+            every = torch.arange(self.width).split(AT_ONCE)
+            parts = (self.columns(layer, part) for part in every) if is_packed(weight) else [weight.detach()]
+            norms.append(torch.cat([part.float().norm(dim=0) for part in parts]).cpu())
+        return np.stack(norms)
 
     def columns(self, layer: int, neurons: torch.Tensor) -> torch.Tensor:
         """A copy of the output weights of some neurons of one layer, (hidden, neuron).
@@ -182,15 +177,22 @@ def stored(weight: torch.Tensor) -> Iterator[torch.Tensor]:
         yield from stored(getattr(weight, name))
 
 
-def find_decoder(model: nn.Module, site: Callable[[str, nn.Module], Site] | None = None) -> Decoder:
+def gated_site(name: str, mlp: nn.Module) -> Site:
+    """The neurons of an MLP with ``gate_proj`` and ``up_proj``, or both fused as ``gate_up_proj``; else ``ValueError``."""
+    act = next((getattr(mlp, a) for a in ACTIVATION_NAMES if hasattr(mlp, a)), None)
+    fused = getattr(mlp, "gate_up_proj", None)
+    gate, up = getattr(mlp, "gate_proj", fused), getattr(mlp, "up_proj", fused)
+    down: Any = mlp.down_proj
+    if gate is None or up is None or act is None:
+        raise ValueError(f"{name} is no gated MLP with gate_proj, up_proj, an activation function and down_proj: {mlp}")
+    return Site(name, gate, up, act, down, fused=gate is fused)
+
+
+def find_decoder(model: nn.Module, site: Callable[[str, nn.Module], Site] = gated_site) -> Decoder:
     """Find the text decoder by structure, never by its path (that changes between transformers versions).
 
     It is the module with a list named ``layers`` that is as long as the text configuration says and whose
-    items all have ``mlp.down_proj``.
-
-    Args:
-        model: the whole model.
-        site: makes the :class:`Site` of a layer from the path and the module of its MLP; :func:`gated_site` if ``None``.
+    items all have ``mlp.down_proj``. ``site`` makes the :class:`Site` of a layer from the path and module of its MLP.
 
     Raises:
         ValueError: no such module, more than one, or MLPs of another build.
@@ -218,30 +220,14 @@ def find_decoder(model: nn.Module, site: Callable[[str, nn.Module], Site] | None
             f"{type(model).__name__}: {what}; a text decoder is a list named layers, of length {wanted} "
             "(num_hidden_layers of the text configuration), whose items have mlp.down_proj"
         )
-    (name, backbone), *_ = found.items()
+    ((name, backbone),) = found.items()
     prefix = f"{name}." if name else ""
-    make = site or gated_site
-    sites = tuple(make(f"{prefix}layers.{i}.mlp", block.mlp) for i, block in enumerate(backbone.layers))
+    sites = tuple(site(f"{prefix}layers.{i}.mlp", block.mlp) for i, block in enumerate(backbone.layers))
     shapes = {(site.down.in_features, site.down.out_features) for site in sites}
     if len(shapes) != 1:
         raise ValueError(f"{type(model).__name__}: layers differ in width {sorted(shapes)}; equal layers are needed")
     width, hidden = shapes.pop()
     return Decoder(backbone, name, sites, width, hidden, tuple(backbone.layers))
-
-
-def gated_site(name: str, mlp: nn.Module) -> Site:
-    """The neurons of an MLP with ``gate_proj`` and ``up_proj``, or both fused as ``gate_up_proj``.
-
-    Raises:
-        ValueError: an MLP of another build.
-    """
-    act = next((getattr(mlp, a) for a in ACTIVATION_NAMES if hasattr(mlp, a)), None)
-    fused = getattr(mlp, "gate_up_proj", None)
-    gate, up = getattr(mlp, "gate_proj", fused), getattr(mlp, "up_proj", fused)
-    down: Any = mlp.down_proj
-    if gate is None or up is None or act is None:
-        raise ValueError(f"{name} is no gated MLP with gate_proj, up_proj, an activation function and down_proj: {mlp}")
-    return Site(name, gate, up, act, down, fused=gate is fused)
 
 
 @dataclass(frozen=True)
@@ -294,10 +280,11 @@ def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
         raise ValueError(
             f"{folder} holds tensors that are no pairs of factors ({LORA_DOWN}, {LORA_UP}): {sorted(factors)[:3]}"
         )
-    _refuse_gaps([stem.partition(".layers.")[2] for stem in stems], decoder.layers, folder)
+    own = {stem: stem.partition(".layers.")[2] for stem in stems}  # such as 3.mlp.down_proj
+    _refuse_gaps(own.values(), decoder.layers, folder)
     changes = {}
-    for stem in stems:
-        path = f"{decoder.name}.layers.{stem.partition('.layers.')[2]}"
+    for stem, end in own.items():
+        path = f"{decoder.name}.layers.{end}"
         try:
             weight = model.get_submodule(path).weight
         except AttributeError as error:
@@ -311,14 +298,10 @@ def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
     return changes
 
 
-def _refuse_gaps(paths: Sequence[str], layers: int, folder: Path) -> None:
+def _refuse_gaps(paths: Collection[str], layers: int, folder: Path) -> None:
     """Raise ``ValueError`` where an adapter changes a weight such as ``mlp.down_proj`` in some layers and not in others."""
-    kinds: dict[str, set[str]] = {}
-    for path in paths:
-        layer, _, kind = path.partition(".")
-        kinds.setdefault(kind, set()).add(layer)
-    absent = [f"{i}.{kind}" for kind, found in sorted(kinds.items()) for i in range(layers) if str(i) not in found]
-    if absent:
+    kinds = sorted({path.partition(".")[2] for path in paths})
+    if absent := [path for kind in kinds for i in range(layers) if (path := f"{i}.{kind}") not in paths]:
         raise ValueError(f"{folder}: the adapter lacks the factors of the layers {some(absent)}: fetch the model again")
 
 
