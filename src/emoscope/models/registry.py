@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,7 +62,6 @@ def load_model(
         dtype: ``"auto"`` (float32 on a CPU, else the checkpoint's) or the name of a torch dtype.
         device: ``"auto"`` (CUDA where there is one, else the CPU) or a torch device.
         revision: branch, tag or commit on the hub.
-        attention: attention implementation of transformers.
         side: folders or hub names of the further checkpoints that a family consists of, such as
             ``{"audio_tokenizer": ...}`` for Kimi-Audio; by default they are looked for beside the model.
         device_map: ``"auto"`` spreads the layers over all devices (needs the package accelerate).
@@ -103,13 +102,11 @@ def load_model(
 
 
 def wrap(model: object, processor: object, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
-    """Take a model that is already loaded.
+    """Take a model that is already loaded, and put it into evaluation mode.
 
     Args:
-        model: a model as transformers loaded it; it is put into evaluation mode.
-        processor: its processor.
-        id: a name for reports; its ``name_or_path`` if ``None``.
-        family: the class that declares its family; found by its ``model_type`` if ``None``.
+        id: a name for reports; the ``name_or_path`` of the model if ``None``.
+        family: found by the ``model_type`` of the model if ``None``.
 
     Raises:
         ValueError: an unknown family, what is given is not a model and its processor, a weight that is not finite, or
@@ -234,29 +231,29 @@ def _template_that_ends() -> Iterator[None]:
 def _refuse_attention(attention: str) -> None:
     if attention not in ATTENTION:
         raise ValueError(f"attention {attention!r} is not known: give {', '.join(ATTENTION)}")
-    package = ATTENTION[attention]
-    if package and find_spec(package) is None:
+    if (package := ATTENTION[attention]) and find_spec(package) is None:
         raise ValueError(
             f"attention {attention!r} needs the package {package}, which is not installed: give sdpa or eager"
         )
 
 
-def _refuse_without(package: str, what: str) -> None:
-    if find_spec(package) is None:
-        raise ValueError(f"{what} needs the package {package}: pip install {package}")
+def _refuse_without(packages: Sequence[str], what: str) -> None:
+    for package in packages:
+        if find_spec(package) is None:
+            raise ValueError(f"{what} needs the package {package}: pip install {package}")
 
 
 def _placement(
     device_map: str | Mapping[str, str | int] | None, quantise: str | None, device: torch.device
 ) -> dict[str, object]:
-    placement: dict[str, object] = {} if device_map is None else {"device_map": device_map}
+    placement: dict[str, object] = {}
     if device_map is not None:
-        _refuse_without("accelerate", f"device_map {device_map!r}")
+        _refuse_without(["accelerate"], f"device_map {device_map!r}")
+        placement["device_map"] = device_map
     if quantise is not None:
         if quantise not in ("8bit", "4bit"):
             raise ValueError(f'quantise {quantise!r} is not known: give "8bit" or "4bit"')
-        for package in ("bitsandbytes", "accelerate"):
-            _refuse_without(package, f'quantise "{quantise}"')
+        _refuse_without(["bitsandbytes", "accelerate"], f'quantise "{quantise}"')
         config = transformers_class("BitsAndBytesConfig")
         placement["quantization_config"] = config(load_in_8bit=quantise == "8bit", load_in_4bit=quantise == "4bit")
         # a quantised model cannot be moved afterwards
@@ -266,8 +263,7 @@ def _placement(
 
 def _refuse_absent(model: nn.Module, name: str) -> None:
     """Weights that were left on disk or on the host are on the device for a moment only, where none can read them."""
-    absent = [key for key, weight in model.named_parameters() if weight.device.type == "meta"]
-    if absent:
+    if absent := [key for key, weight in model.named_parameters() if weight.device.type == "meta"]:
         raise ValueError(
             f"model {name!r} does not fit on the devices: {len(absent)} weights ({absent[0]} ...) were left elsewhere; "
             "take a smaller dtype, quantise it, or give more devices"
@@ -287,9 +283,8 @@ def _device(device: str) -> torch.device:
 
 def _dtype(dtype: str, device: torch.device, config: Mapping[str, object]) -> torch.dtype:
     if dtype == "auto":
-        text = text_config(config)
-        stored = [config.get("dtype"), config.get("torch_dtype"), text.get("dtype"), text.get("torch_dtype"), "float32"]
-        dtype = "float32" if device.type == "cpu" else next(str(s) for s in stored if s)
+        named = [part.get(key) for part in (config, text_config(config)) for key in ("dtype", "torch_dtype")]
+        dtype = "float32" if device.type == "cpu" else next((str(one) for one in named if one), "float32")
     found = getattr(torch, dtype, None)
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f'dtype {dtype!r} is not known: give "auto", "float32", "bfloat16" or "float16"')
