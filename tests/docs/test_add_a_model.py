@@ -14,7 +14,7 @@ from emoscope.models import families as known_families
 from emoscope.models.audio_lm import Request
 from emoscope.models.check import check_model
 from emoscope.models.families import built_in, list_models, of_class
-from emoscope.models.lookup import known_type, look_up, model_folders
+from emoscope.models.lookup import known_family, look_up, model_folders
 from emoscope.models.registry import load_model, wrap
 from tests.helpers.noise import close_logits
 from tests.helpers.tiny_families import WIDTH, write_qwen3_asr
@@ -130,11 +130,12 @@ def test_what_an_installed_package_declares_is_used_as_of_emoscopes_own(package,
     with pytest.raises(ValueError, match="give revision 'v2'"):
         look_up("owner/voices-1b")
     card = look_up("owner/voices-1b", revision="v2")
-    assert (card.layers, card.width, card.family) == (2, 40, "qwen3_asr")
+    assert (card.layers, card.width, card.family.model_type) == (2, 40, "qwen3_asr")
     with pytest.raises(FileNotFoundError, match="did you mean 'owner/voices-1b'"):
         look_up("owner/voice-1b")
-    assert known_type({"architectures": ["VoicesForAsr"]}, "voices") == "qwen3_asr"
-    assert model_folders("qwen3_asr", tmp_path, {}) == [tmp_path, tmp_path / "adapter"]
+    found = known_family({"architectures": ["VoicesForAsr"]}, "voices")
+    assert found.model_type == "qwen3_asr"
+    assert model_folders(found, tmp_path, {}) == [tmp_path, tmp_path / "adapter"]
     with pytest.raises(FileNotFoundError, match="also needs owner/codes"):
         load_model(write_qwen3_asr(tmp_path / "tiny"))
 

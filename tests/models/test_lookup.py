@@ -99,7 +99,7 @@ def test_released_models_are_planned_without_a_network(offline, capsys):
     for about in built_in().values():
         for name, (layers, width) in about.released.items():
             card = look_up(name, revision=about.released_revision or None)
-            assert (card.layers, card.width, card.family) == (layers, width, about.model_type)
+            assert (card.layers, card.width, card.family.model_type) == (layers, width, about.model_type)
             assert "nothing was fetched" in card.note
     dry_run(Study(model=Model(id="Qwen/Qwen2.5-Omni-7B")))
     told = " ".join(capsys.readouterr().out.split())

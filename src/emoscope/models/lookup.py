@@ -13,14 +13,15 @@ from typing import Any
 
 from emoscope.mistakes import MISTAKES, first_line, on_purpose
 from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, weights_checksum
-from emoscope.models.families import find, known, list_models, releasing
+from emoscope.models.families import Declared, find, known, list_models, releasing
 from emoscope.models.opening import CARD, find_config, read_card, read_json, text_config, whole_number
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"  # folder of the embedded model
 WAIT_S = 10  # how long the hub may take to answer the one question that is asked first, in seconds
-
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""Environment variables that keep the hub's library off the network."""
+OFFLINE = (
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+)  # environment variables that keep the hub's library off the network
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,13 @@ class Card:
     """A model as its folder describes it."""
 
     folder: Path  # where its files are; of a released model that is not on this machine, its name
-    # layers, width: decoder layers and neurons per layer, from config.json
     layers: int
-    width: int
+    width: int  # neurons per layer
     recommended_budget: float  # share of neurons of a set
     trained_on: tuple[Mapping[str, Any], ...]  # corpora and filters on which it was trained
+    family: Declared
     # name and commit (or what the user asked for), if it comes from the hub; then ``folder`` may hold no weights yet
     hub: tuple[str, str | None] | None = None
-    family: str = ""  # the ``model_type`` under which its family is known
     side: Mapping[str, str | Path] = field(default_factory=dict)  # what the user named as further checkpoints
     note: str = ""  # where the sizes come from, if not from the model's own config.json
 
@@ -43,7 +43,7 @@ class Card:
     def checksum(self) -> str:
         """sha256 over the files that decide the answers; of a model on the hub they are fetched first, if need be."""
         folder, name = (find_folder(*self.hub)[0], self.hub[0]) if self.hub else (self.folder, str(self.folder))
-        beside = find_sides(side_checkpoints(self.family), folder, self.side, name)
+        beside = find_sides(self.family, folder, self.side, name)
         return weights_checksum(*model_folders(self.family, folder, beside))
 
 
@@ -51,7 +51,6 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     """Read a model's config.json and emoscope.json; of a model on the hub nothing else is fetched.
 
     Of a released model that is not on this machine the sizes stand in this package, and no network is needed.
-    What is given means what it means for :func:`emoscope.models.registry.load_model`.
 
     Raises:
         FileNotFoundError: the model is not there.
@@ -70,7 +69,7 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     folder, commit = (local, None) if local else _fetch_description(name, revision)
     config_file = folder / "config.json"
     config = read_json(config_file)
-    family = known_type(config, name)
+    family = known_family(config, name)
     text, card = text_config(config), read_card(folder)
     return Card(
         folder,
@@ -78,22 +77,21 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
         width=whole_number(text, "intermediate_size", config_file),
         recommended_budget=card.recommended_budget,
         trained_on=card.trained_on,
-        hub=(name, commit) if commit else None,
         family=family,
+        hub=(name, commit) if commit else None,
         side=sides,
         note=_check_here(family, folder, sides) if local else "",
     )
 
 
-def known_type(config: Mapping[str, object], name: str) -> str:
-    """The ``model_type`` of a config, or that of its architecture where it has none that is known; else ``ValueError``."""
-    model_type = config.get("model_type")
-    if isinstance(model_type, str) and find(model_type):
-        return model_type
-    architectures = config.get("architectures")
-    for about in known().values():
-        if isinstance(architectures, list) and any(name in architectures for name in about.architectures):
-            return about.model_type
+def known_family(config: Mapping[str, object], name: str) -> Declared:
+    """The family of a config by its ``model_type``, or by its architecture where that is not known; else ``ValueError``."""
+    model_type, architectures = config.get("model_type"), config.get("architectures")
+    if isinstance(model_type, str) and (found := find(model_type)):
+        return found
+    for family in known().values():
+        if isinstance(architectures, list) and any(name in architectures for name in family.architectures):
+            return family
     near = get_close_matches(str(model_type).lower(), list_models(), n=1, cutoff=0.7)
     raise ValueError(
         f"model {name!r} has model_type {model_type!r}, which is not known here"
@@ -106,59 +104,48 @@ def known_type(config: Mapping[str, object], name: str) -> str:
 
 def _released(name: str, side: Mapping[str, str | Path], revision: str | None) -> Card | None:
     """What this package knows of a released model that is not on this machine."""
-    about = releasing(name)
-    if about is None or _cached(name, revision):
+    family = releasing(name)
+    if family is None or _cached(name, revision):
         return None
-    layers, width = about.released[name]
     note = f"{name} is not on this machine: its sizes are those of the release, and nothing was fetched"
-    return Card(Path(name), layers, width, 0.005, (), (name, _revision(name, revision)), about.model_type, side, note)
+    return Card(Path(name), *family.released[name], 0.005, (), family, (name, _revision(name, revision)), side, note)
 
 
 def _revision(name: str, revision: str | None) -> str | None:
     """What to fetch of a model on the hub; ``ValueError`` where the main branch is known to hold another layout."""
-    about = None if revision else releasing(name)
-    if about and about.released_revision:
+    family = None if revision else releasing(name)
+    if family and (other := family.released_revision):
         raise ValueError(
-            f"model {name!r} stands in the layout of transformers under another revision only: give revision {about.released_revision!r}"
+            f"model {name!r} stands in the layout of transformers under another revision only: give revision {other!r}"
         )
     return revision
 
 
-def _check_here(family: str, folder: Path, given: Mapping[str, str | Path]) -> str:
+def _check_here(family: Declared, folder: Path, given: Mapping[str, str | Path]) -> str:
     """Check what is on this machine of a model, and say what is not."""
-    wanted = side_checkpoints(family)
+    wanted = family.side_checkpoints
     places = {side: _side_here(side, hub, folder, given) for side, hub in wanted.items()}
     check_folders(family, folder, {side: place for side, place in places.items() if place})
     lacking = [str(given.get(side) or wanted[side]) for side, place in places.items() if not place]
     return f"it also needs {', '.join(lacking)}, which is fetched from the hub when it is loaded" if lacking else ""
 
 
-def check_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> None:
-    """Refuse a model that cannot be loaded, by a look at its folder, its parts and its side checkpoints.
-
-    Raises as :func:`~emoscope.models.checkpoint.check_folder` does.
-    """
+def check_folders(family: Declared, folder: Path, beside: Mapping[str, Path]) -> None:
+    """Refuse a model that cannot be loaded, by a look at its folder, its parts and its side checkpoints."""
     for part in model_folders(family, folder, beside):
         if part == folder or part.is_dir():  # the family says which parts it cannot do without
             own = part == folder
             check_folder(part, needs_weights=own or part in beside.values(), needs_tokenizer=own)
 
 
-def side_checkpoints(family: str) -> Mapping[str, str]:
-    """The further checkpoints that models of a ``model_type`` consist of: name -> name on the hub."""
-    about = find(family)
-    return about.side_checkpoints if about else {}
-
-
-def find_sides(wanted: Mapping[str, str], folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
+def find_sides(family: Declared, folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
     """The folders of the further checkpoints that a model consists of: as the user named them, else inside or beside its own.
-
-    ``wanted`` is name -> name on the hub; ``name`` that of the model, for messages.
 
     Raises:
         ValueError: a name that this family does not have.
         FileNotFoundError: one is nowhere.
     """
+    wanted = family.side_checkpoints
     for unknown in sorted(set(given) - set(wanted)):
         raise ValueError(f"side {unknown!r} is none of model {name!r}: it has {', '.join(wanted) or 'none'}")
     found = {}
@@ -181,10 +168,9 @@ def _side_here(side: str, hub: str, folder: Path, given: Mapping[str, str | Path
     return _local(str(given.get(side) or next((place for place in places if place.is_dir()), hub)))
 
 
-def model_folders(family: str, folder: Path, beside: Mapping[str, Path]) -> list[Path]:
+def model_folders(family: Declared, folder: Path, beside: Mapping[str, Path]) -> list[Path]:
     """All folders whose files decide a model's answers: its own, its parts inside, and its side checkpoints."""
-    about = find(family)
-    return [folder, *(folder / part for part in (about.parts if about else ())), *beside.values()]
+    return [folder, *(folder / part for part in family.parts), *beside.values()]
 
 
 def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -194,7 +180,7 @@ def find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     revision = _revision(name, revision)
     with _reaching(name):
         # first the configuration alone: an unknown family is found out before its weights are fetched
-        known_type(read_json(_fetch_config(name, revision)), name)
+        known_family(read_json(_fetch_config(name, revision)), name)
         folder = _download(name, revision)
     return folder, folder.name
 
@@ -340,10 +326,7 @@ class Fetched:
 def fetch_model(name: str, revision: str | None = None, to: Path | None = None) -> Fetched:
     """Fetch all that a model needs: configuration, tokenizer and safetensors; no code and no pickles.
 
-    Args:
-        name: on the hub, such as ``"nvidia/audio-flamingo-3-hf"``.
-        revision: branch, tag or commit; the main branch as it is now if ``None``.
-        to: folder in which each checkpoint gets a folder of its own; the cache of the hub if ``None``.
+    In ``to`` each checkpoint gets a folder of its own; if ``None`` they go to the cache of the hub.
 
     Raises:
         ValueError: not a name on the hub, or a family that is not known: then no weights are fetched.
@@ -356,11 +339,11 @@ def fetch_model(name: str, revision: str | None = None, to: Path | None = None) 
 
         commit = _commit(name, revision)
         config = read_json(Path(hf_hub_download(name, "config.json", revision=commit)))
-        model_type = known_type(config, name)
+        family = known_family(config, name)
     found = _fetch_one(name, commit, to)
     if to is None:
         look_up(name, revision=commit)  # the cache remembers that there is no emoscope.json, where there is none
-    return replace(found, side={key: _fetch_one(hub, None, to) for key, hub in side_checkpoints(model_type).items()})
+    return replace(found, side={key: _fetch_one(hub, None, to) for key, hub in family.side_checkpoints.items()})
 
 
 def _fetch_one(name: str, commit: str | None, to: Path | None) -> Fetched:

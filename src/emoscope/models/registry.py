@@ -21,9 +21,9 @@ from emoscope.models.audio_lm import AudioLM
 from emoscope.models.checkpoint import scan_weights
 from emoscope.models.complete import locate_given, refuse_not_finite, refuse_not_finite_files
 from emoscope.models.decoder import stored
-from emoscope.models.families import find_family, list_models, register
+from emoscope.models.families import list_models, register
 from emoscope.models.family import Loading, transformers_class
-from emoscope.models.lookup import check_folders, find_folder, find_sides, known_type, look_up, model_folders
+from emoscope.models.lookup import check_folders, find_folder, find_sides, known_family, look_up, model_folders
 from emoscope.models.opening import ModelCard, read_card, read_json, text_config
 from emoscope.models.values import Request
 
@@ -83,16 +83,16 @@ def load_model(
     _refuse_attention(attention)
     placement = _placement(device_map, quantise, where)
     folder, commit = find_folder(name, revision)
-    key = look_up(str(folder), side).family  # what a look at the folder shows is said before anything is loaded
-    family = find_family(key)
-    beside = find_sides(family.side_checkpoints, folder, side or {}, name)
-    check_folders(key, folder, beside)
+    declared = look_up(str(folder), side).family  # what a look at the folder shows is said before anything is loaded
+    family = declared.load()
+    beside = find_sides(declared, folder, side or {}, name)
+    check_folders(declared, folder, beside)
     how = Loading(name, _dtype(dtype, where, read_json(folder / "config.json")), where, attention, placement, beside)
     card = read_card(folder)
     with opening(f"model {name!r} cannot be opened"):
         model, processor = family.load(folder, how)
     _refuse_absent(model, name)
-    checksum, not_finite = scan_weights(*model_folders(key, folder, beside))
+    checksum, not_finite = scan_weights(*model_folders(declared, folder, beside))
     refuse_not_finite_files(how.read, not_finite)
     if how.dtype == torch.float16:
         refuse_not_finite(model, name)
@@ -117,7 +117,7 @@ def wrap(model: object, processor: object, id: str | None = None, family: type[A
     given: Any = model
     folder = str(getattr(model, "name_or_path", ""))
     name = id or folder or type(model).__name__
-    chosen = family or find_family(known_type(given.config.to_dict(), name))
+    chosen = family or known_family(given.config.to_dict(), name).load()
     refuse_not_finite(given, name)
     loaded = _askable(chosen, given, processor, name, module_checksum(given))
     loaded.sources = locate_given(loaded.model, folder)

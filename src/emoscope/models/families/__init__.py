@@ -44,11 +44,7 @@ REGISTERED: dict[str, Declared] = {}  # what :func:`register` was called on, by 
 
 
 def register(family: type[AudioLM]) -> type[AudioLM]:
-    """Make a family known for the running program, so that ``load_model`` finds it; a decorator.
-
-    Args:
-        family: a subclass of ``AudioLM`` with the ``model_type`` of its config.json (see docs/add-a-model.md).
-    """
+    """Make a family known for the running program, so that ``load_model`` finds it; a decorator."""
     REGISTERED[family.model_type] = of_class(family)
     return family
 
@@ -78,9 +74,8 @@ def _written(node: ast.ClassDef) -> dict[str, ast.expr]:
     found = {}
     for line in node.body:
         if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
-            for target in line.targets if isinstance(line, ast.Assign) else [line.target]:
-                if isinstance(target, ast.Name):
-                    found[target.id] = line.value
+            target = line.targets[0] if isinstance(line, ast.Assign) else line.target
+            found[ast.unparse(target)] = line.value
     return found
 
 
@@ -92,10 +87,7 @@ def _imported(module: str, name: str) -> type[AudioLM]:
 def find(model_type: str) -> Declared | None:
     """What the family of a ``model_type`` declares; ``None`` where none is known.
 
-    Installed packages are asked last, and only the one that offers it is imported.
-
-    Raises:
-        ValueError: what a package offers under the name is no family, or cannot be imported.
+    Installed packages are asked last, and only the one that offers it is imported; ``ValueError`` where that fails.
 
     Example:
         >>> find("qwen2_5_omni_thinker").model_type
@@ -113,19 +105,8 @@ def known() -> dict[str, Declared]:
     return here | {name: _opened(entry) for name, entry in _offered().items() if name not in here}
 
 
-def find_family(model_type: str) -> type[AudioLM]:
-    """The class of a known family.
-
-    Raises:
-        KeyError: it is not known.
-    """
-    if (found := find(model_type)) is None:
-        raise KeyError(model_type)
-    return found.load()
-
-
 def releasing(name: str) -> Declared | None:
-    """The family that has a model on the hub among its released ones; ``None`` where none has.
+    """The family that has a model on the hub among its released ones, if any.
 
     Example:
         >>> releasing("nvidia/audio-flamingo-3-hf").released
