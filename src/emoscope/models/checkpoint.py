@@ -16,7 +16,18 @@ import numpy as np
 
 from emoscope.files import Checksums, sha256, what_is
 from emoscope.mistakes import first_line
-from emoscope.models.opening import absent, fetch_again, kind, no_file, read_json, refuse_other, some, unfinished
+from emoscope.models.opening import (
+    absent,
+    damaged,
+    fetch_again,
+    kind,
+    need_file,
+    no_file,
+    read_json,
+    refuse_other,
+    some,
+    unfinished,
+)
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """Where transformers looks for weights: one file, else the shards that the index names."""
@@ -42,10 +53,6 @@ def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool
 
     Looked at are the index against the shards, each shard's header against its size and the index, and whether the
     files beside them are what their names say. A part of a checkpoint may hold no weights or no tokenizer.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or is not what its name says.
     """
     for name in TABLES["beside"]:
         if not absent(folder / name):
@@ -54,9 +61,8 @@ def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool
     for shard, wanted in weight_files(folder, needs_weights).items():
         held = read_header(shard)
         if twice := sorted(stored.keys() & held.keys()):
-            raise ValueError(
-                f"{folder}: {some(twice)} stand in both {stored[twice[0]].name} and {shard.name}: {fetch_again(folder)}"
-            )
+            both = f"{stored[twice[0]].name} and {shard.name}"
+            raise ValueError(f"{folder}: {some(twice)} stand in both {both}: {fetch_again(folder)}")
         if lacking := sorted(wanted - held.keys()):
             raise ValueError(
                 f"{shard}: missing {some(lacking)}, which {INDEX} says are in it: index and shards are of different "
@@ -77,18 +83,16 @@ def _refuse_more_layers(config: Mapping[str, object], tensors: int, path: Path) 
         if isinstance(value, dict):
             _refuse_more_layers(value, tensors, path)
         elif key.endswith("layers") and not key.startswith("max_") and isinstance(value, int) and value > tensors:
-            raise ValueError(
-                f"{path}: {key} is {value:,}, but only {tensors:,} tensors are stored for all layers: {fetch_again(path.parent)}"
-            )
+            found = f"{key} is {value:,}, but only {tensors:,} tensors are stored for all layers"
+            raise ValueError(f"{path}: {found}: {fetch_again(path)}")
 
 
 def _check_beside(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")
+    need_file(path)
     if path.suffix == ".json":
         if path.stat().st_size <= PARSED:
             if not read_json(path) and path.name in TABLES["never_empty"]:
-                raise ValueError(f"{path} holds an empty object: {fetch_again(path.parent)}")
+                raise damaged(path, "holds an empty object")
             return
         with path.open("rb") as file:
             begin = file.read(64).lstrip()
@@ -118,9 +122,8 @@ def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
     listed = read_json(index)
     table = listed.get("weight_map")
     if not isinstance(table, dict) or not table:
-        raise ValueError(
-            f"{index}: weight_map is {kind(table)}, not a list of tensors with their files: {fetch_again(folder)}"
-        )
+        found = f"weight_map is {kind(table)}, not a list of tensors with their files"
+        raise ValueError(f"{index}: {found}: {fetch_again(folder)}")
     if not isinstance(listed.get("metadata"), dict):
         raise ValueError(f'{index} has no metadata, which transformers asks for: add "metadata": {{}} to it')
     shards: dict[Path, set[str]] = {}
@@ -137,8 +140,7 @@ def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
         )
     if not any(folder.glob("*.safetensors")) and not any(shard.is_symlink() for shard in shards):
         _no_weights(folder)
-    lost = [shard for shard in sorted(shards) if not shard.is_file()]
-    if lost:
+    if lost := [shard for shard in sorted(shards) if not shard.is_file()]:
         partial = unfinished(folder)
         begun = f"; the download of {some(partial)} was not finished" if partial else ""
         what = some(shard.name if absent(shard) else f"{shard.name} ({no_file(shard)})" for shard in lost)
@@ -148,8 +150,7 @@ def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
 
 
 def _no_weights(folder: Path) -> NoReturn:
-    there = sorted(path.name for path in folder.glob("*.safetensors"))
-    if there:
+    if there := sorted(path.name for path in folder.glob("*.safetensors")):
         raise FileNotFoundError(
             f"{folder} holds {some(there)}, but neither {WHOLE} nor {INDEX}, which says what each of them holds: "
             f"{fetch_again(folder)}"
@@ -158,9 +159,8 @@ def _no_weights(folder: Path) -> NoReturn:
         raise FileNotFoundError(
             f"{folder} holds no .safetensors weights; the download of {some(partial)} was not finished: {fetch_again(folder)}"
         )
-    other = sorted(
-        path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".gguf", ".msgpack")
-    )
+    formats = (".bin", ".pt", ".pth", ".gguf", ".msgpack")
+    other = sorted(path.name for path in folder.iterdir() if path.suffix in formats)
     raise ValueError(
         f"{folder} holds no .safetensors weights{f', only {some(other)}' if other else ''}: other formats (.bin, .pt) can "
         "run code when read; convert them, or take another revision"
@@ -189,12 +189,8 @@ def places(folder: Path) -> dict[str, Place]:
 
 
 def read_header(path: Path) -> dict[str, Place]:
-    """Name -> place of the tensors in a safetensors file, in order; its header is checked against the size of the file.
-
-    Raises as :func:`check_folder` does.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")
+    """Name -> place of the tensors in a safetensors file, in order; its header is checked against the size of the file."""
+    need_file(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -242,19 +238,15 @@ def _extents(path: Path, entries: Mapping[str, Any], at: int) -> dict[str, Place
 def weights_checksum(*folders: Path) -> str:
     """Sha256 (hex) over all files of a model's folders that decide its answers, in the order of their names.
 
-    These are the weights (``.safetensors``) and what stands beside them: configuration, tokenizer, processor and
-    chat template (``.json``, ``.jinja``, ``.txt``, ``.model``). Left out are emoscope.json, training.json, any README
-    and the same weights in another format, which are not loaded. What was read in each weight file is remembered by
-    path, size and time of change, as a 7B model takes many seconds; the small files are read each time.
+    These are the weights (``.safetensors``), configuration, tokenizer, processor and chat template. Left out are
+    emoscope.json, training.json, any README and the same weights in another format, which are not loaded. What was
+    read in each weight file is remembered by path, size and time of change, as a 7B model takes many seconds.
     """
     return scan_weights(*folders)[0]
 
 
 def scan_weights(*folders: Path) -> tuple[str, dict[Path, list[str]]]:
-    """:func:`weights_checksum`, and the tensors that hold a value that is not finite: file -> names.
-
-    Every weight file is read once for both, a few MB at a time.
-    """
+    """:func:`weights_checksum`, and the tensors that hold a value that is not finite: file -> names, all read once."""
     files = [
         path
         for folder in folders
@@ -275,19 +267,13 @@ def scan_weights(*folders: Path) -> tuple[str, dict[Path, list[str]]]:
 
 
 def read_weights(path: Path) -> tuple[str, list[str]]:
-    """Sha256 (hex) of a safetensors file, and the names of its tensors that hold a value that is not finite.
-
-    Of a file that is no safetensors the second is empty: whoever loads it finds that out.
-    """
+    """Sha256 (hex) of a safetensors file, and the names of its tensors that hold a value that is not finite."""
     digest, found = hashlib.sha256(), []
     kept = memoryview(bytearray(AT_ONCE))
     with path.open("rb") as file:
         for name, dtype, size in _pieces(path):
             finite = True
-            while size:
-                count = file.readinto(kept[: min(size, AT_ONCE)])
-                if not count:
-                    break
+            while size and (count := file.readinto(kept[: min(size, AT_ONCE)])):
                 digest.update(kept[:count])
                 finite = finite and _finite(kept[:count], dtype)
                 size -= count
@@ -302,7 +288,7 @@ def _pieces(path: Path) -> Iterator[tuple[str, str, int]]:
     """Name, dtype and bytes of all that stands in a safetensors file, in order; what is no tensor has no dtype."""
     try:
         found = [*read_header(path).values()]
-    except ValueError:
+    except ValueError:  # whoever loads it finds that out
         return
     yield "", "", found[0].start if found else 0
     for place in found:

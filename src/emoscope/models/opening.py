@@ -22,11 +22,7 @@ LEFT_OUT = {"qwen2": {"num_hidden_layers": 32, "intermediate_size": 22016}}
 
 
 def find_config(folder: Path) -> Path:
-    """The config.json of a checkpoint folder.
-
-    Raises:
-        FileNotFoundError: there is none; says what the folder is and what to give instead, where that can be seen.
-    """
+    """The config.json of a checkpoint folder; ``FileNotFoundError`` says what a folder without one is, where that is seen."""
     config = folder / "config.json"
     if config.is_file():
         return config
@@ -51,14 +47,10 @@ def _without_config(folder: Path) -> str:
             "with save_pretrained(), and give that folder"
         )
     if "snapshots" in names and (snapshots := _folders(folder / "snapshots")):
-        return (
-            "is a folder of the hub's cache, which holds a folder for each commit: give "
-            f"{' or '.join(str(one) for one in snapshots[:SHOWN])}"
-        )
-    if cached := [name for name in names if name.startswith("models--")]:
-        return (
-            f"is the hub's cache: give owner/name of a model, such as {cached[0].split('--', 1)[1].replace('--', '/')}"
-        )
+        commits = " or ".join(map(str, snapshots[:SHOWN]))
+        return f"is a folder of the hub's cache, which holds a folder for each commit: give {commits}"
+    if cached := [name.removeprefix("models--") for name in names if name.startswith("models--")]:
+        return f"is the hub's cache: give owner/name of a model, such as {cached[0].replace('--', '/')}"
     if packed := [name for name in names if name.endswith((".gguf", ".ggml", ".llamafile"))]:
         return f"holds packed weights ({packed[0]}), which cannot be changed: give the model as safetensors in the layout of transformers"
     if "params.json" in names:
@@ -78,8 +70,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; told of a file that holds none is what it really is, where its first bytes tell."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path.parent)}")
+    need_file(path)
     content = path.read_bytes()
     try:
         found = json.loads(content.decode("utf-8"))
@@ -88,22 +79,19 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} begins with a byte-order mark: save it as plain UTF-8") from error
         refuse_other(path, f"is not valid JSON ({first_line(error)})", error)
     if not isinstance(found, dict):
-        raise ValueError(f"{path} holds {kind(found)} where a JSON object belongs: {fetch_again(path.parent)}")
+        raise damaged(path, f"holds {kind(found)} where a JSON object belongs")
     return found
 
 
 def whole_number(config: Mapping[str, object], key: str, path: Path) -> int:
     """A size that a config must name, a whole number of at least 1; of a list, its first.
 
-    Raises:
-        ValueError: missing, or something else.
-
     Example:
         >>> whole_number({"num_hidden_layers": 28}, "num_hidden_layers", Path("config.json"))
         28
     """
     if key not in config:
-        raise ValueError(f"{path} names no {key} of the text decoder: {fetch_again(path.parent)}")
+        raise damaged(path, f"names no {key} of the text decoder")
     size = config[key]
     size = size[0] if isinstance(size, list) and size else size
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -122,8 +110,7 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     for part in ("thinker_config", "text_config"):
         config = config[part] if isinstance(config.get(part), dict) and config[part] else config
-    text = config
-    return {**LEFT_OUT.get(str(text.get("model_type")), {}), **text}
+    return {**LEFT_OUT.get(str(config.get("model_type")), {}), **config}
 
 
 @dataclass(frozen=True)
@@ -137,21 +124,17 @@ class ModelCard:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The model's emoscope.json; what it says where there is none.
-
-    Raises:
-        ValueError: not valid JSON, or a value of the wrong kind.
-    """
+    """The model's emoscope.json; ``ValueError`` where it is damaged, or holds a value of the wrong kind."""
     path = folder / CARD
     card = read_json(path) if path.is_file() else {}
     budget, trained_on = card.get("recommended_budget", 0.005), card.get("trained_on", [])
+    speakers = card.get("trained_speakers", [])
     if not isinstance(budget, int | float) or not 0 < budget < 0.5:
         raise ValueError(
             f"{path}: recommended_budget {budget!r} is not a share of neurons: write a number such as 0.005"
         )
     if not isinstance(trained_on, list) or not all(isinstance(one, dict) for one in trained_on):
         raise ValueError(f'{path}: trained_on {trained_on!r} is not a list of corpora: write [{{"corpus": "…"}}]')
-    speakers = card.get("trained_speakers", [])
     if not isinstance(speakers, list) or not all(isinstance(one, str) for one in speakers):
         raise ValueError(f"{path}: trained_speakers {speakers!r} is not a list of names")
     return ModelCard(float(budget), tuple(trained_on), tuple(speakers))
@@ -173,7 +156,18 @@ def refuse_other(path: Path, finding: str, error: BaseException | None) -> NoRet
     """Refuse a file; where its first bytes tell what it really is, this is said in place of the finding."""
     if found := what_is(path):
         raise ValueError(f"{path} is {found}") from error
-    raise ValueError(f"{path} {finding}: {fetch_again(path.parent)}") from error
+    raise damaged(path, finding) from error
+
+
+def damaged(path: Path, finding: str) -> ValueError:
+    """The error about a file or folder that is not as it must be, with the way to a sound copy."""
+    return ValueError(f"{path} {finding}: {fetch_again(path)}")
+
+
+def need_file(path: Path) -> None:
+    """Raise ``FileNotFoundError`` where something else stands in the place of a file, or nothing."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path)}")
 
 
 def no_file(path: Path) -> str:
@@ -194,9 +188,9 @@ def unfinished(folder: Path) -> list[str]:
     return sorted(path.name for place in places if place.is_dir() for path in place.iterdir() if path.suffix in PARTIAL)
 
 
-def fetch_again(folder: Path) -> str:
-    """How to get a sound copy of a folder."""
-    cached = next((one.name for one in (folder, *folder.parents) if one.name.startswith("models--")), None)
+def fetch_again(path: Path) -> str:
+    """How to get a sound copy of a folder, or of that of a file."""
+    cached = next((one.name for one in (path, *path.parents) if one.name.startswith("models--")), None)
     if cached and cached.count("--") == 2:
         return f"run 'emoscope model fetch {cached.removeprefix('models--').replace('--', '/')}'"
     return "fetch the model again"
@@ -204,11 +198,5 @@ def fetch_again(folder: Path) -> str:
 
 def kind(value: object) -> str:
     """What a value of JSON is, in words."""
-    names = {
-        list: "a list",
-        dict: "an empty object",
-        str: "a text",
-        bool: "true or false",
-        type(None): "missing or null",
-    }
-    return names.get(type(value), "a number")
+    names = {list: "a list", dict: "an empty object", str: "a text", bool: "true or false"}
+    return "missing or null" if value is None else names.get(type(value), "a number")
