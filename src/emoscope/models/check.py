@@ -23,17 +23,14 @@ QUESTION = "Which emotion does the speaker express? (A) anger (B) neutral (C) sa
 LETTERS = ("A", "B", "C")
 SECONDS = (2.6, 1.0, 1.7)  # lengths of the stand-in signals: mixed, so that batches are padded
 
+# largest difference of logits that counts as the same answer, by dtype, and where weights are quantised: activations may
+# then be rounded to 256 steps, and a bit of rounding crosses one
 SAME = {"float32": 2e-3, "float16": 5e-2, "bfloat16": 0.25}
-"""Largest difference of logits that counts as the same answer, by dtype."""
 PACKED = 0.25
-"""The same where weights are quantised: activations may be rounded to 256 steps, and a bit of rounding crosses one."""
-
+# the same between a gain by hook and in the weights, and, where that is more, as a share of the largest logit: sums of
+# other order round otherwise, the more the larger they are
 EDIT = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.25}
-"""Largest difference of logits between a gain by hook and the same gain in the weights, by dtype, where logits are small."""
-
 EDIT_SHARE = {"float32": 1e-5}
-"""The same as a share of the largest logit: sums of other order round otherwise, the more the larger they are."""
-
 CLEAR = 4.0  # a change must move logits by so many tolerances before its agreement with another change says something
 GAINS = (9.0, 33.0, 129.0, 513.0, 2049.0)  # gains tried in turn on one neuron
 Result = tuple[float | None, float | None, str]  # measured difference, tolerance, note

@@ -98,9 +98,6 @@ def fill(module: nn.Module, folder: Path, spare: re.Pattern[str], dtype: torch.d
     """Fill an encoder on the meta device with the weights that a folder stores for it, and set it to evaluation.
 
     Names may stand below ``encoder.`` or ``model.encoder.``; those that ``spare`` matches without it are not used.
-
-    Raises:
-        ValueError: missing or unexpected names, or another shape.
     """
     there = {re.sub(r"^(model\.)?encoder\.", "", name): place for name, place in places(folder).items()}
     wanted = module.state_dict()
@@ -154,8 +151,7 @@ def _inside(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
 def locate_given(model: nn.Module, name: str) -> tuple[Source, ...]:
     """Where a model that the user loaded found its weights, by its folder or hub name; nothing where no folder is known.
 
-    Raises:
-        ValueError: a weight of its class is in no file of that folder, so that it was filled with random numbers.
+    ``ValueError`` where a weight of its class is in no file of that folder, so that it was filled with random numbers.
     """
     folder = _folder(name, getattr(model.config, "_commit_hash", None))
     if folder is None or not hasattr(model, "_adjust_missing_and_unexpected_keys"):

@@ -119,11 +119,7 @@ class Decoder:
 
     @contextmanager
     def scaled(self, gains: Mapping[int, tuple[torch.Tensor, torch.Tensor | float]]) -> Iterator[None]:
-        """Scale output weights inside the block, layer -> neurons and their gains; afterwards every bit is as before.
-
-        Raises:
-            ValueError: the weights are quantised.
-        """
+        """Scale output weights inside the block, layer -> neurons and their gains; afterwards every bit is as before."""
         kept = []
         try:
             for layer, (neurons, gain) in gains.items():

@@ -19,13 +19,10 @@ from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
 from emoscope.models.opening import ModelCard
 from emoscope.models.values import Changes, ModelInfo, Request, Waveform, letter_forms
 
-UNNAMED = ("iemocap", "meld", "msp-podcast", "ravdess", "crema-d")
-"""Corpora of which every family says whether its released weights were trained on them."""
-
 
 def unknown(source: str) -> dict[str, tuple[str, str]]:
     """The exposure of a model whose makers name no training corpora, with the place where they might."""
-    return dict.fromkeys(UNNAMED, ("unknown", source))
+    return dict.fromkeys(("iemocap", "meld", "msp-podcast", "ravdess", "crema-d"), ("unknown", source))
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,7 @@ class Loading:
     def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
         """Load a class of transformers, or a subclass of one: safetensors only, no code beside them, no network.
 
-        Raises:
-            FileNotFoundError: the folder holds no safetensors, or not all shards of its index.
-            ValueError: a weight is missing, has another shape, or is stored in a part of the model that has no such weight.
+        ``ValueError`` where a weight is missing, has another shape, or is stored in a part of the model without such a weight.
         """
         with quiet():
             cls: Any = transformers_class(of) if isinstance(of, str) else of
@@ -140,21 +135,19 @@ class Family:
     processor_class: ClassVar[str]  # name of the processor class in transformers
     audio_first: ClassVar[bool] = True  # whether the audio stands before the question
     padding_side: ClassVar[str] = "left"  # the side on which batches are padded
+    # corpus id -> whether the released model was trained on it ("yes", "no", "unknown"), and the source
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Corpus id -> whether the released model was trained on it ("yes", "no", "unknown"), and the source."""
 
     # About its checkpoints. emoscope's own families write these out, as they are read without importing the module.
 
     further_types: ClassVar[tuple[str, ...]] = ()  # other ``model_type`` values under which it is stored
-    architectures: ClassVar[tuple[str, ...]] = ()
-    """``architectures`` in config.json, for folders without a known ``model_type``."""
-    side_checkpoints: ClassVar[Mapping[str, str]] = {}
-    """Further checkpoints that the model consists of: name -> name on the hub."""
+    architectures: ClassVar[tuple[str, ...]] = ()  # those in config.json, for folders without a known ``model_type``
+    side_checkpoints: ClassVar[Mapping[str, str]] = {}  # name of a further checkpoint that it needs -> name on the hub
     parts: ClassVar[tuple[str, ...]] = ()  # folders inside the model's own that hold parts of it
-    released: ClassVar[Mapping[str, tuple[int, int]]] = {}
-    """Name on the hub -> decoder layers and neurons per layer, as in config.json: for planning without a network."""
-    released_revision: ClassVar[str] = ""
-    """The revision of these names, where the layout of transformers is not on the main branch."""
+    released: ClassVar[Mapping[str, tuple[int, int]]] = {}  # name on the hub -> decoder layers and neurons per layer
+    released_revision: ClassVar[str] = (
+        ""  # that of these names, if the layout of transformers is not on the main branch
+    )
     windows: ClassVar[str] = ""  # how sound is cut and how long it may be, in words
 
     def __init__(
@@ -215,10 +208,7 @@ class Family:
         return torch.cat(rows)
 
     def official_sound(self, clip: Waveform) -> tuple[dict[str, torch.Tensor], int]:
-        """What the model's own forward takes for a clip, and how many audio positions it makes.
-
-        ``NotImplementedError`` where the family has no official path to compare with.
-        """
+        """What the model's own forward takes for a clip, and how many audio positions it makes."""
         raise NotImplementedError(f"{self.model_type} declares no official path to compare with")
 
     @property

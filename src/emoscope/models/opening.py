@@ -11,14 +11,13 @@ from typing import Any, NoReturn
 from emoscope.files import what_is
 from emoscope.mistakes import first_line
 
+# endings of files whose download was not finished
 PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp")
-"""Endings of files whose download was not finished."""
-
 SHOWN = 5  # names listed in an error; more are counted
 CARD = "emoscope.json"  # optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``
 
+# sizes that a released config.json may leave out, as they are the defaults of its text decoder's class
 LEFT_OUT = {"qwen2": {"num_hidden_layers": 32, "intermediate_size": 22016}}
-"""Sizes that a released config.json may leave out, as they are the defaults of its text decoder's class."""
 
 
 def find_config(folder: Path) -> Path:

@@ -16,17 +16,14 @@ if TYPE_CHECKING:
 
 Waveform = npt.NDArray[np.float32]  # mono samples at 16 kHz, (time,)
 
-AUDIO, TEXT, DECISION, ANSWER = range(4)
-"""Scope codes of positions: audio, other prompt positions, the last prompt position, fed-back answer tokens."""
-
+AUDIO, TEXT, DECISION, ANSWER = range(4)  # scopes: sound, the rest of the prompt, its last position, fed-back tokens
 PADDING = -1  # scope code of padding
 SPANS = {"audio": AUDIO, "text": TEXT}  # scopes of many positions: counts and means are kept
 SINGLES = {"decision": DECISION, "answer": ANSWER}  # scopes of one position: the value is kept
 ELEMENTS = 1 << 24  # elements of a layer's activation that are widened to float32 at once (64 MB)
 
+# a letter alone, perhaps in brackets, quotes or emphasis, perhaps with a full stop: "A", " A", "(A", "(A)", "A."
 FORM = re.compile(r"\s*[\(\[\"'*]*([A-Z])[\)\]\"'*.:,]*\s*")
-"""A letter alone, perhaps in brackets, quotes or emphasis, perhaps with a full stop: "A", " A", "(A", "(A)", "A."."""
-
 LONGEST = 12  # vocabulary entries longer than this (raw, in characters) are no letter forms; keeps the search short
 
 
@@ -171,10 +168,7 @@ class Changes(Protocol):
 
 
 def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
-    """Pad one or more rows to the length of the longest, on the left or the right side, and bring them to a device.
-
-    Raises:
-        ValueError: no rows.
+    """Pad rows to the length of the longest, on the left or the right side, and bring them to a device.
 
     Example:
         >>> rows = [Prepared(torch.ones(n, 4), torch.tensor([1] * (n - 1) + [2], dtype=torch.int8), ("A",)) for n in (1, 3)]
@@ -222,9 +216,6 @@ def score_letters(
     """Score the letters that each row may answer, from logits (row, vocab); a letter's probability sums its token forms.
 
     Returns a score for each row, and the token id of the likeliest form of its best letter, (row,).
-
-    Raises:
-        ValueError: a row without letters.
     """
     for row, options in enumerate(asked):
         if not options:
@@ -281,10 +272,8 @@ class ScopeStatistics:
         """The statistics as the activity store takes them."""
         from emoscope.neurons.activity import ActivityBlock
 
-        positions = int(self.tokens[:, [AUDIO, TEXT, DECISION]].sum())
-        return ActivityBlock(
-            self.counts, self.means, self.values, self.tokens, self.abs_sum, self.product_sum, positions
-        )
+        sums = self.abs_sum, self.product_sum, int(self.tokens[:, [AUDIO, TEXT, DECISION]].sum())
+        return ActivityBlock(self.counts, self.means, self.values, self.tokens, *sums)
 
 
 @dataclass

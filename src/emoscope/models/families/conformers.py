@@ -19,19 +19,16 @@ from emoscope.models.family import Loading, Parts, unknown
 from emoscope.models.opening import read_json
 from emoscope.models.values import Request, Waveform
 
+# as in the official examples; without one the template writes the date of the day, and answers change overnight
 SYSTEM = (
     "Knowledge Cutoff Date: April 2024.\nToday's Date: April 9, 2025.\n"
     "You are Granite, developed by IBM. You are a helpful AI assistant"
 )
-"""As in the official examples; without one the template writes the date of the day, and answers change overnight."""
-
 FFT, WINDOW, HOP = 512, 400, 160  # samples of the spectrogram, as in the released preprocessor_config.json
 
-MERGED = "speech_lora_merged"
-"""Set in the configuration once the adapter is in the weights, so that a saved model is not changed again."""
-
+MERGED = "speech_lora_merged"  # set in the configuration once the adapter is in the weights, and stored with them
+# a token id as digits: integers up to 256 are exact in every dtype, and 128 ** 3 is more than any vocabulary
 BASE, DIGITS = 128, 3
-"""A token id as digits: integers up to 256 are exact in every dtype, and 128 ** 3 is more than any vocabulary."""
 
 
 class WithAdapter(AudioLM):

@@ -22,19 +22,15 @@ from emoscope.models.opening import read_json
 from emoscope.models.values import Request, Waveform
 
 REPORT = "Kimi-Audio Technical Report, table 1: datasets of supervised fine-tuning"
-
 NOT_ENCODER = re.compile(r"(model\.)?decoder\..*|proj_out\..*")  # the half of Whisper that is stored but not used
 FRAMES = 4  # Whisper frames (20 ms) that one position hears
 ANSWER_IN_TEXT = "<|im_kimia_speech_ct_id|>"  # stands after the last sound of a turn that is to be answered in text
 
+# entries of config.json that the text branch needs, and those that are given anew, or that name code and types
 NEEDED = ("kimia_token_offset", "kimia_text_output_vocab", "kimia_adaptor_input_dim")
-"""Entries of config.json without which the text branch cannot be built."""
-
 NOT_OURS = re.compile("auto_map|model_type|architectures|rope_(theta|scaling|parameters)|(torch_)?dtype")
-"""Entries of config.json that are given anew, or that name code and types."""
-
+# stored beside the text branch: the layers that write speech, and frequencies that follow from the configuration
 SPARE = re.compile(r"(model\.)?mimo_.*|model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
-"""Stored beside the text branch: the layers that write speech, and frequencies that follow from the configuration."""
 
 
 class KimiConfig(Qwen2Config):

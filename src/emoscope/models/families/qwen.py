@@ -17,11 +17,10 @@ from emoscope.models.family import Loading, Parts, unknown
 from emoscope.models.values import Prepared, Request, Waveform
 
 REPORT = "arXiv:2407.10759 gives hours of training data and names no corpora"
-
 HELD_OUT = f"{REPORT}; it evaluates on parts of this one and says that its evaluation data are not in training"
-
-SILENCE = 1600
-"""Samples of silence after the longest clip: its last mel frame reaches past its end, where officially is silence too."""
+SILENCE = (
+    1600  # samples after the longest clip: its last mel frame reaches past its end, where officially is silence too
+)
 
 
 def _turn(said: str) -> str:

@@ -18,9 +18,7 @@ MIXTURE = (
     "audio_flamingo_3"
 )
 CARD = f"training datasets of the model card; {MIXTURE}"
-
 BACKBONE = "fine-tuned from Audio Flamingo 3 (arXiv:2511.10289), which was trained on it: "
-
 LEAST_SAMPLES = 321  # a window needs three mel frames to give an audio position
 
 
