@@ -180,8 +180,8 @@ def _means(neurons: object, numbers: Numbers, means: npt.ArrayLike | None) -> Fl
     found = means if means is not None else getattr(neurons, "mean_product", None)
     if found is None:
         raise ValueError(
-            f'to="mean" needs the mean gated product of each of the {len(numbers)} neurons, and none came with them: take '
-            "the set from select(heard, ...) or from the sets/ of a run (select again in one made by an earlier "
+            f'to="mean" needs the mean gated product of each of the {len(numbers)} neurons, and none came with them: '
+            "take the set from select(heard, ...) or from the sets/ of a run (select again in one made by an earlier "
             "version), or give means=heard.activity.mean_product()"
         )
     found = np.asarray(found, dtype=np.float32)

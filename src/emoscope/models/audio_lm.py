@@ -39,7 +39,7 @@ class AudioLM(Family):
 
     @torch.inference_mode()
     def prepare(self, requests: Sequence[Request]) -> list[Prepared]:
-        """Turn requests into decoder inputs: write the prompt, put the audio in its place; equal clips are encoded once.
+        """Turn requests into decoder inputs: the prompt, with the audio in its place; equal clips are encoded once.
 
         Raises:
             ValueError: a letter that no token of the vocabulary says, a text that holds the audio token, or a
@@ -86,7 +86,7 @@ class AudioLM(Family):
 
     @torch.inference_mode()
     def batch(self, prepared: Sequence[Prepared]) -> Batch:
-        """Pad prepared rows and bring them to the device, once for many interventions; ``ValueError`` if there are none."""
+        """Pad prepared rows and bring them to the device, once for many interventions; ``ValueError`` for none."""
         return pad(prepared, self.padding_side, self.device)
 
     @torch.inference_mode()
@@ -128,7 +128,7 @@ class AudioLM(Family):
     def begin(self, prepared: Rows, layer: int, earlier: Start | None = None) -> Start:
         """Run the untouched decoder up to ``layer``, the first that later passes over the same batch run.
 
-        At the number of layers they run the final norm alone. ``earlier`` is a start of the same batch from which to go on;
+        At the number of layers they run the final norm alone. ``earlier`` is a start of the same batch to go on from;
         ``ValueError`` for a layer before it, or one that the decoder does not have.
         """
         batch = self._batch(prepared)
@@ -140,8 +140,8 @@ class AudioLM(Family):
     def generate(self, prepared: Rows, gains: Gains | None = None, max_new_tokens: int = 20) -> list[str]:
         """Write the answer of each row greedily; gains act on the prompt and in every further step.
 
-        The checkpoint's own sampling settings (temperature, repetition penalty ...) are not used, and special tokens are
-        left out. Fed-back tokens stand in scope ``answer``.
+        The checkpoint's own sampling settings (temperature, repetition penalty ...) are not used, special tokens are
+        left out, and fed-back tokens stand in scope ``answer``.
         """
         return [self._text(row) for row in self.write(prepared, gains, max_new_tokens)[0]]
 
@@ -179,7 +179,7 @@ class AudioLM(Family):
 
     @contextmanager
     def under(self, change: Changes) -> Iterator[AudioLM]:
-        """Let an intervention act on every :meth:`score` and :meth:`generate` inside the block; blocks may be nested."""
+        """Let an intervention act on each :meth:`score` and :meth:`generate` inside the block; blocks may be nested."""
         self._changes.append(change)
         try:
             yield self

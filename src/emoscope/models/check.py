@@ -23,8 +23,8 @@ QUESTION = "Which emotion does the speaker express? (A) anger (B) neutral (C) sa
 LETTERS = ("A", "B", "C")
 SECONDS = (2.6, 1.0, 1.7)  # lengths of the stand-in signals: mixed, so that batches are padded
 
-# largest difference of logits that counts as the same answer, by dtype, and where weights are quantised: activations may
-# then be rounded to 256 steps, and a bit of rounding crosses one
+# largest difference of logits that counts as the same answer, by dtype, and where weights are quantised: activations
+# may then be rounded to 256 steps, and a bit of rounding crosses one
 SAME = {"float32": 2e-3, "float16": 5e-2, "bfloat16": 0.25}
 PACKED = 0.25
 # the same between a gain by hook and in the weights, and, where that is more, as a share of the largest logit: sums of
@@ -190,8 +190,8 @@ def _hook_is_edit(case: Case) -> Result:
         worst = max(worst, float((by_hook - by_edit).abs().max()))
         effects.append(effect)
         used.append(f"{gain:g}")
-    note = f"gains {', '.join(used)} on one neuron of the first, middle and last layer; logits moved by {min(effects):.2g} or more"
-    return worst, tolerance, note
+    where = f"gains {', '.join(used)} on one neuron of the first, middle and last layer"
+    return worst, tolerance, f"{where}; logits moved by {min(effects):.2g} or more"
 
 
 @shows("weights restored bit for bit", RUN_PROOFS)
@@ -329,7 +329,7 @@ def _cost(case: Case) -> Result:
 def check_model(model: AudioLM, clip: str | Path | Waveform | None = None) -> list[Proof]:
     """Check everything that the package assumes of a model; nothing is raised for a proof that fails.
 
-    Parts of the clip, a sound file or samples, give rows of mixed length; without one a synthetic tone in noise is used.
+    Parts of the clip, a sound file or samples, give rows of mixed length; without one it is a synthetic tone in noise.
     """
     sounds, heard = _sounds(clip)
     requests = [Request(sound, QUESTION, LETTERS) for sound in sounds]

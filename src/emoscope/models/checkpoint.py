@@ -126,8 +126,8 @@ def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
     for tensor, name in table.items():
         if not isinstance(name, str) or not name.endswith(".safetensors") or {"/", "\\"} & set(name):
             raise ValueError(
-                f"{index} says that {tensor} is in {name!r}, which is not the name of a .safetensors file in this folder: "
-                f"{fetch_again(folder)}"
+                f"{index} says that {tensor} is in {name!r}, which is not the name of a .safetensors file in this "
+                f"folder: {fetch_again(folder)}"
             )
         shards.setdefault(folder / name, set()).add(tensor)
     if whole.exists() and set(shards) != {whole}:
@@ -153,13 +153,14 @@ def _no_weights(folder: Path) -> NoReturn:
         )
     if partial := unfinished(folder):
         raise FileNotFoundError(
-            f"{folder} holds no .safetensors weights; the download of {some(partial)} was not finished: {fetch_again(folder)}"
+            f"{folder} holds no .safetensors weights; the download of {some(partial)} was not finished: "
+            f"{fetch_again(folder)}"
         )
     formats = (".bin", ".pt", ".pth", ".gguf", ".msgpack")
     other = sorted(path.name for path in folder.iterdir() if path.suffix in formats)
     raise ValueError(
-        f"{folder} holds no .safetensors weights{f', only {some(other)}' if other else ''}: other formats (.bin, .pt) can "
-        "run code when read; convert them, or take another revision"
+        f"{folder} holds no .safetensors weights{f', only {some(other)}' if other else ''}: other formats (.bin, .pt) "
+        "can run code when read; convert them, or take another revision"
     )
 
 
@@ -185,7 +186,7 @@ def places(folder: Path) -> dict[str, Place]:
 
 
 def read_header(path: Path) -> dict[str, Place]:
-    """Name -> place of the tensors in a safetensors file, in order; its header is checked against the size of the file."""
+    """Name -> place of the tensors in a safetensors file, in order; its header is checked against its size."""
     need_file(path)
     size = path.stat().st_size
     with path.open("rb") as file:

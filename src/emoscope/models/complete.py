@@ -50,9 +50,10 @@ class Comparison:
 
 
 def locate(model: PreTrainedModel, folder: Path) -> tuple[Source, tuple[list[str], list[str], list[str]]]:
-    """Where a transformers model, on ``meta`` too, finds its weights in a folder: by names and shapes in the headers alone.
+    """Where a transformers model, on ``meta`` too, finds its weights in a folder: by names and shapes in the headers.
 
-    Also the names that are missing, unexpected (stored inside a part of the model without such a weight), of another shape.
+    Also the names that are missing, unexpected (stored inside a part of the model that has no such weight), and of
+    another shape.
     """
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
@@ -130,7 +131,7 @@ def refuse_wrong(
 
 
 def refuse_loaded(folder: Path, model: PreTrainedModel, info: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` where the loading info of ``from_pretrained`` tells that a model was not filled from its files."""
+    """Raise ``ValueError`` where the loading info of ``from_pretrained`` tells that a model was not filled."""
     unexpected = _inside(model, info["unexpected_keys"])
     refuse_wrong(folder, info["missing_keys"], unexpected, [name for name, *_ in info["mismatched_keys"]])
 
@@ -149,7 +150,7 @@ def _inside(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
 
 
 def locate_given(model: nn.Module, name: str) -> tuple[Source, ...]:
-    """Where a model that the user loaded found its weights, by its folder or hub name; nothing where no folder is known.
+    """Where a model that the user loaded found its weights, by its folder or hub name; nothing where none is known.
 
     ``ValueError`` where a weight of its class is in no file of that folder, so that it was filled with random numbers.
     """
@@ -207,20 +208,20 @@ def refuse_not_finite(model: nn.Module, name: str) -> None:
 
 
 def refuse_not_finite_files(sources: Iterable[Source], found: Mapping[Path, Iterable[str]]) -> None:
-    """Raise ``ValueError`` where a weight that was loaded is infinite or no number in its file, as ``found`` names them."""
+    """Raise ``ValueError`` where a weight that was loaded is among those that are not finite in the files."""
     read = {(place.file.resolve(), place.name) for source in sources for place in source.places.values()}
     adapters = {(source.adapter / ADAPTER_WEIGHTS).resolve() for source in sources if source.adapter}
     for file, names in found.items():
         bad = sorted(name for name in names if file in adapters or (file, name) in read)
         if bad:
             raise ValueError(
-                f"{file} holds weights that are not finite (infinite, or no number): {some(bad)}: fetch the model again, "
-                "or train it anew"
+                f"{file} holds weights that are not finite (infinite, or no number): {some(bad)}: fetch the model "
+                "again, or train it anew"
             )
 
 
 def compare(sources: Iterable[Source], full: bool) -> Comparison:
-    """Compare weights in memory with those in the files, one tensor at a time: every value, or some rows drawn by its name."""
+    """Compare weights in memory with the files, one tensor at a time: every value, or rows drawn by its name."""
     found = Comparison()
     for source in sources:
         state = source.module.state_dict()

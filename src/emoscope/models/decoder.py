@@ -1,4 +1,4 @@
-"""Find a model's text decoder and its MLP neurons by structure, reach their weights, and add a low-rank adapter to them."""
+"""Find a model's text decoder and its MLP neurons by structure, reach their weights, and add an adapter to them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Decoder:
 
     @contextmanager
     def scaled(self, gains: Mapping[int, tuple[torch.Tensor, torch.Tensor | float]]) -> Iterator[None]:
-        """Scale output weights inside the block, layer -> neurons and their gains; afterwards every bit is as before."""
+        """Scale output weights inside the block, layer -> neurons and gains; afterwards every bit is as before."""
         kept = []
         try:
             for layer, (neurons, gain) in gains.items():
@@ -174,7 +174,7 @@ def stored(weight: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def gated_site(name: str, mlp: nn.Module) -> Site:
-    """The neurons of an MLP with ``gate_proj`` and ``up_proj``, or both fused as ``gate_up_proj``; else ``ValueError``."""
+    """The neurons of an MLP with ``gate_proj`` and ``up_proj``, or both fused in one; else ``ValueError``."""
     act = next((getattr(mlp, a) for a in ACTIVATION_NAMES if hasattr(mlp, a)), None)
     fused = getattr(mlp, "gate_up_proj", None)
     gate, up = getattr(mlp, "gate_proj", fused), getattr(mlp, "up_proj", fused)
@@ -295,7 +295,7 @@ def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
 
 
 def _refuse_gaps(paths: Collection[str], layers: int, folder: Path) -> None:
-    """Raise ``ValueError`` where an adapter changes a weight such as ``mlp.down_proj`` in some layers and not in others."""
+    """Raise ``ValueError`` where an adapter changes a weight such as ``mlp.down_proj`` in some layers only."""
     kinds = sorted({path.partition(".")[2] for path in paths})
     if absent := [path for kind in kinds for i in range(layers) if (path := f"{i}.{kind}") not in paths]:
         raise ValueError(f"{folder}: the adapter lacks the factors of the layers {some(absent)}: fetch the model again")
@@ -305,8 +305,8 @@ def _scale(config: Mapping[str, Any], folder: Path) -> float:
     used = [name for name in LORA_UNUSED if config.get(name) not in (None, False, "", "none", {}, [])]
     if config.get("peft_type") != "LORA" or used:
         raise ValueError(
-            f"{folder} holds an adapter of type {config.get('peft_type')!r} with {', '.join(used) or 'no special settings'}: "
-            "only plain LORA can be added to the weights"
+            f"{folder} holds an adapter of type {config.get('peft_type')!r} with "
+            f"{', '.join(used) or 'no special settings'}: only plain LORA can be added to the weights"
         )
     rank = float(config["r"])
     return float(config["lora_alpha"]) / (rank**0.5 if config.get("use_rslora") else rank)

@@ -41,7 +41,7 @@ class Loading:
     def pretrained(self, of: str | type, folder: Path, **further: Any) -> Any:
         """Load a class of transformers, or a subclass of one: safetensors only, no code beside them, no network.
 
-        ``ValueError`` where a weight is missing, has another shape, or is stored in a part of the model without such a weight.
+        ``ValueError`` where a weight is missing, of another shape, or stored in a part of the model that has none.
         """
         with quiet():
             cls: Any = transformers_class(of) if isinstance(of, str) else of
@@ -73,8 +73,8 @@ def transformers_class(name: str) -> Any:
         return getattr(transformers, name)
     except (AttributeError, ImportError, RuntimeError) as error:
         raise ValueError(
-            f"transformers {transformers.__version__} cannot give {name} ({first_line(error)}): install a version from 5.17 to 5.23, "
-            "and torchvision and torchaudio only in builds that fit torch"
+            f"transformers {transformers.__version__} cannot give {name} ({first_line(error)}): install a version "
+            "from 5.17 to 5.23, and torchvision and torchaudio only in builds that fit torch"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The only place that hooks into a model: gains per batch row, activations shown to an observer, passes that begin late.
+"""The only place that hooks into a model: gains per batch row, activations for an observer, passes that begin late.
 
 A pass may begin at a later layer under gains that act after it: what the layers before it compute is then the same.
 """
@@ -96,11 +96,11 @@ def hooked(
 ) -> Iterator[Firings]:
     """Apply gains and show activations to an observer in every pass of the decoder inside the block.
 
-    Only layers with gains get a gain hook. ``scopes`` are the scope codes int8 (row, position) of the prompt, on which the
-    first pass runs, later ones on an answer position; positions of gains and observers need them.
+    Only layers with gains get a gain hook. ``scopes`` are the scope codes int8 (row, position) of the prompt, on which
+    the first pass runs, later ones on an answer position; positions of gains and observers need them.
 
     Raises:
-        ProofFailed: a hook did not fire once in every pass, or there were not ``forwards`` passes (``None``: any number).
+        ProofFailed: a hook did not fire once a pass, or there were not ``forwards`` passes (``None``: any number).
         ValueError: gains of the wrong shape.
     """
     firings, gates = Firings(scopes), dict[int, torch.Tensor]()
@@ -234,7 +234,7 @@ def from_layer(decoder: Decoder, start: Start | None) -> AbstractContextManager[
     """A context in which passes run from ``start`` on; all layers are run where it is ``None``."""
     if start is None:
         return nullcontext()
-    return only_blocks(decoder.blocks, start.layer, decoder.layers, _moved(start.output, start.device))
+    return only_blocks(decoder, start, decoder.layers)
 
 
 @contextmanager
@@ -243,8 +243,7 @@ def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Ca
     first = 0 if earlier is None else earlier.layer
     if not max(first, 1) <= layer <= decoder.layers:
         raise ValueError(f"a pass cannot begin at layer {layer}: give one of {max(first, 1)} to {decoder.layers}")
-    before = None if earlier is None else _moved(earlier.output, earlier.device)
-    with only_blocks(decoder.blocks, first, layer, before) as kept:
+    with only_blocks(decoder, earlier, layer) as kept:
 
         def reached() -> Start:
             device = next(_tensors(kept[0])).device
@@ -254,14 +253,14 @@ def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Ca
 
 
 @contextmanager
-def only_blocks(blocks: Sequence[nn.Module], first: int, last: int, before: object = None) -> Iterator[list[object]]:
-    """Let only the layers ``first`` to ``last - 1`` work inside the block; all others hand on what came before them.
+def only_blocks(decoder: Decoder, start: Start | None, last: int) -> Iterator[list[object]]:
+    """Let only the layers from a start to ``last - 1`` work inside the block; all others hand on what came before them.
 
-    What stands around the layers (masks, rotary positions, the last norm) runs as ever. ``before`` is the output of
-    layer ``first - 1``, not needed if ``first`` is 0. Gives a list that holds the output of layer ``last - 1`` after a
-    pass, as the layer's class returns it.
+    What stands around the layers (masks, rotary positions, the last norm) runs as ever. Gives a list that holds the
+    output of layer ``last - 1`` after a pass, as the layer's class returns it.
     """
-    kept = [before]
+    blocks, first = decoder.blocks, 0 if start is None else start.layer
+    kept = [None if start is None else _moved(start.output, start.device)]
     own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
 
     def hand_on(*_args: object, **_more: object) -> object:
@@ -296,7 +295,7 @@ class Starts:
         self._kept: dict[int, Start] = {}
 
     def at(self, number: int, batch: Rows, layer: int) -> Start | None:
-        """The start of a block's batch at the first layer in which gains act, or ``None`` if its pass is to run in full."""
+        """The start of a block's batch at the first layer in which gains act; ``None`` if its pass runs in full."""
         if layer < 1 or not self.model.resumes:
             return None
         kept = self._kept.get(number)

@@ -1,4 +1,4 @@
-"""Where a model is and what can be said of it without torch: its folder, sizes and checksum, or its place on the hub."""
+"""Where a model is and what is known of it without torch: its folder, sizes and checksum, or its place on the hub."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+
 from emoscope.mistakes import MISTAKES, first_line, on_purpose
 from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, weights_checksum
 from emoscope.models.families import Declared, find, known, list_models, releasing
@@ -18,10 +20,7 @@ from emoscope.models.opening import CARD, find_config, read_card, read_json, tex
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"  # folder of the embedded model
 WAIT_S = 10  # how long the hub may take to answer the one question that is asked first, in seconds
-OFFLINE = (
-    "HF_HUB_OFFLINE",
-    "TRANSFORMERS_OFFLINE",
-)  # environment variables that keep the hub's library off the network
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # environment variables that keep it off the network
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
 
 
 def known_family(config: Mapping[str, object], name: str) -> Declared:
-    """The family of a config by its ``model_type``, or by its architecture where that is not known; else ``ValueError``."""
+    """The family of a config by its ``model_type``, or by its architecture if that is unknown; else ``ValueError``."""
     model_type, architectures = config.get("model_type"), config.get("architectures")
     if isinstance(model_type, str) and (found := find(model_type)):
         return found
@@ -139,7 +138,7 @@ def check_folders(family: Declared, folder: Path, beside: Mapping[str, Path]) ->
 
 
 def find_sides(family: Declared, folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
-    """The folders of the further checkpoints that a model consists of: as the user named them, else inside or beside its own.
+    """The folders of the further checkpoints of a model: as the user named them, else inside or beside its own.
 
     Raises:
         ValueError: a name that this family does not have.
@@ -151,13 +150,18 @@ def find_sides(family: Declared, folder: Path, given: Mapping[str, str | Path], 
     found = {}
     for side, hub in wanted.items():
         try:
-            found[side] = _side_here(side, hub, folder, given) or _fetch_side(str(given.get(side) or hub))
+            if (here := _side_here(side, hub, folder, given)) is None:
+                other = str(given.get(side) or hub)
+                with _reaching(other):
+                    _ask_once(other, None)
+                    here = _download(other, None)
+            found[side] = here
         except FileNotFoundError as error:
             beside = folder.parent / hub.split("/")[1]
             raise FileNotFoundError(
                 f"model {name!r} also needs {hub}, which could not be had ({first_line(error.__cause__ or error)}): "
-                f"'emoscope model fetch' of the whole model brings it where there is a network; or put it beside the model as "
-                f'{beside}, or give its folder as side = {{ {side} = "..." }}'
+                f"'emoscope model fetch' of the whole model brings it where there is a network; or put it beside the "
+                f'model as {beside}, or give its folder as side = {{ {side} = "..." }}'
             ) from error
     return found
 
@@ -204,7 +208,8 @@ def _local(name: str) -> Path | None:
         raise FileNotFoundError(f"the embedded model is missing at {folder}: install the package again")
     if folder.is_absolute() or name.count("/") != 1 or name.startswith(("./", "../", "~")) or name.endswith("/"):
         raise FileNotFoundError(
-            f"model {name!r} is no folder here, and names on the hub look like 'owner/name': {_did_you_mean(name)}check the path"
+            f"model {name!r} is no folder here, and names on the hub look like 'owner/name': "
+            f"{_did_you_mean(name)}check the path"
         )
     return None
 
@@ -218,52 +223,39 @@ def _did_you_mean(name: str) -> str:
 
 
 def _cached(name: str, revision: str | None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+    return isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision), str)
 
 
 def _ask_once(name: str, revision: str | None) -> None:
     """Ask the hub for a model, once: its library would go on asking for minutes where there is no network."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
     if not _cached(name, revision):
-        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=WAIT_S)
+        huggingface_hub.get_hf_file_metadata(
+            huggingface_hub.hf_hub_url(name, "config.json", revision=revision), timeout=WAIT_S
+        )
 
 
 def _fetch_config(name: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-
     _ask_once(name, revision)
-    return Path(hf_hub_download(name, "config.json", revision=revision))
-
-
-def _fetch_side(name: str) -> Path:
-    with _reaching(name):
-        _ask_once(name, None)
-        return _download(name, None)
+    return Path(huggingface_hub.hf_hub_download(name, "config.json", revision=revision))
 
 
 def _download(name: str, revision: str | None, to: Path | None = None) -> Path:
     """The folder with all files that are loaded of a checkpoint on the hub; ``to`` in place of the hub's cache."""
-    from huggingface_hub import snapshot_download
-
     where: dict[str, Any] = {} if to is None else {"local_dir": to}
     where |= {"allow_patterns": HUB_FILES, "ignore_patterns": LEFT_ON_HUB}
-    return Path(snapshot_download(name, revision=revision, **where))
+    return Path(huggingface_hub.snapshot_download(name, revision=revision, **where))
 
 
 def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
     """The folder with at least config.json and, if there is one, emoscope.json; and its commit."""
     with _reaching(name):
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import EntryNotFoundError
 
         folder = _fetch_config(name, revision).parent
         # where it is known to be absent, asking again would wait for the network
-        if try_to_load_from_cache(name, CARD, revision=folder.name) is None:
+        if huggingface_hub.try_to_load_from_cache(name, CARD, revision=folder.name) is None:
             with suppress(EntryNotFoundError):
-                hf_hub_download(name, CARD, revision=folder.name)
+                huggingface_hub.hf_hub_download(name, CARD, revision=folder.name)
     return folder, folder.name
 
 
@@ -297,7 +289,8 @@ def _unreachable(name: str, error: Exception) -> str:
         )
     return (
         f"is no folder here and {reason}; it was tried once: {near}check the network, or run {fetched} where "
-        f"there is one and give the folder; with {OFFLINE[0]}=1 nothing is tried and only what was fetched before is used"
+        f"there is one and give the folder; with {OFFLINE[0]}=1 nothing is tried and only what was fetched before is "
+        "used"
     )
 
 
@@ -335,10 +328,8 @@ def fetch_model(name: str, revision: str | None = None, to: Path | None = None) 
     if name.count("/") != 1 or Path(name).expanduser().is_dir():
         raise ValueError(f"{name!r} is no name on the hub: give one like 'owner/name'")
     with _reaching(name):
-        from huggingface_hub import hf_hub_download
-
         commit = _commit(name, revision)
-        config = read_json(Path(hf_hub_download(name, "config.json", revision=commit)))
+        config = read_json(Path(huggingface_hub.hf_hub_download(name, "config.json", revision=commit)))
         family = known_family(config, name)
     found = _fetch_one(name, commit, to)
     if to is None:
@@ -356,6 +347,4 @@ def _fetch_one(name: str, commit: str | None, to: Path | None) -> Fetched:
 
 def _commit(name: str, revision: str | None) -> str:
     """The commit of a revision on the hub, of the main branch if ``None``."""
-    from huggingface_hub import HfApi
-
-    return str(HfApi().model_info(name, revision=revision, timeout=WAIT_S).sha)
+    return str(huggingface_hub.HfApi().model_info(name, revision=revision, timeout=WAIT_S).sha)

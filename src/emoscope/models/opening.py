@@ -21,7 +21,7 @@ LEFT_OUT = {"qwen2": {"num_hidden_layers": 32, "intermediate_size": 22016}}
 
 
 def find_config(folder: Path) -> Path:
-    """The config.json of a checkpoint folder; ``FileNotFoundError`` says what a folder without one is, where that is seen."""
+    """The config.json of a checkpoint folder; ``FileNotFoundError`` says what a folder without one is."""
     config = folder / "config.json"
     if config.is_file():
         return config
@@ -51,9 +51,11 @@ def _without_config(folder: Path) -> str:
     if cached := [name.removeprefix("models--") for name in names if name.startswith("models--")]:
         return f"is the hub's cache: give owner/name of a model, such as {cached[0].replace('--', '/')}"
     if packed := [name for name in names if name.endswith((".gguf", ".ggml", ".llamafile"))]:
-        return f"holds packed weights ({packed[0]}), which cannot be changed: give the model as safetensors in the layout of transformers"
+        remedy = "give the model as safetensors in the layout of transformers"
+        return f"holds packed weights ({packed[0]}), which cannot be changed: {remedy}"
     if "params.json" in names:
-        return "holds a model in its maker's own layout (params.json): give the one in the layout of transformers, with config.json"
+        remedy = "give the one in the layout of transformers, with config.json"
+        return f"holds a model in its maker's own layout (params.json): {remedy}"
     if partial := unfinished(folder):
         return f"holds no config.json, and {partial[0]} is a download that was not finished: {fetch_again(folder)}"
     if any(name.endswith(".safetensors") for name in names):

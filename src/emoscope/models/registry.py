@@ -52,18 +52,15 @@ def load_model(
     device_map: str | Mapping[str, str | int] | None = None,
     quantise: str | None = None,
 ) -> AudioLM:
-    """Load an audio-language model in the ordinary Hugging Face layout.
-
-    Only safetensors are read, and no code that lies beside them is run.
+    """Load an audio-language model in the ordinary Hugging Face layout: only safetensors, and no code beside them.
 
     Args:
-        id_or_path: ``"tiny"`` (the embedded model), a folder, or a name on the hub such as
-            ``"nvidia/audio-flamingo-3-hf"``.
+        id_or_path: ``"tiny"`` (the embedded model), a folder, or a name on the hub: ``"nvidia/audio-flamingo-3-hf"``.
         dtype: ``"auto"`` (float32 on a CPU, else the checkpoint's) or the name of a torch dtype.
         device: ``"auto"`` (CUDA where there is one, else the CPU) or a torch device.
         revision: branch, tag or commit on the hub.
-        side: folders or hub names of the further checkpoints that a family consists of, such as
-            ``{"audio_tokenizer": ...}`` for Kimi-Audio; by default they are looked for beside the model.
+        side: folders or hub names of further checkpoints, such as ``{"audio_tokenizer": ...}`` for Kimi-Audio; by
+            default they are looked for beside the model.
         device_map: ``"auto"`` spreads the layers over all devices (needs the package accelerate).
         quantise: ``"8bit"`` or ``"4bit"`` (needs the package bitsandbytes); weights cannot be edited then.
 
@@ -91,7 +88,12 @@ def load_model(
     card = read_card(folder)
     with opening(f"model {name!r} cannot be opened"):
         model, processor = family.load(folder, how)
-    _refuse_absent(model, name)
+    if absent := [key for key, weight in model.named_parameters() if weight.device.type == "meta"]:
+        # weights that were left on disk or on the host are on the device for a moment only, where none can read them
+        raise ValueError(
+            f"model {name!r} does not fit on the devices: {len(absent)} weights ({absent[0]} ...) were left elsewhere; "
+            "take a smaller dtype, quantise it, or give more devices"
+        )
     checksum, not_finite = scan_weights(*model_folders(declared, folder, beside))
     refuse_not_finite_files(how.read, not_finite)
     if how.dtype == torch.float16:
@@ -164,7 +166,8 @@ def _given_instead(model: object, processor: object) -> str:
         what = "a tokenizer" if hasattr(processor, "get_vocab") else f"a {type(processor).__name__}"
         return (
             f"{what} is given where the processor of the model belongs, which also turns sound into features: give "
-            "wrap(model, processor), with processor = AutoProcessor.from_pretrained(...) or the class that the family names"
+            "wrap(model, processor), with processor = AutoProcessor.from_pretrained(...) or the class that the family "
+            "names"
         )
     return ""
 
@@ -184,8 +187,8 @@ def _askable(
         made = family(model, processor, name, checksum, commit, card)
     if lacking := [letter for letter in "AB" if letter not in made.letters]:
         raise ValueError(
-            f"model {name!r} cannot be asked: no token of its tokenizer says {' or '.join(lacking)}, so it is missing, or "
-            "of another model: fetch the model again"
+            f"model {name!r} cannot be asked: no token of its tokenizer says {' or '.join(lacking)}, so it is missing, "
+            "or of another model: fetch the model again"
         )
     texts = ["Which one? (A) or (B)", "Say (A) or (B)."]
     sound = np.random.default_rng(0).normal(0, 0.05, int(TRIAL_S * RATE)).astype(np.float32)
@@ -197,8 +200,8 @@ def _askable(
         raise
     except Exception as error:  # whatever it is, the text and the sound are this module's own
         raise ValueError(
-            f"model {name!r} cannot be asked ({type(error).__name__}: {first_line(error)}): its tokenizer, chat template or "
-            "feature extractor is missing, or of another model; fetch the model again"
+            f"model {name!r} cannot be asked ({type(error).__name__}: {first_line(error)}): its tokenizer, chat "
+            "template or feature extractor is missing, or of another model; fetch the model again"
         ) from error
     if torch.equal(rows[0].embeddings, rows[2].embeddings):
         raise ValueError(
@@ -259,15 +262,6 @@ def _placement(
         # a quantised model cannot be moved afterwards
         placement.setdefault("device_map", {"": str(device)})
     return placement
-
-
-def _refuse_absent(model: nn.Module, name: str) -> None:
-    """Weights that were left on disk or on the host are on the device for a moment only, where none can read them."""
-    if absent := [key for key, weight in model.named_parameters() if weight.device.type == "meta"]:
-        raise ValueError(
-            f"model {name!r} does not fit on the devices: {len(absent)} weights ({absent[0]} ...) were left elsewhere; "
-            "take a smaller dtype, quantise it, or give more devices"
-        )
 
 
 def _device(device: str) -> torch.device:

@@ -1,4 +1,4 @@
-"""What goes into a model and comes out of it: plain values, known to every family; activations as sums for each clip."""
+"""What goes into a model and comes out of it: plain values, known to every family; activations as sums of a clip."""
 
 from __future__ import annotations
 
@@ -171,7 +171,8 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
     """Pad rows to the length of the longest, on the left or the right side, and bring them to a device.
 
     Example:
-        >>> rows = [Prepared(torch.ones(n, 4), torch.tensor([1] * (n - 1) + [2], dtype=torch.int8), ("A",)) for n in (1, 3)]
+        >>> scopes = [torch.tensor(one, dtype=torch.int8) for one in ([2], [1, 1, 2])]
+        >>> rows = [Prepared(torch.ones(len(one), 4), one, ("A",)) for one in scopes]
         >>> pad(rows, "left", torch.device("cpu")).scopes.tolist()
         [[-1, -1, 2], [1, 1, 2]]
     """
@@ -213,7 +214,7 @@ def letter_forms(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
 def score_letters(
     logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer
 ) -> tuple[list[Score], torch.Tensor]:
-    """Score the letters that each row may answer, from logits (row, vocab); a letter's probability sums its token forms.
+    """Score the letters that each row may answer, from logits (row, vocab); a letter's probability sums its forms.
 
     Returns a score for each row, and the token id of the likeliest form of its best letter, (row,).
     """
@@ -239,7 +240,7 @@ def score_letters(
 class ScopeStatistics:
     """An observer that keeps sums for each row of a block of items, never more activations than of the running layer.
 
-    Counted at ``site``: ``"gate"``, the activated gate, which is the activation of a neuron, or ``"product"``, the gated
+    Counted at ``site``: ``"gate"``, the activated gate, which is a neuron's activation, or ``"product"``, the gated
     product; ``ValueError`` for another. A block may be scored in several batches::
 
         statistics = ScopeStatistics(info.layers, info.width, rows=len(prepared))

@@ -11,9 +11,9 @@ import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, partial
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ STATUS = "verified on small random checkpoints; not run on the released weights"
 
 @dataclass(frozen=True)
 class Declared:
-    """What the class of a family declares about its checkpoints; :class:`~emoscope.models.family.Family` has the words."""
+    """What the class of a family declares about its checkpoints, in the words of ``Family``."""
 
     load: Callable[[], type[AudioLM]] = field(repr=False, compare=False)  # imports its module and gives the class
     model_type: str
@@ -64,7 +64,7 @@ def built_in() -> dict[str, Declared]:
             written = _written(node)
             if {"model_type", "model_class"} <= written.keys():
                 given = {name: ast.literal_eval(written[name]) for name in NAMES if name in written}
-                one = Declared(partial(_imported, f"{__name__}.{path.stem}", node.name), **given)
+                one = Declared(partial(resolve_name, f"{__name__}.{path.stem}:{node.name}"), **given)
                 found |= dict.fromkeys((one.model_type, *one.further_types), one)
     return found
 
@@ -76,11 +76,6 @@ def _written(node: ast.ClassDef) -> dict[str, ast.expr]:
         if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
             target = line.targets[0] if isinstance(line, ast.Assign) else line.target
             found[ast.unparse(target)] = line.value
-    return found
-
-
-def _imported(module: str, name: str) -> type[AudioLM]:
-    found: type[AudioLM] = getattr(import_module(module), name)
     return found
 
 

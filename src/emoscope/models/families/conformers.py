@@ -51,7 +51,6 @@ class GraniteSpeech(WithAdapter):
 
     model_type = "granite_speech"
     model_class = "GraniteSpeechForConditionalGeneration"
-    processor_class = "GraniteSpeechProcessor"
     released: ClassVar = {
         "ibm-granite/granite-speech-3.3-8b": (40, 12800),
         "ibm-granite/granite-speech-3.3-2b": (40, 8192),
@@ -114,7 +113,6 @@ class Phi4Multimodal(WithAdapter):
 
     model_type = "phi4_multimodal"
     model_class = "Phi4MultimodalForCausalLM"
-    processor_class = "Phi4MultimodalProcessor"
     parts = ("speech-lora",)
     released: ClassVar = {"microsoft/Phi-4-multimodal-instruct": (32, 8192)}
     released_revision = "refs/pr/70"
@@ -156,14 +154,13 @@ class Phi4Multimodal(WithAdapter):
 class Gemma3n(AudioLM):
     """Gemma 3n: audio tower and text decoder; the vision tower, which would need timm, is never built.
 
-    The decoder adds to every layer an input that it looks up by token id, also for tokens that are fed back. Prepared rows
-    hold embeddings only, so each embedding carries the id of its token in a few further columns, which are taken off before
+    The decoder adds to every layer an input that it looks up by token id, also for tokens that are fed back. Prepared
+    rows hold embeddings only, so each carries the id of its token in a few further columns, which are taken off before
     the decoder runs.
     """
 
     model_type = "gemma3n"
     model_class = "Gemma3nForConditionalGeneration"
-    processor_class = "Gemma3nProcessor"
     released: ClassVar = {"google/gemma-3n-E4B-it": (35, 16384), "google/gemma-3n-E2B-it": (30, 8192)}
     windows = "one piece of at most 30 s"
     longest_s = 30.0  # the official feature extractor cuts longer clips

@@ -45,7 +45,8 @@ class KimiConfig(Qwen2Config):
         missing = [entry for entry in NEEDED if entry not in raw]
         if missing or "rope_theta" not in {**raw, **rope}:
             raise ValueError(
-                f"config.json of model {name!r} has no {', '.join(missing or ['rope_theta'])}: it is no Kimi-Audio model"
+                f"config.json of model {name!r} has no {', '.join(missing or ['rope_theta'])}: "
+                "it is no Kimi-Audio model"
             )
         if not raw.get("use_whisper_feature", True):
             raise ValueError(f"model {name!r} takes no Whisper features: only Kimi-Audio models that do are supported")
@@ -115,7 +116,7 @@ class KimiDecoder(Qwen2ForCausalLM):
 
 @dataclass(frozen=True)
 class KimiProcessor:
-    """What turns text and sound into the decoder's inputs: tokenizer, speech codes, the encoder of Whisper and its mel."""
+    """What turns text and sound into decoder inputs: tokenizer, speech codes, Whisper's encoder and its mel."""
 
     tokenizer: KimiTokenizer
     codes: VoiceTokenizer
@@ -149,7 +150,6 @@ class KimiAudio(AudioLM):
 
     model_type = "kimi_audio"
     model_class = "MoonshotKimiaForCausalLM"
-    processor_class = "TikTokenTokenizer"
     audio_first = False
     architectures = ("MoonshotKimiaForCausalLM",)
     side_checkpoints: ClassVar = {"audio_tokenizer": "zai-org/glm-4-voice-tokenizer"}

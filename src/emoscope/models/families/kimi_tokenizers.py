@@ -72,7 +72,7 @@ def cut(clip: Waveform, length: int) -> list[Waveform]:
 def run_pieces(
     pieces: Sequence[tuple[int, Piece]], clips: int, run: Callable[[Sequence[Piece]], Iterable[torch.Tensor]]
 ) -> list[torch.Tensor]:
-    """Run pieces of clips, each with the number of its clip, some at a time, and join what the pieces of a clip gave."""
+    """Run pieces of clips, each with the number of its clip, some at a time, and join what those of a clip gave."""
     found: list[list[torch.Tensor]] = [[] for _ in range(clips)]
     for start in range(0, len(pieces), SEGMENTS):
         owners, part = zip(*pieces[start : start + SEGMENTS], strict=True)
@@ -82,7 +82,7 @@ def run_pieces(
 
 
 class KimiTokenizer:
-    """What the package uses of a tokenizer, on the ``tiktoken`` package, from byte string -> token id, counted without gaps.
+    """What is used of a tokenizer, on the package ``tiktoken``, from byte string -> token id, counted without gaps.
 
     Text never becomes a special token: a marker in it is read as ordinary characters.
     """
@@ -233,7 +233,7 @@ class VoiceTokenizer(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: Path, device: torch.device, read: list[Source] | None = None) -> VoiceTokenizer:
-        """Load the checkpoint, with names that start with ``model.encoder.`` or bare ones; ``read`` is told where they stand.
+        """Load the checkpoint; ``read`` is told where its weights stand.
 
         Always in float32, as the official code does: in fewer bits other codes come out.
         """

@@ -23,19 +23,33 @@ SILENCE = (
 )
 
 
-def _turn(said: str) -> str:
-    """The prompt for a user's turn, under the default system prompt."""
-    system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    return f"{system}<|im_start|>user\n{said}<|im_end|>\n<|im_start|>assistant\n"
-
-
 def _mel(extractor: Any, clips: Sequence[Waveform], **further: int) -> Any:
     """Log-mel features (clip, mel, frame) and their attention mask, all clips padded to one length."""
     how = {"padding": "max_length", "return_attention_mask": True, "return_tensors": "pt", **further}
     return extractor(list(clips), sampling_rate=extractor.sampling_rate, **how)
 
 
-class Qwen2Audio(AudioLM):
+class _Qwen(AudioLM):
+    """A family that is asked under the default system prompt; its processor cuts long clips without an error."""
+
+    sound = "{}"  # how sound stands in the prompt
+
+    @property
+    def longest_s(self) -> float:
+        """In the released files 30 s for Qwen2-Audio, 300 s for Qwen2.5-Omni."""
+        return float(self.processor.feature_extractor.chunk_length)
+
+    def tokens(self, text: str, audio_positions: int) -> list[int]:
+        """Write the default system prompt, the sound between its two marks, and the question."""
+        return list(self.tokenizer(self._prompt(text, audio_positions))["input_ids"])
+
+    def _prompt(self, text: str, positions: int) -> str:
+        audio = self.sound.format(f"<|audio_bos|>{self.audio_word * positions}<|audio_eos|>") if positions else ""
+        system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        return f"{system}<|im_start|>user\n{audio}{text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Qwen2Audio(_Qwen):
     """Qwen2-Audio: Whisper encoder, one linear projector, Qwen decoder; clips of up to 30 s, each encoded as 30 s.
 
     The released folder has no template for sound, so the prompt is written here.
@@ -46,18 +60,14 @@ class Qwen2Audio(AudioLM):
     processor_class = "Qwen2AudioProcessor"
     released: ClassVar = {"Qwen/Qwen2-Audio-7B-Instruct": (32, 11008)}
     windows = "up to 30 s, encoded as 30 s"
+    sound = "Audio 1: {}\n"
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
         **unknown(REPORT),
         **dict.fromkeys(("iemocap", "meld"), ("unknown", HELD_OUT)),
     }
 
-    @property
-    def longest_s(self) -> float:
-        """30 s in the released files; the official processor cuts longer clips without an error."""
-        return float(self.processor.feature_extractor.chunk_length)
-
     def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
-        """Encode clips, filled with silence that is not heard, by the steps of the forward: there is no method for it."""
+        """Encode clips, filled with silence that is not heard, by the steps of the forward, as there is no method."""
         from transformers.masking_utils import create_bidirectional_mask
 
         extractor, inside = self.processor.feature_extractor, self.model.model
@@ -75,10 +85,6 @@ class Qwen2Audio(AudioLM):
         encoded = inside.multi_modal_projector(encoder(features, attention_mask=mask).last_hidden_state)
         return [row[:count] for row, count in zip(encoded, positions.tolist(), strict=True)]
 
-    def tokens(self, text: str, audio_positions: int) -> list[int]:
-        """Write the default system prompt, the sound as "Audio 1", and the question on a line of its own."""
-        return list(self.tokenizer(self._prompt(text, audio_positions))["input_ids"])
-
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
         """Logits of the first answer token from the official processor and forward, (row, vocab)."""
@@ -88,12 +94,8 @@ class Qwen2Audio(AudioLM):
         inputs = self.processor(text=texts, audio=clips or None, text_kwargs=writing, return_tensors="pt")
         return self.model(**inputs.to(self.device, self.model.dtype)).logits[:, -1].float()
 
-    def _prompt(self, text: str, positions: int) -> str:
-        audio = f"Audio 1: <|audio_bos|>{self.processor.audio_token * positions}<|audio_eos|>\n" if positions else ""
-        return _turn(f"{audio}{text}")
 
-
-class Qwen25Omni(AudioLM):
+class Qwen25Omni(_Qwen):
     """Qwen2.5-Omni: the thinker (audio encoder and Qwen2 decoder) of a checkpoint that can also see and speak.
 
     The talker and the vocoder are never loaded, and the vision tower never runs. The official processor needs
@@ -102,7 +104,6 @@ class Qwen25Omni(AudioLM):
 
     model_type = "qwen2_5_omni"
     model_class = "Qwen2_5OmniThinkerForConditionalGeneration"
-    processor_class = "Qwen2_5OmniProcessor"
     audio_word = "<|AUDIO|>"
     further_types = ("qwen2_5_omni_thinker",)
     released: ClassVar = {"Qwen/Qwen2.5-Omni-7B": (28, 18944), "Qwen/Qwen2.5-Omni-3B": (36, 11008)}
@@ -120,21 +121,11 @@ class Qwen25Omni(AudioLM):
         with _without_remarks_on_the_talker():
             return how.pretrained(cls.model_class, folder), Parts.from_folder(folder)
 
-    @property
-    def longest_s(self) -> float:
-        """300 s in the released files."""
-        return float(self.processor.feature_extractor.chunk_length)
-
     def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Encode clips, in blocks of 2 s that do not see each other."""
         features, mask = self._features(clips, max(len(clip) for clip in clips) + SILENCE)
         embeddings = self.model.get_audio_features(features, feature_attention_mask=mask, return_dict=True)
         return list(embeddings.last_hidden_state.split(_positions(mask)))
-
-    def tokens(self, text: str, audio_positions: int) -> list[int]:
-        """Write the default system prompt, the audio between its two marks, and the question."""
-        sound = f"<|audio_bos|>{self.audio_word * audio_positions}<|audio_eos|>" if audio_positions else ""
-        return list(self.tokenizer(_turn(f"{sound}{text}"))["input_ids"])
 
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:

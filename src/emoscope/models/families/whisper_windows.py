@@ -174,7 +174,7 @@ class Voxtral(AudioLM):
         return [self._special("<s>"), self._special("[INST]"), *sound, *written, self._special("[/INST]")]
 
     def official_sound(self, clip: Waveform) -> tuple[dict[str, torch.Tensor], int]:
-        """The blocks: four of the encoder's positions become one of the decoder's, two mel frames one of the encoder's."""
+        """The blocks: two mel frames become a position of the encoder, four of these one of the decoder."""
         blocks = self._blocks(clip)
         return {"input_features": blocks.to(self.device, self.model.dtype)}, len(blocks) * blocks.shape[-1] // 8
 
