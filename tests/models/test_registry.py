@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from emoscope.models.checkpoint import weights_checksum
 from emoscope.models.families import built_in
-from emoscope.models.family import Parts
 from emoscope.models.registry import list_models, load_model, module_checksum, wrap
 from tests.helpers.tiny_families import HIDDEN, LAYERS, WIDTH, write_af3
 from tests.models.conftest import CARD
@@ -78,7 +78,7 @@ def test_wrap_says_what_to_give_in_place_of_what_is_no_model_and_processor(model
         ((torch.nn.DataParallel(good), processor), r"DataParallel: give the model inside it, model\.module"),
         ((adapted, processor), r"merge_and_unload"),
         ((torch.nn.Linear(2, 2), processor), "a Linear has no configuration of transformers"),
-        ((good, Parts(processor.tokenizer, None)), "cannot be asked"),
+        ((good, SimpleNamespace(tokenizer=processor.tokenizer, feature_extractor=None)), "cannot be asked"),
     ):
         with pytest.raises(ValueError, match=words):
             wrap(*given)

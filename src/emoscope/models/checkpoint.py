@@ -36,9 +36,7 @@ TABLES = tomllib.loads((Path(__file__).parents[1] / "data" / "checkpoints.toml")
 TOKENIZERS, HUB_FILES, LEFT_ON_HUB = (list(TABLES[name]) for name in ("tokenizers", "hub_files", "left_on_hub"))
 
 LONGEST_HEADER = 25_000_000  # bytes; that of a shard with thousands of tensors, or the index of all, has a few million
-PARSED = (
-    2_000_000  # bytes of a JSON file beside the weights that is read whole here; of a larger one, both its ends are
-)
+PARSED = 2_000_000  # bytes of a JSON file beside the weights that is read whole; of a larger one, both ends are
 AT_ONCE = 4 * 2**20  # bytes of a weight file that are looked at in one go
 BLOCK = 256 * 2**10  # bytes whose bits are compared in one go: they stay in the processor's cache
 READERS = 4  # files that are read side by side at most

@@ -18,11 +18,7 @@ from emoscope.models.opening import read_json, some
 
 AT_ONCE = 256  # neurons of packed weights whose columns are computed in one go
 
-ACTIVATION_NAMES = (
-    "act_fn",
-    "activation_fn",
-    "act",
-)  # attributes under which gated MLPs keep their activation function
+ACTIVATION_NAMES = ("act_fn", "activation_fn", "act")  # where gated MLPs keep their activation function
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # files of an adapter
 
 LORA_DOWN, LORA_UP = ".lora_A.weight", ".lora_B.weight"  # ends of the names of two factors: to the rank, and from it

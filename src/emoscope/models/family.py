@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -114,17 +115,10 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@dataclass(frozen=True)
-class Parts:
-    """A tokenizer and a feature extractor, under the names of a processor's attributes."""
-
-    tokenizer: Any
-    feature_extractor: Any
-
-    @classmethod
-    def from_folder(cls, folder: Path, extractor: str | None = "WhisperFeatureExtractor") -> Parts:
-        """Load both from a checkpoint folder; no extractor where none is named."""
-        return cls(from_folder("AutoTokenizer", folder), from_folder(extractor, folder) if extractor else None)
+def processor_parts(folder: Path, extractor: str | None = "WhisperFeatureExtractor") -> SimpleNamespace:
+    """A tokenizer and a feature extractor, if one is named, under the names of a processor's attributes."""
+    tokenizer = from_folder("AutoTokenizer", folder)
+    return SimpleNamespace(tokenizer=tokenizer, feature_extractor=from_folder(extractor, folder) if extractor else None)
 
 
 class Family:

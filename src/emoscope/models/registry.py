@@ -185,10 +185,11 @@ def _askable(
     remedy = "tokenizer, processor and weights do not belong together; fetch the model again"
     with opening(f"model {name!r} cannot be used", remedy):
         made = family(model, processor, name, checksum, commit, card)
+    cannot = f"model {name!r} cannot be asked"
     if lacking := [letter for letter in "AB" if letter not in made.letters]:
         raise ValueError(
-            f"model {name!r} cannot be asked: no token of its tokenizer says {' or '.join(lacking)}, so it is missing, "
-            "or of another model: fetch the model again"
+            f"{cannot}: no token of its tokenizer says {' or '.join(lacking)}, so it is missing, or of another model: "
+            "fetch the model again"
         )
     texts = ["Which one? (A) or (B)", "Say (A) or (B)."]
     sound = np.random.default_rng(0).normal(0, 0.05, int(TRIAL_S * RATE)).astype(np.float32)
@@ -200,13 +201,11 @@ def _askable(
         raise
     except Exception as error:  # whatever it is, the text and the sound are this module's own
         raise ValueError(
-            f"model {name!r} cannot be asked ({type(error).__name__}: {first_line(error)}): its tokenizer, chat "
-            "template or feature extractor is missing, or of another model; fetch the model again"
+            f"{cannot} ({type(error).__name__}: {first_line(error)}): its tokenizer, chat template or "
+            "feature extractor is missing, or of another model; fetch the model again"
         ) from error
     if torch.equal(rows[0].embeddings, rows[2].embeddings):
-        raise ValueError(
-            f"model {name!r} cannot be asked: its chat template leaves the question out; fetch the model again"
-        )
+        raise ValueError(f"{cannot}: its chat template leaves the question out; fetch the model again")
     return made
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.decoder import Decoder, Site, gated_site, merge_lora
-from emoscope.models.family import Loading, Parts, unknown
+from emoscope.models.family import Loading, processor_parts, unknown
 from emoscope.models.opening import read_json
 from emoscope.models.values import Request, Waveform
 
@@ -69,7 +69,7 @@ class GraniteSpeech(WithAdapter):
         if read_json(folder / "config.json").get("has_lora_adapter", True):
             merge_lora(model, folder)
             how.read[-1].adapter = folder
-        return model, Parts.from_folder(folder, None)
+        return model, processor_parts(folder, None)
 
     def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Encode clips one by one."""
@@ -127,7 +127,7 @@ class Phi4Multimodal(WithAdapter):
             merge_lora(model, folder / cls.parts[0])
             how.read[-1].adapter = folder / cls.parts[0]
             setattr(model.config, MERGED, True)
-        return model, Parts.from_folder(folder, "Phi4MultimodalFeatureExtractor")
+        return model, processor_parts(folder, "Phi4MultimodalFeatureExtractor")
 
     @property
     def audio_token(self) -> int:
@@ -174,7 +174,7 @@ class Gemma3n(AudioLM):
     @classmethod
     def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """The model without its vision tower, and a tokenizer and feature extractor in place of a processor."""
-        parts = Parts.from_folder(folder, "Gemma3nAudioFeatureExtractor")
+        parts = processor_parts(folder, "Gemma3nAudioFeatureExtractor")
         return how.pretrained(blind_class(), folder), parts
 
     @staticmethod

@@ -251,9 +251,8 @@ def _whisper(folder: Path, how: Loading) -> tuple[Any, Any]:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"model {how.name!r} lacks the folder {folder.name} with Whisper: fetch the model again"
-        )
+        lacking = f"the folder {folder.name} with Whisper"
+        raise FileNotFoundError(f"model {how.name!r} lacks {lacking}: fetch the model again")
     config = transformers_class("WhisperConfig").from_pretrained(
         folder, attn_implementation=how.attention, local_files_only=True
     )

@@ -13,14 +13,12 @@ import torch
 from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.family import Loading, Parts, unknown
+from emoscope.models.family import Loading, processor_parts, unknown
 from emoscope.models.values import Prepared, Request, Waveform
 
 REPORT = "arXiv:2407.10759 gives hours of training data and names no corpora"
 HELD_OUT = f"{REPORT}; it evaluates on parts of this one and says that its evaluation data are not in training"
-SILENCE = (
-    1600  # samples after the longest clip: its last mel frame reaches past its end, where officially is silence too
-)
+SILENCE = 1600  # samples after the longest clip: its last mel frame reaches past its end, where silence is officially
 
 
 def _mel(extractor: Any, clips: Sequence[Waveform], **further: int) -> Any:
@@ -119,7 +117,7 @@ class Qwen25Omni(_Qwen):
     def load(cls, folder: Path, how: Loading) -> tuple[nn.Module, object]:
         """The thinker, and a tokenizer and feature extractor in place of a processor."""
         with _without_remarks_on_the_talker():
-            return how.pretrained(cls.model_class, folder), Parts.from_folder(folder)
+            return how.pretrained(cls.model_class, folder), processor_parts(folder)
 
     def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Encode clips, in blocks of 2 s that do not see each other."""
