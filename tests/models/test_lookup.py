@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from emoscope.experiments.estimate import dry_run
 from emoscope.experiments.schema import Model, Study
-from emoscope.models.checkpoint import weights_checksum
+from emoscope.models.checkpoint import scan_weights
 from emoscope.models.families import built_in
 from emoscope.models.lookup import look_up
 from tests.models.conftest import CARD
@@ -61,7 +61,7 @@ def test_looking_up_fetches_no_weights(hub):
 
 
 def test_the_checksum_fetches_the_weights_of_the_same_commit(hub):
-    assert look_up("owner/name").checksum == weights_checksum(hub.folder)
+    assert look_up("owner/name").checksum == scan_weights(hub.folder)[0]
     assert hub.asked[2:] == [("config.json", COMMIT), ("all", COMMIT)]
 
 

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from emoscope.models.checkpoint import weights_checksum
-from emoscope.models.families import built_in
-from emoscope.models.registry import list_models, load_model, module_checksum, wrap
+from emoscope.models.checkpoint import scan_weights
+from emoscope.models.families import built_in, list_models
+from emoscope.models.registry import load_model, module_checksum, wrap
 from tests.helpers.tiny_families import HIDDEN, LAYERS, WIDTH, write_af3
 from tests.models.conftest import CARD
 
@@ -142,7 +142,7 @@ def test_broken_config(copy):
 
 
 def test_checksum_is_of_the_content_and_remembered(copy, monkeypatch, tmp_path):
-    first = weights_checksum(copy)
+    first = scan_weights(copy)[0]
     digest = hashlib.sha256()
     about = ("emoscope.json", "training.json", "README.md")
     for file in sorted(file for file in copy.iterdir() if file.name not in about):
@@ -154,16 +154,16 @@ def test_checksum_is_of_the_content_and_remembered(copy, monkeypatch, tmp_path):
     files = [(file.resolve(), file.stat()) for file in copy.glob("*.safetensors")]
     planted = {str(f): [["0" * 64, []], stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for f, stat in files}
     cache.write_text(json.dumps(planted))
-    assert weights_checksum(copy) != first
+    assert scan_weights(copy)[0] != first
     for file in copy.glob("*.safetensors"):
         os.utime(file, ns=(1, 1))
-    assert weights_checksum(copy) == first
+    assert scan_weights(copy)[0] == first
     cache.write_text("broken")
-    assert weights_checksum(copy) == first
+    assert scan_weights(copy)[0] == first
     data = bytearray(next(iter(copy.glob("*.safetensors"))).read_bytes())
     data[-1] ^= 1
     next(iter(copy.glob("*.safetensors"))).write_bytes(bytes(data))
-    assert weights_checksum(copy) != first
+    assert scan_weights(copy)[0] != first
 
 
 @pytest.mark.parametrize(
@@ -172,22 +172,22 @@ def test_checksum_is_of_the_content_and_remembered(copy, monkeypatch, tmp_path):
      "processor_config.json", "preprocessor_config.json", "merges.txt", "spiece.model"],
 )  # fmt: skip
 def test_checksum_covers_what_changes_the_answers(copy, name):
-    before = weights_checksum(copy)
+    before = scan_weights(copy)[0]
     path = copy / name
     path.write_bytes((path.read_bytes() if path.exists() else b"") + b" ")
-    assert weights_checksum(copy) != before
+    assert scan_weights(copy)[0] != before
 
 
 @pytest.mark.parametrize("name", ["emoscope.json", "training.json", "README.md", "README.txt", "code.py"])
 def test_checksum_leaves_out_what_changes_no_answer(copy, name):
-    before = weights_checksum(copy)
+    before = scan_weights(copy)[0]
     (copy / name).write_text("{} ")
-    assert weights_checksum(copy) == before
+    assert scan_weights(copy)[0] == before
 
 
 def test_checksum_without_a_writable_cache(copy, monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
-    assert len(weights_checksum(copy)) == 64
+    assert len(scan_weights(copy)[0]) == 64
 
 
 def test_wrapped_checksum_sees_one_bit(model):

@@ -172,11 +172,6 @@ class Place(NamedTuple):
     start: int
     end: int
 
-    @property
-    def is_floating_point(self) -> bool:
-        """Whether its values are not whole numbers."""
-        return "F" in self.dtype
-
 
 def places(folder: Path) -> dict[str, Place]:
     """Name -> place of each tensor in a folder's safetensors, by their headers; raises as those do."""
@@ -230,18 +225,14 @@ def _extents(path: Path, entries: Mapping[str, Any], at: int) -> dict[str, Place
     return found
 
 
-def weights_checksum(*folders: Path) -> str:
-    """Sha256 (hex) over all files of a model's folders that decide its answers, in the order of their names.
-
-    These are the weights (``.safetensors``), configuration, tokenizer, processor and chat template. Left out are
-    emoscope.json, training.json, any README and the same weights in another format, which are not loaded. What was
-    read in each weight file is remembered by path, size and time of change, as a 7B model takes many seconds.
-    """
-    return scan_weights(*folders)[0]
-
-
 def scan_weights(*folders: Path) -> tuple[str, dict[Path, list[str]]]:
-    """:func:`weights_checksum`, and the tensors that hold a value that is not finite: file -> names, all read once."""
+    """Sha256 (hex) over all files of a model's folders that decide its answers, and which weights are not finite.
+
+    The files are the weights (``.safetensors``), configuration, tokenizer, processor and chat template, in the order of
+    their names. Left out are emoscope.json, training.json, any README and the same weights in another format, which are
+    not loaded. What was read in each weight file is remembered by path, size and time of change, as a 7B model takes
+    many seconds. The second is file -> names of the tensors that hold a value that is infinite or no number.
+    """
     files = [
         path
         for folder in folders

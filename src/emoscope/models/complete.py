@@ -288,7 +288,7 @@ def _some_rows(name: str, shape: Sequence[int]) -> list[slice]:
 def _is_packed(tensor: torch.Tensor, place: Place) -> bool:
     """Whether a weight is quantised in memory and not, or otherwise, in its file."""
     plain = type(tensor) in (torch.Tensor, nn.Parameter)
-    return not plain or tensor.is_floating_point() is not place.is_floating_point
+    return not plain or tensor.is_floating_point() is not ("F" in place.dtype)
 
 
 def _close(seen: torch.Tensor, wanted: torch.Tensor) -> bool:

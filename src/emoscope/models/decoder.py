@@ -236,17 +236,12 @@ class Change:
         return self.scale * (up.float() @ self.down.float())
 
 
-def merge_lora(model: nn.Module, folder: Path) -> int:
-    """Add ``alpha / r · B A`` to each weight that an adapter changes, so that plain layers compute what both did.
-
-    Returns how many weights were changed; raises as :func:`low_rank_changes` does.
-    """
-    changes = low_rank_changes(model, folder)
-    for name, change in changes.items():
+def merge_lora(model: nn.Module, folder: Path) -> None:
+    """Add ``alpha / r · B A`` to each weight that an adapter changes, so that plain layers compute what both did."""
+    for name, change in low_rank_changes(model, folder).items():
         weight = model.get_parameter(name)
         with torch.no_grad():
             weight.copy_(weight.float() + change.rows().to(weight.device))
-    return len(changes)
 
 
 def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:

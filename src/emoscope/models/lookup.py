@@ -14,7 +14,7 @@ from typing import Any
 import huggingface_hub
 
 from emoscope.mistakes import MISTAKES, first_line, on_purpose
-from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, weights_checksum
+from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, scan_weights
 from emoscope.models.families import Declared, find, known, list_models, releasing
 from emoscope.models.opening import CARD, find_config, read_card, read_json, text_config, whole_number
 
@@ -43,7 +43,7 @@ class Card:
         """sha256 over the files that decide the answers; of a model on the hub they are fetched first, if need be."""
         folder, name = (find_folder(*self.hub)[0], self.hub[0]) if self.hub else (self.folder, str(self.folder))
         beside = find_sides(self.family, folder, self.side, name)
-        return weights_checksum(*model_folders(self.family, folder, beside))
+        return scan_weights(*model_folders(self.family, folder, beside))[0]
 
 
 def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revision: str | None = None) -> Card:

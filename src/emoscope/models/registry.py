@@ -21,13 +21,10 @@ from emoscope.models.audio_lm import AudioLM
 from emoscope.models.checkpoint import scan_weights
 from emoscope.models.complete import locate_given, refuse_not_finite, refuse_not_finite_files
 from emoscope.models.decoder import stored
-from emoscope.models.families import list_models, register
 from emoscope.models.family import Loading, transformers_class
 from emoscope.models.lookup import check_folders, find_folder, find_sides, known_family, look_up, model_folders
 from emoscope.models.opening import ModelCard, read_card, read_json, text_config
 from emoscope.models.values import Request
-
-__all__ = ["list_models", "load_model", "register", "wrap"]
 
 ATTENTION = {
     "sdpa": "",
