@@ -32,7 +32,7 @@ def test_recognised_with_and_without_model_type(copy):
     without = load_model(copy)
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "kimi_audio"}))
     assert load_model(copy).info.family == without.info.family == "kimi_audio"
-    assert (look_up(str(copy)).layers, look_up(str(copy)).family) == (LAYERS, "kimi_audio")
+    assert (look_up(str(copy)).layers, look_up(str(copy)).family.model_type) == (LAYERS, "kimi_audio")
 
 
 def test_neither_code_nor_pickles_are_read(copy, monkeypatch):
