@@ -79,9 +79,9 @@ def transformers_class(name: str) -> Any:
         ) from error
 
 
-def from_folder(name: str, folder: Path) -> Any:
+def from_folder(name: str, folder: Path, **further: str) -> Any:
     """What a class of transformers without weights, such as a tokenizer, reads from a folder, without the network."""
-    return transformers_class(name).from_pretrained(folder, local_files_only=True)
+    return transformers_class(name).from_pretrained(folder, local_files_only=True, **further)
 
 
 def quantisation(model: nn.Module) -> str:

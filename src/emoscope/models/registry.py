@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -23,7 +24,7 @@ from emoscope.models.complete import locate_given, refuse_not_finite, refuse_not
 from emoscope.models.decoder import stored
 from emoscope.models.family import Loading, transformers_class
 from emoscope.models.lookup import check_folders, find_folder, find_sides, known_family, look_up, model_folders
-from emoscope.models.opening import ModelCard, read_card, read_json, text_config
+from emoscope.models.opening import read_card, read_json, text_config
 from emoscope.models.values import Request
 
 ATTENTION = {
@@ -95,7 +96,7 @@ def load_model(
     refuse_not_finite_files(how.read, not_finite)
     if how.dtype == torch.float16:
         refuse_not_finite(model, name)
-    loaded = _askable(family, model, processor, name, checksum, commit, card)
+    loaded = _askable(partial(family, model, processor, name, checksum, commit, card), name)
     loaded.sources = tuple(how.read)
     return loaded
 
@@ -118,7 +119,7 @@ def wrap(model: object, processor: object, id: str | None = None, family: type[A
     name = id or folder or type(model).__name__
     chosen = family or known_family(given.config.to_dict(), name).load()
     refuse_not_finite(given, name)
-    loaded = _askable(chosen, given, processor, name, module_checksum(given))
+    loaded = _askable(partial(chosen, given, processor, name, module_checksum(given)), name)
     loaded.sources = locate_given(loaded.model, folder)
     return loaded
 
@@ -169,19 +170,11 @@ def _given_instead(model: object, processor: object) -> str:
     return ""
 
 
-def _askable(
-    family: type[AudioLM],
-    model: nn.Module,
-    processor: object,
-    name: str,
-    checksum: str,
-    commit: str | None = None,
-    card: ModelCard | None = None,
-) -> AudioLM:
+def _askable(make: Callable[[], AudioLM], name: str) -> AudioLM:
     """The family's model, after one prompt with sound and one without were written on trial; else ``ValueError``."""
     remedy = "tokenizer, processor and weights do not belong together; fetch the model again"
     with opening(f"model {name!r} cannot be used", remedy):
-        made = family(model, processor, name, checksum, commit, card)
+        made = make()
     cannot = f"model {name!r} cannot be asked"
     if lacking := [letter for letter in "AB" if letter not in made.letters]:
         raise ValueError(

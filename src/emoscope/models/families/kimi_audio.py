@@ -17,7 +17,7 @@ from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
 from emoscope.models.complete import fill
 from emoscope.models.families.kimi_tokenizers import KimiTokenizer, VoiceTokenizer, cut, run_pieces
-from emoscope.models.family import Loading, transformers_class
+from emoscope.models.family import Loading, from_folder, transformers_class
 from emoscope.models.opening import read_json
 from emoscope.models.values import Request, Waveform
 
@@ -253,9 +253,7 @@ def _whisper(folder: Path, how: Loading) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         lacking = f"the folder {folder.name} with Whisper"
         raise FileNotFoundError(f"model {how.name!r} lacks {lacking}: fetch the model again")
-    config = transformers_class("WhisperConfig").from_pretrained(
-        folder, attn_implementation=how.attention, local_files_only=True
-    )
+    config = from_folder("WhisperConfig", folder, attn_implementation=how.attention)
     with torch.device("meta"):
         encoder: Any = WhisperEncoder(config)
     how.read.append(fill(encoder, folder, NOT_ENCODER, how.dtype))
