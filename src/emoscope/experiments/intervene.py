@@ -317,13 +317,7 @@ def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Batch | list[Prepare
 
 
 def _ask(
-    one: Work,
-    groups: Batches,
-    sets: SetsByFold,
-    model: AudioLM,
-    log: Log,
-    starts: Starts,
-    layer: int,
+    one: Work, groups: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
 ) -> pl.DataFrame:
     from emoscope.interventions.intervention import gains_for
 

@@ -24,13 +24,7 @@ from emoscope.experiments.heard import (
     save_inputs,
     settle,
 )
-from emoscope.experiments.prompts import (
-    PRESENTATIONS,
-    WRITERS,
-    asked_text,
-    requests,
-    writes,
-)
+from emoscope.experiments.prompts import PRESENTATIONS, WRITERS, asked_text, requests, writes
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity
 from emoscope.runs import Log, RunFolder, Shard, Unit

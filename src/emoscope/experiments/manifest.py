@@ -178,11 +178,7 @@ def prove_weights(before: str | None, model: AudioLM) -> Proof:
 
 
 def finished(
-    run: RunFolder,
-    study: Study,
-    model: AudioLM | None = None,
-    corpus: Corpus | None = None,
-    full: Study | None = None,
+    run: RunFolder, study: Study, model: AudioLM | None = None, corpus: Corpus | None = None, full: Study | None = None
 ) -> bool:
     """Whether the folder holds this very study, every unit whole, on the same model and the same recordings.
 

@@ -203,12 +203,7 @@ def heard_level(items: pl.DataFrame, span: str = "") -> tuple[bool, str]:
 
 
 def _verdict(
-    emotions: Sequence[Hearing],
-    uar: float,
-    chance: float,
-    p: float,
-    mass: float | None,
-    agreement: float | None,
+    emotions: Sequence[Hearing], uar: float, chance: float, p: float, mass: float | None, agreement: float | None
 ) -> list[str]:
     said = [tells_apart(uar, chance, p)]
     if mass is not None and mass < LEAST_LETTER_MASS:

@@ -174,10 +174,7 @@ class Notes(TypedDict):
 
 
 def requests(
-    study: Study,
-    block: Sequence[Row],
-    sounds: Mapping[str, Decoded],
-    model: AudioLM,
+    study: Study, block: Sequence[Row], sounds: Mapping[str, Decoded], model: AudioLM
 ) -> tuple[list[Row], list[Request], Notes]:
     """What a model is asked for a block of items.
 

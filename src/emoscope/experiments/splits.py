@@ -23,11 +23,7 @@ MISSING = "missing"
 
 
 def study_sides(
-    study: Study,
-    corpus: Corpus,
-    clips: Sequence[Clip],
-    sums: Mapping[str, str],
-    dealt: Mapping[str, str] | None = None,
+    study: Study, corpus: Corpus, clips: Sequence[Clip], sums: Mapping[str, str], dealt: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Which side every clip is on, and its fold; clips on neither side are missing.
 
