@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 import shlex
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from emoscope.corpora.files import nearest
 from emoscope.corpora.registry import check_corpus_id, list_corpora, resolve
 from emoscope.experiments.prompts import GROUNDING, SIDE_EFFECTS
-from emoscope.experiments.schema import FUSIONS, CorpusChoice, Identify, Model, Study, StudyError
+from emoscope.experiments.schema import FUSIONS, SCOPES, CorpusChoice, Identify, Model, Study, StudyError
 from emoscope.questions import WORDINGS
 from emoscope.vocabulary import AGNOSTIC
 
@@ -99,17 +100,11 @@ def to_toml(study: Study) -> str:
     """
     lines = ["# A study for emoscope. Every field has a default; delete what you do not need.", ""]
     lines += _fields(study, ("name", "seed"))
-    sections = [("model", study.model), *(("[corpora]", corpus) for corpus in study.corpora)]
-    sections += [
-        (name, getattr(study, name)) for name in _names(Study) if name not in ("name", "seed", "model", "corpora")
-    ]
-    for name, section in sections:
-        lines += [
-            "",
-            f"# {(type(section).__doc__ or '').strip()}",
-            f"[{name}]",
-            *_fields(section, _names(type(section))),
-        ]
+    for name in _names(Study)[2:]:
+        for section in study.corpora if name == "corpora" else (getattr(study, name),):
+            head = f"[[{name}]]" if name == "corpora" else f"[{name}]"
+            about = f"# {(type(section).__doc__ or '').strip()}"
+            lines += ["", about, head, *_fields(section, _names(type(section)))]
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +113,7 @@ def _fields(section: Struct, names: tuple[str, ...]) -> list[str]:
     lines = []
     for name in names:
         value = getattr(section, name)
-        about = next((m.description for m in get_args(hints[name]) if isinstance(m, Meta)), "")
+        about = next((text for text in get_args(hints[name]) if isinstance(text, str)), "")
         shown = f"{name} = {toml_value(value)}" if value is not None else f"# {name} ="
         lines.append(f"{shown:<50} # {about}")
     return lines
@@ -163,24 +158,19 @@ def _explain(message: str) -> str:
     return f"{where or 'study'}: {message.split(' - at')[0]}"
 
 
-SCOPES = ("audio", "text", "decision", "answer")
-"""The positions that statistics can count."""
-
-
 def check_study(study: Study, name: str = "study", stored: bool = False) -> None:
     """Refuse a study that cannot be run.
 
     Args:
-        study: the study.
         name: of the study, or its file, in messages.
         stored: it may be a part's, whose side effects no study of its own asks.
 
     Raises:
         StudyError: names the field, its value and the remedy.
     """
-    for mistakes in (_in_identify(study), _in_interventions(study), _in_parts(study, stored), _in_splits(study)):
-        for mistake in mistakes:
-            raise StudyError(f"{name}: {mistake}")
+    checks = _in_identify(study), _in_interventions(study), _in_parts(study, stored), _in_splits(study)
+    for mistake in itertools.chain(*checks):
+        raise StudyError(f"{name}: {mistake}")
 
 
 def _unlike(where: str, given: Iterable[object], known: Sequence[object], told: str) -> Iterator[str]:
@@ -298,12 +288,6 @@ PAPER = Path(__file__).parents[1] / "data" / "paper"
 def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> str:
     """The text of a study that asks the usual task of a corpus, with a comment on every field.
 
-    Args:
-        name: of the study.
-        corpus: id of a corpus, or a folder or table.
-        root: folder or table of the corpus.
-        model: as in a study file.
-
     Raises:
         UnknownCorpus: names the nearest known id.
 
@@ -316,14 +300,13 @@ def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> 
         corpus, place = resolve(corpus, None)
         root = str(place or "")
     check_corpus_id(corpus)
-    task = next((info.usual for info in list_corpora() if info.id == corpus.lower()), None)
-    choice, identify = CorpusChoice(id=corpus.lower(), root=root), Identify()
-    if task:
-        choice = CorpusChoice(id=corpus.lower(), root=root, emotions=task.emotions, merge=dict(task.merge))
-        identify = Identify(folds=task.folds)
-    study = Study(name=name, model=Model(id=model), corpora=(choice,), identify=identify)
-    first, rest = to_toml(study).split("\n", 1)
-    about = f"# The usual task of {corpus.lower()}: {task.about}.\n" if task else ""
+    corpus = corpus.lower()
+    task = next((info.usual for info in list_corpora() if info.id == corpus), None)
+    usual = {"emotions": task.emotions, "merge": dict(task.merge)} if task else {}
+    choice = msgspec.structs.replace(CorpusChoice(id=corpus, root=root), **usual)
+    identify = Identify(folds=task.folds) if task else Identify()
+    first, rest = to_toml(Study(name=name, model=Model(id=model), corpora=(choice,), identify=identify)).split("\n", 1)
+    about = f"# The usual task of {corpus}: {task.about}.\n" if task else ""
     return f"{first}\n{about}{rest}"
 
 
@@ -331,8 +314,6 @@ def next_step(corpus: str, root: Path | None, fields: Mapping[str, object]) -> s
     """The command that writes a study of a corpus that was checked, and what its file needs of the check's options.
 
     Args:
-        corpus: as given: an id, a folder or a table.
-        root: as given.
         fields: fields of [[corpora]] -> values; what is empty is left out.
 
     Example:
