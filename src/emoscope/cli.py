@@ -89,7 +89,7 @@ def select(
     out: Annotated[Path | None, Parameter(help="folder for the sets; <run>/sets by default")] = None,
 ) -> int:
     """Find neuron sets from a run's stored activity, without the model."""
-    from emoscope.experiments.api import reselect
+    from emoscope.experiments.stages import reselect
 
     found = reselect(run, selector, budget, scope, out)
     _print_sets(found.frame)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import polars as pl
+from msgspec.structs import replace
 
 from emoscope.corpora import Corpus, open_corpus
+from emoscope.experiments.ask import refuse_other_than_model, several
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.given import checked_values, in_words_of_a_call, refuse_other_than_model, several
 from emoscope.experiments.items import study_corpus
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.pilot import told_without_sets
@@ -28,32 +31,26 @@ from emoscope.experiments.schema import (
     Model,
     QuestionChoice,
     Study,
+    StudyError,
 )
 from emoscope.experiments.splits import study_folds
 from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
+from emoscope.experiments.stages import listen as hear
 from emoscope.experiments.study import check_study, read_study
 from emoscope.interventions.intervention import told
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.selection import NotIdentifiable
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.folder import digest, refuse_whole
+from emoscope.runs.folder import digest
 
 if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
-    from emoscope.neurons.activity import Activity
-    from emoscope.neurons.selection import FoundSets
     from emoscope.neurons.sets import NeuronSets
 
 
 @dataclass
 class Heard:
-    """What a model answered and what its neurons did, for every clip of a corpus.
-
-    Attributes:
-        run: the run folder in which it is kept.
-        items: the items table, with every clip's fate.
-        activity: the stored statistics of every neuron and item.
-    """
+    """What a model answered and what its neurons did, for every clip of a corpus."""
 
     run: RunFolder
     items: pl.DataFrame
@@ -64,12 +61,8 @@ class Heard:
     @property
     def accuracy(self) -> dict[str, float]:
         """Share of right baseline answers per emotion."""
-        used = self.items.filter(self.items["fate"] == "used")
-        recalls = {}
-        for (truth,), group in used.group_by("truth", maintain_order=True):
-            answers = group["correct"].to_list()
-            recalls[str(truth)] = sum(answers) / len(answers)
-        return recalls
+        used = self.items.filter(pl.col("fate") == "used")
+        return dict(used.group_by("truth", maintain_order=True).agg(pl.col("correct").mean()).iter_rows())
 
     @property
     def uar(self) -> float:
@@ -109,21 +102,15 @@ def listen(
     """Ask a model about every clip of a corpus and keep what its neurons did.
 
     Args:
-        model: from ``load_model`` or ``wrap``.
         corpus: from ``open_corpus``, or what it takes for a table (a data frame, or a list of dictionaries whose
             ``"audio"`` is a file or ``(samples, rate)``); clips on which the model was trained are excluded.
-        label: the label column that is asked.
-        emotions: labels offered as options; all of the corpus by default.
-        merge: labels taken together.
         wording: a key of ``questions.WORDINGS``, or several: every clip is asked in each of them.
         letter_orders: letter orders asked per clip, or ``"all"``.
         folds: cross-fitting folds: a column, or a number of speaker folds.
         items_per_emotion: clips per emotion after which listening may stop.
         loudness: ``"normalised"`` or ``"as recorded"``.
-        seed: of every random choice.
         site: where activations are read: ``"gate"``, or ``"product"`` (after the product with up_proj).
         run: folder to keep it in; ``runs/<model>-<corpus>-<key>`` by default. A second call re-uses it.
-        log: ``"bars"``, ``"json"`` or ``"quiet"``.
 
     Example:
         >>> import emoscope as es
@@ -133,8 +120,6 @@ def listen(
         >>> int((heard.items["fate"] == "used").sum())
         15
     """
-    from emoscope.experiments.stages import listen as hear
-
     refuse_other_than_model(model, "listen(model, corpus)", corpus)
     corpus = _opened(corpus)
     asked = several("emotions", emotions, 'emotions=["anger", "fear"]')
@@ -175,15 +160,12 @@ def select(
     """Find emotion-sensitive neurons, with their controls, from what was heard; the model is not needed.
 
     Args:
-        heard: from :func:`listen`.
         selector: lap, lape, lape-original, mad, mad-z, mad-active, cas, or the name of your own.
         budget: share of all neurons per emotion; the model's recommended one by default.
         scope: positions that statistics count, joined by ``+``, or ``"all"``.
         folds: other folds than those of listening: a column or a number of speaker folds.
         items_per_emotion: correct clips per emotion and fold, at most.
         minimum: correct clips below which an emotion gets no set.
-        matched: draws of matched controls.
-        random: draws of random controls.
         shuffled: selections on labels shuffled within speaker.
 
     Returns:
@@ -195,8 +177,7 @@ def select(
         ValueError: a budget, scope, selector or number that cannot be, or fewer than two emotions with enough clips.
     """
     _refuse_other_than_heard(heard, "select(heard)")
-    listened, replace = heard._listened, msgspec.structs.replace
-    before = listened.study.identify
+    listened, before = heard._listened, heard._listened.study.identify
     identify = replace(
         before,
         scope=scope,
@@ -213,16 +194,16 @@ def select(
         controls=Controls(matched=matched, random=random, shuffled=shuffled),
     )
     with in_words_of_a_call():
-        study = _checked(checked_values(study).with_budget(listened.model.info.recommended_budget))
+        study = _checked(study, listened.model.info.recommended_budget)
         items = heard.items
         if identify.folds != before.folds:
             assert listened.corpus is not None
             fold = study_folds(study, listened.corpus.clips, usual=listened.corpus.info.folds)
-            items = items.with_columns(
-                pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String).alias("fold")
-            )
-        task = dataclasses.replace(listened.task, study=study)
-        mine = dataclasses.replace(listened, task=task, study=study, items=items)
+            dealt = pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String)
+            items = items.with_columns(fold=dealt)
+        mine = dataclasses.replace(
+            listened, task=dataclasses.replace(listened.task, study=study), study=study, items=items
+        )
         try:
             found = find_sets(mine.run, study, items)
         except NotIdentifiable as error:
@@ -251,9 +232,6 @@ def intervene(
     """Deactivate and steer neuron sets on the clips that did not find them, next to their controls.
 
     Args:
-        model: the model that was heard.
-        heard: from :func:`listen`.
-        sets: from :func:`select` on the same ``heard``.
         alpha: steering strength of the headline.
         alphas: further steering strengths, none by default; below 0 (and above -1) neurons are weakened.
         to: to what neurons are deactivated: ``"zero"``, or ``"mean"`` (products to their mean) beside it, as what
@@ -262,9 +240,6 @@ def intervene(
         agnostic: ways to steer without a label, such as ``"union"`` (see docs/method.md).
         reliance: also switch off all MLPs, each layer, and the union of the sets.
         generate: also generate text for baseline and headline conditions.
-
-    Returns:
-        effects with controls and intervals; tables and a report are in its run folder.
 
     Raises:
         ValueError: the sets were not selected from ``heard``, or another model was heard.
@@ -282,14 +257,13 @@ def intervene(
                 "one set is asked with ask(model, clip, under=...)"
             )
         raise ValueError("these sets were not selected from what was heard: pass what select(heard, ...) returned")
-    mine, replace = selected.listened, msgspec.structs.replace
+    mine = selected.listened
+    set_to = (to,) if isinstance(to, str) else several("to", to, 'to="mean"')
     study = replace(
         mine.study,
         headline=replace(mine.study.headline, alpha=alpha),
         interventions=Interventions(
-            deactivate=tuple(
-                dict.fromkeys(("zero", *((to,) if isinstance(to, str) else several("to", to, 'to="mean"'))))
-            ),
+            deactivate=tuple(dict.fromkeys(("zero", *set_to))),
             alphas=several("alphas", alphas, "alphas=[0.5]"),
             positions=several("positions", positions, 'positions=["audio"]'),
             agnostic=several("agnostic", agnostic, 'agnostic=["union"]'),
@@ -300,12 +274,6 @@ def intervene(
     with in_words_of_a_call():
         act(dataclasses.replace(selected, listened=dataclasses.replace(mine, study=_checked(study))))
     return Result.of(mine.run)
-
-
-def _checked(study: Study) -> Study:
-    study = checked_values(study)
-    check_study(study)
-    return study
 
 
 def _merge(merge: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]]:
@@ -335,13 +303,7 @@ def _refuse_other_than_heard(heard: object, example: str) -> None:
 
 
 def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result | WholeResult:
-    """Run a study file from listening to report; what is already done is not done again.
-
-    Args:
-        study: a study file, or a :class:`Study`.
-        folder: the run folder; ``runs/<name>`` by default.
-        log: ``"bars"``, ``"json"`` or ``"quiet"``.
-    """
+    """Run a study file from listening to report; what is already done is not done again."""
     if not isinstance(study, Study | str | Path):
         raise TypeError(
             f"{told(study)} is no study: give a study file (emoscope study new writes one), or use listen, select, intervene"
@@ -353,40 +315,57 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
     return WholeResult.of(done) if has_parts(asked) else Result.of(done)
 
 
-def reselect(
-    run: str | Path,
-    selector: str = "cas",
-    budget: float | None = None,
-    scope: str | None = None,
-    out: str | Path | None = None,
-) -> FoundSets:
-    """Find the sets of one selector in a run folder and save them.
+FIELDS = re.compile(r"\b(?:corpora|question|identify|evaluate|headline|interventions|controls)\.(?=[a-z])")
+"""The section before a field of a study file: arguments have the field's name alone."""
+
+
+@contextmanager
+def in_words_of_a_call(folder: str = "run") -> Iterator[None]:
+    """Let errors name arguments, where they would name fields of a study file or options of the command line.
 
     Args:
-        run: a run folder that has been listened to.
-        selector: lap, lape, lape-original, mad, mad-z, mad-active, cas, or the name of your own.
-        budget: share of all neurons per emotion; the run's own by default.
-        scope: positions that count; the run's own by default.
-        out: folder for the sets; ``<run>/sets`` by default.
+        folder: the argument that names the run folder; ``"folder"`` where there is a study file, whose fields stay.
+
+    Example:
+        >>> with in_words_of_a_call():
+        ...     raise ValueError("study: headline.budget 3 is too much; choose another folder with --out")
+        Traceback (most recent call last):
+        ...
+        ValueError: budget 3 is too much; choose another folder with run=
     """
-    refuse_whole(run)
-    folder = RunFolder(run)
-    study = read_study(folder / "study.toml")
-    if budget is None:
-        manifest = folder.read_json("manifest.json") or {}
-        budget = manifest.get("headline", {}).get("budget") or study.headline.budget
-    if budget is None:
-        budget = study.card().recommended_budget
-    replace = msgspec.structs.replace
-    study = replace(
-        study,
-        identify=replace(
-            study.identify, selectors=(selector,), budgets=(budget,), sizes=(), scope=scope or study.identify.scope
-        ),
-        headline=replace(study.headline, selector=selector, budget=budget),
-        controls=Controls(matched=0, random=0, shuffled=0),
-    )
-    check_study(study, str(folder / "study.toml"))
-    found = find_sets(folder, study, folder.read_table("items"))
-    found.save_sets(Path(out) if out else folder / "sets")
-    return found
+    try:
+        yield
+    except Exception as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            said = error.args[0].replace("or delete this run with --fresh", "or delete that one")
+            said = said.replace("--out", f"{folder}=")
+            if folder == "run":
+                said = said.removeprefix("study: ").replace("interventions.deactivate", "to")
+                said = FIELDS.sub("", said).replace("[identify] ", "")
+            error.args = (said,)
+        raise
+
+
+def _checked(study: Study, recommended: float | None = None) -> Study:
+    """A study whose fields have the types and ranges of a study file, its budgets filled in where one is recommended.
+
+    Raises:
+        StudyError: names the field, its value and what is expected.
+    """
+    plain = msgspec.to_builtins(study)
+    try:
+        study = msgspec.convert(plain, Study)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$")
+        place = re.findall(r"[^.\[\]`]+", path)
+        value: object = plain
+        for part in place:
+            if isinstance(value, dict):
+                value = value.get(part)
+            elif isinstance(value, list | tuple) and part.isdecimal():
+                value = value[int(part)]
+        name = ".".join(part for part in place if not part.isdecimal() and part != "...")
+        raise StudyError(f"{name} {value!r}: {what[0].lower()}{what[1:]}") from None
+    study = study if recommended is None else study.with_budget(recommended)
+    check_study(study)
+    return study

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, TypeVar, Union
 
 import numpy as np
 
-from emoscope.experiments.given import checked_intervention, checked_options, refuse_other_than_model
-from emoscope.interventions.intervention import told
+from emoscope.corpora.clip import as_label
+from emoscope.emotions import folded
+from emoscope.interventions.intervention import Intervention, told
 from emoscope.interventions.kinds import whole_numbers
 from emoscope.vocabulary import LEAST_LETTER_MASS
 
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     import xarray
 
     from emoscope.corpora.audio import Heard
-    from emoscope.interventions.intervention import Intervention
     from emoscope.models.audio_lm import AudioLM
     from emoscope.models.values import ModelInfo
     from emoscope.neurons.sets import NeuronSet
     from emoscope.questions import Question
+
+T = TypeVar("T")
 
 Clip = Union[str, Path, "tuple[npt.ArrayLike, int]", "Mapping[str, object]"]
 """A sound file, or samples with their rate, as :func:`~emoscope.corpora.table.keep_samples` takes them."""
@@ -47,11 +49,9 @@ class Answer(Mapping[str, float]):
     Equal to a dictionary of the same probabilities; ``dict(answer)`` makes one.
 
     Attributes:
-        shares: option -> probability; they add up to 1.
         logp: option -> natural log of the probability of its letter over the whole vocabulary.
         letter_mass: total probability of the letters, between 0 and 1. Where it is low the model would rather write
             something else than a letter, and the shares say little.
-        question: what was asked, with the lettered options.
         told: how the clip is not heard as it is stored, a sentence each.
     """
 
@@ -117,15 +117,12 @@ def ask(
     """Ask which emotion one sound file expresses, or another question about it.
 
     Args:
-        model: from ``load_model`` or ``wrap``.
         clip: a sound file, or ``(samples, rate)`` with samples (time,), (time, channel) or (channel, time).
         options: labels to choose from, in the order of their letters; the seven basic emotions by default.
         under: an intervention, such as ``steer(sets["anger"], 1.0)``.
         question: any question in place of the label's; the lettered options and "Answer with the letter only." follow
             it. With ``{options}`` (or ``{options_by_line}``) in it, it is the whole prompt, and they stand there.
-        label: the label column that is asked.
         wording: a key of ``questions.WORDINGS``.
-        loudness: ``"normalised"`` or ``"as recorded"``.
 
     Returns:
         option -> probability among the options, most probable first; with the log-probabilities (``logp``), the
@@ -259,13 +256,8 @@ def activations(
     """Show what named neurons do while a clip is heard.
 
     Args:
-        model: from ``load_model`` or ``wrap``.
         clip: a sound file, or ``(samples, rate)`` with samples (time,), (time, channel) or (channel, time).
         neurons: a neuron set, or flat neuron numbers ``layer * width + index``.
-        options: labels to choose from; the seven basic emotions by default.
-        label: the label column that is asked.
-        wording: a key of ``questions.WORDINGS``.
-        loudness: ``"normalised"`` or ``"as recorded"``.
 
     Returns:
         activations (neuron, time) at the audio positions, with coordinates layer and index of the neurons and
@@ -308,4 +300,84 @@ def activations(
         },
         name="activation",
         attrs={"clip": str(clip) if isinstance(clip, str | Path) else "samples", "site": model.info.site},
+    )
+
+
+def refuse_other_than_model(model: object, example: str, other: object = None) -> None:
+    """Refuse what is no model.
+
+    Args:
+        other: the argument that follows, to tell swapped arguments.
+
+    Raises:
+        TypeError: it is no model.
+    """
+    from emoscope.models.audio_lm import AudioLM
+
+    if isinstance(model, AudioLM):
+        return
+    if isinstance(other, AudioLM):
+        raise TypeError(f"the arguments are in another order: write {example}")
+    remedy = f'load_model("{model}")' if isinstance(model, str) else "a model from load_model or wrap"
+    raise TypeError(f"{told(model)} stands where the model is expected: give {remedy}, as in {example}")
+
+
+def several(name: str, given: Iterable[T], example: str) -> tuple[T, ...]:
+    """Several values as a tuple; one text is not taken for its letters.
+
+    Raises:
+        TypeError: one text, one number, or a mapping.
+
+    Example:
+        >>> several("alphas", [0.5, 1.0], "alphas=[0.5]")
+        (0.5, 1.0)
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} {told(given)} is not a list: write for example {example}")
+    return tuple(given)
+
+
+def checked_options(options: Iterable[str], label: str, question: str = "") -> tuple[str, ...]:
+    """Options as a tuple of different words.
+
+    Args:
+        question: a question of the caller's own, in whose words nothing is looked up.
+
+    Raises:
+        TypeError: one text, a set (which has no order), or something else than words.
+        ValueError: an empty word, or two that mean the same.
+
+    Example:
+        >>> checked_options(["angry", "afraid"], "emotion")
+        ('angry', 'afraid')
+    """
+    if isinstance(options, set | frozenset):
+        raise TypeError(f"options {told(options)} is a set, which has no order: give a list")
+    names = several("options", options, 'options=["anger", "fear"]')
+    seen: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f'options {list(names)}: {name!r} is not a word: give texts, such as "anger"')
+        if not name.strip():
+            raise ValueError(f"options {list(names)}: one is empty")
+        meant = folded(name if question else as_label(label, name))
+        if meant in seen:
+            raise ValueError(f"options {seen[meant]!r} and {name!r} are one {label}: give one of them")
+        seen[meant] = name
+    return names
+
+
+def checked_intervention(under: object) -> Intervention | None:
+    """An intervention, or nothing.
+
+    Raises:
+        TypeError: neurons, of which it is not said what is done to them, or something else.
+    """
+    if under is None or isinstance(under, Intervention):
+        return under
+    if isinstance(under, Mapping):
+        raise TypeError('under: these are sets of several emotions: write under=deactivate(sets["anger"])')
+    raise TypeError(
+        f'under {told(under)} is no intervention: say what is done to the neurons, as in under=deactivate(sets["anger"]) '
+        'or under=steer(sets["anger"], 0.5)'
     )

@@ -38,7 +38,6 @@ def layer_ranges(asked: Sequence[str], layers: int) -> dict[str, tuple[int, int]
 
     Args:
         asked: names such as ``"0-3"``; ``"thirds"`` stands for three ranges of like length.
-        layers: decoder layers of the model.
 
     Raises:
         StudyError: the model has no such layer.
@@ -62,8 +61,6 @@ def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
     """The sets that a study wants; :func:`~emoscope.neurons.jobs.wanted_sets` lists them.
 
     Args:
-        study: with its budget filled in.
-        emotions: the labels.
         layers: decoder layers of the model; sets within ranges of them are left out where it is 0.
     """
     identify, controls, work = study.identify, study.controls, study.interventions
@@ -124,9 +121,6 @@ def plan_conditions(
     """Build the table of conditions from the study and the sets that were found.
 
     Args:
-        study: with its budget filled in (:meth:`Study.with_budget`).
-        sets: the table of sets (set, selector, budget, scope, control, draw, size, emotion …).
-        layers: decoder layers of the model.
         foreign: sets that other parts of the study found, with their ``source``; deactivated to zero, and steered at
             the headline's strength.
         steer: whether foreign sets are steered.
@@ -270,11 +264,7 @@ def passes(conditions: pl.DataFrame) -> tuple[int, int]:
 
 
 def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]:
-    """Group conditions for a dry run: (what, how many conditions, forward passes over an item).
-
-    Returns:
-        rows of (description, conditions, items asked).
-    """
+    """Group conditions for a dry run: (what, how many conditions, forward passes over an item)."""
     single = pl.when(pl.col("layers").str.contains("^[0-9]+$")).then(pl.lit("each alone")).otherwise(pl.col("layers"))
     ranged = pl.when(pl.col("kind") == "reliance").then(pl.lit("all")).otherwise(single)
     named = conditions.with_columns(

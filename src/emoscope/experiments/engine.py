@@ -63,16 +63,8 @@ def run_study(
     A finished run of the same study is not run again: the model is not even loaded.
 
     Args:
-        study: the study.
-        folder: the run folder.
-        log: progress; quiet where it is not given.
-        model: a loaded model, otherwise the study's is loaded.
-        corpus: an opened corpus, otherwise the study's is opened.
         full: the study of which ``study`` is a pilot; the manifest then says what the pilot means for it.
         shard: do this share of the units only; a later call without it merges and writes tables and report.
-
-    Returns:
-        the run folder.
 
     Raises:
         StudyError: the study cannot be run.
@@ -208,10 +200,6 @@ class Whole:
     """A study of several parts in its run folder.
 
     Attributes:
-        study: the whole study.
-        run: its folder.
-        log: progress.
-        parts: in the order in which they are run.
         shared: the emotions that all corpora share, where transfer is asked.
         fulls: main part -> the study of which it is a pilot.
     """
@@ -342,12 +330,7 @@ class Whole:
 
 
 def shared_spec(study: Study, emotions: Sequence[str]) -> SetSpec:
-    """Which sets are transferred: the headline's, on the emotions that all corpora share.
-
-    Args:
-        study: of a shared part, with its budget filled in.
-        emotions: these emotions.
-    """
+    """Which sets are transferred: the headline's, on the emotions that all corpora share."""
     spec = set_spec(study, emotions, 0)
     return dataclasses.replace(spec, budgets=(spec.headline[1],))
 

@@ -96,10 +96,6 @@ def dry_run(study: Study) -> None:
 def too_few(study: Study, items: pl.DataFrame) -> list[str]:
     """Warnings about options that cannot get a set even if every clip is answered correctly, one a sentence.
 
-    Args:
-        study: the study.
-        items: its candidate items.
-
     Example:
         >>> import polars as pl
         >>> items = pl.DataFrame({"clip": list("abcd"), "truth": ["anger", "anger", "fear", "fear"], "fate": [None] * 4,

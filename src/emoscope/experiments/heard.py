@@ -40,12 +40,8 @@ class Heard:
     run in shards, which may hear a few more, has the items of a run in one process.
 
     Args:
-        run: the run folder.
-        study: the study.
-        blocks: all candidate items, in blocks.
         unit: number of a block -> the unit that hears it, where it is done; ``None`` where it is not.
         units: the units of the blocks that count.
-        outcomes: item -> what became of it (:func:`block_outcome`), in these blocks.
         complete: whether they are enough, or all there are.
     """
 
@@ -141,11 +137,6 @@ class ChangedInput(ValueError):
 def refuse_changes(run: RunFolder, model: ModelInfo, asked: Sequence[Row]) -> None:
     """Refuse a model or a recording that is not the one with which the run was begun; nothing is written.
 
-    Args:
-        run: the run folder.
-        model: the model that is to be asked.
-        asked: candidate items (clip, path, checksum).
-
     Raises:
         ChangedInput: names the model, or the first such clip and its file.
     """
@@ -174,9 +165,6 @@ def remember(run: RunFolder, model: ModelInfo, asked: Sequence[Row], parts: Mapp
     """Write down with what the run listens; clips that an earlier version of the study asked are kept in the list.
 
     Args:
-        run: the run folder.
-        model: the model that is asked.
-        asked: candidate items.
         parts: name -> hash of what else decides the activity; ``None`` while there is no store that fits.
     """
     clips = (run.read_json(FILE) or {}).get("clips", {})
@@ -197,10 +185,7 @@ def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Seq
     """Keep the inputs of one listening block.
 
     Args:
-        run: the run folder.
-        start: first item of the block.
         places: place in the block of each prepared item (quarantined items have none).
-        prepared: what the decoder reads for each item.
     """
     import json
 
@@ -222,8 +207,6 @@ def load_inputs(run: RunFolder, items: Sequence[int], block: int) -> list[Prepar
     """Read the inputs of some items.
 
     Args:
-        run: the run folder.
-        items: item numbers.
         block: items of one listening block.
     """
     import json

@@ -42,12 +42,8 @@ def restricted(neurons: np.ndarray, layers: str, ranges: Ranges, width: int, *se
     """The neurons of a set on which a condition acts, by what its column ``layers`` says.
 
     Args:
-        neurons: the set, flat numbers; int64 (neuron,).
         layers: ``"all"``; ``"3"``, a single layer; ``"0-8"``, a range, cut as in :func:`within`; ``"0-8 reselected"``,
             where the whole set was found in that range.
-        ranges: all ranges that are compared.
-        width: neurons of a layer.
-        seed: what the draw of :func:`within` depends on.
 
     Example:
         >>> restricted(np.array([0, 1, 2, 5]), "0", {}, 4)
@@ -63,13 +59,6 @@ def restricted(neurons: np.ndarray, layers: str, ranges: Ranges, width: int, *se
 
 def within(neurons: np.ndarray, ranges: Ranges, name: str, width: int, *seed: object) -> np.ndarray:
     """The neurons of one range, cut at random to the number that the range with fewest holds.
-
-    Args:
-        neurons: a set, flat numbers; int64 (neuron,).
-        ranges: all ranges that are compared.
-        name: the range.
-        width: neurons of a layer.
-        seed: what the draw depends on.
 
     Example:
         >>> within(np.array([0, 1, 2, 5]), {"0-0": (0, 0), "1-1": (1, 1)}, "1-1", 4)
@@ -88,9 +77,7 @@ class SetsByFold:
 
     Attributes:
         sets: (set, fold) -> emotion -> neurons (flat indices, sorted).
-        info: the model's sizes.
         mean_product: mean gated product of every neuron, for conditions to the mean; float32 (layer * width,).
-        ranges: the ranges of layers that the study compares.
         shares: item -> option -> probability at baseline, for conditions that mix by the model's own answer.
     """
 
@@ -145,15 +132,7 @@ class Work:
 def plan_work(
     study: Study, items: pl.DataFrame, conditions: pl.DataFrame, sets: SetsByFold, model: AudioLM
 ) -> list[Work]:
-    """List the units of the stage, block by block.
-
-    Args:
-        study: the study.
-        items: the settled items table.
-        conditions: the table of conditions.
-        sets: neurons of every set and fold.
-        model: its checksum, dtype and device are part of every unit's key.
-    """
+    """List the units of the stage, block by block."""
     marks: dict[tuple[str, ...], str] = {}
     shared = answer_key(study, model)
     work = []
@@ -221,14 +200,7 @@ def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Row, ...]]:
 
 
 def why_no_null(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM) -> str:
-    """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something.
-
-    Args:
-        run: holds the decoder inputs of the evaluated items.
-        study: the study.
-        items: the settled items table.
-        model: its size and device decide how many rows fit a batch.
-    """
+    """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something."""
     size = positions_per_batch(study, model.info)
     for block in evaluated_blocks(items):
         shortest = sorted(input_lengths(run, [item["item"] for item in block], LISTENING_BLOCK))[:2]
@@ -258,14 +230,6 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
 
     Where all neurons of a condition lie in later layers, and the model has shown that this changes no bit, its passes
     begin there (:mod:`~emoscope.models.hooks`).
-
-    Args:
-        run: receives the answers of every unit.
-        study: the study.
-        work: from :func:`plan_work`.
-        sets: neurons of every set and fold.
-        model: the model that is asked.
-        log: progress, in answers.
     """
     from emoscope.models.hooks import Starts
 

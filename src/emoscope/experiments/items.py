@@ -37,7 +37,6 @@ def study_corpus(study: Study, trained_on: Sequence[Row] = (), corpus: Corpus | 
     """Open the study's corpus and exclude what is not asked about.
 
     Args:
-        study: the study.
         trained_on: corpora and filters on which the model was trained; matching clips are excluded unless
             the study allows them.
         corpus: an opened corpus that takes the place of the study's.
@@ -128,9 +127,6 @@ def candidate_items(
     the clip, so that every emotion and speaker is heard early and a run can stop when it has enough.
 
     Args:
-        study: the study.
-        corpus: its corpus, from :func:`study_corpus`.
-        log: is told what is left out, and which speakers stand on several sides.
         dealt: folds of an earlier time (:func:`folds_dealt_before`).
 
     Returns:

@@ -58,11 +58,6 @@ def hear(
     """Hear items in listening order until every quota is filled, and settle every clip's fate.
 
     Args:
-        run: receives answers (condition ``baseline``), ``activity.zarr`` and the cached decoder inputs.
-        study: the study.
-        items: candidate items (:func:`candidate_items`).
-        model: the model that is asked.
-        log: progress.
         shard: hear this share of the blocks only; the others' are waited for while they are at work.
 
     Returns:
@@ -181,11 +176,6 @@ def open_store(
     """Open the run's activity store, or make a new one when environment, clips, questions or scopes changed.
 
     Args:
-        run: the run folder.
-        study: the study.
-        asked: candidate items.
-        model: the model that is asked.
-        log: is told what changed.
         shared: other processes may be writing to the store: it is made where there is none, and never made anew.
 
     Raises:
@@ -315,10 +305,6 @@ AHEAD_BYTES = 256 << 20
 class DecodeAhead:
     """Decodes clips in the background, block by block; what it hands out is what
     :func:`~emoscope.corpora.audio.hear` gives.
-
-    Args:
-        loudness: as in :func:`~emoscope.corpora.audio.load_audio`.
-        most_bytes: of sound that waits.
 
     Example:
         >>> from emoscope.corpora import polish_folder

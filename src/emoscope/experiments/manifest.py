@@ -125,13 +125,6 @@ CLIPS = 4
 def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log) -> tuple[Proof, ...]:
     """Run the proofs on the first clips; a proof that fails stops the run.
 
-    Args:
-        run: receives ``cache/proofs.json``.
-        candidates: the candidate items.
-        loudness: as in the study.
-        model: the model that is checked.
-        log: is told of every proof.
-
     Raises:
         ProofFailed: a check of the model's sites, gains or batches failed.
     """
@@ -163,7 +156,6 @@ def prove_weights(before: str | None, model: AudioLM) -> Proof:
 
     Args:
         before: their hash then; ``None`` where none was taken.
-        model: the model, after the last intervention.
 
     Raises:
         ProofFailed: they changed.

@@ -34,10 +34,7 @@ def write_set_activity(
     the words.
 
     Args:
-        main: the part in which the sets were found; receives the table.
         grounding: presentation -> the part that asks the same question about it.
-        headline: selector and budget of the sets.
-        scope: positions that count, as in the study (``identify.scope``).
 
     Returns:
         the columns of table ``set_activity``: over the neurons of a set and the positions of an item, the mean

@@ -32,8 +32,6 @@ class Part:
     """One part of a study.
 
     Attributes:
-        name: also the name of its folder, ``parts/<name>``.
-        role: :data:`~emoscope.vocabulary.PartRole`.
         study: what is asked there; it has one corpus and neither transfer nor probes, and by itself opens what the part
             asks about.
         of: the main part of the same corpus, whose folds it takes and whose sets act in it.
@@ -101,10 +99,6 @@ def has_parts(study: Study) -> bool:
 
 def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tuple[list[Part], tuple[str, ...]]:
     """Cut a study into its parts; every corpus is opened.
-
-    Args:
-        study: the study.
-        trained_on: corpora and filters on which the model was trained.
 
     Returns:
         the parts, in the order in which they are run, those that find neurons first; and the emotions that all

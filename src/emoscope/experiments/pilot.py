@@ -64,11 +64,8 @@ def pilot_result(run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.
     """What a pilot says about the full study.
 
     Args:
-        run: the pilot's run folder; rates come from its log.
         full: the study without ``--pilot``.
         items: the pilot's settled items table; clips beyond the pilot stand in it as "not needed".
-        baseline: baseline answers, by likelihood and, where asked, by generation.
-        model: the model that was asked.
 
     Returns:
         clips_per_second, answers_per_second, projected_hours and projected_gb (``None`` where not measured), the
@@ -121,9 +118,7 @@ def fisher(hits: int, clips: int, alarms: int, others: int) -> float:
 
     Args:
         hits: namings on the emotion's own clips.
-        clips: its own clips.
         alarms: namings on other clips.
-        others: other clips.
 
     Example:
         >>> round(fisher(3, 4, 1, 4), 4)   # the lady tasting tea: 17 of 70 arrangements
@@ -165,12 +160,6 @@ def _confusion(answers: pl.DataFrame, names: Sequence[str]) -> dict[str, dict[st
 def tells_apart(uar: float, chance: float, p: float, span: str = "") -> str:
     """Whether the model tells the emotions apart, in words.
 
-    Args:
-        uar: in percent.
-        chance: in percent.
-        p: how often chance alone does as well.
-        span: the interval of the UAR in words, if there is one.
-
     Example:
         >>> tells_apart(92, 33.3, 0.0002)
         'the model tells the emotions apart: UAR 92 % where chance gives 33 %'
@@ -185,10 +174,6 @@ def tells_apart(uar: float, chance: float, p: float, span: str = "") -> str:
 
 def heard_level(items: pl.DataFrame, span: str = "") -> tuple[bool, str]:
     """Whether the baseline answers are clearly above chance, and the sentence that says so.
-
-    Args:
-        items: a settled items table (truth, answered, options, order, fate).
-        span: the interval of the UAR in words, if there is one.
 
     Example:
         >>> import polars as pl
@@ -254,13 +239,7 @@ def _basis(plan: Plan, rates: Rates, clips: int) -> str:
 
 
 def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "") -> str:
-    """What the model can do, why no neurons are looked for, and what helps: a lower minimum only where there is something.
-
-    Args:
-        why: what was raised.
-        items: the settled items table.
-        span: the interval of the UAR in words, if there is one.
-    """
+    """What the model can do, why no neurons are looked for, and what helps: a lower minimum only where there is something."""
     above, level = heard_level(items, span)
     reached = sorted(why.counts.values())[-2] if len(why.counts) > 1 else 0
     if above:

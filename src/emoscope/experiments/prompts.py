@@ -60,12 +60,6 @@ def noise_like(wave: Waveform) -> Waveform:
     White, and not with the clip's own spectrum, since a spectrum tells a tense voice from a calm one. What is left of
     the clip is its length and, under ``loudness = "as recorded"``, its level.
 
-    Args:
-        wave: samples (time,).
-
-    Returns:
-        samples (time,), float32 in [-1, 1].
-
     Example:
         >>> noise = noise_like(np.full(16_000, 0.05, dtype=np.float32))
         >>> len(noise), round(float((noise**2).mean() ** 0.5), 3)
@@ -121,8 +115,6 @@ def asked_text(item: Row, presentation: str = "audio", audio_first: bool = True)
     r"""The user's turn, without any sound.
 
     Args:
-        item: a row of the items table.
-        presentation: one of :data:`PRESENTATIONS`.
         audio_first: whether the model's sound stands before the question; so does the text in its place.
 
     Example:
@@ -148,14 +140,7 @@ def question_of(item: Row, presentation: str = "audio") -> Question:
 
 
 def request(item: Row, presentation: str, wave: Waveform | None, audio_first: bool = True) -> Request:
-    """What a model is asked for one item.
-
-    Args:
-        item: a row of the items table.
-        presentation: one of :data:`PRESENTATIONS`.
-        wave: the clip's samples (time,); none in ``text``.
-        audio_first: whether the model's sound stands before the question.
-    """
+    """What a model is asked for one item."""
     from emoscope.models.audio_lm import Request
 
     how = PRESENTATIONS[presentation]
@@ -179,10 +164,7 @@ def requests(
     """What a model is asked for a block of items.
 
     Args:
-        study: says what is presented.
-        block: rows of the items table.
         sounds: clip -> how it is heard, or why it cannot be; empty where nothing is heard.
-        model: says how long a clip may be, and where its sound stands.
 
     Returns:
         the items that can be asked, their requests, and notes.
@@ -211,11 +193,6 @@ def requests(
 def scored_answers(items: Sequence[Row], condition: str, scores: Sequence[Score]) -> pl.DataFrame:
     """Answers by likelihood: the option whose letter is most probable.
 
-    Args:
-        items: rows of the items table (item, options, truth).
-        condition: id of the condition.
-        scores: one score an item, its log-probabilities in the order of the item's letters.
-
     Returns:
         rows of the answers table; ``logp`` is in canonical order of the options.
     """
@@ -232,13 +209,7 @@ def scored_answers(items: Sequence[Row], condition: str, scores: Sequence[Score]
 
 
 def written_answers(items: Sequence[Row], condition: str, texts: Sequence[str]) -> pl.DataFrame:
-    """Answers by generation: what the written text says; refusals and unreadable texts keep their form.
-
-    Args:
-        items: rows of the items table (item, options, truth).
-        condition: id of the condition.
-        texts: one generated text an item.
-    """
+    """Answers by generation: what the written text says; refusals and unreadable texts keep their form."""
     import polars as pl
 
     rows = []
@@ -249,13 +220,7 @@ def written_answers(items: Sequence[Row], condition: str, texts: Sequence[str]) 
 
 
 def transcribed_answers(items: Sequence[Row], condition: str, texts: Sequence[str]) -> pl.DataFrame:
-    """What the model wrote down of what is said; such a text chooses no option and is neither right nor wrong.
-
-    Args:
-        items: rows of the items table (item).
-        condition: id of the condition.
-        texts: one generated text an item.
-    """
+    """What the model wrote down of what is said; such a text chooses no option and is neither right nor wrong."""
     import polars as pl
 
     rows = [
@@ -274,12 +239,7 @@ WRITERS: Mapping[str, Callable[..., pl.DataFrame]] = {
 
 
 def option_shares(answers: Sequence[pl.DataFrame], items: pl.DataFrame) -> dict[int, dict[str, float]]:
-    """Probabilities of the options of every item, adding up to 1: item -> option -> probability.
-
-    Args:
-        answers: tables of answers; those by likelihood count.
-        items: the items table.
-    """
+    """Probabilities of the options of every item, adding up to 1: item -> option -> probability."""
     options = dict(items.select("item", "options").iter_rows())
     shares = {}
     for table in answers:

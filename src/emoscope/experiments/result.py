@@ -22,12 +22,9 @@ class Result:
     """Effects of interventions with their controls and intervals.
 
     Attributes:
-        run: the run folder; tables and report.html are in it.
         effects: one row a measure and family of sets (see docs/run-folder.md).
-        headline: selector, budget and alpha that are claimed.
         figure: the effect matrix next to that of matched controls, an Altair chart.
         first: what must be known before any number, in sentences.
-        options: how many options the question has.
     """
 
     run: RunFolder
@@ -78,7 +75,6 @@ class Result:
 
         Args:
             name: a measure, such as ``"excess_gap"``.
-            kind: ``"deactivate"`` or ``"steer"``.
             to: what neurons were deactivated to, ``"zero"`` or ``"mean"``.
 
         Raises:
@@ -136,12 +132,7 @@ class Result:
 
 @dataclass(frozen=True)
 class WholeResult:
-    """The result of a study in parts: that of each part that found sets, and the tables of the whole.
-
-    Attributes:
-        run: the folder of the whole; tables and report.html are in it.
-        parts: part -> its result.
-    """
+    """The result of a study in parts: that of each part that found sets, and the tables of the whole."""
 
     run: RunFolder
     parts: Mapping[str, Result]

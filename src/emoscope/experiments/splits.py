@@ -28,10 +28,6 @@ def study_sides(
     """Which side every clip is on, and its fold; clips on neither side are missing.
 
     Args:
-        study: the study.
-        corpus: its corpus.
-        clips: the clips that can be asked about.
-        sums: clip id -> content hash.
         dealt: clip id -> fold of an earlier time (:func:`folds_dealt_before`).
 
     Raises:
@@ -79,9 +75,6 @@ def study_folds(
     """The fold of every clip under cross-fitting: clip id -> fold.
 
     Args:
-        study: the study.
-        clips: the clips.
-        sums: clip id -> content hash.
         usual: the column that takes the place of "speaker" in this corpus (MELD's characters, say).
         dealt: clip id -> fold of an earlier time.
 

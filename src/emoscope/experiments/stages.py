@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from msgspec.structs import replace
 
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes
@@ -29,15 +31,15 @@ from emoscope.experiments.manifest import (
 from emoscope.experiments.measures import write_words
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.prompts import option_shares
-from emoscope.experiments.schema import Model, Study
+from emoscope.experiments.schema import Controls, Model, Study
 from emoscope.experiments.splits import folds_dealt_before
-from emoscope.experiments.study import to_toml
+from emoscope.experiments.study import check_study, read_study, to_toml
 from emoscope.experiments.terminal import told_as_heard
 from emoscope.neurons import selection
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import Log, RunFolder, Shard
-from emoscope.runs.folder import digest, replacing
+from emoscope.runs.folder import digest, refuse_whole, replacing
 from emoscope.runs.shards import named
 
 if TYPE_CHECKING:
@@ -55,9 +57,6 @@ class Task:
     """What is to be run in one folder: a study, or a part of one.
 
     Attributes:
-        study: what is asked.
-        run: where everything is kept.
-        log: progress and events.
         corpus: the clips that are asked about (:func:`~emoscope.experiments.items.study_corpus`); opened from the study
             otherwise.
         stored: the study as its folder keeps it; ``study`` otherwise.
@@ -85,14 +84,11 @@ class Listened:
     """What was heard in a run folder.
 
     Attributes:
-        task: what is to be run.
         study: the study, with the model's budget filled in.
-        model: the model that listened.
         items: the settled items.
         corpus: the clips, and what is told of them; ``None`` where a folder is read again.
         units: the units that hold the baseline answers.
         candidates: hash of the clips, questions and folds that were found.
-        proofs: checks of the model, as they came out.
         weights: hash of the weights on which gains act, before the first intervention.
     """
 
@@ -205,6 +201,40 @@ def find_sets(run: RunFolder, study: Study, items: pl.DataFrame) -> FoundSets:
     return selection.find_sets(activity, items.filter(items["fate"] == "used"), spec)
 
 
+def reselect(
+    run: str | Path,
+    selector: str = "cas",
+    budget: float | None = None,
+    scope: str | None = None,
+    out: str | Path | None = None,
+) -> FoundSets:
+    """Find the sets of one selector in a run folder and save them.
+
+    Args:
+        budget: share of all neurons per emotion; the run's own by default.
+        scope: positions that count; the run's own by default.
+        out: folder for the sets; ``<run>/sets`` by default.
+    """
+    refuse_whole(run)
+    folder = RunFolder(run)
+    study = read_study(folder / "study.toml")
+    if budget is None:
+        budget = (folder.read_json("manifest.json") or {}).get("headline", {}).get("budget") or study.headline.budget
+    if budget is None:
+        budget = study.card().recommended_budget
+    identify, scope = study.identify, scope or study.identify.scope
+    study = replace(
+        study,
+        identify=replace(identify, selectors=(selector,), budgets=(budget,), sizes=(), scope=scope),
+        headline=replace(study.headline, selector=selector, budget=budget),
+        controls=Controls(matched=0, random=0, shuffled=0),
+    )
+    check_study(study, str(folder / "study.toml"))
+    found = find_sets(folder, study, folder.read_table("items"))
+    found.save_sets(Path(out) if out else folder / "sets")
+    return found
+
+
 def select(listened: Listened) -> Selected:
     """Find the sets, and say how long it took."""
     if not listened.task.selects:
@@ -300,12 +330,7 @@ def act_share(selected: Selected, shard: Shard) -> None:
 
 
 def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
-    """Write manifest, tables and report of what was heard, and let the error say what the model can do.
-
-    Args:
-        heard: what was heard.
-        why: fewer than two emotions have enough correct clips; its message becomes the whole story.
-    """
+    """Write manifest, tables and report of what was heard, and let the error say what the model can do."""
     from emoscope.chapters.pages import build_report
     from emoscope.chapters.results import write_tables
 

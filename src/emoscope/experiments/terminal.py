@@ -198,13 +198,7 @@ def _time(hours: float) -> str:
 
 
 def told_as_heard(run: RunFolder, items: pl.DataFrame, units: Sequence[str]) -> list[str]:
-    """What listening found, of the clips in use.
-
-    Args:
-        run: the run folder.
-        items: the settled items table.
-        units: ids of the units that heard them.
-    """
+    """What listening found, of the clips in use."""
     used = items.filter(items["fate"] == "used").unique("clip", keep="first", maintain_order=True)
     noted: dict[str, list[str]] = {}
     for unit in units:
@@ -218,7 +212,6 @@ def told_as_remembered(items: pl.DataFrame, loudness: str) -> list[str]:
     """What an earlier check of the corpus found, of the clips that may be asked; nothing is decoded.
 
     Args:
-        items: the candidate items.
         loudness: of the study. A check hears clips with their level normalised; of others the lengths are known alone.
     """
     asked = items.filter(items["fate"].is_null()).unique("clip", keep="first", maintain_order=True)

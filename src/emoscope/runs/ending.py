@@ -57,9 +57,6 @@ def handle_signals() -> None:
 def stop_after(text: str) -> None:
     """Let the program stop, resumable, when this much time has passed.
 
-    Args:
-        text: such as ``"3h50m"``, ``"90m"`` or ``"45s"``; call :func:`handle_signals` before.
-
     Raises:
         ValueError: not a time.
     """
@@ -101,15 +98,7 @@ def check_stop() -> None:
 
 
 def end(error: BaseException, run: Path | None = None) -> int:
-    """Say in one sentence why the program ends and how to go on, and give the exit code.
-
-    Args:
-        error: what ended it.
-        run: the run folder, if there is one.
-
-    Returns:
-        the exit code, a key of :data:`EXIT_CODES`.
-    """
+    """Say in one sentence why the program ends and how to go on, and give the exit code."""
     code, sentence = ending(error, run)
     if sentence:
         with contextlib.suppress(OSError):

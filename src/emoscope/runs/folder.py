@@ -37,10 +37,6 @@ class RunFolder:
     Every file is written beside its final name and then renamed, so a killed run leaves complete files only; what it
     left beside them is removed when the folder is next opened with ``create``.
 
-    Args:
-        path: the folder; it is created when ``create`` is true.
-        create: make the folder and its sub-folders.
-
     Raises:
         FileNotFoundError: the folder is not there and ``create`` is false.
         PermissionError: the folder cannot be written.
@@ -247,13 +243,6 @@ def export_run(run: str | Path, to: str | Path) -> RunFolder:
 
     ``emoscope report`` builds from the copy the same report as from the run. Left out are the sound's cached
     encodings, the activity store and the folders in which the clips lay.
-
-    Args:
-        run: a finished run folder, or a study in parts.
-        to: the folder to make; it must not exist, or be empty.
-
-    Returns:
-        the copy.
 
     Raises:
         FileNotFoundError: not a run folder, or a run that is not finished.

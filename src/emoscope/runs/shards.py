@@ -96,7 +96,6 @@ def locked(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     is recognised (the process is gone, or, on another machine, its file is no longer touched) and taken over.
 
     Args:
-        folder: the run folder.
         shard: which share is done; ``None`` for a process that wants the folder to itself.
 
     Raises:
