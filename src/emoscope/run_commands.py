@@ -52,7 +52,7 @@ def run_and_print(
         study = study.pilot(pilot)
     place = out or Path("runs") / study.name
     if dry_run:
-        from emoscope.experiments.estimate import dry_run as show
+        from emoscope.experiments.parts import dry_run as show
 
         show(study)
         return 0
@@ -75,11 +75,11 @@ def run_and_print(
     if share:
         return 0
     if log != "json" and full:
-        from emoscope.experiments.terminal import print_pilot
+        from emoscope.experiments.result import print_pilot
 
         print_pilot(folder)
     elif log != "json":
-        from emoscope.experiments.terminal import print_result
+        from emoscope.experiments.result import print_result
 
         print_result(folder)
     return 0

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.estimate import Plan, Rates, hours, read_rates
-from emoscope.experiments.pilot import _verdict, fisher
+from emoscope.experiments.pilot import Plan, Rates, _verdict, fisher, hours, read_rates
 from emoscope.experiments.study import parse_study
 from emoscope.runs import Log, RunFolder
 

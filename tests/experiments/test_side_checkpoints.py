@@ -13,7 +13,7 @@ pytest.importorskip("tiktoken", reason="skipped: the package tiktoken is not ins
 from emoscope import __version__
 from emoscope.corpora import polish_folder
 from emoscope.experiments.items import candidate_items, study_corpus
-from emoscope.experiments.manifest import candidates_digest, finished
+from emoscope.experiments.record import candidates_digest, finished
 from emoscope.experiments.stages import load
 from emoscope.experiments.study import parse_study, to_toml
 from emoscope.model_commands import model_app

@@ -17,7 +17,7 @@ from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
-from emoscope.experiments.manifest import finished
+from emoscope.experiments.record import finished
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import Listened, Task, find_sets, select, sets_by_fold
 from emoscope.experiments.study import parse_study

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.errors import EntryNotFoundError
 
-from emoscope.experiments.estimate import dry_run
+from emoscope.experiments.parts import dry_run
 from emoscope.experiments.schema import Model, Study
 from emoscope.models.checkpoint import scan_weights
 from emoscope.models.families import built_in

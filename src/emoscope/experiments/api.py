@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from emoscope.corpora import Corpus, open_corpus
 from emoscope.experiments.ask import refuse_other_than_model, several
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.items import study_corpus
+from emoscope.experiments.items import study_corpus, study_folds
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.result import Result, WholeResult
@@ -33,7 +33,6 @@ from emoscope.experiments.schema import (
     Study,
     StudyError,
 )
-from emoscope.experiments.splits import study_folds
 from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
 from emoscope.experiments.stages import listen as hear
 from emoscope.experiments.study import check_study, read_study

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -18,9 +17,6 @@ from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.jobs import SetSpec, wanted_sets
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, RESELECTED, role_of
-
-if TYPE_CHECKING:
-    from emoscope.neurons.jobs import SetSpec
 
 Ranges = Mapping[str, tuple[int, int]]
 """Name -> first and last layer."""

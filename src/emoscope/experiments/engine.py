@@ -14,10 +14,9 @@ import msgspec
 
 from emoscope.experiments.conditions import set_spec
 from emoscope.experiments.items import study_corpus
-from emoscope.experiments.manifest import finished, pilot_of, timing
-from emoscope.experiments.measures import write_set_activity
 from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, main_studies, plan_parts
 from emoscope.experiments.pilot import told_without_sets
+from emoscope.experiments.record import finished, pilot_of, timing, write_set_activity
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import (
     Listened,

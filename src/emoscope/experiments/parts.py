@@ -1,25 +1,39 @@
-"""The parts of a study that asks more than one question: each is an ordinary study on one corpus, with one question."""
+"""The parts of a study, each an ordinary study on one corpus with one question; and the dry run, which says what they ask."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+import polars as pl
 
 from emoscope.corpora.clip import count_values
 from emoscope.emotions import in_order
-from emoscope.experiments.items import asked_corpus, opened, study_corpus, study_options
-from emoscope.experiments.prompts import PRESENTATIONS, spoken
+from emoscope.experiments.conditions import describe, plan_conditions, planned_sets, set_spec
+from emoscope.experiments.heard import told_as_remembered
+from emoscope.experiments.items import (
+    asked_corpus,
+    candidate_items,
+    opened,
+    shared_speakers,
+    study_corpus,
+    study_options,
+    told_shared,
+)
+from emoscope.experiments.prompts import PRESENTATIONS, asked_wordings, spoken
 from emoscope.experiments.schema import Controls, CorpusChoice, Interventions, Probes, Study, StudyError, Transfer
+from emoscope.neurons.jobs import lent_name
 from emoscope.vocabulary import COLUMN, MAIN, SHARED
 
 if TYPE_CHECKING:
-    import polars as pl
+    from rich.console import Console
 
     from emoscope.corpora import Corpus
+    from emoscope.models.lookup import Card
 
 TEXT_QUESTIONS = "text-questions"
 """The corpus of text-only questions."""
@@ -242,3 +256,149 @@ def _probe(study: Study, main: Part, kind: str) -> Part:
 def _part(main: Part, suffix: str, role: str, study: Study) -> Part:
     named = replace(study, name=f"{main.study.name}.{suffix}")
     return Part(f"{main.name}.{suffix}", role, named, main.name, main.corpus)
+
+
+def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]) -> pl.DataFrame | None:
+    """The sets of other parts that will act in a part at most; ``None`` where there are none."""
+    if part.role == SHARED:
+        mains = [one.name for one in parts if one.role == MAIN]
+        lenders = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
+    elif part.role == MAIN:
+        lenders = {one.name: _options(one) for one in parts if (one.role, one.of) == (COLUMN, part.name)}
+    else:
+        main = next(one for one in parts if one.name == part.of)
+        lenders = {main.name: _options(main)}
+    matched = study.transfer.matched if part.role == SHARED else study.probes.matched
+    frames = []
+    for source, labels in lenders.items():
+        spec = set_spec(part.study, labels, 0)
+        lent = dataclasses.replace(
+            spec,
+            selectors=spec.headline[:1],
+            budgets=spec.headline[1:],
+            controls={"matched": matched},
+            sizes=(),
+            common_size=False,
+            outcomes=False,
+        )
+        sets = planned_sets(lent)
+        named = [lent_name(name, source) for name in sets["set"]]
+        frames.append(sets.with_columns(pl.Series("set", named), pl.lit(source).alias("source")))
+    return pl.concat(frames) if frames else None
+
+
+def _options(part: Part) -> tuple[str, ...]:
+    assert part.corpus is not None
+    return study_options(part.study, part.corpus)
+
+
+def dry_run(study: Study) -> None:
+    """Print the clips a study can use, its conditions, and how many answers they take; of each part, if it has several."""
+    from rich.console import Console
+
+    card = study.card()
+    study = study.with_budget(card.recommended_budget)
+    console = Console()
+    if card.note:
+        console.print(f"Model: {card.note}.", highlight=False)
+    if not has_parts(study):
+        _show(console, card, study, study_corpus(study, card.trained_on))
+    else:
+        parts, shared = plan_parts(study, card.trained_on)
+        console.print(f"Study {study.name}: {len(parts)} parts" + (
+            f"; all corpora share {', '.join(shared)}" if shared else ""
+        ))  # fmt: skip
+        total = 0
+        for part in parts:
+            console.print(f"\nPart {part.name} ({part.role})", style="bold")
+            part = dataclasses.replace(part, study=part.study.with_budget(card.recommended_budget))
+            corpus = part.corpus or study_corpus(part.study, card.trained_on)
+            foreign = planned_foreign(part, parts, study, shared)
+            total += _show(console, card, part.study, corpus, foreign, part.selects, part.role == MAIN)
+        console.print(f"\nAll parts: {total:,} answers and what is listened to.")
+    console.print("Nothing was run; `--pilot 20` in place of `--dry-run` measures how long an answer takes here.")
+
+
+def too_few(study: Study, items: pl.DataFrame) -> list[str]:
+    """Warnings about options that cannot get a set even if every clip is answered correctly, one a sentence.
+
+    Example:
+        >>> import polars as pl
+        >>> items = pl.DataFrame({"clip": list("abcd"), "truth": ["anger", "anger", "fear", "fear"], "fate": [None] * 4,
+        ...     "side": ["both"] * 4, "fold": ["1", "2", "1", "1"]}, schema_overrides={"fate": pl.String})
+        >>> for told in too_few(Study(), items):
+        ...     print(told)
+        anger: at most 1 clip to find neurons on where 30 are needed (identify.minimum): it gets no set.
+        fear: at most 0 clips to find neurons on where 30 are needed (identify.minimum): it gets no set.
+        Fewer than two options can get a set, so the study would end without a result: add clips, or lower identify.minimum.
+    """
+    finding = items.filter(items["fate"].is_null() & (items["side"] != "evaluate")).unique("clip", maintain_order=True)
+    folds = finding.filter(finding["side"] == "both")["fold"].drop_nulls().unique()
+    told, options = [], in_order(items.filter(items["fate"].is_null())["truth"].drop_nulls())
+    for option in options:
+        own = finding.filter(pl.col("truth") == option)
+        most = min([own.filter(pl.col("fold").ne_missing(fold)).height for fold in folds] or [own.height])
+        if most < study.identify.minimum:
+            clips = "1 clip" if most == 1 else f"{most} clips"
+            told.append(
+                f"{option}: at most {clips} to find neurons on where {study.identify.minimum} are needed "
+                "(identify.minimum): it gets no set."
+            )
+    if told and len(options) - len(told) < 2:
+        told.append(
+            "Fewer than two options can get a set, so the study would end without a result: add clips, or lower "
+            "identify.minimum."
+        )
+    return told
+
+
+def _show(
+    console: Console, card: Card, study: Study, corpus: Corpus, foreign: pl.DataFrame | None = None,
+    selects: bool = True, main: bool = True,
+) -> int:  # fmt: skip
+    """Print one study; returns its answers under interventions."""
+    from rich.table import Table
+
+    for sentence in corpus.told:
+        console.print(f"{sentence}.", highlight=False, markup=False)
+    items = candidate_items(study, corpus)
+    # further parts ask about clips of a main part, which tells of them
+    for sentence in told_as_remembered(items, study.corpus.loudness) if main else ():
+        console.print(f"{sentence}.", highlight=False, markup=False)
+    open_items = items.filter(items["fate"].is_null())
+    quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
+    orders = (1 + max(open_items["order"].to_list(), default=0)) * len(asked_wordings(study))
+    evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
+    sets = planned_sets(set_spec(study, study_options(study, corpus), card.layers))
+    conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, not main)
+    console.print(
+        f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"
+    )
+    # a clip that is asked has an item for each wording and order of the letters; people count clips
+    clips = open_items.unique("clip", maintain_order=True)["truth"].to_list()
+    beyond = items.filter(items["fate"] == "not needed").unique("clip", maintain_order=True)
+    lost = Counter([*beyond["why"].to_list(), *items.filter(items["order"].is_null())["why"].to_list()])
+    console.print(
+        f"Clips: {len(clips) + sum(lost.values())} found, {len(clips)} may be asked, "
+        "if their files can be heard "
+        f"({', '.join(f'{count} {label}' for label, count in sorted(Counter(clips).items()))}), "
+        f"{sum(lost.values())} excluded" + (f" ({'; '.join(f'{n} {why}' for why, n in lost.items())})" if lost else "")
+    )
+    if shared := shared_speakers(items):
+        console.print(told_shared(shared), highlight=False)
+    for told in too_few(study, items) if selects else ():
+        console.print(told, style="yellow", highlight=False, soft_wrap=True)
+    table = Table("what", "conditions", "answers", title="Conditions", title_justify="left")
+    total = 0
+    for what, count, answers in describe(conditions, evaluated):
+        asked = answers - evaluated if what == "baseline" else answers
+        total += asked
+        table.add_row(what, str(count), f"{asked:,}")
+    table.add_row("in all", str(conditions.height), f"{total:,}", style="bold")
+    console.print(table)
+    neurons = card.layers * card.width
+    console.print(
+        f"Listening: {open_items.height:,} answers at most. Activity on disk: at most "
+        f"{open_items.height * neurons * 12 / 1e9:.2f} GB before compression."
+    )
+    return total

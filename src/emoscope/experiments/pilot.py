@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
@@ -11,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from emoscope.emotions import in_order
-from emoscope.experiments.estimate import Plan, Rates, gigabytes, hours, plan_full, read_rates
+from emoscope.experiments.conditions import passes, plan_conditions, planned_sets, set_spec
+from emoscope.experiments.listen import BLOCK
 from emoscope.experiments.schema import Study
 from emoscope.runs import RunFolder
 from emoscope.runs.folder import digest
@@ -248,3 +252,119 @@ def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "")
     else:
         remedy = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
     return f"{level}; {why}; {remedy}"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured on this machine: answers per second of each kind, and seconds that any run spends.
+
+    Attributes:
+        heard: items heard per second (decoding, encoder, forward pass, activity).
+        scored: answers by likelihood per second under interventions; ``None`` where none was asked.
+        written: generated answers per second; ``None`` where none was asked.
+        fixed_s: loading the model and selecting, in seconds.
+    """
+
+    heard: float | None
+    scored: float | None
+    written: float | None
+    fixed_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the full study will take, if the model does as well as in the pilot.
+
+    Attributes:
+        heard: items that it hears.
+        evaluated: items that it asks under each condition.
+        scored, written: answers by likelihood and by generation under conditions.
+        correct: emotion -> correct clips in the fold that has fewest, at most ``identify.items_per_emotion``.
+    """
+
+    heard: int
+    evaluated: int
+    scored: int
+    written: int
+    correct: Mapping[str, float]
+
+
+def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
+    """What the full study hears and asks, in expectation: emotions are answered as rightly as in the pilot."""
+    rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
+    orders = (1 + int(rows["order"].max() or 0)) * rows["wording"].n_unique()  # type: ignore[arg-type]
+    of_clip = rows.sort("item").group_by("clip", maintain_order=True)
+    clips = of_clip.agg(pl.first("truth", "side", "fold", "fate"), right=pl.col("correct").fill_null(False).any())
+    used = clips.filter(pl.col("fate") == "used")
+    usable = used.height / max(1, used.height + clips.filter(pl.col("fate") == "quarantined").height)
+    counted = {name: used.filter(pl.col("truth") == name)["right"] for name in names}
+    rate = {name: usable * int(right.sum()) / max(1, len(right)) for name, right in counted.items()}
+    quota, most = full.evaluate.items_per_emotion, full.corpus.clips_per_emotion
+    outs = set(clips.filter(pl.col("side") != "identify")["fold"])
+    right: dict[str, defaultdict[str, float]] = {name: defaultdict(float) for name in names}
+    evaluated: defaultdict[str, float] = defaultdict(float)
+    taken: Counter[tuple[str, str]] = Counter()
+    heard = 0
+
+    def found(name: str) -> float:
+        return min((sum(right[name].values()) - right[name][out] for out in outs), default=0.0)
+
+    for name, side, fold in clips.select("truth", "side", "fold").iter_rows():
+        taken[name, side] += 1
+        if most is not None and taken[name, side] > most:
+            continue
+        heard += orders
+        if side != "identify":
+            evaluated[name] += usable
+        if side != "evaluate":
+            right[name][fold] += rate[name]
+        if heard % BLOCK < orders and all(
+            evaluated[n] >= quota and found(n) >= full.identify.items_per_emotion for n in names
+        ):
+            break
+    asked = orders * round(sum(min(count, quota) for count in evaluated.values()))
+    likely, written = passes(plan_conditions(full, planned_sets(set_spec(full, names, layers)), layers))
+    correct = {name: min(float(found(name)), float(full.identify.items_per_emotion)) for name in names}
+    return Plan(heard, asked, (likely - 1) * asked, written * asked, correct)  # the baseline is heard
+
+
+def read_rates(*logs: Path) -> Rates:
+    """Answers per second from the logs of a run, over all sessions and shards that worked on it."""
+    done: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    fixed: dict[str, float] = {}
+    for line in (line for path in logs for line in path.read_text(encoding="utf-8").splitlines()):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # a killed process may have left half a line
+        if event["event"] == "unit":
+            kind = event.get("scoring", event["stage"])
+            done[kind][0] += event["answers"]
+            done[kind][1] += event["seconds"]
+        elif event["event"] == "stage done" and event["stage"] == "loading model":
+            fixed["loading"] = event["seconds"]
+        elif event["event"] == "selected":
+            fixed["selecting"] = event["seconds"]
+    rate = {kind: answers / seconds for kind, (answers, seconds) in done.items() if answers and seconds}
+    return Rates(rate.get("listening"), rate.get("likelihood"), rate.get("generation"), sum(fixed.values()))
+
+
+def hours(rates: Rates, plan: Plan) -> float | None:
+    """Hours of the full study; ``None`` where a rate that it needs was not measured."""
+    parts = ((plan.heard, rates.heard), (plan.scored, rates.scored), (plan.written, rates.written))
+    if any(count and not rate for count, rate in parts):
+        return None
+    return (rates.fixed_s + sum(count / rate for count, rate in parts if rate)) / 3600
+
+
+def gigabytes(run: RunFolder, heard: int, plan: Plan) -> float | None:
+    """Gigabytes of the full study: bytes per item and per answer as the pilot left them."""
+    answers = [path for name in ("answers", "units") for path in (run / name).iterdir()]
+    per_item = sum(_bytes(run / name) for name in ("activity.zarr", "cache")) / max(1, heard)
+    # a unit's card and table are nearly as large for few items as for many
+    per_answer = sum(path.stat().st_size for path in answers) / max(1, heard * len(list((run / "units").iterdir())))
+    return (per_item * plan.heard + per_answer * (plan.scored + plan.written + plan.heard)) / 1e9 if heard else None
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Results as values: effects with controls and intervals, of one run and of a study in parts."""
+"""The result of a run, of a study in parts or of a pilot: as a value, and printed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from emoscope.neurons.controls import CONTROLS
 from emoscope.runs import RunFolder
+from emoscope.vocabulary import acting, with_roles
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from emoscope.analysis.standing import Blind
     from emoscope.experiments.schema import Row
     from emoscope.report.markup import Picture
@@ -155,3 +160,177 @@ class WholeResult:
                 *(f"  {name}: {one!r}".replace("\n", "\n    ") for name, one in self.parts.items()),
             ]
         )
+
+
+def print_result(run: RunFolder) -> None:
+    """Print whether the model hears emotion, what its neurons do, and where the report is."""
+    from rich.console import Console
+
+    console = Console()
+    manifest = run.read_json("manifest.json")
+    if "parts" in manifest:
+        _print_parts(run, manifest, console)
+    else:
+        _print_run(run, manifest, console)
+    if timing := manifest.get("timing", {}):
+        console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
+    console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+
+
+def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
+    head, items = manifest["headline"], run.read_table("items")
+    effects = with_roles(run.read_table("tables/effects"), head)
+    base = _first_words(run, items, console)
+    if base.height:
+        console.print(f"\nUAR {base['uar'][0]:.1f} % without intervention (chance {base['chance'][0]:.1f} %).")
+    measures = ("self", "cross", "gap", "excess_gap")
+    heads = ("set", "self", "cross", "gap [95 %]", "excess gap [95 %]")
+    table = _table("Deactivated, in points of accuracy", *heads)
+    rows = acting(effects, "deactivate", "headline", "other selector").filter(pl.col("budget") == head["budget"])
+    for selector in rows["selector"].unique().sort():
+        for control in ("target", *CONTROLS):
+            group = rows.filter((pl.col("selector") == selector) & (pl.col("control") == control))
+            name = selector if control == "target" else f"  {control}"
+            if group.height:
+                star = " *" if (selector, control) == (head["selector"], "target") else ""
+                table.add_row(f"{name}{star}", *(_shown(group, measure) for measure in measures))
+    console.print(table)
+    blind = _blind(acting(effects, "deactivate").filter(pl.col("control") == "target"), items)
+    if blind is not None:
+        console.print(blind.sentence(), highlight=False)
+    steer = acting(effects, "steer", "headline", "dose").filter(pl.col("control") == "target")
+    if steer.height:
+        title = f"Steered ({head['selector']}): change of the share of answers naming the emotion, in points"
+        table = _table(title, "alpha", "pull [95 %]", "beyond matched [95 %]", "UAR")
+        for alpha in steer["alpha"].unique().sort():
+            mine = steer.filter(pl.col("alpha") == alpha)
+            shown = (_shown(mine, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
+            table.add_row(f"{alpha:g}{' *' if alpha == head['alpha'] else ''}", *shown)
+        console.print(table)
+    console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
+    if items.filter(pl.col("evaluated"))["speaker"].null_count():
+        remedy = 'Name the speakers, for a folder with pattern = "{emotion}/{speaker}_{}.wav" in the study.'
+        console.print(remedy, style="yellow", highlight=False)
+
+
+def _print_parts(run: RunFolder, manifest: Row, console: Console) -> None:
+    """Print what each corpus shows, and what the sets of each do on the others."""
+    from emoscope.analysis.standing import BLIND_PART
+
+    heads = ("part", "UAR", "excess gap [95 %]", "excess pull [95 %]")
+    table = _table("Headline sets on their own corpus, in points", *heads)
+    parted = False
+    for part in manifest["parts"]:
+        folder = RunFolder(run / part["folder"])
+        head, items = folder.read_json("manifest.json")["headline"], folder.read_table("items")
+        uar = _first_words(folder, items, console, part["name"])
+        effects = with_roles(folder.read_table("tables/effects"), head).filter(pl.col("control") == "target")
+        off, up = acting(effects, "deactivate"), acting(effects, "steer")
+        level = f"{uar['uar'][0]:.1f} % (chance {uar['chance'][0]:.1f})" if uar.height else ""
+        gap, blind = _shown(off, "excess_gap"), _blind(off, items)
+        if gap and blind is not None:
+            gap, parted = f"{gap}, {blind.brief()}", True
+        table.add_row(part["name"], level, gap, _shown(up, "excess_pull_overall"))
+        if part["failed"]:
+            console.print(f"{part['name']}: {part['failed']}", style="yellow", highlight=False)
+    console.print(table)
+    if parted:
+        console.print(BLIND_PART, highlight=False)
+
+
+def _table(title: str, *heads: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+
+
+def _first_words(run: RunFolder, items: pl.DataFrame, console: Console, part: str = "") -> pl.DataFrame:
+    """Say what comes before any number, of a run or of a part of one; returns the UAR of the untouched model."""
+    from emoscope.analysis.standing import stored_words
+
+    uar = run.read_table("tables/uar")
+    for one in stored_words(uar, items):
+        console.print(f"{part}: {one}" if part else one, style="yellow", highlight=False)
+    return uar.filter((uar["condition"] == "baseline") & (uar["scoring"] == "likelihood"))
+
+
+def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
+    """What of a gap knows nothing of the clip, from the effects of one family of sets."""
+    from emoscope.analysis.standing import blind_part, count_options
+
+    by = {row["measure"]: row for row in rows.iter_rows(named=True)}
+    return blind_part(by.get, count_options(items))
+
+
+def _shown(rows: pl.DataFrame, measure: str) -> str:
+    mine = rows.filter(rows["measure"] == measure)
+    if mine.is_empty() or mine["estimate"][0] is None:
+        return ""
+    row = mine.row(0, named=True)
+    text = f"{row['estimate']:+.1f}"
+    if row.get("low") is not None and measure not in ("self", "cross", "uar_change"):
+        text += f" [{row['low']:+.1f} {row['high']:+.1f}]"
+    return text
+
+
+def print_pilot(run: RunFolder) -> None:
+    """Print what a pilot found, what the full study will take, and the verdict in words."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    manifest = run.read_json("manifest.json")
+    if "parts" in manifest:
+        for part in manifest["parts"]:
+            if part["role"] == "main" and not part["failed"]:
+                console.print(f"\nPilot of {part['name']}", style="bold")
+                print_pilot(RunFolder(run / part["folder"]))
+        return
+    found: Row = manifest["pilot"]
+    p = found["p"]
+    console.print(
+        f"\nUAR {found['uar']:.1f} %: the mean share of clips answered rightly, where chance gives {found['chance']:.1f} % "
+        f"(chance alone does as well in {_percent(p)} of cases)."
+    )
+    if found["letter_mass"] is not None:
+        agreement = (
+            "" if found["agreement"] is None else f" Text and most probable letter agree on {found['agreement']:.0f} %."
+        )
+        console.print(f"Probability on the letters of the options: {found['letter_mass']:.2f} of 1.{agreement}")
+    names = list(found["confusion"])
+    heads = ("clips of", *(name[:5] for name in names), "right", "others", "p", "items", "needed")
+    table = _table("Answers: rows are the clips' emotions", *heads)
+    for row in found["emotions"]:
+        counts = found["confusion"][row["emotion"]]
+        shares = ["" if row[name] is None else f"{row[name]:.0f} %" for name in ("recall", "named_on_others")]
+        chance = "<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}"
+        named = (str(counts[name]) for name in names)
+        table.add_row(row["emotion"], *named, *shares, chance, f"{row['expected']:.0f}", str(row["minimum"]))
+    console.print(table)
+    console.print(
+        "others: how often the emotion is named on other clips. p: how often namings spread at random favour its own clips "
+        "so much (Fisher's exact test). items: correct ones to be expected in the full study, in the fold that has fewest.",
+        style="dim",
+    )
+    kinds = {"clips_per_second": "clips heard", "answers_per_second": "answers"}
+    kinds["generated_per_second"] = "generated answers"
+    rates = [f"{found[name]:.1f} {what}" for name, what in kinds.items() if found[name]]
+    console.print(f"Per second: {', '.join(rates)}." if rates else "No rate was measured.")
+    if found["projected_hours"] is not None and found["projected_gb"] is not None:
+        console.print(
+            f"The full study: {_time(found['projected_hours'])}, {found['projected_gb']:.2f} GB; {found['basis']}."
+        )
+    console.print("\nVerdict:")
+    for sentence in found["verdict"]:
+        console.print(f"* {sentence}")
+    if any(sentence.startswith("ready") for sentence in found["verdict"]):
+        console.print("Next: the same command without --pilot runs the full study.")
+    console.print(f"Report: {(run / 'report.html').resolve()}", soft_wrap=True)
+
+
+def _percent(p: float) -> str:
+    return "under 0.1 %" if p < 0.001 else f"{100 * p:.1f} %"
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

@@ -15,11 +15,13 @@ import polars as pl
 from msgspec.structs import replace
 
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
-from emoscope.experiments.heard import refuse_changes
+from emoscope.experiments.heard import refuse_changes, told_as_heard
 from emoscope.experiments.intervene import SetsByFold, intervene, list_units, owners, plan_work, why_no_null
-from emoscope.experiments.items import candidate_items, study_corpus
+from emoscope.experiments.items import candidate_items, folds_dealt_before, study_corpus
 from emoscope.experiments.listen import hear
-from emoscope.experiments.manifest import (
+from emoscope.experiments.pilot import told_without_sets
+from emoscope.experiments.prompts import option_shares
+from emoscope.experiments.record import (
     Proof,
     candidates_digest,
     options_of,
@@ -27,14 +29,10 @@ from emoscope.experiments.manifest import (
     prove_weights,
     run_manifest,
     timing,
+    write_words,
 )
-from emoscope.experiments.measures import write_words
-from emoscope.experiments.pilot import told_without_sets
-from emoscope.experiments.prompts import option_shares
 from emoscope.experiments.schema import Controls, Model, Study
-from emoscope.experiments.splits import folds_dealt_before
 from emoscope.experiments.study import check_study, read_study, to_toml
-from emoscope.experiments.terminal import told_as_heard
 from emoscope.neurons import selection
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.selection import COLUMNS, FoundSets
@@ -44,9 +42,9 @@ from emoscope.runs.shards import named
 
 if TYPE_CHECKING:
     from emoscope.corpora import Corpus
-    from emoscope.experiments.intervene import SetsByFold, Work
+    from emoscope.experiments.intervene import Work
     from emoscope.models.audio_lm import AudioLM
-    from emoscope.neurons.selection import FoundSets, NotIdentifiable
+    from emoscope.neurons.selection import NotIdentifiable
 
 SHOWN = "cache/shown.json"
 """From what tables and report were last made: while that stays, drawing them again would change nothing."""

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.experiments.measures import heard_scope, write_set_activity
+from emoscope.experiments.record import heard_scope, write_set_activity
 from emoscope.neurons.activity import Activity, ActivityBlock
 from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import RunFolder

@@ -16,11 +16,10 @@ from emoscope.cli import corpus_check
 from emoscope.corpora import open_corpus, polish_folder
 from emoscope.corpora.check import warnings_of
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.estimate import dry_run
-from emoscope.experiments.result import Result
+from emoscope.experiments.parts import dry_run
+from emoscope.experiments.result import Result, print_result
 from emoscope.experiments.schema import Study
 from emoscope.experiments.study import parse_study
-from emoscope.experiments.terminal import print_result
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
 from tests.helpers.runs import write_simulation
