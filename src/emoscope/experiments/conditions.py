@@ -90,25 +90,15 @@ def planned_sets(spec: SetSpec) -> pl.DataFrame:
     Every emotion is taken to be identifiable, every size to be there, and some selector to run dry: the budget of the
     common size, which is not known yet, stands as 0.
     """
-    columns = (*FAMILY, "layers", "emotion")
-    known = (one if one.budget is not None else replace(one, budget=0.0) for one in wanted_sets(spec))
+    types = schema("sets")
+    known = [one if one.budget is not None else replace(one, budget=0.0) for one in wanted_sets(spec)]
     rows = [
-        (
-            spec.name_of(one),
-            one.selector,
-            one.budget,
-            spec.scope_name,
-            one.control,
-            one.draw,
-            one.size,
-            one.layers,
-            emotion,
-        )
+        {"set": spec.name_of(one), "scope": spec.scope_name, "emotion": emotion}
+        | {name: getattr(one, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}
         for one in known
         for emotion in spec.emotions
     ]
-    types = schema("sets")
-    return pl.DataFrame(rows, schema={name: types[name] for name in columns}, orient="row")
+    return pl.DataFrame(rows, schema={name: types[name] for name in (*FAMILY, "layers", "emotion")})
 
 
 def plan_conditions(
@@ -126,12 +116,9 @@ def plan_conditions(
         deactivation to zero; to the mean go the target sets, the headline's matched controls, and the reliance lines.
     """
     head = study.headline
-    if "layers" not in sets.columns:
-        sets = sets.with_columns(pl.lit(None, pl.String).alias("layers"))
     # sets of misses or false alarms may lack emotions that others have
-    emotions: dict[str, dict[str, None]] = {}
-    for name, emotion in sets.select("set", "emotion").iter_rows():
-        emotions.setdefault(name, {})[emotion] = None
+    named = sets.group_by("set", maintain_order=True).agg(pl.col("emotion").unique(maintain_order=True))
+    emotions: dict[str, list[str]] = dict(named.iter_rows())
     families = sets.select(*FAMILY, "layers").unique(maintain_order=True)
     everywhere = list(families.filter(pl.col("layers").is_null()).drop("layers").iter_rows(named=True))
     rows: list[Row] = [
@@ -150,10 +137,8 @@ def plan_conditions(
     if foreign is not None:
         rows += _foreign(foreign, head.alpha if steer else None)
     declared = {"selector": head.selector, "budget": head.budget, "alpha": head.alpha}
-    defaults = {"positions": "all", "layers": "all", "generated": False, "headline": False}
-    return as_table(
-        "conditions", [{**row, "role": role_of(row, declared)} for row in ({**defaults, **row} for row in rows)]
-    )
+    full = [{"positions": "all", "layers": "all", "generated": False, "headline": False, **row} for row in rows]
+    return as_table("conditions", [{**row, "role": role_of(row, declared)} for row in full])
 
 
 def _tests(study: Study, family: Row, layers: int) -> Iterator[Row]:
@@ -242,11 +227,10 @@ def _of_headline(study: Study, families: Iterable[Row], draws: int) -> Iterator[
 
 def _foreign(sets: pl.DataFrame, alpha: float | None) -> Iterator[Row]:
     """The conditions of sets that other parts found: each emotion (or other label) that the source has a set for."""
+    tests: list[Row] = [{"kind": "deactivate", "to": "zero"}]
+    tests += [{"kind": "steer", "alpha": alpha}] if alpha is not None else []
     for row in sets.select(*FAMILY, "source", "emotion").unique(maintain_order=True).iter_rows(named=True):
-        emotion = row.pop("emotion")
-        yield from _named(row, [emotion], [{"kind": "deactivate", "to": "zero"}])
-        if alpha is not None:
-            yield from _named(row, [emotion], [{"kind": "steer", "alpha": alpha}])
+        yield from _named(row, [row.pop("emotion")], tests)
 
 
 def _to(to: object) -> str:
@@ -263,29 +247,14 @@ def describe(conditions: pl.DataFrame, items: int) -> list[tuple[str, int, int]]
     """Group conditions for a dry run: (what, how many conditions, forward passes over an item)."""
     single = pl.when(pl.col("layers").str.contains("^[0-9]+$")).then(pl.lit("each alone")).otherwise(pl.col("layers"))
     ranged = pl.when(pl.col("kind") == "reliance").then(pl.lit("all")).otherwise(single)
-    named = conditions.with_columns(
-        pl.col("selector").fill_null(""), pl.col("control").fill_null(""), ranged.alias("layers")
-    )
+    named = conditions.with_columns(pl.col("selector", "control").fill_null(""), layers=ranged)
+    keys = "kind", "selector", "control", "to", "positions", "layers"
+    sets = {"": "", "target": "", "fewer": "sets of fewer clips"}
+    sets |= {control: f"sets of {control.replace('-', ' ')}" for control in OUTCOME_CONTROLS}
     rows = []
-    for (kind, selector, control, to, positions, layers), group in named.group_by(
-        "kind", "selector", "control", "to", "positions", "layers", maintain_order=True
-    ):
-        parts = (
-            str(kind),
-            str(selector),
-            _set_in_words(str(control)),
-            f"to {to}" if to else "",
-            "" if positions == "all" else f"at {positions} positions",
-            "" if layers == "all" else f"in layers {layers}",
-        )
-        rows.append((" ".join(part for part in parts if part), group.height, sum(passes(group)) * items))
+    for (kind, selector, control, to, positions, layers), group in named.group_by(*keys, maintain_order=True):
+        parts = [kind, selector, sets.get(str(control), f"{control} control"), f"to {to}" if to else ""]
+        parts += ["" if positions == "all" else f"at {positions} positions"]
+        parts += ["" if layers == "all" else f"in layers {layers}"]
+        rows.append((" ".join(str(part) for part in parts if part), group.height, sum(passes(group)) * items))
     return rows
-
-
-def _set_in_words(control: str) -> str:
-    """What a set is in a condition, in the words of a dry run."""
-    if control == "fewer":
-        return "sets of fewer clips"
-    if control in OUTCOME_CONTROLS:
-        return f"sets of {control.replace('-', ' ')}"
-    return "" if control in ("", "target") else f"{control} control"

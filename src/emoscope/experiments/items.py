@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SETTLED = ("answered", "correct", "evaluated")
 """Columns of the items that listening fills in."""
 
+MISSING = "missing"
+"""Checksum of a file that cannot be read."""
+
 
 def study_corpus(study: Study, trained_on: Sequence[Row] = (), corpus: Corpus | None = None) -> Corpus:
     """Open the study's corpus and exclude what is not asked about.
@@ -59,12 +62,8 @@ def study_corpus(study: Study, trained_on: Sequence[Row] = (), corpus: Corpus | 
 
 def opened(choice: CorpusChoice) -> Corpus:
     """A corpus as it is, before any filter."""
-    given = {
-        "columns": choice.columns,
-        "labels": choice.labels,
-        "audio_root": _root(choice.audio_root),
-        "pattern": choice.pattern,
-    }
+    given: dict[str, object] = {name: getattr(choice, name) for name in ("columns", "labels", "pattern")}
+    given["audio_root"] = _root(choice.audio_root)
     options = {name: value for name, value in given.items() if value} | dict(choice.options)
     return open_corpus(choice.id, _root(choice.root), **options)
 
@@ -140,10 +139,8 @@ def candidate_items(
             log.say(f"{_are(count)} left out: {why}")
     clips = [clip for clip in corpus.clips if label in clip.labels]
     sums = {}
-    with (
-        Checksums("sounds.json") as remembered,
-        log.stage("reading files", len(clips), "clips") if log else nullcontext(),
-    ):
+    stage = log.stage("reading files", len(clips), "clips") if log else nullcontext()
+    with Checksums("sounds.json") as remembered, stage:
         for clip in clips:
             sums[clip.id] = _checksum(clip, remembered, study.question.presentation)
             if log:
@@ -179,12 +176,10 @@ def candidate_items(
             rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
     for lost in corpus.lost:
         known = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
-        rows.append(
-            {**known, "item": len(rows), "clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why}
-        )
-    types = {name: dtype for name, dtype in schema("items").items() if name not in SETTLED} | dict.fromkeys(
-        extra, pl.String
-    )
+        found = {"clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why}
+        rows.append({**known, "item": len(rows), **found})
+    types = {name: dtype for name, dtype in schema("items").items() if name not in SETTLED}
+    types |= dict.fromkeys(extra, pl.String)
     items = pl.DataFrame([{name: row.get(name) for name in types} for row in rows], schema=types)
     if log and (shared := shared_speakers(items)):
         log.say(told_shared(shared))
@@ -209,7 +204,7 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
 
 def _beyond(clips: Sequence[Clip], side: Mapping[str, str], label: str, most: int | None) -> set[str]:
     """Clips beyond the most that are heard per label and side."""
-    counts: dict[tuple[str, str], int] = defaultdict(int)
+    counts: Counter[tuple[str, str]] = Counter()
     beyond = set()
     for clip in clips:
         counts[clip.labels[label], side[clip.id]] += 1
@@ -222,11 +217,10 @@ def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
     groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[clip.speaker or "", clip.labels[label]].append(clip)
-    turns = {
-        clip.id: turn
-        for members in groups.values()
-        for turn, clip in enumerate(sorted(members, key=lambda c: seeded_hash(seed, c.id)))
-    }
+    turns: dict[str, int] = {}
+    for members in groups.values():
+        members.sort(key=lambda c: seeded_hash(seed, c.id))
+        turns |= {clip.id: turn for turn, clip in enumerate(members)}
     return sorted(clips, key=lambda c: (turns[c.id], seeded_hash(seed, "order", c.id)))
 
 
@@ -259,14 +253,8 @@ def _checksum(clip: Clip, remembered: Checksums, presentation: str = "audio") ->
 
 
 def _reasons(corpus: Corpus) -> str:
-    counts: dict[str, int] = defaultdict(int)
-    for lost in corpus.lost:
-        counts[lost.why] += 1
-    return "; ".join(f"{count} x {why}" for why, count in sorted(counts.items(), key=lambda c: -c[1])[:4]) or "no files"
-
-
-MISSING = "missing"
-"""Checksum of a file that cannot be read."""
+    counts = Counter(lost.why for lost in corpus.lost)
+    return "; ".join(f"{count} x {why}" for why, count in counts.most_common(4)) or "no files"
 
 
 def study_sides(
@@ -375,9 +363,8 @@ def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str
 
 def shared_speakers(items: pl.DataFrame) -> list[str]:
     """The speakers of an items table that are in several folds, or on both sides."""
-    placed = items.drop_nulls(["speaker", "fold"]).filter(pl.col("fate").is_null() | (pl.col("fate") != "excluded"))
-    counted = placed.group_by("speaker").agg(pl.col("fold").n_unique().alias("folds"))
-    return counted.filter(pl.col("folds") > 1)["speaker"].sort().to_list()
+    placed = items.drop_nulls(["speaker", "fold"]).filter(pl.col("fate").ne_missing("excluded"))
+    return placed.group_by("speaker").agg(pl.n_unique("fold")).filter(pl.col("fold") > 1)["speaker"].sort().to_list()
 
 
 def told_shared(shared: Sequence[str]) -> str:
@@ -387,9 +374,8 @@ def told_shared(shared: Sequence[str]) -> str:
         >>> told_shared(["Joey", "Ross"])
         'speakers shared: 2 (Joey, Ross): neurons are also tested on voices that helped to find them'
     """
-    return (
-        f"speakers shared: {len(shared)} ({listed(shared)}): neurons are also tested on voices that helped to find them"
-    )
+    who = f"{len(shared)} ({listed(shared)})"
+    return f"speakers shared: {who}: neurons are also tested on voices that helped to find them"
 
 
 def copied_recordings(

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import polars as pl
+from msgspec.structs import replace
 
 from emoscope.corpora.clip import count_values
 from emoscope.emotions import in_order
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 TEXT_QUESTIONS = "text-questions"
 """The corpus of text-only questions."""
-
-replace = msgspec.structs.replace
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,11 @@ class Part:
         """The main part's corpus."""
         assert self.corpus is not None
         return self.corpus
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The labels that are offered."""
+        return study_options(self.study, self.opened)
 
     @property
     def columns(self) -> list[str]:
@@ -137,39 +140,32 @@ def plan_parts(study: Study, trained_on: Sequence[Mapping[str, object]]) -> tupl
     return parts, shared
 
 
-def _names(study: Study) -> list[str]:
-    """The corpora's ids, numbered where one is there twice."""
-    names: list[str] = []
-    for choice in study.corpora:
-        count = sum(name == choice.id or name.startswith(f"{choice.id}-") for name in names)
-        names.append(choice.id if not count else f"{choice.id}-{count + 1}")
-    return names
-
-
 def main_studies(study: Study) -> dict[str, Study]:
-    """The study on each corpus by itself: name of the main part -> study. Nothing is opened."""
-    own = replace(study, transfer=Transfer(ask=False), probes=Probes())
-    return {
-        name: replace(own, name=f"{study.name}.{name}", corpora=(choice,))
-        for name, choice in zip(_names(study), study.corpora, strict=True)
-    }
+    """The study on each corpus by itself: name of the main part -> study. Nothing is opened.
+
+    A part is named by its corpus, numbered where one is there twice.
+    """
+    own, studies = replace(study, transfer=Transfer(ask=False), probes=Probes()), dict[str, Study]()
+    for choice in study.corpora:
+        count = sum(name == choice.id or name.startswith(f"{choice.id}-") for name in studies)
+        name = f"{choice.id}-{count + 1}" if count else choice.id
+        studies[name] = replace(own, name=f"{study.name}.{name}", corpora=(choice,))
+    return studies
 
 
 def _opened_main(name: str, study: Study, trained_on: Sequence[Mapping[str, object]]) -> Part:
     """A main part with its opened corpus."""
     before = opened(study.corpus)
-    labels: tuple[str, ...] = ()
     corpus = study_corpus(study, trained_on, before)
-    if study.corpus.emotions:
-        kept = {clip.id for clip in corpus.clips}
-        labels = tuple(count_values([clip for clip in before.clips if clip.id in kept], study.identify.label))
-    return Part(name, MAIN, study, name, corpus, labels)
+    kept = {clip.id for clip in corpus.clips} if study.corpus.emotions else ()
+    labels = count_values([clip for clip in before.clips if clip.id in kept], study.identify.label)
+    return Part(name, MAIN, study, name, corpus, tuple(labels))
 
 
 def _shared_emotions(study: Study, mains: Sequence[Part]) -> tuple[str, ...]:
     if len(mains) < 2 or not study.transfer.ask:
         return ()
-    options = {part.name: study_options(part.study, part.opened) for part in mains}
+    options = {part.name: part.options for part in mains}
     common = set.intersection(*(set(labels) for labels in options.values()))
     if len(common) < 2:
         told = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in options.items())
@@ -204,7 +200,7 @@ def _shared(study: Study, main: Part, emotions: tuple[str, ...]) -> Part:
     """The same clips, asked about the emotions that all corpora share."""
     few = _few(main.study, study.transfer.matched)
     choice = replace(few.corpus, emotions=emotions, clips_per_emotion=None)
-    return _part(main, "shared", SHARED, _with_orders(replace(few, corpora=(choice,)), len(emotions)))
+    return _part(main, "shared", SHARED, replace(few, corpora=(choice,)), len(emotions))
 
 
 def _column(study: Study, main: Part, column: str) -> Part:
@@ -223,15 +219,7 @@ def _column(study: Study, main: Part, column: str) -> Part:
         interventions=replace(few.interventions, generate=main.study.interventions.generate),
         evaluate=replace(few.evaluate, items_per_emotion=study.probes.items_per_emotion),
     )
-    return _part(main, column, COLUMN, _with_orders(asked, len(study_options(asked, main.opened))))
-
-
-def _with_orders(study: Study, options: int) -> Study:
-    """No more letter orders than there are options: another question may have fewer than the study's own."""
-    orders = study.question.letter_orders
-    if not isinstance(orders, int) or orders <= options:
-        return study
-    return replace(study, question=replace(study.question, letter_orders=options))
+    return _part(main, column, COLUMN, asked, len(study_options(asked, main.opened)))
 
 
 def _probe(study: Study, main: Part, kind: str) -> Part:
@@ -249,12 +237,16 @@ def _probe(study: Study, main: Part, kind: str) -> Part:
         question=question,
         evaluate=replace(few.evaluate, where={}),
     )
-    asked = _with_orders(asked, len(study_options(asked, study_corpus(asked))))
-    return dataclasses.replace(_part(main, kind, how.role, asked), corpus=None)
+    orders = len(study_options(asked, study_corpus(asked)))
+    return dataclasses.replace(_part(main, kind, how.role, asked, orders), corpus=None)
 
 
-def _part(main: Part, suffix: str, role: str, study: Study) -> Part:
-    named = replace(study, name=f"{main.study.name}.{suffix}")
+def _part(main: Part, suffix: str, role: str, study: Study, options: int | None = None) -> Part:
+    """A part beside a main part, with no more letter orders than it has options, which may be fewer than the study's."""
+    question, orders = study.question, study.question.letter_orders
+    if options is not None and isinstance(orders, int) and orders > options:
+        question = replace(question, letter_orders=options)
+    named = replace(study, name=f"{main.study.name}.{suffix}", question=question)
     return Part(f"{main.name}.{suffix}", role, named, main.name, main.corpus)
 
 
@@ -264,32 +256,19 @@ def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tup
         mains = [one.name for one in parts if one.role == MAIN]
         lenders = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
     elif part.role == MAIN:
-        lenders = {one.name: _options(one) for one in parts if (one.role, one.of) == (COLUMN, part.name)}
+        lenders = {one.name: one.options for one in parts if (one.role, one.of) == (COLUMN, part.name)}
     else:
         main = next(one for one in parts if one.name == part.of)
-        lenders = {main.name: _options(main)}
+        lenders = {main.name: main.options}
     matched = study.transfer.matched if part.role == SHARED else study.probes.matched
     frames = []
     for source, labels in lenders.items():
         spec = set_spec(part.study, labels, 0)
-        lent = dataclasses.replace(
-            spec,
-            selectors=spec.headline[:1],
-            budgets=spec.headline[1:],
-            controls={"matched": matched},
-            sizes=(),
-            common_size=False,
-            outcomes=False,
-        )
-        sets = planned_sets(lent)
+        spec = dataclasses.replace(spec, selectors=spec.headline[:1], budgets=spec.headline[1:], outcomes=False)
+        sets = planned_sets(dataclasses.replace(spec, controls={"matched": matched}, sizes=(), common_size=False))
         named = [lent_name(name, source) for name in sets["set"]]
-        frames.append(sets.with_columns(pl.Series("set", named), pl.lit(source).alias("source")))
+        frames.append(sets.with_columns(pl.Series("set", named), source=pl.lit(source)))
     return pl.concat(frames) if frames else None
-
-
-def _options(part: Part) -> tuple[str, ...]:
-    assert part.corpus is not None
-    return study_options(part.study, part.corpus)
 
 
 def dry_run(study: Study) -> None:
@@ -305,9 +284,8 @@ def dry_run(study: Study) -> None:
         _show(console, card, study, study_corpus(study, card.trained_on))
     else:
         parts, shared = plan_parts(study, card.trained_on)
-        console.print(f"Study {study.name}: {len(parts)} parts" + (
-            f"; all corpora share {', '.join(shared)}" if shared else ""
-        ))  # fmt: skip
+        of_all = f"; all corpora share {', '.join(shared)}" if shared else ""
+        console.print(f"Study {study.name}: {len(parts)} parts{of_all}")
         total = 0
         for part in parts:
             console.print(f"\nPart {part.name} ({part.role})", style="bold")
@@ -335,15 +313,13 @@ def too_few(study: Study, items: pl.DataFrame) -> list[str]:
     finding = items.filter(items["fate"].is_null() & (items["side"] != "evaluate")).unique("clip", maintain_order=True)
     folds = finding.filter(finding["side"] == "both")["fold"].drop_nulls().unique()
     told, options = [], in_order(items.filter(items["fate"].is_null())["truth"].drop_nulls())
+    least = study.identify.minimum
     for option in options:
         own = finding.filter(pl.col("truth") == option)
         most = min([own.filter(pl.col("fold").ne_missing(fold)).height for fold in folds] or [own.height])
-        if most < study.identify.minimum:
-            clips = "1 clip" if most == 1 else f"{most} clips"
-            told.append(
-                f"{option}: at most {clips} to find neurons on where {study.identify.minimum} are needed "
-                "(identify.minimum): it gets no set."
-            )
+        if most < least:
+            clips = f"at most {most} clip{'s' * (most != 1)} to find neurons on where {least} are needed"
+            told.append(f"{option}: {clips} (identify.minimum): it gets no set.")
     if told and len(options) - len(told) < 2:
         told.append(
             "Fewer than two options can get a set, so the study would end without a result: add clips, or lower "
@@ -378,11 +354,11 @@ def _show(
     clips = open_items.unique("clip", maintain_order=True)["truth"].to_list()
     beyond = items.filter(items["fate"] == "not needed").unique("clip", maintain_order=True)
     lost = Counter([*beyond["why"].to_list(), *items.filter(items["order"].is_null())["why"].to_list()])
+    each = ", ".join(f"{count} {label}" for label, count in sorted(Counter(clips).items()))
+    reasons = f" ({'; '.join(f'{n} {why}' for why, n in lost.items())})" if lost else ""
     console.print(
-        f"Clips: {len(clips) + sum(lost.values())} found, {len(clips)} may be asked, "
-        "if their files can be heard "
-        f"({', '.join(f'{count} {label}' for label, count in sorted(Counter(clips).items()))}), "
-        f"{sum(lost.values())} excluded" + (f" ({'; '.join(f'{n} {why}' for why, n in lost.items())})" if lost else "")
+        f"Clips: {len(clips) + lost.total()} found, {len(clips)} may be asked, if their files can be heard ({each}), "
+        f"{lost.total()} excluded{reasons}"
     )
     if shared := shared_speakers(items):
         console.print(told_shared(shared), highlight=False)
@@ -396,9 +372,8 @@ def _show(
         table.add_row(what, str(count), f"{asked:,}")
     table.add_row("in all", str(conditions.height), f"{total:,}", style="bold")
     console.print(table)
-    neurons = card.layers * card.width
+    size = open_items.height * card.layers * card.width * 12 / 1e9
     console.print(
-        f"Listening: {open_items.height:,} answers at most. Activity on disk: at most "
-        f"{open_items.height * neurons * 12 / 1e9:.2f} GB before compression."
+        f"Listening: {open_items.height:,} answers at most. Activity on disk: at most {size:.2f} GB before compression."
     )
     return total
