@@ -13,10 +13,11 @@ import pytest
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.intervene import SetsByFold, first_layer, intervene, plan_work, why_no_null
 from emoscope.experiments.schema import Study
-from emoscope.experiments.stages import Listened, Task, plan, select, sets_by_fold
+from emoscope.experiments.stages import Task, plan, select, sets_by_fold
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
+from tests.helpers.small_study import heard_before
 
 SMALL = """
 name = "small"
@@ -82,7 +83,7 @@ def test_the_mean_changes_answers_otherwise_than_zero(alone: RunFolder) -> None:
 
 
 def test_a_unit_s_name_depends_on_the_means(alone: RunFolder, model) -> None:
-    listened = Listened.read(Task(parse_study(SMALL), alone, Log("quiet")), model)
+    listened = heard_before(Task(parse_study(SMALL), alone, Log("quiet")), model)
     selected = select(listened)
     found = selected.found
     conditions, items = alone.read_table("conditions"), listened.items
@@ -110,7 +111,7 @@ def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp
     assert model.resumes  # as the run's proofs have shown
     text = SMALL.replace("positions_per_batch = 64", "positions_per_batch = 256")
     study = parse_study(text.replace("generate = false", "generate = false\nprofile = true\nlayers = ['0-1', '2-3']\nreselect_in_ranges = true"))  # fmt: skip
-    planned = plan(select(Listened.read(Task(study, alone, Log("quiet")), model)))
+    planned = plan(select(heard_before(Task(study, alone, Log("quiet")), model)))
     conditions, sets = planned.conditions, planned.sets
     work = [
         one

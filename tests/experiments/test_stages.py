@@ -19,7 +19,7 @@ from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.record import finished
 from emoscope.experiments.schema import Study
-from emoscope.experiments.stages import Listened, Task, find_sets, select, sets_by_fold
+from emoscope.experiments.stages import Task, find_sets, select, sets_by_fold
 from emoscope.experiments.study import parse_study
 from emoscope.interventions.kinds import DERIVED
 from emoscope.models.hooks import Starts
@@ -27,6 +27,7 @@ from emoscope.models.registry import load_model
 from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
 from emoscope.vocabulary import AGNOSTIC
+from tests.helpers.small_study import heard_before
 
 SMALL = """
 name = "small"
@@ -110,7 +111,7 @@ def test_no_clip_is_asked_under_a_set_that_its_speaker_helped_to_find(small: Run
 
 
 def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, model) -> None:
-    listened = Listened.read(Task(parse_study(SMALL), small, Log("quiet")), model)
+    listened = heard_before(Task(parse_study(SMALL), small, Log("quiet")), model)
     selected = select(listened)
     found, sets = selected.found, sets_by_fold(selected)
     conditions = small.read_table("conditions")

@@ -1,4 +1,9 @@
-"""The end of a study file that asks as little as a study can: one selector, one strength, no controls."""
+"""A study that asks as little as a study can, and what a run has heard."""
+
+from __future__ import annotations
+
+from emoscope.experiments.stages import Listened, Task
+from emoscope.models.audio_lm import AudioLM
 
 SMALL = """
 [identify]
@@ -16,3 +21,12 @@ matched = 0
 random = 0
 shuffled = 0
 """
+"""The end of a study file: one selector, one strength, no controls."""
+
+
+def heard_before(task: Task, model: AudioLM) -> Listened:
+    """What was heard before, from the task's run folder."""
+    units = task.run.read_table("units")
+    heard = tuple(units.filter(units["stage"] == "listen")["unit"])
+    study = task.study.with_budget(model.info.recommended_budget)
+    return Listened(task, study, model, task.run.read_table("items"), units=heard)

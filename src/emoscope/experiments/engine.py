@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from emoscope.experiments.conditions import set_spec
-from emoscope.experiments.items import study_corpus
-from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, main_studies, plan_parts
+from emoscope.experiments.items import folds_of, study_corpus
+from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, lenders, main_studies, plan_parts
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.record import finished, pilot_of, timing, write_set_activity
 from emoscope.experiments.schema import Study
@@ -22,27 +22,25 @@ from emoscope.experiments.stages import (
     Listened,
     Selected,
     Task,
-    act,
-    act_share,
+    act_on,
+    begin,
     end_without_sets,
     is_shown,
     listen,
     nothing_found,
     select,
 )
-from emoscope.experiments.study import check_study, to_toml
+from emoscope.experiments.study import check_study
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.fusion import transfer_sets
 from emoscope.neurons.selection import NotIdentifiable, gather, lend
 from emoscope.neurons.sources import Source, equal_samples, score_agreement
 from emoscope.runs import Log, RunFolder, Shard
-from emoscope.runs.folder import FORMAT, digest, replacing
+from emoscope.runs.folder import FORMAT, digest
 from emoscope.runs.shards import locked
 from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.corpora import Corpus
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets, SetSpec
@@ -108,10 +106,7 @@ def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
         if shard is None:
             end_without_sets(listened, why)
         raise
-    if shard is None:
-        act(selected)
-    else:
-        act_share(selected, shard)
+    act_on(selected, shard)
 
 
 def _run_whole(
@@ -135,25 +130,16 @@ def _run_whole(
         if not (run / "report.html").is_file():
             _write_whole(run)
         return
-    with _locked_parts(run, parts, shard):
+    with ExitStack() as held:
+        for part in parts:
+            held.enter_context(locked(RunFolder(run / f"parts/{part.name}", create=True).path, shard))
         whole = Whole(study, run, log, tuple(parts), shared, fulls)
         chosen = whole.select(whole.listen(model, shard))
         for part in parts:
             log.say(f"Part {part.name} ({part.role}) is tested.")
-            if shard is None:
-                act(chosen.parts[part.name])
-            else:
-                act_share(chosen.parts[part.name], shard)
+            act_on(chosen.parts[part.name], shard)
     if shard is None:
         whole.finish(chosen)
-
-
-@contextmanager
-def _locked_parts(run: RunFolder, parts: Sequence[Part], shard: Shard | None) -> Iterator[None]:
-    with ExitStack() as stack:
-        for part in parts:
-            stack.enter_context(locked(RunFolder(run / f"parts/{part.name}", create=True).path, shard))
-        yield
 
 
 def whole_finished(
@@ -166,17 +152,8 @@ def whole_finished(
     folders = {part.name: RunFolder(run / f"parts/{part.name}") for part in parts}
     if not all((folder / "items.parquet").is_file() for folder in folders.values()):
         return False
-    for part in parts:
-        corpus, _ = part.asked(folders[part.of].read_table("items"))
-        if not finished(folders[part.name], part.study, model, corpus, fulls.get(part.name)):
-            return False
-    return True
-
-
-def folds(items: pl.DataFrame) -> dict[str, str]:
-    """The fold of every clip that has one: clip -> fold."""
-    dealt = items.filter(items["fold"].is_not_null()).unique("clip", keep="first", maintain_order=True)
-    return dict(dealt.select("clip", "fold").iter_rows())
+    asked = [(part, part.asked(folders[part.of].read_table("items"))[0]) for part in parts]
+    return all(finished(folders[one.name], one.study, model, corpus, fulls.get(one.name)) for one, corpus in asked)
 
 
 @dataclass(frozen=True)
@@ -212,9 +189,7 @@ class Whole:
 
     def listen(self, model: AudioLM | None, shard: Shard | None) -> dict[str, Listened]:
         """Hear the items of every part; parts of one corpus take the folds of its main part."""
-        with replacing(self.run / "study.toml") as partial:
-            partial.write_text(to_toml(self.study), encoding="utf-8")
-        (self.run / "manifest.json").unlink(missing_ok=True)
+        begin(self.run, self.study)
         heard: dict[str, Listened] = {}
         for part in self.parts:
             main = heard[part.of] if part.role != MAIN else None
@@ -222,7 +197,7 @@ class Whole:
             task = Task(
                 part.study, RunFolder(self.run / f"parts/{part.name}", create=True), self.log, corpus, stored,
                 self.fulls.get(part.name), part.selects, part.role != MAIN,
-                dealt=folds(main.items) if main and part.study.corpus.id != TEXT_QUESTIONS else {},
+                dealt=folds_of(main.items) if main and part.study.corpus.id != TEXT_QUESTIONS else {},
                 proved=main.proofs if main else None,
             )  # fmt: skip
             self.log.say(f"Part {part.name} ({part.role}) listens.")
@@ -249,21 +224,17 @@ class Whole:
             raise next(iter(failed.values()))
         foreign, left_out = self._transferred(heard)
         for part in self.parts:
-            if part.role == MAIN:
-                foreign[part.name] = self._lent(
-                    [p for p in self.parts if (p.of, p.role) == (part.name, COLUMN)], part, own
-                )
-            elif part.role != SHARED:
-                foreign[part.name] = self._lent([one for one in self.parts if one.name == part.of], part, own)
+            if part.role != SHARED:
+                foreign[part.name] = self._lent(part, own)
         chosen = {name: dataclasses.replace(one, foreign=foreign.get(name)) for name, one in own.items()}
         return Chosen(chosen, {name: str(error) for name, error in failed.items()}, left_out)
 
-    def _lent(self, sources: Sequence[Part], host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
-        """The headline's sets of some parts, which act in another one."""
+    def _lent(self, host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
+        """The headline's sets of other parts, which act in this one."""
         here = sorted(set(own[host.name].listened.items["fold"].drop_nulls()))
         most, same = self.study.probes.matched, host.study.corpus.id != TEXT_QUESTIONS
-        lenders = {one.name: own[one.name] for one in sources}
-        made = [lend(one.found, name, here, one.listened.headline, most, same) for name, one in lenders.items()]
+        sources = {one.name: own[one.name] for one in lenders(host, self.parts)}
+        made = [lend(one.found, name, here, one.listened.headline, most, same) for name, one in sources.items()]
         return gather([one for one in made if one])
 
     def _transferred(self, heard: Mapping[str, Listened]) -> tuple[dict[str, FoundSets | None], dict[str, str]]:
@@ -317,11 +288,8 @@ class Whole:
     def _measure_activity(self, chosen: Chosen) -> None:
         """What the sets of each corpus do on what takes the place of the voice."""
         for part in self.parts:
-            grounding = {
-                one.study.question.presentation: chosen.parts[one.name].listened.run
-                for one in self.parts
-                if (one.role, one.of) == (GROUNDING, part.name)
-            }
+            without = [one for one in self.parts if (one.role, one.of) == (GROUNDING, part.name)]
+            grounding = {one.study.question.presentation: chosen.parts[one.name].listened.run for one in without}
             selected = chosen.parts[part.name]
             if part.role == MAIN and grounding and selected.found.sets:
                 heard = selected.listened

@@ -335,14 +335,15 @@ def folds_dealt_before(run: RunFolder, study: Study) -> dict[str, str]:
     except StudyError:
         # written by a version whose studies have other fields
         return {}
-    if [_rule(before), before.seed] != [_rule(study), study.seed] or study.identify.where or study.identify.split:
+    rules = [(one.identify.folds, one.identify.split, bool(one.identify.where), one.seed) for one in (before, study)]
+    if rules[0] != rules[1] or study.identify.where or study.identify.split:
         return {}
-    items = run.read_table("items").drop_nulls("fold").unique("clip")
-    return dict(zip(items["clip"], items["fold"], strict=True))
+    return folds_of(run.read_table("items"))
 
 
-def _rule(study: Study) -> tuple[object, ...]:
-    return study.identify.folds, study.identify.split, bool(study.identify.where)
+def folds_of(items: pl.DataFrame) -> dict[str, str]:
+    """The fold of every clip that has one: clip -> fold."""
+    return dict(items.drop_nulls("fold").unique("clip", maintain_order=True).select("clip", "fold").iter_rows())
 
 
 def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str, str], what: str) -> None:

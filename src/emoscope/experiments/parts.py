@@ -250,19 +250,26 @@ def _part(main: Part, suffix: str, role: str, study: Study, options: int | None 
     return Part(f"{main.name}.{suffix}", role, named, main.name, main.corpus)
 
 
+def lenders(part: Part, parts: Sequence[Part]) -> list[Part]:
+    """The parts whose own sets act in a part: its probed columns in a main part, the main part in a probe; none where
+    emotions are shared, as sets are found anew for that.
+    """
+    if part.role == SHARED:
+        return []
+    if part.role == MAIN:
+        return [one for one in parts if (one.role, one.of) == (COLUMN, part.name)]
+    return [one for one in parts if one.name == part.of]
+
+
 def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]) -> pl.DataFrame | None:
     """The sets of other parts that will act in a part at most; ``None`` where there are none."""
+    found = {one.name: one.options for one in lenders(part, parts)}
     if part.role == SHARED:
         mains = [one.name for one in parts if one.role == MAIN]
-        lenders = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
-    elif part.role == MAIN:
-        lenders = {one.name: one.options for one in parts if (one.role, one.of) == (COLUMN, part.name)}
-    else:
-        main = next(one for one in parts if one.name == part.of)
-        lenders = {main.name: main.options}
+        found = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
     matched = study.transfer.matched if part.role == SHARED else study.probes.matched
     frames = []
-    for source, labels in lenders.items():
+    for source, labels in found.items():
         spec = set_spec(part.study, labels, 0)
         spec = dataclasses.replace(spec, selectors=spec.headline[:1], budgets=spec.headline[1:], outcomes=False)
         sets = planned_sets(dataclasses.replace(spec, controls={"matched": matched}, sizes=(), common_size=False))

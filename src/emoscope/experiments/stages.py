@@ -100,16 +100,6 @@ class Listened:
     proofs: tuple[Proof, ...] = ()
     weights: str | None = None
 
-    @classmethod
-    def read(cls, task: Task, model: AudioLM) -> Listened:
-        """What was heard before, from the task's run folder."""
-        run, units = task.run, ()
-        if (run / "units.parquet").is_file():
-            listed = run.read_table("units")
-            units = tuple(listed.filter(listed["stage"] == "listen")["unit"])
-        study = task.study.with_budget(model.info.recommended_budget)
-        return cls(task, study, model, run.read_table("items"), units=units)
-
     @property
     def run(self) -> RunFolder:
         """The run folder."""
@@ -165,6 +155,13 @@ def load(choice: Model, log: Log) -> AudioLM:
     return model
 
 
+def begin(run: RunFolder, study: Study) -> None:
+    """Write down what is run; until the end there is no manifest."""
+    with replacing(run / "study.toml") as partial:
+        partial.write_text(to_toml(study), encoding="utf-8")
+    (run / "manifest.json").unlink(missing_ok=True)
+
+
 def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None) -> Listened:
     """List the items, check the model, hear the items, or a share of them."""
     study, run, log = task.study, task.run, task.log
@@ -176,9 +173,7 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
     layer_ranges(study.interventions.layers, model.info.layers)  # a range that is not there is said first
     # before the first file is written: a run that is refused stays as it was
     refuse_changes(run, model.info, candidates.filter(candidates["fate"].is_null()).to_dicts())
-    with replacing(run / "study.toml") as partial:
-        partial.write_text(to_toml(task.stored or task.study), encoding="utf-8")
-    (run / "manifest.json").unlink(missing_ok=True)
+    begin(run, task.stored or task.study)
     weights, proofs = model.decoder.fingerprint(), task.proved
     if proofs is None:
         proofs = prove_model(run, candidates, study.corpus.loudness, model, log)
@@ -284,6 +279,14 @@ def ask_conditions(selected: Selected) -> Planned:
     return planned
 
 
+def act_on(selected: Selected, shard: Shard | None) -> None:
+    """Run all conditions, or a shard's units of them."""
+    if shard is None:
+        act(selected)
+    else:
+        act_share(selected, shard)
+
+
 def act(selected: Selected) -> None:
     """Run every condition on sets that were found, then write manifest, tables and, where it has sets, report."""
     from emoscope.chapters.pages import build_report, figures
@@ -340,9 +343,7 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
     run.write_table("units", list_units([], heard.units))
     run.write_table("sets", found.frame)
     _forget(run, "foreign_sets.parquet", "set_activity.parquet", "neurons.parquet")
-    counts: dict[str, int | str] = {
-        emotion: f"not identifiable ({count} correct)" for emotion, count in why.counts.items()
-    }
+    counts: dict[str, int | str] = {name: f"not identifiable ({count} correct)" for name, count in why.counts.items()}
     manifest = run_manifest(Selected(heard, dataclasses.replace(found, identifiable=counts)))
     run.write_json("manifest.json", {**manifest, "ended": str(why), "timing": timing(heard.task.log)})
     part = write_tables(run.path)
