@@ -67,7 +67,7 @@ def test_a_clip_of_70_s_is_heard_in_windows_and_its_audio_positions_grow(voices:
     )
     for item, seconds in zip(items["item"], items["duration_s"], strict=True):
         assert audio[item] == pytest.approx(per_second * seconds, abs=2)
-    (prepared,) = load_inputs(run, [long["item"]], 64)
+    (prepared,) = load_inputs(run, [long["item"]])
     assert int((prepared.scopes == AUDIO).sum()) == audio[long["item"]]
     # later windows carry their own sound: no two of the first windows are the same embeddings
     sound = prepared.embeddings[prepared.scopes == AUDIO]
@@ -97,7 +97,7 @@ def test_loudness_is_as_the_study_says_and_stands_in_the_manifest(
     other = RunFolder(tmp_path / "quieter", create=True)
     listen(Task(study, other, Log("quiet")), load_model("tiny"))
     item = listened.items.row(by_predicate=pl.col("clip") == "fear/m2-nie_4", named=True)["item"]
-    (first,), (second,) = load_inputs(run, [item], 64), load_inputs(other, [item], 64)
+    (first,), (second,) = load_inputs(run, [item]), load_inputs(other, [item])
     loud, soft = (one.embeddings[one.scopes == AUDIO] for one in (first, second))
     difference = float((loud - soft).abs().max())
     # a quarter of the loudness changes nothing but the rounding of 16 bits where loudness is evened out

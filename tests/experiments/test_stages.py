@@ -135,7 +135,7 @@ def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, mod
                 ]
             return model.score(rows, gains, start=start)
 
-    prepared = load_inputs(small, [item["item"] for item in one.block], 64)
+    prepared = load_inputs(small, [item["item"] for item in one.block])
     groups = [(list(range(len(one.block))), model.batch(prepared))]
     _ask(one, groups, sets, Recorder(), Log("quiet"), Starts(model), 0)
     for row, item in enumerate(one.block):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import ModelInfo, Prepared
+
+
+BLOCK = 64
+"""Items of one listening unit; a multiple of the 32 items of an activity chunk."""
 
 
 class Outcome(NamedTuple):
@@ -77,12 +82,11 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int,
     notes = unit.notes(run)
     answer = dict(run.read_table(f"answers/{unit.id}").select("item", "answer").iter_rows())
     outcome: dict[int, Outcome] = {}
-    for item in block:
-        row, name = item["item"], str(item["item"])
-        if name in notes["quarantined"]:
-            outcome[row] = Outcome("quarantined", notes["quarantined"][name])
+    for row, truth in ((item["item"], item["truth"]) for item in block):
+        if (why := notes["quarantined"].get(str(row))) is not None:
+            outcome[row] = Outcome("quarantined", why)
         else:
-            outcome[row] = Outcome("used", None, notes["duration_s"][name], answer[row], answer[row] == item["truth"])
+            outcome[row] = Outcome("used", None, notes["duration_s"][str(row)], answer[row], answer[row] == truth)
     return outcome
 
 
@@ -103,28 +107,23 @@ def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> 
 
 def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> pl.DataFrame:
     """Write every candidate's fate into the items table and mark the evaluated ones."""
-    taken: dict[str, dict[str, None]] = {}
+    taken: dict[str, set[str]] = {}
     rows = []
     for item in asked:
         outcome = heard.get(item["item"], Outcome())
+        clips = taken.setdefault(item["truth"], set())
         evaluated = outcome.fate == "used" and item["side"] != "identify"
-        if evaluated:
-            clips = taken.setdefault(item["truth"], {})
-            evaluated = item["clip"] in clips or len(clips) < study.evaluate.items_per_emotion
-            if evaluated:
-                clips[item["clip"]] = None
-        rows.append((item["item"], *outcome, evaluated))
+        if evaluated and len(clips) < study.evaluate.items_per_emotion:
+            clips.add(item["clip"])
+        rows.append((item["item"], *outcome, evaluated and item["clip"] in clips))
     types = schema("items")
     found = ("item", "fate", "why", "duration_s", *SETTLED)
     settled = pl.DataFrame(rows, schema={name: types[name] for name in found}, orient="row")
     both = ("fate", "why", "duration_s")
-    return (
-        items.join(settled, on="item", how="left", suffix="_heard")
-        .with_columns(
-            *(pl.coalesce(name, f"{name}_heard").alias(name) for name in both), pl.col("evaluated").fill_null(False)
-        )
-        .drop(f"{name}_heard" for name in both)
-    )
+    joined = items.join(settled, on="item", how="left", suffix="_heard")
+    known = [pl.coalesce(name, f"{name}_heard").alias(name) for name in both]
+    filled = joined.with_columns(*known, pl.col("evaluated").fill_null(False))
+    return filled.drop(f"{name}_heard" for name in both)
 
 
 FILE = "listened.json"
@@ -172,10 +171,8 @@ def remember(run: RunFolder, model: ModelInfo, asked: Sequence[Row], parts: Mapp
     """
     clips = (run.read_json(FILE) or {}).get("clips", {})
     clips |= {item["clip"]: item["checksum"] for item in asked}
-    run.write_json(
-        FILE,
-        {"model": {"id": model.id, "checksum": model.checksum}, "clips": dict(sorted(clips.items())), "parts": parts},
-    )
+    card = {"id": model.id, "checksum": model.checksum}
+    run.write_json(FILE, {"model": card, "clips": dict(sorted(clips.items())), "parts": parts})
 
 
 def differing_parts(run: RunFolder, parts: Mapping[str, str]) -> list[str] | None:
@@ -190,8 +187,6 @@ def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Seq
     Args:
         places: place in the block of each prepared item (quarantined items have none).
     """
-    import json
-
     import torch
     from safetensors.torch import save_file
 
@@ -206,46 +201,35 @@ def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Seq
         save_file(tensors, partial, metadata={"letters": letters})
 
 
-def load_inputs(run: RunFolder, items: Sequence[int], block: int) -> list[Prepared]:
-    """Read the inputs of some items.
-
-    Args:
-        block: items of one listening block.
-    """
-    import json
-
-    from safetensors import safe_open
-
+def load_inputs(run: RunFolder, items: Sequence[int]) -> list[Prepared]:
+    """Read the inputs of some items."""
     from emoscope.models.audio_lm import Prepared
 
     found: dict[int, Prepared] = {}
-    for start in sorted({item // block * block for item in items}):
-        with safe_open(inputs_path(run, start), framework="pt") as file:
-            letters = json.loads(file.metadata()["letters"])
-            names = set(file.keys())
-            for item in items:
-                place = item - start
-                if not 0 <= place < block:
-                    continue
-                positions = f"position_ids.{place}"
-                found[item] = Prepared(
-                    embeddings=file.get_tensor(f"embeddings.{place}"), scopes=file.get_tensor(f"scopes.{place}"),
-                    letters=tuple(letters[str(place)]),
-                    position_ids=file.get_tensor(positions) if positions in names else None,
-                )  # fmt: skip
+    for file, places in _stored(run, items):
+        letters, names = json.loads(file.metadata()["letters"]), set(file.keys())
+        for item, place in places.items():
+            embeddings, scopes = (file.get_tensor(f"{name}.{place}") for name in ("embeddings", "scopes"))
+            positions = file.get_tensor(name) if (name := f"position_ids.{place}") in names else None
+            found[item] = Prepared(embeddings, scopes, tuple(letters[str(place)]), positions)
     return [found[item] for item in items]
 
 
-def input_lengths(run: RunFolder, items: Sequence[int], block: int) -> list[int]:
-    """How many positions the inputs of some items have, without reading them; arguments as in :func:`load_inputs`."""
+def input_lengths(run: RunFolder, items: Sequence[int]) -> list[int]:
+    """How many positions the inputs of some items have, without reading them."""
+    found: dict[int, int] = {}
+    for file, places in _stored(run, items):
+        found |= {item: file.get_slice(f"scopes.{place}").get_shape()[0] for item, place in places.items()}
+    return [found[item] for item in items]
+
+
+def _stored(run: RunFolder, items: Sequence[int]) -> Iterator[tuple[Any, dict[int, int]]]:
+    """The open files of the listening blocks of some items, each with its items and their places in it."""
     from safetensors import safe_open
 
-    found: dict[int, int] = {}
-    for start in sorted({item // block * block for item in items}):
+    for start in sorted({item // BLOCK * BLOCK for item in items}):
         with safe_open(inputs_path(run, start), framework="pt") as file:
-            mine = [item for item in items if start <= item < start + block]
-            found |= {item: file.get_slice(f"scopes.{item - start}").get_shape()[0] for item in mine}
-    return [found[item] for item in items]
+            yield file, {item: item - start for item in items if 0 <= item - start < BLOCK}
 
 
 def inputs_path(run: RunFolder, start: int) -> Path:

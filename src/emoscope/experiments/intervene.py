@@ -14,7 +14,6 @@ import polars as pl
 
 from emoscope.experiments.conditions import Ranges
 from emoscope.experiments.heard import input_lengths, load_inputs
-from emoscope.experiments.listen import BLOCK as LISTENING_BLOCK
 from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
 from emoscope.experiments.prompts import WRITERS, writes
 from emoscope.experiments.schema import Row, Study
@@ -42,33 +41,24 @@ def restricted(neurons: np.ndarray, layers: str, ranges: Ranges, width: int, *se
     """The neurons of a set on which a condition acts, by what its column ``layers`` says.
 
     Args:
-        layers: ``"all"``; ``"3"``, a single layer; ``"0-8"``, a range, cut as in :func:`within`; ``"0-8 reselected"``,
-            where the whole set was found in that range.
+        layers: ``"all"``; ``"3"``, a single layer; ``"0-8"``, a range, cut at random to the number of neurons that the
+            range with fewest holds; ``"0-8 reselected"``, where the whole set was found in that range.
 
     Example:
         >>> restricted(np.array([0, 1, 2, 5]), "0", {}, 4)
         array([0, 1, 2])
+        >>> restricted(np.array([0, 1, 2, 5]), "1-1", {"0-0": (0, 0), "1-1": (1, 1)}, 4)
+        array([5])
     """
     neurons = np.asarray(neurons, np.int64)
+    layer = neurons // width
     if layers == "all" or layers.endswith(RESELECTED):
         return neurons
     if layers.isdigit():
-        return neurons[neurons // width == int(layers)]
-    return within(neurons, ranges, layers, width, *seed)
-
-
-def within(neurons: np.ndarray, ranges: Ranges, name: str, width: int, *seed: object) -> np.ndarray:
-    """The neurons of one range, cut at random to the number that the range with fewest holds.
-
-    Example:
-        >>> within(np.array([0, 1, 2, 5]), {"0-0": (0, 0), "1-1": (1, 1)}, "1-1", 4)
-        array([5])
-    """
-    layer = np.asarray(neurons, np.int64) // width
+        return neurons[layer == int(layers)]
     inside = {one: neurons[(layer >= first) & (layer <= last)] for one, (first, last) in ranges.items()}
     size = min(map(len, inside.values()))
-    drawn = seeded_generator("layers", name, *seed).choice(inside[name], size, replace=False)
-    return np.sort(drawn).astype(np.int64)
+    return np.sort(seeded_generator("layers", layers, *seed).choice(inside[layers], size, replace=False))
 
 
 @dataclass(frozen=True)
@@ -138,9 +128,8 @@ def plan_work(
     work = []
     for block in evaluated_blocks(items):
         # as a hash: written out in the card of every unit, the items would take more room than the answers
-        asked = digest(
-            [[*key, i["fold"], i["truth"]] for key, i in zip(asked_key(study, block, model), block, strict=True)]
-        )
+        keys = zip(asked_key(study, block, model), block, strict=True)
+        asked = digest([[*key, item["fold"], item["truth"]] for key, item in keys])
         # what mixes by the model's own answer depends on that answer
         shares = digest([sorted(sets.shares.get(item["item"], {}).items()) for item in block])
         for condition in conditions.filter(~conditions["kind"].is_in(DERIVED)).iter_rows(named=True):
@@ -203,7 +192,7 @@ def why_no_null(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioL
     """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something."""
     size = positions_per_batch(study, model.info)
     for block in evaluated_blocks(items):
-        shortest = sorted(input_lengths(run, [item["item"] for item in block], LISTENING_BLOCK))[:2]
+        shortest = sorted(input_lengths(run, [item["item"] for item in block]))[:2]
         # where the two shortest rows do not fit one batch, no two rows do
         if len(shortest) == 2 and 2 * shortest[1] <= size:
             return ""
@@ -234,6 +223,8 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
     from emoscope.models.hooks import Starts
 
     total = sum(len(one.block) for one in work)
+    # on a GPU rows are padded anew in each pass: that takes no time beside it, and the pass needs the memory
+    padded = model.batch if model.info.device == "cpu" else list
     size = positions_per_batch(study, model.info)
     with log.stage("intervening", total, "answers") as progress:
         for _, of_block in itertools.groupby(work, key=lambda one: id(one.block)):
@@ -245,14 +236,15 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
                     left.append((first_layer(one, sets), one))
             if not left:
                 continue
-            prepared = load_inputs(run, [item["item"] for item in left[0][1].block], LISTENING_BLOCK)
+            prepared = load_inputs(run, [item["item"] for item in left[0][1].block])
             groups: dict[bool, Batches] = {}
             starts = Starts(model)
             for layer, one in sorted(left, key=lambda pair: pair[0]):
                 other = KINDS[one.condition["kind"]].other_batches
                 if other not in groups:
-                    rows = _other_batches(prepared, size) if other else batches(prepared, size)
-                    groups[other] = [(group, _batch_or_rows(model, [prepared[row] for row in group])) for group in rows]
+                    # batches composed otherwise: rows as they are numbered, half as many positions in each
+                    rows = batches(prepared, size // 2, by_length=False) if other else batches(prepared, size)
+                    groups[other] = [(group, padded([prepared[row] for row in group])) for group in rows]
                 began = time.monotonic()
                 one.unit.finish(run, _ask(one, groups[other], sets, model, progress, starts, layer))
                 seconds = round(time.monotonic() - began, 4)
@@ -272,14 +264,6 @@ def first_layer(work: Work, sets: SetsByFold) -> int:
     return min((int(neurons.min()) // width for neurons in touched if len(neurons)), default=layers)
 
 
-def _batch_or_rows(model: AudioLM, rows: list[Prepared]) -> Batch | list[Prepared]:
-    """A padded batch, kept for all conditions of a block on a CPU; on a GPU the rows, padded anew in each pass.
-
-    Padding takes no time beside a pass of a large model, and its memory is needed for the pass.
-    """
-    return model.batch(rows) if model.info.device == "cpu" else rows
-
-
 def _ask(
     one: Work, groups: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
 ) -> pl.DataFrame:
@@ -288,33 +272,17 @@ def _ask(
     results: dict[int, Score | str] = {}
     each = KINDS[one.condition["kind"]].by_item
     by_fold = {} if each else {f: sets.intervention(one.condition, f) for f in {item["fold"] for item in one.block}}
+    limit = (TRANSCRIPT_TOKENS,) if one.scoring == "transcription" else ()
+
+    def acting(item: Row) -> Intervention:
+        return sets.intervention(one.condition, item["fold"], item["item"]) if each else by_fold[item["fold"]]
+
     for number, (rows, batch) in enumerate(groups):
-        items = [one.block[row] for row in rows]
-        gains = gains_for(
-            model.info,
-            [sets.intervention(one.condition, item["fold"], item["item"]) for item in items]
-            if each
-            else [by_fold[item["fold"]] for item in items],
-        )
+        gains = gains_for(model.info, [acting(one.block[row]) for row in rows])
         if one.scoring == "likelihood":
             answers: Sequence[Score | str] = model.score(batch, gains, start=starts.at(number, batch, layer))
-        elif one.scoring == "transcription":
-            answers = model.generate(batch, gains, TRANSCRIPT_TOKENS)
         else:
-            answers = model.generate(batch, gains)
-        for row, answer in zip(rows, answers, strict=True):
-            results[row] = answer
+            answers = model.generate(batch, gains, *limit)
+        results |= zip(rows, answers, strict=True)
         log.step(len(rows))
     return WRITERS[one.scoring](one.block, one.condition["condition"], [results[row] for row in range(len(results))])
-
-
-def _other_batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:
-    """Batches composed otherwise: rows in order of their number, half as many positions in each."""
-    groups: list[list[int]] = []
-    for row, item in enumerate(prepared):
-        longest = max([len(item.scopes), *(len(prepared[r].scopes) for r in (groups[-1] if groups else []))])
-        if groups and (len(groups[-1]) + 1) * longest <= positions // 2:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-    return groups

@@ -117,6 +117,11 @@ def study_options(study: Study, corpus: Corpus) -> tuple[str, ...]:
     return options
 
 
+def options_of(items: pl.DataFrame) -> tuple[str, ...]:
+    """The labels that were offered, in canonical order."""
+    return in_order({option for shown in items["options"].drop_nulls().to_list() for option in shown})
+
+
 def candidate_items(
     study: Study, corpus: Corpus, log: Log | None = None, dealt: Mapping[str, str] | None = None
 ) -> pl.DataFrame:

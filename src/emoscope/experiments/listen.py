@@ -16,6 +16,7 @@ from emoscope.corpora.audio import AudioError
 from emoscope.corpora.audio import Heard as Sound
 from emoscope.corpora.audio import hear as hear_sound
 from emoscope.experiments.heard import (
+    BLOCK,
     Heard,
     differing_parts,
     inputs_path,
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 CPU_BYTES = 6 << 20
 """Bytes of one float32 activation tensor (position, width) of a layer on a CPU."""
-
-BLOCK = 64
-"""Items of one listening unit; a multiple of the 32 items of an activity chunk."""
 
 TRANSCRIPT_TOKENS = 128
 """Where a text that writes down what is said is cut: some 90 words of English, 40 s of speech."""
@@ -125,13 +123,12 @@ def hear_block(
     )  # fmt: skip
     for rows in groups:
         part = [prepared[row] for row in rows]
-        given: Sequence[Score | str] = (
-            model.generate(part, max_new_tokens=TRANSCRIPT_TOKENS)
-            if statistics is None
-            else model.score(part, observe=statistics.of([places[row] for row in rows]))
-        )
-        for row, answer in zip(rows, given, strict=True):
-            answers[row] = answer
+        given: Sequence[Score | str]
+        if statistics is None:
+            given = model.generate(part, max_new_tokens=TRANSCRIPT_TOKENS)
+        else:
+            given = model.score(part, observe=statistics.of([places[row] for row in rows]))
+        answers |= zip(rows, given, strict=True)
         log.step(len(rows))
     log.step(len(block) - len(prepared))
     if statistics is not None:
@@ -185,9 +182,9 @@ def open_store(
     refuse_changes(run, model.info, asked)
     path = run / "activity.zarr"
     parts = {
-        "environment, batch size or loudness": digest(_key(study, model)),
+        "environment, batch size or loudness": digest(answer_key(study, model)),
         "scopes": digest([list(study.identify.store), study.identify.site]),
-        "clips or questions": digest(_asked(study, asked, model)),
+        "clips or questions": digest(asked_key(study, asked, model)),
     }
     differing = differing_parts(run, parts)
     if path.exists() and differing == []:
@@ -226,12 +223,12 @@ def _listens(run: RunFolder, card: Path) -> bool:
 def listening_unit(study: Study, block: Sequence[Row], start: int, model: AudioLM) -> Unit:
     """The unit that hears one block of items."""
     return Unit({
-        "stage": "listen", **_key(study, model), "start": start, "store": list(study.identify.store),
-        "site": study.identify.site, "items": digest(_asked(study, block, model)),
+        "stage": "listen", **answer_key(study, model), "start": start, "store": list(study.identify.store),
+        "site": study.identify.site, "items": digest(asked_key(study, block, model)),
     })  # fmt: skip
 
 
-def _key(study: Study, model: AudioLM) -> dict[str, object]:
+def answer_key(study: Study, model: AudioLM) -> dict[str, object]:
     """What determines every answer, whatever the items: model, environment, loudness, batch size."""
     from importlib.metadata import version
 
@@ -255,13 +252,10 @@ def _key(study: Study, model: AudioLM) -> dict[str, object]:
     }
 
 
-def _asked(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[object]]:
+def asked_key(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[object]]:
     """What determines the answers to items: recording, question, order; and to which side and fold they belong."""
     how = study.question.presentation, model.info.audio_first
     return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)] for i in items]
-
-
-answer_key, asked_key = _key, _asked
 
 
 def positions_per_batch(study: Study, info: ModelInfo) -> int:
@@ -275,20 +269,21 @@ def positions_per_batch(study: Study, info: ModelInfo) -> int:
     return 8192 if info.device.startswith("cuda") else max(512, CPU_BYTES // (4 * info.width))
 
 
-def batches(prepared: Sequence[Prepared], positions: int) -> list[list[int]]:
-    """Group rows of like length so that rows x longest stays within ``positions``.
+def batches(prepared: Sequence[Prepared], positions: int, by_length: bool = True) -> list[list[int]]:
+    """Group rows so that rows x longest stays within ``positions``: those of like length, or as they are numbered.
 
     Returns:
         lists of row numbers; every row is in exactly one.
     """
-    order = sorted(range(len(prepared)), key=lambda row: (len(prepared[row].scopes), row))
+    lengths, longest = [len(item.scopes) for item in prepared], 0
     groups: list[list[int]] = []
-    for row in order:
-        length = len(prepared[row].scopes)
-        if groups and (len(groups[-1]) + 1) * length <= positions:
+    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
+        longest = max(longest, lengths[row])
+        if groups and (len(groups[-1]) + 1) * longest <= positions:
             groups[-1].append(row)
         else:
             groups.append([row])
+            longest = lengths[row]
     return groups
 
 

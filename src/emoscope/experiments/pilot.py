@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from emoscope.emotions import in_order
 from emoscope.experiments.conditions import passes, plan_conditions, planned_sets, set_spec
-from emoscope.experiments.listen import BLOCK
+from emoscope.experiments.heard import BLOCK
+from emoscope.experiments.items import options_of
 from emoscope.experiments.schema import Study
 from emoscope.runs import RunFolder
 from emoscope.runs.folder import digest
@@ -76,7 +76,7 @@ def pilot_result(run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.
         sentences ``verdict`` and ``basis``, and the numbers that they rest on (percent where not said otherwise).
     """
     asked = items.filter(items["fate"] == "used")
-    names = in_order({option for shown in asked["options"].to_list() for option in shown})
+    names = options_of(asked)
     likely = baseline.filter(baseline["scoring"] == "likelihood").join(
         asked.select("item", "clip", "truth", "order"), on="item"
     )
@@ -186,7 +186,7 @@ def heard_level(items: pl.DataFrame, span: str = "") -> tuple[bool, str]:
         True
     """
     asked = items.filter((items["fate"] == "used") & (items["order"] == 0)).rename({"answered": "answer"})
-    names = in_order({option for shown in asked["options"].to_list() for option in shown})
+    names = options_of(asked)
     uar, p = _uar_test(asked, names)
     return p < LEVEL, tells_apart(uar, 100 / max(1, len(names)), p, span)
 

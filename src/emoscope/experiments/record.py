@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import resource
 import sys
@@ -15,8 +16,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.corpora.audio import AudioError, load_audio
-from emoscope.emotions import in_order
-from emoscope.experiments.items import candidate_items, folds_dealt_before, shared_speakers, study_corpus
+from emoscope.experiments.items import candidate_items, folds_dealt_before, options_of, shared_speakers, study_corpus
 from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity, scope_parts
@@ -43,17 +43,18 @@ def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
     from emoscope import __version__
 
     heard, found = selected.listened, selected.found
-    study, items = heard.study, heard.items
+    study, items, corpus = heard.study, heard.items, heard.corpus
+    about = [{name: getattr(corpus.info, name) for name in ("id", "title", "licence", "citation")}] if corpus else []
     proofs = [*heard.proofs, prove_weights(heard.weights, heard.model)]
     heard.task.log.event("proof", **proofs[-1])
     return {
         "format": FORMAT,
         "emoscope": __version__,
         "model": {**msgspec.to_builtins(heard.model.info), "site": study.identify.site},
-        "corpora": [corpus_card(heard.corpus)] if heard.corpus else [],
+        "corpora": [{**one, "told": list(corpus.told)} for one in about] if corpus else [],
         "study": msgspec.to_builtins(study),
         "headline": {**msgspec.to_builtins(study.headline), "scope": study.identify.scope},
-        "emotions": options_of(items),
+        "emotions": list(options_of(items)),
         "identifiable": dict(found.identifiable),
         **({"outcomes": found.outcomes} if found.outcomes else {}),
         "counts": clip_counts(items),
@@ -81,11 +82,8 @@ def pilot_of(heard: Listened) -> Pilot:
 
 def clip_counts(items: pl.DataFrame) -> dict[str, int]:
     """How many clips there are in all, and how many met each fate."""
-    fates = Counter(items.unique("clip", keep="first", maintain_order=True)["fate"].to_list())
-    return {
-        "clips": sum(fates.values()),
-        **{f: fates.get(f, 0) for f in ("used", "not needed", "excluded", "quarantined")},
-    }
+    fates = Counter(items.unique("clip", keep="first", maintain_order=True)["fate"])
+    return {"clips": fates.total(), **{fate: fates[fate] for fate in ("used", "not needed", "excluded", "quarantined")}}
 
 
 def timing(log: Log) -> dict[str, object]:
@@ -106,18 +104,6 @@ def environment() -> dict[str, object]:
     packages = {name: version(name) for name in ("torch", "transformers", "numpy", "polars", "zarr")}
     return {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
             "cores": os.cpu_count(), "threads": torch.get_num_threads(), **packages}  # fmt: skip
-
-
-def corpus_card(corpus: Corpus) -> dict[str, object]:
-    """Who made a corpus, under which licence, and what is told of it."""
-    info = corpus.info
-    return {"id": info.id, "title": info.title, "licence": info.licence, "citation": info.citation,
-            "told": list(corpus.told)}  # fmt: skip
-
-
-def options_of(items: pl.DataFrame) -> list[str]:
-    """The labels that were offered, in canonical order."""
-    return list(in_order({option for shown in items["options"].drop_nulls().to_list() for option in shown}))
 
 
 CLIPS = 4
@@ -181,24 +167,18 @@ def finished(
     from emoscope import __version__
 
     manifest = run.read_json("manifest.json")
-    if (
-        not manifest
-        or "ended" in manifest
-        or manifest["emoscope"] != __version__
-        or not (run / "units.parquet").is_file()
-    ):
+    if not manifest or "ended" in manifest or not (run / "units.parquet").is_file():
         return False
-    if manifest["asked"] != digest(msgspec.to_builtins(study)):
+    same = (
+        manifest["emoscope"] == __version__
+        and manifest["asked"] == digest(msgspec.to_builtins(study))
+        and manifest.get("own_selectors", {}) == own_code(study.identify.selectors)
+        and (not full or manifest.get("pilot", {}).get("full") == digest(msgspec.to_builtins(full)))
+    )
+    about = (model.info if model else study.card()) if same else None
+    if about is None or about.checksum != manifest["model"]["checksum"]:
         return False
-    if manifest.get("own_selectors", {}) != own_code(study.identify.selectors):
-        return False
-    if full and manifest.get("pilot", {}).get("full") != digest(msgspec.to_builtins(full)):
-        return False
-    card = None if model else study.card()
-    trained_on = model.info.trained_on if model else card.trained_on if card else ()
-    checksum = model.info.checksum if model else card.checksum if card else ""
-    if checksum != manifest["model"]["checksum"]:
-        return False
+    trained_on = about.trained_on
     candidates = candidate_items(study, corpus or study_corpus(study, trained_on), dealt=folds_dealt_before(run, study))
     if candidates_digest(candidates) != manifest["candidates"]:
         return False
@@ -224,20 +204,19 @@ def write_set_activity(
     whatever was answered. Where there are no audio positions, those of the text count in their place: there stand
     the words.
 
+    Over the neurons of a set and the positions of an item stand the mean activation and the share of pairs that fire,
+    then means over items; of matched controls, over draws, too.
+
     Args:
         grounding: presentation -> the part that asks the same question about it.
-
-    Returns:
-        the columns of table ``set_activity``: over the neurons of a set and the positions of an item, the mean
-        activation and the share of pairs that fire, then means over items; of matched controls, over draws, too.
-        Empty where no set was found.
     """
+    own = pl.col("control") == "target", (pl.col("control") == "matched") & (pl.col("draw") < DRAWS)
     sets = main.read_table("sets").filter(
-        (pl.col("selector") == headline[0]) & (pl.col("budget") == headline[1]) & pl.col("size").is_null()
+        pl.col("selector") == headline[0],
+        pl.col("budget") == headline[1],
+        pl.col("size", "layers").is_null(),
+        pl.any_horizontal(own),
     )
-    if "layers" in sets.columns:
-        sets = sets.filter(pl.col("layers").is_null())
-    sets = sets.filter((pl.col("control") == "target") | ((pl.col("control") == "matched") & (pl.col("draw") < DRAWS)))
     parts = {"audio": main, **grounding}
     items = {name: part.read_table("items").filter(pl.col("fate") == "used") for name, part in parts.items()}
     common = set.intersection(*(set(table["clip"]) for table in items.values()))
@@ -259,30 +238,28 @@ def _measured(
     counted = heard_scope(activity, scope, numbers)
     tokens = np.maximum(activity.tokens(counted, numbers), 1)
     folds = {fold: np.flatnonzero((items["fold"] == fold).to_numpy()) for fold in items["fold"].unique().sort()}
-    known = {
-        (name, fold): load_set(main / "sets", name, fold)
-        for name, fold in sets.filter(pl.col("fold").is_in(list(folds))).select("set", "fold").unique().iter_rows()
-    }
+    there = sets.filter(pl.col("fold").is_in(list(folds))).select("set", "fold").unique().iter_rows()
+    known = {key: load_set(main / "sets", *key) for key in there}
     draws = sets.select("set", "control").unique().sort("set").rows()
     emotions = sets["emotion"].unique(maintain_order=True).to_list()
     # (set, emotion, item): an item's fold says which neurons of the set count; NaN where it has none
     fired = np.full((len(draws), len(emotions), len(numbers)), np.nan)
     summed, sizes = fired.copy(), np.zeros_like(fired)
+    acting: list[tuple[int, int, np.ndarray, np.ndarray]] = []
+    for (place, (name, _)), (fold, rows) in itertools.product(enumerate(draws), folds.items()):
+        for which, emotion in enumerate(emotions):
+            neurons = known.get((name, fold), {}).get(emotion)
+            if neurons is not None:
+                acting.append((place, which, rows, neurons))
+                fired[place, which, rows] = summed[place, which, rows] = 0
+                sizes[place, which, rows] = len(neurons)
     for layer in range(activity.layers):
         counts, sums = activity.read_layer(layer, counted, numbers)
         low = layer * activity.width
-        for place, (name, _) in enumerate(draws):
-            for fold, rows in folds.items():
-                for which, emotion in enumerate(emotions):
-                    neurons = known.get((name, fold), {}).get(emotion)
-                    if neurons is None:
-                        continue
-                    here = neurons[slice(*np.searchsorted(neurons, [low, low + activity.width]))] - low
-                    block = np.ix_(rows, here)
-                    sizes[place, which, rows] += len(here)
-                    for total, values in ((fired, counts), (summed, sums)):
-                        before = np.nan_to_num(total[place, which, rows])
-                        total[place, which, rows] = before + values[block].sum(axis=1)
+        for place, which, rows, neurons in acting:
+            block = np.ix_(rows, neurons[slice(*np.searchsorted(neurons, [low, low + activity.width]))] - low)
+            fired[place, which, rows] += counts[block].sum(axis=1)
+            summed[place, which, rows] += sums[block].sum(axis=1)
     pairs = tokens * np.where(sizes > 0, sizes, np.nan)
     yield from _by_speaker(presentation, counted, items, draws, emotions, summed / pairs, fired / pairs)
 
@@ -332,26 +309,18 @@ AT_ONCE = 64
 """Neurons whose effect on the whole vocabulary is worked out together."""
 
 
-def write_words(
-    run: RunFolder, model: AudioLM, found: FoundSets, headline: tuple[str, float], log: Log
-) -> pl.DataFrame:
+def write_words(run: RunFolder, model: AudioLM, found: FoundSets, headline: tuple[str, float], log: Log) -> None:
     """Write neurons.parquet: the output tokens that each neuron of the headline's sets raises and lowers most.
 
     The column of down_proj is passed through the scale of the decoder's last norm and the output head; what
     later layers do to it is left out (the direct path only; Geva et al. 2022).
 
-    Returns:
-        columns neuron, layer, index, emotion, raises (tokens), lowers (tokens).
     """
-    chosen = found.frame.filter(
-        (pl.col("control") == "target") & (pl.col("selector") == headline[0]) & (pl.col("budget") == headline[1])
-    )
+    chosen = found.frame.filter(control="target", selector=headline[0], budget=headline[1])
     neurons = int(chosen.filter(pl.col("fold") == "all")["size_reached"].sum())
     with log.stage("reading what neurons write", neurons, "neurons") as progress:
         rows = list(_words(model, found, chosen["set"].unique(maintain_order=True).to_list(), progress))
-    table = pl.DataFrame(rows, schema=schema("neurons"), orient="row")
-    run.write_table("neurons", table)
-    return table
+    run.write_table("neurons", pl.DataFrame(rows, schema=schema("neurons"), orient="row"))
 
 
 def _words(

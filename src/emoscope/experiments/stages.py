@@ -17,14 +17,13 @@ from msgspec.structs import replace
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes, told_as_heard
 from emoscope.experiments.intervene import SetsByFold, intervene, list_units, owners, plan_work, why_no_null
-from emoscope.experiments.items import candidate_items, folds_dealt_before, study_corpus
+from emoscope.experiments.items import candidate_items, folds_dealt_before, options_of, study_corpus
 from emoscope.experiments.listen import hear
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.prompts import option_shares
 from emoscope.experiments.record import (
     Proof,
     candidates_digest,
-    options_of,
     prove_model,
     prove_weights,
     run_manifest,
