@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
-from emoscope.model_commands import model_app
-from emoscope.run_commands import compare, power, refuse_without_folder, run_and_print
+from emoscope.commands import compare, model_app, power, refuse_without_folder, run_and_print
 from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave, nobody_reads
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from emoscope.neurons.sets import NeuronSet
 
 app = App(
@@ -91,8 +88,10 @@ def select(
     """Find neuron sets from a run's stored activity, without the model."""
     from emoscope.experiments.stages import reselect
 
-    found = reselect(run, selector, budget, scope, out)
-    _print_sets(found.frame)
+    found = reselect(run, selector, budget, scope, out).frame
+    for row in found.filter(control="target", fold="all").iter_rows(named=True):
+        size = f"{row['size_reached']} of {row['size_wanted']} neurons, {row['n']} clips per emotion"
+        print(f"{row['set']:<32} {row['emotion']:<12} {size}, {row['tied_at_cut']} tied at the cut")
     return 0
 
 
@@ -104,17 +103,18 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     from emoscope.runs import RunFolder
     from emoscope.runs.folder import part_folders
 
-    folder = RunFolder(run)
-    if parts := part_folders(folder.path):
-        for part in parts:
-            found = write_tables(part)
-            if (part / "report.html").is_file():
-                build_report(found)
-        print(f"Report: {build_report(write_study_tables(folder.path)).resolve()}")
-        return 0
-    if not (folder / "items.parquet").is_file():
+    parts = part_folders(RunFolder(run).path)
+    for part in parts:
+        found = write_tables(part)
+        if (part / "report.html").is_file():
+            build_report(found)
+    if parts:
+        page = build_report(write_study_tables(run))
+    elif (run / "items.parquet").is_file():
+        page = build_report(write_tables(run))
+    else:
         raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")
-    print(f"Report: {build_report(write_tables(folder.path)).resolve()}")
+    print(f"Report: {page.resolve()}")
     return 0
 
 
@@ -198,11 +198,8 @@ def study_new(
             f"--{given[0]} with --paper: the paper's studies name their model and corpora; change it in the file"
         )
     path = path or Path(f"{paper or 'study'}.toml")
-    text = (
-        paper_study(paper)
-        if paper is not None
-        else usual_study(path.stem, corpus or "polish", root or "", model or "tiny")
-    )
+    usual = path.stem, corpus or "polish", root or "", model or "tiny"
+    text = usual_study(*usual) if paper is None else paper_study(paper)
     refuse_without_folder(path)
     if path.exists() and not force:
         raise StudyError(f"{path} is there already: choose another name, or give --force")
@@ -250,7 +247,7 @@ def corpus_check(
         raise ValueError(f'{corpus} holds no recordings: a study asks it with probes.side_effects = ["text"]')
     refuse_without_folder(html, export)
     options: dict[str, object] = {
-        "pattern": pattern, "columns": _columns(columns), "audio_root": audio_root, "labels": _pairs("--labels", labels),
+        "pattern": pattern, "columns": _columns(columns), "audio_root": audio_root, "labels": _by_name("--labels", [one for one in labels.split(",") if one.strip()]),
     }  # fmt: skip
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
     # in the order of a study
@@ -297,15 +294,13 @@ def _columns(text: str) -> dict[str, str]:
     return {field.strip(): column.strip() for field, _, column in pairs}
 
 
-def _pairs(option: str, text: str) -> dict[str, str]:
-    """Read ``kl1=irony,laugh=``."""
-    return _by_name(option, [one for one in text.split(",") if one.strip()])
-
-
 def _by_name(option: str, given: Sequence[str]) -> dict[str, str]:
     """Read several of ``NAME=VALUE``; a name that comes twice would silently lose its first value."""
     pairs: dict[str, str] = {}
-    for name, value in (_pair(option, one) for one in given):
+    for text in given:
+        name, equals, value = map(str.strip, text.partition("="))
+        if not equals or not name:
+            raise ValueError(f"{option} {text!r} names no value: write {option} NAME=VALUE")
         if name in pairs:
             raise ValueError(
                 f"{option} names {name!r} twice ({pairs[name]!r} and {value!r}): give it once, with all values"
@@ -314,23 +309,12 @@ def _by_name(option: str, given: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise ValueError(f"{option} {text!r} names no value: write {option} NAME=VALUE")
-    return name.strip(), value.strip()
-
-
 def _listed(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
 def _read_set(path: Path, emotion: str | None) -> NeuronSet:
-    """Read one emotion's neurons from a file of sets.
-
-    Raises:
-        ValueError: no emotion is named, or the file does not hold it.
-    """
+    """Read one emotion's neurons from a file of sets."""
     from emoscope.neurons.sets import load_group
 
     group = load_group(path)
@@ -338,13 +322,6 @@ def _read_set(path: Path, emotion: str | None) -> NeuronSet:
         holds = f"{path} holds sets of {', '.join(group)}" + (f", none of {emotion!r}" if emotion else "")
         raise ValueError(f"{holds}: name one with --emotion")
     return group[emotion]
-
-
-def _print_sets(frame: pl.DataFrame) -> None:
-    shown = frame.filter((frame["control"] == "target") & (frame["fold"] == "all"))
-    for row in shown.iter_rows(named=True):
-        print(f"{row['set']:<32} {row['emotion']:<12} {row['size_reached']} of {row['size_wanted']} neurons, "
-              f"{row['n']} clips per emotion, {row['tied_at_cut']} tied at the cut")  # fmt: skip
 
 
 for command in app:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emoscope.model_commands import model_list
+from emoscope.commands import model_list
 from emoscope.models import families as known_families
 from emoscope.models.audio_lm import Request
 from emoscope.models.check import check_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.pilot import Plan, Rates, _verdict, fisher, hours, read_rates
+from emoscope.experiments.pilot import Plan, Rates, _verdict, fisher, hours, read_rates, tells_apart
 from emoscope.experiments.study import parse_study
 from emoscope.runs import Log, RunFolder
 
@@ -37,7 +37,7 @@ def test_the_verdict_names_what_stands_in_the_way() -> None:
         emotion("sadness", 4, 20, 16, 60, 20),
         emotion("pain", 2, 4, 12, 60, 30),
     ]
-    said = " | ".join(_verdict(rows, 55.0, 20.0, 0.001, 0.3, 70.0))
+    said = " | ".join(_verdict(rows, tells_apart(55.0, 20.0, 0.001), 0.3, 70.0))
     assert "the model tells the emotions apart: UAR 55 % where chance gives 20 %" in said
     assert "the model rarely answers with a letter (mass 0.3): try another wording" in said
     assert "is its most probable letter on 70 % of the clips only" in said
@@ -46,7 +46,7 @@ def test_the_verdict_names_what_stands_in_the_way() -> None:
     # four clips are too few to call it chance
     assert "pain is not clearly above chance (named on 2 of its 4 clips and on 20 % of the others" in said
     assert said.endswith("ready: 2 of 5 emotions will have enough items (anger, fear)")
-    said = " | ".join(_verdict(rows[2:], 30.0, 33.0, 0.6, 0.9, None))
+    said = " | ".join(_verdict(rows[2:], tells_apart(30.0, 33.0, 0.6), 0.9, None))
     assert said.startswith("UAR 30 % is not clearly above chance (33 %; chance alone does as well in 60 % of cases)")
     assert said.endswith("not ready: 0 of 3 emotions will have enough items, and a study needs two")
 

@@ -11,12 +11,12 @@ import pytest
 pytest.importorskip("tiktoken", reason="skipped: the package tiktoken is not installed (the extra kimi)")
 
 from emoscope import __version__
+from emoscope.commands import model_app
 from emoscope.corpora import polish_folder
 from emoscope.experiments.items import candidate_items, study_corpus
 from emoscope.experiments.record import candidates_digest, finished
 from emoscope.experiments.stages import load
 from emoscope.experiments.study import parse_study, to_toml
-from emoscope.model_commands import model_app
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import digest
 from tests.helpers.tiny_kimi import TOKENIZER, write_kimi

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.model_commands import model_check
+from emoscope.commands import model_check
 from emoscope.models import check
 from emoscope.models.check import SAME, check_model, run_proofs
 from emoscope.models.families.whisper_windows import AudioFlamingo3

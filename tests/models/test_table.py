@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from emoscope.model_commands import model_list
+from emoscope.commands import model_list
 from emoscope.models.families import STATUS, built_in
 from tests.models.table import COLUMNS, PAGE, Collector, families, named
 

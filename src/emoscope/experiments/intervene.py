@@ -15,7 +15,7 @@ import polars as pl
 from emoscope.experiments.conditions import Ranges
 from emoscope.experiments.heard import input_lengths, load_inputs
 from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
-from emoscope.experiments.prompts import WRITERS, writes
+from emoscope.experiments.prompts import answer_table, writes
 from emoscope.experiments.schema import Row, Study
 from emoscope.interventions.intervention import Intervention
 from emoscope.interventions.kinds import DERIVED, KINDS, Acted
@@ -285,4 +285,5 @@ def _ask(
             answers = model.generate(batch, gains, *limit)
         results |= zip(rows, answers, strict=True)
         log.step(len(rows))
-    return WRITERS[one.scoring](one.block, one.condition["condition"], [results[row] for row in range(len(results))])
+    ordered = [results[row] for row in range(len(results))]
+    return answer_table(one.scoring, one.block, one.condition["condition"], ordered)

@@ -25,7 +25,7 @@ from emoscope.experiments.heard import (
     save_inputs,
     settle,
 )
-from emoscope.experiments.prompts import PRESENTATIONS, WRITERS, asked_text, requests, writes
+from emoscope.experiments.prompts import PRESENTATIONS, answer_table, asked_text, requests, writes
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity
 from emoscope.runs import Log, RunFolder, Shard, Unit
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared, Score
-    from emoscope.neurons.activity import Activity
 
 CPU_BYTES = 6 << 20
 """Bytes of one float32 activation tensor (position, width) of a layer on a CPU."""
@@ -136,8 +135,8 @@ def hear_block(
     # items that only identify are never asked again
     again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
     save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again])
-    write = WRITERS["transcription" if statistics is None else "likelihood"]
-    unit.finish(run, write(usable, "baseline", [answers[row] for row in range(len(answers))]), notes)
+    scoring, given = "transcription" if statistics is None else "likelihood", [answers[n] for n in range(len(answers))]
+    unit.finish(run, answer_table(scoring, usable, "baseline", given), notes)
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 

@@ -71,32 +71,31 @@ def pilot_result(run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.
         full: the study without ``--pilot``.
         items: the pilot's settled items table; clips beyond the pilot stand in it as "not needed".
 
-    Returns:
-        clips_per_second, answers_per_second, projected_hours and projected_gb (``None`` where not measured), the
-        sentences ``verdict`` and ``basis``, and the numbers that they rest on (percent where not said otherwise).
     """
     asked = items.filter(items["fate"] == "used")
     names = options_of(asked)
-    likely = baseline.filter(baseline["scoring"] == "likelihood").join(
-        asked.select("item", "clip", "truth", "order"), on="item"
-    )
+    likely = baseline.filter(scoring="likelihood").join(asked.select("item", "clip", "truth", "order"), on="item")
     # one answer a clip: several letter orders of a clip are no independent evidence
-    first = likely.filter(likely["order"] == 0)
+    first = likely.filter(order=0)
     uar, p = _uar_test(first, names)
     plan = plan_full(full.with_budget(model.recommended_budget), items, names, model.layers)
-    minimum = full.identify.minimum
-    emotions = [_heard(first, name, round(plan.correct[name], 1), minimum) for name in names]
+    emotions = [_heard(first, name, round(plan.correct[name], 1), full.identify.minimum) for name in names]
     rates = read_rates(*sorted(run.path.glob("log*.jsonl")))
     mass = float(likely["letter_mass"].mean()) if likely.height else None  # type: ignore[arg-type]
-    agreement = _agreement(baseline)
+    both = baseline.filter(scoring="likelihood").join(baseline.filter(scoring="generation"), on="item")
+    alike = (both["answer"] == both["answer_right"]).fill_null(False)
+    agreement = 100 * float(alike.mean()) if both.height else None  # type: ignore[arg-type]
+    count = Counter(first.select("truth", "answer").iter_rows())
+    chance = 100 / max(1, len(names))
     answers = [rate for rate in (rates.scored, rates.written) if rate]
     return {
         "clips_per_second": rates.heard, "answers_per_second": answers[0] if answers else None,
         "projected_hours": hours(rates, plan), "projected_gb": gigabytes(run, asked.height, plan),
-        "verdict": _verdict(emotions, uar, 100 / max(1, len(names)), p, mass, agreement),
+        "verdict": _verdict(emotions, tells_apart(uar, chance, p), mass, agreement),
         "basis": _basis(plan, rates, asked["clip"].n_unique()),
-        "uar": uar, "chance": 100 / max(1, len(names)), "p": p, "letter_mass": mass, "agreement": agreement,
-        "generated_per_second": rates.written, "emotions": emotions, "confusion": _confusion(first, names),
+        "uar": uar, "chance": chance, "p": p, "letter_mass": mass, "agreement": agreement,
+        "generated_per_second": rates.written, "emotions": emotions,
+        "confusion": {truth: {name: count[truth, name] for name in names} for truth in names},
         "planned": {"heard": plan.heard, "evaluated": plan.evaluated, "scored": plan.scored, "written": plan.written},
         "full": digest(msgspec.to_builtins(full)),
     }  # fmt: skip
@@ -147,22 +146,8 @@ def _uar_test(answers: pl.DataFrame, names: Sequence[str]) -> tuple[float, float
     return 100 * uar, float((1 + (chance >= uar - 1e-12).sum()) / (1 + SHUFFLES))
 
 
-def _agreement(baseline: pl.DataFrame) -> float | None:
-    both = baseline.filter(pl.col("scoring") == "likelihood").join(
-        baseline.filter(pl.col("scoring") == "generation"), on="item", suffix="_written"
-    )
-    if not both.height:
-        return None
-    return 100 * float((both["answer"] == both["answer_written"]).fill_null(False).mean())  # type: ignore[arg-type]
-
-
-def _confusion(answers: pl.DataFrame, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    count = Counter(zip(answers["truth"].to_list(), answers["answer"].to_list(), strict=True))
-    return {truth: {name: count[truth, name] for name in names} for truth in names}
-
-
 def tells_apart(uar: float, chance: float, p: float, span: str = "") -> str:
-    """Whether the model tells the emotions apart, in words.
+    """Whether the model tells the emotions apart, in words; numbers are in percent, ``span`` is the UAR's interval.
 
     Example:
         >>> tells_apart(92, 33.3, 0.0002)
@@ -191,10 +176,8 @@ def heard_level(items: pl.DataFrame, span: str = "") -> tuple[bool, str]:
     return p < LEVEL, tells_apart(uar, 100 / max(1, len(names)), p, span)
 
 
-def _verdict(
-    emotions: Sequence[Hearing], uar: float, chance: float, p: float, mass: float | None, agreement: float | None
-) -> list[str]:
-    said = [tells_apart(uar, chance, p)]
+def _verdict(emotions: Sequence[Hearing], level: str, mass: float | None, agreement: float | None) -> list[str]:
+    said = [level]
     if mass is not None and mass < LEAST_LETTER_MASS:
         said.append(f"the model rarely answers with a letter (mass {mass:.1f}): try another wording")
     if agreement is not None and agreement < LEAST_AGREEMENT:
@@ -212,12 +195,10 @@ def _verdict(
             )
         else:
             ready.append(row["emotion"])
-    all_of_them = f"{len(ready)} of {len(emotions)} emotions"
+    enough = f"{len(ready)} of {len(emotions)} emotions will have enough items"
     if len(ready) >= 2:
-        said.append(f"ready: {all_of_them} will have enough items ({', '.join(ready)})")
-    else:
-        said.append(f"not ready: {all_of_them} will have enough items, and a study needs two")
-    return said
+        return [*said, f"ready: {enough} ({', '.join(ready)})"]
+    return [*said, f"not ready: {enough}, and a study needs two"]
 
 
 def _at_chance(row: Hearing) -> str:
@@ -246,12 +227,9 @@ def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "")
     """What the model can do, why no neurons are looked for, and what helps: a lower minimum only where there is something."""
     above, level = heard_level(items, span)
     reached = sorted(why.counts.values())[-2] if len(why.counts) > 1 else 0
-    if above:
-        lower = f", or lower identify.minimum ({reached} would do for two emotions)" if reached > 1 else ""
-        remedy = f"add clips{lower}"
-    else:
-        remedy = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
-    return f"{level}; {why}; {remedy}"
+    lower = f", or lower identify.minimum ({reached} would do for two emotions)" if reached > 1 else ""
+    other = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
+    return f"{level}; {why}; {f'add clips{lower}' if above else other}"
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def requests(
     """
     notes: Notes = {"quarantined": {}, "duration_s": {}, "told": {}}
     usable, asked = [], []
-    presentation = study.question.presentation
+    presentation, longest = study.question.presentation, model.longest_s
     for item in block:
         number, sound = str(item["item"]), sounds.get(item["clip"])
         if isinstance(sound, AudioError):
@@ -179,8 +179,8 @@ def requests(
             continue
         wave = None if sound is None else sound.samples
         length = None if wave is None else len(wave) / RATE
-        if length is not None and model.longest_s is not None and length > model.longest_s:
-            notes["quarantined"][number] = f"longer than the {model.longest_s:g} s that the model takes"
+        if length is not None and longest is not None and length > longest:
+            notes["quarantined"][number] = f"longer than the {longest:g} s that the model takes"
             continue
         notes["duration_s"][number] = None if length is None else round(length, 4)
         if sound is not None and sound.told:
@@ -190,52 +190,46 @@ def requests(
     return usable, asked, notes
 
 
-def scored_answers(items: Sequence[Row], condition: str, scores: Sequence[Score]) -> pl.DataFrame:
-    """Answers by likelihood: the option whose letter is most probable.
+def answer_table(scoring: str, items: Sequence[Row], condition: str, answers: Sequence[Score | str]) -> pl.DataFrame:
+    """Rows of the answers table: a score or a text for each item, read by its scoring.
 
-    Returns:
-        rows of the answers table; ``logp`` is in canonical order of the options.
+    ``likelihood``: the option whose letter is most probable; ``logp`` is in canonical order of the options.
+    ``generation``: what the text says; refusals and unreadable texts keep their form. ``transcription``: a text that
+    chooses no option and is neither right nor wrong.
     """
     import polars as pl
 
-    rows = []
-    for item, score in zip(items, scores, strict=True):
-        shown = list(item["options"])
-        logp = {option: float(value) for option, value in zip(shown, score.logp, strict=True)}
-        answer = max(shown, key=logp.__getitem__)
-        rows.append((item["item"], condition, "likelihood", answer, "letter", None, answer == item["truth"],
-                     [logp[option] for option in in_order(shown)], float(score.letter_mass)))  # fmt: skip
-    return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
-
-
-def written_answers(items: Sequence[Row], condition: str, texts: Sequence[str]) -> pl.DataFrame:
-    """Answers by generation: what the written text says; refusals and unreadable texts keep their form."""
-    import polars as pl
-
-    rows = []
-    for item, text in zip(items, texts, strict=True):
-        answer, form = read_answer(text, item["options"])
-        rows.append((item["item"], condition, "generation", answer, form, text, answer == item["truth"], None, None))
-    return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
-
-
-def transcribed_answers(items: Sequence[Row], condition: str, texts: Sequence[str]) -> pl.DataFrame:
-    """What the model wrote down of what is said; such a text chooses no option and is neither right nor wrong."""
-    import polars as pl
-
+    read = READERS[scoring]
     rows = [
-        (item["item"], condition, "transcription", None, "transcription", text, None, None, None)
-        for item, text in zip(items, texts, strict=True)
+        (item["item"], condition, scoring, *read(item, answer)) for item, answer in zip(items, answers, strict=True)
     ]
     return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
 
 
-WRITERS: Mapping[str, Callable[..., pl.DataFrame]] = {
-    "likelihood": scored_answers,
-    "generation": written_answers,
-    "transcription": transcribed_answers,
+def _scored(item: Row, score: Score) -> tuple[object, ...]:
+    shown = list(item["options"])
+    # as the item's letters stand
+    logp = {option: float(value) for option, value in zip(shown, score.logp, strict=True)}
+    answer = max(shown, key=logp.__getitem__)
+    ordered = [logp[option] for option in in_order(shown)]
+    return answer, "letter", None, answer == item["truth"], ordered, float(score.letter_mass)
+
+
+def _written(item: Row, text: str) -> tuple[object, ...]:
+    answer, form = read_answer(text, item["options"])
+    return answer, form, text, answer == item["truth"], None, None
+
+
+def _transcribed(item: Row, text: str) -> tuple[object, ...]:
+    return None, "transcription", text, None, None, None
+
+
+READERS: Mapping[str, Callable[..., tuple[object, ...]]] = {
+    "likelihood": _scored,
+    "generation": _written,
+    "transcription": _transcribed,
 }
-"""How answers become rows of the table, by scoring."""
+"""Answer, form, text, whether it is right, log-probabilities and letter mass of an item, by scoring."""
 
 
 def option_shares(answers: Sequence[pl.DataFrame], items: pl.DataFrame) -> dict[int, dict[str, float]]:
@@ -245,7 +239,6 @@ def option_shares(answers: Sequence[pl.DataFrame], items: pl.DataFrame) -> dict[
     for table in answers:
         for item, logp in table.filter(table["scoring"] == "likelihood").select("item", "logp").iter_rows():
             weights = [math.exp(value - max(logp)) for value in logp]
-            shares[item] = {
-                option: w / sum(weights) for option, w in zip(in_order(options[item]), weights, strict=True)
-            }
+            total = sum(weights)
+            shares[item] = {name: w / total for name, w in zip(in_order(options[item]), weights, strict=True)}
     return shares

@@ -99,10 +99,7 @@ class Result:
             raise ValueError(f'kind {kind!r} is not known: give "deactivate" or "steer"')
         # steering sets neurons to no value, so that `to` says nothing there
         role = "headline" if kind == "steer" else {"zero": "headline", "mean": "to mean"}.get(to, "")
-        rows = self.effects.filter(
-            (pl.col("kind") == kind) & (pl.col("control") == "target") & (pl.col("measure") == name)
-            & (pl.col("role") == role)
-        )  # fmt: skip
+        rows = self.effects.filter(kind=kind, control="target", measure=name, role=role)
         return rows.row(0, named=True) if len(rows) else None
 
     def to_frame(self) -> pl.DataFrame:
@@ -123,10 +120,8 @@ class Result:
 
     def __repr__(self) -> str:
         blind, parts = self.blind, []
-        for name, kind, what in (
-            ("gap", "deactivate", "gap"), ("excess_gap", "deactivate", "excess gap"), ("pull_overall", "steer", "pull"),
-        ):  # fmt: skip
-            m = self._row(name, kind)
+        for name, what in {"gap": "gap", "excess_gap": "excess gap", "pull_overall": "pull"}.items():
+            m = self._row(name, "steer" if what == "pull" else "deactivate")
             if m is None or m["estimate"] is None:
                 continue
             span = "no interval" if m["low"] is None else f"95 % {m['low']:+.1f} to {m['high']:+.1f}"
@@ -154,12 +149,8 @@ class WholeResult:
         return self.run.read_table(f"tables/{name}")
 
     def __repr__(self) -> str:
-        return "\n".join(
-            [
-                f"WholeResult({self.run.path})",
-                *(f"  {name}: {one!r}".replace("\n", "\n    ") for name, one in self.parts.items()),
-            ]
-        )
+        parts = (f"  {name}: {one!r}".replace("\n", "\n    ") for name, one in self.parts.items())
+        return "\n".join([f"WholeResult({self.run.path})", *parts])
 
 
 def print_result(run: RunFolder) -> None:
@@ -186,24 +177,24 @@ def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
     measures = ("self", "cross", "gap", "excess_gap")
     heads = ("set", "self", "cross", "gap [95 %]", "excess gap [95 %]")
     table = _table("Deactivated, in points of accuracy", *heads)
-    rows = acting(effects, "deactivate", "headline", "other selector").filter(pl.col("budget") == head["budget"])
+    rows = acting(effects, "deactivate", "headline", "other selector").filter(budget=head["budget"])
     for selector in rows["selector"].unique().sort():
         for control in ("target", *CONTROLS):
-            group = rows.filter((pl.col("selector") == selector) & (pl.col("control") == control))
+            group = rows.filter(selector=selector, control=control)
             name = selector if control == "target" else f"  {control}"
             if group.height:
                 star = " *" if (selector, control) == (head["selector"], "target") else ""
                 table.add_row(f"{name}{star}", *(_shown(group, measure) for measure in measures))
     console.print(table)
-    blind = _blind(acting(effects, "deactivate").filter(pl.col("control") == "target"), items)
+    blind = _blind(acting(effects, "deactivate").filter(control="target"), items)
     if blind is not None:
         console.print(blind.sentence(), highlight=False)
-    steer = acting(effects, "steer", "headline", "dose").filter(pl.col("control") == "target")
+    steer = acting(effects, "steer", "headline", "dose").filter(control="target")
     if steer.height:
         title = f"Steered ({head['selector']}): change of the share of answers naming the emotion, in points"
         table = _table(title, "alpha", "pull [95 %]", "beyond matched [95 %]", "UAR")
         for alpha in steer["alpha"].unique().sort():
-            mine = steer.filter(pl.col("alpha") == alpha)
+            mine = steer.filter(alpha=alpha)
             shown = (_shown(mine, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
             table.add_row(f"{alpha:g}{' *' if alpha == head['alpha'] else ''}", *shown)
         console.print(table)
@@ -224,7 +215,7 @@ def _print_parts(run: RunFolder, manifest: Row, console: Console) -> None:
         folder = RunFolder(run / part["folder"])
         head, items = folder.read_json("manifest.json")["headline"], folder.read_table("items")
         uar = _first_words(folder, items, console, part["name"])
-        effects = with_roles(folder.read_table("tables/effects"), head).filter(pl.col("control") == "target")
+        effects = with_roles(folder.read_table("tables/effects"), head).filter(control="target")
         off, up = acting(effects, "deactivate"), acting(effects, "steer")
         level = f"{uar['uar'][0]:.1f} % (chance {uar['chance'][0]:.1f})" if uar.height else ""
         gap, blind = _shown(off, "excess_gap"), _blind(off, items)
@@ -252,7 +243,7 @@ def _first_words(run: RunFolder, items: pl.DataFrame, console: Console, part: st
     uar = run.read_table("tables/uar")
     for one in stored_words(uar, items):
         console.print(f"{part}: {one}" if part else one, style="yellow", highlight=False)
-    return uar.filter((uar["condition"] == "baseline") & (uar["scoring"] == "likelihood"))
+    return uar.filter(condition="baseline", scoring="likelihood")
 
 
 def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
@@ -264,7 +255,7 @@ def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
 
 
 def _shown(rows: pl.DataFrame, measure: str) -> str:
-    mine = rows.filter(rows["measure"] == measure)
+    mine = rows.filter(measure=measure)
     if mine.is_empty() or mine["estimate"][0] is None:
         return ""
     row = mine.row(0, named=True)
@@ -287,16 +278,15 @@ def print_pilot(run: RunFolder) -> None:
                 print_pilot(RunFolder(run / part["folder"]))
         return
     found: Row = manifest["pilot"]
-    p = found["p"]
+    chance = "under 0.1 %" if found["p"] < 0.001 else f"{100 * found['p']:.1f} %"
     console.print(
         f"\nUAR {found['uar']:.1f} %: the mean share of clips answered rightly, where chance gives {found['chance']:.1f} % "
-        f"(chance alone does as well in {_percent(p)} of cases)."
+        f"(chance alone does as well in {chance} of cases)."
     )
     if found["letter_mass"] is not None:
-        agreement = (
-            "" if found["agreement"] is None else f" Text and most probable letter agree on {found['agreement']:.0f} %."
-        )
-        console.print(f"Probability on the letters of the options: {found['letter_mass']:.2f} of 1.{agreement}")
+        alike = found["agreement"]
+        agree = "" if alike is None else f" Text and most probable letter agree on {alike:.0f} %."
+        console.print(f"Probability on the letters of the options: {found['letter_mass']:.2f} of 1.{agree}")
     names = list(found["confusion"])
     heads = ("clips of", *(name[:5] for name in names), "right", "others", "p", "items", "needed")
     table = _table("Answers: rows are the clips' emotions", *heads)
@@ -312,25 +302,16 @@ def print_pilot(run: RunFolder) -> None:
         "so much (Fisher's exact test). items: correct ones to be expected in the full study, in the fold that has fewest.",
         style="dim",
     )
-    kinds = {"clips_per_second": "clips heard", "answers_per_second": "answers"}
-    kinds["generated_per_second"] = "generated answers"
-    rates = [f"{found[name]:.1f} {what}" for name, what in kinds.items() if found[name]]
+    kinds = ("clips", "clips heard"), ("answers", "answers"), ("generated", "generated answers")
+    rates = [f"{rate:.1f} {what}" for name, what in kinds if (rate := found[f"{name}_per_second"])]
     console.print(f"Per second: {', '.join(rates)}." if rates else "No rate was measured.")
     if found["projected_hours"] is not None and found["projected_gb"] is not None:
-        console.print(
-            f"The full study: {_time(found['projected_hours'])}, {found['projected_gb']:.2f} GB; {found['basis']}."
-        )
+        hours = found["projected_hours"]
+        time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+        console.print(f"The full study: {time}, {found['projected_gb']:.2f} GB; {found['basis']}.")
     console.print("\nVerdict:")
     for sentence in found["verdict"]:
         console.print(f"* {sentence}")
     if any(sentence.startswith("ready") for sentence in found["verdict"]):
         console.print("Next: the same command without --pilot runs the full study.")
     console.print(f"Report: {(run / 'report.html').resolve()}", soft_wrap=True)
-
-
-def _percent(p: float) -> str:
-    return "under 0.1 %" if p < 0.001 else f"{100 * p:.1f} %"
-
-
-def _time(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
