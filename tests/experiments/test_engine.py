@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
-from emoscope.experiments.engine import run_study, shared_spec, whole_finished
+from emoscope.experiments.engine import Whole, run_study, shared_spec
 from emoscope.experiments.parts import plan_parts
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
@@ -181,11 +182,11 @@ def test_sets_that_are_transferred_have_their_letters_balanced_where_the_study_s
 
 def test_a_pilot_of_another_study_is_not_finished(whole: RunFolder, model) -> None:
     study = parse_study(WHOLE)
-    parts, _ = plan_parts(study, [])
-    assert whole_finished(study, whole, parts, model, {})
-    assert not whole_finished(
-        study, whole, parts, model, {part.name: part.study for part in parts if part.role == "main"}
-    )
+    parts, shared = plan_parts(study, [])
+    asked = Whole(study, whole, Log("quiet"), tuple(parts), shared, {})
+    assert asked.finished(model)
+    fulls = {part.name: part.study for part in parts if part.role == "main"}
+    assert not dataclasses.replace(asked, fulls=fulls).finished(model)
 
 
 def test_an_export_of_a_study_in_parts_holds_every_part(whole: RunFolder, tmp_path: Path) -> None:

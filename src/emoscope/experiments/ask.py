@@ -17,6 +17,7 @@ from emoscope.corpora.clip import as_label
 from emoscope.emotions import folded
 from emoscope.interventions.intervention import Intervention, told
 from emoscope.interventions.kinds import whole_numbers
+from emoscope.questions import Question
 from emoscope.vocabulary import LEAST_LETTER_MASS
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
     from emoscope.models.values import ModelInfo
     from emoscope.neurons.sets import NeuronSet
-    from emoscope.questions import Question
 
 T = TypeVar("T")
 
@@ -163,14 +163,11 @@ def ask(
     logp = dict(zip(asked.options, map(float, score.logp), strict=True))
     share = np.exp(score.logp - np.logaddexp.reduce(score.logp))
     shares = sorted(zip(asked.options, map(float, share), strict=True), key=lambda pair: -pair[1])
-    return Answer(
-        dict(shares), {name: logp[name] for name, _ in shares}, float(score.letter_mass), asked.text, write, heard.told
-    )  # fmt: skip
+    ordered = {name: logp[name] for name, _ in shares}
+    return Answer(dict(shares), ordered, float(score.letter_mass), asked.text, write, heard.told)
 
 
 def _question(options: Sequence[str], question: str, label: str, wording: str) -> Question:
-    from emoscope.questions import Question
-
     chosen = checked_options(options, label, question)
     if not chosen and (question or label != "emotion"):
         asked = f"question {question!r}" if question else f"label {label!r}"
@@ -197,11 +194,9 @@ class _Watched:
     """An observer that keeps the named neurons of one row at its audio positions."""
 
     def __init__(self, neurons: Sequence[int], width: int) -> None:
-        self.places = {
-            layer: [n % width for n in neurons if n // width == layer] for layer in {n // width for n in neurons}
-        }
-        self.width = width
-        self.kept: dict[int, np.ndarray] = {}
+        layers = {n // width for n in neurons}
+        self.places = {layer: [n % width for n in neurons if n // width == layer] for layer in layers}
+        self.width, self.kept = width, dict[int, np.ndarray]()
 
     def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
         from emoscope.models.values import AUDIO
@@ -214,12 +209,7 @@ class _Watched:
 
 
 def _numbers(neurons: Neurons, info: ModelInfo) -> np.ndarray:
-    """Flat neuron numbers of a set, a row of numbers, or (layer, index) pairs.
-
-    Raises:
-        TypeError: the sets of several emotions, or no neurons.
-        ValueError: a set of another model, numbers that are not whole, or a pair that the model does not have.
-    """
+    """Flat neuron numbers of a set, a row of numbers, or (layer, index) pairs; all must be of this model."""
     if isinstance(neurons, Mapping):
         raise TypeError(
             f'the sets of {", ".join(neurons)} are given: say which emotion, as in activations(model, clip, sets["anger"])'
@@ -279,39 +269,28 @@ def activations(
     from emoscope.models.audio_lm import Request
 
     refuse_other_than_model(model, "activations(model, clip, neurons)", clip)
-    numbers = np.unique(_numbers(neurons, model.info))
-    total = model.info.layers * model.info.width
+    numbers, width = np.unique(_numbers(neurons, model.info)), model.info.width
+    total = model.info.layers * width
     if not len(numbers) or numbers[0] < 0 or numbers[-1] >= total:
         raise ValueError(f"neurons {numbers.tolist()[:3]} ...: give some of 0 to {total - 1}")
     wave = _heard(clip, loudness).samples
     question = _question(options, "", label, wording)
-    watched = _Watched(numbers.tolist(), model.info.width)
+    watched = _Watched(numbers.tolist(), width)
     model.score(model.prepare([Request(wave, question.text, question.letters)]), observe=watched)
     values = np.stack([watched.kept[int(number)] for number in numbers])
     seconds = (np.arange(values.shape[1]) + 0.5) * len(wave) / RATE / values.shape[1]
+    places = {"neuron": numbers, "layer": ("neuron", numbers // width), "index": ("neuron", numbers % width)}
     return xarray.DataArray(
         values,
         dims=("neuron", "time"),
-        coords={
-            "neuron": numbers,
-            "layer": ("neuron", numbers // model.info.width),
-            "index": ("neuron", numbers % model.info.width),
-            "time": ("time", seconds, {"units": "s"}),
-        },
+        coords={**places, "time": ("time", seconds, {"units": "s"})},
         name="activation",
         attrs={"clip": str(clip) if isinstance(clip, str | Path) else "samples", "site": model.info.site},
     )
 
 
 def refuse_other_than_model(model: object, example: str, other: object = None) -> None:
-    """Refuse what is no model.
-
-    Args:
-        other: the argument that follows, to tell swapped arguments.
-
-    Raises:
-        TypeError: it is no model.
-    """
+    """Refuse what is no model, as in the call that ``example`` shows; the argument after it tells swapped ones."""
     from emoscope.models.audio_lm import AudioLM
 
     if isinstance(model, AudioLM):
@@ -323,10 +302,7 @@ def refuse_other_than_model(model: object, example: str, other: object = None) -
 
 
 def several(name: str, given: Iterable[T], example: str) -> tuple[T, ...]:
-    """Several values as a tuple; one text is not taken for its letters.
-
-    Raises:
-        TypeError: one text, one number, or a mapping.
+    """Several values as a tuple; one text is not taken for its letters, nor a number or a mapping for a list.
 
     Example:
         >>> several("alphas", [0.5, 1.0], "alphas=[0.5]")
@@ -342,10 +318,6 @@ def checked_options(options: Iterable[str], label: str, question: str = "") -> t
 
     Args:
         question: a question of the caller's own, in whose words nothing is looked up.
-
-    Raises:
-        TypeError: one text, a set (which has no order), or something else than words.
-        ValueError: an empty word, or two that mean the same.
 
     Example:
         >>> checked_options(["angry", "afraid"], "emotion")
@@ -368,11 +340,7 @@ def checked_options(options: Iterable[str], label: str, question: str = "") -> t
 
 
 def checked_intervention(under: object) -> Intervention | None:
-    """An intervention, or nothing.
-
-    Raises:
-        TypeError: neurons, of which it is not said what is done to them, or something else.
-    """
+    """An intervention, or nothing; neurons alone do not say what is done to them."""
     if under is None or isinstance(under, Intervention):
         return under
     if isinstance(under, Mapping):

@@ -38,7 +38,7 @@ from emoscope.neurons.sources import Source, equal_samples, score_agreement
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, digest
 from emoscope.runs.shards import locked
-from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED
+from emoscope.vocabulary import GROUNDING, MAIN, SHARED
 
 if TYPE_CHECKING:
     from emoscope.corpora import Corpus
@@ -78,7 +78,9 @@ def run_study(
         if has_parts(study):
             if corpus is not None:
                 raise ValueError("a study with several parts opens its corpora itself: give it without a corpus")
-            _run_whole(study, run, log, model, trained_on, full, shard)
+            parts, shared = plan_parts(study, trained_on)
+            fulls = main_studies(full) if full else {}
+            Whole(study, run, log, tuple(parts), shared, fulls).run_parts(model, shard)
         else:
             task = Task(study, run, log, study_corpus(study, trained_on, corpus), full=full)
             _run_one(task, model, shard)
@@ -107,53 +109,6 @@ def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
             end_without_sets(listened, why)
         raise
     act_on(selected, shard)
-
-
-def _run_whole(
-    study: Study,
-    run: RunFolder,
-    log: Log,
-    model: AudioLM | None,
-    trained_on: Sequence[Mapping[str, object]],
-    full: Study | None,
-    shard: Shard | None,
-) -> None:
-    """Run every part of a study, or what is left of it, and write the tables and the report of the whole.
-
-    A part whose neurons cannot be found (the model does not know its emotions) is kept with its reason: its
-    baseline answers, and what the sets of others do there, are results too.
-    """
-    parts, shared = plan_parts(study, trained_on)
-    fulls = main_studies(full) if full else {}
-    if shard is None and whole_finished(study, run, parts, model, fulls):
-        log.say(f"{run.path} holds this study, finished: nothing to run")
-        if not (run / "report.html").is_file():
-            _write_whole(run)
-        return
-    with ExitStack() as held:
-        for part in parts:
-            held.enter_context(locked(RunFolder(run / f"parts/{part.name}", create=True).path, shard))
-        whole = Whole(study, run, log, tuple(parts), shared, fulls)
-        chosen = whole.select(whole.listen(model, shard))
-        for part in parts:
-            log.say(f"Part {part.name} ({part.role}) is tested.")
-            act_on(chosen.parts[part.name], shard)
-    if shard is None:
-        whole.finish(chosen)
-
-
-def whole_finished(
-    study: Study, run: RunFolder, parts: Sequence[Part], model: AudioLM | None, fulls: Mapping[str, Study]
-) -> bool:
-    """Whether the folder holds this very study of several parts, every part finished."""
-    manifest = run.read_json("manifest.json")
-    if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(study)):
-        return False
-    folders = {part.name: RunFolder(run / f"parts/{part.name}") for part in parts}
-    if not all((folder / "items.parquet").is_file() for folder in folders.values()):
-        return False
-    asked = [(part, part.asked(folders[part.of].read_table("items"))[0]) for part in parts]
-    return all(finished(folders[one.name], one.study, model, corpus, fulls.get(one.name)) for one, corpus in asked)
 
 
 @dataclass(frozen=True)
@@ -186,6 +141,38 @@ class Whole:
     parts: tuple[Part, ...]
     shared: tuple[str, ...]
     fulls: Mapping[str, Study]
+
+    def run_parts(self, model: AudioLM | None, shard: Shard | None) -> None:
+        """Run every part, or what is left of it, and write the tables and the report of the whole.
+
+        A part whose neurons cannot be found (the model does not know its emotions) is kept with its reason: its
+        baseline answers, and what the sets of others do there, are results too.
+        """
+        if shard is None and self.finished(model):
+            self.log.say(f"{self.run.path} holds this study, finished: nothing to run")
+            if not (self.run / "report.html").is_file():
+                self.write()
+            return
+        with ExitStack() as held:
+            for part in self.parts:
+                held.enter_context(locked(RunFolder(self.run / f"parts/{part.name}", create=True).path, shard))
+            chosen = self.select(self.listen(model, shard))
+            for part in self.parts:
+                self.log.say(f"Part {part.name} ({part.role}) is tested.")
+                act_on(chosen.parts[part.name], shard)
+        if shard is None:
+            self.finish(chosen)
+
+    def finished(self, model: AudioLM | None) -> bool:
+        """Whether the folder holds this very study, every part finished."""
+        manifest = self.run.read_json("manifest.json")
+        if not manifest or manifest.get("asked") != digest(msgspec.to_builtins(self.study)):
+            return False
+        runs = {part.name: RunFolder(self.run / f"parts/{part.name}") for part in self.parts}
+        if not all((run / "items.parquet").is_file() for run in runs.values()):
+            return False
+        asked = [(part, part.asked(runs[part.of].read_table("items"))[0]) for part in self.parts]
+        return all(finished(runs[p.name], p.study, model, corpus, self.fulls.get(p.name)) for p, corpus in asked)
 
     def listen(self, model: AudioLM | None, shard: Shard | None) -> dict[str, Listened]:
         """Hear the items of every part; parts of one corpus take the folds of its main part."""
@@ -243,7 +230,6 @@ class Whole:
         if not hosts:
             (self.run / "agreement.parquet").unlink(missing_ok=True)
             return {}, {}
-
         listened = {part.of: heard[name] for name, part in hosts.items()}
         sources = [Source(name, Activity.open(one.run / "activity.zarr"), one.items) for name, one in listened.items()]
         spec = shared_spec(next(iter(listened.values())).study, self.shared)
@@ -270,20 +256,27 @@ class Whole:
             **{key: first[key] for key in ("emoscope", "model", "headline", "environment", "proofs")},
             "study": msgspec.to_builtins(self.study),
             "asked": digest(msgspec.to_builtins(self.study)),
-            "parts": [_card(part, chosen) for part in self.parts],
+            "parts": [{**part.card, "failed": chosen.failed.get(part.name)} for part in self.parts],
             "shared_emotions": list(self.shared),
             "not_transferred": chosen.left_out,
             **({"pilot": {name: manifests[name].get("pilot") for name in self.fulls}} if self.fulls else {}),
         }
         self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
         with self.log.stage("writing the report of the whole", 1):
-            _write_whole(self.run)
+            self.write()
         self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
         for name in ("answers", "units", "sets", "cache"):
             # of the parts only
             with contextlib.suppress(OSError):
                 (self.run / name).rmdir()
         self.log.event("done", **timing(self.log))
+
+    def write(self) -> None:
+        """Write the tables and the report of the whole."""
+        from emoscope.chapters.pages import build_report
+        from emoscope.chapters.results import write_study_tables
+
+        build_report(write_study_tables(self.run.path))
 
     def _measure_activity(self, chosen: Chosen) -> None:
         """What the sets of each corpus do on what takes the place of the voice."""
@@ -300,24 +293,3 @@ def shared_spec(study: Study, emotions: Sequence[str]) -> SetSpec:
     """Which sets are transferred: the headline's, on the emotions that all corpora share."""
     spec = set_spec(study, emotions, 0)
     return dataclasses.replace(spec, budgets=(spec.headline[1],))
-
-
-def _card(part: Part, chosen: Chosen) -> dict[str, str | None]:
-    """What the manifest of the whole says of a part."""
-    return {
-        "name": part.name,
-        "role": part.role,
-        "corpus": part.study.corpus.id,
-        "of": part.of,
-        "column": part.study.identify.label if part.role == COLUMN else None,
-        "presentation": part.study.question.presentation,
-        "folder": f"parts/{part.name}",
-        "failed": chosen.failed.get(part.name),
-    }
-
-
-def _write_whole(run: RunFolder) -> None:
-    from emoscope.chapters.pages import build_report
-    from emoscope.chapters.results import write_study_tables
-
-    build_report(write_study_tables(run.path))

@@ -40,9 +40,7 @@ def study_corpus(study: Study, trained_on: Sequence[Row] = (), corpus: Corpus | 
     """Open the study's corpus and exclude what is not asked about.
 
     Args:
-        trained_on: corpora and filters on which the model was trained; matching clips are excluded unless
-            the study allows them.
-        corpus: an opened corpus that takes the place of the study's.
+        trained_on: corpora and filters on which the model was trained: such clips are excluded unless the study allows it.
     """
     choice, label = study.corpus, study.identify.label
     corpus = corpus or opened(choice)
@@ -230,11 +228,7 @@ def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
 
 
 def _unsaid(study: Study, clips: Sequence[Clip]) -> set[str]:
-    """Clips that cannot be asked since nobody knows what is said in them.
-
-    Raises:
-        StudyError: that is so for all of them.
-    """
+    """Clips that cannot be asked since nobody knows what is said in them; not all of them may be so."""
     if not PRESENTATIONS[study.question.presentation].needs_words:
         return set()
     unsaid = {clip.id for clip in clips if not spoken(clip)}

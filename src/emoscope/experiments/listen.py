@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from emoscope import __version__
@@ -319,9 +318,7 @@ class DecodeAhead:
     def __enter__(self) -> DecodeAhead:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # whoever stops a run waits for the clips that are being decoded, not for those in the queue
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.clear()

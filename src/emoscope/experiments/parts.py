@@ -64,6 +64,14 @@ class Part:
         return self.role in (MAIN, COLUMN)
 
     @property
+    def card(self) -> dict[str, str | None]:
+        """What the manifest of the whole says of it."""
+        label, presentation = self.study.identify.label, self.study.question.presentation
+        column = label if self.role == COLUMN else None
+        about = {"name": self.name, "role": self.role, "corpus": self.study.corpus.id, "of": self.of, "column": column}
+        return {**about, "presentation": presentation, "folder": f"parts/{self.name}"}
+
+    @property
     def opened(self) -> Corpus:
         """The main part's corpus."""
         assert self.corpus is not None
@@ -86,10 +94,7 @@ class Part:
     def asked(self, main: pl.DataFrame | None = None) -> tuple[Corpus, Study]:
         """The clips that the part asks about, and its study, which opens these by itself.
 
-        Every question is about the same clips: those that the main part used.
-
-        Args:
-            main: the settled items of the main part; not needed for main parts and text questions.
+        Every question is about the same clips: those that the main part used, by its settled items.
         """
         study, label = self.study, self.study.identify.label
         if self.role == MAIN or self.corpus is None or main is None:

@@ -161,21 +161,6 @@ def tells_apart(uar: float, chance: float, p: float, span: str = "") -> str:
     )
 
 
-def heard_level(items: pl.DataFrame, span: str = "") -> tuple[bool, str]:
-    """Whether the baseline answers are clearly above chance, and the sentence that says so.
-
-    Example:
-        >>> import polars as pl
-        >>> shown = {"options": [["a", "b"]] * 8, "order": [0] * 8, "fate": ["used"] * 8}
-        >>> heard_level(pl.DataFrame({"truth": list("aaaabbbb"), "answered": list("aaaabbbb"), **shown}))[0]
-        True
-    """
-    asked = items.filter((items["fate"] == "used") & (items["order"] == 0)).rename({"answered": "answer"})
-    names = options_of(asked)
-    uar, p = _uar_test(asked, names)
-    return p < LEVEL, tells_apart(uar, 100 / max(1, len(names)), p, span)
-
-
 def _verdict(emotions: Sequence[Hearing], level: str, mass: float | None, agreement: float | None) -> list[str]:
     said = [level]
     if mass is not None and mass < LEAST_LETTER_MASS:
@@ -225,11 +210,14 @@ def _basis(plan: Plan, rates: Rates, clips: int) -> str:
 
 def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "") -> str:
     """What the model can do, why no neurons are looked for, and what helps: a lower minimum only where there is something."""
-    above, level = heard_level(items, span)
+    asked = items.filter(fate="used", order=0).rename({"answered": "answer"})
+    names = options_of(asked)
+    uar, p = _uar_test(asked, names)
+    level = tells_apart(uar, 100 / max(1, len(names)), p, span)
     reached = sorted(why.counts.values())[-2] if len(why.counts) > 1 else 0
     lower = f", or lower identify.minimum ({reached} would do for two emotions)" if reached > 1 else ""
     other = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
-    return f"{level}; {why}; {f'add clips{lower}' if above else other}"
+    return f"{level}; {why}; {f'add clips{lower}' if p < LEVEL else other}"
 
 
 @dataclass(frozen=True)

@@ -140,10 +140,7 @@ def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: 
 
 
 def prove_weights(before: str | None, model: AudioLM) -> Proof:
-    """Compare the weights on which gains act with what they were before the first intervention.
-
-    Args:
-        before: their hash then; ``None`` where none was taken.
+    """Compare the weights on which gains act with their hash before the first intervention, if one was taken.
 
     Raises:
         ProofFailed: they changed.

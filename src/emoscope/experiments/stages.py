@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -140,16 +140,9 @@ def load(choice: Model, log: Log) -> AudioLM:
         from emoscope.models.registry import load_model
 
         progress.step()
-        model = load_model(
-            choice.id,
-            dtype=choice.dtype,
-            device=choice.device,
-            revision=choice.revision or None,
-            attention=choice.attention,
-            side=choice.side,
-            device_map=choice.device_map or None,
-            quantise=choice.quantise or None,
-        )
+        given: dict[str, Any] = {name: getattr(choice, name) for name in ("dtype", "device", "attention", "side")}
+        given |= {name: getattr(choice, name) or None for name in ("revision", "device_map", "quantise")}
+        model = load_model(choice.id, **given)
         progress.step()
     return model
 

@@ -288,9 +288,6 @@ PAPER = Path(__file__).parents[1] / "data" / "paper"
 def usual_study(name: str, corpus: str, root: str = "", model: str = "tiny") -> str:
     """The text of a study that asks the usual task of a corpus, with a comment on every field.
 
-    Raises:
-        UnknownCorpus: names the nearest known id.
-
     Example:
         >>> text = usual_study("mine", "iemocap", "$IEMOCAP")
         >>> [line.split("#")[0].strip() for line in text.splitlines() if line.startswith(("emotions", "merge", "folds"))]
@@ -332,9 +329,6 @@ def next_step(corpus: str, root: Path | None, fields: Mapping[str, object]) -> s
 
 def paper_study(name: str) -> str:
     """The text of one of the paper's studies.
-
-    Raises:
-        StudyError: an unknown name; all names are listed.
 
     Example:
         >>> paper_study("qwen-iemocap").splitlines()[2]

@@ -15,11 +15,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from emoscope import __version__
 from emoscope.mistakes import MISTAKES, on_purpose
 from emoscope.runs.shards import InUse, Unfinished
 
@@ -74,9 +74,8 @@ def seconds_of(text: str) -> float:
         (13800.0, 5400.0, 1.5)
     """
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip())
-    seconds = (
-        sum(float(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
-    )
+    parts = zip(found.groups(), (3600, 60, 1), strict=True) if found else ()
+    seconds = sum(float(part or 0) * unit for part, unit in parts)
     if not seconds:
         raise ValueError(f"--stop-after {text!r} is not a time: give hours, minutes and seconds, such as 3h50m or 90m")
     return seconds
@@ -177,7 +176,7 @@ def _mistake(error: BaseException) -> str | None:
 
 def _report(error: BaseException, run: Path | None) -> str:
     """Write the traceback where it can be sent from, and say where."""
-    head = f"{shlex.join(['emoscope', *sys.argv[1:]])} (emoscope {_version()}, Python {sys.version.split()[0]})\n"
+    head = f"{shlex.join(['emoscope', *sys.argv[1:]])} (emoscope {__version__}, Python {sys.version.split()[0]})\n"
     text = head + "".join(traceback.format_exception(error))
     first = next(iter(str(error).splitlines()), "")
     what = f"this is a fault of the program, not yours ({type(error).__name__}{f': {first}' if first else ''})"
@@ -187,13 +186,6 @@ def _report(error: BaseException, run: Path | None) -> str:
             return f"{what}: please report it with {run / 'crash.txt'}; {_go_on(run)}"
     print(text, file=sys.stderr)
     return f"{what}: please report it with the lines above"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("emoscope")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

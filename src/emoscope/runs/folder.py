@@ -81,11 +81,7 @@ class RunFolder:
         return path
 
     def read_table(self, name: str) -> pl.DataFrame:
-        """Read a table that :meth:`write_table` wrote.
-
-        Raises:
-            FileNotFoundError: the table is not there.
-        """
+        """Read a table that :meth:`write_table` wrote."""
         import polars as pl
 
         path = self.path / f"{name}.parquet"
@@ -228,11 +224,7 @@ def part_folders(folder: str | Path) -> list[Path]:
 
 
 def refuse_whole(folder: str | Path) -> None:
-    """Refuse the folder of a study in parts where one run is wanted.
-
-    Raises:
-        ValueError: names the parts.
-    """
+    """Refuse the folder of a study in parts where one run is wanted, and name its parts."""
     if parts := part_folders(folder):
         named = ", ".join(str(part) for part in parts)
         raise ValueError(f"{folder} is a study of {len(parts)} parts: give the folder of one of them ({named})")

@@ -70,14 +70,13 @@ class Log:
         if self.show == "bars" and not self._line:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-            self._bars = Progress(
+            about = (
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[unit]}"),
-                TimeElapsedColumn(),
-                console=self._console,
             )
+            self._bars = Progress(*about, TimeElapsedColumn(), console=self._console)
             self._bars.start()
             self._task = self._bars.add_task(name, total=total, unit=unit)
         whole = False
@@ -93,13 +92,8 @@ class Log:
                 self._rewrite(f" in {spent:.0f} s" if whole else " (stopped)", end="\n")
                 self._line = False
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
-            self.event(
-                "stage done" if whole else "stage stopped",
-                stage=name,
-                done=self._done,
-                total=self._total,
-                seconds=round(spent, 2),
-            )
+            done = {"stage": name, "done": self._done, "total": self._total}
+            self.event("stage done" if whole else "stage stopped", **done, seconds=round(spent, 2))
 
     def step(self, count: int = 1) -> None:
         """Count ``count`` finished steps of the current stage.

@@ -54,9 +54,6 @@ class Shard:
     def parse(cls, text: str) -> Shard:
         """Read ``"3/16"``.
 
-        Raises:
-            ValueError: not of that form, or a number beyond the count.
-
         Example:
             >>> Shard.parse("3/16")
             Shard(number=3, of=16)
@@ -95,9 +92,6 @@ def locked(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     The lock is a file with the process and its machine. It is removed at the end; that of a process that was killed
     is recognised (the process is gone, or, on another machine, its file is no longer touched) and taken over.
 
-    Args:
-        shard: which share is done; ``None`` for a process that wants the folder to itself.
-
     Raises:
         InUse: another process works there on the same share, on the whole, or, for the whole, on any share.
     """
@@ -135,11 +129,7 @@ def at_work(folder: Path, shard: Shard) -> bool:
 
 
 def refuse_in_use(folder: Path) -> None:
-    """Refuse to touch a folder in which a process works.
-
-    Raises:
-        InUse: names the process.
-    """
+    """Refuse to touch a folder in which a process works."""
     for path in holders(folder):
         raise InUse(_said(folder, path))
 
