@@ -194,9 +194,8 @@ def study_new(
     from emoscope.experiments.study import paper_study, usual_study
 
     if paper is not None and (given := [n for n, v in (("corpus", corpus), ("root", root), ("model", model)) if v]):
-        raise StudyError(
-            f"--{given[0]} with --paper: the paper's studies name their model and corpora; change it in the file"
-        )
+        why = "the paper's studies name their model and corpora; change it in the file"
+        raise StudyError(f"--{given[0]} with --paper: {why}")
     path = path or Path(f"{paper or 'study'}.toml")
     usual = path.stem, corpus or "polish", root or "", model or "tiny"
     text = usual_study(*usual) if paper is None else paper_study(paper)
@@ -302,9 +301,8 @@ def _by_name(option: str, given: Sequence[str]) -> dict[str, str]:
         if not equals or not name:
             raise ValueError(f"{option} {text!r} names no value: write {option} NAME=VALUE")
         if name in pairs:
-            raise ValueError(
-                f"{option} names {name!r} twice ({pairs[name]!r} and {value!r}): give it once, with all values"
-            )
+            both = f"({pairs[name]!r} and {value!r})"
+            raise ValueError(f"{option} names {name!r} twice {both}: give it once, with all values")
         pairs[name] = value
     return pairs
 

@@ -75,9 +75,8 @@ class Heard:
         return f"Heard({used} items, UAR {self.uar:.3f}, chance {1 / options:.3f}, in {self.run.path})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{emotion}</td><td>{value:.2f}</td></tr>" for emotion, value in sorted(self.accuracy.items())
-        )
+        recalls = sorted(self.accuracy.items())
+        rows = "".join(f"<tr><td>{emotion}</td><td>{value:.2f}</td></tr>" for emotion, value in recalls)
         return f"<p>{self!r}</p><table><tr><th>emotion</th><th>recall</th></tr>{rows}</table>"
 
 

@@ -152,9 +152,8 @@ def scorings(study: Study, condition: Row) -> list[str]:
         >>> scorings(Study(), {"kind": "deactivate", "generated": True})
         ['likelihood', 'generation']
     """
-    first = "transcription" if writes(study) else "likelihood"
-    further = ["generation"] if condition["generated"] and not writes(study) else []
-    return [*([first] if condition["kind"] != "baseline" else []), *further]
+    ways = ["transcription"] if writes(study) else ["likelihood", *(["generation"] if condition["generated"] else [])]
+    return ways[1:] if condition["kind"] == "baseline" else ways
 
 
 def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
@@ -171,12 +170,10 @@ def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
 
 def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
     """The units that make up this run: readers ignore all others in the folder."""
-    written = any(one.scoring == "transcription" for one in work)
-    rows: list[tuple[object, ...]] = [
-        (one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)) for one in work
-    ]
-    first = "transcription" if written else "likelihood"
-    rows += [(unit, "listen", "baseline", first, None) for unit in heard]
+    first = "transcription" if any(one.scoring == "transcription" for one in work) else "likelihood"
+    rows: list[tuple[object, ...]] = [(unit, "listen", "baseline", first, None) for unit in heard]
+    for one in work:
+        rows.append((one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)))
     return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema("units"), orient="row")
 
 

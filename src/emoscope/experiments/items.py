@@ -75,7 +75,9 @@ def asked_corpus(corpus: Corpus, emotions: Sequence[str], label: str) -> Corpus:
     if emotions:
         corpus = corpus.keep(emotions, column=label)
     if not corpus.clips:
-        raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {_reasons(corpus)}")
+        counts = Counter(lost.why for lost in corpus.lost).most_common(4)
+        why = "; ".join(f"{count} x {why}" for why, count in counts) or "no files"
+        raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {why}")
     return corpus.with_known_speakers()
 
 
@@ -149,7 +151,8 @@ def candidate_items(
             if log:
                 log.step()
     side, fold = study_sides(study, corpus, clips, sums, dealt)
-    copies = copied_recordings(corpus, clips, fold, sums)
+    known = {clip: content for clip, content in sums.items() if content != MISSING and clip in fold}
+    copies = same_recordings(corpus.info, clips, known, fold)
     if log and copies:
         log.say(f"{_are(len(copies))} left out: the same recording as another one, such as {min(copies)}")
     unsaid = _unsaid(study, clips)
@@ -178,9 +181,9 @@ def candidate_items(
             why = left_out.get(clip.id) or (f"no {label}" if label not in clip.labels else "on neither side")
             rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
     for lost in corpus.lost:
-        known = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
+        row = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
         found = {"clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why}
-        rows.append({**known, "item": len(rows), **found})
+        rows.append({**row, "item": len(rows), **found})
     types = {name: dtype for name, dtype in schema("items").items() if name not in SETTLED}
     types |= dict.fromkeys(extra, pl.String)
     items = pl.DataFrame([{name: row.get(name) for name in types} for row in rows], schema=types)
@@ -240,7 +243,7 @@ def _unsaid(study: Study, clips: Sequence[Clip]) -> set[str]:
     return unsaid
 
 
-def _checksum(clip: Clip, remembered: Checksums, presentation: str = "audio") -> str:
+def _checksum(clip: Clip, remembered: Checksums, presentation: str) -> str:
     if presentation == "text":
         # all questions stand in one file
         return digest([clip.id, dict(clip.labels)])
@@ -249,11 +252,6 @@ def _checksum(clip: Clip, remembered: Checksums, presentation: str = "audio") ->
         return remembered.of(clip.path)
     except OSError:
         return MISSING
-
-
-def _reasons(corpus: Corpus) -> str:
-    counts = Counter(lost.why for lost in corpus.lost)
-    return "; ".join(f"{count} x {why}" for why, count in counts.most_common(4)) or "no files"
 
 
 def study_sides(
@@ -376,11 +374,3 @@ def told_shared(shared: Sequence[str]) -> str:
     """
     who = f"{len(shared)} ({listed(shared)})"
     return f"speakers shared: {who}: neurons are also tested on voices that helped to find them"
-
-
-def copied_recordings(
-    corpus: Corpus, clips: Sequence[Clip], fold: Mapping[str, str], sums: Mapping[str, str]
-) -> dict[str, str]:
-    """Clips whose very recording is also that of another clip on some side: clip id -> why it is left out."""
-    known = {clip: content for clip, content in sums.items() if content != MISSING and clip in fold}
-    return same_recordings(corpus.info, clips, known, fold)

@@ -359,9 +359,8 @@ def _show(
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
     sets = planned_sets(set_spec(study, study_options(study, corpus), card.layers))
     conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, not main)
-    console.print(
-        f"Study {study.name}: {study.model.id} ({card.layers} layers x {card.width} neurons) on {corpus.info.title}"
-    )
+    model = f"{study.model.id} ({card.layers} layers x {card.width} neurons)"
+    console.print(f"Study {study.name}: {model} on {corpus.info.title}")
     # a clip that is asked has an item for each wording and order of the letters; people count clips
     clips = open_items.unique("clip", maintain_order=True)["truth"].to_list()
     beyond = items.filter(items["fate"] == "not needed").unique("clip", maintain_order=True)
@@ -385,7 +384,6 @@ def _show(
     table.add_row("in all", str(conditions.height), f"{total:,}", style="bold")
     console.print(table)
     size = open_items.height * card.layers * card.width * 12 / 1e9
-    console.print(
-        f"Listening: {open_items.height:,} answers at most. Activity on disk: at most {size:.2f} GB before compression."
-    )
+    disk = f"Activity on disk: at most {size:.2f} GB before compression."
+    console.print(f"Listening: {open_items.height:,} answers at most. {disk}")
     return total

@@ -222,13 +222,12 @@ def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "")
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured on this machine: answers per second of each kind, and seconds that any run spends.
+    """Answers per second on this machine, ``None`` of what was not asked, and seconds that any run spends.
 
     Attributes:
-        heard: items heard per second (decoding, encoder, forward pass, activity).
-        scored: answers by likelihood per second under interventions; ``None`` where none was asked.
-        written: generated answers per second; ``None`` where none was asked.
-        fixed_s: loading the model and selecting, in seconds.
+        heard: items (decoding, encoder, forward pass, activity).
+        scored, written: answers by likelihood and by generation under interventions.
+        fixed_s: loading the model and selecting.
     """
 
     heard: float | None

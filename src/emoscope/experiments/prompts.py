@@ -200,9 +200,8 @@ def answer_table(scoring: str, items: Sequence[Row], condition: str, answers: Se
     import polars as pl
 
     read = READERS[scoring]
-    rows = [
-        (item["item"], condition, scoring, *read(item, answer)) for item, answer in zip(items, answers, strict=True)
-    ]
+    given = zip(items, answers, strict=True)
+    rows = [(item["item"], condition, scoring, *read(item, answer)) for item, answer in given]
     return pl.DataFrame(rows, schema=schema("answers", stored=True), orient="row")
 
 

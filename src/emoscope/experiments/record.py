@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from emoscope import __version__
 from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.experiments.items import candidate_items, folds_dealt_before, options_of, shared_speakers, study_corpus
 from emoscope.experiments.pilot import pilot_result
@@ -34,16 +35,17 @@ if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets
 
+FATES = ("used", "not needed", "excluded", "quarantined")
+
 Proof = Mapping[str, object]
 """A check of the model: name, status ("passed", "failed" or "not run"), measured, tolerance, note."""
 
 
 def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
     """What was run, with what, and what every check measured; ``no_null`` says why the null was not asked."""
-    from emoscope import __version__
-
     heard, found = selected.listened, selected.found
     study, items, corpus = heard.study, heard.items, heard.corpus
+    fates = Counter(items.unique("clip", keep="first", maintain_order=True)["fate"])
     about = [{name: getattr(corpus.info, name) for name in ("id", "title", "licence", "citation")}] if corpus else []
     proofs = [*heard.proofs, prove_weights(heard.weights, heard.model)]
     heard.task.log.event("proof", **proofs[-1])
@@ -57,7 +59,7 @@ def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
         "emotions": list(options_of(items)),
         "identifiable": dict(found.identifiable),
         **({"outcomes": found.outcomes} if found.outcomes else {}),
-        "counts": clip_counts(items),
+        "counts": {"clips": fates.total(), **{fate: fates[fate] for fate in FATES}},
         "speakers_shared": len(shared_speakers(items)),
         "asked": digest(msgspec.to_builtins(heard.task.study)),
         "own_selectors": own_code(study.identify.selectors),
@@ -78,12 +80,6 @@ def pilot_of(heard: Listened) -> Pilot:
         units += listed.filter(~pl.col("unit").is_in(units))["unit"].to_list()
     baseline = pl.concat([run.read_table(f"answers/{unit}") for unit in units])
     return pilot_result(run, heard.task.full, heard.items, baseline, heard.model.info)
-
-
-def clip_counts(items: pl.DataFrame) -> dict[str, int]:
-    """How many clips there are in all, and how many met each fate."""
-    fates = Counter(items.unique("clip", keep="first", maintain_order=True)["fate"])
-    return {"clips": fates.total(), **{fate: fates[fate] for fate in ("used", "not needed", "excluded", "quarantined")}}
 
 
 def timing(log: Log) -> dict[str, object]:
@@ -111,7 +107,7 @@ CLIPS = 4
 
 
 def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log) -> tuple[Proof, ...]:
-    """Run the proofs on the first clips; a proof that fails stops the run.
+    """Run the proofs on the first clips and keep them; a proof that fails stops the run.
 
     Raises:
         ProofFailed: a check of the model's sites, gains or batches failed.
@@ -161,8 +157,6 @@ def finished(
 
     ``corpus`` holds the clips that are asked about; it is opened from the study where it is not given.
     """
-    from emoscope import __version__
-
     manifest = run.read_json("manifest.json")
     if not manifest or "ended" in manifest or not (run / "units.parquet").is_file():
         return False

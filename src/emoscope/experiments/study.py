@@ -186,18 +186,16 @@ def _in_identify(study: Study) -> Iterator[str]:
         yield "no corpus is given: add [[corpora]] with an id"
     for where, budget in [("headline.budget", head.budget), *(("identify.budgets", b) for b in identify.budgets)]:
         if budget is not None and not 0 < budget <= 0.5:
-            yield (
-                f"{where} {budget} is not a fraction of neurons: give a number between 0 and 0.5, such as 0.005 for 0.5 %"
-            )
+            remedy = "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
+            yield f"{where} {budget} is not a fraction of neurons: {remedy}"
     for selector in (*identify.selectors, head.selector):
         try:
             find_selector(selector)
         except ValueError as error:
             yield str(error)
     if head.selector not in identify.selectors:
-        yield (
-            f"headline.selector {head.selector!r} is not among identify.selectors {list(identify.selectors)}: add it there"
-        )
+        known = list(identify.selectors)
+        yield f"headline.selector {head.selector!r} is not among identify.selectors {known}: add it there"
     choose = f" is not known: choose from {', '.join(SCOPES)}"
     scope = identify.scope.split("+")
     yield from _unlike("identify.scope", scope, (*SCOPES, "all"), choose)
@@ -209,10 +207,8 @@ def _in_identify(study: Study) -> Iterator[str]:
     quantised = ("", "8bit", "4bit")
     yield from _unlike("model.quantise", [study.model.quantise], quantised, ' is not known: give "8bit", "4bit" or ""')
     if "answer" in study.interventions.positions:
-        yield (
-            'interventions.positions "answer": an answer by likelihood has no such position, so the effect is zero by '
-            "construction; choose from audio, text, decision"
-        )
+        why = "an answer by likelihood has no such position, so the effect is zero by construction"
+        yield f'interventions.positions "answer": {why}; choose from audio, text, decision'
     wordings = study.question.wordings
     yield from _unlike("question.wording", wordings, list(WORDINGS), f": choose from {', '.join(WORDINGS)}")
     if len(set(wordings)) < max(1, len(wordings)):
