@@ -149,10 +149,8 @@ def ask(
     """Ask a model which emotion one sound file expresses, with or without an intervention."""
     from emoscope.corpora.audio import hear
 
-    for name, value, needed, there in (
-        ("--to", to, "--deactivate", deactivate), ("--alpha", alpha, "--steer", steer),
-        ("--emotion", emotion, "--deactivate or --steer", deactivate or steer),
-    ):  # fmt: skip
+    needs = ("--to", to, "--deactivate", deactivate), ("--alpha", alpha, "--steer", steer)
+    for name, value, needed, there in (*needs, ("--emotion", emotion, "--deactivate or --steer", deactivate or steer)):
         if value is not None and there is None:
             raise ValueError(f"{name} {value} changes nothing by itself: give {needed} with a file of neuron sets")
     # a file that cannot be heard is refused at once, before a model is loaded

@@ -168,19 +168,15 @@ def power(
     )
     if spread.estimate is not None:
         console.print(f"The run itself found {spread.estimate:+.1f} points.", highlight=False)
-    table = Table(
-        "speakers", "clips per speaker and emotion", "clips in all", *(f"power with {n}" for n in clips),
-        title=f"The fewest clips with which {wanted:g} % of studies have an interval clear of zero", title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )  # fmt: skip
+    title = f"The fewest clips with which {wanted:g} % of studies have an interval clear of zero"
+    heads = "speakers", "clips per speaker and emotion", "clips in all", *(f"power with {n}" for n in clips)
+    table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for one in needs(gap, spread, speakers, clips, wanted):
         enough = (str(one.clips), f"{one.clips * one.speakers * spread.emotions:,}") if one.clips else ("none", "")
         table.add_row(str(one.speakers), *enough, *(f"{one.power[n]:.0f} %" for n in clips))
     console.print(table)
-    console.print(
-        f"{STUDIES:,} simulated studies for each number. none: {MOST_CLIPS:,} clips are not enough, more speakers are needed.",
-        style="dim", highlight=False,
-    )  # fmt: skip
+    none = f"none: {MOST_CLIPS:,} clips are not enough, more speakers are needed."
+    console.print(f"{STUDIES:,} simulated studies for each number. {none}", style="dim", highlight=False)
     return 0
 
 

@@ -181,12 +181,11 @@ class Whole:
         for part in self.parts:
             main = heard[part.of] if part.role != MAIN else None
             corpus, stored = part.asked(main.items if main else None)
-            task = Task(
-                part.study, RunFolder(self.run / f"parts/{part.name}", create=True), self.log, corpus, stored,
-                self.fulls.get(part.name), part.selects, part.role != MAIN,
-                dealt=folds_of(main.items) if main and part.study.corpus.id != TEXT_QUESTIONS else {},
-                proved=main.proofs if main else None,
-            )  # fmt: skip
+            run = RunFolder(self.run / f"parts/{part.name}", create=True)
+            task = Task(part.study, run, self.log, corpus, stored, self.fulls.get(part.name), part.selects)
+            if main:
+                dealt = folds_of(main.items) if part.study.corpus.id != TEXT_QUESTIONS else {}
+                task = dataclasses.replace(task, steers_foreign=True, dealt=dealt, proved=main.proofs)
             self.log.say(f"Part {part.name} ({part.role}) listens.")
             heard[part.name] = listen(task, model, shard)
             model = heard[part.name].model

@@ -116,9 +116,8 @@ def hear_block(
     places = [item["item"] - start for item in usable]
     groups = batches(prepared, positions_per_batch(study, model.info))
     answers: dict[int, Score | str] = {}
-    statistics = None if writes(study) else ScopeStatistics(
-        model.info.layers, model.info.width, rows=len(block), site=study.identify.site
-    )  # fmt: skip
+    size = model.info.layers, model.info.width
+    statistics = None if writes(study) else ScopeStatistics(*size, rows=len(block), site=study.identify.site)
     for rows in groups:
         part = [prepared[row] for row in rows]
         given: Sequence[Score | str]

@@ -71,7 +71,7 @@ class Task:
     stored: Study | None = None
     full: Study | None = None
     selects: bool = True
-    steers_foreign: bool = True
+    steers_foreign: bool = False
     dealt: Mapping[str, str] = field(default_factory=dict)
     proved: tuple[Proof, ...] | None = None
 
@@ -291,8 +291,8 @@ def act(selected: Selected) -> None:
     found.save_sets(run / "sets")
     if foreign:
         run.write_table("foreign_sets", foreign.frame)
-    _forget(run, *(() if foreign else ("foreign_sets.parquet",)), "set_activity.parquet",
-            *(() if found.sets else ("neurons.parquet", "report.html")))  # fmt: skip
+    _forget(run, "set_activity.parquet", *([] if foreign else ["foreign_sets.parquet"]))
+    _forget(run, *([] if found.sets else ["neurons.parquet", "report.html"]))
     manifest = run_manifest(selected, ask_conditions(selected).no_null)
     shown = _shown(run, manifest)
     if run.read_json(SHOWN) != shown or not is_shown(run, bool(found.sets)):
