@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emoscope.experiments.items import study_corpus
 from emoscope.experiments.stages import Listened, Task
 from emoscope.models.audio_lm import AudioLM
 
@@ -29,4 +30,4 @@ def heard_before(task: Task, model: AudioLM) -> Listened:
     units = task.run.read_table("units")
     heard = tuple(units.filter(units["stage"] == "listen")["unit"])
     study = task.study.with_budget(model.info.recommended_budget)
-    return Listened(task, study, model, task.run.read_table("items"), units=heard)
+    return Listened(task, study, model, task.run.read_table("items"), study_corpus(study), heard, "", (), "")

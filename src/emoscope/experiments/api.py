@@ -195,7 +195,6 @@ def select(
         study = _checked(study, listened.model.info.recommended_budget)
         items = heard.items
         if identify.folds != before.folds:
-            assert listened.corpus is not None
             fold = study_folds(study, listened.corpus.clips, usual=listened.corpus.info.folds)
             dealt = pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String)
             items = items.with_columns(fold=dealt)

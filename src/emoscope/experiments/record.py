@@ -44,16 +44,16 @@ Proof = Mapping[str, object]
 def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
     """What was run, with what, and what every check measured; ``no_null`` says why the null was not asked."""
     heard, found = selected.listened, selected.found
-    study, items, corpus = heard.study, heard.items, heard.corpus
+    study, items, about = heard.study, heard.items, heard.corpus.info
     fates = Counter(items.unique("clip", keep="first", maintain_order=True)["fate"])
-    about = [{name: getattr(corpus.info, name) for name in ("id", "title", "licence", "citation")}] if corpus else []
+    corpus = {name: getattr(about, name) for name in ("id", "title", "licence", "citation")}
     proofs = [*heard.proofs, prove_weights(heard.weights, heard.model)]
     heard.task.log.event("proof", **proofs[-1])
     return {
         "format": FORMAT,
         "emoscope": __version__,
         "model": {**msgspec.to_builtins(heard.model.info), "site": study.identify.site},
-        "corpora": [{**one, "told": list(corpus.told)} for one in about] if corpus else [],
+        "corpora": [{**corpus, "told": list(heard.corpus.told)}],
         "study": msgspec.to_builtins(study),
         "headline": {**msgspec.to_builtins(study.headline), "scope": study.identify.scope},
         "emotions": list(options_of(items)),
@@ -135,19 +135,19 @@ def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: 
     return proofs
 
 
-def prove_weights(before: str | None, model: AudioLM) -> Proof:
-    """Compare the weights on which gains act with their hash before the first intervention, if one was taken.
+def prove_weights(before: str, model: AudioLM) -> Proof:
+    """Compare the weights on which gains act with their hash before the first intervention.
 
     Raises:
         ProofFailed: they changed.
     """
     from emoscope.models.audio_lm import ProofFailed
 
-    same = before is not None and before == model.decoder.fingerprint()
-    if before is not None and not same:
+    if before != model.decoder.fingerprint():
         raise ProofFailed("the weights of down_proj changed during the run: interventions leave them as they are")
-    return {"name": "weights unchanged by the run", "status": "passed" if same else "not run", "measured": None,
-            "tolerance": None, "note": "hash of the bits of all down_proj weights before and after"}  # fmt: skip
+    note = "hash of the bits of all down_proj weights before and after"
+    proof = {"name": "weights unchanged by the run", "status": "passed", "measured": None, "tolerance": None}
+    return {**proof, "note": note}
 
 
 def finished(

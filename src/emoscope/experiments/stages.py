@@ -83,7 +83,7 @@ class Listened:
     Attributes:
         study: the study, with the model's budget filled in.
         items: the settled items.
-        corpus: the clips, and what is told of them; ``None`` where a folder is read again.
+        corpus: the clips, and what is told of them.
         units: the units that hold the baseline answers.
         candidates: hash of the clips, questions and folds that were found.
         weights: hash of the weights on which gains act, before the first intervention.
@@ -93,11 +93,11 @@ class Listened:
     study: Study
     model: AudioLM
     items: pl.DataFrame
-    corpus: Corpus | None = None
-    units: tuple[str, ...] = ()
-    candidates: str = ""
-    proofs: tuple[Proof, ...] = ()
-    weights: str | None = None
+    corpus: Corpus
+    units: tuple[str, ...]
+    candidates: str
+    proofs: tuple[Proof, ...]
+    weights: str
 
     @property
     def run(self) -> RunFolder:
