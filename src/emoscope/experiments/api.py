@@ -16,23 +16,14 @@ import polars as pl
 from msgspec.structs import replace
 
 from emoscope.corpora import Corpus, open_corpus
+from emoscope.experiments import schema
 from emoscope.experiments.ask import refuse_other_than_model, several
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.items import study_corpus, study_folds
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.result import Result, WholeResult
-from emoscope.experiments.schema import (
-    Controls,
-    CorpusChoice,
-    Evaluate,
-    Identify,
-    Interventions,
-    Model,
-    QuestionChoice,
-    Study,
-    StudyError,
-)
+from emoscope.experiments.schema import Study, StudyError
 from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
 from emoscope.experiments.stages import listen as hear
 from emoscope.experiments.study import check_study, read_study
@@ -125,11 +116,11 @@ def listen(
     study = Study(
         name=f"{Path(model.info.id).name}-{corpus.info.id}",
         seed=seed,
-        model=Model(id=model.info.id),
-        corpora=(CorpusChoice(id=corpus.info.id, emotions=asked, loudness=loudness, merge=_merge(merge)),),
-        question=QuestionChoice(wording=wordings, letter_orders=letter_orders),
-        identify=Identify(label=label, folds=folds, items_per_emotion=items_per_emotion, site=site),
-        evaluate=Evaluate(items_per_emotion=items_per_emotion),
+        model=schema.Model(id=model.info.id),
+        corpora=(schema.CorpusChoice(id=corpus.info.id, emotions=asked, loudness=loudness, merge=_merge(merge)),),
+        question=schema.QuestionChoice(wording=wordings, letter_orders=letter_orders),
+        identify=schema.Identify(label=label, folds=folds, items_per_emotion=items_per_emotion, site=site),
+        evaluate=schema.Evaluate(items_per_emotion=items_per_emotion),
     )
     with in_words_of_a_call():
         study = _checked(study)
@@ -189,7 +180,7 @@ def select(
         listened.study,
         identify=identify,
         headline=replace(listened.study.headline, selector=selector, budget=budget),
-        controls=Controls(matched=matched, random=random, shuffled=shuffled),
+        controls=schema.Controls(matched=matched, random=random, shuffled=shuffled),
     )
     with in_words_of_a_call():
         study = _checked(study, listened.model.info.recommended_budget)
@@ -259,7 +250,7 @@ def intervene(
     study = replace(
         mine.study,
         headline=replace(mine.study.headline, alpha=alpha),
-        interventions=Interventions(
+        interventions=schema.Interventions(
             deactivate=tuple(dict.fromkeys(("zero", *set_to))),
             alphas=several("alphas", alphas, "alphas=[0.5]"),
             positions=several("positions", positions, 'positions=["audio"]'),

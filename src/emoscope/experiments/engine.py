@@ -12,24 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from emoscope.experiments import stages
 from emoscope.experiments.conditions import set_spec
 from emoscope.experiments.items import folds_of, study_corpus
 from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, lenders, main_studies, plan_parts
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.record import finished, pilot_of, timing, write_set_activity
 from emoscope.experiments.schema import Study
-from emoscope.experiments.stages import (
-    Listened,
-    Selected,
-    Task,
-    act_on,
-    begin,
-    end_without_sets,
-    is_shown,
-    listen,
-    nothing_found,
-    select,
-)
+from emoscope.experiments.stages import Listened, Selected, Task, act_on
 from emoscope.experiments.study import check_study
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.fusion import transfer_sets
@@ -95,18 +85,18 @@ def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
     run, log = task.run, task.log
     if finished(run, task.study, model, task.corpus, task.full):
         log.say(f"{run.path} holds this study, finished: nothing to run")
-        if not is_shown(run, with_report=True):
+        if not stages.is_shown(run, with_report=True):
             build_report(write_tables(run.path))
         return
-    listened = listen(task, model, shard)
+    listened = stages.listen(task, model, shard)
     try:
-        selected = select(listened)
+        selected = stages.select(listened)
     except NotIdentifiable as why:
         if task.full:
             for sentence in pilot_of(listened)["verdict"]:
                 log.say(sentence)
         if shard is None:
-            end_without_sets(listened, why)
+            stages.end_without_sets(listened, why)
         raise
     act_on(selected, shard)
 
@@ -176,7 +166,7 @@ class Whole:
 
     def listen(self, model: AudioLM | None, shard: Shard | None) -> dict[str, Listened]:
         """Hear the items of every part; parts of one corpus take the folds of its main part."""
-        begin(self.run, self.study)
+        stages.begin(self.run, self.study)
         heard: dict[str, Listened] = {}
         for part in self.parts:
             main = heard[part.of] if part.role != MAIN else None
@@ -187,7 +177,7 @@ class Whole:
                 dealt = folds_of(main.items) if part.study.corpus.id != TEXT_QUESTIONS else {}
                 task = dataclasses.replace(task, steers_foreign=True, dealt=dealt, proved=main.proofs)
             self.log.say(f"Part {part.name} ({part.role}) listens.")
-            heard[part.name] = listen(task, model, shard)
+            heard[part.name] = stages.listen(task, model, shard)
             model = heard[part.name].model
         return heard
 
@@ -201,10 +191,10 @@ class Whole:
         failed: dict[str, NotIdentifiable] = {}
         for name, listened in heard.items():
             try:
-                own[name] = select(listened)
+                own[name] = stages.select(listened)
             except NotIdentifiable as error:
                 error.args = (told_without_sets(error, listened.items),)
-                failed[name], own[name] = error, nothing_found(listened)
+                failed[name], own[name] = error, stages.nothing_found(listened)
                 self.log.say(f"Part {name}: {error}")
         if failed and not any(own[part.name].found.sets for part in self.parts if part.role == MAIN):
             raise next(iter(failed.values()))

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from msgspec.structs import replace
 
+from emoscope.experiments import record
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes, told_as_heard
 from emoscope.experiments.intervene import SetsByFold, intervene, list_units, owners, plan_work, why_no_null
@@ -21,15 +22,7 @@ from emoscope.experiments.items import candidate_items, folds_dealt_before, opti
 from emoscope.experiments.listen import hear
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.prompts import option_shares
-from emoscope.experiments.record import (
-    Proof,
-    candidates_digest,
-    prove_model,
-    prove_weights,
-    run_manifest,
-    timing,
-    write_words,
-)
+from emoscope.experiments.record import Proof, timing
 from emoscope.experiments.schema import Controls, Model, Study
 from emoscope.experiments.study import check_study, read_study, to_toml
 from emoscope.neurons import selection
@@ -168,7 +161,7 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
     begin(run, task.stored or task.study)
     weights, proofs = model.decoder.fingerprint(), task.proved
     if proofs is None:
-        proofs = prove_model(run, candidates, study.corpus.loudness, model, log)
+        proofs = record.prove_model(run, candidates, study.corpus.loudness, model, log)
     items, units = hear(run, study, candidates, model, log, shard)
     told = told_as_heard(run, items, units)
     for sentence in told if task.proved is None else ():  # a main part has told of the clips of further parts
@@ -176,7 +169,8 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
     corpus = dataclasses.replace(corpus, told=(*corpus.told, *told))
     if shard is None:
         run.write_table("items", items)
-    return Listened(task, study, model, items, corpus, tuple(units), candidates_digest(candidates), proofs, weights)
+    digested = record.candidates_digest(candidates)
+    return Listened(task, study, model, items, corpus, tuple(units), digested, proofs, weights)
 
 
 def find_sets(run: RunFolder, study: Study, items: pl.DataFrame) -> FoundSets:
@@ -267,7 +261,7 @@ def ask_conditions(selected: Selected) -> Planned:
     heard.run.write_table("units", list_units(planned.work, heard.units))
     intervene(heard.run, heard.study, planned.work, planned.sets, heard.model, heard.task.log)
     if selected.found.sets:
-        write_words(heard.run, heard.model, selected.found, heard.headline, heard.task.log)
+        record.write_words(heard.run, heard.model, selected.found, heard.headline, heard.task.log)
     return planned
 
 
@@ -293,7 +287,7 @@ def act(selected: Selected) -> None:
         run.write_table("foreign_sets", foreign.frame)
     _forget(run, "set_activity.parquet", *([] if foreign else ["foreign_sets.parquet"]))
     _forget(run, *([] if found.sets else ["neurons.parquet", "report.html"]))
-    manifest = run_manifest(selected, ask_conditions(selected).no_null)
+    manifest = record.run_manifest(selected, ask_conditions(selected).no_null)
     shown = _shown(run, manifest)
     if run.read_json(SHOWN) != shown or not is_shown(run, bool(found.sets)):
         (run / SHOWN).unlink(missing_ok=True)
@@ -315,7 +309,7 @@ def act_share(selected: Selected, shard: Shard) -> None:
     owner = owners(work, shard)
     mine = [one for one in work if owner[one.unit.id] == shard]
     intervene(run, heard.study, mine, planned.sets, heard.model, log)
-    prove_weights(heard.weights, heard.model)
+    record.prove_weights(heard.weights, heard.model)
     left = [owner[one.unit.id] for one in work if not one.unit.done(run)]
     others = f"{len(left)} units of {named(left)} are left; when they are done, the" if left else "The"
     log.say(f"Share {shard} is done. {others} same command without --shard writes tables and report.")
@@ -336,7 +330,7 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
     run.write_table("sets", found.frame)
     _forget(run, "foreign_sets.parquet", "set_activity.parquet", "neurons.parquet")
     counts: dict[str, int | str] = {name: f"not identifiable ({count} correct)" for name, count in why.counts.items()}
-    manifest = run_manifest(Selected(heard, dataclasses.replace(found, identifiable=counts)))
+    manifest = record.run_manifest(Selected(heard, dataclasses.replace(found, identifiable=counts)))
     run.write_json("manifest.json", {**manifest, "ended": str(why), "timing": timing(heard.task.log)})
     part = write_tables(run.path)
     page = build_report(part)
