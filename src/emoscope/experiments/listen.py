@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -196,25 +195,19 @@ def open_store(
     if differing:
         log.say(f"This study differs from the last one in this folder in {' and '.join(differing)}: listening anew.")
     # cards before the store: a store that is missing beside them was lost, and they say nothing about a new one
-    old = [card for card in (run / "units").glob("*.json") if _listens(run, card)]
-    if not (shared and path.exists()):
-        if not shared:
-            remember(run, model.info, asked, None)
-        for card in old:
-            card.unlink(missing_ok=True)
+    cards = [] if shared and path.exists() else list((run / "units").glob("*.json"))
     if not shared:
-        for left in (path, *path.parent.glob(f"{path.name}.new*")):
-            shutil.rmtree(left, ignore_errors=True)
-    store = Activity.create(
-        path, items=len(asked), layers=model.info.layers, width=model.info.width,
-        down_norm=model.decoder.down_norms(), block_items=BLOCK, site=study.identify.site, store=study.identify.store,
-    )  # fmt: skip
+        remember(run, model.info, asked, None)
+    for card in cards:
+        if (run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen":
+            card.unlink(missing_ok=True)
+    for left in (path, *path.parent.glob(f"{path.name}.new*")) if not shared else ():
+        shutil.rmtree(left, ignore_errors=True)
+    info, norms, identify = model.info, model.decoder.down_norms(), study.identify
+    size = len(asked), info.layers, info.width
+    store = Activity.create(path, *size, norms, BLOCK, site=identify.site, store=identify.store)
     remember(run, model.info, asked, parts)
     return store
-
-
-def _listens(run: RunFolder, card: Path) -> bool:
-    return bool((run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen")
 
 
 def listening_unit(study: Study, block: Sequence[Row], start: int, model: AudioLM) -> Unit:
@@ -233,15 +226,11 @@ def answer_key(study: Study, model: AudioLM) -> dict[str, object]:
 
     info = model.info
     device = info.device.split(":")[0]
+    machine = f"cpu, {torch.get_num_threads()} threads" if device == "cpu" else device
     further = {"attention": info.attention, "quantised": info.quantised, "device_map": study.model.device_map}
     usual = {"attention": "sdpa", "quantised": None, "device_map": ""}
     return {
-        "model": [
-            info.checksum,
-            info.dtype,
-            device if device != "cpu" else f"cpu, {torch.get_num_threads()} threads",
-            *([further] if further != usual else []),
-        ],
+        "model": [info.checksum, info.dtype, machine, *([further] if further != usual else [])],
         "versions": [version("torch"), version("transformers"), __version__],
         "loudness": study.corpus.loudness,
         "batch": positions_per_batch(study, info),
