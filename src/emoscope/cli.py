@@ -243,9 +243,9 @@ def corpus_check(
     if corpus in WITHOUT_SOUND:
         raise ValueError(f'{corpus} holds no recordings: a study asks it with probes.side_effects = ["text"]')
     refuse_without_folder(html, export)
-    options: dict[str, object] = {
-        "pattern": pattern, "columns": _columns(columns), "audio_root": audio_root, "labels": _by_name("--labels", [one for one in labels.split(",") if one.strip()]),
-    }  # fmt: skip
+    words = _by_name("--labels", [one for one in labels.split(",") if one.strip()])
+    options: dict[str, object] = {"pattern": pattern, "columns": _columns(columns), "audio_root": audio_root}
+    options["labels"] = words
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
     # in the order of a study
     if chosen := _by_name("--where", where):

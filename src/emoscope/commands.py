@@ -1,4 +1,4 @@
-"""The longer commands: studies, finished runs, `emoscope model …` (heavy modules are imported where they are used)."""
+"""The longer commands: studies, finished runs, `emoscope model …` (heavy modules are imported in them)."""
 
 from __future__ import annotations
 

@@ -135,13 +135,10 @@ def plan_work(
         for condition in conditions.filter(~conditions["kind"].is_in(DERIVED)).iter_rows(named=True):
             for scoring in scorings(study, condition):
                 neurons = {fold: _mark(marks, condition, fold, sets) for fold in sorted({i["fold"] for i in block})}
-                unit = Unit({
-                    "stage": "intervene", **shared, "scoring": scoring, "path": "hook", "neurons": neurons,
-                    "condition": condition["condition"], "alpha": condition["alpha"], "to": condition["to"],
-                    "positions": condition["positions"], "items": asked,
-                    **({"shares": shares} if KINDS[condition["kind"]].by_item else {}),
-                })  # fmt: skip
-                work.append(Work(unit, condition, scoring, block))
+                key = {"stage": "intervene", **shared, "scoring": scoring, "path": "hook", "neurons": neurons}
+                key |= {name: condition[name] for name in ("condition", "alpha", "to", "positions")} | {"items": asked}
+                key |= {"shares": shares} if KINDS[condition["kind"]].by_item else {}
+                work.append(Work(Unit(key), condition, scoring, block))
     return work
 
 

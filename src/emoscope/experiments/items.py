@@ -1,4 +1,4 @@
-"""From a corpus to the candidate items of a study: what may not stand on both sides, folds, listening order, letter orders."""
+"""From a corpus to the candidate items of a study: sides and folds, listening order, letter orders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def study_corpus(study: Study, trained_on: Sequence[Row] = (), corpus: Corpus | 
     """Open the study's corpus and exclude what is not asked about.
 
     Args:
-        trained_on: corpora and filters on which the model was trained: such clips are excluded unless the study allows it.
+        trained_on: corpora and filters on which the model was trained: excluded unless the study allows them.
     """
     choice, label = study.corpus, study.identify.label
     corpus = corpus or opened(choice)
@@ -161,21 +161,19 @@ def candidate_items(
     beyond = _beyond(clips, side, label, study.corpus.clips_per_emotion)
     # items that may be heard come first: their numbers are rows of the activity store
     clips.sort(key=lambda clip: clip.id in beyond)
-    orders = letter_orders(
-        [clip.labels[label] for clip in clips], [clip.speaker or "" for clip in clips],
-        [sums[clip.id] for clip in clips], options, 1 if writes(study) else study.question.letter_orders, study.seed,
-    )  # fmt: skip
+    about = [(clip.labels[label], clip.speaker or "", sums[clip.id]) for clip in clips]
+    labels, speakers, contents = ([one[place] for one in about] for place in range(3))
+    many = 1 if writes(study) else study.question.letter_orders
+    orders = letter_orders(labels, speakers, contents, options, many, study.seed)
     extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(schema("items")))
+    left = {"fate": "not needed", "why": "beyond clips_per_emotion"}
     rows: list[dict[str, object]] = []
     for clip, asked in zip(clips, orders, strict=True):
         # every wording in the same letter orders, so that wordings differ in nothing else
         for wording, (order, shown) in product(asked_wordings(study), enumerate(asked)):
-            rows.append({
-                **_row(study, corpus, clip, extra), "item": len(rows), "fold": fold[clip.id], "side": side[clip.id],
-                "wording": wording, "options": list(shown), "order": order, "checksum": sums[clip.id],
-                "fate": "not needed" if clip.id in beyond else None,
-                "why": "beyond clips_per_emotion" if clip.id in beyond else None,
-            })  # fmt: skip
+            row = _row(study, corpus, clip, extra) | {"item": len(rows), "fold": fold[clip.id], "side": side[clip.id]}
+            row |= {"wording": wording, "options": list(shown), "order": order, "checksum": sums[clip.id]}
+            rows.append(row | (left if clip.id in beyond else {}))
     for clip in corpus.clips:
         if clip.id not in side or clip.id in left_out:
             why = left_out.get(clip.id) or (f"no {label}" if label not in clip.labels else "on neither side")
@@ -197,15 +195,16 @@ def _are(count: int) -> str:
 
 
 def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, object]:
-    label = study.identify.label
-    return {
-        "clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "speaker": clip.speaker,
-        "session": clip.session, "split": clip.split, "label": label, "truth": clip.labels.get(label),
-        "emotion": clip.labels.get("emotion"), "transcript": spoken(clip),
-        # a clip that is not asked has no wording where there are several
-        "wording": asked_wordings(study)[0] if len(asked_wordings(study)) == 1 else None,
-        **{name: clip.labels.get(name) for name in extra},
-    }  # fmt: skip
+    label, wordings = study.identify.label, asked_wordings(study)
+    row = {name: getattr(clip, name) for name in ("speaker", "session", "split")}
+    row |= {"clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "transcript": spoken(clip)}
+    row |= {name: clip.labels.get(name) for name in ("emotion", *extra)}
+    # a clip that is not asked has no wording where there are several
+    return row | {
+        "label": label,
+        "truth": clip.labels.get(label),
+        "wording": wordings[0] if len(wordings) == 1 else None,
+    }
 
 
 def _beyond(clips: Sequence[Clip], side: Mapping[str, str], label: str, most: int | None) -> set[str]:
@@ -274,8 +273,8 @@ def study_sides(
     identify = {clip.id: clip for clip in corpus.where(study.identify.where).clips}
     evaluate = {clip.id: clip for clip in corpus.where(study.evaluate.where).clips}
     if both := sorted(identify.keys() & evaluate.keys()):
-        raise StudyError(f"{len(both)} clips are on both sides, such as {both[0]!r}: "
-                         "make identify.where and evaluate.where exclude each other")  # fmt: skip
+        found = f"{len(both)} clips are on both sides, such as {both[0]!r}"
+        raise StudyError(f"{found}: make identify.where and evaluate.where exclude each other")
     if not identify or not evaluate:
         empty = "identify" if not identify else "evaluate"
         raise StudyError(f"{empty}.where {dict(getattr(study, empty).where)} leaves no clip")

@@ -1,4 +1,4 @@
-"""The parts of a study, each an ordinary study on one corpus with one question; and the dry run, which says what they ask."""
+"""The parts of a study, each on one corpus with one question; and the dry run, which says what they ask."""
 
 from __future__ import annotations
 
@@ -256,9 +256,7 @@ def _part(main: Part, suffix: str, role: str, study: Study, options: int | None 
 
 
 def lenders(part: Part, parts: Sequence[Part]) -> list[Part]:
-    """The parts whose own sets act in a part: its probed columns in a main part, the main part in a probe; none where
-    emotions are shared, as sets are found anew for that.
-    """
+    """The parts whose own sets act in a part: probed columns in a main part, the main part in a probe, else none."""
     if part.role == SHARED:
         return []
     if part.role == MAIN:

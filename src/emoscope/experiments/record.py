@@ -1,4 +1,4 @@
-"""What a run keeps beside its answers: manifest and proofs, the tokens its neurons write, and what they do without the voice."""
+"""What a run keeps beside its answers: manifest and proofs, what its neurons write, and do without the voice."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def environment() -> dict[str, object]:
     import torch
 
     packages = {name: version(name) for name in ("torch", "transformers", "numpy", "polars", "zarr")}
-    return {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
-            "cores": os.cpu_count(), "threads": torch.get_num_threads(), **packages}  # fmt: skip
+    machine = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
+    return {**machine, "cores": os.cpu_count(), "threads": torch.get_num_threads(), **packages}
 
 
 CLIPS = 4

@@ -48,10 +48,8 @@ class Result:
         from emoscope.chapters.deactivation import main_figure
 
         part, headline = Part.alone(read_run(run.path)), run.read_json("manifest.json")["headline"]
-        return cls(
-            run, part.table("effects"), headline, main_figure(part),
-            tuple(stored_words(part.table("uar"), part.run.items)), part.options,
-        )  # fmt: skip
+        first = tuple(stored_words(part.table("uar"), part.run.items))
+        return cls(run, part.table("effects"), headline, main_figure(part), first, part.options)
 
     @property
     def gap(self) -> dict[str, float | None]:
