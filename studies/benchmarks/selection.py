@@ -26,8 +26,8 @@ import numpy as np
 
 from emoscope.neurons.activity import Activity, ActivityBlock
 from emoscope.neurons.controls import Matcher, seeded_generator
-from emoscope.neurons.plan import Selection, SelectionPlan
-from emoscope.neurons.ranking import Job, rank_streaming, select_from_sums
+from emoscope.neurons.ranking import Job, SelectionPlan, rank_streaming, select_from_sums
+from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import SELECTORS
 
 SCOPE = "audio+answer"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscope.neurons.controls import (
+    COVARIATES,
     Matcher,
     covariates,
     random_neurons,
@@ -81,8 +82,8 @@ def test_partners_resemble_the_chosen_and_random_ones_do_not():
     matcher = Matcher(z, chosen)
     matched = matcher.draw(chosen, seeded_generator(1))
     elsewhere = random_neurons(100, layers * width, seeded_generator(2))
-    assert matched.well_matched
-    assert max(map(abs, matched.smd.values())) <= 0.25
+    assert matched.columns["well_matched"]
+    assert max(abs(matched.columns[f"smd_{name}"]) for name in COVARIATES) <= 0.25
     assert standardised_differences(z.reshape(-1, 3)[chosen], z.reshape(-1, 3)[elsewhere])["frequency"] < -0.5
     assert matched.neurons.tolist() != matcher.draw(chosen, seeded_generator(3)).neurons.tolist()
 
@@ -91,19 +92,18 @@ def test_extremes_have_no_equals_and_a_full_layer_has_no_partners():
     z = np.zeros((1, 50, 3))
     z[0, :, 0] = np.linspace(-1, 1, 50)
     extreme = Matcher(z, np.arange(40, 50)).draw(np.arange(40, 50), seeded_generator(0))
-    assert extreme.smd["frequency"] < -0.25
-    assert not extreme.well_matched
+    assert extreme.columns["smd_frequency"] < -0.25
+    assert not extreme.columns["well_matched"]
     none_left = Matcher(z, np.arange(50)).draw(np.arange(3), seeded_generator(0))
     assert len(none_left.neurons) == 0
-    assert not none_left.well_matched
+    assert not none_left.columns["well_matched"]
 
 
 def test_a_control_that_is_too_small_is_not_well_matched():
     # all neurons alike: no difference, but one partner for two neurons
     short = Matcher(np.zeros((1, 3, 3)), np.arange(2)).draw(np.arange(2), seeded_generator(0))
     assert short.neurons.tolist() == [2]
-    assert short.smd == {"frequency": 0.0, "magnitude": 0.0, "down_norm": 0.0}
-    assert not short.well_matched
+    assert short.columns == {f"smd_{name}": 0.0 for name in COVARIATES} | {"well_matched": False}
 
 
 def test_random_neurons_are_different_ones_from_anywhere():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from emoscope.neurons.fusion import RunningScale, Scale, consistency, overlap, pooled, rank_fused
-from emoscope.neurons.plan import Selection, SelectionPlan
-from emoscope.neurons.ranking import select_from_sums, tie_order
+from emoscope.neurons.ranking import SelectionPlan, select_from_sums, tie_order
+from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import Statistics, cas, find_selector
 
 from .helpers import activity_of_counts, random_activity
@@ -116,7 +116,7 @@ def test_ties_go_to_the_larger_mean_activation_over_corpora(tmp_path):
         ranked = rank_fused(order, {"all": [0, 0]}, find_selector("cas"), ways, 0.3, 1)
         for way in ways:
             anger = ranked[way, "all"].take(1)[0]
-            assert (anger.neurons.tolist(), anger.tied_at_cut) == ([1], 2), way
+            assert (anger.neurons.tolist(), anger.columns["tied_at_cut"]) == ([1], 2), way
 
 
 def test_the_worked_example_from_stored_activity(tmp_path):

@@ -18,11 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.neurons.plan import Selection, SelectionPlan, bar_rank
-from emoscope.neurons.ranking import Job, rank_streaming, select_from_sums, tie_order
+from emoscope.neurons.ranking import Job, SelectionPlan, rank_streaming, select_from_sums, tie_order
+from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import (
     BUILT_IN,
     Statistics,
+    bar_rank,
     cas,
     find_selector,
     lape,
@@ -74,7 +75,7 @@ def test_mad_takes_the_signed_distance_from_the_mean_of_the_others():
     assert chosen("mad", 1) == [[0], [2], [1]]
     # fear's second place is a tie at -0.15 between n0 (M = 0.1) and n1 (M = 0.0): the larger M wins
     assert chosen("mad", 2)[1] == [0, 2]
-    assert select_from_sums(FIRED, TOKENS, SUMMED, "mad", 2)[1].tied_at_cut == 2
+    assert select_from_sums(FIRED, TOKENS, SUMMED, "mad", 2)[1].columns["tied_at_cut"] == 2
 
 
 def test_lape_takes_the_lowest_entropies_above_the_bar():
@@ -189,10 +190,10 @@ def test_longer_clips_count_for_more(tmp_path):
 def test_share_of_negative_means_and_sizes_are_reported():
     # anger by LAP: n0 (M = 0.4), n2 (0.2), n1 (-0.1)
     two, three = (select_from_sums(FIRED, TOKENS, SUMMED, "lap", size)[0] for size in (2, 3))
-    assert two.share_negative_mean == 0.0
-    assert three.share_negative_mean == pytest.approx(1 / 3)
+    assert two.columns["share_negative_mean"] == 0.0
+    assert three.columns["share_negative_mean"] == pytest.approx(1 / 3)
     fear = select_from_sums(FIRED, TOKENS, SUMMED, "cas", 3)[1]
-    assert (len(fear), fear.wanted, fear.share_negative_mean, fear.tied_at_cut) == (0, 3, None, 0)
+    assert (len(fear), fear.columns["share_negative_mean"], fear.columns["tied_at_cut"]) == (0, None, 0)
 
 
 def test_margins_that_differ_only_in_the_last_bit_tie():
@@ -201,13 +202,13 @@ def test_margins_that_differ_only_in_the_last_bit_tie():
     assert 3 / 10 - 1 / 10 != 2 / 10
     anger, _ = select_from_sums(fired, np.array([10, 10]), np.array([[1, 2], [0, 0]]), "cas", 1)
     assert anger.neurons.tolist() == [1]
-    assert anger.tied_at_cut == 2
+    assert anger.columns["tied_at_cut"] == 2
 
 
 def test_ties_do_not_prefer_early_layers():
     fired = np.ones((2, 1000), int) * np.array([[2], [1]])
     picks = select_from_sums(fired, np.array([4, 4]), fired * 0.0, "cas", 100)[0]
-    assert picks.tied_at_cut == 1000
+    assert picks.columns["tied_at_cut"] == 1000
     assert 10 <= (picks.neurons < 250).sum() <= 40  # 25 expected; layer order would give 100
     other = select_from_sums(fired, np.array([4, 4]), fired * 0.0, "cas", 100, seed=1)[0]
     assert set(picks.neurons) != set(other.neurons)
@@ -279,7 +280,7 @@ def test_fast_path_agrees_with_the_slow_one(selector, seed, emotions, neurons, s
     fast = select_from_sums(fired, tokens, summed, selector, size, seed=seed, floor=0.6, variance=spread)
     rate, mean = fired / tokens[:, None], summed / tokens[:, None]
     slow = slow_selection(rate, mean, selector, size, seed, floor=0.6, variance=spread)
-    assert [(one.neurons.tolist(), one.tied_at_cut) for one in fast] == slow
+    assert [(one.neurons.tolist(), one.columns["tied_at_cut"]) for one in fast] == slow
 
 
 @settings(max_examples=25, deadline=None)
@@ -357,9 +358,9 @@ def test_streaming_gives_what_sums_in_memory_give(tmp_path):
                 expected = select_from_sums(fired, total, summed, selector, size, seed=5, variance=spread)
                 for fast, slow in zip(found[one.key, selector, None].take(size), expected, strict=True):
                     assert fast.neurons.tolist() == slow.neurons.tolist()
-                    assert fast.tied_at_cut == slow.tied_at_cut
-                    assert fast.share_negative_mean == slow.share_negative_mean
-                    ties += slow.tied_at_cut
+                    assert fast.columns["tied_at_cut"] == slow.columns["tied_at_cut"]
+                    assert fast.columns["share_negative_mean"] == slow.columns["share_negative_mean"]
+                    ties += slow.columns["tied_at_cut"]
     assert ties > 0
 
 

@@ -1,10 +1,9 @@
 """What interventions change, as sums per speaker, compared with the baseline and with controls.
 
-D[m, e] is the accuracy on items of e under the set of m, minus the baseline's, in points; pull[m, e] is
-the change, in points, of the share of items of e answered m. Sensitivity is the change of how well the
-log-odds of m tell items of m from the others (the area under the ROC curve), bias the mean change of
-these log-odds over items of the other emotions. All are kept so that controls are subtracted on the same
-items and every replicate of the jackknife is a subtraction.
+D[m, e] is the accuracy on items of e under the set of m, minus the baseline's, in points; pull[m, e] is the change, in
+points, of the share of items of e answered m. Sensitivity is the change of how well the log-odds of m tell items of m
+from the others (the area under the ROC curve), bias the mean change of these log-odds over items of the other emotions.
+All are kept so that controls are subtracted on the same items and every replicate of the jackknife is a subtraction.
 """
 
 from __future__ import annotations
@@ -317,13 +316,12 @@ def with_means(grouped: Sequence[tuple[Family, Conditions]]) -> list[tuple[Famil
 def measures(change: Change) -> dict[str, Estimate]:
     """Reduce a change to the named effects.
 
-    ``self`` is the mean of D's diagonal, ``cross`` the mean off it and ``gap`` their difference, which does
-    not move when all effects of one set, or all effects on one emotion, move alike. For that, only the
-    emotions that have a set enter. ``pull``, ``pull_cross`` and ``pull_gap`` are the same of the pull
-    matrix; on the diagonal both matrices are equal, so ``pull`` is ``self`` under another name and
-    ``pull_cross`` says how much items of *other* emotions are pulled. ``uar_change`` and ``pull_overall``
-    average D and pull over all labels, then over the targets. ``sensitivity`` (AUC points) and ``bias``
-    (nat) are means over the targets; all others are in points.
+    ``self`` is the mean of D's diagonal, ``cross`` the mean off it and ``gap`` their difference, which does not move
+    when all effects of one set, or all effects on one emotion, move alike. For that, only the emotions that have a set
+    enter. ``pull``, ``pull_cross`` and ``pull_gap`` are the same of the pull matrix; on the diagonal both matrices are
+    equal, so ``pull`` is ``self`` under another name and ``pull_cross`` says how much items of *other* emotions are
+    pulled. ``uar_change`` and ``pull_overall`` average D and pull over all labels, then over the targets.
+    ``sensitivity`` (AUC points) and ``bias`` (nat) are means over the targets; all others are in points.
     """
     accuracy, pull = change.accuracy(), change.pull()
     heard = change.items.sum(axis=0) > 0

@@ -1,9 +1,8 @@
 """Estimates over speakers: delete-one-speaker jackknife intervals, ranks among controls, corrections for several tests.
 
-Every statistic here is computed from sums per speaker: once with all speakers, and once without each
-of them. Intervals use the t distribution with G_eff - 1 degrees of freedom, where
-G_eff = (sum n_g)^2 / sum n_g^2 and n_g is the number of items of speaker g, so that a few speakers with
-many items do not count as many speakers.
+Every statistic here is computed from sums per speaker: once with all speakers, and once without each of them. Intervals
+use the t distribution with G_eff - 1 degrees of freedom, where G_eff = (sum n_g)^2 / sum n_g^2 and n_g is the number of
+items of speaker g, so that a few speakers with many items do not count as many speakers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What the neurons did, item by item: an array store on disk with dimensions (item, neuron).
 
-The store holds sufficient statistics, not activations: firing counts and means for the scopes that span
-many positions, and the value itself for those that are one position. Every selector, budget, fold and
-control is computed from it, without the model.
+It holds firing counts and means for the scopes that span many positions, and the value itself for those that are one
+position. Every selector, budget, fold and control is computed from it, without the model.
 """
 
 from __future__ import annotations
@@ -78,13 +77,8 @@ class ActivityBlock:
 
     def arrays(self, store: Iterable[str]) -> dict[str, np.ndarray]:
         """The per-item arrays under their names in the store, for the scopes that are kept."""
-        named: dict[str, np.ndarray] = {}
-        for scope in store:
-            if scope in SPANS:
-                named[f"{scope}_count"], named[f"{scope}_mean"] = self.counts[scope], self.means[scope]
-            else:
-                named[f"{scope}_value"] = self.values[scope]
-        return named
+        kept = {True: (("count", self.counts), ("mean", self.means)), False: (("value", self.values),)}
+        return {f"{scope}_{kind}": each[scope] for scope in store for kind, each in kept[scope in SPANS]}
 
     def __repr__(self) -> str:
         layers, width = self.abs_sum.shape
@@ -140,14 +134,8 @@ class Activity:
         """Make an empty store, or open the one that a killed run left if it has the same shape.
 
         Args:
-            path: folder of the store.
-            items: number of items.
-            layers: number of decoder layers.
-            width: neurons of a layer.
             down_norm: norm of each neuron's column of ``down_proj``; (layer, width).
             block_items: items written together; a multiple of 32, or all of them.
-            site: where the activation is read.
-            store: the scopes to keep.
 
         Raises:
             ValueError: sizes do not fit each other, or a store of another shape stands there.
@@ -160,14 +148,8 @@ class Activity:
         if np.shape(down_norm) != (layers, width):
             raise ValueError(f"down_norm has the shape {np.shape(down_norm)}: expected {(layers, width)}")
         block_items = min(block_items, items)
-        attributes: dict[str, Any] = {
-            "version": 1,
-            "items": items,
-            "layers": layers,
-            "width": width,
-            "block_items": block_items,
-        }
-        attributes |= {"site": site, "store": list(kept), "scopes": list(SCOPES)}
+        attributes: dict[str, Any] = {"version": 1, "items": items, "layers": layers, "width": width}
+        attributes |= {"block_items": block_items, "site": site, "store": list(kept), "scopes": list(SCOPES)}
         if (path / "zarr.json").is_file():
             old = zarr.open_group(path, mode="r").attrs.asdict()
             if old != attributes:
@@ -177,13 +159,11 @@ class Activity:
         # made aside and moved in one step, so that a killed run leaves either no store or a whole one
         aside = path.with_name(f"{path.name}.new{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
-        _make_arrays(
-            zarr.open_group(aside, mode="w", attributes=attributes), kept, np.asarray(down_norm), items, block_items
-        )
+        empty = zarr.open_group(aside, mode="w", attributes=attributes)
+        _make_arrays(empty, kept, np.asarray(down_norm), items, block_items)
         try:
             os.replace(aside, path)
-        except OSError:
-            # another process made it in the meantime
+        except OSError:  # another process made it in the meantime
             if not (path / "zarr.json").is_file():
                 raise
             shutil.rmtree(aside, ignore_errors=True)
@@ -202,22 +182,21 @@ class Activity:
             raise ValueError(
                 f"block at item {start_item}: blocks start at multiples of {self.block_items} below {self.items}"
             )
-        shape = (count, self.layers, self.width)
         arrays = block.arrays(self.store)
         for name, values in [*arrays.items(), ("tokens", block.tokens)]:
-            wanted = (count, len(SCOPES)) if name == "tokens" else shape
+            wanted = (count, len(SCOPES)) if name == "tokens" else (count, self.layers, self.width)
             if values.shape != wanted:
                 raise ValueError(
                     f"{name} of the block at item {start_item} has the shape {values.shape}: expected {wanted}"
                 )
-        number = start_item // self.block_items
+        number, rows = start_item // self.block_items, slice(start_item, start_item + count)
         for name, values in arrays.items():
             array = self._array(name)
-            array[start_item : start_item + count] = values.reshape(count, -1).astype(array.dtype, copy=False)
-        self._array("abs_sum")[number] = np.asarray(block.abs_sum, "float32").ravel()
-        self._array("product_sum")[number] = np.asarray(block.product_sum, "float32").ravel()
+            array[rows] = values.reshape(count, -1).astype(array.dtype, copy=False)
+        for name, sums in (("abs_sum", block.abs_sum), ("product_sum", block.product_sum)):
+            self._array(name)[number] = np.asarray(sums, "float32").ravel()
         self._array("positions")[number] = block.positions
-        self._array("tokens")[start_item : start_item + count] = np.asarray(block.tokens, "int32")
+        self._array("tokens")[rows] = np.asarray(block.tokens, "int32")
 
     @property
     def written(self) -> np.ndarray:
@@ -275,18 +254,17 @@ class Activity:
     def read_layer(
         self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Firing counts and activation sums of one layer, each float64 (item, width).
+        """Firing counts and activation sums of one layer over scopes, which are added; each float64 (item, width).
 
-        ``scope`` is such as ``"audio+answer"``, ``"all"`` or a list of scopes, which are added; ``items`` are row
-        numbers, in the order wanted, all by default.
+        ``items`` are row numbers, in the order wanted, all by default.
         """
         return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
 
     def mean_magnitude(self, items: np.ndarray | None = None) -> np.ndarray:
         """Mean absolute activation over the prompt positions of all blocks that hold any of the items.
 
-        It is kept by block, not by item, so the other items of those blocks are part of it. Every block that was
-        written counts by default; a ``ValueError`` says that none was. float64 (layer, width).
+        The other items of those blocks are part of it. Every block that was written counts by default; a ``ValueError``
+        says that none was. float64 (layer, width).
         """
         return self._mean("abs_sum", items)
 
@@ -320,7 +298,7 @@ class Activity:
         first, *others = self._stored(scope)
         total = read(first)
         for part in others:
-            np.add(total, read(part), out=total)
+            total += read(part)
         return total
 
     def _stored(self, scope: str | Sequence[str]) -> tuple[str, ...]:

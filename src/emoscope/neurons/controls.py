@@ -1,7 +1,7 @@
 """Control sets: neurons as much like the chosen ones as can be, random ones, and labels without meaning.
 
-:data:`CONTROLS` lists the kinds. A new one is an entry there with the function that draws neurons (or labels), and a
-field of its name in the study's section ``controls`` that says how many there are.
+A new kind is an entry of :data:`CONTROLS` with the function that draws neurons (or labels), and a field of its name in
+the study's section ``controls`` that says how many there are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -24,7 +25,7 @@ NEAREST = 10
 """A matched neuron is drawn from this many nearest unused ones of its layer."""
 
 WELL_MATCHED = 0.25
-"""Largest absolute standardised mean difference at which a matched set counts as well matched."""
+"""Largest absolute standardised mean difference, of any covariate, of a well matched control."""
 
 
 def seeded_generator(*parts: object) -> np.random.Generator:
@@ -55,36 +56,33 @@ def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarr
 
 
 @dataclass(frozen=True)
-class DrawnSet:
-    """A control that was drawn after chosen neurons: flat numbers, ascending; int64 (neuron,).
+class Chosen:
+    """Neurons of one emotion, chosen by a selector or drawn as a control.
 
-    ``smd`` is the standardised mean difference of each covariate, control minus chosen, empty where nothing was
-    matched; in a well matched control every chosen neuron has a partner and every ``smd`` lies within +-0.25.
+    Attributes:
+        neurons: flat numbers, ascending; int64 (neuron,).
+        columns: what the table of sets says of them, such as ``tied_at_cut`` or ``well_matched``.
     """
 
     neurons: np.ndarray
-    smd: dict[str, float] = field(default_factory=dict)
-    well_matched: bool | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def columns(self) -> dict[str, object]:
-        """What the table of sets says of the control."""
-        smd = {f"smd_{name}": None if np.isnan(value) else value for name, value in self.smd.items()}
-        return {**smd, "well_matched": self.well_matched}
+    def __len__(self) -> int:
+        return len(self.neurons)
 
 
 class Matcher:
     """Draws matched controls for the sets of one selector and fold.
 
-    Each chosen neuron, visited in random order, is replaced by one of the same layer, drawn among the ten
-    nearest unused ones in the covariates, as :func:`covariates` gives them. Where a layer has no neuron left, the
-    control is one smaller and not well matched. No control holds an excluded neuron: the union of all emotions' sets.
+    Each chosen neuron, visited in random order, is replaced by one of the ten nearest unused ones of its layer in the
+    :func:`covariates`. Where a layer has no neuron left, the control is one smaller and not well matched. No control
+    holds an excluded neuron: the union of all emotions' sets.
 
     Example:
         >>> z = np.linspace(-1, 1, 36).reshape(1, 12, 3)
         >>> matcher = Matcher(z, excluded=np.array([0, 11]))
         >>> control = matcher.draw(np.array([0]), seeded_generator("draw", 0))
-        >>> bool(1 <= control.neurons[0] <= 10), control.well_matched
+        >>> bool(1 <= control.neurons[0] <= 10), control.columns["well_matched"]
         (True, False)
     """
 
@@ -97,20 +95,19 @@ class Matcher:
         self._trees: dict[int, cKDTree] = {}
         self._near: dict[int, list[int]] = {}
 
-    def draw(self, chosen: np.ndarray, generator: np.random.Generator) -> DrawnSet:
+    def draw(self, chosen: np.ndarray, generator: np.random.Generator) -> Chosen:
         """Draw one control for the chosen neurons (flat numbers)."""
-        chosen = np.asarray(chosen, "int64")
         self._look_up([neuron for neuron in chosen.tolist() if neuron not in self._near], 3 * NEAREST)
         used: set[int] = set()
         order, luck = generator.permutation(chosen).tolist(), generator.random(len(chosen)).tolist()
         for neuron, chance in zip(order, luck, strict=True):
-            partners = self._partners(neuron, used)
-            if partners:
+            if partners := self._partners(neuron, used):
                 used.add(partners[int(chance * len(partners))])
         neurons = np.array(sorted(used), "int64")
         smd = standardised_differences(self._points[chosen], self._points[neurons])
-        close = all(abs(value) <= WELL_MATCHED for value in smd.values())
-        return DrawnSet(neurons, smd, close and len(neurons) == len(chosen))
+        close = len(neurons) == len(chosen) and all(abs(value) <= WELL_MATCHED for value in smd.values())
+        columns = {f"smd_{name}": None if np.isnan(value) else value for name, value in smd.items()}
+        return Chosen(neurons, columns | {"well_matched": close})
 
     def _partners(self, neuron: int, used: set[int]) -> list[int]:
         while True:
@@ -121,24 +118,21 @@ class Matcher:
             self._look_up([neuron], 4 * len(near))
 
     def _look_up(self, neurons: Sequence[int], count: int) -> None:
-        layers = np.asarray(neurons, "int64") // self.width
-        for layer in np.unique(layers).tolist():
-            members = np.asarray(neurons, "int64")[layers == layer]
-            free = self._free[layer]
+        for layer, group in groupby(sorted(neurons), key=lambda neuron: neuron // self.width):
+            members, free = list(group), self._free[layer]
             if not len(free):
-                self._near.update((neuron, []) for neuron in members.tolist())
+                self._near |= {neuron: [] for neuron in members}
                 continue
             if layer not in self._trees:
                 self._trees[layer] = cKDTree(self._points[free])
             _, places = self._trees[layer].query(self._points[members], k=np.arange(1, min(count, len(free)) + 1))
-            self._near.update(zip(members.tolist(), free[places].tolist(), strict=True))
+            self._near |= zip(members, free[places].tolist(), strict=True)
 
 
 def standardised_differences(chosen: np.ndarray, control: np.ndarray) -> dict[str, float]:
-    """Control minus chosen: difference of means over the pooled standard deviation, for each covariate (Cohen 1988).
+    """Control minus chosen, each (neuron, covariate): means over the pooled standard deviation (Cohen 1988).
 
-    Both are (neuron, covariate). Where neither group varies it is 0 for equal means, else infinite; not a number when a
-    group is empty.
+    Where neither group varies it is 0 for equal means, else infinite; not a number when a group is empty.
 
     Example:
         >>> standardised_differences(np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]]))
@@ -148,8 +142,7 @@ def standardised_differences(chosen: np.ndarray, control: np.ndarray) -> dict[st
         return dict.fromkeys(COVARIATES[: chosen.shape[1]], float("nan"))
     apart = control.mean(axis=0) - chosen.mean(axis=0)
     pooled = np.sqrt((control.var(axis=0) + chosen.var(axis=0)) / 2)
-    flat = pooled < 1e-12
-    without_spread = np.where(np.abs(apart) < 1e-12, 0.0, np.copysign(np.inf, apart))
+    flat, without_spread = pooled < 1e-12, np.where(np.abs(apart) < 1e-12, 0.0, np.copysign(np.inf, apart))
     smd = np.where(flat, without_spread, apart / np.where(flat, 1, pooled))
     return dict(zip(COVARIATES, smd.tolist(), strict=False))
 
@@ -165,15 +158,12 @@ def random_neurons(size: int, neurons: int, generator: np.random.Generator) -> n
 
 
 def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generator: np.random.Generator) -> np.ndarray:
-    """Permute the clips' labels within each speaker, so that a speaker keeps how many of each there are.
-
-    Unknown speakers (None) form one group.
+    """Permute the clips' labels within each speaker; unknown speakers (None) form one group.
 
     Example:
         >>> shuffled_labels(np.array([0, 0, 1]), ["s", "s", "t"], seeded_generator("shuffled", 0))
         array([0, 0, 1])
     """
-    labels = np.asarray(labels)
     result = labels.copy()
     names = np.array(["" if speaker is None else f"={speaker}" for speaker in speakers])
     for name in np.unique(names):
@@ -184,17 +174,17 @@ def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generato
 
 @dataclass(frozen=True)
 class Ground:
-    """What the controls of a fold's sets are drawn from: so many neurons, and their :func:`covariates` if needed."""
+    """What a fold's controls are drawn from: so many neurons, and their :func:`covariates` if needed."""
 
     neurons: int
     standardised: np.ndarray | None = None
 
 
-Draw = Callable[[str, np.random.Generator], DrawnSet]
+Draw = Callable[[str, np.random.Generator], Chosen]
 """Draws a control of one emotion's set."""
 
 
-def draw_each(draw: Draw, emotions: Iterable[str], before: tuple[object, ...], *after: object) -> dict[str, DrawnSet]:
+def draw_each(draw: Draw, emotions: Iterable[str], before: tuple[object, ...], *after: object) -> dict[str, Chosen]:
     """One control of each emotion's set, its chance seeded by ``before``, the emotion and ``after``."""
     return {emotion: draw(emotion, seeded_generator(*before, emotion, *after)) for emotion in emotions}
 
@@ -206,7 +196,7 @@ def _matched(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndar
 
 
 def _random(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:
-    return lambda emotion, generator: DrawnSet(random_neurons(len(chosen[emotion]), ground.neurons, generator))
+    return lambda emotion, generator: Chosen(random_neurons(len(chosen[emotion]), ground.neurons, generator))
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ Formulas of fusion as described by follow-up work (docs/method.md), for any sele
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.controls import CONTROLS, DrawnSet, Ground, covariates, draw_each
+from emoscope.neurons.controls import CONTROLS, Chosen, Ground, covariates, draw_each
 from emoscope.neurons.jobs import ALL, SetSpec, Wanted, controls_of
-from emoscope.neurons.plan import SPAN_ITEMS, SelectionPlan
-from emoscope.neurons.ranking import Chosen, Job, Lists, lists_of, rank_streaming
+from emoscope.neurons.ranking import SPAN_ITEMS, Job, Lists, SelectionPlan, rank_streaming
 from emoscope.neurons.samples import Sample, acting_folds
 from emoscope.neurons.selection import FoundSets, SetTable
 from emoscope.neurons.selectors import Selector, Statistics, find_selector
@@ -24,7 +23,6 @@ from emoscope.vocabulary import MATCHED, USED
 
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"
 WAYS = (OVERLAP, JOINT, CONSISTENCY)
-"""Ways to fuse."""
 
 SMALLEST_SPREAD = 1e-9
 """What is added to a standard deviation, so that scores that do not vary become 0."""
@@ -152,21 +150,16 @@ def rank_fused(
 ) -> dict[tuple[str, str], Lists]:
     """Rank neurons by their fused scores, layer by layer through all stores at once; the scales take one pass more.
 
-    Memory holds one layer of every corpus and the neurons still in the running.
-
     There is a plan for each corpus; ``folds`` says for each fold which selection of each plan stands for it. Ties go
     to the larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the
-    spread in consistency fusion.
+    spread in consistency fusion. Memory holds one layer of every corpus and the neurons still in the running.
 
     Returns:
         (way, fold) -> lists from which up to ``size`` neurons can be taken.
-
-    Raises:
-        ValueError: an unknown way, or a store lacks the scope or an item.
     """
     refuse_unknown(ways)
     emotions, width = plans[0].emotions, plans[0].activity.width
-    lists = {(way, fold): lists_of(selector, size, len(emotions), seed) for way in ways for fold in folds}
+    lists = {(way, fold): Lists(size, len(emotions), seed, selector.one_list) for way in ways for fold in folds}
     scales, bars = _scales_and_bars(plans, folds, selector, ways)
     for layer, seen in enumerate(_layers(plans, selector)):
         made = [
@@ -190,9 +183,8 @@ def rank_fused(
 
 def _layers(plans: Sequence[SelectionPlan], selector: Selector) -> Iterator[tuple[list[Statistics], ...]]:
     """Layer by layer the statistics of every corpus and selection."""
-    return zip(
-        *(plan.statistics(dict.fromkeys(selector.needs, range(len(plan.selections)))) for plan in plans), strict=True
-    )
+    needs = [dict.fromkeys(selector.needs, range(len(plan.selections))) for plan in plans]
+    return zip(*(plan.statistics(one) for plan, one in zip(plans, needs, strict=True)), strict=True)
 
 
 def _scales_and_bars(
@@ -212,12 +204,8 @@ def _scales_and_bars(
     return scales, {fold: bar.value() for fold, bar in bars.items()}
 
 
-@dataclass(frozen=True)
-class Found:
-    """What one source found for a fold of the host: the clips, and the neurons of each emotion."""
-
-    sample: Sample
-    chosen: tuple[Chosen, ...]
+Found = dict[str, tuple[Sample, tuple[Chosen, ...]]]
+"""What one source found: fold of the host -> the clips, and the neurons of each emotion."""
 
 
 def transfer_sets(
@@ -236,7 +224,6 @@ def transfer_sets(
         sources: the corpora, asked about ``spec.emotions``.
         host: the name of the one on which the sets act; it may be one that is left out as a source.
         spec: what to find; of its selectors, budgets and controls the headline and the matched ones count.
-        fuse: ways to fuse, of :data:`WAYS`.
         consistency: weight of the spread over corpora in consistency fusion.
 
     Returns:
@@ -262,24 +249,18 @@ def transfer_sets(
     activity, used = acting.activity, acting.items.filter(pl.col("fate") == USED)["item"].to_numpy()
     standardised = _covariates(activity, used, spec) if spec.controls.get(MATCHED) else None
     means = activity.mean_product(used).astype("float32").ravel()
-    tables = {
-        name: _table(name, its, equal.emotions, spec, Ground(acting.total, standardised)) for name, its in found.items()
-    }
-    return {
-        name: FoundSets(one.frame(), one.sets, equal.identifiable, activity.layers, activity.width, means)
-        for name, one in tables.items()
-    }
+    ground, size = Ground(acting.total, standardised), (activity.layers, activity.width)
+    tables = {name: _table(name, its, equal.emotions, spec, ground) for name, its in found.items()}
+    return {name: FoundSets(one.frame(), one.sets, equal.identifiable, *size, means) for name, one in tables.items()}
 
 
-def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> dict[str, Found]:
-    """The sets that one source finds for the folds of the host."""
+def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> Found:
     own = {fold: equal.sample(source.name, host, fold) for fold in folds}
     needed = {sample.fold: sample for sample in own.values()}
     plan = _plan(source, needed.values(), equal, spec)
     selector, size = spec.headline[0], spec.neurons(spec.headline[1], source.total)
-    jobs = [Job(fold, selector, size) for fold in needed]
-    ranked = rank_streaming(plan, jobs, spec.seed)
-    return {fold: Found(sample, ranked[sample.fold, selector, None].take(size)) for fold, sample in own.items()}
+    ranked = rank_streaming(plan, [Job(fold, selector, size) for fold in needed], spec.seed)
+    return {fold: (sample, ranked[sample.fold, selector, None].take(size)) for fold, sample in own.items()}
 
 
 def _plan(source: Source, samples: Iterable[Sample], equal: EqualSamples, spec: SetSpec) -> SelectionPlan:
@@ -295,8 +276,7 @@ def _fused(
     folds: Sequence[str],
     fuse: Sequence[str],
     weight: float,
-) -> dict[str, dict[str, Found]]:
-    """The fused sets: name -> fold -> what was found."""
+) -> dict[str, Found]:
     plans, numbers, parts = [], [], []
     for source in kept:
         own = [equal.sample(source.name, host, fold).part(equal.emotions, equal.fused_n) for fold in folds]
@@ -308,11 +288,9 @@ def _fused(
     asked = {sample.fold: which for sample, which in zip(samples, zip(*numbers, strict=True), strict=True)}
     selector, size = find_selector(spec.headline[0]), spec.neurons(spec.headline[1], kept[0].total)
     ranked = rank_fused(plans, asked, selector, fuse, weight, size, spec.seed)
+    by_fold = dict(zip(folds, samples, strict=True))
     return {
-        f"fused: {way}": {
-            fold: Found(sample, ranked[way, sample.fold].take(size))
-            for fold, sample in zip(folds, samples, strict=True)
-        }
+        f"fused: {way}": {fold: (one, ranked[way, one.fold].take(size)) for fold, one in by_fold.items()}
         for way in fuse
     }
 
@@ -333,31 +311,26 @@ def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarr
     return covariates(rates / positions, activity.mean_magnitude(used), activity.down_norm)
 
 
-def _table(
-    source: str, by_fold: Mapping[str, Found], emotions: tuple[str, ...], spec: SetSpec, ground: Ground
-) -> SetTable:
+def _table(source: str, found: Found, emotions: tuple[str, ...], spec: SetSpec, ground: Ground) -> SetTable:
     """One source's target sets and matched controls."""
     table, head = SetTable(spec, ground.neurons, source, transferred=True), Wanted(*spec.headline)
-    drawn: dict[str, list[tuple[Wanted, dict[str, DrawnSet]]]] = {}
-    for fold, found in by_fold.items():
-        sample, known = Sample(fold, found.sample.clips, found.sample.n), found.sample.fold
-        groups = dict(zip(emotions, found.chosen, strict=True))
-        table.add(head, sample, groups)
-        if known not in drawn:  # what is found once has one control in every fold
-            drawn[known] = (
-                list(_matched(source, known, groups, spec, ground)) if ground.standardised is not None else []
-            )
-        for one, controls in drawn[known]:
-            table.add(one, sample, controls)
+    drawn: dict[str, list[tuple[Wanted, dict[str, Chosen]]]] = {}
+    for fold, (sample, chosen) in found.items():
+        groups = dict(zip(emotions, chosen, strict=True))
+        if sample.fold not in drawn:  # what is found once has one control in every fold
+            drawn[sample.fold] = list(_matched(source, sample.fold, groups, spec, ground))
+        for one, neurons in [(head, groups), *drawn[sample.fold]]:
+            table.add(one, replace(sample, fold=fold), neurons)
     return table
 
 
 def _matched(
     source: str, fold: str, groups: Mapping[str, Chosen], spec: SetSpec, ground: Ground
-) -> Iterator[tuple[Wanted, dict[str, DrawnSet]]]:
+) -> Iterator[tuple[Wanted, dict[str, Chosen]]]:
     """The matched controls of one fold's sets."""
     matched = CONTROLS[MATCHED]
-    assert matched.draw is not None
+    if ground.standardised is None or matched.draw is None:
+        return
     chosen = {emotion: one.neurons for emotion, one in groups.items()}
     draw = matched.draw(ground, chosen, np.unique(np.concatenate(list(chosen.values()))))
     for one in controls_of(Wanted(*spec.headline), spec, [matched]):

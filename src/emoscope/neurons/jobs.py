@@ -8,8 +8,7 @@ from itertools import groupby
 
 from emoscope.neurons.activity import scope_parts
 from emoscope.neurons.controls import CONTROLS, Control
-from emoscope.neurons.plan import FLOOR
-from emoscope.neurons.selectors import find_selector
+from emoscope.neurons.selectors import FLOOR, find_selector
 from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, OUTCOMES, RANDOM, RESELECTED, SHUFFLED, TARGET
 
 ALL = "all"
@@ -29,14 +28,12 @@ class SetSpec:
         selectors: names that :func:`~emoscope.neurons.selectors.find_selector` knows.
         budgets: shares of all neurons that each emotion gets.
         scope: the positions that count, such as ``"audio+answer"``, ``"all"`` or a list.
-        site: where activations were read.
         items_per_emotion: at most so many correct clips per emotion.
         minimum: an emotion with fewer correct clips outside some fold gets no set.
         controls: kind of control -> how many draws, for the headline selector and budget; of kinds that are everywhere
             there are up to :data:`FURTHER_DRAWS` at its other budgets.
         headline: (selector, budget) that the study claims.
         seed: decides between ties and draws clips and controls.
-        label: the label column that was asked.
         floor: LAPE's bar lies at this share of all firing rates.
         common_size: all selectors are also cut to the most neurons that every one of them reaches for every emotion,
             where that is fewer than a budget wants.
@@ -76,10 +73,8 @@ class SetSpec:
             find_selector(selector)
         for budget in self.budgets:
             if not 0 < budget <= 0.5:
-                raise ValueError(
-                    f"budget {budget} is not a fraction of neurons: give a number between 0 and 0.5, "
-                    "such as 0.005 for 0.5 %"
-                )
+                usual = "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
+                raise ValueError(f"budget {budget} is not a fraction of neurons: {usual}")
         if self.headline[0] not in self.selectors or self.headline[1] not in self.budgets:
             raise ValueError(
                 f"the headline {self.headline} is not among the selectors {list(self.selectors)} and budgets "
@@ -130,10 +125,8 @@ class Wanted:
     """One set that a study wants, in every fold: what its name and its rows in the table of sets say of it.
 
     Attributes:
-        selector: its name.
         budget: share of all neurons; ``None`` for the most that all selectors reach, which ranking tells.
         control: what the set is: ``"target"``, a control, or found in another way, such as ``"fewer"``.
-        draw: number of the draw.
         size: clips per emotion where the control is "fewer", else ``None``.
         within: first and last layer of the range within which it is found; ``None`` for all layers.
     """

@@ -1,44 +1,190 @@
-"""Ranking neurons by a selector's scores, which are seen layer by layer, for many selections in one pass over the store."""
+"""Ranking neurons by a selector's scores, for many selections of items in one pass over the store, layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
+import scipy.sparse
 
-from emoscope.neurons.plan import FLOOR, RunningBar, SelectionPlan
-from emoscope.neurons.selectors import Selector, Statistics, find_selector
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.controls import Chosen
+from emoscope.neurons.samples import Selection
+from emoscope.neurons.selectors import FLOOR, RunningBar, Statistics, find_selector
+
+SPAN_ITEMS = 512
+"""Items read at once, so that memory does not grow with the corpus."""
+
+
+class SelectionPlan:
+    """Selections over the same emotions that are computed together, in one pass over the store.
+
+    Layers are yielded in order, and arrays are overwritten by the next layer: copy what is to be kept. ``items`` are
+    the row numbers of all items that some selection uses, ascending; int64 (item,).
+
+    Raises:
+        ValueError: no selection, or selections of other emotions.
+
+    Example:
+        >>> import tempfile
+        >>> store = Activity.create(f"{tempfile.mkdtemp()}/activity.zarr", 10, 1, 4, np.ones((1, 4)), 10)
+        >>> one = Selection("all", np.array([4, 2, 9]), np.array([0, 1, 0]), ("anger", "fear"))
+        >>> plan = SelectionPlan(store, [one], "audio")
+        >>> plan.items, plan.matrix.toarray()
+        (array([2, 4, 9]), array([[0., 1., 1.],
+               [1., 0., 0.]]))
+    """
+
+    def __init__(
+        self, activity: Activity, selections: Sequence[Selection], scope: str | Sequence[str], floor: float = FLOOR
+    ) -> None:
+        if not selections:
+            raise ValueError("a plan needs at least one selection")
+        self.activity, self.scope, self.floor = activity, scope, floor
+        self.selections, self.emotions = tuple(selections), selections[0].emotions
+        other = [one for one in self.selections if one.emotions != self.emotions]
+        if other:
+            raise ValueError(f"selection {other[0].key} has the emotions {other[0].emotions}, others {self.emotions}")
+        self.items = np.unique(np.concatenate([one.items for one in self.selections]).astype("int64"))
+
+    @cached_property
+    def matrix(self) -> scipy.sparse.csr_array:
+        """How often each item counts: sparse float64 (selection x emotion, item), emotions varying fastest."""
+        emotions = len(self.emotions)
+        rows = np.concatenate([number * emotions + one.labels for number, one in enumerate(self.selections)])
+        columns = np.searchsorted(self.items, np.concatenate([one.items for one in self.selections]))
+        shape = (len(self.selections) * emotions, len(self.items))
+        return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """T, the number of positions of the scope; float64 (selection, emotion).
+
+        Raises:
+            ValueError: an emotion has none, the scope is not stored, or an item was not written.
+        """
+        tokens = self.activity.tokens(self.scope, self.items).astype("float64")
+        total = (self.matrix @ tokens).reshape(-1, len(self.emotions))
+        if not total.all():
+            number, emotion = np.argwhere(total == 0)[0]
+            raise ValueError(
+                f"selection {self.selections[number].key}: the items of {self.emotions[emotion]} have no position "
+                f"in scope {self.scope!r}; choose a scope that was listened to"
+            )
+        return total
+
+    def statistics(self, needs: Mapping[str, Iterable[int]] | None = None) -> Iterator[list[Statistics]]:
+        """What selectors read: the statistics of every selection.
+
+        P = K / T and M = S / T, where K is the number of positions at which the neuron fires, S the sum of its
+        activation and T the number of positions, over all positions of the scope of an emotion's items. ``needs`` says
+        which selections are to have ``"bar"`` and ``"variance"``, each of which costs a further reading.
+        """
+        barred, spread = (sorted((needs or {}).get(need, ())) for need in ("bar", "variance"))
+        bars = self.bars(barred) if barred else {}
+        varied = [self.selections[number] for number in spread]
+        variances = SelectionPlan(self.activity, varied, self.scope).variances() if varied else None
+        positions, summed = self.positions, self._sums(self.activity.width)
+        for layer, rates in enumerate(self.rates()):
+            self._total(partial(self.activity.read_sums, layer, self.scope), summed)
+            summed /= positions.T[:, :, None]
+            variance = dict(zip(spread, next(variances), strict=True)) if variances else {}
+            numbers = range(len(self.selections))
+            bar = [bars.get(number, float("nan")) for number in numbers]
+            yield [
+                Statistics(rates[n], summed[:, n], positions[n], self.emotions, layer, bar[n], variance.get(n))
+                for n in numbers
+            ]
+
+    def rates(self) -> Iterator[np.ndarray]:
+        """P alone, which halves the reading: float64 (selection, emotion, width)."""
+        # float32 holds whole numbers up to 2**24 exactly and is twice as fast; a count never exceeds the positions
+        precision = "float32" if self.positions.max() < 2**24 else "float64"
+        # made once: handing 200 MB back to the system and asking for it anew costs as much as the arithmetic
+        fired, rates = self._sums(self.activity.width, precision), self._sums(self.activity.width)
+        for layer in range(self.activity.layers):
+            self._total(partial(self.activity.read_counts, layer, self.scope, dtype=precision), fired)
+            np.divide(fired, self.positions.T[:, :, None], out=rates)
+            yield rates.transpose(1, 0, 2)
+
+    def variances(self) -> Iterator[np.ndarray]:
+        """Variance of the items' mean activations within emotions, pooled over emotions: float64 (selection, width).
+
+        With x the mean activation over the positions of an item, and n(e) the items of emotion e that have positions:
+        sum over e of sum over items of (x - mean of x)^2, over sum of (n(e) - 1); 0 where no emotion has two items.
+        The order of items may change the last bit.
+        """
+        activity, width = self.activity, self.activity.width
+        positions = activity.tokens(self.scope, self.items)
+        tokens = dict(zip(self.items.tolist(), positions.tolist(), strict=True))
+        counts = (self.matrix @ (positions > 0).astype("float64")).reshape(-1, len(self.emotions))
+        freedom = np.maximum(counts - 1, 0).sum(axis=1)
+        sums = self._sums(2 * width)
+        for layer in range(activity.layers):
+
+            def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
+                weights = np.array([1 / tokens[item] if tokens[item] else 0.0 for item in items.tolist()])
+                means = activity.read_sums(layer, self.scope, items) * weights[:, None]
+                return np.concatenate([means, means**2], axis=1)
+
+            self._total(read, sums)
+            squares = sums[..., width:] - sums[..., :width] ** 2 / np.maximum(counts.T, 1)[:, :, None]
+            yield np.maximum(squares.sum(axis=0), 0) / np.maximum(freedom, 1)[:, None]
+
+    def bars(self, numbers: Iterable[int]) -> dict[int, float]:
+        """LAPE's bar of some selections, over the rates of all layers, neurons and emotions."""
+        found = {number: self.running_bar() for number in numbers}
+        for rates in self.rates():
+            for number, bar in found.items():
+                bar.add(rates[number])
+        return {number: bar.value() for number, bar in found.items()}
+
+    def running_bar(self) -> RunningBar:
+        """The bar of as many rates as a selection has."""
+        return RunningBar(self.activity.layers * self.activity.width * len(self.emotions), self.floor)
+
+    def _sums(self, width: int, dtype: str = "float64") -> np.ndarray:
+        return np.empty((len(self.emotions), len(self.selections), width), dtype)
+
+    def _total(self, read: Callable[[np.ndarray], np.ndarray], out: np.ndarray) -> None:
+        """Sum what ``read(items)`` gives (item, width) into ``out`` (emotion, selection, width), in its precision.
+
+        Firing counts are whole numbers and activation sums multiples of 2**-24, so in float64 nothing is
+        rounded, and neither the order of the items nor the number of threads changes a bit.
+        """
+        # an emotion's items are nearly the same in all selections: a dense product over just those is ten times faster
+        begun: set[int] = set()
+        for start, parts in self._dense:
+            chunk = read(self.items[start : start + SPAN_ITEMS])
+            for emotion, columns, weights in parts:
+                weights = weights.astype(out.dtype)
+                if emotion in begun:
+                    out[emotion] += weights @ chunk[columns]
+                else:  # every emotion has items, so every part of `out` is written
+                    np.matmul(weights, chunk[columns], out=out[emotion])
+                    begun.add(emotion)
+
+    @cached_property
+    def _dense(self) -> list[tuple[int, list[tuple[int, np.ndarray, np.ndarray]]]]:
+        """First item of each span -> for each emotion with items in it their places, and the matrix over just those."""
+        spans = []
+        by_item = self.matrix.tocsc()
+        for start in range(0, len(self.items), SPAN_ITEMS):
+            span = by_item[:, start : start + SPAN_ITEMS].tocsr()
+            parts = []
+            for emotion in range(len(self.emotions)):
+                rows = span[emotion :: len(self.emotions)]
+                columns = np.unique(rows.indices)
+                if len(columns):
+                    parts.append((emotion, columns, rows[:, columns].toarray()))
+            spans.append((start, parts))
+        return spans
+
 
 DECIMALS = 12
 """Scores are compared to this many decimals: equal margins, such as 0.3 - 0.1 and 0.2, differ in the last bit."""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The neurons chosen for one emotion.
-
-    Attributes:
-        neurons: flat numbers, ascending; int64 (neuron,).
-        wanted: how many were wanted; fewer are there when fewer were eligible.
-        tied_at_cut: how many eligible neurons have the score of the last chosen one, it included, when not all
-            of them found room; 0 when the cut falls between two scores.
-        share_negative_mean: share of the chosen whose mean activation for the emotion is at most 0 (steering
-            them pushes away from it); None when none was chosen.
-    """
-
-    neurons: np.ndarray
-    wanted: int
-    tied_at_cut: int
-    share_negative_mean: float | None
-
-    @property
-    def columns(self) -> dict[str, object]:
-        """What the table of sets says of the choice."""
-        return {"tied_at_cut": self.tied_at_cut, "share_negative_mean": self.share_negative_mean}
-
-    def __len__(self) -> int:
-        return len(self.neurons)
 
 
 def tie_order(neurons: np.ndarray, seed: int) -> np.ndarray:
@@ -66,7 +212,7 @@ class RunningTop:
         >>> top.add(np.array([0.1, 0.5, -np.inf]), np.zeros(3), first=0)
         >>> top.add(np.array([0.5, 0.5]), np.array([-1.0, 2.0]), first=3)
         >>> top.take(2)
-        Chosen(neurons=array([1, 4]), wanted=2, tied_at_cut=3, share_negative_mean=0.5)
+        Chosen(neurons=array([1, 4]), columns={'tied_at_cut': 3, 'share_negative_mean': 0.5})
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -102,8 +248,7 @@ class RunningTop:
             kept, cut, tied, room = self._best(size)
             tied += self._left_out if cut == self._cut else 0
             tied_at_cut = tied if tied > room else 0
-        negative = float(np.mean(self._means[kept] <= 0)) if len(kept) else None
-        return Chosen(np.sort(self._neurons[kept]), size, tied_at_cut, negative)
+        return _chosen(self._neurons[kept], self._means[kept], tied_at_cut)
 
     def _best(self, size: int) -> tuple[np.ndarray, float, int, int]:
         """Places of the best ``size``, the score at the cut, how many have it and how many of these find room."""
@@ -117,73 +262,54 @@ class RunningTop:
         return np.concatenate([above, tied]), cut, len(tied), room
 
 
-class EqualLists:
-    """One list for each emotion, all of one size.
+class Lists:
+    """The best neurons of each emotion, ``size`` of each; or one list of the best for any emotion.
+
+    Of one list, a neuron goes to every emotion for which it is eligible. Ties in it go to the neuron of the larger mean
+    activation, for the emotion of those for which it is eligible that has the largest; ``tied_at_cut`` is the list's.
 
     Example:
-        >>> lists = EqualLists(1, 2, seed=0)
-        >>> lists.add(np.array([[0.1, 0.5], [0.3, 0.2]]), np.zeros((2, 2)), first=0)
-        >>> [one.neurons.tolist() for one in lists.take(1)]
+        >>> for one_list in (False, True):
+        ...     lists = Lists(1, 2, seed=0, one_list=one_list)
+        ...     lists.add(np.array([[0.1, 0.5], [0.3, 0.2]]), np.zeros((2, 2)), first=0)
+        ...     print([one.neurons.tolist() for one in lists.take(1)])
         [[1], [0]]
+        [[1], [1]]
     """
 
-    def __init__(self, size: int, emotions: int, seed: int) -> None:
-        self._tops = tuple(RunningTop(size, seed) for _ in range(emotions))
+    def __init__(self, size: int, emotions: int, seed: int, one_list: bool = False) -> None:
+        self._one_list, self._emotions = one_list, emotions
+        self._tops = tuple(RunningTop(size, seed) for _ in range(1 if one_list else emotions))
+        self._eligible: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # of one list: emotion, neuron, mean
 
     def add(self, scores: np.ndarray, means: np.ndarray, first: int) -> None:
         """Consider the neurons ``first``, ``first + 1`` …; scores and means are (emotion, neuron)."""
+        if self._one_list:
+            eligible = scores > -np.inf
+            emotions, places = np.nonzero(eligible)
+            self._eligible.append((emotions, places + first, means[eligible]))
+            scores, means = (np.max(one, axis=0)[None] for one in (scores, np.where(eligible, means, -np.inf)))
         for top, score, mean in zip(self._tops, scores, means, strict=True):
             top.add(score, mean, first)
 
     def take(self, size: int) -> tuple[Chosen, ...]:
-        """The best ``size`` of each emotion."""
-        return tuple(top.take(size) for top in self._tops)
+        """The best ``size`` of each emotion, or those of the best ``size`` in all that are eligible for it."""
+        best = [top.take(size) for top in self._tops]
+        if not self._one_list:
+            return tuple(best)
+        emotions, neurons, means = (np.concatenate(parts) for parts in zip(*self._eligible, strict=True))
+        listed = np.isin(neurons, best[0].neurons)
+        own = [listed & (emotions == emotion) for emotion in range(self._emotions)]
+        return tuple(_chosen(neurons[one], means[one], best[0].columns["tied_at_cut"]) for one in own)
 
 
-class OneList:
-    """One list of the best neurons for any emotion; each goes to every emotion for which it is eligible.
+def _chosen(neurons: np.ndarray, means: np.ndarray, tied_at_cut: int) -> Chosen:
+    """Neurons with how many eligible ones have the score of the last one, it included, if some of them found no room.
 
-    Ties go to the neuron of the larger mean activation, for the emotion of those for which it is eligible that has
-    the largest.
-
-    Example:
-        >>> lists = OneList(1, 2, seed=0)
-        >>> lists.add(np.array([[0.1, 0.5], [0.3, 0.2]]), np.zeros((2, 2)), first=0)
-        >>> [one.neurons.tolist() for one in lists.take(1)]
-        [[1], [1]]
+    The share of those whose mean activation is not positive stands beside it: steering them pushes away.
     """
-
-    def __init__(self, size: int, emotions: int, seed: int) -> None:
-        self._top = RunningTop(size, seed)
-        self._eligible: tuple[list[np.ndarray], ...] = tuple([] for _ in range(emotions))
-        self._means: tuple[list[np.ndarray], ...] = tuple([] for _ in range(emotions))
-
-    def add(self, scores: np.ndarray, means: np.ndarray, first: int) -> None:
-        """As :meth:`EqualLists.add`."""
-        eligible = scores > -np.inf
-        self._top.add(scores.max(axis=0), np.where(eligible, means, -np.inf).max(axis=0), first)
-        for emotion, row in enumerate(eligible):
-            places = np.flatnonzero(row)
-            self._eligible[emotion].append(places + first)
-            self._means[emotion].append(means[emotion, places])
-
-    def take(self, size: int) -> tuple[Chosen, ...]:
-        """The neurons of the best ``size``, by emotion; ``tied_at_cut`` is that of the list."""
-        listed, found = self._top.take(size), []
-        for eligible, means in zip(self._eligible, self._means, strict=True):
-            neurons = np.concatenate(eligible) if eligible else np.empty(0, "int64")
-            inside = np.isin(neurons, listed.neurons)
-            negative = float(np.mean(np.concatenate(means)[inside] <= 0)) if inside.any() else None
-            found.append(Chosen(neurons[inside], size, listed.tied_at_cut, negative))
-        return tuple(found)
-
-
-Lists = EqualLists | OneList
-
-
-def lists_of(selector: Selector, size: int, emotions: int, seed: int) -> Lists:
-    """Empty lists of the kind that a selector makes."""
-    return (OneList if selector.one_list else EqualLists)(size, emotions, seed)
+    negative = float(np.mean(means <= 0)) if len(neurons) else None
+    return Chosen(np.sort(neurons), {"tied_at_cut": tied_at_cut, "share_negative_mean": negative})
 
 
 def select_from_sums(
@@ -202,10 +328,7 @@ def select_from_sums(
         fired: K, at how many positions a neuron fires; (emotion, neuron).
         tokens: T, the number of positions; (emotion,).
         summed: S, the sum of its activation over these positions; (emotion, neuron).
-        selector: a selector's name.
         size: neurons per emotion; of a selector that makes one list, neurons in it.
-        seed: decides between neurons that tie in score and in mean activation.
-        floor: LAPE's bar lies at this share of all rates.
         variance: pooled variance of the items' means, for selectors that read it; (neuron,).
 
     Raises:
@@ -220,26 +343,21 @@ def select_from_sums(
     """
     find = find_selector(selector)
     if len(fired) < 2 or not np.all(tokens):
-        raise ValueError(
-            f"tokens {list(map(int, tokens))}: selectors compare at least two emotions that have positions"
-        )
+        raise ValueError(f"tokens {[*map(int, tokens)]}: selectors compare at least two emotions that have positions")
     if "variance" in find.needs and variance is None:
         raise ValueError(f"selector {selector!r} reads the variance of items, which sums do not tell: give `variance`")
     positions = np.asarray(tokens, "float64")
     rate, mean = fired / positions[:, None], summed / positions[:, None]
     bar = RunningBar(rate.size, floor)
     bar.add(rate)
-    lists = lists_of(find, size, len(rate), seed)
+    lists = Lists(size, len(rate), seed, find.one_list)
     lists.add(find(Statistics(rate, mean, positions, bar=bar.value(), variance=variance)), mean, 0)
     return lists.take(size)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One selector on one selection of a plan (by its key), for at most ``size`` neurons.
-
-    ``layers`` are the first and last layer of those that are ranked; ``None`` for all.
-    """
+    """One selector on one selection of a plan, for at most ``size`` neurons of all layers, or of the first to the last."""
 
     key: Hashable
     selector: str
@@ -252,11 +370,9 @@ class Job:
         return self.key, self.selector, self.layers
 
 
-JobName = tuple[Hashable, str, tuple[int, int] | None]
-"""Key of a selection, selector, layers."""
+JobName = tuple[Hashable, str, tuple[int, int] | None]  # key of a selection, selector, layers
 
 Ranked = dict[JobName, Lists]
-"""Name of a job -> lists from which neurons can be taken."""
 
 
 def rank_streaming(
@@ -264,9 +380,8 @@ def rank_streaming(
 ) -> Ranked:
     """Rank neurons for many selections and selectors in one pass over the store.
 
-    Memory holds one layer of the plan's sums and the neurons still in the running.
-
-    ``observe`` is called with the statistics of every selection as they pass by, layer by layer.
+    Memory holds one layer of the plan's sums and the neurons still in the running. ``observe`` is called with the
+    statistics of every selection as they pass by, layer by layer.
 
     Returns:
         for each job's name lists from which any number of neurons up to its size can be taken.
@@ -283,7 +398,7 @@ def rank_streaming(
     for job, selector in zip(jobs, selectors, strict=True):
         for need in selector.needs:
             needs.setdefault(need, set()).add(numbers[job.key])
-    lists = [lists_of(one, job.size, len(plan.emotions), seed) for job, one in zip(jobs, selectors, strict=True)]
+    lists = [Lists(job.size, len(plan.emotions), seed, one.one_list) for job, one in zip(jobs, selectors, strict=True)]
     for layer, seen in enumerate(plan.statistics(needs)):
         for job, selector, running in zip(jobs, selectors, lists, strict=True):
             if job.layers is None or job.layers[0] <= layer <= job.layers[1]:

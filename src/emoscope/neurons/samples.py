@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.jobs import ALL, SetSpec
-from emoscope.neurons.plan import Selection
 from emoscope.vocabulary import OUTCOMES, USED, Outcome, Side
 
 Notes = dict[str, dict[str, int | str]]
@@ -49,6 +48,36 @@ class IdentificationClip:
     fold: str | None
     items: tuple[int, ...]
     letters: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The items on which one group of neuron sets is fitted: one fold, size, draw or shuffle of labels.
+
+    Attributes:
+        key: names the selection in results.
+        items: row numbers of the items; int64 (item,).
+        labels: the number of each item's emotion in ``emotions``; int64 (item,).
+
+    Raises:
+        ValueError: items and labels differ in length, a label is out of range, or an emotion has no item.
+    """
+
+    key: Hashable
+    items: np.ndarray
+    labels: np.ndarray
+    emotions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.items) != len(self.labels):
+            raise ValueError(f"selection {self.key}: {len(self.items)} items but {len(self.labels)} labels")
+        if len(self.emotions) < 2:
+            raise ValueError(f"selection {self.key} has the emotions {self.emotions}: selectors compare at least two")
+        counts = np.bincount(np.asarray(self.labels, "int64"), minlength=len(self.emotions))
+        if len(counts) > len(self.emotions):
+            raise ValueError(f"selection {self.key}: label {len(counts) - 1} has no emotion in {self.emotions}")
+        if not counts.all():
+            raise ValueError(f"selection {self.key} has no item of {self.emotions[int(counts.argmin())]}")
 
 
 @dataclass(frozen=True)
@@ -89,9 +118,9 @@ class Sample:
 def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict[str, int | str]]:
     """Draw the identification clips of every fold, and of all folds together.
 
-    Clips are taken in an order that a hash of seed and clip name decides, so that the row order does not
-    matter and a smaller sample is part of a larger one; with ``spec.balance_letters`` in that of
-    :func:`level_letters`. ``items`` are as :func:`~emoscope.neurons.selection.find_sets` takes them.
+    Clips are taken in an order that a hash of seed and clip name decides, so that the row order does not matter and a
+    smaller sample is part of a larger one; with ``spec.balance_letters`` in that of :func:`level_letters`. ``items``
+    are as :func:`~emoscope.neurons.selection.find_sets` takes them.
 
     Returns:
         (samples, identifiable): one sample per fold, that of all clips last; and for each emotion how many
@@ -125,8 +154,8 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
 def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sample]]:
     """Draw smaller samples from those of all folds: ``spec.size_draws`` draws of each of ``spec.sizes``.
 
-    In each draw clips are taken in an order that a hash of seed, draw and clip name decides, so that a smaller
-    sample is part of a larger one of the same draw, and a clip that is in reach of two folds is drawn in both.
+    In each draw a hash of seed, draw and clip name orders clips, so that a smaller sample is part of a larger one of
+    the same draw, and a clip that is in reach of two folds is drawn in both.
     A size that some fold does not have, or that is no smaller than what every fold has, is left out.
     """
     fewest, most = min(one.n for one in samples), max(one.n for one in samples)
@@ -259,11 +288,9 @@ def _clips(used: pl.DataFrame, spec: SetSpec, outcome: Outcome) -> Iterable[Iden
     options = pl.col("options") if "options" in used.columns else pl.lit(None, dtype=pl.List(pl.String))
     hit = used.filter(right)["clip"].unique().to_list()
     wrong = pl.col("correct").eq(False).fill_null(False) & ~pl.col("clip").is_in(hit)
-    chosen = on_side(used, "identify").filter(
-        (right if outcome == "hits" else wrong) & label.is_in(list(spec.emotions))
-    )
-    chosen = chosen.select("clip", "speaker", "fold", "item", label.alias("label"), options.alias("options"))
-    groups = chosen.sort("item").group_by("clip", "label", maintain_order=True)
+    chosen = on_side(used, "identify").filter(right if outcome == "hits" else wrong, label.is_in(list(spec.emotions)))
+    chosen = chosen.select("clip", "speaker", "fold", "item", label=label, options=options).sort("item")
+    groups = chosen.group_by("clip", "label", maintain_order=True)
     columns = groups.agg(pl.col("speaker", "fold").first(), "item", "options")
     for name, emotion, speaker, fold, items, shown in columns.iter_rows():
         letters = tuple(options.index(emotion) for options in shown if options)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -15,9 +14,16 @@ import polars as pl
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
 from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, lent_name, wanted_sets
-from emoscope.neurons.plan import Selection, SelectionPlan
-from emoscope.neurons.ranking import Chosen, Job, JobName, Lists, Ranked, rank_streaming
-from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
+from emoscope.neurons.ranking import Chosen, Job, JobName, Lists, Ranked, SelectionPlan, rank_streaming
+from emoscope.neurons.samples import (
+    Notes,
+    NotIdentifiable,
+    Sample,
+    Selection,
+    draw_samples,
+    fewer_clips,
+    outcome_samples,
+)
 from emoscope.neurons.selectors import Statistics
 from emoscope.neurons.sets import NeuronSet, NeuronSets, load_set, set_folder
 from emoscope.schemas import schema
@@ -91,15 +97,6 @@ FoundOn = dict[tuple[str, int, int | None, str], Sample]
 """(:attr:`Wanted.clips`, fold) -> the clips on which a set is found there."""
 
 
-class Neurons(Protocol):
-    """Neurons that were chosen or drawn for an emotion, and what the table of sets says of them."""
-
-    @property
-    def neurons(self) -> np.ndarray: ...
-    @property
-    def columns(self) -> Mapping[str, object]: ...
-
-
 class SetTable:
     """Collects sets, in a decoder of ``total`` neurons, and the rows that describe them.
 
@@ -111,7 +108,7 @@ class SetTable:
         self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self._rows: list[dict[str, object]] = []
 
-    def add(self, one: Wanted, sample: Sample, found: Mapping[str, Neurons]) -> None:
+    def add(self, one: Wanted, sample: Sample, found: Mapping[str, Chosen]) -> None:
         """Add the neurons of each emotion that a set has in the fold of a sample."""
         assert one.budget is not None
         name = self.spec.name_of(one)
@@ -119,13 +116,14 @@ class SetTable:
             name = lent_name(name, self.source)
         self.sets[name, sample.fold] = {emotion: its.neurons for emotion, its in found.items()}
         about = dict.fromkeys(COLUMNS) | {"set": name, "selector": one.selector, "budget": one.budget}
+        about |= {"scope": self.spec.scope_name, "site": self.spec.site, "label": self.spec.label}
         about |= {
-            "scope": self.spec.scope_name,
-            "site": self.spec.site,
-            "label": self.spec.label,
             "source": self.source,
+            "control": one.control,
+            "draw": one.draw,
+            "size": one.size,
+            "layers": one.layers,
         }
-        about |= {"control": one.control, "draw": one.draw, "size": one.size, "layers": one.layers}
         about |= {"n": sample.n, "fold": sample.fold, "size_wanted": self.spec.neurons(one.budget, self.total)}
         for emotion, its in found.items():
             letters = None if one.control in CONTROLS else sample.letter_share(emotion)
@@ -140,17 +138,15 @@ class SetTable:
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
     """Find the neuron sets that a study wants (:func:`~emoscope.neurons.jobs.wanted_sets`), in every fold.
 
-    Items identify neurons when the baseline answered them correctly; equally many clips per emotion are
-    taken, in an order seeded by the clips' names, with all correct letter orders of a clip. The sets of a
-    fold are found on the clips outside it, those of the fold ``"all"`` on every clip. Where a study fixes
-    the sides (``side`` is ``identify`` or ``evaluate``, never ``both``), all folds take the identify side.
+    Items identify neurons when the baseline answered them correctly; equally many clips per emotion are taken, in an
+    order seeded by the clips' names, with all correct letter orders of a clip. The sets of a fold are found on the
+    clips outside it, those of the fold ``"all"`` on every clip. Where a study fixes the sides (``side`` is ``identify``
+    or ``evaluate``, never ``both``), all folds take the identify side.
 
     Args:
-        activity: the store.
-        items: one row per item, with the columns item, clip, speaker, fold, truth, correct, fate and, if
-            sides are fixed, side; ``answered`` for misses and false alarms, ``options`` to balance letters; ``corpus``
-            is kept as the sets' source.
-        spec: what to find.
+        items: one row per item, with the columns item, clip, speaker, fold, truth, correct, fate and, if sides are
+            fixed, side; ``answered`` for misses and false alarms, ``options`` to balance letters; ``corpus`` is kept as
+            the sets' source.
 
     Raises:
         NotIdentifiable: fewer than two emotions have enough correct clips.
@@ -284,23 +280,18 @@ def lend(
     """The headline's target sets and their first matched controls, for the folds of another part.
 
     Args:
-        found: the sets of the part that found them.
-        source: its name.
+        source: the name of the part that found them.
         folds: the folds of the other part. A fold that the source has too, since both deal the same speakers, gets
             the sets of that fold, which were found on other speakers; any other gets those found on all clips.
         headline: selector and budget.
-        matched: draws of matched controls.
         same: whether both deal the same speakers; otherwise folds of equal names have nothing to do with each other.
 
     Returns:
         the sets under other names, or ``None`` where nothing was found.
     """
     control = pl.col("control")
-    mine = found.frame.filter(
-        (pl.col("selector") == headline[0])
-        & (pl.col("budget") == headline[1])
-        & ((control == TARGET) | ((control == MATCHED) & (pl.col("draw") < matched)))
-    )
+    kept = (control == TARGET) | ((control == MATCHED) & (pl.col("draw") < matched))
+    mine = found.frame.filter(kept, pl.col("selector") == headline[0], pl.col("budget") == headline[1])
     if mine.is_empty():
         return None
     lent = {name: lent_name(name, source) for name in mine["set"].unique(maintain_order=True)}

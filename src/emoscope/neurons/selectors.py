@@ -11,13 +11,16 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 
 import numpy as np
 from scipy.special import xlogy
 
 ACTIVE = 0.1
 """Firing rate that mad-active asks for."""
+
+FLOOR = 0.95
+"""Share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024)."""
 
 SMALLEST_VARIANCE = 1e-6
 """What mad-z adds to a variance, so that a neuron that hardly moves does not win by its stillness."""
@@ -73,9 +76,7 @@ def lape(given: Statistics) -> np.ndarray:
         array([[  0., -inf],
                [-inf, -inf]])
     """
-    rate, score = given.rate, np.full(given.rate.shape, -np.inf)
-    eligible = np.flatnonzero(rate.max(axis=0) > given.bar)
-    rates = rate[:, eligible]
+    eligible, rates, score = _above_bar(given)
     largest = np.where(rates == rates.max(axis=0), given.mean[:, eligible], -np.inf).argmax(axis=0)
     score[largest, eligible] = _minus_entropy(rates)
     return score
@@ -91,9 +92,7 @@ def lape_original(given: Statistics) -> np.ndarray:
         array([[-0.693, -0.5  ],
                [-0.693,   -inf]])
     """
-    rate, score = given.rate, np.full(given.rate.shape, -np.inf)
-    eligible = np.flatnonzero(rate.max(axis=0) > given.bar)
-    rates = rate[:, eligible]
+    eligible, rates, score = _above_bar(given)
     score[:, eligible] = np.where(rates > given.bar, _minus_entropy(rates), -np.inf)
     return score
 
@@ -155,10 +154,65 @@ def cas(given: Statistics) -> np.ndarray:
     return np.where(rate == first, margin, -np.inf)
 
 
+def _above_bar(given: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which neurons' largest rate exceeds the bar, their rates, and scores in which no neuron is eligible yet."""
+    eligible = np.flatnonzero(given.rate.max(axis=0) > given.bar)
+    return eligible, given.rate[:, eligible], np.full(given.rate.shape, -np.inf)
+
+
 def _minus_entropy(rates: np.ndarray) -> np.ndarray:
     """Sum of q log q over emotions, q the rates as shares of their sum; (neuron,)."""
     share = rates / rates.sum(axis=0)
     return np.asarray(xlogy(share, share).sum(axis=0))
+
+
+def bar_rank(count: int, floor: float = FLOOR) -> int:
+    """Which of ``count`` firing rates, in ascending order and counted from 1, is the bar.
+
+    Example:
+        >>> bar_rank(20), bar_rank(9)
+        (19, 9)
+    """
+    return max(1, round(floor * count))
+
+
+class RunningBar:
+    """LAPE's bar of rates that are seen piece by piece: the ``round(floor * count)``-th smallest of ``count`` rates.
+
+    Only the largest ones are kept, down to the bar.
+
+    Example:
+        >>> bar = RunningBar(4, floor=0.75)
+        >>> bar.add(np.array([3.0, 1.0])); bar.add(np.array([2.0, 5.0]))
+        >>> bar.value()
+        3.0
+    """
+
+    def __init__(self, count: int, floor: float = FLOOR) -> None:
+        self.size, self._cut = count - bar_rank(count, floor) + 1, -np.inf
+        self._pieces: list[np.ndarray] = []
+        self._count = 0
+
+    def add(self, rates: np.ndarray) -> None:
+        """Consider the rates of an array of any shape."""
+        piece = rates[rates > self._cut]
+        self._pieces.append(piece)
+        self._count += len(piece)
+        if self._count > 2 * self.size:  # now and then, since each cut costs a pass over all that is kept
+            self._shrink()
+
+    def value(self) -> float:
+        """The bar, when all rates were seen."""
+        self._shrink()
+        return float(self._pieces[0].min())
+
+    def _shrink(self) -> None:
+        together = np.concatenate(self._pieces)
+        if len(together) > self.size:
+            together = np.partition(together, len(together) - self.size)[len(together) - self.size :]
+        if len(together) == self.size:
+            self._cut = together.min()
+        self._pieces, self._count = [together], len(together)
 
 
 GROUP = "emoscope.selectors"
@@ -256,7 +310,7 @@ def find_selector(name: str) -> Selector:
     """
     if name in SELECTORS:
         return SELECTORS[name]
-    offered = _offered()
+    offered = {one.name: one for one in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
     if name not in offered:
         raise ValueError(f"selector {name!r} is not known: choose from {', '.join((*SELECTORS, *offered))}")
     found = offered[name].load()
@@ -267,11 +321,6 @@ def find_selector(name: str) -> Selector:
         raise ValueError(f"selector {name!r} of {offered[name].value} calls itself {selector.name!r}: give it one name")
     SELECTORS[name] = _checked(selector)
     return SELECTORS[name]
-
-
-def known_selectors() -> tuple[str, ...]:
-    """The names of all selectors, those of installed packages last."""
-    return (*SELECTORS, *(name for name in _offered() if name not in SELECTORS))
 
 
 def own_code(names: Iterable[str]) -> dict[str, str]:
@@ -289,10 +338,6 @@ def own_code(names: Iterable[str]) -> dict[str, str]:
             text = repr((code.co_code, code.co_consts, code.co_names)) if code else repr(type(selector.score))
         found[name] = hashlib.sha256(repr((text, selector.needs, selector.one_list)).encode()).hexdigest()
     return found
-
-
-def _offered() -> dict[str, EntryPoint]:
-    return {one.name: one for one in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
 
 
 def _checked(selector: Selector) -> Selector:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -14,8 +13,7 @@ from scipy.stats import rankdata
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.jobs import ALL, SetSpec
-from emoscope.neurons.plan import SelectionPlan
-from emoscope.neurons.ranking import DECIMALS, lists_of
+from emoscope.neurons.ranking import DECIMALS, Lists, SelectionPlan
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
 from emoscope.neurons.selectors import find_selector
 
@@ -45,7 +43,6 @@ class EqualSamples:
 
     Attributes:
         emotions: those that can be identified in every source that is not left out.
-        n: clips per emotion.
         samples: (source, host) -> fold of the host -> the source's clips for it: those of nobody who is in the fold;
             ``"all"``: all clips, which also stand for folds that are not listed since none of their people is in the
             source.
@@ -107,10 +104,10 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
     if not known:
         return EqualSamples((), 0, {}, left_out, dict.fromkeys(spec.emotions, "not identifiable in any corpus"))
     common = _common(known)
-    wanted = dataclasses.replace(spec, emotions=tuple(emotion for emotion in spec.emotions if emotion in common))
+    wanted = replace(spec, emotions=tuple(emotion for emotion in spec.emotions if emotion in common))
     pairs = [(name, host, items) for name in known for host, items in seen[name].items()]
     n = min(sample.n for _, _, items in pairs for sample in draw_samples(items, wanted)[0])
-    equal = dataclasses.replace(wanted, items_per_emotion=n)
+    equal = replace(wanted, items_per_emotion=n)
     drawn = {(name, host): {one.fold: one for one in draw_samples(items, equal)[0]} for name, host, items in pairs}
     samples = {
         (name, host.name): drawn.get((name, host.name), {ALL: drawn[name, name][ALL]})
@@ -177,16 +174,16 @@ def _people(items: pl.DataFrame, spread: pl.DataFrame) -> pl.DataFrame:
     return known.with_columns(person=pl.struct("corpus", "speaker", clip=pl.when(alone).then("clip"))).drop("alone")
 
 
-def _common(known: dict[str, list[str]]) -> set[str]:
+def _common(known: Mapping[str, Sequence[str]]) -> set[str]:
     return set.intersection(*map(set, known.values())) if known else set()
 
 
 def _refuse_unlike(sources: Sequence[Source], spec: SetSpec) -> None:
-    names = [source.name for source in sources]
+    names, first = [source.name for source in sources], sources[0].activity
     if len(set(names)) < len(names):
         raise ValueError(f"sources {names}: give each another name")
     for source in sources:
-        activity, first = source.activity, sources[0].activity
+        activity = source.activity
         if (activity.layers, activity.width) != (first.layers, first.width):
             raise ValueError(
                 f"{source.name} was heard by a decoder of {activity.layers} layers x {activity.width} neurons and "
@@ -201,16 +198,14 @@ def _refuse_unlike(sources: Sequence[Source], spec: SetSpec) -> None:
 def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
     """Compare the sets and scores of every two sources, emotion by emotion, for all selectors.
 
-    Sets have the headline's budget; they and the scores come from equally many clips of the same emotions
-    (:func:`equal_samples`).
+    Both come from equally many clips of the same emotions (:func:`equal_samples`), the sets at the headline's budget.
 
     Returns:
         one row for every two sources (in their order), selector and emotion: ``n`` clips per emotion in each;
-        ``jaccard`` of their sets, beside ``chance`` (expected of two random sets of these sizes) and
-        ``jaccard_other``, with the sets of other emotions, mean; ``spearman``, the rank correlation of the scores
-        of all neurons (those that are not eligible share the lowest rank; null where a score does not vary), beside
-        ``spearman_other``, with the scores for other emotions, mean. Empty where fewer than two sources are not left
-        out.
+        ``jaccard`` of their sets, beside ``chance`` (expected of two random sets of these sizes) and ``jaccard_other``,
+        with the sets of other emotions, mean; ``spearman``, the rank correlation of the scores of all neurons (those
+        that are not eligible share the lowest rank; null where a score does not vary), beside ``spearman_other``, with
+        the scores for other emotions, mean. Empty where fewer than two sources are not left out.
 
     Raises:
         ValueError: sources that cannot be compared.
@@ -257,7 +252,7 @@ class _Scored:
 def _score(source: Source, equal: EqualSamples, spec: SetSpec, name: str) -> _Scored:
     activity, selector, emotions = source.activity, find_selector(name), equal.emotions
     size = spec.neurons(spec.headline[1], source.total)
-    lists = lists_of(selector, size, len(emotions), spec.seed)
+    lists = Lists(size, len(emotions), spec.seed, selector.one_list)
     selection = equal.sample(source.name, source.name, ALL).selection(emotions)
     plan = SelectionPlan(activity, [selection], spec.scope_name, spec.floor)
     scores = np.empty((len(emotions), source.total))
