@@ -183,8 +183,8 @@ def test_longer_clips_count_for_more(tmp_path):
     np.testing.assert_allclose(seen.mean, [[0.625, 0.375, 0.125], [0.25, 0.25, 0.25]])
     found = rank_streaming(plan, [Job("all", name, 1) for name in ("cas", "mad")])
     # CAS: n0 0.3 - 0.3 and n2 0.5 - 0.5 are not eligible, n1 0.1 for anger. MAD: n0 0.375 for anger, n2 0.125 for fear
-    assert [one.neurons.tolist() for one in found["all", "cas", None].take(1)] == [[1], []]
-    assert [one.neurons.tolist() for one in found["all", "mad", None].take(1)] == [[0], [2]]
+    assert [one.neurons.tolist() for one in found[Job("all", "cas", 1)].take(1)] == [[1], []]
+    assert [one.neurons.tolist() for one in found[Job("all", "mad", 1)].take(1)] == [[0], [2]]
 
 
 def test_share_of_negative_means_and_sizes_are_reported():
@@ -356,7 +356,7 @@ def test_streaming_gives_what_sums_in_memory_give(tmp_path):
         for selector in NAMES:
             for size in sizes:
                 expected = select_from_sums(fired, total, summed, selector, size, seed=5, variance=spread)
-                for fast, slow in zip(found[one.key, selector, None].take(size), expected, strict=True):
+                for fast, slow in zip(found[Job(one.key, selector, size)].take(size), expected, strict=True):
                     assert fast.neurons.tolist() == slow.neurons.tolist()
                     assert fast.columns["tied_at_cut"] == slow.columns["tied_at_cut"]
                     assert fast.columns["share_negative_mean"] == slow.columns["share_negative_mean"]

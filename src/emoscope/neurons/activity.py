@@ -34,10 +34,7 @@ NOT_WRITTEN = -1
 
 
 def scope_parts(scope: str | Sequence[str]) -> tuple[str, ...]:
-    """Read a scope: its parts in the order of :data:`SCOPES`.
-
-    Raises:
-        ValueError: a part is not one of :data:`SCOPES`.
+    """Read a scope: its parts in the order of :data:`SCOPES`; a ``ValueError`` names a part that is none of them.
 
     Example:
         >>> scope_parts("answer+audio"), scope_parts(["text"]), scope_parts("all")
@@ -131,14 +128,11 @@ class Activity:
         site: str = "gate",
         store: Sequence[str] = SCOPES,
     ) -> Activity:
-        """Make an empty store, or open the one that a killed run left if it has the same shape.
+        """Make an empty store, or open the one that a killed run left; a ``ValueError`` if it has another shape.
 
         Args:
             down_norm: norm of each neuron's column of ``down_proj``; (layer, width).
             block_items: items written together; a multiple of 32, or all of them.
-
-        Raises:
-            ValueError: sizes do not fit each other, or a store of another shape stands there.
         """
         path, kept = Path(path), scope_parts(store)
         if min(items, layers, width) < 1:
@@ -209,11 +203,7 @@ class Activity:
         return np.asarray(self._array("down_norm")[:]).reshape(self.layers, self.width)
 
     def tokens(self, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
-        """Number of positions in a scope; int64 (item,).
-
-        Raises:
-            ValueError: the scope is not stored, or an item was not written.
-        """
+        """Number of positions in a scope; int64 (item,). A ``ValueError`` says that an item was not written."""
         columns = [SCOPES.index(part) for part in self._stored(scope)]
         tokens = np.asarray(self._array("tokens")[:])
         rows = np.arange(self.items) if items is None else np.asarray(items, "int64")

@@ -219,11 +219,8 @@ class Control:
 
 
 CONTROLS = {
-    one.name: one
-    for one in (
-        Control(MATCHED, draw=_matched, everywhere=True, alike=True),
-        Control(RANDOM, draw=_random),
-        Control(SHUFFLED, relabel=shuffled_labels),
-    )
+    MATCHED: Control(MATCHED, draw=_matched, everywhere=True, alike=True),
+    RANDOM: Control(RANDOM, draw=_random),
+    SHUFFLED: Control(SHUFFLED, relabel=shuffled_labels),
 }
 """The kinds of controls by name, in the order of the table of sets."""

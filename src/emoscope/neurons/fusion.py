@@ -260,7 +260,7 @@ def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, fol
     plan = _plan(source, needed.values(), equal, spec)
     selector, size = spec.headline[0], spec.neurons(spec.headline[1], source.total)
     ranked = rank_streaming(plan, [Job(fold, selector, size) for fold in needed], spec.seed)
-    return {fold: (sample, ranked[sample.fold, selector, None].take(size)) for fold, sample in own.items()}
+    return {fold: (sample, ranked[Job(sample.fold, selector, size)].take(size)) for fold, sample in own.items()}
 
 
 def _plan(source: Source, samples: Iterable[Sample], equal: EqualSamples, spec: SetSpec) -> SelectionPlan:

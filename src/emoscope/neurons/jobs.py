@@ -24,29 +24,22 @@ class SetSpec:
     """Which sets to find.
 
     Attributes:
-        emotions: the labels, in the order of the tables.
-        selectors: names that :func:`~emoscope.neurons.selectors.find_selector` knows.
         budgets: shares of all neurons that each emotion gets.
         scope: the positions that count, such as ``"audio+answer"``, ``"all"`` or a list.
-        items_per_emotion: at most so many correct clips per emotion.
-        minimum: an emotion with fewer correct clips outside some fold gets no set.
+        items_per_emotion, minimum: at most so many correct clips an emotion; with fewer outside some fold, it has no set.
         controls: kind of control -> how many draws, for the headline selector and budget; of kinds that are everywhere
             there are up to :data:`FURTHER_DRAWS` at its other budgets.
         headline: (selector, budget) that the study claims.
-        seed: decides between ties and draws clips and controls.
         floor: LAPE's bar lies at this share of all firing rates.
         common_size: all selectors are also cut to the most neurons that every one of them reaches for every emotion,
             where that is fewer than a budget wants.
-        sizes: the headline is also found on so many correct clips per emotion, of those that it is found on.
-        size_draws: how often such clips are drawn.
+        sizes, size_draws: the headline is also found on so many of its clips per emotion, which are drawn so often.
         balance_letters: clips are chosen so that the right option stands behind each letter as equally often as can be.
-        outcomes: the headline is also found on misses and on false alarms
-            (:func:`~emoscope.neurons.samples.outcome_samples`).
+        outcomes: the headline is also found on misses and on false alarms.
         ranges: first and last layer of ranges within each of which the headline is also found: equally many neurons in
             each, the best that the range has.
 
-    Raises:
-        ValueError: an unknown selector or scope, a budget outside (0, 0.5], a headline that is not selected, no clip.
+    A ``ValueError`` says what is not known, out of range, or claimed without being selected.
     """
 
     emotions: tuple[str, ...]

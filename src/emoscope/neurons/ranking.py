@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
@@ -23,9 +23,6 @@ class SelectionPlan:
 
     Layers are yielded in order, and arrays are overwritten by the next layer: copy what is to be kept. ``items`` are
     the row numbers of all items that some selection uses, ascending; int64 (item,).
-
-    Raises:
-        ValueError: no selection, or selections of other emotions.
 
     Example:
         >>> import tempfile
@@ -60,11 +57,7 @@ class SelectionPlan:
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """T, the number of positions of the scope; float64 (selection, emotion).
-
-        Raises:
-            ValueError: an emotion has none, the scope is not stored, or an item was not written.
-        """
+        """T, the number of positions of the scope; float64 (selection, emotion). A ``ValueError`` says who has none."""
         tokens = self.activity.tokens(self.scope, self.items).astype("float64")
         total = (self.matrix @ tokens).reshape(-1, len(self.emotions))
         if not total.all():
@@ -361,18 +354,12 @@ class Job:
 
     key: Hashable
     selector: str
-    size: int
+    size: int = field(compare=False)
     layers: tuple[int, int] | None = None
 
-    @property
-    def name(self) -> JobName:
-        """Under which the lists are found."""
-        return self.key, self.selector, self.layers
 
-
-JobName = tuple[Hashable, str, tuple[int, int] | None]  # key of a selection, selector, layers
-
-Ranked = dict[JobName, Lists]
+Ranked = dict[Job, Lists]
+"""Lists from which up to as many neurons can be taken as the job is for; looked up by a job of any size."""
 
 
 def rank_streaming(
@@ -382,12 +369,6 @@ def rank_streaming(
 
     Memory holds one layer of the plan's sums and the neurons still in the running. ``observe`` is called with the
     statistics of every selection as they pass by, layer by layer.
-
-    Returns:
-        for each job's name lists from which any number of neurons up to its size can be taken.
-
-    Raises:
-        ValueError: an unknown selector or selection key, or the store lacks scope or items.
     """
     numbers = {one.key: number for number, one in enumerate(plan.selections)}
     unknown = [job.key for job in jobs if job.key not in numbers]
@@ -406,4 +387,4 @@ def rank_streaming(
                 running.add(selector(given), given.mean, layer * plan.activity.width)
         if observe:
             observe(seen)
-    return {job.name: running for job, running in zip(jobs, lists, strict=True)}
+    return dict(zip(jobs, lists, strict=True))

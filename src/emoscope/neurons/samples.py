@@ -58,9 +58,6 @@ class Selection:
         key: names the selection in results.
         items: row numbers of the items; int64 (item,).
         labels: the number of each item's emotion in ``emotions``; int64 (item,).
-
-    Raises:
-        ValueError: items and labels differ in length, a label is out of range, or an emotion has no item.
     """
 
     key: Hashable

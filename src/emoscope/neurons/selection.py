@@ -14,7 +14,7 @@ import polars as pl
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
 from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, lent_name, wanted_sets
-from emoscope.neurons.ranking import Chosen, Job, JobName, Lists, Ranked, SelectionPlan, rank_streaming
+from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, SelectionPlan, rank_streaming
 from emoscope.neurons.samples import (
     Notes,
     NotIdentifiable,
@@ -205,7 +205,7 @@ def _rank(
 ) -> Ranked:
     """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
     selections: dict[tuple[str, str, int, int], Selection] = {}
-    jobs: dict[JobName, Job] = {}
+    jobs: dict[Job, Job] = {}
     total = activity.layers * activity.width
     for one, sample in pairs:
         key = _key(one, sample)
@@ -218,7 +218,7 @@ def _rank(
             selections[key] = sample.selection(emotions, key, labels)
         if one.budget is not None:
             job = Job(key, one.selector, spec.neurons(one.budget, total), one.within)
-            jobs[job.name] = max(job, jobs.get(job.name, job), key=lambda job: job.size)
+            jobs[job] = max(job, jobs.get(job, job), key=lambda job: job.size)
     plan = SelectionPlan(activity, list(selections.values()), spec.scope_name, spec.floor)
     return rank_streaming(plan, list(jobs.values()), spec.seed, observe)
 
@@ -228,7 +228,7 @@ def _at_common_size(
 ) -> list[Wanted]:
     """The sets with the common size filled in: the most neurons that all reach, where every budget wants another number."""
     sizes = {spec.neurons(budget, total) for budget in spec.budgets}
-    lists = [ranked[_key(one, its), one.selector, None] for one in wanted if one.budget is None for its in samples]
+    lists = [ranked[Job(_key(one, its), one.selector, 0)] for one in wanted if one.budget is None for its in samples]
     reached = min((len(chosen) for each in lists for chosen in each.take(max(sizes))), default=0)
     kept = [one for one in wanted if one.budget is not None or reached not in {0, *sizes}]
     return [replace(one, budget=reached / total) if one.budget is None else one for one in kept]
@@ -265,7 +265,7 @@ def _taken(one: Wanted, sample: Sample, ranked: Ranked, size: int, reselected: S
     """The best neurons of each emotion; within ranges of layers as many as each range has for every emotion."""
 
     def lists(one: Wanted) -> Lists:
-        return ranked[_key(one, sample), one.selector, one.within]
+        return ranked[Job(_key(one, sample), one.selector, size, one.within)]
 
     if not one.within:
         return lists(one).take(size)

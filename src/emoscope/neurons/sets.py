@@ -301,13 +301,8 @@ def _file(folder: str | Path, fold: str) -> Path:
 
 
 def load_set(folder: str | Path, name: str, fold: str = "all") -> dict[str, np.ndarray]:
-    """Read the sets of one set id and fold: emotion -> flat neuron numbers; int64 (neuron,).
-
-    Raises:
-        FileNotFoundError: the folder does not hold that set and fold.
-    """
-    group = load_group(_file(set_folder(folder, name), fold))
-    return {emotion: one.neurons for emotion, one in group.items()}
+    """Read one set id and fold: emotion -> flat neuron numbers, int64 (neuron,); a ``FileNotFoundError`` without."""
+    return {emotion: one.neurons for emotion, one in load_group(_file(set_folder(folder, name), fold)).items()}
 
 
 def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, object] | None = None) -> None:
@@ -324,10 +319,10 @@ def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[st
     content = {**(card or {}), "layers": first.layers, "width": first.width, "neuron": "layer * width + index"}
     content["emotions"] = {emotion: {"size": len(one), **one.meta} for emotion, one in sets.items()}
     tensors = {emotion: np.ascontiguousarray(one.neurons) for emotion, one in sets.items()}
-    for emotion, one in sets.items():
-        if one.mean_product is not None:
-            tensors[MEANS + emotion] = np.ascontiguousarray(one.mean_product)
-            content["mean_product"] = f"tensors {MEANS}<emotion>: mean gated product over all prompt positions heard"
+    means = {emotion: one.mean_product for emotion, one in sets.items() if one.mean_product is not None}
+    tensors |= {MEANS + emotion: np.ascontiguousarray(one) for emotion, one in means.items()}
+    if means:
+        content["mean_product"] = f"tensors {MEANS}<emotion>: mean gated product over all prompt positions heard"
     # beside its final name and then renamed, so that a killed run leaves no half file
     partial = path.with_name(f".{path.name}.partial{os.getpid()}")
     try:
@@ -342,10 +337,8 @@ def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[st
 def load_group(path: str | Path) -> dict[str, NeuronSet]:
     """Read the sets that :func:`save_group` wrote, in their order.
 
-    Raises:
-        FileNotFoundError: the file or its card is missing.
-        IsADirectoryError: a folder is given.
-        ValueError: the file or its card is damaged.
+    A ``FileNotFoundError`` says that the file or its card is missing, an ``IsADirectoryError`` that a folder is given, a
+    ``ValueError`` that either is damaged.
     """
     card = _read_card(path)
     try:
@@ -374,9 +367,8 @@ def _read_card(path: str | Path) -> dict[str, Any]:
     """The JSON card beside a set's file; raises what :func:`load_group` raises."""
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(
-            f"{path} is a folder: give a file of sets in it, as sets/mad@0.05_all/all.safetensors of a run"
-        )
+        usual = "sets/mad@0.05_all/all.safetensors of a run"
+        raise IsADirectoryError(f"{path} is a folder: give a file of sets in it, as {usual}")
     for needed in (path, path.with_suffix(".json")):
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: select neurons first, or check the set's name and fold")

@@ -80,10 +80,7 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
 
     A source in which fewer than two emotions can be identified is left out. So is, as long as the others have
     fewer than two in common, the one without which they have most (of several the last). Where all are left out,
-    there are no emotions and no clips.
-
-    Raises:
-        ValueError: two sources of one name, decoders of different sizes, or activations of another site.
+    there are no emotions and no clips. A ``ValueError`` says which sources cannot be compared.
 
     Example:
         >>> import tempfile
@@ -206,9 +203,6 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
         with the sets of other emotions, mean; ``spearman``, the rank correlation of the scores of all neurons (those
         that are not eligible share the lowest rank; null where a score does not vary), beside ``spearman_other``, with
         the scores for other emotions, mean. Empty where fewer than two sources are not left out.
-
-    Raises:
-        ValueError: sources that cannot be compared.
     """
     equal = equal_samples(sources, spec)
     kept = [source for source in sources if source.name in equal.kept]
