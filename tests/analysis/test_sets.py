@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import Run
-from emoscope.analysis.sets import chance, jaccard
+from emoscope.analysis.sets import jaccard
 from emoscope.chapters.sets import matching, stability
-from emoscope.neurons.sets import NeuronSet, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, expected_jaccard, safe_name, save_group
 from emoscope.schemas import conform, empty
 
 WIDTH = 8
@@ -53,9 +53,9 @@ def test_stability_by_hand(tmp_path):
 def test_chance_equals_drawing_sets():
     rng = np.random.default_rng(0)
     drawn = [jaccard([rng.choice(20, 6, replace=False) for _ in range(2)])[0] for _ in range(4000)]
-    assert chance(6, 20) == pytest.approx(np.mean(drawn), abs=0.01)
-    assert chance(3, 3) == pytest.approx(1)
-    assert chance(0, 9) == 0
+    assert expected_jaccard(6, 6, 20) == pytest.approx(np.mean(drawn), abs=0.01)
+    assert expected_jaccard(3, 3, 3) == pytest.approx(1)
+    assert expected_jaccard(0, 0, 9) == 0
 
 
 def test_sets_that_are_not_stored_are_named(tmp_path):

@@ -18,14 +18,9 @@ FORMS = {"word": "share_word", "refusal": "share_refused", "unparsable": "share_
 def uar_estimate(panel: Panel, condition: str, used: np.ndarray | None = None, against: str | None = None) -> Estimate:
     """The unweighted average recall under a condition in %, or its change against another one in points.
 
-    UAR is the mean, over the labels that occur, of the percentage of items answered correctly
-    (Schuller, Steidl and Batliner 2009). Answers that cannot be read count as not correct.
-
-    Args:
-        panel: the stored answers.
-        condition: the condition's id.
-        used: which items to count, dimension (item); all that were asked when not given.
-        against: a condition whose UAR on the same items is subtracted.
+    UAR is the mean, over the labels that occur, of the percentage of items answered correctly (Schuller, Steidl and
+    Batliner 2009). Answers that cannot be read count as not correct. ``used`` says which items count, dimension (item):
+    all that were asked by default, under ``against`` too.
     """
     used = panel.asked(condition) if used is None else used
     if against is not None:
@@ -43,10 +38,6 @@ def uar_estimate(panel: Panel, condition: str, used: np.ndarray | None = None, a
 
 def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
     """UAR, accuracy, letter mass, agreement and changed answers of every condition and way of scoring.
-
-    Args:
-        run: the run folder's tables.
-        panels: scoring to its panel.
 
     Returns:
         the columns of table ``uar``. In %: uar, low, high, accuracy, chance, agreement (items on which likelihood

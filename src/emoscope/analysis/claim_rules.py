@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emoscope.analysis.estimate import estimate_of
 from emoscope.vocabulary import LEVEL
 from emoscope.wording import DOING, bracket, number, p_text
 
@@ -17,15 +18,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Decision:
-    """What a rule says.
-
-    Attributes:
-        verdict: :data:`SUPPORTED`, :data:`UNSUPPORTED` or :data:`UNTESTED`.
-        why: the reason, in words.
-        number: the number it rests on and its interval, as text; empty where there is none.
-        estimate, low, high: that number.
-        unit: of the number.
-    """
+    """What a rule says, why, and the number that it rests on: as text (empty without one), and with its interval."""
 
     verdict: str
     why: str
@@ -78,20 +71,18 @@ FEWEST_DRAWS = 5
 
 
 def unusable(row: Row | None, absent: str) -> str | None:
-    """Why an effect supports no verdict: it is absent, hollow, or has no interval; ``None`` where it may.
-
-    Args:
-        row: a row of the table of effects or of one like it.
-        absent: the reason where there is no row.
-    """
+    """Why an effect supports no verdict: it is absent, hollow, or has no interval; ``None`` where it may."""
     if row is None or row["estimate"] is None:
         return absent
     if row.get("hollow"):
-        return "too few answers are letters, or the written answers differ too often"
+        return TOO_HOLLOW
     if row["low"] is None:
         return row.get("reason") or "there is no interval"
     return None
 
+
+TOO_HOLLOW = "too few answers are letters, or the written answers differ too often"
+"""Why a hollow effect supports no verdict."""
 
 AT_CHANCE = "the untouched model is not clearly above chance: an effect would be one of how it answers, not of emotion"
 """Why nothing can be concluded where the model does not know the emotions."""
@@ -99,9 +90,6 @@ AT_CHANCE = "the untouched model is not clearly above chance: an effect would be
 
 def some_effect(tests: Sequence[Row]) -> Decision:
     """Such neurons exist: one declared test holds, after Holm, with switching off hurting or amplifying pulling.
-
-    Args:
-        tests: the rows of the table of tests.
 
     Example:
         >>> row = {"kind": "deactivate", "estimate": -9.0, "low": -12.0, "high": -6.0, "p_holm": 0.001, "reason": None}
@@ -116,14 +104,12 @@ def some_effect(tests: Sequence[Row]) -> Decision:
     holds = bool(right) and best["p_holm"] < LEVEL
     kinds = {row["kind"] for row in right if row["p_holm"] < LEVEL}
     done = " and ".join(name for kind, name in DONE.items() if kind in kinds)
-    why = (
-        f"{done} moves answers more than similar neurons do"
-        if holds
-        else "no declared test holds after correction for their number"
-    )
+    why = f"{done} moves answers more than similar neurons do"
+    why = why if holds else "no declared test holds after correction for their number"
     if len(made) < len(tests):
         why += f"; {len(made)} of {len(tests)} declared tests could be made"
-    return shown(best, SUPPORTED if holds else UNSUPPORTED, why, _tested(best))
+    what = "excess gap" if best["kind"] == "deactivate" else "excess pull gap"
+    return shown(best, SUPPORTED if holds else UNSUPPORTED, why, what)
 
 
 def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Decision:
@@ -141,7 +127,8 @@ def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Deci
     if no := unusable(own, "no matched neurons were switched off"):
         return untested(no)
     assert own is not None
-    found = f"the emotion itself {_moved(own)}"
+    verb = "loses" if own["high"] < 0 else "does not clearly lose"
+    found = f"the emotion itself {verb} beyond similar neurons ({span(own)})"
     if test["p_holm"] < LEVEL and test["estimate"] < 0 and own["high"] < 0:
         said = {
             "removes evidence": "it removes evidence", "pulls the answer": "it moves what is answered, not what is heard",
@@ -155,13 +142,7 @@ def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Deci
 
 
 def spares(hurt: Decision, own: Row | None, others: Row | None) -> Decision:
-    """The other emotions are largely spared: their loss is surely less than half of the emotion's own.
-
-    Args:
-        hurt: whether the emotion itself is hurt.
-        own: the effect ``excess_self``.
-        others: the effect ``excess_cross``.
-    """
+    """The other emotions are largely spared: their loss (``excess_cross``) is surely less than half of its own."""
     if hurt.verdict != SUPPORTED or own is None:
         return untested("the emotion itself is not shown to be hurt")
     if no := unusable(others, "no matched neurons were switched off"):
@@ -169,31 +150,24 @@ def spares(hurt: Decision, own: Row | None, others: Row | None) -> Decision:
     assert others is not None
     limit = SPARED * own["estimate"]
     part = "half of the emotion’s own" if SPARED == 0.5 else f"{SPARED:g} of the emotion’s own"
-    if others["low"] > limit:
-        return shown(
-            others,
-            SUPPORTED,
-            f"surely less than {part} ({number(own['estimate'], sign=True)})",
-            "excess, other emotions",
-        )
-    why = f"more than {part}" if others["high"] < limit else f"perhaps more than {part}"
-    return shown(others, UNSUPPORTED, f"{why} ({number(own['estimate'], sign=True)})", "excess, other emotions")
+    less = others["low"] > limit
+    how = "surely less" if less else "more" if others["high"] < limit else "perhaps more"
+    why = f"{how} than {part} ({number(own['estimate'], sign=True)})"
+    return shown(others, SUPPORTED if less else UNSUPPORTED, why, "excess, other emotions")
 
 
 def pulls(overall: Row | None, gap: Row | None) -> Decision:
     """Amplifying biases answers towards the emotion, beyond similar neurons: the interval lies above 0.
 
-    Args:
-        overall: the effect ``excess_pull_overall`` at the headline's alpha.
-        gap: the effect ``excess_pull_gap``, which is named beside it.
+    That is of ``excess_pull_overall`` at the headline's alpha; ``excess_pull_gap`` is named beside it.
     """
     if no := unusable(overall, "no set was amplified beside matched neurons"):
         return untested(no)
     assert overall is not None
     beside = "" if gap is None or gap["low"] is None else f"excess pull gap {span(gap)}"
-    if overall["low"] > 0:
-        return shown(overall, SUPPORTED, beside, "excess pull")
-    return shown(overall, UNSUPPORTED, "; ".join(filter(None, [_open(overall), beside])), "excess pull")
+    holds = overall["low"] > 0
+    why = "; ".join(filter(None, [None if holds else _open(overall), beside]))
+    return shown(overall, SUPPORTED if holds else UNSUPPORTED, why, "excess pull")
 
 
 def rises(trend: Row | None) -> Decision:
@@ -207,20 +181,17 @@ def rises(trend: Row | None) -> Decision:
         return untested(trend["reason"] or "the trend test could not be made")
     holds = trend["p"] < LEVEL and trend["low"] > 0
     why = f"alpha {trend['alphas']}; Page’s test {p_text(trend['p'])}"
-    return shown(
-        row, SUPPORTED if holds else UNSUPPORTED, why, "excess pull per unit of alpha", "points per unit of alpha"
-    )
+    unit = "points per unit of alpha"
+    return shown(row, SUPPORTED if holds else UNSUPPORTED, why, "excess pull per unit of alpha", unit)
 
 
 def modest(hurt: Decision, test: Row | None, full: int | None, sizes: Sequence[Row], whole: Row | None, matched: Row | None) -> Decision:  # fmt: skip
     """Few clips are enough: sets from at most 50 clips per emotion keep 80 % of the gap, and surpass matched neurons.
 
     Args:
-        hurt: whether the full set hurts its emotion.
-        test: its declared test.
+        hurt, test: whether the full set hurts its emotion, and its declared test.
         full: on how many clips per emotion the full set was found.
-        sizes: the table of efficiency, mean over draws, in rising order of clips.
-        whole: its row of the full set.
+        sizes: the table of efficiency, mean over draws, in rising order of clips; ``whole`` is its row of the full set.
         matched: the gap of the full set's matched neurons.
     """
     if hurt.verdict != SUPPORTED or test is None:
@@ -240,14 +211,10 @@ def modest(hurt: Decision, test: Row | None, full: int | None, sizes: Sequence[R
     ]  # fmt: skip
     row = (enough or few[-1:])[0]
     share = f"{100 * row['gap'] / whole['gap']:.0f} % of the full set’s ({number(whole['gap'], sign=True)})"
-    beyond = (
-        ""
-        if enough or row["gap_high"] is None
-        else f"; matched neurons: {number(matched['estimate'], sign=True)} {ends(matched)}"
-    )
-    found = {"estimate": row["gap"], "low": row["gap_low"], "high": row["gap_high"]}
+    beyond = "" if enough or row["gap_high"] is None else f"; matched neurons: {span(matched)}"
     why = f"{share.replace('-', '−')}{beyond}"
-    return shown(found, SUPPORTED if enough else UNSUPPORTED, why, f"gap with {row['size']} clips")
+    verdict = SUPPORTED if enough else UNSUPPORTED
+    return shown(estimate_of(row, "gap"), verdict, why, f"gap with {row['size']} clips")
 
 
 def crowds(row: Row | None) -> Decision:
@@ -276,9 +243,8 @@ def carries_over(row: Row, p_holm: float | None, own: Row | None) -> Decision:
         return untested(no)
     if p_holm is None:
         return untested("there is no p value")
-    kept = (
-        "" if row["kept"] is None else f"keeps {row['kept']:.0f} % of what that corpus’s own sets do".replace("-", "−")
-    )
+    kept = "" if row["kept"] is None else f"keeps {row['kept']:.0f} % of what that corpus’s own sets do"
+    kept = kept.replace("-", "−")
     if row["uar_low"] is None or row["chance"] is None or row["uar_low"] <= row["chance"]:
         return shown(row, UNTESTED, AT_CHANCE, "excess gap")
     if p_holm < LEVEL and row["estimate"] < 0:
@@ -297,22 +263,11 @@ def both(first: Decision, second: Decision) -> Decision:
         >>> both(yes, yes).verdict, both(yes, Decision(UNSUPPORTED, "")).verdict, both(yes, untested("")).verdict
         ('supported by the published measure', 'not supported', 'not testable here')
     """
-    if UNSUPPORTED in (first.verdict, second.verdict):
-        which = [name for name, one in zip(DOING.values(), (first, second), strict=True) if one.verdict == UNSUPPORTED]
-        return Decision(UNSUPPORTED, f"{' and '.join(which)}: not supported")
-    if UNTESTED in (first.verdict, second.verdict):
-        which = [name for name, one in zip(DOING.values(), (first, second), strict=True) if one.verdict == UNTESTED]
-        return untested(f"{' and '.join(which)}: not testable here")
+    for verdict, why in ((UNSUPPORTED, "not supported"), (UNTESTED, "not testable here")):
+        which = [name for name, one in zip(DOING.values(), (first, second), strict=True) if one.verdict == verdict]
+        if which:
+            return Decision(verdict, f"{' and '.join(which)}: {why}")
     return Decision(SUPPORTED, "switching off and amplifying do both")
-
-
-def _tested(row: Row) -> str:
-    return "excess gap" if row["kind"] == "deactivate" else "excess pull gap"
-
-
-def _moved(row: Row) -> str:
-    verb = "loses" if row["high"] < 0 else "does not clearly lose"
-    return f"{verb} beyond similar neurons ({span(row)})"
 
 
 def _open(row: Row) -> str:

@@ -97,13 +97,7 @@ class Changes:
         self._known: dict[tuple[str, int, bytes], tuple[np.ndarray, ...]] = {}
 
     def count(self, conditions: Mapping[str, str], targets: Sequence[str], used: np.ndarray) -> Change:
-        """Count how answers change under one condition per target emotion.
-
-        Args:
-            conditions: target emotion to condition id.
-            targets: the emotions to look at, in order.
-            used: which items to count, dimension (item).
-        """
+        """Count how answers change under one condition per target emotion, on the items that are used, (item)."""
         panel, key = self.panel, used.tobytes()
         codes = tuple(panel.labels.index(target) for target in targets)
         pieces = []
@@ -126,18 +120,12 @@ class Changes:
 def auc(scores: np.ndarray, positive: np.ndarray, speaker: np.ndarray, speakers: int) -> np.ndarray:
     """The area under the ROC curve (Mann and Whitney 1947), with all speakers and without each.
 
-    The share of pairs (a positive item of speaker g, a negative item of speaker h) in which the positive
-    one scores higher, a tie counting one half. The won pairs form a matrix of speakers x speakers; without
-    speaker g its row and its column are missing, so its row sums, column sums and diagonal are all it takes.
+    The share of pairs (a positive item of speaker g, a negative item of speaker h) in which the positive one scores
+    higher, a tie counting one half. The won pairs form a matrix of speakers x speakers; without speaker g its row and
+    its column are missing, so its row sums, column sums and diagonal are all it takes.
 
-    Args:
-        scores: dimension (item).
-        positive: which items are positive, dimension (item).
-        speaker: the number of the item's speaker, dimension (item).
-        speakers: how many speakers there are.
-
-    Returns:
-        shares between 0 and 1, dimension (1 + speaker); NaN where no pair is left.
+    Scores, which items are positive, and the numbers of their speakers are of dimension (item). The shares, between 0
+    and 1, are of dimension (1 + speaker); NaN where no pair is left.
 
     Example:
         >>> auc(np.array([3.0, 1.0, 2.0, 1.0]), np.array([True, True, False, False]), np.array([0, 1, 0, 1]), 2)
@@ -185,8 +173,7 @@ class Excess:
 
     Attributes:
         targets: the emotions that the sets and every draw have.
-        own: the change under the target sets.
-        matched: the change under each matched draw.
+        own, matched: the change under the target sets, and under each matched draw.
         beyond: ``own`` minus the mean of ``matched``.
     """
 
@@ -222,11 +209,6 @@ class Compared:
 def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset()) -> list[Compared]:
     """Compare every family with the baseline, and target sets also with their matched controls.
 
-    Args:
-        panel: the stored answers by likelihood.
-        conditions: the table of conditions.
-        hollow: conditions whose answers support no claim.
-
     Returns:
         families in the order of their conditions' names, then the means over the draws of each control; those
         without an item that was answered under all their conditions are left out.
@@ -242,10 +224,9 @@ def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset
         if not targets or not used.any():
             continue
         each = tuple(changes.count(draw, targets, used) for draw in draws)
-        matched = (
-            by_key.get(same_but_draw(family | {"control": "matched"}), []) if family["control"] == "target" else []
-        )
-        declares = family["control"] == "target" and any(c in declared for c in draws[0].values())
+        own = family["control"] == "target"
+        matched = by_key.get(same_but_draw(family | {"control": "matched"}), []) if own else []
+        declares = own and not declared.isdisjoint(draws[0].values())
         excess = _excess(changes, draws[0], matched)
         found.append(Compared(family, tuple(draws), targets, each, mean(each), excess, declares))
     return found
@@ -260,9 +241,7 @@ def families(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Condi
 def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
     """Group conditions into families, whether or not their targets are options of the question."""
     frame = conditions.filter(pl.col("kind").is_in(["deactivate", "steer"])).with_columns(
-        pl.col("control").fill_null("target"),
-        pl.col("positions").fill_null("all"),
-        pl.col("layers").fill_null("all"),
+        pl.col("control").fill_null("target"), pl.col("positions", "layers").fill_null("all")
     )
     found: dict[tuple[Any, ...], Conditions] = {}
     for row in frame.sort("condition").iter_rows(named=True):
@@ -323,12 +302,9 @@ def measures(change: Change) -> dict[str, Estimate]:
     pulled. ``uar_change`` and ``pull_overall`` average D and pull over all labels, then over the targets.
     ``sensitivity`` (AUC points) and ``bias`` (nat) are means over the targets; all others are in points.
     """
-    accuracy, pull = change.accuracy(), change.pull()
-    heard = change.items.sum(axis=0) > 0
-    found = {
-        "uar_change": accuracy[:, :, heard].mean(axis=(1, 2)),
-        "pull_overall": pull[:, :, heard].mean(axis=(1, 2)),
-    }
+    accuracy, pull, heard = change.accuracy(), change.pull(), change.items.sum(axis=0) > 0
+    found = {"uar_change": accuracy[:, :, heard].mean(axis=(1, 2))}
+    found["pull_overall"] = pull[:, :, heard].mean(axis=(1, 2))
     for names, matrix in ((("self", "cross", "gap"), accuracy), (("pull", "pull_cross", "pull_gap"), pull)):
         square = matrix[:, :, list(change.targets)]
         size = len(change.targets)

@@ -23,10 +23,6 @@ def matrix(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
 
     Rows with a null ``draw`` are means over the draws of a control.
 
-    Args:
-        compared: the families and what they change.
-        labels: the panel's labels.
-
     Returns:
         the columns of table ``matrix``; ``n`` in items, ``baseline`` and ``accuracy`` in %, change and pull in
         points. q values are Benjamini and Hochberg's over the cells of the family's matrix.
@@ -47,9 +43,6 @@ def effects(compared: Sequence[Compared]) -> pl.DataFrame:
     The excess measures (``excess_gap``, ``excess_pull_gap`` and so on) are the target set's change minus
     the mean change over the matched draws, item by item, so that their interval is that of the paired
     difference. They exist where a family has matched controls.
-
-    Args:
-        compared: the families and what they change.
 
     Returns:
         the columns of table ``effects``. Rows with a null ``draw`` are means over the draws of a control, with
@@ -127,31 +120,22 @@ def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
     Sensitivity is the change of the area under the ROC curve of the target's log-odds, its items against all
     others; bias the mean change of these log-odds over the others' items (see ``docs/method.md``).
 
-    Args:
-        compared: the families and what they change.
-
     Returns:
         the columns of table ``evidence``: auc (the baseline's) and sensitivity in AUC points (100 x AUC), bias in
         nat, ``n`` in items. Excess columns are the target set's change minus the mean of matched draws.
     """
     rows: list[dict[str, Any]] = []
     for one in compared:
-        beyond = one.excess.beyond if one.excess is not None else None
         for m, target in enumerate(one.targets):
             row = one.family | {"target": target, "draws": len(one.draws), "n": int(one.change.ranked[:, m].sum())}
-            row |= _columns(one.change, m, "") | {"auc": finite(one.change.baseline_auc[m])}
-            if one.excess is not None and beyond is not None and target in one.excess.targets:
-                row |= _columns(beyond, one.excess.targets.index(target), "excess_")
-            rows.append(row)
+            found = [("", one.change, m)]
+            if one.excess is not None and target in one.excess.targets:
+                found.append(("excess_", one.excess.beyond, one.excess.targets.index(target)))
+            for prefix, change, place in found:
+                for name, values in (("sensitivity", change.auc), ("bias", change.bias())):
+                    row |= change.estimate(values[:, place], change.ranked[:, place]).named(prefix + name)
+            rows.append(row | {"auc": finite(one.change.baseline_auc[m])})
     return as_table("evidence", rows)
-
-
-def _columns(change: Change, m: int, prefix: str) -> dict[str, float | None]:
-    sizes = change.ranked[:, m]
-    row: dict[str, float | None] = {}
-    for name, values in (("sensitivity", change.auc[:, m]), ("bias", change.bias()[:, m])):
-        row |= change.estimate(values, sizes).named(prefix + name)
-    return row
 
 
 MEASURED = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}
@@ -184,7 +168,6 @@ def measured(panel: Panel, conditions: pl.DataFrame, hollow: Set[str], used: np.
     Args:
         panel: the stored answers by likelihood.
         conditions: from :func:`headline_conditions`; where targets are left out, effects are over the others.
-        hollow: conditions whose answers support no claim.
         used: which items to count, dimension (item).
 
     Returns:

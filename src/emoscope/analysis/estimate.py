@@ -143,13 +143,7 @@ def mean_over_parts(parts: Sequence[Estimate]) -> Estimate:
 
 
 def replicates(sums: np.ndarray) -> np.ndarray:
-    """Totals over all speakers, followed by the totals without each speaker.
-
-    Args:
-        sums: sums per speaker, dimensions (speaker, ...).
-
-    Returns:
-        dimensions (1 + speaker, ...).
+    """Totals over all speakers, then without each, dimensions (1 + speaker, ...), from sums of each (speaker, ...).
 
     Example:
         >>> replicates(np.array([1, 2, 4])).tolist()
@@ -167,8 +161,7 @@ def ratio(sums: np.ndarray, items: np.ndarray) -> np.ndarray:
 def two_sided(estimate: float, error: float, df: float) -> float:
     """The two-sided p value of estimate / error under Student's t with df degrees of freedom.
 
-    Sums that should cancel leave rounding errors, so both are taken as 0 below :data:`ROUNDING`: an estimate
-    of 0 has p = 1, another estimate without any spread p = 0.
+    Both are taken as 0 below :data:`ROUNDING`: an estimate of 0 has p = 1, another estimate without any spread p = 0.
 
     Example:
         >>> round(two_sided(2.7764451, 1.0, 4.0), 6), two_sided(0.0, 0.0, 4.0), two_sided(-3.0, 0.0, 4.0)
@@ -209,18 +202,16 @@ EQUAL = 1e-9
 def rank(own: np.ndarray, controls: np.ndarray, falls: bool) -> tuple[int, int] | None:
     """The rank of a sum over emotions among all sums that take one control draw per emotion.
 
-    Controls are single sets, one per emotion and draw, and a gap is a sum with one term per emotion's set.
-    Draws can therefore be combined freely: 10 draws for each of 4 emotions give 10,000 control gaps. They
-    are counted in two halves, whose sums are sorted, so that none of the combinations is made.
+    Controls are single sets, one per emotion and draw, and a gap is a sum with one term per emotion's set. Draws can
+    therefore be combined freely: 10 draws for each of 4 emotions give 10,000 control gaps. They are counted in two
+    halves, whose sums are sorted, so that none of the combinations is made.
 
     Args:
-        own: the target sets' terms, dimension (emotion).
-        controls: the control sets' terms, dimensions (draw, emotion).
+        own: the target sets' terms, dimension (emotion); ``controls`` those of the control sets, (draw, emotion).
         falls: whether smaller sums are the expected direction.
 
     Returns:
-        1 + the number of combinations at least as extreme, and how many combinations there are; ``None``
-        where there are too many to count.
+        1 + the number of combinations at least as extreme, and how many there are; ``None`` where these are too many.
 
     Example:
         >>> rank(np.array([-3.0, -1.0]), np.array([[0.0, 0.0], [-4.0, -1.0]]), falls=True)
@@ -230,15 +221,12 @@ def rank(own: np.ndarray, controls: np.ndarray, falls: bool) -> tuple[int, int] 
     draws, emotions = controls.shape
     if draws ** (emotions - emotions // 2) > MOST_HALF:
         return None
-    first, second = (np.zeros(1), np.zeros(1))
-    for emotion in range(emotions):
-        terms = sign * controls[:, emotion]
-        if emotion < emotions // 2:
-            first = np.add.outer(first, terms).ravel()
-        else:
-            second = np.add.outer(second, terms).ravel()
+    halves = [np.zeros(1), np.zeros(1)]
+    for emotion, terms in enumerate(sign * controls.T):
+        half = int(emotion >= emotions // 2)
+        halves[half] = np.add.outer(halves[half], terms).ravel()
     limit = sign * float(own.sum()) + EQUAL
-    extreme = int(np.searchsorted(np.sort(second), limit - first, side="right").sum())
+    extreme = int(np.searchsorted(np.sort(halves[1]), limit - halves[0], side="right").sum())
     return 1 + extreme, draws**emotions
 
 
@@ -313,15 +301,9 @@ def estimate_of(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | None = None) -> dict[str, Any]:
-    """The difference of two independent estimates with Welch's interval (Welch 1947).
+    """The difference of two independent estimates with Welch's interval (Welch 1947): estimate, low, high, df, p, reason.
 
-    Args:
-        first: ``estimate``, ``low``, ``high``, ``df`` and ``reason``.
-        second: the same of the other one.
-        why_not: why there can be no interval.
-
-    Returns:
-        estimate, low, high, df, p and reason.
+    Both are rows with all of these but p; ``why_not`` says why there can be no interval.
 
     Example:
         >>> one = {"estimate": 3.0, "low": 3.0 - 2.776445, "high": 3.0 + 2.776445, "df": 4.0, "reason": None}
@@ -330,10 +312,10 @@ def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | No
         {'estimate': 2.0, 'low': -1.261, 'high': 5.261, 'df': 8.0, 'p': 0.195}
     """
     known = [one["estimate"] for one in (first, second)]
-    found: dict[str, Any] = dict.fromkeys(("low", "high", "df", "p"))
-    found |= {"estimate": None if None in known else known[0] - known[1]}
-    found |= {"reason": why_not or first["reason"] or second["reason"]}
-    if found["reason"] or found["estimate"] is None:
+    estimate = None if None in known else known[0] - known[1]
+    found: dict[str, Any] = dict.fromkeys(("low", "high", "df", "p")) | {"estimate": estimate}
+    found["reason"] = why_not or first["reason"] or second["reason"]
+    if found["reason"] or estimate is None:
         return found
     ends = [(one["high"] - one["low"], one["df"]) for one in (first, second)]
     squares = [(wide / 2 / t_quantile(df, 0.975)) ** 2 for wide, df in ends]
@@ -341,5 +323,4 @@ def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | No
     df = sum(squares) ** 2 / parts if parts > 0 else min(df for _, df in ends)
     error = math.sqrt(sum(squares))
     half = t_quantile(df, 0.975) * error
-    low, high = found["estimate"] - half, found["estimate"] + half
-    return found | {"low": low, "high": high, "df": df, "p": two_sided(found["estimate"], error, df)}
+    return found | {"low": estimate - half, "high": estimate + half, "df": df, "p": two_sided(estimate, error, df)}

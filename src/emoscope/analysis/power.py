@@ -55,7 +55,6 @@ class Need:
     """What one number of speakers can show.
 
     Attributes:
-        speakers: how many there are.
         clips: the fewest clips per speaker and emotion with the wanted power; ``None`` where no number is enough.
         power: clips per speaker and emotion -> share of studies whose interval is clear of zero, in %.
     """
@@ -71,21 +70,13 @@ def run_spread(run: Run, measure: str = "excess_gap") -> Spread:
     A clip of emotion e with the changes d(m) beyond matched controls under the set of m adds
     c = d(e) / k - (sum of the other d(m)) / (k (k - 1)) to the gap, which is the sum over emotions of the mean c.
     The variance of c within speaker and emotion, summed over emotions, is ``within`` squared; the variance of the
-    speakers' own gaps, less what it adds to them, is ``between`` squared (0 where that is below 0).
-
-    Args:
-        run: a finished run.
-        measure: ``"excess_gap"`` (deactivation) or ``"excess_pull_gap"`` (steering).
-
-    Raises:
-        ValueError: an unknown measure, or a run that lacks it, or has fewer than two speakers with all emotions.
+    speakers' own gaps, less what it adds to them, is ``between`` squared (0 where that is below 0). The measure is one
+    of :data:`MEASURES`; a ``ValueError`` says what a run lacks.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure {measure!r} is not known: choose from {', '.join(MEASURES)}")
     found = _contributions(run, measure)
-    cells = found.group_by("speaker", "emotion").agg(
-        pl.col("c").mean(), pl.col("c").var().alias("var"), pl.len().alias("n")
-    )
+    cells = found.group_by("speaker", "emotion").agg(pl.col("c").mean(), pl.col("c").var().alias("var"), n=pl.len())
     emotions = cells["emotion"].n_unique()
     own = cells.group_by("speaker").agg(
         pl.len().alias("emotions"), pl.col("c").sum().alias("gap"), pl.col("n").sum(), pl.col("n").alias("each")
@@ -127,8 +118,6 @@ def needs(
 
     Args:
         gap: the true gap, in points; its sign does not matter.
-        spread: how gaps vary.
-        speakers: numbers of speakers to look at.
         clips: numbers of clips per speaker and emotion to look at.
         wanted: power, in %.
         studies: how many studies are simulated for each number.
@@ -145,13 +134,8 @@ def needs(
         )
     found = []
     for count in speakers:
-        found.append(
-            Need(
-                count,
-                _fewest(gap, spread, count, wanted, studies, seed),
-                {n: power(gap, spread, count, n, studies, seed) for n in clips},
-            )
-        )
+        reached = {n: power(gap, spread, count, n, studies, seed) for n in clips}
+        found.append(Need(count, _fewest(gap, spread, count, wanted, studies, seed), reached))
     return found
 
 
@@ -160,14 +144,7 @@ def power(gap: float, spread: Spread, speakers: int, clips: float, studies: int 
 
     Each speaker's gap is normal around the true one, its variance between² + within² / (its clips per emotion); the
     interval is the delete-one-speaker jackknife's with t and the effective number of speakers, as in a run's tables.
-
-    Args:
-        gap: the true gap, in points.
-        spread: how gaps vary; speakers' numbers of clips are drawn from its ``sizes``.
-        speakers: how many.
-        clips: per speaker and emotion, in the mean.
-        studies: how many are simulated.
-        seed: of the simulation.
+    Clips are per speaker and emotion, in the mean; speakers' own numbers are drawn from the ``sizes`` of the spread.
     """
     rng = np.random.default_rng([seed, speakers])
     noise = rng.standard_normal((studies, speakers))
@@ -177,12 +154,7 @@ def power(gap: float, spread: Spread, speakers: int, clips: float, studies: int 
 
 
 def clear_of_zero(gaps: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Whether the interval of each study lies above 0; many studies at once.
-
-    Args:
-        gaps: of every speaker, dimensions (study, speaker).
-        sizes: items of every speaker, dimensions (study, speaker).
-    """
+    """Whether the interval of each study lies above 0, from gaps and items of every speaker, (study, speaker)."""
     from scipy.special import stdtrit  # scipy.stats would take longer to import than all this takes
 
     speakers, total = gaps.shape[1], sizes.sum(1, keepdims=True)
@@ -199,10 +171,8 @@ def _fewest(gap: float, spread: Spread, speakers: int, wanted: float, studies: i
     low, high = 0, MOST_CLIPS
     while high - low > 1:
         middle = (low + high) // 2
-        if power(gap, spread, speakers, middle, studies, seed) < wanted:
-            low = middle
-        else:
-            high = middle
+        enough = power(gap, spread, speakers, middle, studies, seed) >= wanted
+        low, high = (low, middle) if enough else (middle, high)
     return high
 
 
@@ -214,8 +184,7 @@ def _contributions(run: Run, measure: str) -> pl.DataFrame:
         (family, members) for family, members in families(panel, run.conditions)
         if (family["kind"], family["role"]) == (kind, "headline")
     ]  # fmt: skip
-    own = [members for family, members in mine if family["control"] == "target"]
-    matched = [members for family, members in mine if family["control"] == "matched"]
+    own, matched = ([one for family, one in mine if family["control"] == name] for name in ("target", "matched"))
     if not own or not matched:
         raise ValueError(f"{run.folder} has no {measure} of its headline: it lacks the sets or their matched controls")
     targets, used = shared(panel, [own[0], *matched])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -41,26 +40,3 @@ def jaccard(sets: list[np.ndarray]) -> np.ndarray:
     first, second = np.triu_indices(len(sets), k=1)
     either = sizes[first] + sizes[second] - both[first, second]
     return np.asarray(np.divide(both[first, second], either, out=np.ones(len(first)), where=either > 0), dtype=float)
-
-
-def chance(size: int, neurons: int) -> float:
-    """The expected Jaccard index of two random sets of ``size`` of all neurons.
-
-    The number they share is hypergeometric; i shared neurons give i / (2 size - i).
-
-    Example:
-        >>> round(chance(1, 4), 6)  # one of four: the same with probability 1/4
-        0.25
-        >>> round(chance(2, 3), 6)  # two of three: both with probability 1/3, else one of three: 1/3 + 2/3 * 1/3
-        0.555556
-    """
-    from scipy.special import gammaln
-
-    def choose(n: float | np.ndarray, k: float | np.ndarray) -> Any:
-        return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-
-    if size == 0:
-        return 0.0
-    shared = np.arange(max(0, 2 * size - neurons), size + 1, dtype=float)
-    log_share = choose(size, shared) + choose(neurons - size, size - shared) - choose(neurons, size)
-    return float(np.sum(np.exp(log_share) * shared / (2 * size - shared)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.analysis.claim_rules import TOO_HOLLOW
 from emoscope.analysis.contrasts import Compared, measures
 from emoscope.analysis.estimate import Estimate, holm
 from emoscope.analysis.load import Run
@@ -15,9 +16,6 @@ from emoscope.vocabulary import GAPS
 
 NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
 """Changes within these limits (AUC points, nat) are small: both ends of an interval must lie within."""
-
-HOLLOW = "too few answers are letters, or the written answers differ too often"
-"""Why a condition supports no claim."""
 
 
 def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tuple[str, str | None]:
@@ -29,10 +27,6 @@ def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tupl
     * "pulls the answer": only the second, and the sensitivity interval lies within +-2 AUC points;
     * "neither": neither of the two, and both intervals lie within +-2 AUC points and +-0.1 nat;
     * else "undecided".
-
-    Args:
-        sensitivity: low and high end.
-        bias: low and high end.
 
     Returns:
         the verdict, and for "undecided" which interval is too wide.
@@ -60,10 +54,7 @@ def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tupl
 def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFrame:
     """One verdict for each family of target sets that has matched controls and acts at all positions.
 
-    Args:
-        compared: the families and what they change.
-        unknown_speakers: on how many items the speaker is unknown; where there are any, recordings stand in for
-            speakers and no verdict is given.
+    Where speakers of some items are unknown, recordings stand in for them and no verdict is given.
 
     Returns:
         the columns of table ``verdicts``, sensitivity in AUC points and bias in nat, as means over the emotions.
@@ -83,7 +74,7 @@ def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFram
 
 def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | None, str | None]:
     if sensitivity.hollow:
-        return None, HOLLOW
+        return None, TOO_HOLLOW
     if unknown:
         return None, "speakers are unknown"
     first, second = sensitivity.interval(), bias.interval()
@@ -94,10 +85,6 @@ def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | 
 
 def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
     """The declared headline tests, adjusted for their number after Holm (1979).
-
-    Args:
-        compared: the families and what they change.
-        run: the run folder's tables, for the name of the corpus.
 
     Returns:
         the columns of table ``tests``, one row for each kind that the study declares; points.
@@ -118,7 +105,7 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
         }
         if one.excess is not None:
             row |= measures(one.excess.beyond)[measure].columns()
-            row |= {"p": None, "reason": HOLLOW} if one.excess.beyond.hollow else {}
+            row |= {"p": None, "reason": TOO_HOLLOW} if one.excess.beyond.hollow else {}
         rows.append(row)
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p

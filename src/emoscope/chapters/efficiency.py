@@ -14,7 +14,8 @@ from emoscope.analysis.contrasts import Compared, measures
 from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns, first
-from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
+from emoscope.analysis.sets import ALL, jaccard, stored_sets
+from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import lines, side_by_side
 from emoscope.report.plots import INTERVALS, curve
@@ -67,8 +68,8 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
     for key, shares in found.items():
         row = dict(zip((*SET, "size", "draw"), key, strict=True)) | {"full": False, "folds": folds}
         row |= {"jaccard": float(np.mean(shares)), "jaccard_min": min(shares), "jaccard_max": max(shares)}
-        sizes = reached[key]
-        row["chance"] = chance(round(float(np.mean(sizes))), neurons) if neurons else None
+        size = round(float(np.mean(reached[key])))
+        row["chance"] = expected_jaccard(size, size, neurons) if neurons else None
         rows.append(row | _gaps(compared, row, "fewer"))
     for about, group in acting.group_by(SET, maintain_order=True):
         row = dict(zip(SET, about, strict=True)) | {

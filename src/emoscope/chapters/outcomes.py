@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.claim_rules import TOO_HOLLOW
 from emoscope.analysis.contrasts import FAMILY, Change, Changes, Conditions, Family, families, mean, measures, shared
 from emoscope.analysis.estimate import Interval, unit
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
-from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
-from emoscope.analysis.verdicts import HOLLOW
+from emoscope.analysis.sets import ALL, jaccard, stored_sets
+from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Note, Question, Table
 from emoscope.report.wording import made, without_dashes
 from emoscope.schemas import as_table, empty
@@ -175,7 +176,7 @@ def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Ch
     found = {key: measures(one) for key, one in pairs.items()}
     said: tuple[str | None, str | None] = None, "no matched controls"
     if hollow:
-        said = None, HOLLOW
+        said = None, TOO_HOLLOW
     elif matched:
         own_excess, hits_excess, less = (
             found[key][GAPS[kind]].interval()
@@ -222,7 +223,7 @@ def _overlap(
     return {
         "emotion": emotion, "folds": len(folds), "jaccard": float(np.mean(same)), "jaccard_min": min(same),
         "jaccard_max": max(same), "jaccard_others": float(np.mean(others)) if others else None,
-        "jaccard_hits": float(np.mean(again)) if again else None, "chance": chance(size, layers * width) if layers * width else None,
+        "jaccard_hits": float(np.mean(again)) if again else None, "chance": expected_jaccard(size, size, layers * width) if layers * width else None,
         "layers_alike": float(np.mean(alike)) if alike else None,
     }  # fmt: skip
 

@@ -11,7 +11,8 @@ import polars as pl
 
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
-from emoscope.analysis.sets import ALL, chance, jaccard, stored_sets
+from emoscope.analysis.sets import ALL, jaccard, stored_sets
+from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import dots
 from emoscope.report.theme import title
@@ -55,7 +56,11 @@ def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
             sets = [one[emotion] for one in stored]
             found.setdefault(key, []).append(jaccard(sets))
             size = round(float(np.mean([len(one) for one in sets])))
-            info[key] = {"folds": len(sets), "n": row["n"], "chance": chance(size, neurons) if neurons else None}
+            info[key] = {
+                "folds": len(sets),
+                "n": row["n"],
+                "chance": expected_jaccard(size, size, neurons) if neurons else None,
+            }
     rows = []
     for key, values in found.items():
         every = np.concatenate(values)

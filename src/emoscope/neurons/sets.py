@@ -262,6 +262,27 @@ class NeuronSets(Mapping[str, NeuronSet]):
         return f"<table>{heads}{rows}</table>{lacking}"
 
 
+def expected_jaccard(first: int, second: int, neurons: int) -> float:
+    """The expected Jaccard index of two random sets of these sizes, of all neurons.
+
+    The number that they share is hypergeometric; i shared neurons give i / (first + second - i).
+
+    Example:
+        >>> round(expected_jaccard(1, 2, 4), 6)  # half of the time one shared, of two
+        0.25
+    """
+    from scipy.special import gammaln
+
+    def choose(n: int, k: np.ndarray | int) -> np.ndarray:
+        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+
+    if not first or not second:
+        return 0.0
+    shared = np.arange(max(0, first + second - neurons), min(first, second) + 1, dtype=float)
+    log_share = choose(first, shared) + choose(neurons - first, second - shared) - choose(neurons, second)
+    return float(np.sum(np.exp(log_share) * shared / (first + second - shared)))
+
+
 SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")
 """A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.name_of``."""
 

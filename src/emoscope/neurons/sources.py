@@ -8,7 +8,6 @@ from itertools import combinations, product
 
 import numpy as np
 import polars as pl
-from scipy.special import gammaln
 from scipy.stats import rankdata
 
 from emoscope.neurons.activity import Activity
@@ -16,6 +15,7 @@ from emoscope.neurons.jobs import ALL, SetSpec
 from emoscope.neurons.ranking import DECIMALS, Lists, SelectionPlan
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
 from emoscope.neurons.selectors import find_selector
+from emoscope.neurons.sets import expected_jaccard
 
 AGREEMENT: dict[str, type[pl.DataType]] = dict.fromkeys(("source", "target", "selector", "emotion"), pl.String)
 AGREEMENT["n"] = pl.Int64
@@ -213,26 +213,6 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
             about = {"source": one, "target": two, "selector": selector, "n": equal.n}
             rows += [about | row for row in _compared(found[one], found[two])]
     return pl.DataFrame(rows, schema=AGREEMENT)
-
-
-def expected_jaccard(first: int, second: int, neurons: int) -> float:
-    """The expected Jaccard index of two random sets of these sizes, of all neurons.
-
-    The number that they share is hypergeometric; i shared neurons give i / (first + second - i).
-
-    Example:
-        >>> round(expected_jaccard(1, 2, 4), 6)  # half of the time one shared, of two
-        0.25
-    """
-
-    def choose(n: int, k: np.ndarray | int) -> np.ndarray:
-        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
-
-    if not first or not second:
-        return 0.0
-    shared = np.arange(max(0, first + second - neurons), min(first, second) + 1, dtype=float)
-    log_share = choose(first, shared) + choose(neurons - first, second - shared) - choose(neurons, second)
-    return float(np.sum(np.exp(log_share) * shared / (first + second - shared)))
 
 
 @dataclass(frozen=True)
