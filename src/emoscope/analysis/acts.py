@@ -15,10 +15,9 @@ from emoscope.analysis.contrasts import (
     Changes,
     Conditions,
     Family,
-    draws_by_family,
     group,
-    same_but_draw,
     shared,
+    with_controls,
 )
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Panel, asked_label, build_panel, level_of
@@ -51,14 +50,11 @@ def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
     Where no condition is marked as the headline's, as for sets of other parts, all count.
     """
     marked = conditions.filter(pl.col("headline").fill_null(False))
-    grouped = group(conditions)
-    by_key = draws_by_family(grouped)
     found: dict[Key, Act] = {}
-    for family, own in grouped:
+    for family, (own, *_), matched in with_controls(group(conditions)):
         plain = (family["control"], family["positions"], family["layers"]) == ("target", "all", "all")
         declared = marked.is_empty() or any(one in set(marked["condition"]) for one in own.values())
         if plain and family["to"] != "mean" and declared:
-            matched = by_key.get(same_but_draw(family | {"control": "matched"}), [])
             found.setdefault((family["kind"], family["alpha"]), Act(family, own, tuple(matched)))
     return found
 

@@ -215,18 +215,15 @@ def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset
     """
     if "baseline" not in panel.rows:
         return []
-    grouped = families(panel, conditions)
-    by_key, changes = draws_by_family(grouped), Changes(panel, hollow)
+    changes = Changes(panel, hollow)
     declared = set(conditions.filter(pl.col("headline").fill_null(False))["condition"])
     found = []
-    for family, draws in with_means(grouped):
+    for family, draws, matched in with_controls(families(panel, conditions)):
         targets, used = shared(panel, draws)
         if not targets or not used.any():
             continue
         each = tuple(changes.count(draw, targets, used) for draw in draws)
-        own = family["control"] == "target"
-        matched = by_key.get(same_but_draw(family | {"control": "matched"}), []) if own else []
-        declares = own and not declared.isdisjoint(draws[0].values())
+        declares = family["control"] == "target" and not declared.isdisjoint(draws[0].values())
         excess = _excess(changes, draws[0], matched)
         found.append(Compared(family, tuple(draws), targets, each, mean(each), excess, declares))
     return found
@@ -271,25 +268,26 @@ def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions]) ->
     return Excess(targets, change, tuple(controls), change.minus(mean(controls)))
 
 
-def same_but_draw(family: Family) -> tuple[Any, ...]:
-    """What the draws of one control have in common."""
-    return tuple(family[name] for name in FAMILY if name != "draw")
+def with_controls(
+    grouped: Sequence[tuple[Family, Conditions]],
+) -> list[tuple[Family, list[Conditions], list[Conditions]]]:
+    """Each family with its draws, and for target sets those of their matched controls.
 
+    Every family stands by itself, then all draws of each control together, marked by a null draw.
+    """
 
-def draws_by_family(grouped: Sequence[tuple[Family, Conditions]]) -> dict[tuple[Any, ...], list[Conditions]]:
-    """All draws of each control together."""
-    found: dict[tuple[Any, ...], list[Conditions]] = {}
+    def key(family: Family, **other: str) -> tuple[Any, ...]:
+        return tuple((family | other)[name] for name in FAMILY if name != "draw")
+
+    every: dict[tuple[Any, ...], list[Conditions]] = {}
     for family, members in grouped:
-        found.setdefault(same_but_draw(family), []).append(members)
-    return found
-
-
-def with_means(grouped: Sequence[tuple[Family, Conditions]]) -> list[tuple[Family, list[Conditions]]]:
-    """Every family by itself, then the controls' draws together, marked by a null draw."""
-    single = [(family, [members]) for family, members in grouped]
-    alike = {same_but_draw(family): family | {"draw": None} for family, _ in grouped}
-    together = [(alike[key], draws) for key, draws in draws_by_family(grouped).items()]
-    return single + [(family, draws) for family, draws in together if family["control"] != "target"]
+        every.setdefault(key(family), []).append(members)
+    alike = {key(family): family | {"draw": None} for family, _ in grouped}
+    matched = {
+        key(one): every.get(key(one, control="matched"), []) for one in alike.values() if one["control"] == "target"
+    }
+    single = [(family, [members], matched.get(key(family), [])) for family, members in grouped]
+    return single + [(one, every[name], []) for name, one in alike.items() if one["control"] != "target"]
 
 
 def measures(change: Change) -> dict[str, Estimate]:

@@ -7,19 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from emoscope.neurons.selection import load_set
+from emoscope.neurons.sets import load_set
 
 ALL = "all"
 """The fold of the sets found on every speaker; they are shown, and never act on the items they were found on."""
 
 
 def stored_sets(folder: Path, which: Iterable[tuple[str, str]]) -> list[dict[str, np.ndarray]] | None:
-    """The neurons of each emotion, for sets by their names and folds; ``None`` where one is not stored.
-
-    Args:
-        folder: the run folder.
-        which: names and folds.
-    """
+    """The neurons of each emotion, for sets of a run folder by names and folds; ``None`` where one is not stored."""
     try:
         return [load_set(folder / "sets", name, fold) for name, fold in which]
     except FileNotFoundError:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import hollow_conditions, uar
-from emoscope.analysis.contrasts import FAMILY, Conditions, compare, draws_by_family, group, same_but_draw, with_means
+from emoscope.analysis.contrasts import FAMILY, Conditions, compare, group, with_controls
 from emoscope.analysis.effects import effects
 from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.load import Run
@@ -59,14 +59,10 @@ def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(
     Returns:
         the columns of table ``foreign`` without ``source``; points.
     """
-    families = group(conditions.filter(pl.col("condition").is_in(list(panel.rows))))
-    by_key = draws_by_family(families)
     rows: list[dict[str, Any]] = []
-    for family, draws in with_means(families):
+    for family, draws, matched in with_controls(group(conditions.filter(pl.col("condition").is_in(list(panel.rows))))):
         rows += _rows(panel, family, draws, [], hollow, which)
-        if family["control"] == "target":
-            matched = by_key.get(same_but_draw(family | {"control": "matched"}), [])
-            rows += _rows(panel, family, draws, matched, hollow, which) if matched else []
+        rows += _rows(panel, family, draws, matched, hollow, which) if matched else []
     return as_table("foreign", rows).drop("source")
 
 

@@ -165,24 +165,22 @@ class Activity:
         return cls(path)
 
     def write(self, start_item: int, block: ActivityBlock) -> None:
-        """Write one block; writing it again replaces it.
+        """Write one block; writing it again replaces it. A ``ValueError`` says what does not fit the store.
 
-        Blocks share no chunk, so they may be written in any order and by several processes. The token counts
-        are written last: an item counts as written only when all the rest is there. ``start_item`` is the row number
-        of the block's first item, a multiple of ``block_items``; a ``ValueError`` says what does not fit the store.
+        Blocks share no chunk, so they may be written in any order and by several processes. The token counts are
+        written last: an item counts as written only when all the rest is there. ``start_item`` is the row number of the
+        block's first item, a multiple of ``block_items``.
         """
         count = min(self.block_items, self.items - start_item)
         if start_item < 0 or start_item % self.block_items or count < 1:
-            raise ValueError(
-                f"block at item {start_item}: blocks start at multiples of {self.block_items} below {self.items}"
-            )
+            usual = f"blocks start at multiples of {self.block_items} below {self.items}"
+            raise ValueError(f"block at item {start_item}: {usual}")
         arrays = block.arrays(self.store)
         for name, values in [*arrays.items(), ("tokens", block.tokens)]:
             wanted = (count, len(SCOPES)) if name == "tokens" else (count, self.layers, self.width)
             if values.shape != wanted:
-                raise ValueError(
-                    f"{name} of the block at item {start_item} has the shape {values.shape}: expected {wanted}"
-                )
+                at = f"{name} of the block at item {start_item}"
+                raise ValueError(f"{at} has the shape {values.shape}: expected {wanted}")
         number, rows = start_item // self.block_items, slice(start_item, start_item + count)
         for name, values in arrays.items():
             array = self._array(name)

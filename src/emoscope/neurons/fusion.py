@@ -213,26 +213,17 @@ def transfer_sets(
 ) -> dict[str, FoundSets]:
     """Find the headline's sets in every source, and fused over all, for the folds of the corpus on which they act.
 
-    Every set is found on the same emotions and on equally many clips of each (:func:`equal_samples`, which also
-    says which sources are left out). In the host a fold's set is found on the clips outside the fold. Another source's
-    set is found on clips from all its folds and is the same in every fold of the host, except where it has clips of
-    the speakers of a fold. A fused set takes an equal part of its clips from every source.
-
-    The matched controls of a set are like it on all items of the host, on which both act.
-
-    Args:
-        sources: the corpora, asked about ``spec.emotions``.
-        host: the name of the one on which the sets act; it may be one that is left out as a source.
-        spec: what to find; of its selectors, budgets and controls the headline and the matched ones count.
-        consistency: weight of the spread over corpora in consistency fusion.
+    Every set is found on the same emotions and on equally many clips of each (:func:`equal_samples`, which also says
+    which sources are left out). In the host, which may be left out itself, a fold's set is found on the clips outside
+    the fold. Another source's set is found on clips from all its folds and is the same in every fold of the host, except
+    where it has clips of the speakers of a fold. A fused set takes an equal part of its clips from every source. The
+    matched controls of a set are like it on all items of the host, on which both act. Of selectors, budgets and controls
+    of ``spec`` the headline and the matched ones count; ``consistency`` is the weight of the spread over corpora.
 
     Returns:
         source, or such as ``"fused: joint"`` -> its sets for every fold of the host and ``"all"``; set ids end in
         ``~from=<source>``, which also fills the column ``source``. Sources that are left out are not there, nor are
         fused sets where there is nothing to fuse.
-
-    Raises:
-        ValueError: the host is no source, an unknown fusion, or sources that cannot be compared.
     """
     refuse_unknown(fuse)
     if host not in [source.name for source in sources]:

@@ -168,17 +168,13 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
 def outcome_samples(
     items: pl.DataFrame, samples: Sequence[Sample], emotions: Sequence[str], spec: SetSpec
 ) -> tuple[list[tuple[str, int, Sample]], Notes]:
-    """Draw misses and false alarms, and as many hits, for every fold.
+    """Draw misses and false alarms, and as many hits, for every fold: (control, draw, sample) of each; and notes on them.
 
-    An emotion with fewer than ``spec.minimum`` clips of an outcome outside some fold is left out; with fewer than
-    two emotions the outcome has no set. In each fold all emotions have the same number of clips, no more than the
-    fold's hits. The hits are the first so many of the fold's own sample; where they are that sample itself, they
-    are not drawn again. Where every fold has twice as many, the next so many are a second draw, which says how alike
-    two sets of hits are that share no clip. ``samples`` and ``emotions`` are those of the hits (:func:`draw_samples`).
-
-    Returns:
-        (control, draw, sample) for each outcome, its hits and every fold; and for each outcome how many clips its sample
-        of all folds has of each emotion, or why there is no set.
+    An emotion with fewer than ``spec.minimum`` clips of an outcome outside some fold is left out; with fewer than two
+    emotions the outcome has no set. In each fold all emotions have the same number of clips, no more than the fold's
+    hits. The hits are the first so many of the fold's own sample; where they are that sample itself, they are not drawn
+    again. Where every fold has twice as many, the next so many are a second draw, which says how alike two sets of hits
+    are that share no clip. ``samples`` and ``emotions`` are those of the hits (:func:`draw_samples`).
     """
     drawn: list[tuple[str, int, Sample]] = []
     notes: Notes = {}

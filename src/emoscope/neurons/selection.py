@@ -47,10 +47,8 @@ class FoundSets:
         sets: (set id, fold) -> emotion -> flat neuron numbers, ascending; int64 (neuron,).
         identifiable: emotion -> clips per emotion (of the fold ``"all"``), or why it has no set.
         layers, width: the decoder's size.
-        mean_product: mean gated product of every neuron over all prompt positions of the used items' blocks,
-            whatever their emotion or fold (:meth:`Activity.mean_product`); float32 (layer * width,).
-        outcomes: where sets were also found on misses and false alarms: outcome -> emotion -> clips per emotion, or
-            why it has no set.
+        mean_product: of every neuron, over the blocks of the used items (:meth:`Activity.mean_product`); float32.
+        outcomes: the like of ``identifiable`` for misses and false alarms, where sets were also found on these.
     """
 
     frame: pl.DataFrame

@@ -32,11 +32,7 @@ class NeuronSet:
         mean_product: mean gated product of each neuron over all prompt positions of the heard items, whatever
             their emotion, for ``deactivate(set, to="mean")``; float32 (neuron,), or ``None`` where it is unknown.
 
-    Two sets are equal when emotion, neurons and decoder size are.
-
-    Raises:
-        ValueError: the numbers are not ascending and different, or lie outside the decoder, or the means are
-            not one for each neuron.
+    Two sets are equal when emotion, neurons and decoder size are. A ``ValueError`` says what numbers cannot be.
 
     Example:
         >>> anger, fear = NeuronSet("anger", [1, 6], 2, 4), NeuronSet("fear", [6, 7], 2, 4)
@@ -65,9 +61,8 @@ class NeuronSet:
         object.__setattr__(self, "neurons", neurons)
         if neurons.ndim != 1 or (np.diff(neurons) <= 0).any():
             raise ValueError(f"the neurons of {self.emotion} are not ascending and different: pass np.unique(neurons)")
-        total = self.layers * self.width
-        if len(neurons) and (neurons[0] < 0 or neurons[-1] >= total):
-            worst = neurons[-1] if neurons[-1] >= total else neurons[0]
+        if len(neurons) and (neurons[0] < 0 or neurons[-1] >= self.layers * self.width):
+            worst = neurons[-1] if neurons[-1] >= self.layers * self.width else neurons[0]
             raise ValueError(
                 f"neuron {worst} of {self.emotion} does not fit {self.layers} layers x {self.width}: "
                 "the set belongs to another model"
@@ -97,8 +92,7 @@ class NeuronSet:
 
     def jaccard(self, other: NeuronSet) -> float:
         """Size of the intersection over size of the union; 0 when both are empty."""
-        union = len(self | other)
-        return len(self & other) / union if union else 0.0
+        return len(self & other) / (len(self | other) or 1)
 
     def save(self, path: str | Path) -> None:
         """Write ``path`` (safetensors) and a JSON card beside it."""
@@ -366,8 +360,8 @@ def load_group(path: str | Path) -> dict[str, NeuronSet]:
         tensors = load_file(path)
     except Exception as error:  # of the package's own kind, or of numpy's where it has no such type
         raise ValueError(f"{path} cannot be read as safetensors ({error}): {AGAIN}") from error
-    sizes, emotions = [card.get(name) for name in MOST], card.get("emotions")
-    known = all(isinstance(size, int) and 0 < size <= most for size, most in zip(sizes, MOST.values(), strict=True))
+    known = all(isinstance(card.get(name), int) and 0 < card[name] <= most for name, most in MOST.items())
+    emotions = card.get("emotions")
     if not (known and isinstance(emotions, dict) and all(isinstance(meta, dict) for meta in emotions.values())):
         raise ValueError(f"{Path(path).with_suffix('.json')} is no card of neuron sets: {AGAIN}")
     groups = {}
@@ -375,10 +369,9 @@ def load_group(path: str | Path) -> dict[str, NeuronSet]:
         if emotion not in tensors or tensors[emotion].dtype != np.int64:
             raise ValueError(f"{path} holds no neurons of {emotion}, which its card names: {AGAIN}")
         meta = {key: value for key, value in given.items() if key != "size"}
+        neurons, means = tensors[emotion], tensors.get(MEANS + emotion)
         try:
-            groups[emotion] = NeuronSet(
-                emotion, tensors[emotion], card["layers"], card["width"], meta, tensors.get(MEANS + emotion)
-            )
+            groups[emotion] = NeuronSet(emotion, neurons, card["layers"], card["width"], meta, means)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return groups
