@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from emoscope.analysis.contrasts import compare
+from emoscope.analysis.effects import headline_tests
 from emoscope.analysis.responses import build_panel
-from emoscope.analysis.verdicts import headline_tests
 from emoscope.chapters.selectors import differences
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run

@@ -118,7 +118,7 @@ def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Deci
     Args:
         test: the declared test of deactivation: the excess gap.
         own: the effect ``excess_self``.
-        verdict: what :mod:`~emoscope.analysis.verdicts` says of it.
+        verdict: what :mod:`~emoscope.analysis.effects` says of it.
     """
     if test is None:
         return untested("no set was switched off")

@@ -24,8 +24,8 @@ from emoscope.analysis.claim_rules import (
 )
 from emoscope.analysis.estimate import holm
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
-from emoscope.analysis.sets import ALL
 from emoscope.analysis.standing import at_chance
+from emoscope.chapters.sets import ALL
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.page import Table
 from emoscope.schemas import as_table, empty

@@ -9,10 +9,10 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
 from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
-from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import CLOSE, matching, rank
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.panels import SERIES_KEY, dotted, names_of, three

@@ -14,7 +14,7 @@ from emoscope.analysis.contrasts import Compared, measures
 from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns, first
-from emoscope.analysis.sets import ALL, jaccard, stored_sets
+from emoscope.chapters.sets import ALL, jaccard, stored_sets
 from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import lines, side_by_side

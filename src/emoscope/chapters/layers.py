@@ -12,7 +12,7 @@ import polars as pl
 from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.load import Run, in_known_order
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.sets import ALL, stored_sets
+from emoscope.chapters.sets import ALL, stored_sets
 from emoscope.report.page import Figure, Question
 from emoscope.report.panels import WIDTH, side_by_side
 from emoscope.report.plots import heat

@@ -14,7 +14,7 @@ from emoscope.analysis.estimate import Interval, unit
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
-from emoscope.analysis.sets import ALL, jaccard, stored_sets
+from emoscope.chapters.sets import ALL, jaccard, stored_sets
 from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Note, Question, Table
 from emoscope.report.wording import made, without_dashes

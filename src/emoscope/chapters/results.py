@@ -9,10 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from emoscope.analysis.accuracy import uar
-from emoscope.analysis.effects import effects, evidence, matrix
+from emoscope.analysis.effects import effects, evidence, headline_tests, matrix, verdicts
 from emoscope.analysis.load import Run, read_run
 from emoscope.analysis.parts import Part, StudyRuns, read_study
-from emoscope.analysis.verdicts import headline_tests, verdicts
 from emoscope.chapters import questions
 from emoscope.chapters.claims import claims, claims_of_study
 from emoscope.report.page import write_csv

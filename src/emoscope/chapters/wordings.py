@@ -10,12 +10,11 @@ import polars as pl
 
 from emoscope.analysis.accuracy import uar_estimate
 from emoscope.analysis.contrasts import compare
-from emoscope.analysis.effects import headline_conditions
+from emoscope.analysis.effects import headline_conditions, headline_tests
 from emoscope.analysis.estimate import named
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import build_panel, evaluated_items
-from emoscope.analysis.verdicts import headline_tests
 from emoscope.report.page import Question, Table
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GAPS

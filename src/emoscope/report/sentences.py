@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
 from emoscope.analysis.parts import Part
-from emoscope.analysis.verdicts import NO_BIAS, NO_SENSITIVITY
 from emoscope.report.caveats import close, unlike
 from emoscope.wording import number, p_text
 

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import Run
-from emoscope.analysis.sets import jaccard
-from emoscope.chapters.sets import matching, stability
+from emoscope.chapters.sets import jaccard, matching, stability
 from emoscope.neurons.sets import NeuronSet, expected_jaccard, safe_name, save_group
 from emoscope.schemas import conform, empty
 
