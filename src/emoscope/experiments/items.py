@@ -327,7 +327,7 @@ def folds_dealt_before(run: RunFolder, study: Study) -> dict[str, str]:
     if not (run / "items.parquet").is_file() or not (run / "study.toml").is_file():
         return {}
     try:
-        before = read_study(run / "study.toml")
+        before = read_study(run / "study.toml", imports=False)
     except StudyError:
         # written by a version whose studies have other fields
         return {}

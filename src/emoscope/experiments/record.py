@@ -20,6 +20,7 @@ from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.experiments.items import candidate_items, folds_dealt_before, options_of, shared_speakers, study_corpus
 from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.schema import Study
+from emoscope.experiments.study import imported_code
 from emoscope.neurons.activity import Activity, scope_parts
 from emoscope.neurons.selectors import own_code
 from emoscope.neurons.sets import load_set
@@ -63,6 +64,7 @@ def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
         "speakers_shared": len(shared_speakers(items)),
         "asked": digest(msgspec.to_builtins(heard.task.study)),
         "own_selectors": own_code(study.identify.selectors),
+        **({"imports": imported} if (imported := imported_code(study)) else {}),
         "candidates": heard.candidates,
         "proofs": proofs,
         **({"null": no_null} if no_null else {}),
@@ -164,6 +166,7 @@ def finished(
         manifest["emoscope"] == __version__
         and manifest["asked"] == digest(msgspec.to_builtins(study))
         and manifest.get("own_selectors", {}) == own_code(study.identify.selectors)
+        and manifest.get("imports", {}) == imported_code(study)
         and (not full or manifest.get("pilot", {}).get("full") == digest(msgspec.to_builtins(full)))
     )
     about = (model.info if model else study.card()) if same else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from emoscope.vocabulary import AGNOSTIC
@@ -193,6 +193,10 @@ class Study(_Section, frozen=True):
 
     name: Annotated[str, "name of the run folder"] = "study"
     seed: Annotated[int, "seed of every random choice"] = 0
+    # unset rather than empty, so that studies without it are stored as they always were
+    imports: Annotated[Words | UnsetType, "Python files that register selectors, corpora, models or questions"] = field(
+        default=UNSET, name="import"
+    )
     model: Model = Model()
     corpora: tuple[CorpusChoice, ...] = (CorpusChoice(),)
     question: QuestionChoice = QuestionChoice()

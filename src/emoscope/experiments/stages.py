@@ -196,7 +196,7 @@ def reselect(
     """
     refuse_whole(run)
     folder = RunFolder(run)
-    study = read_study(folder / "study.toml")
+    study = read_study(folder / "study.toml", imports=False)
     if budget is None:
         budget = (folder.read_json("manifest.json") or {}).get("headline", {}).get("budget") or study.headline.budget
     if budget is None:

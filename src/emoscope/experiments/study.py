@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import itertools
 import json
 import re
 import shlex
+import sys
+import traceback
+import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -22,8 +26,11 @@ from emoscope.questions import WORDINGS
 from emoscope.vocabulary import AGNOSTIC
 
 
-def read_study(path: str | Path) -> Study:
+def read_study(path: str | Path, imports: bool = True) -> Study:
     """Read and check a study file.
+
+    Args:
+        imports: run the Python files that its ``import`` names; not for a study that a run stored, which is data.
 
     Raises:
         StudyError: an unknown or misspelt field (the nearest known one is named), a value out of range,
@@ -38,11 +45,14 @@ def read_study(path: str | Path) -> Study:
     text, told = read_text(path)
     if told:
         raise StudyError(f"{path} is not a text file in UTF-8: save it as UTF-8")
-    return parse_study(text, str(path))
+    return parse_study(text, str(path), path.parent if imports else None)
 
 
-def parse_study(text: str, name: str = "study file") -> Study:
+def parse_study(text: str, name: str = "study file", folder: Path | None = None) -> Study:
     r"""Parse a study from TOML text; errors are those of :func:`read_study`.
+
+    Args:
+        folder: from which its ``import`` is run; nothing is run where it is not given.
 
     Example:
         >>> parse_study('[headline]\nselctor = "mad"')
@@ -69,8 +79,44 @@ def parse_study(text: str, name: str = "study file") -> Study:
     for field, value in _paths(study):
         if re.search(r"[\x00-\x1f]", value):
             raise StudyError(f"{name}: {field} {value!r} holds a character of control. {BACKSLASH}")
+    if study.imports and folder is not None:
+        paths = tuple(str((folder / one).expanduser().resolve()) for one in study.imports)
+        for path in paths:
+            _run_import(Path(path), name)
+        study = msgspec.structs.replace(study, imports=paths)
     check_study(study, name, stored=True)
     return study
+
+
+_IMPORTED: dict[Path, str] = {}  # what was run -> the checksum of its text
+
+
+def _run_import(path: Path, name: str) -> None:
+    """Run a Python file, once as long as it does not change."""
+    if path.suffix != ".py" or not path.is_file():
+        raise StudyError(f"{name}: import {str(path)!r} is no Python file: give its path from the study file's folder")
+    code = path.read_bytes()
+    checksum = hashlib.sha256(code).hexdigest()
+    if _IMPORTED.get(path) == checksum:
+        return
+    module = types.ModuleType(f"emoscope_import_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # so that its classes know where they stand
+    try:
+        exec(compile(code, str(path), "exec"), module.__dict__)
+    except Exception as error:
+        line = next(
+            (at.lineno for at in reversed(traceback.extract_tb(error.__traceback__)) if at.filename == str(path)), 0
+        )
+        raise StudyError(
+            f"{name}: import {str(path)!r} ends with {type(error).__name__} at line {line}: {error}"
+        ) from error
+    _IMPORTED[path] = checksum
+
+
+def imported_code(study: Study) -> dict[str, str]:
+    """The Python files that a study imports -> the checksum of each, sha256; empty where it imports none."""
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in study.imports or ()}
 
 
 LARGEST = 1_000_000
@@ -100,7 +146,9 @@ def to_toml(study: Study) -> str:
     """
     lines = ["# A study for emoscope. Every field has a default; delete what you do not need.", ""]
     lines += _fields(study, ("name", "seed"))
-    for name in _names(Study)[2:]:
+    if study.imports:
+        lines.append(f"import = {toml_value(study.imports)}")
+    for name in _names(Study)[3:]:
         for section in study.corpora if name == "corpora" else (getattr(study, name),):
             head = f"[[{name}]]" if name == "corpora" else f"[{name}]"
             about = f"# {(type(section).__doc__ or '').strip()}"
@@ -151,9 +199,10 @@ def _explain(message: str) -> str:
         section: type = Study
         if where:
             section = CorpusChoice if where == "corpora" else type(getattr(Study(), where, Study()))
-        near = difflib.get_close_matches(unknown[1], _names(section), n=1, cutoff=0.4)
+        known = [field.encode_name for field in msgspec.structs.fields(section)]
+        near = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.4)
         place_text = f" in [{where}]" if where else ""
-        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(_names(section))}"
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
         return f"field `{unknown[1]}`{place_text} is not known: {hint}"
     return f"{where or 'study'}: {message.split(' - at')[0]}"
 
