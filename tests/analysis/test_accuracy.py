@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from emoscope.analysis.accuracy import changed, uar, uar_estimate
+from emoscope.analysis.accuracy import changed, level, uar
 from emoscope.analysis.responses import build_panel
 from emoscope.chapters.answers import confusion, reliance
 from tests.helpers.runs import small_run
@@ -37,7 +37,7 @@ def test_recall_counts_per_speaker_equal_plain_loops():
     items = [(f"s{s}", e) for s in range(6) for e in (A, F) for _ in range(3 + s)]
     said = [str(rng.choice([A, F])) for _ in items]
     run = small_run(items, {"baseline": said})
-    found = uar_estimate(build_panel(run), "baseline").interval()
+    found = level(build_panel(run), ["baseline"]).interval()
 
     def loop(left_out):
         kept = [(t, a) for (s, t), a in zip(items, said, strict=True) if s != left_out]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoscope.neurons.fusion import RunningScale, Scale, consistency, overlap, pooled, rank_fused
+from emoscope.neurons.fusion import Scale, consistency, overlap, pooled, rank_fused
 from emoscope.neurons.ranking import SelectionPlan, select_from_sums, tie_order
 from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import Statistics, cas, find_selector
@@ -34,7 +34,10 @@ Z = (
     np.array([[1.336306, NO, -1.069045], [NO, -0.267261, NO]]),
     np.array([[-1.224745, 1.224745, NO], [NO, NO, 0.0]]),
 )
-SCALES = (Scale(0.7 / 3, 0.0155556**0.5, 0.1), Scale(0.3, 0.0066667**0.5, 0.2))
+SCALES = (Scale(), Scale())
+SCALES[0].add(np.array([0.1, 0.2, 0.4]))  # the mean 0.7 / 3, the variance 0.0155556
+SCALES[1].add(np.array([0.2, 0.3, 0.4]))  # the mean 0.3, the variance 0.0066667
+MOMENTS = ((0.7 / 3, 0.0155556**0.5, 0.1), (0.3, 0.0066667**0.5, 0.2))
 
 
 def worked_statistics():
@@ -46,12 +49,11 @@ def worked_statistics():
 
 
 def test_scores_are_standardised_within_a_corpus():
-    for given, scale, expected in zip(worked_statistics(), SCALES, Z, strict=True):
-        running = RunningScale()
+    for given, moments, expected in zip(worked_statistics(), MOMENTS, Z, strict=True):
+        found = Scale()
         for neuron in range(3):
-            running.add(cas(given)[:, neuron])
-        found = running.scale()
-        np.testing.assert_allclose([found.mean, found.std, found.lowest], [scale.mean, scale.std, scale.lowest], 1e-5)
+            found.add(cas(given)[:, neuron])
+        np.testing.assert_allclose([found.mean, found.std, found.lowest], moments, 1e-5)
         np.testing.assert_allclose(found(cas(given)), expected, atol=1e-6)
 
 
@@ -135,14 +137,13 @@ def test_the_worked_example_from_stored_activity(tmp_path):
 def test_the_scale_does_not_depend_on_the_pieces():
     scores = np.random.default_rng(0).normal(50, 1e-3, 1000)
     for cuts in ([], [1, 2, 500], range(0, 1000, 7)):
-        running = RunningScale()
+        found = Scale()
         for piece in np.split(scores, cuts):
-            running.add(piece)
-        found = running.scale()
+            found.add(piece)
         assert (found.mean, found.std) == (pytest.approx(scores.mean(), rel=1e-12), pytest.approx(scores.std(), rel=1e-9))  # fmt: skip
-    nothing = RunningScale()
+    nothing = Scale()
     nothing.add(np.array([-np.inf]))
-    assert nothing.scale() == Scale(0.0, 0.0, 0.0)
+    assert (nothing.mean, nothing.std, nothing.lowest) == (0.0, 0.0, 0.0)
 
 
 # --- random stores -----------------------------------------------------------------------------------------------

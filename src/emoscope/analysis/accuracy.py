@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
+
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.estimate import Estimate, finite, ratio, replicates
 from emoscope.analysis.load import Run
-from emoscope.analysis.responses import UNREADABLE, Panel
+from emoscope.analysis.responses import ACCURACY, UAR, UNREADABLE, Panel
 from emoscope.schemas import as_table
 from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS
 
@@ -15,25 +17,40 @@ FORMS = {"word": "share_word", "refusal": "share_refused", "unparsable": "share_
 """Forms of a written answer, other than a letter, and the columns that count them."""
 
 
-def uar_estimate(panel: Panel, condition: str, used: np.ndarray | None = None, against: str | None = None) -> Estimate:
-    """The unweighted average recall under a condition in %, or its change against another one in points.
+def level(
+    panel: Panel,
+    conditions: Sequence[str],
+    used: np.ndarray | None = None,
+    which: str = UAR,
+    against: str | None = None,
+    hollow: Set[str] = frozenset(),
+) -> Estimate:
+    """UAR or accuracy in %, the mean under several conditions; or its change against another one, in points.
 
     UAR is the mean, over the labels that occur, of the percentage of items answered correctly (Schuller, Steidl and
-    Batliner 2009). Answers that cannot be read count as not correct. ``used`` says which items count, dimension (item):
-    all that were asked by default, under ``against`` too.
+    Batliner 2009). Answers that cannot be read count as not correct.
+
+    Args:
+        used: which items to count, dimension (item); by default all that were asked under all these conditions.
+        which: :data:`~emoscope.analysis.responses.UAR` or :data:`~emoscope.analysis.responses.ACCURACY`.
+        hollow: conditions whose answers support no claim.
     """
-    used = panel.asked(condition) if used is None else used
-    if against is not None:
-        used = used & panel.asked(against)
-    hits = ((panel.answer(condition) == panel.truth) & used).astype(float)
-    if against is not None:
-        hits -= (panel.answer(against) == panel.truth) & used
+    every = [*conditions, *([] if against is None else [against])]
+    used = np.logical_and.reduce([panel.asked(one) for one in every]) if used is None else used
     items = panel.per_speaker(used.astype(float))
+    sizes, values = items.sum(axis=1), []
+    if which == ACCURACY:
+        items = items.sum(axis=1, keepdims=True)
     heard = items.sum(axis=0) > 0
-    counts = replicates(panel.per_speaker(hits)[:, heard])
-    recall = ratio(100 * counts, replicates(items[:, heard]))
-    values = recall.mean(axis=1) if heard.any() else np.full(len(items) + 1, np.nan)
-    return Estimate(values, items.sum(axis=1), speakers=panel.speakers)
+    for condition in conditions:
+        right = ((panel.answer(condition) == panel.truth) & used).astype(float)
+        if against is not None:
+            right -= (panel.answer(against) == panel.truth) & used
+        hits = panel.per_speaker(right)
+        hits = hits.sum(axis=1, keepdims=True) if which == ACCURACY else hits
+        shares = ratio(replicates(100 * hits[:, heard]), replicates(items[:, heard]))
+        values.append(shares.mean(axis=1) if heard.any() else np.full(len(items) + 1, np.nan))
+    return Estimate(np.mean(values, axis=0), sizes, bool(hollow & {"baseline", *every}), panel.speakers)
 
 
 def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
@@ -55,7 +72,7 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
             used, answer = panel.asked(condition), panel.answer(condition)
             if not used.any():
                 continue
-            found = uar_estimate(panel, condition).columns()
+            found = level(panel, [condition]).columns()
             row = found | {
                 "condition": condition, "kind": kinds.get(condition, condition), "scoring": scoring,
                 "n": int(used.sum()), "uar": found["estimate"],
@@ -77,16 +94,14 @@ def hollow_conditions(levels: pl.DataFrame) -> frozenset[str]:
     return frozenset(levels.filter("hollow")["condition"])
 
 
-def changed(panel: Panel, condition: str, against: str = "baseline") -> float | None:
-    """The percentage of items whose answer under a condition differs from that under another one.
+def changed(panel: Panel, condition: str) -> float | None:
+    """The percentage of items whose answer under a condition differs from the baseline's.
 
     For the condition ``null`` (nothing is changed, only the batch is composed differently) this is the
     flip rate of the arithmetic: effects of its size mean nothing.
     """
-    both = panel.asked(condition) & panel.asked(against)
-    if not both.any():
-        return None
-    return _percent(panel.answer(condition) != panel.answer(against), both)
+    both = panel.asked(condition) & panel.asked("baseline")
+    return _percent(panel.answer(condition) != panel.answer("baseline"), both) if both.any() else None
 
 
 def agreement(panels: dict[str, Panel], condition: str) -> float | None:
@@ -121,7 +136,7 @@ def _readable(panel: Panel, condition: str) -> float | None:
     read = asked & (panel.answer(condition) != UNREADABLE)
     if set(panel.truth[read].tolist()) != set(panel.truth[asked].tolist()):
         return None
-    return finite(uar_estimate(panel, condition, read).values[0])
+    return finite(level(panel, [condition], read).values[0])
 
 
 def _percent(hits: np.ndarray, used: np.ndarray) -> float:

@@ -223,13 +223,8 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
         if not declared:
             continue
         one = min(declared, key=lambda this: (this.family["positions"] != "all", this.family["to"] == "mean"))
-        row: dict[str, Any] = {
-            "kind": kind,
-            "measure": f"excess_{measure}",
-            "corpus": corpus,
-            "p": None,
-            "reason": "no matched controls",
-        }
+        row: dict[str, Any] = {"kind": kind, "measure": f"excess_{measure}", "corpus": corpus}
+        row |= {"p": None, "reason": "no matched controls"}
         if one.excess is not None:
             row |= measures(one.excess.beyond)[measure].columns()
             row |= {"p": None, "reason": TOO_HOLLOW} if one.excess.beyond.hollow else {}

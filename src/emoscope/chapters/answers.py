@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.accuracy import uar_estimate
+from emoscope.analysis.accuracy import level
 from emoscope.analysis.estimate import Estimate, estimate_of
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import UNREADABLE, Panel
@@ -65,13 +65,13 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         used = panel.asked(condition)
         if not used.any() or "baseline" not in panel.rows:
             continue
-        level, moved = uar_estimate(panel, condition), uar_estimate(panel, condition, against="baseline")
+        found, moved = level(panel, [condition]), level(panel, [condition], against="baseline")
         answers = panel.answer(condition)[used]
         counts = np.bincount(answers[answers >= 0], minlength=len(panel.labels))
         rows.append({
             "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
             "n": int(used.sum()),
-            **level.named("uar"), **moved.named("change"),
+            **found.named("uar"), **moved.named("change"),
             "commonest": panel.labels[int(counts.argmax())], "reason": moved.interval().reason,
             "commonest_share": 100 * float(counts.max() / used.sum()),
         })  # fmt: skip

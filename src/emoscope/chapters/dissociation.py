@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked
-from emoscope.analysis.estimate import Estimate, Interval
+from emoscope.analysis.estimate import Estimate, Interval, mean_over_parts
 from emoscope.analysis.parts import StudyRuns
-from emoscope.analysis.responses import answered, mean_level
+from emoscope.analysis.responses import answered
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import BEYOND_KEY, panels
 from emoscope.report.plots import INTERVALS, marks_of
@@ -105,10 +106,10 @@ def verdict(differences: Sequence[Interval], interaction: Interval) -> str | Non
 
 def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool, hollow: bool) -> Estimate:
     """Change of the level in points, mean over the targets, or beyond the mean of matched draws."""
-    own = mean_level(asked.panel, list(act.own.values()), used, asked.level)
+    own = level(asked.panel, list(act.own.values()), used, asked.level)
     controls = [[draw[t] for t in act.own] for draw in act.matched] if excess else [["baseline"]]
-    like = np.mean([mean_level(asked.panel, one, used, asked.level) for one in controls], axis=0)
-    return Estimate(own - like, asked.sizes(used), hollow, asked.panel.speakers)
+    like = mean_over_parts([level(asked.panel, one, used, asked.level) for one in controls])
+    return replace(own.beyond(like), hollow=hollow)
 
 
 LAST = pl.col("what").replace_strict({"effect": 0, "difference": 1, "interaction": 2}, default=3, return_dtype=pl.Int64)

@@ -10,11 +10,12 @@ import altair as alt
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked, Key
 from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Estimate, unit
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.responses import level, presentation
+from emoscope.analysis.responses import presentation
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import BEYOND_KEY, dotted
 from emoscope.report.plots import INTERVALS, marks_of
@@ -87,8 +88,7 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
 
 
 def _uar(asked: Asked, used: np.ndarray) -> Estimate:
-    values = level(asked.panel, "baseline", used)
-    return Estimate(values, asked.sizes(used), "baseline" in asked.hollow, asked.panel.speakers)
+    return level(asked.panel, ["baseline"], used, hollow=asked.hollow)
 
 
 def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str, Estimate]:

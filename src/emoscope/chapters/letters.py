@@ -9,11 +9,12 @@ import altair as alt
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.accuracy import level
 from emoscope.analysis.effects import Key, headline_conditions, measured
 from emoscope.analysis.estimate import Estimate, mean_over_parts
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
-from emoscope.analysis.responses import Panel, evaluated_items, level, level_of
+from emoscope.analysis.responses import Panel, evaluated_items, level_of
 from emoscope.questions import LETTERS as ALPHABET
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import BEYOND, HOLLOW, INTERVALS, dots
@@ -56,8 +57,7 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
     found: dict[int, Mapping[Key, Estimate]] = {}
     for letter in there:
         used = asked & (right == letter)
-        sizes = panel.per_speaker(used.astype(float)).sum(axis=1)
-        levels = Estimate(level(panel, "baseline", used, which), sizes, "baseline" in hollow)
+        levels = level(panel, ["baseline"], used, which, hollow=hollow)
         found[letter] = {
             ("baseline", NONE, which.lower()): levels,
             ("baseline", NONE, "answered"): _answered(panel, places, letter, "baseline" in hollow),

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import altair as alt
 import numpy as np
 import polars as pl
 
+from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, headline_acts
-from emoscope.analysis.estimate import Estimate, estimate_of, ratio, replicates
+from emoscope.analysis.estimate import Estimate, estimate_of, mean_over_parts, ratio, replicates
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.responses import answered, mean_level
+from emoscope.analysis.responses import answered
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.panels import BEYOND_KEY, dotted, names_of
 from emoscope.report.plots import INTERVALS
@@ -107,7 +109,7 @@ def transcription(run: Run) -> pl.DataFrame:
     return found.join(known, on=["transcript", "text"], maintain_order="left").select(list(schema("transcription")))
 
 
-Level = Callable[[list[str]], np.ndarray]  # conditions -> the mean of their levels in %, (1 + speaker)
+Level = Callable[[list[str]], Estimate]  # conditions -> the mean of their levels in %
 
 
 def side_effects(study: StudyRuns) -> pl.DataFrame:
@@ -147,23 +149,21 @@ def _asked(part: Part) -> list[dict[str, Any]]:
         if not used.any():
             continue
 
-        def level(conditions: list[str], used: np.ndarray = used) -> np.ndarray:
-            return mean_level(asked.panel, conditions, used, asked.level)
-
         row: dict[str, Any] = {"corpus": part.of, "part": part.name, "ability": ability, "measure": asked.level}
         row |= {"unit": "points", "chance": asked.panel.chance}
-        rows.append(row | _row(act, level, asked.sizes(used), asked.touched([act], excess)))
+        levels = partial(level, asked.panel, used=used, which=asked.level)
+        rows.append(row | _row(act, levels, asked.touched([act], excess)))
     return rows
 
 
-def _row(act: Act, level: Level, sizes: np.ndarray, hollow: bool) -> dict[str, Any]:
-    before, under = (Estimate(level(one), sizes) for one in (["baseline"], list(act.own.values())))
+def _row(act: Act, level: Level, hollow: bool) -> dict[str, Any]:
+    before, under = level(["baseline"]), level(list(act.own.values()))
     change = under.beyond(before)
     row = {"kind": act.family["kind"], "alpha": act.family["alpha"], "under": float(under.values[0])}
     row |= change.columns() | {"hollow": hollow, "draws": len(act.matched), "p": None}
     row |= before.named("baseline") | change.named("change")
     if act.matched:
-        like = Estimate(np.mean([level([draw[t] for t in act.own]) for draw in act.matched], axis=0), sizes)
+        like = mean_over_parts([level([draw[t] for t in act.own]) for draw in act.matched])
         beyond = under.beyond(like)
         row |= beyond.named("excess") | {"matched": float(like.values[0]), "p": beyond.interval().p}
     return row
@@ -192,7 +192,7 @@ def _written(part: Part) -> list[dict[str, Any]]:
             continue
         errors, words, sizes = _by_speaker(mine)
         row = {"corpus": part.of, "part": part.name, "ability": part.presentation, "measure": "WER", "unit": "points"}
-        rows.append(row | _row(act, _rates(errors, words), sizes, hollow=False))
+        rows.append(row | _row(act, _rates(errors, words, sizes), hollow=False))
     return rows
 
 
@@ -210,14 +210,12 @@ def _by_speaker(counts: pl.DataFrame) -> tuple[Mapping[str, np.ndarray], np.ndar
     return errors, said["words"].to_numpy().astype(float), said["len"].to_numpy().astype(float)
 
 
-def _rates(errors: Mapping[str, np.ndarray], words: np.ndarray) -> Level:
-    said = replicates(words)
-
-    def level(conditions: list[str]) -> np.ndarray:
+def _rates(errors: Mapping[str, np.ndarray], words: np.ndarray, sizes: np.ndarray) -> Level:
+    def rate(conditions: list[str]) -> Estimate:
         wrong = np.mean([replicates(errors[condition]) for condition in conditions], axis=0)
-        return ratio(100 * wrong, said)
+        return Estimate(ratio(100 * wrong, replicates(words)), sizes)
 
-    return level
+    return rate
 
 
 ABILITIES = {"transcription": "writing down the words", "text": "questions without sound"}

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from emoscope.analysis.accuracy import uar_estimate
+from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Estimate, named, unit, welch
@@ -56,7 +56,7 @@ def transfer(study: StudyRuns) -> pl.DataFrame:
         asked = part.asked
         if asked is None:
             continue
-        host = {"host": part.of, "chance": asked.panel.chance} | uar_estimate(asked.panel, "baseline").named("uar")
+        host = {"host": part.of, "chance": asked.panel.chance} | level(asked.panel, ["baseline"]).named("uar")
         mine = asked.acts.get(part.of, {})
         for source, acts in asked.acts.items():
             for key, act in acts.items() if source is not None else ():

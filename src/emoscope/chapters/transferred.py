@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.accuracy import hollow_conditions, uar
+from emoscope.analysis.accuracy import hollow_conditions, level, uar
 from emoscope.analysis.contrasts import FAMILY, Conditions, compare, group, with_controls
 from emoscope.analysis.effects import effects
-from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.load import Run
-from emoscope.analysis.responses import UAR, Panel, answered, build_panel, level_of, mean_level
+from emoscope.analysis.responses import UAR, Panel, answered, build_panel, level_of
 from emoscope.report.page import Question
 from emoscope.schemas import as_table, empty, schema
 
@@ -50,12 +50,6 @@ def foreign(run: Run) -> pl.DataFrame:
 def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(), which: str = UAR) -> pl.DataFrame:
     """How many points of UAR, or accuracy, sets cost, whether or not their targets are options of the question.
 
-    Args:
-        panel: the answers by likelihood.
-        conditions: the table of conditions.
-        hollow: conditions whose answers support no claim.
-        which: ``levels.UAR`` or ``levels.ACCURACY``.
-
     Returns:
         the columns of table ``foreign`` without ``source``; points.
     """
@@ -79,9 +73,8 @@ def _rows(
     targets, used = answered(panel, both)
     if not targets or not used.any():
         return []
-    sizes = panel.per_speaker(used.astype(float)).sum(axis=1)
-    before = mean_level(panel, ["baseline"], used, which)
-    moved = np.stack([[mean_level(panel, [one[t]], used, which) for one in both] for t in targets]) - before
+    before = level(panel, ["baseline"], used, which)
+    moved = np.stack([[level(panel, [one[t]], used, which).values for one in both] for t in targets]) - before.values
     each = moved[:, :1] - moved[:, 1:] if matched else moved  # (target, draw, 1 + speaker)
     touched = "baseline" in hollow or any(condition in hollow for draw in both for condition in draw.values())
     fixed = dict(family) | {"measure": "excess_damage" if matched else "damage", "unit": "points"}
@@ -94,7 +87,7 @@ def _rows(
         ends = (float(over[:, 0].min()), float(over[:, 0].max())) if len(over) > 1 else (None, None)
         row = fixed | {"target": target, "targets": 1 if target else len(targets)}
         row |= dict(zip(("draw_min", "draw_max"), ends, strict=True))
-        rows.append(row | Estimate(over.mean(axis=0), sizes, touched).columns())
+        rows.append(row | replace(before, values=over.mean(axis=0), hollow=touched).columns())
     return rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.accuracy import uar_estimate
+from emoscope.analysis.accuracy import level
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import headline_conditions, headline_tests
 from emoscope.analysis.estimate import named
@@ -46,9 +46,9 @@ def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
         panel = build_panel(part)
         if "baseline" not in panel.rows:
             continue
-        level = uar_estimate(panel, "baseline")
+        found = level(panel, ["baseline"])
         tests = headline_tests(compare(panel, headline_conditions(run.conditions), hollow), part)
-        row = level.columns() | level.named("uar")
+        row = found.columns() | found.named("uar")
         row |= {"wording": wording, "chance": panel.chance, "letter_mass": _letter_mass(part)}
         for test in tests.iter_rows(named=True):
             row |= named(test["measure"], test)

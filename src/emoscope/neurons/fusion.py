@@ -6,7 +6,7 @@ Formulas of fusion as described by follow-up work (docs/method.md), for any sele
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -34,55 +34,41 @@ def refuse_unknown(ways: Sequence[str]) -> None:
         raise ValueError(f"fusion {unknown[0]!r} is not known: choose from {', '.join(WAYS)}")
 
 
-@dataclass(frozen=True)
 class Scale:
-    """Mean, standard deviation and lowest value of the eligible scores of one corpus."""
+    """Mean, standard deviation and lowest value of the eligible scores of one corpus, which are seen piece by piece.
 
-    mean: float
-    std: float
-    lowest: float
-
-    def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """z-scores; what is not eligible (-inf) stays so.
-
-        Example:
-            >>> Scale(mean=2.0, std=0.5, lowest=1.0)(np.array([3.0, -np.inf])).round(3)
-            array([  2., -inf])
-        """
-        return (scores - self.mean) / (self.std + SMALLEST_SPREAD)
-
-
-class RunningScale:
-    """The scale of scores that are seen piece by piece.
-
-    Means and sums of squared deviations are merged after Chan, Golub and LeVeque (1983).
+    Means and sums of squared deviations are merged after Chan, Golub and LeVeque (1983). All are 0 of nothing.
 
     Example:
-        >>> running = RunningScale()
-        >>> running.add(np.array([[1.0, -np.inf], [2.0, 3.0]])); running.add(np.array([6.0]))
-        >>> running.scale()
-        Scale(mean=3.0, std=1.8708286933869707, lowest=1.0)
+        >>> scale = Scale()
+        >>> scale.add(np.array([[1.0, -np.inf], [2.0, 3.0]])); scale.add(np.array([6.0]))
+        >>> scale.mean, scale.lowest, scale(np.array([6.0, -np.inf])).round(3)
+        (3.0, 1.0, array([1.604,  -inf]))
     """
 
     def __init__(self) -> None:
-        self._count, self._mean, self._squares, self._lowest = 0, 0.0, 0.0, np.inf
+        self.mean, self.lowest, self._count, self._squares = 0.0, 0.0, 0, 0.0
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of what was seen."""
+        return float(np.sqrt(self._squares / max(self._count, 1)))
 
     def add(self, scores: np.ndarray) -> None:
         """Consider scores of any shape; -inf is no score."""
         finite = scores[scores > -np.inf]
         if not len(finite):
             return
+        self.lowest = min(float(finite.min()), self.lowest if self._count else np.inf)
         count, mean = self._count + len(finite), float(finite.mean())
-        apart = mean - self._mean
+        apart = mean - self.mean
         self._squares += float(((finite - mean) ** 2).sum()) + apart**2 * self._count * len(finite) / count
-        self._mean += apart * len(finite) / count
-        self._count, self._lowest = count, min(self._lowest, float(finite.min()))
+        self.mean += apart * len(finite) / count
+        self._count = count
 
-    def scale(self) -> Scale:
-        """The scale of what was seen; of nothing, that of a single 0."""
-        if not self._count:
-            return Scale(0.0, 0.0, 0.0)
-        return Scale(self._mean, float(np.sqrt(self._squares / self._count)), float(self._lowest))
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """z-scores; what is not eligible (-inf) stays so."""
+        return (scores - self.mean) / (self.std + SMALLEST_SPREAD)
 
 
 def overlap(standardised: Sequence[np.ndarray]) -> np.ndarray:
@@ -107,7 +93,8 @@ def consistency(standardised: Sequence[np.ndarray], scales: Sequence[Scale], wei
     eligible in some corpora only, it counts in the others as the lowest eligible one there.
 
     Example:
-        >>> scale = Scale(mean=2.0, std=1.0, lowest=1.0)
+        >>> scale = Scale()
+        >>> scale.add(np.array([1.0, 3.0]))
         >>> one, two = np.array([[2.0, 1.0, -np.inf]]), np.array([[1.0, -np.inf, -np.inf]])
         >>> consistency([one, two], [scale, scale], 0.5).round(6)
         array([[ 1.25, -0.5 ,  -inf]])
@@ -191,16 +178,15 @@ def _scales_and_bars(
     plans: Sequence[SelectionPlan], folds: Mapping[str, Sequence[int]], selector: Selector, ways: Sequence[str]
 ) -> tuple[list[list[Scale]], dict[str, float]]:
     """The scale of every corpus and selection, and LAPE's bar of the pooled rates of every fold."""
-    running = [[RunningScale() for _ in plan.selections] for plan in plans]
+    scales = [[Scale() for _ in plan.selections] for plan in plans]
     bars = {fold: plans[0].running_bar() for fold in folds if JOINT in ways and "bar" in selector.needs}
     if bars or {*ways} - {JOINT}:
         for seen in _layers(plans, selector):
-            for of_corpus, given in zip(running, seen, strict=True):
+            for of_corpus, given in zip(scales, seen, strict=True):
                 for scale, one in zip(of_corpus, given, strict=True):
                     scale.add(selector(one))
             for fold, bar in bars.items():
                 bar.add(pooled([seen[corpus][number] for corpus, number in enumerate(folds[fold])]).rate)
-    scales = [[one.scale() for one in of_corpus] for of_corpus in running]
     return scales, {fold: bar.value() for fold, bar in bars.items()}
 
 

@@ -26,7 +26,7 @@ from emoscope.neurons.samples import (
 )
 from emoscope.neurons.selectors import Statistics
 from emoscope.neurons.sets import NeuronSet, NeuronSets, load_set, set_folder
-from emoscope.schemas import schema
+from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, RESELECTED, TARGET, USED
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
@@ -113,16 +113,10 @@ class SetTable:
         if self.transferred and self.source:
             name = lent_name(name, self.source)
         self.sets[name, sample.fold] = {emotion: its.neurons for emotion, its in found.items()}
-        about = dict.fromkeys(COLUMNS) | {"set": name, "selector": one.selector, "budget": one.budget}
-        about |= {"scope": self.spec.scope_name, "site": self.spec.site, "label": self.spec.label}
-        about |= {
-            "source": self.source,
-            "control": one.control,
-            "draw": one.draw,
-            "size": one.size,
-            "layers": one.layers,
-        }
-        about |= {"n": sample.n, "fold": sample.fold, "size_wanted": self.spec.neurons(one.budget, self.total)}
+        about = {name: getattr(one, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}
+        about |= {"set": name, "scope": self.spec.scope_name, "site": self.spec.site, "label": self.spec.label}
+        about |= {"source": self.source, "n": sample.n, "fold": sample.fold}
+        about["size_wanted"] = self.spec.neurons(one.budget, self.total)
         for emotion, its in found.items():
             letters = None if one.control in CONTROLS else sample.letter_share(emotion)
             row = {"emotion": emotion, "size_reached": len(its.neurons), "letter_share": letters, **its.columns}
@@ -130,7 +124,7 @@ class SetTable:
 
     def frame(self) -> pl.DataFrame:
         """The rows so far."""
-        return pl.DataFrame(self._rows, schema=COLUMNS)
+        return as_table("sets", self._rows)
 
 
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
