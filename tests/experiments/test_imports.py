@@ -73,7 +73,9 @@ def test_studies_without_imports_are_stored_as_they_were():
 
 def test_a_changed_file_is_not_taken_for_finished(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
-    (tmp_path / "study.toml").write_text('import = ["mine.py"]\nname = "small"\n[[corpora]]\nwhere = { take = [3] }\nclips_per_emotion = 4\n' + SMALL)
+    (tmp_path / "study.toml").write_text(
+        'import = ["mine.py"]\nname = "small"\n[[corpora]]\nwhere = { take = [3] }\nclips_per_emotion = 4\n' + SMALL
+    )
     study = read_study(tmp_path / "study.toml")
     run = RunFolder(run_study(study, tmp_path / "runs").path)
     assert run.read_json("manifest.json")["imports"] == imported_code(study)
