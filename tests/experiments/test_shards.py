@@ -171,11 +171,15 @@ def test_a_process_that_wants_the_folder_to_itself_is_refused_while_another_work
 
 @pytest.mark.journey
 def test_a_run_stops_after_a_time_and_can_go_on(tmp_path: Path) -> None:
-    code, said = ended(start(tmp_path, "--stop-after", "3s"))
-    assert code == 75, said
-    assert not (tmp_path / "run" / "manifest.json").exists()
+    for seconds in (3, 6, 12, 24, 48):  # a busy machine may need longer until something is done
+        code, said = ended(start(tmp_path, "--stop-after", f"{seconds}s"))
+        assert code == 75, said
+        assert not (tmp_path / "run" / "manifest.json").exists()
+        if "no file is left half-written" not in said:
+            break
     assert said.startswith("emoscope: stopped by --stop-after; what is done is kept in run (")
-    assert said.rstrip().endswith("goes on from there: emoscope run study.toml --out run --log quiet --stop-after 3s")
+    again = f"emoscope run study.toml --out run --log quiet --stop-after {seconds}s"
+    assert said.rstrip().endswith(f"goes on from there: {again}")
 
 
 @pytest.mark.journey
