@@ -14,8 +14,7 @@ from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.panels import SERIES_KEY, panels, series_of_measure
-from emoscope.report.plots import INTERVALS, dots, hollow_note, marks_of, series_of
+from emoscope.report.plots import INTERVALS, SERIES_KEY, dots, hollow_note, marks_of, panels, series_of
 from emoscope.report.theme import title
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, outcome, tally, without_dashes
 from emoscope.schemas import as_table
@@ -260,7 +259,7 @@ def draw_agnostic_of_parts(study: StudyRuns) -> Any | None:
             (pl.col("against") != "targeted") & (pl.col("measure") == "uar_change") & pl.col("estimate").is_not_null()
         )
         frames[part.name] = [
-            {"row": INJECTED[row["way"]], "series": "difference" if row["against"] == "matched" else series_of_measure("", row["control"])}
+            {"row": INJECTED[row["way"]], "series": "difference" if row["against"] == "matched" else series_of(row["control"])}
             | marks_of(row)
             for row in found.iter_rows(named=True)
         ]  # fmt: skip

@@ -10,7 +10,7 @@ import polars as pl
 from emoscope.analysis.parts import Part
 from emoscope.chapters.efficiency import GAP_OFF
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import CURVE, INTERVALS, NAMES, curve, hollow_said
+from emoscope.report.plots import CURVE, INTERVALS, NAMES, curve, hollow_note
 from emoscope.report.theme import title
 from emoscope.report.wording import CONTROLS, name_selector
 from emoscope.vocabulary import acting
@@ -41,7 +41,7 @@ def draw_budgets(part: Part) -> Any | None:
         title=title(
             f"How many neurons it takes: {name_selector(part.selector)} over budgets",
             f"{INTERVALS} Lower: switching off hurts the emotion more than the others. Upright line: the headline’s budget, fixed "
-            f"beforehand; the others are exploration.{hollow_said(found)}",
+            f"beforehand; the others are exploration.{hollow_note(found)}",
         )
     )  # fmt: skip
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from emoscope.analysis.parts import StudyRuns
 from emoscope.report.page import Figure, Question
-from emoscope.report.panels import panels
-from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of
+from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of, panels
 from emoscope.report.theme import title
 from emoscope.report.wording import CONTROLS
 from emoscope.wording import listed, number

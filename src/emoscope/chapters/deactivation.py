@@ -15,18 +15,21 @@ from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
 from emoscope.report.caveats import CLOSE, matching, rank
 from emoscope.report.page import Figure, Note, Question, Table
-from emoscope.report.panels import SERIES_KEY, dotted, names_of, three
 from emoscope.report.plots import (
     BEYOND,
     GAP,
     INTERVALS,
     PANEL_SPACE,
+    SERIES_KEY,
+    WIDTH,
     across,
     dots,
     hollow_note,
     marks_of,
+    names_of,
     series_of,
     signed_matrix,
+    three,
 )
 from emoscope.report.provenance import null
 from emoscope.report.theme import Chart, title
@@ -83,7 +86,7 @@ def draw_evidence(part: Part) -> Any | None:
         there = [name for name in order if name in set(frame["row"])]
         charts.append(
             dots(frame, there, x, "neurons switched off" if not charts else None, rule=0.0,
-                 band=(-limit, limit), width=350)
+                 band=limit, width=350)
         )  # fmt: skip
     return alt.hconcat(*charts, spacing=24).properties(
         title=title(
@@ -245,7 +248,7 @@ def draw_deactivation_of_parts(study: StudyRuns) -> Any | None:
     ):  # fmt: skip
         rows = three(study.mains, "deactivate", measure)
         if rows:
-            charts.append(dotted(rows, names_of(rows), x, "corpus", not charts, band=band))
+            charts.append(dots(rows, names_of(rows), x, "corpus", not charts, width=WIDTH, band=band))
     if not charts:
         return None
     return alt.hconcat(*charts, spacing=20).properties(

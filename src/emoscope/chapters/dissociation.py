@@ -15,8 +15,7 @@ from emoscope.analysis.estimate import Estimate, Interval, mean_over_parts
 from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.responses import answered
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.panels import BEYOND_KEY, panels
-from emoscope.report.plots import INTERVALS, marks_of
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, marks_of, panels
 from emoscope.report.theme import title
 from emoscope.report.wording import UNTESTED, made, outcome_at, value
 from emoscope.schemas import as_table

@@ -17,8 +17,7 @@ from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.chapters.sets import ALL, jaccard, stored_sets
 from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.panels import lines, side_by_side
-from emoscope.report.plots import INTERVALS, curve
+from emoscope.report.plots import INTERVALS, curve, lines, side_by_side
 from emoscope.report.theme import title
 from emoscope.report.wording import CLEAR_LOW, judge, made
 from emoscope.schemas import as_table, empty

@@ -17,8 +17,7 @@ from emoscope.analysis.estimate import Estimate, unit
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import presentation
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.panels import BEYOND_KEY, dotted
-from emoscope.report.plots import INTERVALS, marks_of
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, dots, marks_of
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.wording import HEARD, UNTESTED, Outcome, made, outcome_at, tally, value
 from emoscope.schemas import as_table
@@ -123,7 +122,7 @@ def draw_grounding(study: StudyRuns) -> Any | None:
     if len(levels):
         x = "UAR, nothing changed (%)"
         marked = [{"row": row["row"], "series": "selected"} | marks_of(row) for row in levels.iter_rows(named=True)]
-        chart = dotted(marked, rows, x, "corpus", most=2, domain=(0, 100), width=280, rule=None)
+        chart = dots(marked, rows, x, "corpus", most=2, domain=(0, 100), width=280, rule=None)
         tick = alt.Chart(levels.select("row", "chance").drop_nulls()).mark_tick(color=LIGHT.muted, thickness=2, size=16)
         charts.append(alt.layer(chart, tick.encode(x=alt.X("chance:Q", title=x), y=alt.Y("row:N", sort=rows))))
     effects = shown.filter((pl.col("kind") == "deactivate") & pl.col("measure").is_in(["gap", "excess_gap"]))
@@ -134,7 +133,7 @@ def draw_grounding(study: StudyRuns) -> Any | None:
             for row in effects.iter_rows(named=True)
         ]
         x = "gap, neurons switched off (points)"
-        charts.append(dotted(marked, rows, x, "corpus", not charts, most=2, width=280))
+        charts.append(dots(marked, rows, x, "corpus", not charts, most=2, width=280))
     if not charts:
         return None
     return alt.hconcat(*charts, spacing=24).properties(

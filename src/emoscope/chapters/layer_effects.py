@@ -10,8 +10,19 @@ import polars as pl
 from emoscope.analysis.estimate import benjamini_hochberg, estimate_of, named
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.report.page import Figure, Question
-from emoscope.report.panels import SERIES_KEY, lines, panels, series_of_measure, side_by_side
-from emoscope.report.plots import GAP, INTERVALS, SERIES, dots, hollow_note, marks_of, series_of
+from emoscope.report.plots import (
+    GAP,
+    INTERVALS,
+    SERIES,
+    SERIES_KEY,
+    dots,
+    hollow_note,
+    lines,
+    marks_of,
+    panels,
+    series_of,
+    side_by_side,
+)
 from emoscope.report.theme import LIGHT, title
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import RESELECTED, acting
@@ -204,7 +215,7 @@ def draw_ranges_of_parts(study: StudyRuns) -> Any | None:
             pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
         )  # fmt: skip
         frames[part.name] = [
-            {"row": row["layers"], "series": series_of_measure(row["measure"], row["control"])} | marks_of(row)
+            {"row": row["layers"], "series": series_of(row["control"], row["measure"])} | marks_of(row)
             for row in found.iter_rows(named=True)
         ]
         names |= set(found["layers"])

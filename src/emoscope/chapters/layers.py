@@ -14,8 +14,7 @@ from emoscope.analysis.load import Run, in_known_order
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.chapters.sets import ALL, stored_sets
 from emoscope.report.page import Figure, Question
-from emoscope.report.panels import WIDTH, side_by_side
-from emoscope.report.plots import heat
+from emoscope.report.plots import WIDTH, heat, side_by_side
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.wording import name_selector
 from emoscope.schemas import as_table, empty

@@ -13,8 +13,7 @@ from emoscope.analysis.load import in_known_order
 from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.grounding import heard_in_order
 from emoscope.report.page import Figure, Question
-from emoscope.report.panels import dotted
-from emoscope.report.plots import INTERVALS, marks_of
+from emoscope.report.plots import INTERVALS, dots, marks_of
 from emoscope.report.theme import title
 from emoscope.report.wording import HEARD
 from emoscope.schemas import as_table, empty, read_table, schema
@@ -110,7 +109,7 @@ def draw_selectivity(study: StudyRuns) -> Any | None:
             for row in part.iter_rows(named=True)
         ]  # fmt: skip
         if marked:
-            charts.append(dotted(marked, rows, x, "corpus", not charts, width=280))
+            charts.append(dots(marked, rows, x, "corpus", not charts, width=280))
     if not charts:
         return None
     return alt.hconcat(*charts, spacing=24).properties(

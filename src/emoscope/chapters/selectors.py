@@ -14,8 +14,7 @@ from emoscope.analysis.estimate import unit
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.panels import panels
-from emoscope.report.plots import GAP, INTERVALS, dots, marks_of
+from emoscope.report.plots import GAP, INTERVALS, dots, marks_of, panels
 from emoscope.report.theme import title
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, judge, made, name_selector, without_dashes
 from emoscope.schemas import as_table, empty

@@ -19,8 +19,7 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import answered
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.panels import BEYOND_KEY, dotted, names_of
-from emoscope.report.plots import INTERVALS
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, dots, names_of
 from emoscope.report.theme import title
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, Outcome, made, outcome, tally
 from emoscope.schemas import as_table, empty, schema
@@ -237,7 +236,7 @@ def draw_side_effects(study: StudyRuns) -> Any | None:
                 if row[column] is not None:
                     rows.append(about | {"series": series} | estimate_of(row, column))
         if rows:
-            charts.append(dotted(rows, names_of(rows), x, "corpus", width=330))
+            charts.append(dots(rows, names_of(rows), x, "corpus", width=330))
     if not charts:
         return None
     return alt.vconcat(*charts, spacing=24).properties(

@@ -16,8 +16,21 @@ from emoscope.analysis.parts import Part, StudyRuns, first
 from emoscope.chapters.deactivation import draw_matrices, say_verdicts, tabulate_effects
 from emoscope.report.caveats import matching, rank
 from emoscope.report.page import Figure, Note, Question, Table
-from emoscope.report.panels import SERIES_KEY, dotted, line_columns, lines, names_of, side_by_side, three
-from emoscope.report.plots import CURVE, HOLLOW, INTERVALS, curve, hollow_said
+from emoscope.report.plots import (
+    CURVE,
+    HOLLOW,
+    INTERVALS,
+    SERIES_KEY,
+    WIDTH,
+    curve,
+    dots,
+    hollow_note,
+    line_columns,
+    lines,
+    names_of,
+    side_by_side,
+    three,
+)
 from emoscope.report.theme import title
 from emoscope.report.wording import CLEAR_HIGH, CONTROLS, OPEN, UNTESTED, made, outcome, tally, without_empty
 from emoscope.schemas import as_table
@@ -164,7 +177,7 @@ def draw_dose(part: Part) -> Any | None:
         title=title(
             "What more and less amplification does",
             f"{INTERVALS} First and second: how many more clips are answered with the amplified emotion, where it was spoken and where "
-            f"another one was. Third: what that costs or gains over all emotions. {last}Below zero neurons are weakened.{hollow_said(found)}",
+            f"another one was. Third: what that costs or gains over all emotions. {last}Below zero neurons are weakened.{hollow_note(found)}",
         )
     )  # fmt: skip
 
@@ -222,7 +235,7 @@ def draw_steering_of_parts(study: StudyRuns) -> Any | None:
     ):  # fmt: skip
         rows = three(study.mains, "steer", measure)
         if rows:
-            charts.append(dotted(rows, names_of(rows), x, "corpus", not charts))
+            charts.append(dots(rows, names_of(rows), x, "corpus", not charts, width=WIDTH))
     if not charts:
         return None
     strengths = sorted({f"{part.alpha:g}" for part in study.mains if part.alpha is not None})

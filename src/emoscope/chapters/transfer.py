@@ -16,7 +16,7 @@ from emoscope.analysis.estimate import Estimate, named, unit, welch
 from emoscope.analysis.parts import StudyRuns
 from emoscope.analysis.standing import blind_part
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.panels import dotted, intervals_matrix
+from emoscope.report.plots import dots, signed_matrix
 from emoscope.report.theme import LIGHT, title
 from emoscope.report.wording import (
     CLEAR_HIGH,
@@ -194,7 +194,7 @@ def draw_agreement(study: StudyRuns) -> Any | None:
         ).with_columns(pl.lit("selected").alias("series")).drop_nulls("estimate")  # fmt: skip
         if means.is_empty():
             continue
-        chart = dotted(means.drop("chance").to_dicts(), rows, x, "corpora", not charts, width=300)
+        chart = dots(means.drop("chance").to_dicts(), rows, x, "corpora", not charts, width=300)
         if column == "jaccard":
             tick = alt.Chart(means.select("row", "chance").drop_nulls()).mark_tick(
                 color=LIGHT.muted, thickness=2, size=16
@@ -222,9 +222,13 @@ def _sources(study: StudyRuns, kind: str, measure: str, heading: alt.TitleParams
     mains = [part.name for part in study.mains]
     hosts = [name for name in mains if name in set(found["host"])]
     sources = study.in_order(found["source"])
-    return intervals_matrix(
-        found, sources, hosts, {"excess_gap": "excess gap (points)"}.get(measure, "excess pull (points)")
-    ).properties(title=heading)
+    cells = found.select(
+        pl.col("source").alias("row"), pl.col("host").alias("column"), "low", "high", "hollow", value="estimate"
+    )
+    most = max(5.0, *(abs(value) for value in cells["value"]))
+    legend = {"excess_gap": "excess gap (points)"}.get(measure, "excess pull (points)")
+    chart = signed_matrix(cells, sources, hosts, most, legend, x="clips of", y="neurons found on")
+    return chart.properties(title=heading)
 
 
 def say_transfer(study: StudyRuns) -> list[str]:

@@ -1,233 +1,293 @@
-"""The kinds of picture that figures are made of: matrices, rows of dots with intervals, curves."""
+"""The kinds of picture that figures are made of: matrices, rows of dots with intervals, curves, and panels of these."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import polars as pl
 
-from emoscope.report.theme import LIGHT
+from emoscope.analysis.parts import Part
+from emoscope.report.theme import LIGHT, Chart
+from emoscope.wording import number
 
-SIGNED = "datum.value == 0 ? '0' : replace(format(datum.value, '+.0f'), '-', '−')"
-"""How the ends of a signed colour scale are labelled, in the language of Vega."""
+Marks = pl.DataFrame | Sequence[Mapping[str, Any]]
+"""What :func:`dots` draws: columns ``row``, ``series`` (of :data:`SERIES`), ``estimate``, ``low``, ``high`` and, where
+a dot may rest on a condition that supports no claim, ``hollow``."""
 
 SERIES = {
-    "selected": (LIGHT.accent, "circle"), "control": (LIGHT.muted, "diamond"), "difference": (LIGHT.ink, "square"),
-}  # fmt: skip
+    "selected": (LIGHT.accent, "circle"),
+    "control": (LIGHT.muted, "diamond"),
+    "difference": (LIGHT.ink, "square"),
+}
 """What a dot stands for: its colour and, for readers without colour, its shape."""
 
-PANEL_SPACE = 16
-"""Between matrices side by side, in pixels."""
+NAMES = {"selected": LIGHT.accent, "matched": LIGHT.muted, "selected minus matched": LIGHT.ink}
+"""What a curve stands for, and its colour."""
+
+CURVE = ("x", "estimate", "low", "high", "series", "hollow")
+"""The columns of what :func:`curve` draws."""
+
+BEYOND = "selected minus matched"
+GAP = "gap: own effect minus effect on the others (points)"
+INTERVALS = "Mark: estimate; line: 95 % interval over speakers."
+HOLLOW = "Hollow marks rest on answers that support no claim."
+SERIES_KEY = "Circle: selected; diamond: matched; square: their difference."
+BEYOND_KEY = "Circle: selected neurons; square: beyond matched ones."
+"""What figures say of their marks and axes."""
 
 CLEAR = 0.05
 """The false discovery rate below which a cell of a matrix is printed in bold."""
 
-
-def cell_size(columns: Sequence[str]) -> int:
-    """The width of a matrix cell in pixels: smaller where there are many emotions."""
-    return 42 if len(columns) <= 4 else 28
-
-
-def signed_matrix(
-    cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], most: float, legend: str, named: bool = True,
-    x: str = "emotion of the clip", y: str = "neurons of",
-) -> Any:  # fmt: skip
-    """A matrix of signed numbers, colours centred at zero, the numbers in the cells, the diagonal framed.
-
-    Args:
-        cells: columns ``row``, ``column``, ``value``, ``q`` (printed in bold below :data:`CLEAR`) and ``hollow``
-            (drawn without colour).
-        rows: the order of the rows, from the top.
-        columns: the order of the columns, from the left.
-        most: the value at the ends of the colour scale.
-        legend: what the colour says, with its unit.
-        named: write the names of the rows, which a picture to the left may have done already.
-        x: what the columns are.
-        y: what the rows are.
-    """
-    colour = alt.Color("value:Q", title=legend).scale(
-        domain=[most * part for part in (-1, -0.6, -0.2, 0, 0.2, 0.6, 1)], range=list(LIGHT.diverging), clamp=True, interpolate="rgb"
-    ).legend(orient="bottom", direction="horizontal", labelExpr=SIGNED, values=[-most, 0, most])  # fmt: skip
-    base = _cells(cells, rows, columns, x, y if named else None)
-    full = base.transform_filter("!datum.hollow")
-    strong = f"!datum.hollow && abs(datum.value) > {0.62 * most}"
-    drawn = [full.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=colour)]
-    if cells["hollow"].any():
-        empty = base.transform_filter("datum.hollow")
-        drawn.append(empty.mark_rect(fillOpacity=0, stroke=LIGHT.line, strokeDash=[2, 2]))
-    drawn.append(
-        base.transform_filter("datum.row == datum.column").mark_rect(fillOpacity=0, stroke=LIGHT.ink, strokeWidth=1.3)
-    )
-    for test, weight in (
-        (f"datum.q < {CLEAR} && isValid(datum.q)", 700),
-        (f"!(datum.q < {CLEAR} && isValid(datum.q))", 400),
-    ):
-        text = base.transform_filter(test).mark_text(fontSize=12, fontWeight=weight)  # type: ignore[arg-type]
-        drawn.append(text.encode(text=alt.Text("label:N"), color=_on(strong)))  # fmt: skip
-    return _sized(alt.layer(*drawn), rows, columns)
-
-
-def heat(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: str, y: str, legend: str) -> Any:
-    """A matrix of shares from 0 to 100 %, the numbers in the cells."""
-    colour = alt.Color("value:Q", title=legend).scale(
-        domain=[0, 33, 67, 100], range=list(LIGHT.sequential), clamp=True, interpolate="rgb"
-    ).legend(orient="bottom", direction="horizontal", values=[0, 50, 100])  # fmt: skip
-    base = _cells(cells, rows, columns, x, y)
-    text = base.mark_text(fontSize=12).encode(text=alt.Text("label:N"), color=_on("datum.value > 62"))
-    return _sized(alt.layer(base.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=colour), text), rows, columns)
+PAGE, WIDTH, ACROSS, SPACE, PANEL_SPACE = 1000, 245, 3, 18, 16
+"""In pixels: a laptop's page, the width of one panel, how many stand side by side, what lies between them, and between
+matrices."""
 
 
 def across(count: int, columns: Sequence[str]) -> int:
     """How many of ``count`` matrices fit side by side on a laptop's page, the first of a line with its names."""
-    return max(1, min(count, int((1000 - 130) // (len(columns) * cell_size(columns) + PANEL_SPACE))))
+    return max(1, min(count, int((PAGE - 130) // (len(columns) * _cell_width(columns) + PANEL_SPACE))))
 
 
-def dots(
-    rows: pl.DataFrame, order: Sequence[str], x: str, y: str | None, domain: tuple[float, float] | None = None,
-    rule: float | None = None, rule_name: str = "", band: tuple[float, float] | None = None, ticks: pl.DataFrame | None = None,
-    width: int = 300,
-) -> Any:  # fmt: skip
-    """Named rows of estimates with their intervals.
+def _cell_width(columns: Sequence[str]) -> int:
+    return 42 if len(columns) <= 4 else 28
+
+
+def signed_matrix(
+    cells: pl.DataFrame,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    most: float,
+    legend: str,
+    named: bool = True,
+    x: str = "emotion of the clip",
+    y: str = "neurons of",
+) -> Chart:
+    """A matrix of signed numbers, colours centred at zero, the numbers in the cells, the diagonal framed.
 
     Args:
-        rows: columns ``row``, ``estimate``, ``low``, ``high``, ``series`` (of :data:`SERIES`) and, where a dot may
-            rest on a condition that supports no claim, ``hollow``.
-        order: the names of the rows, from the top.
-        x: what the horizontal axis shows, with its unit.
-        y: what the rows are; ``None`` where the picture to the left names them already.
-        domain: ends of the x axis.
-        rule: where to draw a dashed line.
-        rule_name: what to write above it.
-        band: from where to where values count as small.
-        ticks: columns ``row`` and ``estimate``: single draws, as small ticks.
-        width: of the frame, in pixels.
+        cells: columns ``row``, ``column``, ``value``, ``hollow`` (drawn without colour) and either ``low`` and ``high``, the
+            interval, which is written below the value, or ``q``; bold where that is clear of zero or below :data:`CLEAR`.
+        rows: the order of the rows, from the top.
+        columns: the order of the columns, from the left.
+        most: the value at the ends of the colour scale.
+        legend: what the colour says, with its unit.
+        named: whether the names of the rows are written here, or by a picture to the left.
     """
-    names = list(SERIES)  # all of them, so that pictures side by side share one scale
-    colour = alt.Color("series:N", legend=None).scale(domain=names, range=[SERIES[name][0] for name in names])
-    shape = alt.Shape("series:N", legend=None).scale(domain=names, range=[SERIES[name][1] for name in names])
-    ends = list(domain) if domain else alt.Undefined
-    across = alt.X("estimate:Q", title=x).scale(domain=ends, zero=True).axis(tickCount=6)
-    axis: dict[str, Any] = {"domain": False, "ticks": False, "grid": True, "labelPadding": 6, "labels": y is not None}
-    down = alt.Y("row:N", title=y, sort=list(order)).axis(**axis).scale(domain=list(order))
-    several = rows.group_by("row").len().filter(pl.col("len") > 1)["row"].to_list()
-    beside = [name for name in names if name in set(rows.filter(pl.col("row").is_in(several))["series"])]
-    drawn: list[Any] = []
-    if band is not None:
-        limits = pl.DataFrame({"from": [band[0]], "till": [band[1]]})
-        drawn.append(
-            alt.Chart(limits).mark_rect(color=LIGHT.line, opacity=0.7).encode(x=alt.X("from:Q", title=x), x2="till:Q")
-        )
-    if rule is not None:
-        line = alt.Chart(pl.DataFrame({"at": [rule]}))
-        drawn.append(line.mark_rule(color=LIGHT.muted, strokeDash=[4, 3]).encode(x=alt.X("at:Q", title=x)))
-        if rule_name:
-            name = line.mark_text(color=LIGHT.muted, fontSize=11, text=rule_name)
-            drawn.append(name.encode(x=alt.X("at:Q", title=x), y=alt.value(-8)))
-    if ticks is not None and len(ticks):
-        tick = alt.Chart(ticks).mark_tick(color=LIGHT.muted, opacity=0.7, size=9, thickness=1)
-        drawn.append(tick.encode(x=across, y=down))
-    if domain:  # an interval may reach beyond 100 %; the table tells, the picture ends at its frame
-        rows = rows.with_columns(pl.col("low", "high").clip(*domain))
-    if "hollow" not in rows.columns:
-        rows = rows.with_columns(pl.lit(False).alias("hollow"))
-    fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
-    for alone in (True, False):  # marks that share a row stand beside each other, a single one on its line
-        part = rows.filter(pl.col("row").is_in(several) != alone)
-        if part.is_empty():
-            continue
-        place: dict[str, Any] = {} if alone else {"yOffset": alt.YOffset("series:N", sort=beside).scale(domain=beside)}
-        base = alt.Chart(part)
-        span = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2, opacity=0.75)
-        drawn.append(span.encode(x=alt.X("low:Q", title=x), x2="high:Q", y=down, color=colour, **place))
-        point = base.mark_point(size=70, opacity=1, strokeWidth=1.6)
-        drawn.append(point.encode(x=across, y=down, color=colour, fill=fill, shape=shape, **place))
-    height = max(len(order), 1) * (34 if several else 26)
-    return alt.layer(*drawn).properties(width=width, height=height)
+    intervals = "low" in cells.columns
+    if intervals:
+        ends = zip(cells["low"], cells["high"], strict=True)
+        spans = ["no interval" if low is None else f"{number(low)} to {number(high)}" for low, high in ends]
+        labels = [number(value, sign=True) for value in cells["value"]]
+        clear = ~pl.col("hollow") & ((pl.col("low") > 0) | (pl.col("high") < 0)).fill_null(False)
+        cells = cells.with_columns(pl.Series("label", labels), pl.Series("span", spans), clear=clear)
+    else:
+        cells = cells.with_columns(clear=(pl.col("q") < CLEAR).fill_null(False))
+    base = _cells(cells, rows, columns, x, y if named else None)
+    full, empty = base.transform_filter("!datum.hollow"), base.transform_filter("datum.hollow")
+    framed = base.transform_filter("datum.row == datum.column")
+    drawn = [full.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=_diverging(legend, most))]
+    if cells["hollow"].any():
+        drawn.append(empty.mark_rect(fillOpacity=0, stroke=LIGHT.line, strokeDash=[2, 2]))
+    drawn.append(framed.mark_rect(fillOpacity=0, stroke=LIGHT.ink, strokeWidth=1.3))
+    on = _on(f"!datum.hollow && abs(datum.value) > {0.62 * most}")
+    for test, weight in (("datum.clear", 700), ("!datum.clear", 400)):
+        text = base.transform_filter(test)
+        said = text.mark_text(fontSize=14 if intervals else 12, fontWeight=weight, dy=-7 if intervals else 0)  # type: ignore[arg-type]
+        drawn.append(said.encode(text="label:N", color=on))
+    if intervals:
+        drawn.append(base.mark_text(fontSize=11, dy=10).encode(text="span:N", color=on))
+    width, height = (104, 44) if intervals else (_cell_width(columns), 30)
+    return alt.layer(*drawn).properties(width=len(columns) * width, height=len(rows) * height)
+
+
+def heat(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: str, y: str, legend: str) -> Chart:
+    """A matrix of shares from 0 to 100 %, the numbers in the cells."""
+    scale = alt.Scale(domain=[0, 33, 67, 100], range=list(LIGHT.sequential), clamp=True, interpolate="rgb")
+    shown = alt.Legend(orient="bottom", direction="horizontal", values=[0, 50, 100])
+    base = _cells(cells, rows, columns, x, y)
+    filled = base.mark_rect(stroke=LIGHT.page, strokeWidth=1)
+    return alt.layer(
+        filled.encode(color=alt.Color("value:Q", title=legend, scale=scale, legend=shown)),
+        base.mark_text(fontSize=12).encode(text="label:N", color=_on("datum.value > 62")),
+    ).properties(width=len(columns) * _cell_width(columns), height=len(rows) * 30)
 
 
 def _cells(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: str, y: str | None) -> alt.Chart:
-    rounded = pl.col("value").round(0) + 0.0
-    shown = cells.with_columns(rounded.cast(pl.Int64).cast(pl.String).str.replace("-", "−").alias("label"))
-    angle = 0 if all(len(name) < 6 for name in columns) else -40
-    return alt.Chart(shown).encode(
-        x=alt.X("column:N", title=x, sort=list(columns)).axis(labelAngle=angle, domain=False, ticks=False, grid=False),
-        y=alt.Y("row:N", title=y, sort=list(rows)).axis(
-            domain=False, ticks=False, grid=False, labelPadding=6, labels=y is not None
-        ),
+    """Cells with labels, whole numbers unless there are labels, on their two axes; the names above wide cells."""
+    wide = "label" in cells.columns
+    if not wide:
+        rounded = (pl.col("value").round(0) + 0.0).cast(pl.Int64).cast(pl.String)
+        cells = cells.with_columns(label=rounded.str.replace("-", "−"))
+    bare: dict[str, Any] = {"domain": False, "ticks": False, "grid": False}
+    above: dict[str, Any] = {"orient": "top"} if wide else {}
+    angle = 0 if wide or all(len(name) < 6 for name in columns) else -40
+    return alt.Chart(cells).encode(
+        x=alt.X("column:N", title=x, sort=list(columns)).axis(labelAngle=angle, **bare, **above),
+        y=alt.Y("row:N", title=y, sort=list(rows)).axis(labelPadding=6, labels=y is not None, **bare),
     )
 
 
-def _sized(chart: Any, rows: Sequence[str], columns: Sequence[str]) -> Any:
-    return chart.properties(width=len(columns) * cell_size(columns), height=len(rows) * 30)
+def _diverging(legend: str, most: float) -> alt.Color:
+    domain = [most * part for part in (-1, -0.6, -0.2, 0, 0.2, 0.6, 1)]
+    # the ends of the scale carry a sign: an expression in the language of Vega
+    signed = "datum.value == 0 ? '0' : replace(format(datum.value, '+.0f'), '-', '−')"
+    scale = alt.Scale(domain=domain, range=list(LIGHT.diverging), clamp=True, interpolate="rgb")
+    shown = alt.Legend(orient="bottom", direction="horizontal", labelExpr=signed, values=[-most, 0, most])
+    return alt.Color("value:Q", title=legend, scale=scale, legend=shown)
 
 
 def _on(test: str) -> Any:
     return alt.condition(test, alt.value(LIGHT.on_strong), alt.value(LIGHT.ink))
 
 
-INTERVALS = "Mark: estimate; line: 95 % interval over speakers."
+def dots(
+    rows: Marks,
+    order: Sequence[str],
+    x: str,
+    y: str | None,
+    named: bool = True,
+    most: int | None = None,
+    width: int = 300,
+    rule: float | None = 0.0,
+    rule_name: str = "",
+    domain: tuple[float, float] | None = None,
+    band: float | None = None,
+    ticks: pl.DataFrame | None = None,
+) -> Chart:
+    """Named rows of estimates with their intervals; marks that share a row stand one below the other.
 
-HOLLOW = "Hollow marks rest on answers that support no claim."
-"""Said below a figure that has some."""
+    Args:
+        rows: the marks.
+        order: the names of the rows, from the top.
+        x: what the horizontal axis shows, with its unit.
+        y: what the rows are; ``None``, or not ``named``, where a picture to the left names them already.
+        most: how many marks share a row, in this picture or beside it; as in this one where not given.
+        width: of the frame, in pixels.
+        rule: where to draw a dashed line, and ``rule_name`` above it.
+        domain: ends of the x axis.
+        band: up to where, on both sides of zero, values count as small.
+        ticks: columns ``row`` and ``estimate``: single draws, as small ticks.
+    """
+    frame = as_rows(rows)
+    shared = Counter(frame["row"])
+    most = most or max(shared.values(), default=1)
+    labelled = named and y is not None
+    over = alt.X("estimate:Q", title=x).scale(domain=list(domain) if domain else alt.Undefined, zero=True)
+    over = over.axis(tickCount=6)
+    down = alt.Y("row:N", title=y if labelled else None, sort=list(order)).scale(domain=list(order))
+    down = down.axis(domain=False, ticks=False, grid=True, labelPadding=6, labels=labelled)
+    drawn: list[Chart] = []
+    if band is not None:
+        small = alt.Chart(pl.DataFrame({"from": [-band], "till": [band]})).mark_rect(color=LIGHT.line, opacity=0.7)
+        drawn.append(small.encode(x=alt.X("from:Q", title=x), x2="till:Q"))
+    if rule is not None:
+        line = alt.Chart(pl.DataFrame({"at": [rule]})).encode(x=alt.X("at:Q", title=x))
+        drawn.append(line.mark_rule(color=LIGHT.muted, strokeDash=[4, 3]))
+        if rule_name:
+            drawn.append(line.mark_text(color=LIGHT.muted, fontSize=11, text=rule_name).encode(y=alt.value(-8)))
+    if ticks is not None and len(ticks):
+        tick = alt.Chart(ticks).mark_tick(color=LIGHT.muted, opacity=0.7, size=9, thickness=1)
+        drawn.append(tick.encode(x=over, y=down))
+    if domain:  # an interval may reach beyond 100 %; the table tells, the picture ends at its frame
+        frame = frame.with_columns(pl.col("low", "high").clip(*domain))
+    alone = pl.col("row").is_in([row for row, marks in shared.items() if marks == 1])
+    drawn += [*_marks(frame.filter(alone), x, over, down), *_marks(frame.filter(~alone), x, over, down, beside=True)]
+    height = max(len(order) * (26 if most == 1 else 15 * most + 8), 46)
+    return alt.layer(*drawn).properties(width=width, height=height)
 
-GAP = "gap: own effect minus effect on the others (points)"
 
-SELECTED, BEYOND = "selected", "selected minus matched"
+def _marks(marks: pl.DataFrame, x: str, over: alt.X, down: alt.Y, beside: bool = False) -> list[alt.Chart]:
+    """Intervals and estimates; with ``beside`` each series on a line of its own within the row."""
+    if marks.is_empty():
+        return []
+    names = list(SERIES)  # all of them, so that pictures side by side share one scale
+    colour = alt.Color("series:N", legend=None).scale(domain=names, range=[SERIES[name][0] for name in names])
+    shape = alt.Shape("series:N", legend=None).scale(domain=names, range=[SERIES[name][1] for name in names])
+    there = [name for name in names if name in set(marks["series"])]
+    place: dict[str, Any] = {"yOffset": alt.YOffset("series:N", sort=there).scale(domain=there)} if beside else {}
+    base = alt.Chart(marks)
+    span = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2, opacity=0.75)
+    point = base.mark_point(size=70, opacity=1, strokeWidth=1.6)
+    fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
+    return [
+        span.encode(x=alt.X("low:Q", title=x), x2="high:Q", y=down, color=colour, **place),
+        point.encode(x=over, y=down, color=colour, fill=fill, shape=shape, **place),
+    ]
 
 
-def series_of(control: str) -> str:
-    """The series of :data:`~emoscope.report.plots.SERIES` of a set or its control."""
-    return "selected" if control == "target" else "control"
+def panels(
+    frames: Mapping[str, Sequence[Mapping[str, Any]]], order: Sequence[str], x: str, y: str, heading: alt.TitleParams
+) -> Chart | None:
+    """Rows of :func:`dots` in one panel a corpus on one scale; ``None`` where there are none."""
+    there = {name: rows for name, rows in frames.items() if rows}
+    if not there or not order:
+        return None
+    every = [row for rows in there.values() for row in rows]
+    ends = [row[name] for row in every for name in ("estimate", "low", "high") if row[name] is not None]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    room = 0.04 * (high - low or 1.0)
+    names = 40 + 6.5 * max(len(name) for name in order)  # long names leave less room for the panels
+    width = min(WIDTH, int((PAGE - names) / min(ACROSS, len(there))) - SPACE)
+    most = max(Counter((name, row["row"]) for name, rows in there.items() for row in rows).values())
+    drawn = [
+        (name, dots(rows, order, x, y, place % ACROSS == 0, most, width, domain=(low - room, high + room)))
+        for place, (name, rows) in enumerate(there.items())
+    ]
+    return side_by_side(drawn, heading)
 
 
-def marks_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a dot needs of a row of effects."""
-    return {name: row[name] for name in ("estimate", "low", "high")} | {"hollow": bool(row.get("hollow"))}
-
-
-def hollow_note(rows: Sequence[dict[str, Any]]) -> str:
-    """What hollow marks say, where there are any."""
-    return f" {HOLLOW}" if any(row["hollow"] for row in rows) else ""
-
-
-CURVE = ("x", "estimate", "low", "high", "series", "hollow")
-"""The columns of what :func:`curve` draws."""
-
-NAMES = {"selected": LIGHT.accent, "matched": LIGHT.muted, "selected minus matched": LIGHT.ink}
-"""What a curve stands for, and its colour."""
+def side_by_side(drawn: Sequence[tuple[str, Chart]], heading: alt.TitleParams) -> Chart | None:
+    """Named panels, :data:`ACROSS` a line, without their names where there is one; ``None`` where there are none."""
+    if not drawn:
+        return None
+    named = [chart.properties(title=alt.TitleParams(name, fontSize=13)) for name, chart in drawn]
+    return alt.concat(*named, columns=min(ACROSS, len(named)), spacing=SPACE).properties(title=heading)
 
 
 def curve(
-    found: pl.DataFrame, x: alt.X, label: str, rule: float | None = None, mark: float | None = None,
-    width: int = 178, names: Sequence[str] = ("selected", "matched"), legend: bool = True,
-) -> Any:  # fmt: skip
+    found: pl.DataFrame,
+    x: alt.X | str,
+    label: str,
+    rule: float | None = None,
+    mark: float | None = None,
+    width: int = 178,
+    names: Sequence[str] = ("selected", "matched"),
+    legend: bool = True,
+    level: float | None = None,
+    ticks: Sequence[float] | None = None,
+) -> Chart:
     """Estimates with intervals over a quantity, a line for each series.
 
     Args:
-        found: the columns of :data:`CURVE`, ``series`` being one of :data:`NAMES`.
-        x: the encoding of the column ``x``, with its title.
+        found: the columns of :data:`CURVE`, ``series`` being one of :data:`NAMES`, or "control", drawn as "matched".
+        x: the encoding of the column ``x``, or what it is, with its unit.
         label: what the vertical axis shows, with its unit.
-        rule: where to draw a dashed line across.
+        rule: where to draw a dashed line across; ``level``: another one.
         mark: where to draw an upright line.
         width: of the frame, in pixels.
         names: the series that pictures side by side have among them, so that they share their colours.
         legend: name the series above the frame.
+        ticks: values at which a logarithmic x axis is labelled; without them it is linear.
     """
-    colour = alt.Color("series:N", title=None).scale(domain=list(names), range=[NAMES[name] for name in names])
-    colour = colour.legend(
-        alt.Legend(symbolOpacity=1, symbolStrokeWidth=0, orient="top", direction="horizontal") if legend else None
-    )
-    y = alt.Y("estimate:Q", title=label)
-    drawn: list[Any] = []
-    if rule is not None:
-        line = alt.Chart(pl.DataFrame({"at": [float(rule)]})).mark_rule(color=LIGHT.muted, strokeDash=[3, 3])
-        drawn.append(line.encode(y=alt.Y("at:Q", title=label)))
+    found = found.with_columns(pl.col("series").replace("control", "matched")).sort("series", "x")
+    above = alt.Legend(symbolOpacity=1, symbolStrokeWidth=0, orient="top", direction="horizontal") if legend else None
+    scale = alt.Scale(domain=list(names), range=[NAMES[name] for name in names])
+    colour = alt.Color("series:N", title=None, scale=scale, legend=above)
+    x = _along(found["x"], x, ticks) if isinstance(x, str) else x
+    # no label at the very top, so that the titles of panels side by side stand on one line
+    y = alt.Y("estimate:Q", title=label).scale(nice=False, padding=10)
+    drawn: list[Chart] = []
+    for at, dash in ((rule, [3, 3]), (level, [6, 4])):
+        if at is not None:
+            line = alt.Chart(pl.DataFrame({"at": [float(at)]})).mark_rule(color=LIGHT.muted, strokeDash=dash)
+            drawn.append(line.encode(y=alt.Y("at:Q", title=label)))
     if mark is not None:
         upright = alt.Chart(pl.DataFrame({"x": [float(mark)]})).mark_rule(color=LIGHT.line, strokeWidth=2)
         drawn.append(upright.encode(x=x))
-    base = alt.Chart(found.sort("series", "x"))
+    base = alt.Chart(found)
     fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
     span = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5, opacity=0.55)
     drawn += [
@@ -235,9 +295,66 @@ def curve(
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
         base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, fill=fill),
     ]
-    return alt.layer(*drawn).properties(width=width, height=220)
+    return alt.layer(*drawn).properties(width=width, height=190)
 
 
-def hollow_said(found: pl.DataFrame) -> str:
-    """What hollow marks say, where a table has some."""
-    return f" {HOLLOW}" if found["hollow"].any() else ""
+def _along(values: pl.Series, heading: str, ticks: Sequence[float] | None) -> alt.X:
+    axis = alt.X("x:Q", title=heading)
+    if ticks is not None:
+        axis = axis.scale(type="log", nice=False, padding=10)
+        return axis.axis(grid=False, values=list(ticks), format="d", labelOverlap=True)
+    whole = all(float(value).is_integer() for value in values)
+    return axis.axis(grid=False, tickCount=5, tickMinStep=1 if whole else 0.1)
+
+
+def lines(
+    shown: pl.DataFrame, x: str, y: str, level: float | None = None, ticks: Sequence[float] | None = None
+) -> Chart:
+    """A :func:`curve` as one of several panels, with a line at zero."""
+    return curve(shown, x, y, rule=0.0, width=WIDTH, legend=False, level=level, ticks=ticks)
+
+
+def line_columns() -> list[pl.Expr]:
+    """The columns of :func:`curve` but ``x``, from a table of effects."""
+    series = pl.when(pl.col("control") == "target").then(pl.lit("selected")).otherwise(pl.lit("control"))
+    return [pl.col("estimate", "low", "high"), series.alias("series"), pl.col("hollow").fill_null(False)]
+
+
+def three(parts: Iterable[Part], kind: str, measure: str) -> list[dict[str, Any]]:
+    """An effect of the selected neurons, of matched ones and their difference: rows of :func:`dots`, named by part."""
+    rows = []
+    for part in parts:
+        for which, control in ((measure, "target"), (measure, "matched"), (f"excess_{measure}", "target")):
+            row = part.effect(kind, which, control)
+            if row is not None and row["estimate"] is not None:
+                rows.append({"row": part.name, "series": series_of(control, which)} | marks_of(row))
+    return rows
+
+
+def series_of(control: str, measure: str = "") -> str:
+    """The series of :data:`SERIES` of a measure of a set or its control."""
+    return "difference" if measure.startswith("excess_") else "selected" if control == "target" else "control"
+
+
+def marks_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dot needs of a row of effects."""
+    return {name: row[name] for name in ("estimate", "low", "high")} | {"hollow": bool(row.get("hollow"))}
+
+
+def as_rows(rows: Marks) -> pl.DataFrame:
+    """Marks as a frame with all columns, whatever their intervals hold."""
+    types = {"estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    frame = (
+        rows if isinstance(rows, pl.DataFrame) else pl.DataFrame([dict(row) for row in rows], schema_overrides=types)
+    )
+    return frame if "hollow" in frame.columns else frame.with_columns(hollow=pl.lit(False))
+
+
+def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of rows, each once, in their order."""
+    return list(dict.fromkeys(row["row"] for row in rows))
+
+
+def hollow_note(rows: Marks) -> str:
+    """What hollow marks say, where there are any."""
+    return f" {HOLLOW}" if as_rows(rows)["hollow"].any() else ""
