@@ -17,7 +17,7 @@ from emoscope.chapters.results import study_tables, write_study_tables, write_ta
 from emoscope.chapters.side_effects import say_side_effects
 from emoscope.chapters.steering import _rises
 from emoscope.chapters.transfer import say_transfer
-from emoscope.report.caveats import standing_of_parts as standing
+from emoscope.report.caveats import standing
 from emoscope.report.page import SECTIONS, draw_figure
 from emoscope.report.theme import to_spec
 from emoscope.report.wording import judge
@@ -197,8 +197,8 @@ def test_a_corpus_at_chance_is_named_before_anything_else(whole):
     other = without_speakers(whole.mains[1])
     lost = dataclasses.replace(whole, parts=(part, other))
     first, second = standing(lost)
-    assert first.startswith("On first the untouched model is not clearly above chance: ")
-    assert second.startswith("Speakers unknown on second: ")
+    assert first.startswith("On first: The untouched model is not clearly above chance: ")
+    assert second.startswith("On second: Speakers unknown: ")
     page = render_report(lost, {one.name: {"missing": one.missing} for one in figures("study")}, {})
     assert f" {whole.name} {first}" in Page(page).text  # right behind the title
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
-from emoscope.analysis.parts import Part
+from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.chapters.results import compute_tables
 from emoscope.chapters.sets import tabulate_sets as sets
 from emoscope.report.caveats import standing
@@ -56,7 +56,7 @@ def test_what_takes_the_voice_s_place_is_told(content, presentation, told, first
     manifest = {**content.run.manifest, "study": {"question": {"presentation": presentation}}}
     other = Part.alone(dataclasses.replace(content.run, manifest=manifest))
     assert told in " ".join(paragraph(other))
-    said = standing(other)
+    said = standing(StudyRuns.alone(other))
     assert any(line.startswith("No voice is heard") for line in said) == (first is not None)
     assert first is None or first in said[0]
 

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
+from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.results import compute_tables
 from emoscope.report.caveats import standing
 from emoscope.report.sentences import AMPLIFIED, SWITCHED, headline
@@ -102,8 +103,8 @@ def test_hollow_answers_support_no_claim(content):
 def test_below_chance_is_not_above_it(content):
     lost = content.changed(uar=content.table("uar").with_columns(low=pl.lit(33.0)))
     assert headline(lost)[0].claim == "The model is not clearly above chance"
-    assert standing(lost)[0].startswith("The untouched model is not clearly above chance: ")
-    assert standing(content) == []
+    assert standing(StudyRuns.alone(lost))[0].startswith("The untouched model is not clearly above chance: ")
+    assert standing(StudyRuns.alone(content)) == []
 
 
 def test_shuffled_labels_that_come_close_are_said(content):

@@ -138,6 +138,11 @@ class Part:
         return [label for code, label in enumerate(self.panel.labels) if code in heard]
 
     @property
+    def clips(self) -> int:
+        """The number of evaluated clips."""
+        return self.run.items.filter(pl.col("item").is_in(self.panel.items.tolist()))["clip"].n_unique()
+
+    @property
     def speakers(self) -> int:
         """The number of evaluated speakers; 0 where some are unknown."""
         return 0 if self.panel.unknown_speakers else len(self.panel.speakers)

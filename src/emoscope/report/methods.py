@@ -85,11 +85,10 @@ def _data(part: Part) -> str:
         str(one.get("title") or one.get("id")) + (f" ({one['citation']})" if one.get("citation") else "")
         for one in manifest.get("corpora") or []
     )
-    items = part.run.items.filter(pl.col("item").is_in(panel.items.tolist()))
     voices = f"{part.speakers} speakers" if part.speakers else "speakers whose names are not known"
     text = (
         f"We asked {model.get('id', 'the model')} ({model.get('layers')} decoder layers of {model.get('width')} MLP neurons, "
-        f"{model.get('dtype')}, {model.get('device')}) {ASKED.get(part.presentation or 'audio', ASKED['audio'])} in {items['clip'].n_unique()} clips "
+        f"{model.get('dtype')}, {model.get('device')}) {ASKED.get(part.presentation or 'audio', ASKED['audio'])} in {part.clips} clips "
         f"by {voices}" + (f" of {corpora}" if corpora else "") + f", with {len(panel.labels)} lettered options "
         f"({', '.join(panel.labels)}) whose order differs between clips. The answer is the option whose letter is most probable"
     )
