@@ -16,7 +16,7 @@ from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import INTERVALS, SERIES_KEY, dots, hollow_note, marks_of, panels, series_of
 from emoscope.report.theme import title
-from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, outcome, tally, without_dashes
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, made, outcome, tally
 from emoscope.schemas import as_table
 from emoscope.wording import estimate_text
 
@@ -248,7 +248,7 @@ def tabulate_agnostic(part: Part) -> pl.DataFrame | None:
                 one = by.get((way, against, measure))
                 row[heading] = "–" if one is None else estimate_text(one, "estimate", digits)
             rows.append(row)
-    return without_dashes(rows)
+    return made(rows)
 
 
 def draw_agnostic_of_parts(study: StudyRuns) -> Any | None:

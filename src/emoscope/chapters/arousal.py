@@ -14,7 +14,7 @@ from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.emotions import arousal_of
 from emoscope.report.page import Note, Question, Table
-from emoscope.report.wording import by_key, made, without_dashes
+from emoscope.report.wording import by_key, made
 from emoscope.schemas import as_table
 from emoscope.wording import DONE, bracket, estimate_text, number, spread
 
@@ -87,7 +87,7 @@ def tabulate_arousal(part: Part) -> pl.DataFrame | None:
                     "matched": estimate_text(by.get((kind, "matched", f"{cross}_{end}"))),
                     "selected minus matched": estimate_text(by.get((kind, "target", f"excess_{cross}_{end}"))),
                 })  # fmt: skip
-    return without_dashes(rows)
+    return made(rows)
 
 
 def arousal_note(part: Part) -> str | None:

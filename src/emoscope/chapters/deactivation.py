@@ -37,11 +37,10 @@ from emoscope.report.wording import (
     BLIND,
     CONTROLS,
     blind_text,
+    made,
     name_selector,
     outcome,
     tally,
-    without_dashes,
-    without_empty,
 )
 from emoscope.vocabulary import acting
 from emoscope.wording import DOING, estimate_text, listed, number, p_value
@@ -188,7 +187,7 @@ def tabulate_verdicts(part: Part) -> pl.DataFrame | None:
         }
         for row in found.sort("kind", "to", "alpha", descending=[False, True, False]).iter_rows(named=True)
     ]  # fmt: skip
-    return without_empty(rows, "why")
+    return made(rows)
 
 
 def tabulate_tests(part: Part) -> pl.DataFrame | None:
@@ -205,7 +204,7 @@ def tabulate_tests(part: Part) -> pl.DataFrame | None:
         }
         for row in part.table("tests").iter_rows(named=True)
     ]  # fmt: skip
-    return without_empty(rows, "why")
+    return made(rows)
 
 
 def tabulate_effects(part: Part, kind: str) -> pl.DataFrame | None:
@@ -230,7 +229,7 @@ def tabulate_effects(part: Part, kind: str) -> pl.DataFrame | None:
             if kind == "deactivate":
                 row[BLIND] = blind_text(blind_part(every.get, count_options(part.run.items)), "excess_gap")
             rows.append(row)
-    return without_dashes(rows)
+    return made(rows)
 
 
 def _done(row: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from emoscope.questions import LETTERS as ALPHABET
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import BEYOND, HOLLOW, INTERVALS, dots
 from emoscope.report.theme import title
-from emoscope.report.wording import by_key, without_dashes
+from emoscope.report.wording import by_key, made
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS
 from emoscope.wording import DONE, bracket, estimate_text, number
@@ -151,7 +151,7 @@ def tabulate_letters(part: Part) -> pl.DataFrame | None:
         for heading, key, name in columns:
             row[heading] = estimate_text(by.get((*key, letter)), name, sign=key[0] != "baseline")
         rows.append(row)
-    return without_dashes(rows)
+    return made(rows)
 
 
 def letters_note(part: Part) -> str | None:

@@ -17,7 +17,7 @@ from emoscope.analysis.responses import Panel
 from emoscope.chapters.sets import ALL, jaccard, stored_sets
 from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Note, Question, Table
-from emoscope.report.wording import made, without_dashes
+from emoscope.report.wording import made
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS, OUTCOMES
 from emoscope.wording import DONE, estimate_text, listed, number, spread
@@ -269,7 +269,7 @@ def tabulate_outcomes(part: Part) -> pl.DataFrame | None:
             own |= {less: _cell(mine, kind, measure, "outcome", "hits"), said: _said(mine, kind)}
             hits |= {beyond: _cell(mine, kind, measure, "hits", "matched"), less: "–", said: "–"}
         rows += [own, hits]
-    return without_dashes(rows)
+    return made(rows)
 
 
 def tabulate_outcome_sets(part: Part) -> pl.DataFrame | None:
@@ -279,7 +279,7 @@ def tabulate_outcome_sets(part: Part) -> pl.DataFrame | None:
         "chance": "by chance", "layers_alike": "in the same layers",
     }  # fmt: skip
     found = part.own("outcome_sets")
-    return without_dashes([
+    return made([
         {"found on": NAMES[row["outcome"]], "emotion": row["emotion"], "clips": str(row["clips"])}
         | {heading: number(None if row[name] is None else 100 * row[name]) for name, heading in headings.items()}
         for row in found.sort("outcome", descending=True).iter_rows(named=True)

@@ -16,7 +16,7 @@ from emoscope.analysis.responses import Panel
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import GAP, INTERVALS, dots, marks_of, panels
 from emoscope.report.theme import title
-from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, judge, made, name_selector, without_dashes
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, OPEN, UNTESTED, judge, made, name_selector
 from emoscope.schemas import as_table, empty
 from emoscope.wording import estimate_text, listed, number, p_value, spread
 
@@ -116,7 +116,7 @@ def tabulate_selectors(part: Part) -> pl.DataFrame | None:
             )
             row[heading] = estimate_text(found.row(0, named=True), "estimate", digits) if len(found) else "–"
         rows.append(row)
-    return without_dashes(rows)
+    return made(rows)
 
 
 def tabulate_differences(part: Part) -> pl.DataFrame | None:
@@ -139,7 +139,7 @@ def tabulate_differences(part: Part) -> pl.DataFrame | None:
             digits = 2 if measure == "bias" else 1
             row[heading] = estimate_text(one.row(0, named=True), "estimate", digits) if len(one) else "–"
         rows.append(row)
-    return without_dashes(rows)
+    return made(rows)
 
 
 def draw_selectors_of_parts(study: StudyRuns) -> Any | None:

@@ -32,7 +32,7 @@ from emoscope.report.plots import (
     three,
 )
 from emoscope.report.theme import title
-from emoscope.report.wording import CLEAR_HIGH, CONTROLS, OPEN, UNTESTED, made, outcome, tally, without_empty
+from emoscope.report.wording import CLEAR_HIGH, CONTROLS, OPEN, UNTESTED, made, outcome, tally
 from emoscope.schemas import as_table
 from emoscope.vocabulary import LEAST_LETTER_MASS, LEVEL, MINIMUM_SPEAKERS, acting
 from emoscope.wording import estimate_text, listed, number, p_value, spread
@@ -219,7 +219,7 @@ def tabulate_trend(part: Part) -> pl.DataFrame | None:
             "alpha": row["alphas"], "points per unit of alpha": _slope(row),
             "Page’s L": number(row["page_l"], 1), "speakers": str(row["blocks"]), "p": p_value(row["p"]), "why": row["reason"] or "",
         })  # fmt: skip
-    return without_empty(rows, "why")
+    return made(rows)
 
 
 def _slope(row: Mapping[str, Any]) -> str:

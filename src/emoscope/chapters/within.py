@@ -14,7 +14,7 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.responses import Panel, asked_label, evaluated_items
 from emoscope.report.page import Note, Question, Table
-from emoscope.report.wording import by_key, made, outcome, tally, without_dashes
+from emoscope.report.wording import by_key, made, outcome, tally
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import GAPS
 from emoscope.wording import DONE, bracket, estimate_text, number, p_value, spread
@@ -120,7 +120,7 @@ def tabulate_within(part: Part) -> pl.DataFrame | None:
             row
             | {name: estimate_text(by.get((kind, control, which, column))) for name, kind, control, which in columns}
         )
-    return without_dashes(rows)
+    return made(rows)
 
 
 def within_note(part: Part) -> str | None:

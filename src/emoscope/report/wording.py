@@ -33,30 +33,9 @@ BLIND = "blind part of the excess gap"
 """The heading of what, of the excess gap, knows nothing of the clip."""
 
 
-def facts(pairs: Sequence[tuple[str, Any]]) -> pl.DataFrame | None:
-    """A table of names and values."""
-    rows = [{"what": what, "value": str(value)} for what, value in pairs if value not in (None, "", [])]
-    return pl.DataFrame(rows) if rows else None
-
-
 def blind_text(blind: Blind | None, measure: str = "excess_gap") -> str:
     """The blind part of a measure, a dash where that holds none or where it is not known."""
     return "–" if blind is None or blind.measure != measure else number(blind.part, sign=True)
-
-
-def without_dashes(rows: Sequence[dict[str, str]]) -> pl.DataFrame | None:
-    """The table without columns that hold nothing; ``None`` where nothing is left."""
-    if not rows:
-        return None
-    frame = pl.DataFrame(list(rows))
-    kept = [name for name in frame.columns if set(frame[name]) != {"–"}]
-    return frame.select(kept) if len(kept) > 1 else None
-
-
-def without_empty(rows: Sequence[dict[str, str]], column: str) -> pl.DataFrame | None:
-    """The table without one column where that is empty; ``None`` where there are no rows."""
-    frame = pl.DataFrame(list(rows))
-    return None if frame.is_empty() else frame if any(frame[column]) else frame.drop(column)
 
 
 def by_key(frame: pl.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
@@ -181,8 +160,3 @@ HEARD = {"audio": "voice", "transcript": "transcript", "noise": "noise"}
 def outcome_at(study: StudyRuns, where: str, row: Mapping[str, Any], corpus: str) -> Outcome:
     """An outcome on the clips of a corpus, whose speakers may be unknown."""
     return outcome(where, row, study.main(corpus))
-
-
-def main_part(study: StudyRuns, name: str) -> Part | None:
-    """The main part of a corpus; ``None`` where there is none."""
-    return next((part for part in study.mains if part.name == name), None)
