@@ -30,9 +30,7 @@ class Act:
     """One intervention of the headline: its target sets and each draw of their matched controls.
 
     Attributes:
-        family: the values of ``families.FAMILY`` of the target sets.
-        own: target -> condition.
-        matched: the same of every matched draw.
+        own: target -> condition; ``matched``: the same of every matched draw.
     """
 
     family: Family
@@ -64,7 +62,6 @@ class Asked:
     """One part's question, answered under the headline's sets of the part itself and of every source.
 
     Attributes:
-        run: the part's tables.
         panel: these answers by likelihood.
         acts: source (``None``: the part itself) -> kind and alpha -> the intervention.
         hollow: conditions whose answers support no claim.
@@ -78,21 +75,14 @@ class Asked:
     @classmethod
     def of(cls, run: Run) -> Asked:
         """Arrange a part's answers."""
-        every: dict[str | None, Run] = {None: run}
-        every.update(run.foreign.items())
+        every: dict[str | None, Run] = {None: run} | dict(run.foreign.items())
         found = {source: headline_acts(_answered(one)) for source, one in every.items()}
-        wanted = {
-            c for acts in found.values() for act in acts.values() for draw in act.draws(True) for c in draw.values()
-        }
-        answers = pl.concat(
-            [run.answers, *(one.answers.filter(pl.col("condition") != "baseline") for one in run.foreign.values())]
-        )
-        conditions = pl.concat(
-            [run.conditions, *(one.conditions.filter(pl.col("kind") != "baseline") for one in run.foreign.values())]
-        )
-        together = replace(
-            run, answers=answers.filter(pl.col("condition").is_in(["baseline", *sorted(wanted)])), conditions=conditions
-        )
+        acts = [act for each in found.values() for act in each.values()]
+        wanted = sorted({"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(True))))
+        foreign = run.foreign.values()  # each holds the baseline once more
+        answers = pl.concat([run.answers, *(one.answers.filter(pl.col("condition") != "baseline") for one in foreign)])
+        asked = pl.concat([run.conditions, *(one.conditions.filter(pl.col("kind") != "baseline") for one in foreign)])
+        together = replace(run, answers=answers.filter(pl.col("condition").is_in(wanted)), conditions=asked)
         panels = {scoring: build_panel(together, scoring) for scoring in ("likelihood", "generation")}
         hollow = hollow_conditions(uar(together, panels))
         return cls(run, panels["likelihood"], found, hollow)
@@ -123,8 +113,9 @@ class Asked:
 
     def touched(self, acts: Sequence[Act], excess: bool) -> bool:
         """Whether a condition that an effect rests on is hollow."""
-        used = {c for act in acts for draw in act.draws(excess) for c in draw.values()}
-        return bool(self.hollow & {"baseline", *used})
+        return not self.hollow.isdisjoint(
+            {"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(excess)))
+        )
 
     def sizes(self, used: np.ndarray) -> np.ndarray:
         """Items per speaker, dimension (speaker)."""
@@ -133,5 +124,5 @@ class Asked:
 
 def _answered(run: Run) -> pl.DataFrame:
     """The conditions with answers by likelihood."""
-    there = run.answers.filter(pl.col("scoring") == "likelihood")["condition"].unique()
+    there = run.answers.filter(scoring="likelihood")["condition"].unique()
     return run.conditions.filter(pl.col("condition").is_in(there.implode()))

@@ -19,7 +19,6 @@ class Run:
     """What a run folder holds, read into memory.
 
     Attributes:
-        folder: the run folder.
         items, sets, conditions, answers: its tables, with all columns that are declared of the tables
             of these names; empty where the file does not exist.
         manifest: the content of ``manifest.json``; empty where it does not exist.
@@ -48,35 +47,25 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"run folder {folder} does not exist: give the folder that `emoscope run` wrote")
-    missing: list[str] = []
-    manifest: dict[str, Any] = {}
-    if (folder / "manifest.json").is_file():
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    else:
-        missing.append("manifest.json")
-    frames = {}
-    for name in ("items", "sets", "conditions"):
-        frames[name] = read_table(folder, name)
-        if not (folder / f"{name}.parquet").is_file():
-            missing.append(f"{name}.parquet")
+    wanted = ("manifest.json", "items.parquet", "sets.parquet", "conditions.parquet")
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    manifest = {} if wanted[0] in missing else json.loads((folder / wanted[0]).read_text(encoding="utf-8"))
+    items, sets, conditions = (read_table(folder, name) for name in ("items", "sets", "conditions"))
     answers = load_answers(folder)
     if answers.is_empty():
         missing.append("answers/")
-    conditions = with_roles(frames["conditions"], declared_headline(manifest, frames["conditions"]))
+    conditions = with_roles(conditions, declared_headline(manifest, conditions))
     own = conditions.filter(pl.col("source").is_null())
-    foreign_sets = empty("sets")
-    if (folder / "foreign_sets.parquet").is_file():
-        foreign_sets = conform(pl.read_parquet(folder / "foreign_sets.parquet"), "sets")
-    run = Run(folder, frames["items"], frames["sets"], own, answers, manifest, tuple(missing))
+    run = Run(folder, items, sets, own, answers, manifest, tuple(missing))
     if own.height == conditions.height:
         return run
-    foreign = {}
+    stored, foreign_sets, foreign = folder / "foreign_sets.parquet", empty("sets"), {}
+    if stored.is_file():
+        foreign_sets = conform(pl.read_parquet(stored), "sets")
     for source in conditions["source"].drop_nulls().unique(maintain_order=True):
         mine = conditions.filter((pl.col("source") == source) | (pl.col("kind") == "baseline"))
-        foreign[source] = replace(
-            run, conditions=mine, sets=foreign_sets.filter(pl.col("source") == source),
-            answers=answers.filter(pl.col("condition").is_in(mine["condition"].to_list())),
-        )  # fmt: skip
+        theirs = answers.filter(pl.col("condition").is_in(mine["condition"].to_list()))
+        foreign[source] = replace(run, conditions=mine, sets=foreign_sets.filter(source=source), answers=theirs)
     apart = conditions.filter(pl.col("source").is_not_null())["condition"].to_list()
     return replace(run, answers=answers.filter(~pl.col("condition").is_in(apart)), foreign=foreign)
 
@@ -105,9 +94,6 @@ def load_answers(folder: str | Path) -> pl.DataFrame:
 
     A unit is finished when its ``units/<id>.json`` exists. Where the run has a ``units.parquet``, units that
     are not listed there belong to an earlier version of the study and are ignored like unfinished ones.
-
-    Args:
-        folder: the run folder.
 
     Returns:
         one row per item, condition and scoring, with the columns of table ``answers``.

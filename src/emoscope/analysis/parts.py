@@ -174,7 +174,7 @@ class Part:
     @property
     def pilot(self) -> list[str] | None:
         """What a pilot run concludes, in sentences; ``None`` for a full run."""
-        found: Any = self.run.manifest.get("pilot")
+        found = self.run.manifest.get("pilot")
         return [str(one) for one in found.get("verdict") or []] if isinstance(found, dict) else None
 
     def allows(self, section: str, option: str) -> bool:
@@ -201,9 +201,7 @@ class Part:
 
     def effect(self, kind: str, measure: str, control: str = "target") -> Row | None:
         """One effect of the headline's sets, or of their controls' mean; ``None`` where it was not run."""
-        return first(
-            acting(self.table("effects"), kind), (pl.col("measure") == measure) & (pl.col("control") == control)
-        )
+        return first(acting(self.table("effects"), kind), measure=measure, control=control)
 
     def blind(self) -> Blind | None:
         """What of the headline's gap knows nothing of the clip; ``None`` where nothing was switched off."""
@@ -211,20 +209,20 @@ class Part:
 
     def verdict(self, kind: str) -> Row | None:
         """What the rule says about the headline's sets under one kind of intervention; ``None`` where it was not run."""
-        return first(acting(self.table("verdicts"), kind), pl.col("control") == "target")
+        return first(acting(self.table("verdicts"), kind), control="target")
 
     def test(self, kind: str) -> Row | None:
         """The declared test of the headline for one kind of intervention."""
-        return first(self.table("tests"), pl.col("kind") == kind)
+        return first(self.table("tests"), kind=kind)
 
     def uar(self, condition: str = "baseline", scoring: str = "likelihood") -> Row | None:
         """The row of the table of UARs for a condition; ``None`` where it is missing."""
-        return first(self.table("uar"), (pl.col("condition") == condition) & (pl.col("scoring") == scoring))
+        return first(self.table("uar"), condition=condition, scoring=scoring)
 
 
-def first(frame: pl.DataFrame, which: pl.Expr) -> Row | None:
-    """The first row that an expression chooses; ``None`` where there is none."""
-    found = frame.filter(which)
+def first(frame: pl.DataFrame, *which: pl.Expr, **equal: str | float) -> Row | None:
+    """The first row that expressions, and columns equal to values, choose; ``None`` where there is none."""
+    found = frame.filter(*which, **equal)
     return None if found.is_empty() else found.row(0, named=True)
 
 
@@ -241,8 +239,6 @@ class StudyRuns:
     """A study of several parts.
 
     Attributes:
-        folder: its folder.
-        manifest: the content of its ``manifest.json``.
         parts: in the order in which they were run.
         computed: the tables over several parts by name.
         notes: what could not be computed, and why.
@@ -319,10 +315,8 @@ def _part(folder: Path, card: Mapping[str, Any]) -> Part:
     if place.is_dir():
         run = read_run(place)
     else:
-        run, failed = (
-            Run(place, empty("items"), empty("sets"), empty("conditions"), empty("answers"), {}),
-            failed or "its folder is missing",
-        )
+        run = Run(place, empty("items"), empty("sets"), empty("conditions"), empty("answers"), {})
+        failed = failed or "its folder is missing"
     link = f"{card['folder']}/report.html" if (place / "report.html").is_file() else ""
     known: dict[str, Any] = {
         name: card.get(name) for name in ("name", "role", "corpus", "of", "column", "presentation")

@@ -11,9 +11,7 @@ import polars as pl
 
 from emoscope.analysis.load import Run, in_known_order
 
-UNREADABLE = -1
-
-NOT_ASKED = -2
+UNREADABLE, NOT_ASKED = -1, -2
 
 
 @dataclass(frozen=True)
@@ -88,25 +86,18 @@ def evaluated_items(run: Run) -> pl.DataFrame:
 
 
 def build_panel(run: Run, scoring: str = "likelihood") -> Panel:
-    """Arrange the stored answers as (condition, item).
-
-    Args:
-        run: a run folder's tables.
-        scoring: ``"likelihood"`` or ``"generation"``.
-    """
+    """Arrange the answers of one way of scoring, ``"likelihood"`` or ``"generation"``, as (condition, item)."""
     items = evaluated_items(run)
     labels = in_known_order([*items["options"].explode().drop_nulls().to_list(), *items["truth"].to_list()])
-    code = pl.DataFrame(
-        {"answer": list(labels), "code": list(range(len(labels)))}, schema={"answer": pl.String, "code": pl.Int64}
-    )
+    code = pl.DataFrame(list(enumerate(labels)), schema={"code": pl.Int64, "answer": pl.String}, orient="row")
     who = items.select(pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who"))["who"].to_list()
     speakers = tuple(sorted(set(who)))
     places = {name: place for place, name in enumerate(speakers)}
     truth = items.select("truth").join(code, left_on="truth", right_on="answer", how="left", maintain_order="left")
-    answers = run.answers.filter(pl.col("scoring") == scoring)
+    answers = run.answers.filter(scoring=scoring)
     conditions = sorted(set(answers["condition"]))
     rows = {condition: row for row, condition in enumerate(conditions)}
-    where = pl.DataFrame({"item": items["item"], "place": np.arange(len(items))}, schema_overrides={"place": pl.Int64})
+    where = items.select("item", place=pl.int_range(pl.len(), dtype=pl.Int64))
     found = (
         answers.select("item", "condition", "answer", "logp")
         .join(where, on="item", how="inner")
@@ -179,8 +170,7 @@ UAR, ACCURACY = "UAR", "accuracy"
 
 def presentation(run: Run) -> str:
     """What a run's items put to the model: "audio", or what stands in its place."""
-    study: Any = run.manifest.get("study", {})
-    return str(study.get("question", {}).get("presentation") or "audio")
+    return str(run.manifest.get("study", {}).get("question", {}).get("presentation") or "audio")
 
 
 def level_of(run: Run) -> str:

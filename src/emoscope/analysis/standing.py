@@ -22,8 +22,7 @@ Row = Mapping[str, Any]
 def at_chance(level: Row | None) -> bool:
     """Whether the untouched model is not clearly above chance, as far as it was measured.
 
-    Args:
-        level: its row of the table of UARs, by likelihood.
+    ``level`` is its row of the table of UARs, by likelihood.
 
     Example:
         >>> at_chance({"uar": 40.0, "low": 30.0, "chance": 33.3}), at_chance({"uar": 40.0, "low": None, "chance": 33.3})
@@ -37,7 +36,7 @@ def at_chance(level: Row | None) -> bool:
 
 def untouched(uar: pl.DataFrame) -> dict[str, Any] | None:
     """The row of the table of UARs of the untouched model, by likelihood; ``None`` where it is missing."""
-    found = uar.filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+    found = uar.filter(condition="baseline", scoring="likelihood")
     return None if found.is_empty() else found.row(0, named=True)
 
 
@@ -75,12 +74,7 @@ def first_words(level: Row | None, unknown: float, speakers: int) -> list[str]:
 
 
 def stored_words(uar: pl.DataFrame, items: pl.DataFrame) -> list[str]:
-    """:func:`first_words` of a run whose tables are stored.
-
-    Args:
-        uar: its table of UARs.
-        items: its table of items.
-    """
+    """:func:`first_words` of a run whose tables are stored."""
     used = items.filter((pl.col("fate") == "used") & pl.col("evaluated").fill_null(True))
     who = (used if len(used) else items)["speaker"]
     return first_words(untouched(uar), who.null_count() / max(len(who), 1), who.n_unique())
@@ -102,10 +96,8 @@ class Blind:
 
     Attributes:
         measure: ``"excess_gap"``, or ``"gap"`` where nothing was matched.
-        gap: the gap in points.
-        part: what answers that move alike on clips of all emotions give of it, in points; ``None`` where it cannot be told.
-        targets: how many emotions have a set.
-        options: how many options the question has.
+        gap, part: in points; what answers that move alike on clips of all emotions give of the gap; ``None`` where it cannot be told.
+        targets, options: how many emotions have a set, and how many options the question has.
     """
 
     measure: str
