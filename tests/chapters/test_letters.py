@@ -5,7 +5,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.parts import Part
 from emoscope.chapters.letters import letters
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
@@ -32,7 +32,7 @@ def run():
 
 
 def by(run):
-    found = letters(run, build_panel(run))
+    found = letters(Part.alone(run))
     return {(row["kind"], row["control"], row["measure"], row["letter"]): row for row in found.iter_rows(named=True)}
 
 
@@ -63,9 +63,9 @@ def test_text_questions_have_an_accuracy(run):
 
 def test_one_letter_order_is_no_factor(run):
     alone = replace(run, items=run.items.head(10))
-    assert letters(alone, build_panel(alone)).is_empty()
+    assert letters(Part.alone(alone)).is_empty()
     empty = replace(run, answers=run.answers.clear())
-    assert letters(empty, build_panel(empty)).schema == pl.Schema(schema("letters"))
+    assert letters(Part.alone(empty)).schema == pl.Schema(schema("letters"))
 
 
 def test_an_emotion_that_a_letter_lacks_leaves_no_gap(run):

@@ -7,6 +7,7 @@ import pytest
 
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import effects
+from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import build_panel
 from emoscope.chapters.within import within
 from emoscope.schemas import schema
@@ -44,7 +45,7 @@ def test_an_effect_on_words_is_gone_within_a_word(run):
         pl.col("control") == "target", pl.col("measure") == "excess_gap"
     )
     assert gap["estimate"][0] == pytest.approx(-100 / 3)  # own -66.7, other -33.3
-    found = within(run, panel)
+    found = within(Part.alone(run))
     assert found["column"].unique().to_list() == ["word"]  # a take has one clip each
     one = found.filter(pl.col("measure") == "excess_gap", pl.col("control") == "target").to_dicts()
     assert [(row["value"], row["estimate"], row["values"], row["n"]) for row in one] == [
@@ -57,13 +58,13 @@ def test_an_effect_on_words_is_gone_within_a_word(run):
 def test_a_value_counts_the_emotions_that_two_speakers_said(run):
     alone = (pl.col("word") == "no") & (pl.col("truth") == "fear") & (pl.col("speaker") != "s1")
     part = replace(run, items=run.items.filter(~alone))
-    assert within(part, build_panel(part)).is_empty()  # one word is left: nothing to average over
+    assert within(Part.alone(part)).is_empty()  # one word is left: nothing to average over
 
 
 def test_a_corpus_without_other_labels_has_no_row(run):
     bare = replace(run, items=run.items.drop("word", "take"))
-    assert within(bare, build_panel(bare)).schema == pl.Schema(schema("within"))
-    assert within(bare, build_panel(bare)).is_empty()
+    assert within(Part.alone(bare)).schema == pl.Schema(schema("within"))
+    assert within(Part.alone(bare)).is_empty()
 
 
 def test_the_emotion_is_another_column_where_words_are_asked(run):
@@ -74,4 +75,4 @@ def test_the_emotion_is_another_column_where_words_are_asked(run):
         answers=run.answers.with_columns(pl.col("answer").replace({"anger": "no", "fear": "yes"})),
         manifest={"study": {"identify": {"label": "word"}}},
     )  # fmt: skip
-    assert within(asked, build_panel(asked))["column"].unique().to_list() == ["emotion"]
+    assert within(Part.alone(asked))["column"].unique().to_list() == ["emotion"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from emoscope.analysis.parts import Part
 from emoscope.chapters.wordings import wordings
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
@@ -34,7 +35,7 @@ def run():
 
 
 def test_each_wording_has_its_own_recall_and_effect(run):
-    rows = {row["wording"]: row for row in wordings(run).iter_rows(named=True)}
+    rows = {row["wording"]: row for row in wordings(Part.alone(run)).iter_rows(named=True)}
     assert list(rows) == ["lettered", "listed"]
     assert [row["n"] for row in rows.values()] == [6, 6]
     assert (rows["lettered"]["uar"], rows["listed"]["uar"]) == (100, 50)
@@ -47,9 +48,9 @@ def test_each_wording_has_its_own_recall_and_effect(run):
 def test_one_wording_is_no_table(run):
     alone = replace(run, items=run.items.with_columns(pl.lit("listed").alias("wording")))
     for one in (alone, small_run(ITEMS, {"baseline": ["anger"] * 6})):
-        assert wordings(one).is_empty()
-        assert wordings(one).schema == pl.Schema(schema("wordings"))
+        assert wordings(Part.alone(one)).is_empty()
+        assert wordings(Part.alone(one)).schema == pl.Schema(schema("wordings"))
 
 
 def test_a_run_without_answers_has_no_row(run):
-    assert wordings(replace(run, answers=run.answers.clear())).is_empty()
+    assert wordings(Part.alone(replace(run, answers=run.answers.clear()))).is_empty()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,8 @@ from emoscope.analysis.claim_rules import TOO_HOLLOW
 from emoscope.analysis.contrasts import Change, Compared, Family, compare, measures
 from emoscope.analysis.estimate import Estimate, benjamini_hochberg, finite, holm, rank, unit
 from emoscope.analysis.load import Run
-from emoscope.analysis.responses import NOT_ASKED, Panel
+from emoscope.analysis.parts import Part
+from emoscope.analysis.responses import NOT_ASKED
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GAPS
 
@@ -242,6 +243,8 @@ ALIKE = ("kind", "selector", "budget", "scope", "to", "alpha", "positions", "lay
 
 Key = tuple[str, str, str]  # kind, control, measure
 
+Group = TypeVar("Group", bound=Hashable)
+
 
 def headline_conditions(conditions: pl.DataFrame) -> pl.DataFrame:
     """The declared conditions and their controls, so that the other families are not computed for each part."""
@@ -250,33 +253,38 @@ def headline_conditions(conditions: pl.DataFrame) -> pl.DataFrame:
     return conditions.filter(pl.Series(kept, dtype=pl.Boolean))
 
 
-def on_items(panel: Panel, used: np.ndarray) -> Panel:
-    """The same panel, as if only some items had been asked; dimension (item).
+def by_groups(
+    part: Part, groups: Mapping[Group, np.ndarray], own_emotions: bool = False
+) -> dict[Group, dict[Key, Estimate]]:
+    """What the headline's sets and their matched controls change on groups of the items.
 
-    The speakers stay the same ones, so that values of different parts can be subtracted speaker by speaker.
-    """
-    return replace(panel, answers=np.where(used, panel.answers, NOT_ASKED))
-
-
-def measured(panel: Panel, conditions: pl.DataFrame, hollow: Set[str], used: np.ndarray) -> dict[Key, Estimate]:
-    """What the headline's sets and their matched controls change on some items.
+    The speakers stay the same ones, so that values of different groups can be subtracted speaker by speaker.
 
     Args:
         panel: the stored answers by likelihood.
         conditions: from :func:`headline_conditions`; where targets are left out, effects are over the others.
         used: which items to count, dimension (item).
+        part: a run, whose answers by likelihood count.
+        groups: name to which items to count, dimension (item).
+        own_emotions: whether only sets of emotions that a group holds count there; otherwise effects of a group that
+            lacks an emotion are not defined.
 
     Returns:
-        (kind, control, measure) to points, for target sets, the mean over matched draws and, as measures that begin
-        with ``excess_``, target sets beyond these draws.
+        name to (kind, control, measure) to points, for target sets, the mean over matched draws and, as measures that
+        begin with ``excess_``, target sets beyond these draws.
     """
-    found: dict[Key, Estimate] = {}
+    panel, conditions = part.panel, headline_conditions(part.run.conditions)
     kept = conditions.filter(pl.col("control").fill_null("target").is_in(["target", "matched"]))
-    for one in compare(on_items(panel, used), kept, hollow):
-        kind, control = one.family["kind"], one.family["control"]
-        changes = [("", one.change)] if control == "target" or one.family["draw"] is None else []
-        changes += [("excess_", one.excess.beyond)] if one.excess is not None else []
-        for prefix, change in changes:
-            every = measures(change)
-            found |= {(kind, control, prefix + name): every[name] for name in MEASURED[kind]}
+    found: dict[Group, dict[Key, Estimate]] = {}
+    for name, used in groups.items():
+        asked = replace(panel, answers=np.where(used, panel.answers, NOT_ASKED))
+        there = [panel.labels[code] for code in set(panel.truth[used].tolist())]
+        found[name] = {}
+        for one in compare(asked, kept.filter(pl.col("target").is_in(there)) if own_emotions else kept, part.hollow):
+            kind, control = one.family["kind"], one.family["control"]
+            changes = [("", one.change)] if control == "target" or one.family["draw"] is None else []
+            changes += [("excess_", one.excess.beyond)] if one.excess is not None else []
+            for prefix, change in changes:
+                every = measures(change)
+                found[name] |= {(kind, control, prefix + measure): every[measure] for measure in MEASURED[kind]}
     return found

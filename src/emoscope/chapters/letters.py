@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
 from typing import Any
 
 import altair as alt
@@ -10,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import level
-from emoscope.analysis.effects import Key, headline_conditions, measured
+from emoscope.analysis.effects import by_groups
 from emoscope.analysis.estimate import Estimate, mean_over_parts
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part
@@ -28,16 +27,11 @@ NONE = "none"
 """The control of measures of the untouched model."""
 
 
-def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+def letters(part: Part) -> pl.DataFrame:
     """The untouched model's answers and the headline's effects, by the letter behind which the right option stands.
 
     A neuron that writes a letter rather than an emotion has effects that depend on the letter. ``apart`` is a letter's
     value minus the mean of the other letters', subtracted speaker by speaker.
-
-    Args:
-        run: the run folder's tables.
-        panel: its answers by likelihood.
-        hollow: conditions whose answers support no claim.
 
     Returns:
         the columns of table ``letters``; effects in points. Of the untouched model (kind ``baseline``) ``uar``
@@ -45,27 +39,25 @@ def letters(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFr
         letter, and ``answered`` the share of all items that are answered with the letter, both in %. Empty where fewer
         than two letters occur.
     """
-    places = letter_places(run, panel)
+    panel, which, hollow = part.panel, level_of(part.run), "baseline" in part.hollow
+    places = letter_places(part.run, panel)
     if "baseline" not in panel.rows or not len(panel.items):
         return empty("letters")
     asked = panel.asked("baseline")
     right = places[np.arange(len(panel.items)), panel.truth]
-    there = sorted(set(right[asked & (right >= 0)].tolist()))
-    if len(there) < 2:
+    groups = {letter: asked & (right == letter) for letter in sorted(set(right[asked & (right >= 0)].tolist()))}
+    if len(groups) < 2:
         return empty("letters")
-    conditions, which = headline_conditions(run.conditions), level_of(run)
-    found: dict[int, Mapping[Key, Estimate]] = {}
-    for letter in there:
-        used = asked & (right == letter)
-        levels = level(panel, ["baseline"], used, which, hollow=hollow)
+    effects, found = by_groups(part, groups), {}
+    for letter, used in groups.items():
         found[letter] = {
-            ("baseline", NONE, which.lower()): levels,
-            ("baseline", NONE, "answered"): _answered(panel, places, letter, "baseline" in hollow),
-            **measured(panel, conditions, hollow, used),
+            ("baseline", NONE, which.lower()): level(panel, ["baseline"], used, which, hollow=part.hollow),
+            ("baseline", NONE, "answered"): _answered(panel, places, letter, hollow),
+            **effects[letter],
         }
     rows = []
     for letter, values in found.items():
-        others = [found[other] for other in there if other != letter]
+        others = [found[other] for other in groups if other != letter]
         for key, one in values.items():
             row = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"letter": ALPHABET[letter]}
             rest = [other[key] for other in others if key in other]
@@ -194,6 +186,6 @@ QUESTIONS = (
             ),
             Note(letters_note),
         ),
-        tables={"letters": lambda part: letters(part.run, part.panel, part.hollow)},
+        tables={"letters": letters},
     ),
 )

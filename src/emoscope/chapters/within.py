@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Any
-
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.effects import Key, headline_conditions, measured
-from emoscope.analysis.estimate import Estimate, mean_over_parts
-from emoscope.analysis.load import Run
-from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.responses import Panel, asked_label, evaluated_items
+from emoscope.analysis.effects import by_groups, headline_conditions
+from emoscope.analysis.estimate import mean_over_parts
+from emoscope.analysis.parts import Part, Row, StudyRuns
+from emoscope.analysis.responses import asked_label, evaluated_items
 from emoscope.report.page import Note, Question, Table
 from emoscope.report.wording import by_key, made, outcome, tally
 from emoscope.schemas import as_table, schema
@@ -25,33 +21,21 @@ NO_LABELS = (set(schema("items")) - {"emotion"}) | {"presentation"}
 MOST_VALUES = 100
 """A column of more values names clips rather than what they have in common."""
 
-Members = dict[str, tuple[tuple[str, ...], np.ndarray]]  # value -> its labels and its items, dimension (item)
 
-
-def within(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+def within(part: Part) -> pl.DataFrame:
     """The headline's effects within each value of every other label column, and their mean over the values.
 
     Where each word is spoken in every emotion, effects within a word cannot come from the word.
-
-    Args:
-        run: the run folder's tables.
-        panel: its answers by likelihood.
-        hollow: conditions whose answers support no claim.
 
     Returns:
         the columns of table ``within``, in points. A null ``value`` is the mean over the values, each counting alike;
         ``values`` says over how many, ``covered`` how many % of the items lie in them. Empty where the corpus has no
         such column.
     """
-    conditions = headline_conditions(run.conditions)
-    targets = set(conditions["target"].drop_nulls())
-    rows: list[dict[str, Any]] = []
-    for column, values in crossed_columns(run, panel, targets).items():
-        found: dict[str, dict[Key, Estimate]] = {}
-        for value, (labels, used) in values.items():
-            found[value] = measured(panel, conditions.filter(pl.col("target").is_in(labels)), hollow, used)
-        counted = np.any([used for _, used in values.values()], axis=0)
-        covered = 100 * float(counted.mean())
+    rows: list[Row] = []
+    for column, values in crossed_columns(part).items():
+        found = by_groups(part, values, own_emotions=True)
+        covered = 100 * float(np.any(list(values.values()), axis=0).mean())
         for key in dict.fromkeys(key for one in found.values() for key in one):
             parts = {value: one[key] for value, one in found.items() if key in one}
             about = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"column": column, "covered": covered}
@@ -61,37 +45,28 @@ def within(run: Run, panel: Panel, hollow: Set[str] = frozenset()) -> pl.DataFra
     return as_table("within", rows)
 
 
-def crossed_columns(run: Run, panel: Panel, targets: Set[str]) -> dict[str, Members]:
+def crossed_columns(part: Part) -> dict[str, dict[str, np.ndarray]]:
     """The label columns of which at least two values each hold two or more of the emotions that have a set.
 
     Within a value an emotion counts where at least two speakers spoke it, since the jackknife leaves one out.
 
-    Args:
-        run: the run folder's tables.
-        panel: its answers by likelihood.
-        targets: the emotions that have a set.
-
     Returns:
-        column to value to its emotions and its items of these emotions.
+        column to value to its items of these emotions, dimension (item).
     """
+    run, panel = part.run, part.panel
     items, asked = evaluated_items(run), asked_label(run)
-    names = [
-        name for name, dtype in items.schema.items()
-        if dtype == pl.String and name not in NO_LABELS and name != asked and items[name].n_unique() <= MOST_VALUES + 1
-    ]  # fmt: skip
-    codes = {panel.labels.index(one): one for one in panel.labels if one in targets}
-    found: dict[str, Members] = {}
-    for name in names:
+    targets = set(headline_conditions(run.conditions)["target"].drop_nulls())
+    codes = [code for code, label in enumerate(panel.labels) if label in targets]
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name, dtype in items.schema.items():
+        if dtype != pl.String or name in {*NO_LABELS, asked} or items[name].n_unique() > MOST_VALUES + 1:
+            continue
         column, values = items[name].to_numpy(), {}
         for value in items[name].drop_nulls().unique().sort().to_list():
             here = column == value
-            labels = [
-                (code, label) for code, label in codes.items()
-                if len(set(panel.speaker[here & (panel.truth == code)].tolist())) > 1
-            ]  # fmt: skip
-            if len(labels) > 1:
-                used = here & np.isin(panel.truth, [code for code, _ in labels])
-                values[value] = (tuple(label for _, label in labels), used)
+            heard = [code for code in codes if len(set(panel.speaker[here & (panel.truth == code)].tolist())) > 1]
+            if len(heard) > 1:
+                values[value] = here & np.isin(panel.truth, heard)
         if len(values) > 1:
             found[name] = values
     return found
@@ -206,6 +181,6 @@ QUESTIONS = (
             ),
         ),
         says=say_within,
-        tables={"within": lambda part: within(part.run, part.panel, part.hollow)},
+        tables={"within": within},
     ),
 )

@@ -2,64 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-from dataclasses import replace
-from typing import Any
-
+import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import level
-from emoscope.analysis.contrasts import compare
-from emoscope.analysis.effects import headline_conditions, headline_tests
-from emoscope.analysis.estimate import named
-from emoscope.analysis.load import Run
-from emoscope.analysis.parts import Part
-from emoscope.analysis.responses import build_panel, evaluated_items
+from emoscope.analysis.effects import by_groups
+from emoscope.analysis.parts import Part, Row
+from emoscope.analysis.responses import evaluated_items
 from emoscope.report.page import Question, Table
-from emoscope.schemas import as_table
+from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS
 from emoscope.wording import estimate_text, number
 
-EXCESS = tuple(f"excess_{measure}" for measure in GAPS.values())
 
-
-def wordings(run: Run, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+def wordings(part: Part) -> pl.DataFrame:
     """UAR of the untouched model and the headline's effects, on the items of each wording alone.
 
     The neuron sets are those of the study: they were found on all wordings together. The interval of each number is
     over speakers, as everywhere; no interval is given for the spread over wordings, which are few and not drawn
     from anything.
 
-    Args:
-        run: the run folder's tables.
-        hollow: conditions whose answers support no claim.
-
     Returns:
         the columns of table ``wordings``, in the order in which the study lists them; uar in %, effects in points.
         Empty where there is one wording.
     """
-    items = evaluated_items(run)
-    asked = items["wording"].drop_nulls().unique(maintain_order=True).to_list()
-    rows: list[dict[str, Any]] = []
-    for wording in asked if len(asked) > 1 else ():
-        part = replace(run, items=items.filter(pl.col("wording") == wording))
-        panel = build_panel(part)
-        if "baseline" not in panel.rows:
-            continue
-        found = level(panel, ["baseline"])
-        tests = headline_tests(compare(panel, headline_conditions(run.conditions), hollow), part)
-        row = found.columns() | found.named("uar")
-        row |= {"wording": wording, "chance": panel.chance, "letter_mass": _letter_mass(part)}
-        for test in tests.iter_rows(named=True):
-            row |= named(test["measure"], test)
+    panel, items = part.panel, evaluated_items(part.run)
+    there = items["wording"].drop_nulls().unique(maintain_order=True).to_list()
+    groups = {wording: (items["wording"] == wording).fill_null(False).to_numpy() for wording in there}
+    if len(groups) < 2 or "baseline" not in panel.rows:
+        return empty("wordings")
+    rows: list[Row] = []
+    answers = part.run.answers.filter(scoring="likelihood", condition="baseline").sort("item")
+    for wording, found in by_groups(part, groups).items():
+        mine = items.filter(wording=wording)
+        uar = level(panel, ["baseline"], panel.asked("baseline") & groups[wording])
+        row = uar.columns() | uar.named("uar") | {"wording": wording}
+        row["chance"] = float(np.mean(100 / mine["options"].list.len().drop_nulls().to_numpy()))
+        row["letter_mass"] = answers.join(mine, on="item", how="semi")["letter_mass"].mean()
+        for kind, measure in GAPS.items():
+            if (excess := found.get((kind, "target", f"excess_{measure}"))) is not None:
+                row |= excess.named(f"excess_{measure}")
         rows.append(row)
     return as_table("wordings", rows)
-
-
-def _letter_mass(run: Run) -> float | None:
-    answers = run.answers.filter((pl.col("scoring") == "likelihood") & (pl.col("condition") == "baseline"))
-    found = answers.join(run.items.select("item"), on="item", how="semi").sort("item")["letter_mass"].mean()
-    return found if isinstance(found, float) else None
 
 
 def tabulate_wordings(part: Part) -> pl.DataFrame | None:
@@ -96,6 +80,6 @@ QUESTIONS = (
                 "all wordings together; effects in points, beyond matched neurons.",
             ),
         ),
-        tables={"wordings": lambda part: wordings(part.run, part.hollow)},
+        tables={"wordings": wordings},
     ),
 )
