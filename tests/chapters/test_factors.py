@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
+from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.answers import forms_note
 from emoscope.chapters.arousal import arousal_note
 from emoscope.chapters.arousal import tabulate_arousal as arousal
@@ -17,8 +18,7 @@ from emoscope.chapters.letters import draw_factors as factors
 from emoscope.chapters.letters import letters_note
 from emoscope.chapters.letters import tabulate_letters as letters
 from emoscope.chapters.results import compute_tables
-from emoscope.chapters.within import tabulate_within as within
-from emoscope.chapters.within import within_note
+from emoscope.chapters.within import say_within, tabulate_within
 from emoscope.schemas import schema
 from emoscope.wording import bracket, number
 from tests.helpers.planted import THREE, write_run
@@ -65,17 +65,20 @@ def test_a_letter_is_named_where_it_is_clear_of_the_others(content):
 
 
 def test_gaps_within_a_word_stand_below_those_of_all_clips(content):
-    frame = within(content)
+    frame = tabulate_within(StudyRuns.alone(content))
     assert frame["clips that count"].to_list() == ["all", "within the same word"]
     assert frame["values"].to_list() == ["", "2"]
     every = content.effect("deactivate", "excess_gap")
     assert frame["switched off: excess gap"][0].startswith(number(every["estimate"], sign=True))
-    assert within(changed(content, within=content.table("within").clear())) is None
-    said = within_note(content)
-    assert said.startswith("Within the same word the excess gap is −")
-    assert said.endswith("it does not come from the word alone.")
+    none = StudyRuns.alone(changed(content, within=content.table("within").clear()))
+    assert tabulate_within(none) is None
+    assert say_within(none) == []
+    (said,) = say_within(StudyRuns.alone(content))
+    assert "so that it does not come from it alone: within the same word −" in said
+    assert said.endswith(f"(over all clips {number(every['estimate'], sign=True)}).")
     wide = content.table("within").with_columns(high=pl.lit(5.0))
-    assert "remains open" in within_note(changed(content, within=wide))
+    (said,) = say_within(StudyRuns.alone(changed(content, within=wide)))
+    assert "is open: within the same word" in said
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, s
 def test_a_pilot_says_how_answers_were_written_and_no_more(content):
     run = dataclasses.replace(content.run, manifest={**content.run.manifest, "pilot": {"verdict": ["Go on."]}})
     pilot = dataclasses.replace(content, run=run)
-    assert letters_note(pilot) is within_note(pilot) is arousal_note(pilot) is None
+    assert letters_note(pilot) is arousal_note(pilot) is None
     assert forms_note(pilot)
 
 

@@ -179,7 +179,8 @@ def _section(
             made.append({"kind": "table", "name": item.name, "folded": item.folded, **found})
         elif item.missing:
             made.append({"kind": "missing", "missing": item.missing})
-    says = [text for one in asked if one.says and page == "study" and not study.pilot for text in one.says(study)]
+    leads = [one.says for one in asked if one.says and one.says_on in (page, "both") and not study.pilot]
+    says = [text for say in leads for text in say(study)]
     linked = [part for role in section.roles for part in study.of_role(role) if part.link]
     links = [(part.name, part.link + (f"#{section.id}" if part.role == "main" else "")) for part in linked]
     return {"id": section.id, "title": section.title, "asks": section.asks, "items": made, "says": says, "links": links}

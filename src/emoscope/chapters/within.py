@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -9,11 +11,11 @@ from emoscope.analysis.effects import by_groups, headline_conditions
 from emoscope.analysis.estimate import mean_over_parts
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import asked_label, evaluated_items
-from emoscope.report.page import Note, Question, Table
-from emoscope.report.wording import by_key, made, outcome, tally
+from emoscope.report.page import Question, Table
+from emoscope.report.wording import by_key, made_of, outcome, tally, where
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import GAPS
-from emoscope.wording import DONE, bracket, estimate_text, number, p_value, spread
+from emoscope.wording import DONE, estimate_text, number
 
 NO_LABELS = (set(schema("items")) - {"emotion"}) | {"presentation"}
 """Columns of the items that are no labels of the corpus."""
@@ -72,90 +74,49 @@ def crossed_columns(part: Part) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def tabulate_within(part: Part) -> pl.DataFrame | None:
+def tabulate_within(study: StudyRuns) -> pl.DataFrame | None:
     """The headline's gaps within each further label column, next to those over all clips."""
-    found = part.table("within").filter(pl.col("value").is_null())
-    by = by_key(found, "kind", "control", "measure", "column")
     columns = [
-        (f"{DONE[kind]}: {which}{measure.replace('_', ' ')}", kind, control, prefix + measure)
+        (f"{DONE[kind]}: {which}{measure.replace('_', ' ')}", (kind, prefix + measure, control))
         for kind, measure in GAPS.items()
-        for which, control, prefix in (("", "target", ""), ("matched, ", "matched", ""), ("excess ", "target", "excess_"))
-    ]  # fmt: skip
-    rows = []
-    if not found.is_empty():
-        row = {"clips that count": "all", "values": "", "share of clips (%)": number(100.0, 0)}
-        rows.append(
-            row | {name: estimate_text(part.effect(kind, which, control)) for name, kind, control, which in columns}
+        for which, control, prefix in (
+            ("", "target", ""),
+            ("matched, ", "matched", ""),
+            ("excess ", "target", "excess_"),
         )
-    for column in found["column"].unique().sort():
-        any_row = found.filter(pl.col("column") == column).row(0, named=True)
-        row = {"clips that count": f"within the same {column}", "values": str(any_row["values"])}
-        row["share of clips (%)"] = number(any_row["covered"], 0)
-        rows.append(
-            row
-            | {name: estimate_text(by.get((kind, control, which, column))) for name, kind, control, which in columns}
-        )
-    return made(rows)
-
-
-def within_note(part: Part) -> str | None:
-    """Whether the excess gap holds within each further label column, in sentences; ``None`` where there is none."""
-    if part.pilot is not None:  # it supports no claim
-        return None
-    found = part.table("within").filter(
-        pl.col("value").is_null() & (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")
-    )
-    every, said = part.effect("deactivate", "excess_gap"), []
-    for row in found.iter_rows(named=True):
-        if row["low"] is None or not part.speakers or row["hollow"] or every is None:
-            continue
-        clear = row["low"] > 0 or row["high"] < 0
-        lead = "Within the same" if clear else "Whether the excess gap holds within the same"
-        end = f"{number(row['estimate'], sign=True)} points {bracket(row['low'], row['high'])}, over all clips {number(every['estimate'], sign=True)}"
-        said.append(
-            f"{lead} {row['column']} the excess gap is {end}: it does not come from the {row['column']} alone."
-            if clear
-            else f"{lead} {row['column']} remains open ({end})."
-        )
-    return " ".join(said) or None
-
-
-def tabulate_within_of_parts(study: StudyRuns) -> pl.DataFrame | None:
-    """Gaps within each value of another column, such as the spoken word, as means over the values."""
+    ]
     rows = []
     for part in study.mains:
-        table = part.table("within")
-        for (column, kind), group in table.filter(pl.col("value").is_null()).group_by(
-            "column", "kind", maintain_order=True
-        ):
-            found = {(row["control"], row["measure"]): row for row in group.iter_rows(named=True)}
-            gap = GAPS[str(kind)]
-            some = next(iter(found.values()))
-            rows.append({
-                "corpus": part.name, "column": str(column), "neurons": DONE.get(str(kind), str(kind)), "values": str(some["values"]),
-                "gap": spread(found.get(("target", gap))), "matched": spread(found.get(("matched", gap))),
-                "beyond matched": spread(found.get(("target", f"excess_{gap}"))), "p": p_value((found.get(("target", f"excess_{gap}")) or {}).get("p")),
-            })  # fmt: skip
-    return made(rows)
+        found = part.table("within").filter(pl.col("value").is_null())
+        by = by_key(found, "kind", "measure", "control", "column")
+        named = found.unique("column", keep="first", maintain_order=True).sort("column")
+        for one in (None, *named.iter_rows(named=True)) if len(found) else ():
+            row = {"corpus": part.name, "clips that count": "all", "values": ""}
+            if one is not None:
+                row |= {"clips that count": f"within the same {one['column']}", "values": str(one["values"])}
+            row["share of clips (%)"] = number(one["covered"] if one else 100.0, 0)
+            effects = {name: by.get((*key, one["column"])) if one else part.effect(*key) for name, key in columns}
+            rows.append(row | {name: estimate_text(effect) for name, effect in effects.items()})
+    return made_of(study, rows)
 
 
 def say_within(study: StudyRuns) -> list[str]:
     """Whether effects hold among clips that share a word, or another label."""
     found = []
     for part in study.mains:
-        table = part.table("within")
-        if table is not None:
-            rows = table.filter(
-                pl.col("value").is_null() & (pl.col("kind") == "deactivate") & (pl.col("control") == "target")
-                & (pl.col("measure") == "excess_gap")
-            )  # fmt: skip
-            found += [
-                outcome(f"{part.name}, within “{row['column']}”", row, part) for row in rows.iter_rows(named=True)
-            ]
+        every = part.effect("deactivate", "excess_gap")
+        rows = part.table("within").filter(
+            pl.col("value").is_null(), kind="deactivate", control="target", measure="excess_gap"
+        )
+        for row in rows.iter_rows(named=True):
+            one = outcome(where(study, part, f"within the same {row['column']}"), row, part)
+            over = f" (over all clips {number(every['estimate'], sign=True)})" if every else ""
+            found.append(replace(one, text=one.text + over))
+    lead = "Among clips that share it, switching off"
     return tally(
         found,
-        "Among clips that share it, switching off still hurts the own emotion more, beyond matched neurons: {}.",
-        "Among clips that share it, switching off hurts the own emotion less than matched neurons do: {}.",
+        f"{lead} still hurts the own emotion more, beyond matched neurons, so that it does not come from it alone: {{}}.",
+        f"{lead} hurts the own emotion less than matched neurons do: {{}}.",
         "Among clips that share it, whether switching off hurts the own emotion more is open: {}.",
     )
 
@@ -168,19 +129,13 @@ QUESTIONS = (
             Table(
                 "within",
                 tabulate_within,
-                "Gaps over the clips of one value of a label column at a time, then averaged over its values, in "
-                "points with 95 % intervals over speakers. A gap within what is said alike does not come from "
-                "what is said.",
-            ),
-            Note(within_note),
-            Table(
-                "within",
-                tabulate_within_of_parts,
-                "Gaps among clips that share a word, a statement or another label: means over its values (points).",
-                pages="study",
+                "Gaps over the clips of one value of a label column at a time, then averaged over its values, in points "
+                "with 95 % intervals over speakers. A gap within what is said alike does not come from what is said.",
+                pages="both",
             ),
         ),
         says=say_within,
+        says_on="both",
         tables={"within": within},
     ),
 )

@@ -86,7 +86,7 @@ class Question:
         section: the section of the page, one of :data:`SECTIONS`.
         place: its questions are shown in the order of these numbers.
         items: what is shown, in order.
-        says: what the section says first, from a study.
+        says: what the section says first, from a study, which for a run holds it alone; ``says_on``: on which pages.
         tables: name -> computes a result table from a part, or the table and notes on what could not be computed.
         study_tables: the same from a study of several parts; later ones may read earlier ones.
     """
@@ -95,6 +95,7 @@ class Question:
     place: int
     items: tuple[Item, ...] = ()
     says: Callable[[StudyRuns], Sequence[str]] | None = None
+    says_on: Pages = "study"
     tables: Mapping[str, Callable[[Part], pl.DataFrame | tuple[pl.DataFrame, Sequence[str]]]] = field(
         default_factory=dict
     )

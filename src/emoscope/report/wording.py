@@ -160,3 +160,14 @@ HEARD = {"audio": "voice", "transcript": "transcript", "noise": "noise"}
 def outcome_at(study: StudyRuns, where: str, row: Mapping[str, Any], corpus: str) -> Outcome:
     """An outcome on the clips of a corpus, whose speakers may be unknown."""
     return outcome(where, row, study.main(corpus))
+
+
+def where(study: StudyRuns, part: Part, what: str = "") -> str:
+    """What tells an estimate from others: its corpus, where a study has several, and what else is named."""
+    return ", ".join(name for name in (part.name if len(study.mains) > 1 else "", what) if name)
+
+
+def made_of(study: StudyRuns, rows: Sequence[Mapping[str, str]]) -> pl.DataFrame | None:
+    """Rows with a column ``corpus`` as a table, as :func:`made` does it, without the corpus where there is one."""
+    one = len(study.mains) == 1
+    return made([{name: text for name, text in row.items() if name != "corpus"} for row in rows] if one else rows)
