@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
-from emoscope.chapters.outcomes import percept, say_outcomes
+from emoscope.analysis.parts import StudyRuns
+from emoscope.chapters.outcomes import say_outcomes, tabulate_outcomes
 from emoscope.chapters.outcomes import tabulate_outcome_sets as outcome_sets
-from emoscope.chapters.outcomes import tabulate_outcomes as outcomes
-from emoscope.chapters.outcomes import tabulate_outcomes_of_parts as of_the_whole
 from emoscope.chapters.results import compute_tables
 from emoscope.schemas import schema
 from tests.helpers.planted import THREE, write_run
+
+
+def percept(part):
+    return say_outcomes(StudyRuns.alone(part))
+
+
+def outcomes(part):
+    return tabulate_outcomes(StudyRuns.alone(part))
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +87,11 @@ def test_the_sentence_follows_from_both_verdicts(content, misses, alarms, begins
 
 def test_the_table_shows_outcome_and_hits(content):
     frame = outcomes(with_outcomes(content, "acts less", "does not act"))
-    assert frame["found on"].to_list() == ["misses", "as many hits as misses", "false alarms", "as many hits as false alarms"]  # fmt: skip
-    assert frame["switched off: gap"][1] == "−12.0 [−14.0, −10.0]"
-    assert frame["what they do (off)"].to_list() == ["acts less", "–", "does not act", "–"]
+    assert frame["neurons"].to_list() == ["misses, switched off", "false alarms, switched off"]
+    assert frame["found on as many hits"][0] == "−12.0 [−14.0, −10.0]"
+    assert frame["what they do"].to_list() == ["acts less", "does not act"]
     overlap = outcome_sets(with_outcomes(content, "acts less", "does not act"))
     assert overlap.rows() == [("misses", "fear", "12", "25.0", "5.0", "30.0", "2.0", "90.0")]
-    # what was not done has no column
-    assert not any("amplified" in name for name in frame.columns)
 
 
 def test_nothing_to_show_and_why(content):
@@ -101,12 +105,14 @@ def test_nothing_to_show_and_why(content):
     ]  # fmt: skip
 
 
-def test_the_page_of_the_whole_reads_the_same_rows(content):
-    table = with_outcomes(content, "acts less", "does not act").table("outcomes")
-    whole = SimpleNamespace(mains=[SimpleNamespace(name="planted", table=lambda name: table)])
-    assert [sentence.split(": ")[1] for sentence in say_outcomes(whole)] == [
-        "acts less on planted.", "does not act on planted.",
-    ]  # fmt: skip
-    row = of_the_whole(whole).filter(pl.col("neurons").str.starts_with("missed")).row(0, named=True)
+def test_several_corpora_are_told_apart(content):
+    part = with_outcomes(content, "acts less", "does not act")
+    both = dataclasses.replace(
+        StudyRuns.alone(part), parts=tuple(dataclasses.replace(part, name=name) for name in ("first", "second"))
+    )
+    assert [one.split(": The")[0] for one in say_outcomes(both)] == ["first", "second"]
+    frame = tabulate_outcomes(both)
+    assert frame["corpus"].to_list() == ["first", "first", "second", "second"]
+    row = frame.filter(pl.col("neurons").str.starts_with("misses")).row(0, named=True)
     assert row["found on them"] == "−8.0 [−10.0, −6.0]"
     assert row["difference"] == "+4.0 [2.0, 6.0]"

@@ -12,15 +12,15 @@ from emoscope.analysis.claim_rules import TOO_HOLLOW
 from emoscope.analysis.contrasts import FAMILY, Change, Changes, Conditions, Family, families, mean, measures, shared
 from emoscope.analysis.estimate import Interval, unit
 from emoscope.analysis.load import Run
-from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import Panel
 from emoscope.chapters.sets import ALL, jaccard, stored_sets
 from emoscope.neurons.sets import expected_jaccard
-from emoscope.report.page import Note, Question, Table
-from emoscope.report.wording import made
+from emoscope.report.page import Question, Table
+from emoscope.report.wording import by_key, made, made_of, where
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS, OUTCOMES
-from emoscope.wording import DONE, estimate_text, listed, number, spread
+from emoscope.wording import DONE, estimate_text, number, spread
 
 MEASURES = {"deactivate": ("gap", "self", "sensitivity", "bias"), "steer": ("pull_gap", "pull_overall", "bias")}
 
@@ -49,7 +49,7 @@ def outcome_effects(
     """
     if "baseline" not in panel.rows:
         return empty("outcomes")
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     changes = Changes(panel, hollow)
     for family, parts in _groups(panel, conditions):
         own, hits, matched = parts
@@ -57,7 +57,7 @@ def outcome_effects(
         targets, used = shared(panel, every)
         if not targets or not used.any():
             continue
-        about = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
+        about: Row = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
         about |= {"targets": len(targets), "clips": _clips(sets, about)}
         counted = [changes.count(one, targets, used) for one in every]
         rows += _rows(about, counted[0], counted[1], counted[2:])
@@ -85,21 +85,18 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
     Returns:
         the verdict, or ``None`` with the reason.
     """
+    ends = []  # lower and upper, of effects that are above zero where an intervention does what it should
     for one in (own, hits, difference):
         if one.low is None or one.high is None:
             return None, one.reason
-    sign = -1 if falls else 1
-
-    def ends(one: Interval) -> tuple[float, float]:
-        low, high = sorted((sign * float(one.low or 0), sign * float(one.high or 0)))
-        return low, high
-
-    if ends(hits)[0] <= 0:
+        ends.append((-one.high, -one.low) if falls else (one.low, one.high))
+    (low, high), (least_of_hits, _), (_, most) = ends
+    if least_of_hits <= 0:
         return None, "sets of as many hits do not act beyond matched controls"
-    acts, smaller = ends(own)[0] > 0, ends(difference)[1] < 0
-    if acts:
+    smaller = most < 0
+    if low > 0:
         return ("acts less" if smaller else "acts as hits do"), None
-    if smaller and ends(own)[1] < 0:
+    if smaller and high < 0:
         return "acts the other way", None
     return ("does not act" if smaller else "undecided"), None
 
@@ -124,17 +121,12 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     for outcome, like in OUTCOMES.items():
         mine = acting.filter(pl.col("control") == outcome)
         for about, group in mine.group_by(SET, maintain_order=True):
-            hits = acting.filter(
-                pl.col("control").is_in([like, "target"]),
-                *(pl.col(name) == value for name, value in zip(SET, about, strict=True)),
-            ).sort(
-                pl.col("control") != like, "draw"
-            )  # the target sets stand in where as many hits are these themselves
-            names = [
-                group["set"][0],
-                *hits.filter(pl.col("control") == hits["control"][0])["set"].unique(maintain_order=True),
-            ]
-            key = dict(zip(SET, about, strict=True)) | {"outcome": outcome, "clips": group["n"].min()}
+            key = dict(zip(SET, about, strict=True))
+            hits = acting.filter(pl.col("control").is_in([like, "target"]), **key)
+            # the target sets stand in where as many hits are these themselves
+            hits = hits.sort(pl.col("control") != like, "draw")
+            same = hits.filter(control=hits["control"][0])["set"].unique(maintain_order=True)
+            names = [group["set"][0], *same]
             folds = [
                 stored_sets(run.folder, [(name, fold) for name in names]) for fold in group["fold"].unique().sort()
             ]
@@ -142,6 +134,7 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
             if len(loaded) < len(folds):
                 notes.add(f"outcomes: no neurons stored for sets of {outcome}")
                 continue
+            key |= {"outcome": outcome, "clips": group["n"].min()}
             emotions = group["emotion"].unique(maintain_order=True).to_list()
             rows += [key | _overlap(loaded, one, emotions, layers, width) for one in emotions]
     return as_table("outcome_sets", rows), tuple(sorted(notes))
@@ -157,17 +150,17 @@ def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Parts]
         like = OUTCOMES[family["control"]]
         # as many hits have sets of their own, unless they are the hits of the target sets themselves
         control = like if like in set(conditions["control"]) else "target"
-        alike = [
-            (other["control"], members) for other, members in grouped
-            if all(other[name] == family[name] for name in FAMILY if name not in ("control", "draw"))
-        ]  # fmt: skip
-        hits = [members for name, members in alike if name == control]
+        alike = [name for name in FAMILY if name not in ("control", "draw")]
+        same = [(other, members) for other, members in grouped if all(other[name] == family[name] for name in alike)]
+        hits, matched = (
+            [members for other, members in same if other["control"] == name] for name in (control, "matched")
+        )
         if hits:
-            found.append((family, (own, hits[0], [members for name, members in alike if name == "matched"])))
+            found.append((family, (own, hits[0], matched)))
     return found
 
 
-def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Change]) -> list[dict[str, Any]]:
+def _rows(about: Row, own: Change, hits: Change, matched: Sequence[Change]) -> list[Row]:
     kind, hollow = about["kind"], any(one.hollow for one in (own, hits, *matched))
     pairs = {("outcome", "baseline"): own, ("hits", "baseline"): hits, ("outcome", "hits"): own.minus(hits)}
     if matched:
@@ -187,27 +180,21 @@ def _rows(about: dict[str, Any], own: Change, hits: Change, matched: Sequence[Ch
     for (whose, against), effects in found.items():
         for name in MEASURES[kind]:
             row = effects[name].columns() | about | {"sets": whose, "against": against, "measure": name}
-            row |= {
-                "unit": unit(name),
-                "hollow": hollow,
-                "draws": len(matched) if against == "matched" else 1,
-                "verdict": None,
-            }
+            row |= {"unit": unit(name), "hollow": hollow, "draws": len(matched) if against == "matched" else 1}
             if (whose, against, name) == ("outcome", "hits", GAPS[kind]):
                 row |= {"verdict": said[0], "reason": row["reason"] or said[1]}
             rows.append(row)
     return rows
 
 
-def _clips(sets: pl.DataFrame, about: Mapping[str, Any]) -> int | None:
-    mine = sets.filter(pl.col("control") == about["outcome"], *(pl.col(name) == about[name] for name in SET))
-    acting = mine.filter(pl.col("fold") != ALL)["n"]
-    return acting.min() if len(acting) else None  # type: ignore[return-value]
+def _clips(sets: pl.DataFrame, about: Row) -> object:
+    mine = sets.filter(pl.col("fold") != ALL, control=about["outcome"], **{name: about[name] for name in SET})
+    return mine["n"].min()
 
 
 def _overlap(
     folds: Sequence[Sequence[Mapping[str, np.ndarray]]], emotion: str, emotions: Sequence[str], layers: int, width: int
-) -> dict[str, Any]:
+) -> Row:
     """One emotion's overlap; ``folds`` holds for each fold the sets of the outcome, of hits, and of a second draw of hits."""
     same = [float(jaccard([own[emotion], hits[emotion]])[0]) for own, hits, *_ in folds]
     others = [float(jaccard([own[emotion], hits[e]])[0]) for own, hits, *_ in folds for e in emotions if e != emotion]
@@ -221,91 +208,106 @@ def _overlap(
         if len(counts) == 2:
             alike.append(1 - float(np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum()) / 2)
     return {
-        "emotion": emotion, "folds": len(folds), "jaccard": float(np.mean(same)), "jaccard_min": min(same),
-        "jaccard_max": max(same), "jaccard_others": float(np.mean(others)) if others else None,
-        "jaccard_hits": float(np.mean(again)) if again else None, "chance": expected_jaccard(size, size, layers * width) if layers * width else None,
+        "emotion": emotion,
+        "folds": len(folds),
+        "jaccard": float(np.mean(same)),
+        "jaccard_min": min(same),
+        "jaccard_max": max(same),
+        "jaccard_others": float(np.mean(others)) if others else None,
+        "jaccard_hits": float(np.mean(again)) if again else None,
+        "chance": expected_jaccard(size, size, layers * width) if layers * width else None,
         "layers_alike": float(np.mean(alike)) if alike else None,
-    }  # fmt: skip
+    }
 
 
 NAMES = {"misses": "misses", "false-alarms": "false alarms"}
-
-MINUS = {"deactivate": "off", "steer": "amplified"}
+"""Wrong answers on which neurons were found, in words."""
 
 ACTS, STILL = ("acts as hits do", "acts less"), ("does not act", "acts the other way")
 
 CAPTION = (
-    "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in the "
-    "voice), next to those of as many hits of the same emotions. Points beyond matched neurons, with 95 % intervals over "
-    "speakers; minus hits: the difference on the same clips. Exploration: not corrected for their number."
+    "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in "
+    "the voice), next to those of as many hits of the same emotions: excess gap where switched off, excess pull gap where "
+    "amplified. Points beyond matched neurons, with 95 % intervals over speakers; difference: on the same clips. "
+    "Exploration: not corrected for their number."
 )
 
 SETS_CAPTION = (
-    "Neurons in both sets over neurons in either, in %, means over folds: with the set of as many hits of the same emotion, "
-    "with those of other emotions, of two sets of hits that share no clip, and of two random sets; and the share of neurons "
-    "that lie in the same layers as those of hits."
+    "Neurons in both sets over neurons in either, in %, means over folds: with the set of as many hits of the same "
+    "emotion, with those of other emotions, of two sets of hits that share no clip, and of two random sets; and the share "
+    "of neurons that lie in the same layers as those of hits."
 )
 
 
-def tabulate_outcomes(part: Part) -> pl.DataFrame | None:
-    """What sets of misses, of false alarms and of as many hits do."""
-    found = part.own("outcomes")
+def decisive(part: Part) -> list[tuple[str, str, dict[tuple[str, ...], Row]]]:
+    """Of each outcome and kind of intervention, rows in the measure that decides: whose sets and against what -> row."""
+    measure = pl.col("kind").replace_strict(GAPS, default=None, return_dtype=pl.String)
+    found = part.own("outcomes").filter(pl.col("measure") == measure)
+    groups = {(outcome, kind): found.filter(outcome=outcome, kind=kind) for outcome in NAMES for kind in GAPS}
+    return [(*key, by_key(rows, "sets", "against")) for key, rows in groups.items() if len(rows)]
+
+
+def tabulate_outcomes(study: StudyRuns) -> pl.DataFrame | None:
+    """Neurons found on wrong answers beside those found on as many right ones."""
     rows = []
-    for outcome, name in NAMES.items():
-        mine = found.filter(pl.col("outcome") == outcome)
-        if mine.is_empty():
-            continue
-        own, hits = {"found on": name}, {"found on": f"as many hits as {name}"}
-        for row in (own, hits):
-            clips = mine["clips"].drop_nulls().to_list()
-            row |= {"clips × emotions": f"{clips[0] if clips else '–'} × {mine['targets'][0]}"}
-        for kind, measure in GAPS.items():
-            beyond, less, said = (
-                f"{DONE[kind]}: {measure.replace('_', ' ')}",
-                f"minus hits ({MINUS[kind]})",
-                f"what they do ({MINUS[kind]})",
+    for part in study.mains:
+        for outcome, kind, by in decisive(part):
+            less = by["outcome", "hits"]
+            rows.append(
+                {
+                    "corpus": part.name,
+                    "neurons": f"{NAMES[outcome]}, {DONE[kind]}",
+                    "clips × emotions": f"{less['clips'] or '–'} × {less['targets']}",
+                    "found on them": spread(by.get(("outcome", "matched"))),
+                    "found on as many hits": spread(by.get(("hits", "matched"))),
+                    "difference": spread(less),
+                    "what they do": less["verdict"] or "no verdict",
+                    "why": less["reason"] or "",
+                }
             )
-            own |= {beyond: _cell(mine, kind, measure, "outcome", "matched")}
-            own |= {less: _cell(mine, kind, measure, "outcome", "hits"), said: _said(mine, kind)}
-            hits |= {beyond: _cell(mine, kind, measure, "hits", "matched"), less: "–", said: "–"}
-        rows += [own, hits]
-    return made(rows)
+    return made_of(study, rows)
 
 
 def tabulate_outcome_sets(part: Part) -> pl.DataFrame | None:
     """How far sets of misses and of false alarms overlap with those of hits."""
     headings = {
-        "jaccard": "shared with hits", "jaccard_others": "with hits of other emotions", "jaccard_hits": "hits with hits",
-        "chance": "by chance", "layers_alike": "in the same layers",
-    }  # fmt: skip
-    found = part.own("outcome_sets")
-    return made([
-        {"found on": NAMES[row["outcome"]], "emotion": row["emotion"], "clips": str(row["clips"])}
-        | {heading: number(None if row[name] is None else 100 * row[name]) for name, heading in headings.items()}
-        for row in found.sort("outcome", descending=True).iter_rows(named=True)
-    ])  # fmt: skip
+        "jaccard": "shared with hits",
+        "jaccard_others": "with hits of other emotions",
+        "jaccard_hits": "hits with hits",
+        "chance": "by chance",
+        "layers_alike": "in the same layers",
+    }
+    found = part.own("outcome_sets").sort("outcome", descending=True).with_columns(pl.col(*headings) * 100)
+    return made(
+        [
+            {"found on": NAMES[row["outcome"]], "emotion": row["emotion"], "clips": str(row["clips"])}
+            | {heading: number(row[name]) for name, heading in headings.items()}
+            for row in found.iter_rows(named=True)
+        ]
+    )
 
 
-def percept(part: Part) -> list[str]:
+def say_outcomes(study: StudyRuns) -> list[str]:
     """Whether the neurons follow what is heard or what is answered, by rule, and why an emotion has no such sets."""
-    table = part.own("outcomes").filter(pl.col("kind") == "deactivate")
-    found = {name: table.filter(pl.col("outcome") == name) for name in NAMES}
-    sentences = []
-    if len(table):
-        verdicts = {name: _verdict(rows) for name, rows in found.items()}
-        told = [_told(name, rows) for name, rows in found.items() if len(rows)]
-        sentences.append(f"{_decide(verdicts)}: switched off beyond matched neurons, {'; '.join(told)}.")
-    without = part.run.manifest.get("outcomes") or {}
-    for name in NAMES:
-        lost = [emotion for emotion, why in (without.get(name) or {}).items() if isinstance(why, str)]
-        if lost:
-            few = "none had enough clips" if not len(found[name]) else f"too few clips for {', '.join(lost)}"
-            sentences.append(f"Sets found on {NAMES[name]}: {few}.")
-    return sentences
+    said = []
+    for part in study.mains:
+        off = {outcome: by for outcome, kind, by in decisive(part) if kind == "deactivate"}
+        sentences = []
+        if off:
+            verdicts = [off[name]["outcome", "hits"]["verdict"] if name in off else None for name in NAMES]
+            told = "; ".join(_told(NAMES[name], by) for name, by in off.items())
+            sentences.append(f"{_decide(*verdicts)}: switched off beyond matched neurons, {told}.")
+        for name, words in NAMES.items():
+            without = (part.run.manifest.get("outcomes") or {}).get(name) or {}
+            if lost := [emotion for emotion, why in without.items() if isinstance(why, str)]:
+                few = f"too few clips for {', '.join(lost)}" if name in off else "none had enough clips"
+                sentences.append(f"Sets found on {words}: {few}.")
+        lead = where(study, part)
+        said += [f"{lead}: {one}" if lead else one for one in sentences]
+    return said
 
 
-def _decide(verdicts: dict[str, str | None]) -> str:
-    misses, alarms = verdicts["misses"], verdicts["false-alarms"]
+def _decide(misses: str | None, alarms: str | None) -> str:
     if misses in ACTS and alarms in STILL:
         return "The neurons follow what is in the voice, whatever is answered"
     if misses in STILL and alarms in ACTS:
@@ -317,82 +319,12 @@ def _decide(verdicts: dict[str, str | None]) -> str:
     return "Whether the neurons follow what is heard or what is answered is undecided"
 
 
-def _told(name: str, rows: pl.DataFrame) -> str:
+def _told(name: str, by: Mapping[tuple[str, ...], Row]) -> str:
     """The excess gap of one outcome's sets next to that of hits, and the verdict or why there is none."""
-    measure = GAPS["deactivate"]
-    own, hits = (_cell(rows, "deactivate", measure, whose, "matched") for whose in ("outcome", "hits"))
-    last = rows.filter((pl.col("against") == "hits") & (pl.col("measure") == measure)).row(0, named=True)
-    said = last["verdict"] or f"no verdict, {last['reason']}"
-    many = f"{NAMES[name]} of {last['targets']} emotions"
-    return f"sets of {many} have a gap of {own} points, those of as many hits {hits} ({said})"
-
-
-def _verdict(rows: pl.DataFrame) -> str | None:
-    said = rows["verdict"].drop_nulls()
-    return said[0] if len(said) else None
-
-
-def _said(rows: pl.DataFrame, kind: str) -> str:
-    mine = rows.filter(
-        (pl.col("kind") == kind) & (pl.col("against") == "hits") & (pl.col("measure") == GAPS[kind])
-    ).to_dicts()
-    if not mine:
-        return "–"
-    return (mine[0]["verdict"] or "no verdict") + (", hollow" if mine[0]["hollow"] else "")
-
-
-def _cell(rows: pl.DataFrame, kind: str, measure: str, whose: str, against: str) -> str:
-    found: list[dict[str, Any]] = rows.filter(
-        (pl.col("kind") == kind) & (pl.col("measure") == measure) & (pl.col("sets") == whose) & (pl.col("against") == against)
-    ).to_dicts()  # fmt: skip
-    return estimate_text(found[0] if found else None)
-
-
-FOUND_ON_PARTS = {"misses": "missed clips", "false-alarms": "false alarms"}
-"""Wrong answers on which neurons were found, in words."""
-
-
-def tabulate_outcomes_of_parts(study: StudyRuns) -> pl.DataFrame | None:
-    """Neurons found on wrong answers beside those found on as many right ones."""
-    rows = []
-    for part in study.mains:
-        for key, group in _by_outcome(part.table("outcomes")):
-            by = {(row["sets"], row["against"]): row for row in group}
-            own, hits = by.get(("outcome", "matched")), by.get(("hits", "matched"))
-            less = by.get(("outcome", "hits"))
-            rows.append({
-                "corpus": part.name, "neurons": f"{FOUND_ON_PARTS.get(key[0], key[0])}, {DONE.get(key[1], key[1])}",
-                "clips per emotion": str(group[0]["clips"] or "–"), "found on them": spread(own), "found on as many right answers": spread(hits),
-                "difference": spread(less), "verdict": (less and less["verdict"]) or "no verdict", "why": (less and less["reason"]) or "",
-            })  # fmt: skip
-    return made(rows)
-
-
-def say_outcomes(study: StudyRuns) -> list[str]:
-    """What neurons found on wrong answers do when they are switched off, by the rule of verdicts."""
-    said = []
-    for name, words in FOUND_ON_PARTS.items():
-        groups: dict[str, list[str]] = {}
-        for part in study.mains:
-            for key, group in _by_outcome(part.table("outcomes")):
-                for row in group:
-                    if key == (name, "deactivate") and (row["sets"], row["against"]) == ("outcome", "hits"):
-                        groups.setdefault(row["verdict"] or "not decided", []).append(part.name)
-        if groups:
-            texts = [f"{verdict} on {listed(names)}" for verdict, names in groups.items()]
-            said.append(f"Neurons found on {words}, next to those found on as many right answers: {'; '.join(texts)}.")
-    return said
-
-
-def _by_outcome(table: pl.DataFrame | None) -> list[tuple[tuple[str, str], list[dict[str, Any]]]]:
-    """The rows of each outcome and kind in the measure that decides."""
-    if table is None:
-        return []
-    wanted = table.filter(
-        pl.col("measure") == pl.col("kind").replace_strict(GAPS, default=None, return_dtype=pl.String)
-    )
-    groups = wanted.group_by("outcome", "kind", maintain_order=True)
-    return [((str(key[0]), str(key[1])), list(group.iter_rows(named=True))) for key, group in groups]
+    own, hits = (estimate_text(by.get((whose, "matched"))) for whose in ("outcome", "hits"))
+    last = by["outcome", "hits"]
+    verdict = last["verdict"] or f"no verdict, {last['reason']}"
+    return f"sets of {name} of {last['targets']} emotions have a gap of {own} points, those of as many hits {hits} ({verdict})"
 
 
 QUESTIONS = (
@@ -400,18 +332,11 @@ QUESTIONS = (
         "controls",
         20,
         (
-            Note(percept),
-            Table("outcomes", tabulate_outcomes, CAPTION),
+            Table("outcomes", tabulate_outcomes, CAPTION, pages="both"),
             Table("outcome_sets", tabulate_outcome_sets, SETS_CAPTION),
-            Table(
-                "outcomes",
-                tabulate_outcomes_of_parts,
-                "Neurons found on wrong answers, beyond matched neurons: gap where switched off, pull gap where "
-                "amplified (points).",
-                pages="study",
-            ),
         ),
         says=say_outcomes,
+        says_on="both",
         tables={
             "outcomes": lambda part: outcome_effects(part.panel, part.run.conditions, part.run.sets, part.hollow),
             "outcome_sets": lambda part: outcome_sets(part.run),
