@@ -12,7 +12,7 @@ from emoscope.chapters.deactivation import say_deactivation
 from emoscope.chapters.dissociation import say_dissociation
 from emoscope.chapters.efficiency import say_efficiency
 from emoscope.chapters.pages import build_report, figures, render_report, tables
-from emoscope.chapters.published import tabulate_published_of_parts
+from emoscope.chapters.published import tabulate_published
 from emoscope.chapters.results import study_tables, write_study_tables, write_tables
 from emoscope.chapters.side_effects import say_side_effects
 from emoscope.chapters.steering import _rises
@@ -302,9 +302,9 @@ def test_a_corpus_without_sets_says_why(whole):
 
 
 def test_fused_sets_stand_beside_those_published(whole):
-    assert tabulate_published_of_parts(whole) is None  # nothing is published of the simulated model
+    assert tabulate_published(whole) is None  # nothing is published of the simulated model
     known = dataclasses.replace(whole, manifest=whole.manifest | {"model": {"id": "Qwen/Qwen2.5-Omni-7B"}})
-    found = tabulate_published_of_parts(known)
+    found = tabulate_published(known)
     assert set(found["corpus"]) == {"first", "second"}
     assert set(found["published"]) == {"−7.1 points", "+3.6 points"}
     assert found["note"].str.contains("ours fused").all()

@@ -6,17 +6,14 @@ silent, choices that we do not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-from emoscope.analysis.load import Run
-from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.analysis.standing import untouched
 from emoscope.report.page import Question, Table
-from emoscope.report.wording import made
+from emoscope.report.wording import made_of
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import acting
 
@@ -53,63 +50,62 @@ class Figure:
 
 
 _FACES = "CAS, 0.5 % of the neurons, alpha 0.5, 5 emotions"
-
 _CELLS = "single cells of its matrices, from a reader’s notes; which model and corpus they belong to is not known to us"
-
 _UNTOUCHED = "its own wording and parser"
+_QWEN = "Qwen2.5-Omni-7B"
 
 FIGURES = (
-    Figure(FACES, "Qwen2.5-Omni-7B", "msp-podcast", "uar", "36.9 %", 5, _FACES),
-    Figure(FACES, "Qwen2.5-Omni-7B", "msp-podcast", "off", "−13.5 points", 5, _FACES),
-    Figure(FACES, "Qwen2.5-Omni-7B", "msp-podcast", "steered", "+4.6 points", 5, _FACES),
-    Figure(FACES, "Qwen2.5-Omni-7B", "msp-podcast", "random", "−0.3 to −1.1 points", 5, f"{_FACES}; range of its random sets"),
-    Figure(OTHER, "Qwen2.5-Omni-7B", "iemocap", "accuracy", "69.3 %", 4, _UNTOUCHED),
-    Figure(OTHER, "Qwen2.5-Omni-7B", "ravdess", "accuracy", "63.4 %", 8, _UNTOUCHED),
-    Figure(OTHER, "Qwen2.5-Omni-7B", "meld", "accuracy", "50.1 %", 7, f"{_UNTOUCHED}; a part of the clips"),
+    Figure(FACES, _QWEN, "msp-podcast", "uar", "36.9 %", 5, _FACES),
+    Figure(FACES, _QWEN, "msp-podcast", "off", "−13.5 points", 5, _FACES),
+    Figure(FACES, _QWEN, "msp-podcast", "steered", "+4.6 points", 5, _FACES),
+    Figure(FACES, _QWEN, "msp-podcast", "random", "−0.3 to −1.1 points", 5, f"{_FACES}; range of its random sets"),
+    Figure(OTHER, _QWEN, "iemocap", "accuracy", "69.3 %", 4, _UNTOUCHED),
+    Figure(OTHER, _QWEN, "ravdess", "accuracy", "63.4 %", 8, _UNTOUCHED),
+    Figure(OTHER, _QWEN, "meld", "accuracy", "50.1 %", 7, f"{_UNTOUCHED}; a part of the clips"),
     *(
         Figure(PAPER, model, corpus, "cells", "−13.5 to −36.8 points", 0, _CELLS)
-        for model in ("Qwen2.5-Omni-7B", "Kimi-Audio-7B-Instruct", "audio-flamingo-3-hf")
+        for model in (_QWEN, "Kimi-Audio-7B-Instruct", "audio-flamingo-3-hf")
         for corpus in ("iemocap", "meld", "msp-podcast")
     ),
-)  # fmt: skip
+)
 """Figures of one model on one corpus."""
 
 FUSED = {
-    "audio-flamingo-3-hf": ("−9.9 points", "+4.0 points"), "Kimi-Audio-7B-Instruct": ("−17.6 points", "+6.3 points"),
-    "MiniCPM-o": ("−8.0 points", "+6.5 points"), "Qwen2.5-Omni-7B": ("−7.1 points", "+3.6 points"),
-}  # fmt: skip
+    "audio-flamingo-3-hf": ("−9.9 points", "+4.0 points"),
+    "Kimi-Audio-7B-Instruct": ("−17.6 points", "+6.3 points"),
+    "MiniCPM-o": ("−8.0 points", "+6.5 points"),
+    _QWEN: ("−7.1 points", "+3.6 points"),
+}
 """Model -> gap of sets fused over languages, switched off and steered (:data:`LANGUAGES`)."""
 
 MEASURES = {
-    "uar": "UAR, untouched", "accuracy": "accuracy, untouched", "off": "gap, switched off", "steered": "gap, steered",
-    "random": "gap, random neurons off", "cells": "accuracy of an emotion, its own neurons off",
-}  # fmt: skip
+    "uar": "UAR, untouched",
+    "accuracy": "accuracy, untouched",
+    "off": "gap, switched off",
+    "steered": "gap, steered",
+    "random": "gap, random neurons off",
+    "cells": "accuracy of an emotion, its own neurons off",
+}
 
 
-def published(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.DataFrame) -> pl.DataFrame:
+def published(part: Part) -> pl.DataFrame:
     """What was published on the model and the corpus of a run, beside what the run found.
-
-    Args:
-        run: the run folder's tables.
-        uar: its table of UARs.
-        effects: its table of effects.
-        matrix: its table of cells.
 
     Returns:
         the columns of table ``published``; empty where nothing is known of this model on this corpus. Ours are of the
         headline; the note says where emotions, selector, budget or alpha are others.
     """
-    model: Any = run.manifest.get("model") or {}
-    name = str(model.get("id", "")).rstrip("/").rsplit("/", 1)[-1].lower()
-    corpora = set(run.items.filter(pl.col("fate") == "used")["corpus"].drop_nulls())
+    run = part.run
+    name = _last(str((run.manifest.get("model") or {}).get("id", "")))
+    corpora = set(run.items.filter(fate="used")["corpus"].drop_nulls())
     found = [one for one in FIGURES if one.model.lower() == name and {one.corpus} == corpora]
     if not found:
         return empty("published")
-    ours = _ours(run, uar, effects, matrix)
+    ours, how = _ours(part), _how(run.conditions)
     heard = run.items.filter(pl.col("evaluated").fill_null(False))["truth"].n_unique()
     rows = []
     for one in found:
-        notes = [one.note, f"ours: {_how(run)}" if one.measure not in ("uar", "accuracy") else ""]
+        notes = [one.note, f"ours: {how}" if one.measure not in ("uar", "accuracy") else ""]
         if one.labels and one.labels != heard:
             notes.append(f"ours with {heard} emotions, so not comparable")
         rows.append(
@@ -129,10 +125,9 @@ def published_of_whole(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
     Returns:
         the columns of table ``published``: a row for each way to fuse, kind of intervention and corpus.
     """
-    name = model.rstrip("/").rsplit("/", 1)[-1].lower()
-    texts = next((texts for known, texts in FUSED.items() if known.lower() == name), None)
+    texts = next((texts for known, texts in FUSED.items() if known.lower() == _last(model)), None)
     rows = []
-    for row in transfer.filter(pl.col("fused") & (pl.col("measure") == "gap")).iter_rows(named=True):
+    for row in transfer.filter("fused", measure="gap").iter_rows(named=True):
         if texts is None or row["kind"] not in ("deactivate", "steer"):
             continue
         off = row["kind"] == "deactivate"
@@ -144,72 +139,67 @@ def published_of_whole(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
     return as_table("published", rows)
 
 
-def _ours(run: Run, uar: pl.DataFrame, effects: pl.DataFrame, matrix: pl.DataFrame) -> dict[str, str]:
+def _last(model: str) -> str:
+    return model.rstrip("/").rsplit("/", 1)[-1].lower()
+
+
+def _ours(part: Part) -> dict[str, str]:
     found = {}
-    if (row := untouched(uar)) is not None:
+    if (row := untouched(part.table("uar"))) is not None:
         found["uar"] = f"{row['uar']:.1f} %{_ends(row)}"
         found["accuracy"] = f"{row['accuracy']:.1f} %"
-    gaps = effects.filter(pl.col("measure") == "gap")
+    conditions, effects = part.run.conditions, part.table("effects")
     for name, kind, control in (
-        ("off", "deactivate", "target"), ("steered", "steer", "target"), ("random", "deactivate", "random")
-    ):  # fmt: skip
-        one = _at_headline(run, gaps, kind, control)
+        ("off", "deactivate", "target"),
+        ("steered", "steer", "target"),
+        ("random", "deactivate", "random"),
+    ):
+        one = _at_headline(conditions, effects, kind, control).filter(measure="gap")
         if len(one):
             found[name] = _points(one.row(0, named=True))
-    cells = _at_headline(run, matrix, "deactivate", "target").filter(pl.col("target") == pl.col("emotion"))
-    if len(cells):
-        changes = sorted(cells["change"].to_list())
+    cells = _at_headline(conditions, part.table("matrix"), "deactivate", "target")
+    if changes := sorted(cells.filter(pl.col("target") == pl.col("emotion"))["change"]):
         found["cells"] = f"{changes[-1]:+.1f} to {changes[0]:+.1f} points".replace("-", "−")
     return found
 
 
-def _at_headline(run: Run, frame: pl.DataFrame, kind: str, control: str) -> pl.DataFrame:
+def _at_headline(conditions: pl.DataFrame, frame: pl.DataFrame, kind: str, control: str) -> pl.DataFrame:
     """Rows of the headline's sets, or of the mean over draws of a control, in all layers at all positions."""
-    return frame.clear() if _declared(run, kind) is None else acting(frame, kind).filter(pl.col("control") == control)
+    return frame.clear() if _declared(conditions, kind) is None else acting(frame, kind).filter(control=control)
 
 
-def _declared(run: Run, kind: str) -> Mapping[str, Any] | None:
-    rows = run.conditions.filter(pl.col("headline").fill_null(False) & (pl.col("kind") == kind))
-    return rows.row(0, named=True) if len(rows) else None
+def _declared(conditions: pl.DataFrame, kind: str) -> Row | None:
+    return first(conditions, pl.col("headline").fill_null(False) & (pl.col("kind") == kind))
 
 
-def _how(run: Run) -> str:
-    parts = []
-    if (one := _declared(run, "deactivate") or _declared(run, "steer")) is not None:
-        parts = [str(one["selector"]).upper(), f"{100 * one['budget']:g} % of the neurons"]
-    if (one := _declared(run, "steer")) is not None:
-        parts.append(f"alpha {one['alpha']:g}")
-    return ", ".join(parts)
+def _how(conditions: pl.DataFrame) -> str:
+    off, steered = (_declared(conditions, kind) for kind in ("deactivate", "steer"))
+    if (one := off or steered) is None:
+        return ""
+    alpha = f", alpha {steered['alpha']:g}" if steered else ""
+    return f"{str(one['selector']).upper()}, {100 * one['budget']:g} % of the neurons{alpha}"
 
 
-def _points(row: Mapping[str, Any]) -> str:
+def _points(row: Row) -> str:
     return "–" if row["estimate"] is None else f"{row['estimate']:+.1f} points{_ends(row)}".replace("-", "−")
 
 
-def _ends(row: Mapping[str, Any]) -> str:
+def _ends(row: Row) -> str:
     return "" if row["low"] is None else f" [{row['low']:.1f}, {row['high']:.1f}]".replace("-", "−")
 
 
-def tabulate_published(part: Part) -> pl.DataFrame | None:
-    """What was published on this model and this corpus, beside what this run found."""
-    found = part.table("published")
-    return None if found.is_empty() else found.select("who", "measure", "published", "ours", "note")
-
-
-def tabulate_published_of_parts(study: StudyRuns) -> pl.DataFrame | None:
+def tabulate_published(study: StudyRuns) -> pl.DataFrame | None:
     """Published figures on the same model and corpus beside ours, and of fused sets in the same model."""
-    frames = [table for part in study.mains if (table := part.table("published")) is not None]
-    model: Any = study.manifest.get("model") or {}
-    if (acted := study.table("transfer")) is not None:
-        frames.append(published_of_whole(str(model.get("id", "")), acted))
-    if not frames:
-        return None
-    rows = [
-        {"what": row["measure"], "corpus": row["corpus"], "published": row["published"], "ours": row["ours"] or "–",
-         "source": row["who"], "note": row["note"] or ""}
-        for row in pl.concat(frames).iter_rows(named=True)
-    ]  # fmt: skip
-    return made(rows)
+    model = str((study.manifest.get("model") or {}).get("id", ""))
+    found = [part.table("published") for part in study.mains] + [published_of_whole(model, study.table("transfer"))]
+    return made_of(
+        study,
+        [
+            {"what": row["measure"], "corpus": row["corpus"], "published": row["published"], "ours": row["ours"] or "–"}
+            | {"source": row["who"], "note": row["note"] or ""}
+            for row in pl.concat(found).iter_rows(named=True)
+        ],
+    )
 
 
 QUESTIONS = (
@@ -220,20 +210,11 @@ QUESTIONS = (
             Table(
                 "published",
                 tabulate_published,
-                "Published figures of this model on this corpus, to look at: clips, wording and software are others.",
-            ),
-            Table(
-                "published",
-                tabulate_published_of_parts,
                 "Published figures on the same model and corpus beside ours: to look at, not to test against. "
                 "Clips, wording and software differ.",
-                pages="study",
+                pages="both",
             ),
         ),
-        tables={
-            "published": lambda part: published(
-                part.run, part.table("uar"), part.table("effects"), part.table("matrix")
-            )
-        },
+        tables={"published": published},
     ),
 )
