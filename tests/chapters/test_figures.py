@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
+from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.answers import draw_confusion as confusion
 from emoscope.chapters.deactivation import draw_deactivation as deactivation
 from emoscope.chapters.deactivation import draw_evidence as evidence
@@ -18,7 +19,13 @@ from emoscope.report.theme import DARK, LIGHT, in_theme, mixes_colours, recolour
 from emoscope.schemas import schema
 from tests.helpers.planted import SEVEN, THREE, write_run
 
-FIGURES = {one.name: one.draw for one in figures("run")}
+
+def drawing(figure):
+    """Draws a figure of a run's page from its part."""
+    return figure.draw if figure.pages == "run" else lambda part: figure.draw(StudyRuns.alone(part))
+
+
+FIGURES = {one.name: drawing(one) for one in figures("run")}
 
 UNIT = re.compile(r"\((%|points|AUC points|nat|gain − 1|number from the input|number of clips|count)\)|alpha")
 

@@ -239,12 +239,14 @@ def panels(
     return side_by_side(drawn, heading)
 
 
-def side_by_side(drawn: Sequence[tuple[str, Chart]], heading: alt.TitleParams) -> Chart | None:
-    """Named panels, :data:`ACROSS` a line, without their names where there is one; ``None`` where there are none."""
+def side_by_side(
+    drawn: Sequence[tuple[str, Chart]], heading: alt.TitleParams, across: int = ACROSS
+) -> alt.ConcatChart | None:
+    """Panels, so many a line, named where a name is given; ``None`` where there are none."""
     if not drawn:
         return None
-    named = [chart.properties(title=alt.TitleParams(name, fontSize=13)) for name, chart in drawn]
-    return alt.concat(*named, columns=min(ACROSS, len(named)), spacing=SPACE).properties(title=heading)
+    named = [chart.properties(title=alt.TitleParams(name, fontSize=13)) if name else chart for name, chart in drawn]
+    return alt.concat(*named, columns=min(across, len(named)), spacing=SPACE).properties(title=heading)
 
 
 def curve(
