@@ -149,3 +149,37 @@ def what_is(path: Path) -> str | None:
     web = "a web page, not the file itself: download it again, and look whether it asks you to sign in"
     known = next((words for mark, words in MARKS if start.startswith(mark)), None)
     return known or (web if is_web_page(start) else None)
+
+
+CONTENTS = {
+    b"ftyp": "MPEG-4 (m4a, mp4)",
+    b"#!AMR": "AMR",
+    b"\x1aE\xdf\xa3": "Matroska or WebM",
+    b"0&\xb2u": "WMA",
+    b"FLV\1": "Flash video",
+    b"\xff\xf1": "AAC",
+    b"\xff\xf9": "AAC",
+    b"AVI ": "AVI video",
+    b".RMF": "RealMedia",
+    b"MAC ": "Monkey's Audio",
+    b"wvpk": "WavPack",
+    b"TTA1": "True Audio",
+}
+"""First bytes -> what only PyAV reads, whatever the file's name; some stand behind a size or an id (``STANDS_AT``)."""
+
+STANDS_AT = {b"ftyp": 4, b"AVI ": 8}
+
+
+def kind_of(path: Path) -> str | None:
+    r"""What a file is by its first bytes, where only PyAV reads it; ``None`` where they say nothing of the kind.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "a.wav"
+        >>> _ = file.write_bytes(b"#!AMR\n")
+        >>> kind_of(file)
+        'AMR'
+    """
+    with path.open("rb") as file:
+        start = file.read(26)
+    return next((kind for mark, kind in CONTENTS.items() if start.startswith(mark, STANDS_AT.get(mark, 0))), None)

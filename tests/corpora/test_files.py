@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.corpora import open_corpus
-from emoscope.corpora.files import CLIPS, SOUND, sound_files
-from emoscope.corpora.sources import VIDEO
+from emoscope.corpora.files import CLIPS, SOUND, VIDEO, sound_files
 
 
 def test_every_sound_file_and_video_has_a_fate(tmp_path: Path, sound) -> None:

@@ -15,19 +15,49 @@ from pathlib import Path
 from typing import TypeVar
 
 from emoscope.corpora.clip import Clip, Lost
-from emoscope.corpora.sources import VIDEO, endings, is_video, unread
 from emoscope.corpora.text_tables import plain
+
+
+def endings(text: str) -> frozenset[str]:
+    """Endings of files from their words: "wav mp3" gives .wav and .mp3."""
+    return frozenset(f".{word}" for word in text.split())
+
 
 SOUND = endings(
     "8svx aif aifc aiff au avr bw64 bwf caf flac iff ircam mp1 mp2 mp3 mpga nist oga ogg opus paf pvf rf64 sds sf snd sph "
     "svx voc w64 wav wave wve xi"
 )
-"""Endings of sound files that libsndfile reads; with those of ``sources.VIDEO``, all that count as clips."""
+"""Endings of sound files that libsndfile reads; with :data:`VIDEO`, all that count as clips."""
+
+VIDEO = endings(
+    "3g2 3gp 3gpp aac ac3 adts amr ape asf avi awb dss dts eac3 f4a f4b f4v flv gsm m2ts m4a m4b m4r m4v mka mkv mov mp4 "
+    "mpe mpeg mpg mts ogv qcp qt ra rm spx tak tta vob weba webm wma wmv wv"
+)
+"""Endings of video and sound files that PyAV reads and libsndfile does not."""
 
 CLIPS = SOUND | VIDEO
 
+REMEDY = "pip install 'emoscope[video]', or convert the files to wav or flac"
+
 Item = TypeVar("Item")
 Key = TypeVar("Key")
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's ending says that PyAV must read it."""
+    return path.suffix.lower() in VIDEO
+
+
+def unread(path: Path, kind: str | None = None) -> str | None:
+    """Why a file that PyAV must read, by its ending or by what it is, cannot be read here; else ``None``."""
+    kind = path.suffix.lower().lstrip(".") if is_video(path) else kind
+    if kind is None:
+        return None
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return f"{kind} needs the extra video: {REMEDY}"
+    return None
 
 
 def existing_folder(root: str | Path | None, corpus: str) -> Path:
@@ -73,11 +103,7 @@ class Found:
 
 
 def sound_files(root: Path) -> Found:
-    """List the sound files and videos under a folder; each real folder is entered once, however many links lead there.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """List the sound files and videos under a folder, entering each real folder once; a ValueError where there is none."""
     found = all_files(root)
     if not found.files:
         there = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in found.others.most_common(3))
@@ -172,10 +198,8 @@ def choose_copy(
 ) -> tuple[Path, dict[Path, str]]:
     """Choose among files of one clip: the folder that names its speaker, sound before video, the higher rate.
 
-    Given all speakers, a folder "actors_01-24" is not taken for that of speaker 01.
-
-    Returns:
-        the file that is read, and for every other one why it is not.
+    What comes back is the file that is read, and for every other one why it is not. Given all speakers, a folder
+    "actors_01-24" is not taken for that of speaker 01.
 
     Example:
         >>> choose_copy([Path("/x/all/a.wav")], Path("/x"))

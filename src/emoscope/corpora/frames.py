@@ -1,12 +1,24 @@
-"""Tell how much sound an MP3 or FLAC file holds by its frames: the length that its header gives may be a guess."""
+"""Tell how much sound an MP3, FLAC or Ogg file holds by its frames or pages: the length that its header gives may be a guess."""
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from emoscope.corpora.chunks import Bytes, behind_tags
+Bytes = bytes | mmap.mmap
+"""Content of a file, in memory or mapped."""
+
+
+def behind_tags(raw: Bytes, at: int = 0) -> int:
+    """Offset behind ID3 tags, which not only MP3 files carry in front."""
+    while raw[at : at + 3] == b"ID3":
+        sizes = zip(raw[at + 6 : at + 10], (21, 14, 7, 0), strict=False)
+        at += 10 + sum((byte & 127) << shift for byte, shift in sizes)
+    return at
+
 
 KBPS = {
     ("1", 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -25,8 +37,7 @@ ROOMY = 9
 """Index of a bit rate whose frame has room for the fields of an info header at every sampling rate."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """One frame's header: length in bytes, samples a channel, rate in Hz, what may not change in a file, where a tag begins."""
 
     length: int
@@ -39,13 +50,9 @@ class Header:
 
 @dataclass(frozen=True)
 class Frames:
-    """What a walk over an MP3's frames found.
+    """The whole frames of an MP3 that hold sound, from offset ``start`` to ``end``.
 
     Attributes:
-        start: offset of the first frame that holds sound.
-        end: offset behind the last whole frame.
-        count: whole frames with sound.
-        first: header of the first of them.
         info: the frame before them that only tells about the file (Xing, Info or VBRI); empty where there is none.
         stated: how many frames that one promises, at ``count_at``; ``None`` where it does not say.
         further_s: seconds of frames of another kind (rate, layer or number of channels) between these or behind them.
@@ -192,8 +199,7 @@ def _checksum(polynomial: int, bits: int) -> Callable[[bytes], int]:
 _crc8, _crc16 = _checksum(0x07, 8), _checksum(0x8005, 16)
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """A frame: its offset, its first sample, and how many there are."""
 
     at: int
@@ -203,11 +209,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Stream:
-    """What a FLAC file says of its length, and what its frames say.
+    """What a FLAC file says of its length, and what its frames say; ``start`` is the offset of its mark.
 
     Attributes:
-        start: offset of its mark.
-        rate: in Hz.
         stated: samples a channel that the header promises; 0 where it does not say.
         held: samples from the first frame to the end of the last one.
         cut: whether that frame ends too soon.
@@ -334,3 +338,39 @@ def _ends(raw: Bytes, at: int, end: int) -> bool:
     tags += [end - count for count in (1, 2) if raw[end - count : end] in (b"\n", b"\r\n")]
     tags += [place for mark in (b"APETAGEX", b"ID3", b"3DI", b"LYRICSBEGIN") if (place := raw.find(mark, at, end)) >= 0]
     return any(not _crc16(raw[at:place]) for place in [end, *tags] if place > at)
+
+
+PAGE_HEADER = 27
+"""Bytes of an Ogg page's header before the lengths of its parts (RFC 3533, section 6)."""
+
+UNTIMED = (1 << 64) - 1
+"""Position of a page on which no packet ends."""
+
+
+def pages(raw: Bytes) -> tuple[int, int] | None:
+    r"""What the pages of an Ogg file say: bytes that the last one lacks, samples behind the first recording; else ``None``.
+
+    Example:
+        >>> page = b"OggS\0\2" + bytes(20) + b"\1\5hello"
+        >>> pages(page), pages(page[:-2])
+        ((0, 0), (2, 0))
+    """
+    if raw[:4] != b"OggS":
+        return None
+    at, begun, lengths = 0, False, [0]
+    while raw[at : at + 4] == b"OggS":
+        head = raw[at : at + PAGE_HEADER + 255]
+        parts = head[PAGE_HEADER - 1] if len(head) >= PAGE_HEADER else 0
+        end = at + PAGE_HEADER + parts + sum(head[PAGE_HEADER : PAGE_HEADER + parts])
+        if len(head) < PAGE_HEADER + parts or end > len(raw):
+            return max(1, end - len(raw)), sum(lengths[1:])
+        begins = bool(head[5] & 2)
+        if begins and begun:
+            # streams that belong together begin together: this is another recording
+            lengths.append(0)
+        begun = not begins
+        position = int.from_bytes(head[6:14], "little")
+        if position != UNTIMED:
+            lengths[-1] = max(lengths[-1], position)
+        at = end
+    return 0, sum(lengths[1:])

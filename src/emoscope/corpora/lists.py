@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, seconds_of, vocabulary
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import CLIPS, all_files, existing_folder, grouped, readable_name
+from emoscope.corpora.files import CLIPS, REMEDY, all_files, existing_folder, grouped, is_video, readable_name, unread
 from emoscope.corpora.named import GRAMMARS
 from emoscope.corpora.rows import PART, Fates, build_corpus, folder_of_paths
-from emoscope.corpora.sources import REMEDY, is_video, unread
 from emoscope.corpora.text_tables import TextTable, json_lines, lines_of, read_text
 from emoscope.emotions import UnknownEmotion, canonical
 
@@ -202,7 +201,7 @@ def open_emobox(
         root: the corpus's folder (``data/iemocap``: every clip; the session is the fold that tests it, where there
             are several, else the split is that of the only fold), the folder of one fold (``data/iemocap/fold_1``: the
             split is train, valid or test), or a file of lines.
-        audio_root: folder to which the paths refer; by default the nearest folder above the lines that holds them.
+        audio_root: by default the nearest folder above the lines that holds what their paths name.
         labels: words -> emotion, before those of the label map.
     """
     such = "give a folder such as EmoBox/data/iemocap"

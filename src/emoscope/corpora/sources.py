@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import mmap
+import os
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.corpora.chunks import Bytes, Extent, Spliced, extent, pages
-from emoscope.corpora.frames import HEAD, Frames, Stream, stream, walk
-from emoscope.files import what_is
+from emoscope.corpora.files import is_video, unread
+from emoscope.corpora.frames import HEAD, Bytes, Frames, Stream, behind_tags, pages, stream, walk
+from emoscope.files import kind_of, what_is
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -34,41 +38,11 @@ UNREADABLE = "not readable as audio: the file is damaged or no sound file; conve
 """Reason of a file that libsndfile cannot read (its own messages name the wrong cause)."""
 
 SAVE_AGAIN = "open it in a sound editor, and save what belongs to it"
-REMEDY = "pip install 'emoscope[video]', or convert the files to wav or flac"
 
 
 class Unhearable(ValueError):
     """Sound that cannot be used; the message is a short reason."""
 
-
-def endings(text: str) -> frozenset[str]:
-    """Endings of files from their words: "wav mp3" gives .wav and .mp3."""
-    return frozenset(f".{word}" for word in text.split())
-
-
-VIDEO = endings(
-    "3g2 3gp 3gpp aac ac3 adts amr ape asf avi awb dss dts eac3 f4a f4b f4v flv gsm m2ts m4a m4b m4r m4v mka mkv mov mp4 "
-    "mpe mpeg mpg mts ogv qcp qt ra rm spx tak tta vob weba webm wma wmv wv"
-)
-"""Endings of video and sound files that PyAV reads and libsndfile does not."""
-
-CONTENTS = {
-    b"ftyp": "MPEG-4 (m4a, mp4)",
-    b"#!AMR": "AMR",
-    b"\x1aE\xdf\xa3": "Matroska or WebM",
-    b"0&\xb2u": "WMA",
-    b"FLV\1": "Flash video",
-    b"\xff\xf1": "AAC",
-    b"\xff\xf9": "AAC",
-    b"AVI ": "AVI video",
-    b".RMF": "RealMedia",
-    b"MAC ": "Monkey's Audio",
-    b"wvpk": "WavPack",
-    b"TTA1": "True Audio",
-}
-"""First bytes -> what only PyAV reads, whatever the file's name; some stand behind a size or an id (``BEHIND``)."""
-
-BEHIND = {b"ftyp": 4, b"AVI ": 8}
 
 TIMED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "avi", "flv", "ape", "wv", "tta"})
 """Formats whose header states a length; of others PyAV guesses it from the bit rate."""
@@ -85,8 +59,7 @@ Blocks = Iterator[tuple[Waveform, int, int]]
 """Samples (time, channel), their rate in Hz, and how many there will be (0: not known)."""
 
 Opened = tuple["SoundFile", float | None, float]
-"""A file as libsndfile reads all of it; how many seconds it should hold and how many of something else follow, by what
-does not guess: its own header, and its frames or bytes."""
+"""A file as libsndfile reads all of it; seconds that it should hold, and seconds of something else that follow."""
 
 
 def blocks(path: Path) -> Blocks:
@@ -124,8 +97,7 @@ def blocks(path: Path) -> Blocks:
 
 
 def _really(path: Path, else_: str) -> str:
-    words = what_is(path)
-    return f"is {words}" if words else else_
+    return f"is {words}" if (words := what_is(path)) else else_
 
 
 def _check_held(held: float, promised: float | None, slack: float) -> None:
@@ -156,7 +128,9 @@ def _opened(path: Path) -> Iterator[Opened]:
                 except soundfile.SoundFileError:
                     raise Unhearable(fault) from None
             wrong = found.stated is None or (raw[:4] == b"riff" and found.end < len(raw))
-            yield _by_bytes(found, opened(found.true_head(raw), found.start, found.end) if wrong else opened())
+            file = opened(found.true_head(raw), found.start, found.end) if wrong else opened()
+            per_byte = file.frames / file.samplerate / found.held if found.held else 0.0
+            yield file, found.stated and found.stated * per_byte, found.further * per_byte
         elif (flac := stream(raw)) is not None:
             _check_flac(flac)
             right = flac.held == flac.stated
@@ -165,22 +139,17 @@ def _opened(path: Path) -> Iterator[Opened]:
         else:
             file = opened()
             if (ogg := pages(raw)) is not None:
-                if ogg.missing:
-                    raise Unhearable(f"cut off (its last part lacks {ogg.missing:,} bytes): copy the file again")
+                missing, further = ogg
+                if missing:
+                    raise Unhearable(f"cut off (its last part lacks {missing:,} bytes): copy the file again")
                 # positions in Opus count at 48 kHz, whatever the rate
-                further = ogg.further / (48_000 if file.subtype == "OPUS" else file.samplerate)
-                yield file, file.frames / file.samplerate, further
+                per_second = 48_000 if file.subtype == "OPUS" else file.samplerate
+                yield file, file.frames / file.samplerate, further / per_second
             elif (frames := walk(raw) if file.format == "MP3" else None) is not None:
                 yield _by_frames(frames, file, opened)
             else:
-                yield file, _stated_by_nist(raw, file), 0.0
-
-
-def _by_bytes(found: Extent, file: SoundFile) -> Opened:
-    if found.stated is None or not found.held or not file.frames:
-        return file, None, 0.0
-    per_byte = file.frames / file.samplerate / found.held
-    return file, found.stated * per_byte, found.further * per_byte
+                stated = re.search(rb"(?:^|\s)sample_count\s+\S+\s+(\d+)(?:\s|$)", raw[:1024])
+                yield file, int(stated[1]) / file.samplerate if stated and file.format == "NIST" else None, 0.0
 
 
 def _by_frames(frames: Frames, file: SoundFile, opened: Callable[[bytes, int, int], SoundFile]) -> Opened:
@@ -219,52 +188,18 @@ def _check_flac(flac: Stream) -> None:
         raise Unhearable(f"cut off ({both if held <= stated else last}): copy the file again")
 
 
-def _stated_by_nist(raw: Bytes, file: SoundFile) -> float | None:
-    said = re.search(rb"(?:^|\s)sample_count\s+\S+\s+(\d+)(?:\s|$)", raw[:1024]) if file.format == "NIST" else None
-    return int(said[1]) / file.samplerate if said else None
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file's ending says that PyAV must read it."""
-    return path.suffix.lower() in VIDEO
-
-
-def kind_of(path: Path) -> str | None:
-    r"""What a file is by its first bytes, where only PyAV reads it; ``None`` where they say nothing of the kind.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "a.wav"
-        >>> _ = file.write_bytes(b"#!AMR\n")
-        >>> kind_of(file)
-        'AMR'
-    """
-    with path.open("rb") as file:
-        start = file.read(26)
-    return next((kind for mark, kind in CONTENTS.items() if start.startswith(mark, BEHIND.get(mark, 0))), None)
-
-
-def unread(path: Path, kind: str | None = None) -> str | None:
-    """Why a file that PyAV must read, by its ending or by what it is, cannot be read here; else ``None``."""
-    kind = path.suffix.lower().lstrip(".") if is_video(path) else kind
-    if kind is None:
-        return None
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        return f"{kind} needs the extra video: {REMEDY}"
-    return None
-
-
 def _video_blocks(path: Path) -> Blocks:
     """Decode the first sound track of a video, frame by frame; errors as in :func:`blocks`, or PyAV is missing."""
-    try:
-        if why := unread(path, kind_of(path)):
-            raise Unhearable(why)
-        import av
+    if why := unread(path, kind_of(path)):
+        raise Unhearable(_really(path, why))
+    import av
 
-        held = 0
-        with _opened_video(path) as (container, stream):
+    held = 0
+    try:
+        with av.open(str(path), options={"protocol_whitelist": "file", "format_whitelist": FORMATS}) as container:
+            if not container.streams.audio:
+                raise Unhearable("the video has no sound track")
+            stream = container.streams.audio[0]
             rate, promised = stream.rate, _seconds(container, stream)
             same = av.AudioResampler(format="fltp")
             for frame in chain(container.decode(stream), [None]):  # None flushes what is left
@@ -274,23 +209,9 @@ def _video_blocks(path: Path) -> Blocks:
         _check_held(held / rate, promised, SLACK_S)
     except Unhearable as error:
         raise Unhearable(_really(path, str(error))) from error
-
-
-@contextmanager
-def _opened_video(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
-    import av
-
-    try:
-        with av.open(str(path), options={"protocol_whitelist": "file", "format_whitelist": FORMATS}) as container:
-            if not container.streams.audio:
-                raise Unhearable("the video has no sound track")
-            yield container, container.streams.audio[0]
-    except Unhearable:
-        raise
     except (av.FFmpegError, ValueError) as error:
-        ending = path.suffix.lower().lstrip(".")
         fault = "the file is damaged; copy it again, or convert it to wav or flac"
-        raise Unhearable(f"not readable as {ending}: {fault}") from error
+        raise Unhearable(_really(path, f"not readable as {path.suffix.lower().lstrip('.')}: {fault}")) from error
 
 
 def _seconds(container: InputContainer, stream: AudioStream) -> float:
@@ -301,3 +222,179 @@ def _seconds(container: InputContainer, stream: AudioStream) -> float:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / av.time_base
+
+
+class Spliced(io.RawIOBase):
+    """Reads as if a file consisted of other bytes (``head``) and its own between two offsets.
+
+    Example:
+        >>> Spliced(b"right", b"wrong sound rest", 5, 11).read()
+        b'right sound'
+    """
+
+    def __init__(self, head: bytes, raw: Bytes, start: int, end: int) -> None:
+        self._head, self._raw, self._size = head, raw, len(head) + end - start
+        self._shift, self._at = start - len(head), 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an offset."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: object) -> int:
+        """Fill a buffer; returns how many bytes there were."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        end = max(self._at, min(self._at + len(view), self._size))
+        part = self._head[self._at : end] or self._raw[self._shift + self._at : self._shift + end]
+        view[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+
+class Layout(NamedTuple):
+    """How a file of chunks is written: lengths of its beginning and of an id, format of a size, and what it counts."""
+
+    begins: int
+    id_bytes: int
+    size: str
+    counts_header: bool = False
+    align: int = 1
+
+    def behind(self, end: int) -> int:
+        """Where the next chunk begins."""
+        return end + -end % self.align
+
+
+LAYOUTS = {
+    **dict.fromkeys((b"RIFF", b"RF64", b"BW64"), Layout(12, 4, "<I", align=2)),
+    b"FORM": Layout(12, 4, ">I", align=2),
+    b"caff": Layout(8, 4, ">q"),
+    b"riff": Layout(40, 16, "<q", counts_header=True, align=8),
+}
+"""First bytes -> layout of WAV, RF64, AIFF, CAF and W64."""
+
+SOUND = (b"data", b"SSND")
+UNKNOWN, TAIL = 0x7FFF0000, 1 << 16
+"""Programs that write to a pipe leave a size of nearly 2**31 or 2**32; so near to the end, in bytes, a chunk is looked for."""
+
+BEHIND = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"fact", b"cue ", b"PEAK", b"smpl", b"JUNK", b"afsp", b"_PMX")
+"""Chunks that programs write behind the sound."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where in a file the samples are that it holds, in bytes, and how many its header promises.
+
+    Attributes:
+        stated: ``None`` where the header does not say.
+        further: bytes that follow and belong to nothing.
+        size_at: where the header says how many, in the format ``size``.
+        around: what that number counts beside the samples.
+    """
+
+    start: int
+    stated: int | None
+    end: int
+    further: int
+    size_at: int
+    size: str
+    around: int = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of sound that are there."""
+        return self.end - self.start
+
+    def true_head(self, raw: Bytes) -> bytes:
+        """The file's bytes before its samples, with the number of those that are there."""
+        head = bytearray(raw[: self.start])
+        most = 0xFFFFFFFF if self.size[1] == "I" else 1 << 62
+        struct.pack_into(self.size, head, self.size_at, min(self.held + self.around, most))
+        return bytes(head)
+
+
+def extent(raw: Bytes) -> Extent | None:
+    r"""Where the samples of a WAV, RF64, W64, AIFF, CAF or AU file are; ``None`` in any other file.
+
+    Example:
+        >>> head = b"RIFF\0\0\0\0WAVEfmt \2\0\0\0\1\0data\0\0\0\0"
+        >>> extent(head + b"\1" * 8)
+        Extent(start=30, stated=None, end=38, further=0, size_at=26, size='<I', around=0)
+    """
+    begin = behind_tags(raw)
+    if raw[begin : begin + 4] == b".snd":
+        start = begin + int.from_bytes(raw[begin + 4 : begin + 8], "big")
+        return _settled(raw, start, begin + 8, ">I") if start <= len(raw) else None
+    layout = LAYOUTS.get(raw[begin : begin + 4])
+    if layout is None:
+        return None
+    at, wide = begin + layout.begins, None
+    while (chunk := _chunk(raw, at, layout)) is not None:
+        name, inside, size = chunk
+        if name[:4] == b"ds64":
+            wide = inside + 8
+        if name[:4] in SOUND:
+            if wide is not None and size == 0xFFFFFFFF and wide + 8 <= inside:
+                return _settled(raw, inside, wide, "<q", layout=layout)
+            # the samples of SSND begin after two numbers, those of a CAF after one
+            skip = 8 if name == b"SSND" else 4 if raw[begin : begin + 4] == b"caff" else 0
+            if inside + skip > len(raw):
+                return None
+            around = skip + (inside - at if layout.counts_header else 0)
+            return _settled(raw, inside + skip, at + layout.id_bytes, layout.size, around, layout)
+        if size < 0:
+            return None
+        at = layout.behind(inside + size)
+    return None
+
+
+def _chunk(raw: Bytes, at: int, layout: Layout) -> tuple[bytes, int, int] | None:
+    """Name, offset of the content and size of the chunk at an offset."""
+    inside = at + layout.id_bytes + struct.calcsize(layout.size)
+    if inside > len(raw):
+        return None
+    name = raw[at : at + layout.id_bytes]
+    (size,) = struct.unpack_from(layout.size, raw, at + layout.id_bytes)
+    if not all(32 <= byte < 127 for byte in name[:4]):
+        return None
+    return name, inside, size - (inside - at if layout.counts_header else 0)
+
+
+def _settled(raw: Bytes, start: int, size_at: int, size: str, around: int = 0, layout: Layout | None = None) -> Extent:
+    """The extent that begins at an offset, with its true end and what follows there."""
+    stated, there = struct.unpack_from(size, raw, size_at)[0] - around, len(raw) - start
+    known = 0 < stated <= there or there < stated < (UNKNOWN if size[1] == "I" else 1 << 62)
+    if not known and there > 0:
+        if layout and _chunks_to_end(raw, start, layout):
+            # a size of 0 that is meant: there is no sound
+            return Extent(start, 0, start, 0, size_at, size, around)
+        return Extent(start, None, _without_tail(raw, start, layout), 0, size_at, size, around)
+    end = min(start + stated, len(raw))
+    chunks_follow = layout and any(_chunks_to_end(raw, at, layout) for at in {end, layout.behind(end)})
+    # some programs fill a file up with zeros
+    zeros = chunks_follow or not any(raw[at : at + TAIL].strip(b"\0") for at in range(end, len(raw), TAIL))
+    return Extent(start, stated, end, 0 if zeros else len(raw) - end, size_at, size, around)
+
+
+def _chunks_to_end(raw: Bytes, at: int, layout: Layout) -> bool:
+    """Whether from here on the file holds chunks and nothing else (the last may be cut off)."""
+    while at < len(raw):
+        chunk = _chunk(raw, at, layout)
+        if chunk is None or chunk[0][:4] in LAYOUTS or chunk[2] < 0:
+            # a few bytes less than a chunk's header are no sound either
+            return len(raw) - at < layout.id_bytes
+        at = layout.behind(chunk[1] + chunk[2])
+    return True
+
+
+def _without_tail(raw: Bytes, start: int, layout: Layout | None) -> int:
+    """Where sound of unknown size ends: at the file's end, or before a chunk that ends there."""
+    if layout is None or layout.id_bytes != 4:
+        return len(raw)
+    begin = max(start, len(raw) - TAIL)
+    for found in re.finditer(b"(?=%b)" % b"|".join(BEHIND), raw[begin:]):
+        at = begin + found.start()
+        chunk = _chunk(raw, at, layout)
+        if chunk and chunk[2] >= 0 and chunk[1] + chunk[2] <= len(raw) and _chunks_to_end(raw, at, layout):
+            return at
+    return len(raw)
