@@ -37,7 +37,6 @@ class Question:
     """One multiple-choice question about a clip.
 
     Attributes:
-        column: the label column that is asked, such as ``"emotion"``.
         options: the labels behind A, B, C …, in the order in which they are shown.
         wording: a key of :data:`WORDINGS`.
         ask: the question's sentence, where it is not the column's. With ``{options}`` (or ``{options_by_line}``) in
@@ -143,8 +142,7 @@ def letter_orders(
         for each clip the list of its orders; an order is the tuple of labels behind A, B, C ….
 
     Raises:
-        ValueError: ``orders`` is not between 1 and the number of options, nor ``"all"``; a label that is not
-            among the options.
+        ValueError: other ``orders``, or a label that is not among the options.
 
     Example:
         >>> orders = letter_orders(["b"] * 4, ["s"] * 4, ["1", "2", "3", "4"], ["a", "b"])

@@ -69,14 +69,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class UsualTask:
-    """The task that the literature usually sets on a corpus.
+    """The task that the literature usually sets on a corpus; ``folds`` is the column over which it is cross-fitted.
 
     Attributes:
-        about: the task in a few words.
-        emotions: the labels offered, by their canonical names.
         merge: label -> the labels that it takes together.
-        folds: the column over which it is cross-fitted.
-        clips: how many clips a complete copy gives, where that is known.
+        clips: how many a complete copy gives, where that is known.
     """
 
     about: str
@@ -91,12 +88,10 @@ class CorpusInfo:
     """What is known of a corpus before it is opened.
 
     Attributes:
-        citation: authors, year, and where to find it.
         language: language of the speech, or ``"none"``.
-        may_embed_audio: whether a report may hold its sound.
         expected: what a complete copy holds, such as ``{"clips": 450, "speakers": 5, "anger": 150, "split=test": 90}``.
         folds: the column over which the corpus is cross-fitted by default; its values keep speakers apart.
-        usual: its usual task; of other corpora all emotions are asked.
+        usual: of corpora without one all emotions are asked.
     """
 
     id: str
@@ -150,14 +145,11 @@ class Lost:
 
 
 def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[str, frozenset[str]]:
-    """Each part of a filter, as the user wrote it -> those of a column's values that it accepts.
+    """Each part of a filter (a value, or a list of them), as the user wrote it -> those of a column's values that it accepts.
 
-    Args:
-        column: in ``"emotion"`` words such as ``"joy"`` are understood too.
-        wanted: one value or a list of them. A number matches text that reads as that number (3 and
-            ``"03"``); text such as ``"226-250"`` is an inclusive range over a value's number (the digits of ``"m08"``),
-            and commas separate several: ``"201-225, 251-357"``. What the column holds exactly is that value alone.
-        values: the values to choose from.
+    A number matches text that reads as that number (3 and ``"03"``); text such as ``"226-250"`` is an inclusive range over
+    a value's number (the digits of ``"m08"``), and commas separate several: ``"201-225, 251-357"``. What the column holds
+    exactly is that value alone. In ``"emotion"`` words such as ``"joy"`` are understood too.
 
     Example:
         >>> accepted_each("take", ["3", "7-9"], ["1", "3"])

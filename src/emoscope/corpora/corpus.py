@@ -65,11 +65,8 @@ class Corpus:
     def where(self, filters: Mapping[str, object]) -> Corpus:
         """Keep the clips that every filter accepts; the others are excluded with the filter as the reason.
 
-        Args:
-            filters: column -> a value, a list of values, or inclusive ranges of numbers such as ``"226-250, 301-310"``.
-
-        Raises:
-            ValueError: a filter that accepts no value of its column.
+        A filter is a column -> a value, a list of values, or inclusive ranges of numbers such as ``"226-250, 301-310"``;
+        one that accepts no value of its column is a ValueError.
 
         Example:
             >>> from emoscope.corpora import open_corpus

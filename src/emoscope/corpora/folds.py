@@ -27,7 +27,7 @@ def assign_folds(
     column: str = "emotion",
     dealt: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Assign every clip to a fold.
+    """Assign every clip to a fold: clip id -> name of its fold.
 
     Folds are dealt so that each holds about as many clips of every label. How they are dealt depends on all clips, in
     any order; where files are added later, ``dealt`` keeps every speaker in the fold of the first time, and only new
@@ -35,17 +35,12 @@ def assign_folds(
     join.)
 
     Args:
-        clips: the clips.
         folds: ``"speaker"`` (every speaker a fold up to 10 speakers, else 5 groups of speakers), another
             column such as ``"session"`` (every value a fold), or a number of speaker folds. Where speakers
             are unknown, or a number is given and there is one speaker, clips are dealt by their content.
-        seed: of the grouping.
         checksums: clip id -> content hash; computed from the files where they are needed and not given.
         column: the label column over which folds are balanced.
         dealt: clip id -> fold, from an earlier time; of no effect where ``folds`` is a column.
-
-    Returns:
-        clip id -> name of its fold.
 
     Raises:
         ValueError: one known speaker, one value of the column, clips without a value, or more folds than speakers.

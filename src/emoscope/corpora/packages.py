@@ -43,10 +43,7 @@ def open_datasets(
 
     Args:
         root: a folder written by ``save_to_disk``, or a name on the hub (``owner/name``, ``owner/name:configuration``).
-        columns: as for a table; ``path`` is the audio column.
-        labels: as for a table, like ``others``.
-        others: which of the remaining columns become label columns; all by default.
-        cache: folder for recordings; by default ``emoscope/sounds`` in the user's cache.
+        columns: as for a table, like the others; ``path`` is the audio column.
     """
     if root is None:
         raise ValueError("corpus 'datasets' needs its dataset: give root=... (a saved folder or a name on the hub)")
@@ -159,7 +156,6 @@ def open_audformat(
     Args:
         root: the folder that holds ``db.yaml`` and the sound.
         columns: as for a table, with schemes for columns. ``{"emotion": "table/scheme"}`` takes the clips of one table.
-        labels: as for a table.
         others: further schemes that become label columns; gender, sex, age and language by default.
     """
     if root is None:

@@ -92,10 +92,7 @@ def register(corpus: str, reader: Reader | Grammar) -> None:
     """Make a corpus of your own known to this program, by an id that studies and :func:`open_corpus` then know.
 
     The reader says how it names its files, or is a function that takes ``root`` and options by name, and returns the
-    corpus. An id that this program registered before now means the new corpus.
-
-    Raises:
-        ValueError: the id is emoscope's own or not an id, or the reader is something else.
+    corpus. An id that this program registered before now means the new corpus; emoscope's own are a ValueError.
 
     Example:
         >>> def open_stops(root=None):

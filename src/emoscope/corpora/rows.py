@@ -106,13 +106,10 @@ def build_corpus(
     """Make a corpus of rows; a row that cannot be used is excluded or quarantined with its reason.
 
     Args:
-        info: what is known of it.
         source: the file or folder that the rows were read from, for messages.
         base: folder to which relative paths refer.
         values: field or label column -> the rows' texts; ``path`` and ``emotion`` are needed.
-        read: how the rows' emotion words are read.
         faults: row (from 0) -> why it is excluded, found while reading.
-        told: what the user should know of how the rows were read.
 
     Raises:
         FileNotFoundError: no file is there.
@@ -256,14 +253,10 @@ def find_columns(
 
 
 def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str]) -> dict[int, str]:
-    """Add the column ``listed_s`` where a table says how long its clips are or where they begin and end.
+    """Add the column ``listed_s`` to ``values`` where a table says how long its clips are or where they begin and end.
 
-    Args:
-        values: field or label column -> the rows' texts; the column is added to it.
-        source: field or label column -> column of the table.
-
-    Returns:
-        row (from 0) -> why it is excluded: several rows are parts of one file.
+    ``source`` is field or label column -> column of the table. What comes back is row (from 0) -> why it is excluded:
+    several rows are parts of one file.
 
     Example:
         >>> values = {"path": ["a.wav", "a.wav", "b.wav"], "start": ["0", "2", "0"], "end": ["2", "3.5", "1"]}

@@ -50,13 +50,8 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
 
     A byte-order mark decides, else null bytes at every second place show UTF-16, else it is UTF-8. Lines that are no
     UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be), every other line stays what it
-    is.
-
-    Returns:
-        the text, whose lines end with LF whatever their ends were, and what the user should know of how it was read.
-
-    Raises:
-        ValueError: it is no text but, say, a spreadsheet.
+    is. The lines of the text end with LF whatever their ends were; with it comes what the user should know of how it was
+    read. What is no text but, say, a spreadsheet is a ValueError.
 
     Example:
         >>> import tempfile
@@ -155,12 +150,10 @@ class TextTable:
     header, or with a stray quotation mark, comes back with its fault, and costs no other row.
 
     Args:
-        file: the file.
         expected: column names that speak for a separator under which the header holds them.
 
     Attributes:
         columns: the names in the header, each once.
-        told: what the user should know of how the file was read.
 
     Raises:
         ValueError: the file is empty, or no text.
@@ -227,10 +220,8 @@ class TextTable:
         r"""The rows of the label file of a benchmark: number, column in lower case -> text, and what is wrong with it.
 
         Names of columns are compared without case, and ``aliases`` are other ones. The text of an optional column that is
-        missing is empty. Characters of Windows-1252 that stand there as control characters are mended.
-
-        Raises:
-            ValueError: another column is missing.
+        missing is empty; another missing one is a ValueError. Characters of Windows-1252 that stand there as control
+        characters are mended.
         """
         header = [name.lower() for name in self.columns]
         places = {}
