@@ -53,8 +53,7 @@ class Question:
         '(A) yes (B) no. Angry? One letter:'
 
     Raises:
-        ValueError: fewer than two options or more than letters, one twice, an unknown wording, or one that has no
-            place for ``ask``.
+        ValueError: fewer than two options or more than letters, one twice, or a wording without a place for ``ask``.
     """
 
     column: str
@@ -77,9 +76,8 @@ class Question:
         if self.wording not in WORDINGS:
             raise ValueError(f"wording {self.wording!r} is not known: choose one of {', '.join(map(repr, WORDINGS))}")
         if self.ask and not self._whole and "{ask}" not in WORDINGS[self.wording]:
-            raise ValueError(
-                f"wording {self.wording!r} has no place for a question of one's own: choose another wording"
-            )
+            fault = "has no place for a question of one's own"
+            raise ValueError(f"wording {self.wording!r} {fault}: choose another wording")
 
     @property
     def _whole(self) -> bool:

@@ -248,11 +248,7 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
 
 
 def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudness: str = "normalised") -> Waveform:
-    """Check mono 16 kHz samples (time,) and bring them to the wanted loudness.
-
-    Raises:
-        AudioError: too short, silent, or not finite.
-        ValueError: an unknown ``loudness``.
+    """Check mono 16 kHz samples (time,) and bring them to the wanted loudness, with the errors of :func:`load_audio`.
 
     Example:
         >>> bool(abs(prepare_samples(np.sin(np.arange(16_000))).std() - 0.05) < 1e-6)
@@ -286,10 +282,8 @@ def settle(mono: Waveform, loudness: str) -> list[str]:
     The level is that of what a model hears: of the mixed, resampled clip. Where more than a tenth of its power is offset
     or drift below 5 Hz, or more than half lies below 20 Hz, all below 20 Hz is taken out first. Peaks are clipped at
     full scale; where that would cost more than 0.5 dB, as single clicks in a quiet clip do, the gain is raised until the
-    clipped clip has the level. So every clip that is accepted has an RMS of 0.05 within 0.5 dB.
-
-    Raises:
-        Unhearable: too short, silent (also but for clicks), or not finite.
+    clipped clip has the level. So every clip that is accepted has an RMS of 0.05 within 0.5 dB; one that is too short,
+    silent (also but for clicks) or not finite is Unhearable.
 
     Example:
         >>> clip = np.full(16_000, 0.1, np.float32) + 0.02 * np.sin(np.arange(16_000, dtype=np.float32))

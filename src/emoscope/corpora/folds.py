@@ -32,7 +32,7 @@ def assign_folds(
     Folds are dealt so that each holds about as many clips of every label. How they are dealt depends on all clips, in
     any order; where files are added later, ``dealt`` keeps every speaker in the fold of the first time, and only new
     speakers are dealt, to the folds that have least. (One voice that was dealt by content goes to one fold where others
-    join.)
+    join.) What :func:`crossfit_fault` finds is a ValueError.
 
     Args:
         folds: ``"speaker"`` (every speaker a fold up to 10 speakers, else 5 groups of speakers), another
@@ -41,9 +41,6 @@ def assign_folds(
         checksums: clip id -> content hash; computed from the files where they are needed and not given.
         column: the label column over which folds are balanced.
         dealt: clip id -> fold, from an earlier time; of no effect where ``folds`` is a column.
-
-    Raises:
-        ValueError: one known speaker, one value of the column, clips without a value, or more folds than speakers.
 
     Example:
         >>> from emoscope.corpora import open_corpus

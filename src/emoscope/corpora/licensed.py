@@ -45,17 +45,10 @@ NAMED = ("EmoClass_Major", "EmoClass_Primary", "EmoClass")
 
 
 def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
-    """Open IEMOCAP.
+    """Open IEMOCAP; docs/corpora.md says which labels are read and what is left out.
 
-    Labels: emotion (excitement stays apart from happiness: merge them in the study), code (the original), scene
-    (improvised or scripted), gender, valence, activation, dominance (means of the raters, 1 to 5), and their thirds
-    over all turns, such as activation_third (low, mid, high). The speaker is the letter of a turn's last field, not
+    Excitement stays apart from happiness (merge them in the study). The speaker is the letter of a turn's last field, not
     the one after the session, which says who wore the markers.
-    Turns labelled xxx or oth are excluded; a turn without its sound file is quarantined.
-
-    The four classes of the literature, 5,531 turns, are
-    ``.merged({"happiness": ["hap", "exc"]}).keep(["ang", "hap", "neu", "sad"])``; in a study
-    ``merge = { happiness = ["hap", "exc"] }`` and ``emotions = ["anger", "happiness", "neutral", "sadness"]``.
 
     Args:
         root: the folder ``IEMOCAP_full_release``, or the folder that holds it.
@@ -135,14 +128,7 @@ def _transcript(file: Path) -> dict[str, str]:
 def open_msp_podcast(
     root: str | Path | None, audio_root: str | Path | None = None, all_codes: bool = False, release: str | None = None
 ) -> Corpus:
-    """Open MSP-Podcast.
-
-    Labels: emotion, code (the original), gender, activation, valence, dominance (means of the raters, 1 to 7), their
-    thirds over all clips, such as activation_third (low, mid, high), and, where ``labels_detailed.csv`` is there,
-    raters (how many chose a class), agreement (the share of them that chose the consensus) and share_anger and so on.
-    Speaker and gender "Unknown" are none. The session is the podcast. Splits: train, development (also where the
-    release says Validation), test1, test2, test3.
-    Clips labelled X or O, and clips without a label (Test3), are excluded; a row without its file is quarantined.
+    """Open MSP-Podcast; docs/corpora.md says which labels are read and what is left out.
 
     Args:
         root: the release's folder, or the folder that holds it.

@@ -71,8 +71,7 @@ def open_corpus(id_or_path: object, root: object = None, **options: object) -> C
     Raises:
         UnknownCorpus: an id that is not known.
         FileNotFoundError: a folder, table, label file or ``audio_root`` that does not exist.
-        ValueError: no root, an option that the reader does not have or cannot read, a package that it needs, or no clip
-            that can be used.
+        ValueError: no root, an option or package that is not there, or no clip that can be used.
 
     Example:
         >>> open_corpus("polish")
