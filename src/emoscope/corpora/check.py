@@ -334,12 +334,7 @@ def shown_progress(title: str, console: Console | None = None) -> Iterator[Progr
     from rich import progress as parts
     from rich.console import Console
 
-    columns = (
-        parts.TextColumn("{task.description}"),
-        parts.BarColumn(),
-        parts.MofNCompleteColumn(),
-        parts.TimeRemainingColumn(),
-    )
+    columns = ("{task.description}", parts.BarColumn(), parts.MofNCompleteColumn(), parts.TimeRemainingColumn())
     with parts.Progress(*columns, console=console or Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -129,17 +129,25 @@ def all_files(root: Path) -> Found:
     level = [str(root)]
     while level:
         entries = [entry for folder in level for entry in _entries(folder)]
-        for entry in entries:
-            if not entry.is_dir():
-                _sort_in(Path(entry.path), found)
+        for path in (Path(entry.path) for entry in entries if not entry.is_dir()):
+            ending, name = path.suffix.lower(), readable_name(path)
+            if ending not in CLIPS:
+                found.others[readable_name(Path(ending))] += 1
+            elif path.name.startswith("._"):
+                found.strays += 1
+            elif name != str(path):
+                why = "its name or folder is not UTF-8: rename it"
+                found.lost.append(Lost(Path(name).stem, Path(name), "quarantined", why))
+            else:
+                found.files.append(path)
         level = []
         # near folders first, and those that are no links
-        for _, path in sorted((entry.is_symlink(), entry.path) for entry in entries if entry.is_dir()):
-            if (place := os.path.realpath(path)) in entered:
-                found.again.append(Path(readable_name(Path(path))))
+        for _, folder in sorted((entry.is_symlink(), entry.path) for entry in entries if entry.is_dir()):
+            if (place := os.path.realpath(folder)) in entered:
+                found.again.append(Path(readable_name(Path(folder))))
             else:
                 entered.add(place)
-                level.append(path)
+                level.append(folder)
     found.files.sort()
     found.lost.sort(key=lambda lost: lost.path)
     return found
@@ -150,19 +158,6 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     with suppress(OSError, ValueError), os.scandir(folder or ".") as entries:
         return list(entries)
     return []
-
-
-def _sort_in(path: Path, found: Found) -> None:
-    ending, name = path.suffix.lower(), readable_name(path)
-    if ending not in CLIPS:
-        found.others[readable_name(Path(ending))] += 1
-    elif path.name.startswith("._"):
-        found.strays += 1
-    elif name != str(path):
-        why = "its name or folder is not UTF-8: rename it"
-        found.lost.append(Lost(Path(name).stem, Path(name), "quarantined", why))
-    else:
-        found.files.append(path)
 
 
 def readable_name(path: Path) -> str:

@@ -50,16 +50,10 @@ FINAL = "a final_videos_test copy, which the maintainers of MELD say to ignore"
 
 
 def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> Corpus:
-    """Open MELD.
+    """Open MELD; docs/corpora.md says which labels are read and what is left out.
 
-    Dialogue and utterance numbers restart in every split, so that a clip is ``train_dia0_utt0``, ``dev_dia0_utt0``
-    or ``test_dia0_utt0``. Labels: emotion, sentiment, character (one of the six, or "all others"), season, episode,
-    dialogue, and listed_s (seconds between the start and the end that the row gives; some videos last longer). The
-    speaker is the character's name as it is listed; the session is season and episode.
-
-    Where a clip has a sound file and a video, the sound file is read. Excluded: videos without a row,
-    ``final_videos_test`` copies, further files of a clip, rows that repeat a clip or are not complete. Quarantined:
-    rows without a file, and videos where PyAV (the extra ``video``) is not installed.
+    Dialogue and utterance numbers restart in every split, so that a clip is ``train_dia0_utt0``, ``dev_dia0_utt0`` or
+    ``test_dia0_utt0``. Where it has a sound file and a video, the sound file is read.
 
     Args:
         root: the folder ``MELD.Raw`` with the three label files and media folders, two folders deep at most.
@@ -71,10 +65,8 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     tables = {path.name: path for path in reversed(list(_near(folder))) if path.is_file()}
     names = [part.labels for part in PARTS]
     if not any(name in tables for name in names):
-        files = ", ".join(names)
-        raise FileNotFoundError(
-            f"{folder} holds no label file of MELD ({files}): give the folder in which MELD was unpacked"
-        )
+        remedy = "give the folder in which MELD was unpacked"
+        raise FileNotFoundError(f"{folder} holds no label file of MELD ({', '.join(names)}): {remedy}")
     there = all_files(media)
     fates = Fates(lost=list(there.lost))
     lost = fates.lost
@@ -191,11 +183,7 @@ ABOVE = 4
 def open_emobox(
     root: str | Path | None, audio_root: str | Path | None = None, labels: Mapping[str, str] | None = None
 ) -> Corpus:
-    """Open a corpus as EmoBox describes it.
-
-    A line names ``key``, ``wav`` and ``emo``, and may name ``spk`` and ``dataset``. Words of ``label_map.json`` are
-    translated; the label column ``code`` keeps the word itself. Without ``spk`` the speaker is read from the names
-    of files that emoscope knows, else from ``data.seg.wrd.stm``.
+    """Open a corpus as EmoBox describes it, by lines that name ``key``, ``wav`` and ``emo``; see docs/corpora.md.
 
     Args:
         root: the corpus's folder (``data/iemocap``: every clip; the session is the fold that tests it, where there
@@ -218,9 +206,8 @@ def open_emobox(
     dataset = next((text for row in rows if (text := _text(row, "dataset"))), home.name)
     corpus = IDS.get(dataset, dataset)
     listed = _speakers(home / "data.seg.wrd.stm")
-    names, words, keys, spoken, splits = (
-        [_text(row, name) for row in rows] for name in ("wav", "emo", "key", "spk", " split")
-    )
+    fields = ("wav", "emo", "key", "spk", " split")
+    names, words, keys, spoken, splits = ([_text(row, name) for row in rows] for name in fields)
     who = zip(spoken, names, keys, strict=True)
     speakers = [own or _speaker(corpus, name) or listed.get(key or "") for own, name, key in who]
     values = {"path": names, "emotion": words, "clip": keys, "speaker": speakers, "split": splits, "code": words}

@@ -69,8 +69,10 @@ class Grammar:
             known[name] = {column: spelt_out(codes) for column, codes in entry.get(key, {}).items()}
         return cls(CorpusInfo.of(corpus), **known)
 
-    def _match(self, path: Path) -> re.Match[str] | None:
-        return self._expression.fullmatch(path.as_posix().removesuffix(path.suffix))
+    def match(self, path: Path) -> dict[str, str | None]:
+        """The texts of the pattern's groups in a file's path; none where it does not follow the grammar."""
+        found = self._expression.fullmatch(path.as_posix().removesuffix(path.suffix))
+        return found.groupdict() if found else {}
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
@@ -79,11 +81,10 @@ class Grammar:
 
     def read(self, path: Path) -> Clip | None:
         """The clip that a file's path describes, or ``None`` where it does not follow the grammar."""
-        match = self._match(path)
-        if match is None:
+        if not (groups := self.match(path)):
             return None
         found: dict[str, str] = {}
-        for group, text in match.groupdict().items():
+        for group, text in groups.items():
             codes = self.values.get(group)
             if text is None or group == "folder":
                 continue
@@ -96,13 +97,8 @@ class Grammar:
         labels |= {column: label for column, label in told.items() if label}
         if self.spoken:
             fields["transcript"] = self.spoken.format(**labels) if "{" in self.spoken else labels[self.spoken]
-        name = self.clip_id.format(**match.groupdict()) if self.clip_id else path.stem
+        name = self.clip_id.format(**groups) if self.clip_id else path.stem
         return Clip(name, path, labels, **fields)
-
-    def folder_of(self, clip: Clip) -> str | None:
-        """The word of a clip's folder that must mean its emotion, if there is one."""
-        match = self._match(clip.path)
-        return match.groupdict().get("folder") if match else None
 
 
 GRAMMARS = {corpus: Grammar.of(corpus) for corpus, entry in CORPORA.items() if "pattern" in entry}
@@ -138,7 +134,7 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
         fields = {name: noted[name] for name in OWN if name in noted}
         more = {name: text for name, text in noted.items() if name not in (*OWN, "clip", "emotion")}
         clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
-        words = {"folder": grammar.folder_of(clip), "the corpus's own list": noted.get("emotion")}
+        words = {"folder": grammar.match(path).get("folder"), "the corpus's own list": noted.get("emotion")}
         for what, word in words.items():
             if word is not None and as_label("emotion", word) != emotion:
                 return Lost(clip.id, path, "excluded", f"name says {emotion}, {what} says {word}", clip)

@@ -6,8 +6,8 @@ import gc
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -105,62 +105,55 @@ def build_corpus(
 ) -> Corpus:
     """Make a corpus of rows; a row that cannot be used is excluded or quarantined with its reason.
 
+    Where none can, this is a FileNotFoundError (no file is there) or a ValueError.
+
     Args:
         source: the file or folder that the rows were read from, for messages.
         base: folder to which relative paths refer.
         values: field or label column -> the rows' texts; ``path`` and ``emotion`` are needed.
         faults: row (from 0) -> why it is excluded, found while reading.
-
-    Raises:
-        FileNotFoundError: no file is there.
-        ValueError: no row can be used for another reason.
     """
-    # of 100,000 clips that all live on, none is garbage: looking for it costs a third of the time
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
+    faults = faults or {}
+    fates = Fates()
+    with _without_collection():
         names = [None if name is None else name.replace("\\", "/") for name in values["path"]]
         files, respelt = _files(base, names)
-        fates = _fates(source, names, files, _stems(base, names), values, read, faults or {})
-    finally:
-        if was_on:
-            gc.enable()
+        stems = _stems(base, names)
+        extra = [name for name in values if name not in (*NEEDED, *FIELDS, "transcript", "clip")]
+        nobody: Texts = [None] * len(names)
+        own = list(zip(*(values.get(name, nobody) for name in (*FIELDS, "transcript")), strict=True))
+        ids = values.get("clip", nobody)
+        # one object for each folder: there may be 100,000 files in it
+        folder_of = cache(Path)
+        for row, (name, word) in enumerate(zip(names, values["emotion"], strict=True)):
+            if name is None:
+                fault = faults.get(row, "no path is given")
+                fates.lost.append(Lost(ids[row] or f"row {row + 1}", source, "excluded", fault))
+                continue
+            file, missing = files[row]
+            folder, last = os.path.split(file)
+            emotion, why = read(word)
+            found = {} if emotion is None else {"emotion": emotion}
+            found |= {column: text for column in extra if (text := values[column][row]) is not None}
+            clip = Clip(ids[row] or stems[row], folder_of(folder) / last, found, *own[row])
+            why = faults.get(row) or why
+            repeats = why is None and clip.id in fates.clips
+            fates.add(clip, why, missing, f"row {row + 1} repeats this clip" if repeats else None)
     if not fates.clips:
         _explain(source, base, fates.lost)
     return fates.corpus(info, (*told, *respelt))
 
 
-def _fates(
-    source: Path,
-    names: Texts,
-    files: Sequence[tuple[str, str | None]],
-    stems: Sequence[str],
-    values: Mapping[str, Texts],
-    read: Reading,
-    faults: Mapping[int, str],
-) -> Fates:
-    fates = Fates()
-    extra = [name for name in values if name not in (*NEEDED, *FIELDS, "transcript", "clip")]
-    nobody: Texts = [None] * len(names)
-    own = list(zip(*(values.get(name, nobody) for name in (*FIELDS, "transcript")), strict=True))
-    ids = values.get("clip", nobody)
-    # one object for each folder: there may be 100,000 files in it
-    folder_of = cache(Path)
-    for row, (name, word) in enumerate(zip(names, values["emotion"], strict=True)):
-        if name is None:
-            fault = faults.get(row, "no path is given")
-            fates.lost.append(Lost(ids[row] or f"row {row + 1}", source, "excluded", fault))
-            continue
-        file, missing = files[row]
-        folder, last = os.path.split(file)
-        emotion, why = read(word)
-        found = {} if emotion is None else {"emotion": emotion}
-        found |= {column: text for column in extra if (text := values[column][row]) is not None}
-        clip = Clip(ids[row] or stems[row], folder_of(folder) / last, found, *own[row])
-        why = faults.get(row) or why
-        repeats = why is None and clip.id in fates.clips
-        fates.add(clip, why, missing, f"row {row + 1} repeats this clip" if repeats else None)
-    return fates
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    # of 100,000 clips that all live on, none is garbage: looking for it costs a third of the time
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _files(base: Path, names: Texts) -> tuple[list[tuple[str, str | None]], list[str]]:

@@ -334,9 +334,8 @@ def _named(header: Sequence[str], file: Path) -> tuple[tuple[str, ...], list[str
             while other in header:
                 other += "'"
             if own != "unnamed":
-                told.append(
-                    f"{file.name} has the column {own!r} more than once: the first is read, another is {other!r}"
-                )
+                both = f"the first is read, another is {other!r}"
+                told.append(f"{file.name} has the column {own!r} more than once: {both}")
         names.append(other)
     return tuple(names), told
 
