@@ -146,7 +146,7 @@ def test_what_an_installed_package_declares_is_used_as_of_emoscopes_own(package,
         ("voices_models:number", "family 'qwen3_asr' of voices_models:number is 3: expected a subclass of AudioLM"),
         ("voices_models:Qwen", "cannot be imported (AttributeError"),
         ("nowhere_to_be_found:Qwen", "cannot be imported (ModuleNotFoundError"),
-        ("emoscope.models.families.whisper_windows:Voxtral", "calls itself 'voxtral': give it one name"),
+        ("emoscope.models.families.whisper:Voxtral", "calls itself 'voxtral': give it one name"),
     ],
 )
 def test_an_entry_that_is_no_family_is_named(package, tmp_path, entry, told):

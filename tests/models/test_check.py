@@ -11,7 +11,7 @@ import torch
 from emoscope.commands import model_check
 from emoscope.models import check
 from emoscope.models.check import SAME, check_model, run_proofs
-from emoscope.models.families.whisper_windows import AudioFlamingo3
+from emoscope.models.families.whisper import AudioFlamingo3
 from emoscope.models.registry import wrap
 from tests.models.conftest import sound
 

@@ -18,7 +18,7 @@ MODEL, SIDE, OTHER = "owner/two-parts", "maker/codes", "owner/whisper"
 
 PROGRAM = """
 from pathlib import Path
-from emoscope.models.families.whisper_windows import AudioFlamingo3
+from emoscope.models.families.whisper import AudioFlamingo3
 from emoscope.models.families import register
 
 class TwoParts(AudioFlamingo3):

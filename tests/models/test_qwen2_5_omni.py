@@ -18,7 +18,7 @@ from transformers import (
 
 from emoscope.models.audio_lm import Request
 from emoscope.models.complete import compare
-from emoscope.models.families.qwen import SILENCE
+from emoscope.models.families.whisper import SILENCE
 from emoscope.models.lookup import look_up
 from emoscope.models.registry import _dtype, load_model, wrap
 from tests.helpers.tiny_families import LAYERS, LONGEST, WIDTH, write_qwen2_5_omni, write_thinker

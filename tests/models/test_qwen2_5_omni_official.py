@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.families.qwen import SILENCE
+from emoscope.models.families.whisper import SILENCE
 from emoscope.models.registry import load_model, wrap
 from tests.helpers.noise import close_logits
 from tests.helpers.tiny_families import write_qwen2_5_omni

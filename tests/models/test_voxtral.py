@@ -10,7 +10,7 @@ from transformers import VoxtralConfig, VoxtralForConditionalGeneration, Voxtral
 
 from emoscope.models.audio_lm import Request
 from emoscope.models.checkpoint import scan_weights
-from emoscope.models.families.whisper_windows import read_tekken
+from emoscope.models.families.whisper import read_tekken
 from tests.helpers.tiny import write_tekken
 from tests.helpers.tiny_families import BLOCK_S, write_voxtral
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
