@@ -58,16 +58,13 @@ def span(row: Row) -> str:
 SPARED = 0.5
 """The other emotions are largely spared if what they lose is surely less than this share of the emotion's own loss."""
 
-MODEST = 50
-"""So many clips per emotion are modest identification data."""
+MODEST = 50  # so many clips per emotion are modest identification data
 
-KEPT = 0.8
-"""Sets from few clips keep the effect if they reach at least this share of the full set's."""
+KEPT = 0.8  # sets from few clips keep the effect if they reach at least this share of the full set's
 
 DONE = {"deactivate": "switching them off", "steer": "amplifying them"}
 
-FEWEST_DRAWS = 5
-"""Fewer draws of shuffled labels do not say how uneven chance is."""
+FEWEST_DRAWS = 5  # fewer draws of shuffled labels do not say how uneven chance is
 
 
 def unusable(row: Row | None, absent: str) -> str | None:

@@ -22,34 +22,20 @@ from emoscope.schemas import group as columns_of
 
 @dataclass(frozen=True)
 class Change:
-    """Changes against the baseline, for one set per target emotion.
+    """Changes against the baseline, for one set per target emotion."""
 
-    Attributes:
-        targets: the emotions whose sets were used, codes into the panel's labels; dimension (target).
-        correct: items answered correctly more often than at baseline, dimensions (speaker, target, label).
-        said: items answered with the target more often than at baseline, dimensions (speaker, target, label).
-        items: items asked, dimensions (speaker, label).
-        baseline: items answered correctly at baseline, dimensions (speaker, label).
-        auc: change of the AUC in AUC points, all speakers, then without each; dimensions (1 + speaker, target).
-        lift: summed change of the log-odds of the target over items of other emotions, nat, (speaker, target).
-        lifted: how many such items there are, dimensions (speaker, target).
-        ranked: how many items have log-odds of the target, dimensions (speaker, target).
-        baseline_auc: the baseline's AUC in AUC points, dimension (target).
-        hollow: whether the baseline or one of the conditions supports no claim.
-        speakers: the panel's.
-    """
-
-    targets: tuple[int, ...]
-    correct: np.ndarray
-    said: np.ndarray
-    items: np.ndarray
-    baseline: np.ndarray
+    targets: tuple[int, ...]  # the emotions whose sets were used, codes into the panel's labels; dimension (target)
+    correct: np.ndarray  # items answered correctly more often than at baseline, dimensions (speaker, target, label)
+    said: np.ndarray  # items answered with the target more often than at baseline, dimensions (speaker, target, label)
+    items: np.ndarray  # items asked, dimensions (speaker, label)
+    baseline: np.ndarray  # items answered correctly at baseline, dimensions (speaker, label)
+    # change of the AUC in AUC points, all speakers, then without each; dimensions (1 + speaker, target)
     auc: np.ndarray
-    lift: np.ndarray
-    lifted: np.ndarray
-    ranked: np.ndarray
-    baseline_auc: np.ndarray
-    hollow: bool
+    lift: np.ndarray  # summed change of the log-odds of the target over items of other emotions, nat, (speaker, target)
+    lifted: np.ndarray  # how many such items there are, dimensions (speaker, target)
+    ranked: np.ndarray  # how many items have log-odds of the target, dimensions (speaker, target)
+    baseline_auc: np.ndarray  # the baseline's AUC in AUC points, dimension (target)
+    hollow: bool  # whether the baseline or one of the conditions supports no claim
     speakers: tuple[str, ...]
 
     def accuracy(self) -> np.ndarray:
@@ -169,41 +155,25 @@ Conditions = dict[str, str]  # target emotion -> condition id
 
 @dataclass(frozen=True)
 class Excess:
-    """A target family's change beyond its matched controls, on the items asked under all of them.
+    """A target family's change beyond its matched controls, on the items asked under all of them."""
 
-    Attributes:
-        targets: the emotions that the sets and every draw have.
-        own, matched: the change under the target sets, and under each matched draw.
-        beyond: ``own`` minus the mean of ``matched``.
-    """
-
-    targets: tuple[str, ...]
-    own: Change
-    matched: tuple[Change, ...]
-    beyond: Change
+    targets: tuple[str, ...]  # the emotions that the sets and every draw have
+    own: Change  # under the target sets
+    matched: tuple[Change, ...]  # under each matched draw
+    beyond: Change  # ``own`` minus the mean of ``matched``
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A family and what it changes.
+    """A family and what it changes."""
 
-    Attributes:
-        family: the values of :data:`FAMILY`, and its role; a null draw means all draws of a control.
-        conditions: target emotion to condition id, for each draw.
-        targets: the emotions that every draw has.
-        draws: the change under each draw.
-        change: their mean.
-        excess: the change beyond matched controls; ``None`` where there are none.
-        headline: whether the study declares these conditions as its headline.
-    """
-
-    family: Family
-    conditions: tuple[Conditions, ...]
-    targets: tuple[str, ...]
-    draws: tuple[Change, ...]
-    change: Change
-    excess: Excess | None
-    headline: bool
+    family: Family  # the values of ``FAMILY``, and its role; a null draw means all draws of a control
+    conditions: tuple[Conditions, ...]  # target emotion to condition id, for each draw
+    targets: tuple[str, ...]  # the emotions that every draw has
+    draws: tuple[Change, ...]  # the change under each draw
+    change: Change  # their mean
+    excess: Excess | None  # the change beyond matched controls; ``None`` where there are none
+    headline: bool  # whether the study declares these conditions as its headline
 
 
 def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset()) -> list[Compared]:

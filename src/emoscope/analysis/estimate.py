@@ -16,47 +16,30 @@ import numpy as np
 
 from emoscope.vocabulary import LEVEL, MINIMUM_SPEAKERS
 
-ROUNDING = 1e-12
-"""Estimates and errors (in points or nat) below this are rounding errors of sums that cancel."""
+ROUNDING = 1e-12  # estimates and errors (in points or nat) below this are rounding errors of sums that cancel
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95 % interval.
+    """An estimate and its 95 % interval."""
 
-    Attributes:
-        estimate: the statistic over all speakers; ``None`` where it is not defined.
-        low, high: the interval's ends, in the units of the estimate; ``None`` where none can be given.
-        speakers: the number of speakers with items.
-        df: degrees of freedom, G_eff - 1; ``None`` without an interval.
-        reason: why there is no interval; ``None`` where there is one.
-        p: two-sided, of the hypothesis that the statistic is 0; ``None`` without an interval.
-    """
-
-    estimate: float | None
-    low: float | None
+    estimate: float | None  # the statistic over all speakers; ``None`` where it is not defined
+    low: float | None  # the interval's ends, in the units of the estimate; ``None`` where none can be given
     high: float | None
-    speakers: int
-    df: float | None
-    reason: str | None = None
-    p: float | None = None
+    speakers: int  # the number of speakers with items
+    df: float | None  # degrees of freedom, G_eff - 1; ``None`` without an interval
+    reason: str | None = None  # why there is no interval; ``None`` where there is one
+    p: float | None = None  # two-sided, of the hypothesis that the statistic is 0; ``None`` without an interval
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A statistic over all speakers and without each of them, and the items that it rests on.
+    """A statistic over all speakers and without each of them, and the items that it rests on."""
 
-    Attributes:
-        values: over all speakers, then without each, dimension (1 + speaker); NaN where it is not defined.
-        sizes: items of each speaker, dimension (speaker).
-        hollow: whether the baseline or a condition behind it supports no claim.
-        speakers: their names; only needed to subtract a statistic of other speakers.
-    """
-
-    values: np.ndarray
-    sizes: np.ndarray
-    hollow: bool = False
-    speakers: tuple[str, ...] = ()
+    values: np.ndarray  # over all speakers, then without each, dimension (1 + speaker); NaN where it is not defined
+    sizes: np.ndarray  # items of each speaker, dimension (speaker)
+    hollow: bool = False  # whether the baseline or a condition behind it supports no claim
+    speakers: tuple[str, ...] = ()  # their names; only needed to subtract a statistic of other speakers
 
     @classmethod
     def share(cls, hits: np.ndarray, items: np.ndarray, hollow: bool = False) -> Estimate:
@@ -195,8 +178,7 @@ def t_quantile(df: float, probability: float) -> float:
 MOST_HALF = 1_000_000
 """Sums kept of each half of the emotions; 10 draws for each of 12 emotions are still counted exactly."""
 
-EQUAL = 1e-9
-"""Sums (in points) closer than this are equal: they differ only by the order of addition."""
+EQUAL = 1e-9  # sums (in points) closer than this are equal: they differ only by the order of addition
 
 
 def rank(own: np.ndarray, controls: np.ndarray, falls: bool) -> tuple[int, int] | None:

@@ -16,31 +16,21 @@ from emoscope.vocabulary import MINIMUM_SPEAKERS
 STUDIES = 4000
 """Studies that are simulated for each number; their share is uncertain by 0.8 points (one standard error) at most."""
 
-MOST_CLIPS = 1000
-"""Clips per speaker and emotion beyond which no number is looked for."""
+MOST_CLIPS = 1000  # clips per speaker and emotion beyond which no number is looked for
 
 MEASURES = {"excess_gap": "deactivate", "excess_pull_gap": "steer"}
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How gaps vary, in points.
+    """How gaps vary, in points."""
 
-    Attributes:
-        between: standard deviation of speakers' own gaps.
-        within: standard deviation that one clip per emotion adds to a speaker's gap; n clips add it over sqrt(n).
-        emotions: how many emotions have a set.
-        sizes: how many clips speakers have, as multiples of their mean.
-        source: where it comes from, in words.
-        estimate: the gap that the run found; ``None`` where the spread is assumed.
-    """
-
-    between: float
-    within: float
-    emotions: int
-    sizes: tuple[float, ...] = (1.0,)
-    source: str = "assumed"
-    estimate: float | None = None
+    between: float  # standard deviation of speakers' own gaps
+    within: float  # standard deviation that one clip per emotion adds to a speaker's gap; n clips add it over sqrt(n)
+    emotions: int  # how many emotions have a set
+    sizes: tuple[float, ...] = (1.0,)  # how many clips speakers have, as multiples of their mean
+    source: str = "assumed"  # where it comes from, in words
+    estimate: float | None = None  # the gap that the run found; ``None`` where the spread is assumed
 
     def __post_init__(self) -> None:
         if self.between < 0 or self.within < 0 or self.emotions < 2:
@@ -52,16 +42,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Need:
-    """What one number of speakers can show.
-
-    Attributes:
-        clips: the fewest clips per speaker and emotion with the wanted power; ``None`` where no number is enough.
-        power: clips per speaker and emotion -> share of studies whose interval is clear of zero, in %.
-    """
+    """What one number of speakers can show."""
 
     speakers: int
+    # the fewest clips per speaker and emotion with the wanted power; ``None`` where no number is enough
     clips: int | None
-    power: dict[int, float]
+    power: dict[int, float]  # clips per speaker and emotion -> share of studies whose interval is clear of zero, in %
 
 
 def run_spread(run: Run, measure: str = "excess_gap") -> Spread:

@@ -26,11 +26,9 @@ SCOPES = ("audio", "text", "decision", "answer")
 SPANS = ("audio", "text")
 """Scopes that span many positions: stored as firing counts and means. The other scopes are one position."""
 
-CHUNK_ITEMS = 32
-"""Items in one chunk of the store; a chunk holds one layer."""
+CHUNK_ITEMS = 32  # items in one chunk of the store; a chunk holds one layer
 
-NOT_WRITTEN = -1
-"""Token count of an item that was not listened to yet."""
+NOT_WRITTEN = -1  # token count of an item that was not listened to yet
 
 
 def scope_parts(scope: str | Sequence[str]) -> tuple[str, ...]:
@@ -51,26 +49,19 @@ def scope_parts(scope: str | Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class ActivityBlock:
-    """The statistics of one block of items, as a model's observer hands them over.
+    """The statistics of one block of items, as a model's observer hands them over."""
 
-    Attributes:
-        counts: for each scope of :data:`SPANS`, at how many positions a neuron fires; uint16 (item, layer, width).
-        means: for the same scopes, the mean activation over positions; float16 (item, layer, width).
-        values: for ``decision`` and ``answer`` the activation there; float16 (item, layer, width). Its sign is the
-            firing, so the writer must not round a small positive value to zero.
-        tokens: number of positions of each scope of :data:`SCOPES`; int32 (item, scope).
-        abs_sum: sum of the absolute activation over all items and prompt positions; float32 (layer, width).
-        product_sum: the same sum of the gated product that enters ``down_proj``; float32 (layer, width).
-        positions: how many prompt positions these two sums run over.
-    """
-
+    # for each scope of ``SPANS``, at how many positions a neuron fires; uint16 (item, layer, width)
     counts: Mapping[str, np.ndarray]
+    # for the same scopes, the mean activation over positions; float16 (item, layer, width)
     means: Mapping[str, np.ndarray]
+    # for ``decision`` and ``answer`` the activation there; float16 (item, layer, width). Its sign is the firing, so the
+    # writer must not round a small positive value to zero.
     values: Mapping[str, np.ndarray]
-    tokens: np.ndarray
-    abs_sum: np.ndarray
-    product_sum: np.ndarray
-    positions: int
+    tokens: np.ndarray  # number of positions of each scope of ``SCOPES``; int32 (item, scope)
+    abs_sum: np.ndarray  # sum of the absolute activation over all items and prompt positions; float32 (layer, width)
+    product_sum: np.ndarray  # the same sum of the gated product that enters ``down_proj``; float32 (layer, width)
+    positions: int  # how many prompt positions these two sums run over
 
     def arrays(self, store: Iterable[str]) -> dict[str, np.ndarray]:
         """The per-item arrays under their names in the store, for the scopes that are kept."""

@@ -21,11 +21,9 @@ COVARIATES = ("frequency", "magnitude", "down_norm")
 """What a matched neuron shares with the chosen one: overall firing rate, mean absolute activation, and the
 logarithm of the norm of its column of ``down_proj``."""
 
-NEAREST = 10
-"""A matched neuron is drawn from this many nearest unused ones of its layer."""
+NEAREST = 10  # a matched neuron is drawn from this many nearest unused ones of its layer
 
-WELL_MATCHED = 0.25
-"""Largest absolute standardised mean difference, of any covariate, of a well matched control."""
+WELL_MATCHED = 0.25  # largest absolute standardised mean difference, of any covariate, of a well matched control
 
 
 def seeded_generator(*parts: object) -> np.random.Generator:
@@ -57,14 +55,10 @@ def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarr
 
 @dataclass(frozen=True)
 class Chosen:
-    """Neurons of one emotion, chosen by a selector or drawn as a control.
+    """Neurons of one emotion, chosen by a selector or drawn as a control."""
 
-    Attributes:
-        neurons: flat numbers, ascending; int64 (neuron,).
-        columns: what the table of sets says of them, such as ``tied_at_cut`` or ``well_matched``.
-    """
-
-    neurons: np.ndarray
+    neurons: np.ndarray  # flat numbers, ascending; int64 (neuron,)
+    # what the table of sets says of them, such as ``tied_at_cut`` or ``well_matched``
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -180,8 +174,7 @@ class Ground:
     standardised: np.ndarray | None = None
 
 
-Draw = Callable[[str, np.random.Generator], Chosen]
-"""Draws a control of one emotion's set."""
+Draw = Callable[[str, np.random.Generator], Chosen]  # draws a control of one emotion's set
 
 
 def draw_each(draw: Draw, emotions: Iterable[str], before: tuple[object, ...], *after: object) -> dict[str, Chosen]:
@@ -201,21 +194,15 @@ def _random(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarr
 
 @dataclass(frozen=True)
 class Control:
-    """A kind of control sets: either neurons are drawn after chosen ones, or clips get other labels and are ranked anew.
+    """A kind of control sets: either neurons are drawn after chosen ones, or clips get other labels and are ranked anew."""
 
-    Attributes:
-        name: in the column ``control`` and in names of sets, and what seeds its draws.
-        draw: (ground, emotion -> chosen neurons, neurons that no control may hold) -> what draws controls of them.
-        relabel: (label of each clip, speaker of each clip, source of chance) -> other labels.
-        everywhere: there are some at all budgets of the headline's selector and within ranges of layers.
-        alike: it reads the covariates of neurons (:attr:`Ground.standardised`).
-    """
-
-    name: str
+    name: str  # in the column ``control`` and in names of sets, and what seeds its draws
+    # (ground, emotion -> chosen neurons, neurons that no control may hold) -> what draws controls of them
     draw: Callable[[Ground, Mapping[str, np.ndarray], np.ndarray], Draw] | None = None
+    # (label of each clip, speaker of each clip, source of chance) -> other labels
     relabel: Callable[[np.ndarray, Sequence[str | None], np.random.Generator], np.ndarray] | None = None
-    everywhere: bool = False
-    alike: bool = False
+    everywhere: bool = False  # there are some at all budgets of the headline's selector and within ranges of layers
+    alike: bool = False  # it reads the covariates of neurons (``standardised``)
 
 
 CONTROLS = {

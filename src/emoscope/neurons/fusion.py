@@ -24,8 +24,7 @@ from emoscope.vocabulary import MATCHED, USED
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"
 WAYS = (OVERLAP, JOINT, CONSISTENCY)
 
-SMALLEST_SPREAD = 1e-9
-"""What is added to a standard deviation, so that scores that do not vary become 0."""
+SMALLEST_SPREAD = 1e-9  # what is added to a standard deviation, so that scores that do not vary become 0
 
 
 def refuse_unknown(ways: Sequence[str]) -> None:

@@ -11,8 +11,7 @@ from emoscope.neurons.controls import CONTROLS, Control
 from emoscope.neurons.selectors import FLOOR, find_selector
 from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, OUTCOMES, RANDOM, RESELECTED, SHUFFLED, TARGET
 
-ALL = "all"
-"""The fold name of sets that are found on every identification item: to be baked, shared and browsed."""
+ALL = "all"  # the fold name of sets that are found on every identification item: to be baked, shared and browsed
 
 FURTHER_DRAWS = 3
 """Matched controls at budgets other than the headline's and within ranges of layers, at most: the mean of a few is
@@ -23,42 +22,34 @@ enough there."""
 class SetSpec:
     """Which sets to find.
 
-    Attributes:
-        budgets: shares of all neurons that each emotion gets.
-        scope: the positions that count, such as ``"audio+answer"``, ``"all"`` or a list.
-        items_per_emotion, minimum: at most so many correct clips an emotion; with fewer outside some fold, it has no set.
-        controls: kind of control -> how many draws, for the headline selector and budget; of kinds that are everywhere
-            there are up to :data:`FURTHER_DRAWS` at its other budgets.
-        headline: (selector, budget) that the study claims.
-        floor: LAPE's bar lies at this share of all firing rates.
-        common_size: all selectors are also cut to the most neurons that every one of them reaches for every emotion,
-            where that is fewer than a budget wants.
-        sizes, size_draws: the headline is also found on so many of its clips per emotion, which are drawn so often.
-        balance_letters: clips are chosen so that the right option stands behind each letter as equally often as can be.
-        outcomes: the headline is also found on misses and on false alarms.
-        ranges: first and last layer of ranges within each of which the headline is also found: equally many neurons in
-            each, the best that the range has.
-
     A ``ValueError`` says what is not known, out of range, or claimed without being selected.
     """
 
     emotions: tuple[str, ...]
     selectors: tuple[str, ...] = ("lap", "lape", "mad", "cas")
-    budgets: tuple[float, ...] = (0.005,)
+    budgets: tuple[float, ...] = (0.005,)  # shares of all neurons that each emotion gets
+    # the positions that count, such as ``"audio+answer"``, ``"all"`` or a list
     scope: str | tuple[str, ...] = "audio+answer"
     site: str = "gate"
-    items_per_emotion: int = 100
-    minimum: int = 30
+    items_per_emotion: int = 100  # at most so many correct clips an emotion
+    minimum: int = 30  # with fewer outside some fold, an emotion has no set
+    # kind of control -> how many draws, for the headline selector and budget; of kinds that are everywhere there are up
+    # to ``FURTHER_DRAWS`` at its other budgets
     controls: Mapping[str, int] = field(default_factory=lambda: {MATCHED: 10, RANDOM: 5, SHUFFLED: 5})
-    headline: tuple[str, float] = ("cas", 0.005)
+    headline: tuple[str, float] = ("cas", 0.005)  # (selector, budget) that the study claims
     seed: int = 0
     label: str = "emotion"
-    floor: float = FLOOR
+    floor: float = FLOOR  # LAPE's bar lies at this share of all firing rates
+    # all selectors are also cut to the most neurons that every one of them reaches for every emotion, where that is
+    # fewer than a budget wants
     common_size: bool = False
-    sizes: tuple[int, ...] = ()
-    size_draws: int = 3
+    sizes: tuple[int, ...] = ()  # the headline is also found on so many of its clips per emotion
+    size_draws: int = 3  # which are drawn so often
+    # clips are chosen so that the right option stands behind each letter as equally often as can be
     balance_letters: bool = False
-    outcomes: bool = False
+    outcomes: bool = False  # the headline is also found on misses and on false alarms
+    # first and last layer of ranges within each of which the headline is also found: equally many neurons in each, the
+    # best that the range has
     ranges: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
@@ -115,20 +106,14 @@ class SetSpec:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One set that a study wants, in every fold: what its name and its rows in the table of sets say of it.
-
-    Attributes:
-        budget: share of all neurons; ``None`` for the most that all selectors reach, which ranking tells.
-        control: what the set is: ``"target"``, a control, or found in another way, such as ``"fewer"``.
-        size: clips per emotion where the control is "fewer", else ``None``.
-        within: first and last layer of the range within which it is found; ``None`` for all layers.
-    """
+    """One set that a study wants, in every fold: what its name and its rows in the table of sets say of it."""
 
     selector: str
-    budget: float | None
-    control: str = TARGET
+    budget: float | None  # share of all neurons; ``None`` for the most that all selectors reach, which ranking tells
+    control: str = TARGET  # what the set is: ``"target"``, a control, or found in another way, such as ``"fewer"``
     draw: int = 0
-    size: int | None = None
+    size: int | None = None  # clips per emotion where the control is "fewer", else ``None``
+    # first and last layer of the range within which it is found; ``None`` for all layers
     within: tuple[int, int] | None = None
 
     @property

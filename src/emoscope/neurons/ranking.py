@@ -14,8 +14,7 @@ from emoscope.neurons.controls import Chosen
 from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import FLOOR, RunningBar, Statistics, find_selector
 
-SPAN_ITEMS = 512
-"""Items read at once, so that memory does not grow with the corpus."""
+SPAN_ITEMS = 512  # items read at once, so that memory does not grow with the corpus
 
 
 class SelectionPlan:

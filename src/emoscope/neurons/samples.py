@@ -18,8 +18,7 @@ import polars as pl
 from emoscope.neurons.jobs import ALL, SetSpec
 from emoscope.vocabulary import OUTCOMES, USED, Outcome, Side
 
-Notes = dict[str, dict[str, int | str]]
-"""Outcome -> emotion -> clips per emotion, or why there is no set."""
+Notes = dict[str, dict[str, int | str]]  # outcome -> emotion -> clips per emotion, or why there is no set
 
 
 class NotIdentifiable(ValueError):
@@ -52,17 +51,11 @@ class IdentificationClip:
 
 @dataclass(frozen=True)
 class Selection:
-    """The items on which one group of neuron sets is fitted: one fold, size, draw or shuffle of labels.
+    """The items on which one group of neuron sets is fitted: one fold, size, draw or shuffle of labels."""
 
-    Attributes:
-        key: names the selection in results.
-        items: row numbers of the items; int64 (item,).
-        labels: the number of each item's emotion in ``emotions``; int64 (item,).
-    """
-
-    key: Hashable
-    items: np.ndarray
-    labels: np.ndarray
+    key: Hashable  # names the selection in results
+    items: np.ndarray  # row numbers of the items; int64 (item,)
+    labels: np.ndarray  # the number of each item's emotion in ``emotions``; int64 (item,)
     emotions: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -31,8 +31,7 @@ from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, RESELECTED, TA
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 
-COLUMNS = schema("sets")
-"""Columns of ``sets.parquet`` and their types."""
+COLUMNS = schema("sets")  # columns of ``sets.parquet`` and their types
 
 META = ("selector", "budget", "scope", "site", "label", "source", "control", "draw", "size", "n")
 """What a stored set says of its origin."""
@@ -40,23 +39,16 @@ META = ("selector", "budget", "scope", "site", "label", "source", "control", "dr
 
 @dataclass(frozen=True)
 class FoundSets:
-    """The sets that :func:`find_sets` found.
+    """The sets that :func:`find_sets` found."""
 
-    Attributes:
-        frame: one row per set, fold and emotion, with the columns :data:`COLUMNS`.
-        sets: (set id, fold) -> emotion -> flat neuron numbers, ascending; int64 (neuron,).
-        identifiable: emotion -> clips per emotion (of the fold ``"all"``), or why it has no set.
-        layers, width: the decoder's size.
-        mean_product: of every neuron, over the blocks of the used items (:meth:`Activity.mean_product`); float32.
-        outcomes: the like of ``identifiable`` for misses and false alarms, where sets were also found on these.
-    """
-
-    frame: pl.DataFrame
+    frame: pl.DataFrame  # one row per set, fold and emotion, with the columns ``COLUMNS``
+    # (set id, fold) -> emotion -> flat neuron numbers, ascending; int64 (neuron,)
     sets: dict[tuple[str, str], dict[str, np.ndarray]]
-    identifiable: dict[str, int | str]
+    identifiable: dict[str, int | str]  # emotion -> clips per emotion (of the fold ``"all"``), or why it has no set
     layers: int
     width: int
-    mean_product: np.ndarray
+    mean_product: np.ndarray  # of every neuron, over the blocks of the used items; float32
+    # the like of ``identifiable`` for misses and false alarms, where sets were also found on these
     outcomes: Notes = field(default_factory=dict)
 
     def save_sets(self, folder: str | Path) -> None:
@@ -91,8 +83,7 @@ class FoundSets:
         return f"<p>{self!r}</p>{self.frame._repr_html_()}"
 
 
-FoundOn = dict[tuple[str, int, int | None, str], Sample]
-"""(:attr:`Wanted.clips`, fold) -> the clips on which a set is found there."""
+FoundOn = dict[tuple[str, int, int | None, str], Sample]  # (``clips``, fold) -> the clips on which a set is found there
 
 
 class SetTable:

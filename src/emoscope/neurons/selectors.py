@@ -16,11 +16,9 @@ from importlib.metadata import entry_points
 import numpy as np
 from scipy.special import xlogy
 
-ACTIVE = 0.1
-"""Firing rate that mad-active asks for."""
+ACTIVE = 0.1  # firing rate that mad-active asks for
 
-FLOOR = 0.95
-"""Share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024)."""
+FLOOR = 0.95  # share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024).
 
 SMALLEST_VARIANCE = 1e-6
 """What mad-z adds to a variance, so that a neuron that hardly moves does not win by its stillness."""
@@ -31,25 +29,18 @@ class Statistics:
     """What the neurons of one layer did on the items of one selection (a fold, a draw of clips).
 
     The arrays are shared with other selectors and overwritten by the next layer: change none, keep none.
-
-    Attributes:
-        rate: P(e), the share of positions at which the neuron fires; float64 (emotion, neuron).
-        mean: M(e), the mean activation over positions; float64 (emotion, neuron).
-        positions: T(e), over how many positions; float64 (emotion,).
-        emotions: names of the emotions, in the order of the arrays.
-        layer: number of the layer; 0 where all neurons are seen at once.
-        bar: the firing rate at or below which ``lape_floor`` of all rates of the model lie. Not a number unless the
-            selector asks for ``"bar"``, which costs a further pass over the store.
-        variance: variance of the neuron's mean activation per item, pooled within emotions; float64 (neuron,).
-            ``None`` unless the selector asks for ``"variance"``.
     """
 
-    rate: np.ndarray
-    mean: np.ndarray
-    positions: np.ndarray
-    emotions: tuple[str, ...] = ()
-    layer: int = 0
+    rate: np.ndarray  # P(e), the share of positions at which the neuron fires; float64 (emotion, neuron)
+    mean: np.ndarray  # M(e), the mean activation over positions; float64 (emotion, neuron)
+    positions: np.ndarray  # T(e), over how many positions; float64 (emotion,)
+    emotions: tuple[str, ...] = ()  # names of the emotions, in the order of the arrays
+    layer: int = 0  # number of the layer; 0 where all neurons are seen at once
+    # the firing rate at or below which ``lape_floor`` of all rates of the model lie. Not a number unless the selector
+    # asks for ``"bar"``, which costs a further pass over the store.
     bar: float = float("nan")
+    # variance of the neuron's mean activation per item, pooled within emotions; float64 (neuron,). ``None`` unless the
+    # selector asks for ``"variance"``.
     variance: np.ndarray | None = None
 
 
@@ -215,32 +206,23 @@ class RunningBar:
         self._pieces, self._count = [together], len(together)
 
 
-GROUP = "emoscope.selectors"
-"""The entry-point group in which a package names its selectors."""
+GROUP = "emoscope.selectors"  # the entry-point group in which a package names its selectors
 
-STATISTICS = ("bar", "variance")
-"""Statistics that are computed only for selectors that ask for them."""
+STATISTICS = ("bar", "variance")  # statistics that are computed only for selectors that ask for them
 
 Score = Callable[[Statistics], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Selector:
-    """A selector.
+    """A formula, its name, and what it reads."""
 
-    Attributes:
-        name: as written in study files and in the names of sets.
-        family: what kind of statistic it is.
-        score: from the :class:`Statistics` of a layer to scores (emotion, neuron), -inf = not eligible.
-        needs: which of :data:`STATISTICS` it reads.
-        one_list: the budget is one list for all emotions, the neurons of the highest score for any of them; each goes
-            to every emotion for which it is eligible, so sets differ in size. Otherwise each emotion has its own list.
-    """
-
-    name: str
-    family: str
-    score: Score
-    needs: tuple[str, ...] = ()
+    name: str  # as written in study files and in the names of sets
+    family: str  # what kind of statistic it is
+    score: Score  # from the ``Statistics`` of a layer to scores (emotion, neuron), -inf = not eligible
+    needs: tuple[str, ...] = ()  # which of ``STATISTICS`` it reads
+    # the budget is one list for all emotions, the neurons of the highest score for any of them; each goes to every
+    # emotion for which it is eligible, so sets differ in size. Otherwise each emotion has its own list.
     one_list: bool = False
 
     def __call__(self, given: Statistics) -> np.ndarray:

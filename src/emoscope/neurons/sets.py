@@ -280,8 +280,7 @@ def expected_jaccard(first: int, second: int, neurons: int) -> float:
 SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")
 """A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.name_of``."""
 
-MEANS = "mean_product/"
-"""Before an emotion: the name of the tensor with its neurons' means."""
+MEANS = "mean_product/"  # before an emotion: the name of the tensor with its neurons' means
 
 AGAIN = "copy the folder of the set again, or select again"
 

@@ -39,22 +39,15 @@ class Source:
 
 @dataclass(frozen=True)
 class EqualSamples:
-    """The identification clips of several sources, ``n`` of each emotion wherever their sets act.
+    """The identification clips of several sources, ``n`` of each emotion wherever their sets act."""
 
-    Attributes:
-        emotions: those that can be identified in every source that is not left out.
-        samples: (source, host) -> fold of the host -> the source's clips for it: those of nobody who is in the fold;
-            ``"all"``: all clips, which also stand for folds that are not listed since none of their people is in the
-            source.
-        left_out: source -> why no sets are found in it.
-        identifiable: emotion -> ``n``, or where it is lacking.
-    """
-
-    emotions: tuple[str, ...]
+    emotions: tuple[str, ...]  # those that can be identified in every source that is not left out
     n: int
+    # (source, host) -> fold of the host -> the source's clips for it: those of nobody who is in the fold; ``"all"``:
+    # all clips, which also stand for folds that are not listed since none of their people is in the source
     samples: dict[tuple[str, str], dict[str, Sample]]
-    left_out: dict[str, str]
-    identifiable: dict[str, int | str]
+    left_out: dict[str, str]  # source -> why no sets are found in it
+    identifiable: dict[str, int | str]  # emotion -> ``n``, or where it is lacking
 
     @property
     def kept(self) -> tuple[str, ...]:
