@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 if TYPE_CHECKING:
@@ -43,9 +44,48 @@ COLUMN: Final = "column"
 GROUNDING: Final = "grounding"
 SIDE_EFFECT: Final = "side effect"
 
-Presentation = Literal["audio", "noise", "transcript", "transcription", "text"]
-"""``audio``, ``noise``: a sound and the question. ``transcript``: what is said as text, and the question.
-``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
+
+@dataclass(frozen=True)
+class Presented:
+    """What a question is asked about, in words; :data:`emoscope.experiments.prompts.PRESENTATIONS` says what is done.
+
+    Attributes:
+        role: of the part of a study that asks so; ``None`` where any study may.
+        heard: what is heard, in figures and tables; empty where it is no question about a voice or its place.
+        ability: what else is tested, in figures and tables; empty where it is the study's own question.
+        asks: what the model is asked, in the paragraph on methods; where empty, as of ``audio``.
+        caveat: what a report says first.
+    """
+
+    role: PartRole | None = None
+    heard: str = ""
+    ability: str = ""
+    asks: str = ""
+    caveat: str = ""
+
+
+PRESENTED: Mapping[str, Presented] = {
+    "audio": Presented(heard="voice", asks="which emotion it hears"),
+    "transcript": Presented(
+        GROUNDING,
+        heard="transcript",
+        asks="which emotion the speaker expresses, with what is said as text in place of the voice,",
+        caveat="No voice is heard: what is said stands there as text. What lies above chance comes from the words, or from "
+        "a bias.",
+    ),
+    "noise": Presented(
+        GROUNDING,
+        heard="noise",
+        asks="which emotion it hears, with noise as long and as loud in place of the voice,",
+        caveat="No voice is heard: noise as long and as loud takes its place. What lies above chance comes from length, "
+        "from level, or from a bias.",
+    ),
+    "transcription": Presented(SIDE_EFFECT, ability="writing down the words"),
+    "text": Presented(SIDE_EFFECT, ability="questions without sound"),
+}
+"""Presentations in the order of figures and tables. ``audio``, ``noise``: a sound and the question. ``transcript``: what
+is said as text, and the question. ``transcription``: the sound, and the request to write down what is said. ``text``: a
+question about no clip."""
 
 Scoring = Literal["likelihood", "generation", "transcription"]
 """How an answer was got: the most probable letter, an answer written out, or what is said written down."""
@@ -69,8 +109,16 @@ RELIANCE: Final = "reliance"
 GAPS: Final[Mapping[str, str]] = {DEACTIVATE: "gap", STEER: "pull_gap"}
 """The measure on which each kind is judged: deactivation lowers it, steering raises it."""
 
-AGNOSTIC = ("two-pass", "mix", "mix-own", "mix-outputs", "union")
-"""Ways to steer that need no label; ``two-pass`` and ``mix-outputs`` are arithmetic on targeted steering."""
+INJECTED: Mapping[str, str] = {
+    "two-pass": "the answered emotion (two-pass)",
+    "mix": "all, in equal shares (mix)",
+    "mix-own": "all, by the model’s answer (mix)",
+    "mix-outputs": "each in turn, outputs mixed",
+    "union": "all, in full (union)",
+}
+"""Ways to steer that need no label -> what is amplified, in words; ``two-pass`` and ``mix-outputs`` are arithmetic on
+targeted steering."""
+AGNOSTIC = tuple(INJECTED)
 
 TARGET: Final = "target"
 """The column ``control`` of sets that were selected for the emotion, on all clips and layers."""

@@ -18,10 +18,15 @@ from emoscope.report.plots import INTERVALS, SERIES_KEY, dots, hollow_note, mark
 from emoscope.report.theme import title
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, made, outcome, tally
 from emoscope.schemas import as_table
+from emoscope.vocabulary import INJECTED
 from emoscope.wording import estimate_text
 
-WAYS = ("targeted", "two-pass", "mix", "mix-own", "mix-outputs", "union")
-"""``targeted`` steers each clip's own emotion and so knows the label: what the other ways are compared with."""
+WAYS = {"targeted": "the clip’s own emotion (told)", **INJECTED}
+"""Ways to steer, and what each amplifies. ``targeted`` steers each clip's own emotion and so knows the label: what the
+other ways are compared with."""
+
+READ_OFF = ("targeted", "two-pass", "mix-outputs")
+"""Ways that are worked out from the stored answers of targeted steering; under the others the model was asked."""
 
 UNITS = {"uar_change": "points", "lost": "points", "gained": "points", "true_logp": "nat"}
 """The measures and their units."""
@@ -62,7 +67,7 @@ def agnostic(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozense
         wrong and right; as all measures they are means over the emotions of the items, so uar_change = gained - lost.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in conditions.filter(pl.col("kind").is_in(WAYS)).sort("condition").iter_rows(named=True):
+    for row in conditions.filter(pl.col("kind").is_in(list(WAYS))).sort("condition").iter_rows(named=True):
         groups.setdefault(tuple(row[name] for name in ("selector", "budget", "scope", "alpha")), []).append(row)
     rows: list[dict[str, Any]] = []
     for key, members in groups.items():
@@ -124,7 +129,7 @@ def _answered(panel: Panel, conditions: pl.DataFrame, row: Mapping[str, Any]) ->
     """What one condition answers, or is worked out to answer; ``None`` where it was not asked."""
     if "baseline" not in panel.rows:
         return None
-    if row["kind"] in ("mix", "mix-own", "union"):
+    if row["kind"] not in READ_OFF:
         if row["condition"] not in panel.rows:
             return None
         steered = {None: row["condition"]}
@@ -195,27 +200,19 @@ def _mean_of_labels(panel: Panel, values: np.ndarray, used: np.ndarray) -> np.nd
     return np.asarray(ratio(replicates(sums), replicates(items[:, heard])).mean(axis=1))
 
 
-INJECTED = {
-    "targeted": "the clip’s own emotion (told)", "two-pass": "the answered emotion (two-pass)",
-    "mix": "all, in equal shares (mix)", "mix-own": "all, by the model’s answer (mix)",
-    "mix-outputs": "each in turn, outputs mixed", "union": "all, in full (union)",
-}  # fmt: skip
-"""What is amplified without a label, in words."""
-
-
 def draw_agnostic(part: Part) -> Any | None:
     """UAR and log p of the true option under steering that needs no label, next to matched controls."""
     found = part.own("agnostic").filter(pl.col("against") != "targeted")
     if found.is_empty():
         return None
-    order = [INJECTED[way] for way in INJECTED if way in set(found["way"])]
+    order = [WAYS[way] for way in WAYS if way in set(found["way"])]
     charts: list[Any] = []
     for measure, x in (
         ("uar_change", "change of UAR (points)"),
         ("true_logp", "change of log p of the right answer (nat)"),
     ):
         rows = [
-            {"row": INJECTED[row["way"]]} | marks_of(row)
+            {"row": WAYS[row["way"]]} | marks_of(row)
             | {"series": "difference" if row["against"] == "matched" else series_of(row["control"])}
             for row in found.filter((pl.col("measure") == measure) & pl.col("estimate").is_not_null()).iter_rows(named=True)
         ]  # fmt: skip
@@ -241,7 +238,7 @@ def tabulate_agnostic(part: Part) -> pl.DataFrame | None:
         ("UAR beyond matched", "matched", "uar_change", 1), ("UAR beyond told", "targeted", "uar_change", 1),
     ]  # fmt: skip
     rows = []
-    for way, name in INJECTED.items():
+    for way, name in WAYS.items():
         if (way, "baseline", "uar_change") in by:
             row = {"what was amplified": name + (", hollow" if by[way, "baseline", "uar_change"]["hollow"] else "")}
             for heading, against, measure, digits in columns:
@@ -259,13 +256,13 @@ def draw_agnostic_of_parts(study: StudyRuns) -> Any | None:
             (pl.col("against") != "targeted") & (pl.col("measure") == "uar_change") & pl.col("estimate").is_not_null()
         )
         frames[part.name] = [
-            {"row": INJECTED[row["way"]], "series": "difference" if row["against"] == "matched" else series_of(row["control"])}
+            {"row": WAYS[row["way"]], "series": "difference" if row["against"] == "matched" else series_of(row["control"])}
             | marks_of(row)
             for row in found.iter_rows(named=True)
         ]  # fmt: skip
     there = {row["row"] for rows in frames.values() for row in rows}
     return panels(
-        frames, [name for name in INJECTED.values() if name in there], "change of UAR (points)", "what was amplified",
+        frames, [name for name in WAYS.values() if name in there], "change of UAR (points)", "what was amplified",
         title(
             "Does amplification help where nobody tells it the emotion?",
             f"{INTERVALS} {SERIES_KEY} Right of zero: better. The first row knows the right answer and is only a mark to compare with.",
@@ -280,7 +277,7 @@ def say_agnostic(study: StudyRuns) -> list[str]:
         own = part.own("agnostic").filter(
             (pl.col("against") == "matched") & (pl.col("measure") == "uar_change") & (pl.col("way") != "targeted")
         )
-        found += [outcome(f"{part.name}, {INJECTED[row['way']]}", row, part) for row in own.iter_rows(named=True)]
+        found += [outcome(f"{part.name}, {WAYS[row['way']]}", row, part) for row in own.iter_rows(named=True)]
     if not found:
         return []
     clear = [one for one in found if one.found in (CLEAR_LOW, CLEAR_HIGH)]

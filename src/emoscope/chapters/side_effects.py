@@ -23,7 +23,7 @@ from emoscope.report.plots import BEYOND_KEY, INTERVALS, dots, names_of
 from emoscope.report.theme import title
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, Outcome, made, outcome, tally
 from emoscope.schemas import as_table, empty, schema
-from emoscope.vocabulary import COLUMN, MAIN, SIDE_EFFECT
+from emoscope.vocabulary import COLUMN, MAIN, PRESENTED, SIDE_EFFECT
 from emoscope.wording import DONE, estimate_text, number
 
 INTRODUCTION = re.compile(
@@ -217,10 +217,6 @@ def _rates(errors: Mapping[str, np.ndarray], words: np.ndarray, sizes: np.ndarra
     return rate
 
 
-ABILITIES = {"transcription": "writing down the words", "text": "questions without sound"}
-"""Abilities in words; others are names of label columns."""
-
-
 def draw_side_effects(study: StudyRuns) -> Any | None:
     """What the headline's neurons cost other abilities, next to matched neurons; word errors apart."""
     found = study.table("side_effects")
@@ -248,13 +244,14 @@ def draw_side_effects(study: StudyRuns) -> Any | None:
 
 
 def ability(name: str) -> str:
-    """An ability in words.
+    """An ability in words; others than presentations are names of label columns.
 
     Example:
         >>> ability("text"), ability("word")
         ('questions without sound', 'question on “word”')
     """
-    return ABILITIES.get(name, f"question on “{name}”")
+    known = PRESENTED[name].ability if name in PRESENTED else ""
+    return known or f"question on “{name}”"
 
 
 def say_side_effects(study: StudyRuns) -> list[str]:

@@ -27,7 +27,7 @@ from emoscope.experiments.items import (
 from emoscope.experiments.prompts import PRESENTATIONS, asked_wordings, spoken
 from emoscope.experiments.schema import Controls, CorpusChoice, Interventions, Probes, Study, StudyError, Transfer
 from emoscope.neurons.jobs import lent_name
-from emoscope.vocabulary import COLUMN, MAIN, SHARED
+from emoscope.vocabulary import COLUMN, MAIN, PRESENTED, SHARED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -229,12 +229,12 @@ def _column(study: Study, main: Part, column: str) -> Part:
 
 def _probe(study: Study, main: Part, kind: str) -> Part:
     """Another presentation of the first clips of each emotion; or questions about no clip, which are a corpus of their own."""
-    few, how, most = _few(main.study, study.probes.matched), PRESENTATIONS[kind], study.probes.items_per_emotion
-    assert how.role is not None
+    few, most, role = _few(main.study, study.probes.matched), study.probes.items_per_emotion, PRESENTED[kind].role
+    assert role is not None
     question = replace(few.question, presentation=kind)
-    if how.of_clips:
+    if PRESENTATIONS[kind].of_clips:
         choice, evaluate = replace(few.corpus, clips_per_emotion=most), replace(few.evaluate, items_per_emotion=most)
-        return _part(main, kind, how.role, replace(few, corpora=(choice,), evaluate=evaluate, question=question))
+        return _part(main, kind, role, replace(few, corpora=(choice,), evaluate=evaluate, question=question))
     asked = replace(
         few,
         corpora=(CorpusChoice(id=TEXT_QUESTIONS),),
@@ -243,7 +243,7 @@ def _probe(study: Study, main: Part, kind: str) -> Part:
         evaluate=replace(few.evaluate, where={}),
     )
     orders = len(study_options(asked, study_corpus(asked)))
-    return dataclasses.replace(_part(main, kind, how.role, asked, orders), corpus=None)
+    return dataclasses.replace(_part(main, kind, role, asked, orders), corpus=None)
 
 
 def _part(main: Part, suffix: str, role: str, study: Study, options: int | None = None) -> Part:

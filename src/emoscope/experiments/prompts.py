@@ -15,7 +15,7 @@ from emoscope.emotions import in_order
 from emoscope.questions import Question, read_answer
 from emoscope.schemas import schema
 from emoscope.vocabulary import GROUNDING as GROUNDING_ROLE
-from emoscope.vocabulary import SIDE_EFFECT, PartRole
+from emoscope.vocabulary import PRESENTED, SIDE_EFFECT
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,11 +73,10 @@ def noise_like(wave: Waveform) -> Waveform:
 
 @dataclass(frozen=True)
 class Presentation:
-    """What a question is asked about.
+    """What a question is asked about; its role and its words stand in :data:`emoscope.vocabulary.PRESENTED`.
 
     Attributes:
         sound: what the model hears of a clip's samples; ``None``: nothing.
-        role: of the part of a study that asks so; ``None`` where any study may.
         needs_words: asked of clips whose words are known.
         writes: the answer is a text of the model's own; :mod:`emoscope.chapters.side_effects` reads it.
         of_clips: there is a clip, which is decoded also where nothing is heard: one without usable sound is left out
@@ -85,7 +84,6 @@ class Presentation:
     """
 
     sound: Callable[[Waveform], Waveform] | None = None
-    role: PartRole | None = None
     needs_words: bool = False
     writes: bool = False
     of_clips: bool = True
@@ -97,16 +95,15 @@ def _itself(wave: Waveform) -> Waveform:
 
 PRESENTATIONS: Mapping[str, Presentation] = {
     "audio": Presentation(_itself),
-    "noise": Presentation(noise_like, role=GROUNDING_ROLE),
-    "transcript": Presentation(role=GROUNDING_ROLE, needs_words=True),
-    "transcription": Presentation(_itself, role=SIDE_EFFECT, needs_words=True, writes=True),
-    "text": Presentation(role=SIDE_EFFECT, of_clips=False),
+    "noise": Presentation(noise_like),
+    "transcript": Presentation(needs_words=True),
+    "transcription": Presentation(_itself, needs_words=True, writes=True),
+    "text": Presentation(of_clips=False),
 }
-"""``audio``, ``noise``: a sound and the question. ``transcript``: what is said as text, and the question.
-``transcription``: the sound, and the request to write down what is said. ``text``: a question about no clip."""
+"""What is done for each presentation, in the order in which a study names them."""
 
 GROUNDING, SIDE_EFFECTS = (
-    tuple(name for name, one in PRESENTATIONS.items() if one.role == role) for role in (GROUNDING_ROLE, SIDE_EFFECT)
+    tuple(name for name in PRESENTATIONS if PRESENTED[name].role == role) for role in (GROUNDING_ROLE, SIDE_EFFECT)
 )
 """What takes the place of the voice; and tasks that are no multiple choice about the clip."""
 

@@ -10,19 +10,11 @@ from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import first_words
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.wording import MATCHED_IN
-from emoscope.vocabulary import LEAST_LETTER_MASS
+from emoscope.vocabulary import LEAST_LETTER_MASS, PRESENTED
 from emoscope.wording import listed, number
 
 CLOSE = 0.5
 """Controls come close where their mean effect is at least this share of the selected neurons' effect."""
-
-PRESENTED = {
-    "noise": "No voice is heard: noise as long and as loud takes its place. What lies above chance comes from length, "
-    "from level, or from a bias.",
-    "transcript": "No voice is heard: what is said stands there as text. What lies above chance comes from the words, "
-    "or from a bias.",
-}
-"""What is said first of a study in which something else takes the place of the voice."""
 
 LIMITS = (
     "That these neurons are the only ones that carry emotion, or that they carry nothing else: only what happens when "
@@ -90,8 +82,9 @@ def _by_corpus(study: StudyRuns, say: Callable[[Part], Iterable[str]]) -> list[s
 
 
 def _before_numbers(part: Part) -> Iterable[str]:
-    if told := PRESENTED.get(part.presentation or "audio"):
-        yield told
+    asked = PRESENTED.get(part.presentation or "audio")
+    if asked and asked.caveat:
+        yield asked.caveat
     yield from first_words(part.uar(), part.without_speaker, part.speakers)
     shared = part.run.manifest.get("speakers_shared") or 0
     if shared:
