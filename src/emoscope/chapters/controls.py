@@ -9,14 +9,11 @@ from emoscope.report.page import Figure, Question
 from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of, panels
 from emoscope.report.theme import title
 from emoscope.report.wording import CONTROLS
+from emoscope.vocabulary import MATCHED, TARGET
 from emoscope.wording import listed, number
 
-MATRIX_CONTROLS = {
-    "random": "random",
-    "shuffled": "shuffled labels",
-    "misses": "missed clips",
-    "false-alarms": "false alarms",
-}
+MATRIX_CONTROLS = {name: called for name, called in CONTROLS.items() if name not in (TARGET, MATCHED)}
+MATRIX_CONTROLS |= {"misses": "missed clips", "false-alarms": "false alarms"}
 """Controls shown as rows beside the selected and the matched neurons."""
 
 

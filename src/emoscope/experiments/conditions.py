@@ -160,7 +160,8 @@ def _tests(study: Study, family: Row, layers: int) -> Iterator[Row]:
     for to in work.deactivate:
         if to != "mean" or target or matched:
             yield {"kind": "deactivate", "to": to, **claim(claimed and to == "zero")}
-    steered = target or matched or control in ("fewer", *OUTCOME_CONTROLS)
+    amplified = headline and control in CONTROLS and CONTROLS[control].amplified
+    steered = target or amplified or control in ("fewer", *OUTCOME_CONTROLS)
     alphas = [head.alpha] if steered else []
     if claimed or (matched and draw < DOSE_DRAWS):
         alphas = sorted({*work.alphas, head.alpha})

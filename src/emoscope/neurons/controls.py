@@ -1,7 +1,7 @@
 """Control sets: neurons as much like the chosen ones as can be, random ones, and labels without meaning.
 
-A new kind is an entry of :data:`CONTROLS` with the function that draws neurons (or labels), and a field of its name in
-the study's section ``controls`` that says how many there are.
+A new kind is an entry of :data:`CONTROLS` with the function that draws neurons (or labels) and its words, and a field of
+its name in the study's section ``controls`` that says how many there are.
 """
 
 from __future__ import annotations
@@ -203,11 +203,26 @@ class Control:
     relabel: Callable[[np.ndarray, Sequence[str | None], np.random.Generator], np.ndarray] | None = None
     everywhere: bool = False  # there are some at all budgets of the headline's selector and within ranges of layers
     alike: bool = False  # it reads the covariates of neurons (``standardised``)
+    amplified: bool = False  # those of the headline are amplified, too; all kinds are deactivated
+    called: str = ""  # in figures and tables; where empty, by its name
+    sets: str = ""  # what its draws are, in the paragraph on methods, behind their number
 
 
 CONTROLS = {
-    MATCHED: Control(MATCHED, draw=_matched, everywhere=True, alike=True),
-    RANDOM: Control(RANDOM, draw=_random),
-    SHUFFLED: Control(SHUFFLED, relabel=shuffled_labels),
+    MATCHED: Control(
+        MATCHED,
+        draw=_matched,
+        everywhere=True,
+        alike=True,
+        amplified=True,
+        sets="sets of matched neurons (same layer, similar firing rate, activity and output weight)",
+    ),
+    RANDOM: Control(RANDOM, draw=_random, sets="sets of random neurons"),
+    SHUFFLED: Control(
+        SHUFFLED,
+        relabel=shuffled_labels,
+        called="shuffled labels",
+        sets="sets selected on labels shuffled within speaker",
+    ),
 }
-"""The kinds of controls by name, in the order of the table of sets."""
+"""The kinds of controls by name, in the order of the table of sets, of figures and of tables."""

@@ -8,7 +8,9 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.parts import Part
+from emoscope.neurons.controls import CONTROLS
 from emoscope.report.wording import name_selector
+from emoscope.vocabulary import PRESENTED
 from emoscope.wording import listed, number
 
 PAPER = """@inproceedings{zhao2026emotion,
@@ -26,12 +28,6 @@ LAPE = """@inproceedings{tang2024language,
   pages     = {5701--5715},
   year      = {2024}
 }"""
-ASKED = {
-    "audio": "which emotion it hears",
-    "noise": "which emotion it hears, with noise as long and as loud in place of the voice,",
-    "transcript": "which emotion the speaker expresses, with what is said as text in place of the voice,",
-}
-"""What a model is asked, by what takes the voice's place."""
 
 SELECTORS = {
     "lap": "the highest probability of being active (LAP)",
@@ -85,10 +81,12 @@ def _data(part: Part) -> str:
         str(one.get("title") or one.get("id")) + (f" ({one['citation']})" if one.get("citation") else "")
         for one in manifest.get("corpora") or []
     )
+    known = PRESENTED.get(part.presentation or "audio")
+    asked = (known and known.asks) or PRESENTED["audio"].asks
     voices = f"{part.speakers} speakers" if part.speakers else "speakers whose names are not known"
     text = (
         f"We asked {model.get('id', 'the model')} ({model.get('layers')} decoder layers of {model.get('width')} MLP neurons, "
-        f"{model.get('dtype')}, {model.get('device')}) {ASKED.get(part.presentation or 'audio', ASKED['audio'])} in {part.clips} clips "
+        f"{model.get('dtype')}, {model.get('device')}) {asked} in {part.clips} clips "
         f"by {voices}" + (f" of {corpora}" if corpora else "") + f", with {len(panel.labels)} lettered options "
         f"({', '.join(panel.labels)}) whose order differs between clips. The answer is the option whose letter is most probable"
     )
@@ -146,14 +144,10 @@ def _interventions(part: Part) -> str:
         done.append(
             f"amplified{weakened} (multiplied by 1 + alpha, alpha = {listed([f'{alpha:g}' for alpha in alphas])})"
         )
-    draws = {
-        name: asked.filter(pl.col("control") == name)["draw"].n_unique() for name in ("matched", "random", "shuffled")
-    }
-    words = {
-        "matched": "sets of matched neurons (same layer, similar firing rate, activity and output weight)",
-        "random": "sets of random neurons", "shuffled": "sets selected on labels shuffled within speaker",
-    }  # fmt: skip
-    controls = [f"{draws[name]} {words[name]}" for name in words if draws[name]]
+    draws = {name: asked.filter(pl.col("control") == name)["draw"].n_unique() for name in CONTROLS}
+    controls = [
+        f"{draws[name]} {one.sets or f'sets of {name} neurons'}" for name, one in CONTROLS.items() if draws[name]
+    ]
     against = f" Controls were {listed(controls)} per emotion." if controls else ""
     if {"misses", "false-alarms"} & set(asked["control"].to_list()):
         against += (

@@ -10,9 +10,11 @@ import polars as pl
 
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.analysis.standing import Blind
+from emoscope.neurons.controls import CONTROLS as CONTROL_KINDS
+from emoscope.vocabulary import PRESENTED, TARGET
 from emoscope.wording import bracket, listed, number
 
-CONTROLS = {"target": "selected", "matched": "matched", "random": "random", "shuffled": "shuffled labels"}
+CONTROLS = {TARGET: "selected"} | {name: one.called or name for name, one in CONTROL_KINDS.items()}
 """How controls are called in figures and tables."""
 
 MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
@@ -153,7 +155,7 @@ def made(rows: Sequence[Mapping[str, str]]) -> pl.DataFrame | None:
     return frame.select(kept) if len(kept) > 1 else None
 
 
-HEARD = {"audio": "voice", "transcript": "transcript", "noise": "noise"}
+HEARD = {name: one.heard for name, one in PRESENTED.items() if one.heard}
 """What is heard, in words, in the order of figures and tables."""
 
 
