@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "run-folder.md"
 def test_what_a_run_stores_is_as_declared(run, tmp_path):
     folder, seen = unpack(run, tmp_path), set()
     for name in ("items", "sets", "conditions", "answers", "units", "neurons"):
-        stored = pl.read_parquet(folder / f"{name}.parquet")
+        stored = schemas.renamed(pl.read_parquet(folder / f"{name}.parquet"), name)
         declared = schema(name, stored=True)
         there = {column: dtype for column, dtype in stored.schema.items() if column in declared}
         assert there == {column: declared[column] for column in there}, name

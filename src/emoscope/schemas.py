@@ -19,6 +19,14 @@ PART_OF_ESTIMATE = {
 }  # fmt: skip
 """End of a column's name -> what the column holds of the estimate whose name stands before it."""
 
+OLD_NAMES: Mapping[str, str] = {"fate": "status", "hollow": "unreliable"}
+"""Columns of version 1 of a run folder's format -> their names since."""
+OLD_FILES: Mapping[str, str] = {
+    "transferred_sets.parquet": "foreign_sets.parquet",
+    "tables/transferred.parquet": "tables/foreign.parquet",
+}
+"""Files of a run folder -> where version 1 has them."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -167,8 +175,29 @@ def read_table(folder: Path, name: str) -> pl.DataFrame:
     """A table of a run folder; empty where it is not there."""
     import polars as pl
 
-    path = folder / tables()[name].file
+    path = stored(folder, tables()[name].file)
     return conform(pl.read_parquet(path), name) if path.is_file() else empty(name)
+
+
+def stored(folder: Path, file: str) -> Path:
+    """Where a file of a run folder stands: under its name, or under that of version 1 of the format."""
+    old = folder / OLD_FILES.get(file, file)
+    return old if old.is_file() and not (folder / file).is_file() else folder / file
+
+
+def renamed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """A table as it was read, with today's names for the columns of version 1 of the format.
+
+    A corpus's own label column that had today's name then is called ``…_label``.
+    """
+    declared = tables()[name].columns if name in tables() else {}
+    there = {column: place for place, column in enumerate(frame.columns)}
+    names: dict[str, str] = {}
+    for old, new in OLD_NAMES.items():
+        # declared columns stand before those of a corpus, so one named like an old column stands behind today's
+        if new in declared and there.get(old, len(there)) < there.get(new, len(there)):
+            names |= {old: new, new: f"{new}_label"}
+    return frame.rename(names, strict=False)
 
 
 def conform(frame: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -183,7 +212,7 @@ def conform(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
     if not frame.columns:
         return empty(name)
-    types = schema(name)
+    frame, types = renamed(frame, name), schema(name)
     known = [
         pl.col(column).cast(dtype) if column in frame.columns else pl.lit(None, dtype=dtype).alias(column)
         for column, dtype in types.items()

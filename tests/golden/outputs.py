@@ -15,6 +15,8 @@ from pathlib import Path
 import polars as pl
 import vl_convert
 
+from emoscope.schemas import OLD_FILES, renamed, tables
+
 HERE = Path(__file__).parent
 RUNS: Mapping[str, Path] = {
     "example": HERE.parents[1] / "docs" / "example-run",
@@ -39,6 +41,8 @@ LETTERED = {
 
 NUMBER = re.compile(r"-?\d+\.\d{5,}(?:e[-+]?\d+)?")
 DRAWN = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
+FROZEN_WORDS = {", unreliable": ", hollow"}
+"""Words of texts -> what stood there when they were frozen; only checksums of them are kept."""
 SIZED = re.compile(r'class="scroll (?:narrow|wide)"')  # by the picture's width
 
 
@@ -80,11 +84,12 @@ class Outputs:
 
     @classmethod
     def read(cls, path: Path) -> Outputs:
-        """What :meth:`write` packed."""
+        """What :meth:`write` packed, under today's names."""
         with zipfile.ZipFile(path) as packed:
             names = [name for name in packed.namelist() if name.endswith(".parquet")]
-            tables = {name: pl.read_parquet(io.BytesIO(packed.read(name))) for name in names}
-            return cls(tables, json.loads(packed.read("texts.json")))
+            found = {_today(name): pl.read_parquet(io.BytesIO(packed.read(name))) for name in names}
+            texts = {_today(name): text for name, text in json.loads(packed.read("texts.json")).items()}
+            return cls({name: renamed(table, Path(name).stem) for name, table in found.items()}, texts)
 
 
 def unpack(run: str, to: Path) -> Path:
@@ -131,7 +136,19 @@ def settled(text: str) -> str:
     """
     if not text.startswith("<svg"):
         text = SIZED.sub('class="scroll"', DRAWN.sub("", text))
+    for now, then in FROZEN_WORDS.items():
+        text = text.replace(now, then)
     return NUMBER.sub(lambda found: f"{float(found[0]):.4g}" if float(found[0]) < 1 else f"{float(found[0]):.3f}", text)
+
+
+def _today(name: str) -> str:
+    """Name of an output, or of a part's, where it was frozen under that of an earlier format."""
+    for now, then in OLD_FILES.items():
+        if Path(now).stem in tables():
+            name = re.sub(
+                rf"(?<![^/]){re.escape(then.removesuffix('.parquet'))}(?=\.)", now.removesuffix(".parquet"), name
+            )
+    return name
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emoscope.schemas import renamed, stored
+
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT = 1
-"""Version of the tables' columns, stored in the manifest."""
+FORMAT = 2
+"""Version of the tables' columns, stored in the manifest; 1 is read too (:data:`emoscope.schemas.OLD_NAMES`)."""
 
 EXPORTED = ("items", "sets", "foreign_sets", "conditions", "neurons", "set_activity", "units")
 """Tables that are copied, where the run has them."""
@@ -81,13 +83,13 @@ class RunFolder:
         return path
 
     def read_table(self, name: str) -> pl.DataFrame:
-        """Read a table that :meth:`write_table` wrote."""
+        """Read a table that :meth:`write_table` wrote, now or in an earlier version of the format."""
         import polars as pl
 
-        path = self.path / f"{name}.parquet"
+        path = stored(self.path, f"{name}.parquet")
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: this run has not come that far")
-        return pl.read_parquet(path)
+        return renamed(pl.read_parquet(path), name.removeprefix("tables/"))
 
     def write_json(self, name: str, content: object) -> Path:
         """Write ``name`` (with suffix) as indented JSON."""
@@ -266,7 +268,7 @@ def _export_one(source: RunFolder, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     copy = RunFolder(place)
     for name in EXPORTED:
-        if (source / f"{name}.parquet").is_file():
+        if stored(source.path, f"{name}.parquet").is_file():
             table = source.read_table(name)
             if "path" in table.columns:
                 # the name of the recording is kept, the folder of the machine is not
