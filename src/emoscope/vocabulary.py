@@ -87,15 +87,8 @@ PRESENTED: Mapping[str, Presented] = {
 is said as text, and the question. ``transcription``: the sound, and the request to write down what is said. ``text``: a
 question about no clip."""
 
-Scoring = Literal["likelihood", "generation", "transcription"]
-"""How an answer was got: the most probable letter, an answer written out, or what is said written down."""
-LIKELIHOOD: Final = "likelihood"
-GENERATION: Final = "generation"
-TRANSCRIPTION: Final = "transcription"
-
-Status = Literal["used", "not needed", "excluded", "quarantined"]
-"""What became of a clip."""
 USED: Final = "used"
+"""What became of a clip that is heard; others are not needed, excluded or quarantined."""
 
 Side = Literal["both", "identify", "evaluate"]
 """What a clip may do: identify neurons, test them, or both, in different folds."""
@@ -185,8 +178,6 @@ def acting(frame: pl.DataFrame, kind: str, *roles: Role) -> pl.DataFrame:
     """Rows of one kind of intervention in a table of families: selected sets, and means over the draws of controls.
 
     Args:
-        frame: a table with the columns of a family.
-        kind: ``"deactivate"`` or ``"steer"``.
         roles: what the conditions are for; the headline's where none is given. Sets of other selectors are also set to
             their mean, which is left out.
     """

@@ -33,6 +33,11 @@ def bracket(low: float | None, high: float | None, digits: int = 1, sign: bool =
     return "" if low is None or high is None else f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
 
 
+def span(low: float, high: float, digits: int = 1) -> str:
+    """An interval in a sentence."""
+    return f"95 % interval {number(low, digits)} to {number(high, digits)}"
+
+
 def p_value(p: float | None) -> str:
     """A p value for people.
 
@@ -59,9 +64,6 @@ def estimate_text(row: Mapping[str, Any] | None, name: str = "estimate", digits:
 
     Args:
         row: has the columns ``name``, ``name_low`` and ``name_high``, or ``low`` and ``high`` for ``"estimate"``.
-        name: the column.
-        digits: after the decimal point.
-        sign: write a plus sign.
 
     Example:
         >>> estimate_text({"gap": -3.0, "gap_low": -4.0, "gap_high": -2.0}, "gap"), estimate_text(None)
@@ -69,8 +71,8 @@ def estimate_text(row: Mapping[str, Any] | None, name: str = "estimate", digits:
     """
     if row is None or row[name] is None:
         return "–"
-    ends = (row["low"], row["high"]) if name == "estimate" else (row[f"{name}_low"], row[f"{name}_high"])
-    return f"{number(row[name], digits, sign)} {bracket(*ends, digits)}".strip()
+    ends = "" if name == "estimate" else f"{name}_"
+    return f"{number(row[name], digits, sign)} {bracket(row[f'{ends}low'], row[f'{ends}high'], digits)}".strip()
 
 
 def spread(row: Mapping[str, Any] | None, digits: int = 1, sign: bool = True) -> str:

@@ -11,7 +11,6 @@ from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.chapters import questions
 from emoscope.chapters.claims import as_text, grid
 from emoscope.report import caveats, methods, provenance, sentences
-from emoscope.report.glossary import GLOSSARY
 from emoscope.report.page import (
     SECTIONS,
     Figure,
@@ -23,6 +22,7 @@ from emoscope.report.page import (
     Table,
     draw_figure,
     fill_table,
+    glossary,
     render,
     write_latex,
     write_page,
@@ -143,7 +143,7 @@ def render_report(
         bibtex=methods.bibtex(part) if part else "",
         study=path.read_text(encoding="utf-8") if path.is_file() else "",
         limits=caveats.limits(study),
-        glossary=GLOSSARY,
+        glossary=glossary(),
         version=study.manifest.get("emoscope", ""),
     )
 

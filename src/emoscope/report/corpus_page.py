@@ -13,7 +13,7 @@ from emoscope.corpora.check import unusable_because, warnings_of
 from emoscope.emotions import in_order
 from emoscope.report.markup import to_html
 from emoscope.report.page import Figure, draw_those_there, render, write_page
-from emoscope.report.theme import LIGHT, title
+from emoscope.report.theme import LIGHT, Chart, title
 
 MOST_ROWS = 500
 """Longer tables are cut after so many rows; the rest is counted in a last one."""
@@ -26,13 +26,7 @@ WIDTH = 560
 
 
 def write_corpus_page(summary: Mapping[str, Any], path: Path, version: str = "") -> None:
-    """Write the page of a corpus.
-
-    Args:
-        summary: what :func:`emoscope.corpora.check.describe` made.
-        path: the file to write.
-        version: of emoscope, for the page's last line.
-    """
+    """Write the page of a corpus from what :func:`emoscope.corpora.check.describe` made, and of emoscope's version."""
     html = render(
         "corpus.html",
         summary=summary,
@@ -45,7 +39,7 @@ def write_corpus_page(summary: Mapping[str, Any], path: Path, version: str = "")
     write_page(html, path)
 
 
-def emotions(summary: Mapping[str, Any]) -> Any | None:
+def emotions(summary: Mapping[str, Any]) -> Chart | None:
     """Clips in use of each emotion, those that should be there and are not as empty bars."""
     counts = {**dict.fromkeys(summary["missing"], 0), **summary["by_emotion"]}
     if not counts:
@@ -58,38 +52,32 @@ def emotions(summary: Mapping[str, Any]) -> Any | None:
     numbers = base.mark_text(align="left", dx=5, color=LIGHT.ink, fontSize=12).encode(
         text=alt.Text("clips:Q", format=",")
     )
-    return (bars + numbers).properties(
-        width=WIDTH, height=alt.Step(24), title=title("Clips of each emotion", "Clips that can be used, by label.")
-    )  # fmt: skip
+    heading = title("Clips of each emotion", "Clips that can be used, by label.")
+    return alt.layer(bars, numbers).properties(width=WIDTH, height=alt.Step(24), title=heading)
 
 
-def durations(summary: Mapping[str, Any]) -> Any | None:
+def durations(summary: Mapping[str, Any]) -> Chart | None:
     """How long the clips are."""
     if not summary["seconds"]:
         return None
     lengths = pl.Series("seconds", summary["seconds"])
     shortest, longest = summary["durations"]["shortest"], summary["durations"]["longest"]
     step = max((longest - shortest) / BINS, 0.001)
-    rows = (
-        pl.DataFrame({"bin": ((lengths - shortest) / step).floor().clip(upper_bound=BINS - 1)})
-        .group_by("bin").len("clips").sort("bin")
-        .with_columns((shortest + pl.col("bin") * step).alias("low"), (shortest + (pl.col("bin") + 1) * step).alias("high"))
-    )  # fmt: skip
-    return (
-        alt.Chart(rows)
-        .mark_bar(color=LIGHT.accent, stroke=LIGHT.page)
-        .encode(x=alt.X("low:Q", title="duration (s)", scale=alt.Scale(nice=False, zero=False)), x2="high:Q", y2=alt.datum(0), y=alt.Y("clips:Q", title="clips in use"))
-        .properties(width=WIDTH, height=180, title=title("How long the clips are", "Each bar counts the clips of a range of durations."))
-    )  # fmt: skip
+    bins = pl.DataFrame({"bin": ((lengths - shortest) / step).floor().clip(upper_bound=BINS - 1)})
+    low, high = shortest + pl.col("bin") * step, shortest + (pl.col("bin") + 1) * step
+    rows = bins.group_by("bin").len("clips").sort("bin").with_columns(low=low, high=high)
+    x = alt.X("low:Q", title="duration (s)", scale=alt.Scale(nice=False, zero=False))
+    bars = alt.Chart(rows).mark_bar(color=LIGHT.accent, stroke=LIGHT.page)
+    drawn = bars.encode(x=x, x2="high:Q", y2=alt.datum(0), y=alt.Y("clips:Q", title="clips in use"))
+    heading = title("How long the clips are", "Each bar counts the clips of a range of durations.")
+    return drawn.properties(width=WIDTH, height=180, title=heading)
 
 
 def _tables(summary: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
     found: dict[str, pl.DataFrame] = {}
     if summary["expected"]:
-        found["A complete copy, and this one"] = pl.DataFrame(
-            [(name, str(both["expected"]), str(both["found"])) for name, both in summary["expected"].items()],
-            schema={"what": pl.String, "expected": pl.String, "found": pl.String}, orient="row",
-        )  # fmt: skip
+        rows = [[name, str(both["expected"]), str(both["found"])] for name, both in summary["expected"].items()]
+        found["A complete copy, and this one"] = _cut(rows, ("what", "expected", "found"))
     for name in ("emotion", "speaker", "split", "language"):
         if counts := summary[f"by_{name}"]:
             found[f"Clips in use by {name}"] = _counted("value", counts)

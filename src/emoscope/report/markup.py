@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.report.theme import DARK, LIGHT, mixes_colours, recoloured, title_of, to_pdf, to_png, to_spec, to_svg
+from emoscope.report.theme import Chart, title_of, to_pdf, to_png, to_spec, to_svg
 from emoscope.runs.folder import replacing
 
 WORDS = frozenset({
@@ -34,19 +34,17 @@ LONG = 30
 
 
 def to_html(frame: pl.DataFrame, name: str) -> str:
-    """A table as HTML without colours of its own: the page's style sheet gives them, in light and in dark.
-
-    Args:
-        frame: columns of text; their names are the headings.
-        name: the table's id becomes ``table_<name>``.
-    """
+    """A table of texts as HTML, its id ``table_<name>``; the page's style sheet gives its colours, in light and in dark."""
     from great_tables import GT
 
-    # the first column says what a row is about
-    words = [column for column in frame.columns if column in WORDS or column == frame.columns[0]]
-    made = GT(frame, id=f"table_{name}").cols_align("right").cols_align("left", columns=words).as_raw_html()
+    made = GT(frame, id=f"table_{name}").cols_align("right").cols_align("left", columns=_words(frame)).as_raw_html()
     made = re.sub(r"<style>.*?</style>", "", made, flags=re.DOTALL)
     return re.sub(r' style="[^"]*"', "", made)
+
+
+def _words(frame: pl.DataFrame) -> list[str]:
+    """The columns of words; the first one says what a row is about."""
+    return [column for column in frame.columns if column in WORDS or column == frame.columns[0]]
 
 
 def lean(svg: str, title: str) -> str:
@@ -60,12 +58,7 @@ def lean(svg: str, title: str) -> str:
 def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
     r"""A table as LaTeX with the rules of the package booktabs, to be read by ``\input``.
 
-    Columns with long texts get a width of their own and break lines; numbers stay on one.
-
-    Args:
-        frame: columns of text; their names are the headings.
-        name: the label becomes ``tab:<name>``.
-        caption: plain text.
+    Columns with long texts get a width of their own and break lines; numbers stay on one. The label is ``tab:<name>``.
 
     Example:
         >>> print(to_latex(pl.DataFrame({"neurons": ["MAD"], "gap (%)": ["−3"]}), "gaps", "R&D"))
@@ -84,7 +77,7 @@ def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
         \end{table}
         <BLANKLINE>
     """
-    words = [column for column in frame.columns if column in WORDS or column == frame.columns[0]]
+    words = _words(frame)
     long = [column for column in words if max((len(str(cell)) for cell in frame[column]), default=0) > LONG]
     width = rf">{{\raggedright\arraybackslash}}p{{{min(0.3, 0.8 / max(len(long), 1)):.2f}\linewidth}}"
     columns = "".join(width if column in long else "l" if column in words else "r" for column in frame.columns)
@@ -134,13 +127,9 @@ def _line(cells: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart as a notebook shows it: a drawn PNG, so that nothing is loaded and no script runs.
+    """A chart as a notebook shows it: a drawn PNG, so that nothing is loaded and no script runs."""
 
-    Attributes:
-        chart: the Altair chart, to change it further.
-    """
-
-    chart: Any
+    chart: Chart
 
     def save(self, path: str | Path) -> Path:
         """Write the picture; the ending decides between ``.svg``, ``.pdf`` and ``.png``.
@@ -149,14 +138,11 @@ class Picture:
             ValueError: another ending.
         """
         path = Path(path)
-        draw = {
-            ".svg": lambda: to_svg(to_spec(self.chart)).encode(),
-            ".pdf": lambda: to_pdf(to_svg(to_spec(self.chart))),
-            ".png": lambda: to_png(self.chart),
-        }
-        if path.suffix.lower() not in draw:
-            raise ValueError(f"{path}: a picture is written as {', '.join(draw)}; give one of these endings")
-        part = draw[path.suffix.lower()]()
+        ending = path.suffix.lower()
+        if ending not in (".svg", ".pdf", ".png"):
+            raise ValueError(f"{path}: a picture is written as .svg, .pdf, .png; give one of these endings")
+        svg = "" if ending == ".png" else to_svg(to_spec(self.chart))
+        part = {".svg": svg.encode, ".pdf": lambda: to_pdf(svg), ".png": lambda: to_png(self.chart)}[ending]()
         with replacing(path) as partial:
             partial.write_bytes(part)
         return path
@@ -178,34 +164,3 @@ class Picture:
 
 SCALE = 2
 """Pixels of a PNG per unit of its size on the screen."""
-
-
-def pictures(chart: Any, name: str, folder: Path | None = None, shown: bool = True) -> dict[str, str]:
-    """Draw a chart.
-
-    Args:
-        chart: an Altair chart with a title.
-        name: of its files, and the beginning of the ids in its pictures.
-        folder: receives ``<name>.svg`` and ``<name>.pdf``; without it no file is written.
-        shown: whether the page shows it.
-
-    Returns:
-        ``title``, ``how`` (to read it) and, where it is shown, ``light`` and ``dark`` (SVG).
-    """
-    heading, how = title_of(chart)
-    spec = to_spec(chart)
-    if folder is not None:
-        svg = to_svg(spec)
-        with replacing(folder / f"{name}.svg") as partial:
-            partial.write_text(svg, encoding="utf-8")
-        with replacing(folder / f"{name}.pdf") as partial:
-            partial.write_bytes(to_pdf(svg))
-    if not shown:
-        return {"title": heading, "how": how}
-    light = to_svg(spec, LIGHT, prefix=f"{name}-light-", titled=False)
-    dark = (
-        to_svg(spec, DARK, prefix=f"{name}-dark-", titled=False)
-        if mixes_colours(spec)
-        else recoloured(light, DARK).replace(f"{name}-light-", f"{name}-dark-")
-    )
-    return {"title": heading, "how": how, "light": lean(light, heading), "dark": lean(dark, heading)}

@@ -11,7 +11,7 @@ from emoscope.analysis.parts import Part
 from emoscope.neurons.controls import CONTROLS
 from emoscope.report.wording import name_selector
 from emoscope.vocabulary import PRESENTED
-from emoscope.wording import listed, number
+from emoscope.wording import listed, number, span
 
 PAPER = """@inproceedings{zhao2026emotion,
   author    = {Zhao and Schuller and Sisman},
@@ -38,7 +38,7 @@ SELECTORS = {
     "mad-active": "the mean activation above that of the other emotions among neurons active at a tenth of the positions or more (MAD-active)",
     "cas": "the largest margin between their two largest probabilities of being active (CAS)",
 }
-"""By what a selector ranks neurons, in a sentence about neurons."""
+"""Controls, and by what a selector ranks neurons, in sentences."""
 
 
 def paragraph(part: Part) -> list[str]:
@@ -76,7 +76,7 @@ def _corpus(one: dict[str, Any]) -> str:
 
 def _data(part: Part) -> str:
     manifest, panel = part.run.manifest, part.panel
-    model: Any = manifest.get("model") or {}
+    model = manifest.get("model") or {}
     corpora = " and ".join(
         str(one.get("title") or one.get("id")) + (f" ({one['citation']})" if one.get("citation") else "")
         for one in manifest.get("corpora") or []
@@ -93,8 +93,11 @@ def _data(part: Part) -> str:
     row = part.uar("baseline")
     if row is None or row["uar"] is None:
         return f"{text}."
-    span = "" if row["low"] is None else f" (95 % interval {number(row['low'])} to {number(row['high'])})"
-    return f"{text}; without intervention the unweighted average recall is {number(row['uar'])} %{span}, chance being {number(row['chance'])} %."
+    within = "" if row["low"] is None else f" ({span(row['low'], row['high'])})"
+    return (
+        f"{text}; without intervention the unweighted average recall is {number(row['uar'])} %{within}, chance being "
+        f"{number(row['chance'])} %."
+    )
 
 
 def _selection(part: Part) -> str:
@@ -111,13 +114,10 @@ def _selection(part: Part) -> str:
     )
     many = f" ({max(size)})" if size else ""
     from_clips = f", from {min(clips)} correctly answered clips per emotion" if clips else ""
-    study = part.run.manifest.get("study") or {}
-    read = (
-        " Its activation was read after the product with up_proj(x) (site “product”)."
-        if (study.get("identify") or {}).get("site") == "product"
-        else ""
-    )
-    if (study.get("identify") or {}).get("balance_letters"):
+    asked = (part.run.manifest.get("study") or {}).get("identify") or {}
+    told = " Its activation was read after the product with up_proj(x) (site “product”)."
+    read = told if asked.get("site") == "product" else ""
+    if asked.get("balance_letters"):
         from_clips += ", chosen so that the right option stood behind each letter as equally often as could be"
     return (
         f"Following Zhao, Schuller and Sisman (2026), a neuron is one element of act(gate_proj(x)) in a decoder MLP.{read} For each "
@@ -133,18 +133,12 @@ def _interventions(part: Part) -> str:
     if "deactivate" in kinds:
         means = " and, in further conditions, to its mean over clips" if "mean" in set(asked["to"].to_list()) else ""
         done.append(f"deactivated (set to zero{means})")
-    alphas = (
-        asked.filter((pl.col("kind") == "steer") & (pl.col("control") == "target"))["alpha"]
-        .drop_nulls()
-        .unique()
-        .sort()
-    )
+    alphas = asked.filter(kind="steer", control="target")["alpha"].drop_nulls().unique().sort()
     if len(alphas):
         weakened = " or weakened" if alphas[0] < 0 else ""
-        done.append(
-            f"amplified{weakened} (multiplied by 1 + alpha, alpha = {listed([f'{alpha:g}' for alpha in alphas])})"
-        )
-    draws = {name: asked.filter(pl.col("control") == name)["draw"].n_unique() for name in CONTROLS}
+        values = listed([f"{alpha:g}" for alpha in alphas])
+        done.append(f"amplified{weakened} (multiplied by 1 + alpha, alpha = {values})")
+    draws = {name: asked.filter(control=name)["draw"].n_unique() for name in CONTROLS}
     controls = [
         f"{draws[name]} {one.sets or f'sets of {name} neurons'}" for name, one in CONTROLS.items() if draws[name]
     ]
@@ -159,19 +153,13 @@ def _interventions(part: Part) -> str:
 
 def _statistics(part: Part) -> str:
     manifest = part.run.manifest
-    study: Any = manifest.get("study") or {}
-    versions = ", ".join(
-        f"{name} {value}"
-        for name, value in (manifest.get("environment") or {}).items()
-        if name in ("python", "torch", "transformers")
-    )
-    declared = [f"the excess {'gap' if row['kind'] == 'deactivate' else 'pull gap'} of {'deactivation' if row['kind'] == 'deactivate' else 'steering'}"
-                for row in part.table("tests").iter_rows(named=True)]  # fmt: skip
-    holm = (
-        f" The tests of {listed(declared)} were declared beforehand and corrected with Holm’s method."
-        if declared
-        else ""
-    )
+    study, environment = manifest.get("study") or {}, manifest.get("environment") or {}
+    used = [name for name in environment if name in ("python", "torch", "transformers")]
+    versions = ", ".join(f"{name} {environment[name]}" for name in used)
+    names = {"deactivate": "the excess gap of deactivation"}
+    declared = [names.get(kind, "the excess pull gap of steering") for kind in part.table("tests")["kind"]]
+    told = f" The tests of {listed(declared)} were declared beforehand and corrected with Holm’s method."
+    holm = told if declared else ""
     return (
         "Effects are changes in percentage points, averaged over emotions; the excess is the effect of the selected minus that of "
         "matched neurons on the same clips. Sensitivity is the change of the one-against-rest area under the ROC curve of the option’s "

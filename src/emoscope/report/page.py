@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +14,8 @@ import polars as pl
 from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.report.markup import pictures, to_html, to_latex
-from emoscope.report.theme import Chart
+from emoscope.report.markup import lean, to_html, to_latex
+from emoscope.report.theme import DARK, LIGHT, Chart, mixes_colours, recoloured, title_of, to_pdf, to_spec, to_svg
 from emoscope.runs.folder import replacing
 from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED, SIDE_EFFECT
 
@@ -142,8 +144,6 @@ def draw_figure(figure: Figure, about: object, folder: Path | None = None) -> di
     """Draw a figure.
 
     Args:
-        figure: what to draw.
-        about: what it is drawn from.
         folder: receives ``<name>.svg`` and ``<name>.pdf``, and loses those of an earlier page; without it no file is written.
 
     Returns:
@@ -158,11 +158,25 @@ def draw_figure(figure: Figure, about: object, folder: Path | None = None) -> di
         chart = figure.draw(about)
     if chart is None:
         return {"missing": figure.missing}
-    drawn = pictures(chart, figure.name, folder, shown=figure.on_page)
+    heading, how = title_of(chart)
+    spec = to_spec(chart)
+    if folder is not None:
+        svg = to_svg(spec)
+        with replacing(folder / f"{figure.name}.svg") as partial:
+            partial.write_text(svg, encoding="utf-8")
+        with replacing(folder / f"{figure.name}.pdf") as partial:
+            partial.write_bytes(to_pdf(svg))
     if not figure.on_page:
-        return drawn
-    width = re.search(r'<svg[^>]* width="([\d.]+)"', drawn["light"])
-    return {**drawn, "size": "narrow" if width and float(width[1]) <= NARROW else "wide"}
+        return {"title": heading, "how": how}
+    begins = {theme.name: f"{figure.name}-{theme.name}-" for theme in (LIGHT, DARK)}  # ids differ on the page
+    light = to_svg(spec, LIGHT, prefix=begins["light"], titled=False)
+    if mixes_colours(spec):
+        dark = to_svg(spec, DARK, prefix=begins["dark"], titled=False)
+    else:
+        dark = recoloured(light, DARK).replace(begins["light"], begins["dark"])
+    width = re.search(r'<svg[^>]* width="([\d.]+)"', light)
+    size = "narrow" if width and float(width[1]) <= NARROW else "wide"
+    return {"title": heading, "how": how, "light": lean(light, heading), "dark": lean(dark, heading), "size": size}
 
 
 def draw_those_there(figures: Iterable[Figure], about: object) -> dict[str, dict[str, str]]:
@@ -175,8 +189,6 @@ def fill_table(table: Table, about: object, folder: Path | None, csv: bool = Fal
     """Fill a table and write it as LaTeX; that of an earlier page goes where there is nothing to show.
 
     Args:
-        table: what to fill.
-        about: what it is filled from.
         folder: receives ``<name>.tex``; without it no file is written.
         csv: whether it receives ``<name>.csv``, too.
 
@@ -185,14 +197,13 @@ def fill_table(table: Table, about: object, folder: Path | None, csv: bool = Fal
     """
     frame = table.fill(about)
     if folder is not None:
-        path = folder / f"{table.name}.tex"
-        path.unlink(missing_ok=True)
-        if frame is not None:
-            write_latex(frame, table.name, table.caption, path)
-        if frame is not None and csv:
-            write_csv(frame, path.with_suffix(".csv"))
+        (folder / f"{table.name}.tex").unlink(missing_ok=True)
     if frame is None:
         return None
+    if folder is not None:
+        write_latex(frame, table.name, table.caption, folder / f"{table.name}.tex")
+        if csv:
+            write_csv(frame, folder / f"{table.name}.csv")
     return {"caption": table.caption, "html": to_html(frame, table.name)}
 
 
@@ -209,22 +220,19 @@ def write_csv(frame: pl.DataFrame, path: Path) -> None:
 
 
 def render(template: str, **values: object) -> str:
-    """The HTML of a page.
-
-    Args:
-        template: a file of this package.
-        values: every name that the template uses.
-    """
+    """The HTML of a page, from a template of this package and every name that it uses."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    loader = PackageLoader("emoscope.report", ".")
     templates = Environment(
-        loader=PackageLoader("emoscope.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return templates.get_template(template).render(**values)
+
+
+def glossary() -> dict[str, str]:
+    """The words of the report and what they mean, in plain language."""
+    return tomllib.loads((files("emoscope") / "data" / "glossary.toml").read_text(encoding="utf-8"))
 
 
 def write_page(html: str, path: Path) -> Path:

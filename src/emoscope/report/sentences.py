@@ -8,8 +8,8 @@ from typing import Any
 
 from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
 from emoscope.analysis.parts import Part
-from emoscope.report.caveats import close, unlike
-from emoscope.wording import number, p_text
+from emoscope.report.caveats import MEASURES, close, unlike
+from emoscope.wording import number, p_text, span
 
 SWITCHED = {
     "removes evidence": "Switching these neurons off makes the model lose evidence for the emotion",
@@ -63,10 +63,9 @@ def _knows(part: Part) -> Sentence:
         )
     if row["low"] is None or not part.speakers:
         return Sentence("Whether the model recognises emotion is not decided", f"{text}; {guess}")
-    span = f"(95 % interval {number(row['low'], 0)} to {number(row['high'], 0)} %)"
     clear = row["low"] > row["chance"]
     claim = "The model recognises emotion clearly above chance" if clear else "The model is not clearly above chance"
-    return Sentence(claim, f"{text} {span}; {guess}")
+    return Sentence(claim, f"{text} ({span(row['low'], row['high'], 0)} %); {guess}")
 
 
 def _switched_off(part: Part) -> Sentence:
@@ -83,12 +82,12 @@ def _switched_off(part: Part) -> Sentence:
             f"switching them off {moved}, but matched control neurons were not tested."
             + ("" if blind is None else f" {blind.sentence()}"),
         )
-    value, clear, blind = excess["estimate"], _clear(part, excess), part.blind()
-    if clear:
-        more = "falls by {0} percentage points more" if value < 0 else "falls by {0} percentage points less"
+    value, blind = excess["estimate"], part.blind()
+    if _clear(part, excess):
         text = (
-            f"beyond what similar neurons of the same layers do, recognition of the emotion "
-            f"{more.format(number(abs(value)))} than that of the other emotions {_span(excess, flip=value < 0)}."
+            "beyond what similar neurons of the same layers do, recognition of the emotion falls by "
+            f"{number(abs(value))} percentage points {'more' if value < 0 else 'less'} than that of the other emotions "
+            f"{_size(excess)}."
         )
     else:
         text = (
@@ -97,13 +96,8 @@ def _switched_off(part: Part) -> Sentence:
         )
     if blind is not None:
         text = f"{text} {blind.sentence()}"
-    notes = [
-        _decided(part, "deactivate"),
-        _corrected(part, "deactivate"),
-        unlike(part),
-        close(part, "deactivate", "gap"),
-    ]
-    return Sentence(_claim(part, "deactivate", SWITCHED, "switching these neurons off does"), text, _said(notes))
+    claim = _claim(part, "deactivate", SWITCHED, "switching these neurons off does")
+    return Sentence(claim, text, _notes(part, "deactivate", unlike(part)))
 
 
 def _amplified(part: Part) -> Sentence:
@@ -123,17 +117,14 @@ def _amplified(part: Part) -> Sentence:
         more = "more" if value > 0 else "fewer"
         text = (
             f"{strength}, they draw {number(abs(value))} percentage points {more} of the clips to their emotion than similar "
-            f"neurons do {_span(excess, flip=value < 0)}."
+            f"neurons do {_size(excess)}."
         )
     else:
         text = (
             f"{strength}, whether they draw more clips to their emotion than similar neurons do {_open(part, excess)}."
         )
-    notes = [
-        _own_clips(part), _decided(part, "steer"), _corrected(part, "steer"),
-        close(part, "steer", "pull_overall"),
-    ]  # fmt: skip
-    return Sentence(_claim(part, "steer", AMPLIFIED, "amplifying them does"), text, _said(notes))
+    notes = tuple(note for note in [_own_clips(part)] if note) + _notes(part, "steer")
+    return Sentence(_claim(part, "steer", AMPLIFIED, "amplifying them does"), text, notes)
 
 
 def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
@@ -143,6 +134,12 @@ def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
     if row["verdict"] is None:
         return f"There is no verdict on what {what} ({row['reason']})"
     return words[row["verdict"]].format(way="less" if (row["excess_bias"] or 0) < 0 else "more")
+
+
+def _notes(part: Part, kind: str, unmatched: str | None = None) -> tuple[str, ...]:
+    """On what the verdict rests, the declared test, and what may be told against both."""
+    notes = (_decided(part, kind), _corrected(part, kind), unmatched, close(part, kind, MEASURES[kind]))
+    return tuple(note for note in notes if note)
 
 
 def _decided(part: Part, kind: str) -> str | None:
@@ -156,8 +153,8 @@ def _decided(part: Part, kind: str) -> str | None:
         ("leaning towards the emotion on other clips", "bias", "nat", 2, NO_BIAS),
     ):
         low, high = row[f"excess_{measure}_low"], row[f"excess_{measure}_high"]
-        span = "" if low is None else f" (95 % interval {number(low, digits)} to {number(high, digits)})"
-        parts.append(f"{name} {number(row[f'excess_{measure}'], digits, sign=True)} {unit}{span}")
+        within = "" if low is None else f" ({span(low, high, digits)})"
+        parts.append(f"{name} {number(row[f'excess_{measure}'], digits, sign=True)} {unit}{within}")
         if low is not None and (low > 0 or high < 0) and max(-low, high) <= most:
             small.append(f"{name.split()[0]} (within ±{most:g} {unit})")
     why = f"; undecided: {row['reason']}" if row["verdict"] == "undecided" and row["reason"] else ""
@@ -170,12 +167,12 @@ def _corrected(part: Part, kind: str) -> str | None:
     row = part.test(kind)
     if row is None or row["p_holm"] is None or not part.speakers:
         return None
-    p = p_text(row["p_holm"])
     names = {
         "excess_gap": "the difference between the emotion and the others",
         "excess_pull_gap": "the excess pull gap",
     }
-    return f"Declared test, {names.get(row['measure'], row['measure'])}: {p} after correction for all declared tests."
+    name = names.get(row["measure"], row["measure"])
+    return f"Declared test, {name}: {p_text(row['p_holm'])} after correction for all declared tests."
 
 
 def _own_clips(part: Part) -> str | None:
@@ -183,11 +180,11 @@ def _own_clips(part: Part) -> str | None:
     gap = part.effect("steer", "excess_pull_gap")
     if gap is None or gap["estimate"] is None or gap["low"] is None:
         return None
-    span = f"excess pull gap {number(gap['estimate'], sign=True)} points, 95 % interval {number(gap['low'])} to {number(gap['high'])}"
+    told = f"excess pull gap {number(gap['estimate'], sign=True)} points, {span(gap['low'], gap['high'])}"
     if not _clear(part, gap):
-        return f"Whether they draw clips of their own emotion more than others is open ({span})."
+        return f"Whether they draw clips of their own emotion more than others is open ({told})."
     more = "more" if gap["estimate"] > 0 else "less"
-    return f"They draw clips of their own emotion {more} than others ({span})."
+    return f"They draw clips of their own emotion {more} than others ({told})."
 
 
 def _clear(part: Part, row: Mapping[str, Any]) -> bool:
@@ -204,16 +201,13 @@ def _open(part: Part, row: Mapping[str, Any]) -> str:
     if row["low"] is None or not part.speakers:
         reason = "speakers are unknown" if not part.speakers else "there are too few speakers for an interval"
         return f"is left without a conclusion, since {reason} ({value})"
-    return f"remains open ({value}, 95 % interval {number(row['low'])} to {number(row['high'])})"
+    return f"remains open ({value}, {span(row['low'], row['high'])})"
 
 
-def _span(row: Mapping[str, Any], flip: bool = False) -> str:
-    low, high = (-row["high"], -row["low"]) if flip else (row["low"], row["high"])
-    return f"(95 % interval {number(low)} to {number(high)})"
-
-
-def _said(notes: list[str | None]) -> tuple[str, ...]:
-    return tuple(note for note in notes if note)
+def _size(row: Mapping[str, Any]) -> str:
+    """The interval of what is said without its sign."""
+    low, high = (row["low"], row["high"]) if row["estimate"] >= 0 else (-row["high"], -row["low"])
+    return f"({span(low, high)})"
 
 
 def _moves(points: float, what: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from io import BytesIO
+from textwrap import wrap
 from typing import Any, TypeAlias, cast
 
 import altair as alt
@@ -23,7 +24,6 @@ class Theme:
     """Colours of a figure; charts are made in :data:`LIGHT` and recoloured when they are drawn.
 
     Attributes:
-        name: ``"light"`` or ``"dark"``.
         ink, muted, line: text, secondary text and controls, grid lines.
         accent: the one colour, for what the study selected.
         page: what stands behind the figure.
@@ -58,9 +58,7 @@ DARK = Theme(
 def to_spec(chart: Chart, validate: bool = False) -> dict[str, Any]:
     """The Vega-Lite specification of a chart, with the fonts and colours of the light theme.
 
-    Args:
-        chart: an Altair chart that has a title.
-        validate: check against the schema of Vega-Lite; slow, so left to the tests.
+    With ``validate`` it is checked against the schema of Vega-Lite: slow, so left to the tests.
     """
     with debug_mode(validate):
         spec: dict[str, Any] = chart.to_dict(validate=validate)
@@ -87,9 +85,7 @@ def in_theme(spec: dict[str, Any], theme: Theme) -> dict[str, Any]:
         >>> in_theme({"color": LIGHT.accent}, DARK) == {"color": DARK.accent}
         True
     """
-    if theme is LIGHT:
-        return spec
-    exchanged: dict[str, Any] = json.loads(recoloured(json.dumps(spec), theme))
+    exchanged: dict[str, Any] = spec if theme is LIGHT else json.loads(recoloured(json.dumps(spec), theme))
     return exchanged
 
 
@@ -99,42 +95,25 @@ def mixes_colours(spec: dict[str, Any]) -> bool:
 
 
 def recoloured(svg: str, theme: Theme) -> str:
-    """A drawn picture in the colours of another theme, much faster than drawing it anew.
+    """A picture drawn in the light theme in the colours of another, much faster than drawing it anew.
 
     Right for pictures that do not mix colours (:func:`mixes_colours`).
-
-    Args:
-        svg: drawn in the light theme.
-        theme: the other theme.
 
     Example:
         >>> recoloured(f'<path fill="{LIGHT.ink}"/>', DARK) == f'<path fill="{DARK.ink}"/>'
         True
     """
-    colours = dict(zip(_colours(LIGHT), _colours(theme), strict=True))
+    light, other = (re.findall(r"#\w{6}", str(one)) for one in (LIGHT, theme))
+    colours = dict(zip(light, other, strict=True))
     return re.sub("|".join(colours), lambda found: colours[found[0]], svg)
-
-
-def _colours(theme: Theme) -> list[str]:
-    flat: list[str] = []
-    for part in astuple(theme)[1:]:
-        flat += [part] if isinstance(part, str) else list(part)
-    return flat
 
 
 def title(text: str, how_to_read: str) -> alt.TitleParams:
     """The title of a figure: what it shows, and below it one line on how to read it."""
-    return alt.TitleParams(text, subtitle=wrap(how_to_read, 100))
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Break a line at spaces, since Vega does not."""
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] += (" " if lines[-1] else "") + word
-    return lines
+    # Vega breaks no lines
+    return alt.TitleParams(
+        text, subtitle=wrap(how_to_read, 100, break_long_words=False, break_on_hyphens=False) or [""]
+    )
 
 
 def title_of(chart: Chart) -> tuple[str, str]:
@@ -146,8 +125,6 @@ def to_svg(spec: dict[str, Any], theme: Theme = LIGHT, prefix: str = "id", title
     """Draw a specification as SVG text; the same specification always gives the same text.
 
     Args:
-        spec: what :func:`to_spec` made.
-        theme: colours.
         prefix: put before the ids inside the SVG, which must be unique on a page that holds several.
         titled: keep the title inside the picture; a page writes it beside the picture instead.
     """

@@ -21,6 +21,16 @@ MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_no
 """What matched controls share with the selected neurons, in words."""
 
 
+BLIND = "blind part of the excess gap"
+"""The heading of what, of the excess gap, knows nothing of the clip."""
+
+CLEAR_LOW, CLEAR_HIGH, OPEN, UNTESTED = "low", "high", "open", "untested"
+"""What an estimate with its interval says: below zero, above zero, neither, or nothing."""
+
+HEARD = {name: one.heard for name, one in PRESENTED.items() if one.heard}
+"""What is heard, in words, in the order of figures and tables."""
+
+
 def name_selector(selector: str | None) -> str:
     """A selector's name as readers know it.
 
@@ -29,10 +39,6 @@ def name_selector(selector: str | None) -> str:
         ('CAS', 'MAD-Z')
     """
     return (selector or "?").upper()
-
-
-BLIND = "blind part of the excess gap"
-"""The heading of what, of the excess gap, knows nothing of the clip."""
 
 
 def blind_text(blind: Blind | None, measure: str = "excess_gap") -> str:
@@ -67,31 +73,25 @@ def outcome(where: str, row: Mapping[str, Any] | None, part: Part | None = None,
     found, why = judge(row, part)
     if row is None or row["estimate"] is None:
         return Outcome(where, found, "", why)
-    return Outcome(
-        where, found, f"{number(row['estimate'], sign=True)} {unit} {bracket(row['low'], row['high'])}".strip(), why
-    )
+    text = f"{number(row['estimate'], sign=True)} {unit} {bracket(row['low'], row['high'])}"
+    return Outcome(where, found, text.strip(), why)
 
 
 def tally(outcomes: Iterable[Outcome], low: str, high: str, open_: str) -> list[str]:
     """One sentence for each thing that the outcomes say.
 
     Args:
-        outcomes: one a corpus.
-        low: the sentence about those below zero, with ``{}`` for them.
-        high: about those above zero.
-        open_: about those whose interval holds zero.
+        low, high, open_: the sentences about those below zero, above zero, and whose interval holds zero, with ``{}`` for them.
 
     Example:
         >>> tally([Outcome("a", OPEN, "+1 points", ""), Outcome("b", UNTESTED, "", "only 3 speakers")], "", "", "Open: {}.")
         ['Open: a +1 points.', 'Not tested: b (only 3 speakers).']
     """
-    listed_ = list(outcomes)
-    said = []
+    every, said = list(outcomes), []
     for found, words in ((CLEAR_LOW, low), (CLEAR_HIGH, high), (OPEN, open_)):
-        those = [one for one in listed_ if one.found == found]
-        if those:
-            said.append(words.format(listed([f"{one.where} {one.text}" for one in those])))
-    return [*said, *untested(listed_)]
+        if those := [f"{one.where} {one.text}" for one in every if one.found == found]:
+            said.append(words.format(listed(those)))
+    return [*said, *untested(every)]
 
 
 def untested(outcomes: Iterable[Outcome]) -> list[str]:
@@ -105,13 +105,8 @@ def untested(outcomes: Iterable[Outcome]) -> list[str]:
     for one in outcomes:
         if one.found == UNTESTED:
             reasons.setdefault(one.why, []).append(one.where)
-    return (
-        [f"Not tested: {'; '.join(f'{listed(where)} ({why})' for why, where in reasons.items())}."] if reasons else []
-    )
-
-
-CLEAR_LOW, CLEAR_HIGH, OPEN, UNTESTED = "low", "high", "open", "untested"
-"""What an estimate with its interval says: below zero, above zero, neither, or nothing."""
+    told = "; ".join(f"{listed(where)} ({why})" for why, where in reasons.items())
+    return [f"Not tested: {told}."] if told else []
 
 
 def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str, str]:
@@ -130,8 +125,8 @@ def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str,
         ('untested', 'only 3 speakers')
     """
     if row is None or row["estimate"] is None:
-        failed = part.failed if part is not None else None
-        return UNTESTED, str((row or {}).get("reason") or failed or "not part of this run").rstrip(".")
+        reason = (row or {}).get("reason") or (part and part.failed) or "not part of this run"
+        return UNTESTED, str(reason).rstrip(".")
     if row.get("hollow"):
         return UNTESTED, "the answers support no claim"
     if part is not None and part.unknown_speakers:
@@ -153,10 +148,6 @@ def made(rows: Sequence[Mapping[str, str]]) -> pl.DataFrame | None:
     frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None)
     kept = [name for name in frame.columns if not set(frame[name]) <= {"–", ""}]
     return frame.select(kept) if len(kept) > 1 else None
-
-
-HEARD = {name: one.heard for name, one in PRESENTED.items() if one.heard}
-"""What is heard, in words, in the order of figures and tables."""
 
 
 def outcome_at(study: StudyRuns, where: str, row: Mapping[str, Any], corpus: str) -> Outcome:
