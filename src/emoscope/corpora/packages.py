@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from emoscope.corpora.clip import NOTHING, CorpusInfo, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
 from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns, with_usual
-from emoscope.corpora.table import keep_bytes, sound_folder
+from emoscope.corpora.table import keep_bytes, sound_folder, word_of
 from emoscope.mistakes import first_line
 
 if TYPE_CHECKING:
@@ -199,7 +198,8 @@ def _rows(frame: DataFrame) -> Iterator[tuple[str, str | None, bool]]:
     """File and word of every row, and whether it is a part of its file."""
     for index, value in zip(frame.index, frame.iloc[:, 0], strict=True):
         file, start, end = index if isinstance(index, tuple) else (index, None, None)
-        yield str(file), _word(value), start is not None and (start.total_seconds() > 0 or end == end)
+        word = str(value) if isinstance(value, bool) else word_of(value, whole=True)
+        yield str(file), word, start is not None and (start.total_seconds() > 0 or end == end)
 
 
 def _database(folder: Path, tables: Path) -> Database:
@@ -278,11 +278,3 @@ def _get(database: Database, folder: Path, scheme: str, table: str = "") -> Data
             f"scheme {scheme!r} of database {folder.name} cannot be read ({first_line(error)}): where tables contradict "
             f"each other, name one with columns={{'emotion': 'table/{scheme}'}}"
         ) from error
-
-
-def _word(value: object) -> str | None:
-    # what is missing is None, NaN, NaT or <NA>, by the column's type; only the last cannot be compared with itself
-    if value is None or str(value) in ("<NA>", "NaT") or (isinstance(value, float) and math.isnan(value)):
-        return None
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    return None if text.lower() in NOTHING else text

@@ -239,15 +239,16 @@ def _texts(cells: Cells, column: str, table: Path) -> list[str | None]:
         return [None if cell.lower() in NOTHING else cell.strip() for cell in cells]
     # whole numbers become floats where a row has none
     whole = all(cell.is_integer() for cell in cells if isinstance(cell, float) and not math.isnan(cell))
-    return [_word(cell, whole) for cell in cells]
+    return [word_of(cell, whole) for cell in cells]
 
 
-def _word(cell: object, whole: bool = False) -> str | None:
+def word_of(cell: object, whole: bool = False) -> str | None:
+    """The text of a cell, ``None`` where it says that there is nothing; ``whole``: 3.0 is written as 3."""
     if cell is None:
         return None
     if isinstance(cell, bool):
         return str(cell).lower()
-    text = str(int(cell)) if whole and isinstance(cell, float) and math.isfinite(cell) else str(cell).strip()
+    text = str(int(cell)) if whole and isinstance(cell, float) and cell.is_integer() else str(cell).strip()
     # pandas has words of its own for what is missing
     return None if text.lower() in NOTHING or text in ("<NA>", "NaT") else text
 
@@ -256,7 +257,7 @@ def _frame_texts(series: polars.Series) -> list[str | None]:
     import polars
 
     if series.dtype.is_object():
-        return list(map(_word, series.to_list()))
+        return list(map(word_of, series.to_list()))
     if series.dtype.is_float() and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         series = series.cast(polars.Int64, strict=False)
     text = series.cast(polars.String, strict=False).str.strip_chars()
