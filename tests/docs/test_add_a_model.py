@@ -13,8 +13,8 @@ from emoscope.commands import model_list
 from emoscope.models import families as known_families
 from emoscope.models.audio_lm import Request
 from emoscope.models.check import check_model
-from emoscope.models.families import built_in, list_models, of_class
-from emoscope.models.lookup import known_family, look_up, model_folders
+from emoscope.models.families import built_in, known_family, list_models, of_class
+from emoscope.models.lookup import look_up, model_folders
 from emoscope.models.registry import load_model, wrap
 from tests.helpers.noise import close_logits
 from tests.helpers.tiny_families import WIDTH, write_qwen3_asr

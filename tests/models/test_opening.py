@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from emoscope.mistakes import on_purpose, opening
-from emoscope.models.checkpoint import INDEX, TOKENIZERS, check_folder, read_header
+from emoscope.models.checkpoint import INDEX, TOKENIZERS, check_folder, read_header, read_json
 from emoscope.models.lookup import look_up
-from emoscope.models.opening import read_json
 from emoscope.models.registry import load_model
 from tests.helpers.tiny_families import write_af3, write_qwen2_5_omni
 from tests.helpers.tiny_kimi import write_kimi

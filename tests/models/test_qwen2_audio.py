@@ -9,7 +9,7 @@ import torch
 from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration
 
 from emoscope.models.audio_lm import Request
-from emoscope.models.opening import text_config
+from emoscope.models.families import text_config
 from tests.helpers.tiny_families import LONGEST, write_qwen2_audio
 from tests.models.family_checks import QUESTION, FamilyChecks, sound
 

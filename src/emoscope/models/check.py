@@ -13,10 +13,10 @@ import torch
 
 from emoscope.corpora.audio import RATE, load_audio, prepare_samples
 from emoscope.models.audio_lm import AudioLM
+from emoscope.models.checkpoint import some
 from emoscope.models.complete import compare
 from emoscope.models.decoder import Decoder
 from emoscope.models.hooks import hooked, outputs
-from emoscope.models.opening import some
 from emoscope.models.values import Gains, Prepared, Request, Waveform
 
 QUESTION = "Which emotion does the speaker express? (A) anger (B) neutral (C) sadness Answer with the letter only."

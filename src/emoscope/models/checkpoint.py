@@ -1,4 +1,4 @@
-"""Whether the files of a checkpoint folder are whole, by a look at their headers, and their checksum; never torch."""
+"""The files of a checkpoint folder: what is in the small ones, whether all are whole, and their checksum; never torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,18 +17,6 @@ import numpy as np
 
 from emoscope.files import Checksums, sha256, what_is
 from emoscope.mistakes import first_line
-from emoscope.models.opening import (
-    absent,
-    damaged,
-    fetch_again,
-    kind,
-    need_file,
-    no_file,
-    read_json,
-    refuse_other,
-    some,
-    unfinished,
-)
 
 # where transformers looks for weights: one file, else the shards that the index names
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -40,6 +29,115 @@ PARSED = 2_000_000  # bytes of a JSON file beside the weights that is read whole
 AT_ONCE = 4 * 2**20  # bytes of a weight file that are looked at in one go
 BLOCK = 256 * 2**10  # bytes whose bits are compared in one go: they stay in the processor's cache
 READERS = 4  # files that are read side by side at most
+
+# endings of files whose download was not finished
+PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp")
+SHOWN = 5  # names listed in an error; more are counted
+CARD = "emoscope.json"  # optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; told of a file that holds none is what it really is, where its first bytes tell."""
+    need_file(path)
+    content = path.read_bytes()
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+            raise ValueError(f"{path} begins with a byte-order mark: save it as plain UTF-8") from error
+        refuse_other(path, f"is not valid JSON ({first_line(error)})", error)
+    if not isinstance(found, dict):
+        raise damaged(path, f"holds {kind(found)} where a JSON object belongs")
+    return found
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model's emoscope.json says of it."""
+
+    recommended_budget: float = 0.005  # share of neurons of a set
+    # corpora that it was trained on, each ``{"corpus": id, "where": {column: values}}``
+    trained_on: tuple[Mapping[str, Any], ...] = ()
+    trained_speakers: tuple[str, ...] = ()  # names of the speakers that it heard in training
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The model's emoscope.json; ``ValueError`` where it is damaged, or holds a value of the wrong kind."""
+    path = folder / CARD
+    card = read_json(path) if path.is_file() else {}
+    budget, trained_on = card.get("recommended_budget", 0.005), card.get("trained_on", [])
+    speakers = card.get("trained_speakers", [])
+    if not isinstance(budget, int | float) or not 0 < budget < 0.5:
+        raise ValueError(
+            f"{path}: recommended_budget {budget!r} is not a share of neurons: write a number such as 0.005"
+        )
+    if not isinstance(trained_on, list) or not all(isinstance(one, dict) for one in trained_on):
+        raise ValueError(f'{path}: trained_on {trained_on!r} is not a list of corpora: write [{{"corpus": "…"}}]')
+    if not isinstance(speakers, list) or not all(isinstance(one, str) for one in speakers):
+        raise ValueError(f"{path}: trained_speakers {speakers!r} is not a list of names")
+    return ModelCard(float(budget), tuple(trained_on), tuple(speakers))
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are.
+
+    Example:
+        >>> some("abcdefg")
+        'a, b, c, d, e and 2 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def refuse_other(path: Path, finding: str, error: BaseException | None) -> NoReturn:
+    """Refuse a file; where its first bytes tell what it really is, this is said in place of the finding."""
+    if found := what_is(path):
+        raise ValueError(f"{path} is {found}") from error
+    raise damaged(path, finding) from error
+
+
+def damaged(path: Path, finding: str) -> ValueError:
+    """The error about a file or folder that is not as it must be, with the way to a sound copy."""
+    return ValueError(f"{path} {finding}: {fetch_again(path)}")
+
+
+def need_file(path: Path) -> None:
+    """Raise ``FileNotFoundError`` where something else stands in the place of a file, or nothing."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is {no_file(path)}: {fetch_again(path)}")
+
+
+def no_file(path: Path) -> str:
+    """What stands in the place of a file."""
+    if path.is_symlink() and not path.exists():
+        return f"a link to {path.readlink()}, which is not there"
+    return "a folder, not a file" if path.is_dir() else "no file" if path.exists() else "not there"
+
+
+def absent(path: Path) -> bool:
+    """Whether a path is not there, not even as a link to nowhere."""
+    return not path.exists() and not path.is_symlink()
+
+
+def unfinished(folder: Path) -> list[str]:
+    """Files of unfinished downloads, in a folder and where the hub's library keeps them below it."""
+    places = (folder, folder / ".cache" / "huggingface" / "download")
+    return sorted(path.name for place in places if place.is_dir() for path in place.iterdir() if path.suffix in PARTIAL)
+
+
+def fetch_again(path: Path) -> str:
+    """How to get a sound copy of a folder, or of that of a file."""
+    cached = next((one.name for one in (path, *path.parents) if one.name.startswith("models--")), None)
+    if cached and cached.count("--") == 2:
+        return f"run 'emoscope model fetch {cached.removeprefix('models--').replace('--', '/')}'"
+    return "fetch the model again"
+
+
+def kind(value: object) -> str:
+    """What a value of JSON is, in words."""
+    names = {list: "a list", dict: "an empty object", str: "a text", bool: "true or false"}
+    return "missing or null" if value is None else names.get(type(value), "a number")
 
 
 def check_folder(folder: Path, needs_weights: bool = True, needs_tokenizer: bool = False) -> None:

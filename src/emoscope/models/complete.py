@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from emoscope.models.checkpoint import Place, places
+from emoscope.models.checkpoint import Place, places, some
 from emoscope.models.decoder import ADAPTER_WEIGHTS, low_rank_changes, stored
-from emoscope.models.opening import some
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

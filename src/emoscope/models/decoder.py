@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from emoscope.models.opening import read_json, some
+from emoscope.models.checkpoint import read_json, some
 
 AT_ONCE = 256  # neurons of packed weights whose columns are computed in one go
 
@@ -185,9 +185,7 @@ def find_decoder(model: nn.Module, site: Callable[[str, nn.Module], Site] = gate
 
     It is the module with a list named ``layers`` that is as long as the text configuration says and whose
     items all have ``mlp.down_proj``. ``site`` makes the :class:`Site` of a layer from the path and module of its MLP.
-
-    Raises:
-        ValueError: no such module, more than one, or MLPs of another build.
+    ``ValueError`` for no such module, more than one, or MLPs of another build.
 
     Example:
         >>> from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -247,10 +245,8 @@ def merge_lora(model: nn.Module, folder: Path) -> None:
 def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
     """What an adapter for a model's text decoder, as the package peft writes it, adds to each weight: name -> change.
 
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: an adapter of another kind, one that does not fit or leaves layers out, or weights that are
-            quantised.
+    ``FileNotFoundError`` where a file is missing; ``ValueError`` for an adapter of another kind, one that does not fit
+    or leaves layers out, or weights that are quantised.
     """
     from safetensors.torch import load_file
 

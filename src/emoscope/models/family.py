@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from emoscope.mistakes import first_line
+from emoscope.models.checkpoint import ModelCard
 from emoscope.models.complete import Source, locate, refuse_loaded, refuse_wrong
 from emoscope.models.decoder import Decoder, Site, find_decoder, gated_site
-from emoscope.models.opening import ModelCard
 from emoscope.models.values import Changes, ModelInfo, Request, Waveform, letter_forms
 
 
@@ -139,9 +139,8 @@ class Family:
     side_checkpoints: ClassVar[Mapping[str, str]] = {}  # name of a further checkpoint that it needs -> name on the hub
     parts: ClassVar[tuple[str, ...]] = ()  # folders inside the model's own that hold parts of it
     released: ClassVar[Mapping[str, tuple[int, int]]] = {}  # name on the hub -> decoder layers and neurons per layer
-    released_revision: ClassVar[str] = (
-        ""  # that of these names, if the layout of transformers is not on the main branch
-    )
+    # that of these names, if the layout of transformers is not on the main branch
+    released_revision: ClassVar[str] = ""
     windows: ClassVar[str] = ""  # how sound is cut and how long it may be, in words
 
     def __init__(

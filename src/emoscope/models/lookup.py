@@ -14,9 +14,20 @@ from typing import Any
 import huggingface_hub
 
 from emoscope.mistakes import MISTAKES, first_line, on_purpose
-from emoscope.models.checkpoint import HUB_FILES, LEFT_ON_HUB, check_folder, scan_weights
-from emoscope.models.families import Declared, find, known, list_models, releasing
-from emoscope.models.opening import CARD, find_config, read_card, read_json, text_config, whole_number
+from emoscope.models.checkpoint import (
+    CARD,
+    HUB_FILES,
+    LEFT_ON_HUB,
+    SHOWN,
+    check_folder,
+    fetch_again,
+    read_card,
+    read_json,
+    scan_weights,
+    some,
+    unfinished,
+)
+from emoscope.models.families import Declared, known, known_family, releasing, text_config, whole_number
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"  # folder of the embedded model
 WAIT_S = 10  # how long the hub may take to answer the one question that is asked first, in seconds
@@ -83,24 +94,6 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     )
 
 
-def known_family(config: Mapping[str, object], name: str) -> Declared:
-    """The family of a config by its ``model_type``, or by its architecture if that is unknown; else ``ValueError``."""
-    model_type, architectures = config.get("model_type"), config.get("architectures")
-    if isinstance(model_type, str) and (found := find(model_type)):
-        return found
-    for family in known().values():
-        if isinstance(architectures, list) and any(name in architectures for name in family.architectures):
-            return family
-    near = get_close_matches(str(model_type).lower(), list_models(), n=1, cutoff=0.7)
-    raise ValueError(
-        f"model {name!r} has model_type {model_type!r}, which is not known here"
-        + (f" (did you mean {near[0]!r}?)" if near else "")
-        + f": known are {', '.join(list_models())}; "
-        + ("the code that lies beside it is never run; " if config.get("auto_map") else "")
-        + "docs/add-a-model.md shows how to add a family"
-    )
-
-
 def _released(name: str, side: Mapping[str, str | Path], revision: str | None) -> Card | None:
     """What this package knows of a released model that is not on this machine."""
     family = releasing(name)
@@ -140,9 +133,7 @@ def check_folders(family: Declared, folder: Path, beside: Mapping[str, Path]) ->
 def find_sides(family: Declared, folder: Path, given: Mapping[str, str | Path], name: str) -> dict[str, Path]:
     """The folders of the further checkpoints of a model: as the user named them, else inside or beside its own.
 
-    Raises:
-        ValueError: a name that this family does not have.
-        FileNotFoundError: one is nowhere.
+    ``ValueError`` for a name that this family does not have, ``FileNotFoundError`` where one is nowhere.
     """
     wanted = family.side_checkpoints
     for unknown in sorted(set(given) - set(wanted)):
@@ -201,7 +192,7 @@ def _local(name: str) -> Path | None:
             f"model {name[:80]!r} is no folder here ({first_line(error)}): check the path"
         ) from error
     if is_folder:
-        return find_config(folder).parent
+        return _find_config(folder).parent
     if there:
         raise FileNotFoundError(f"model {name!r} is a file: give the folder in which config.json and the weights lie")
     if name == "tiny":
@@ -212,6 +203,55 @@ def _local(name: str) -> Path | None:
             f"{_did_you_mean(name)}check the path"
         )
     return None
+
+
+def _find_config(folder: Path) -> Path:
+    """The config.json of a checkpoint folder; ``FileNotFoundError`` says what a folder without one is."""
+    config = folder / "config.json"
+    if config.is_file():
+        return config
+    if config.is_symlink():
+        raise FileNotFoundError(f"{config} is a link to {config.readlink()}, which is not there: {fetch_again(folder)}")
+    if config.exists():
+        raise FileNotFoundError(f"{config} is no file: {fetch_again(folder)}")
+    raise FileNotFoundError(f"{folder} {_without_config(folder)}")
+
+
+def _without_config(folder: Path) -> str:
+    """What a folder without config.json is, and what to give."""
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
+        return "holds no config.json, nor anything else: give the folder of one model"
+    if "adapter_config.json" in names:
+        adapter = read_json(folder / "adapter_config.json")
+        base = adapter.get("base_model_name_or_path")
+        return (
+            f"holds an adapter ({adapter.get('peft_type', 'of no named type')}) and not a model; its base model is "
+            f"{base!r}: load both with the package peft, join them with merge_and_unload(), save model and processor "
+            "with save_pretrained(), and give that folder"
+        )
+    if "snapshots" in names and (snapshots := _folders(folder / "snapshots")):
+        commits = " or ".join(map(str, snapshots[:SHOWN]))
+        return f"is a folder of the hub's cache, which holds a folder for each commit: give {commits}"
+    if cached := [name.removeprefix("models--") for name in names if name.startswith("models--")]:
+        return f"is the hub's cache: give owner/name of a model, such as {cached[0].replace('--', '/')}"
+    if packed := [name for name in names if name.endswith((".gguf", ".ggml", ".llamafile"))]:
+        remedy = "give the model as safetensors in the layout of transformers"
+        return f"holds packed weights ({packed[0]}), which cannot be changed: {remedy}"
+    if "params.json" in names:
+        remedy = "give the one in the layout of transformers, with config.json"
+        return f"holds a model in its maker's own layout (params.json): {remedy}"
+    if partial := unfinished(folder):
+        return f"holds no config.json, and {partial[0]} is a download that was not finished: {fetch_again(folder)}"
+    if any(name.endswith(".safetensors") for name in names):
+        return f"holds weights and no config.json, which says what they are: {fetch_again(folder)}"
+    if inside := [one for one in _folders(folder) if (one / "config.json").is_file()]:
+        return f"holds no config.json, but folders inside it do: give {some(str(one) for one in inside)}"
+    return "holds no config.json: give the folder of one model"
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
 def _did_you_mean(name: str) -> str:
@@ -319,11 +359,9 @@ class Fetched:
 def fetch_model(name: str, revision: str | None = None, to: Path | None = None) -> Fetched:
     """Fetch all that a model needs: configuration, tokenizer and safetensors; no code and no pickles.
 
-    In ``to`` each checkpoint gets a folder of its own; if ``None`` they go to the cache of the hub.
-
-    Raises:
-        ValueError: not a name on the hub, or a family that is not known: then no weights are fetched.
-        FileNotFoundError: not on the hub, or no network.
+    In ``to`` each checkpoint gets a folder of its own; if ``None`` they go to the cache of the hub. ``ValueError`` for no
+    name on the hub, or a family that is not known (then no weights are fetched); ``FileNotFoundError`` where it is not
+    on the hub, or there is no network.
     """
     if name.count("/") != 1 or Path(name).expanduser().is_dir():
         raise ValueError(f"{name!r} is no name on the hub: give one like 'owner/name'")

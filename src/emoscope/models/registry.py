@@ -19,12 +19,12 @@ from torch import nn
 from emoscope.corpora.audio import RATE
 from emoscope.mistakes import first_line, opening
 from emoscope.models.audio_lm import AudioLM
-from emoscope.models.checkpoint import scan_weights
+from emoscope.models.checkpoint import read_card, read_json, scan_weights
 from emoscope.models.complete import locate_given, refuse_not_finite, refuse_not_finite_files
 from emoscope.models.decoder import stored
+from emoscope.models.families import known_family, text_config
 from emoscope.models.family import Loading, transformers_class
-from emoscope.models.lookup import check_folders, find_folder, find_sides, known_family, look_up, model_folders
-from emoscope.models.opening import read_card, read_json, text_config
+from emoscope.models.lookup import check_folders, find_folder, find_sides, look_up, model_folders
 from emoscope.models.values import Request
 
 ATTENTION = {

@@ -1,4 +1,4 @@
-"""The families of models by name: those of emoscope, those that a program registers, those of installed packages.
+"""The families of models, by name and by config.json: emoscope's, those that a program registers, those of packages.
 
 Each module of this folder holds a family, or several that differ little. What must be known of a family before its
 module, and torch with it, is imported is read from the text of the module (:class:`Declared`).
@@ -10,17 +10,22 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from emoscope.models.checkpoint import damaged, fetch_again
+
 if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
 
 GROUP = "emoscope.models"  # the entry-point group in which a package names its families, each by its ``model_type``
 STATUS = "verified on small random checkpoints; not run on the released weights"  # of every family of emoscope
+# sizes that a released config.json may leave out, as they are the defaults of its text decoder's class
+LEFT_OUT = {"qwen2": {"num_hidden_layers": 32, "intermediate_size": 22016}}
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,54 @@ def known() -> dict[str, Declared]:
     """Each ``model_type`` that is known -> what its family declares; what installed packages offer is imported."""
     here = {**built_in(), **REGISTERED}
     return here | {name: _opened(entry) for name, entry in _offered().items() if name not in here}
+
+
+def known_family(config: Mapping[str, object], name: str) -> Declared:
+    """The family of a config by its ``model_type``, or by its architecture if that is unknown; else ``ValueError``."""
+    model_type, architectures = config.get("model_type"), config.get("architectures")
+    if isinstance(model_type, str) and (found := find(model_type)):
+        return found
+    for family in known().values():
+        if isinstance(architectures, list) and any(name in architectures for name in family.architectures):
+            return family
+    near = get_close_matches(str(model_type).lower(), list_models(), n=1, cutoff=0.7)
+    raise ValueError(
+        f"model {name!r} has model_type {model_type!r}, which is not known here"
+        + (f" (did you mean {near[0]!r}?)" if near else "")
+        + f": known are {', '.join(list_models())}; "
+        + ("the code that lies beside it is never run; " if config.get("auto_map") else "")
+        + "docs/add-a-model.md shows how to add a family"
+    )
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config.json that describes the text decoder.
+
+    Example:
+        >>> text_config({"thinker_config": {"text_config": {"num_hidden_layers": 28}}})
+        {'num_hidden_layers': 28}
+    """
+    for part in ("thinker_config", "text_config"):
+        config = config[part] if isinstance(config.get(part), dict) and config[part] else config
+    return {**LEFT_OUT.get(str(config.get("model_type")), {}), **config}
+
+
+def whole_number(config: Mapping[str, object], key: str, path: Path) -> int:
+    """A size that a config must name, a whole number of at least 1; of a list, its first.
+
+    Example:
+        >>> whole_number({"num_hidden_layers": 28}, "num_hidden_layers", Path("config.json"))
+        28
+    """
+    if key not in config:
+        raise damaged(path, f"names no {key} of the text decoder")
+    size = config[key]
+    size = size[0] if isinstance(size, list) and size else size
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(
+            f"{path}: {key} is {config[key]!r}, not a whole number of at least 1: {fetch_again(path.parent)}"
+        )
+    return size
 
 
 def releasing(name: str) -> Declared | None:

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from emoscope.models.audio_lm import AudioLM
+from emoscope.models.checkpoint import read_json
 from emoscope.models.decoder import Decoder, Site, gated_site, merge_lora
 from emoscope.models.family import Loading, processor_parts, unknown
-from emoscope.models.opening import read_json
 from emoscope.models.values import Request, Waveform
 
 # as in the official examples; without one the template writes the date of the day, and answers change overnight

@@ -15,10 +15,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from emoscope.corpora.audio import RATE
 from emoscope.models.audio_lm import AudioLM
+from emoscope.models.checkpoint import read_json
 from emoscope.models.complete import fill
 from emoscope.models.families.kimi_tokenizers import KimiTokenizer, VoiceTokenizer, cut, run_pieces
 from emoscope.models.family import Loading, from_folder, transformers_class
-from emoscope.models.opening import read_json
 from emoscope.models.values import Request, Waveform
 
 REPORT = "Kimi-Audio Technical Report, table 1: datasets of supervised fine-tuning"

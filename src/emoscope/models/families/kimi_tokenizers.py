@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from emoscope.corpora.audio import RATE
+from emoscope.models.checkpoint import read_json
 from emoscope.models.complete import Source, fill
 from emoscope.models.family import from_folder
-from emoscope.models.opening import read_json
 from emoscope.models.values import Waveform
 
 PATTERN = (
