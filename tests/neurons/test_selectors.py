@@ -23,7 +23,6 @@ from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import (
     BUILT_IN,
     Statistics,
-    bar_rank,
     cas,
     find_selector,
     lape,
@@ -92,7 +91,6 @@ def test_lape_takes_the_lowest_entropies_above_the_bar():
 
 def test_the_bar_is_the_ranked_rate_over_all_neurons_and_emotions():
     # ascending: 0.2 0.2 0.2 0.4 0.5 0.5 0.5 0.6 0.8. round(0.95 x 9) = 9: the bar is 0.8, none exceeds it
-    assert bar_rank(9) == 9
     assert chosen("lape", 3) == [[], [], []]
     # round(0.78 x 9) = 7: the bar is 0.5, n2 does not exceed it
     assert chosen("lape", 3, floor=0.78) == [[0], [], [1]]

@@ -32,7 +32,6 @@ def level(
 
     Args:
         used: which items to count, dimension (item); by default all that were asked under all these conditions.
-        which: :data:`~emoscope.analysis.responses.UAR` or :data:`~emoscope.analysis.responses.ACCURACY`.
         hollow: conditions whose answers support no claim.
     """
     every = [*conditions, *([] if against is None else [against])]

@@ -59,7 +59,6 @@ SPARED = 0.5
 """The other emotions are largely spared if what they lose is surely less than this share of the emotion's own loss."""
 
 MODEST = 50  # so many clips per emotion are modest identification data
-
 KEPT = 0.8  # sets from few clips keep the effect if they reach at least this share of the full set's
 
 DONE = {"deactivate": "switching them off", "steer": "amplifying them"}
@@ -112,10 +111,7 @@ def some_effect(tests: Sequence[Row]) -> Decision:
 def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Decision:
     """Switching off hurts the emotion disproportionately: the declared test holds, and the emotion itself loses.
 
-    Args:
-        test: the declared test of deactivation: the excess gap.
-        own: the effect ``excess_self``.
-        verdict: what :mod:`~emoscope.analysis.effects` says of it.
+    ``test`` is that of the excess gap, ``own`` the effect ``excess_self``, ``verdict`` that of the table of verdicts.
     """
     if test is None:
         return untested("no set was switched off")
@@ -185,11 +181,9 @@ def rises(trend: Row | None) -> Decision:
 def modest(hurt: Decision, test: Row | None, full: int | None, sizes: Sequence[Row], whole: Row | None, matched: Row | None) -> Decision:  # fmt: skip
     """Few clips are enough: sets from at most 50 clips per emotion keep 80 % of the gap, and surpass matched neurons.
 
-    Args:
-        hurt, test: whether the full set hurts its emotion, and its declared test.
-        full: on how many clips per emotion the full set was found.
-        sizes: the table of efficiency, mean over draws, in rising order of clips; ``whole`` is its row of the full set.
-        matched: the gap of the full set's matched neurons.
+    The full set ``hurt`` its emotion by the declared ``test``, was found on ``full`` clips per emotion, and has the row
+    ``whole`` in the table of efficiency (``sizes``: mean over draws, in rising order of clips); ``matched`` is the gap
+    of its matched neurons.
     """
     if hurt.verdict != SUPPORTED or test is None:
         return untested("the full set is not shown to hurt its emotion")
@@ -231,10 +225,8 @@ def crowds(row: Row | None) -> Decision:
 def carries_over(row: Row, p_holm: float | None, own: Row | None) -> Decision:
     """One corpus's sets hurt their emotions in another: excess gap below 0, after Holm over all pairs of corpora.
 
-    Args:
-        row: of the table of transfer, ``excess_gap`` of one source in another host.
-        p_holm: its p value, adjusted.
-        own: the row of the host's own sets.
+    ``row`` is that of ``excess_gap`` in the table of transfer, for one source in another host; ``own`` that of the
+    host's own sets.
     """
     if no := unusable(row, "the sets did not act there"):
         return untested(no)

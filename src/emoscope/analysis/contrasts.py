@@ -71,12 +71,7 @@ def mean(changes: Sequence[Change]) -> Change:
 
 
 class Changes:
-    """The changes of a panel's conditions; what one condition changes is counted once.
-
-    Args:
-        panel: the stored answers.
-        hollow: conditions whose answers support no claim.
-    """
+    """The changes of a panel's conditions, some of them hollow; what one condition changes is counted once."""
 
     def __init__(self, panel: Panel, hollow: Set[str] = frozenset()) -> None:
         self.panel, self._hollow = panel, hollow
@@ -179,9 +174,8 @@ class Compared:
 def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset()) -> list[Compared]:
     """Compare every family with the baseline, and target sets also with their matched controls.
 
-    Returns:
-        families in the order of their conditions' names, then the means over the draws of each control; those
-        without an item that was answered under all their conditions are left out.
+    Families come in the order of their conditions' names, then the means over the draws of each control; those without
+    an item that was answered under all their conditions are left out.
     """
     if "baseline" not in panel.rows:
         return []

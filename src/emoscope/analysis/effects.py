@@ -23,13 +23,10 @@ RANKED = {"deactivate": ("gap",), "steer": ("pull_gap", "pull_overall")}
 
 
 def matrix(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
-    """D and pull for every family, target set and emotion, with jackknife intervals of each cell.
+    """D and pull for every family, target set and emotion, with jackknife intervals of each cell: table ``matrix``.
 
-    Rows with a null ``draw`` are means over the draws of a control.
-
-    Returns:
-        the columns of table ``matrix``; ``n`` in items, ``baseline`` and ``accuracy`` in %, change and pull in
-        points. q values are Benjamini and Hochberg's over the cells of the family's matrix.
+    Rows with a null ``draw`` are means over the draws of a control. ``n`` is in items, ``baseline`` and ``accuracy`` in
+    %, change and pull in points; q values are Benjamini and Hochberg's over the cells of the family's matrix.
     """
     rows: list[dict[str, Any]] = []
     for one in compared:
@@ -42,15 +39,11 @@ def matrix(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
 
 
 def effects(compared: Sequence[Compared]) -> pl.DataFrame:
-    """Every measure of every family with its jackknife interval, and the target's excess over matched controls.
+    """Every measure of every family with its jackknife interval, and the excess over matched controls: ``effects``.
 
-    The excess measures (``excess_gap``, ``excess_pull_gap`` and so on) are the target set's change minus
-    the mean change over the matched draws, item by item, so that their interval is that of the paired
-    difference. They exist where a family has matched controls.
-
-    Returns:
-        the columns of table ``effects``. Rows with a null ``draw`` are means over the draws of a control, with
-        the smallest and the largest draw in ``draw_min`` and ``draw_max``.
+    The excess measures (``excess_gap``, ``excess_pull_gap`` and so on) are the target set's change minus the mean change
+    over the matched draws, item by item, so that their interval is that of the paired difference. Rows with a null
+    ``draw`` are means over the draws of a control, with the smallest and the largest in ``draw_min`` and ``draw_max``.
     """
     rows: list[dict[str, Any]] = []
     for one in compared:
@@ -119,14 +112,10 @@ def _cells(one: Compared, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
-    """Sensitivity and bias of every family and target emotion, with jackknife intervals.
+    """Sensitivity and bias of every family and target emotion, with jackknife intervals: table ``evidence``.
 
-    Sensitivity is the change of the area under the ROC curve of the target's log-odds, its items against all
-    others; bias the mean change of these log-odds over the others' items (see ``docs/method.md``).
-
-    Returns:
-        the columns of table ``evidence``: auc (the baseline's) and sensitivity in AUC points (100 x AUC), bias in
-        nat, ``n`` in items. Excess columns are the target set's change minus the mean of matched draws.
+    The columns auc (the baseline's) and sensitivity are in AUC points (100 x AUC), bias in nat, ``n`` in items. Excess
+    columns are the target set's change minus the mean of matched draws.
     """
     rows: list[dict[str, Any]] = []
     for one in compared:
@@ -154,10 +143,7 @@ def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tupl
     * both: the two together; "removes evidence": only the first;
     * "pulls the answer": only the second, and the sensitivity interval lies within +-2 AUC points;
     * "neither": neither of the two, and both intervals lie within +-2 AUC points and +-0.1 nat;
-    * else "undecided".
-
-    Returns:
-        the verdict, and for "undecided" which interval is too wide.
+    * else "undecided", beside which stands which interval is too wide.
 
     Example:
         >>> verdict((-9.0, -3.0), (-0.2, 0.3)), verdict((-1.0, 0.5), (-0.9, -0.4))
@@ -180,12 +166,10 @@ def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tupl
 
 
 def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFrame:
-    """One verdict for each family of target sets that has matched controls and acts at all positions.
+    """One verdict for each family of target sets that has matched controls and acts at all positions: ``verdicts``.
 
-    Where speakers of some items are unknown, recordings stand in for them and no verdict is given.
-
-    Returns:
-        the columns of table ``verdicts``, sensitivity in AUC points and bias in nat, as means over the emotions.
+    Where speakers of some items are unknown, recordings stand in for them and no verdict is given. Sensitivity (AUC
+    points) and bias (nat) are means over the emotions.
     """
     rows: list[dict[str, Any]] = []
     for one in compared:
@@ -212,11 +196,7 @@ def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | 
 
 
 def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
-    """The declared headline tests, adjusted for their number after Holm (1979).
-
-    Returns:
-        the columns of table ``tests``, one row for each kind that the study declares; points.
-    """
+    """The declared headline tests, adjusted for their number after Holm (1979), one row a kind, in points: ``tests``."""
     corpus = "+".join(sorted(set(run.items.filter(pl.col("fate") == "used")["corpus"].drop_nulls())))
     rows: list[dict[str, Any]] = []
     for kind, measure in GAPS.items():
@@ -261,9 +241,6 @@ def by_groups(
     The speakers stay the same ones, so that values of different groups can be subtracted speaker by speaker.
 
     Args:
-        panel: the stored answers by likelihood.
-        conditions: from :func:`headline_conditions`; where targets are left out, effects are over the others.
-        used: which items to count, dimension (item).
         part: a run, whose answers by likelihood count.
         groups: name to which items to count, dimension (item).
         own_emotions: whether only sets of emotions that a group holds count there; otherwise effects of a group that

@@ -188,12 +188,9 @@ def rank(own: np.ndarray, controls: np.ndarray, falls: bool) -> tuple[int, int] 
     therefore be combined freely: 10 draws for each of 4 emotions give 10,000 control gaps. They are counted in two
     halves, whose sums are sorted, so that none of the combinations is made.
 
-    Args:
-        own: the target sets' terms, dimension (emotion); ``controls`` those of the control sets, (draw, emotion).
-        falls: whether smaller sums are the expected direction.
-
-    Returns:
-        1 + the number of combinations at least as extreme, and how many there are; ``None`` where these are too many.
+    The terms ``own`` of the target sets are of dimension (emotion), those of the control sets (draw, emotion); the sums
+    expected are smaller ones if the measure ``falls``. Gives 1 + the number of combinations at least as extreme, and
+    how many there are; ``None`` where these are too many.
 
     Example:
         >>> rank(np.array([-3.0, -1.0]), np.array([[0.0, 0.0], [-4.0, -1.0]]), falls=True)

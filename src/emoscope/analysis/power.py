@@ -106,11 +106,9 @@ def needs(
         gap: the true gap, in points; its sign does not matter.
         clips: numbers of clips per speaker and emotion to look at.
         wanted: power, in %.
-        studies: how many studies are simulated for each number.
         seed: of the simulation; the same numbers are drawn for every count of clips.
 
-    Raises:
-        ValueError: fewer speakers than an interval needs, no gap, or a power that is no percentage below 100.
+    A ``ValueError`` says: fewer speakers than an interval needs, no gap, or a power that is no percentage below 100.
     """
     if min(speakers) < MINIMUM_SPEAKERS:
         raise ValueError(f"{min(speakers)} speakers: an interval needs at least {MINIMUM_SPEAKERS}")

@@ -41,9 +41,8 @@ class AudioLM(Family):
     def prepare(self, requests: Sequence[Request]) -> list[Prepared]:
         """Turn requests into decoder inputs: the prompt, with the audio in its place; equal clips are encoded once.
 
-        Raises:
-            ValueError: a letter that no token of the vocabulary says, a text that holds the audio token, or a
-                clip that is longer than the model takes.
+        ``ValueError`` for a letter that no token of the vocabulary says, a text that holds the audio token, or a clip
+        that is longer than the model takes.
         """
         for letter in sorted({letter for request in requests for letter in request.letters} - set(self.letters)):
             raise ValueError(f"letter {letter!r}: no single token of {self.info.id} says it; ask with other letters")
@@ -102,9 +101,7 @@ class AudioLM(Family):
             start: of the same batch, from :meth:`begin`: layers before it are not run. Gains must act in later
                 layers alone, and nothing can be observed.
 
-        Raises:
-            ProofFailed: a hook did not fire as often as it must.
-            ValueError: gains of the wrong shape.
+        :class:`ProofFailed` where a hook did not fire as often as it must, ``ValueError`` for gains of the wrong shape.
         """
         batch = self._batch(prepared)
         watched = observe is not None

@@ -1,7 +1,6 @@
 """What the neurons did, item by item: an array store on disk with dimensions (item, neuron).
 
-It holds firing counts and means for the scopes that span many positions, and the value itself for those that are one
-position. Every selector, budget, fold and control is computed from it, without the model.
+Every selector, budget, fold and control is computed from it, without the model.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ SPANS = ("audio", "text")
 """Scopes that span many positions: stored as firing counts and means. The other scopes are one position."""
 
 CHUNK_ITEMS = 32  # items in one chunk of the store; a chunk holds one layer
-
 NOT_WRITTEN = -1  # token count of an item that was not listened to yet
 
 

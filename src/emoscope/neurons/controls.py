@@ -22,7 +22,6 @@ COVARIATES = ("frequency", "magnitude", "down_norm")
 logarithm of the norm of its column of ``down_proj``."""
 
 NEAREST = 10  # a matched neuron is drawn from this many nearest unused ones of its layer
-
 WELL_MATCHED = 0.25  # largest absolute standardised mean difference, of any covariate, of a well matched control
 
 

@@ -138,10 +138,8 @@ def rank_fused(
 
     There is a plan for each corpus; ``folds`` says for each fold which selection of each plan stands for it. Ties go
     to the larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the
-    spread in consistency fusion. Memory holds one layer of every corpus and the neurons still in the running.
-
-    Returns:
-        (way, fold) -> lists from which up to ``size`` neurons can be taken.
+    spread in consistency fusion. Memory holds one layer of every corpus and the neurons still in the running. Gives
+    (way, fold) -> lists from which up to ``size`` neurons can be taken.
     """
     refuse_unknown(ways)
     emotions, width = plans[0].emotions, plans[0].activity.width

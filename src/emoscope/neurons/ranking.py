@@ -323,9 +323,7 @@ def select_from_sums(
         size: neurons per emotion; of a selector that makes one list, neurons in it.
         variance: pooled variance of the items' means, for selectors that read it; (neuron,).
 
-    Raises:
-        ValueError: the selector is unknown or lacks the variance, fewer than two emotions, or an emotion has no
-            position.
+    A ``ValueError`` says: the selector is unknown or lacks the variance, fewer than two emotions, or one without position.
 
     Example:
         >>> fired = np.array([[8, 1, 4], [1, 6, 4]])

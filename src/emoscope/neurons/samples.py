@@ -110,14 +110,9 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
 
     Clips are taken in an order that a hash of seed and clip name decides, so that the row order does not matter and a
     smaller sample is part of a larger one; with ``spec.balance_letters`` in that of :func:`level_letters`. ``items``
-    are as :func:`~emoscope.neurons.selection.find_sets` takes them.
-
-    Returns:
-        (samples, identifiable): one sample per fold, that of all clips last; and for each emotion how many
-        clips that last sample has of it, or why it has none.
-
-    Raises:
-        NotIdentifiable: fewer than two emotions reach the minimum outside every fold.
+    are as :func:`~emoscope.neurons.selection.find_sets` takes them. Gives one sample per fold, that of all clips last;
+    and for each emotion how many clips that last sample has of it, or why it has none. :class:`NotIdentifiable` says
+    that fewer than two emotions reach the minimum outside every fold.
 
     Example:
         >>> items = pl.DataFrame({

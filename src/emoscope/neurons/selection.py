@@ -260,17 +260,10 @@ def _taken(one: Wanted, sample: Sample, ranked: Ranked, size: int, reselected: S
 def lend(
     found: FoundSets, source: str, folds: Sequence[str], headline: tuple[str, float], matched: int, same: bool = True
 ) -> FoundSets | None:
-    """The headline's target sets and their first matched controls, for the folds of another part.
+    """The headline's target sets and first matched controls of a part, under other names, for the folds of another.
 
-    Args:
-        source: the name of the part that found them.
-        folds: the folds of the other part. A fold that the source has too, since both deal the same speakers, gets
-            the sets of that fold, which were found on other speakers; any other gets those found on all clips.
-        headline: selector and budget.
-        same: whether both deal the same speakers; otherwise folds of equal names have nothing to do with each other.
-
-    Returns:
-        the sets under other names, or ``None`` where nothing was found.
+    Where both deal the ``same`` speakers, a fold that the source has too gets the sets of that fold, which were found
+    on other speakers; any other gets those found on all clips. ``None`` where nothing was found.
     """
     control = pl.col("control")
     kept = (control == TARGET) | ((control == MATCHED) & (pl.col("draw") < matched))

@@ -17,7 +17,6 @@ import numpy as np
 from scipy.special import xlogy
 
 ACTIVE = 0.1  # firing rate that mad-active asks for
-
 FLOOR = 0.95  # share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024).
 
 SMALLEST_VARIANCE = 1e-6
@@ -157,16 +156,6 @@ def _minus_entropy(rates: np.ndarray) -> np.ndarray:
     return np.asarray(xlogy(share, share).sum(axis=0))
 
 
-def bar_rank(count: int, floor: float = FLOOR) -> int:
-    """Which of ``count`` firing rates, in ascending order and counted from 1, is the bar.
-
-    Example:
-        >>> bar_rank(20), bar_rank(9)
-        (19, 9)
-    """
-    return max(1, round(floor * count))
-
-
 class RunningBar:
     """LAPE's bar of rates that are seen piece by piece: the ``round(floor * count)``-th smallest of ``count`` rates.
 
@@ -180,7 +169,7 @@ class RunningBar:
     """
 
     def __init__(self, count: int, floor: float = FLOOR) -> None:
-        self.size, self._cut = count - bar_rank(count, floor) + 1, -np.inf
+        self.size, self._cut = count - max(1, round(floor * count)) + 1, -np.inf
         self._pieces: list[np.ndarray] = []
         self._count = 0
 
@@ -207,7 +196,6 @@ class RunningBar:
 
 
 GROUP = "emoscope.selectors"  # the entry-point group in which a package names its selectors
-
 STATISTICS = ("bar", "variance")  # statistics that are computed only for selectors that ask for them
 
 Score = Callable[[Statistics], np.ndarray]
@@ -264,10 +252,8 @@ def register(
     """Make a function a selector of this program, by a name that studies and ``emoscope.select`` then know.
 
     The name is made of small letters, digits and hyphens; one that was registered before now means the new function.
-    The rest is said of :class:`Selector`.
-
-    Raises:
-        ValueError: the name is emoscope's own or not a name, or ``needs`` holds something else.
+    The rest is said of :class:`Selector`. A ``ValueError`` says that the name is emoscope's own or not a name, or that
+    ``needs`` holds something else.
 
     Example:
         >>> ratio = register("ratio", lambda given: given.rate / (given.rate.sum(axis=0) + 0.01))
@@ -281,10 +267,7 @@ def register(
 
 
 def find_selector(name: str) -> Selector:
-    """Look a selector up: emoscope's and registered ones, then those of installed packages.
-
-    Raises:
-        ValueError: there is none of that name, or what a package offers under it is no selector.
+    """Look a selector up: emoscope's and registered ones, then those of installed packages; else ``ValueError``.
 
     Example:
         >>> find_selector("cas").family
@@ -306,10 +289,7 @@ def find_selector(name: str) -> Selector:
 
 
 def own_code(names: Iterable[str]) -> dict[str, str]:
-    """Name -> hash of the function's text, for the selectors among ``names`` that are not emoscope's own.
-
-    Functions that it calls are not looked at.
-    """
+    """Name -> hash of the text of the function (not of what it calls), for the selectors that are not emoscope's own."""
     found = {}
     for name in sorted({*names} - BUILT_IN):
         selector = find_selector(name)

@@ -189,13 +189,11 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
     """Compare the sets and scores of every two sources, emotion by emotion, for all selectors.
 
     Both come from equally many clips of the same emotions (:func:`equal_samples`), the sets at the headline's budget.
-
-    Returns:
-        one row for every two sources (in their order), selector and emotion: ``n`` clips per emotion in each;
-        ``jaccard`` of their sets, beside ``chance`` (expected of two random sets of these sizes) and ``jaccard_other``,
-        with the sets of other emotions, mean; ``spearman``, the rank correlation of the scores of all neurons (those
-        that are not eligible share the lowest rank; null where a score does not vary), beside ``spearman_other``, with
-        the scores for other emotions, mean. Empty where fewer than two sources are not left out.
+    A row for every two sources (in their order), selector and emotion: ``n`` clips per emotion in each; ``jaccard`` of
+    their sets, beside ``chance`` (expected of two random sets of these sizes) and ``jaccard_other``, with the sets of
+    other emotions, mean; ``spearman``, the rank correlation of the scores of all neurons (those that are not eligible
+    share the lowest rank; null where a score does not vary), beside ``spearman_other``, with the scores for other
+    emotions, mean. Empty where fewer than two sources are not left out.
     """
     equal = equal_samples(sources, spec)
     kept = [source for source in sources if source.name in equal.kept]
