@@ -14,11 +14,10 @@ from emoscope.chapters.budgets import draw_budgets as budgets_figure
 from emoscope.chapters.budgets import tabulate_budgets as budgets
 from emoscope.chapters.efficiency import draw_efficiency as efficiency_figure
 from emoscope.chapters.efficiency import tabulate_efficiency as efficiency
-from emoscope.chapters.letters import draw_factors as factors
-from emoscope.chapters.letters import letters_note
-from emoscope.chapters.letters import tabulate_letters as letters
+from emoscope.chapters.factors import draw_factors as factors
+from emoscope.chapters.factors import letters_note, say_within, tabulate_within
+from emoscope.chapters.factors import tabulate_letters as letters
 from emoscope.chapters.results import compute_tables
-from emoscope.chapters.within import say_within, tabulate_within
 from emoscope.schemas import schema
 from emoscope.wording import bracket, number
 from tests.helpers.planted import THREE, write_run

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.parts import Part
-from emoscope.chapters.letters import letters
+from emoscope.chapters.factors import letters
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
 

@@ -11,8 +11,8 @@ import pytest
 
 from emoscope.analysis.estimate import Estimate, welch
 from emoscope.analysis.parts import StudyRuns
+from emoscope.chapters.grounding import selectivity
 from emoscope.chapters.results import compute_study_tables, study_tables, write_study_tables
-from emoscope.chapters.selectivity import selectivity
 from emoscope.chapters.transfer import SAME_SPEAKERS
 from emoscope.schemas import empty, schema
 from tests.analysis.slow_probes import slow_selectivity, slow_side_effects

@@ -9,7 +9,7 @@ from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import effects
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import build_panel
-from emoscope.chapters.within import within
+from emoscope.chapters.factors import within
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
 

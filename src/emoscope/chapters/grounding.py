@@ -1,62 +1,53 @@
-"""Voice or words: the same question on the voice, on noise in its place and on the transcript."""
+"""Voice or words: the same question, and the activity of the sets, on the voice, on noise in its place and on the transcript."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-import altair as alt
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked, Key
 from emoscope.analysis.contrasts import mean, measures
-from emoscope.analysis.estimate import Estimate, unit
-from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.analysis.estimate import Estimate, finite, ratio, replicates, unit
+from emoscope.analysis.load import in_known_order
+from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import presentation
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import BEYOND_KEY, INTERVALS, dots, marks_of
-from emoscope.report.theme import LIGHT, title
-from emoscope.report.wording import HEARD, UNTESTED, Outcome, made, outcome_at, tally, value
-from emoscope.schemas import as_table
-from emoscope.vocabulary import GROUNDING as ROLE
-from emoscope.vocabulary import MAIN
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, beside, dots, marks_of, with_chance
+from emoscope.report.theme import Chart, title
+from emoscope.report.wording import HEARD, UNTESTED, Outcome, by_key, made, outcome_at, tally, value
+from emoscope.schemas import as_table, empty, read_table, schema
+from emoscope.vocabulary import GROUNDING
 from emoscope.wording import estimate_text, number, spread
 
 NO_INTERVAL = "no interval of UAR: whether the model hears anything cannot be said"
-
 AT_CHANCE = "UAR is not clear of chance"
-
 NOTHING_TO_REMOVE = f"nothing to remove: {AT_CHANCE}"
 
 
 def grounding(study: StudyRuns) -> pl.DataFrame:
     """UAR and the effects of a corpus's own sets on the voice and on what stands in its place.
 
-    Args:
-        whole: the study.
-
     Returns:
         the columns of table ``grounding``; empty for a corpus that was asked on the voice alone.
     """
-    rows: list[dict[str, Any]] = []
-    for main in study.of_role(MAIN):
-        others = [part for part in study.of_role(ROLE, main.name) if part.asked is not None]
+    rows: list[Row] = []
+    for main in study.mains:
+        others = [(part, part.asked) for part in study.of_role(GROUNDING, main.name) if part.asked is not None]
         if main.asked is None or not others:
             continue
         rows += _rows(main, main.asked, main.asked.acts[None], None)
-        for part in others:
-            if part.asked is not None:
-                rows += _rows(part, part.asked, part.asked.acts.get(main.name, {}), main.asked)
+        for part, asked in others:
+            rows += _rows(part, asked, asked.acts.get(main.name, {}), main.asked)
     return as_table("grounding", rows)
 
 
-def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[dict[str, Any]]:
+def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[Row]:
     used = asked.panel.asked("baseline")
-    chance = asked.panel.chance
-    heard = _uar(asked, used)
+    chance, heard = asked.panel.chance, _uar(asked, used)
     note, nothing = None, None
     above = replace(heard, values=heard.values - chance).interval()
     if above.low is None:
@@ -109,70 +100,57 @@ def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
     return np.array([clips[item] in known for item in asked.panel.items.tolist()], dtype=bool)
 
 
-def draw_grounding(study: StudyRuns) -> Any | None:
+def draw_grounding(study: StudyRuns) -> Chart | None:
     """UAR and gap on the voice, on the transcript in its place, and on noise, a row a corpus and presentation."""
-    found = study.table("grounding")
-    if found.is_empty():
-        return None
-    rows = [f"{corpus}: {HEARD.get(one, one)}" for corpus, one in heard_in_order(study, found)]
-    named = pl.concat_str("corpus", pl.lit(": "), pl.col("presentation").replace(HEARD)).alias("row")
-    shown = found.with_columns(named).filter(pl.col("estimate").is_not_null())
-    levels = shown.filter((pl.col("kind") == "baseline") & (pl.col("measure") == "uar"))
-    charts: list[Any] = []
-    if len(levels):
+    shown = with_rows(study.table("grounding").filter(pl.col("estimate").is_not_null()))
+    rows = [row_of(*one) for one in heard_in_order(study, study.table("grounding"))]
+    charts: list[Chart] = []
+    if len(levels := shown.filter(kind="baseline", measure="uar")):
         x = "UAR, nothing changed (%)"
         marked = [{"row": row["row"], "series": "selected"} | marks_of(row) for row in levels.iter_rows(named=True)]
         chart = dots(marked, rows, x, "corpus", most=2, domain=(0, 100), width=280, rule=None)
-        tick = alt.Chart(levels.select("row", "chance").drop_nulls()).mark_tick(color=LIGHT.muted, thickness=2, size=16)
-        charts.append(alt.layer(chart, tick.encode(x=alt.X("chance:Q", title=x), y=alt.Y("row:N", sort=rows))))
-    effects = shown.filter((pl.col("kind") == "deactivate") & pl.col("measure").is_in(["gap", "excess_gap"]))
+        charts.append(with_chance(chart, levels, rows, x))
+    effects = shown.filter(pl.col("measure").is_in(["gap", "excess_gap"]), kind="deactivate")
     if len(effects):
         series = {"gap": "selected", "excess_gap": "difference"}
-        marked = [
-            {"row": row["row"], "series": series[row["measure"]]} | marks_of(row)
-            for row in effects.iter_rows(named=True)
-        ]
+        marked = [{"row": row["row"], "series": series[row["measure"]]} | marks_of(row) for row in effects.to_dicts()]
         x = "gap, neurons switched off (points)"
         charts.append(dots(marked, rows, x, "corpus", not charts, most=2, width=280))
-    if not charts:
-        return None
-    return alt.hconcat(*charts, spacing=24).properties(
-        title=title(
-            "The same question on the voice, on the transcript in its place, and on noise",
-            f"{INTERVALS} First: the untouched model; grey ticks: guessing. Where UAR is at chance, there is nothing to remove. "
-            f"Second: {BEYOND_KEY[0].lower()}{BEYOND_KEY[1:]} Further left: hurts its own emotion more.",
-        )
-    )  # fmt: skip
+    heading = title(
+        "The same question on the voice, on the transcript in its place, and on noise",
+        f"{INTERVALS} First: the untouched model; grey ticks: guessing. Where UAR is at chance, there is nothing to "
+        f"remove. Second: {BEYOND_KEY[0].lower()}{BEYOND_KEY[1:]} Further left: hurts its own emotion more.",
+    )
+    return beside(charts, heading)
+
+
+def row_of(corpus: str, presentation: str) -> str:
+    """The name of the row of a corpus and of what was heard."""
+    return f"{corpus}: {HEARD.get(presentation, presentation)}"
+
+
+def with_rows(found: pl.DataFrame) -> pl.DataFrame:
+    """A table of corpora and presentations, with the names of their rows in a column ``row``."""
+    return found.with_columns(row=pl.concat_str("corpus", pl.lit(": "), pl.col("presentation").replace(HEARD)))
 
 
 def heard_in_order(study: StudyRuns, found: pl.DataFrame) -> list[tuple[str, str]]:
     """Corpora and presentations of a table, corpora in the order of the study, presentations in that of :data:`HEARD`."""
-    corpora = study.in_order(found["corpus"])
     order = [*HEARD, *sorted(set(found["presentation"]) - set(HEARD))]
     there = set(found.select("corpus", "presentation").iter_rows())
-    return [(corpus, one) for corpus in corpora for one in order if (corpus, one) in there]
+    return [(corpus, one) for corpus in study.in_order(found["corpus"]) for one in order if (corpus, one) in there]
 
 
 def say_grounding(study: StudyRuns) -> list[str]:
     """Whether the effect needs the voice: the same sets on the transcript and on noise."""
-    found = study.table("grounding")
-    if found.is_empty():
-        return []
-    off = found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap"))
-    noted = {
-        (row["corpus"], row["presentation"]): row["note"]
-        for row in found.iter_rows(named=True) if row["note"]
-    }  # fmt: skip
     outcomes = []
-    for row in off.iter_rows(named=True):
-        where, note = (
-            f"{row['corpus']}, {HEARD.get(row['presentation'], row['presentation'])}",
-            noted.get((row["corpus"], row["presentation"])),
-        )
+    for row in study.table("grounding").filter(kind="deactivate", measure="excess_gap").iter_rows(named=True):
+        where, note = row_of(row["corpus"], row["presentation"]).replace(": ", ", "), row["note"]
         outcomes.append(Outcome(where, UNTESTED, "", note) if note else outcome_at(study, where, row, row["corpus"]))
     return tally(
         outcomes,
-        "Switched off, the neurons found on the voice hurt their own emotion more, beyond matched neurons, where this is heard: {}.",
+        "Switched off, the neurons found on the voice hurt their own emotion more, beyond matched neurons, where this is "
+        "heard: {}.",
         "They hurt it less than matched neurons where this is heard: {}.",
         "Whether they hurt it more than matched neurons is open where this is heard: {}.",
     )
@@ -181,20 +159,114 @@ def say_grounding(study: StudyRuns) -> list[str]:
 def tabulate_grounding(study: StudyRuns) -> pl.DataFrame | None:
     """The same question on the voice, on the transcript and on noise."""
     found = study.table("grounding")
-    if found.is_empty():
-        return None
     rows = []
     for corpus, heard in heard_in_order(study, found):
-        group = found.filter((pl.col("corpus") == corpus) & (pl.col("presentation") == heard))
-        by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
+        by = by_key(found.filter(corpus=corpus, presentation=heard), "kind", "measure")
         uar, beyond = by.get(("baseline", "uar")), by.get(("deactivate", "excess_gap"))
-        rows.append({
-            "corpus": corpus, "what is heard": HEARD.get(heard, heard), "UAR (%)": spread(uar, sign=False),
-            "chance (%)": number(value(uar, "chance")), "off: excess gap": spread(beyond),
-            "minus the voice’s": estimate_text(beyond, "less"), "amplified: excess pull": spread(by.get(("steer", "excess_pull_overall"))),
-            "note": next((row["note"] for row in by.values() if row["note"]), ""),
-        })  # fmt: skip
+        rows.append(
+            {
+                "corpus": corpus,
+                "what is heard": HEARD.get(heard, heard),
+                "UAR (%)": spread(uar, sign=False),
+                "chance (%)": number(value(uar, "chance")),
+                "off: excess gap": spread(beyond),
+                "minus the voice’s": estimate_text(beyond, "less"),
+                "amplified: excess pull": spread(by.get(("steer", "excess_pull_overall"))),
+                "note": (uar and uar["note"]) or "",
+            }
+        )
     return made(rows)
+
+
+UNKNOWN = "speakers are unknown"
+
+
+def selectivity(study: StudyRuns) -> pl.DataFrame:
+    """Activity of each emotion's set on clips of that emotion minus on those of the others, per presentation.
+
+    Means are over items within an emotion of the clips; the others are averaged over their emotions. They are read from
+    ``set_activity.parquet`` in the folders of the main parts.
+
+    Returns:
+        the columns of table ``selectivity``, with jackknife intervals over speakers.
+    """
+    frames = [empty("set_activity").with_columns(pl.lit(None, pl.String).alias("corpus"))]
+    for main in study.mains:
+        # parts of different versions may store different further columns
+        found = read_table(main.run.folder, "set_activity").select(list(schema("set_activity")))
+        frames.append(found.with_columns(pl.lit(main.name).alias("corpus")))
+    rows: list[Row] = []
+    stored = pl.concat(frames)
+    by = ("corpus", "presentation", "scope")
+    for key, group in stored.group_by(by, maintain_order=True):
+        for measure, scale, name in (("firing", 100.0, "points"), ("mean_activation", 1.0, "activation")):
+            about = dict(zip(by, key, strict=True)) | {"measure": measure, "unit": name}
+            rows += [about | row for row in _of_emotions(group.with_columns(pl.col(measure) * scale), measure)]
+    return as_table("selectivity", rows)
+
+
+def _of_emotions(stored: pl.DataFrame, measure: str) -> list[Row]:
+    emotions = in_known_order(stored["emotion"])
+    sets, sizes = _cells(stored, measure, emotions, "target")
+    controls, _ = _cells(stored, measure, emotions, "matched")
+    rows = []
+    for emotion in (None, *emotions):
+        places = [place for place, one in enumerate(emotions) if emotion in (None, one)]
+        own, others = (one[:, places].mean(axis=1) for one in sets)
+        matched = (controls[0] - controls[1])[:, places].mean(axis=1)
+        row = {"emotion": emotion, "own": finite(own[0]), "others": finite(others[0]), "matched": finite(matched[0])}
+        row |= Estimate(own - others, sizes).columns() | {"items": int(sizes.sum())}
+        row |= Estimate(own - others - matched, sizes).named("excess")
+        if stored["speaker"].null_count():
+            row |= dict.fromkeys(("low", "high", "excess_low", "excess_high")) | {"reason": UNKNOWN}
+        rows.append(row)
+    return rows
+
+
+def _cells(
+    stored: pl.DataFrame, measure: str, emotions: tuple[str, ...], control: str
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Activity on clips of the set's own emotion and on the others', (1 + speaker, emotion), and items per speaker."""
+    truths = in_known_order([*stored["truth"], *emotions])
+    speakers = sorted(set(stored["speaker"].fill_null("")))
+    sums = np.zeros((len(speakers), len(emotions), len(truths)))
+    items = np.zeros_like(sums)
+    mine = stored.filter(pl.col("control").fill_null("target") == control)
+    for row in mine.select("speaker", "emotion", "truth", "items", measure).iter_rows(named=True):
+        place = speakers.index(row["speaker"] or ""), emotions.index(row["emotion"]), truths.index(row["truth"])
+        sums[place] += row[measure] * row["items"]
+        items[place] += row["items"]
+    cells = ratio(replicates(sums), replicates(items))
+    heard = [truth for truth in range(len(truths)) if items[:, :, truth].any()]
+    if not heard:  # a study without such controls
+        nothing = np.full(cells.shape[:2], np.nan)
+        return (nothing, nothing), items[:, 0].sum(axis=1)
+    places = [truths.index(emotion) for emotion in emotions]
+    own = np.stack([cells[:, e, place] for e, place in enumerate(places)], axis=1)
+    rest = [[truth for truth in heard if truth != place] for place in places]
+    others = np.stack([cells[:, e, list(one)].mean(axis=1) for e, one in enumerate(rest)], axis=1)
+    return (own, others), items[:, 0].sum(axis=1)
+
+
+def draw_selectivity(study: StudyRuns) -> Chart | None:
+    """Activity of the headline's neurons on clips of their emotion minus that on the others, by what is heard."""
+    found = study.table("selectivity").filter(pl.col("emotion").is_null() & pl.col("estimate").is_not_null())
+    rows = [row_of(*one) for one in heard_in_order(study, found)]
+    charts: list[Chart] = []
+    for measure, x in (
+        ("firing", "own minus other clips: firing (points)"),
+        ("mean_activation", "own minus other clips: activation"),
+    ):
+        part = with_rows(found.filter(measure=measure))
+        marked = [{"row": row["row"], "series": "selected"} | marks_of(row) for row in part.iter_rows(named=True)]
+        if marked:
+            charts.append(dots(marked, rows, x, "corpus", not charts, width=280))
+    heading = title(
+        "Do the neurons still tell their emotion apart without the voice?",
+        f"{INTERVALS} Activity of an emotion’s neurons on clips of that emotion minus that on the others, mean over "
+        "emotions; zero: they do not.",
+    )
+    return beside(charts, heading)
 
 
 QUESTIONS = (
@@ -213,5 +285,15 @@ QUESTIONS = (
         ),
         says=say_grounding,
         study_tables={"grounding": grounding},
+    ),
+    Question(
+        "grounding",
+        20,
+        (
+            Figure(
+                "selectivity", draw_selectivity, "the sets’ activity without the voice was not recorded", pages="study"
+            ),
+        ),
+        study_tables={"selectivity": selectivity},
     ),
 )

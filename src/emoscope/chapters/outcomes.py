@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +13,7 @@ from emoscope.analysis.estimate import Interval, unit
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import Panel
-from emoscope.chapters.sets import ALL, jaccard, stored_sets
+from emoscope.chapters.sets import ALL, jaccard, layers_and_width, stored_sets
 from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Question, Table
 from emoscope.report.wording import by_key, made, made_of, where
@@ -26,8 +25,6 @@ MEASURES = {"deactivate": ("gap", "self", "sensitivity", "bias"), "steer": ("pul
 
 SET = ("selector", "budget", "scope")
 
-Parts = tuple[Conditions, Conditions, list[Conditions]]  # the outcome's sets, those of hits, the matched draws
-
 
 def outcome_effects(
     panel: Panel, conditions: pl.DataFrame, sets: pl.DataFrame, hollow: Set[str] = frozenset()
@@ -36,8 +33,6 @@ def outcome_effects(
 
     Args:
         panel: the stored answers by likelihood.
-        conditions: the table of conditions.
-        sets: the table of sets.
         hollow: conditions whose answers support no claim.
 
     Returns:
@@ -51,16 +46,13 @@ def outcome_effects(
         return empty("outcomes")
     rows: list[Row] = []
     changes = Changes(panel, hollow)
-    for family, parts in _groups(panel, conditions):
-        own, hits, matched = parts
-        every = [own, hits, *matched]
+    for family, every in _groups(panel, conditions):
         targets, used = shared(panel, every)
         if not targets or not used.any():
             continue
         about: Row = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
         about |= {"targets": len(targets), "clips": _clips(sets, about)}
-        counted = [changes.count(one, targets, used) for one in every]
-        rows += _rows(about, counted[0], counted[1], counted[2:])
+        rows += _rows(about, *(changes.count(one, targets, used) for one in every))
     return as_table("outcomes", rows)
 
 
@@ -104,9 +96,6 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
 def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """How far the sets of misses and false alarms overlap with those of as many hits.
 
-    Args:
-        run: the run folder's tables; the neurons are read from ``sets/``.
-
     Returns:
         the columns of table ``outcome_sets``, and notes on sets that are not stored. ``jaccard``: with the hits' set of
         the same emotion and fold (mean, smallest and largest over folds); ``jaccard_others``: mean with the hits'
@@ -115,8 +104,7 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         that lie in the same layers, 1 minus half the summed absolute differences of the two shares per layer.
     """
     acting = run.sets.filter(pl.col("fold") != ALL)
-    model: Any = run.manifest.get("model", {})
-    width, layers = model.get("width") or 0, model.get("layers") or 0
+    layers, width = layers_and_width(run)
     rows, notes = [], set()
     for outcome, like in OUTCOMES.items():
         mine = acting.filter(pl.col("control") == outcome)
@@ -140,8 +128,8 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     return as_table("outcome_sets", rows), tuple(sorted(notes))
 
 
-def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Parts]]:
-    """Every outcome's family with that of as many hits and its matched draws; those without hits are left out."""
+def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, list[Conditions]]]:
+    """Every outcome's family, and its sets, those of as many hits and the matched draws; only those with hits."""
     grouped = families(panel, conditions)
     found = []
     for family, own in grouped:
@@ -156,11 +144,11 @@ def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Parts]
             [members for other, members in same if other["control"] == name] for name in (control, "matched")
         )
         if hits:
-            found.append((family, (own, hits[0], matched)))
+            found.append((family, [own, hits[0], *matched]))
     return found
 
 
-def _rows(about: Row, own: Change, hits: Change, matched: Sequence[Change]) -> list[Row]:
+def _rows(about: Row, own: Change, hits: Change, *matched: Change) -> list[Row]:
     kind, hollow = about["kind"], any(one.hollow for one in (own, hits, *matched))
     pairs = {("outcome", "baseline"): own, ("hits", "baseline"): hits, ("outcome", "hits"): own.minus(hits)}
     if matched:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import altair as alt
 import numpy as np
 import polars as pl
 
@@ -16,12 +15,12 @@ from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, headline_acts
 from emoscope.analysis.estimate import Estimate, estimate_of, mean_over_parts, ratio, replicates
 from emoscope.analysis.load import Run
-from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import answered
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import BEYOND_KEY, INTERVALS, dots, names_of
-from emoscope.report.theme import title
-from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, Outcome, made, outcome, tally
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, beside, dots, names_of
+from emoscope.report.theme import Chart, title
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, made, outcome, tally
 from emoscope.schemas import as_table, empty, schema
 from emoscope.vocabulary import COLUMN, MAIN, PRESENTED, SIDE_EFFECT
 from emoscope.wording import DONE, estimate_text, number
@@ -67,9 +66,7 @@ def word_errors(said: Sequence[str], written: Sequence[str]) -> list[dict[str, i
     for true, found in zip(said, written, strict=True):
         words = spoken_words(true)
         result = jiwer.process_words(" ".join(words), " ".join(spoken_words(found)))
-        counts = {
-            "substitutions": result.substitutions, "deletions": result.deletions, "insertions": result.insertions,
-        }  # fmt: skip
+        counts = {name: getattr(result, name) for name in ("substitutions", "deletions", "insertions")}
         rows.append({"words": len(words), "errors": sum(counts.values()), **counts})
     return rows
 
@@ -83,29 +80,26 @@ def transcription(run: Run) -> pl.DataFrame:
     Returns:
         the columns of table ``transcription``, by condition and item; empty where nothing was written down.
     """
-    answers = pl.concat([run.answers, *(one.answers for one in run.foreign.values())]).unique(
-        ["condition", "item", "scoring"], keep="first", maintain_order=True
-    )
-    written = answers.filter(pl.col("scoring") == "transcription").select("condition", "item", "text")
+    answers = pl.concat([run.answers, *(one.answers for one in run.foreign.values())])
+    written = answers.filter(scoring="transcription").select("condition", "item", "text")
+    written = written.unique(["condition", "item"], keep="first", maintain_order=True)
     if written.is_empty():
         return empty("transcription")
     found = written.join(run.items.select("item", "transcript"), on="item").sort("condition", "item")
     found = found.filter(pl.col("transcript").is_not_null()).with_columns(pl.col("text").fill_null(""))
     # one text may be written many times
     pairs = found.select("transcript", "text").unique(maintain_order=True)
+    types = schema("transcription")
     counted = pl.DataFrame(
         word_errors(pairs["transcript"].to_list(), pairs["text"].to_list()),
-        schema={
-            name: schema("transcription")[name]
-            for name in ("words", "errors", "substitutions", "deletions", "insertions")
-        },
+        schema={name: types[name] for name in ("words", "errors", "substitutions", "deletions", "insertions")},
     )
     texts = pairs.with_columns(
-        pl.Series("said", [" ".join(spoken_words(text)) for text in pairs["transcript"]], dtype=pl.String),
-        pl.Series("written", [" ".join(spoken_words(text)) for text in pairs["text"]], dtype=pl.String),
+        pl.Series(to, [" ".join(spoken_words(text)) for text in pairs[name]], dtype=pl.String)
+        for name, to in (("transcript", "said"), ("text", "written"))
     )
     known = pl.concat([texts, counted], how="horizontal")
-    return found.join(known, on=["transcript", "text"], maintain_order="left").select(list(schema("transcription")))
+    return found.join(known, on=["transcript", "text"], maintain_order="left").select(list(types))
 
 
 Level = Callable[[list[str]], Estimate]  # conditions -> the mean of their levels in %
@@ -114,16 +108,15 @@ Level = Callable[[list[str]], Estimate]  # conditions -> the mean of their level
 def side_effects(study: StudyRuns) -> pl.DataFrame:
     """How well the model does other tasks under a corpus's own sets, and under their matched controls.
 
-    Args:
-        study: the study.
-
     Returns:
         the columns of table ``side_effects``; for every corpus of which another task was asked, its own question first.
     """
-    rows: list[dict[str, Any]] = []
-    for main in study.of_role(MAIN):
+    rows: list[Row] = []
+    for main in study.mains:
         others = [*study.of_role(COLUMN, main.name), *study.of_role(SIDE_EFFECT, main.name)]
-        found = [row for part in others for row in (_written(part) if _writes(part) else _asked(part))]
+        found = [
+            row for part in others for row in (_written(part) if part.presentation == "transcription" else _asked(part))
+        ]
         rows += [*_asked(main), *found] if found else []
     frame = as_table("side_effects", rows)
     order = list(dict.fromkeys(row["part"] for row in rows))
@@ -131,34 +124,27 @@ def side_effects(study: StudyRuns) -> pl.DataFrame:
     return frame.sort(place, "kind", "alpha", nulls_last=False) if rows else frame
 
 
-def _writes(part: Part) -> bool:
-    return part.presentation == "transcription"
-
-
-def _asked(part: Part) -> list[dict[str, Any]]:
+def _asked(part: Part) -> list[Row]:
     """Levels of a question with options."""
     asked = part.asked
     if asked is None:
         return []
-    ability = asked.question if part.role != SIDE_EFFECT else part.presentation
+    about = {"corpus": part.of, "part": part.name, "measure": asked.level, "chance": asked.panel.chance}
+    about["ability"] = part.presentation if part.role == SIDE_EFFECT else asked.question
     rows = []
     for act in asked.acts.get(None if part.role == MAIN else part.of, {}).values():
         excess = bool(act.matched)
         _, used = answered(asked.panel, act.draws(excess))
-        if not used.any():
-            continue
-
-        row: dict[str, Any] = {"corpus": part.of, "part": part.name, "ability": ability, "measure": asked.level}
-        row |= {"unit": "points", "chance": asked.panel.chance}
-        levels = partial(level, asked.panel, used=used, which=asked.level)
-        rows.append(row | _row(act, levels, asked.touched([act], excess)))
+        if used.any():
+            levels = partial(level, asked.panel, used=used, which=asked.level)
+            rows.append(about | _row(act, levels, asked.touched([act], excess)))
     return rows
 
 
-def _row(act: Act, level: Level, hollow: bool) -> dict[str, Any]:
+def _row(act: Act, level: Level, hollow: bool) -> Row:
     before, under = level(["baseline"]), level(list(act.own.values()))
     change = under.beyond(before)
-    row = {"kind": act.family["kind"], "alpha": act.family["alpha"], "under": float(under.values[0])}
+    row = {"kind": act.family["kind"], "alpha": act.family["alpha"], "unit": "points", "under": float(under.values[0])}
     row |= change.columns() | {"hollow": hollow, "draws": len(act.matched), "p": None}
     row |= before.named("baseline") | change.named("change")
     if act.matched:
@@ -168,79 +154,65 @@ def _row(act: Act, level: Level, hollow: bool) -> dict[str, Any]:
     return row
 
 
-def _written(part: Part) -> list[dict[str, Any]]:
+def _written(part: Part) -> list[Row]:
     """Word error rates: 100 times the wrong words of all items over the words that were said."""
     run = part.run
     if part.of not in run.foreign:
         return []
-    counts = transcription(run).join(
-        run.items.select("item", pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who")), on="item"
-    )
+    who = run.items.select("item", who=pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")))
+    counts = transcription(run).join(who, on="item")
     conditions = set(counts["condition"])
     if "baseline" not in conditions:
         return []
+    about = {"corpus": part.of, "part": part.name, "ability": part.presentation, "measure": "WER"}
     rows = []
-    for act in headline_acts(
-        run.foreign[part.of].conditions.filter(pl.col("condition").is_in(list(conditions)))
-    ).values():
+    asked = run.foreign[part.of].conditions.filter(pl.col("condition").is_in(list(conditions)))
+    for act in headline_acts(asked).values():
         wanted = {"baseline", *(c for draw in act.draws(True) for c in draw.values())}
         mine = counts.filter(pl.col("condition").is_in(list(wanted)))
-        answered_all = mine.group_by("item").len().filter(pl.col("len") == len(wanted))["item"]
-        mine = mine.filter(pl.col("item").is_in(answered_all.implode()))
-        if mine.is_empty():
-            continue
-        errors, words, sizes = _by_speaker(mine)
-        row = {"corpus": part.of, "part": part.name, "ability": part.presentation, "measure": "WER", "unit": "points"}
-        rows.append(row | _row(act, _rates(errors, words, sizes), hollow=False))
+        mine = mine.filter(pl.len().over("item") == len(wanted))  # items that were written down under all
+        if len(mine):
+            rows.append(about | _row(act, _rates(mine), hollow=False))
     return rows
 
 
-def _by_speaker(counts: pl.DataFrame) -> tuple[Mapping[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Wrong words per condition, words that were said, and items; dimension (speaker)."""
-    speakers = sorted(set(counts["who"]))
-    order = pl.DataFrame({"who": speakers})
-    summed = counts.group_by("condition", "who").agg(pl.col("errors").sum(), pl.col("words").sum(), pl.len())
+def _rates(counts: pl.DataFrame) -> Level:
+    order = counts.select(pl.col("who").unique().sort())
+    summed = counts.group_by("condition", "who").agg(pl.col("errors", "words").sum(), pl.len())
     each = {
-        condition: order.join(group, on="who", how="left", maintain_order="left").fill_null(0)
+        str(condition): order.join(group, on="who", how="left", maintain_order="left").fill_null(0)
         for (condition,), group in summed.group_by("condition")
     }
-    said = each["baseline"]
-    errors = {str(condition): frame["errors"].to_numpy().astype(float) for condition, frame in each.items()}
-    return errors, said["words"].to_numpy().astype(float), said["len"].to_numpy().astype(float)
+    said = replicates(each["baseline"]["words"].to_numpy().astype(float))
 
+    sizes = each["baseline"]["len"].to_numpy().astype(float)
 
-def _rates(errors: Mapping[str, np.ndarray], words: np.ndarray, sizes: np.ndarray) -> Level:
     def rate(conditions: list[str]) -> Estimate:
-        wrong = np.mean([replicates(errors[condition]) for condition in conditions], axis=0)
-        return Estimate(ratio(100 * wrong, replicates(words)), sizes)
+        wrong = [replicates(each[condition]["errors"].to_numpy().astype(float)) for condition in conditions]
+        return Estimate(ratio(100 * np.mean(wrong, axis=0), said), sizes)
 
     return rate
 
 
-def draw_side_effects(study: StudyRuns) -> Any | None:
+def draw_side_effects(study: StudyRuns) -> Chart | None:
     """What the headline's neurons cost other abilities, next to matched neurons; word errors apart."""
-    found = study.table("side_effects")
-    if found.is_empty():
-        return None
-    found = found.filter(pl.col("kind") == "deactivate")
-    charts: list[Any] = []
+    found = study.table("side_effects").filter(kind="deactivate")
+    charts: list[Chart] = []
     for errors, x in ((False, "change of UAR or accuracy (points)"), (True, "change of word errors (points)")):
-        rows: list[dict[str, Any]] = []
-        for row in found.filter((pl.col("measure") == "WER") == errors).iter_rows(named=True):
-            about = {"row": f"{row['corpus']}: {ability(row['ability'])}", "hollow": bool(row["hollow"])}
-            for column, series in (("change", "selected"), ("excess", "difference")):
-                if row[column] is not None:
-                    rows.append(about | {"series": series} | estimate_of(row, column))
+        rows = [
+            {"row": f"{row['corpus']}: {ability(row['ability'])}", "hollow": bool(row["hollow"]), "series": series}
+            | estimate_of(row, column)
+            for row in found.filter((pl.col("measure") == "WER") == errors).iter_rows(named=True)
+            for column, series in (("change", "selected"), ("excess", "difference"))
+            if row[column] is not None
+        ]
         if rows:
             charts.append(dots(rows, names_of(rows), x, "corpus", width=330))
-    if not charts:
-        return None
-    return alt.vconcat(*charts, spacing=24).properties(
-        title=title(
-            "What switching the headline’s neurons off costs other abilities",
-            f"{INTERVALS} {BEYOND_KEY} Above: left of zero, answers get worse. Word errors, where asked: right of zero is worse.",
-        )
-    )  # fmt: skip
+    heading = title(
+        "What switching the headline’s neurons off costs other abilities",
+        f"{INTERVALS} {BEYOND_KEY} Above: left of zero, answers get worse. Word errors, where asked: right of zero is worse.",
+    )
+    return beside(charts, heading, below=True)
 
 
 def ability(name: str) -> str:
@@ -256,17 +228,13 @@ def ability(name: str) -> str:
 
 def say_side_effects(study: StudyRuns) -> list[str]:
     """Which other abilities the headline's neurons cost more than matched neurons do."""
-    found = study.table("side_effects")
-    if found.is_empty():
-        return []
     outcomes = []
     others = pl.col("part") != pl.col("corpus")  # the rows of a main part are about the study's own question
-    for row in found.filter((pl.col("kind") == "deactivate") & others).iter_rows(named=True):
-        excess = estimate_of(row, "excess") | {"hollow": row["hollow"], "reason": row["reason"]}
-        one = outcome(f"{row['corpus']}, {ability(row['ability'])}", excess)
+    for row in study.table("side_effects").filter(others, kind="deactivate").iter_rows(named=True):
+        one = outcome(f"{row['corpus']}, {ability(row['ability'])}", row | estimate_of(row, "excess"))
         if row["measure"] == "WER":  # more errors are harm
             turned = {CLEAR_LOW: CLEAR_HIGH, CLEAR_HIGH: CLEAR_LOW}
-            one = Outcome(f"{one.where}, word errors", turned.get(one.found, one.found), one.text, one.why)
+            one = replace(one, where=f"{one.where}, word errors", found=turned.get(one.found, one.found))
         outcomes.append(one)
     return tally(
         outcomes,
@@ -278,15 +246,23 @@ def say_side_effects(study: StudyRuns) -> list[str]:
 
 def tabulate_side_effects(study: StudyRuns) -> pl.DataFrame | None:
     """Other abilities with nothing changed, under the headline's neurons and under matched ones."""
-    rows = []
-    for row in study.table("side_effects").iter_rows(named=True):
-        rows.append({
-            "corpus": row["corpus"], "what": f"{ability(row['ability'])} ({row['measure']})", "neurons": DONE.get(row["kind"], row["kind"]), "items": number(row["n"], 0), "chance (%)": number(row["chance"]),
-            "nothing changed (%)": estimate_text(row, "baseline", sign=False), "selected (%)": number(row["under"]), "matched (%)": number(row["matched"]),
-            "beyond matched": estimate_text(row, "excess"),
-            "why": row["reason"] or "",
-        })  # fmt: skip
-    return made(rows)
+    return made(
+        [
+            {
+                "corpus": row["corpus"],
+                "what": f"{ability(row['ability'])} ({row['measure']})",
+                "neurons": DONE.get(row["kind"], row["kind"]),
+                "items": number(row["n"], 0),
+                "chance (%)": number(row["chance"]),
+                "nothing changed (%)": estimate_text(row, "baseline", sign=False),
+                "selected (%)": number(row["under"]),
+                "matched (%)": number(row["matched"]),
+                "beyond matched": estimate_text(row, "excess"),
+                "why": row["reason"] or "",
+            }
+            for row in study.table("side_effects").iter_rows(named=True)
+        ]
+    )
 
 
 QUESTIONS = (

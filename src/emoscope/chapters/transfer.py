@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
-from typing import Any
+from collections.abc import Sequence
+from itertools import combinations, product
 
 import altair as alt
 import polars as pl
@@ -13,11 +12,11 @@ from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.contrasts import mean, measures
 from emoscope.analysis.estimate import Estimate, named, unit, welch
-from emoscope.analysis.parts import StudyRuns
+from emoscope.analysis.parts import Row, StudyRuns
 from emoscope.analysis.standing import blind_part
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import dots, signed_matrix
-from emoscope.report.theme import LIGHT, title
+from emoscope.report.plots import beside, dots, signed_matrix, with_chance
+from emoscope.report.theme import Chart, title
 from emoscope.report.wording import (
     CLEAR_HIGH,
     CLEAR_LOW,
@@ -25,6 +24,7 @@ from emoscope.report.wording import (
     UNTESTED,
     Outcome,
     blind_text,
+    by_key,
     made,
     name_selector,
     outcome,
@@ -45,13 +45,10 @@ SAME_SPEAKERS = "both corpora hold the same speakers: their errors are not indep
 def transfer(study: StudyRuns) -> pl.DataFrame:
     """What the sets of every source do on every corpus, asked about the emotions that all share.
 
-    Args:
-        whole: the study.
-
     Returns:
         the columns of table ``transfer``; empty where there is one corpus.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for part in study.of_role(SHARED):
         asked = part.asked
         if asked is None:
@@ -68,55 +65,53 @@ def transfer(study: StudyRuns) -> pl.DataFrame:
     return as_table("transfer", _kept(rows))
 
 
-def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[dict[str, Any]]:
+def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[Row]:
     """The measures of one act, and how far they differ from those of the host's own sets on the same clips."""
-    targets, used = asked.shared([act], excess)
-    if not targets or not used.any():
-        return []
-    each, less = asked.each(act, excess, targets, used), _less(asked, act, own, excess)
-    fixed = {"targets": len(targets), "draws": len(each)}
+    found, targets = _measures(asked, [act], excess)
+    both, _ = _measures(asked, [act, own], excess) if own and (own.matched or not excess) else ([], 0)
+    less = {name: both[0][name].beyond(both[1][name]) for name in both[0]} if both else {}
+    fixed = {"targets": targets, "draws": len(act.matched) if excess else 1}
     return [
-        fixed | {"measure": "excess_" * excess + name, "unit": unit(name)} | found.columns()
+        fixed
+        | {"measure": "excess_" * excess + name, "unit": unit(name)}
+        | one.columns()
         | (less[name].named("less") if name in less else {})
-        for name, found in measures(mean(each)).items()
-    ]  # fmt: skip
-
-
-def _less(asked: Asked, act: Act, own: Act | None, excess: bool) -> dict[str, Estimate]:
-    if own is None or (excess and not own.matched):
-        return {}
-    targets, used = asked.shared([act, own], excess)
-    if not targets or not used.any():
-        return {}
-    first, second = (measures(mean(asked.each(one, excess, targets, used))) for one in (act, own))
-    return {name: first[name].beyond(second[name]) for name in first}
-
-
-def _kept(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Fill in the share of the diagonal that is kept, where the diagonal is clear of zero."""
-    alike = ("host", "kind", "alpha", "measure")
-    clear = {
-        tuple(row[name] for name in alike): row["estimate"]
-        for row in rows
-        if row["diagonal"] and row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-    }
-    shares = [clear.get(tuple(row[name] for name in alike)) for row in rows]
-    return [
-        row | {"kept": None if whole is None or row["estimate"] is None else 100 * row["estimate"] / whole}
-        for row, whole in zip(rows, shares, strict=True)
+        for measured in found
+        for name, one in measured.items()
     ]
 
 
-def asymmetry(found: pl.DataFrame, study: StudyRuns) -> pl.DataFrame:
-    """Whether the sets of one corpus do more on another one than the other way round.
+def _measures(asked: Asked, acts: Sequence[Act], excess: bool) -> tuple[list[dict[str, Estimate]], int]:
+    """The measures of each act on the clips asked under all, and of how many emotions; none where there are no clips."""
+    targets, used = asked.shared(acts, excess)
+    if not targets or not used.any():
+        return [], 0
+    return [measures(mean(asked.each(act, excess, targets, used))) for act in acts], len(targets)
+
+
+def _kept(rows: list[Row]) -> list[Row]:
+    """Fill in the share of the diagonal that is kept, where the diagonal is clear of zero."""
+
+    def alike(row: Row) -> tuple[object, ...]:
+        return row["host"], row["kind"], row["alpha"], row["measure"]
+
+    clear = {
+        alike(row): row["estimate"]
+        for row in rows
+        if row["diagonal"] and row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+    }
+    for row in rows:
+        known = row["estimate"] is not None and alike(row) in clear
+        row["kept"] = 100 * row["estimate"] / clear[alike(row)] if known else None
+    return rows
+
+
+def asymmetry(study: StudyRuns) -> pl.DataFrame:
+    """Whether the sets of one corpus do more on another one than the other way round, from the table of transfer.
 
     The two effects are of different clips and speakers, so the interval of their difference is Welch's (1947): with
     the jackknife errors s1 and s2 and their degrees of freedom f1 and f2, error^2 = s1^2 + s2^2 and
     df = error^4 / (s1^4 / f1 + s2^4 / f2). It is conditional on the selected sets, as all intervals are.
-
-    Args:
-        found: the table of transfer.
-        whole: the study.
 
     Returns:
         the columns of table ``asymmetry``; without an interval where both corpora hold the same speakers.
@@ -127,12 +122,11 @@ def asymmetry(found: pl.DataFrame, study: StudyRuns) -> pl.DataFrame:
         if part.asked is not None
     }
     alike = ("kind", "selector", "budget", "alpha", "measure")
-    by_place: dict[tuple[str, str], dict[tuple[Any, ...], dict[str, Any]]] = {}
-    for row in found.iter_rows(named=True):
-        by_place.setdefault((row["source"], row["host"]), {})[tuple(row[name] for name in alike)] = row
+    found = study.table("transfer")
     rows = []
     for first, second in combinations(people, 2):
-        forward, backward = by_place.get((first, second), {}), by_place.get((second, first), {})
+        forward = by_key(found.filter(source=first, host=second), *alike)
+        backward = by_key(found.filter(source=second, host=first), *alike)
         for key in [key for key in forward if key in backward]:
             there, back = forward[key], backward[key]
             row = dict(zip(alike, key, strict=True)) | {"first": first, "second": second, "unit": there["unit"]}
@@ -144,220 +138,187 @@ def asymmetry(found: pl.DataFrame, study: StudyRuns) -> pl.DataFrame:
 
 
 def agreement(study: StudyRuns) -> pl.DataFrame:
-    """How alike the corpora score neurons, as the run wrote it; empty where it did not.
-
-    Returns:
-        the columns of table ``agreement``.
-    """
+    """How alike the corpora score neurons, as the run wrote it in table ``agreement``; empty where it did not."""
     path = study.folder / "agreement.parquet"
     frame = pl.read_parquet(path) if path.is_file() else pl.DataFrame()
     return conform(frame, "agreement").sort("source", "target", "selector", "emotion")
 
 
-def draw_transfer(study: StudyRuns) -> Any | None:
+def draw_transfer(study: StudyRuns) -> Chart | None:
     """Excess gap of the sets of every source on the clips of every corpus, each cell with its interval."""
-    return _sources(study, "deactivate", "excess_gap", title(
+    heading = title(
         "Whose neurons act on whose clips: switched off",
-        "Row: where the neurons were found; column: whose clips were asked, about the emotions that all corpora share. Cell: excess gap "
-        "in points, beyond matched neurons, with its 95 % interval over the column’s speakers; below zero: hurts its own emotion more. "
-        "Framed: found and asked on the same corpus, on other speakers. Bold: clear of zero.",
-    ))  # fmt: skip
+        "Row: where the neurons were found; column: whose clips were asked, about the emotions that all corpora share. "
+        "Cell: excess gap in points, beyond matched neurons, with its 95 % interval over the column’s speakers; below "
+        "zero: hurts its own emotion more. Framed: found and asked on the same corpus, on other speakers. Bold: clear of "
+        "zero.",
+    )
+    return _sources(study, "deactivate", "excess_gap", "excess gap (points)", heading)
 
 
-def draw_transfer_steer(study: StudyRuns) -> Any | None:
+def draw_transfer_steer(study: StudyRuns) -> Chart | None:
     """Excess pull on all clips of the sets of every source, amplified, on the clips of every corpus."""
-    return _sources(study, "steer", "excess_pull_overall", title(
+    heading = title(
         "Whose neurons act on whose clips: amplified",
-        "As above, amplified at the headline’s alpha. Cell: how many more of all clips are answered with the amplified emotion than under "
-        "matched neurons, in points, with its 95 % interval.",
-    ))  # fmt: skip
+        "As above, amplified at the headline’s alpha. Cell: how many more of all clips are answered with the amplified "
+        "emotion than under matched neurons, in points, with its 95 % interval.",
+    )
+    return _sources(study, "steer", "excess_pull_overall", "excess pull (points)", heading)
 
 
-def draw_agreement(study: StudyRuns) -> Any | None:
-    """Overlap of the sets and rank correlation of the scores of every two corpora, at equal numbers of clips."""
-    found = study.table("agreement")
-    if found is None or not study.mains:
+def _sources(study: StudyRuns, kind: str, measure: str, legend: str, heading: alt.TitleParams) -> Chart | None:
+    found = study.table("transfer").filter(pl.col("estimate").is_not_null(), kind=kind, measure=measure)
+    if found.is_empty():
         return None
-    head = study.mains[0].selector
-    own = found.filter(pl.col("selector") == head) if head in set(found["selector"]) else found
+    hosts = [part.name for part in study.mains if part.name in set(found["host"])]
+    cells = found.select("low", "high", "hollow", row="source", column="host", value="estimate")
+    most = max(5.0, *(abs(value) for value in cells["value"]))
+    sources = study.in_order(found["source"])
+    chart = signed_matrix(cells, sources, hosts, most, legend, x="clips of", y="neurons found on")
+    return chart.properties(title=heading)
+
+
+def draw_agreement(study: StudyRuns) -> Chart | None:
+    """Overlap of the sets and rank correlation of the scores of every two corpora, at equal numbers of clips."""
+    if not study.mains:
+        return None
+    found, head = study.table("agreement"), study.mains[0].selector
+    own = found.filter(selector=head) if head in set(found["selector"]) else found
     own = study.by_corpus(study.by_corpus(own, "target"), "source")
-    own = own.with_columns(pl.concat_str("source", pl.lit(" – "), "target").alias("row"))
-    rows = list(dict.fromkeys(own["row"]))
-    charts: list[Any] = []
+    own = own.with_columns(row=pl.concat_str("source", pl.lit(" – "), "target"))
+    rows = own["row"].unique(maintain_order=True).to_list()
+    charts: list[Chart] = []
     for column, scale, x in (
         ("jaccard", 100.0, "neurons shared (Jaccard, %)"),
         ("spearman", 1.0, "rank correlation of scores"),
     ):
         means = own.group_by("row", maintain_order=True).agg(
-            (scale * pl.col(column).mean()).alias("estimate"), (scale * pl.col(column).min()).alias("low"),
-            (scale * pl.col(column).max()).alias("high"), (100 * pl.col("chance").mean()).alias("chance"),
-        ).with_columns(pl.lit("selected").alias("series")).drop_nulls("estimate")  # fmt: skip
+            estimate=scale * pl.col(column).mean(),
+            low=scale * pl.col(column).min(),
+            high=scale * pl.col(column).max(),
+            chance=100 * pl.col("chance").mean(),
+            series=pl.lit("selected"),
+        )
+        means = means.drop_nulls("estimate")
         if means.is_empty():
             continue
         chart = dots(means.drop("chance").to_dicts(), rows, x, "corpora", not charts, width=300)
-        if column == "jaccard":
-            tick = alt.Chart(means.select("row", "chance").drop_nulls()).mark_tick(
-                color=LIGHT.muted, thickness=2, size=16
-            )
-            chart = alt.layer(chart, tick.encode(x=alt.X("chance:Q", title=x), y=alt.Y("row:N", sort=rows)))
-        charts.append(chart)
-    if not charts:
-        return None
-    return alt.hconcat(*charts, spacing=24).properties(
-        title=title(
-            f"How alike two corpora score neurons ({name_selector(head)})",
-            "Mark: mean over emotions; line: from the least to the most alike emotion, which is no interval. Grey ticks: two random sets "
-            "of these sizes. Both corpora give equally many clips.",
-        )
-    )  # fmt: skip
-
-
-def _sources(study: StudyRuns, kind: str, measure: str, heading: alt.TitleParams) -> Any | None:
-    found = study.table("transfer")
-    if found.is_empty():
-        return None
-    found = found.filter((pl.col("kind") == kind) & (pl.col("measure") == measure) & pl.col("estimate").is_not_null())
-    if found.is_empty():
-        return None
-    mains = [part.name for part in study.mains]
-    hosts = [name for name in mains if name in set(found["host"])]
-    sources = study.in_order(found["source"])
-    cells = found.select(
-        pl.col("source").alias("row"), pl.col("host").alias("column"), "low", "high", "hollow", value="estimate"
+        charts.append(with_chance(chart, means, rows, x) if column == "jaccard" else chart)
+    heading = title(
+        f"How alike two corpora score neurons ({name_selector(head)})",
+        "Mark: mean over emotions; line: from the least to the most alike emotion, which is no interval. Grey ticks: two "
+        "random sets of these sizes. Both corpora give equally many clips.",
     )
-    most = max(5.0, *(abs(value) for value in cells["value"]))
-    legend = {"excess_gap": "excess gap (points)"}.get(measure, "excess pull (points)")
-    chart = signed_matrix(cells, sources, hosts, most, legend, x="clips of", y="neurons found on")
-    return chart.properties(title=heading)
+    return beside(charts, heading)
 
 
 def say_transfer(study: StudyRuns) -> list[str]:
     """On how many pairs of corpora sets of one act on the other, what is kept, which direction does more, and fusion."""
-    found = study.table("transfer")
-    if found.is_empty():
-        return []
-    off = found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap"))
+    off = study.table("transfer").filter(kind="deactivate", measure="excess_gap")
     one_way = [
         (row, outcome_at(study, f"{row['source']} on {row['host']}", row, row["host"]))
         for row in off.filter(~pl.col("diagonal") & ~pl.col("fused")).iter_rows(named=True)
     ]
     said = []
     if one_way:
-        hurt = [(row, one) for row, one in one_way if one.found == CLEAR_LOW]
+        hurt = [f"{one.where} {one.text}{_kept_in_words(row)}" for row, one in one_way if one.found == CLEAR_LOW]
         said.append(
-            f"Neurons found on one corpus and switched off on another hurt their own emotion more, beyond matched neurons, in {len(hurt)} "
-            f"of {len(one_way)} directions{': ' + _kept_in_words(hurt) if hurt else ''}."
+            "Neurons found on one corpus and switched off on another hurt their own emotion more, beyond matched neurons, "
+            f"in {len(hurt)} of {len(one_way)} directions{': ' + listed(hurt) if hurt else ''}."
         )
-        said += _counted([one for _, one in one_way], len(one_way))
-    said += _own(study, off)
-    said += _fused(study, off)
-    return [*said, *_asymmetry(study)]
-
-
-def _kept_in_words(hurt: Iterable[tuple[Mapping[str, Any], Outcome]]) -> str:
-    texts = []
-    for row, one in hurt:
-        kept = "" if row["kept"] is None else f" ({number(row['kept'], 0)} % of what {row['host']}’s own do)"
-        texts.append(f"{one.where} {one.text}{kept}")
-    return listed(texts)
-
-
-def _counted(outcomes: list[Outcome], of: int) -> list[str]:
-    counts = {name: sum(one.found == name for one in outcomes) for name in (OPEN, CLEAR_HIGH, UNTESTED)}
-    words = {OPEN: "open in {}", CLEAR_HIGH: "the other way round in {}", UNTESTED: "not tested in {}"}
-    parts = [words[name].format(count) for name, count in counts.items() if count]
-    return [f"Of the {of} directions it is {listed(parts)}."] if parts else []
-
-
-def _own(study: StudyRuns, off: pl.DataFrame) -> list[str]:
-    rows = off.filter("diagonal").iter_rows(named=True)
-    return tally(
-        [outcome_at(study, row["host"], row, row["host"]) for row in rows],
+        words = {OPEN: "open in {}", CLEAR_HIGH: "the other way round in {}", UNTESTED: "not tested in {}"}
+        counts = {name: sum(one.found == name for _, one in one_way) for name in words}
+        if others := [words[name].format(count) for name, count in counts.items() if count]:
+            said.append(f"Of the {len(one_way)} directions it is {listed(others)}.")
+    said += tally(
+        _at_hosts(study, off.filter("diagonal")),
         "For comparison, neurons found on other speakers of the same corpus, about the shared emotions: {}.",
         "On the same corpus, about the shared emotions, they hurt their own emotion less than matched neurons: {}.",
         "On the same corpus, about the shared emotions, it is open: {}.",
     )
+    return [*said, *_fused(study, off.filter("fused")), *_asymmetry(study)]
 
 
-def _fused(study: StudyRuns, off: pl.DataFrame) -> list[str]:
-    fused = off.filter("fused")
+def _kept_in_words(row: Row) -> str:
+    return "" if row["kept"] is None else f" ({number(row['kept'], 0)} % of what {row['host']}’s own do)"
+
+
+def _at_hosts(study: StudyRuns, found: pl.DataFrame) -> list[Outcome]:
+    return [outcome_at(study, row["host"], row, row["host"]) for row in found.iter_rows(named=True)]
+
+
+def _fused(study: StudyRuns, fused: pl.DataFrame) -> list[str]:
     texts = []
     for name in study.in_order(fused["source"]):
-        outcomes = [
-            outcome_at(study, row["host"], row, row["host"])
-            for row in fused.filter(pl.col("source") == name).iter_rows(named=True)
-        ]
+        outcomes = _at_hosts(study, fused.filter(source=name))
         hurt = [one.where for one in outcomes if one.found == CLEAR_LOW]
         which = f" ({listed(hurt)})" if hurt else ""
-        texts.append(f"{name.removeprefix('fused: ')} on {len(hurt)} of {len(outcomes)} corpora{which}")
-    return (
-        [f"Sets fused over all corpora hurt their own emotion more, beyond matched neurons: {listed(texts)}."]
-        if texts
-        else []
-    )
+        texts.append(f"{name.removeprefix(FUSED)} on {len(hurt)} of {len(outcomes)} corpora{which}")
+    lead = "Sets fused over all corpora hurt their own emotion more, beyond matched neurons"
+    return [f"{lead}: {listed(texts)}."] if texts else []
 
 
 def _asymmetry(study: StudyRuns) -> list[str]:
-    found = study.table("asymmetry")
+    found = study.table("asymmetry").filter(kind="deactivate", measure="excess_gap")
     if found.is_empty():
         return []
-    rows = list(
-        found.filter((pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap")).iter_rows(named=True)
-    )
+    rows = found.iter_rows(named=True)
     outcomes = [outcome(f"{row['first']} to {row['second']} minus back", row) for row in rows]
-    clear = [one for one in outcomes if one.found in (CLEAR_LOW, CLEAR_HIGH)]
-    if not outcomes:
-        return []
+    clear = [f"{one.where} {one.text}" for one in outcomes if one.found in (CLEAR_LOW, CLEAR_HIGH)]
     if not clear:
         return ["In no pair of corpora are the two directions told apart."]
-    return [f"The two directions differ: {listed([f'{one.where} {one.text}' for one in clear])}."]
+    return [f"The two directions differ: {listed(clear)}."]
 
 
 def tabulate_transfer(study: StudyRuns) -> pl.DataFrame | None:
     """What the sets of every source do on every corpus, beside the corpus's own sets."""
     found = study.table("transfer")
-    if found.is_empty():
-        return None
+    options = {part.of: part.options for part in study.of_role(SHARED)}
     rows = []
-    mains = [part.name for part in study.mains if part.name in set(found["host"])]
-    for host, source in ((host, source) for host in mains for source in study.in_order(found["source"])):
-        group = found.filter((pl.col("host") == host) & (pl.col("source") == source))
+    for host, source in product([part.name for part in study.mains], study.in_order(found["source"])):
+        group = found.filter(host=host, source=source)
         if group.is_empty():
             continue
-        by = {(row["kind"], row["measure"]): row for row in group.iter_rows(named=True)}
+        by, some = by_key(group, "kind", "measure"), group.row(0, named=True)
         off = by.get(("deactivate", "excess_gap"))
-        some = next(iter(by.values()))
-        asked = next((part.options for part in study.of_role(SHARED) if part.of == host), 0)
-        blind = blind_part(lambda measure, by=by: by.get(("deactivate", measure)), asked)  # type: ignore[misc]
-        rows.append({
-            "clips of": host, "found on": source, "gap": spread(by.get(("deactivate", "gap"))), "excess gap": spread(off),
-            "blind part of it": blind_text(blind), "minus own sets’": "–" if some["diagonal"] else estimate_text(off, "less"),
-            "kept (%)": "–" if some["diagonal"] else number(value(off, "kept"), 0),
-            "excess pull": spread(by.get(("steer", "excess_pull_overall"))),
-            "UAR (%)": estimate_text(some, "uar", sign=False),
-        })  # fmt: skip
+        blind = blind_part(lambda measure, by=by: by.get(("deactivate", measure)), options.get(host, 0))  # type: ignore[misc]
+        rows.append(
+            {
+                "clips of": host,
+                "found on": source,
+                "gap": spread(by.get(("deactivate", "gap"))),
+                "excess gap": spread(off),
+                "blind part of it": blind_text(blind),
+                "minus own sets’": "–" if some["diagonal"] else estimate_text(off, "less"),
+                "kept (%)": "–" if some["diagonal"] else number(value(off, "kept"), 0),
+                "excess pull": spread(by.get(("steer", "excess_pull_overall"))),
+                "UAR (%)": estimate_text(some, "uar", sign=False),
+            }
+        )
     return made(rows)
 
 
 def tabulate_asymmetry(study: StudyRuns) -> pl.DataFrame | None:
     """The two directions between every two corpora and their difference."""
-    found = study.table("asymmetry")
-    names = {
-        ("deactivate", "excess_gap"): "off: excess gap",
-        ("steer", "excess_pull_overall"): "amplified: excess pull",
-    }
-    rows = []
-    for row in (
-        [] if found is None else study.by_corpus(study.by_corpus(found, "second"), "first").iter_rows(named=True)
-    ):
-        if (row["kind"], row["measure"]) in names:
-            rows.append({
-                "corpora": f"{row['first']} and {row['second']}", "what": names[row["kind"], row["measure"]],
+    names = {"excess_gap": "off: excess gap", "excess_pull_overall": "amplified: excess pull"}
+    wanted = pl.struct("kind", "measure").is_in(
+        [{"kind": "deactivate", "measure": "excess_gap"}, {"kind": "steer", "measure": "excess_pull_overall"}]
+    )
+    found = study.by_corpus(study.by_corpus(study.table("asymmetry").filter(wanted), "second"), "first")
+    return made(
+        [
+            {
+                "corpora": f"{row['first']} and {row['second']}",
+                "what": names[row["measure"]],
                 "first on second": estimate_text(row, "forward"),
                 "second on first": estimate_text(row, "backward"),
-                "difference": spread(row), "p": p_value(row["p"]), "why": row["reason"] or "",
-            })  # fmt: skip
-    return made(rows)
+                "difference": spread(row),
+                "p": p_value(row["p"]),
+                "why": row["reason"] or "",
+            }
+            for row in found.iter_rows(named=True)
+        ]
+    )
 
 
 QUESTIONS = (
@@ -384,10 +345,6 @@ QUESTIONS = (
             ),
         ),
         says=say_transfer,
-        study_tables={
-            "transfer": transfer,
-            "asymmetry": lambda study: asymmetry(study.table("transfer"), study),
-            "agreement": agreement,
-        },
+        study_tables={"transfer": transfer, "asymmetry": asymmetry, "agreement": agreement},
     ),
 )

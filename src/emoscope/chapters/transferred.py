@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +12,7 @@ from emoscope.analysis.accuracy import hollow_conditions, level, uar
 from emoscope.analysis.contrasts import FAMILY, Conditions, compare, group, with_controls
 from emoscope.analysis.effects import effects
 from emoscope.analysis.load import Run
+from emoscope.analysis.parts import Row
 from emoscope.analysis.responses import UAR, Panel, answered, build_panel, level_of
 from emoscope.report.page import Question
 from emoscope.schemas import as_table, empty, schema
@@ -25,9 +25,6 @@ def foreign(run: Run) -> pl.DataFrame:
     worse: the mean over the source's sets, whatever they were found for, and for each of them. ``excess_damage`` is
     the target sets' minus the mean of their matched draws', on the same items.
 
-    Args:
-        run: the part's tables, with the answers under sets of others in ``run.foreign``.
-
     Returns:
         the columns of table ``foreign``; empty where no other part's sets act here.
     """
@@ -37,13 +34,9 @@ def foreign(run: Run) -> pl.DataFrame:
         hollow, panel = hollow_conditions(uar(part, panels)), panels["likelihood"]
         if "baseline" not in panel.rows:
             continue
-        found = [
-            effects(compare(panel, part.conditions, hollow)).with_columns(pl.lit(None, pl.String).alias("target")),
-            damage(panel, part.conditions, hollow, level_of(run)),
-        ]
-        frames += [
-            frame.with_columns(pl.lit(source).alias("source")).select(list(schema("foreign"))) for frame in found
-        ]
+        changed = effects(compare(panel, part.conditions, hollow)).with_columns(target=pl.lit(None, pl.String))
+        found = (changed, damage(panel, part.conditions, hollow, level_of(run)))
+        frames += [frame.with_columns(source=pl.lit(source)).select(list(schema("foreign"))) for frame in found]
     return pl.concat(frames).sort("source", *FAMILY, "measure", "target", nulls_last=False)
 
 
@@ -53,7 +46,7 @@ def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(
     Returns:
         the columns of table ``foreign`` without ``source``; points.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for family, draws, matched in with_controls(group(conditions.filter(pl.col("condition").is_in(list(panel.rows))))):
         rows += _rows(panel, family, draws, [], hollow, which)
         rows += _rows(panel, family, draws, matched, hollow, which) if matched else []
@@ -61,13 +54,8 @@ def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(
 
 
 def _rows(
-    panel: Panel,
-    family: Mapping[str, Any],
-    draws: Sequence[Conditions],
-    matched: Sequence[Conditions],
-    hollow: Set[str],
-    which: str,
-) -> list[dict[str, Any]]:
+    panel: Panel, family: Row, draws: Sequence[Conditions], matched: Sequence[Conditions], hollow: Set[str], which: str
+) -> list[Row]:
     """Damage by the draws of a family, or beyond matched draws: the mean over targets, then each target."""
     both = [*draws, *matched]
     targets, used = answered(panel, both)
@@ -77,16 +65,16 @@ def _rows(
     moved = np.stack([[level(panel, [one[t]], used, which).values for one in both] for t in targets]) - before.values
     each = moved[:, :1] - moved[:, 1:] if matched else moved  # (target, draw, 1 + speaker)
     touched = "baseline" in hollow or any(condition in hollow for draw in both for condition in draw.values())
-    fixed = dict(family) | {"measure": "excess_damage" if matched else "damage", "unit": "points"}
+    fixed = family | {"measure": "excess_damage" if matched else "damage", "unit": "points"}
     fixed |= {"draws": each.shape[1], "rank": None, "combinations": None}
     named: list[tuple[str | None, np.ndarray]] = [(None, each.mean(axis=0))]
     if family["draw"] is None or family["control"] == "target":
         named += [(target, each[place]) for place, target in enumerate(targets)]
     rows = []
     for target, over in named:
-        ends = (float(over[:, 0].min()), float(over[:, 0].max())) if len(over) > 1 else (None, None)
         row = fixed | {"target": target, "targets": 1 if target else len(targets)}
-        row |= dict(zip(("draw_min", "draw_max"), ends, strict=True))
+        if len(over) > 1:
+            row |= {"draw_min": float(over[:, 0].min()), "draw_max": float(over[:, 0].max())}
         rows.append(row | replace(before, values=over.mean(axis=0), hollow=touched).columns())
     return rows
 

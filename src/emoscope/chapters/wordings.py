@@ -35,8 +35,8 @@ def wordings(part: Part) -> pl.DataFrame:
     answers = part.run.answers.filter(scoring="likelihood", condition="baseline").sort("item")
     for wording, found in by_groups(part, groups).items():
         mine = items.filter(wording=wording)
-        uar = level(panel, ["baseline"], panel.asked("baseline") & groups[wording])
-        row = uar.columns() | uar.named("uar") | {"wording": wording}
+        untouched = level(panel, ["baseline"], panel.asked("baseline") & groups[wording])
+        row = untouched.columns() | untouched.named("uar") | {"wording": wording}
         row["chance"] = float(np.mean(100 / mine["options"].list.len().drop_nulls().to_numpy()))
         row["letter_mass"] = answers.join(mine, on="item", how="semi")["letter_mass"].mean()
         for kind, measure in GAPS.items():

@@ -239,14 +239,12 @@ def panels(
     return side_by_side(drawn, heading)
 
 
-def side_by_side(
-    drawn: Sequence[tuple[str, Chart]], heading: alt.TitleParams, across: int = ACROSS
-) -> alt.ConcatChart | None:
+def side_by_side(drawn: Sequence[tuple[str, Chart]], heading: alt.TitleParams, columns: int = ACROSS) -> Chart | None:
     """Panels, so many a line, named where a name is given; ``None`` where there are none."""
     if not drawn:
         return None
     named = [chart.properties(title=alt.TitleParams(name, fontSize=13)) if name else chart for name, chart in drawn]
-    return alt.concat(*named, columns=min(across, len(named)), spacing=SPACE).properties(title=heading)
+    return alt.concat(*named, columns=min(columns, len(named)), spacing=SPACE).properties(title=heading)
 
 
 def curve(
@@ -360,3 +358,16 @@ def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def hollow_note(rows: Marks) -> str:
     """What hollow marks say, where there are any."""
     return f" {HOLLOW}" if as_rows(rows)["hollow"].any() else ""
+
+
+def with_chance(chart: Chart, found: pl.DataFrame, order: Sequence[str], x: str) -> Chart:
+    """Rows of :func:`dots` with a grey tick at each row's ``chance``."""
+    tick = alt.Chart(found.select("row", "chance").drop_nulls()).mark_tick(color=LIGHT.muted, thickness=2, size=16)
+    return alt.layer(chart, tick.encode(x=alt.X("chance:Q", title=x), y=alt.Y("row:N", sort=list(order))))
+
+
+def beside(charts: Sequence[Chart], heading: alt.TitleParams, below: bool = False) -> Chart | None:
+    """Charts beside each other, or below; ``None`` where there are none."""
+    if not charts:
+        return None
+    return (alt.vconcat if below else alt.hconcat)(*charts, spacing=24).properties(title=heading)
