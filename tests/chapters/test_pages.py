@@ -90,8 +90,8 @@ def test_a_figure_is_drawn_three_times_at_most(folder, tmp_path, monkeypatch):
     # drawing takes most of a report's time; the megabytes of seven emotions: tests/docs/test_example_run.py
     shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("tables", "figures", "report.html"))
     drawn, printed = [], []
-    monkeypatch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: drawn.append(1) or "<svg ></svg>")
-    monkeypatch.setattr("emoscope.report.markup.to_pdf", lambda _: printed.append(1) or b"")
+    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: drawn.append(1) or "<svg ></svg>")
+    monkeypatch.setattr("emoscope.report.page.to_pdf", lambda _: printed.append(1) or b"")
     build_report(write_tables(tmp_path / "run"))
     assert len(list((tmp_path / "run" / "figures").glob("*.svg"))) == len(printed)
     assert 2 * len(printed) - 1 <= len(drawn) <= 3 * len(printed)
@@ -401,8 +401,8 @@ def test_a_report_is_built_without_torch(tmp_path):
     write_run(tmp_path / "run", THREE, 5, 1, only=("baseline", "deactivate"))
     code = (
         "import sys; from emoscope.chapters import pages, results\n"
-        "from emoscope.report import markup\n"
-        "markup.to_svg, markup.to_pdf = lambda *_, **__: '<svg ></svg>', lambda _: b''\n"
+        "from emoscope.report import page\n"
+        "page.to_svg, page.to_pdf = lambda *_, **__: '<svg ></svg>', lambda _: b''\n"
         "pages.build_report(results.write_tables(sys.argv[1]))\n"
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )

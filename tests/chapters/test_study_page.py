@@ -31,8 +31,8 @@ def figure_named(name):
 
 def undrawn(study, monkeypatch):
     """The page without its pictures, which take most of the time."""
-    monkeypatch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: '<svg width="100"></svg>')
-    monkeypatch.setattr("emoscope.report.markup.to_pdf", lambda _: b"")
+    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: '<svg width="100"></svg>')
+    monkeypatch.setattr("emoscope.report.page.to_pdf", lambda _: b"")
     return build_report(study).read_text(encoding="utf-8")
 
 

@@ -18,8 +18,8 @@ PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
 
 def undrawn(patch: pytest.MonkeyPatch) -> None:
     """Leave out drawing, which takes most of the time of a page; every figure is defined and every table made."""
-    patch.setattr("emoscope.report.markup.to_svg", lambda *_, **__: "<svg ></svg>")
-    patch.setattr("emoscope.report.markup.to_pdf", lambda _: b"")
+    patch.setattr("emoscope.report.page.to_svg", lambda *_, **__: "<svg ></svg>")
+    patch.setattr("emoscope.report.page.to_pdf", lambda _: b"")
 
 
 def figureless(patch: pytest.MonkeyPatch) -> None:
@@ -30,8 +30,8 @@ def figureless(patch: pytest.MonkeyPatch) -> None:
 UNDRAWN = (
     sys.executable,
     "-c",
-    "from emoscope.report import markup\n"
-    "markup.to_svg, markup.to_pdf = lambda *_, **__: '<svg></svg>', lambda _: b''\n"
+    "from emoscope.report import page\n"
+    "page.to_svg, page.to_pdf = lambda *_, **__: '<svg></svg>', lambda _: b''\n"
     "from emoscope.cli import main; main()",
 )
 """The program without drawing, as a process of its own."""
