@@ -21,12 +21,12 @@ def test_a_check_takes_the_options_of_a_study(tmp_path: Path, capsys: pytest.Cap
     code = corpus_check(
         str(table), columns="path=file,emotion=mood,speaker=who", audio_root=polish_folder(), labels="a=anger,s=fear,n=calm",
         where=("session=1, 3", "speaker=1-3"), merge=("rest=fear,calm",), emotions="anger,rest", as_json=True,
-        export=tmp_path / "fates.csv",
+        export=tmp_path / "statuses.csv",
     )  # fmt: skip
     summary = json.loads(capsys.readouterr().out)
     assert (code, summary["by_emotion"], summary["by_session"]) == (0, {"anger": 6, "rest": 12}, {"1": 9, "3": 9})
-    fates = polars.read_csv(tmp_path / "fates.csv", infer_schema=False)
-    assert fates["fate"].value_counts(sort=True).rows() == [("excluded", 27), ("used", 18)]
+    statuses = polars.read_csv(tmp_path / "statuses.csv", infer_schema=False)
+    assert statuses["status"].value_counts(sort=True).rows() == [("excluded", 27), ("used", 18)]
     with pytest.raises(ValueError, match="--where 'speaker' names no value"):
         corpus_check("polish", where=("speaker",))
     with pytest.raises(ValueError, match="--where names 'take' twice \\('1' and '2'\\): give it once, with all values"):

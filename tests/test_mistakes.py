@@ -86,10 +86,10 @@ def test_bad_clips_among_good_ones_are_quarantined_and_every_clip_is_accounted_f
     done = inside("run", "s.toml", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     items = pl.read_parquet(tmp_path / "run" / "items.parquet")
-    why = dict(zip(items["path"], zip(items["fate"], items["why"], strict=True), strict=True))
+    why = dict(zip(items["path"], zip(items["status"], items["why"], strict=True), strict=True))
     for name, (path, words) in bad.items():
-        fate, reason = why[f"voices/fear/{path.name}"]
-        assert fate == "quarantined", name
+        status, reason = why[f"voices/fear/{path.name}"]
+        assert status == "quarantined", name
         assert words in reason, name
     counts = json.loads((tmp_path / "run" / "manifest.json").read_text())["counts"]
     # two of the voices are one recording

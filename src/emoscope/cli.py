@@ -172,7 +172,7 @@ def ask(
         print(f"note: {clip}: {sentence}", file=sys.stderr)
     for option, share in answer.items():
         print(f"{option:<12} {share:6.1%}  {'#' * round(share * 40)}")
-    if answer.hollow:
+    if answer.unreliable:
         print(f"{answer.mass} ({answer.text!r})", file=sys.stderr)
     return 0
 
@@ -263,7 +263,7 @@ def corpus_check(
         print_summary(summary)
     if export:
         seen.to_frame().write_csv(export, include_bom=True)
-        _say_where("Fates", export, as_json)
+        _say_where("Statuses", export, as_json)
     if html:
         from emoscope.report.corpus_page import write_corpus_page
 

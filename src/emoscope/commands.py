@@ -104,10 +104,10 @@ def compare(
     from rich.table import Table
 
     from emoscope.chapters.comparison import shown, side_by_side, write_compare_page
-    from emoscope.runs.folder import refuse_whole
+    from emoscope.runs.folder import refuse_study
 
     for one in runs:
-        refuse_whole(one)
+        refuse_study(one)
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run is given: give at least two folders, emoscope compare RUN RUN")
     refuse_without_folder(html)
@@ -150,10 +150,10 @@ def power(
 
     from emoscope.analysis.load import read_run
     from emoscope.analysis.power import MOST_CLIPS, STUDIES, Spread, needs, run_spread
-    from emoscope.runs.folder import refuse_whole
+    from emoscope.runs.folder import refuse_study
 
     if run:
-        refuse_whole(run)
+        refuse_study(run)
     spread = run_spread(read_run(run), measure) if run else Spread(ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS)
     asked = {"between": between, "within": within, "emotions": emotions}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}

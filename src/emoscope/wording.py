@@ -83,7 +83,7 @@ def spread(row: Mapping[str, Any] | None, digits: int = 1, sign: bool = True) ->
         ('−3.0 [−4.0, −2.0]', '–')
     """
     told = estimate_text(row, digits=digits, sign=sign)
-    return f"{told}, hollow" if row and told != "–" and row.get("hollow") else told
+    return f"{told}, unreliable" if row and told != "–" and row.get("unreliable") else told
 
 
 def listed(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from scipy.special import ndtri, stdtrit
 
 from emoscope.analysis.contrasts import Changes, measures
 from emoscope.analysis.estimate import effective_number
-from emoscope.analysis.responses import Panel, log_odds
+from emoscope.analysis.responses import Responses, log_odds
 
 EMOTIONS = ("anger", "fear", "neutral")
 MEASURES = {"gap": "points", "sensitivity": "AUC points", "bias": "nat"}
@@ -34,7 +34,7 @@ def sizes_of(speakers: int, equal: bool) -> np.ndarray:
     return np.round(np.geomspace(SMALLEST, LARGEST, speakers)).astype(int)
 
 
-def simulate(rng: np.random.Generator, sizes: np.ndarray) -> Panel:
+def simulate(rng: np.random.Generator, sizes: np.ndarray) -> Responses:
     """One study: scores with Gumbel noise (a multinomial logit); a set takes from its emotion's items and from all."""
     count = len(EMOTIONS)
     speaker = np.repeat(np.repeat(np.arange(len(sizes)), sizes), count)
@@ -49,7 +49,7 @@ def simulate(rng: np.random.Generator, sizes: np.ndarray) -> Panel:
         scores.append(after)
     stacked = np.stack(scores)
     rows = {"baseline": 0} | {emotion: m + 1 for m, emotion in enumerate(EMOTIONS)}
-    return Panel(
+    return Responses(
         labels=EMOTIONS, items=np.arange(len(truth)), truth=truth, speaker=speaker,
         speakers=tuple(f"s{g:02d}" for g in range(len(sizes))), unknown_speakers=0, chance=100 / count, rows=rows,
         answers=stacked.argmax(axis=2), log_odds=log_odds(stacked),
@@ -61,8 +61,8 @@ def coverage(speakers: int, equal: bool, studies: int, seed: int = 0) -> list[tu
     rng, sizes = np.random.default_rng([seed, speakers, equal]), sizes_of(speakers, equal)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in MEASURES}
     for _ in range(studies):
-        panel = simulate(rng, sizes)
-        change = Changes(panel).count({e: e for e in EMOTIONS}, EMOTIONS, np.ones(len(panel.items), dtype=bool))
+        responses = simulate(rng, sizes)
+        change = Changes(responses).count({e: e for e in EMOTIONS}, EMOTIONS, np.ones(len(responses.items), dtype=bool))
         every = measures(change)
         for name in MEASURES:
             one = every[name].interval()

@@ -10,15 +10,15 @@ import pytest
 from emoscope.analysis.contrasts import Changes, compare, measures
 from emoscope.analysis.effects import effects
 from emoscope.analysis.load import read_run
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.analysis.standing import Blind, blind_part, count_options
 from tests.helpers.runs import EMOTIONS, deactivations, small_run, write_simulation
 
 
-def changed(panel, conditions, truth=None):
-    """The measures of one condition per emotion, under the panel's labels or under others."""
-    panel = panel if truth is None else replace(panel, truth=np.asarray(truth))
-    change = Changes(panel).count(conditions, list(conditions), np.ones(len(panel.items), dtype=bool))
+def changed(responses, conditions, truth=None):
+    """The measures of one condition per emotion, under the responses' labels or under others."""
+    responses = responses if truth is None else replace(responses, truth=np.asarray(truth))
+    change = Changes(responses).count(conditions, list(conditions), np.ones(len(responses.items), dtype=bool))
     return {name: float(one.values[0]) for name, one in measures(change).items()}
 
 
@@ -33,10 +33,10 @@ def test_over_all_permutations_of_labels_the_mean_gap_is_the_blind_part():
     items = [(speaker, emotion) for speaker in ("s", "t") for emotion in options]
     said = {name: rng.choice(options, len(items)).tolist() for name in ("baseline", *options)}
     run = small_run(items, said, deactivations(targets=options), options=options)
-    panel, conditions = build_panel(run), {name: name for name in options}
+    responses, conditions = build_responses(run), {name: name for name in options}
     orders = list(permutations(range(3)))
-    gaps = [changed(panel, conditions, [*first, *second])["gap"] for first, second in product(orders, orders)]
-    part = part_of(changed(panel, conditions), 3)
+    gaps = [changed(responses, conditions, [*first, *second])["gap"] for first, second in product(orders, orders)]
+    part = part_of(changed(responses, conditions), 3)
     assert abs(part) > 5
     assert np.mean(gaps) == pytest.approx(part)
 
@@ -44,16 +44,16 @@ def test_over_all_permutations_of_labels_the_mean_gap_is_the_blind_part():
 @pytest.mark.parametrize("intervention", ["bias", "evidence"])
 def test_under_labels_permuted_within_speaker_the_gap_is_the_blind_part(tmp_path, intervention):
     write_simulation(tmp_path, intervention, speakers=10, clips=8)
-    panel, rng = build_panel(read_run(tmp_path)), np.random.default_rng(1)
+    responses, rng = build_responses(read_run(tmp_path)), np.random.default_rng(1)
     conditions = {emotion: f"deactivate/{emotion}/target0" for emotion in EMOTIONS}
-    found, gaps = changed(panel, conditions), []
+    found, gaps = changed(responses, conditions), []
     part = part_of(found, len(EMOTIONS))
     for _ in range(60):
-        truth = panel.truth.copy()
-        for speaker in range(len(panel.speakers)):
-            mine = np.flatnonzero(panel.speaker == speaker)
+        truth = responses.truth.copy()
+        for speaker in range(len(responses.speakers)):
+            mine = np.flatnonzero(responses.speaker == speaker)
             truth[mine] = rng.permutation(truth[mine])
-        gaps.append(changed(panel, conditions, truth)["gap"])
+        gaps.append(changed(responses, conditions, truth)["gap"])
     error = np.std(gaps, ddof=1) / np.sqrt(len(gaps))
     assert np.mean(gaps) == pytest.approx(part, abs=3.5 * error)
     assert part < -5
@@ -62,7 +62,7 @@ def test_under_labels_permuted_within_speaker_the_gap_is_the_blind_part(tmp_path
 
 def rows_of(run, **less):
     """The effects of the target sets of a simulation, by measure."""
-    found = effects(compare(build_panel(run), less.get("conditions", run.conditions)))
+    found = effects(compare(build_responses(run), less.get("conditions", run.conditions)))
     return {row["measure"]: row for row in found.filter(pl.col("control") == "target").iter_rows(named=True)}
 
 

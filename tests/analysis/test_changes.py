@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emoscope.analysis.contrasts import Changes, auc, compare, measures
 from emoscope.analysis.effects import effects, evidence
-from emoscope.analysis.responses import build_panel, log_odds
+from emoscope.analysis.responses import build_responses, log_odds
 from tests.helpers.runs import deactivations, small_run
 
 A, F = "anger", "fear"
@@ -55,9 +55,9 @@ def test_an_item_that_does_not_offer_a_label_has_no_log_odds_of_it():
     answers = run.answers.with_columns(
         pl.when(pl.col("item") == 1).then([0.0, 0.0, np.log(2)]).otherwise("logp").alias("logp")
     )
-    panel = build_panel(type(run)(run.folder, items, run.sets, run.conditions, answers, {}))
-    found = panel.log_odds[panel.rows["baseline"]]
-    assert panel.labels == (A, F, "sadness")
+    responses = build_responses(type(run)(run.folder, items, run.sets, run.conditions, answers, {}))
+    found = responses.log_odds[responses.rows["baseline"]]
+    assert responses.labels == (A, F, "sadness")
     assert np.isnan(found[:, 2]).tolist() == [True, False, True, True]
     assert found[1] == pytest.approx([np.log(1 / 3), np.log(1 / 3), 0])
     assert found[2, :2].tolist() == [1, -1]
@@ -96,8 +96,8 @@ def test_auc_equals_brute_force(items):
 
 
 def test_sensitivity_and_bias_by_hand():
-    panel = build_panel(odd_run())
-    change = Changes(panel).count({A: "anger"}, [A], np.ones(4, dtype=bool))
+    responses = build_responses(odd_run())
+    change = Changes(responses).count({A: "anger"}, [A], np.ones(4, dtype=bool))
     # AUC at baseline: 3 and 1 against 0 and -2: 4 of 4. With the set off 1 and 1 against 2 and -4: 2 of 4.
     assert change.baseline_auc.tolist() == [100]
     assert change.auc[0].tolist() == [-50]
@@ -109,7 +109,7 @@ def test_sensitivity_and_bias_by_hand():
 
 def test_sensitivity_and_bias_ignore_a_shift_of_all_options():
     first, second = (
-        measures(Changes(build_panel(odd_run(shift=s))).count({A: "anger"}, [A], np.ones(4, dtype=bool)))
+        measures(Changes(build_responses(odd_run(shift=s))).count({A: "anger"}, [A], np.ones(4, dtype=bool)))
         for s in (0.0, -7.0)
     )
     for name in ("sensitivity", "bias"):
@@ -118,7 +118,7 @@ def test_sensitivity_and_bias_ignore_a_shift_of_all_options():
 
 def test_a_constant_shift_of_the_target_is_bias_alone():
     run = odd_run(after=[one - 0.75 for one in BEFORE])
-    row = evidence(compare(build_panel(run), run.conditions)).row(0, named=True)
+    row = evidence(compare(build_responses(run), run.conditions)).row(0, named=True)
     assert (row["auc"], row["sensitivity"], row["bias"]) == (100, 0, -0.75)
     assert (row["n"], row["sensitivity_low"], row["excess_bias"]) == (4, None, None)
 
@@ -132,7 +132,7 @@ def test_excess_is_the_target_minus_the_mean_of_matched():
     rows += [*deactivations("matched", 0, targets=[A]), *deactivations("matched", 1, targets=[A])]
     logp = {name: pairs(one) for name, one in zip(names, odds, strict=True)}
     run = small_run(ITEMS, {name: [A, F, A, F] for name in names}, rows, logp=logp)
-    compared = compare(build_panel(run), run.conditions)
+    compared = compare(build_responses(run), run.conditions)
     row = evidence(compared).filter(pl.col("control") == "target").row(0, named=True)
     assert (row["excess_sensitivity"], row["excess_bias"]) == (-37.5, -0.5)
     mean = evidence(compared).filter(pl.col("draw").is_null()).row(0, named=True)
@@ -145,5 +145,5 @@ def test_excess_is_the_target_minus_the_mean_of_matched():
 
 def test_without_log_probabilities_there_is_no_evidence():
     run = small_run(ITEMS, {"baseline": [A, F, A, F], "anger": [A, A, A, F]}, deactivations(targets=[A]))
-    row = evidence(compare(build_panel(run), run.conditions)).row(0, named=True)
+    row = evidence(compare(build_responses(run), run.conditions)).row(0, named=True)
     assert (row["auc"], row["sensitivity"], row["bias"], row["n"]) == (None, None, None, 0)

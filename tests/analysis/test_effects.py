@@ -9,7 +9,7 @@ from emoscope.analysis import effects as module
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import verdict
 from emoscope.analysis.load import read_run
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.results import compute_tables
 from emoscope.schemas import schema
 from tests.helpers.planted import THREE, write_run
@@ -18,12 +18,12 @@ from tests.helpers.runs import deactivations, small_run, write_simulation
 A, F = "anger", "fear"
 
 
-def effects(panel, conditions):
-    return module.effects(compare(panel, conditions))
+def effects(responses, conditions):
+    return module.effects(compare(responses, conditions))
 
 
-def matrix(panel, conditions):
-    return module.matrix(compare(panel, conditions), panel.labels)
+def matrix(responses, conditions):
+    return module.matrix(compare(responses, conditions), responses.labels)
 
 
 # Five speakers, each with two clips of anger and two of fear: 10 items per emotion.
@@ -40,10 +40,10 @@ SAID = {"baseline": BASE, "anger": ANGER, "fear": FEAR}
 CONTROLS = {"anger~matched0": BASE, "fear~matched0": BASE, "anger~matched1": MATCHED, "fear~matched1": BASE}
 
 
-def panel_and_conditions(**more):
+def responses_and_conditions(**more):
     rows = [*deactivations(), *deactivations("matched", 0), *deactivations("matched", 1)]
     run = small_run(ITEMS, SAID | CONTROLS | more, rows)
-    return build_panel(run), run.conditions
+    return build_responses(run), run.conditions
 
 
 def measured(frame, name, control="target", draw=0):
@@ -52,7 +52,7 @@ def measured(frame, name, control="target", draw=0):
 
 
 def test_matrix_by_hand():
-    found = matrix(*panel_and_conditions()).filter(pl.col("control") == "target")
+    found = matrix(*responses_and_conditions()).filter(pl.col("control") == "target")
     cells = {(row["target"], row["emotion"]): row for row in found.iter_rows(named=True)}
     change = {key: row["change"] for key, row in cells.items()}
     assert change == pytest.approx({(A, A): -50, (A, F): 0, (F, A): 0, (F, F): -30})
@@ -71,7 +71,7 @@ def test_pull_counts_answers_with_the_sets_emotion():
     # the set of anger, amplified: two of ten clips of fear are answered anger (one was at baseline): + 10 points
     said = [A, A, F, A] + [A, A, F, A] + [A, A, F, F] * 3
     run = small_run(ITEMS, SAID | {"anger": said}, deactivations(targets=[A]))
-    found = matrix(build_panel(run), run.conditions)
+    found = matrix(build_responses(run), run.conditions)
     cells = {row["emotion"]: row for row in found.iter_rows(named=True)}
     assert cells[F]["pull"] == pytest.approx(10)
     assert cells[F]["change"] == pytest.approx(-10)
@@ -79,7 +79,7 @@ def test_pull_counts_answers_with_the_sets_emotion():
 
 
 def test_effects_by_hand():
-    found = effects(*panel_and_conditions())
+    found = effects(*responses_and_conditions())
     estimates = {name: measured(found, name)["estimate"] for name in ("self", "cross", "gap", "uar_change", "pull_gap")}
     # diagonal -50, -30; off the diagonal 0, 0; change of UAR (-25 - 15) / 2
     assert estimates == pytest.approx({"self": -40, "cross": 0, "gap": -40, "uar_change": -20, "pull_gap": -40})
@@ -103,20 +103,20 @@ def test_interval_of_the_excess_gap_by_hand():
         without.append((own[0] + own[1]) / 2 - own[2] / 2)
     mean = sum(without) / 5
     error = math.sqrt(4 / 5 * sum((value - mean) ** 2 for value in without))
-    excess = measured(effects(*panel_and_conditions()), "excess_gap")
+    excess = measured(effects(*responses_and_conditions()), "excess_gap")
     assert excess["high"] == pytest.approx(-37.5 + 2.7764451 * error)
     assert excess["low"] == pytest.approx(-37.5 - 2.7764451 * error)
 
 
 def test_effects_without_matched_controls_have_no_excess():
     run = small_run(ITEMS, SAID, deactivations())
-    found = effects(build_panel(run), run.conditions)
+    found = effects(build_responses(run), run.conditions)
     assert not [name for name in found["measure"] if name.startswith("excess")]
 
 
 def test_a_single_target_has_no_gap():
     run = small_run(ITEMS, SAID, deactivations(targets=[A]))
-    found = effects(build_panel(run), run.conditions)
+    found = effects(build_responses(run), run.conditions)
     assert measured(found, "self")["estimate"] == pytest.approx(-50)
     assert measured(found, "gap")["estimate"] is None
 
@@ -125,7 +125,7 @@ def test_the_gap_ignores_what_hits_all_emotions_alike():
     # as before, and beside it every set loses both clips of fear of speaker 3: column effects do not move the gap
     hit = {name: [*said[:14], A, A, *said[16:]] for name, said in SAID.items() if name != "baseline"}
     run = small_run(ITEMS, SAID | hit, deactivations())
-    found = effects(build_panel(run), run.conditions)
+    found = effects(build_responses(run), run.conditions)
     assert measured(found, "gap")["estimate"] == pytest.approx(-40)
     assert measured(found, "self")["estimate"] == pytest.approx(-50)
 
@@ -133,7 +133,7 @@ def test_the_gap_ignores_what_hits_all_emotions_alike():
 def test_items_without_an_answer_are_left_out_on_both_sides():
     # the run stopped before speaker 4 was asked under fear's set: all effects of that family are on 16 items
     run = small_run(ITEMS, SAID | {"fear": [*FEAR[:16], *["-"] * 4]}, deactivations())
-    found = effects(build_panel(run), run.conditions)
+    found = effects(build_responses(run), run.conditions)
     gap = measured(found, "gap")
     assert gap["n"] == 16
     assert gap["estimate"] == pytest.approx((-50 + -100 * 3 / 8) / 2)
@@ -143,35 +143,35 @@ def test_items_without_an_answer_are_left_out_on_both_sides():
 
 def test_unknown_speakers_count_as_recordings():
     run = small_run([(None, truth) for _, truth in ITEMS], SAID, deactivations())
-    panel = build_panel(run)
-    assert panel.unknown_speakers == 20
-    gap = measured(effects(panel, run.conditions), "gap")
+    responses = build_responses(run)
+    assert responses.unknown_speakers == 20
+    gap = measured(effects(responses, run.conditions), "gap")
     assert gap["speakers"] == 20
     assert gap["low"] < -40 < gap["high"]
 
 
 def test_an_emotion_without_a_set_is_evaluated_and_leaves_the_gap_alone(tmp_path):
     run = read_run(write_run(tmp_path, THREE, 5, 4, unidentifiable=("happiness",)))
-    panel = build_panel(run)
-    cells = matrix(panel, run.conditions).filter((pl.col("control") == "target") & (pl.col("kind") == "deactivate"))
+    responses = build_responses(run)
+    cells = matrix(responses, run.conditions).filter((pl.col("control") == "target") & (pl.col("kind") == "deactivate"))
     assert set(cells["target"]) == {"anger", "fear"}
     assert set(cells["emotion"]) == set(THREE)
-    assert set(effects(panel, run.conditions)["targets"]) == {2}
+    assert set(effects(responses, run.conditions)["targets"]) == {2}
 
 
 def test_tables_without_rows_keep_their_columns():
     run = small_run(ITEMS, {"baseline": BASE})
-    assert matrix(build_panel(run), run.conditions).schema == pl.Schema(schema("matrix"))
-    assert effects(build_panel(run), run.conditions).schema == pl.Schema(schema("effects"))
+    assert matrix(build_responses(run), run.conditions).schema == pl.Schema(schema("matrix"))
+    assert effects(build_responses(run), run.conditions).schema == pl.Schema(schema("effects"))
 
 
 def test_ranks_by_hand():
     # gap -40 in all: -25 from anger's set (-50 / 2), -15 from fear's. Matched draws give 0, or -2.5 for draw 1 of anger:
     # none of the 2 x 2 combinations is as low.
-    gap = measured(effects(*panel_and_conditions()), "gap")
+    gap = measured(effects(*responses_and_conditions()), "gap")
     assert (gap["rank"], gap["combinations"]) == (1, 4)
     # with fear's matched draw 1 as strong as fear's own set and anger's as anger's, the pair of these two is as low
-    found = effects(*panel_and_conditions(**{"anger~matched1": ANGER, "fear~matched1": FEAR}))
+    found = effects(*responses_and_conditions(**{"anger~matched1": ANGER, "fear~matched1": FEAR}))
     gap = measured(found, "gap")
     assert (gap["rank"], gap["combinations"]) == (2, 4)
     assert found.filter(pl.col("rank").is_not_null())["measure"].to_list() == ["gap"]
@@ -188,7 +188,7 @@ def test_steering_ranks_upwards():
         {"baseline": BASE, "anger": pulled, "fear": BASE} | CONTROLS | {"anger~matched1": half},
         [row | kind for row in deactivations()] + rows,
     )
-    found = effects(build_panel(run), run.conditions)
+    found = effects(build_responses(run), run.conditions)
     overall = measured(found, "pull_overall")
     # +50 points on fear (one was at baseline: +5 of 10), 0 on anger: mean over emotions 25, over the two sets 12.5
     assert overall["estimate"] == pytest.approx(12.5)
@@ -198,13 +198,13 @@ def test_steering_ranks_upwards():
     assert set(found.filter(pl.col("rank").is_not_null())["measure"]) == {"pull_gap", "pull_overall"}
 
 
-def test_hollow_conditions_mark_what_rests_on_them():
-    panel, conditions = panel_and_conditions()
+def test_unreliable_conditions_mark_what_rests_on_them():
+    responses, conditions = responses_and_conditions()
 
-    def marked(hollow):
-        found = module.effects(compare(panel, conditions, hollow))
+    def marked(unreliable):
+        found = module.effects(compare(responses, conditions, unreliable))
         names = (("gap", "target", 0), ("excess_gap", "target", 0), ("gap", "matched", 0), ("gap", "matched", None))
-        return [measured(found, *name)["hollow"] for name in names]
+        return [measured(found, *name)["unreliable"] for name in names]
 
     assert marked(set()) == [False, False, False, False]
     assert marked({"baseline"}) == [True, True, True, True]
@@ -214,7 +214,7 @@ def test_hollow_conditions_mark_what_rests_on_them():
 
 def test_cells_get_q_values():
     # D and pull have the same four p values: anger's own cell 0 (no spread), fear's own cell p, two cells without change 1
-    cells = matrix(*panel_and_conditions()).filter(pl.col("control") == "target")
+    cells = matrix(*responses_and_conditions()).filter(pl.col("control") == "target")
     by = {(row["target"], row["emotion"]): row for row in cells.iter_rows(named=True)}
     assert (by[A, A]["change_p"], by[A, A]["change_q"]) == (0, 0)
     assert by[F, F]["change_q"] == pytest.approx(by[F, F]["change_p"] * 4 / 2)
@@ -313,7 +313,7 @@ def test_no_verdict_and_why(tmp_path, more, reason):
     row, tables = simulated(tmp_path, "evidence", **more)
     assert (row["verdict"], row["reason"]) == (None, reason)
     assert row["headline"]
-    assert row["hollow"] == ("letter_mass" in more)
+    assert row["unreliable"] == ("letter_mass" in more)
     assert (row["excess_bias_low"] is None) == (more.get("speakers") == 4)
     effects = tables.table("effects")
-    assert effects["hollow"].unique().to_list() == [row["hollow"]]
+    assert effects["unreliable"].unique().to_list() == [row["unreliable"]]

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.helpers.slowly import slow_foreign, slow_tables
 
 from emoscope.analysis.load import read_run
 from emoscope.chapters.results import compute_tables
-from tests.analysis.slow_sources import slow_foreign
-from tests.analysis.slow_tables import slow_tables
-from tests.helpers.planted_parts import write_whole
+from tests.helpers.planted_parts import write_study
 from tests.helpers.program import figureless
 from tests.helpers.runs import NAMES, write_simulation
 
@@ -57,11 +56,11 @@ def real(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    return write_whole(tmp_path_factory.mktemp("whole"), clips=2)
+    return write_study(tmp_path_factory.mktemp("whole"), clips=2)
 
 
 def assert_same(folder: Path, some: tuple[str, ...]) -> None:
-    fast, slow = compute_tables(read_run(folder)), slow_tables(folder) | {"foreign": slow_foreign(folder)}
+    fast, slow = compute_tables(read_run(folder)), slow_tables(folder) | {"transferred": slow_foreign(folder)}
     assert {*slow, "wordings", "published", "transcription"} == set(NAMES)
     for name in NAMES:
         if name == "wordings":  # these runs ask in one wording; test_wordings.py works others out by hand
@@ -94,7 +93,7 @@ def assert_same(folder: Path, some: tuple[str, ...]) -> None:
 
 @pytest.mark.long
 def test_every_number_of_a_real_run(real):
-    assert_same(real, tuple(name for name in NAMES if name not in ("foreign", "outcomes", "outcome_sets")))
+    assert_same(real, tuple(name for name in NAMES if name not in ("transferred", "outcomes", "outcome_sets")))
 
 
 def test_sets_from_fewer_clips_leave_all_other_numbers_as_they_are(real):
@@ -136,4 +135,4 @@ def test_every_number_of_a_run_that_stopped_and_offers_fewer_options(tmp_path):
 
 @pytest.mark.parametrize("part", ["first", "first.shared", "first.word"])
 def test_every_number_of_a_part_in_which_sets_of_others_act(whole, part):
-    assert_same(whole / "parts" / part, ("uar", "foreign"))
+    assert_same(whole / "parts" / part, ("uar", "transferred"))

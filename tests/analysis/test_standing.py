@@ -33,7 +33,7 @@ def test_chance_comes_first_then_the_voices():
 )
 def test_only_evaluated_clips_count(speakers, first):
     items = pl.DataFrame(
-        {"speaker": speakers, "fate": "used", "evaluated": [True] * 5 + [False]},
+        {"speaker": speakers, "status": "used", "evaluated": [True] * 5 + [False]},
         schema_overrides={"speaker": pl.String},
     )
     said = stored_words(pl.DataFrame([UAR]), items)

@@ -5,7 +5,7 @@ import math
 import polars as pl
 import pytest
 
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.agnostic import agnostic
 from tests.helpers.runs import small_run
 
@@ -38,7 +38,7 @@ ROWS = [condition("steer/anger", "steer", A), condition("steer/fear", "steer", F
 @pytest.fixture(scope="module")
 def found():
     run = small_run(ITEMS, SAID, ROWS, logp={name: [LIKE[one] for one in said] for name, said in SAID.items()})
-    return agnostic(build_panel(run), run.conditions)
+    return agnostic(build_responses(run), run.conditions)
 
 
 def value(found, way, measure, against="baseline"):
@@ -86,13 +86,13 @@ def test_outputs_mixed(found):
 def test_an_emotion_without_a_set_keeps_its_baseline_answer():
     rows = [row for row in ROWS if row["condition"] != "steer/fear"]
     run = small_run(ITEMS, SAID, rows, logp={name: [LIKE[one] for one in said] for name, said in SAID.items()})
-    found = agnostic(build_panel(run), run.conditions)
+    found = agnostic(build_responses(run), run.conditions)
     assert value(found, "targeted", "gained") == value(found, "targeted", "lost") == 0
     assert value(found, "two-pass", "gained") == value(found, "two-pass", "lost") == 0
 
 
 def test_without_log_probabilities_answers_are_still_counted():
     run = small_run(ITEMS, SAID, ROWS)
-    found = agnostic(build_panel(run), run.conditions)
+    found = agnostic(build_responses(run), run.conditions)
     assert value(found, "union", "gained") == pytest.approx(10)
     assert value(found, "union", "true_logp") is None

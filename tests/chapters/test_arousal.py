@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.contrasts import compare
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.arousal import arousal
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
@@ -34,8 +34,8 @@ def found(labels=LABELS, controls=True):
         ],
         options=labels,
     )  # fmt: skip
-    panel = build_panel(run)
-    return arousal(compare(panel, run.conditions), panel.labels)
+    responses = build_responses(run)
+    return arousal(compare(responses, run.conditions), responses.labels)
 
 
 def test_emotions_of_like_arousal_are_told_from_the_others():

@@ -29,7 +29,7 @@ from tests.helpers.runs import write_simulation
 
 
 def effect(estimate, low, high, **more):
-    return {"estimate": estimate, "low": low, "high": high, "hollow": False, "reason": None} | more
+    return {"estimate": estimate, "low": low, "high": high, "unreliable": False, "reason": None} | more
 
 
 def declared(kind, estimate, low, high, p_holm, reason=None):
@@ -64,7 +64,7 @@ def test_neurons_exist_where_one_declared_test_holds(tests, verdict):
         (declared("deactivate", -3.0, -5.9, -0.1, 0.08), LOSES, UNSUPPORTED, "after correction"),
         (declared("deactivate", 3.0, 1.0, 5.0, 0.01), LOSES, UNSUPPORTED, "other way"),
         (declared("deactivate", -3.0, None, None, None, "only 3 speakers"), LOSES, UNTESTED, "only 3 speakers"),
-        (FALLS, effect(-8.0, -11.0, -5.0, hollow=True), UNTESTED, "letters"),
+        (FALLS, effect(-8.0, -11.0, -5.0, unreliable=True), UNTESTED, "letters"),
         (None, None, UNTESTED, "no set was switched off"),
     ],
 )
@@ -92,12 +92,20 @@ def test_amplifying_pulls_where_the_interval_lies_above_zero():
 
 
 def test_the_effect_rises_where_test_and_slope_agree():
-    row = {"slope": 5.0, "low": 2.0, "high": 8.0, "p": 0.01, "alphas": "0.25, 0.5, 1", "hollow": False, "reason": None}
+    row = {
+        "slope": 5.0,
+        "low": 2.0,
+        "high": 8.0,
+        "p": 0.01,
+        "alphas": "0.25, 0.5, 1",
+        "unreliable": False,
+        "reason": None,
+    }
     assert rises(row).verdict == SUPPORTED
     assert rises(row | {"low": -1.0}).verdict == UNSUPPORTED
     assert rises(row | {"p": 0.06}).verdict == UNSUPPORTED
     assert rises(row | {"p": None, "reason": "only 2 strengths"}).why == "only 2 strengths"
-    assert rises(row | {"hollow": True}).verdict == UNTESTED
+    assert rises(row | {"unreliable": True}).verdict == UNTESTED
     assert rises(None).verdict == UNTESTED
 
 
@@ -195,7 +203,7 @@ def claims_with(folder, frame):
 
 
 def transfer(*rows):
-    usual = {"kind": "deactivate", "measure": "excess_gap", "diagonal": False, "fused": False, "hollow": False}
+    usual = {"kind": "deactivate", "measure": "excess_gap", "diagonal": False, "fused": False, "unreliable": False}
     usual |= {"uar_low": 60.0, "chance": 33.3}
     frame = pl.DataFrame([usual | row for row in rows], infer_schema_length=None)
     return empty("transfer").pipe(lambda empty: pl.concat([empty, frame], how="diagonal_relaxed"))

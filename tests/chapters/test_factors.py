@@ -48,7 +48,7 @@ def test_each_letter_has_a_row_of_the_tables_numbers(content):
 
 def test_a_letter_is_named_where_it_is_clear_of_the_others(content):
     table = content.table("letters").with_columns(
-        apart=pl.lit(0.0), apart_low=pl.lit(-1.0), apart_high=pl.lit(1.0), hollow=pl.lit(False)
+        apart=pl.lit(0.0), apart_low=pl.lit(-1.0), apart_high=pl.lit(1.0), unreliable=pl.lit(False)
     )
     assert letters_note(changed(content, letters=table)) == (
         "Of 2 letters, none has an excess gap that is clear of the mean of the others."
@@ -97,7 +97,7 @@ def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, s
         "low": low,
         "high": high,
     }
-    row |= {"pairs": 6, "hollow": False}
+    row |= {"pairs": 6, "unreliable": False}
     table = pl.DataFrame([{name: row.get(name) for name in schema("arousal")}], schema=schema("arousal"))
     assert said in arousal_note(changed(content, arousal=table))
     assert arousal(changed(content, arousal=table)) is None or low is not None

@@ -107,16 +107,16 @@ def marked(content, **columns):
     )
 
 
-def test_hollow_conditions_are_drawn_hollow(small):
+def test_unreliable_conditions_are_drawn_hollow(small):
     for name in ("gaps", "positions", "dose"):
-        full, hollow = (to_svg(to_spec(FIGURES[name](marked(small, hollow=one)))) for one in (False, True))
+        full, unreliable = (to_svg(to_spec(FIGURES[name](marked(small, unreliable=one)))) for one in (False, True))
         empty = f'fill="{LIGHT.page}" stroke="{LIGHT.accent}"'
         assert empty not in full
-        assert empty in hollow
-        assert "support no claim" in " ".join(title_of(FIGURES[name](marked(small, hollow=True))))
-    full, hollow = (to_svg(to_spec(deactivation(marked(small, hollow=one)))) for one in (False, True))
+        assert empty in unreliable
+        assert "support no claim" in " ".join(title_of(FIGURES[name](marked(small, unreliable=True))))
+    full, unreliable = (to_svg(to_spec(deactivation(marked(small, unreliable=one)))) for one in (False, True))
     assert full.count('stroke-dasharray="2,2"') == 0
-    assert hollow.count('stroke-dasharray="2,2"') == 4 * 9
+    assert unreliable.count('stroke-dasharray="2,2"') == 4 * 9
 
 
 def test_cells_clear_of_zero_are_bold(small):

@@ -3,7 +3,7 @@
 import pytest
 
 from emoscope.analysis.contrasts import compare
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.flows import flows
 from tests.helpers.runs import deactivations, small_run
 
@@ -23,8 +23,8 @@ def found():
     rows += [*deactivations("matched", 0, (A,)), *deactivations("matched", 1, (A,))]
     said = {"baseline": BASE, A: OFF, "anger~matched0": BASE, "anger~matched1": ONE}
     run = small_run(ITEMS, said, rows, options=(A, F, S))
-    panel = build_panel(run)
-    return flows(panel, compare(panel, run.conditions))
+    responses = build_responses(run)
+    return flows(responses, compare(responses, run.conditions))
 
 
 def ways(found, control):

@@ -26,7 +26,7 @@ def run(folder, own, shuffled):
             save_group(folder / "sets" / safe_name(name) / f"{fold}.safetensors", {"fear": neurons})
             about = {"set": name, "selector": "cas", "budget": 0.5, "scope": "all", "control": control, "draw": draw}
             rows.append(about | {"fold": fold, "emotion": "fear"})
-    items = [{"item": n, "fold": f"s{n % 5}", "fate": "used"} for n in range(10)]
+    items = [{"item": n, "fold": f"s{n % 5}", "status": "used"} for n in range(10)]
     manifest = {"model": {"layers": 2, "width": 4}}
     empty = pl.DataFrame()
     return Run(

@@ -33,7 +33,7 @@ def effect(content, outcome, whose, against, estimate, said=None, kind="deactiva
     about = {"selector": "cas", "budget": 0.05, "scope": "audio+answer", "kind": kind, "outcome": outcome}
     about |= {"sets": whose, "against": against, "measure": "gap" if kind == "deactivate" else "pull_gap"}
     about |= {"estimate": estimate, "low": estimate - 2, "high": estimate + 2, "clips": 12, "targets": 3}
-    return {**dict.fromkeys(schema("outcomes")), **about, "verdict": said, "reason": reason, "hollow": False}
+    return {**dict.fromkeys(schema("outcomes")), **about, "verdict": said, "reason": reason, "unreliable": False}
 
 
 def with_outcomes(content, misses, alarms, manifest=None):

@@ -9,17 +9,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from tests.helpers.slowly import Families, Slow, slow_outcome_effects, slow_outcome_sets
 
 from emoscope.analysis.estimate import Interval
 from emoscope.analysis.load import read_run
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.outcomes import outcome_effects, outcome_sets, verdict
 from emoscope.chapters.results import compute_tables
 from emoscope.neurons.selection import SetSpec, find_sets
 from emoscope.schemas import schema
 from emoscope.vocabulary import OUTCOME_CONTROLS
-from tests.analysis.slow import Families, Slow
-from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
 from tests.helpers.runs import EMOTIONS, NAMES, deactivations, small_run, write_simulation
 from tests.neurons.helpers import random_activity
 
@@ -86,7 +85,7 @@ def assert_same(frame: pl.DataFrame, slow: list[dict], keys: tuple[str, ...]) ->
 
 def test_every_number_next_to_a_slow_re_implementation(folder):
     run, slow = read_run(folder), Slow(folder)
-    effects = outcome_effects(build_panel(run, "likelihood"), run.conditions, run.sets)
+    effects = outcome_effects(build_responses(run, "likelihood"), run.conditions, run.sets)
     keys = ("kind", "outcome", "sets", "against", "measure")
     assert_same(effects, slow_outcome_effects(slow, Families(slow), set()), keys)
     overlap, notes = outcome_sets(run)
@@ -97,7 +96,7 @@ def test_every_number_next_to_a_slow_re_implementation(folder):
 
 def test_what_the_simulated_sets_do(folder):
     run = read_run(folder)
-    found = outcome_effects(build_panel(run, "likelihood"), run.conditions, run.sets)
+    found = outcome_effects(build_responses(run, "likelihood"), run.conditions, run.sets)
     said = {(row["kind"], row["outcome"]): row for row in found.filter(pl.col("verdict").is_not_null()).to_dicts()}
     assert said["deactivate", "misses"]["verdict"] in ("acts as hits do", "acts less")
     assert said["deactivate", "false-alarms"]["verdict"] == "does not act"
@@ -107,10 +106,12 @@ def test_what_the_simulated_sets_do(folder):
     # what switching off removes, amplifying in this simulation does, too: no effect in the direction of steering
     assert set(found.filter(kind="steer")["verdict"]) == {None}
     assert "sets of as many hits do not act beyond matched controls" in found.filter(kind="steer")["reason"].to_list()
-    hollow = outcome_effects(build_panel(run, "likelihood"), run.conditions, run.sets, {"deactivate/fear/matched1"})
-    assert hollow.filter(kind="deactivate")["hollow"].all()
-    assert not hollow.filter(kind="steer")["hollow"].any()
-    assert hollow.filter(kind="deactivate")["verdict"].null_count() == hollow.filter(kind="deactivate").height
+    unreliable = outcome_effects(
+        build_responses(run, "likelihood"), run.conditions, run.sets, {"deactivate/fear/matched1"}
+    )
+    assert unreliable.filter(kind="deactivate")["unreliable"].all()
+    assert not unreliable.filter(kind="steer")["unreliable"].any()
+    assert unreliable.filter(kind="deactivate")["verdict"].null_count() == unreliable.filter(kind="deactivate").height
 
 
 def test_sets_that_are_not_stored_are_noted(folder, tmp_path):
@@ -132,7 +133,7 @@ def test_worked_out_by_hand():
     }  # fmt: skip
     conditions = [row for control in ("target", "misses", "matched") for row in deactivations(control)]
     run = small_run(items, answers, conditions)
-    found = outcome_effects(build_panel(run, "likelihood"), run.conditions, run.sets)
+    found = outcome_effects(build_responses(run, "likelihood"), run.conditions, run.sets)
     gaps = found.filter(measure="gap").select("sets", "against", "estimate", "n", "targets", "draws", "clips").rows()
     # misses: D = [-50 0; 0 0], gap -25; hits: D = [-100 0; 0 -100], gap -100; there are no sets of as many hits
     assert gaps == [
@@ -143,10 +144,10 @@ def test_worked_out_by_hand():
     assert set(found.filter(measure="gap")["reason"]) == {"only 2 speakers: an interval needs at least 5"}
     assert set(found["verdict"]) == {None}
     # without matched controls, or without the baseline
-    alone = outcome_effects(build_panel(run, "likelihood"), run.conditions.filter(pl.col("control") != "matched"), run.sets)  # fmt: skip
+    alone = outcome_effects(build_responses(run, "likelihood"), run.conditions.filter(pl.col("control") != "matched"), run.sets)  # fmt: skip
     assert set(alone["against"]) == {"baseline", "hits"}
     rest = small_run(items, {"anger": right}, conditions)
-    empty = outcome_effects(build_panel(rest, "likelihood"), rest.conditions, rest.sets)
+    empty = outcome_effects(build_responses(rest, "likelihood"), rest.conditions, rest.sets)
     assert (empty.height, empty.schema) == (0, pl.Schema(schema("outcomes")))
 
 
@@ -155,7 +156,7 @@ def test_hits_of_their_own_are_never_replaced_by_the_full_set():
     answers = {name: ["anger", "fear"] for name in ("baseline", "anger", "fear", "anger~misses0", "fear~misses0")}
     conditions = [row for control in ("target", "misses", "hits-as-misses") for row in deactivations(control)]
     run = small_run(items, answers, conditions)  # whose conditions are planned, but not answered yet
-    assert outcome_effects(build_panel(run, "likelihood"), run.conditions, run.sets).is_empty()
+    assert outcome_effects(build_responses(run, "likelihood"), run.conditions, run.sets).is_empty()
 
 
 def span(low, high):

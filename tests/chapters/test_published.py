@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
-from emoscope.chapters.published import published_of_whole
+from emoscope.chapters.published import published_of_study
 from emoscope.chapters.results import compute_tables
 from emoscope.schemas import empty
 from tests.helpers.planted import THREE, write_run
@@ -60,7 +60,7 @@ def test_fused_sets_stand_beside_those_fused_over_languages():
         for kind in ("deactivate", "steer")
     ]
     transfer = pl.concat([empty("transfer"), pl.DataFrame(rows)], how="diagonal_relaxed")
-    found = published_of_whole("moonshotai/Kimi-Audio-7B-Instruct", transfer)
+    found = published_of_study("moonshotai/Kimi-Audio-7B-Instruct", transfer)
     assert found.select("published", "ours").rows() == [("−17.6 points", "−5.0 points"), ("+6.3 points", "−5.0 points")]
     assert found["note"].str.contains("ours fused: joint").all()
-    assert published_of_whole("tiny", transfer).is_empty()
+    assert published_of_study("tiny", transfer).is_empty()

@@ -8,7 +8,7 @@ from scipy import stats
 
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import headline_tests
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.selectors import differences
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
@@ -40,8 +40,8 @@ def run_of_two():
 
 def test_difference_between_selectors_by_hand():
     run = run_of_two()
-    panel = build_panel(run)
-    found = differences(panel, compare(panel, run.conditions))
+    responses = build_responses(run)
+    found = differences(responses, compare(responses, run.conditions))
     assert found.schema == pl.Schema(schema("differences"))
     gap = found.filter(pl.col("measure") == "gap").row(0, named=True)
     # lap is the headline's selector, so it stands first: -5 - (-20) = 15; clips lost less: 0, 1, 1, 1, 0 of 10
@@ -56,7 +56,7 @@ def test_difference_between_selectors_by_hand():
 
 def test_the_headline_is_tested_by_hand():
     run = run_of_two()
-    compared = compare(build_panel(run), run.conditions)
+    compared = compare(build_responses(run), run.conditions)
     row = headline_tests(compared, run).row(0, named=True)
     # matched controls change nothing: -5, from one clip of speaker 0: without 0 it is 0, else -100 / 8 / 2 = -6.25
     assert (row["kind"], row["measure"], row["estimate"]) == ("deactivate", "excess_gap", pytest.approx(-5))
@@ -67,13 +67,13 @@ def test_the_headline_is_tested_by_hand():
 
 def test_a_headline_without_controls_says_why_it_is_not_tested():
     run = small_run(ITEMS, {"baseline": BASE, "anger/cas": CAS, "fear/cas": BASE}, rows("cas", headline=True))
-    row = headline_tests(compare(build_panel(run), run.conditions), run).row(0, named=True)
+    row = headline_tests(compare(build_responses(run), run.conditions), run).row(0, named=True)
     assert (row["estimate"], row["p"], row["p_holm"], row["reason"]) == (None, None, None, "no matched controls")
 
 
-def test_hollow_answers_get_no_p_value():
+def test_unreliable_answers_get_no_p_value():
     run = run_of_two()
-    compared = compare(build_panel(run), run.conditions, hollow={"fear/lap"})
+    compared = compare(build_responses(run), run.conditions, unreliable={"fear/lap"})
     row = headline_tests(compared, run).row(0, named=True)
     assert row["estimate"] == pytest.approx(-5)
     assert (row["p"], row["p_holm"]) == (None, None)
@@ -82,6 +82,6 @@ def test_hollow_answers_get_no_p_value():
 
 def test_without_a_headline_nothing_is_compared():
     run = small_run(ITEMS, {"baseline": BASE, "anger/cas": CAS, "fear/cas": BASE}, rows("cas"))
-    panel = build_panel(run)
-    assert differences(panel, compare(panel, run.conditions)).is_empty()
-    assert headline_tests(compare(panel, run.conditions), run).is_empty()
+    responses = build_responses(run)
+    assert differences(responses, compare(responses, run.conditions)).is_empty()
+    assert headline_tests(compare(responses, run.conditions), run).is_empty()

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.contrasts import compare
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.steering import trend
 from tests.helpers.runs import small_run
 
@@ -37,7 +37,7 @@ def trends(items=ITEMS, matched=None, said=SAID):
         more, further = rows(matched, "matched")
         conditions, answers = conditions + more, answers | further
     run = small_run(items, {"baseline": BASE} | answers, conditions)
-    found = trend(compare(build_panel(run), run.conditions))
+    found = trend(compare(build_responses(run), run.conditions))
     return {(row["control"], row["measure"]): row for row in found.iter_rows(named=True)}
 
 
@@ -81,8 +81,8 @@ def test_two_strengths_are_too_few():
     conditions, answers = rows(SAID)
     kept = [row for row in conditions if row["alpha"] in (0.5, 1.0)]
     run = small_run(ITEMS, {"baseline": BASE} | answers, kept)
-    found = trend(compare(build_panel(run), run.conditions))
+    found = trend(compare(build_responses(run), run.conditions))
     assert set(found["reason"]) == {"only 2 strengths up to 1: the test needs 3"}
     one = small_run(ITEMS, {"baseline": BASE} | answers, kept[:2])
-    assert trend(compare(build_panel(one), one.conditions)).is_empty()
+    assert trend(compare(build_responses(one), one.conditions)).is_empty()
     assert found["page_l"].dtype == pl.Float64

@@ -22,7 +22,7 @@ from emoscope.report.page import SECTIONS, draw_figure
 from emoscope.report.theme import to_spec
 from emoscope.report.wording import judge
 from tests.chapters.test_pages import Page
-from tests.helpers.planted_parts import write_whole
+from tests.helpers.planted_parts import write_study
 
 
 def figure_named(name):
@@ -38,7 +38,7 @@ def undrawn(study, monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_whole(tmp_path_factory.mktemp("whole"))
+    folder = write_study(tmp_path_factory.mktemp("whole"))
     for name in ("first", "second"):
         write_tables(folder / "parts" / name)
     (folder / "parts" / "first" / "report.html").write_text("")
@@ -146,7 +146,7 @@ def test_an_open_direction_is_not_counted(whole):
     assert "in 1 of 2 directions: first on second −25.0 points [−30.0, −20.0]" in said[0]
     said = say_transfer(changed(whole, "transfer", one, low=-30.0, high=2.0))
     assert said[0].endswith("in 0 of 2 directions.")
-    said = say_transfer(changed(whole, "transfer", one, hollow=True))
+    said = say_transfer(changed(whole, "transfer", one, unreliable=True))
     assert "Of the 2 directions it is open in 1 and not tested in 1." in said
 
 
@@ -208,7 +208,7 @@ def test_unknown_speakers_support_nothing(whole):
     row = {"estimate": -4.0, "low": -6.0, "high": -2.0}
     assert judge(row, part) == ("low", "")
     assert judge(row, without_speakers(part)) == ("untested", "speakers are unknown")
-    assert judge(row | {"hollow": True}, part) == ("untested", "the answers support no claim")
+    assert judge(row | {"unreliable": True}, part) == ("untested", "the answers support no claim")
 
 
 def test_the_fewest_clips_are_those_that_reach_most_of_the_gap(whole):
@@ -247,7 +247,7 @@ def test_a_rise_needs_the_test_and_the_slope(whole, p, said):
         "high": 14.0,
         "p": p,
         "reason": None if p else "too few",
-        "hollow": False,
+        "unreliable": False,
     }
     part = part.changed(trend=pl.DataFrame([row], schema_overrides={"to": pl.String, "p": pl.Float64}))
     (sentence,) = _rises(dataclasses.replace(whole, parts=(part,)))

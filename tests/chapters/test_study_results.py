@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.helpers.slowly import slow_selectivity, slow_side_effects, slow_whole
 
 from emoscope.analysis.estimate import Estimate, welch
 from emoscope.analysis.parts import StudyRuns
@@ -15,17 +16,15 @@ from emoscope.chapters.grounding import selectivity
 from emoscope.chapters.results import compute_study_tables, study_tables, write_study_tables
 from emoscope.chapters.transfer import SAME_SPEAKERS
 from emoscope.schemas import empty, schema
-from tests.analysis.slow_probes import slow_selectivity, slow_side_effects
-from tests.analysis.slow_whole import slow_whole
 from tests.chapters.test_transferred import one
-from tests.helpers.planted_parts import write_whole
+from tests.helpers.planted_parts import write_study
 
 NUMBERS = ("alpha", "budget")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return write_whole(tmp_path_factory.mktemp("whole"))
+    return write_study(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def found(folder) -> StudyRuns:
 
 
 def test_every_number_again_slowly(tmp_path):
-    folder = write_whole(tmp_path, speakers=5, clips=2, fused=["fused: joint"])
+    folder = write_study(tmp_path, speakers=5, clips=2, fused=["fused: joint"])
     fast = compute_study_tables(folder)
     slow = slow_whole(folder) | {"side_effects": slow_side_effects(folder), "selectivity": slow_selectivity(folder)}
     assert set(slow) == set(study_tables())
@@ -79,7 +78,7 @@ def test_both_directions_of_a_transfer_are_compared(found):
 
 
 def test_directions_between_the_same_speakers_have_no_interval(tmp_path):
-    folder = write_whole(tmp_path, clips=2, fused=[])
+    folder = write_study(tmp_path, clips=2, fused=[])
     manifest = json.loads((folder / "manifest.json").read_text())
     for card in manifest["parts"]:
         card["corpus"] = "first"
@@ -143,7 +142,7 @@ def test_the_voice_is_compared_on_the_clips_that_both_were_asked_about(tmp_path)
     """Where the voice was tested on fewer clips than what takes its place."""
     rows = []
     for name, parts in (("few", ["first"]), ("few in both", ["first", "first.noise"])):
-        folder = write_whole(tmp_path / name, speakers=5, clips=4, fused=[])
+        folder = write_study(tmp_path / name, speakers=5, clips=4, fused=[])
         for part in parts:
             path = folder / "parts" / part / "items.parquet"
             pl.read_parquet(path).with_columns(evaluated=pl.col("take") < 2).write_parquet(path)
@@ -155,7 +154,7 @@ def test_the_voice_is_compared_on_the_clips_that_both_were_asked_about(tmp_path)
 
 def test_an_answer_that_is_always_the_same_is_at_chance(tmp_path):
     """UAR is then 100 / 3 without any spread: its interval and chance differ by rounding alone."""
-    folder = write_whole(tmp_path, speakers=5, clips=2, fused=[])
+    folder = write_study(tmp_path, speakers=5, clips=2, fused=[])
     path = folder / "parts" / "first.transcript" / "answers" / "a.parquet"
     answers = pl.read_parquet(path)
     always = pl.when(pl.col("condition") == "baseline").then(pl.lit("fear")).otherwise("answer").alias("answer")
@@ -175,7 +174,7 @@ def test_sets_are_selective_on_the_voice(found):
 
 
 def test_further_columns_of_a_part_and_the_lack_of_parts_change_nothing(found, tmp_path):
-    folder = write_whole(tmp_path)
+    folder = write_study(tmp_path)
     path = folder / "parts" / "first" / "set_activity.parquet"
     pl.read_parquet(path).with_columns(later=pl.lit(1)).write_parquet(path)
     assert compute_study_tables(folder).table("selectivity").equals(found.table("selectivity"))
@@ -202,7 +201,7 @@ def test_a_part_that_failed_is_said_and_the_rest_stands(folder, found):
 def test_parts_that_are_not_there_are_said(tmp_path):
     import shutil
 
-    folder = write_whole(tmp_path, clips=2, fused=[])
+    folder = write_study(tmp_path, clips=2, fused=[])
     shutil.rmtree(folder / "parts" / "first.noise")
     shutil.rmtree(folder / "parts" / "second.shared")
     (folder / "agreement.parquet").unlink()
@@ -220,7 +219,7 @@ def test_an_ordinary_run_is_no_study_in_parts(folder):
 
 
 def test_activity_without_matched_controls_has_no_excess_and_no_warning(tmp_path):
-    folder = write_whole(tmp_path, speakers=5, clips=2)
+    folder = write_study(tmp_path, speakers=5, clips=2)
     path = folder / "parts" / "first" / "set_activity.parquet"
     stored = pl.read_parquet(path)
     stored.filter(pl.col("control") != "matched").write_parquet(path)

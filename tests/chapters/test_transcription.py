@@ -65,7 +65,7 @@ def simulated() -> Run:
     own = answers.filter(pl.col("condition") == "baseline")
     conditions, sets = empty("conditions"), empty("sets")
     other = Run(Path(), items, sets, conditions, answers, {})
-    return Run(Path(), items, sets, conditions, own, {}, foreign={"main": other})
+    return Run(Path(), items, sets, conditions, own, {}, transferred={"main": other})
 
 
 def test_the_table_counts_every_item_and_condition_once():
@@ -74,7 +74,7 @@ def test_the_table_counts_every_item_and_condition_once():
     assert found.columns == list(schema("transcription"))
     assert found.height == 3 * 29
     said = dict(run.items.select("item", "transcript").iter_rows())
-    written = {(c, i): t for c, i, t in run.foreign["main"].answers.select("condition", "item", "text").iter_rows()}
+    written = {(c, i): t for c, i, t in run.transferred["main"].answers.select("condition", "item", "text").iter_rows()}
     for row in found.iter_rows(named=True):
         true, text = words_of(said[row["item"]]), words_of(written[row["condition"], row["item"]])
         assert (row["words"], row["errors"]) == (len(true), edits(true, text))

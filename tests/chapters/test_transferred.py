@@ -4,19 +4,19 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.helpers.slowly import slow_foreign
 
 from emoscope.analysis.load import read_run
 from emoscope.chapters.results import write_tables
-from emoscope.chapters.transferred import damage, foreign
+from emoscope.chapters.transferred import damage, transferred
 from emoscope.schemas import schema
-from tests.analysis.slow_sources import slow_foreign
-from tests.helpers.planted_parts import write_whole
+from tests.helpers.planted_parts import write_study
 from tests.helpers.runs import deactivations, small_run
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    return write_whole(tmp_path_factory.mktemp("whole"))
+    return write_study(tmp_path_factory.mktemp("whole"))
 
 
 def one(frame: pl.DataFrame, **wanted) -> dict:
@@ -44,9 +44,9 @@ def test_damage_worked_out_by_hand():
         },
         conditions,
     )  # fmt: skip
-    from emoscope.analysis.responses import build_panel
+    from emoscope.analysis.responses import build_responses
 
-    found = damage(build_panel(run), run.conditions)
+    found = damage(build_responses(run), run.conditions)
     target = one(found, control="target", target=None, measure="damage")
     assert target["estimate"] == pytest.approx(-25)
     assert (target["n"], target["targets"], target["draws"], target["unit"]) == (4, 1, 1, "points")
@@ -62,7 +62,7 @@ def test_damage_worked_out_by_hand():
 def test_text_questions_are_judged_by_accuracy(whole):
     """Every question has options of its own, so a mean over labels has no interval; an accuracy has."""
     folder = whole / "parts" / "first.text"
-    found = foreign(read_run(folder))
+    found = transferred(read_run(folder))
     assert one(found, kind="deactivate", control="target", target=None, measure="damage")["low"] is not None
     expected = {tuple(row[name] for name in ("kind", "control", "draw", "target", "measure")): row for row in slow_foreign(folder)}  # fmt: skip
     assert len(expected) == found.height > 0
@@ -77,7 +77,7 @@ def test_text_questions_are_judged_by_accuracy(whole):
 
 def test_the_planted_strengths_come_out(whole):
     """Own sets act with strength 1, fused ones with 0.6, those of the other corpus with 0.4."""
-    found = foreign(read_run(whole / "parts" / "second.shared"))
+    found = transferred(read_run(whole / "parts" / "second.shared"))
     gap = {
         s: one(found, source=s, kind="deactivate", control="target", measure="excess_gap") for s in set(found["source"])
     }
@@ -87,18 +87,18 @@ def test_the_planted_strengths_come_out(whole):
 
 def test_own_sets_are_not_mixed_with_those_of_others(whole):
     tables = write_tables(whole / "parts" / "first")
-    assert set(tables.table("foreign")["source"]) == {"first.word"}
+    assert set(tables.table("transferred")["source"]) == {"first.word"}
     assert set(tables.table("effects")["measure"]) - set(
-        tables.table("foreign")["measure"]
+        tables.table("transferred")["measure"]
     )  # its targets are no options: damage alone
-    assert set(tables.table("foreign")["measure"]) == {"damage", "excess_damage"}
+    assert set(tables.table("transferred")["measure"]) == {"damage", "excess_damage"}
     assert not tables.table("effects").filter(pl.col("measure").str.contains("damage")).height
-    stored = pl.read_parquet(whole / "parts" / "first" / "tables" / "foreign.parquet")
-    assert stored.equals(tables.table("foreign"))
-    assert stored.schema == schema("foreign")
+    stored = pl.read_parquet(whole / "parts" / "first" / "tables" / "transferred.parquet")
+    assert stored.equals(tables.table("transferred"))
+    assert stored.schema == schema("transferred")
 
 
 def test_a_part_that_no_other_sets_act_in_has_an_empty_table(whole):
-    found = foreign(read_run(whole / "parts" / "second"))
-    assert found.schema == schema("foreign")
+    found = transferred(read_run(whole / "parts" / "second"))
+    assert found.schema == schema("transferred")
     assert found.is_empty()

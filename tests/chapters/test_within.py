@@ -8,7 +8,7 @@ import pytest
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.effects import effects
 from emoscope.analysis.parts import Part
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.chapters.factors import within
 from emoscope.schemas import schema
 from tests.helpers.runs import deactivations, small_run
@@ -40,8 +40,8 @@ def run():
 
 
 def test_an_effect_on_words_is_gone_within_a_word(run):
-    panel = build_panel(run)
-    gap = effects(compare(panel, run.conditions)).filter(
+    responses = build_responses(run)
+    gap = effects(compare(responses, run.conditions)).filter(
         pl.col("control") == "target", pl.col("measure") == "excess_gap"
     )
     assert gap["estimate"][0] == pytest.approx(-100 / 3)  # own -66.7, other -33.3

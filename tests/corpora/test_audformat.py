@@ -47,7 +47,7 @@ def test_a_database(tmp_path: Path, sound) -> None:
             ("wav/03a01Nc", "3", None, "Der Lappen", {"emotion": "neutral", "gender": "male", "age": "31"}),
             ("wav/08a01Fd", "8", "test", "Der Lappen", {"emotion": "happiness", "gender": "female"}),
         ]
-        assert [(lost.id, lost.fate, lost.why.split(":")[0]) for lost in corpus.lost] == [
+        assert [(lost.id, lost.status, lost.why.split(":")[0]) for lost in corpus.lost] == [
             ("wav/08a02Xx", "excluded", "emotion 'puzzled' is not known"),
             ("wav/gone", "quarantined", "file not found"),
         ]

@@ -37,7 +37,7 @@ def test_check_quarantines_what_cannot_be_heard(folder: Path) -> None:
     opened = open_corpus(folder)
     checked = opened.check(lambda done, total: seen.append((done, total)))
     assert [clip.id for clip in checked] == ["anger/good", "anger/stereo"]
-    quarantined = {lost.id: lost.why for lost in checked.lost if lost.fate == "quarantined"}
+    quarantined = {lost.id: lost.why for lost in checked.lost if lost.status == "quarantined"}
     assert quarantined.pop("fear/broken").startswith("not readable as audio")
     assert quarantined == {
         "fear/empty": "file is empty",
@@ -58,7 +58,7 @@ def test_a_file_that_went_away_is_quarantined(folder: Path) -> None:
 def test_a_recording_under_two_names_is_used_once_and_told(folder: Path) -> None:
     corpus = open_corpus(folder)
     assert inspect_files(corpus.info, corpus.clips).duplicates == (("anger/good", "fear/same as good"),)
-    lost = {one.id: (one.fate, one.why) for one in corpus.check().lost}
+    lost = {one.id: (one.status, one.why) for one in corpus.check().lost}
     assert lost["fear/same as good"] == ("excluded", "same recording (as anger/good, emotion anger)")
     assert "1 clip of the same content as another one: each recording is used once" in warnings_of(
         open_corpus(folder).summary()
@@ -142,8 +142,8 @@ def test_every_clip_is_used_excluded_by_label_or_otherwise_or_quarantined(tmp_pa
     parts = [facts[name] for name in ("used", "excluded_by_label", "excluded_otherwise", "quarantined")]
     assert parts == [3, 4, 1, 1]
     assert sum(parts) == facts["clips"] == len(made) + 1
-    fates = corpus.check().to_frame()["fate"].value_counts()
-    assert dict(fates.iter_rows()) == {"used": 3, "excluded": 5, "quarantined": 1}
+    statuses = corpus.check().to_frame()["status"].value_counts()
+    assert dict(statuses.iter_rows()) == {"used": 3, "excluded": 5, "quarantined": 1}
 
 
 def test_languages_are_counted() -> None:

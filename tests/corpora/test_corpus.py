@@ -56,7 +56,7 @@ def test_where(filters: dict, left: list[str]) -> None:
 def test_where_gives_the_filter_as_the_reason() -> None:
     assert small().where({"take": [2, 3]}).lost[-1].why == "where take = [2, 3]"
     lost = small().where({"speaker": "1-2"}).lost[1]
-    assert (lost.id, lost.fate, lost.why) == ("x1", "excluded", "where speaker = 1-2")
+    assert (lost.id, lost.status, lost.why) == ("x1", "excluded", "where speaker = 1-2")
     assert lost.clip is not None
     assert lost.clip.labels["emotion"] == "excitement"
 
@@ -123,10 +123,10 @@ def test_without() -> None:
 
 def test_lose() -> None:
     corpus = small().lose("quarantined", {"a1": "silent"})
-    assert (len(corpus), corpus.lost[-1].why, corpus.lost[-1].fate) == (4, "silent", "quarantined")
+    assert (len(corpus), corpus.lost[-1].why, corpus.lost[-1].status) == (4, "silent", "quarantined")
     with pytest.raises(ValueError, match="clip 'q' is not among the 5 clips in use of small"):
         small().lose("excluded", {"q": "?"})
-    with pytest.raises(ValueError, match="fate 'gone' is not known"):
+    with pytest.raises(ValueError, match="status 'gone' is not known"):
         small().lose("gone", {})
 
 
@@ -136,10 +136,21 @@ def test_counts_are_ordered_and_complete() -> None:
     assert list(small().counts("speaker"))[:3] == ["m1", "m2", "m10"]
 
 
-def test_to_frame_lists_every_clip_with_its_fate() -> None:
+def test_to_frame_lists_every_clip_with_its_status() -> None:
     frame = small().keep(["anger"]).lose("quarantined", {"a2": "silent"}).to_frame()
-    assert frame.columns == ["clip", "path", "speaker", "session", "split", "emotion", "take", "gender", "fate", "why"]
-    assert dict(frame["fate"].value_counts().iter_rows()) == {"used": 1, "excluded": 4, "quarantined": 1}
+    assert frame.columns == [
+        "clip",
+        "path",
+        "speaker",
+        "session",
+        "split",
+        "emotion",
+        "take",
+        "gender",
+        "status",
+        "why",
+    ]
+    assert dict(frame["status"].value_counts().iter_rows()) == {"used": 1, "excluded": 4, "quarantined": 1}
     row = frame.filter(clip="x1").row(0, named=True)
     assert (row["emotion"], row["speaker"], row["why"]) == ("excitement", "m10", "label excitement is not asked")
     assert frame.filter(clip="z").row(0, named=True)["emotion"] is None

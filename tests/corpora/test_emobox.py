@@ -55,7 +55,7 @@ def test_a_corpus_of_emobox(emobox: Path) -> None:
         "Ses02M_script01_1_F002": ("anger", "ang", "Ses02F", "fold 2"),
         "Ses02M_script01_1_MXX0": ("happiness", "hap", "Ses02M", "fold 2"),
     }  # fmt: skip
-    assert [(lost.id, lost.fate) for lost in corpus.lost] == [("iemocap-Ses02M_script01_1_M004", "excluded")]
+    assert [(lost.id, lost.status) for lost in corpus.lost] == [("iemocap-Ses02M_script01_1_M004", "excluded")]
     assert corpus.lost[0].why.startswith("emotion 'xxx' is not known")
     assert open_corpus("emobox", emobox, labels={"exc": "excitement", "xxx": ""}).counts()["excitement"] == 1
 
@@ -101,7 +101,7 @@ def test_lines_that_cannot_be_used_are_counted(tmp_path: Path, sound) -> None:
     )
     corpus = open_corpus("emobox", tmp_path)
     assert [(clip.id, clip.session, clip.split) for clip in corpus] == [("a", None, "test")]
-    assert [(lost.id, lost.fate, lost.why) for lost in corpus.lost] == [
+    assert [(lost.id, lost.status, lost.why) for lost in corpus.lost] == [
         ("row 2", "excluded", "x.jsonl line 2: is not JSON"),
         ("row 3", "excluded", "x.jsonl line 3: is no JSON object"),
         ("a", "excluded", "row 4 repeats this clip"),

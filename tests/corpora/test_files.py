@@ -9,7 +9,7 @@ from emoscope.corpora import open_corpus
 from emoscope.corpora.files import CLIPS, SOUND, VIDEO, sound_files
 
 
-def test_every_sound_file_and_video_has_a_fate(tmp_path: Path, sound) -> None:
+def test_every_sound_file_and_video_has_a_status(tmp_path: Path, sound) -> None:
     for emotion in ("anger", "fear"):
         for number, ending in enumerate(sorted(CLIPS)):
             (tmp_path / emotion).mkdir(exist_ok=True)

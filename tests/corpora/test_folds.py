@@ -62,7 +62,7 @@ def test_the_order_of_clips_does_not_matter(rows: list, folds: str | int, seed: 
 
 
 @given(st.integers(11, 40), st.integers(1, 3), st.integers(2, 6), st.integers(0, 3))
-def test_equal_speakers_are_dealt_evenly(people: int, takes: int, folds: int, seed: int) -> None:
+def test_equal_speakers_are_assigned_evenly(people: int, takes: int, folds: int, seed: int) -> None:
     clips, sums = clips_of([(f"p{i}", emotion) for i in range(people) for emotion in EMOTIONS for _ in range(takes)])
     assigned = assign_folds(clips, folds, seed, sums)
     for emotion in EMOTIONS:
@@ -81,19 +81,19 @@ def test_unequal_speakers_are_balanced_by_clips(sizes: list[int], seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_large_speakers_are_dealt_first(seed: int) -> None:
+def test_large_speakers_are_assigned_first(seed: int) -> None:
     sizes = [1] * 10 + [10] * 5
     clips, sums = clips_of([(f"p{i}", "anger") for i, size in enumerate(sizes) for _ in range(size)])
     assert set(Counter(assign_folds(clips, "speaker", seed, sums).values()).values()) == {12}
 
 
-def test_speakers_of_one_emotion_each_are_dealt_evenly() -> None:
+def test_speakers_of_one_emotion_each_are_assigned_evenly() -> None:
     clips, sums = clips_of([(f"p{i}", f"emotion{i}") for i in range(15)])
     assert set(Counter(assign_folds(clips, "speaker", 0, sums).values()).values()) == {3}
 
 
 @given(unknown, st.integers(2, 6), st.integers(0, 3))
-def test_unknown_speakers_are_dealt_by_content(rows: list, folds: int, seed: int) -> None:
+def test_unknown_speakers_are_assigned_by_content(rows: list, folds: int, seed: int) -> None:
     clips, sums = clips_of(rows)
     assigned = assign_folds(clips, folds, seed, sums)
     for emotion in EMOTIONS:
@@ -173,9 +173,9 @@ def test_files_that_are_added_move_no_clip(rows: list, more: list, folds: str | 
     except ValueError:
         return
     if len({speaker for speaker, _ in rows}) == 1 < len({speaker for speaker, _ in (*rows, *more)}):
-        # one voice whose recordings were dealt: it may not stay in two folds beside other voices
+        # one voice whose recordings were assigned: it may not stay in two folds beside other voices
         return
-    after = assign_folds(clips, folds, seed, sums, dealt=before)
+    after = assign_folds(clips, folds, seed, sums, assigned=before)
     assert {clip.id: after[clip.id] for clip in first} == before
     if not set(before.values()) <= {f"fold{i}" for i in range(1, 6)}:
         assert set(after.values()) == set(before.values())
@@ -188,16 +188,16 @@ def test_new_speakers_go_to_the_folds_that_have_least() -> None:
     before = assign_folds(clips[:10], 2, 0, sums)
     emptied = {clip: fold for clip, fold in before.items() if fold == "fold1" or clip in ("c000", "c001")}
     kept = [clip for clip in clips if clip.id in emptied or int(clip.id[1:]) >= 10]
-    after = assign_folds(kept, 2, 0, sums, dealt=emptied)
+    after = assign_folds(kept, 2, 0, sums, assigned=emptied)
     counts = Counter(after.values())
     assert abs(counts["fold1"] - counts["fold2"]) <= 1
 
 
-def test_the_speakers_of_one_fold_are_dealt_anew() -> None:
+def test_the_speakers_of_one_fold_are_assigned_anew() -> None:
     clips, sums = clips_of([(f"p{i}", "anger") for i in range(20)])
     before = assign_folds(clips, 2, 0, sums)
     alone = [clip for clip in clips if before[clip.id] == "fold1"]
-    assert Counter(assign_folds(alone, 2, 0, sums, dealt=before).values()) == {"fold1": 5, "fold2": 5}
+    assert Counter(assign_folds(alone, 2, 0, sums, assigned=before).values()) == {"fold1": 5, "fold2": 5}
 
 
 def test_a_few_clips_without_a_speaker_are_left_out_and_told() -> None:

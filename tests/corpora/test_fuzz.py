@@ -91,7 +91,7 @@ def opened(root: Path, corpus: str, place: Path | None = None, **options: Any) -
         assert not isinstance(error, UnicodeError)  # noqa: PT017
         assert NAME in str(error), "the message names neither the file nor the folder"  # noqa: PT017
         return None
-    assert all(lost.why and lost.fate in ("excluded", "quarantined") for lost in found.lost)
+    assert all(lost.why and lost.status in ("excluded", "quarantined") for lost in found.lost)
     assert all(clip.labels.get("emotion") and clip.path.is_file() for clip in found)
     assert len({clip.path for clip in found}) == len(found) or corpus in ("table", "emobox", "datasets")
     assert found.to_frame().height == len(found) + len(found.lost)

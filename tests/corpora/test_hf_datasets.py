@@ -54,7 +54,7 @@ def test_a_dataset_saved_to_disk(tmp_path: Path, sound, rows, monkeypatch: pytes
             ("000001", "002", {"emotion": "happiness"}),
             ("000003", None, {"emotion": "anger", "age": "2"}),
         ]
-        assert [(lost.id, lost.fate, lost.why.split(":")[0]) for lost in corpus.lost] == [
+        assert [(lost.id, lost.status, lost.why.split(":")[0]) for lost in corpus.lost] == [
             ("000002", "excluded", "no emotion is given"),
             ("000004", "excluded", "emotion 'irony' is not known"),
             ("000005", "excluded", "no recording is in this row"),
@@ -83,7 +83,7 @@ def test_splits_files_beside_the_dataset_and_own_columns(tmp_path: Path, sound, 
         "datasets", tmp_path / "plain", columns={"emotion": "mood", "speaker": "who"}, labels={"ok": "calm"}
     )
     assert [(clip.speaker, clip.labels["emotion"]) for clip in plain] == [("1", "calm")]
-    assert [(lost.fate, lost.why) for lost in plain.lost] == [("quarantined", "file not found")]
+    assert [(lost.status, lost.why) for lost in plain.lost] == [("quarantined", "file not found")]
 
 
 def test_errors_say_what_to_give(tmp_path: Path, sound, rows, monkeypatch: pytest.MonkeyPatch) -> None:

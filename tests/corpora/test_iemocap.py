@@ -79,8 +79,8 @@ def test_turns_become_clips(iemocap: Path) -> None:
 def test_what_is_left_out_is_counted(iemocap: Path) -> None:
     (iemocap / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav").unlink()
     corpus = open_corpus("iemocap", iemocap)
-    fates = {lost.id: (lost.fate, lost.why) for lost in corpus.lost}
-    assert fates == {
+    statuses = {lost.id: (lost.status, lost.why) for lost in corpus.lost}
+    assert statuses == {
         "Ses01F_impro01_F000": ("quarantined", "file not found"),
         "Ses01F_impro01_M001": ("excluded", "no majority among the raters (xxx)"),
         "Ses01M_script01_1b_M010": ("excluded", "labelled other (oth)"),

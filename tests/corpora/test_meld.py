@@ -97,9 +97,9 @@ def test_clips_are_told_apart_by_split(shipped: Path) -> None:
     assert corpus.clips[-1].transcript is None
 
 
-def test_every_file_and_row_has_a_fate(shipped: Path) -> None:
+def test_every_file_and_row_has_a_status(shipped: Path) -> None:
     corpus = open_corpus("meld", shipped)
-    assert {(lost.id, lost.fate, lost.why) for lost in corpus.lost} == {
+    assert {(lost.id, lost.status, lost.why) for lost in corpus.lost} == {
         ("train_dia125_utt3", "quarantined", "file not found (the release lacks it)"),
         ("dev_dia110_utt7", "quarantined", "file not found (the release lacks it)"),
         ("dev_dia66_utt9", "excluded", "no row in dev_sent_emo.csv"),
@@ -123,7 +123,7 @@ def test_sound_copies_may_stand_in_place_of_the_videos(derived: Path) -> None:
     corpus = open_corpus("meld", derived)
     assert len(corpus) == 7
     assert {clip.path.suffix for clip in corpus} == {".wav"}
-    assert Counter(lost.fate for lost in corpus.lost) == {"quarantined": 2}
+    assert Counter(lost.status for lost in corpus.lost) == {"quarantined": 2}
 
 
 def test_sound_copies_may_stand_beside_the_videos(shipped: Path, sound) -> None:
@@ -160,7 +160,7 @@ def test_without_pyav_the_videos_are_named(shipped: Path, sound, monkeypatch: py
     sound(shipped / "train_splits/dia0_utt0.wav")
     corpus = open_corpus("meld", shipped)
     assert len(corpus) == 1
-    assert sum("needs the extra video" in lost.why for lost in corpus.lost if lost.fate == "quarantined") == 6
+    assert sum("needs the extra video" in lost.why for lost in corpus.lost if lost.status == "quarantined") == 6
 
 
 def test_one_split_alone_can_be_read(derived: Path) -> None:
@@ -184,7 +184,7 @@ def test_bad_rows_are_accounted_for(derived: Path) -> None:
         + "7,Hi,Joey,,positive,0,10,1,1,,\n"
     )
     corpus = open_corpus("meld", derived)
-    whys = {lost.id: lost.why for lost in corpus.lost if lost.fate == "excluded"}
+    whys = {lost.id: lost.why for lost in corpus.lost if lost.status == "excluded"}
     assert whys.pop("test_dia0_utt9").startswith("emotion 'zeal' is not known")
     assert whys == {
         "test_sent_emo.csv row 3": "row has 6 cells where the header has 11",

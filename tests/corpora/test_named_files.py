@@ -144,7 +144,7 @@ def test_esd_checks_the_number_against_the_folder_and_its_lists(tmp_path: Path, 
         ("0001_000701", "happiness", "evaluation", "打远一看", "Chinese"),
         ("0001_000702", "happiness", None, None, "Chinese"),
     }
-    assert {lost.id: (lost.fate, lost.why) for lost in corpus.lost} == {
+    assert {lost.id: (lost.status, lost.why) for lost in corpus.lost} == {
         "0011_000352": ("excluded", "name says anger, folder says Sad"),
         "0011_000002": ("excluded", "name says neutral, the corpus's own list says Sad"),
         "0011_000003": ("quarantined", "the corpus lists it, but the file is not there"),
@@ -178,7 +178,7 @@ def test_nemo_reads_its_table_where_it_is(tmp_path: Path, sound) -> None:
         ("IC0_surprised_46", None, None, None),
         ("SM0_anger_71", "Baza wojskowa.", "male", "24"),
     ]
-    assert {lost.id: (lost.fate, lost.why) for lost in corpus.lost} == {
+    assert {lost.id: (lost.status, lost.why) for lost in corpus.lost} == {
         "IC0_fear_6": ("excluded", "name says fear, the corpus's own list says neutral"),
         "TP0_anger_20": ("quarantined", "the corpus lists it, but the file is not there"),
     }
@@ -215,7 +215,7 @@ def test_a_tree_with_strays_doubles_and_others(tmp_path: Path, sound) -> None:
         "my recording.wav " + tmp_path.name: "name does not follow 03-01-05-02-01-02-24 (ravdess)",
         "03-01-05-01-01-01-01.wav audio_speech_actors_01-24": "second copy (of Actor_01/03-01-05-01-01-01-01.wav)",
     }
-    assert {lost.fate for lost in corpus.lost} == {"excluded"}
+    assert {lost.status for lost in corpus.lost} == {"excluded"}
     assert corpus.told == ("1 file is a ._ file that macOS left beside the recordings, not counted as clips",)
 
 

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from emoscope.corpora import Clip, Corpus, CorpusInfo
 from emoscope.corpora.licensed import with_thirds
-from emoscope.corpora.rows import Fates
+from emoscope.corpora.rows import Statuses
 
 
 def rated(ratings: list[str], lost: int = 0) -> Corpus:
     clips = [Clip(f"c{i}", Path("x.wav"), {"emotion": "anger", "valence": text}) for i, text in enumerate(ratings)]
-    fates = Fates()
+    statuses = Statuses()
     for place, clip in enumerate(clips):
-        fates.add(clip, "no majority" if place < lost else None, None)
-    fates = with_thirds(fates)
-    return Corpus(CorpusInfo("x", "x"), tuple(fates.clips.values()), tuple(fates.lost))
+        statuses.add(clip, "no majority" if place < lost else None, None)
+    statuses = with_thirds(statuses)
+    return Corpus(CorpusInfo("x", "x"), tuple(statuses.clips.values()), tuple(statuses.lost))
 
 
 @given(st.lists(st.integers(2, 10).map(lambda half: half / 2), min_size=3, max_size=60))

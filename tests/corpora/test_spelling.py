@@ -68,4 +68,4 @@ def test_a_path_of_very_many_folders_is_not_there(tmp_path: Path, sound, levels:
     sound(tmp_path / "a.wav")
     (tmp_path / "t.csv").write_text(f"path,emotion\na.wav,anger\n{'b/' * levels}a.wav,joy\n")
     corpus = open_corpus(tmp_path / "t.csv")
-    assert (len(corpus), [lost.fate for lost in corpus.lost]) == (1, ["quarantined"])
+    assert (len(corpus), [lost.status for lost in corpus.lost]) == (1, ["quarantined"])

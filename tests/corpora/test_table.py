@@ -42,7 +42,7 @@ def test_every_format_reads_the_same(tmp_path: Path, sound, ending: str) -> None
         ("a/2", "2.wav", "002", "test", {"emotion": "happiness"}),
     ]
     assert corpus.info.id == "table-clips"
-    assert [(lost.id, lost.fate) for lost in corpus.lost] == [
+    assert [(lost.id, lost.status) for lost in corpus.lost] == [
         ("a/gone", "quarantined"), ("a/1", "excluded"), ("a/3", "excluded"), ("a/3", "excluded")
     ]  # fmt: skip
     whys = [lost.why for lost in corpus.lost]

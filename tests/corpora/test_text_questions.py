@@ -68,7 +68,7 @@ def test_a_study_asks_each_once_with_letters_balanced_over_the_right_choices():
         question=QuestionChoice(presentation="text"),
     )  # fmt: skip
     items = candidate_items(study, BANK)
-    assert items["fate"].null_count() == items.height == 40 == items["checksum"].n_unique()
+    assert items["status"].null_count() == items.height == 40 == items["checksum"].n_unique()
     assert items["fold"].n_unique() == 5
     letters = Counter(row["options"].index(row["truth"]) for row in items.iter_rows(named=True))
     assert max(letters.values()) - min(letters.values()) <= 4

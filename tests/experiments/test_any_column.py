@@ -66,7 +66,7 @@ def table_of_sounds(folder: Path, labels: list[str], each: int = 2) -> Path:
 
 def test_a_study_of_the_word(tmp_path: Path, model) -> None:
     run = run_study(parse_study(STUDY.format(corpus=WORDS, label="word")), tmp_path / "run", model=model)
-    items = pl.read_parquet(run.path / "items.parquet").filter(pl.col("fate") == "used")
+    items = pl.read_parquet(run.path / "items.parquet").filter(pl.col("status") == "used")
     assert set(items["label"]) == {"word"}
     assert set(items["truth"]) == {"nie", "oddaj", "podaj", "stop", "tak", "trzymaj"}
     assert set(items["emotion"]) == {"anger"}
@@ -88,7 +88,7 @@ def test_options_reach_from_a_to_z(tmp_path: Path, model) -> None:
     # the embedded model knows nothing of rooms, so that the study ends after listening, with every clip asked
     with pytest.raises(NotIdentifiable, match="room a"):
         run_study(parse_study(STUDY.format(corpus=corpus, label="room")), tmp_path / "run", model=model)
-    items = pl.read_parquet(tmp_path / "run" / "items.parquet").filter(pl.col("fate") == "used")
+    items = pl.read_parquet(tmp_path / "run" / "items.parquet").filter(pl.col("status") == "used")
     assert items.height == 52
     answers = pl.concat([pl.read_parquet(path) for path in sorted((tmp_path / "run" / "answers").glob("*.parquet"))])
     assert set(answers["answer"].drop_nulls()) <= set(rooms)

@@ -16,7 +16,7 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     model = es.load_model("tiny")
     corpus = es.open_corpus("polish").where({"word": ["nie", "tak"], "take": [3, 4]})
     heard = es.listen(model, corpus, run=tmp_path / "run", items_per_emotion=30, log="quiet")
-    assert (heard.items["fate"] == "used").sum() == 60
+    assert (heard.items["status"] == "used").sum() == 60
     assert heard.uar > 0.4
     assert "UAR" in repr(heard)
     sets = es.select(heard, "mad", scope="all", minimum=3, matched=2, random=1, shuffled=1)

@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
-from emoscope.experiments.engine import Whole, run_study, shared_spec
+from emoscope.experiments.engine import StudyInParts, run_study, shared_spec
 from emoscope.experiments.parts import plan_parts
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons.sets import load_set
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.folder import export_run, part_folders, refuse_whole
+from emoscope.runs.folder import export_run, part_folders, refuse_study
 
 FIGURES = "defined"
 
@@ -87,9 +87,9 @@ def test_every_part_is_a_run_folder_of_its_own(whole: RunFolder) -> None:
 
 def test_sets_of_each_corpus_act_on_the_other_and_never_on_speakers_that_found_them(whole: RunFolder) -> None:
     run = read_run(whole / "parts/polish.shared")
-    assert set(run.foreign) == {"polish", "polish-2", "fused: joint"}
+    assert set(run.transferred) == {"polish", "polish-2", "fused: joint"}
     assert run.conditions["kind"].to_list() == ["baseline", "null"]
-    own, other = run.foreign["polish"].sets, run.foreign["polish-2"].sets
+    own, other = run.transferred["polish"].sets, run.transferred["polish-2"].sets
     assert own["n"].unique().to_list() == other["n"].unique().to_list()
     # cross-fitted on its own corpus: fold by fold other neurons; those of another corpus are the same everywhere
     for sets, count in ((own, 5), (other, 1)):
@@ -97,15 +97,15 @@ def test_sets_of_each_corpus_act_on_the_other_and_never_on_speakers_that_found_t
         key = "units.parquet"
         assert (whole / "parts/polish.shared" / key).is_file()
         assert sets.filter((pl.col("set") == name) & (pl.col("emotion") == "anger"))["fold"].n_unique() >= count
-    steered = run.foreign["polish-2"].conditions.filter(pl.col("kind") == "steer")
+    steered = run.transferred["polish-2"].conditions.filter(pl.col("kind") == "steer")
     assert steered.height == 3 * 2  # three emotions, target and one matched control
-    asked = run.foreign["polish-2"].answers
+    asked = run.transferred["polish-2"].answers
     assert asked.group_by("condition").len()["len"].unique().to_list() == [run.items["evaluated"].sum()]
 
 
 def test_folds_are_those_of_the_main_part(whole: RunFolder) -> None:
     def folds(name: str) -> dict[str, str]:
-        items = read_run(whole / f"parts/{name}").items.filter(pl.col("fate") == "used")
+        items = read_run(whole / f"parts/{name}").items.filter(pl.col("status") == "used")
         return dict(items.select("clip", "fold").iter_rows())
 
     main = folds("polish")
@@ -115,21 +115,21 @@ def test_folds_are_those_of_the_main_part(whole: RunFolder) -> None:
 
 def test_sets_of_a_column_act_on_emotions_and_the_reverse(whole: RunFolder) -> None:
     main, word = read_run(whole / "parts/polish"), read_run(whole / "parts/polish.word")
-    assert set(main.foreign) == {"polish.word"}
-    assert set(word.foreign) == {"polish"}
-    assert set(main.foreign["polish.word"].conditions["target"].drop_nulls()) == {"nie", "tak"}
-    assert set(word.foreign["polish"].conditions["target"].drop_nulls()) == {"anger", "fear", "neutral"}
+    assert set(main.transferred) == {"polish.word"}
+    assert set(word.transferred) == {"polish"}
+    assert set(main.transferred["polish.word"].conditions["target"].drop_nulls()) == {"nie", "tak"}
+    assert set(word.transferred["polish"].conditions["target"].drop_nulls()) == {"anger", "fear", "neutral"}
     # what a part's own tables say is of its own sets
     assert set(main.conditions["target"].drop_nulls()) == {"anger", "fear", "neutral"}
     effects = pl.read_parquet(whole / "parts/polish/tables/effects.parquet")
     assert set(effects["control"]) == {"target", "matched"}
 
 
-def test_lent_sets_are_those_of_the_same_fold(whole: RunFolder) -> None:
+def test_transferred_sets_are_those_of_the_same_fold(whole: RunFolder) -> None:
     main = read_run(whole / "parts/polish")
-    lent = read_run(whole / "parts/polish.word").foreign["polish"].sets
+    transferred = read_run(whole / "parts/polish.word").transferred["polish"].sets
     own = main.sets.filter((pl.col("control") == "target") & (pl.col("fold") == "m1"))
-    mine = lent.filter((pl.col("control") == "target") & (pl.col("fold") == "m1"))
+    mine = transferred.filter((pl.col("control") == "target") & (pl.col("fold") == "m1"))
     assert mine["size_reached"].to_list() == own["size_reached"].to_list()
     assert load_set(whole / "parts/polish/sets", own["set"][0], "m1").keys() == set(mine["emotion"])
 
@@ -166,7 +166,7 @@ def test_a_study_that_asks_less_leaves_nothing_of_what_was_asked_before(
     assert [path.name for path in part_folders(folder.path)] == ["polish", "polish-2"]
     left = [
         folder / "agreement.parquet",
-        *(folder / "parts/polish" / f"{n}.parquet" for n in ("foreign_sets", "set_activity")),
+        *(folder / "parts/polish" / f"{n}.parquet" for n in ("transferred_sets", "set_activity")),
     ]
     assert not [path for path in left if path.exists()]
     assert pl.read_parquet(folder / "tables/selectivity.parquet").is_empty()
@@ -183,7 +183,7 @@ def test_sets_that_are_transferred_have_their_letters_balanced_where_the_study_s
 def test_a_pilot_of_another_study_is_not_finished(whole: RunFolder, model) -> None:
     study = parse_study(WHOLE)
     parts, shared = plan_parts(study, [])
-    asked = Whole(study, whole, Log("quiet"), tuple(parts), shared, {})
+    asked = StudyInParts(study, whole, Log("quiet"), tuple(parts), shared, {})
     assert asked.finished(model)
     fulls = {part.name: part.study for part in parts if part.role == "main"}
     assert not dataclasses.replace(asked, fulls=fulls).finished(model)
@@ -192,7 +192,7 @@ def test_a_pilot_of_another_study_is_not_finished(whole: RunFolder, model) -> No
 def test_an_export_of_a_study_in_parts_holds_every_part(whole: RunFolder, tmp_path: Path) -> None:
     copy = export_run(whole.path, tmp_path / "copy")
     assert [path.name for path in part_folders(copy.path)] == [path.name for path in part_folders(whole.path)]
-    assert set(read_run(copy / "parts/polish.shared").foreign) == {"polish", "polish-2", "fused: joint"}
+    assert set(read_run(copy / "parts/polish.shared").transferred) == {"polish", "polish-2", "fused: joint"}
     assert not list(copy.path.rglob("activity.zarr"))
 
 
@@ -205,8 +205,8 @@ def test_tables_of_an_ordinary_run_in_the_same_folder_are_not_exported(whole: Ru
 
 def test_commands_that_want_one_run_name_the_parts(whole: RunFolder) -> None:
     with pytest.raises(ValueError, match=r"a study of 8 parts: give the folder of one of them \(.*polish\.word"):
-        refuse_whole(whole.path)
-    refuse_whole(whole / "parts/polish")
+        refuse_study(whole.path)
+    refuse_study(whole / "parts/polish")
 
 
 def test_the_manifest_of_the_whole_says_which_part_is_which(whole: RunFolder) -> None:

@@ -14,7 +14,13 @@ import soundfile
 
 from emoscope.corpora import open_corpus, polish_folder
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.items import candidate_items, folds_dealt_before, shared_speakers, study_corpus, study_options
+from emoscope.experiments.items import (
+    candidate_items,
+    folds_assigned_before,
+    shared_speakers,
+    study_corpus,
+    study_options,
+)
 from emoscope.experiments.parts import dry_run
 from emoscope.experiments.record import finished
 from emoscope.experiments.schema import StudyError
@@ -24,7 +30,7 @@ from emoscope.runs import Log, RunFolder
 
 
 def waiting() -> pl.Expr:
-    return pl.col("fate").is_null()
+    return pl.col("status").is_null()
 
 
 def polish(text: str = ""):
@@ -32,12 +38,12 @@ def polish(text: str = ""):
     return study, study_corpus(study)
 
 
-def test_every_clip_of_the_corpus_has_a_row_and_a_fate() -> None:
+def test_every_clip_of_the_corpus_has_a_row_and_a_status() -> None:
     study, corpus = polish()
     items = candidate_items(study, corpus)
     assert items["clip"].n_unique() == 450
-    assert items["fate"].null_count() == 30
-    assert items.filter(items["fate"] == "excluded").height == 420
+    assert items["status"].null_count() == 30
+    assert items.filter(items["status"] == "excluded").height == 420
     assert items["item"].to_list() == list(range(450))
 
 
@@ -129,7 +135,7 @@ def test_a_recording_under_two_names_is_used_once(tmp_path: Path) -> None:
     study = parse_study("[[corpora]]\nid = 'folder'")
     corpus = open_corpus("folder", tmp_path, pattern="{emotion}/{speaker}_{}.wav")
     items = candidate_items(study, study_corpus(study, corpus=corpus))
-    out = items.filter(pl.col("fate") == "excluded")
+    out = items.filter(pl.col("status") == "excluded")
     assert out["clip"].to_list() == ["fear/s3_b"]
     assert out["why"].to_list() == ["same recording (as fear/s1_a, speaker s1)"]
 
@@ -138,7 +144,7 @@ def test_a_cap_on_clips_counts_every_emotion() -> None:
     study = parse_study("[[corpora]]\nid = 'polish'\nclips_per_emotion = 4")
     items = candidate_items(study, study_corpus(study))
     assert Counter(items.filter(waiting())["truth"]) == {"anger": 4, "fear": 4, "neutral": 4}
-    assert items.filter(pl.col("fate") == "not needed").height == 438
+    assert items.filter(pl.col("status") == "not needed").height == 438
     assert items.filter(waiting())["item"].to_list() == list(range(12))
 
 
@@ -252,7 +258,7 @@ def test_a_recording_on_both_official_sides_is_left_out_once(friends: Path) -> N
     one, other = friends / "train_splits/dia0_utt0.wav", friends / "output_repeated_splits_test/dia3_utt0.wav"
     other.write_bytes(one.read_bytes())
     items = asked(friends, "[identify]\nsplit = 'official'")
-    out = items.filter(pl.col("fate") == "excluded")
+    out = items.filter(pl.col("status") == "excluded")
     assert out["why"].to_list() == ["same recording (as test_dia3_utt0, speaker Phoebe)"]
 
 
@@ -368,7 +374,7 @@ def test_files_that_are_added_move_no_speaker_of_a_begun_run(tmp_path: Path, mod
     run = run_study(study, tmp_path / "run", model=model)
     assert run.read_json("manifest.json")["speakers_shared"] == 0
     before = fold_of_speaker(run)
-    # a large new speaker, who would be dealt first in a run that begins, and more of one who is known
+    # a large new speaker, who would be assigned first in a run that begins, and more of one who is known
     rows = voices(tmp_path / "more.csv", takes=(1, 2, 3, 4, 5), speakers="5").read_text().splitlines()[1:]
     rows += voices(tmp_path / "more.csv", takes=(3, 4, 5), speakers="4").read_text().splitlines()[1:]
     table.write_text(table.read_text() + "\n" + "\n".join(rows))
@@ -379,9 +385,9 @@ def test_files_that_are_added_move_no_speaker_of_a_begun_run(tmp_path: Path, mod
     assert after.keys() == before.keys() | {"m5"}
     assert finished(run, study, model)
     other = parse_study(TINY.replace("TABLE", str(table)).replace('split = "official"', "folds = 2") + "")
-    assert folds_dealt_before(run, other)
+    assert folds_assigned_before(run, other)
     reseeded = parse_study("seed = 1\n" + TINY.replace("TABLE", str(table)).replace('split = "official"', "folds = 2"))
-    assert folds_dealt_before(run, reseeded) == {}
+    assert folds_assigned_before(run, reseeded) == {}
 
 
 def fold_of_speaker(run: RunFolder) -> dict[str, str]:

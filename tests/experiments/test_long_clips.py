@@ -55,7 +55,7 @@ def test_a_clip_of_70_s_is_heard_in_windows_and_its_audio_positions_grow(voices:
     model = load_model("tiny")
     study = parse_study(STUDY.replace("VOICES", str(voices)).replace("LOUDNESS", ""))
     run = run_study(study, tmp_path / "run", model=model)
-    items = run.read_table("items").filter(pl.col("fate") == "used")
+    items = run.read_table("items").filter(pl.col("status") == "used")
     long = items.row(by_predicate=pl.col("clip") == "anger/m1-nie_3", named=True)
     assert long["duration_s"] == pytest.approx(70)
     heard = items["item"].to_numpy()

@@ -81,7 +81,7 @@ def test_the_study_runs_from_files_to_report(run) -> None:
 
 @pytest.mark.long
 def test_sessions_are_the_folds_and_hold_both_their_speakers(run) -> None:
-    items = run.read_table("items").filter(pl.col("fate") == "used")
+    items = run.read_table("items").filter(pl.col("status") == "used")
     assert set(items["fold"]) == {f"Session{n}" for n in range(1, 6)}
     assert items.group_by("fold").agg(pl.col("speaker").n_unique())["speaker"].to_list() == [2] * 5
     assert set(items["truth"]) == {"anger", "happiness", "neutral", "sadness"}

@@ -65,7 +65,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, model) -> dict[str, Path]:
     for presentation in ("transcription", "text"):
         run = RunFolder(folder / presentation, create=True)
         study = presented(parse_study(SMALL), presentation)
-        task = Task(study, run, Log("quiet"), selects=False, proved=(), steers_foreign=False)
+        task = Task(study, run, Log("quiet"), selects=False, proved=(), steers_transferred=False)
         listened = listen(task, model)
         items = listened.items
         every = np.arange(model.info.layers * model.info.width, dtype="int64")
@@ -76,16 +76,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory, model) -> dict[str, Path]:
                 rows.append({"set": f"{name}~from=main", "control": "target", "fold": fold, "emotion": "anger",
                              "source": "main", "selector": "mad", "budget": 0.05, "scope": "all"})  # fmt: skip
         frame = pl.DataFrame(rows, schema=COLUMNS)
-        foreign = FoundSets(frame, sets, {}, model.info.layers, model.info.width, np.zeros(len(every), "float32"))
-        ask_conditions(dataclasses.replace(nothing_found(listened), foreign=foreign))
-        run.write_table("foreign_sets", frame)
+        transferred = FoundSets(frame, sets, {}, model.info.layers, model.info.width, np.zeros(len(every), "float32"))
+        ask_conditions(dataclasses.replace(nothing_found(listened), transferred=transferred))
+        run.write_table("transferred_sets", frame)
         found[presentation] = run.path
     return found
 
 
 def test_what_is_said_is_written_down_at_baseline_and_under_every_set(runs: dict[str, Path]) -> None:
     run = read_run(runs["transcription"])
-    answers = pl.concat([run.answers, run.foreign["main"].answers])
+    answers = pl.concat([run.answers, run.transferred["main"].answers])
     assert set(answers["scoring"]) == {"transcription"}
     assert answers.select(pl.col("answer", "correct", "logp").is_null().all()).row(0) == (True, True, True)
     units = pl.read_parquet(runs["transcription"] / "units.parquet")
@@ -102,11 +102,11 @@ def test_what_is_said_is_written_down_at_baseline_and_under_every_set(runs: dict
 
 def test_questions_without_sound_are_answered_by_letter(runs: dict[str, Path]) -> None:
     run = read_run(runs["text"])
-    assert run.items["fate"].to_list() == ["used"] * 40
+    assert run.items["status"].to_list() == ["used"] * 40
     assert run.items["duration_s"].null_count() == 40
     assert run.answers.filter(pl.col("condition") == "baseline").height == 40
     assert set(run.answers["scoring"]) == {"likelihood"}
-    changed = run.foreign["main"].answers.pivot("condition", index="item", values="answer")
+    changed = run.transferred["main"].answers.pivot("condition", index="item", values="answer")
     assert changed["deactivate/anger/none~from=main"].equals(changed["baseline"], null_equal=False)
     assert not changed["deactivate/anger/all~from=main"].equals(changed["baseline"], null_equal=False)
 
@@ -116,7 +116,7 @@ def test_what_is_heard_is_part_of_a_unit_s_name(model) -> None:
     for presentation in ("audio", "noise", "transcript", "transcription"):
         study = presented(parse_study(SMALL), presentation)
         items = candidate_items(study, study_corpus(study))
-        block = items.filter(items["fate"].is_null()).to_dicts()
+        block = items.filter(items["status"].is_null()).to_dicts()
         names.add(listening_unit(study, block, 0, model).id)
         if presentation == "transcript":
             other = [{**item, "transcript": "something else"} for item in block]

@@ -164,7 +164,7 @@ def test_the_study_of_each_part_opens_what_the_part_asks_about(text: str, left_o
     assert {part.role for part in parts} >= {"main", "column", "grounding", "side effect"}
     for part in parts:
         used = [clip.id for clip in mains[part.of].clips if clip.id not in left_out or part.role == "main"]
-        asked, study = part.asked(pl.DataFrame({"clip": used, "fate": ["used"] * len(used)}))
+        asked, study = part.asked(pl.DataFrame({"clip": used, "status": ["used"] * len(used)}))
         alone = study_corpus(parse_study(to_toml(study)))
         assert {clip.id: clip.labels for clip in alone.clips} == {clip.id: clip.labels for clip in asked.clips}
 
@@ -177,7 +177,7 @@ def test_the_study_of_a_part_opens_the_very_clips_and_labels_on_which_the_part_r
     for folder in part_folders(run.path):
         study = read_study(folder / "study.toml")
         opened = {clip.id: clip.labels for clip in study_corpus(study).clips}
-        asked = pl.read_parquet(folder / "items.parquet").filter(pl.col("fate") != "excluded").unique("clip")
+        asked = pl.read_parquet(folder / "items.parquet").filter(pl.col("status") != "excluded").unique("clip")
         label = study.identify.label
         assert set(opened) == set(asked["clip"]), folder.name
         rows = asked.select("clip", "truth", "emotion").iter_rows()

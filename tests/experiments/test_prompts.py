@@ -101,7 +101,7 @@ def test_a_transcription_is_asked_once_whatever_the_wordings_and_orders():
     for presentation, times in (("audio", 6), ("transcript", 6), ("transcription", 1)):
         question = QuestionChoice(wording=("lettered", "listed"), letter_orders=3, presentation=presentation)
         items = candidate_items(Study(question=question), POLISH)
-        assert items["fate"].null_count() == times * len(POLISH.clips)
+        assert items["status"].null_count() == times * len(POLISH.clips)
 
 
 @pytest.mark.parametrize("presentation", ["transcript", "transcription"])
@@ -111,9 +111,9 @@ def test_clips_whose_words_nobody_knows_are_excluded_there(presentation):
     items = candidate_items(study(presentation), some)
     left_out = items.filter(items["why"] == "no transcript is known")
     assert sorted(left_out["clip"]) == sorted(clip.id for clip in silent[:9])
-    assert set(left_out["fate"]) == {"excluded"}
-    assert items["fate"].null_count() == len(some.clips) - 9
-    assert candidate_items(study("audio"), some)["fate"].null_count() == len(some.clips)
+    assert set(left_out["status"]) == {"excluded"}
+    assert items["status"].null_count() == len(some.clips) - 9
+    assert candidate_items(study("audio"), some)["status"].null_count() == len(some.clips)
     with pytest.raises(StudyError, match="no clip of corpus 'polish' has a transcript"):
         candidate_items(study(presentation), replace(POLISH, clips=tuple(silent)))
 

@@ -34,7 +34,7 @@ def part(folder: Path, seed: int, words: bool) -> tuple[RunFolder, ActivityBlock
     items = pl.DataFrame({
         "item": range(ITEMS), "clip": [f"c{n}" for n in clips], "fold": [FOLDS[n % 2] for n in clips],
         "truth": [EMOTIONS[n // 2 % 2] for n in clips], "speaker": [SPEAKERS[n % 4] for n in clips],
-        "fate": ["excluded" if n == 7 and words else "used" for n in clips],
+        "status": ["excluded" if n == 7 and words else "used" for n in clips],
     })  # fmt: skip
     run.write_table("items", items)
     return run, block, items

@@ -69,7 +69,7 @@ def results(run: RunFolder) -> dict[str, bytes]:
     files += [path for name in ("sets", "tables", "figures") for path in (run / name).rglob("*") if path.is_file()]
     files = [path for path in files if path.suffix != ".pdf"]  # drawn from the SVG, in an order that changes
     files += [run / f"{name}.parquet" for name in ("items", "sets", "conditions", "units", "neurons")]
-    heard = run.read_table("items").filter(pl.col("fate") == "used")["item"].max()
+    heard = run.read_table("items").filter(pl.col("status") == "used")["item"].max()
     for path in (run / "activity.zarr").rglob("c/*"):
         name, _, chunk, *_ = path.relative_to(run / "activity.zarr").parts
         items = 64 if name in ("tokens", "positions", "abs_sum", "product_sum") else 32

@@ -77,7 +77,7 @@ class AtDown:
 
 
 def test_it_fires_where_the_product_is_above_zero(runs, model):
-    item = runs["product"].read_table("items").filter(pl.col("fate") == "used").row(0, named=True)
+    item = runs["product"].read_table("items").filter(pl.col("status") == "used").row(0, named=True)
     question = Question(item["label"], tuple(item["options"]), item["wording"])
     rows = model.prepare([Request(load_audio(item["path"]), question.text, question.letters)])
     observer = AtDown()
@@ -116,7 +116,7 @@ def test_what_was_asked_and_answered_is_the_same(runs):
 
 def test_activity_of_one_site_serves_no_other(runs):
     activity = Activity.open(runs["gate"] / "activity.zarr")
-    items = runs["gate"].read_table("items").filter(pl.col("fate") == "used")
+    items = runs["gate"].read_table("items").filter(pl.col("status") == "used")
     spec = SetSpec(
         emotions=("anger", "fear"), selectors=("mad",), budgets=(0.05,), site="product", headline=("mad", 0.05)
     )

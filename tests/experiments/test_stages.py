@@ -94,14 +94,14 @@ def test_every_proof_ran_and_passed(small: RunFolder) -> None:
 
 
 def test_no_clip_is_asked_under_a_set_that_its_speaker_helped_to_find(small: RunFolder, model) -> None:
-    items = small.read_table("items").filter(pl.col("fate") == "used")
+    items = small.read_table("items").filter(pl.col("status") == "used")
     assert (items["fold"] == items["speaker"]).all()
     study = parse_study(SMALL)
     study = study.with_budget(model.info.recommended_budget)
     found = find_sets(small, study, items)
     # the sets of a fold are those of a corpus without that fold's speaker
     without = items.with_columns(
-        pl.when(pl.col("speaker") == "m2").then(pl.lit("excluded")).otherwise(pl.col("fate")).alias("fate")
+        pl.when(pl.col("speaker") == "m2").then(pl.lit("excluded")).otherwise(pl.col("status")).alias("status")
     )
     alone = find_sets(small, study, without)
     name = "mad@0.05:all"
@@ -263,7 +263,7 @@ def test_a_bad_clip_is_quarantined_and_the_run_goes_on(tmp_path: Path, model, mo
     run = run_study(study, tmp_path / "run", model=model)
     counts = run.read_json("manifest.json")["counts"]
     assert counts == {"clips": 33, "used": 30, "not needed": 0, "excluded": 0, "quarantined": 3}
-    why = run.read_table("items").filter(pl.col("fate") == "quarantined")["why"].to_list()
+    why = run.read_table("items").filter(pl.col("status") == "quarantined")["why"].to_list()
     assert any("empty" in reason for reason in why)
     assert "longer than the 6 s that the model takes" in why
 

@@ -41,7 +41,7 @@ LETTERED = {
 
 NUMBER = re.compile(r"-?\d+\.\d{5,}(?:e[-+]?\d+)?")
 DRAWN = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
-FROZEN_WORDS = {", unreliable": ", hollow"}
+FROZEN_WORDS = {", unreliable": ", hollow", "<dt>unreliable</dt>": "<dt>hollow</dt>"}
 """Words of texts -> what stood there when they were frozen; only checksums of them are kept."""
 SIZED = re.compile(r'class="scroll (?:narrow|wide)"')  # by the picture's width
 

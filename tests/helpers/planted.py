@@ -75,7 +75,7 @@ def write_run(
         row | {"generated": row.get("headline", False)} for row in _conditions(targets) if row["kind"] in only
     ]
     conditions = [row | {"generated": True} if row["kind"] == "baseline" else row for row in conditions]
-    units = _units(shown.filter(pl.col("fate") == "used"), conditions, emotions, rng)
+    units = _units(shown.filter(pl.col("status") == "used"), conditions, emotions, rng)
     cut_short = units.pop("a-unfinished")
     write_tables(folder, shown, conditions, units, _manifest(shown, emotions, unidentifiable))
     # its answers exist, its record does not, so nobody may read it
@@ -95,8 +95,8 @@ def _items(emotions: tuple[str, ...], speakers: int | None, per_cell: int) -> pl
         rows.append(row | {"checksum": hashlib.sha256(f"{s}{e}{take}".encode()).hexdigest()})
     lost = [("excluded", "trained on by this model")] * 3 + [("quarantined", "silent")]
     rows += [
-        rows[n] | {"clip": f"lost_{n}", "fate": fate, "why": why, "evaluated": False}
-        for n, (fate, why) in enumerate(lost)
+        rows[n] | {"clip": f"lost_{n}", "status": status, "why": why, "evaluated": False}
+        for n, (status, why) in enumerate(lost)
     ]
     return items(rows)
 
@@ -216,7 +216,7 @@ def _units(
 
 
 def _manifest(shown: pl.DataFrame, emotions: tuple[str, ...], unidentifiable: tuple[str, ...]) -> Row:
-    fates = dict(shown["fate"].value_counts().iter_rows())
+    statuses = dict(shown["status"].value_counts().iter_rows())
     proofs = [
         ("a changed neuron changes the logits as the column edit does", "passed", 0.0, 1e-5, ""),
         ("weights restored bit for bit", "passed", 0.0, 0.0, ""),
@@ -229,7 +229,7 @@ def _manifest(shown: pl.DataFrame, emotions: tuple[str, ...], unidentifiable: tu
         "study": {"name": "planted", "seed": 0, "identify": {"label": "emotion"}},
         "proofs": [dict(zip(("name", "status", "measured", "tolerance", "note"), one, strict=True)) for one in proofs],
         "environment": {"python": "3.11", "torch": "2.13.0", "threads": 2},
-        "counts": {"clips": len(shown), "used": fates["used"], "not needed": 0, "excluded": 3, "quarantined": 1},
+        "counts": {"clips": len(shown), "used": statuses["used"], "not needed": 0, "excluded": 3, "quarantined": 1},
         "headline": MANIFEST["headline"] | {"scope": SCOPE},
         "emotions": list(emotions),
         "identifiable": {e: "not identifiable (3 correct)" if e in unidentifiable else 30 for e in emotions},

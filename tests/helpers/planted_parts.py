@@ -20,7 +20,7 @@ DRAWS, TAKES, RAISES, MATCHED = 2, 2.5, 1.2, 0.1
 times alpha, on every item; and the part of both that matched draws do."""
 
 
-class Whole:
+class PlantedStudy:
     """A study in parts on two corpora, "first" and "second", whose sets do ``TAKES`` and ``RAISES`` times a strength.
 
     That is 1 of own sets, 0.4 and 0.6 of those of the other corpus and fused ones, and 0.05, from the right option of
@@ -56,18 +56,18 @@ class Whole:
         heard: Sequence[Row],
         scores: np.ndarray | None = None,
         own: Sequence[str] = (),
-        lent: Mapping[str, float] | None = None,
+        transferred: Mapping[str, float] | None = None,
         targets: Sequence[str] = EMOTIONS,
         labels: Sequence[str] = EMOTIONS,
         **more: Any,
     ) -> None:
-        """Write one part; ``own`` are the targets of its own sets, ``lent`` the strengths of others'."""
+        """Write one part; ``own`` are the targets of its own sets, ``transferred`` the strengths of others'."""
         card = {"name": name, "role": role, "corpus": of, "of": of, "column": None, "presentation": "audio"}
         card |= {"folder": f"parts/{name}", "failed": None} | more
         label = card["column"] or ("answer" if card["presentation"] == "text" else "emotion")
         usual = {"wording": "lettered", "order": 0, "duration_s": 1.0, "options": list(labels)}
         rows = [usual | row | {"truth": row[label]} for row in heard]
-        strengths: dict[str | None, float] = {None: 1.0} | dict(lent or {})
+        strengths: dict[str | None, float] = {None: 1.0} | dict(transferred or {})
         sets = [("target", 0), *(("matched", draw) for draw in range(DRAWS))]
         conditions: list[Row] = [{"condition": "baseline", "kind": "baseline"}]
         for source in strengths:
@@ -112,12 +112,12 @@ class Whole:
         """The first corpus's word, what is heard in place of the voice, and the task of writing it down."""
         words, few = self.scores(heard, "word", WORDS), heard[: len(heard) // 2 * 2 : 2]
         word = {"column": "word", "labels": WORDS, "own": WORDS}
-        self.part("first.word", "column", "first", heard, words, lent={"first": 0.05}, **word)
+        self.part("first.word", "column", "first", heard, words, transferred={"first": 0.05}, **word)
         for presentation, kept in (("noise", 0.0), ("transcript", 0.6)):
             scores = self.scores(heard, "emotion", EMOTIONS, kept * BONUS)[::2]
-            about = {"lent": {"first": kept}, "presentation": presentation}
+            about = {"transferred": {"first": kept}, "presentation": presentation}
             self.part(f"first.{presentation}", "grounding", "first", few, scores, **about)
-        about = {"lent": {"first": 1.0}, "presentation": "transcription"}
+        about = {"transferred": {"first": 1.0}, "presentation": "transcription"}
         self.part("first.transcription", "side effect", "first", few, **about)
         rows = []
         for presentation, contrast in (("audio", 0.2), ("noise", 0.0), ("transcript", 0.05)):
@@ -130,15 +130,15 @@ class Whole:
         table(rows, "set_activity").write_parquet(self.folder / "parts" / "first" / "set_activity.parquet")
 
 
-def write_whole(folder: Path, speakers: int = 6, clips: int = 4, seed: int = 0, fused: Sequence[str] = FUSED) -> Path:
-    """Write the folder of :class:`Whole` and return it; ``clips`` is per speaker and emotion, even."""
-    whole = Whole(folder, speakers, clips, seed)
+def write_study(folder: Path, speakers: int = 6, clips: int = 4, seed: int = 0, fused: Sequence[str] = FUSED) -> Path:
+    """Write the folder of :class:`PlantedStudy` and return it; ``clips`` is per speaker and emotion, even."""
+    whole = PlantedStudy(folder, speakers, clips, seed)
     for corpus, other in (("first", "second"), ("second", "first")):
         heard = whole.heard(corpus, clips)
         voice, word = whole.scores(heard, "emotion", EMOTIONS), {"first.word": 0.05} if corpus == "first" else {}
-        whole.part(corpus, "main", corpus, heard, voice, own=EMOTIONS, lent=word, targets=WORDS)
+        whole.part(corpus, "main", corpus, heard, voice, own=EMOTIONS, transferred=word, targets=WORDS)
         strengths = {corpus: 1.0, other: 0.4} | dict.fromkeys(fused, 0.6)
-        whole.part(f"{corpus}.shared", "shared", corpus, heard, voice, lent=strengths)
+        whole.part(f"{corpus}.shared", "shared", corpus, heard, voice, transferred=strengths)
         if corpus == "first":
             whole.probes(heard)
         asked = {"corpus": "text-questions", "speaker": None, "emotion": None}
@@ -147,7 +147,7 @@ def write_whole(folder: Path, speakers: int = 6, clips: int = 4, seed: int = 0, 
             asked | {"clip": f"q{n}", "fold": str(n % 5), "answer": own[0], "options": own}
             for n, own in enumerate(options)
         ]
-        about = {"lent": {corpus: 0.05}, "presentation": "text", "corpus": "text-questions"}
+        about = {"transferred": {corpus: 0.05}, "presentation": "text", "corpus": "text-questions"}
         whole.part(f"{corpus}.text", "side effect", corpus, questions, **about)
     failed = "fewer than two labels of word can be identified: nie 3, tak 41"
     lost = {"column": "word", "labels": WORDS, "failed": failed}

@@ -46,7 +46,7 @@ def table(rows: Iterable[Row], name: str) -> pl.DataFrame:
 
 def items(rows: Iterable[Row], label: str = "emotion") -> pl.DataFrame:
     """The items table: used and evaluated items, but for what the rows say."""
-    usual = {"corpus": "planted", "side": "both", "label": label, "fate": "used", "evaluated": True}
+    usual = {"corpus": "planted", "side": "both", "label": label, "status": "used", "evaluated": True}
     return table(({"item": n} | usual | row for n, row in enumerate(rows)), "items")
 
 

@@ -282,9 +282,9 @@ def _opened(corpus: Corpus, folder: Path) -> Any:
     frame = corpus.to_frame()
     if frame.height != len(corpus) + len(corpus.lost):
         raise AssertionError("clips are not used + lost")
-    if not all(lost.why and lost.fate in ("excluded", "quarantined") for lost in corpus.lost):
+    if not all(lost.why and lost.status in ("excluded", "quarantined") for lost in corpus.lost):
         raise AssertionError("a clip was lost without a reason")
-    return repr(corpus.clips).replace(str(folder), ""), [(lost.id, lost.fate, lost.why) for lost in corpus.lost]
+    return repr(corpus.clips).replace(str(folder), ""), [(lost.id, lost.status, lost.why) for lost in corpus.lost]
 
 
 def _check(folder: Path, corpus: str = "folder", **options: Any) -> Any:

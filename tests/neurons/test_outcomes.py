@@ -47,7 +47,7 @@ def three_neurons(extra_hits=0):
     items = pl.DataFrame({
         "item": range(len(rows)), "clip": [f"c{n}" for n in range(len(rows))], "speaker": [row[0] for row in rows],
         "fold": [row[0] for row in rows], "truth": [row[1] for row in rows], "answered": [row[2] for row in rows],
-        "correct": [row[1] == row[2] for row in rows], "fate": ["used"] * len(rows),
+        "correct": [row[1] == row[2] for row in rows], "status": ["used"] * len(rows),
         "options": [["anger", "fear"]] * len(rows),
     })  # fmt: skip
     return items, np.array([row[3] for row in rows])

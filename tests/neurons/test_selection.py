@@ -1,4 +1,4 @@
-"""find_sets: who identifies, folds, balance, controls, the table, the files, and what is lent to other parts."""
+"""find_sets: who identifies, folds, balance, controls, the table, the files, and what is transferred to other parts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from emoscope.neurons.selection import (
     FoundSets,
     NotIdentifiable,
     SetSpec,
+    as_transferred,
     find_sets,
     gather,
-    lend,
     load_set,
 )
 from emoscope.neurons.sets import NeuronSets
@@ -46,7 +46,7 @@ def make_items(count=96, orders=1, seed=0, **more):
     columns = {
         "item": np.arange(count), "clip": [f"clip{i}" for i in clip], "corpus": ["voices"] * count,
         "speaker": speakers, "fold": speakers, "truth": [EMOTIONS[i // 4 % 3] for i in clip],
-        "correct": rng.random(count) < 0.8, "fate": ["used"] * count, "side": ["both"] * count,
+        "correct": rng.random(count) < 0.8, "status": ["used"] * count, "side": ["both"] * count,
     }  # fmt: skip
     return pl.DataFrame({**columns, **more})
 
@@ -107,13 +107,13 @@ def test_wrong_unused_and_unknown_items_change_nothing(activity, found):
     wrong = items.filter(~pl.col("correct"))["item"].to_list()
     assert wrong
     changed = items.with_columns(
-        fate=pl.when(pl.col("item").is_in(wrong[:9])).then(pl.lit("not needed")).otherwise("fate"),
+        status=pl.when(pl.col("item").is_in(wrong[:9])).then(pl.lit("not needed")).otherwise("status"),
         correct=pl.when(pl.col("item").is_in(wrong[9:])).then(None).otherwise("correct"),
     )
     assert find_sets(activity, changed, SPEC).frame.equals(found.frame)
     # a correct answer counts only where the item is used
-    fate = pl.when(pl.col("speaker") == "s1").then(pl.lit("excluded")).otherwise("fate")
-    one_less = draw_samples(items.with_columns(fate=fate), SPEC)[0]
+    status = pl.when(pl.col("speaker") == "s1").then(pl.lit("excluded")).otherwise("status")
+    one_less = draw_samples(items.with_columns(status=status), SPEC)[0]
     assert [sample.fold for sample in one_less] == ["s0", "s2", "s3", ALL]
     assert not any(clip.speaker == "s1" for sample in one_less for clip in sample.clips)
 
@@ -163,7 +163,7 @@ def test_blocks_of_an_earlier_run_change_no_control(activity, tmp_path):
     for number in (0, 1):
         again.write(32 * number, less[number])
     items = make_items(64)
-    unused = make_items(96).tail(32).with_columns(fate=pl.lit("not needed"))
+    unused = make_items(96).tail(32).with_columns(status=pl.lit("not needed"))
     expected = find_sets(again, items, SPEC)
     assert find_sets(activity, items, SPEC).frame.equals(expected.frame)
     assert find_sets(activity, pl.concat([items, unused]), SPEC).frame.equals(expected.frame)
@@ -347,22 +347,22 @@ def found_in_two_folds() -> FoundSets:
 
 
 def test_a_fold_that_both_have_gets_its_own_sets_and_any_other_those_of_all_clips() -> None:
-    lent = lend(found_in_two_folds(), "here", ["fold1", "fold9"], HEAD, matched=1)
-    assert lent is not None
-    assert {key: groups["anger"].tolist() for key, groups in lent.sets.items()} == {
+    transferred = as_transferred(found_in_two_folds(), "here", ["fold1", "fold9"], HEAD, matched=1)
+    assert transferred is not None
+    assert {key: groups["anger"].tolist() for key, groups in transferred.sets.items()} == {
         ("a~from=here", "fold1"): [0], ("a~from=here", "fold9"): [2], ("a~from=here", "all"): [2],
         ("b~from=here", "fold1"): [10], ("b~from=here", "fold9"): [12], ("b~from=here", "all"): [12],
     }  # fmt: skip
-    assert lent.frame["source"].unique().to_list() == ["here"]
+    assert transferred.frame["source"].unique().to_list() == ["here"]
 
 
 def test_folds_of_one_name_that_hold_other_speakers_get_those_of_all_clips() -> None:
-    lent = lend(found_in_two_folds(), "here", ["fold1"], HEAD, matched=0, same=False)
-    assert lent is not None
-    assert lent.sets["a~from=here", "fold1"]["anger"].tolist() == [2]
-    assert lent.frame["fold"].to_list() == ["all"]
+    transferred = as_transferred(found_in_two_folds(), "here", ["fold1"], HEAD, matched=0, same=False)
+    assert transferred is not None
+    assert transferred.sets["a~from=here", "fold1"]["anger"].tolist() == [2]
+    assert transferred.frame["fold"].to_list() == ["all"]
 
 
-def test_where_nothing_was_found_nothing_is_lent() -> None:
-    assert lend(found_in_two_folds(), "here", ["fold1"], ("cas", 0.05), matched=1) is None
+def test_where_nothing_was_found_nothing_is_transferred() -> None:
+    assert as_transferred(found_in_two_folds(), "here", ["fold1"], ("cas", 0.05), matched=1) is None
     assert gather([]) is None

@@ -38,7 +38,7 @@ def make_items(name, count=72, right=0.8, seed=0, **more):
     columns = {
         "item": np.arange(count), "clip": [f"{name}.{i}" for i in range(count)], "corpus": [name] * count,
         "speaker": speakers, "fold": speakers, "truth": [EMOTIONS[i // 4 % 3] for i in range(count)],
-        "correct": rng.random(count) < right, "fate": ["used"] * count, "side": ["both"] * count,
+        "correct": rng.random(count) < right, "status": ["used"] * count, "side": ["both"] * count,
     }  # fmt: skip
     return pl.DataFrame({**columns, **more})
 
@@ -368,7 +368,7 @@ def test_margins_that_are_equal_share_their_rank(tmp_path):
         activity = activity_of_counts(tmp_path / f"{name}.zarr", fired * 2, [10] * 4)
         items = pl.DataFrame({
             "item": range(4), "clip": list("abcd"), "corpus": [name] * 4, "speaker": list("sstt"), "fold": list("sstt"),
-            "truth": ["anger", "fear"] * 2, "correct": [True] * 4, "fate": ["used"] * 4,
+            "truth": ["anger", "fear"] * 2, "correct": [True] * 4, "status": ["used"] * 4,
         })  # fmt: skip
         pair.append(Source(name, activity, items))
     spec = SetSpec(("anger", "fear"), ("cas",), (0.4,), "audio", minimum=1, headline=("cas", 0.4))

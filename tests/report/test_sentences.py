@@ -92,10 +92,10 @@ def test_the_excess_pull_gap_is_named(content, low, high, said):
     assert "excess pull gap" in more.notes[0]
 
 
-def test_hollow_answers_support_no_claim(content):
-    _, off, _ = headline(with_effect(content, "excess_gap", hollow=True))
+def test_unreliable_answers_support_no_claim(content):
+    _, off, _ = headline(with_effect(content, "excess_gap", unreliable=True))
     assert "cannot be said from answers that support no claim" in off.text
-    lost = content.changed(uar=content.table("uar").with_columns(hollow=pl.lit(True)))
+    lost = content.changed(uar=content.table("uar").with_columns(unreliable=pl.lit(True)))
     knows = headline(lost)[0]
     assert knows.claim == "The model hardly answers with the options offered"
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from emoscope.analysis.estimate import Estimate, finite, ratio, replicates
 from emoscope.analysis.load import Run
-from emoscope.analysis.responses import ACCURACY, UAR, UNREADABLE, Panel
+from emoscope.analysis.responses import ACCURACY, UAR, UNREADABLE, Responses
 from emoscope.schemas import as_table
 from emoscope.vocabulary import LEAST_AGREEMENT, LEAST_LETTER_MASS
 
@@ -18,12 +18,12 @@ FORMS = {"word": "share_word", "refusal": "share_refused", "unparsable": "share_
 
 
 def level(
-    panel: Panel,
+    responses: Responses,
     conditions: Sequence[str],
     used: np.ndarray | None = None,
     which: str = UAR,
     against: str | None = None,
-    hollow: Set[str] = frozenset(),
+    unreliable: Set[str] = frozenset(),
 ) -> Estimate:
     """UAR or accuracy in %, the mean under several conditions; or its change against another one, in points.
 
@@ -32,27 +32,27 @@ def level(
 
     Args:
         used: which items to count, dimension (item); by default all that were asked under all these conditions.
-        hollow: conditions whose answers support no claim.
+        unreliable: conditions whose answers support no claim.
     """
     every = [*conditions, *([] if against is None else [against])]
-    used = np.logical_and.reduce([panel.asked(one) for one in every]) if used is None else used
-    items = panel.per_speaker(used.astype(float))
+    used = np.logical_and.reduce([responses.asked(one) for one in every]) if used is None else used
+    items = responses.per_speaker(used.astype(float))
     sizes, values = items.sum(axis=1), []
     if which == ACCURACY:
         items = items.sum(axis=1, keepdims=True)
     heard = items.sum(axis=0) > 0
     for condition in conditions:
-        right = ((panel.answer(condition) == panel.truth) & used).astype(float)
+        right = ((responses.answer(condition) == responses.truth) & used).astype(float)
         if against is not None:
-            right -= (panel.answer(against) == panel.truth) & used
-        hits = panel.per_speaker(right)
+            right -= (responses.answer(against) == responses.truth) & used
+        hits = responses.per_speaker(right)
         hits = hits.sum(axis=1, keepdims=True) if which == ACCURACY else hits
         shares = ratio(replicates(100 * hits[:, heard]), replicates(items[:, heard]))
         values.append(shares.mean(axis=1) if heard.any() else np.full(len(items) + 1, np.nan))
-    return Estimate(np.mean(values, axis=0), sizes, bool(hollow & {"baseline", *every}), panel.speakers)
+    return Estimate(np.mean(values, axis=0), sizes, bool(unreliable & {"baseline", *every}), responses.speakers)
 
 
-def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
+def uar(run: Run, by_scoring: dict[str, Responses]) -> pl.DataFrame:
     """UAR, accuracy, letter mass, agreement and changed answers of every condition and way of scoring.
 
     Returns:
@@ -65,63 +65,63 @@ def uar(run: Run, panels: dict[str, Panel]) -> pl.DataFrame:
     """
     kinds = dict(run.conditions.select("condition", "kind").iter_rows())
     rows = []
-    for scoring, panel in panels.items():
-        mass, forms = _letter_mass(run, panel, scoring), _forms(run, panel, scoring)
-        for condition in panel.rows:
-            used, answer = panel.asked(condition), panel.answer(condition)
+    for scoring, responses in by_scoring.items():
+        mass, forms = _letter_mass(run, responses, scoring), _forms(run, responses, scoring)
+        for condition in responses.rows:
+            used, answer = responses.asked(condition), responses.answer(condition)
             if not used.any():
                 continue
-            found = level(panel, [condition]).columns()
+            found = level(responses, [condition]).columns()
             row = found | {
                 "condition": condition, "kind": kinds.get(condition, condition), "scoring": scoring,
                 "n": int(used.sum()), "uar": found["estimate"],
-                "accuracy": _percent(answer == panel.truth, used), "chance": panel.chance,
-                "letter_mass": mass.get(condition), "agreement": agreement(panels, condition),
-                "changed": changed(panel, condition), "unreadable": _percent(answer == UNREADABLE, used),
-                "uar_readable": _readable(panel, condition) if scoring == "generation" else None,
+                "accuracy": _percent(answer == responses.truth, used), "chance": responses.chance,
+                "letter_mass": mass.get(condition), "agreement": agreement(by_scoring, condition),
+                "changed": changed(responses, condition), "unreadable": _percent(answer == UNREADABLE, used),
+                "uar_readable": _readable(responses, condition) if scoring == "generation" else None,
                 **dict.fromkeys(FORMS.values()), **forms.get(condition, {}),
             }  # fmt: skip
-            row["hollow"] = (row["letter_mass"] is not None and row["letter_mass"] < LEAST_LETTER_MASS) or (
+            row["unreliable"] = (row["letter_mass"] is not None and row["letter_mass"] < LEAST_LETTER_MASS) or (
                 row["agreement"] is not None and row["agreement"] < LEAST_AGREEMENT
             )
             rows.append(row)
     return as_table("uar", rows)
 
 
-def hollow_conditions(levels: pl.DataFrame) -> frozenset[str]:
-    """The conditions of a UAR table that are hollow in either way of scoring."""
-    return frozenset(levels.filter("hollow")["condition"])
+def unreliable_conditions(levels: pl.DataFrame) -> frozenset[str]:
+    """The conditions of a UAR table that are unreliable in either way of scoring."""
+    return frozenset(levels.filter("unreliable")["condition"])
 
 
-def changed(panel: Panel, condition: str) -> float | None:
+def changed(responses: Responses, condition: str) -> float | None:
     """The percentage of items whose answer under a condition differs from the baseline's.
 
     For the condition ``null`` (nothing is changed, only the batch is composed differently) this is the
     flip rate of the arithmetic: effects of its size mean nothing.
     """
-    both = panel.asked(condition) & panel.asked("baseline")
-    return _percent(panel.answer(condition) != panel.answer("baseline"), both) if both.any() else None
+    both = responses.asked(condition) & responses.asked("baseline")
+    return _percent(responses.answer(condition) != responses.answer("baseline"), both) if both.any() else None
 
 
-def agreement(panels: dict[str, Panel], condition: str) -> float | None:
+def agreement(by_scoring: dict[str, Responses], condition: str) -> float | None:
     """The percentage of items on which the likeliest letter is also the answer that the model writes."""
-    if not {"likelihood", "generation"} <= set(panels):
+    if not {"likelihood", "generation"} <= set(by_scoring):
         return None
-    scored, written = panels["likelihood"], panels["generation"]
+    scored, written = by_scoring["likelihood"], by_scoring["generation"]
     both = scored.asked(condition) & written.asked(condition)
     return _percent(scored.answer(condition) == written.answer(condition), both) if both.any() else None
 
 
-def _letter_mass(run: Run, panel: Panel, scoring: str) -> dict[str, float]:
-    answers = run.answers.filter((pl.col("scoring") == scoring) & pl.col("item").is_in(panel.items.tolist()))
+def _letter_mass(run: Run, responses: Responses, scoring: str) -> dict[str, float]:
+    answers = run.answers.filter((pl.col("scoring") == scoring) & pl.col("item").is_in(responses.items.tolist()))
     means = answers.sort("item").group_by("condition", maintain_order=True).agg(pl.col("letter_mass").mean())
     return {condition: mass for condition, mass in means.iter_rows() if mass is not None}
 
 
-def _forms(run: Run, panel: Panel, scoring: str) -> dict[str, dict[str, float]]:
+def _forms(run: Run, responses: Responses, scoring: str) -> dict[str, dict[str, float]]:
     """The share of each form of written answers in %, by condition; nothing for answers by likelihood."""
     answers = run.answers.filter(
-        (pl.col("scoring") == scoring) & pl.col("item").is_in(panel.items.tolist()) & pl.col("form").is_not_null()
+        (pl.col("scoring") == scoring) & pl.col("item").is_in(responses.items.tolist()) & pl.col("form").is_not_null()
     )
     if scoring != "generation" or answers.is_empty():
         return {}
@@ -130,12 +130,12 @@ def _forms(run: Run, panel: Panel, scoring: str) -> dict[str, dict[str, float]]:
     return {row.pop("condition"): row for row in found.iter_rows(named=True)}
 
 
-def _readable(panel: Panel, condition: str) -> float | None:
-    asked = panel.asked(condition)
-    read = asked & (panel.answer(condition) != UNREADABLE)
-    if set(panel.truth[read].tolist()) != set(panel.truth[asked].tolist()):
+def _readable(responses: Responses, condition: str) -> float | None:
+    asked = responses.asked(condition)
+    read = asked & (responses.answer(condition) != UNREADABLE)
+    if set(responses.truth[read].tolist()) != set(responses.truth[asked].tolist()):
         return None
-    return finite(level(panel, [condition], read).values[0])
+    return finite(level(responses, [condition], read).values[0])
 
 
 def _percent(hits: np.ndarray, used: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.accuracy import hollow_conditions, uar
+from emoscope.analysis.accuracy import uar, unreliable_conditions
 from emoscope.analysis.contrasts import (
     Change,
     Changes,
@@ -20,7 +20,7 @@ from emoscope.analysis.contrasts import (
     with_controls,
 )
 from emoscope.analysis.load import Run
-from emoscope.analysis.responses import Panel, asked_label, build_panel, level_of
+from emoscope.analysis.responses import Responses, asked_label, build_responses, level_of
 
 Key = tuple[str, float | None]  # kind and alpha of an intervention
 
@@ -62,35 +62,39 @@ class Asked:
     """One part's question, answered under the headline's sets of the part itself and of every source.
 
     Attributes:
-        panel: these answers by likelihood.
+        responses: these answers by likelihood.
         acts: source (``None``: the part itself) -> kind and alpha -> the intervention.
-        hollow: conditions whose answers support no claim.
+        unreliable: conditions whose answers support no claim.
     """
 
     run: Run
-    panel: Panel
+    responses: Responses
     acts: Mapping[str | None, Mapping[Key, Act]]
-    hollow: frozenset[str]
+    unreliable: frozenset[str]
 
     @classmethod
     def of(cls, run: Run) -> Asked:
         """Arrange a part's answers."""
-        every: dict[str | None, Run] = {None: run} | dict(run.foreign.items())
+        every: dict[str | None, Run] = {None: run} | dict(run.transferred.items())
         found = {source: headline_acts(_answered(one)) for source, one in every.items()}
         acts = [act for each in found.values() for act in each.values()]
         wanted = sorted({"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(True))))
-        foreign = run.foreign.values()  # each holds the baseline once more
-        answers = pl.concat([run.answers, *(one.answers.filter(pl.col("condition") != "baseline") for one in foreign)])
-        asked = pl.concat([run.conditions, *(one.conditions.filter(pl.col("kind") != "baseline") for one in foreign)])
+        transferred = run.transferred.values()  # each holds the baseline once more
+        answers = pl.concat(
+            [run.answers, *(one.answers.filter(pl.col("condition") != "baseline") for one in transferred)]
+        )
+        asked = pl.concat(
+            [run.conditions, *(one.conditions.filter(pl.col("kind") != "baseline") for one in transferred)]
+        )
         together = replace(run, answers=answers.filter(pl.col("condition").is_in(wanted)), conditions=asked)
-        panels = {scoring: build_panel(together, scoring) for scoring in ("likelihood", "generation")}
-        hollow = hollow_conditions(uar(together, panels))
-        return cls(run, panels["likelihood"], found, hollow)
+        by_scoring = {scoring: build_responses(together, scoring) for scoring in ("likelihood", "generation")}
+        unreliable = unreliable_conditions(uar(together, by_scoring))
+        return cls(run, by_scoring["likelihood"], found, unreliable)
 
     @cached_property
     def changes(self) -> Changes:
         """What each condition changes, counted once."""
-        return Changes(self.panel, self.hollow)
+        return Changes(self.responses, self.unreliable)
 
     @property
     def question(self) -> str:
@@ -104,7 +108,7 @@ class Asked:
 
     def shared(self, acts: Sequence[Act], excess: bool) -> tuple[tuple[str, ...], np.ndarray]:
         """The targets that are options of all acts (and their controls), and the items answered under all of them."""
-        return shared(self.panel, [draw for act in acts for draw in act.draws(excess)])
+        return shared(self.responses, [draw for act in acts for draw in act.draws(excess)])
 
     def each(self, act: Act, excess: bool, targets: Sequence[str], used: np.ndarray) -> list[Change]:
         """What an act changes; for an excess what it changes beyond each matched draw."""
@@ -112,14 +116,14 @@ class Asked:
         return [own.minus(self.changes.count(draw, targets, used)) for draw in act.matched] if excess else [own]
 
     def touched(self, acts: Sequence[Act], excess: bool) -> bool:
-        """Whether a condition that an effect rests on is hollow."""
-        return not self.hollow.isdisjoint(
+        """Whether a condition that an effect rests on is unreliable."""
+        return not self.unreliable.isdisjoint(
             {"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(excess)))
         )
 
     def sizes(self, used: np.ndarray) -> np.ndarray:
         """Items per speaker, dimension (speaker)."""
-        return np.asarray(self.panel.per_speaker(used.astype(float)).sum(axis=1))
+        return np.asarray(self.responses.per_speaker(used.astype(float)).sum(axis=1))
 
 
 def _answered(run: Run) -> pl.DataFrame:

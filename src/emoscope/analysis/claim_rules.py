@@ -67,18 +67,18 @@ FEWEST_DRAWS = 5  # fewer draws of shuffled labels do not say how uneven chance 
 
 
 def unusable(row: Row | None, absent: str) -> str | None:
-    """Why an effect supports no verdict: it is absent, hollow, or has no interval; ``None`` where it may."""
+    """Why an effect supports no verdict: it is absent, unreliable, or has no interval; ``None`` where it may."""
     if row is None or row["estimate"] is None:
         return absent
-    if row.get("hollow"):
-        return TOO_HOLLOW
+    if row.get("unreliable"):
+        return TOO_UNRELIABLE
     if row["low"] is None:
         return row.get("reason") or "there is no interval"
     return None
 
 
-TOO_HOLLOW = "too few answers are letters, or the written answers differ too often"
-"""Why a hollow effect supports no verdict."""
+TOO_UNRELIABLE = "too few answers are letters, or the written answers differ too often"
+"""Why a unreliable effect supports no verdict."""
 
 AT_CHANCE = "the untouched model is not clearly above chance: an effect would be one of how it answers, not of emotion"
 """Why nothing can be concluded where the model does not know the emotions."""

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.estimate import Estimate, ratio, replicates
-from emoscope.analysis.responses import Panel
+from emoscope.analysis.responses import Responses
 from emoscope.schemas import group as columns_of
 
 
@@ -24,7 +24,7 @@ from emoscope.schemas import group as columns_of
 class Change:
     """Changes against the baseline, for one set per target emotion."""
 
-    targets: tuple[int, ...]  # the emotions whose sets were used, codes into the panel's labels; dimension (target)
+    targets: tuple[int, ...]  # the emotions whose sets were used, codes into the responses' labels; dimension (target)
     correct: np.ndarray  # items answered correctly more often than at baseline, dimensions (speaker, target, label)
     said: np.ndarray  # items answered with the target more often than at baseline, dimensions (speaker, target, label)
     items: np.ndarray  # items asked, dimensions (speaker, label)
@@ -35,7 +35,7 @@ class Change:
     lifted: np.ndarray  # how many such items there are, dimensions (speaker, target)
     ranked: np.ndarray  # how many items have log-odds of the target, dimensions (speaker, target)
     baseline_auc: np.ndarray  # the baseline's AUC in AUC points, dimension (target)
-    hollow: bool  # whether the baseline or one of the conditions supports no claim
+    unreliable: bool  # whether the baseline or one of the conditions supports no claim
     speakers: tuple[str, ...]
 
     def accuracy(self) -> np.ndarray:
@@ -53,11 +53,11 @@ class Change:
     def minus(self, other: Change) -> Change:
         """The change beyond another one on the same items, such as a control's."""
         moved = {name: getattr(self, name) - getattr(other, name) for name in MOVED}
-        return replace(self, **moved, hollow=self.hollow or other.hollow)
+        return replace(self, **moved, unreliable=self.unreliable or other.unreliable)
 
     def estimate(self, values: np.ndarray, sizes: np.ndarray | None = None) -> Estimate:
         """An estimate from values over all speakers and without each; ``sizes`` counts all items if not given."""
-        return Estimate(values, self.items.sum(axis=1) if sizes is None else sizes, self.hollow, self.speakers)
+        return Estimate(values, self.items.sum(axis=1) if sizes is None else sizes, self.unreliable, self.speakers)
 
 
 MOVED = ("correct", "said", "auc", "lift")
@@ -67,34 +67,34 @@ MOVED = ("correct", "said", "auc", "lift")
 def mean(changes: Sequence[Change]) -> Change:
     """The mean of changes on the same items and targets, such as those of control draws."""
     moved = {name: np.mean([getattr(one, name) for one in changes], axis=0) for name in MOVED}
-    return replace(changes[0], **moved, hollow=any(one.hollow for one in changes))
+    return replace(changes[0], **moved, unreliable=any(one.unreliable for one in changes))
 
 
 class Changes:
-    """The changes of a panel's conditions, some of them hollow; what one condition changes is counted once."""
+    """The changes of the responses' conditions, some of them unreliable; what one condition changes is counted once."""
 
-    def __init__(self, panel: Panel, hollow: Set[str] = frozenset()) -> None:
-        self.panel, self._hollow = panel, hollow
+    def __init__(self, responses: Responses, unreliable: Set[str] = frozenset()) -> None:
+        self.responses, self._unreliable = responses, unreliable
         self._known: dict[tuple[str, int, bytes], tuple[np.ndarray, ...]] = {}
 
     def count(self, conditions: Mapping[str, str], targets: Sequence[str], used: np.ndarray) -> Change:
         """Count how answers change under one condition per target emotion, on the items that are used, (item)."""
-        panel, key = self.panel, used.tobytes()
-        codes = tuple(panel.labels.index(target) for target in targets)
+        responses, key = self.responses, used.tobytes()
+        codes = tuple(responses.labels.index(target) for target in targets)
         pieces = []
         for code, target in zip(codes, targets, strict=True):
             name = (conditions[target], code, key)
             if name not in self._known:
-                self._known[name] = _count_one(panel, conditions[target], code, used)
+                self._known[name] = _count_one(responses, conditions[target], code, used)
             pieces.append(self._known[name])
         correct, said, auc, before, lift, lifted, ranked = (
             np.stack(part, axis=1) for part in zip(*pieces, strict=True)
         )
-        right = (panel.answer("baseline") == panel.truth) & used
+        right = (responses.answer("baseline") == responses.truth) & used
         return Change(
             targets=codes, correct=correct, said=said, auc=auc - before, lift=lift, lifted=lifted, ranked=ranked,
-            items=panel.per_speaker(used.astype(float)), baseline=panel.per_speaker(right.astype(float)),
-            baseline_auc=before[0], hollow=bool(self._hollow & {"baseline", *conditions.values()}), speakers=panel.speakers,
+            items=responses.per_speaker(used.astype(float)), baseline=responses.per_speaker(right.astype(float)),
+            baseline_auc=before[0], unreliable=bool(self._unreliable & {"baseline", *conditions.values()}), speakers=responses.speakers,
         )  # fmt: skip
 
 
@@ -124,13 +124,15 @@ def auc(scores: np.ndarray, positive: np.ndarray, speaker: np.ndarray, speakers:
     )
 
 
-def _count_one(panel: Panel, condition: str, code: int, used: np.ndarray) -> tuple[np.ndarray, ...]:
-    before, after, speakers = panel.answer("baseline"), panel.answer(condition), len(panel.speakers)
-    correct = panel.per_speaker((((after == panel.truth) & used).astype(float)) - ((before == panel.truth) & used))
-    said = panel.per_speaker(((after == code) & used).astype(float) - ((before == code) & used))
-    level, moved = (panel.log_odds[panel.rows[one], :, code] for one in ("baseline", condition))
+def _count_one(responses: Responses, condition: str, code: int, used: np.ndarray) -> tuple[np.ndarray, ...]:
+    before, after, speakers = responses.answer("baseline"), responses.answer(condition), len(responses.speakers)
+    correct = responses.per_speaker(
+        (((after == responses.truth) & used).astype(float)) - ((before == responses.truth) & used)
+    )
+    said = responses.per_speaker(((after == code) & used).astype(float) - ((before == code) & used))
+    level, moved = (responses.log_odds[responses.rows[one], :, code] for one in ("baseline", condition))
     ranked = used & ~np.isnan(level) & ~np.isnan(moved)
-    own, who = (panel.truth == code)[ranked], panel.speaker[ranked]
+    own, who = (responses.truth == code)[ranked], responses.speaker[ranked]
     auc_after, auc_before = (100 * auc(scores[ranked], own, who, speakers) for scores in (moved, level))
     lift = np.bincount(who[~own], (moved - level)[ranked][~own], speakers)
     lifted = np.bincount(who[~own], minlength=speakers).astype(float)
@@ -171,19 +173,19 @@ class Compared:
     headline: bool  # whether the study declares these conditions as its headline
 
 
-def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset()) -> list[Compared]:
+def compare(responses: Responses, conditions: pl.DataFrame, unreliable: Set[str] = frozenset()) -> list[Compared]:
     """Compare every family with the baseline, and target sets also with their matched controls.
 
     Families come in the order of their conditions' names, then the means over the draws of each control; those without
     an item that was answered under all their conditions are left out.
     """
-    if "baseline" not in panel.rows:
+    if "baseline" not in responses.rows:
         return []
-    changes = Changes(panel, hollow)
+    changes = Changes(responses, unreliable)
     declared = set(conditions.filter(pl.col("headline").fill_null(False))["condition"])
     found = []
-    for family, draws, matched in with_controls(families(panel, conditions)):
-        targets, used = shared(panel, draws)
+    for family, draws, matched in with_controls(families(responses, conditions)):
+        targets, used = shared(responses, draws)
         if not targets or not used.any():
             continue
         each = tuple(changes.count(draw, targets, used) for draw in draws)
@@ -193,10 +195,10 @@ def compare(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset
     return found
 
 
-def families(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
+def families(responses: Responses, conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
     """Group the answered conditions into families: one condition per target emotion, else alike."""
-    options = conditions.filter(pl.col("target").is_in(list(panel.labels)))
-    return group(options.filter(pl.col("condition").is_in(list(panel.rows))))
+    options = conditions.filter(pl.col("target").is_in(list(responses.labels)))
+    return group(options.filter(pl.col("condition").is_in(list(responses.rows))))
 
 
 def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
@@ -214,18 +216,18 @@ def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
     ]
 
 
-def shared(panel: Panel, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], np.ndarray]:
+def shared(responses: Responses, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], np.ndarray]:
     """The target emotions that all draws have, and the items answered at baseline and under all conditions."""
-    used = panel.asked("baseline")
+    used = responses.asked("baseline")
     for draw in draws:
         for condition in draw.values():
-            used = used & panel.asked(condition)
-    return tuple(label for label in panel.labels if all(label in draw for draw in draws)), used
+            used = used & responses.asked(condition)
+    return tuple(label for label in responses.labels if all(label in draw for draw in draws)), used
 
 
 def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions]) -> Excess | None:
     both = [own, *matched]
-    targets, used = shared(changes.panel, both)
+    targets, used = shared(changes.responses, both)
     if not matched or not targets or not used.any():
         return None
     change, *controls = (changes.count(one, targets, used) for one in both)

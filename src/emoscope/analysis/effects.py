@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.claim_rules import TOO_HOLLOW
+from emoscope.analysis.claim_rules import TOO_UNRELIABLE
 from emoscope.analysis.contrasts import Change, Compared, Family, compare, measures
 from emoscope.analysis.estimate import Estimate, benjamini_hochberg, finite, holm, rank, unit
 from emoscope.analysis.load import Run
@@ -103,7 +103,7 @@ def _cells(one: Compared, labels: Sequence[str]) -> list[dict[str, Any]]:
         before = 100 * float(change.baseline[:, e].sum() / items.sum())
         for m, target in enumerate(one.targets):
             row = one.family | {"target": target, "emotion": emotion, "n": int(items.sum()), "baseline": before}
-            row |= {"draws": len(one.draws), "hollow": change.hollow}
+            row |= {"draws": len(one.draws), "unreliable": change.unreliable}
             for name, values in (("change", accuracy), ("pull", pull)):
                 row |= change.estimate(values[:, m, e], items).named(name)
             row["accuracy"] = before + float(row["change"] or 0)
@@ -185,8 +185,8 @@ def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFram
 
 
 def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | None, str | None]:
-    if sensitivity.hollow:
-        return None, TOO_HOLLOW
+    if sensitivity.unreliable:
+        return None, TOO_UNRELIABLE
     if unknown:
         return None, "speakers are unknown"
     first, second = sensitivity.interval(), bias.interval()
@@ -197,7 +197,7 @@ def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | 
 
 def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
     """The declared headline tests, adjusted for their number after Holm (1979), one row a kind, in points: ``tests``."""
-    corpus = "+".join(sorted(set(run.items.filter(pl.col("fate") == "used")["corpus"].drop_nulls())))
+    corpus = "+".join(sorted(set(run.items.filter(pl.col("status") == "used")["corpus"].drop_nulls())))
     rows: list[dict[str, Any]] = []
     for kind, measure in GAPS.items():
         declared = [one for one in compared if one.headline and one.family["kind"] == kind]
@@ -208,7 +208,7 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
         row |= {"p": None, "reason": "no matched controls"}
         if one.excess is not None:
             row |= measures(one.excess.beyond)[measure].columns()
-            row |= {"p": None, "reason": TOO_HOLLOW} if one.excess.beyond.hollow else {}
+            row |= {"p": None, "reason": TOO_UNRELIABLE} if one.excess.beyond.unreliable else {}
         rows.append(row)
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p
@@ -250,14 +250,16 @@ def by_groups(
         name to (kind, control, measure) to points, for target sets, the mean over matched draws and, as measures that
         begin with ``excess_``, target sets beyond these draws.
     """
-    panel, conditions = part.panel, headline_conditions(part.run.conditions)
+    responses, conditions = part.responses, headline_conditions(part.run.conditions)
     kept = conditions.filter(pl.col("control").fill_null("target").is_in(["target", "matched"]))
     found: dict[Group, dict[Key, Estimate]] = {}
     for name, used in groups.items():
-        asked = replace(panel, answers=np.where(used, panel.answers, NOT_ASKED))
-        there = [panel.labels[code] for code in set(panel.truth[used].tolist())]
+        asked = replace(responses, answers=np.where(used, responses.answers, NOT_ASKED))
+        there = [responses.labels[code] for code in set(responses.truth[used].tolist())]
         found[name] = {}
-        for one in compare(asked, kept.filter(pl.col("target").is_in(there)) if own_emotions else kept, part.hollow):
+        for one in compare(
+            asked, kept.filter(pl.col("target").is_in(there)) if own_emotions else kept, part.unreliable
+        ):
             kind, control = one.family["kind"], one.family["control"]
             changes = [("", one.change)] if control == "target" or one.family["draw"] is None else []
             changes += [("excess_", one.excess.beyond)] if one.excess is not None else []

@@ -38,18 +38,18 @@ class Estimate:
 
     values: np.ndarray  # over all speakers, then without each, dimension (1 + speaker); NaN where it is not defined
     sizes: np.ndarray  # items of each speaker, dimension (speaker)
-    hollow: bool = False  # whether the baseline or a condition behind it supports no claim
+    unreliable: bool = False  # whether the baseline or a condition behind it supports no claim
     speakers: tuple[str, ...] = ()  # their names; only needed to subtract a statistic of other speakers
 
     @classmethod
-    def share(cls, hits: np.ndarray, items: np.ndarray, hollow: bool = False) -> Estimate:
+    def share(cls, hits: np.ndarray, items: np.ndarray, unreliable: bool = False) -> Estimate:
         """The share of items that are hits, in %, from both numbers of each speaker, dimension (speaker).
 
         Example:
             >>> Estimate.share(np.array([1, 1]), np.array([4, 1])).values.tolist()
             [40.0, 100.0, 25.0]
         """
-        return cls(ratio(100 * replicates(hits), replicates(items)), items, hollow)
+        return cls(ratio(100 * replicates(hits), replicates(items)), items, unreliable)
 
     def interval(self) -> Interval:
         """The delete-one-speaker jackknife interval at 95 % (Quenouille 1956, Tukey 1958).
@@ -86,7 +86,7 @@ class Estimate:
 
     def beyond(self, other: Estimate) -> Estimate:
         """The difference to a statistic of the same items, such as that under a control."""
-        return replace(self, values=self.values - other.values, hollow=self.hollow or other.hollow)
+        return replace(self, values=self.values - other.values, unreliable=self.unreliable or other.unreliable)
 
     def minus(self, other: Estimate) -> Estimate:
         """The difference to a statistic of other items, whose numbers add up.
@@ -101,7 +101,9 @@ class Estimate:
         """
         names = tuple(sorted({*self.speakers, *other.speakers}))
         own, others = (self, other) if self.speakers == other.speakers else (self._over(names), other._over(names))
-        return Estimate(own.values - others.values, own.sizes + others.sizes, self.hollow or other.hollow, own.speakers)
+        return Estimate(
+            own.values - others.values, own.sizes + others.sizes, self.unreliable or other.unreliable, own.speakers
+        )
 
     def _over(self, names: tuple[str, ...]) -> Estimate:
         places = {name: place for place, name in enumerate(self.speakers)}
@@ -110,8 +112,8 @@ class Estimate:
         return replace(self, values=np.array(values), sizes=np.array(sizes), speakers=names)
 
     def columns(self) -> dict[str, Any]:
-        """The interval as columns of a result table, with the number of items and whether it is hollow."""
-        return vars(self.interval()) | {"n": int(self.sizes.sum()), "hollow": self.hollow}
+        """The interval as columns of a result table, with the number of items and whether it is unreliable."""
+        return vars(self.interval()) | {"n": int(self.sizes.sum()), "unreliable": self.unreliable}
 
     def named(self, name: str) -> dict[str, Any]:
         """The interval as the columns ``name``, ``name_low``, ``name_high`` and ``name_p``."""
@@ -122,7 +124,7 @@ def mean_over_parts(parts: Sequence[Estimate]) -> Estimate:
     """The mean of a statistic over parts of the items, each counting alike; their items add up."""
     values = np.mean([one.values for one in parts], axis=0)
     sizes = np.sum([one.sizes for one in parts], axis=0)
-    return replace(parts[0], values=values, sizes=sizes, hollow=any(one.hollow for one in parts))
+    return replace(parts[0], values=values, sizes=sizes, unreliable=any(one.unreliable for one in parts))
 
 
 def replicates(sums: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from emoscope.schemas import conform, empty, read_table
+from emoscope.schemas import conform, empty, read_table, stored
 from emoscope.vocabulary import with_roles
 
 
@@ -23,8 +23,8 @@ class Run:
             of these names; empty where the file does not exist.
         manifest: the content of ``manifest.json``; empty where it does not exist.
         missing: names of the files that were looked for and not found.
-        foreign: where sets came from (``source``) -> the same run under these sets: its ``conditions`` are the
-            baseline and those of that source, with their answers, its ``sets`` those of ``foreign_sets.parquet``.
+        transferred: where sets came from (``source``) -> the same run under these sets: its ``conditions`` are the
+            baseline and those of that source, with their answers, its ``sets`` those of ``transferred_sets.parquet``.
             None of them are in this run's own tables.
     """
 
@@ -35,7 +35,7 @@ class Run:
     answers: pl.DataFrame
     manifest: Mapping[str, Any]
     missing: tuple[str, ...] = ()
-    foreign: Mapping[str, Run] = field(default_factory=dict)
+    transferred: Mapping[str, Run] = field(default_factory=dict)
 
 
 def read_run(folder: str | Path) -> Run:
@@ -59,15 +59,15 @@ def read_run(folder: str | Path) -> Run:
     run = Run(folder, items, sets, own, answers, manifest, tuple(missing))
     if own.height == conditions.height:
         return run
-    stored, foreign_sets, foreign = folder / "foreign_sets.parquet", empty("sets"), {}
-    if stored.is_file():
-        foreign_sets = conform(pl.read_parquet(stored), "sets")
+    place, transferred_sets, transferred = stored(folder, "transferred_sets.parquet"), empty("sets"), {}
+    if place.is_file():
+        transferred_sets = conform(pl.read_parquet(place), "sets")
     for source in conditions["source"].drop_nulls().unique(maintain_order=True):
         mine = conditions.filter((pl.col("source") == source) | (pl.col("kind") == "baseline"))
         theirs = answers.filter(pl.col("condition").is_in(mine["condition"].to_list()))
-        foreign[source] = replace(run, conditions=mine, sets=foreign_sets.filter(source=source), answers=theirs)
+        transferred[source] = replace(run, conditions=mine, sets=transferred_sets.filter(source=source), answers=theirs)
     apart = conditions.filter(pl.col("source").is_not_null())["condition"].to_list()
-    return replace(run, answers=answers.filter(~pl.col("condition").is_in(apart)), foreign=foreign)
+    return replace(run, answers=answers.filter(~pl.col("condition").is_in(apart)), transferred=transferred)
 
 
 def declared_headline(manifest: Mapping[str, Any], conditions: pl.DataFrame) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any, Self
 
 import polars as pl
 
-from emoscope.analysis.accuracy import hollow_conditions
+from emoscope.analysis.accuracy import unreliable_conditions
 from emoscope.analysis.acts import Asked
 from emoscope.analysis.contrasts import Compared, compare
 from emoscope.analysis.load import Run, declared_headline, read_run
-from emoscope.analysis.responses import Panel, build_panel, presentation
+from emoscope.analysis.responses import Responses, build_responses, presentation
 from emoscope.analysis.standing import Blind, blind_part, count_options
 from emoscope.schemas import empty, read_table, tables
 from emoscope.vocabulary import MAIN, acting, with_roles
@@ -81,30 +81,30 @@ class Part:
         return self.run.folder.is_dir()
 
     @cached_property
-    def panel(self) -> Panel:
+    def responses(self) -> Responses:
         """Its answers by likelihood."""
-        return build_panel(self.run)
+        return build_responses(self.run)
 
     @cached_property
-    def panels(self) -> dict[str, Panel]:
+    def by_scoring(self) -> dict[str, Responses]:
         """Its answers by each way of scoring."""
-        return {"likelihood": self.panel, "generation": build_panel(self.run, "generation")}
+        return {"likelihood": self.responses, "generation": build_responses(self.run, "generation")}
 
     @cached_property
-    def hollow(self) -> frozenset[str]:
+    def unreliable(self) -> frozenset[str]:
         """The conditions whose answers support no claim."""
-        return hollow_conditions(self.table("uar"))
+        return unreliable_conditions(self.table("uar"))
 
     @cached_property
     def compared(self) -> list[Compared]:
         """What every family of conditions changes."""
-        return compare(self.panel, self.run.conditions, self.hollow)
+        return compare(self.responses, self.run.conditions, self.unreliable)
 
     @cached_property
     def asked(self) -> Asked | None:
         """What was answered under the headline's sets; ``None`` without baseline answers by likelihood."""
         asked = Asked.of(self.run) if self.there else None
-        return asked if asked is not None and "baseline" in asked.panel.rows else None
+        return asked if asked is not None and "baseline" in asked.responses.rows else None
 
     @cached_property
     def headline(self) -> Mapping[str, Any]:
@@ -134,30 +134,30 @@ class Part:
     @property
     def emotions(self) -> list[str]:
         """The labels that were evaluated, in order."""
-        heard = set(self.panel.truth.tolist())
-        return [label for code, label in enumerate(self.panel.labels) if code in heard]
+        heard = set(self.responses.truth.tolist())
+        return [label for code, label in enumerate(self.responses.labels) if code in heard]
 
     @property
     def clips(self) -> int:
         """The number of evaluated clips."""
-        return self.run.items.filter(pl.col("item").is_in(self.panel.items.tolist()))["clip"].n_unique()
+        return self.run.items.filter(pl.col("item").is_in(self.responses.items.tolist()))["clip"].n_unique()
 
     @property
     def speakers(self) -> int:
         """The number of evaluated speakers; 0 where some are unknown."""
-        return 0 if self.panel.unknown_speakers else len(self.panel.speakers)
+        return 0 if self.responses.unknown_speakers else len(self.responses.speakers)
 
     @property
     def unknown_speakers(self) -> bool:
         """Whether some evaluated items have no speaker, so that intervals are over recordings."""
-        return self.run.items.is_empty() or self.panel.unknown_speakers > 0
+        return self.run.items.is_empty() or self.responses.unknown_speakers > 0
 
     @property
     def without_speaker(self) -> float:
         """The share of items whose speaker is unknown: of those evaluated, or of all where none were."""
         items = self.run.items
-        if len(self.panel.items):
-            return self.panel.unknown_speakers / len(self.panel.items)
+        if len(self.responses.items):
+            return self.responses.unknown_speakers / len(self.responses.items)
         return items["speaker"].null_count() / len(items) if len(items) else 0.0
 
     @property

@@ -10,7 +10,7 @@ import polars as pl
 
 from emoscope.analysis.contrasts import families, shared
 from emoscope.analysis.load import Run
-from emoscope.analysis.responses import build_panel
+from emoscope.analysis.responses import build_responses
 from emoscope.vocabulary import MINIMUM_SPEAKERS
 
 STUDIES = 4000
@@ -163,29 +163,29 @@ def _fewest(gap: float, spread: Spread, speakers: int, wanted: float, studies: i
 def _contributions(run: Run, measure: str) -> pl.DataFrame:
     """What each clip adds to the gap: speaker, emotion, c; letter orders and wordings of a clip are averaged."""
     kind = MEASURES[measure]
-    panel = build_panel(run)
+    responses = build_responses(run)
     mine = [
-        (family, members) for family, members in families(panel, run.conditions)
+        (family, members) for family, members in families(responses, run.conditions)
         if (family["kind"], family["role"]) == (kind, "headline")
     ]  # fmt: skip
     own, matched = ([one for family, one in mine if family["control"] == name] for name in ("target", "matched"))
     if not own or not matched:
         raise ValueError(f"{run.folder} has no {measure} of its headline: it lacks the sets or their matched controls")
-    targets, used = shared(panel, [own[0], *matched])
-    codes = [panel.labels.index(target) for target in targets]
-    used = used & np.isin(panel.truth, codes)
+    targets, used = shared(responses, [own[0], *matched])
+    codes = [responses.labels.index(target) for target in targets]
+    used = used & np.isin(responses.truth, codes)
 
     def hits(condition: str, code: int) -> np.ndarray:
-        answer = panel.answer(condition)
-        return np.asarray(100.0 * (answer == (panel.truth if kind == "deactivate" else code)))
+        answer = responses.answer(condition)
+        return np.asarray(100.0 * (answer == (responses.truth if kind == "deactivate" else code)))
 
-    count, added = len(targets), np.zeros(len(panel.items))
+    count, added = len(targets), np.zeros(len(responses.items))
     for target, code in zip(targets, codes, strict=True):
         beyond = hits(own[0][target], code) - np.mean([hits(draw[target], code) for draw in matched], axis=0)
-        added += np.where(panel.truth == code, beyond / count, -beyond / (count * (count - 1)))
+        added += np.where(responses.truth == code, beyond / count, -beyond / (count * (count - 1)))
     frame = pl.DataFrame({
-        "item": panel.items[used], "c": added[used], "emotion": [panel.labels[code] for code in panel.truth[used]],
-        "speaker": [panel.speakers[place] for place in panel.speaker[used]],
+        "item": responses.items[used], "c": added[used], "emotion": [responses.labels[code] for code in responses.truth[used]],
+        "speaker": [responses.speakers[place] for place in responses.speaker[used]],
     })  # fmt: skip
     return (
         frame.join(run.items.select("item", "clip"), on="item")

@@ -15,7 +15,7 @@ UNREADABLE, NOT_ASKED = -1, -2
 
 
 @dataclass(frozen=True)
-class Panel:
+class Responses:
     """Who was asked what, and what was answered under each condition, for one way of scoring.
 
     Attributes:
@@ -77,7 +77,7 @@ def evaluated_items(run: Run) -> pl.DataFrame:
     only served to identify neurons would make the baseline another sample than the conditions.
     """
     return run.items.filter(
-        (pl.col("fate") == "used")
+        (pl.col("status") == "used")
         & pl.col("evaluated").fill_null(True)
         & pl.col("side").fill_null("both").is_in(["both", "evaluate"])
         & (pl.col("label").fill_null("emotion") == asked_label(run))
@@ -85,7 +85,7 @@ def evaluated_items(run: Run) -> pl.DataFrame:
     ).sort("item")
 
 
-def build_panel(run: Run, scoring: str = "likelihood") -> Panel:
+def build_responses(run: Run, scoring: str = "likelihood") -> Responses:
     """Arrange the answers of one way of scoring, ``"likelihood"`` or ``"generation"``, as (condition, item)."""
     items = evaluated_items(run)
     labels = in_known_order([*items["options"].explode().drop_nulls().to_list(), *items["truth"].to_list()])
@@ -109,7 +109,7 @@ def build_panel(run: Run, scoring: str = "likelihood") -> Panel:
     codes = [sorted(labels.index(one) for one in offered or ()) for offered in items["options"].to_list()]
     logp = _by_label(found.select("row", "place", "logp"), codes, (*array.shape, len(labels)))
     options = items["options"].list.len().drop_nulls()
-    return Panel(
+    return Responses(
         labels=labels,
         items=items["item"].to_numpy(),
         truth=truth["code"].to_numpy().astype(np.int64),
@@ -178,10 +178,10 @@ def level_of(run: Run) -> str:
     return ACCURACY if presentation(run) == "text" else UAR
 
 
-def answered(panel: Panel, draws: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], np.ndarray]:
+def answered(responses: Responses, draws: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], np.ndarray]:
     """The targets that all draws have, options or not, and the items answered at baseline and under all conditions."""
-    used = panel.asked("baseline")
+    used = responses.asked("baseline")
     for draw in draws:
         for condition in draw.values():
-            used = used & panel.asked(condition)
+            used = used & responses.asked(condition)
     return in_known_order(set.intersection(*(set(draw) for draw in draws))), used

@@ -75,7 +75,7 @@ def first_words(level: Row | None, unknown: float, speakers: int) -> list[str]:
 
 def stored_words(uar: pl.DataFrame, items: pl.DataFrame) -> list[str]:
     """:func:`first_words` of a run whose tables are stored."""
-    used = items.filter((pl.col("fate") == "used") & pl.col("evaluated").fill_null(True))
+    used = items.filter((pl.col("status") == "used") & pl.col("evaluated").fill_null(True))
     who = (used if len(used) else items)["speaker"]
     return first_words(untouched(uar), who.null_count() / max(len(who), 1), who.n_unique())
 
@@ -168,7 +168,7 @@ def count_options(items: pl.DataFrame) -> int:
     """How many options the question has: those offered with any item that is used.
 
     Example:
-        >>> count_options(pl.DataFrame({"fate": ["used", "used"], "options": [["anger", "fear"], ["fear", "neutral"]]}))
+        >>> count_options(pl.DataFrame({"status": ["used", "used"], "options": [["anger", "fear"], ["fear", "neutral"]]}))
         3
     """
-    return items.filter(pl.col("fate") == "used")["options"].explode().drop_nulls().n_unique()
+    return items.filter(pl.col("status") == "used")["options"].explode().drop_nulls().n_unique()

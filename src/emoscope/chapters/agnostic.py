@@ -12,7 +12,7 @@ import polars as pl
 
 from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.responses import Panel
+from emoscope.analysis.responses import Responses
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import INTERVALS, SERIES_KEY, dots, hollow_note, marks_of, panels, series_of
 from emoscope.report.theme import title
@@ -49,7 +49,7 @@ class Answered:
     conditions: frozenset[str]
 
 
-def agnostic(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset()) -> pl.DataFrame:
+def agnostic(responses: Responses, conditions: pl.DataFrame, unreliable: Set[str] = frozenset()) -> pl.DataFrame:
     """Change of UAR, of log p of the true option, and answers lost and gained, for every way to steer without a label.
 
     ``two-pass`` takes each item's answer under steering of the emotion that the baseline answered, ``mix-outputs``
@@ -57,9 +57,9 @@ def agnostic(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozense
     set and alpha.
 
     Args:
-        panel: the stored answers by likelihood.
+        responses: the stored answers by likelihood.
         conditions: the table of conditions.
-        hollow: conditions whose answers support no claim.
+        unreliable: conditions whose answers support no claim.
 
     Returns:
         the columns of table ``agnostic``. ``against`` is baseline, matched (the set minus the mean of its matched
@@ -74,21 +74,23 @@ def agnostic(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozense
         about = dict(zip(("selector", "budget", "scope", "alpha"), key, strict=True))
         found = {}
         for row in [{**one, "kind": "targeted"} for one in members] + members:
-            done = _answered(panel, conditions, row)
+            done = _answered(responses, conditions, row)
             if done is not None:
                 found[row["kind"], row["control"] or "target", row["draw"] or 0] = done
         if found:
-            rows += [about | row for row in _group(panel, found, hollow)]
+            rows += [about | row for row in _group(responses, found, unreliable)]
     frame = as_table("agnostic", rows)
     order = pl.col("way").replace_strict({way: place for place, way in enumerate(WAYS)}, return_dtype=pl.Int64)
     return frame.sort("selector", "budget", "scope", "alpha", order, "control", "against", "measure", nulls_last=False)
 
 
-def _group(panel: Panel, found: Mapping[tuple[str, str, int], Answered], hollow: Set[str]) -> Iterator[dict[str, Any]]:
+def _group(
+    responses: Responses, found: Mapping[tuple[str, str, int], Answered], unreliable: Set[str]
+) -> Iterator[dict[str, Any]]:
     used = np.logical_and.reduce([one.used for one in found.values()])
-    before = _untouched(panel)
+    before = _untouched(responses)
     known = used & np.isfinite(before.logp) & np.logical_and.reduce([np.isfinite(one.logp) for one in found.values()])
-    values = {key: _measures(panel, before, one, used, known) for key, one in found.items()}
+    values = {key: _measures(responses, before, one, used, known) for key, one in found.items()}
 
     def rows(way: str, control: str, against: str, parts: Sequence[Any], minus: Sequence[Any] = ()) -> Iterator[Any]:
         rests_on = frozenset({"baseline"}).union(*(found[key].conditions for key in (*parts, *minus)))
@@ -97,10 +99,10 @@ def _group(panel: Panel, found: Mapping[tuple[str, str, int], Answered], hollow:
             if minus:
                 moved = moved - np.mean([values[key][measure] for key in minus], axis=0)
             there = known if measure == "true_logp" else used
-            sizes = panel.per_speaker(there.astype(float)).sum(axis=1)
+            sizes = responses.per_speaker(there.astype(float)).sum(axis=1)
             row: dict[str, Any] = {"way": way, "control": control, "against": against, "measure": measure, "unit": unit}
             row |= {"draws": len(minus or parts)}
-            yield row | Estimate(moved, sizes, bool(rests_on & hollow)).columns()
+            yield row | Estimate(moved, sizes, bool(rests_on & unreliable)).columns()
 
     if not used.any():
         return
@@ -118,50 +120,50 @@ def _group(panel: Panel, found: Mapping[tuple[str, str, int], Answered], hollow:
             yield from rows(way, "target", "targeted", own, targeted)
 
 
-def _untouched(panel: Panel) -> Answered:
+def _untouched(responses: Responses) -> Answered:
     return Answered(
-        panel.answer("baseline"), _true(panel, among_options(panel.log_odds[panel.rows["baseline"]])),
-        panel.asked("baseline"), frozenset({"baseline"}),
+        responses.answer("baseline"), _true(responses, among_options(responses.log_odds[responses.rows["baseline"]])),
+        responses.asked("baseline"), frozenset({"baseline"}),
     )  # fmt: skip
 
 
-def _answered(panel: Panel, conditions: pl.DataFrame, row: Mapping[str, Any]) -> Answered | None:
+def _answered(responses: Responses, conditions: pl.DataFrame, row: Mapping[str, Any]) -> Answered | None:
     """What one condition answers, or is worked out to answer; ``None`` where it was not asked."""
-    if "baseline" not in panel.rows:
+    if "baseline" not in responses.rows:
         return None
     if row["kind"] not in READ_OFF:
-        if row["condition"] not in panel.rows:
+        if row["condition"] not in responses.rows:
             return None
         steered = {None: row["condition"]}
     else:
         alike = conditions.filter(
             (pl.col("kind") == "steer") & (pl.col("set") == row["set"]) & (pl.col("alpha") == row["alpha"])
-            & (pl.col("positions").fill_null("all") == "all") & (pl.col("layers").fill_null("all") == "all") & pl.col("target").is_in(list(panel.labels))
+            & (pl.col("positions").fill_null("all") == "all") & (pl.col("layers").fill_null("all") == "all") & pl.col("target").is_in(list(responses.labels))
         )  # fmt: skip
         steered = dict(alike.select("target", "condition").iter_rows())
-        if not steered or any(condition not in panel.rows for condition in steered.values()):
+        if not steered or any(condition not in responses.rows for condition in steered.values()):
             return None
-    asked = np.logical_and.reduce([panel.asked(condition) for condition in ("baseline", *steered.values())])
-    passes = [panel.rows[condition] for condition in steered.values()]
+    asked = np.logical_and.reduce([responses.asked(condition) for condition in ("baseline", *steered.values())])
+    passes = [responses.rows[condition] for condition in steered.values()]
     if row["kind"] == "mix-outputs":
-        logp = among_options(panel.log_odds[passes]).mean(axis=0)
+        logp = among_options(responses.log_odds[passes]).mean(axis=0)
         there = ~np.isnan(logp).all(axis=1)
         if not there.any():
             return None
         answers = np.where(there, np.where(np.isnan(logp), -np.inf, logp).argmax(axis=1), -1)
         logp = logp - np.log(np.nansum(np.exp(logp), axis=1, keepdims=True))
-        return Answered(answers, _true(panel, logp), asked & there, frozenset(steered.values()))
+        return Answered(answers, _true(responses, logp), asked & there, frozenset(steered.values()))
     if len(passes) == 1 and None in steered:
-        which = np.full(len(panel.items), passes[0])
+        which = np.full(len(responses.items), passes[0])
     else:
         # an emotion without a set is not steered: the answer stays the baseline's
-        row_of = np.full(len(panel.labels) + 2, panel.rows["baseline"])
+        row_of = np.full(len(responses.labels) + 2, responses.rows["baseline"])
         for target, condition in steered.items():
-            row_of[panel.labels.index(str(target))] = panel.rows[condition]
-        which = row_of[panel.truth if row["kind"] == "targeted" else panel.answer("baseline")]
-    items = np.arange(len(panel.items))
-    logp = among_options(panel.log_odds[which, items])
-    return Answered(panel.answers[which, items], _true(panel, logp), asked, frozenset(steered.values()))
+            row_of[responses.labels.index(str(target))] = responses.rows[condition]
+        which = row_of[responses.truth if row["kind"] == "targeted" else responses.answer("baseline")]
+    items = np.arange(len(responses.items))
+    logp = among_options(responses.log_odds[which, items])
+    return Answered(responses.answers[which, items], _true(responses, logp), asked, frozenset(steered.values()))
 
 
 def among_options(odds: np.ndarray) -> np.ndarray:
@@ -174,29 +176,29 @@ def among_options(odds: np.ndarray) -> np.ndarray:
     return -np.logaddexp(0.0, -odds, out=np.full(odds.shape, np.nan), where=~np.isnan(odds))
 
 
-def _true(panel: Panel, logp: np.ndarray) -> np.ndarray:
-    return np.asarray(logp[np.arange(len(panel.truth)), panel.truth])
+def _true(responses: Responses, logp: np.ndarray) -> np.ndarray:
+    return np.asarray(logp[np.arange(len(responses.truth)), responses.truth])
 
 
 def _measures(
-    panel: Panel, before: Answered, after: Answered, used: np.ndarray, known: np.ndarray
+    responses: Responses, before: Answered, after: Answered, used: np.ndarray, known: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The measures, dimension (1 + speaker): all speakers, then without each."""
-    was, now = before.answers == panel.truth, after.answers == panel.truth
-    gained = _mean_of_labels(panel, 100.0 * (now & ~was), used)
-    lost = _mean_of_labels(panel, 100.0 * (was & ~now), used)
+    was, now = before.answers == responses.truth, after.answers == responses.truth
+    gained = _mean_of_labels(responses, 100.0 * (now & ~was), used)
+    lost = _mean_of_labels(responses, 100.0 * (was & ~now), used)
     moved = np.where(known, after.logp - before.logp, 0.0)
     return {
-        "uar_change": gained - lost, "lost": lost, "gained": gained, "true_logp": _mean_of_labels(panel, moved, known),
+        "uar_change": gained - lost, "lost": lost, "gained": gained, "true_logp": _mean_of_labels(responses, moved, known),
     }  # fmt: skip
 
 
-def _mean_of_labels(panel: Panel, values: np.ndarray, used: np.ndarray) -> np.ndarray:
-    items = panel.per_speaker(used.astype(float))
+def _mean_of_labels(responses: Responses, values: np.ndarray, used: np.ndarray) -> np.ndarray:
+    items = responses.per_speaker(used.astype(float))
     heard = items.sum(axis=0) > 0
     if not heard.any():
         return np.full(len(items) + 1, np.nan)
-    sums = panel.per_speaker(np.where(used, values, 0.0))[:, heard]
+    sums = responses.per_speaker(np.where(used, values, 0.0))[:, heard]
     return np.asarray(ratio(replicates(sums), replicates(items[:, heard])).mean(axis=1))
 
 
@@ -240,7 +242,9 @@ def tabulate_agnostic(part: Part) -> pl.DataFrame | None:
     rows = []
     for way, name in WAYS.items():
         if (way, "baseline", "uar_change") in by:
-            row = {"what was amplified": name + (", hollow" if by[way, "baseline", "uar_change"]["hollow"] else "")}
+            row = {
+                "what was amplified": name + (", unreliable" if by[way, "baseline", "uar_change"]["unreliable"] else "")
+            }
             for heading, against, measure, digits in columns:
                 one = by.get((way, against, measure))
                 row[heading] = "–" if one is None else estimate_text(one, "estimate", digits)
@@ -314,6 +318,6 @@ QUESTIONS = (
             Figure("agnostic", draw_agnostic_of_parts, "nothing was amplified without a label", pages="study"),
         ),
         says=say_agnostic,
-        tables={"agnostic": lambda part: agnostic(part.panel, part.run.conditions, part.hollow)},
+        tables={"agnostic": lambda part: agnostic(part.responses, part.run.conditions, part.unreliable)},
     ),
 )

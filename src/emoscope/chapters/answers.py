@@ -11,7 +11,7 @@ import polars as pl
 from emoscope.analysis.accuracy import level
 from emoscope.analysis.estimate import Estimate, estimate_of
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.responses import UNREADABLE, Panel
+from emoscope.analysis.responses import UNREADABLE, Responses
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
 from emoscope.report.theme import title
@@ -20,11 +20,11 @@ from emoscope.schemas import as_table
 from emoscope.wording import estimate_text, listed, number, spread
 
 
-def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFrame:
+def confusion(by_scoring: dict[str, Responses], conditions: pl.DataFrame) -> pl.DataFrame:
     """Counts and shares of answers by true label, under conditions that concern no single emotion.
 
     Args:
-        panels: scoring to its panel.
+        by_scoring: scoring to its responses.
         conditions: the table of conditions; those with a target are left out.
 
     Returns:
@@ -33,26 +33,26 @@ def confusion(panels: dict[str, Panel], conditions: pl.DataFrame) -> pl.DataFram
     """
     targeted = set(conditions.filter(pl.col("target").is_not_null())["condition"])
     rows: list[dict[str, Any]] = []
-    for scoring, panel in panels.items():
-        for condition in [one for one in panel.rows if one not in targeted]:
-            used, answer = panel.asked(condition), panel.answer(condition)
-            items = panel.per_speaker(used.astype(float))
-            codes = [*range(len(panel.labels)), *([UNREADABLE] if (answer == UNREADABLE).any() else [])]
+    for scoring, responses in by_scoring.items():
+        for condition in [one for one in responses.rows if one not in targeted]:
+            used, answer = responses.asked(condition), responses.answer(condition)
+            items = responses.per_speaker(used.astype(float))
+            codes = [*range(len(responses.labels)), *([UNREADABLE] if (answer == UNREADABLE).any() else [])]
             for e in np.flatnonzero(items.sum(axis=0)):
                 for a in codes:
-                    counts = panel.per_speaker((used & (answer == a)).astype(float))[:, e]
+                    counts = responses.per_speaker((used & (answer == a)).astype(float))[:, e]
                     found = Estimate.share(counts, items[:, e]).columns()
-                    row = found | {"condition": condition, "scoring": scoring, "truth": panel.labels[e]}
-                    row["answer"] = None if a == UNREADABLE else panel.labels[a]
+                    row = found | {"condition": condition, "scoring": scoring, "truth": responses.labels[e]}
+                    row["answer"] = None if a == UNREADABLE else responses.labels[a]
                     rows.append(row | {"count": int(counts.sum()), "share": found["estimate"]})
     return as_table("confusion", rows)
 
 
-def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
+def reliance(responses: Responses, conditions: pl.DataFrame) -> pl.DataFrame:
     """UAR with MLP layers switched off: all, one at a time, and the union of all sets.
 
     Args:
-        panel: the answers by likelihood.
+        responses: the answers by likelihood.
         conditions: the table of conditions.
 
     Returns:
@@ -60,19 +60,19 @@ def reliance(panel: Panel, conditions: pl.DataFrame) -> pl.DataFrame:
         commonest is the label answered most (a model may answer one label always).
     """
     rows = []
-    there = conditions.filter((pl.col("kind") == "reliance") & pl.col("condition").is_in(list(panel.rows)))
+    there = conditions.filter((pl.col("kind") == "reliance") & pl.col("condition").is_in(list(responses.rows)))
     for condition, to in there.select("condition", "to").iter_rows():
-        used = panel.asked(condition)
-        if not used.any() or "baseline" not in panel.rows:
+        used = responses.asked(condition)
+        if not used.any() or "baseline" not in responses.rows:
             continue
-        found, moved = level(panel, [condition]), level(panel, [condition], against="baseline")
-        answers = panel.answer(condition)[used]
-        counts = np.bincount(answers[answers >= 0], minlength=len(panel.labels))
+        found, moved = level(responses, [condition]), level(responses, [condition], against="baseline")
+        answers = responses.answer(condition)[used]
+        counts = np.bincount(answers[answers >= 0], minlength=len(responses.labels))
         rows.append({
             "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
             "n": int(used.sum()),
             **found.named("uar"), **moved.named("change"),
-            "commonest": panel.labels[int(counts.argmax())], "reason": moved.interval().reason,
+            "commonest": responses.labels[int(counts.argmax())], "reason": moved.interval().reason,
             "commonest_share": 100 * float(counts.max() / used.sum()),
         })  # fmt: skip
     frame = as_table("reliance", rows)
@@ -94,7 +94,7 @@ def draw_recall(part: Part) -> Any | None:
         confusion.select(pl.col("truth").alias("row"), pl.col("share").alias("estimate"), "low", "high", "scoring"),
     ]).with_columns(
         pl.when(likeliest).then(pl.lit("selected")).otherwise(pl.lit("control")).alias("series"),
-        pl.lit(bool(uar["hollow"].any())).alias("hollow"),
+        pl.lit(bool(uar["unreliable"].any())).alias("unreliable"),
     )  # fmt: skip
     written = " Circle: the likeliest letter; diamond: the written answer." if len(uar) > 1 else ""
     return dots(
@@ -103,7 +103,7 @@ def draw_recall(part: Part) -> Any | None:
     ).properties(
         title=title(
             "How often the untouched model names the emotion correctly",
-            f"{INTERVALS} Dashed line: what guessing would give.{written}{' ' + HOLLOW if uar['hollow'].any() else ''}",
+            f"{INTERVALS} Dashed line: what guessing would give.{written}{' ' + HOLLOW if uar['unreliable'].any() else ''}",
         )
     )  # fmt: skip
 
@@ -118,7 +118,7 @@ def draw_confusion(part: Part) -> Any | None:
         pl.col("answer").fill_null("unreadable").alias("column"),
         pl.col("share").alias("value"),
     )
-    columns = [*part.panel.labels, *(["unreadable"] if found["answer"].null_count() else [])]
+    columns = [*part.responses.labels, *(["unreadable"] if found["answer"].null_count() else [])]
     return heat(
         cells, rows=part.emotions, columns=columns, x="answer of the model", y="emotion of the clip",
         legend="share of the row (%)",
@@ -299,7 +299,7 @@ QUESTIONS = (
                 pages="study",
             ),
         ),
-        tables={"confusion": lambda part: confusion(part.panels, part.run.conditions)},
+        tables={"confusion": lambda part: confusion(part.by_scoring, part.run.conditions)},
     ),
     Question(
         "controls",
@@ -309,6 +309,6 @@ QUESTIONS = (
             Note(reliance_note),
         ),
         says=say_reliance,
-        tables={"reliance": lambda part: reliance(part.panel, part.run.conditions)},
+        tables={"reliance": lambda part: reliance(part.responses, part.run.conditions)},
     ),
 )

@@ -27,7 +27,7 @@ def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame
 
     Args:
         compared: the families and what they change.
-        labels: the panel's labels; those whose arousal is not known do not enter.
+        labels: the responses' labels; those whose arousal is not known do not enter.
 
     Returns:
         the columns of table ``arousal``, in points: ``…_same`` and ``…_other`` are means over the pairs (set, emotion
@@ -41,7 +41,7 @@ def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame
             continue
         kind, parts = one.family["kind"], [("target", "", one.change)]
         if one.excess is not None:
-            matched = replace(mean(one.excess.matched), hollow=one.excess.beyond.hollow)
+            matched = replace(mean(one.excess.matched), unreliable=one.excess.beyond.unreliable)
             parts += [("matched", "", matched), ("target", "excess_", one.excess.beyond)]
         for control, prefix, change in parts:
             for measure, (found, pairs) in _split(kind, change, level).items():
@@ -101,7 +101,7 @@ def arousal_note(part: Part) -> str | None:
     groups = {level: [e for e in part.emotions if arousal_of(e) == level] for level in ("high", "low")}
     named = "; ".join(f"{level}: {', '.join(group)}" for level, group in groups.items())
     told = f"{number(row['estimate'], sign=True)} points {bracket(row['low'], row['high'])}".strip()
-    if row["low"] is None or not part.speakers or row["hollow"]:
+    if row["low"] is None or not part.speakers or row["unreliable"]:
         claim = f"Same minus other arousal, beyond matched neurons: {told}; no conclusion is drawn."
     elif row["high"] < 0:
         claim = f"Beyond matched neurons, switching off hurts emotions of the same arousal more than those of the other ({told}): the sets hold arousal, too."
@@ -150,6 +150,6 @@ QUESTIONS = (
                 pages="study",
             ),
         ),
-        tables={"arousal": lambda part: arousal(part.compared, part.panel.labels)},
+        tables={"arousal": lambda part: arousal(part.compared, part.responses.labels)},
     ),
 )

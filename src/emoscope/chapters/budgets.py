@@ -54,7 +54,9 @@ def gaps_by_budget(part: Part) -> pl.DataFrame:
     )  # fmt: skip
     controlled = found.filter(pl.col("measure") == "excess_gap")["budget"].to_list()
     return (
-        found.filter(pl.col("budget").is_in(controlled)).with_columns(pl.col("hollow").fill_null(False)).sort("budget")
+        found.filter(pl.col("budget").is_in(controlled))
+        .with_columns(pl.col("unreliable").fill_null(False))
+        .sort("budget")
     )
 
 

@@ -56,7 +56,7 @@ def claims(part: Part) -> pl.DataFrame:
     """
     if part.run.items.is_empty():
         return empty("claims")
-    used = part.run.items.filter(pl.col("fate") == "used")
+    used = part.run.items.filter(pl.col("status") == "used")
     return decide(part, "+".join(sorted(set(used["corpus"].drop_nulls()))))
 
 
@@ -197,7 +197,7 @@ def _blocked(part: Part) -> str | None:
     Where UAR is not clear of chance, sets are found on clips that a habit of answering got right, and switching them
     off breaks the habit: a large gap that says nothing about emotion.
     """
-    evaluated = part.run.items.filter((pl.col("fate") == "used") & pl.col("evaluated").fill_null(False))
+    evaluated = part.run.items.filter((pl.col("status") == "used") & pl.col("evaluated").fill_null(False))
     if part.failed:
         return part.failed
     if part.pilot is not None:

@@ -65,13 +65,13 @@ def draw_evidence(part: Part) -> Any | None:
     found = found.filter(pl.col("control").is_in(["target", "matched"]))
     if found.is_empty():
         return None
-    order = [*(one for one in part.panel.labels if one in set(found["target"])), "mean of emotions", BEYOND]
+    order = [*(one for one in part.responses.labels if one in set(found["target"])), "mean of emotions", BEYOND]
     charts: list[Any] = []
     for measure, x, limit in (
         ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY), ("bias", "change of leaning (nat)", NO_BIAS),
     ):  # fmt: skip
         rows = [
-            {"row": row["target"], "series": series_of(row["control"]), "hollow": False} | estimate_of(row, measure)
+            {"row": row["target"], "series": series_of(row["control"]), "unreliable": False} | estimate_of(row, measure)
             for row in found.iter_rows(named=True)
         ]
         means = [("mean of emotions", control, measure, series_of(control)) for control in ("target", "matched")]
@@ -140,13 +140,13 @@ def draw_matrices(
             draws = "" if control == "target" else f" (mean of {mine['draws'][0]})"
             cells = mine.select(
                 pl.col("target").alias("row"), pl.col("emotion").alias("column"), pl.col(value).alias("value"),
-                pl.col(f"{value}_q").alias("q"), pl.col("hollow").fill_null(False),
+                pl.col(f"{value}_q").alias("q"), pl.col("unreliable").fill_null(False),
             )  # fmt: skip
             parts.append((f"{name_selector(part.selector)}, {CONTROLS[control]}{draws}", cells))
     if not parts:
         return None
     most = max(5.0, max(float(cells["value"].abs().max() or 0) for _, cells in parts))  # type: ignore[arg-type]
-    rows = [e for e in part.panel.labels if any(e in set(cells["row"]) for _, cells in parts)]
+    rows = [e for e in part.responses.labels if any(e in set(cells["row"]) for _, cells in parts)]
     line = across(len(parts), part.emotions)
     drawn = [
         signed_matrix(cells, rows, part.emotions, most, legend, named=place % line == 0).properties(
@@ -222,7 +222,7 @@ def tabulate_effects(part: Part, kind: str) -> pl.DataFrame | None:
             name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
             name += f" (mean of {draws})" if control != "target" else ""
             name += ", to their mean" if to == "mean" else ""
-            name += ", hollow" if any(row["hollow"] for row in by.values()) else ""
+            name += ", unreliable" if any(row["unreliable"] for row in by.values()) else ""
             row = {"neurons": name} | {
                 heading: estimate_text(by[measure], "estimate") if measure in by else "–" for measure, heading in MEASURES[kind].items()
             }  # fmt: skip

@@ -32,7 +32,7 @@ def dissociation(study: StudyRuns) -> pl.DataFrame:
     about the same clips, a speaker is left out of both at once.
 
     Args:
-        whole: the study.
+        study: its parts.
 
     Returns:
         the columns of table ``dissociation``; empty where no other column was asked, or one of the two found no sets.
@@ -63,7 +63,7 @@ def _rows(
     touched = [one.touched(pair, excess) for one, pair in zip(asked, pairs, strict=True)]
     measure = {"measure": "excess_damage" if excess else "damage", "draws": len(pairs[0][0].matched) if excess else 1}
     for place, (one, pair) in enumerate(zip(asked, pairs, strict=True)):
-        used = answered(one.panel, [draw for act in pair for draw in act.draws(excess)])[1]
+        used = answered(one.responses, [draw for act in pair for draw in act.draws(excess)])[1]
         if not used.any():
             return []
         own, other = (_damage(one, act, used, excess, touched[place]) for act in pair)
@@ -76,7 +76,7 @@ def _rows(
             rows.append(fixed | {"what": what, "sets": sets} | found.columns())
     # the sum: own sets minus others' on one question, plus the same on the other
     both = differences[0].minus(replace(differences[1], values=-differences[1].values))
-    decided = None if both.hollow else verdict([one.interval() for one in differences], both.interval())
+    decided = None if both.unreliable else verdict([one.interval() for one in differences], both.interval())
     total = {"what": "interaction", "question": None, "sets": None, "verdict": decided}
     return [*rows, measure | total | both.columns()]
 
@@ -103,12 +103,12 @@ def verdict(differences: Sequence[Interval], interaction: Interval) -> str | Non
     return TOGETHER if clear[-1] else NONE
 
 
-def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool, hollow: bool) -> Estimate:
+def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool, unreliable: bool) -> Estimate:
     """Change of the level in points, mean over the targets, or beyond the mean of matched draws."""
-    own = level(asked.panel, list(act.own.values()), used, asked.level)
+    own = level(asked.responses, list(act.own.values()), used, asked.level)
     controls = [[draw[t] for t in act.own] for draw in act.matched] if excess else [["baseline"]]
-    like = mean_over_parts([level(asked.panel, one, used, asked.level) for one in controls])
-    return replace(own.beyond(like), hollow=hollow)
+    like = mean_over_parts([level(asked.responses, one, used, asked.level) for one in controls])
+    return replace(own.beyond(like), unreliable=unreliable)
 
 
 LAST = pl.col("what").replace_strict({"effect": 0, "difference": 1, "interaction": 2}, default=3, return_dtype=pl.Int64)

@@ -122,7 +122,7 @@ def draw_efficiency(part: Part) -> Any | None:
         .scale(type="log", domain=[shown[0] / 1.25, shown[-1] * 1.25])
         .axis(grid=False, values=shown, format="d")
     )
-    none = pl.lit(False).alias("hollow")
+    none = pl.lit(False).alias("unreliable")
     overlap = found.filter(~pl.col("full")).select(
         pl.col("size").cast(pl.Float64).alias("x"), (100 * pl.col("jaccard")).alias("estimate"),
         (100 * pl.col("jaccard_min")).alias("low"), (100 * pl.col("jaccard_max")).alias("high"),
@@ -177,7 +177,7 @@ def draw_efficiency_of_parts(study: StudyRuns) -> Any | None:
             continue
         shown = found.select(
             pl.col("size").cast(pl.Float64).alias("x"), pl.col("gap").alias("estimate"), pl.col("gap_low").alias("low"),
-            pl.col("gap_high").alias("high"), pl.lit("selected").alias("series"), pl.lit(False).alias("hollow"),
+            pl.col("gap_high").alias("high"), pl.lit("selected").alias("series"), pl.lit(False).alias("unreliable"),
         ).unique("x", keep="last", maintain_order=True).sort("x")  # fmt: skip
         matched = part.effect("deactivate", "gap", "matched")
         level = None if matched is None else matched["estimate"]

@@ -12,7 +12,7 @@ from emoscope.analysis.effects import by_groups, headline_conditions
 from emoscope.analysis.estimate import Estimate, mean_over_parts
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns
-from emoscope.analysis.responses import Panel, asked_label, evaluated_items, level_of
+from emoscope.analysis.responses import Responses, asked_label, evaluated_items, level_of
 from emoscope.questions import LETTERS as ALPHABET
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import BEYOND, INTERVALS, beside, dots, hollow_note, marks_of, names_of
@@ -38,20 +38,20 @@ def letters(part: Part) -> pl.DataFrame:
         letter, and ``answered`` the share of all items that are answered with the letter, both in %. Empty where fewer
         than two letters occur.
     """
-    panel, which, hollow = part.panel, level_of(part.run), "baseline" in part.hollow
-    places = letter_places(part.run, panel)
-    if "baseline" not in panel.rows or not len(panel.items):
+    responses, which, unreliable = part.responses, level_of(part.run), "baseline" in part.unreliable
+    places = letter_places(part.run, responses)
+    if "baseline" not in responses.rows or not len(responses.items):
         return empty("letters")
-    asked = panel.asked("baseline")
-    right = places[np.arange(len(panel.items)), panel.truth]
+    asked = responses.asked("baseline")
+    right = places[np.arange(len(responses.items)), responses.truth]
     groups = {letter: asked & (right == letter) for letter in sorted(set(right[asked & (right >= 0)].tolist()))}
     if len(groups) < 2:
         return empty("letters")
     effects, found = by_groups(part, groups), {}
     for letter, used in groups.items():
         found[letter] = {
-            ("baseline", NONE, which.lower()): level(panel, ["baseline"], used, which, hollow=part.hollow),
-            ("baseline", NONE, "answered"): _answered(panel, places, letter, hollow),
+            ("baseline", NONE, which.lower()): level(responses, ["baseline"], used, which, unreliable=part.unreliable),
+            ("baseline", NONE, "answered"): _answered(responses, places, letter, unreliable),
             **effects[letter],
         }
     rows = []
@@ -68,22 +68,22 @@ def letters(part: Part) -> pl.DataFrame:
     return as_table("letters", rows)
 
 
-def letter_places(run: Run, panel: Panel) -> np.ndarray:
+def letter_places(run: Run, responses: Responses) -> np.ndarray:
     """At which place each item shows each label, 0 for the letter A; -1 where it does not; dimensions (item, label)."""
-    places = np.full((len(panel.items), len(panel.labels)), -1)
-    codes = {label: code for code, label in enumerate(panel.labels)}
+    places = np.full((len(responses.items), len(responses.labels)), -1)
+    codes = {label: code for code, label in enumerate(responses.labels)}
     for item, options in enumerate(evaluated_items(run)["options"].to_list()):
         for place, option in enumerate(options or ()):
             places[item, codes[option]] = place
     return places
 
 
-def _answered(panel: Panel, places: np.ndarray, letter: int, hollow: bool) -> Estimate:
+def _answered(responses: Responses, places: np.ndarray, letter: int, unreliable: bool) -> Estimate:
     """The share of all items whose answer stands behind a letter, in %."""
-    used, answer = panel.asked("baseline"), panel.answer("baseline")
+    used, answer = responses.asked("baseline"), responses.answer("baseline")
     said = used & (answer >= 0) & (places[np.arange(len(answer)), np.maximum(answer, 0)] == letter)
-    items, hits = (panel.per_speaker(one.astype(float)).sum(axis=1) for one in (used, said))
-    return Estimate.share(hits, items, hollow)
+    items, hits = (responses.per_speaker(one.astype(float)).sum(axis=1) for one in (used, said))
+    return Estimate.share(hits, items, unreliable)
 
 
 def draw_factors(part: Part) -> Chart | None:
@@ -202,10 +202,10 @@ def crossed_columns(part: Part) -> dict[str, dict[str, np.ndarray]]:
     Returns:
         column to value to its items of these emotions, dimension (item).
     """
-    run, panel = part.run, part.panel
+    run, responses = part.run, part.responses
     items, asked = evaluated_items(run), asked_label(run)
     targets = set(headline_conditions(run.conditions)["target"].drop_nulls())
-    codes = [code for code, label in enumerate(panel.labels) if label in targets]
+    codes = [code for code, label in enumerate(responses.labels) if label in targets]
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, dtype in items.schema.items():
         if dtype != pl.String or name in {*NO_LABELS, asked} or items[name].n_unique() > MOST_VALUES + 1:
@@ -213,9 +213,11 @@ def crossed_columns(part: Part) -> dict[str, dict[str, np.ndarray]]:
         column, values = items[name].to_numpy(), {}
         for value in items[name].drop_nulls().unique().sort().to_list():
             here = column == value
-            heard = [code for code in codes if len(set(panel.speaker[here & (panel.truth == code)].tolist())) > 1]
+            heard = [
+                code for code in codes if len(set(responses.speaker[here & (responses.truth == code)].tolist())) > 1
+            ]
             if len(heard) > 1:
-                values[value] = here & np.isin(panel.truth, heard)
+                values[value] = here & np.isin(responses.truth, heard)
         if len(values) > 1:
             found[name] = values
     return found

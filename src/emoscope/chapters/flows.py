@@ -12,7 +12,7 @@ import polars as pl
 from emoscope.analysis.contrasts import Compared, shared
 from emoscope.analysis.estimate import Estimate
 from emoscope.analysis.parts import Part
-from emoscope.analysis.responses import UNREADABLE, Panel
+from emoscope.analysis.responses import UNREADABLE, Responses
 from emoscope.report.page import Figure, Question
 from emoscope.report.plots import HOLLOW, PANEL_SPACE, signed_matrix
 from emoscope.report.theme import title
@@ -21,13 +21,13 @@ from emoscope.schemas import as_table
 from emoscope.vocabulary import acting
 
 
-def flows(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
+def flows(responses: Responses, compared: Sequence[Compared]) -> pl.DataFrame:
     """How many items of each true emotion were answered so before and otherwise after, under the headline's conditions.
 
     Summed over ``before`` it is the confusion matrix under a condition, over ``after`` that of the untouched model.
 
     Args:
-        panel: the stored answers by likelihood.
+        responses: the stored answers by likelihood.
         compared: the families and what they change.
 
     Returns:
@@ -40,32 +40,36 @@ def flows(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
         if one.headline:
             like = one.family | {"control": "matched", "draw": None}
             for family in (one, *(other for other in compared if other.family == like)):
-                rows += _rows(panel, family)
+                rows += _rows(responses, family)
     return as_table("flows", rows)
 
 
-def _rows(panel: Panel, one: Compared) -> list[dict[str, Any]]:
-    _, used = shared(panel, one.conditions)
-    items, before = panel.per_speaker(used.astype(float)), panel.answer("baseline")
+def _rows(responses: Responses, one: Compared) -> list[dict[str, Any]]:
+    _, used = shared(responses, one.conditions)
+    items, before = responses.per_speaker(used.astype(float)), responses.answer("baseline")
     rows = []
     for target in one.targets:
         moved: dict[tuple[int, int], np.ndarray] = {}
         for draw in one.conditions:
-            after = panel.answer(draw[target])
+            after = responses.answer(draw[target])
             for way in sorted(set(zip(before[used].tolist(), after[used].tolist(), strict=True))):
                 went = used & (before == way[0]) & (after == way[1])
-                moved[way] = moved.get(way, 0) + panel.per_speaker(went.astype(float)) / len(one.conditions)
+                moved[way] = moved.get(way, 0) + responses.per_speaker(went.astype(float)) / len(one.conditions)
         for (was, now), counts in moved.items():
             for e in np.flatnonzero(counts.sum(axis=0)):
-                found = Estimate.share(counts[:, e], items[:, e], one.change.hollow).columns()
-                row = one.family | found | {"target": target, "truth": panel.labels[e], "share": found["estimate"]}
-                row |= {"before": _name(panel, was), "after": _name(panel, now), "count": float(counts[:, e].sum())}
+                found = Estimate.share(counts[:, e], items[:, e], one.change.unreliable).columns()
+                row = one.family | found | {"target": target, "truth": responses.labels[e], "share": found["estimate"]}
+                row |= {
+                    "before": _name(responses, was),
+                    "after": _name(responses, now),
+                    "count": float(counts[:, e].sum()),
+                }
                 rows.append(row | {"draws": len(one.conditions)})
     return rows
 
 
-def _name(panel: Panel, code: int) -> str | None:
-    return None if code == UNREADABLE else panel.labels[code]
+def _name(responses: Responses, code: int) -> str | None:
+    return None if code == UNREADABLE else responses.labels[code]
 
 
 def draw_flows(part: Part) -> Any | None:
@@ -77,11 +81,11 @@ def draw_flows(part: Part) -> Any | None:
     gained = found.select("control", "target", pl.col("after").alias("column"), pl.col("share").alias("value"))
     lost = found.select("control", "target", pl.col("before").alias("column"), -pl.col("share").alias("value"))
     cells = pl.concat([gained, lost]).group_by("control", "target", "column").agg(pl.col("value").sum())
-    rows = [label for label in part.panel.labels if label in set(cells["target"])]
-    columns = [*part.panel.labels, *(["unreadable"] if "unreadable" in set(cells["column"]) else [])]
+    rows = [label for label in part.responses.labels if label in set(cells["target"])]
+    columns = [*part.responses.labels, *(["unreadable"] if "unreadable" in set(cells["column"]) else [])]
     every = pl.DataFrame({"target": rows}).join(pl.DataFrame({"column": columns}), how="cross")
     most = max(5.0, float(cells["value"].abs().max() or 0))  # type: ignore[arg-type]
-    hollow = bool(found["hollow"].any())
+    unreliable = bool(found["unreliable"].any())
     drawn: list[Any] = []
     for control in ("target", "matched"):
         mine = every.join(cells.filter(control=control), on=["target", "column"], how="left").sort("target", "column")
@@ -89,7 +93,7 @@ def draw_flows(part: Part) -> Any | None:
             continue
         mine = mine.select(
             pl.col("target").alias("row"), "column", pl.col("value").fill_null(0.0), pl.lit(None, pl.Float64).alias("q"),
-            pl.lit(hollow).alias("hollow"),
+            pl.lit(unreliable).alias("unreliable"),
         )  # fmt: skip
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
         drawn.append(
@@ -102,7 +106,7 @@ def draw_flows(part: Part) -> Any | None:
         title=title(
             "Where the answers go when an emotion’s neurons are switched off",
             "Row: clips of that emotion, with its own neurons switched off; cell: how many more of them are answered with the "
-            f"column’s emotion. Each row adds up to zero.{' ' + HOLLOW if hollow else ''}",
+            f"column’s emotion. Each row adds up to zero.{' ' + HOLLOW if unreliable else ''}",
         )
     )  # fmt: skip
 
@@ -112,6 +116,6 @@ QUESTIONS = (
         "deactivation",
         20,
         (Figure("flows", draw_flows, "no set was switched off"),),
-        tables={"flows": lambda part: flows(part.panel, part.compared)},
+        tables={"flows": lambda part: flows(part.responses, part.compared)},
     ),
 )

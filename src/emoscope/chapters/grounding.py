@@ -46,8 +46,8 @@ def grounding(study: StudyRuns) -> pl.DataFrame:
 
 
 def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None) -> list[Row]:
-    used = asked.panel.asked("baseline")
-    chance, heard = asked.panel.chance, _uar(asked, used)
+    used = asked.responses.asked("baseline")
+    chance, heard = asked.responses.chance, _uar(asked, used)
     note, nothing = None, None
     above = replace(heard, values=heard.values - chance).interval()
     if above.low is None:
@@ -58,7 +58,7 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
     row = about | {"kind": "baseline", "measure": "uar", "unit": "%", "draws": 1, "note": note}
     row |= heard.columns() | {"p": above.p}
     if voice is not None:
-        both = used & _same_clips(asked, voice), voice.panel.asked("baseline") & _same_clips(voice, asked)
+        both = used & _same_clips(asked, voice), voice.responses.asked("baseline") & _same_clips(voice, asked)
         compared = all(one.any() for one in both)
         row |= _uar(asked, both[0]).minus(_uar(voice, both[1])).named("less") if compared else {}
     rows = [row]
@@ -78,7 +78,7 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
 
 
 def _uar(asked: Asked, used: np.ndarray) -> Estimate:
-    return level(asked.panel, ["baseline"], used, hollow=asked.hollow)
+    return level(asked.responses, ["baseline"], used, unreliable=asked.unreliable)
 
 
 def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str, Estimate]:
@@ -95,9 +95,11 @@ def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str
 def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
     """Which of the items are about a clip that another part was asked about, dimension (item)."""
     clips = dict(asked.run.items.select("item", "clip").iter_rows())
-    there = other.run.items.filter(pl.col("item").is_in(other.panel.items[other.panel.asked("baseline")].tolist()))
+    there = other.run.items.filter(
+        pl.col("item").is_in(other.responses.items[other.responses.asked("baseline")].tolist())
+    )
     known = set(there["clip"])
-    return np.array([clips[item] in known for item in asked.panel.items.tolist()], dtype=bool)
+    return np.array([clips[item] in known for item in asked.responses.items.tolist()], dtype=bool)
 
 
 def draw_grounding(study: StudyRuns) -> Chart | None:

@@ -81,7 +81,7 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         return empty("clustering"), ()
     if not layers or not width:
         return empty("clustering"), ("clustering: the manifest does not say how many layers there are",)
-    clips = dict(run.items.filter(fate="used").group_by("fold").len().iter_rows())
+    clips = dict(run.items.filter(status="used").group_by("fold").len().iter_rows())
     rows, notes = [], set()
     for about, group in there.sort("set").group_by(SET, maintain_order=True):
         target, shuffled = (group.filter(control=control) for control in ("target", "shuffled"))
@@ -167,7 +167,7 @@ def draw_layers_by_emotion(part: Part) -> Chart | None:
     if found.is_empty():
         return None
     cells = found.select(row="emotion", column=pl.col("layer").cast(pl.String), value="share")
-    emotions = [e for e in part.panel.labels if e in set(found["emotion"])]
+    emotions = [e for e in part.responses.labels if e in set(found["emotion"])]
     columns = [str(layer) for layer in found["layer"].unique().sort()]
     chart = heat(cells, emotions, columns, "layer (number from the input)", "neurons of", "share of the set (%)")
     heading = title(
@@ -232,7 +232,7 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
                 dict.fromkeys(schema("profile")) | dict(zip((*SET, "layer"), place, strict=True)) | held.get(place, {})
             )
             one = rows.setdefault(place, new)
-            one |= named(name, row) | {"hollow": bool(one["hollow"]) or row["hollow"]}
+            one |= named(name, row) | {"unreliable": bool(one["unreliable"]) or row["unreliable"]}
             if name == "excess_gap" or one["speakers"] is None:
                 one |= {"speakers": row["speakers"], "reason": row["reason"]}
     for key in {place[:-1] for place in rows}:
@@ -296,7 +296,7 @@ def draw_profile(study: StudyRuns) -> Chart | None:
     """The excess gap of each single layer's neurons, over how many neurons of the sets lie there; a panel a corpus."""
     shown = {where(study, part): part.own("profile") for part in study.mains}
     drawn = [(name, _profile(found)) for name, found in shown.items() if len(found)]
-    rows = [row for found in shown.values() for row in found.select("hollow").to_dicts()]
+    rows = [row for found in shown.values() for row in found.select("unreliable").to_dicts()]
     beyond = any(found["excess_gap"].count() for found in shown.values())
     what = "Circle: selected; square: selected minus matched." if beyond else "No matched control was asked."
     heading = title(
@@ -311,14 +311,14 @@ def draw_profile(study: StudyRuns) -> Chart | None:
 def _profile(found: pl.DataFrame) -> alt.VConcatChart:
     measures = {"gap": "selected"} | ({"excess_gap": "difference"} if found["excess_gap"].count() else {})
     rows = [
-        {"layer": row["layer"], "series": series, **estimate_of(row, name), "hollow": bool(row["hollow"])}
+        {"layer": row["layer"], "series": series, **estimate_of(row, name), "unreliable": bool(row["unreliable"])}
         for row in found.iter_rows(named=True)
         for name, series in measures.items()
     ]
     names, gap = list(measures.values()), "gap (points)"
     colour = alt.Color("series:N", legend=None).scale(domain=names, range=[SERIES[name][0] for name in names])
     shape = alt.Shape("series:N", legend=None).scale(domain=names, range=[SERIES[name][1] for name in names])
-    fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
+    fill = alt.condition("datum.unreliable", alt.value(LIGHT.page), colour)
     base = alt.Chart(pl.DataFrame(rows, infer_schema_length=None)).encode(
         x=alt.X("layer:O", title=None).axis(labels=False, ticks=False),
         xOffset=alt.XOffset("series:N").scale(domain=names),

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.claim_rules import TOO_HOLLOW
+from emoscope.analysis.claim_rules import TOO_UNRELIABLE
 from emoscope.analysis.contrasts import FAMILY, Change, Changes, Conditions, Family, families, mean, measures, shared
 from emoscope.analysis.estimate import Interval, unit
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns
-from emoscope.analysis.responses import Panel
+from emoscope.analysis.responses import Responses
 from emoscope.chapters.sets import ALL, jaccard, layers_and_width, stored_sets
 from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Question, Table
@@ -27,13 +27,13 @@ SET = ("selector", "budget", "scope")
 
 
 def outcome_effects(
-    panel: Panel, conditions: pl.DataFrame, sets: pl.DataFrame, hollow: Set[str] = frozenset()
+    responses: Responses, conditions: pl.DataFrame, sets: pl.DataFrame, unreliable: Set[str] = frozenset()
 ) -> pl.DataFrame:
     """What sets of misses and of false alarms do, beyond matched controls and next to sets of as many hits.
 
     Args:
-        panel: the stored answers by likelihood.
-        hollow: conditions whose answers support no claim.
+        responses: the stored answers by likelihood.
+        unreliable: conditions whose answers support no claim.
 
     Returns:
         the columns of table ``outcomes``. ``sets`` says whose effect a row holds: that of the ``outcome``'s sets
@@ -42,12 +42,12 @@ def outcome_effects(
         outcome are on the same items and emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is
         compared with hits, in the row of the measure that decides.
     """
-    if "baseline" not in panel.rows:
+    if "baseline" not in responses.rows:
         return empty("outcomes")
     rows: list[Row] = []
-    changes = Changes(panel, hollow)
-    for family, every in _groups(panel, conditions):
-        targets, used = shared(panel, every)
+    changes = Changes(responses, unreliable)
+    for family, every in _groups(responses, conditions):
+        targets, used = shared(responses, every)
         if not targets or not used.any():
             continue
         about: Row = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
@@ -128,9 +128,9 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     return as_table("outcome_sets", rows), tuple(sorted(notes))
 
 
-def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, list[Conditions]]]:
+def _groups(responses: Responses, conditions: pl.DataFrame) -> list[tuple[Family, list[Conditions]]]:
     """Every outcome's family, and its sets, those of as many hits and the matched draws; only those with hits."""
-    grouped = families(panel, conditions)
+    grouped = families(responses, conditions)
     found = []
     for family, own in grouped:
         if family["control"] not in OUTCOMES:
@@ -149,15 +149,15 @@ def _groups(panel: Panel, conditions: pl.DataFrame) -> list[tuple[Family, list[C
 
 
 def _rows(about: Row, own: Change, hits: Change, *matched: Change) -> list[Row]:
-    kind, hollow = about["kind"], any(one.hollow for one in (own, hits, *matched))
+    kind, unreliable = about["kind"], any(one.unreliable for one in (own, hits, *matched))
     pairs = {("outcome", "baseline"): own, ("hits", "baseline"): hits, ("outcome", "hits"): own.minus(hits)}
     if matched:
         control = mean(matched)
         pairs |= {("outcome", "matched"): own.minus(control), ("hits", "matched"): hits.minus(control)}
     found = {key: measures(one) for key, one in pairs.items()}
     said: tuple[str | None, str | None] = None, "no matched controls"
-    if hollow:
-        said = None, TOO_HOLLOW
+    if unreliable:
+        said = None, TOO_UNRELIABLE
     elif matched:
         own_excess, hits_excess, less = (
             found[key][GAPS[kind]].interval()
@@ -168,7 +168,7 @@ def _rows(about: Row, own: Change, hits: Change, *matched: Change) -> list[Row]:
     for (whose, against), effects in found.items():
         for name in MEASURES[kind]:
             row = effects[name].columns() | about | {"sets": whose, "against": against, "measure": name}
-            row |= {"unit": unit(name), "hollow": hollow, "draws": len(matched) if against == "matched" else 1}
+            row |= {"unit": unit(name), "unreliable": unreliable, "draws": len(matched) if against == "matched" else 1}
             if (whose, against, name) == ("outcome", "hits", GAPS[kind]):
                 row |= {"verdict": said[0], "reason": row["reason"] or said[1]}
             rows.append(row)
@@ -326,7 +326,9 @@ QUESTIONS = (
         says=say_outcomes,
         says_on="both",
         tables={
-            "outcomes": lambda part: outcome_effects(part.panel, part.run.conditions, part.run.sets, part.hollow),
+            "outcomes": lambda part: outcome_effects(
+                part.responses, part.run.conditions, part.run.sets, part.unreliable
+            ),
             "outcome_sets": lambda part: outcome_sets(part.run),
         },
     ),

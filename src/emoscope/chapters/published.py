@@ -97,7 +97,7 @@ def published(part: Part) -> pl.DataFrame:
     """
     run = part.run
     name = _last(str((run.manifest.get("model") or {}).get("id", "")))
-    corpora = set(run.items.filter(fate="used")["corpus"].drop_nulls())
+    corpora = set(run.items.filter(status="used")["corpus"].drop_nulls())
     found = [one for one in FIGURES if one.model.lower() == name and {one.corpus} == corpora]
     if not found:
         return empty("published")
@@ -115,7 +115,7 @@ def published(part: Part) -> pl.DataFrame:
     return as_table("published", rows)
 
 
-def published_of_whole(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
+def published_of_study(model: str, transfer: pl.DataFrame) -> pl.DataFrame:
     """What was published of sets fused over languages in a model, beside our sets fused over corpora.
 
     Args:
@@ -191,7 +191,7 @@ def _ends(row: Row) -> str:
 def tabulate_published(study: StudyRuns) -> pl.DataFrame | None:
     """Published figures on the same model and corpus beside ours, and of fused sets in the same model."""
     model = str((study.manifest.get("model") or {}).get("id", ""))
-    found = [part.table("published") for part in study.mains] + [published_of_whole(model, study.table("transfer"))]
+    found = [part.table("published") for part in study.mains] + [published_of_study(model, study.table("transfer"))]
     return made_of(
         study,
         [

@@ -22,13 +22,13 @@ def compute_tables(run: Run) -> Part:
     """Compute every result table of a run from its stored answers: those that questions share, theirs, and the claims."""
     frames: dict[str, pl.DataFrame] = {}
     part = replace(Part.alone(run), computed=frames)  # it reads what is computed here
-    frames["uar"] = uar(run, part.panels)
+    frames["uar"] = uar(run, part.by_scoring)
     frames["effects"] = effects(part.compared)
-    frames["matrix"] = matrix(part.compared, part.panel.labels)
+    frames["matrix"] = matrix(part.compared, part.responses.labels)
     frames["evidence"] = evidence(part.compared)
-    frames["verdicts"] = verdicts(part.compared, part.panel.unknown_speakers)
+    frames["verdicts"] = verdicts(part.compared, part.responses.unknown_speakers)
     frames["tests"] = headline_tests(part.compared, run)
-    notes = [] if "baseline" in part.panel.rows else ["effects: there are no baseline answers to compare with"]
+    notes = [] if "baseline" in part.responses.rows else ["effects: there are no baseline answers to compare with"]
     for question in questions():
         for name, compute in question.tables.items():
             found = compute(part)

@@ -12,7 +12,7 @@ import polars as pl
 from emoscope.analysis.contrasts import Changes, Compared, measures, shared
 from emoscope.analysis.estimate import unit
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.responses import Panel
+from emoscope.analysis.responses import Responses
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import GAP, INTERVALS, dots, marks_of, panels
 from emoscope.report.theme import title
@@ -27,11 +27,11 @@ COMPARED = {
 """The measures in which selectors are compared."""
 
 
-def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
+def differences(responses: Responses, compared: Sequence[Compared]) -> pl.DataFrame:
     """Paired differences between the target sets of every two selectors, on the same items and emotions.
 
     Args:
-        panel: the stored answers by likelihood.
+        responses: the stored answers by likelihood.
         compared: the families and what they change.
 
     Returns:
@@ -47,12 +47,12 @@ def differences(panel: Panel, compared: Sequence[Compared]) -> pl.DataFrame:
     for one in compared:
         if all(one.family[name] == value for name, value in fixed.items()) and one.family["to"] != "mean":
             groups.setdefault((one.family["kind"], one.family["alpha"], one.family["budget"]), []).append(one)
-    rows, changes = [], Changes(panel)
+    rows, changes = [], Changes(responses)
     for (kind, alpha, budget), members in groups.items():
         members.sort(key=lambda one: (one.family["selector"] != headline["selector"], one.family["selector"]))
         for first, second in combinations(members, 2):
             both = [first.conditions[0], second.conditions[0]]
-            targets, used = shared(panel, both)
+            targets, used = shared(responses, both)
             if not targets or not used.any():
                 continue
             own, other = (measures(changes.count(one, targets, used)) for one in both)
@@ -75,7 +75,7 @@ def draw_selectors(part: Part) -> Any | None:
     names = {name: name_selector(name) for name in order}
     shown = [pl.col("estimate"), pl.col("low"), pl.col("high")]
     own = found.select(
-        pl.col("selector").replace(names).alias("row"), *shown, pl.col("hollow").fill_null(False),
+        pl.col("selector").replace(names).alias("row"), *shown, pl.col("unreliable").fill_null(False),
         pl.when(pl.col("selector") == part.selector).then(pl.lit("selected")).otherwise(pl.lit("control")).alias("series"),
     )  # fmt: skip
     rows = list(names.values())
@@ -233,6 +233,6 @@ QUESTIONS = (
             ),
         ),
         says=say_selectors,
-        tables={"differences": lambda part: differences(part.panel, part.compared)},
+        tables={"differences": lambda part: differences(part.responses, part.compared)},
     ),
 )

@@ -264,7 +264,7 @@ def tabulate_neurons(part: Part) -> pl.DataFrame | None:
 
 def _emotions(part: Part) -> list[str]:
     there = set(part.table("neurons")["emotion"])
-    return [label for label in part.panel.labels if label in there] or sorted(there)
+    return [label for label in part.responses.labels if label in there] or sorted(there)
 
 
 def _folds(part: Part) -> list[dict[str, np.ndarray]]:

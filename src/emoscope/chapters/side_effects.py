@@ -72,7 +72,7 @@ def word_errors(said: Sequence[str], written: Sequence[str]) -> list[dict[str, i
 
 
 def transcription(run: Run) -> pl.DataFrame:
-    """Word errors of every item under every condition, those of foreign sets too.
+    """Word errors of every item under every condition, those of transferred sets too.
 
     Args:
         run: a part in which the model was asked to write down what is said.
@@ -80,7 +80,7 @@ def transcription(run: Run) -> pl.DataFrame:
     Returns:
         the columns of table ``transcription``, by condition and item; empty where nothing was written down.
     """
-    answers = pl.concat([run.answers, *(one.answers for one in run.foreign.values())])
+    answers = pl.concat([run.answers, *(one.answers for one in run.transferred.values())])
     written = answers.filter(scoring="transcription").select("condition", "item", "text")
     written = written.unique(["condition", "item"], keep="first", maintain_order=True)
     if written.is_empty():
@@ -129,23 +129,23 @@ def _asked(part: Part) -> list[Row]:
     asked = part.asked
     if asked is None:
         return []
-    about = {"corpus": part.of, "part": part.name, "measure": asked.level, "chance": asked.panel.chance}
+    about = {"corpus": part.of, "part": part.name, "measure": asked.level, "chance": asked.responses.chance}
     about["ability"] = part.presentation if part.role == SIDE_EFFECT else asked.question
     rows = []
     for act in asked.acts.get(None if part.role == MAIN else part.of, {}).values():
         excess = bool(act.matched)
-        _, used = answered(asked.panel, act.draws(excess))
+        _, used = answered(asked.responses, act.draws(excess))
         if used.any():
-            levels = partial(level, asked.panel, used=used, which=asked.level)
+            levels = partial(level, asked.responses, used=used, which=asked.level)
             rows.append(about | _row(act, levels, asked.touched([act], excess)))
     return rows
 
 
-def _row(act: Act, level: Level, hollow: bool) -> Row:
+def _row(act: Act, level: Level, unreliable: bool) -> Row:
     before, under = level(["baseline"]), level(list(act.own.values()))
     change = under.beyond(before)
     row = {"kind": act.family["kind"], "alpha": act.family["alpha"], "unit": "points", "under": float(under.values[0])}
-    row |= change.columns() | {"hollow": hollow, "draws": len(act.matched), "p": None}
+    row |= change.columns() | {"unreliable": unreliable, "draws": len(act.matched), "p": None}
     row |= before.named("baseline") | change.named("change")
     if act.matched:
         like = mean_over_parts([level([draw[t] for t in act.own]) for draw in act.matched])
@@ -157,7 +157,7 @@ def _row(act: Act, level: Level, hollow: bool) -> Row:
 def _written(part: Part) -> list[Row]:
     """Word error rates: 100 times the wrong words of all items over the words that were said."""
     run = part.run
-    if part.of not in run.foreign:
+    if part.of not in run.transferred:
         return []
     who = run.items.select("item", who=pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")))
     counts = transcription(run).join(who, on="item")
@@ -166,13 +166,13 @@ def _written(part: Part) -> list[Row]:
         return []
     about = {"corpus": part.of, "part": part.name, "ability": part.presentation, "measure": "WER"}
     rows = []
-    asked = run.foreign[part.of].conditions.filter(pl.col("condition").is_in(list(conditions)))
+    asked = run.transferred[part.of].conditions.filter(pl.col("condition").is_in(list(conditions)))
     for act in headline_acts(asked).values():
         wanted = {"baseline", *(c for draw in act.draws(True) for c in draw.values())}
         mine = counts.filter(pl.col("condition").is_in(list(wanted)))
         mine = mine.filter(pl.len().over("item") == len(wanted))  # items that were written down under all
         if len(mine):
-            rows.append(about | _row(act, _rates(mine), hollow=False))
+            rows.append(about | _row(act, _rates(mine), unreliable=False))
     return rows
 
 
@@ -200,7 +200,11 @@ def draw_side_effects(study: StudyRuns) -> Chart | None:
     charts: list[Chart] = []
     for errors, x in ((False, "change of UAR or accuracy (points)"), (True, "change of word errors (points)")):
         rows = [
-            {"row": f"{row['corpus']}: {ability(row['ability'])}", "hollow": bool(row["hollow"]), "series": series}
+            {
+                "row": f"{row['corpus']}: {ability(row['ability'])}",
+                "unreliable": bool(row["unreliable"]),
+                "series": series,
+            }
             | estimate_of(row, column)
             for row in found.filter((pl.col("measure") == "WER") == errors).iter_rows(named=True)
             for column, series in (("change", "selected"), ("excess", "difference"))

@@ -92,7 +92,7 @@ def _rows(
     rows = []
     for measure in TESTED:
         over = np.stack([measures(change)[measure].values for change in changes])
-        line = Estimate(away @ over / float(away @ away), sizes, any(change.hollow for change in changes)).columns()
+        line = Estimate(away @ over / float(away @ away), sizes, any(change.unreliable for change in changes)).columns()
         blocks = np.stack([of_each_speaker(change)[measure] for change in changes], axis=1)
         found = page(blocks[~np.isnan(blocks).any(axis=1)])
         words = f"{prefix}{measure} rises with alpha".replace("_", " ")
@@ -156,7 +156,7 @@ def draw_dose(part: Part) -> Any | None:
     }
     found = acting(part.table("effects"), "steer", "headline", "dose").filter(
         pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(list(wanted))
-    ).with_columns(pl.col("control").replace(CONTROLS).alias("series"), pl.col("hollow").fill_null(False))  # fmt: skip
+    ).with_columns(pl.col("control").replace(CONTROLS).alias("series"), pl.col("unreliable").fill_null(False))  # fmt: skip
     if found.is_empty():
         return None
     x = alt.X("x:Q", title="strength, alpha (gain − 1)").axis(grid=False, tickCount=5)
@@ -196,7 +196,7 @@ def _letter_mass(part: Part) -> pl.DataFrame:
     )  # fmt: skip
     return means.sort("control", "alpha").select(
         pl.col("alpha").alias("x"), "estimate", "low", "high", pl.col("control").replace(CONTROLS).alias("series"),
-        (pl.col("estimate") < 100 * LEAST_LETTER_MASS).alias("hollow"),
+        (pl.col("estimate") < 100 * LEAST_LETTER_MASS).alias("unreliable"),
     )  # fmt: skip
 
 
@@ -215,7 +215,7 @@ def tabulate_trend(part: Part) -> pl.DataFrame | None:
         name, beyond = row["measure"].removeprefix("excess_"), row["measure"].startswith("excess_")
         who = "selected minus matched" if beyond else CONTROLS[row["control"]]
         rows.append({
-            "does it rise?": names[name], "neurons": who + (", hollow" if row["hollow"] else ""),
+            "does it rise?": names[name], "neurons": who + (", unreliable" if row["unreliable"] else ""),
             "alpha": row["alphas"], "points per unit of alpha": _slope(row),
             "Page’s L": number(row["page_l"], 1), "speakers": str(row["blocks"]), "p": p_value(row["p"]), "why": row["reason"] or "",
         })  # fmt: skip

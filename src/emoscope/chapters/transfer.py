@@ -53,7 +53,7 @@ def transfer(study: StudyRuns) -> pl.DataFrame:
         asked = part.asked
         if asked is None:
             continue
-        host = {"host": part.of, "chance": asked.panel.chance} | level(asked.panel, ["baseline"]).named("uar")
+        host = {"host": part.of, "chance": asked.responses.chance} | level(asked.responses, ["baseline"]).named("uar")
         mine = asked.acts.get(part.of, {})
         for source, acts in asked.acts.items():
             for key, act in acts.items() if source is not None else ():
@@ -117,7 +117,7 @@ def asymmetry(study: StudyRuns) -> pl.DataFrame:
         the columns of table ``asymmetry``; without an interval where both corpora hold the same speakers.
     """
     people = {
-        part.of: {(part.corpus, speaker) for speaker in part.asked.panel.speakers}
+        part.of: {(part.corpus, speaker) for speaker in part.asked.responses.speakers}
         for part in study.of_role(SHARED)
         if part.asked is not None
     }
@@ -130,7 +130,7 @@ def asymmetry(study: StudyRuns) -> pl.DataFrame:
         for key in [key for key in forward if key in backward]:
             there, back = forward[key], backward[key]
             row = dict(zip(alike, key, strict=True)) | {"first": first, "second": second, "unit": there["unit"]}
-            row |= {"hollow": there["hollow"] or back["hollow"]}
+            row |= {"unreliable": there["unreliable"] or back["unreliable"]}
             row |= named("forward", there) | named("backward", back)
             why_not = SAME_SPEAKERS if people[first] & people[second] else None
             rows.append(row | welch(there, back, why_not))
@@ -171,7 +171,7 @@ def _sources(study: StudyRuns, kind: str, measure: str, legend: str, heading: al
     if found.is_empty():
         return None
     hosts = [part.name for part in study.mains if part.name in set(found["host"])]
-    cells = found.select("low", "high", "hollow", row="source", column="host", value="estimate")
+    cells = found.select("low", "high", "unreliable", row="source", column="host", value="estimate")
     most = max(5.0, *(abs(value) for value in cells["value"]))
     sources = study.in_order(found["source"])
     chart = signed_matrix(cells, sources, hosts, most, legend, x="clips of", y="neurons found on")

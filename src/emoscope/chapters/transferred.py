@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.accuracy import hollow_conditions, level, uar
+from emoscope.analysis.accuracy import level, uar, unreliable_conditions
 from emoscope.analysis.contrasts import FAMILY, Conditions, compare, group, with_controls
 from emoscope.analysis.effects import effects
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Row
-from emoscope.analysis.responses import UAR, Panel, answered, build_panel, level_of
+from emoscope.analysis.responses import UAR, Responses, answered, build_responses, level_of
 from emoscope.report.page import Question
 from emoscope.schemas import as_table, empty, schema
 
 
-def foreign(run: Run) -> pl.DataFrame:
+def transferred(run: Run) -> pl.DataFrame:
     """What the sets of every source do to the answers of a part.
 
     ``damage`` is the change of UAR in points (of the accuracy, for text questions), below zero where answers get
@@ -26,45 +26,56 @@ def foreign(run: Run) -> pl.DataFrame:
     the target sets' minus the mean of their matched draws', on the same items.
 
     Returns:
-        the columns of table ``foreign``; empty where no other part's sets act here.
+        the columns of table ``transferred``; empty where no other part's sets act here.
     """
-    frames = [empty("foreign")]
-    for source, part in run.foreign.items():
-        panels = {scoring: build_panel(part, scoring) for scoring in ("likelihood", "generation")}
-        hollow, panel = hollow_conditions(uar(part, panels)), panels["likelihood"]
-        if "baseline" not in panel.rows:
+    frames = [empty("transferred")]
+    for source, part in run.transferred.items():
+        by_scoring = {scoring: build_responses(part, scoring) for scoring in ("likelihood", "generation")}
+        unreliable, responses = unreliable_conditions(uar(part, by_scoring)), by_scoring["likelihood"]
+        if "baseline" not in responses.rows:
             continue
-        changed = effects(compare(panel, part.conditions, hollow)).with_columns(target=pl.lit(None, pl.String))
-        found = (changed, damage(panel, part.conditions, hollow, level_of(run)))
-        frames += [frame.with_columns(source=pl.lit(source)).select(list(schema("foreign"))) for frame in found]
+        changed = effects(compare(responses, part.conditions, unreliable)).with_columns(target=pl.lit(None, pl.String))
+        found = (changed, damage(responses, part.conditions, unreliable, level_of(run)))
+        frames += [frame.with_columns(source=pl.lit(source)).select(list(schema("transferred"))) for frame in found]
     return pl.concat(frames).sort("source", *FAMILY, "measure", "target", nulls_last=False)
 
 
-def damage(panel: Panel, conditions: pl.DataFrame, hollow: Set[str] = frozenset(), which: str = UAR) -> pl.DataFrame:
+def damage(
+    responses: Responses, conditions: pl.DataFrame, unreliable: Set[str] = frozenset(), which: str = UAR
+) -> pl.DataFrame:
     """How many points of UAR, or accuracy, sets cost, whether or not their targets are options of the question.
 
     Returns:
-        the columns of table ``foreign`` without ``source``; points.
+        the columns of table ``transferred`` without ``source``; points.
     """
     rows: list[Row] = []
-    for family, draws, matched in with_controls(group(conditions.filter(pl.col("condition").is_in(list(panel.rows))))):
-        rows += _rows(panel, family, draws, [], hollow, which)
-        rows += _rows(panel, family, draws, matched, hollow, which) if matched else []
-    return as_table("foreign", rows).drop("source")
+    for family, draws, matched in with_controls(
+        group(conditions.filter(pl.col("condition").is_in(list(responses.rows))))
+    ):
+        rows += _rows(responses, family, draws, [], unreliable, which)
+        rows += _rows(responses, family, draws, matched, unreliable, which) if matched else []
+    return as_table("transferred", rows).drop("source")
 
 
 def _rows(
-    panel: Panel, family: Row, draws: Sequence[Conditions], matched: Sequence[Conditions], hollow: Set[str], which: str
+    responses: Responses,
+    family: Row,
+    draws: Sequence[Conditions],
+    matched: Sequence[Conditions],
+    unreliable: Set[str],
+    which: str,
 ) -> list[Row]:
     """Damage by the draws of a family, or beyond matched draws: the mean over targets, then each target."""
     both = [*draws, *matched]
-    targets, used = answered(panel, both)
+    targets, used = answered(responses, both)
     if not targets or not used.any():
         return []
-    before = level(panel, ["baseline"], used, which)
-    moved = np.stack([[level(panel, [one[t]], used, which).values for one in both] for t in targets]) - before.values
+    before = level(responses, ["baseline"], used, which)
+    moved = (
+        np.stack([[level(responses, [one[t]], used, which).values for one in both] for t in targets]) - before.values
+    )
     each = moved[:, :1] - moved[:, 1:] if matched else moved  # (target, draw, 1 + speaker)
-    touched = "baseline" in hollow or any(condition in hollow for draw in both for condition in draw.values())
+    touched = "baseline" in unreliable or any(condition in unreliable for draw in both for condition in draw.values())
     fixed = family | {"measure": "excess_damage" if matched else "damage", "unit": "points"}
     fixed |= {"draws": each.shape[1], "rank": None, "combinations": None}
     named: list[tuple[str | None, np.ndarray]] = [(None, each.mean(axis=0))]
@@ -75,8 +86,8 @@ def _rows(
         row = fixed | {"target": target, "targets": 1 if target else len(targets)}
         if len(over) > 1:
             row |= {"draw_min": float(over[:, 0].min()), "draw_max": float(over[:, 0].max())}
-        rows.append(row | replace(before, values=over.mean(axis=0), hollow=touched).columns())
+        rows.append(row | replace(before, values=over.mean(axis=0), unreliable=touched).columns())
     return rows
 
 
-QUESTIONS = (Question("transfer", 20, (), tables={"foreign": lambda part: foreign(part.run)}),)
+QUESTIONS = (Question("transfer", 20, (), tables={"transferred": lambda part: transferred(part.run)}),)

@@ -26,16 +26,16 @@ def wordings(part: Part) -> pl.DataFrame:
         the columns of table ``wordings``, in the order in which the study lists them; uar in %, effects in points.
         Empty where there is one wording.
     """
-    panel, items = part.panel, evaluated_items(part.run)
+    responses, items = part.responses, evaluated_items(part.run)
     there = items["wording"].drop_nulls().unique(maintain_order=True).to_list()
     groups = {wording: (items["wording"] == wording).fill_null(False).to_numpy() for wording in there}
-    if len(groups) < 2 or "baseline" not in panel.rows:
+    if len(groups) < 2 or "baseline" not in responses.rows:
         return empty("wordings")
     rows: list[Row] = []
     answers = part.run.answers.filter(scoring="likelihood", condition="baseline").sort("item")
     for wording, found in by_groups(part, groups).items():
         mine = items.filter(wording=wording)
-        untouched = level(panel, ["baseline"], panel.asked("baseline") & groups[wording])
+        untouched = level(responses, ["baseline"], responses.asked("baseline") & groups[wording])
         row = untouched.columns() | untouched.named("uar") | {"wording": wording}
         row["chance"] = float(np.mean(100 / mine["options"].list.len().drop_nulls().to_numpy()))
         row["letter_mass"] = answers.join(mine, on="item", how="semi")["letter_mass"].mean()

@@ -73,7 +73,7 @@ INTEGERS = "its samples are on a scale of integers, which is divided by full sca
 
 
 class AudioError(ValueError):
-    """A file whose sound cannot be used; ``reason`` is a short phrase for the clip's fate."""
+    """A file whose sound cannot be used; ``reason`` is a short phrase for the clip's status."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         self.path, self.reason = Path(path), reason

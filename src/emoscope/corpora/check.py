@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from emoscope.corpora.audio import AudioError, SoundFacts, checksum, probe_audio
-from emoscope.corpora.clip import FATES, FIELDS, LISTED, Clip, CorpusInfo, Lost, columns_of, count_values, seconds_of
+from emoscope.corpora.clip import FIELDS, LISTED, STATUSES, Clip, CorpusInfo, Lost, columns_of, count_values, seconds_of
 from emoscope.corpora.files import grouped
 from emoscope.corpora.folds import crossfit_fault, fold_column, same_recordings
 from emoscope.emotions import ALIASES, in_order
@@ -155,7 +155,7 @@ def describe(
     asked = [clip for clip in clips if "emotion" in clip.labels]
     lengths = ((clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels.get(LISTED)) for clip in clips)
     expected = _expected(info, clips, lost)
-    excluded, by_label = sum(one.fate == "excluded" for one in lost), sum(one.by_label for one in lost)
+    excluded, by_label = sum(one.status == "excluded" for one in lost), sum(one.by_label for one in lost)
     return {
         "corpus": info.id,
         "title": info.title,
@@ -170,13 +170,15 @@ def describe(
         "by_emotion": count_values(clips, "emotion"),
         **{f"by_{field}": count_values(clips, field) if field in columns else {} for field in FIELDS},
         "by_language": count_values(clips, "language") if "language" in columns else {info.language: len(clips)},
-        "reasons": {fate: _counted(DETAIL.sub("", one.why) for one in lost if one.fate == fate) for fate in FATES},
+        "reasons": {
+            status: _counted(DETAIL.sub("", one.why) for one in lost if one.status == status) for status in STATUSES
+        },
         "columns": list(columns),
         "durations": {name: round(of(seconds), 3) for name, of in DURATIONS.items()} if seconds else {},
         "sample_rates": _counted(str(fact.rate) for fact in facts),
         "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
-        "unusable": [[one.id, one.why] for one in lost if one.fate == "quarantined"],
+        "unusable": [[one.id, one.why] for one in lost if one.status == "quarantined"],
         "told": [*told, *sound_notices({clip: found.told for clip, found in seen.facts.items()})],
         "expected": expected,
         "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
@@ -267,9 +269,9 @@ def _expected(info: CorpusInfo, clips: Iterable[Clip], lost: Iterable[Lost]) -> 
 def _missing(info: CorpusInfo, clips: Iterable[Clip], lost: Sequence[Lost]) -> list[str]:
     """Emotions that no clip has, and those of which no clip can be heard; what a rule excluded is not missing."""
     kept = {clip.value("emotion") for clip in clips}
-    known = {(one.fate, one.clip.value("emotion")) for one in lost if one.clip}
-    should = {emotion for fate, emotion in known if fate == "quarantined"} | (info.expected.keys() & ALIASES.keys())
-    dropped = {emotion for fate, emotion in known if fate == "excluded"}
+    known = {(one.status, one.clip.value("emotion")) for one in lost if one.clip}
+    should = {emotion for status, emotion in known if status == "quarantined"} | (info.expected.keys() & ALIASES.keys())
+    dropped = {emotion for status, emotion in known if status == "excluded"}
     return list(in_order(emotion for emotion in should - kept - dropped if emotion))
 
 
@@ -298,8 +300,8 @@ def print_summary(summary: Summary, console: Console | None = None) -> None:
         complete = f" (a complete copy: {usual['expected']:,})" if usual["expected"] else ""
         counts = ", ".join(f"{label} {count:,}" for label, count in usual["by_emotion"].items())
         console.print(f"Usual task: {usual['task']}: {usual['clips']:,} clips{complete}: {counts}", highlight=False)
-    for fate, reasons in summary["reasons"].items():
-        _print_counts(console, f"{fate} because", reasons)
+    for status, reasons in summary["reasons"].items():
+        _print_counts(console, f"{status} because", reasons)
     for name, why in summary["unusable"][:MOST_ROWS]:
         console.print(f"cannot be heard: {escape(name)}: {escape(why)}")
     for group in summary["duplicates"][:MOST_ROWS]:

@@ -18,7 +18,7 @@ from emoscope.emotions import CORPORA, UnknownEmotion, canonical, folded, in_ord
 FIELDS = ("speaker", "session", "split")
 """Columns that stand in the clip itself, beside its labels."""
 
-FATES = ("excluded", "quarantined")
+STATUSES = ("excluded", "quarantined")
 """Of clips that are not used: by a rule, or because their sound cannot be used."""
 
 NOT_FOUND = "file not found"
@@ -119,14 +119,14 @@ class CorpusInfo:
 
 @dataclass(frozen=True)
 class Lost:
-    """A clip that is not used, with one of the :data:`FATES` and the reason; ``clip`` where its labels are known.
+    """A clip that is not used, with one of the :data:`STATUSES` and the reason; ``clip`` where its labels are known.
 
     Where it has no id, ``id`` is the file's name.
     """
 
     id: str
     path: Path
-    fate: str
+    status: str
     why: str
     clip: Clip | None = None
 
@@ -139,7 +139,7 @@ class Lost:
             >>> [Lost("x", clip.path, "excluded", why, clip).by_label for why in ("label calm is not asked", "second copy")]
             [True, False]
         """
-        if self.fate != "excluded" or self.clip is None:
+        if self.status != "excluded" or self.clip is None:
             return False
         return "emotion" not in self.clip.labels or self.why.startswith(ABOUT_LABELS)
 

@@ -1,4 +1,4 @@
-"""A corpus: clips with labels, and a stated fate for every clip that is not used."""
+"""A corpus: clips with labels, and a stated status for every clip that is not used."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from emoscope.corpora.check import Inspection, Progress, Summary, describe, inspect_files
 from emoscope.corpora.clip import (
-    FATES,
     FIELDS,
+    STATUSES,
     Clip,
     CorpusInfo,
     Lost,
@@ -145,7 +145,7 @@ class Corpus:
 
         return self._lose("excluded", reason)
 
-    def lose(self, fate: str, reasons: Mapping[str, str]) -> Corpus:
+    def lose(self, status: str, reasons: Mapping[str, str]) -> Corpus:
         """Exclude or quarantine clips in use, each by its id with its reason.
 
         Example:
@@ -153,12 +153,12 @@ class Corpus:
             >>> open_corpus("polish").lose("quarantined", {"m1.a_nie_2": "silent"}).lost[0].why
             'silent'
         """
-        if fate not in FATES:
-            raise ValueError(f'fate {fate!r} is not known: give "excluded" or "quarantined"')
+        if status not in STATUSES:
+            raise ValueError(f'status {status!r} is not known: give "excluded" or "quarantined"')
         unknown = set(reasons) - {clip.id for clip in self.clips}
         if unknown:
             raise ValueError(f"clip {min(unknown)!r} is not among the {len(self)} clips in use of {self.info.id}")
-        return self._lose(fate, lambda clip: reasons.get(clip.id))
+        return self._lose(status, lambda clip: reasons.get(clip.id))
 
     def with_known_speakers(self) -> Corpus:
         """Leave out the clips without a speaker where fewer clips have none than have one; that is told.
@@ -202,23 +202,23 @@ class Corpus:
         return count_values(self.clips, column)
 
     def to_frame(self) -> polars.DataFrame:
-        """Table of every clip, used or lost: clip, path, speaker, session, split, the label columns, fate, why.
+        """Table of every clip, used or lost: clip, path, speaker, session, split, the label columns, status, why.
 
         Example:
             >>> from emoscope.corpora import open_corpus
             >>> open_corpus("polish").keep(["anger", "fear"]).to_frame().columns
-            ['clip', 'path', 'speaker', 'session', 'split', 'emotion', 'word', 'take', 'fate', 'why']
+            ['clip', 'path', 'speaker', 'session', 'split', 'emotion', 'word', 'take', 'status', 'why']
         """
         import polars
 
         rows: list[tuple[str, str, Clip | None, str, str | None]]
         rows = [(clip.id, str(clip.path), clip, "used", None) for clip in self.clips]
-        rows += [(lost.id, str(lost.path), lost.clip, lost.fate, lost.why) for lost in self.lost]
+        rows += [(lost.id, str(lost.path), lost.clip, lost.status, lost.why) for lost in self.lost]
         rows.sort(key=lambda row: (row[1], row[0]))
         labels = ["emotion", *(name for name in self.columns if name not in (*FIELDS, "emotion"))]
         data: dict[str, list[str | None]] = {"clip": [row[0] for row in rows], "path": [row[1] for row in rows]}
         data |= {name: [clip.value(name) if clip else None for _, _, clip, *_ in rows] for name in (*FIELDS, *labels)}
-        data |= {"fate": [row[3] for row in rows], "why": [row[4] for row in rows]}
+        data |= {"status": [row[3] for row in rows], "why": [row[4] for row in rows]}
         return polars.DataFrame(data, schema=dict.fromkeys(data, polars.String))
 
     def check(self, progress: Progress | None = None) -> Corpus:
@@ -242,7 +242,7 @@ class Corpus:
         return self.looked_at(progress)[1]
 
     def looked_at(self, progress: Progress | None = None) -> tuple[Corpus, Summary]:
-        """The corpus in which every clip has its fate, as a study would use it, and its :meth:`summary`."""
+        """The corpus in which every clip has its status, as a study would use it, and its :meth:`summary`."""
         known = self.with_known_speakers()
         seen = inspect_files(known.info, known.clips, progress)
         used = known._seen(seen)
@@ -255,24 +255,24 @@ class Corpus:
         emotions = ", ".join(f"{name} {count}" for name, count in self.counts().items()) if self.clips else "no clips"
         speakers = {clip.speaker for clip in self.clips} - {None}
         known = f"{len(speakers)} speakers" if speakers else "speakers unknown"
-        return f"<Corpus {self.info.id}: {self._fates()}; {emotions}; {known}>"
+        return f"<Corpus {self.info.id}: {self._statuses()}; {emotions}; {known}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{n}</td></tr>" for name, n in self.counts().items())
-        title = html.escape(f"{self.info.title} ({self.info.id}): {self._fates()}")
+        title = html.escape(f"{self.info.title} ({self.info.id}): {self._statuses()}")
         return f"<table><caption>{title}</caption><tr><th>emotion</th><th>clips</th></tr>{rows}</table>"
 
-    def _fates(self) -> str:
-        fates = Counter(lost.fate for lost in self.lost)
-        return f"{len(self)} clips used, {fates['excluded']} excluded, {fates['quarantined']} quarantined"
+    def _statuses(self) -> str:
+        statuses = Counter(lost.status for lost in self.lost)
+        return f"{len(self)} clips used, {statuses['excluded']} excluded, {statuses['quarantined']} quarantined"
 
     def _known(self) -> Iterator[Clip]:
         yield from self.clips
         yield from (lost.clip for lost in self.lost if lost.clip is not None)
 
-    def _lose(self, fate: str, why: Callable[[Clip], str | None]) -> Corpus:
+    def _lose(self, status: str, why: Callable[[Clip], str | None]) -> Corpus:
         reasons = [(clip, why(clip)) for clip in self.clips]
-        lost = [Lost(clip.id, clip.path, fate, reason, clip) for clip, reason in reasons if reason is not None]
+        lost = [Lost(clip.id, clip.path, status, reason, clip) for clip, reason in reasons if reason is not None]
         kept = tuple(clip for clip, reason in reasons if reason is None)
         return replace(self, clips=kept, lost=(*self.lost, *lost))
 

@@ -25,22 +25,22 @@ def assign_folds(
     seed: int = 0,
     checksums: Mapping[str, str] | None = None,
     column: str = "emotion",
-    dealt: Mapping[str, str] | None = None,
+    assigned: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Assign every clip to a fold: clip id -> name of its fold.
 
-    Folds are dealt so that each holds about as many clips of every label. How they are dealt depends on all clips, in
-    any order; where files are added later, ``dealt`` keeps every speaker in the fold of the first time, and only new
-    speakers are dealt, to the folds that have least. (One voice that was dealt by content goes to one fold where others
+    Folds are assigned so that each holds about as many clips of every label. How they are assigned depends on all clips, in
+    any order; where files are added later, ``assigned`` keeps every speaker in the fold of the first time, and only new
+    speakers are assigned, to the folds that have least. (One voice that was assigned by content goes to one fold where others
     join.) What :func:`crossfit_fault` finds is a ValueError.
 
     Args:
         folds: ``"speaker"`` (every speaker a fold up to 10 speakers, else 5 groups of speakers), another
             column such as ``"session"`` (every value a fold), or a number of speaker folds. Where speakers
-            are unknown, or a number is given and there is one speaker, clips are dealt by their content.
+            are unknown, or a number is given and there is one speaker, clips are assigned by their content.
         checksums: clip id -> content hash; computed from the files where they are needed and not given.
         column: the label column over which folds are balanced.
-        dealt: clip id -> fold, from an earlier time; of no effect where ``folds`` is a column.
+        assigned: clip id -> fold, from an earlier time; of no effect where ``folds`` is a column.
 
     Example:
         >>> from emoscope.corpora import open_corpus
@@ -54,7 +54,7 @@ def assign_folds(
         return {}
     fault = crossfit_fault(ordered, folds)
     by_speaker = folds == "speaker" or (isinstance(folds, int) and folds > 1)
-    if fault and not (dealt and by_speaker):
+    if fault and not (assigned and by_speaker):
         raise ValueError(fault)
     if isinstance(folds, str) and folds != "speaker":
         return {clip.id: _fold_name(clip.value(folds)) for clip in ordered}
@@ -62,7 +62,7 @@ def assign_folds(
     unknown = any(clip.speaker is None for clip in ordered)
     one_voice = len(speakers) == 1 and not unknown
     names = [f"fold{number + 1}" for number in range(folds if isinstance(folds, int) else GROUPS)]
-    if kept := {clip.id: dealt[clip.id] for clip in ordered if dealt and clip.id in dealt}:
+    if kept := {clip.id: assigned[clip.id] for clip in ordered if assigned and clip.id in assigned}:
         known = names if set(kept.values()) <= set(names) else sorted(set(kept.values()), key=natural)
         group_of = _groups(ordered, checksums or {}, by_content=one_voice)
         # the first in the order of ids, where clips of one speaker were in several folds
@@ -70,7 +70,7 @@ def assign_folds(
         found = _balanced(ordered, group_of, known, fold_of, seed, column)
         if len(set(found.values())) > 1:
             return found
-        # filters left the speakers of one fold: they are dealt anew
+        # filters left the speakers of one fold: they are assigned anew
     if fault:
         raise ValueError(fault)
     if isinstance(folds, str) and len(speakers) <= MOST_SPEAKER_FOLDS and speakers and not unknown:
@@ -119,7 +119,7 @@ def crossfit_fault(clips: Sequence[Clip], folds: str | int = "speaker") -> str |
 def fold_column(clips: Sequence[Clip], folds: str | int, usual: str) -> str | int:
     """Over what a study cross-fits: ``"speaker"`` stands for the column that is usual in the corpus.
 
-    Where filters left one value of that column, its speakers are dealt as in any corpus.
+    Where filters left one value of that column, its speakers are assigned as in any corpus.
     """
     if folds != "speaker" or usual == "speaker":
         return folds
@@ -129,7 +129,7 @@ def fold_column(clips: Sequence[Clip], folds: str | int, usual: str) -> str | in
 def _by_content(
     clips: Sequence[Clip], count: int, seed: int, checksums: Mapping[str, str], column: str
 ) -> dict[str, str]:
-    # dealt in turn within each label, so that folds are balanced; copies of one recording share a fold
+    # assigned in turn within each label, so that folds are balanced; copies of one recording share a fold
     content = {clip.id: _content(clip, checksums) for clip in clips}
     label_of: dict[str, str] = {}
     for clip in clips:

@@ -15,7 +15,7 @@ from pathlib import Path
 from emoscope.corpora.clip import NOT_FOUND, Clip, CorpusInfo, Lost
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import all_files, choose_copy, existing_folder, grouped
-from emoscope.corpora.rows import Fates
+from emoscope.corpora.rows import Statuses
 from emoscope.corpora.text_tables import TextTable, lines_of, read_text
 from emoscope.emotions import CODES, CORPORA, UnknownEmotion, canonical
 
@@ -59,16 +59,16 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
     sessions = _sessions(folder)
     found = all_files(sessions[0].parent)
     there = set(found.files)
-    fates = Fates(lost=list(found.lost))
-    for clip, why in (turn for session in sessions for turn in _turns(session, all_codes, fates.lost)):
-        fates.add(clip, why, None if clip.path in there else NOT_FOUND)
-    known = {clip.path for clip in fates.clips.values()} | {one.path for one in fates.lost}
+    statuses = Statuses(lost=list(found.lost))
+    for clip, why in (turn for session in sessions for turn in _turns(session, all_codes, statuses.lost)):
+        statuses.add(clip, why, None if clip.path in there else NOT_FOUND)
+    known = {clip.path for clip in statuses.clips.values()} | {one.path for one in statuses.lost}
     for path in (path for path in found.files if path not in known):
         turn = path.parent.parent.parts[-2:] == ("sentences", "wav")
         why = "no label in dialog/EmoEvaluation" if turn else "not among the turns in sentences/wav"
-        fates.lost.append(Lost(path.stem, path, "excluded", why))
-    fates.require(f"turn of IEMOCAP under {folder}", "no labelled turn was found")
-    return with_thirds(fates).corpus(CorpusInfo.of("iemocap"), found.told(sessions[0].parent))
+        statuses.lost.append(Lost(path.stem, path, "excluded", why))
+    statuses.require(f"turn of IEMOCAP under {folder}", "no labelled turn was found")
+    return with_thirds(statuses).corpus(CorpusInfo.of("iemocap"), found.told(sessions[0].parent))
 
 
 def _sessions(folder: Path) -> list[Path]:
@@ -140,25 +140,25 @@ def open_msp_podcast(
     table = _table(folder)
     audio = _audio(table, audio_root)
     found = all_files(audio)
-    fates = Fates(lost=list(found.lost))
+    statuses = Statuses(lost=list(found.lost))
     files: dict[str, Path] = {}  # in any depth: some copies hold Audios/Audios
     for stem, paths in grouped(found.files, lambda path: path.stem).items():
         files[stem], others = choose_copy(paths, audio)
-        fates.lost += [Lost(stem, path, "excluded", why) for path, why in others.items()]
+        statuses.lost += [Lost(stem, path, "excluded", why) for path, why in others.items()]
     if audio_root is None:
         beside = [path for path in all_files(table.parent.parent).files if not path.is_relative_to(audio)]
-        fates.lost += [Lost(path.stem, path, "excluded", f"outside the folder {audio.name}") for path in beside]
+        statuses.lost += [Lost(path.stem, path, "excluded", f"outside the folder {audio.name}") for path in beside]
     detailed = table.with_name("labels_detailed.csv")
     soft = _shares(detailed) if detailed.is_file() else {}
     labels = TextTable(table, COLUMNS)
-    for clip, why in _rows(labels, files, soft, all_codes, fates.lost):
-        fates.add(clip, why, None if clip.id in files else NOT_FOUND)
-    for name in sorted(files.keys() - fates.named):
+    for clip, why in _rows(labels, files, soft, all_codes, statuses.lost):
+        statuses.add(clip, why, None if clip.id in files else NOT_FOUND)
+    for name in sorted(files.keys() - statuses.named):
         why = WITHHELD if "test3" in name.lower() else f"no row in {table.name} (labels of Test3 are withheld)"
-        fates.lost.append(Lost(name, files[name], "excluded", why))
-    fates.require(f"clip of MSP-Podcast under {folder}", "no rows")
+        statuses.lost.append(Lost(name, files[name], "excluded", why))
+    statuses.require(f"clip of MSP-Podcast under {folder}", "no rows")
     info = replace(CorpusInfo.of("msp-podcast"), expected=_expected(release, folder, table))
-    return with_thirds(fates).corpus(info, (*found.told(audio), *labels.told))
+    return with_thirds(statuses).corpus(info, (*found.told(audio), *labels.told))
 
 
 def _table(folder: Path) -> Path:
@@ -270,7 +270,7 @@ def _class_of(word: str) -> str | None:
     return emotion if emotion in CLASSES else "other"
 
 
-def with_thirds(fates: Fates) -> Fates:
+def with_thirds(statuses: Statuses) -> Statuses:
     """Give every rated clip columns such as ``activation_third``: low, mid or high.
 
     So a study can ask about ratings as it asks about emotions. The bounds are ratings that part all rated clips,
@@ -278,11 +278,11 @@ def with_thirds(fates: Fates) -> Fates:
     with fewer than three different ratings gets no thirds, nor does a clip whose text is no number.
 
     Example:
-        >>> fates = Fates({str(n): Clip(str(n), Path("x"), {"activation": f"{n / 2}"}) for n in range(6)})
-        >>> [clip.labels["activation_third"] for clip in with_thirds(fates).clips.values()]
+        >>> statuses = Statuses({str(n): Clip(str(n), Path("x"), {"activation": f"{n / 2}"}) for n in range(6)})
+        >>> [clip.labels["activation_third"] for clip in with_thirds(statuses).clips.values()]
         ['low', 'low', 'mid', 'mid', 'high', 'high']
     """
-    rated = {lost.clip.id: lost.clip for lost in fates.lost if lost.clip} | fates.clips
+    rated = {lost.clip.id: lost.clip for lost in statuses.lost if lost.clip} | statuses.clips
     numbers = {
         column: sorted(number for clip in rated.values() for number in _numbers(clip, column)) for column in RATINGS
     }
@@ -296,9 +296,9 @@ def with_thirds(fates: Fates) -> Fates:
         }
         return replace(clip, labels={**clip.labels, **thirds})
 
-    clips = {clip.id: placed(clip) for clip in fates.clips.values()}
-    lost = [replace(one, clip=placed(one.clip)) if one.clip else one for one in fates.lost]
-    return Fates(clips, lost, fates.named)
+    clips = {clip.id: placed(clip) for clip in statuses.clips.values()}
+    lost = [replace(one, clip=placed(one.clip)) if one.clip else one for one in statuses.lost]
+    return Statuses(clips, lost, statuses.named)
 
 
 def _bounds(ordered: Sequence[float]) -> tuple[float, float]:

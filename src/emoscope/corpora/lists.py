@@ -15,7 +15,7 @@ from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, sec
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import CLIPS, REMEDY, all_files, existing_folder, grouped, is_video, readable_name, unread
 from emoscope.corpora.named import GRAMMARS
-from emoscope.corpora.rows import PART, Fates, build_corpus, folder_of_paths
+from emoscope.corpora.rows import PART, Statuses, build_corpus, folder_of_paths
 from emoscope.corpora.text_tables import TextTable, json_lines, lines_of, read_text
 from emoscope.emotions import UnknownEmotion, canonical
 
@@ -68,8 +68,8 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
         remedy = "give the folder in which MELD was unpacked"
         raise FileNotFoundError(f"{folder} holds no label file of MELD ({', '.join(names)}): {remedy}")
     there = all_files(media)
-    fates = Fates(lost=list(there.lost))
-    lost = fates.lost
+    statuses = Statuses(lost=list(there.lost))
+    lost = statuses.lost
     seen: set[Path] = set()
     told: list[str] = list(there.told(media))
     for part in PARTS:
@@ -80,21 +80,21 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
                 clip, missing = replace(clip, path=paths[0]), unread(paths[0])
                 also = f"another file of a clip that is read (of {paths[0].name})"
                 lost += [Lost(clip.id, other, "excluded", also) for other in paths[1:]]
-            fates.add(clip, why, missing, f"row {number} of {part.labels} repeats this clip")
+            statuses.add(clip, why, missing, f"row {number} of {part.labels} repeats this clip")
         why = f"no row in {part.labels}" if table else f"{part.labels} is not there"
         for (dialogue, utterance), paths in found.items():
             lost += [Lost(f"{part.short}_dia{dialogue}_utt{utterance}", path, "excluded", why) for path in paths]
     lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in there.files if path not in seen]
-    if not fates.clips:
+    if not statuses.clips:
         raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
-    return fates.corpus(CorpusInfo.of("meld"), told)
+    return statuses.corpus(CorpusInfo.of("meld"), told)
 
 
 def _reason(lost: list[Lost]) -> str:
     whys = [one.why for one in lost]
     if needed := next((why for why in whys if why.endswith(REMEDY)), None):
         return needed
-    if any(one.fate == "quarantined" for one in lost):
+    if any(one.status == "quarantined" for one in lost):
         folders = ", ".join(part.folder for part in PARTS)
         return f"its media ({folders}) are not there; give their folder with audio_root"
     return whys[0] if whys else "its label files have no rows"

@@ -292,7 +292,7 @@ def _fault(pattern: str) -> str | None:
 
 def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) -> str:
     none = f"none of the {files} sound files under {folder}"
-    if cannot := [one.why for one in lost if one.clip and one.fate == "quarantined"]:
+    if cannot := [one.why for one in lost if one.clip and one.status == "quarantined"]:
         return f"{none} can be read: {cannot[0]}"
     why = lost[0].why
     if pattern:

@@ -49,14 +49,14 @@ ROOTED = re.compile(r"/|[A-Za-z]:/")
 
 
 @dataclass
-class Fates:
+class Statuses:
     """What becomes of the clips that a label file names; readers add files and lines that make no sense to ``lost``.
 
     Example:
-        >>> fates = Fates()
+        >>> statuses = Statuses()
         >>> for name, why, missing in (("a", None, ""), ("a", None, ""), ("b", "no majority", ""), ("c", None, "file not found")):
-        ...     fates.add(Clip(name, Path("x.wav"), {}), why, missing)
-        >>> list(fates.clips), [(one.id, one.fate, one.why) for one in fates.lost]
+        ...     statuses.add(Clip(name, Path("x.wav"), {}), why, missing)
+        >>> list(statuses.clips), [(one.id, one.status, one.why) for one in statuses.lost]
         (['a'], [('a', 'excluded', 'second label of this clip'), ('b', 'excluded', 'no majority'), ('c', 'quarantined', 'file not found')])
     """
 
@@ -114,7 +114,7 @@ def build_corpus(
         faults: row (from 0) -> why it is excluded, found while reading.
     """
     faults = faults or {}
-    fates = Fates()
+    statuses = Statuses()
     with _without_collection():
         names = [None if name is None else name.replace("\\", "/") for name in values["path"]]
         files, respelt = _files(base, names)
@@ -128,7 +128,7 @@ def build_corpus(
         for row, (name, word) in enumerate(zip(names, values["emotion"], strict=True)):
             if name is None:
                 fault = faults.get(row, "no path is given")
-                fates.lost.append(Lost(ids[row] or f"row {row + 1}", source, "excluded", fault))
+                statuses.lost.append(Lost(ids[row] or f"row {row + 1}", source, "excluded", fault))
                 continue
             file, missing = files[row]
             folder, last = os.path.split(file)
@@ -137,11 +137,11 @@ def build_corpus(
             found |= {column: text for column in extra if (text := values[column][row]) is not None}
             clip = Clip(ids[row] or stems[row], folder_of(folder) / last, found, *own[row])
             why = faults.get(row) or why
-            repeats = why is None and clip.id in fates.clips
-            fates.add(clip, why, missing, f"row {row + 1} repeats this clip" if repeats else None)
-    if not fates.clips:
-        _explain(source, base, fates.lost)
-    return fates.corpus(info, (*told, *respelt))
+            repeats = why is None and clip.id in statuses.clips
+            statuses.add(clip, why, missing, f"row {row + 1} repeats this clip" if repeats else None)
+    if not statuses.clips:
+        _explain(source, base, statuses.lost)
+    return statuses.corpus(info, (*told, *respelt))
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def _stems(base: Path, names: Texts) -> list[str]:
 
 
 def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
-    missing = next((one for one in lost if one.fate == "quarantined"), None)
+    missing = next((one for one in lost if one.status == "quarantined"), None)
     if missing is None:
         why = f"{'' if lost[0].clip else f'{lost[0].id}: '}{lost[0].why}" if lost else ""
         raise ValueError(f"no row of {source.name} can be used: {why or 'there is no row'}")

@@ -22,7 +22,7 @@ from emoscope.experiments.engine import run_study
 from emoscope.experiments.items import study_corpus, study_folds
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.pilot import told_without_sets
-from emoscope.experiments.result import Result, WholeResult
+from emoscope.experiments.result import Result, StudyResult
 from emoscope.experiments.schema import Study, StudyError
 from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
 from emoscope.experiments.stages import listen as hear
@@ -51,7 +51,7 @@ class Heard:
     @property
     def accuracy(self) -> dict[str, float]:
         """Share of right baseline answers per emotion."""
-        used = self.items.filter(pl.col("fate") == "used")
+        used = self.items.filter(pl.col("status") == "used")
         return dict(used.group_by("truth", maintain_order=True).agg(pl.col("correct").mean()).iter_rows())
 
     @property
@@ -61,7 +61,7 @@ class Heard:
         return sum(recalls) / len(recalls)
 
     def __repr__(self) -> str:
-        used = int((self.items["fate"] == "used").sum())
+        used = int((self.items["status"] == "used").sum())
         options = len(self.items["options"].drop_nulls()[0])
         return f"Heard({used} items, UAR {self.uar:.3f}, chance {1 / options:.3f}, in {self.run.path})"
 
@@ -106,7 +106,7 @@ def listen(
         >>> polish = es.open_corpus("polish").where({"take": [3], "word": ["nie"]})
         >>> import tempfile
         >>> heard = es.listen(es.load_model("tiny"), polish, run=tempfile.mkdtemp(), log="quiet")
-        >>> int((heard.items["fate"] == "used").sum())
+        >>> int((heard.items["status"] == "used").sum())
         15
     """
     refuse_other_than_model(model, "listen(model, corpus)", corpus)
@@ -187,8 +187,8 @@ def select(
         items = heard.items
         if identify.folds != before.folds:
             fold = study_folds(study, listened.corpus.clips, usual=listened.corpus.info.folds)
-            dealt = pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String)
-            items = items.with_columns(fold=dealt)
+            assigned = pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String)
+            items = items.with_columns(fold=assigned)
         mine = dataclasses.replace(
             listened, task=dataclasses.replace(listened.task, study=study), study=study, items=items
         )
@@ -290,7 +290,7 @@ def _refuse_other_than_heard(heard: object, example: str) -> None:
         )
 
 
-def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result | WholeResult:
+def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result | StudyResult:
     """Run a study file from listening to report; what is already done is not done again."""
     if not isinstance(study, Study | str | Path):
         raise TypeError(
@@ -300,7 +300,7 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
         asked = study if isinstance(study, Study) else read_study(study)
         place = RunFolder(folder or Path("runs") / asked.name, create=True)
         done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
-    return WholeResult.of(done) if has_parts(asked) else Result.of(done)
+    return StudyResult.of(done) if has_parts(asked) else Result.of(done)
 
 
 FIELDS = re.compile(r"\b(?:corpora|question|identify|evaluate|headline|interventions|controls)\.(?=[a-z])")

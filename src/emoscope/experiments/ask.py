@@ -83,14 +83,14 @@ class Answer(Mapping[str, float]):
         return f"Answer({'; '.join([shares, self.mass, *self.told])})"
 
     @property
-    def hollow(self) -> bool:
+    def unreliable(self) -> bool:
         """Whether so little probability is on the letters that the shares say little."""
         return self.letter_mass < LEAST_LETTER_MASS
 
     @property
     def mass(self) -> str:
         """The letter mass in words."""
-        low = ": the model would rather write something else than a letter" if self.hollow else ""
+        low = ": the model would rather write something else than a letter" if self.unreliable else ""
         return f"letter mass {self.letter_mass:.2f}{low}"
 
     def _repr_html_(self) -> str:

@@ -102,14 +102,14 @@ def planned_sets(spec: SetSpec) -> pl.DataFrame:
 
 
 def plan_conditions(
-    study: Study, sets: pl.DataFrame, layers: int, foreign: pl.DataFrame | None = None, steer: bool = True
+    study: Study, sets: pl.DataFrame, layers: int, transferred: pl.DataFrame | None = None, steer: bool = True
 ) -> pl.DataFrame:
     """Build the table of conditions from the study and the sets that were found.
 
     Args:
-        foreign: sets that other parts of the study found, with their ``source``; deactivated to zero, and steered at
+        transferred: sets that other parts of the study found, with their ``source``; deactivated to zero, and steered at
             the headline's strength.
-        steer: whether foreign sets are steered.
+        steer: whether transferred sets are steered.
 
     Returns:
         one row a condition (see docs/run-folder.md); baseline and null come first. What is claimed is
@@ -134,8 +134,8 @@ def plan_conditions(
         rows += _named(family | {"control": control}, emotions[family["set"]], _within(study, within))
     rows += _agnostic(study, everywhere)
     rows += _reliance(study, everywhere, layers)
-    if foreign is not None:
-        rows += _foreign(foreign, head.alpha if steer else None)
+    if transferred is not None:
+        rows += _transferred(transferred, head.alpha if steer else None)
     declared = {"selector": head.selector, "budget": head.budget, "alpha": head.alpha}
     full = [{"positions": "all", "layers": "all", "generated": False, "headline": False, **row} for row in rows]
     return as_table("conditions", [{**row, "role": role_of(row, declared)} for row in full])
@@ -226,7 +226,7 @@ def _of_headline(study: Study, families: Iterable[Row], draws: int) -> Iterator[
             yield family
 
 
-def _foreign(sets: pl.DataFrame, alpha: float | None) -> Iterator[Row]:
+def _transferred(sets: pl.DataFrame, alpha: float | None) -> Iterator[Row]:
     """The conditions of sets that other parts found: each emotion (or other label) that the source has a set for."""
     tests: list[Row] = [{"kind": "deactivate", "to": "zero"}]
     tests += [{"kind": "steer", "alpha": alpha}] if alpha is not None else []

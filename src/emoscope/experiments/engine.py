@@ -15,7 +15,7 @@ import msgspec
 from emoscope.experiments import stages
 from emoscope.experiments.conditions import set_spec
 from emoscope.experiments.items import folds_of, study_corpus
-from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, lenders, main_studies, plan_parts
+from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, main_studies, plan_parts, sources_for
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.record import finished, pilot_of, timing, write_set_activity
 from emoscope.experiments.schema import Study
@@ -23,7 +23,7 @@ from emoscope.experiments.stages import Listened, Selected, Task, act_on
 from emoscope.experiments.study import check_study
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.fusion import transfer_sets
-from emoscope.neurons.selection import NotIdentifiable, gather, lend
+from emoscope.neurons.selection import NotIdentifiable, as_transferred, gather
 from emoscope.neurons.sources import Source, equal_samples, score_agreement
 from emoscope.runs import Log, RunFolder, Shard
 from emoscope.runs.folder import FORMAT, digest
@@ -70,7 +70,7 @@ def run_study(
                 raise ValueError("a study with several parts opens its corpora itself: give it without a corpus")
             parts, shared = plan_parts(study, trained_on)
             fulls = main_studies(full) if full else {}
-            Whole(study, run, log, tuple(parts), shared, fulls).run_parts(model, shard)
+            StudyInParts(study, run, log, tuple(parts), shared, fulls).run_parts(model, shard)
         else:
             task = Task(study, run, log, study_corpus(study, trained_on, corpus), full=full)
             _run_one(task, model, shard)
@@ -117,7 +117,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Whole:
+class StudyInParts:
     """A study of several parts in its run folder.
 
     Attributes:
@@ -174,8 +174,8 @@ class Whole:
             run = RunFolder(self.run / f"parts/{part.name}", create=True)
             task = Task(part.study, run, self.log, corpus, stored, self.fulls.get(part.name), part.selects)
             if main:
-                dealt = folds_of(main.items) if part.study.corpus.id != TEXT_QUESTIONS else {}
-                task = dataclasses.replace(task, steers_foreign=True, dealt=dealt, proved=main.proofs)
+                assigned = folds_of(main.items) if part.study.corpus.id != TEXT_QUESTIONS else {}
+                task = dataclasses.replace(task, steers_transferred=True, assigned=assigned, proved=main.proofs)
             self.log.say(f"Part {part.name} ({part.role}) listens.")
             heard[part.name] = stages.listen(task, model, shard)
             model = heard[part.name].model
@@ -198,19 +198,21 @@ class Whole:
                 self.log.say(f"Part {name}: {error}")
         if failed and not any(own[part.name].found.sets for part in self.parts if part.role == MAIN):
             raise next(iter(failed.values()))
-        foreign, left_out = self._transferred(heard)
+        transferred, left_out = self._transferred(heard)
         for part in self.parts:
             if part.role != SHARED:
-                foreign[part.name] = self._lent(part, own)
-        chosen = {name: dataclasses.replace(one, foreign=foreign.get(name)) for name, one in own.items()}
+                transferred[part.name] = self._transferred_to(part, own)
+        chosen = {name: dataclasses.replace(one, transferred=transferred.get(name)) for name, one in own.items()}
         return Chosen(chosen, {name: str(error) for name, error in failed.items()}, left_out)
 
-    def _lent(self, host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
+    def _transferred_to(self, host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
         """The headline's sets of other parts, which act in this one."""
         here = sorted(set(own[host.name].listened.items["fold"].drop_nulls()))
         most, same = self.study.probes.matched, host.study.corpus.id != TEXT_QUESTIONS
-        sources = {one.name: own[one.name] for one in lenders(host, self.parts)}
-        made = [lend(one.found, name, here, one.listened.headline, most, same) for name, one in sources.items()]
+        sources = {one.name: own[one.name] for one in sources_for(host, self.parts)}
+        made = [
+            as_transferred(one.found, name, here, one.listened.headline, most, same) for name, one in sources.items()
+        ]
         return gather([one for one in made if one])
 
     def _transferred(self, heard: Mapping[str, Listened]) -> tuple[dict[str, FoundSets | None], dict[str, str]]:
@@ -229,10 +231,10 @@ class Whole:
         made: dict[str, FoundSets | None] = {}
         for name, part in hosts.items():
             sets = transfer_sets(sources, part.of, spec, self.study.transfer.fuse, self.study.transfer.consistency)
-            foreign = made[name] = gather(list(sets.values()))
-            if foreign:
-                # found for this part alone: those that are lent lie in the part that found them
-                foreign.save_sets(heard[name].run / "sets")
+            transferred = made[name] = gather(list(sets.values()))
+            if transferred:
+                # found for this part alone: those that are transferred lie in the part that found them
+                transferred.save_sets(heard[name].run / "sets")
         return made, left_out
 
     def finish(self, chosen: Chosen) -> None:

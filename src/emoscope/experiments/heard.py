@@ -1,4 +1,4 @@
-"""What a run has heard: when it has enough, every clip's fate, with which model and recordings it began, decoder inputs."""
+"""What a run has heard: when it has enough, every clip's status, with which model and recordings it began, decoder inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BLOCK = 64
 class Outcome(NamedTuple):
     """What became of an item that could be heard, as its row in the items table says."""
 
-    fate: str = "not needed"
+    status: str = "not needed"
     why: str | None = "quotas were filled before"
     duration_s: float | None = None
     answered: str | None = None
@@ -92,7 +92,7 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int,
 
 def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> bool:
     """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
-    used = [item for item in asked if heard.get(item["item"], Outcome()).fate == "used"]
+    used = [item for item in asked if heard.get(item["item"], Outcome()).status == "used"]
     folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
     want = study.identify.items_per_emotion
     for label in {item["truth"] for item in asked}:
@@ -106,20 +106,20 @@ def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> 
 
 
 def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> pl.DataFrame:
-    """Write every candidate's fate into the items table and mark the evaluated ones."""
+    """Write every candidate's status into the items table and mark the evaluated ones."""
     taken: dict[str, set[str]] = {}
     rows = []
     for item in asked:
         outcome = heard.get(item["item"], Outcome())
         clips = taken.setdefault(item["truth"], set())
-        evaluated = outcome.fate == "used" and item["side"] != "identify"
+        evaluated = outcome.status == "used" and item["side"] != "identify"
         if evaluated and len(clips) < study.evaluate.items_per_emotion:
             clips.add(item["clip"])
         rows.append((item["item"], *outcome, evaluated and item["clip"] in clips))
     types = schema("items")
-    found = ("item", "fate", "why", "duration_s", *SETTLED)
+    found = ("item", "status", "why", "duration_s", *SETTLED)
     settled = pl.DataFrame(rows, schema={name: types[name] for name in found}, orient="row")
-    both = ("fate", "why", "duration_s")
+    both = ("status", "why", "duration_s")
     joined = items.join(settled, on="item", how="left", suffix="_heard")
     known = [pl.coalesce(name, f"{name}_heard").alias(name) for name in both]
     filled = joined.with_columns(*known, pl.col("evaluated").fill_null(False))
@@ -239,7 +239,7 @@ def inputs_path(run: RunFolder, start: int) -> Path:
 
 def told_as_heard(run: RunFolder, items: pl.DataFrame, units: Sequence[str]) -> list[str]:
     """What listening found, of the clips in use."""
-    used = items.filter(items["fate"] == "used").unique("clip", keep="first", maintain_order=True)
+    used = items.filter(items["status"] == "used").unique("clip", keep="first", maintain_order=True)
     noted: dict[str, list[str]] = {}
     for unit in units:
         # units of an earlier version noted nothing
@@ -254,7 +254,7 @@ def told_as_remembered(items: pl.DataFrame, loudness: str) -> list[str]:
     Args:
         loudness: of the study. A check hears clips with their level normalised; of others the lengths are known alone.
     """
-    asked = items.filter(items["fate"].is_null()).unique("clip", keep="first", maintain_order=True)
+    asked = items.filter(items["status"].is_null()).unique("clip", keep="first", maintain_order=True)
     remembered = remembered_facts()
     found = {clip: remembered.known(Path(path)) for clip, path in asked.select("clip", "path").iter_rows()}
     facts = {clip: SoundFacts(*known) for clip, known in found.items() if known is not None}

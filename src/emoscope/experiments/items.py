@@ -123,18 +123,18 @@ def options_of(items: pl.DataFrame) -> tuple[str, ...]:
 
 
 def candidate_items(
-    study: Study, corpus: Corpus, log: Log | None = None, dealt: Mapping[str, str] | None = None
+    study: Study, corpus: Corpus, log: Log | None = None, assigned: Mapping[str, str] | None = None
 ) -> pl.DataFrame:
-    """List every clip as an item, in listening order; clips that were lost follow with their fate.
+    """List every clip as an item, in listening order; clips that were lost follow with their status.
 
     The order goes round the groups of equal label and speaker in turn, each in the order of a seeded hash of
     the clip, so that every emotion and speaker is heard early and a run can stop when it has enough.
 
     Args:
-        dealt: folds of an earlier time (:func:`folds_dealt_before`).
+        assigned: folds of an earlier time (:func:`folds_assigned_before`).
 
     Returns:
-        the items table (see docs/run-folder.md); ``fate`` is null for items that are still to be heard.
+        the items table (see docs/run-folder.md); ``status`` is null for items that are still to be heard.
     """
     label, options = study.identify.label, study_options(study, corpus)
     if log:
@@ -150,7 +150,7 @@ def candidate_items(
             sums[clip.id] = _checksum(clip, remembered, study.question.presentation)
             if log:
                 log.step()
-    side, fold = study_sides(study, corpus, clips, sums, dealt)
+    side, fold = study_sides(study, corpus, clips, sums, assigned)
     known = {clip: content for clip, content in sums.items() if content != MISSING and clip in fold}
     copies = same_recordings(corpus.info, clips, known, fold)
     if log and copies:
@@ -166,7 +166,7 @@ def candidate_items(
     many = 1 if writes(study) else study.question.letter_orders
     orders = letter_orders(labels, speakers, contents, options, many, study.seed)
     extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(schema("items")))
-    left = {"fate": "not needed", "why": "beyond clips_per_emotion"}
+    left = {"status": "not needed", "why": "beyond clips_per_emotion"}
     rows: list[dict[str, object]] = []
     for clip, asked in zip(clips, orders, strict=True):
         # every wording in the same letter orders, so that wordings differ in nothing else
@@ -177,10 +177,10 @@ def candidate_items(
     for clip in corpus.clips:
         if clip.id not in side or clip.id in left_out:
             why = left_out.get(clip.id) or (f"no {label}" if label not in clip.labels else "on neither side")
-            rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "fate": "excluded", "why": why})
+            rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "status": "excluded", "why": why})
     for lost in corpus.lost:
         row = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
-        found = {"clip": lost.id, "path": str(lost.path), "fate": lost.fate, "why": lost.why}
+        found = {"clip": lost.id, "path": str(lost.path), "status": lost.status, "why": lost.why}
         rows.append({**row, "item": len(rows), **found})
     types = {name: dtype for name, dtype in schema("items").items() if name not in SETTLED}
     types |= dict.fromkeys(extra, pl.String)
@@ -254,12 +254,16 @@ def _checksum(clip: Clip, remembered: Checksums, presentation: str) -> str:
 
 
 def study_sides(
-    study: Study, corpus: Corpus, clips: Sequence[Clip], sums: Mapping[str, str], dealt: Mapping[str, str] | None = None
+    study: Study,
+    corpus: Corpus,
+    clips: Sequence[Clip],
+    sums: Mapping[str, str],
+    assigned: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Which side every clip is on, and its fold; clips on neither side are missing.
 
     Args:
-        dealt: clip id -> fold of an earlier time (:func:`folds_dealt_before`).
+        assigned: clip id -> fold of an earlier time (:func:`folds_assigned_before`).
 
     Raises:
         StudyError: a side is empty, a clip would be on both, or a speaker, where the study does not allow that.
@@ -268,7 +272,7 @@ def study_sides(
     if study.identify.split == "official":
         return _official(corpus, clips)
     if not study.identify.where:
-        folds = study_folds(study, clips, sums, corpus.info.folds, dealt)
+        folds = study_folds(study, clips, sums, corpus.info.folds, assigned)
         return {clip.id: "both" for clip in clips}, folds
     identify = {clip.id: clip for clip in corpus.where(study.identify.where).clips}
     evaluate = {clip.id: clip for clip in corpus.where(study.evaluate.where).clips}
@@ -301,28 +305,28 @@ def study_folds(
     clips: Sequence[Clip],
     sums: Mapping[str, str] | None = None,
     usual: str = "speaker",
-    dealt: Mapping[str, str] | None = None,
+    assigned: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The fold of every clip under cross-fitting: clip id -> fold.
 
     Args:
         usual: the column that takes the place of "speaker" in this corpus (MELD's characters, say).
-        dealt: clip id -> fold of an earlier time.
+        assigned: clip id -> fold of an earlier time.
 
     Raises:
         StudyError: a speaker would be in two folds, and the study does not allow it.
         ValueError: folds that the corpus cannot have.
     """
     folds = fold_column(clips, study.identify.folds, usual)
-    fold = assign_folds(clips, folds, study.seed, sums, study.identify.label, dealt)
+    fold = assign_folds(clips, folds, study.seed, sums, study.identify.label, assigned)
     _keep_speakers_apart(study, clips, fold, "folds")
     return fold
 
 
-def folds_dealt_before(run: RunFolder, study: Study) -> dict[str, str]:
-    """The folds that a begun run has dealt, so that files that were added move no speaker: clip id -> fold.
+def folds_assigned_before(run: RunFolder, study: Study) -> dict[str, str]:
+    """The folds that a begun run has assigned, so that files that were added move no speaker: clip id -> fold.
 
-    They are empty where the run has dealt none, or by another seed or rule.
+    They are empty where the run has assigned none, or by another seed or rule.
     """
     if not (run / "items.parquet").is_file() or not (run / "study.toml").is_file():
         return {}
@@ -360,7 +364,7 @@ def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str
 
 def shared_speakers(items: pl.DataFrame) -> list[str]:
     """The speakers of an items table that are in several folds, or on both sides."""
-    placed = items.drop_nulls(["speaker", "fold"]).filter(pl.col("fate").ne_missing("excluded"))
+    placed = items.drop_nulls(["speaker", "fold"]).filter(pl.col("status").ne_missing("excluded"))
     return placed.group_by("speaker").agg(pl.n_unique("fold")).filter(pl.col("fold") > 1)["speaker"].sort().to_list()
 
 

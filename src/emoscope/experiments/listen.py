@@ -50,13 +50,13 @@ LOOK_S = 1.0
 def hear(
     run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log, shard: Shard | None = None
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Hear items in listening order until every quota is filled, and settle every clip's fate.
+    """Hear items in listening order until every quota is filled, and settle every clip's status.
 
     Args:
         shard: hear this share of the blocks only; the others' are waited for while they are at work.
 
     Returns:
-        the items table with fates (used, not needed, quarantined, excluded), durations, the columns
+        the items table with statuses (used, not needed, quarantined, excluded), durations, the columns
         ``correct`` (baseline answer by likelihood) and ``evaluated`` (asked under interventions); and the ids of the
         units that hold the baseline answers.
 
@@ -64,7 +64,7 @@ def hear(
         ProofFailed: a check of the model's sites or batches failed.
         Unfinished: other shards, none of them at work, have blocks to hear.
     """
-    asked = items.filter(items["fate"].is_null()).to_dicts()
+    asked = items.filter(items["status"].is_null()).to_dicts()
     store = open_store(run, study, asked, model, log, shared=shard is not None)
     blocks = [asked[start : start + BLOCK] for start in range(0, len(asked), BLOCK)]
     units = [listening_unit(study, block, number * BLOCK, model) for number, block in enumerate(blocks)]

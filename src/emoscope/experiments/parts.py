@@ -26,7 +26,7 @@ from emoscope.experiments.items import (
 )
 from emoscope.experiments.prompts import PRESENTATIONS, asked_wordings, spoken
 from emoscope.experiments.schema import Controls, CorpusChoice, Interventions, Probes, Study, StudyError, Transfer
-from emoscope.neurons.jobs import lent_name
+from emoscope.neurons.jobs import transferred_name
 from emoscope.vocabulary import COLUMN, MAIN, PRESENTED, SHARED
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Part:
         study, label = self.study, self.study.identify.label
         if self.role == MAIN or self.corpus is None or main is None:
             return self.corpus or study_corpus(study), study
-        used = set(main.filter(main["fate"] == "used")["clip"])
+        used = set(main.filter(main["status"] == "used")["clip"])
         unused = [clip.id for clip in self.corpus.clips if clip.id not in used]
         corpus = self.corpus.lose("excluded", dict.fromkeys(unused, f"not used in part {self.of}"))
         if unused:
@@ -192,7 +192,7 @@ def _refuse_unknown_columns(study: Study, mains: Sequence[Part]) -> None:
 
 
 def _few(study: Study, matched: int) -> Study:
-    """The study with nothing but what foreign sets need: zero, the headline's strength, matched controls."""
+    """The study with nothing but what transferred sets need: zero, the headline's strength, matched controls."""
     return replace(
         study,
         interventions=Interventions(alphas=(), positions=(), layers=(), agnostic=(), reliance=False, generate=False),
@@ -255,7 +255,7 @@ def _part(main: Part, suffix: str, role: str, study: Study, options: int | None 
     return Part(f"{main.name}.{suffix}", role, named, main.name, main.corpus)
 
 
-def lenders(part: Part, parts: Sequence[Part]) -> list[Part]:
+def sources_for(part: Part, parts: Sequence[Part]) -> list[Part]:
     """The parts whose own sets act in a part: probed columns in a main part, the main part in a probe, else none."""
     if part.role == SHARED:
         return []
@@ -264,9 +264,11 @@ def lenders(part: Part, parts: Sequence[Part]) -> list[Part]:
     return [one for one in parts if one.name == part.of]
 
 
-def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]) -> pl.DataFrame | None:
+def planned_transferred(
+    part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]
+) -> pl.DataFrame | None:
     """The sets of other parts that will act in a part at most; ``None`` where there are none."""
-    found = {one.name: one.options for one in lenders(part, parts)}
+    found = {one.name: one.options for one in sources_for(part, parts)}
     if part.role == SHARED:
         mains = [one.name for one in parts if one.role == MAIN]
         found = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
@@ -276,7 +278,7 @@ def planned_foreign(part: Part, parts: Sequence[Part], study: Study, shared: tup
         spec = set_spec(part.study, labels, 0)
         spec = dataclasses.replace(spec, selectors=spec.headline[:1], budgets=spec.headline[1:], outcomes=False)
         sets = planned_sets(dataclasses.replace(spec, controls={"matched": matched}, sizes=(), common_size=False))
-        named = [lent_name(name, source) for name in sets["set"]]
+        named = [transferred_name(name, source) for name in sets["set"]]
         frames.append(sets.with_columns(pl.Series("set", named), source=pl.lit(source)))
     return pl.concat(frames) if frames else None
 
@@ -301,8 +303,8 @@ def dry_run(study: Study) -> None:
             console.print(f"\nPart {part.name} ({part.role})", style="bold")
             part = dataclasses.replace(part, study=part.study.with_budget(card.recommended_budget))
             corpus = part.corpus or study_corpus(part.study, card.trained_on)
-            foreign = planned_foreign(part, parts, study, shared)
-            total += _show(console, card, part.study, corpus, foreign, part.selects, part.role == MAIN)
+            transferred = planned_transferred(part, parts, study, shared)
+            total += _show(console, card, part.study, corpus, transferred, part.selects, part.role == MAIN)
         console.print(f"\nAll parts: {total:,} answers and what is listened to.")
     console.print("Nothing was run; `--pilot 20` in place of `--dry-run` measures how long an answer takes here.")
 
@@ -312,17 +314,19 @@ def too_few(study: Study, items: pl.DataFrame) -> list[str]:
 
     Example:
         >>> import polars as pl
-        >>> items = pl.DataFrame({"clip": list("abcd"), "truth": ["anger", "anger", "fear", "fear"], "fate": [None] * 4,
-        ...     "side": ["both"] * 4, "fold": ["1", "2", "1", "1"]}, schema_overrides={"fate": pl.String})
+        >>> items = pl.DataFrame({"clip": list("abcd"), "truth": ["anger", "anger", "fear", "fear"], "status": [None] * 4,
+        ...     "side": ["both"] * 4, "fold": ["1", "2", "1", "1"]}, schema_overrides={"status": pl.String})
         >>> for told in too_few(Study(), items):
         ...     print(told)
         anger: at most 1 clip to find neurons on where 30 are needed (identify.minimum): it gets no set.
         fear: at most 0 clips to find neurons on where 30 are needed (identify.minimum): it gets no set.
         Fewer than two options can get a set, so the study would end without a result: add clips, or lower identify.minimum.
     """
-    finding = items.filter(items["fate"].is_null() & (items["side"] != "evaluate")).unique("clip", maintain_order=True)
+    finding = items.filter(items["status"].is_null() & (items["side"] != "evaluate")).unique(
+        "clip", maintain_order=True
+    )
     folds = finding.filter(finding["side"] == "both")["fold"].drop_nulls().unique()
-    told, options = [], in_order(items.filter(items["fate"].is_null())["truth"].drop_nulls())
+    told, options = [], in_order(items.filter(items["status"].is_null())["truth"].drop_nulls())
     least = study.identify.minimum
     for option in options:
         own = finding.filter(pl.col("truth") == option)
@@ -339,7 +343,7 @@ def too_few(study: Study, items: pl.DataFrame) -> list[str]:
 
 
 def _show(
-    console: Console, card: Card, study: Study, corpus: Corpus, foreign: pl.DataFrame | None = None,
+    console: Console, card: Card, study: Study, corpus: Corpus, transferred: pl.DataFrame | None = None,
     selects: bool = True, main: bool = True,
 ) -> int:  # fmt: skip
     """Print one study; returns its answers under interventions."""
@@ -351,17 +355,17 @@ def _show(
     # further parts ask about clips of a main part, which tells of them
     for sentence in told_as_remembered(items, study.corpus.loudness) if main else ():
         console.print(f"{sentence}.", highlight=False, markup=False)
-    open_items = items.filter(items["fate"].is_null())
+    open_items = items.filter(items["status"].is_null())
     quota = Counter(open_items.filter(open_items["side"] != "identify")["truth"].to_list())
     orders = (1 + max(open_items["order"].to_list(), default=0)) * len(asked_wordings(study))
     evaluated = sum(min(count, study.evaluate.items_per_emotion * orders) for count in quota.values())
     sets = planned_sets(set_spec(study, study_options(study, corpus), card.layers))
-    conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, foreign, not main)
+    conditions = plan_conditions(study, sets if selects else sets.clear(), card.layers, transferred, not main)
     model = f"{study.model.id} ({card.layers} layers x {card.width} neurons)"
     console.print(f"Study {study.name}: {model} on {corpus.info.title}")
     # a clip that is asked has an item for each wording and order of the letters; people count clips
     clips = open_items.unique("clip", maintain_order=True)["truth"].to_list()
-    beyond = items.filter(items["fate"] == "not needed").unique("clip", maintain_order=True)
+    beyond = items.filter(items["status"] == "not needed").unique("clip", maintain_order=True)
     lost = Counter([*beyond["why"].to_list(), *items.filter(items["order"].is_null())["why"].to_list()])
     each = ", ".join(f"{count} {label}" for label, count in sorted(Counter(clips).items()))
     reasons = f" ({'; '.join(f'{n} {why}' for why, n in lost.items())})" if lost else ""

@@ -72,7 +72,7 @@ def pilot_result(run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.
         items: the pilot's settled items table; clips beyond the pilot stand in it as "not needed".
 
     """
-    asked = items.filter(items["fate"] == "used")
+    asked = items.filter(items["status"] == "used")
     names = options_of(asked)
     likely = baseline.filter(scoring="likelihood").join(asked.select("item", "clip", "truth", "order"), on="item")
     # one answer a clip: several letter orders of a clip are no independent evidence
@@ -210,7 +210,7 @@ def _basis(plan: Plan, rates: Rates, clips: int) -> str:
 
 def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "") -> str:
     """What the model can do, why no neurons are looked for, and what helps: a lower minimum only where there is something."""
-    asked = items.filter(fate="used", order=0).rename({"answered": "answer"})
+    asked = items.filter(status="used", order=0).rename({"answered": "answer"})
     names = options_of(asked)
     uar, p = _uar_test(asked, names)
     level = tells_apart(uar, 100 / max(1, len(names)), p, span)
@@ -256,12 +256,12 @@ class Plan:
 
 def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
     """What the full study hears and asks, in expectation: emotions are answered as rightly as in the pilot."""
-    rows = items.filter(items["fate"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
+    rows = items.filter(items["status"].is_in(["used", "not needed", "quarantined"]) & items["options"].is_not_null())
     orders = (1 + int(rows["order"].max() or 0)) * rows["wording"].n_unique()  # type: ignore[arg-type]
     of_clip = rows.sort("item").group_by("clip", maintain_order=True)
-    clips = of_clip.agg(pl.first("truth", "side", "fold", "fate"), right=pl.col("correct").fill_null(False).any())
-    used = clips.filter(pl.col("fate") == "used")
-    usable = used.height / max(1, used.height + clips.filter(pl.col("fate") == "quarantined").height)
+    clips = of_clip.agg(pl.first("truth", "side", "fold", "status"), right=pl.col("correct").fill_null(False).any())
+    used = clips.filter(pl.col("status") == "used")
+    usable = used.height / max(1, used.height + clips.filter(pl.col("status") == "quarantined").height)
     counted = {name: used.filter(pl.col("truth") == name)["right"] for name in names}
     rate = {name: usable * int(right.sum()) / max(1, len(right)) for name, right in counted.items()}
     quota, most = full.evaluate.items_per_emotion, full.corpus.clips_per_emotion

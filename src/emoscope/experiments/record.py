@@ -17,7 +17,7 @@ import polars as pl
 
 from emoscope import __version__
 from emoscope.corpora.audio import AudioError, load_audio
-from emoscope.experiments.items import candidate_items, folds_dealt_before, options_of, shared_speakers, study_corpus
+from emoscope.experiments.items import candidate_items, folds_assigned_before, options_of, shared_speakers, study_corpus
 from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.schema import Study
 from emoscope.experiments.study import imported_code
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets
 
-FATES = ("used", "not needed", "excluded", "quarantined")
+STATUSES = ("used", "not needed", "excluded", "quarantined")
 
 Proof = Mapping[str, object]
 """A check of the model: name, status ("passed", "failed" or "not run"), measured, tolerance, note."""
@@ -46,7 +46,7 @@ def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
     """What was run, with what, and what every check measured; ``no_null`` says why the null was not asked."""
     heard, found = selected.listened, selected.found
     study, items, about = heard.study, heard.items, heard.corpus.info
-    fates = Counter(items.unique("clip", keep="first", maintain_order=True)["fate"])
+    statuses = Counter(items.unique("clip", keep="first", maintain_order=True)["status"])
     corpus = {name: getattr(about, name) for name in ("id", "title", "licence", "citation")}
     proofs = [*heard.proofs, prove_weights(heard.weights, heard.model)]
     heard.task.log.event("proof", **proofs[-1])
@@ -60,7 +60,7 @@ def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
         "emotions": list(options_of(items)),
         "identifiable": dict(found.identifiable),
         **({"outcomes": found.outcomes} if found.outcomes else {}),
-        "counts": {"clips": fates.total(), **{fate: fates[fate] for fate in FATES}},
+        "counts": {"clips": statuses.total(), **{status: statuses[status] for status in STATUSES}},
         "speakers_shared": len(shared_speakers(items)),
         "asked": digest(msgspec.to_builtins(heard.task.study)),
         "own_selectors": own_code(study.identify.selectors),
@@ -118,7 +118,7 @@ def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: 
     from emoscope.models.check import run_proofs
 
     requests = []
-    for item in candidates.filter(candidates["fate"].is_null()).iter_rows(named=True):
+    for item in candidates.filter(candidates["status"].is_null()).iter_rows(named=True):
         try:
             wave = load_audio(item["path"], loudness)
         except AudioError:
@@ -173,7 +173,9 @@ def finished(
     if about is None or about.checksum != manifest["model"]["checksum"]:
         return False
     trained_on = about.trained_on
-    candidates = candidate_items(study, corpus or study_corpus(study, trained_on), dealt=folds_dealt_before(run, study))
+    candidates = candidate_items(
+        study, corpus or study_corpus(study, trained_on), assigned=folds_assigned_before(run, study)
+    )
     if candidates_digest(candidates) != manifest["candidates"]:
         return False
     return all(check_unit(run, unit) is None for unit in run.read_table("units")["unit"])
@@ -181,7 +183,7 @@ def finished(
 
 def candidates_digest(candidates: pl.DataFrame) -> str:
     """Hash of the clips, recordings, labels, questions and folds of a study's candidates."""
-    columns = ("clip", "checksum", "truth", "fold", "side", "speaker", "options", "wording", "fate")
+    columns = ("clip", "checksum", "truth", "fold", "side", "speaker", "options", "wording", "status")
     return digest(candidates.select(columns).rows())
 
 
@@ -212,7 +214,7 @@ def write_set_activity(
         pl.any_horizontal(own),
     )
     parts = {"audio": main, **grounding}
-    items = {name: part.read_table("items").filter(pl.col("fate") == "used") for name, part in parts.items()}
+    items = {name: part.read_table("items").filter(pl.col("status") == "used") for name, part in parts.items()}
     common = set.intersection(*(set(table["clip"]) for table in items.values()))
     rows: list[dict[str, object]] = []
     for name, part in parts.items():

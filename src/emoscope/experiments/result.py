@@ -129,14 +129,14 @@ class Result:
 
 
 @dataclass(frozen=True)
-class WholeResult:
+class StudyResult:
     """The result of a study in parts: that of each part that found sets, and the tables of the whole."""
 
     run: RunFolder
     parts: Mapping[str, Result]
 
     @classmethod
-    def of(cls, run: RunFolder) -> WholeResult:
+    def of(cls, run: RunFolder) -> StudyResult:
         """Read the result of a finished study in parts."""
         cards = run.read_json("manifest.json")["parts"]
         found = {card["name"]: RunFolder(run / card["folder"]) for card in cards}
@@ -148,7 +148,7 @@ class WholeResult:
 
     def __repr__(self) -> str:
         parts = (f"  {name}: {one!r}".replace("\n", "\n    ") for name, one in self.parts.items())
-        return "\n".join([f"WholeResult({self.run.path})", *parts])
+        return "\n".join([f"StudyResult({self.run.path})", *parts])
 
 
 def print_result(run: RunFolder) -> None:

@@ -18,7 +18,7 @@ from emoscope.experiments import record
 from emoscope.experiments.conditions import layer_ranges, plan_conditions, set_spec
 from emoscope.experiments.heard import refuse_changes, told_as_heard
 from emoscope.experiments.intervene import SetsByFold, intervene, list_units, owners, plan_work, why_no_null
-from emoscope.experiments.items import candidate_items, folds_dealt_before, options_of, study_corpus
+from emoscope.experiments.items import candidate_items, folds_assigned_before, options_of, study_corpus
 from emoscope.experiments.listen import hear
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.prompts import option_shares
@@ -29,7 +29,7 @@ from emoscope.neurons import selection
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import Log, RunFolder, Shard
-from emoscope.runs.folder import digest, refuse_whole, replacing
+from emoscope.runs.folder import digest, refuse_study, replacing
 from emoscope.runs.shards import named
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class Task:
         stored: the study as its folder keeps it; ``study`` otherwise.
         full: the study of which this one is a pilot, if it is one.
         selects: whether neurons are found here; otherwise only sets of other parts act.
-        steers_foreign: whether sets of other parts are steered, too.
-        dealt: clip -> fold, where another part of the study has dealt the folds.
+        steers_transferred: whether sets of other parts are steered, too.
+        assigned: clip -> fold, where another part of the study has assigned the folds.
         proved: the proofs of another part with the same model, which are not made again.
     """
 
@@ -64,8 +64,8 @@ class Task:
     stored: Study | None = None
     full: Study | None = None
     selects: bool = True
-    steers_foreign: bool = False
-    dealt: Mapping[str, str] = field(default_factory=dict)
+    steers_transferred: bool = False
+    assigned: Mapping[str, str] = field(default_factory=dict)
     proved: tuple[Proof, ...] | None = None
 
 
@@ -110,7 +110,7 @@ class Selected:
 
     listened: Listened
     found: FoundSets
-    foreign: FoundSets | None = None
+    transferred: FoundSets | None = None
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,12 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
     study, run, log = task.study, task.run, task.log
     # the corpus first: a mistake in it is said before a large model is loaded
     corpus = task.corpus or study_corpus(study, model.info.trained_on if model else study.card().trained_on)
-    candidates = candidate_items(study, corpus, log, {**folds_dealt_before(run, study), **task.dealt})
+    candidates = candidate_items(study, corpus, log, {**folds_assigned_before(run, study), **task.assigned})
     model = model or load(study.model, log)
     study = study.with_budget(model.info.recommended_budget)
     layer_ranges(study.interventions.layers, model.info.layers)  # a range that is not there is said first
     # before the first file is written: a run that is refused stays as it was
-    refuse_changes(run, model.info, candidates.filter(candidates["fate"].is_null()).to_dicts())
+    refuse_changes(run, model.info, candidates.filter(candidates["status"].is_null()).to_dicts())
     begin(run, task.stored or task.study)
     weights, proofs = model.decoder.fingerprint(), task.proved
     if proofs is None:
@@ -177,7 +177,7 @@ def find_sets(run: RunFolder, study: Study, items: pl.DataFrame) -> FoundSets:
     """Find the sets and their controls from the stored activity, without the model."""
     activity = Activity.open(run / "activity.zarr")
     spec = set_spec(study, options_of(items), activity.layers)
-    return selection.find_sets(activity, items.filter(items["fate"] == "used"), spec)
+    return selection.find_sets(activity, items.filter(items["status"] == "used"), spec)
 
 
 def reselect(
@@ -194,7 +194,7 @@ def reselect(
         scope: positions that count; the run's own by default.
         out: folder for the sets; ``<run>/sets`` by default.
     """
-    refuse_whole(run)
+    refuse_study(run)
     folder = RunFolder(run)
     study = read_study(folder / "study.toml", imports=False)
     if budget is None:
@@ -235,9 +235,11 @@ def nothing_found(listened: Listened) -> Selected:
 
 def plan(selected: Selected) -> Planned:
     """List the conditions and the units in which they are asked."""
-    heard, foreign = selected.listened, selected.foreign.frame if selected.foreign else None
+    heard, transferred = selected.listened, selected.transferred.frame if selected.transferred else None
     study, items, model = heard.study, heard.items, heard.model
-    conditions = plan_conditions(study, selected.found.frame, model.info.layers, foreign, heard.task.steers_foreign)
+    conditions = plan_conditions(
+        study, selected.found.frame, model.info.layers, transferred, heard.task.steers_transferred
+    )
     no_null = why_no_null(heard.run, study, items, model)
     if no_null:
         conditions = conditions.filter(conditions["kind"] != "null")
@@ -247,10 +249,10 @@ def plan(selected: Selected) -> Planned:
 
 def sets_by_fold(selected: Selected) -> SetsByFold:
     """The sets as the conditions use them, with the untouched model's probability of each option."""
-    heard, found, foreign = selected.listened, selected.found, selected.foreign
+    heard, found, transferred = selected.listened, selected.found, selected.transferred
     ranges = layer_ranges(heard.study.interventions.layers, heard.model.info.layers)
     shares = option_shares([heard.run.read_table(f"answers/{unit}") for unit in heard.units], heard.items)
-    sets = {**found.sets, **(foreign.sets if foreign else {})}
+    sets = {**found.sets, **(transferred.sets if transferred else {})}
     return SetsByFold(sets, heard.model.info, found.mean_product, shares, ranges)
 
 
@@ -278,14 +280,14 @@ def act(selected: Selected) -> None:
     from emoscope.chapters.pages import build_report, figures
     from emoscope.chapters.results import write_tables
 
-    heard, found, foreign = selected.listened, selected.found, selected.foreign
+    heard, found, transferred = selected.listened, selected.found, selected.transferred
     run, log = heard.run, heard.task.log
     run.write_table("items", heard.items)
     run.write_table("sets", found.frame)
     found.save_sets(run / "sets")
-    if foreign:
-        run.write_table("foreign_sets", foreign.frame)
-    _forget(run, "set_activity.parquet", *([] if foreign else ["foreign_sets.parquet"]))
+    if transferred:
+        run.write_table("transferred_sets", transferred.frame)
+    _forget(run, "set_activity.parquet", *([] if transferred else ["foreign_sets.parquet", "transferred_sets.parquet"]))
     _forget(run, *([] if found.sets else ["neurons.parquet", "report.html"]))
     manifest = record.run_manifest(selected, ask_conditions(selected).no_null)
     shown = _shown(run, manifest)
@@ -328,7 +330,7 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
     run.write_table("conditions", conditions.filter(conditions["kind"] == "baseline"))
     run.write_table("units", list_units([], heard.units))
     run.write_table("sets", found.frame)
-    _forget(run, "foreign_sets.parquet", "set_activity.parquet", "neurons.parquet")
+    _forget(run, "foreign_sets.parquet", "transferred_sets.parquet", "set_activity.parquet", "neurons.parquet")
     counts: dict[str, int | str] = {name: f"not identifiable ({count} correct)" for name, count in why.counts.items()}
     manifest = record.run_manifest(Selected(heard, dataclasses.replace(found, identifiable=counts)))
     run.write_json("manifest.json", {**manifest, "ended": str(why), "timing": timing(heard.task.log)})

@@ -220,7 +220,7 @@ def transfer_sets(
         found |= _fused(kept, host, equal, spec, folds, fuse, consistency)
     if not found:
         return {}
-    activity, used = acting.activity, acting.items.filter(pl.col("fate") == USED)["item"].to_numpy()
+    activity, used = acting.activity, acting.items.filter(pl.col("status") == USED)["item"].to_numpy()
     standardised = _covariates(activity, used, spec) if spec.controls.get(MATCHED) else None
     means = activity.mean_product(used).astype("float32").ravel()
     ground, size = Ground(acting.total, standardised), (activity.layers, activity.width)

@@ -203,11 +203,11 @@ def in_table_order(sets: Sequence[Wanted], folds: Sequence[str]) -> Iterator[tup
         yield from ((one, fold) for fold in folds for one in together)
 
 
-def lent_name(name: str, source: str) -> str:
+def transferred_name(name: str, source: str) -> str:
     """The name of a set in a part that did not find it.
 
     Example:
-        >>> lent_name("cas@0.05:all~matched1", "polish")
+        >>> transferred_name("cas@0.05:all~matched1", "polish")
         'cas@0.05:all~matched1~from=polish'
     """
     return f"{name}~from={source}"

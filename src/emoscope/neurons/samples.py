@@ -117,7 +117,7 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
     Example:
         >>> items = pl.DataFrame({
         ...     "item": range(8), "clip": [f"c{i}" for i in range(8)], "speaker": list("ssssttuu"),
-        ...     "fold": list("ssssttuu"), "truth": ["anger", "fear"] * 4, "correct": [True] * 8, "fate": ["used"] * 8,
+        ...     "fold": list("ssssttuu"), "truth": ["anger", "fear"] * 4, "correct": [True] * 8, "status": ["used"] * 8,
         ... })
         >>> samples, identifiable = draw_samples(items, SetSpec(("anger", "fear"), minimum=2))
         >>> [(one.fold, one.n) for one in samples], identifiable
@@ -192,7 +192,7 @@ def pools(items: pl.DataFrame, spec: SetSpec, outcome: Outcome = "hits") -> dict
     ``"false-alarms"``: answered wrongly, under the label that was answered. A clip that has a hit, in any letter order
     or wording, has neither. A ``ValueError`` says which column the items table lacks for this.
     """
-    used = items.filter(pl.col("fate") == USED)
+    used = items.filter(pl.col("status") == USED)
     if outcome == "false-alarms" and "answered" not in used.columns:
         raise ValueError("the items table does not say what was answered: run the study again, its answers are kept")
     if spec.balance_letters and "options" not in used.columns:

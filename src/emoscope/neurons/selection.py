@@ -13,7 +13,7 @@ import polars as pl
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
-from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, lent_name, wanted_sets
+from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, transferred_name, wanted_sets
 from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, SelectionPlan, rank_streaming
 from emoscope.neurons.samples import (
     Notes,
@@ -102,7 +102,7 @@ class SetTable:
         assert one.budget is not None
         name = self.spec.name_of(one)
         if self.transferred and self.source:
-            name = lent_name(name, self.source)
+            name = transferred_name(name, self.source)
         self.sets[name, sample.fold] = {emotion: its.neurons for emotion, its in found.items()}
         about = {name: getattr(one, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}
         about |= {"set": name, "scope": self.spec.scope_name, "site": self.spec.site, "label": self.spec.label}
@@ -127,7 +127,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     or ``evaluate``, never ``both``), all folds take the identify side.
 
     Args:
-        items: one row per item, with the columns item, clip, speaker, fold, truth, correct, fate and, if sides are
+        items: one row per item, with the columns item, clip, speaker, fold, truth, correct, status and, if sides are
             fixed, side; ``answered`` for misses and false alarms, ``options`` to balance letters; ``corpus`` is kept as
             the sets' source.
 
@@ -161,7 +161,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         ranked |= _rank(activity, pairs, emotions, spec, observe if spec.needs_covariates and not others else None)
 
     source = "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None
-    used = items.filter(pl.col("fate") == USED)["item"].to_numpy()
+    used = items.filter(pl.col("status") == USED)["item"].to_numpy()
     table = SetTable(spec, activity.layers * activity.width, source)
     wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
     grounds = {fold: Ground(table.total) for fold in folds}
@@ -257,7 +257,7 @@ def _taken(one: Wanted, sample: Sample, ranked: Ranked, size: int, reselected: S
     return [replace(chosen, neurons=chosen.neurons[:reached]) for chosen in lists(one).take(max(1, reached))]
 
 
-def lend(
+def as_transferred(
     found: FoundSets, source: str, folds: Sequence[str], headline: tuple[str, float], matched: int, same: bool = True
 ) -> FoundSets | None:
     """The headline's target sets and first matched controls of a part, under other names, for the folds of another.
@@ -270,14 +270,14 @@ def lend(
     mine = found.frame.filter(kept, pl.col("selector") == headline[0], pl.col("budget") == headline[1])
     if mine.is_empty():
         return None
-    lent = {name: lent_name(name, source) for name in mine["set"].unique(maintain_order=True)}
+    transferred = {name: transferred_name(name, source) for name in mine["set"].unique(maintain_order=True)}
     sets = {
         (new, fold): found.sets[(name, fold) if same and (name, fold) in found.sets else (name, ALL)]
-        for name, new in lent.items()
+        for name, new in transferred.items()
         for fold in (*folds, ALL)
     }
     frame = mine.filter(pl.col("fold").is_in([*(folds if same else ()), ALL])).with_columns(
-        pl.col("set").replace_strict(lent), pl.lit(source).alias("source")
+        pl.col("set").replace_strict(transferred), pl.lit(source).alias("source")
     )
     return replace(found, frame=frame, sets=sets, outcomes={})
 

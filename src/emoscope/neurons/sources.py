@@ -80,7 +80,7 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
         >>> store = Activity.create(f"{tempfile.mkdtemp()}/activity.zarr", 6, 1, 1, np.ones((1, 1)), 6)
         >>> items = pl.DataFrame({
         ...     "item": range(6), "clip": [f"c{i}" for i in range(6)], "speaker": list("ssttuu"),
-        ...     "fold": list("ssttuu"), "truth": ["anger", "fear"] * 3, "correct": [True] * 6, "fate": ["used"] * 6,
+        ...     "fold": list("ssttuu"), "truth": ["anger", "fear"] * 3, "correct": [True] * 6, "status": ["used"] * 6,
         ... })
         >>> few = Source("few", store, items.filter(pl.col("speaker") != "u"))
         >>> found = equal_samples([Source("many", store, items), few], SetSpec(("anger", "fear"), minimum=1))

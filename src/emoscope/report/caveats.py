@@ -118,11 +118,11 @@ def _unfounded(part: Part) -> Iterable[str]:
         yield f"{voices} where the speaker is unknown, the same voice may be on both sides."
     for corpus in _trained_on(part):
         yield f"That the model had never met this corpus: it was trained on a part of {corpus}."
-    hollow = part.table("uar").filter("hollow")["condition"]
-    if len(hollow):
+    unreliable = part.table("uar").filter("unreliable")["condition"]
+    if len(unreliable):
         yield (
-            f"Anything from {len(hollow)} condition(s) in which the letters’ probability is below {LEAST_LETTER_MASS:g} or "
-            f"the written answer differs from the likeliest letter in more than a tenth of the items, such as {hollow[0]}."
+            f"Anything from {len(unreliable)} condition(s) in which the letters’ probability is below {LEAST_LETTER_MASS:g} or "
+            f"the written answer differs from the likeliest letter in more than a tenth of the items, such as {unreliable[0]}."
         )
 
 
@@ -130,7 +130,7 @@ def _trained_on(part: Part) -> Iterable[str]:
     """The corpora among those asked that the model was trained on, with which of their recordings."""
     model = part.run.manifest.get("model") or {}
     used = set(part.run.items["corpus"].drop_nulls())
-    heard = set(map(str, model.get("trained_speakers") or [])) & set(part.panel.speakers)
+    heard = set(map(str, model.get("trained_speakers") or [])) & set(part.responses.speakers)
     again = part.allows("model", "allow_trained_on")
     for one in model.get("trained_on") or []:
         if one.get("corpus") not in used:

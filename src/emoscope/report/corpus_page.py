@@ -81,9 +81,9 @@ def _tables(summary: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
     for name in ("emotion", "speaker", "split", "language"):
         if counts := summary[f"by_{name}"]:
             found[f"Clips in use by {name}"] = _counted("value", counts)
-    for fate, reasons in summary["reasons"].items():
+    for status, reasons in summary["reasons"].items():
         if reasons:
-            found[f"Why clips are {fate}"] = _counted("why", reasons)
+            found[f"Why clips are {status}"] = _counted("why", reasons)
     for name, key in (("Sampling rates (Hz)", "sample_rates"), ("Channels", "channels")):
         found[name] = _counted("value", summary[key])
     if summary["unusable"]:

@@ -43,7 +43,7 @@ SELECTORS = {
 
 def paragraph(part: Part) -> list[str]:
     """The methods of this run in a few sentences each on data, selection, interventions and statistics."""
-    if part.selector is None or not len(part.panel.items):
+    if part.selector is None or not len(part.responses.items):
         return []
     return [_data(part), _selection(part), _interventions(part), _statistics(part)]
 
@@ -75,7 +75,7 @@ def _corpus(one: dict[str, Any]) -> str:
 
 
 def _data(part: Part) -> str:
-    manifest, panel = part.run.manifest, part.panel
+    manifest, responses = part.run.manifest, part.responses
     model = manifest.get("model") or {}
     corpora = " and ".join(
         str(one.get("title") or one.get("id")) + (f" ({one['citation']})" if one.get("citation") else "")
@@ -87,8 +87,8 @@ def _data(part: Part) -> str:
     text = (
         f"We asked {model.get('id', 'the model')} ({model.get('layers')} decoder layers of {model.get('width')} MLP neurons, "
         f"{model.get('dtype')}, {model.get('device')}) {asked} in {part.clips} clips "
-        f"by {voices}" + (f" of {corpora}" if corpora else "") + f", with {len(panel.labels)} lettered options "
-        f"({', '.join(panel.labels)}) whose order differs between clips. The answer is the option whose letter is most probable"
+        f"by {voices}" + (f" of {corpora}" if corpora else "") + f", with {len(responses.labels)} lettered options "
+        f"({', '.join(responses.labels)}) whose order differs between clips. The answer is the option whose letter is most probable"
     )
     row = part.uar("baseline")
     if row is None or row["uar"] is None:

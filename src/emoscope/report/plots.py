@@ -15,7 +15,7 @@ from emoscope.wording import number
 
 Marks = pl.DataFrame | Sequence[Mapping[str, Any]]
 """What :func:`dots` draws: columns ``row``, ``series`` (of :data:`SERIES`), ``estimate``, ``low``, ``high`` and, where
-a dot may rest on a condition that supports no claim, ``hollow``."""
+a dot may rest on a condition that supports no claim, ``unreliable``."""
 
 SERIES = {
     "selected": (LIGHT.accent, "circle"),
@@ -27,7 +27,7 @@ SERIES = {
 NAMES = {"selected": LIGHT.accent, "matched": LIGHT.muted, "selected minus matched": LIGHT.ink}
 """What a curve stands for, and its colour."""
 
-CURVE = ("x", "estimate", "low", "high", "series", "hollow")
+CURVE = ("x", "estimate", "low", "high", "series", "unreliable")
 """The columns of what :func:`curve` draws."""
 
 BEYOND = "selected minus matched"
@@ -68,7 +68,7 @@ def signed_matrix(
     """A matrix of signed numbers, colours centred at zero, the numbers in the cells, the diagonal framed.
 
     Args:
-        cells: columns ``row``, ``column``, ``value``, ``hollow`` (drawn without colour) and either ``low`` and ``high``, the
+        cells: columns ``row``, ``column``, ``value``, ``unreliable`` (drawn without colour) and either ``low`` and ``high``, the
             interval, which is written below the value, or ``q``; bold where that is clear of zero or below :data:`CLEAR`.
         rows: the order of the rows, from the top.
         columns: the order of the columns, from the left.
@@ -81,18 +81,18 @@ def signed_matrix(
         ends = zip(cells["low"], cells["high"], strict=True)
         spans = ["no interval" if low is None else f"{number(low)} to {number(high)}" for low, high in ends]
         labels = [number(value, sign=True) for value in cells["value"]]
-        clear = ~pl.col("hollow") & ((pl.col("low") > 0) | (pl.col("high") < 0)).fill_null(False)
+        clear = ~pl.col("unreliable") & ((pl.col("low") > 0) | (pl.col("high") < 0)).fill_null(False)
         cells = cells.with_columns(pl.Series("label", labels), pl.Series("span", spans), clear=clear)
     else:
         cells = cells.with_columns(clear=(pl.col("q") < CLEAR).fill_null(False))
     base = _cells(cells, rows, columns, x, y if named else None)
-    full, empty = base.transform_filter("!datum.hollow"), base.transform_filter("datum.hollow")
+    full, empty = base.transform_filter("!datum.unreliable"), base.transform_filter("datum.unreliable")
     framed = base.transform_filter("datum.row == datum.column")
     drawn = [full.mark_rect(stroke=LIGHT.page, strokeWidth=1).encode(color=_diverging(legend, most))]
-    if cells["hollow"].any():
+    if cells["unreliable"].any():
         drawn.append(empty.mark_rect(fillOpacity=0, stroke=LIGHT.line, strokeDash=[2, 2]))
     drawn.append(framed.mark_rect(fillOpacity=0, stroke=LIGHT.ink, strokeWidth=1.3))
-    on = _on(f"!datum.hollow && abs(datum.value) > {0.62 * most}")
+    on = _on(f"!datum.unreliable && abs(datum.value) > {0.62 * most}")
     for test, weight in (("datum.clear", 700), ("!datum.clear", 400)):
         text = base.transform_filter(test)
         said = text.mark_text(fontSize=14 if intervals else 12, fontWeight=weight, dy=-7 if intervals else 0)  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ def _marks(marks: pl.DataFrame, x: str, over: alt.X, down: alt.Y, beside: bool =
     base = alt.Chart(marks)
     span = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2, opacity=0.75)
     point = base.mark_point(size=70, opacity=1, strokeWidth=1.6)
-    fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
+    fill = alt.condition("datum.unreliable", alt.value(LIGHT.page), colour)
     return [
         span.encode(x=alt.X("low:Q", title=x), x2="high:Q", y=down, color=colour, **place),
         point.encode(x=over, y=down, color=colour, fill=fill, shape=shape, **place),
@@ -288,7 +288,7 @@ def curve(
         upright = alt.Chart(pl.DataFrame({"x": [float(mark)]})).mark_rule(color=LIGHT.line, strokeWidth=2)
         drawn.append(upright.encode(x=x))
     base = alt.Chart(found)
-    fill = alt.condition("datum.hollow", alt.value(LIGHT.page), colour)
+    fill = alt.condition("datum.unreliable", alt.value(LIGHT.page), colour)
     span = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5, opacity=0.55)
     drawn += [
         span.encode(x=x, y=alt.Y("low:Q", title=label), y2="high:Q", color=colour),
@@ -317,7 +317,7 @@ def lines(
 def line_columns() -> list[pl.Expr]:
     """The columns of :func:`curve` but ``x``, from a table of effects."""
     series = pl.when(pl.col("control") == "target").then(pl.lit("selected")).otherwise(pl.lit("control"))
-    return [pl.col("estimate", "low", "high"), series.alias("series"), pl.col("hollow").fill_null(False)]
+    return [pl.col("estimate", "low", "high"), series.alias("series"), pl.col("unreliable").fill_null(False)]
 
 
 def three(parts: Iterable[Part], kind: str, measure: str) -> list[dict[str, Any]]:
@@ -338,7 +338,7 @@ def series_of(control: str, measure: str = "") -> str:
 
 def marks_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a dot needs of a row of effects."""
-    return {name: row[name] for name in ("estimate", "low", "high")} | {"hollow": bool(row.get("hollow"))}
+    return {name: row[name] for name in ("estimate", "low", "high")} | {"unreliable": bool(row.get("unreliable"))}
 
 
 def as_rows(rows: Marks) -> pl.DataFrame:
@@ -347,7 +347,7 @@ def as_rows(rows: Marks) -> pl.DataFrame:
     frame = (
         rows if isinstance(rows, pl.DataFrame) else pl.DataFrame([dict(row) for row in rows], schema_overrides=types)
     )
-    return frame if "hollow" in frame.columns else frame.with_columns(hollow=pl.lit(False))
+    return frame if "unreliable" in frame.columns else frame.with_columns(unreliable=pl.lit(False))
 
 
 def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -357,7 +357,7 @@ def names_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def hollow_note(rows: Marks) -> str:
     """What hollow marks say, where there are any."""
-    return f" {HOLLOW}" if as_rows(rows)["hollow"].any() else ""
+    return f" {HOLLOW}" if as_rows(rows)["unreliable"].any() else ""
 
 
 def with_chance(chart: Chart, found: pl.DataFrame, order: Sequence[str], x: str) -> Chart:

@@ -12,7 +12,7 @@ from emoscope.schemas import read_table
 from emoscope.vocabulary import COLUMN
 from emoscope.wording import number
 
-FATES = ("used", "not needed", "excluded", "quarantined")
+STATUSES = ("used", "not needed", "excluded", "quarantined")
 MODEL = ("id", "family", "revision", "checksum", "layers", "width", "site", "dtype", "device", "attention", "quantised")
 """What is told of a model, in this order."""
 
@@ -90,16 +90,16 @@ def counts(part: Part) -> pl.DataFrame | None:
     counted = dict(part.run.manifest.get("counts") or {})
     if not counted and len(items):
         clips = items.unique("clip")
-        counted = {"clips": len(clips), **dict(clips["fate"].value_counts().iter_rows())}
+        counted = {"clips": len(clips), **dict(clips["status"].value_counts().iter_rows())}
     pairs: list[tuple[str, object]] = []
     if "clips" in counted:
-        parts = [int(counted.get(fate) or 0) for fate in FATES]
+        parts = [int(counted.get(status) or 0) for status in STATUSES]
         adds = "=" if sum(parts) == int(counted["clips"]) else "≠"
-        fates = " + ".join(f"{n} {fate}" for n, fate in zip(parts, FATES, strict=True))
-        pairs.append(("clips", f"{counted['clips']} {adds} {fates}"))
-    lost = items.filter(pl.col("why").is_not_null() & pl.col("fate").is_in(["excluded", "quarantined"]))
-    for fate, why, n in lost.group_by("fate", "why").len().sort("fate", "why").iter_rows():
-        pairs.append((f"{fate}: {why}", n))
+        statuses = " + ".join(f"{n} {status}" for n, status in zip(parts, STATUSES, strict=True))
+        pairs.append(("clips", f"{counted['clips']} {adds} {statuses}"))
+    lost = items.filter(pl.col("why").is_not_null() & pl.col("status").is_in(["excluded", "quarantined"]))
+    for status, why, n in lost.group_by("status", "why").len().sort("status", "why").iter_rows():
+        pairs.append((f"{status}: {why}", n))
     if len(asked):
         pairs.append(("conditions", f"{len(asked)}, answered: {part.run.answers['condition'].n_unique()}"))
     return _facts(pairs)
@@ -140,7 +140,7 @@ def parts(study: StudyRuns) -> pl.DataFrame | None:
 
 def _part(part: Part) -> dict[str, str]:
     uar, asked = part.uar() or {}, read_table(part.run.folder, "conditions")
-    items = part.run.items.filter((pl.col("fate") == "used") & pl.col("evaluated").fill_null(False))
+    items = part.run.items.filter((pl.col("status") == "used") & pl.col("evaluated").fill_null(False))
     voices, heard = items["speaker"], len(part.run.items) > 0
     proved = [str(one["status"]) for one in part.run.manifest.get("proofs") or []]
     null = part.uar("null") or {}

@@ -57,7 +57,7 @@ def _knows(part: Part) -> Sentence:
         f"{len(part.emotions)} emotions"
     )
     guess = f"guessing would give {number(row['chance'], 0)} %."
-    if row["hollow"]:
+    if row["unreliable"]:
         return Sentence(
             "The model hardly answers with the options offered", f"{text}, but that supports no claim; {guess}"
         )
@@ -189,14 +189,14 @@ def _own_clips(part: Part) -> str | None:
 
 def _clear(part: Part, row: Mapping[str, Any]) -> bool:
     """Whether an interval keeps clear of zero and may support a claim."""
-    if row["low"] is None or not part.speakers or row["hollow"]:
+    if row["low"] is None or not part.speakers or row["unreliable"]:
         return False
     return bool(row["low"] > 0 or row["high"] < 0)
 
 
 def _open(part: Part, row: Mapping[str, Any]) -> str:
     value = f"difference {number(row['estimate'], sign=True)} points"
-    if row["hollow"]:
+    if row["unreliable"]:
         return f"cannot be said from answers that support no claim ({value})"
     if row["low"] is None or not part.speakers:
         reason = "speakers are unknown" if not part.speakers else "there are too few speakers for an interval"

@@ -115,7 +115,7 @@ def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str,
     An interval clear of zero counts only where speakers are known and the answers support a claim.
 
     Args:
-        row: columns ``estimate``, ``low``, ``high`` and, where there are any, ``hollow`` and ``reason``.
+        row: columns ``estimate``, ``low``, ``high`` and, where there are any, ``unreliable`` and ``reason``.
         part: the part that it comes from, for whether its speakers are known.
 
     Example:
@@ -127,7 +127,7 @@ def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str,
     if row is None or row["estimate"] is None:
         reason = (row or {}).get("reason") or (part and part.failed) or "not part of this run"
         return UNTESTED, str(reason).rstrip(".")
-    if row.get("hollow"):
+    if row.get("unreliable"):
         return UNTESTED, "the answers support no claim"
     if part is not None and part.unknown_speakers:
         return UNTESTED, "speakers are unknown"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 """Version of the tables' columns, stored in the manifest; 1 is read too (:data:`emoscope.schemas.OLD_NAMES`)."""
 
-EXPORTED = ("items", "sets", "foreign_sets", "conditions", "neurons", "set_activity", "units")
+EXPORTED = ("items", "sets", "transferred_sets", "conditions", "neurons", "set_activity", "units")
 """Tables that are copied, where the run has them."""
 
 DAY_S = 24 * 3600
@@ -225,7 +225,7 @@ def part_folders(folder: str | Path) -> list[Path]:
     return [Path(folder) / part["folder"] for part in parts]
 
 
-def refuse_whole(folder: str | Path) -> None:
+def refuse_study(folder: str | Path) -> None:
     """Refuse the folder of a study in parts where one run is wanted, and name its parts."""
     if parts := part_folders(folder):
         named = ", ".join(str(part) for part in parts)
