@@ -8,12 +8,10 @@ import pytest
 from emoscope.analysis.load import read_run
 from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.answers import forms_note
-from emoscope.chapters.arousal import arousal_note
-from emoscope.chapters.arousal import tabulate_arousal as arousal
-from emoscope.chapters.budgets import draw_budgets as budgets_figure
-from emoscope.chapters.budgets import tabulate_budgets as budgets
-from emoscope.chapters.efficiency import draw_efficiency as efficiency_figure
-from emoscope.chapters.efficiency import tabulate_efficiency as efficiency
+from emoscope.chapters.arousal import say_arousal, tabulate_arousal
+from emoscope.chapters.efficiency import draw_budgets as budgets_figure
+from emoscope.chapters.efficiency import draw_efficiency, tabulate_efficiency
+from emoscope.chapters.efficiency import tabulate_budgets as budgets
 from emoscope.chapters.factors import draw_factors as factors
 from emoscope.chapters.factors import letters_note, say_within, tabulate_within
 from emoscope.chapters.factors import tabulate_letters as letters
@@ -27,6 +25,18 @@ from tests.helpers.planted import THREE, write_run
 def content(tmp_path_factory):
     kinds = ("baseline", "deactivate")
     return compute_tables(read_run(write_run(tmp_path_factory.mktemp("run"), THREE, 5, 2, only=kinds)))
+
+
+def arousal(part):
+    return tabulate_arousal(StudyRuns.alone(part))
+
+
+def efficiency(part):
+    return tabulate_efficiency(StudyRuns.alone(part))
+
+
+def efficiency_figure(part):
+    return draw_efficiency(StudyRuns.alone(part))
 
 
 def changed(content, **tables):
@@ -83,9 +93,9 @@ def test_gaps_within_a_word_stand_below_those_of_all_clips(content):
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (-9.0, -1.0, "hurts emotions of the same arousal more than those of the other (−5.0 points [−9.0, −1.0]): the sets hold"),
+        (-9.0, -1.0, "more than those of the other, so that the sets hold arousal, too: planted −5.0 points [−9.0, −1.0]"),
         (1.0, 9.0, "hurts emotions of the other arousal more than those of the same"),
-        (-9.0, 9.0, "remains open"), (None, None, "no conclusion is drawn"),
+        (-9.0, 9.0, "remains open"), (None, None, "Not tested"),
     ],
 )  # fmt: skip
 def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, said):
@@ -99,7 +109,7 @@ def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, s
     }
     row |= {"pairs": 6, "unreliable": False}
     table = pl.DataFrame([{name: row.get(name) for name in schema("arousal")}], schema=schema("arousal"))
-    assert said in arousal_note(changed(content, arousal=table))
+    assert said in say_arousal(StudyRuns.alone(changed(content, arousal=table)))[0]
     assert arousal(changed(content, arousal=table)) is None or low is not None
     assert arousal(content) is None  # all three are of high arousal
 
@@ -107,7 +117,7 @@ def test_what_is_said_of_arousal_follows_from_the_interval(content, low, high, s
 def test_a_pilot_says_how_answers_were_written_and_no_more(content):
     run = dataclasses.replace(content.run, manifest={**content.run.manifest, "pilot": {"verdict": ["Go on."]}})
     pilot = dataclasses.replace(content, run=run)
-    assert letters_note(pilot) is arousal_note(pilot) is None
+    assert letters_note(pilot) is None
     assert forms_note(pilot)
 
 

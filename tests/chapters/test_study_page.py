@@ -15,7 +15,7 @@ from emoscope.chapters.pages import build_report, figures, render_report, tables
 from emoscope.chapters.published import tabulate_published
 from emoscope.chapters.results import study_tables, write_study_tables, write_tables
 from emoscope.chapters.side_effects import say_side_effects
-from emoscope.chapters.steering import _rises
+from emoscope.chapters.steering import say_dose
 from emoscope.chapters.transfer import say_transfer
 from emoscope.report.caveats import standing
 from emoscope.report.page import SECTIONS, draw_figure
@@ -250,7 +250,7 @@ def test_a_rise_needs_the_test_and_the_slope(whole, p, said):
         "unreliable": False,
     }
     part = part.changed(trend=pl.DataFrame([row], schema_overrides={"to": pl.String, "p": pl.Float64}))
-    (sentence,) = _rises(dataclasses.replace(whole, parts=(part,)))
+    sentence, *_ = say_dose(dataclasses.replace(whole, parts=(part,)))
     assert sentence.startswith(said)
 
 
@@ -265,7 +265,7 @@ def test_shuffled_labels_that_come_close_are_said(whole, shuffled, most, close):
     )
     part = part.changed(effects=pl.concat([effects, added]))
     said = say_deactivation(dataclasses.replace(whole, parts=(part,)))
-    assert any("found on shuffled labels come close: first" in one for one in said) == close
+    assert any(one.startswith("first: Neurons found on shuffled labels come close") for one in said) == close
 
 
 def test_claims_of_another_corpus_name_it():
@@ -274,8 +274,8 @@ def test_claims_of_another_corpus_name_it():
         "verdict": ["not supported", "not testable here"], "number": ["−3", None], "why": [None, "too few"],
     })  # fmt: skip
     (row,) = grid(found, ["a", "b"])
-    assert [cell.source for cells in row.cells for cell in cells] == ["b", "a"]
-    assert [cell.kind for cells in row.cells for cell in cells] == ["not-supported", "not-testable-here"]
+    assert [cell["source"] for cells in row["cells"] for cell in cells] == ["b", "a"]
+    assert [cell["kind"] for cells in row["cells"] for cell in cells] == ["not-supported", "not-testable-here"]
     assert as_text(found)["neurons"].to_list() == ["from b", "from a"]
 
 

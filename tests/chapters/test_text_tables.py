@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from emoscope.analysis.load import read_run
+from emoscope.analysis.parts import StudyRuns
 from emoscope.chapters.pages import tables
 from emoscope.chapters.results import compute_tables
 from emoscope.chapters.sets import tabulate_matching as matching
@@ -23,12 +24,16 @@ def content(tmp_path_factory):
 
 
 def shown(name, content):
-    return next(one.fill for one in tables("run") if one.name == name)(content)
+    return filled(next(one for one in tables("run") if one.name == name), content)
+
+
+def filled(table, content):
+    return table.fill(content if table.pages == "run" else StudyRuns.alone(content))
 
 
 def test_every_table_is_text_and_has_a_caption(content):
-    for one in (one for one in tables("run") if one.pages == "run"):
-        name, caption, frame = one.name, one.caption, one.fill(content)
+    for one in tables("run"):
+        name, caption, frame = one.name, one.caption, filled(one, content)
         # this run asks in one wording, has no sets of misses, no peer, and emotions of high arousal alone
         if name in ("wordings", "outcomes", "outcome_sets", "published", "arousal"):
             assert frame is None

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
 
-import altair as alt
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.estimate import Estimate, ratio, replicates
-from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import Responses
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import INTERVALS, SERIES_KEY, dots, hollow_note, marks_of, panels, series_of
-from emoscope.report.theme import title
-from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, UNTESTED, made, outcome, tally
+from emoscope.report.plots import (
+    INTERVALS,
+    SERIES_KEY,
+    dots,
+    hollow_note,
+    marks_of,
+    names_of,
+    reach,
+    series_of,
+    stacked,
+)
+from emoscope.report.theme import Chart, title
+from emoscope.report.wording import OPEN, UNTESTED, by_key, made_of, outcome, strengths, tally, where
 from emoscope.schemas import as_table
 from emoscope.vocabulary import INJECTED
 from emoscope.wording import estimate_text
@@ -30,6 +39,10 @@ READ_OFF = ("targeted", "two-pass", "mix-outputs")
 
 UNITS = {"uar_change": "points", "lost": "points", "gained": "points", "true_logp": "nat"}
 """The measures and their units."""
+
+
+Key = tuple[str, str, int]
+"""A way, whose set (target or matched), and the draw."""
 
 
 @dataclass(frozen=True)
@@ -66,85 +79,74 @@ def agnostic(responses: Responses, conditions: pl.DataFrame, unreliable: Set[str
         draws) or targeted (minus steering by the true label). ``lost`` and ``gained`` are shares of items that turn
         wrong and right; as all measures they are means over the emotions of the items, so uar_change = gained - lost.
     """
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in conditions.filter(pl.col("kind").is_in(list(WAYS))).sort("condition").iter_rows(named=True):
-        groups.setdefault(tuple(row[name] for name in ("selector", "budget", "scope", "alpha")), []).append(row)
-    rows: list[dict[str, Any]] = []
-    for key, members in groups.items():
-        about = dict(zip(("selector", "budget", "scope", "alpha"), key, strict=True))
+    keys = ("selector", "budget", "scope", "alpha")
+    rows: list[Row] = []
+    asked = conditions.filter(pl.col("kind").is_in(list(WAYS))).sort("condition")
+    for key, group in asked.group_by(keys, maintain_order=True):
         found = {}
+        members = group.to_dicts()
         for row in [{**one, "kind": "targeted"} for one in members] + members:
             done = _answered(responses, conditions, row)
             if done is not None:
                 found[row["kind"], row["control"] or "target", row["draw"] or 0] = done
-        if found:
-            rows += [about | row for row in _group(responses, found, unreliable)]
+        about = dict(zip(keys, key, strict=True))
+        rows += [about | row for row in _group(responses, found, unreliable)]
     frame = as_table("agnostic", rows)
     order = pl.col("way").replace_strict({way: place for place, way in enumerate(WAYS)}, return_dtype=pl.Int64)
-    return frame.sort("selector", "budget", "scope", "alpha", order, "control", "against", "measure", nulls_last=False)
+    return frame.sort(*keys, order, "control", "against", "measure", nulls_last=False)
 
 
-def _group(
-    responses: Responses, found: Mapping[tuple[str, str, int], Answered], unreliable: Set[str]
-) -> Iterator[dict[str, Any]]:
+def _group(responses: Responses, found: Mapping[Key, Answered], unreliable: Set[str]) -> Iterator[Row]:
+    if not found:
+        return
     used = np.logical_and.reduce([one.used for one in found.values()])
+    if not used.any():
+        return
     before = _untouched(responses)
     known = used & np.isfinite(before.logp) & np.logical_and.reduce([np.isfinite(one.logp) for one in found.values()])
     values = {key: _measures(responses, before, one, used, known) for key, one in found.items()}
-
-    def rows(way: str, control: str, against: str, parts: Sequence[Any], minus: Sequence[Any] = ()) -> Iterator[Any]:
-        rests_on = frozenset({"baseline"}).union(*(found[key].conditions for key in (*parts, *minus)))
-        for measure, unit in UNITS.items():
-            moved = np.mean([values[key][measure] for key in parts], axis=0)
-            if minus:
-                moved = moved - np.mean([values[key][measure] for key in minus], axis=0)
-            there = known if measure == "true_logp" else used
-            sizes = responses.per_speaker(there.astype(float)).sum(axis=1)
-            row: dict[str, Any] = {"way": way, "control": control, "against": against, "measure": measure, "unit": unit}
-            row |= {"draws": len(minus or parts)}
-            yield row | Estimate(moved, sizes, bool(rests_on & unreliable)).columns()
-
-    if not used.any():
-        return
     for way in WAYS:
-        own = [key for key in found if key[:2] == (way, "target")]
-        matched = [key for key in found if key[:2] == (way, "matched")]
-        targeted = [key for key in found if key[:2] == ("targeted", "target")]
-        if own:
-            yield from rows(way, "target", "baseline", own)
-        if matched:
-            yield from rows(way, "matched", "baseline", matched)
+        own, matched, targeted = (
+            [key for key in found if key[:2] == which]
+            for which in ((way, "target"), (way, "matched"), ("targeted", "target"))
+        )
+        compared: list[tuple[str, str, list[Key], list[Key]]] = [
+            ("target", "baseline", own, []),
+            ("matched", "baseline", matched, []),
+        ]
         if own and matched:
-            yield from rows(way, "target", "matched", own, matched)
+            compared.append(("target", "matched", own, matched))
         if own and targeted and way != "targeted":
-            yield from rows(way, "target", "targeted", own, targeted)
+            compared.append(("target", "targeted", own, targeted))
+        for control, against, parts, minus in compared:
+            if not parts:
+                continue
+            rests_on = frozenset({"baseline"}).union(*(found[key].conditions for key in (*parts, *minus)))
+            for measure, unit in UNITS.items():
+                moved = np.mean([values[key][measure] for key in parts], axis=0)
+                if minus:
+                    moved = moved - np.mean([values[key][measure] for key in minus], axis=0)
+                sizes = responses.per_speaker((known if measure == "true_logp" else used).astype(float)).sum(axis=1)
+                row: Row = {"way": way, "control": control, "against": against, "measure": measure, "unit": unit}
+                row |= {"draws": len(minus or parts)}
+                yield row | Estimate(moved, sizes, bool(rests_on & unreliable)).columns()
 
 
 def _untouched(responses: Responses) -> Answered:
-    return Answered(
-        responses.answer("baseline"), _true(responses, among_options(responses.log_odds[responses.rows["baseline"]])),
-        responses.asked("baseline"), frozenset({"baseline"}),
-    )  # fmt: skip
+    logp = _true(responses, among_options(responses.log_odds[responses.rows["baseline"]]))
+    return Answered(responses.answer("baseline"), logp, responses.asked("baseline"), frozenset({"baseline"}))
 
 
-def _answered(responses: Responses, conditions: pl.DataFrame, row: Mapping[str, Any]) -> Answered | None:
+def _answered(responses: Responses, conditions: pl.DataFrame, row: Row) -> Answered | None:
     """What one condition answers, or is worked out to answer; ``None`` where it was not asked."""
     if "baseline" not in responses.rows:
         return None
-    if row["kind"] not in READ_OFF:
-        if row["condition"] not in responses.rows:
-            return None
-        steered = {None: row["condition"]}
-    else:
-        alike = conditions.filter(
-            (pl.col("kind") == "steer") & (pl.col("set") == row["set"]) & (pl.col("alpha") == row["alpha"])
-            & (pl.col("positions").fill_null("all") == "all") & (pl.col("layers").fill_null("all") == "all") & pl.col("target").is_in(list(responses.labels))
-        )  # fmt: skip
-        steered = dict(alike.select("target", "condition").iter_rows())
-        if not steered or any(condition not in responses.rows for condition in steered.values()):
-            return None
+    single = row["kind"] not in READ_OFF
+    steered = {None: row["condition"]} if single else _steered(responses, conditions, row)
+    if not steered or any(condition not in responses.rows for condition in steered.values()):
+        return None
     asked = np.logical_and.reduce([responses.asked(condition) for condition in ("baseline", *steered.values())])
-    passes = [responses.rows[condition] for condition in steered.values()]
+    passes, rests_on = [responses.rows[condition] for condition in steered.values()], frozenset(steered.values())
     if row["kind"] == "mix-outputs":
         logp = among_options(responses.log_odds[passes]).mean(axis=0)
         there = ~np.isnan(logp).all(axis=1)
@@ -152,8 +154,8 @@ def _answered(responses: Responses, conditions: pl.DataFrame, row: Mapping[str, 
             return None
         answers = np.where(there, np.where(np.isnan(logp), -np.inf, logp).argmax(axis=1), -1)
         logp = logp - np.log(np.nansum(np.exp(logp), axis=1, keepdims=True))
-        return Answered(answers, _true(responses, logp), asked & there, frozenset(steered.values()))
-    if len(passes) == 1 and None in steered:
+        return Answered(answers, _true(responses, logp), asked & there, rests_on)
+    if single:
         which = np.full(len(responses.items), passes[0])
     else:
         # an emotion without a set is not steered: the answer stays the baseline's
@@ -163,7 +165,16 @@ def _answered(responses: Responses, conditions: pl.DataFrame, row: Mapping[str, 
         which = row_of[responses.truth if row["kind"] == "targeted" else responses.answer("baseline")]
     items = np.arange(len(responses.items))
     logp = among_options(responses.log_odds[which, items])
-    return Answered(responses.answers[which, items], _true(responses, logp), asked, frozenset(steered.values()))
+    return Answered(responses.answers[which, items], _true(responses, logp), asked, rests_on)
+
+
+def _steered(responses: Responses, conditions: pl.DataFrame, row: Row) -> dict[str | None, str]:
+    """The conditions that steer towards each emotion with the same set and alpha, at all positions and layers."""
+    everywhere = [pl.col(name).fill_null("all") == "all" for name in ("positions", "layers")]
+    alike = conditions.filter(
+        pl.col("set") == row["set"], pl.col("alpha") == row["alpha"], *everywhere, kind="steer"
+    ).filter(pl.col("target").is_in(list(responses.labels)))
+    return dict(alike.select("target", "condition").iter_rows())
 
 
 def among_options(odds: np.ndarray) -> np.ndarray:
@@ -188,9 +199,8 @@ def _measures(
     gained = _mean_of_labels(responses, 100.0 * (now & ~was), used)
     lost = _mean_of_labels(responses, 100.0 * (was & ~now), used)
     moved = np.where(known, after.logp - before.logp, 0.0)
-    return {
-        "uar_change": gained - lost, "lost": lost, "gained": gained, "true_logp": _mean_of_labels(responses, moved, known),
-    }  # fmt: skip
+    logp = _mean_of_labels(responses, moved, known)
+    return {"uar_change": gained - lost, "lost": lost, "gained": gained, "true_logp": logp}
 
 
 def _mean_of_labels(responses: Responses, values: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -202,103 +212,93 @@ def _mean_of_labels(responses: Responses, values: np.ndarray, used: np.ndarray) 
     return np.asarray(ratio(replicates(sums), replicates(items[:, heard])).mean(axis=1))
 
 
-def draw_agnostic(part: Part) -> Any | None:
-    """UAR and log p of the true option under steering that needs no label, next to matched controls."""
-    found = part.own("agnostic").filter(pl.col("against") != "targeted")
-    if found.is_empty():
-        return None
-    order = [WAYS[way] for way in WAYS if way in set(found["way"])]
-    charts: list[Any] = []
-    for measure, x in (
-        ("uar_change", "change of UAR (points)"),
-        ("true_logp", "change of log p of the right answer (nat)"),
-    ):
-        rows = [
-            {"row": WAYS[row["way"]]} | marks_of(row)
-            | {"series": "difference" if row["against"] == "matched" else series_of(row["control"])}
-            for row in found.filter((pl.col("measure") == measure) & pl.col("estimate").is_not_null()).iter_rows(named=True)
-        ]  # fmt: skip
-        if rows:
-            frame = pl.DataFrame(rows, infer_schema_length=None)
-            charts.append(dots(frame, order, x, None if charts else "what was amplified", rule=0.0, width=330))
-    return alt.hconcat(*charts, spacing=24).properties(
-        title=title(
-            f"Does amplification help where nobody tells it the emotion? (alpha = {part.alpha or 0:g})",
-            f"{INTERVALS} Right of zero: better. Circle: selected; diamond: matched; square: their difference. The first row "
-            f"knows the right answer and is only a mark to compare with.{hollow_note(found.to_dicts())}",
-        )
-    )  # fmt: skip
+MOVES = {"uar_change": "change of UAR (points)", "true_logp": "change of log p of the right answer (nat)"}
+"""The measures that are drawn."""
 
 
-def tabulate_agnostic(part: Part) -> pl.DataFrame | None:
-    """Steering without a label: what it changes, and how that differs from matched neurons and from knowing the label."""
-    found = part.own("agnostic").filter(pl.col("control") == "target")
-    by = {(row["way"], row["against"], row["measure"]): row for row in found.iter_rows(named=True)}
-    columns = [
-        ("UAR (points)", "baseline", "uar_change", 1), ("log p, right answer (nat)", "baseline", "true_logp", 2),
-        ("turned wrong (points)", "baseline", "lost", 1), ("turned right (points)", "baseline", "gained", 1),
-        ("UAR beyond matched", "matched", "uar_change", 1), ("UAR beyond told", "targeted", "uar_change", 1),
-    ]  # fmt: skip
-    rows = []
-    for way, name in WAYS.items():
-        if (way, "baseline", "uar_change") in by:
-            row = {
-                "what was amplified": name + (", unreliable" if by[way, "baseline", "uar_change"]["unreliable"] else "")
-            }
-            for heading, against, measure, digits in columns:
-                one = by.get((way, against, measure))
-                row[heading] = "–" if one is None else estimate_text(one, "estimate", digits)
-            rows.append(row)
-    return made(rows)
-
-
-def draw_agnostic_of_parts(study: StudyRuns) -> Any | None:
-    """Change of UAR under steering that needs no label, next to matched neurons, a panel a corpus."""
-    frames: dict[str, list[dict[str, Any]]] = {}
-    for part in study.mains:
-        found = part.own("agnostic").filter(
-            (pl.col("against") != "targeted") & (pl.col("measure") == "uar_change") & pl.col("estimate").is_not_null()
-        )
-        frames[part.name] = [
-            {"row": WAYS[row["way"]], "series": "difference" if row["against"] == "matched" else series_of(row["control"])}
-            | marks_of(row)
-            for row in found.iter_rows(named=True)
-        ]  # fmt: skip
-    there = {row["row"] for rows in frames.values() for row in rows}
-    return panels(
-        frames, [name for name in WAYS.values() if name in there], "change of UAR (points)", "what was amplified",
+def draw_agnostic(study: StudyRuns) -> Chart | None:
+    """UAR and log p of the true option under steering that needs no label, next to matched neurons, a line a corpus."""
+    marks = {measure: {part.name: _marks(part, measure) for part in study.mains} for measure in MOVES}
+    every = {measure: list(chain(*rows.values())) for measure, rows in marks.items()}
+    drawn: dict[str, list[Chart]] = {}
+    for name in (part.name for part in study.mains):
+        charts = drawn[name] = []
+        there = names_of(list(chain(*(rows[name] for rows in marks.values()))))
+        order = [words for words in WAYS.values() if words in there]
+        for measure, x in MOVES.items():
+            if mine := marks[measure][name]:
+                ends, named = reach(every[measure]), not charts
+                charts.append(dots(mine, order, x, "what was amplified", named, width=330, domain=ends))
+    return stacked(
+        drawn,
         title(
-            "Does amplification help where nobody tells it the emotion?",
-            f"{INTERVALS} {SERIES_KEY} Right of zero: better. The first row knows the right answer and is only a mark to compare with.",
+            f"Does amplification help where nobody tells it the emotion? (alpha = {strengths(study)})",
+            f"{INTERVALS} {SERIES_KEY} Right of zero: better. The first row knows the right answer and is only a mark "
+            f"to compare with.{hollow_note(list(chain(*every.values())))}",
         ),
-    )  # fmt: skip
+    )
+
+
+def _marks(part: Part, measure: str) -> list[Row]:
+    found = part.own("agnostic").filter(pl.col("against") != "targeted", pl.col("estimate").is_not_null())
+    return [
+        {"row": WAYS[row["way"]]}
+        | {"series": "difference" if row["against"] == "matched" else series_of(row["control"])}
+        | marks_of(row)
+        for row in found.filter(measure=measure).iter_rows(named=True)
+    ]
+
+
+COLUMNS = (
+    ("UAR (points)", "baseline", "uar_change", 1),
+    ("log p, right answer (nat)", "baseline", "true_logp", 2),
+    ("turned wrong (points)", "baseline", "lost", 1),
+    ("turned right (points)", "baseline", "gained", 1),
+    ("UAR beyond matched", "matched", "uar_change", 1),
+    ("UAR beyond told", "targeted", "uar_change", 1),
+)
+"""Heading, what is subtracted, measure and digits of each column of the table."""
+
+
+def tabulate_agnostic(study: StudyRuns) -> pl.DataFrame | None:
+    """Steering without a label: what it changes, also beyond matched neurons and beyond knowing the label."""
+    rows = []
+    for part in study.mains:
+        by = by_key(part.own("agnostic").filter(control="target"), "way", "against", "measure")
+        for way, name in WAYS.items():
+            changed = by.get((way, "baseline", "uar_change"))
+            if changed is not None:
+                row = {
+                    "corpus": part.name,
+                    "what was amplified": name + (", unreliable" if changed["unreliable"] else ""),
+                }
+                for heading, against, measure, digits in COLUMNS:
+                    row[heading] = estimate_text(by.get((way, against, measure)), digits=digits)
+                rows.append(row)
+    return made_of(study, rows)
 
 
 def say_agnostic(study: StudyRuns) -> list[str]:
     """Which ways to steer without a label change UAR beyond matched neurons."""
     found = []
     for part in study.mains:
-        own = part.own("agnostic").filter(
-            (pl.col("against") == "matched") & (pl.col("measure") == "uar_change") & (pl.col("way") != "targeted")
-        )
-        found += [outcome(f"{part.name}, {WAYS[row['way']]}", row, part) for row in own.iter_rows(named=True)]
+        own = part.own("agnostic").filter(pl.col("way") != "targeted", against="matched", measure="uar_change")
+        found += [outcome(where(study, part, WAYS[row["way"]]), row, part) for row in own.iter_rows(named=True)]
     if not found:
         return []
-    clear = [one for one in found if one.found in (CLEAR_LOW, CLEAR_HIGH)]
+    tested = [one for one in found if one.found != UNTESTED]
+    if not tested:
+        return [f"Not tested: {found[0].why}."]
+    clear = [one for one in tested if one.found != OPEN]
     said = tally(
         clear,
         "UAR falls more than under matched neurons: {}.",
         "Without being told the emotion, UAR rises beyond matched neurons: {}.",
         "",
     )
-    tested = [one for one in found if one.found != UNTESTED]
-    if not tested:
-        return [f"Not tested: {found[0].why}."]
-    rest = len(tested) - len(clear)
-    if rest:
-        said.append(
-            f"In {rest} of {len(tested)} cases (corpora and ways) whether UAR rises or falls beyond matched neurons is open."
-        )
+    cases = "cases (corpora and ways)" if len(study.mains) > 1 else "ways"
+    if rest := len(tested) - len(clear):
+        said.append(f"In {rest} of {len(tested)} {cases} whether UAR rises or falls beyond matched neurons is open.")
     return said
 
 
@@ -307,17 +307,18 @@ QUESTIONS = (
         "agnostic",
         10,
         (
-            Figure("agnostic", draw_agnostic, "nothing was amplified without a label"),
+            Figure("agnostic", draw_agnostic, "nothing was amplified without a label", pages="both"),
             Table(
                 "agnostic",
                 tabulate_agnostic,
                 "Amplification that needs no label, in points of UAR and of the share of clips that turned wrong "
                 "or right (means over emotions), with 95 % intervals over speakers. Told: each clip’s own emotion"
                 " amplified.",
+                pages="both",
             ),
-            Figure("agnostic", draw_agnostic_of_parts, "nothing was amplified without a label", pages="study"),
         ),
         says=say_agnostic,
+        says_on="both",
         tables={"agnostic": lambda part: agnostic(part.responses, part.run.conditions, part.unreliable)},
     ),
 )

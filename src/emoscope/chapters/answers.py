@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import level
 from emoscope.analysis.estimate import Estimate, estimate_of
-from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.analysis.responses import UNREADABLE, Responses
 from emoscope.report.page import Figure, Note, Question, Table
-from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
-from emoscope.report.theme import title
-from emoscope.report.wording import blind_text, made, value
+from emoscope.report.plots import HOLLOW, INTERVALS, as_rows, dots, heat
+from emoscope.report.theme import Chart, title
+from emoscope.report.wording import blind_text, made, on, value
 from emoscope.schemas import as_table
-from emoscope.wording import estimate_text, listed, number, spread
+from emoscope.wording import estimate_text, number, spread
 
 
-def confusion(by_scoring: dict[str, Responses], conditions: pl.DataFrame) -> pl.DataFrame:
+def confusion(by_scoring: Mapping[str, Responses], conditions: pl.DataFrame) -> pl.DataFrame:
     """Counts and shares of answers by true label, under conditions that concern no single emotion.
 
     Args:
@@ -32,7 +31,7 @@ def confusion(by_scoring: dict[str, Responses], conditions: pl.DataFrame) -> pl.
         diagonal the share is the recall. Answers that cannot be read have a null ``answer``.
     """
     targeted = set(conditions.filter(pl.col("target").is_not_null())["condition"])
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for scoring, responses in by_scoring.items():
         for condition in [one for one in responses.rows if one not in targeted]:
             used, answer = responses.asked(condition), responses.answer(condition)
@@ -51,16 +50,12 @@ def confusion(by_scoring: dict[str, Responses], conditions: pl.DataFrame) -> pl.
 def reliance(responses: Responses, conditions: pl.DataFrame) -> pl.DataFrame:
     """UAR with MLP layers switched off: all, one at a time, and the union of all sets.
 
-    Args:
-        responses: the answers by likelihood.
-        conditions: the table of conditions.
-
     Returns:
         the columns of table ``reliance``: uar and commonest_share in %, change in points against the baseline,
         commonest is the label answered most (a model may answer one label always).
     """
     rows = []
-    there = conditions.filter((pl.col("kind") == "reliance") & pl.col("condition").is_in(list(responses.rows)))
+    there = conditions.filter(pl.col("condition").is_in(list(responses.rows)), kind="reliance")
     for condition, to in there.select("condition", "to").iter_rows():
         used = responses.asked(condition)
         if not used.any() or "baseline" not in responses.rows:
@@ -68,94 +63,94 @@ def reliance(responses: Responses, conditions: pl.DataFrame) -> pl.DataFrame:
         found, moved = level(responses, [condition]), level(responses, [condition], against="baseline")
         answers = responses.answer(condition)[used]
         counts = np.bincount(answers[answers >= 0], minlength=len(responses.labels))
-        rows.append({
-            "condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero",
-            "n": int(used.sum()),
-            **found.named("uar"), **moved.named("change"),
-            "commonest": responses.labels[int(counts.argmax())], "reason": moved.interval().reason,
+        row = {"condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero"}
+        row |= found.named("uar") | moved.named("change") | {"n": int(used.sum()), "reason": moved.interval().reason}
+        row |= {
+            "commonest": responses.labels[int(counts.argmax())],
             "commonest_share": 100 * float(counts.max() / used.sum()),
-        })  # fmt: skip
-    frame = as_table("reliance", rows)
+        }
+        rows.append(row)
     number = pl.col("layers").cast(pl.Int64, strict=False)
-    return frame.sort(pl.col("to") != "zero", number, "layers")  # "all" and "union", which are no numbers, come first
+    # "all" and "union", which are no numbers, come first
+    return as_table("reliance", rows).sort(pl.col("to") != "zero", number, "layers")
 
 
-def draw_recall(part: Part) -> Any | None:
+def draw_recall(part: Part) -> Chart | None:
     """Recall per emotion and UAR of the untouched model, next to chance."""
-    confusion = part.table("confusion").filter(
-        (pl.col("condition") == "baseline") & (pl.col("truth") == pl.col("answer"))
-    )
-    uar = part.table("uar").filter(pl.col("condition") == "baseline")
+    recall = part.table("confusion").filter(pl.col("truth") == pl.col("answer"), condition="baseline")
+    uar = part.table("uar").filter(condition="baseline")
     if uar.is_empty():
         return None
-    every, likeliest = "all emotions (UAR)", pl.col("scoring") == "likelihood"
-    rows = pl.concat([
-        uar.select(pl.lit(every).alias("row"), pl.col("uar").alias("estimate"), "low", "high", "scoring"),
-        confusion.select(pl.col("truth").alias("row"), pl.col("share").alias("estimate"), "low", "high", "scoring"),
-    ]).with_columns(
-        pl.when(likeliest).then(pl.lit("selected")).otherwise(pl.lit("control")).alias("series"),
-        pl.lit(bool(uar["unreliable"].any())).alias("unreliable"),
-    )  # fmt: skip
+    every, unreliable = "all emotions (UAR)", bool(uar["unreliable"].any())
+    series = pl.when(pl.col("scoring") == "likelihood").then(pl.lit("selected")).otherwise(pl.lit("control"))
+    rows = pl.concat(
+        [
+            uar.select("low", "high", "scoring", row=pl.lit(every), estimate="uar"),
+            recall.select("low", "high", "scoring", row="truth", estimate="share"),
+        ]
+    ).with_columns(series=series, unreliable=pl.lit(unreliable))
     written = " Circle: the likeliest letter; diamond: the written answer." if len(uar) > 1 else ""
     return dots(
-        rows, order=[every, *part.emotions], x="clips named correctly (%)", y="emotion of the clip", domain=(0, 100),
-        rule=float(uar["chance"][0]), rule_name="guessing",
+        rows,
+        order=[every, *part.emotions],
+        x="clips named correctly (%)",
+        y="emotion of the clip",
+        domain=(0, 100),
+        rule=float(uar["chance"][0]),
+        rule_name="guessing",
     ).properties(
         title=title(
             "How often the untouched model names the emotion correctly",
-            f"{INTERVALS} Dashed line: what guessing would give.{written}{' ' + HOLLOW if uar['unreliable'].any() else ''}",
+            f"{INTERVALS} Dashed line: what guessing would give.{written}{' ' + HOLLOW if unreliable else ''}",
         )
-    )  # fmt: skip
+    )
 
 
-def draw_confusion(part: Part) -> Any | None:
+def draw_confusion(part: Part) -> Chart | None:
     """Which emotion the untouched model answers for which."""
-    found = part.table("confusion").filter((pl.col("condition") == "baseline") & (pl.col("scoring") == "likelihood"))
+    found = part.table("confusion").filter(condition="baseline", scoring="likelihood")
     if found.is_empty():
         return None
-    cells = found.select(
-        pl.col("truth").alias("row"),
-        pl.col("answer").fill_null("unreadable").alias("column"),
-        pl.col("share").alias("value"),
-    )
+    cells = found.select(row="truth", column=pl.col("answer").fill_null("unreadable"), value="share")
     columns = [*part.responses.labels, *(["unreadable"] if found["answer"].null_count() else [])]
-    return heat(
-        cells, rows=part.emotions, columns=columns, x="answer of the model", y="emotion of the clip",
-        legend="share of the row (%)",
-    ).properties(
+    chart = heat(cells, part.emotions, columns, "answer of the model", "emotion of the clip", "share of the row (%)")
+    return chart.properties(
         title=title(
             "What the untouched model answers for each emotion",
             "Each row adds up to 100 %: of the clips of that emotion, the share answered with the column's emotion.",
         )
-    )  # fmt: skip
+    )
 
 
-def draw_reliance(part: Part) -> Any | None:
+def draw_reliance(part: Part) -> Chart | None:
     """UAR with MLP layers switched off: reference lines for the effects of sets."""
     found, base = part.table("reliance"), part.uar("baseline")
     if found.is_empty() or base is None:
         return None
     names = {"all": "all MLP layers off", "union": "all selected neurons off"}
     labelled = [names.get(name, f"layer {name} off") for name in found["layers"]]
-    rows = pl.DataFrame(
-        [{"row": "nothing off", "estimate": base["uar"], "low": base["low"], "high": base["high"], "series": "selected"}]
-        + [
-            {"row": label, **estimate_of(row, "uar")}
-            | {"series": "control" if row["to"] == "mean" else "selected"}
-            for label, row in zip(labelled, found.iter_rows(named=True), strict=True)
-        ],
-        schema={"row": pl.String, "estimate": pl.Float64, "low": pl.Float64, "high": pl.Float64, "series": pl.String},
-    )  # fmt: skip
-    means = " Circle: set to zero; diamond: to their mean." if "control" in set(rows["series"]) else ""
+    marks = [
+        {"row": "nothing off", "series": "selected", "estimate": base["uar"], "low": base["low"], "high": base["high"]}
+    ]
+    marks += [
+        {"row": label, "series": "control" if row["to"] == "mean" else "selected"} | estimate_of(row, "uar")
+        for label, row in zip(labelled, found.iter_rows(named=True), strict=True)
+    ]
+    means = " Circle: set to zero; diamond: to their mean." if "mean" in set(found["to"]) else ""
     return dots(
-        rows, order=["nothing off", *dict.fromkeys(labelled)], x="UAR (%)", y="what was switched off", domain=(0, 100),
-        rule=base["chance"], rule_name="guessing",
+        as_rows(marks),
+        order=["nothing off", *dict.fromkeys(labelled)],
+        x="UAR (%)",
+        y="what was switched off",
+        domain=(0, 100),
+        rule=base["chance"],
+        rule_name="guessing",
     ).properties(
         title=title(
             "How much the answers rest on the MLP layers at all",
             f"{INTERVALS}{means} Where UAR hardly falls with all layers off, small effects of sets say little.",
         )
-    )  # fmt: skip
+    )
 
 
 def tabulate_baseline(part: Part) -> pl.DataFrame | None:
@@ -165,26 +160,35 @@ def tabulate_baseline(part: Part) -> pl.DataFrame | None:
 
 def tabulate_generated(part: Part) -> pl.DataFrame | None:
     """The same for the other conditions whose answers were also written out."""
-    written = part.table("uar").filter((pl.col("scoring") == "generation") & (pl.col("condition") != "baseline"))
-    found = part.table("uar").filter(pl.col("condition").is_in(written["condition"].to_list()))
-    return _answers(found.filter(pl.col("condition") != "null"))
+    written = part.table("uar").filter(~pl.col("condition").is_in(["baseline", "null"]))
+    return _answers(written.filter((pl.col("scoring") == "generation").any().over("condition")))
 
 
 def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
-    if found.is_empty():
-        return None
     rows = [
         {
-            "condition": row["condition"], "scoring": row["scoring"], "items": str(row["n"]),
-            "UAR (%)": estimate_text({**row, "estimate": row["uar"]}, sign=False),
-            "accuracy (%)": number(row["accuracy"]), "chance (%)": number(row["chance"]),
-            "changed answers (%)": number(row["changed"]), "letter mass": number(row["letter_mass"], 2),
-            "agreement (%)": number(row["agreement"]), "in words (%)": number(row["share_word"]),
-            "refused (%)": number(row["share_refused"]), "unparsable (%)": number(row["share_unparsable"]),
+            "condition": row["condition"],
+            "scoring": row["scoring"],
+            "items": str(row["n"]),
+            "UAR (%)": estimate_text(row | {"estimate": row["uar"]}, sign=False),
         }
+        | {heading: number(row[name], digits) for heading, (name, digits) in ANSWERED.items()}
         for row in found.sort("kind", "condition", "scoring").iter_rows(named=True)
-    ]  # fmt: skip
-    return pl.DataFrame(rows)
+    ]
+    return pl.DataFrame(rows) if rows else None
+
+
+ANSWERED = {
+    "accuracy (%)": ("accuracy", 1),
+    "chance (%)": ("chance", 1),
+    "changed answers (%)": ("changed", 1),
+    "letter mass": ("letter_mass", 2),
+    "agreement (%)": ("agreement", 1),
+    "in words (%)": ("share_word", 1),
+    "refused (%)": ("share_refused", 1),
+    "unparsable (%)": ("share_unparsable", 1),
+}
+"""What is said of answers under a condition: heading -> column and digits."""
 
 
 def no_interval(part: Part) -> str | None:
@@ -194,54 +198,43 @@ def no_interval(part: Part) -> str | None:
 
 
 def forms_note(part: Part) -> str | None:
-    """How many written answers refuse, cannot be read, or name the option, in a sentence; ``None`` where none were written."""
+    """How many written answers refuse, cannot be read, or name the option; ``None`` where none were written."""
     row = part.uar("baseline", "generation")
     if row is None or row["share_refused"] is None:
         return None
-    lost = row["share_refused"] + row["share_unparsable"]
     text = (
-        f"Of the untouched model’s written answers {number(row['share_refused'])} % are refusals, {number(row['share_unparsable'])} % cannot "
-        f"be read, and {number(row['share_word'])} % name the option in words."
+        f"Of the untouched model’s written answers {number(row['share_refused'])} % are refusals, "
+        f"{number(row['share_unparsable'])} % cannot be read, and {number(row['share_word'])} % name the option in "
+        "words."
     )
-    if not lost:
+    if not row["share_refused"] + row["share_unparsable"]:
         return text
-    over = (
-        ""
-        if row["uar_readable"] is None
-        else f"; over the answers that could be read it would be {number(row['uar_readable'])} %"
-    )
+    readable = row["uar_readable"]
+    over = "" if readable is None else f"; over the answers that could be read it would be {number(readable)} %"
     return (
-        f"{text} UAR counts refusals and unreadable answers as not correct ({number(row['uar'])} %){over}. They are no answer to "
+        f"{text} UAR counts refusals and unreadable answers as not correct ({number(row['uar'])} %){over}. They are "
+        "no answer to "
         "another emotion, and effects rest on the likeliest letter, not on them."
     )
 
 
-def reliance_note(part: Part) -> str | None:
-    """What is left with every MLP layer off, in a sentence; ``None`` where that was not asked."""
-    found = part.table("reliance").filter(part.table("reliance")["layers"] == "all")
-    if found.is_empty():
-        return None
-    row = found.row(0, named=True)
-    return (
-        f"With every MLP layer off, UAR is {number(row['uar'])} %, and {number(row['commonest_share'], 0)} % of the answers are "
-        f"“{row['commonest']}”. This is a reference line, not an upper bound: with all layers off the model may no longer know "
-        "which letter stands for what."
-    )
-
-
 def say_reliance(study: StudyRuns) -> list[str]:
-    """What is left on each corpus with every MLP layer off."""
+    """What is left with every MLP layer off."""
     texts = []
     for part in study.mains:
-        table, base = part.table("reliance"), part.uar()
-        found = None if table is None else table.filter((pl.col("layers") == "all") & (pl.col("to") == "zero"))
-        if found is not None and len(found) and base is not None:
-            texts.append(f"from {number(base['uar'], 0)} to {number(found['uar'][0], 0)} % on {part.name}")
-    return (
-        [f"With every MLP layer off, UAR goes {listed(texts)}: a mark to compare with, no upper bound."]
-        if texts
-        else []
-    )
+        row, base = first(part.table("reliance"), (pl.col("layers") == "all") & (pl.col("to") == "zero")), part.uar()
+        if row is not None and base is not None:
+            texts.append(
+                f"from {number(base['uar'], 0)} to {number(row['uar'], 0)} %{on(study, part)}, where "
+                f"{number(row['commonest_share'], 0)} % of the answers are “{row['commonest']}”"
+            )
+    if not texts:
+        return []
+    return [
+        f"With every MLP layer off, UAR goes {'; '.join(texts)}. This is a reference line, not an upper bound: with "
+        "all "
+        "layers off the model may no longer know which letter stands for what."
+    ]
 
 
 def tabulate_corpora(study: StudyRuns) -> pl.DataFrame | None:
@@ -249,21 +242,24 @@ def tabulate_corpora(study: StudyRuns) -> pl.DataFrame | None:
     rows = []
     for part in study.mains:
         uar = part.uar()
-        off, steered = part.verdict("deactivate"), part.verdict("steer")
-        rows.append({
-            "corpus": part.name, "speakers": "–" if uar is None else "unknown" if part.unknown_speakers else str(uar["speakers"]),
-            "UAR (%)": spread(uar and {**uar, "estimate": uar["uar"]}, sign=False), "chance (%)": number(value(uar, "chance")),
-            "off: excess gap": spread(part.effect("deactivate", "excess_gap")), "blind part of it": blind_text(part.blind()),
-            "off: evidence (AUC points)": spread(part.effect("deactivate", "excess_sensitivity")),
-            "off: verdict": _verdict(study, off), "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
-            "amplified: verdict": _verdict(study, steered),
-        })  # fmt: skip
+        off, steered = (
+            "–" if study.pilot else (part.verdict(kind) or {}).get("verdict") or "–" for kind in ("deactivate", "steer")
+        )
+        rows.append(
+            {
+                "corpus": part.name,
+                "speakers": "–" if uar is None else "unknown" if part.unknown_speakers else str(uar["speakers"]),
+                "UAR (%)": spread(uar and {**uar, "estimate": uar["uar"]}, sign=False),
+                "chance (%)": number(value(uar, "chance")),
+                "off: excess gap": spread(part.effect("deactivate", "excess_gap")),
+                "blind part of it": blind_text(part.blind()),
+                "off: evidence (AUC points)": spread(part.effect("deactivate", "excess_sensitivity")),
+                "off: verdict": off,
+                "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
+                "amplified: verdict": steered,
+            }
+        )
     return made(rows)
-
-
-def _verdict(study: StudyRuns, row: Mapping[str, Any] | None) -> str:
-    """A verdict, which a pilot does not give."""
-    return "–" if row is None or study.pilot else row["verdict"] or "–"
 
 
 QUESTIONS = (
@@ -304,11 +300,9 @@ QUESTIONS = (
     Question(
         "controls",
         30,
-        (
-            Figure("reliance", draw_reliance, "no MLP layer was switched off"),
-            Note(reliance_note),
-        ),
+        (Figure("reliance", draw_reliance, "no MLP layer was switched off"),),
         says=say_reliance,
+        says_on="both",
         tables={"reliance": lambda part: reliance(part.responses, part.run.conditions)},
     ),
 )

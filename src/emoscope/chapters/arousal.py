@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import Change, Compared, mean
 from emoscope.analysis.estimate import Estimate
-from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.analysis.parts import Row, StudyRuns
 from emoscope.emotions import arousal_of
-from emoscope.report.page import Note, Question, Table
-from emoscope.report.wording import by_key, made
+from emoscope.report.page import Question, Table
+from emoscope.report.wording import by_key, made_of, outcome, tally
 from emoscope.schemas import as_table
-from emoscope.wording import DONE, bracket, estimate_text, number, spread
+from emoscope.wording import spread
 
 CROSS = {"deactivate": "cross", "steer": "pull_cross"}
 """The measure that is split, for each kind of intervention."""
@@ -35,7 +34,7 @@ def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame
         the target sets' beyond matched controls. ``pairs`` counts pairs. Empty where either kind of pair is missing.
     """
     level = [arousal_of(label) for label in labels]
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for one in compared:
         if not one.headline:
             continue
@@ -67,67 +66,62 @@ def _split(kind: str, change: Change, level: Sequence[str | None]) -> dict[str, 
     return {f"{name}_{end}": (change.estimate(one, sizes), counts[end]) for end, one in values.items()}
 
 
-def tabulate_arousal(part: Part) -> pl.DataFrame | None:
+ENDS = {
+    "same": "emotions of the same arousal",
+    "other": "emotions of the other arousal",
+    "apart": "same minus other",
+}
+
+
+def tabulate_arousal(study: StudyRuns) -> pl.DataFrame | None:
     """The headline's effects on emotions of the same and of the other arousal."""
-    by = by_key(part.table("arousal"), "kind", "control", "measure")
-    rows = []
-    for kind, cross, done in (
-        ("deactivate", "cross", "switched off: accuracy"),
-        ("steer", "pull_cross", "amplified: share answered so"),
-    ):
-        for end, words in (
-            ("same", "emotions of the same arousal"),
-            ("other", "emotions of the other arousal"),
-            ("apart", "same minus other"),
-        ):
-            one = by.get((kind, "target", f"{cross}_{end}"))
-            if one is not None:
-                rows.append({
-                    "effect on": f"{words}, {done}", "pairs": str(one["pairs"]), "selected": estimate_text(one),
-                    "matched": estimate_text(by.get((kind, "matched", f"{cross}_{end}"))),
-                    "selected minus matched": estimate_text(by.get((kind, "target", f"excess_{cross}_{end}"))),
-                })  # fmt: skip
-    return made(rows)
-
-
-def arousal_note(part: Part) -> str | None:
-    """Whether the sets hold arousal, in a sentence; ``None`` where it was not measured."""
-    if part.pilot is not None:  # it supports no claim
-        return None
-    by = by_key(part.table("arousal"), "kind", "control", "measure")
-    row = by.get(("deactivate", "target", "excess_cross_apart"))
-    if row is None:
-        return None
-    groups = {level: [e for e in part.emotions if arousal_of(e) == level] for level in ("high", "low")}
-    named = "; ".join(f"{level}: {', '.join(group)}" for level, group in groups.items())
-    told = f"{number(row['estimate'], sign=True)} points {bracket(row['low'], row['high'])}".strip()
-    if row["low"] is None or not part.speakers or row["unreliable"]:
-        claim = f"Same minus other arousal, beyond matched neurons: {told}; no conclusion is drawn."
-    elif row["high"] < 0:
-        claim = f"Beyond matched neurons, switching off hurts emotions of the same arousal more than those of the other ({told}): the sets hold arousal, too."
-    elif row["low"] > 0:
-        claim = f"Beyond matched neurons, switching off hurts emotions of the other arousal more than those of the same ({told})."
-    else:
-        claim = f"Whether switching off hurts emotions of the same arousal more than those of the other remains open (beyond matched neurons {told})."
-    return f"{claim} Arousal by ratings of words (Warriner et al. 2013), {named}."
-
-
-def tabulate_arousal_of_parts(study: StudyRuns) -> pl.DataFrame | None:
-    """Effects on other emotions of the same and of the other arousal."""
     rows = []
     for part in study.mains:
-        table = part.table("arousal")
-        for kind in ("deactivate", "steer"):
-            mine = table.filter(pl.col("kind") == kind)
-            found = {(row["control"], row["measure"]): row for row in mine.iter_rows(named=True)}
-            cross = "cross" if kind == "deactivate" else "pull_cross"
-            if found:
-                rows.append({
-                    "corpus": part.name, "neurons": DONE[kind], "same arousal": spread(found.get(("target", f"{cross}_same"))),
-                    "other arousal": spread(found.get(("target", f"{cross}_other"))), "same minus other": spread(found.get(("target", f"{cross}_apart"))),
-                    "beyond matched": spread(found.get(("target", f"excess_{cross}_apart"))),
-                })  # fmt: skip
-    return made(rows)
+        by = by_key(part.table("arousal"), "kind", "control", "measure")
+        for kind, done in (("deactivate", "switched off: accuracy"), ("steer", "amplified: share answered so")):
+            for end, words in ENDS.items():
+                measure = f"{CROSS[kind]}_{end}"
+                one = by.get((kind, "target", measure))
+                if one is not None:
+                    rows.append(
+                        {
+                            "corpus": part.name,
+                            "effect on": f"{words}, {done}",
+                            "pairs": str(one["pairs"]),
+                            "selected": spread(one),
+                            "matched": spread(by.get((kind, "matched", measure))),
+                            "selected minus matched": spread(by.get((kind, "target", f"excess_{measure}"))),
+                        }
+                    )
+    return made_of(study, rows)
+
+
+def say_arousal(study: StudyRuns) -> list[str]:
+    """Whether the sets hold arousal."""
+    found, emotions = [], set()
+    for part in study.mains:
+        row = by_key(part.table("arousal"), "kind", "control", "measure").get(
+            ("deactivate", "target", "excess_cross_apart")
+        )
+        if row is not None:
+            found.append(outcome(part.name, row, part))
+            emotions |= set(part.emotions)
+    if not found:
+        return []
+    said = tally(
+        found,
+        "Beyond matched neurons, switching off hurts emotions of the same arousal more than those of the other, so "
+        "that the "
+        "sets hold arousal, too: {}.",
+        "Beyond matched neurons, switching off hurts emotions of the other arousal more than those of the same: {}.",
+        "Whether switching off hurts emotions of the same arousal more than those of the other, beyond matched "
+        "neurons, "
+        "remains open: {}.",
+    )
+    groups = [
+        f"{level}: {', '.join(sorted(e for e in emotions if arousal_of(e) == level))}" for level in ("high", "low")
+    ]
+    return [*said, f"Arousal by ratings of words (Warriner et al. 2013), {'; '.join(groups)}."]
 
 
 QUESTIONS = (
@@ -141,15 +135,11 @@ QUESTIONS = (
                 "Effects on other emotions than the neurons’ own, by whether their arousal is the same, means "
                 "over pairs of emotions in points with 95 % intervals over speakers. Neurons that hold arousal "
                 "act more on emotions of the same arousal.",
-            ),
-            Note(arousal_note),
-            Table(
-                "arousal",
-                tabulate_arousal_of_parts,
-                "Effects on other emotions, by whether their arousal is that of the neurons’ emotion (points).",
-                pages="study",
+                pages="both",
             ),
         ),
+        says=say_arousal,
+        says_on="both",
         tables={"arousal": lambda part: arousal(part.compared, part.responses.labels)},
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import polars as pl
 
@@ -27,7 +27,6 @@ from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.analysis.standing import at_chance
 from emoscope.chapters.sets import ALL
 from emoscope.neurons.controls import WELL_MATCHED
-from emoscope.report.page import Table
 from emoscope.schemas import as_table, empty
 
 UNLIKE = "the matched neurons are not well matched"
@@ -105,13 +104,8 @@ def _decided(part: Part) -> dict[str, Decision]:
     unlike = max((row["smd_largest"] or 0 for row in _rows(part, "matching")), default=0) > WELL_MATCHED
     hurt, pull = (replace(one, why=_and(one.why, UNLIKE)) if unlike and one.number else one for one in (hurt, pull))
     sizes = [row for row in _rows(part, "efficiency") if row["draw"] is None]
-    trend = first(
-        part.own("trend"),
-        (pl.col("measure") == "excess_pull")
-        & (pl.col("control") == "target")
-        & (pl.col("layers") == "all")
-        & (pl.col("positions") == "all"),
-    )
+    everywhere = part.own("trend").filter(layers="all", positions="all")
+    trend = first(everywhere, (pl.col("measure") == "excess_pull") & (pl.col("control") == "target"))
     found = {
         "exist": some_effect(list(tests.values())),
         "hurts": hurt,
@@ -140,9 +134,7 @@ def _decided(part: Part) -> dict[str, Decision]:
 
 
 def _transfer(study: StudyRuns) -> pl.DataFrame:
-    rows = study.table("transfer").filter(
-        (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_gap") & ~pl.col("fused")
-    )
+    rows = study.table("transfer").filter(~pl.col("fused"), kind="deactivate", measure="excess_gap")
     own = {row["host"]: row for row in rows.filter("diagonal").iter_rows(named=True)}
     pairs = rows.filter(~pl.col("diagonal")).to_dicts()
     if not pairs:
@@ -152,9 +144,8 @@ def _transfer(study: StudyRuns) -> pl.DataFrame:
     found = []
     for row, p in zip(pairs, holm([row["p"] for row in pairs]), strict=True):
         part = study.main(row["host"])
-        one = carries_over(row, p, own.get(row["host"]))
-        if part is not None and (blocked := _blocked(part)):
-            one = untested(blocked)
+        blocked = _blocked(part) if part else None
+        one = untested(blocked) if blocked else carries_over(row, p, own.get(row["host"]))
         found.append(("transfer", row["host"], row["source"], one))
     return _table(found)
 
@@ -172,7 +163,7 @@ def _table(found: Iterable[tuple[str, str, str | None, Decision]]) -> pl.DataFra
 
 def _declared(part: Part, *kinds: str) -> bool:
     """Whether conditions are marked as the headline's."""
-    return not part.run.conditions.filter(pl.col("headline").fill_null(False) & pl.col("kind").is_in(kinds)).is_empty()
+    return bool((part.run.conditions["headline"].fill_null(False) & part.run.conditions["kind"].is_in(kinds)).any())
 
 
 def _rows(part: Part, table: str) -> list[Row]:
@@ -209,88 +200,36 @@ def _blocked(part: Part) -> str | None:
     return AT_CHANCE if at_chance(part.uar()) else None
 
 
-def tabulate_claims(part: Part) -> pl.DataFrame | None:
-    """Each claim of the paper, with the verdict of a rule and the number that it rests on."""
-    found = part.table("claims")
-    if part.pilot is not None or found.is_empty():
-        return None
-    return found.select("claim", "verdict", pl.col("number").alias("what it rests on"), pl.col("why"))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One claim on one corpus.
-
-    Attributes:
-        verdict: one of those in :mod:`~emoscope.analysis.claim_rules`.
-        kind: the same as a class of the style sheet.
-        source: the corpus that the neurons come from, where it is another one; else empty.
-        number: what the verdict rests on.
-        why: the reason.
-    """
-
-    verdict: str
-    kind: str
-    source: str
-    number: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim.
-
-    Attributes:
-        claim: in words.
-        question: the chapter that it belongs to.
-        cells: those of each corpus, in the order of the columns; one list a corpus.
-    """
-
-    claim: str
-    question: str
-    cells: tuple[tuple[Cell, ...], ...]
-
-
-def grid(found: pl.DataFrame, corpora: list[str]) -> list[Claim]:
+def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:
     """Claims as rows and corpora as columns.
 
     Args:
-        found: columns ``claim``, ``question``, ``corpus``, ``source``, ``verdict``, ``number`` and ``why``; a row without
-            a corpus holds for all of them.
+        found: the table of claims; a row without a corpus holds for all of them.
         corpora: the columns.
+
+    Returns:
+        for each claim ``claim``, ``question`` and ``cells``: a list of rows a corpus, with ``kind``, the verdict as a
+        class of the style sheet.
     """
-    rows = []
-    for (claim, question), group in found.group_by("claim", "question", maintain_order=True):
-        told = list(group.iter_rows(named=True))
-        every = tuple(
-            tuple(
-                Cell(one["verdict"], one["verdict"].replace(" ", "-"), one["source"] or "", one["number"] or "", one["why"] or "")
-                for one in told if one["corpus"] in (name, "", None)
-            )
-            for name in corpora
-        )  # fmt: skip
-        rows.append(Claim(str(claim), str(question), every))
-    return rows
+    kind = pl.col("verdict").str.replace_all(" ", "-")
+    return [
+        {"claim": claim, "question": question}
+        | {"cells": [[one for one in group.to_dicts() if one["corpus"] in (name, "", None)] for name in corpora]}
+        for (claim, question), group in found.with_columns(kind=kind).group_by("claim", "question", maintain_order=True)
+    ]
 
 
 def as_text(found: pl.DataFrame) -> pl.DataFrame | None:
     """Claims as a table of text, one row a claim and corpus."""
     if found.is_empty():
         return None
-    source = pl.when(pl.col("source").is_null()).then(pl.lit("")).otherwise(pl.lit("from ") + pl.col("source"))
-    return found.select(
-        pl.col("claim").alias("claim tested"), pl.col("corpus").fill_null(""), source.alias("neurons"), "verdict",
-        pl.col("number").fill_null("").alias("value"), pl.col("why").fill_null(""),
-    )  # fmt: skip
-
-
-TABLES = (
-    Table(
-        "claims",
-        tabulate_claims,
-        "Decided by rule on the tables of this run, at the headline; points are beyond matched neurons, with 95 % "
-        "intervals over speakers. “Supported by the published measure”: that measure also counts moves of the "
-        "answers that know nothing of the clip (the blind part). “Not supported” includes what stays open: it is no "
-        "proof of the opposite.",
-    ),
-)
+    texts = found.with_columns(pl.col("corpus", "number", "why").fill_null(""))
+    source = (pl.lit("from ") + pl.col("source")).fill_null("")
+    return texts.select(
+        pl.col("claim").alias("claim tested"),
+        "corpus",
+        source.alias("neurons"),
+        "verdict",
+        pl.col("number").alias("value"),
+        "why",
+    )

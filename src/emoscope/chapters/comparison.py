@@ -19,9 +19,12 @@ from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import to_html
 from emoscope.report.page import Figure, draw_those_there, render, write_page
 from emoscope.report.plots import dots
-from emoscope.report.theme import LIGHT, title
+from emoscope.report.theme import LIGHT, Chart, title
 from emoscope.schemas import as_table
 from emoscope.wording import estimate_text, number
+
+Manifest = Mapping[str, Any]
+"""The content of a run's ``manifest.json``."""
 
 UAR, GAP, PULL = "UAR", "excess gap", "excess pull gap"
 
@@ -48,28 +51,24 @@ class Difference:
         return f"{', '.join(self.touches)}: {self.what} differ: {told}"
 
 
-def _emotions(manifest: Mapping[str, Any]) -> str:
-    return ", ".join(manifest["emotions"])
-
-
-def _with_sets(manifest: Mapping[str, Any]) -> str:
+def _with_sets(manifest: Manifest) -> str:
     return ", ".join(in_known_order(e for e, found in manifest["identifiable"].items() if isinstance(found, int)))
 
 
-def _headline(manifest: Mapping[str, Any]) -> str:
+def _headline(manifest: Manifest) -> str:
     head, study = manifest["headline"], manifest["study"]
     site = study["identify"].get("site", "gate")
     return f"{head['selector'].upper()}, {100 * head['budget']:g} % of the neurons, scope {head['scope']}, site {site}"
 
 
-def _question(manifest: Mapping[str, Any]) -> str:
+def _question(manifest: Manifest) -> str:
     asked = manifest["study"]["question"]
     wordings = asked["wording"] if isinstance(asked["wording"], str) else ", ".join(asked["wording"])
     return f"wording {wordings}, {asked['letter_orders']} letter orders"
 
 
-COMPARED: tuple[tuple[str, tuple[str, ...], Callable[[Mapping[str, Any]], str]], ...] = (
-    ("emotions that were offered", (UAR, GAP, PULL), _emotions),
+COMPARED: tuple[tuple[str, tuple[str, ...], Callable[[Manifest], str]], ...] = (
+    ("emotions that were offered", (UAR, GAP, PULL), lambda m: ", ".join(m["emotions"])),
     ("questions", (UAR, GAP, PULL), _question),
     ("labels that were asked about", (UAR, GAP, PULL), lambda m: str(m["study"]["identify"].get("label", "emotion"))),
     ("loudness", (UAR, GAP, PULL), lambda m: str(m["study"]["corpora"][0].get("loudness", "normalised"))),
@@ -111,7 +110,7 @@ def side_by_side(folders: Sequence[str | Path]) -> tuple[pl.DataFrame, list[Diff
     return as_table("side_by_side", rows), differences
 
 
-def _names(found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _names(found: Mapping[str, Manifest]) -> dict[str, str]:
     """The study's name, with the folder where several runs have the same."""
     names = {key: str(manifest["study"]["name"]) for key, manifest in found.items()}
     several = Counter(names.values())
@@ -128,14 +127,10 @@ def _row(name: str, run: Run) -> Row:
         "model": manifest["model"]["id"],
         "corpus": ", ".join(c["id"] for c in manifest["corpora"]),
         "emotions": len(manifest["emotions"]),
-        "items": uar.get("n"),
-        "speakers": uar.get("speakers"),
-        "chance": uar.get("chance"),
-        "uar": uar.get("uar"),
-        "uar_low": uar.get("low"),
-        "uar_high": uar.get("high"),
         "pilot": part.pilot is not None,
     }
+    row |= {"items": uar.get("n"), "uar_low": uar.get("low"), "uar_high": uar.get("high")}
+    row |= {column: uar.get(column) for column in ("speakers", "chance", "uar")}
     if (blind := part.blind()) is not None and blind.measure == "excess_gap":
         row["excess_gap_blind"] = blind.part
     for measure, kind, column in (
@@ -150,40 +145,54 @@ def _row(name: str, run: Run) -> Row:
 
 
 FIGURES = {
-    "uar": ("UAR without intervention", "UAR (%)", "How well each model hears emotion, with its 95 % interval over speakers."),
-    "excess_gap": ("Deactivation: excess gap", "excess gap (points)", "What switching the headline’s neurons off takes from "
-                   "their own emotion more than from others, beyond matched controls. Below 0: specific."),
-    "excess_pull_gap": ("Steering: excess pull gap", "excess pull gap (points)", "What amplifying the headline’s neurons adds "
-                        "to answers naming their emotion on its own clips more than on others, beyond matched controls."),
-}  # fmt: skip
+    "uar": (
+        "UAR without intervention",
+        "UAR (%)",
+        "How well each model hears emotion, with its 95 % interval over speakers.",
+    ),
+    "excess_gap": (
+        "Deactivation: excess gap",
+        "excess gap (points)",
+        "What switching the headline’s neurons off takes from their own emotion more than from others, beyond matched "
+        "controls. Below 0: specific.",
+    ),
+    "excess_pull_gap": (
+        "Steering: excess pull gap",
+        "excess pull gap (points)",
+        "What amplifying the headline’s neurons adds to answers naming their emotion on its own clips more than on "
+        "others, "
+        "beyond matched controls.",
+    ),
+}
+"""Title, axis title and how to read it of the figure of each measure."""
 
 
 def shown(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of :func:`~emoscope.chapters.comparison.side_by_side` as ready text."""
-    made = [
-        {
-            "neurons": one["run"] + (" (pilot)" if one["pilot"] else ""), "what": one["model"], "corpus": one["corpus"],
-            "emotions": str(one["emotions"]), "items": _whole(one["items"]), "speakers": _whole(one["speakers"]),
-            "UAR (%)": estimate_text(one, "uar", sign=False), "chance (%)": number(one["chance"]),
-            "excess gap": estimate_text(one, "excess_gap", sign=False), "blind part of it": number(one["excess_gap_blind"]),
-            "excess pull gap": estimate_text(one, "excess_pull_gap", sign=False),
-            "verdict": one["verdict"] or "–", "why": one["steer_verdict"] or "–",
-        }
-        for one in rows.iter_rows(named=True)
-    ]  # fmt: skip
-    named = {"neurons": "run", "what": "model", "verdict": "off: verdict", "why": "steered: verdict"}
-    return pl.DataFrame(made).rename(named)
+    """The rows of :func:`side_by_side` as ready text."""
+    return pl.DataFrame(
+        [
+            {
+                "run": one["run"] + (" (pilot)" if one["pilot"] else ""),
+                "model": one["model"],
+                "corpus": one["corpus"],
+                "emotions": str(one["emotions"]),
+                "items": _whole(one["items"]),
+                "speakers": _whole(one["speakers"]),
+                "UAR (%)": estimate_text(one, "uar", sign=False),
+                "chance (%)": number(one["chance"]),
+                "excess gap": estimate_text(one, "excess_gap", sign=False),
+                "blind part of it": number(one["excess_gap_blind"]),
+                "excess pull gap": estimate_text(one, "excess_pull_gap", sign=False),
+                "off: verdict": one["verdict"] or "–",
+                "steered: verdict": one["steer_verdict"] or "–",
+            }
+            for one in rows.iter_rows(named=True)
+        ]
+    )
 
 
 def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], path: Path, version: str = "") -> None:
-    """Write the page.
-
-    Args:
-        rows: from :func:`~emoscope.chapters.comparison.side_by_side`.
-        differences: from there, too.
-        path: the file to write.
-        version: of emoscope, for the page's last line.
-    """
+    """Write the page of what :func:`side_by_side` found; ``version``: of emoscope, for the page's last line."""
     html = render(
         "compare.html",
         runs=rows.height,
@@ -196,18 +205,17 @@ def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], pa
     write_page(html, path)
 
 
-def figure(rows: pl.DataFrame, measure: str) -> Any | None:
+def figure(rows: pl.DataFrame, measure: str) -> Chart | None:
     """One measure of every run with its interval; ``None`` where no run has it."""
     heading, x, how = FIGURES[measure]
     mine = rows.filter(pl.col(measure).is_not_null()).select(
-        pl.col("run").alias("row"), pl.col(measure).alias("estimate"), pl.col(f"{measure}_low").alias("low"),
-        pl.col(f"{measure}_high").alias("high"), pl.lit("selected").alias("series"),
-    )  # fmt: skip
+        row="run", estimate=measure, low=f"{measure}_low", high=f"{measure}_high", series=pl.lit("selected")
+    )
     if mine.is_empty():
         return None
     chart = dots(mine, rows["run"].to_list(), x, "run", rule=None if measure == "uar" else 0.0, width=460)
     if measure == "uar":
-        chance = rows.select(pl.col("run").alias("row"), pl.col("chance").alias("at")).drop_nulls()
+        chance = rows.select(row="run", at="chance").drop_nulls()
         tick = alt.Chart(chance).mark_tick(color=LIGHT.muted, thickness=2, size=16)
         chart = alt.layer(chart, tick.encode(x=alt.X("at:Q", title=x), y=alt.Y("row:N", sort=rows["run"].to_list())))
         how += " Grey ticks: chance."

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from emoscope.analysis.parts import StudyRuns
 from emoscope.report.page import Figure, Question
 from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of, panels
-from emoscope.report.theme import title
-from emoscope.report.wording import CONTROLS
-from emoscope.vocabulary import MATCHED, TARGET
+from emoscope.report.theme import Chart, title
+from emoscope.report.wording import CONTROLS, on
 from emoscope.wording import listed, number
 
-MATRIX_CONTROLS = {name: called for name, called in CONTROLS.items() if name not in (TARGET, MATCHED)}
-MATRIX_CONTROLS |= {"misses": "missed clips", "false-alarms": "false alarms"}
-"""Controls shown as rows beside the selected and the matched neurons."""
+ROWS = (
+    (CONTROLS["target"], "gap", "target", "selected"),
+    (BEYOND, "excess_gap", "target", "difference"),
+    *((name, "gap", one, "control") for one, name in CONTROLS.items() if one != "target"),
+    ("missed clips", "gap", "misses", "control"),
+    ("false alarms", "gap", "false-alarms", "control"),
+)
+"""The headline's neurons and every control: name, measure, whose sets, and series of the picture."""
 
 
-def draw_controls_of_parts(study: StudyRuns) -> Any | None:
+def draw_controls(study: StudyRuns) -> Chart | None:
     """The gap of the headline's neurons and of every control, a panel a corpus."""
-    frames: dict[str, list[dict[str, Any]]] = {}
-    for part in study.mains:
-        rows = []
-        for name, measure, control, series in (
-            (CONTROLS["target"], "gap", "target", "selected"), (BEYOND, "excess_gap", "target", "difference"),
-            (CONTROLS["matched"], "gap", "matched", "control"), *((name, "gap", one, "control") for one, name in MATRIX_CONTROLS.items()),
-        ):  # fmt: skip
-            row = part.effect("deactivate", measure, control)
-            if row is not None and row["estimate"] is not None:
-                rows.append({"row": name, "series": series} | marks_of(row))
-        frames[part.name] = rows
-    there = list(dict.fromkeys(row["row"] for rows in frames.values() for row in rows))
+    frames = {
+        part.name: [
+            {"row": name, "series": series} | marks_of(row)
+            for name, measure, control, series in ROWS
+            if (row := part.effect("deactivate", measure, control)) is not None and row["estimate"] is not None
+        ]
+        for part in study.mains
+    }
+    there = {row["row"] for rows in frames.values() for row in rows}
     return panels(
-        frames, there, GAP, "neurons",
+        frames,
+        [name for name, *_ in ROWS if name in there],
+        GAP,
+        "neurons",
         title(
             "The headline’s neurons next to every control",
             f"{INTERVALS} Further left: hurts its own emotion more than the others. Controls are means over draws; "
             "missed clips and false alarms: the same selector on clips that were answered wrongly.",
         ),
-    )  # fmt: skip
+    )
 
 
 def say_controls(study: StudyRuns) -> list[str]:
@@ -50,9 +52,8 @@ def say_controls(study: StudyRuns) -> list[str]:
             own, row = part.effect("deactivate", "gap"), part.effect("deactivate", "gap", control)
             if own and row and own["estimate"] and row["estimate"] is not None:
                 share = number(100 * row["estimate"] / own["estimate"], 0)
-                texts.append(
-                    f"{share} % on {part.name} ({number(row['estimate'], sign=True)} of {number(own['estimate'], sign=True)} points)"
-                )
+                gaps = f"{number(row['estimate'], sign=True)} of {number(own['estimate'], sign=True)} points"
+                texts.append(f"{share} %{on(study, part)} ({gaps})")
         if texts:
             said.append(f"Of the headline’s gap, {name} reach {listed(texts)}.")
     return said
@@ -62,7 +63,8 @@ QUESTIONS = (
     Question(
         "controls",
         5,
-        (Figure("controls", draw_controls_of_parts, "no control was switched off", pages="study"),),
+        (Figure("controls", draw_controls, "no control was switched off", pages="study"),),
         says=say_controls,
+        says_on="both",
     ),
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,14 +11,14 @@ import polars as pl
 from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.estimate import Estimate, Interval, mean_over_parts
-from emoscope.analysis.parts import StudyRuns
+from emoscope.analysis.parts import Row, StudyRuns
 from emoscope.analysis.responses import answered
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import BEYOND_KEY, INTERVALS, marks_of, panels
-from emoscope.report.theme import title
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, marks_of, panels, series_of
+from emoscope.report.theme import Chart, title
 from emoscope.report.wording import UNTESTED, made, outcome_at, value
 from emoscope.schemas import as_table
-from emoscope.vocabulary import COLUMN, MAIN
+from emoscope.vocabulary import COLUMN
 from emoscope.wording import DONE, listed, p_value, spread
 
 DOUBLE, TOGETHER, NONE = "double dissociation", "interaction alone", "no dissociation"
@@ -31,14 +30,11 @@ def dissociation(study: StudyRuns) -> pl.DataFrame:
     On each question the two kinds of sets are compared on the same items. Across the questions, which need not be asked
     about the same clips, a speaker is left out of both at once.
 
-    Args:
-        study: its parts.
-
     Returns:
         the columns of table ``dissociation``; empty where no other column was asked, or one of the two found no sets.
     """
-    rows: list[dict[str, Any]] = []
-    for main in study.of_role(MAIN):
+    rows: list[Row] = []
+    for main in study.mains:
         for column in study.of_role(COLUMN, main.name):
             first, second = main.asked, column.asked
             if first is None or second is None or column.column is None:
@@ -56,9 +52,7 @@ def dissociation(study: StudyRuns) -> pl.DataFrame:
     return as_table("dissociation", rows)
 
 
-def _rows(
-    asked: Sequence[Asked], named: Sequence[str], pairs: Sequence[tuple[Act, Act]], excess: bool
-) -> list[dict[str, Any]]:
+def _rows(asked: Sequence[Asked], named: Sequence[str], pairs: Sequence[tuple[Act, Act]], excess: bool) -> list[Row]:
     rows, differences = [], []
     touched = [one.touched(pair, excess) for one, pair in zip(asked, pairs, strict=True)]
     measure = {"measure": "excess_damage" if excess else "damage", "draws": len(pairs[0][0].matched) if excess else 1}
@@ -67,13 +61,14 @@ def _rows(
         if not used.any():
             return []
         own, other = (_damage(one, act, used, excess, touched[place]) for act in pair)
-        apart = own.beyond(other)
-        differences.append(apart)
+        differences.append(own.beyond(other))
+        told = (
+            ("effect", named[place], own),
+            ("effect", named[1 - place], other),
+            ("difference", None, differences[-1]),
+        )
         fixed = measure | {"question": named[place]}
-        for what, sets, found in (
-            ("effect", named[place], own), ("effect", named[1 - place], other), ("difference", None, apart),
-        ):  # fmt: skip
-            rows.append(fixed | {"what": what, "sets": sets} | found.columns())
+        rows += [fixed | {"what": what, "sets": sets} | found.columns() for what, sets, found in told]
     # the sum: own sets minus others' on one question, plus the same on the other
     both = differences[0].minus(replace(differences[1], values=-differences[1].values))
     decided = None if both.unreliable else verdict([one.interval() for one in differences], both.interval())
@@ -115,31 +110,32 @@ LAST = pl.col("what").replace_strict({"effect": 0, "difference": 1, "interaction
 """Sorts rows of the table of dissociation, what rests on others last."""
 
 
-def draw_dissociation(study: StudyRuns) -> Any | None:
+def draw_dissociation(study: StudyRuns) -> Chart | None:
     """What each question loses under its own and under the other question's neurons, a panel a corpus and column."""
-    found = study.table("dissociation")
+    found = study.table("dissociation").filter(pl.col("measure").is_in(["damage", "excess_damage"]), kind="deactivate")
     if found.is_empty():
         return None
-    found = found.filter((pl.col("kind") == "deactivate") & pl.col("measure").is_in(["damage", "excess_damage"]))
-    frames: dict[str, list[dict[str, Any]]] = {}
-    generic = found["column"].n_unique() > 1
-    found = study.by_corpus(found)
+    frames: dict[str, list[Row]] = {}
+    generic, found = found["column"].n_unique() > 1, study.by_corpus(found)
     for row in found.filter(pl.col("estimate").is_not_null()).iter_rows(named=True):
-        panel = f"{row['corpus']}: {row['column']}"
-        series = "difference" if row["measure"].startswith("excess_") else "selected"
-        frames.setdefault(panel, []).append({"row": dissociated(row, generic), "series": series} | marks_of(row))
+        mark = {"row": dissociated(row, generic), "series": series_of("target", row["measure"])} | marks_of(row)
+        frames.setdefault(f"{row['corpus']}: {row['column']}", []).append(mark)
     names = [dissociated(row, generic) for row in found.sort(LAST).iter_rows(named=True)]
     return panels(
-        frames, list(dict.fromkeys(names)), "change of UAR (points)", "question",
+        frames,
+        list(dict.fromkeys(names)),
+        "change of UAR (points)",
+        "question",
         title(
             "Each question under its own neurons and under the other’s",
-            f"{INTERVALS} {BEYOND_KEY} Left of zero: answers get worse. Own minus other, and both together (the interaction): left of zero, "
+            f"{INTERVALS} {BEYOND_KEY} Left of zero: answers get worse. Own minus other, and both together (the "
+            "interaction): left of zero, "
             "each question suffers more under its own neurons; the same clips are asked both questions.",
         ),
-    )  # fmt: skip
+    )
 
 
-def dissociated(row: Mapping[str, Any], generic: bool = False) -> str:
+def dissociated(row: Row, generic: bool = False) -> str:
     """What a row of the table of dissociation is, in words.
 
     Args:
@@ -160,26 +156,23 @@ def dissociated(row: Mapping[str, Any], generic: bool = False) -> str:
 
 
 DISSOCIATED = {
-    DOUBLE: "Double dissociation: beyond matched neurons, each of the two questions suffers more under its own neurons than under the "
-    "other’s; both together: {}.",
-    TOGETHER: "The two differences together are clear of zero, but not each of them, so that one kind of neurons may hurt both questions "
-    "more: {}.",
+    DOUBLE: "Double dissociation: beyond matched neurons, each of the two questions suffers more under its own "
+    "neurons than "
+    "under the other’s; both together: {}.",
+    TOGETHER: "The two differences together are clear of zero, but not each of them, so that one kind of neurons may "
+    "hurt "
+    "both questions more: {}.",
     NONE: "No double dissociation is shown; the two differences together: {}.",
     UNTESTED: "Not tested: {}.",
-}  # fmt: skip
+}
 """The verdicts on two questions, and their neurons, in words."""
 
 
 def say_dissociation(study: StudyRuns) -> list[str]:
     """Whether each question suffers more under its own neurons than under the other question's."""
-    found = study.table("dissociation")
-    if found.is_empty():
-        return []
-    rows = found.filter(
-        (pl.col("kind") == "deactivate") & (pl.col("measure") == "excess_damage") & (pl.col("what") == "interaction")
-    )
+    found = study.table("dissociation").filter(kind="deactivate", measure="excess_damage", what="interaction")
     groups: dict[str, list[str]] = {}
-    for row in rows.iter_rows(named=True):
+    for row in found.iter_rows(named=True):
         one = outcome_at(study, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
         known = one.found != UNTESTED and row["verdict"] is not None
         text = one.text if known else f"({one.why or 'a difference has no interval'})"
@@ -189,21 +182,21 @@ def say_dissociation(study: StudyRuns) -> list[str]:
 
 def tabulate_dissociation(study: StudyRuns) -> pl.DataFrame | None:
     """Each question under its own neurons and under the other's."""
-    found = study.table("dissociation")
-    if found.is_empty():
-        return None
+    found = study.by_corpus(study.table("dissociation").sort("column", "kind", LAST, maintain_order=True))
     rows = []
-    keys = ["corpus", "column", "kind", "what", "question", "sets"]
-    for _, group in study.by_corpus(found.sort("column", "kind", LAST, maintain_order=True)).group_by(
-        keys, maintain_order=True
-    ):
+    for _, group in found.group_by("corpus", "column", "kind", "what", "question", "sets", maintain_order=True):
         by = {row["measure"]: row for row in group.iter_rows(named=True)}
-        row = next(iter(by.values()))
-        beyond = by.get("excess_damage")
-        rows.append({
-            "corpus": row["corpus"], "column": row["column"], "what": f"{DONE.get(row['kind'], row['kind'])}: {dissociated(row)}",
-            "UAR (points)": spread(by.get("damage")), "beyond matched": spread(beyond), "p": p_value(value(beyond, "p")),
-        })  # fmt: skip
+        row, beyond = next(iter(by.values())), by.get("excess_damage")
+        rows.append(
+            {
+                "corpus": row["corpus"],
+                "column": row["column"],
+                "what": f"{DONE.get(row['kind'], row['kind'])}: {dissociated(row)}",
+                "UAR (points)": spread(by.get("damage")),
+                "beyond matched": spread(beyond),
+                "p": p_value(value(beyond, "p")),
+            }
+        )
     return made(rows)
 
 

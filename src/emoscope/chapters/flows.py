@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -11,11 +10,11 @@ import polars as pl
 
 from emoscope.analysis.contrasts import Compared, shared
 from emoscope.analysis.estimate import Estimate
-from emoscope.analysis.parts import Part
+from emoscope.analysis.parts import Part, Row
 from emoscope.analysis.responses import UNREADABLE, Responses
 from emoscope.report.page import Figure, Question
 from emoscope.report.plots import HOLLOW, PANEL_SPACE, signed_matrix
-from emoscope.report.theme import title
+from emoscope.report.theme import Chart, title
 from emoscope.report.wording import CONTROLS, name_selector
 from emoscope.schemas import as_table
 from emoscope.vocabulary import acting
@@ -26,16 +25,12 @@ def flows(responses: Responses, compared: Sequence[Compared]) -> pl.DataFrame:
 
     Summed over ``before`` it is the confusion matrix under a condition, over ``after`` that of the untouched model.
 
-    Args:
-        responses: the stored answers by likelihood.
-        compared: the families and what they change.
-
     Returns:
         the columns of table ``flows``, one row for each way that some item went, of the headline's sets and of the
         mean over their matched draws (an empty ``draw``). ``count`` is in items, ``share`` in % of the ``n`` items of
         that true emotion. An answer that cannot be read is null.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for one in compared:
         if one.headline:
             like = one.family | {"control": "matched", "draw": None}
@@ -44,9 +39,10 @@ def flows(responses: Responses, compared: Sequence[Compared]) -> pl.DataFrame:
     return as_table("flows", rows)
 
 
-def _rows(responses: Responses, one: Compared) -> list[dict[str, Any]]:
+def _rows(responses: Responses, one: Compared) -> list[Row]:
     _, used = shared(responses, one.conditions)
     items, before = responses.per_speaker(used.astype(float)), responses.answer("baseline")
+    names: dict[int, str | None] = {UNREADABLE: None, **dict(enumerate(responses.labels))}
     rows = []
     for target in one.targets:
         moved: dict[tuple[int, int], np.ndarray] = {}
@@ -59,56 +55,47 @@ def _rows(responses: Responses, one: Compared) -> list[dict[str, Any]]:
             for e in np.flatnonzero(counts.sum(axis=0)):
                 found = Estimate.share(counts[:, e], items[:, e], one.change.unreliable).columns()
                 row = one.family | found | {"target": target, "truth": responses.labels[e], "share": found["estimate"]}
-                row |= {
-                    "before": _name(responses, was),
-                    "after": _name(responses, now),
-                    "count": float(counts[:, e].sum()),
-                }
+                row |= {"before": names[was], "after": names[now], "count": float(counts[:, e].sum())}
                 rows.append(row | {"draws": len(one.conditions)})
     return rows
 
 
-def _name(responses: Responses, code: int) -> str | None:
-    return None if code == UNREADABLE else responses.labels[code]
-
-
-def draw_flows(part: Part) -> Any | None:
+def draw_flows(part: Part) -> Chart | None:
     """Where the answers to an emotion's own clips go when its neurons are switched off, next to matched neurons."""
     found = acting(part.table("flows"), "deactivate").filter(pl.col("truth") == pl.col("target"))
     if found.is_empty():
         return None
     found = found.with_columns(pl.col("before", "after").fill_null("unreadable"))
-    gained = found.select("control", "target", pl.col("after").alias("column"), pl.col("share").alias("value"))
-    lost = found.select("control", "target", pl.col("before").alias("column"), -pl.col("share").alias("value"))
-    cells = pl.concat([gained, lost]).group_by("control", "target", "column").agg(pl.col("value").sum())
-    rows = [label for label in part.responses.labels if label in set(cells["target"])]
+    gained = found.select("control", row="target", column="after", value="share")
+    lost = found.select("control", row="target", column="before", value=-pl.col("share"))
+    cells = pl.concat([gained, lost]).group_by("control", "row", "column").agg(pl.col("value").sum())
+    rows = [label for label in part.responses.labels if label in set(cells["row"])]
     columns = [*part.responses.labels, *(["unreadable"] if "unreadable" in set(cells["column"]) else [])]
-    every = pl.DataFrame({"target": rows}).join(pl.DataFrame({"column": columns}), how="cross")
+    every = pl.DataFrame({"row": rows}).join(pl.DataFrame({"column": columns}), how="cross")
     most = max(5.0, float(cells["value"].abs().max() or 0))  # type: ignore[arg-type]
     unreliable = bool(found["unreliable"].any())
-    drawn: list[Any] = []
+    legend, axes = "change of the share answered so (points)", ("answer of the model", "clips and neurons of")
+    drawn: list[Chart] = []
     for control in ("target", "matched"):
-        mine = every.join(cells.filter(control=control), on=["target", "column"], how="left").sort("target", "column")
-        if mine["value"].null_count() == len(mine):
+        mine = cells.filter(control=control).drop("control")
+        if mine.is_empty():
             continue
-        mine = mine.select(
-            pl.col("target").alias("row"), "column", pl.col("value").fill_null(0.0), pl.lit(None, pl.Float64).alias("q"),
-            pl.lit(unreliable).alias("unreliable"),
-        )  # fmt: skip
+        mine = (
+            every.join(mine, on=["row", "column"], how="left")
+            .sort("row", "column")
+            .with_columns(pl.col("value").fill_null(0.0), q=pl.lit(None, pl.Float64), unreliable=pl.lit(unreliable))
+        )
+        chart = signed_matrix(mine, rows, columns, most, legend, not drawn, *axes)
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
-        drawn.append(
-            signed_matrix(
-                mine, rows, columns, most, "change of the share answered so (points)", not drawn, "answer of the model",
-                "clips and neurons of",
-            ).properties(title=alt.TitleParams(name, fontSize=13))
-        )  # fmt: skip
+        drawn.append(chart.properties(title=alt.TitleParams(name, fontSize=13)))
     return alt.hconcat(*drawn, spacing=PANEL_SPACE).properties(
         title=title(
             "Where the answers go when an emotion’s neurons are switched off",
-            "Row: clips of that emotion, with its own neurons switched off; cell: how many more of them are answered with the "
+            "Row: clips of that emotion, with its own neurons switched off; cell: how many more of them are answered "
+            "with the "
             f"column’s emotion. Each row adds up to zero.{' ' + HOLLOW if unreliable else ''}",
         )
-    )  # fmt: skip
+    )
 
 
 QUESTIONS = (

@@ -225,15 +225,12 @@ def panels(
     there = {name: rows for name, rows in frames.items() if rows}
     if not there or not order:
         return None
-    every = [row for rows in there.values() for row in rows]
-    ends = [row[name] for row in every for name in ("estimate", "low", "high") if row[name] is not None]
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    room = 0.04 * (high - low or 1.0)
+    domain = reach(row for rows in there.values() for row in rows)
     names = 40 + 6.5 * max(len(name) for name in order)  # long names leave less room for the panels
     width = min(WIDTH, int((PAGE - names) / min(ACROSS, len(there))) - SPACE)
     most = max(Counter((name, row["row"]) for name, rows in there.items() for row in rows).values())
     drawn = [
-        (name, dots(rows, order, x, y, place % ACROSS == 0, most, width, domain=(low - room, high + room)))
+        (name, dots(rows, order, x, y, place % ACROSS == 0, most, width, domain=domain))
         for place, (name, rows) in enumerate(there.items())
     ]
     return side_by_side(drawn, heading)
@@ -371,3 +368,22 @@ def beside(charts: Sequence[Chart], heading: alt.TitleParams, below: bool = Fals
     if not charts:
         return None
     return (alt.vconcat if below else alt.hconcat)(*charts, spacing=24).properties(title=heading)
+
+
+def stacked(drawn: Mapping[str, Sequence[Chart]], heading: alt.TitleParams, spacing: int = 24) -> Chart | None:
+    """A line of panels a corpus, named where there are several; ``None`` where there are none."""
+    lines = {name: alt.hconcat(*charts, spacing=spacing) for name, charts in drawn.items() if charts}
+    if not lines:
+        return None
+    if len(lines) == 1:
+        return next(iter(lines.values())).properties(title=heading)
+    named = [line.properties(title=alt.TitleParams(name, fontSize=13)) for name, line in lines.items()]
+    return alt.vconcat(*named, spacing=24).properties(title=heading)
+
+
+def reach(rows: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+    """The ends of an axis that holds zero and all marks with their intervals, with some room."""
+    ends = [row[name] for row in rows for name in ("estimate", "low", "high") if row[name] is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    room = 0.04 * (high - low or 1.0)
+    return low - room, high + room

@@ -164,3 +164,16 @@ def made_of(study: StudyRuns, rows: Sequence[Mapping[str, str]]) -> pl.DataFrame
     """Rows with a column ``corpus`` as a table, as :func:`made` does it, without the corpus where there is one."""
     one = len(study.mains) == 1
     return made([{name: text for name, text in row.items() if name != "corpus"} for row in rows] if one else rows)
+
+
+def strengths(study: StudyRuns) -> str:
+    """The headline's strengths of steering, as a title names them."""
+    return ", ".join(sorted({f"{part.alpha:g}" for part in study.mains if part.alpha is not None}))
+
+
+def on(study: StudyRuns, part: Part) -> str:
+    """The corpus in a sentence, where a study has several.
+
+    The words " on <name>" begin with a space; nothing is said of a single corpus.
+    """
+    return f" on {part.name}" if len(study.mains) > 1 else ""
