@@ -107,7 +107,9 @@ def draw_selectors(study: StudyRuns) -> Chart | None:
 def of_headline(part: Part) -> pl.DataFrame:
     """Differences of the gap between the headline's selector and the others, at its budget."""
     found = part.table("differences").filter(kind="deactivate", measure="gap")
-    return found.filter(pl.col("first") == part.selector, pl.col("budget").eq_missing(pl.lit(part.budget)))
+    return found.filter(
+        pl.col("first").eq_missing(pl.lit(part.selector)), pl.col("budget").eq_missing(pl.lit(part.budget))
+    )
 
 
 SHOWN = {
@@ -142,7 +144,8 @@ def tabulate_differences(study: StudyRuns) -> pl.DataFrame | None:
     for part in study.mains:
         declared = pl.col("alpha").eq_missing(pl.lit(part.alpha)), pl.col("budget").eq_missing(pl.lit(part.budget))
         found = part.table("differences").filter(
-            (pl.col("kind") == "deactivate") | declared[0], (pl.col("first") == part.selector) | declared[1]
+            (pl.col("kind") == "deactivate") | declared[0],
+            (pl.col("first").eq_missing(pl.lit(part.selector))) | declared[1],
         )
         for (budget, *pair), group in found.group_by("budget", "first", "second", maintain_order=True):
             by = by_key(group, "kind", "measure")
