@@ -40,3 +40,17 @@ def test_a_label_column_that_had_todays_name_gives_way():
 
 def test_todays_tables_have_no_old_names():
     assert {"fate", "hollow"}.isdisjoint({*schema("items"), *schema("effects"), *schema("transferred")})
+
+
+def test_a_label_column_called_status_is_kept_under_another_name(tmp_path):
+    from emoscope.corpora import polish_folder
+    from emoscope.experiments.items import candidate_items, study_corpus
+    from emoscope.experiments.study import parse_study
+
+    files = sorted(polish_folder().glob("*.flac"))[:8]
+    rows = [f"{path},{('anger', 'fear')[n % 2]},s{n % 4},{('old', 'new')[n // 4]}" for n, path in enumerate(files)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,emotion,speaker,status", *rows]))
+    study = parse_study(f'[[corpora]]\nid = "table"\nroot = "{tmp_path}/t.csv"\n[identify]\nminimum = 1\n')
+    items = candidate_items(study, study_corpus(study, ()))
+    assert items["status_label"].value_counts().sort("status_label").rows() == [("new", 4), ("old", 4)]
+    assert set(items["status"]) <= {None, "excluded"}

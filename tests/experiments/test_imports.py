@@ -81,4 +81,4 @@ def test_a_changed_file_is_not_taken_for_finished(tmp_path):
     assert run.read_json("manifest.json")["imports"] == imported_code(study)
     assert finished(run, study)
     (tmp_path / "mine.py").write_text(MINE + "# changed\n")
-    assert not finished(run, study)
+    assert not finished(run, read_study(tmp_path / "study.toml"))

@@ -29,8 +29,18 @@ def questions() -> tuple[Question, ...]:
 
 
 def register_question(question: Question) -> None:
-    """Let tables and pages of this program answer one more question."""
-    _REGISTERED.append(question)
+    """Let tables and pages of this program answer one more question; one at the same place is replaced.
+
+    Raises:
+        ValueError: a section that pages do not have.
+    """
+    from emoscope.report.page import SECTIONS
+
+    known = [section.id for section in SECTIONS]
+    if question.section not in known:
+        raise ValueError(f"section {question.section!r} is not on any page: choose from {', '.join(known)}")
+    place = question.section, question.place
+    _REGISTERED[:] = [*(one for one in _REGISTERED if (one.section, one.place) != place), question]
 
 
 @cache

@@ -165,7 +165,9 @@ def candidate_items(
     labels, speakers, contents = ([one[place] for one in about] for place in range(3))
     many = 1 if writes(study) else study.question.letter_orders
     orders = letter_orders(labels, speakers, contents, options, many, study.seed)
-    extra = sorted({name for clip in corpus.clips for name in clip.labels} - set(schema("items")))
+    extra = sorted(
+        {name for clip in corpus.clips for name in clip.labels} - (set(schema("items")) - set(LABELS_CALLED))
+    )
     left = {"status": "not needed", "why": "beyond clips_per_emotion"}
     rows: list[dict[str, object]] = []
     for clip, asked in zip(clips, orders, strict=True):
@@ -183,7 +185,7 @@ def candidate_items(
         found = {"clip": lost.id, "path": str(lost.path), "status": lost.status, "why": lost.why}
         rows.append({**row, "item": len(rows), **found})
     types = {name: dtype for name, dtype in schema("items").items() if name not in SETTLED}
-    types |= dict.fromkeys(extra, pl.String)
+    types |= dict.fromkeys((LABELS_CALLED.get(name, name) for name in extra), pl.String)
     items = pl.DataFrame([{name: row.get(name) for name in types} for row in rows], schema=types)
     if log and (shared := shared_speakers(items)):
         log.say(told_shared(shared))
@@ -194,11 +196,15 @@ def _are(count: int) -> str:
     return "1 clip is" if count == 1 else f"{count} clips are"
 
 
+LABELS_CALLED = {"status": "status_label"}
+"""Label columns that are called as a column of items is, and how they are stored."""
+
+
 def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, object]:
     label, wordings = study.identify.label, asked_wordings(study)
     row = {name: getattr(clip, name) for name in ("speaker", "session", "split")}
     row |= {"clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "transcript": spoken(clip)}
-    row |= {name: clip.labels.get(name) for name in ("emotion", *extra)}
+    row |= {LABELS_CALLED.get(name, name): clip.labels.get(name) for name in ("emotion", *extra)}
     # a clip that is not asked has no wording where there are several
     return row | {
         "label": label,

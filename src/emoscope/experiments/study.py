@@ -80,7 +80,7 @@ def parse_study(text: str, name: str = "study file", folder: Path | None = None)
         if re.search(r"[\x00-\x1f]", value):
             raise StudyError(f"{name}: {field} {value!r} holds a character of control. {BACKSLASH}")
     if study.imports and folder is not None:
-        paths = tuple(str((folder / one).expanduser().resolve()) for one in study.imports)
+        paths = tuple(str((folder / Path(one).expanduser()).resolve()) for one in study.imports)
         for path in paths:
             _run_import(Path(path), name)
         study = msgspec.structs.replace(study, imports=paths)
@@ -115,8 +115,8 @@ def _run_import(path: Path, name: str) -> None:
 
 
 def imported_code(study: Study) -> dict[str, str]:
-    """The Python files that a study imports -> the checksum of each, sha256; empty where it imports none."""
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in study.imports or ()}
+    """The Python files that a study imports -> the checksum of what was run of each; empty where it imports none."""
+    return {path: _IMPORTED.get(Path(path), "not run") for path in study.imports or ()}
 
 
 LARGEST = 1_000_000
