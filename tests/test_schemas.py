@@ -70,6 +70,8 @@ def test_a_question_declares_a_table_of_its_own():
         schemas.declare_tables(text)  # twice the same is once
         assert list(schemas.schema("doubled")) == ["emotion", "twice"]
         assert schemas.as_table("doubled", [{"twice": 2.0}])["emotion"].to_list() == [None]
+        with pytest.raises(ValueError, match="column 'thrice' of table 'more' is not declared"):
+            schemas.declare_tables('[tables.more]\nfile = "tables/more.parquet"\nholds = ""\ncolumns = ["thrice"]')
         with pytest.raises(ValueError, match="'emotion' is declared otherwise"):
             schemas.declare_tables('[columns]\nemotion = ["Int64", "", "a number"]')
     finally:

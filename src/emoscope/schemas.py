@@ -98,14 +98,25 @@ def declare_tables(text: str) -> None:
         text: TOML with ``[tables.name]`` and ``[columns]``, as in ``data/tables.toml``.
 
     Raises:
-        ValueError: a table or a column is declared otherwise already.
+        ValueError: a table or a column is declared otherwise already, or a table has a column that is not declared.
     """
     import tomllib
 
-    for part, entries in tomllib.loads(text).items():
+    further = tomllib.loads(text)
+    known = _declared()["columns"] | further.get("columns", {})
+    for part, entries in further.items():
         for name, entry in entries.items():
-            if _declared()[part].setdefault(name, entry) != entry:
+            if _declared()[part].get(name, entry) != entry:
                 raise ValueError(f"{name!r} is declared otherwise among the {part} already: choose another name")
+            for column in entry["columns"] if part == "tables" else ():
+                if (
+                    column not in known
+                    and column[1:] not in _declared()["groups"]
+                    and column.rpartition("_")[0] not in known
+                ):
+                    raise ValueError(f"column {column!r} of table {name!r} is not declared: add it under [columns]")
+    for part, entries in further.items():
+        _declared()[part].update(entries)
     tables.cache_clear()
 
 
