@@ -18,7 +18,7 @@ from emoscope.neurons.sets import expected_jaccard
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import BEYOND, CURVE, INTERVALS, NAMES, curve, hollow_note, stacked
 from emoscope.report.theme import Chart, title
-from emoscope.report.wording import CLEAR_LOW, CONTROLS, by_key, judge, made_of, name_selector, value
+from emoscope.report.wording import CLEAR_LOW, CONTROLS, by_key, judge, made_of, name_selector, of_corpus, value
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS, acting
 from emoscope.wording import bracket, estimate_text, number
@@ -186,22 +186,21 @@ def say_efficiency(study: StudyRuns) -> list[str]:
         whole = number(full["gap"], sign=True)
         enough = first(found, 100 * pl.col("gap") / full["gap"] >= ENOUGH)
         if judged != CLEAR_LOW:
-            said.append(
-                f"On {part.name} the full set has no gap clear of zero ({why or whole + ' points'}), of which a share "
-                "could be named."
+            sentence = (
+                f"the full set has no gap clear of zero ({why or whole + ' points'}), of which a share could be named."
             )
         elif enough is not None and not enough["full"]:
-            said.append(
-                f"On {part.name}, neurons found from {enough['size']} clips per emotion reach "
-                f"{number(enough['gap'], sign=True)} points {bracket(enough['gap_low'], enough['gap_high'])}, "
-                f"{number(100 * enough['gap'] / full['gap'], 0)} % of the full set’s gap ({whole}, from "
-                f"{full['size']})."
+            sentence = (
+                f"neurons found from {enough['size']} clips per emotion reach {number(enough['gap'], sign=True)} points "
+                f"{bracket(enough['gap_low'], enough['gap_high'])}, {number(100 * enough['gap'] / full['gap'], 0)} % of "
+                f"the full set’s gap ({whole}, from {full['size']})."
             )
         else:
-            said.append(
-                f"On {part.name}, no smaller number of clips reaches {ENOUGH:g} % of the full set’s gap "
-                f"({whole} points, from {full['size']} clips per emotion)."
+            sentence = (
+                f"no smaller number of clips reaches {ENOUGH:g} % of the full set’s gap ({whole} points, from "
+                f"{full['size']} clips per emotion)."
             )
+        said.append(of_corpus(study, part, sentence))
     if said:
         said.append(
             "These gaps are not compared with matched neurons of their own; those of the full set stand beside them."

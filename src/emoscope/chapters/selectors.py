@@ -23,6 +23,7 @@ from emoscope.report.wording import (
     judge,
     made_of,
     name_selector,
+    of_corpus,
     value,
 )
 from emoscope.schemas import as_table, empty
@@ -171,7 +172,7 @@ def say_selectors(study: StudyRuns) -> list[str]:
             groups.setdefault(judge(row, part)[0], []).append(name_selector(row["second"]))
         texts = [text.format(listed(groups[name])) for name, text in words.items() if name in groups]
         if texts:
-            said.append(f"On {part.name}, {name_selector(part.selector)}’s neurons are {listed(texts)}.")
+            said.append(of_corpus(study, part, f"{name_selector(part.selector)}’s neurons are {listed(texts)}."))
     return said
 
 

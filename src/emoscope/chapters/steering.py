@@ -18,7 +18,7 @@ from emoscope.report.caveats import matching, rank
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import BEYOND, CURVE, HOLLOW, INTERVALS, SERIES_KEY, curve, stacked
 from emoscope.report.theme import Chart, title
-from emoscope.report.wording import CLEAR_HIGH, CONTROLS, OPEN, UNTESTED, made_of, outcome, strengths, tally
+from emoscope.report.wording import CLEAR_HIGH, CONTROLS, OPEN, UNTESTED, made_of, of_corpus, outcome, strengths, tally
 from emoscope.schemas import as_table
 from emoscope.vocabulary import LEAST_LETTER_MASS, LEVEL, MINIMUM_SPEAKERS, acting
 from emoscope.wording import listed, number, p_value, spread
@@ -277,11 +277,8 @@ def _collapse(study: StudyRuns) -> list[str]:
         low = means.filter(pl.col("letter_mass") < LEAST_LETTER_MASS)["alpha"]
         if len(low):
             alphas = listed([f"{alpha:g}".replace("-", "−") for alpha in low])
-            said.append(
-                f"On {part.name}, at alpha {alphas} the letters’ probability is below {LEAST_LETTER_MASS:g}: these "
-                "answers "
-                "support no claim."
-            )
+            low_mass = f"at alpha {alphas} the letters’ probability is below {LEAST_LETTER_MASS:g}"
+            said.append(of_corpus(study, part, f"{low_mass}: these answers support no claim."))
     return said
 
 

@@ -171,6 +171,11 @@ def strengths(study: StudyRuns) -> str:
     return ", ".join(sorted({f"{part.alpha:g}" for part in study.mains if part.alpha is not None}))
 
 
+def of_corpus(study: StudyRuns, part: Part, sentence: str) -> str:
+    """A sentence about a corpus, which is named where a study has several."""
+    return f"On {part.name}, {sentence}" if len(study.mains) > 1 else sentence[0].upper() + sentence[1:]
+
+
 def on(study: StudyRuns, part: Part) -> str:
     """The corpus in a sentence, where a study has several.
 
