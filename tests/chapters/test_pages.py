@@ -356,6 +356,8 @@ def test_a_pilot_makes_no_claims(folder, tmp_path, monkeypatch):
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["pilot"] = {"clips_per_second": 3.1, "verdict": ["The model hears enough.", "The study takes 2 hours."]}
     (run / "manifest.json").write_text(json.dumps(manifest))
+    (run / "tables").mkdir()
+    (run / "tables" / "claims.tex").write_text("stale")
     text = fast(run, monkeypatch)
     assert "Nothing below supports a claim" in text
     assert "The model hears enough. The study takes 2 hours." in text
@@ -364,6 +366,7 @@ def test_a_pilot_makes_no_claims(folder, tmp_path, monkeypatch):
     assert "which a pilot does not give" in text
     assert "claim tested" not in text
     assert not (run / "tables" / "verdicts.tex").exists()
+    assert not (run / "tables" / "claims.tex").exists()  # that of an earlier page has gone
 
 
 def test_a_null_that_was_not_run_says_why(folder, tmp_path, monkeypatch):

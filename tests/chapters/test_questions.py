@@ -4,11 +4,10 @@ import polars as pl
 import pytest
 
 from emoscope import chapters
-from emoscope.analysis.load import read_run
-from emoscope.chapters import questions, register_question
+from emoscope.chapters import SECTIONS, questions, register_question
 from emoscope.chapters.pages import build_report, figures, tables
-from emoscope.chapters.results import compute_tables, study_tables, write_tables
-from emoscope.report.page import SECTIONS, Note, Question
+from emoscope.chapters.results import study_tables, write_tables
+from emoscope.report.page import Note, Question
 from emoscope.report.page import Table as Shown
 from emoscope.schemas import tables as declared
 from tests.helpers.planted import THREE, write_run
@@ -38,8 +37,16 @@ def test_a_question_of_another_program_stands_on_the_page(tmp_path, monkeypatch)
         Question("which", 99, (Note(lambda part: "Asked elsewhere."), Shown("counted", count, "How many clips.")))
     )
     figureless(monkeypatch)
-    part = write_tables(write_run(tmp_path, THREE, 5, 1, only=("baseline",)))
-    page = build_report(part).read_text(encoding="utf-8")
+    page = build_report(write_tables(write_run(tmp_path, THREE, 5, 1, only=("baseline",)))).read_text(encoding="utf-8")
     assert "Asked elsewhere." in page
     assert 'id="table_counted"' in page
-    assert set(compute_tables(read_run(tmp_path)).computed) == set(part.computed)
+
+
+def test_a_question_registered_again_replaces_itself_and_a_place_that_is_on_no_page_is_refused(monkeypatch):
+    monkeypatch.setattr(chapters, "_REGISTERED", [])
+    before = len(questions())
+    for _ in range(2):
+        register_question(Question("which", 99))
+    assert len(questions()) == before + 1
+    with pytest.raises(ValueError, match="section 'nowhere' is not on any page: choose from model, which"):
+        register_question(Question("nowhere", 1))

@@ -7,6 +7,7 @@ import re
 import polars as pl
 import pytest
 
+from emoscope.chapters import SECTIONS
 from emoscope.chapters.claims import as_text, grid
 from emoscope.chapters.deactivation import say_deactivation
 from emoscope.chapters.dissociation import say_dissociation
@@ -18,7 +19,7 @@ from emoscope.chapters.side_effects import say_side_effects
 from emoscope.chapters.steering import say_dose
 from emoscope.chapters.transfer import say_transfer
 from emoscope.report.caveats import standing
-from emoscope.report.page import SECTIONS, draw_figure
+from emoscope.report.page import draw_figure
 from emoscope.report.theme import to_spec
 from emoscope.report.wording import judge
 from tests.chapters.test_pages import Page

@@ -5,10 +5,34 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from emoscope.report.page import Question
+from emoscope.report.page import Question, Section
+from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED, SIDE_EFFECT
+
+SECTIONS = (
+    Section("model", "The untouched model", "Does the model know emotion at all?"),
+    Section("which", "Which neurons", "Does it matter by which rule neurons are selected?"),
+    Section("deactivation", "Deactivation", "What is lost when an emotion’s neurons are switched off?"),
+    Section("steering", "Steering and dose", "What does amplification do, and does more of it do more?"),
+    Section("data", "How little data", "From how few clips can the neurons be found?"),
+    Section("layers", "Where in the layers", "In which layers do the neurons lie, and where do they act?"),
+    Section("words", "Words they write", "Which words does a neuron write?"),
+    Section(
+        "transfer",
+        "Transfer and fusion",
+        "Do neurons found on one corpus act on another, and do fused sets do better?",
+        (SHARED,),
+    ),
+    Section("agnostic", "Without a label", "Does amplification help where nobody tells it the emotion?"),
+    Section(
+        "controls", "Controls and double dissociation", "Is it the emotion, or would any neurons do?", (MAIN, COLUMN)
+    ),
+    Section("factors", "Letter, word, arousal", "Is it the letter, what is said, or arousal?"),
+    Section("side-effects", "Side effects", "What else do the neurons cost?", (COLUMN, SIDE_EFFECT)),
+    Section("grounding", "Voice or words", "Do the neurons respond to the voice, or to what is said?", (GROUNDING,)),
+    Section("run", "What was run", "", ()),
+)
+"""In the order of the page; those of which nothing is shown are left out."""
 
 _REGISTERED: list[Question] = []
 
@@ -22,8 +46,6 @@ def questions() -> tuple[Question, ...]:
         >>> "letters" in {name for one in questions() for name in one.tables}
         True
     """
-    from emoscope.report.page import SECTIONS
-
     order = [section.id for section in SECTIONS]
     return tuple(sorted((*_own(), *_REGISTERED), key=lambda one: (order.index(one.section), one.place)))
 
@@ -34,8 +56,6 @@ def register_question(question: Question) -> None:
     Raises:
         ValueError: a section that pages do not have.
     """
-    from emoscope.report.page import SECTIONS
-
     known = [section.id for section in SECTIONS]
     if question.section not in known:
         raise ValueError(f"section {question.section!r} is not on any page: choose from {', '.join(known)}")

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.chapters import questions
+from emoscope.chapters import SECTIONS, questions
 from emoscope.chapters.claims import as_text, grid
 from emoscope.report import caveats, methods, provenance, sentences
 from emoscope.report.page import (
-    SECTIONS,
     Figure,
     Item,
     Note,
@@ -97,6 +96,7 @@ def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None
         csv = page == "study" and table.name not in study.computed
         filled[table.name] = fill_table(table, _subject(table, study), folder, csv)
     claims = as_text(study.table("claims"))
+    (folder / "claims.tex").unlink(missing_ok=True)
     if claims is not None and not study.pilot:
         write_latex(claims, "claims", "The claims of Zhao, Schuller and Sisman (2026).", folder / "claims.tex")
     return write_page(render_report(about, drawn, filled), study.folder / "report.html")

@@ -17,7 +17,7 @@ from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.report.markup import lean, to_html, to_latex
 from emoscope.report.theme import DARK, LIGHT, Chart, mixes_colours, recoloured, title_of, to_pdf, to_spec, to_svg
 from emoscope.runs.folder import replacing
-from emoscope.vocabulary import COLUMN, GROUNDING, MAIN, SHARED, SIDE_EFFECT
+from emoscope.vocabulary import MAIN
 
 NARROW = 620
 """Pictures up to this width in pixels are shrunk to a phone's page; wider ones are scrolled, so that they stay legible."""
@@ -85,7 +85,7 @@ class Question:
     """A research question: what is computed for it, and what pages show.
 
     Attributes:
-        section: the section of the page, one of :data:`SECTIONS`.
+        section: the section of the page, one of :data:`emoscope.chapters.SECTIONS`.
         place: its questions are shown in the order of these numbers.
         items: what is shown, in order.
         says: what the section says first, from a study, which for a run holds it alone; ``says_on``: on which pages.
@@ -112,32 +112,6 @@ class Section:
     title: str
     asks: str
     roles: tuple[str, ...] = (MAIN,)
-
-
-SECTIONS = (
-    Section("model", "The untouched model", "Does the model know emotion at all?"),
-    Section("which", "Which neurons", "Does it matter by which rule neurons are selected?"),
-    Section("deactivation", "Deactivation", "What is lost when an emotion’s neurons are switched off?"),
-    Section("steering", "Steering and dose", "What does amplification do, and does more of it do more?"),
-    Section("data", "How little data", "From how few clips can the neurons be found?"),
-    Section("layers", "Where in the layers", "In which layers do the neurons lie, and where do they act?"),
-    Section("words", "Words they write", "Which words does a neuron write?"),
-    Section(
-        "transfer",
-        "Transfer and fusion",
-        "Do neurons found on one corpus act on another, and do fused sets do better?",
-        (SHARED,),
-    ),
-    Section("agnostic", "Without a label", "Does amplification help where nobody tells it the emotion?"),
-    Section(
-        "controls", "Controls and double dissociation", "Is it the emotion, or would any neurons do?", (MAIN, COLUMN)
-    ),
-    Section("factors", "Letter, word, arousal", "Is it the letter, what is said, or arousal?"),
-    Section("side-effects", "Side effects", "What else do the neurons cost?", (COLUMN, SIDE_EFFECT)),
-    Section("grounding", "Voice or words", "Do the neurons respond to the voice, or to what is said?", (GROUNDING,)),
-    Section("run", "What was run", "", ()),
-)
-"""In the order of the page; those of which nothing is shown are left out."""
 
 
 def draw_figure(figure: Figure, about: object, folder: Path | None = None) -> dict[str, str]:

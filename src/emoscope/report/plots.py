@@ -311,12 +311,6 @@ def lines(
     return curve(shown, x, y, rule=0.0, width=WIDTH, legend=False, level=level, ticks=ticks)
 
 
-def line_columns() -> list[pl.Expr]:
-    """The columns of :func:`curve` but ``x``, from a table of effects."""
-    series = pl.when(pl.col("control") == "target").then(pl.lit("selected")).otherwise(pl.lit("control"))
-    return [pl.col("estimate", "low", "high"), series.alias("series"), pl.col("unreliable").fill_null(False)]
-
-
 def three(parts: Iterable[Part], kind: str, measure: str) -> list[dict[str, Any]]:
     """An effect of the selected neurons, of matched ones and their difference: rows of :func:`dots`, named by part."""
     rows = []
