@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.helpers.slowly import slow_foreign, slow_tables
 
 from emoscope.analysis.load import read_run
 from emoscope.chapters.results import compute_tables
 from tests.helpers.planted_parts import write_study
 from tests.helpers.program import figureless
 from tests.helpers.runs import NAMES, write_simulation
+from tests.helpers.slowly import slow_foreign, slow_tables
 
 STUDY = """
 name = "small"

@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from tests.helpers.slowly import Families, Slow, slow_outcome_effects, slow_outcome_sets
 
 from emoscope.analysis.estimate import Interval
 from emoscope.analysis.load import read_run
@@ -20,6 +19,7 @@ from emoscope.neurons.selection import SetSpec, find_sets
 from emoscope.schemas import schema
 from emoscope.vocabulary import OUTCOME_CONTROLS
 from tests.helpers.runs import EMOTIONS, NAMES, deactivations, small_run, write_simulation
+from tests.helpers.slowly import Families, Slow, slow_outcome_effects, slow_outcome_sets
 from tests.neurons.helpers import random_activity
 
 SOURCES = {"misses": "target", "hits-as-misses": "target", "false-alarms": "matched"}

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.helpers.slowly import slow_selectivity, slow_side_effects, slow_whole
 
 from emoscope.analysis.estimate import Estimate, welch
 from emoscope.analysis.parts import StudyRuns
@@ -18,6 +17,7 @@ from emoscope.chapters.transfer import SAME_SPEAKERS
 from emoscope.schemas import empty, schema
 from tests.chapters.test_transferred import one
 from tests.helpers.planted_parts import write_study
+from tests.helpers.slowly import slow_selectivity, slow_side_effects, slow_whole
 
 NUMBERS = ("alpha", "budget")
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.helpers.slowly import slow_foreign
 
 from emoscope.analysis.load import read_run
 from emoscope.chapters.results import write_tables
@@ -12,6 +11,7 @@ from emoscope.chapters.transferred import damage, transferred
 from emoscope.schemas import schema
 from tests.helpers.planted_parts import write_study
 from tests.helpers.runs import deactivations, small_run
+from tests.helpers.slowly import slow_foreign
 
 
 @pytest.fixture(scope="module")
