@@ -384,13 +384,22 @@ def test_a_null_that_was_not_run_says_why(folder, tmp_path, monkeypatch):
 def test_tables_are_written_as_latex_beside_the_csv(folder, page):
     written = {path.stem for path in (folder / "tables").glob("*.tex")}
     # it asks in one wording, has no misses, no peer, and emotions of high arousal alone
-    named = {one.name for one in tables("run")} | {"claims"}
+    named = {one.name for one in tables("run") if one.files} | {"claims"}
     assert written == named - {"wordings", "outcomes", "outcome_sets", "published", "arousal"}
     for name in written:
         assert f'id="table_{name}"' in page
     tex = (folder / "tables" / "effects_deactivate.tex").read_text(encoding="utf-8")
     assert len(re.findall(r" \\\\$", tex, re.MULTILINE)) == 7  # the heading, four sets to zero and two to their mean
     assert "CAS, selected, to their mean" in tex
+
+
+def test_no_table_holds_what_two_runs_of_a_study_do_not_share(folder, page, tmp_path, monkeypatch):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    fast(changed(folder, tmp_path / "run"), monkeypatch)
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest | {"timing": {"total_s": 98765}}))
+    assert "98765" in fast(tmp_path / "run", monkeypatch)
+    for path in (tmp_path / "run" / "tables").iterdir():
+        assert path.read_bytes() == (folder / "tables" / path.name).read_bytes(), path.name
 
 
 def test_words_that_neurons_write_are_text(page):

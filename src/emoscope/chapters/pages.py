@@ -49,6 +49,7 @@ WHAT_WAS_RUN = Question(
             "Model, environment, time and corpora.",
             "both",
             folded="Model, environment, time and corpora",
+            files=False,
         ),
     ),
 )

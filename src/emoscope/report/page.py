@@ -55,6 +55,7 @@ class Table:
         caption: in sentences, for the page and for LaTeX.
         missing: why there is nothing to show; where empty, nothing is said.
         folded: what to click to see it; where empty, it is seen at once.
+        files: whether it is also written beside the page; not where it tells times, which no two runs share.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Table:
     pages: Pages = "run"
     missing: str = ""
     folded: str = ""
+    files: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def fill_table(table: Table, about: object, folder: Path | None, csv: bool = Fal
         (folder / f"{table.name}.tex").unlink(missing_ok=True)
     if frame is None:
         return None
-    if folder is not None:
+    if folder is not None and table.files:
         write_latex(frame, table.name, table.caption, folder / f"{table.name}.tex")
         if csv:
             write_csv(frame, folder / f"{table.name}.csv")
