@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from emoscope.models.decoder import Decoder
 from emoscope.models.values import ANSWER, Batch, Gains, Observer, ProofFailed, Rows
@@ -61,7 +62,13 @@ class _Factor:
 
     def apply(self, product: torch.Tensor, firings: Firings) -> None:
         """Change the gated product (row, position, width) in place: it is made anew in every pass."""
-        self._follow(product)
+        if self.place != (product.device, product.dtype):
+            # the weights may be elsewhere, or packed as whole numbers
+            self.place = product.device, product.dtype
+            self.gain = _shared(self.gain, lambda part: part.to(product))
+            self.offset = None if self.offset is None else _shared(self.offset, lambda part: part.to(product))
+            self.columns = None if self.columns is None else self.columns.to(product.device)
+            self.positions = None if self.positions is None else self.positions.to(product.device)
         gain, offset = self.gain[:, None], None if self.offset is None else self.offset[:, None]
         if self.positions is not None:
             # padding has code -1: it reads the last column, which does no harm as nothing attends to it
@@ -74,16 +81,6 @@ class _Factor:
             part += offset
         if self.columns is not None:
             product[..., self.columns] = part
-
-    def _follow(self, product: torch.Tensor) -> None:
-        """Go where the product is, in its dtype: the weights may be elsewhere, or packed as whole numbers."""
-        if self.place == (product.device, product.dtype):
-            return
-        self.place = product.device, product.dtype
-        self.gain = _shared(self.gain, lambda part: part.to(product))
-        self.offset = None if self.offset is None else _shared(self.offset, lambda part: part.to(product))
-        self.columns = None if self.columns is None else self.columns.to(product.device)
-        self.positions = None if self.positions is None else self.positions.to(product.device)
 
 
 @contextmanager
@@ -230,36 +227,25 @@ class Start:
         return sum(tensor.nbytes for tensor in _tensors(self.output))
 
 
-def from_layer(decoder: Decoder, start: Start | None) -> AbstractContextManager[object]:
-    """A context in which passes run from ``start`` on; all layers are run where it is ``None``."""
-    if start is None:
-        return nullcontext()
-    return only_blocks(decoder, start, decoder.layers)
-
-
-@contextmanager
-def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Callable[[], Start]]:
-    """A context in which a pass runs the layers before ``layer``; what it gives tells the state that was reached."""
+def run_to(decoder: Decoder, layer: int, earlier: Start | None, run: Callable[[], object]) -> Start:
+    """The state that is reached when ``run`` makes a pass in which only the layers before ``layer`` work."""
     first = 0 if earlier is None else earlier.layer
     if not max(first, 1) <= layer <= decoder.layers:
         raise ValueError(f"a pass cannot begin at layer {layer}: give one of {max(first, 1)} to {decoder.layers}")
     with only_blocks(decoder, earlier, layer) as kept:
-
-        def reached() -> Start:
-            device = next(_tensors(kept[0])).device
-            return Start(layer, _moved(kept[0], torch.device("cpu")), device)
-
-        yield reached
+        run()
+    device = _tensors(kept[0])[0].device
+    return Start(layer, _moved(kept[0], torch.device("cpu")), device)
 
 
 @contextmanager
-def only_blocks(decoder: Decoder, start: Start | None, last: int) -> Iterator[list[object]]:
+def only_blocks(decoder: Decoder, start: Start | None, last: int | None = None) -> Iterator[list[object]]:
     """Let only the layers from a start to ``last - 1`` work inside the block; all others hand on what came before them.
 
     What stands around the layers (masks, rotary positions, the last norm) runs as ever. Gives a list that holds the
-    output of layer ``last - 1`` after a pass, as the layer's class returns it.
+    output of layer ``last - 1`` after a pass, as the layer's class returns it; all layers work where neither is given.
     """
-    blocks, first = decoder.blocks, 0 if start is None else start.layer
+    blocks, first, last = decoder.blocks, 0 if start is None else start.layer, last or decoder.layers
     kept = [None if start is None else _moved(start.output, start.device)]
     own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
 
@@ -302,8 +288,9 @@ class Starts:
         if kept is not None and kept.layer == layer:
             return kept
         others = sum(start.bytes for place, start in self._kept.items() if place != number)
-        # as large as the inputs, or a few times that: no pass is made for what would not be kept
-        if kept is None and others + _input_bytes(batch) > self.limit:
+        # as large as the padded inputs, or a few times that: no pass is made for what would not be kept
+        rows = [batch] if isinstance(batch, Batch) else batch
+        if kept is None and others + len(rows) * max(row.embeddings.nbytes for row in rows) > self.limit:
             return None
         start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
         if others + start.bytes <= self.limit:
@@ -311,21 +298,9 @@ class Starts:
         return start
 
 
-def _input_bytes(batch: Rows) -> int:
-    if isinstance(batch, Batch):
-        return batch.embeddings.nbytes
-    return len(batch) * max(row.embeddings.nbytes for row in batch)
-
-
-def _tensors(output: object) -> Iterator[torch.Tensor]:
-    if isinstance(output, torch.Tensor):
-        yield output
-    elif isinstance(output, tuple | list):
-        for part in output:
-            yield from _tensors(part)
+def _tensors(output: object) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 def _moved(output: object, device: torch.device) -> object:
-    if isinstance(output, torch.Tensor):
-        return output.to(device)
-    return tuple(_moved(part, device) for part in output) if isinstance(output, tuple | list) else output
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), output)
