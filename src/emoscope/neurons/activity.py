@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import iadd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,14 +74,10 @@ class ActivityBlock:
 
 
 class Activity:
-    """The activity store of one run.
+    """The activity store of one run, in the folder ``path``, of so many ``items``, ``layers`` and neurons a layer (``width``).
 
-    Attributes:
-        path: the store's folder.
-        items, layers, width: its size; a neuron is the flat number ``layer * width + index``.
-        block_items: how many items are written together.
-        site: where in the gated MLP the activation is read, ``"gate"`` or ``"product"``.
-        store: the scopes that are kept.
+    A neuron is the flat number ``layer * width + index``. ``block_items`` are written together; ``site`` is where in the
+    gated MLP the activation is read, ``"gate"`` or ``"product"``; ``store`` are the scopes that are kept.
 
     Example:
         >>> import tempfile
@@ -99,6 +97,7 @@ class Activity:
             int(shape[name]) for name in ("items", "layers", "width", "block_items")
         )
         self.site, self.store = str(shape["site"]), tuple(shape["store"])
+        self.neurons = self.layers * self.width
 
     @classmethod
     def open(cls, path: str | Path) -> Activity:
@@ -119,9 +118,8 @@ class Activity:
     ) -> Activity:
         """Make an empty store, or open the one that a killed run left; a ``ValueError`` if it has another shape.
 
-        Args:
-            down_norm: norm of each neuron's column of ``down_proj``; (layer, width).
-            block_items: items written together; a multiple of 32, or all of them.
+        ``down_norm`` is the norm of each neuron's column of ``down_proj``, (layer, width); ``block_items``, which are
+        written together, are a multiple of 32, or all of them.
         """
         path, kept = Path(path), scope_parts(store)
         if min(items, layers, width) < 1:
@@ -204,7 +202,10 @@ class Activity:
     def read_counts(
         self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None, dtype: str = "float64"
     ) -> np.ndarray:
-        """At how many positions of the scope each neuron of a layer fires; (item, width)."""
+        """At how many positions of the scope each neuron of a layer fires; (item, width).
+
+        ``items`` are row numbers, in the order wanted, all by default.
+        """
 
         def fired(part: str) -> np.ndarray:
             if part in SPANS:
@@ -213,7 +214,7 @@ class Activity:
             above = self._read(f"{part}_value", layer, items).view("int16") > 0
             return above * self.tokens(part, items)[:, None].astype(dtype)
 
-        return self._added(scope, fired)
+        return reduce(iadd, map(fired, self._stored(scope)))
 
     def read_sums(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
         """Sum of each neuron's activation over the positions of the scope; float64 (item, width).
@@ -226,16 +227,7 @@ class Activity:
             values = self._read(f"{part}_mean" if part in SPANS else f"{part}_value", layer, items).astype("float64")
             return np.multiply(values, self.tokens(part, items)[:, None], out=values)
 
-        return self._added(scope, summed)
-
-    def read_layer(
-        self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Firing counts and activation sums of one layer over scopes, which are added; each float64 (item, width).
-
-        ``items`` are row numbers, in the order wanted, all by default.
-        """
-        return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
+        return reduce(iadd, map(summed, self._stored(scope)))
 
     def mean_magnitude(self, items: np.ndarray | None = None) -> np.ndarray:
         """Mean absolute activation over the prompt positions of all blocks that hold any of the items.
@@ -266,17 +258,10 @@ class Activity:
             positions = np.where(wanted, positions, 0)
         if not positions.any():
             raise ValueError(f"{self.path} holds no written block of these items yet: listen first")
-        total = np.zeros(self.layers * self.width)
+        total = np.zeros(self.neurons)
         for block in np.flatnonzero(positions):
             total += np.asarray(self._array(name)[int(block)])
         return (total / positions.sum()).reshape(self.layers, self.width)
-
-    def _added(self, scope: str | Sequence[str], read: Callable[[str], np.ndarray]) -> np.ndarray:
-        first, *others = self._stored(scope)
-        total = read(first)
-        for part in others:
-            total += read(part)
-        return total
 
     def _stored(self, scope: str | Sequence[str]) -> tuple[str, ...]:
         parts = scope_parts(scope)
@@ -303,10 +288,8 @@ class Activity:
 
     def __repr__(self) -> str:
         done = int(self.written.sum())
-        return (
-            f"Activity({done} of {self.items} items written, {self.layers} layers x {self.width} neurons, "
-            f"site {self.site}, scopes {', '.join(self.store)})"
-        )
+        size = f"{done} of {self.items} items written, {self.layers} layers x {self.width} neurons"
+        return f"Activity({size}, site {self.site}, scopes {', '.join(self.store)})"
 
     def _repr_html_(self) -> str:
         rows = {"items": f"{int(self.written.sum())} of {self.items} written"}
