@@ -55,7 +55,7 @@ class _Factor:
     """The gains of one layer, cut down to the neurons that they touch."""
 
     columns: torch.Tensor | None
-    gain: torch.Tensor
+    gain: torch.Tensor | None
     offset: torch.Tensor | None
     positions: torch.Tensor | None
     place: tuple[torch.device, torch.dtype] | None = None
@@ -65,20 +65,17 @@ class _Factor:
         if self.place != (product.device, product.dtype):
             # the weights may be elsewhere, or packed as whole numbers
             self.place = product.device, product.dtype
-            self.gain = _shared(self.gain, lambda part: part.to(product))
-            self.offset = None if self.offset is None else _shared(self.offset, lambda part: part.to(product))
-            self.columns = None if self.columns is None else self.columns.to(product.device)
-            self.positions = None if self.positions is None else self.positions.to(product.device)
-        gain, offset = self.gain[:, None], None if self.offset is None else self.offset[:, None]
+            self.gain, self.offset = (_shared(one, lambda one: one.to(product)) for one in (self.gain, self.offset))
+            device, places = product.device, (self.columns, self.positions)
+            self.columns, self.positions = (None if one is None else one.to(device) for one in places)
+        active = None
         if self.positions is not None:
             # padding has code -1: it reads the last column, which does no harm as nothing attends to it
             active = torch.take_along_dim(self.positions, firings.scopes(product).long() % 4, dim=1)[..., None]
-            gain = torch.where(active, gain, 1)
-            offset = None if offset is None else torch.where(active, offset, 0)
         part = product if self.columns is None else product[..., self.columns]
-        part *= gain
-        if offset is not None:
-            part += offset
+        for change, neutral, act in ((self.gain, 1, part.mul_), (self.offset, 0, part.add_)):
+            if change is not None:
+                act(change[:, None] if active is None else torch.where(active, change[:, None], neutral))
         if self.columns is not None:
             product[..., self.columns] = part
 
@@ -95,10 +92,8 @@ def hooked(
 
     Only layers with gains get a gain hook. ``scopes`` are the scope codes int8 (row, position) of the prompt, on which
     the first pass runs, later ones on an answer position; positions of gains and observers need them.
-
-    Raises:
-        ProofFailed: a hook did not fire once a pass, or there were not ``forwards`` passes (``None``: any number).
-        ValueError: gains of the wrong shape.
+    :class:`ProofFailed` where a hook did not fire once a pass, or there were not ``forwards`` passes (``None``: any
+    number); ``ValueError`` for gains of the wrong shape.
     """
     firings, gates = Firings(scopes), dict[int, torch.Tensor]()
     factors = {} if gains is None else _factors(decoder, gains, None if scopes is None else len(scopes))
@@ -161,9 +156,6 @@ def _factor(decoder: Decoder, layer: int, gains: Gains, rows: int | None) -> _Fa
     columns = touched.nonzero().flatten()
     if len(columns) == 0:
         return None
-    if gain is None:
-        assert offset is not None
-        gain = torch.ones_like(offset)
     positions = None if positions is None or bool(positions.all()) else positions
     if len(columns) * FEW >= decoder.width:
         return _Factor(None, gain, offset, positions)
@@ -171,11 +163,13 @@ def _factor(decoder: Decoder, layer: int, gains: Gains, rows: int | None) -> _Fa
     def cut(part: torch.Tensor) -> torch.Tensor:
         return part[:, columns.to(part.device)]
 
-    return _Factor(columns, _shared(gain, cut), None if offset is None else _shared(offset, cut), positions)
+    return _Factor(columns, _shared(gain, cut), _shared(offset, cut), positions)
 
 
-def _shared(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """A tensor after a change; rows that share memory go on sharing it."""
+def _shared(tensor: torch.Tensor | None, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
+    """A tensor, if there is one, after a change; rows that share memory go on sharing it."""
+    if tensor is None:
+        return None
     made = change(_distinct(tensor))
     return made.expand(len(tensor), -1) if len(made) < len(tensor) else made
 
@@ -190,12 +184,10 @@ def _verify(firings: Firings, expected: Sequence[str], forwards: int | None) -> 
         raise ProofFailed(f"the decoder ran {firings.forwards} times where {forwards} were expected")
     if firings.forwards == 0:
         raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
-    wrong = {name: firings.fired[name] for name in sorted(expected) if firings.fired[name] != firings.forwards}
-    if wrong:
-        name, count = next(iter(wrong.items()))
+    if wrong := sorted(name for name in expected if firings.fired[name] != firings.forwards):
         raise ProofFailed(
             f"{len(wrong)} of {len(expected)} hooks did not fire once a pass: "
-            f"the {name} fired {count} times in {firings.forwards} passes"
+            f"the {wrong[0]} fired {firings.fired[wrong[0]]} times in {firings.forwards} passes"
         )
 
 
@@ -271,9 +263,9 @@ def only_blocks(decoder: Decoder, start: Start | None, last: int | None = None) 
 class Starts:
     """The starts of the batches of one block, each kept at one layer: that of the latest condition.
 
-    Conditions are best asked in the order of their layers: the state then moves on from layer to layer, and one full
-    pass a batch serves them all. There are none where the model has not shown that passes may begin later; batches
-    whose starts would take more than ``limit`` bytes in all run in full.
+    Conditions are best asked in the order of their layers: the state then moves on, and one full pass a batch serves
+    them all. There are none where the model has not shown that passes may begin later; batches whose starts would take
+    more than ``limit`` bytes in all run in full.
     """
 
     def __init__(self, model: AudioLM, limit: int = BYTES) -> None:

@@ -125,10 +125,8 @@ class Gains:
     @property
     def rows(self) -> int | None:
         """How many rows the gains are for; ``None`` where no layer is touched."""
-        for gains in self.parts:
-            for tensor in (*gains.values.values(), *gains.offsets.values()):
-                return len(tensor)
-        return None
+        tensors = (one for gains in self.parts for one in (*gains.values.values(), *gains.offsets.values()))
+        return next((len(one) for one in tensors), None)
 
     @property
     def parts(self) -> tuple[Gains, ...]:
@@ -187,8 +185,7 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
     scopes = joined([row.scopes for row in prepared], PADDING)
     mask = (scopes != PADDING).long()
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
-    own = [row.position_ids.movedim(-1, 0) for row in prepared if row.position_ids is not None]
-    if own:
+    if own := [row.position_ids.movedim(-1, 0) for row in prepared if row.position_ids is not None]:
         position_ids = joined(own).movedim((0, 1), (-2, -1))
     lengths = torch.tensor([len(row) for row in prepared])
     tensors = (joined([row.embeddings for row in prepared]), mask, position_ids, scopes, lengths)

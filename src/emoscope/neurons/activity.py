@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import iadd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import zarr
@@ -155,8 +155,7 @@ class Activity:
         """Write one block; writing it again replaces it. A ``ValueError`` says what does not fit the store.
 
         Blocks share no chunk, so they may be written in any order and by several processes. The token counts are
-        written last: an item counts as written only when all the rest is there. ``start_item`` is the row number of the
-        block's first item, a multiple of ``block_items``.
+        written last: an item counts as written only when all the rest is there.
         """
         count = min(self.block_items, self.items - start_item)
         if start_item < 0 or start_item % self.block_items or count < 1:
@@ -230,10 +229,9 @@ class Activity:
         return reduce(iadd, map(summed, self._stored(scope)))
 
     def mean_magnitude(self, items: np.ndarray | None = None) -> np.ndarray:
-        """Mean absolute activation over the prompt positions of all blocks that hold any of the items.
+        """Mean absolute activation over the prompt positions of all blocks that hold any of the items; float64 (layer, width).
 
-        The other items of those blocks are part of it. Every block that was written counts by default; a ``ValueError``
-        says that none was. float64 (layer, width).
+        The other items of those blocks are part of it. By default every block that was written counts, else ``ValueError``.
         """
         return self._mean("abs_sum", items)
 
@@ -265,17 +263,14 @@ class Activity:
 
     def _stored(self, scope: str | Sequence[str]) -> tuple[str, ...]:
         parts = scope_parts(scope)
-        missing = [part for part in parts if part not in self.store]
-        if missing:
+        if missing := [part for part in parts if part not in self.store]:
             raise ValueError(
                 f"scope {missing[0]!r} is not in {self.path}, which keeps {', '.join(self.store)}: listen with it in `store`"
             )
         return parts
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)
-        return array
+        return cast("zarr.Array[Any]", self._group[name])
 
     def _read(self, name: str, layer: int, items: np.ndarray | None) -> np.ndarray:
         columns = slice(layer * self.width, (layer + 1) * self.width)
@@ -300,25 +295,23 @@ class Activity:
 
 def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray, items: int, block_items: int) -> None:
     """The empty arrays of a store, and what is known of its neurons before anything is heard."""
-    layers, width = down_norm.shape
-    neurons, blocks = layers * width, -(-items // block_items)
+    neurons, width = down_norm.size, down_norm.shape[1]
+    sizes = {"item": items, "neuron": neurons, "scope": len(SCOPES), "block": -(-items // block_items)}
     # fast and, unlike gzip, free of time stamps; shuffling groups the bytes of equal weight
     packed = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle)
 
-    def make(
-        name: str, dims: tuple[str, ...], shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, fill: int = 0
-    ) -> zarr.Array[Any]:
-        return group.create_array(
-            name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, dimension_names=dims, compressors=packed
-        )
+    def make(name: str, dims: str, chunks: tuple[int, ...], dtype: str, fill: int = 0) -> zarr.Array[Any]:
+        named, shape = dims.split(), tuple(sizes[one] for one in dims.split())
+        how: dict[str, Any] = {"dtype": dtype, "fill_value": fill, "compressors": packed}
+        return group.create_array(name, shape=shape, chunks=chunks, dimension_names=named, **how)
 
     for scope in store:
         for kind, dtype in (("count", "uint16"), ("mean", "float16")) if scope in SPANS else (("value", "float16"),):
-            make(f"{scope}_{kind}", ("item", "neuron"), (items, neurons), (min(CHUNK_ITEMS, items), width), dtype)
-    make("tokens", ("item", "scope"), (items, len(SCOPES)), (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
+            make(f"{scope}_{kind}", "item neuron", (min(CHUNK_ITEMS, items), width), dtype)
+    make("tokens", "item scope", (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
     for name in ("abs_sum", "product_sum"):
-        make(name, ("block", "neuron"), (blocks, neurons), (1, width), "float32")
-    make("positions", ("block",), (blocks,), (1,), "int64")
+        make(name, "block neuron", (1, width), "float32")
+    make("positions", "block", (1,), "int64")
     layer, index = (place.astype("int32") for place in np.divmod(np.arange(neurons), width))
     for name, values in (("layer", layer), ("index", index), ("down_norm", down_norm.ravel().astype("float32"))):
-        make(name, ("neuron",), (neurons,), (neurons,), str(values.dtype))[:] = values
+        make(name, "neuron", (neurons,), str(values.dtype))[:] = values

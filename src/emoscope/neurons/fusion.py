@@ -19,6 +19,7 @@ from emoscope.neurons.samples import Sample, acting_folds
 from emoscope.neurons.selection import FoundSets, SetTable
 from emoscope.neurons.selectors import Selector, Statistics, find_selector
 from emoscope.neurons.sources import EqualSamples, Source, equal_samples
+from emoscope.schemas import as_table
 from emoscope.vocabulary import MATCHED, USED
 
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"
@@ -216,9 +217,9 @@ def transfer_sets(
     activity, used = acting.activity, acting.items.filter(pl.col("status") == USED)["item"].to_numpy()
     standardised = _covariates(activity, used, spec) if spec.controls.get(MATCHED) else None
     means = activity.mean_product(used).astype("float32").ravel()
-    ground, size = Ground(acting.activity.neurons, standardised), (activity.layers, activity.width)
+    ground, about = Ground(activity.neurons, standardised), (equal.identifiable, activity.layers, activity.width, means)
     tables = {name: _table(name, its, equal.emotions, spec, ground) for name, its in found.items()}
-    return {name: FoundSets(one.frame(), one.sets, equal.identifiable, *size, means) for name, one in tables.items()}
+    return {name: FoundSets(as_table("sets", one.rows), one.sets, *about) for name, one in tables.items()}
 
 
 def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> Found:

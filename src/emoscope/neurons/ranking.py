@@ -40,8 +40,7 @@ class SelectionPlan:
             raise ValueError("a plan needs at least one selection")
         self.activity, self.scope, self.floor = activity, scope, floor
         self.selections, self.emotions = tuple(selections), selections[0].emotions
-        other = [one for one in self.selections if one.emotions != self.emotions]
-        if other:
+        if other := [one for one in self.selections if one.emotions != self.emotions]:
             raise ValueError(f"selection {other[0].key} has the emotions {other[0].emotions}, others {self.emotions}")
         self.items = np.unique(np.concatenate([one.items for one in self.selections]).astype("int64"))
 
@@ -356,15 +355,14 @@ def rank_streaming(
 ) -> Ranked:
     """Rank neurons for many selections and selectors in one pass over the store.
 
-    Memory holds one layer of the plan's sums and the neurons still in the running. ``observe`` is called with the
-    statistics of every selection as they pass by, layer by layer.
+    Memory holds one layer of the plan's sums and the neurons still in the running; of jobs that differ in size alone,
+    the largest is done. ``observe`` is called with the statistics of every selection as they pass by, layer by layer.
     """
     numbers = {one.key: number for number, one in enumerate(plan.selections)}
-    unknown = [job.key for job in jobs if job.key not in numbers]
-    if unknown:
+    if unknown := [job.key for job in jobs if job.key not in numbers]:
         raise ValueError(f"selection {unknown[0]!r} is not in the plan: it has {list(numbers)[:5]}")
     ranked, needs = Ranked(), dict[str, set[int]]()
-    for job in jobs:
+    for job in sorted(jobs, key=lambda job: job.size):
         selector = find_selector(job.selector)
         ranked[job] = Lists(job.size, len(plan.emotions), seed, selector.one_list)
         for need in selector.needs:

@@ -81,7 +81,7 @@ class SetTable:
     def __init__(self, spec: SetSpec, total: int, source: str | None, transferred: bool = False) -> None:
         self.spec, self.total, self.source, self.transferred = spec, total, source, transferred
         self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-        self._rows: list[dict[str, object]] = []
+        self.rows: list[dict[str, object]] = []
 
     def add(self, one: Wanted, sample: Sample, found: Mapping[str, Chosen]) -> None:
         """Add the neurons of each emotion that a set has in the fold of a sample."""
@@ -97,11 +97,7 @@ class SetTable:
         for emotion, its in found.items():
             letters = None if one.control in CONTROLS else sample.letter_share(emotion)
             row = {"emotion": emotion, "size_reached": len(its.neurons), "letter_share": letters, **its.columns}
-            self._rows.append(about | row)
-
-    def frame(self) -> pl.DataFrame:
-        """The rows so far."""
-        return as_table("sets", self._rows)
+            self.rows.append(about | row)
 
 
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
@@ -152,7 +148,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         grounds = {fold: Ground(table.total, covariates(np.stack(overall[fold]), magnitude, norm)) for fold in folds}
     _fill(table, wanted, ranked, found_on, grounds)
     means = activity.mean_product(used).astype("float32").ravel()
-    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means, notes)
+    frame = as_table("sets", table.rows)
+    return FoundSets(frame, table.sets, identifiable, activity.layers, activity.width, means, notes)
 
 
 def _key(one: Wanted, sample: Sample) -> tuple[str, str, int, int]:
@@ -169,8 +166,7 @@ def _rank(
     observe: Callable[[list[Statistics]], None] | None,
 ) -> Ranked:
     """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
-    selections = {}
-    jobs: dict[Job, Job] = {}
+    selections, jobs = {}, []
     for one, sample in pairs:
         key = _key(one, sample)
         if key not in selections:
@@ -181,10 +177,9 @@ def _rank(
                 labels = one.kind.relabel(labels, [clip.speaker for clip in sample.clips], generator)
             selections[key] = sample.selection(emotions, key, labels)
         if one.budget is not None:
-            job = Job(key, one.selector, spec.neurons(one.budget, activity.neurons), one.within)
-            jobs[job] = max(job, jobs.get(job, job), key=lambda job: job.size)
+            jobs.append(Job(key, one.selector, spec.neurons(one.budget, activity.neurons), one.within))
     plan = SelectionPlan(activity, list(selections.values()), spec.scope_name, spec.floor)
-    return rank_streaming(plan, list(jobs.values()), spec.seed, observe)
+    return rank_streaming(plan, jobs, spec.seed, observe)
 
 
 def _at_common_size(
