@@ -35,9 +35,8 @@ class Firings:
     """How often the decoder ran and how often each hook fired while :func:`hooked` was active."""
 
     def __init__(self, scopes: torch.Tensor | None) -> None:
-        self.forwards = 0
-        self.fired: Counter[str] = Counter()
-        self._prompt = scopes
+        self.forwards, self._prompt = 0, scopes
+        self.fired = Counter[str]()
 
     def scopes(self, product: torch.Tensor) -> torch.Tensor:
         """Scope codes (row, position) of the running pass: the prompt first, then one answer position a pass."""
@@ -48,6 +47,18 @@ class Firings:
             known = None if self._prompt is None else tuple(self._prompt.shape)
             raise ProofFailed(f"the decoder ran on (row, position) = {rows, positions}, but scopes are {known}")
         return self._prompt.to(product.device)
+
+    def verify(self, forwards: int | None) -> None:
+        """:class:`ProofFailed` where a hook did not fire once a pass, or there were not ``forwards`` passes."""
+        if forwards is not None and self.forwards != forwards:
+            raise ProofFailed(f"the decoder ran {self.forwards} times where {forwards} were expected")
+        if self.forwards == 0:
+            raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
+        if wrong := sorted(name for name, times in self.fired.items() if times != self.forwards):
+            raise ProofFailed(
+                f"{len(wrong)} of {len(self.fired)} hooks did not fire once a pass: "
+                f"the {wrong[0]} fired {self.fired[wrong[0]]} times in {self.forwards} passes"
+            )
 
 
 @dataclass
@@ -117,18 +128,17 @@ def hooked(
         activation = decoder.sites[layer].activation(gates.pop(layer))
         observe.observe(layer, activation, product, firings.scopes(product))
 
-    expected: list[str] = []
     with ExitStack() as hooks:
         hooks.enter_context(decoder.backbone.register_forward_pre_hook(at_start))
         for layer, site in enumerate(decoder.sites):
             if observe is not None:
                 hooks.enter_context(site.gate.register_forward_hook(partial(at_gate, layer)))
-                expected.append(f"gate of layer {layer}")
+                firings.fired[f"gate of layer {layer}"] = 0
             if observe is not None or layer in factors:
                 hooks.enter_context(site.down.register_forward_pre_hook(partial(at_down, layer)))
-                expected.append(f"down of layer {layer}")
+                firings.fired[f"down of layer {layer}"] = 0
         yield firings
-    _verify(firings, expected, forwards)
+    firings.verify(forwards)
 
 
 def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
@@ -177,18 +187,6 @@ def _shared(tensor: torch.Tensor | None, change: Callable[[torch.Tensor], torch.
 def _distinct(tensor: torch.Tensor) -> torch.Tensor:
     """The only row of a tensor whose rows share memory: copying or converting it would give each row its own."""
     return tensor[:1] if tensor.stride(0) == 0 else tensor
-
-
-def _verify(firings: Firings, expected: Sequence[str], forwards: int | None) -> None:
-    if forwards is not None and firings.forwards != forwards:
-        raise ProofFailed(f"the decoder ran {firings.forwards} times where {forwards} were expected")
-    if firings.forwards == 0:
-        raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
-    if wrong := sorted(name for name in expected if firings.fired[name] != firings.forwards):
-        raise ProofFailed(
-            f"{len(wrong)} of {len(expected)} hooks did not fire once a pass: "
-            f"the {wrong[0]} fired {firings.fired[wrong[0]]} times in {firings.forwards} passes"
-        )
 
 
 @contextmanager

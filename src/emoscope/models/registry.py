@@ -27,9 +27,8 @@ from emoscope.models.family import Loading, transformers_class
 from emoscope.models.lookup import check_folders, find_folder, find_sides, look_up, model_folders
 from emoscope.models.values import Request
 
-# attention implementations of transformers that need a package; all that are taken, as others would be fetched as code
-NEEDING = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}
-ATTENTION = ("sdpa", "eager", "flex_attention", *NEEDING)
+NEEDING = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}  # attention -> its package
+ATTENTION = ("sdpa", "eager", "flex_attention", *NEEDING)  # those of transformers; others would be fetched as code
 
 TRIAL_S = 1.0  # length of the sound with which a loaded model is tried, in seconds
 TEMPLATE_LINES = 300_000  # lines that a chat template may run for four short prompts; released ones run some hundred
@@ -98,9 +97,9 @@ def load_model(
 def wrap(model: object, processor: object, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
     """Take a model that is already loaded, and put it into evaluation mode.
 
-    ``id`` is a name for reports, else it is the model's ``name_or_path``; ``family`` is else found by its ``model_type``.
-    ``ValueError`` for an unknown family, what is not a model and its processor, a weight that is not finite, or one that
-    is in no file of the folder that the model was loaded from.
+    ``id`` is a name for reports, by default the model's ``name_or_path``; ``family`` is by default found by the
+    ``model_type``. ``ValueError`` for an unknown family, what is not a model and its processor, a weight that is not
+    finite, or one that is in no file of the folder that the model was loaded from.
     """
     if wrong := _given_instead(model, processor):
         raise ValueError(wrong)

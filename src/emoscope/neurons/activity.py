@@ -93,10 +93,8 @@ class Activity:
             raise FileNotFoundError(f"{self.path} holds no activity store: listen first, or check the path")
         self._group = zarr.open_group(self.path, mode="r+")
         shape: Any = self._group.attrs.asdict()
-        self.items, self.layers, self.width, self.block_items = (
-            int(shape[name]) for name in ("items", "layers", "width", "block_items")
-        )
-        self.site, self.store = str(shape["site"]), tuple(shape["store"])
+        self.items, self.layers, self.width = (int(shape[name]) for name in ("items", "layers", "width"))
+        self.block_items, self.site, self.store = int(shape["block_items"]), str(shape["site"]), tuple(shape["store"])
         self.neurons = self.layers * self.width
 
     @classmethod

@@ -108,15 +108,14 @@ class SelectionPlan:
         """
         activity, width = self.activity, self.activity.width
         positions = activity.tokens(self.scope, self.items)
-        tokens = dict(zip(self.items.tolist(), positions.tolist(), strict=True))
         counts = (self.matrix @ (positions > 0).astype("float64")).reshape(-1, len(self.emotions))
         freedom = np.maximum(counts - 1, 0).sum(axis=1)
         sums = self._sums(2 * width)
         for layer in range(activity.layers):
 
             def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
-                weights = np.array([1 / tokens[item] if tokens[item] else 0.0 for item in items.tolist()])
-                means = activity.read_sums(layer, self.scope, items) * weights[:, None]
+                its = positions[np.searchsorted(self.items, items)][:, None]
+                means = activity.read_sums(layer, self.scope, items) * np.where(its > 0, 1 / np.maximum(its, 1), 0.0)
                 return np.concatenate([means, means**2], axis=1)
 
             self._total(read, sums)

@@ -106,7 +106,7 @@ class Sample:
 
 
 def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict[str, int | str]]:
-    """Draw the identification clips of every fold, and of all folds together.
+    """Draw the identification clips of every fold, and of all folds together, of items as ``find_sets`` takes them.
 
     Clips are taken in an order that a hash of seed and clip name decides, so that the row order does not matter and a
     smaller sample is part of a larger one; with ``spec.balance_letters`` in that of :func:`level_letters`. Gives one
