@@ -256,7 +256,7 @@ class ScopeStatistics:
         self.abs_sum = np.zeros((layers, width), np.float32)
         self.product_sum = np.zeros((layers, width), np.float32)
 
-    def of(self, rows: Sequence[int]) -> ScopeStatistics:
+    def of(self, rows: Sequence[int] | np.ndarray) -> ScopeStatistics:
         """The observer for a batch whose rows are these items of the block: it adds to the same sums."""
         part = copy(self)
         part.rows = np.asarray(rows, dtype=np.int64)
@@ -273,14 +273,11 @@ class ScopeStatistics:
         """Observe one layer of a batch that holds the whole block, in order, or the rows that :meth:`of` names."""
         if len(activation) != len(self.rows):
             raise ProofFailed(f"a batch of {len(activation)} rows was observed as {len(self.rows)} items")
-        step = max(1, ELEMENTS // max(1, activation[0].numel()))
-        for start in range(0, len(self.rows), step):
-            part = slice(start, start + step)
-            self._part(layer, self.rows[part], activation[part], product[part], scopes[part])
-
-    def _part(
-        self, layer: int, rows: np.ndarray, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor
-    ) -> None:
+        rows, step = self.rows, max(1, ELEMENTS // max(1, activation[0].numel()))
+        if step < len(rows):
+            for part in (slice(start, start + step) for start in range(0, len(rows), step)):
+                self.of(rows[part]).observe(layer, activation[part], product[part], scopes[part])
+            return
         product = product.float()
         activation = activation.float() if self.site == "gate" else product
         for scope, code in SINGLES.items():

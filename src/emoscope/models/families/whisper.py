@@ -187,15 +187,8 @@ class AudioFlamingo3(AudioLM):
     timed = False  # whether marks stand around the sound, and the time of each window in its embeddings
     # IEMOCAP's test split also evaluates the model
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "iemocap": ("yes", MIXTURE),
-        "meld": ("yes", CARD),
-        "msp-podcast": ("yes", CARD),
-        "ravdess": ("yes", MIXTURE),
-        "crema-d": ("yes", MIXTURE),
-        "tess": ("yes", CARD),
-        "emov-db": ("yes", CARD),
-        "jl-corpus": ("yes", CARD),
-        "omg-emotion": ("yes", CARD),
+        **dict.fromkeys(("iemocap", "ravdess", "crema-d"), ("yes", MIXTURE)),
+        **dict.fromkeys(("meld", "msp-podcast", "tess", "emov-db", "jl-corpus", "omg-emotion"), ("yes", CARD)),
     }
 
     @property
