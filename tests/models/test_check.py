@@ -174,7 +174,7 @@ def test_sampling_is_told_from_the_likeliest_token(model):
 
 
 def test_a_measure_that_is_not_a_number_fails(model):
-    (proof,) = check._prove({"nan": lambda case: (float("nan"), 1.0, "")}, None)
+    proof = check._proof("nan", lambda case: (float("nan"), 1.0, ""), None)
     assert proof.status == "failed"
     assert np.isnan(proof.measured)
 

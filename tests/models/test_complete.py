@@ -28,7 +28,7 @@ def own(folder, tmp_path):
 
 def row(model, full=False):
     """The row of a run's proofs, or of a model check."""
-    return check._prove({NAME: check.RUN_PROOFS[NAME]}, check.Case(model, [], [], "", full=full))[0]
+    return check._proof(NAME, check.RUN_PROOFS[NAME], check.Case(model, [], [], "", full=full))
 
 
 def shard_of(folder, ending):

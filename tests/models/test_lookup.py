@@ -38,7 +38,7 @@ class Hub:
         self.snapshot.mkdir(parents=True, exist_ok=True)
         return str(shutil.copy(self.folder / file, self.snapshot / file))
 
-    def all(self, name, revision=None, allow_patterns=None, ignore_patterns=None):
+    def all(self, name, revision=None, local_dir=None, allow_patterns=None, ignore_patterns=None):
         self.asked.append(("all", revision))
         return str(shutil.copytree(self.folder, self.snapshot, dirs_exist_ok=True))
 

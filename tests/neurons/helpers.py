@@ -47,3 +47,8 @@ def activity_of_counts(path, fired, positions, means=None) -> Activity:
     block.tokens[:, 0] = positions
     activity.write(0, block)
     return activity
+
+
+def both(activity: Activity, layer: int, scope: str, items: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Firing counts and activation sums; each float64 (item, width)."""
+    return activity.read_counts(layer, scope, items), activity.read_sums(layer, scope, items)

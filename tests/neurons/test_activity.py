@@ -10,7 +10,7 @@ import pytest
 
 from emoscope.neurons.activity import SCOPES, Activity, scope_parts
 
-from .helpers import random_activity, random_block
+from .helpers import both, random_activity, random_block
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -22,7 +22,7 @@ def test_round_trip_gives_back_every_count_mean_value_and_token(tmp_path):
     activity, blocks = random_activity(tmp_path / "a.zarr")
     tokens = np.concatenate([b.tokens for b in blocks])
     for layer in range(3):
-        fired, summed = activity.read_layer(layer, "audio+answer")
+        fired, summed = both(activity, layer, "audio+answer")
         counts = np.concatenate([b.counts["audio"][:, layer] for b in blocks]).astype(float)
         answers = np.concatenate([b.values["answer"][:, layer] for b in blocks]).astype(float)
         means = np.concatenate([b.means["audio"][:, layer] for b in blocks]).astype(float)
@@ -34,7 +34,7 @@ def test_round_trip_gives_back_every_count_mean_value_and_token(tmp_path):
 def test_rows_come_in_the_order_asked(tmp_path):
     activity, _ = random_activity(tmp_path / "a.zarr")
     rows = np.array([35, 2, 17])
-    for whole, part in zip(activity.read_layer(1, "all"), activity.read_layer(1, "all", rows), strict=True):
+    for whole, part in zip(both(activity, 1, "all"), both(activity, 1, "all", rows), strict=True):
         np.testing.assert_array_equal(part, whole[rows])
     np.testing.assert_array_equal(activity.tokens("text", rows), activity.tokens("text")[rows])
 
@@ -43,7 +43,7 @@ def test_an_answer_that_was_not_fed_counts_nothing(tmp_path):
     activity, blocks = random_activity(tmp_path / "a.zarr", items=4)
     blocks[0].tokens[2, 3] = 0
     activity.write(0, blocks[0])
-    fired, summed = activity.read_layer(0, "answer")
+    fired, summed = both(activity, 0, "answer")
     assert not fired[2].any()
     assert not summed[2].any()
     assert summed[1].any()

@@ -12,7 +12,7 @@ from emoscope.neurons.ranking import RunningTop, SelectionPlan, tie_order
 from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import RunningBar
 
-from .helpers import random_activity
+from .helpers import both, random_activity
 
 NAMES = ("anger", "fear")
 
@@ -49,9 +49,9 @@ def test_matrix_sums_equal_loops(tmp_path, monkeypatch, span):
         made.append(Selection(number, items, rng.permutation(len(items)) % 2, NAMES))
     plan = SelectionPlan(activity, made, "all")
     tokens = activity.tokens("all")
-    both = zip(statistics(plan), plan.rates(), strict=True)
-    for layer, ((rate, mean), alone) in enumerate(both):
-        fired, summed = activity.read_layer(layer, "all")
+    pairs = zip(statistics(plan), plan.rates(), strict=True)
+    for layer, ((rate, mean), alone) in enumerate(pairs):
+        fired, summed = both(activity, layer, "all")
         np.testing.assert_array_equal(rate, alone)
         for number, one in enumerate(made):
             for emotion in range(2):

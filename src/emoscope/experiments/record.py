@@ -250,7 +250,7 @@ def _measured(
                 fired[place, which, rows] = summed[place, which, rows] = 0
                 sizes[place, which, rows] = len(neurons)
     for layer in range(activity.layers):
-        counts, sums = activity.read_layer(layer, counted, numbers)
+        counts, sums = (read(layer, counted, numbers) for read in (activity.read_counts, activity.read_sums))
         low = layer * activity.width
         for place, which, rows, neurons in acting:
             block = np.ix_(rows, neurons[slice(*np.searchsorted(neurons, [low, low + activity.width]))] - low)

@@ -9,25 +9,10 @@ from contextlib import contextmanager
 import torch
 
 from emoscope.corpora.audio import RATE
+from emoscope.models import values
 from emoscope.models.family import Family
-from emoscope.models.hooks import Start, from_layer, hooked, to_layer
-from emoscope.models.values import (
-    AUDIO,
-    DECISION,
-    TEXT,
-    Batch,
-    Changes,
-    Gains,
-    ModelInfo,
-    Observer,
-    Prepared,
-    ProofFailed,
-    Request,
-    Rows,
-    Score,
-    pad,
-    score_letters,
-)
+from emoscope.models.hooks import Start, hooked, only_blocks, run_to
+from emoscope.models.values import Batch, Gains, ModelInfo, Observer, Prepared, ProofFailed, Request, Rows, Score
 
 __all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score", "Start"]
 
@@ -46,7 +31,13 @@ class AudioLM(Family):
         """
         for letter in sorted({letter for request in requests for letter in request.letters} - set(self.letters)):
             raise ValueError(f"letter {letter!r}: no single token of {self.info.id} says it; ask with other letters")
-        self._refuse_long(requests)
+        limit, longest = self.longest_s, max((len(r.audio) for r in requests if r.audio is not None), default=0) / RATE
+        if limit is not None and longest > limit:
+            # the official processors cut such clips without an error, and an answer about a part would pass for one
+            raise ValueError(
+                f"a clip of {longest:.1f} s is longer than the {limit:g} s that {self.info.id} takes: "
+                "leave it out by its duration, or cut it"
+            )
         keys = [None if r.audio is None else hashlib.sha256(r.audio.tobytes()).digest() for r in requests]
         clips = {key: r.audio for key, r in zip(keys, requests, strict=True) if r.audio is not None}
         heard: dict[bytes | None, torch.Tensor] = {}
@@ -54,16 +45,6 @@ class AudioLM(Family):
             part = list(clips)[start : start + AUDIO_WINDOWS]
             heard.update(zip(part, self.hear([clips[key] for key in part]), strict=True))
         return [self._prepare(request, heard.get(key)) for request, key in zip(requests, keys, strict=True)]
-
-    def _refuse_long(self, requests: Sequence[Request]) -> None:
-        limit = self.longest_s
-        longest = max((len(r.audio) for r in requests if r.audio is not None), default=0) / RATE
-        if limit is not None and longest > limit:
-            # the official processors cut such clips without an error, and an answer about a part would pass for one
-            raise ValueError(
-                f"a clip of {longest:.1f} s is longer than the {limit:g} s that {self.info.id} takes: "
-                "leave it out by its duration, or cut it"
-            )
 
     def _prepare(self, request: Request, audio: torch.Tensor | None) -> Prepared:
         if (word := self.audio_word) and word in request.text:
@@ -79,14 +60,14 @@ class AudioLM(Family):
         embeddings = self.embed(ids.to(self.device)).clone()
         if audio is not None:
             embeddings[place.to(embeddings.device)] = audio.to(embeddings)
-        scopes = torch.where(place, AUDIO, TEXT).to(torch.int8)
-        scopes[-1] = DECISION
+        scopes = torch.where(place, values.AUDIO, values.TEXT).to(torch.int8)
+        scopes[-1] = values.DECISION
         return Prepared(embeddings.cpu(), scopes, tuple(request.letters))
 
     @torch.inference_mode()
-    def batch(self, prepared: Sequence[Prepared]) -> Batch:
+    def batch(self, prepared: Rows) -> Batch:
         """Pad prepared rows and bring them to the device, once for many interventions; ``ValueError`` for none."""
-        return pad(prepared, self.padding_side, self.device)
+        return prepared if isinstance(prepared, Batch) else values.pad(prepared, self.padding_side, self.device)
 
     @torch.inference_mode()
     def score(
@@ -103,12 +84,11 @@ class AudioLM(Family):
 
         :class:`ProofFailed` where a hook did not fire as often as it must, ``ValueError`` for gains of the wrong shape.
         """
-        batch = self._batch(prepared)
-        watched = observe is not None
+        batch, watched = self.batch(prepared), observe is not None
         own = self._gains(gains, len(batch))
-        with hooked(self.decoder, own, observe, batch.scopes, 2 if watched else 1), from_layer(self.decoder, start):
+        with hooked(self.decoder, own, observe, batch.scopes, 2 if watched else 1), only_blocks(self.decoder, start):
             hidden, cache = self._read_prompt(batch, use_cache=watched)
-            scores, best = score_letters(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
+            scores, best = values.score_letters(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
             if watched:
                 self._feed(best.to(self.device), batch, cache, 0)
         return scores
@@ -116,9 +96,9 @@ class AudioLM(Family):
     @torch.inference_mode()
     def next_logits(self, prepared: Rows, gains: Gains | None = None, start: Start | None = None) -> torch.Tensor:
         """Logits float32 (row, vocab) of the first answer token: what :meth:`score` reads the letters from."""
-        batch = self._batch(prepared)
+        batch = self.batch(prepared)
         own = self._gains(gains, len(batch))
-        with hooked(self.decoder, own, None, batch.scopes, 1), from_layer(self.decoder, start):
+        with hooked(self.decoder, own, None, batch.scopes, 1), only_blocks(self.decoder, start):
             return self.logits(self._read_prompt(batch, use_cache=False)[0])
 
     @torch.inference_mode()
@@ -128,10 +108,8 @@ class AudioLM(Family):
         At the number of layers they run the final norm alone. ``earlier`` is a start of the same batch to go on from;
         ``ValueError`` for a layer before it, or one that the decoder does not have.
         """
-        batch = self._batch(prepared)
-        with to_layer(self.decoder, layer, earlier) as reached:
-            self._read_prompt(batch, use_cache=False)
-        return reached()
+        batch = self.batch(prepared)
+        return run_to(self.decoder, layer, earlier, lambda: self._read_prompt(batch, use_cache=False))
 
     @torch.inference_mode()
     def generate(self, prepared: Rows, gains: Gains | None = None, max_new_tokens: int = 20) -> list[str]:
@@ -140,7 +118,12 @@ class AudioLM(Family):
         The checkpoint's own sampling settings (temperature, repetition penalty ...) are not used, special tokens are
         left out, and fed-back tokens stand in scope ``answer``.
         """
-        return [self._text(row) for row in self.write(prepared, gains, max_new_tokens)[0]]
+        texts = []
+        for row in self.write(prepared, gains, max_new_tokens)[0]:
+            stop = torch.isin(row, self.stop_tokens.cpu()).nonzero().flatten()
+            ids = row[: int(stop[0])] if len(stop) else row
+            texts.append(str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True)))
+        return texts
 
     @torch.inference_mode()
     def write(
@@ -152,9 +135,8 @@ class AudioLM(Family):
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens {max_new_tokens}: at least one token must be written")
-        batch = self._batch(prepared)
-        written: list[torch.Tensor] = []
-        kept: list[torch.Tensor] = []
+        batch = self.batch(prepared)
+        written, kept = list[torch.Tensor](), list[torch.Tensor]()
         ended = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
         with hooked(self.decoder, self._gains(gains, len(batch)), None, batch.scopes) as firings:
             hidden, cache = self._read_prompt(batch, use_cache=True)
@@ -175,16 +157,13 @@ class AudioLM(Family):
         return torch.stack(written, 1).cpu(), kept
 
     @contextmanager
-    def under(self, change: Changes) -> Iterator[AudioLM]:
+    def under(self, change: values.Changes) -> Iterator[AudioLM]:
         """Let an intervention act on each :meth:`score` and :meth:`generate` inside the block; blocks may be nested."""
         self._changes.append(change)
         try:
             yield self
         finally:
             self._changes.pop()
-
-    def _batch(self, prepared: Rows) -> Batch:
-        return prepared if isinstance(prepared, Batch) else self.batch(prepared)
 
     def _gains(self, gains: Gains | None, rows: int) -> Gains | None:
         if gains is not None and gains.rows not in (None, rows):
@@ -217,11 +196,6 @@ class AudioLM(Family):
             use_cache=True,
         )
         return output.last_hidden_state[:, -1]
-
-    def _text(self, tokens: torch.Tensor) -> str:
-        stop = torch.isin(tokens, self.stop_tokens.cpu()).nonzero().flatten()
-        ids = tokens[: int(stop[0])] if len(stop) else tokens
-        return str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
 
     def __repr__(self) -> str:
         i = self.info

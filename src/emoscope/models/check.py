@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -333,7 +333,8 @@ def check_model(model: AudioLM, clip: str | Path | Waveform | None = None) -> li
     """
     sounds, heard = _sounds(clip)
     requests = [Request(sound, QUESTION, LETTERS) for sound in sounds]
-    return _prove({**FIRST_PROOFS, **RUN_PROOFS, **MORE_PROOFS}, Case(model, [], requests, heard, full=True))
+    case = Case(model, [], requests, heard, full=True)
+    return [_proof(name, check, case) for name, check in (FIRST_PROOFS | RUN_PROOFS | MORE_PROOFS).items()]
 
 
 def run_proofs(model: AudioLM, prepared: Sequence[Prepared]) -> list[Proof]:
@@ -348,11 +349,8 @@ def run_proofs(model: AudioLM, prepared: Sequence[Prepared]) -> list[Proof]:
     """
     by_length = sorted(prepared, key=len)
     rows = by_length if len(by_length) <= 3 else [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
-    return _prove(RUN_PROOFS, Case(model, list(rows), [], "rows of this run"))
-
-
-def _prove(proofs: Mapping[str, Check], case: Case) -> list[Proof]:
-    return [_proof(name, check, case) for name, check in proofs.items()]
+    case = Case(model, list(rows), [], "rows of this run")
+    return [_proof(name, check, case) for name, check in RUN_PROOFS.items()]
 
 
 def _proof(name: str, check: Check, case: Case) -> Proof:

@@ -30,8 +30,6 @@ AT_ONCE = 4 * 2**20  # bytes of a weight file that are looked at in one go
 BLOCK = 256 * 2**10  # bytes whose bits are compared in one go: they stay in the processor's cache
 READERS = 4  # files that are read side by side at most
 
-# endings of files whose download was not finished
-PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".download", ".aria2", ".tmp")
 SHOWN = 5  # names listed in an error; more are counted
 CARD = "emoscope.json"  # optional file beside config.json: ``recommended_budget``, ``trained_on``, ``trained_speakers``
 
@@ -123,7 +121,8 @@ def absent(path: Path) -> bool:
 def unfinished(folder: Path) -> list[str]:
     """Files of unfinished downloads, in a folder and where the hub's library keeps them below it."""
     places = (folder, folder / ".cache" / "huggingface" / "download")
-    return sorted(path.name for place in places if place.is_dir() for path in place.iterdir() if path.suffix in PARTIAL)
+    files = [path for place in places if place.is_dir() for path in place.iterdir()]
+    return sorted(path.name for path in files if path.suffix in TABLES["partial"])
 
 
 def fetch_again(path: Path) -> str:
@@ -204,11 +203,9 @@ def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
     """
     whole, index = folder / WHOLE, folder / INDEX
     if absent(index):
-        if not absent(whole):
-            return {whole: set()}
-        if not needed:
-            return {}
-        _no_weights(folder)
+        if needed and absent(whole):
+            _no_weights(folder)
+        return {} if absent(whole) else {whole: set()}
     if index.is_file() and index.stat().st_size > LONGEST_HEADER:
         refuse_other(index, f"has {index.stat().st_size:,} bytes, too many for a list of tensors", None)
     listed = read_json(index)
@@ -242,18 +239,14 @@ def weight_files(folder: Path, needed: bool = True) -> dict[Path, set[str]]:
 
 
 def _no_weights(folder: Path) -> NoReturn:
+    finding = ""
     if there := sorted(path.name for path in folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"{folder} holds {some(there)}, but neither {WHOLE} nor {INDEX}, which says what each of them holds: "
-            f"{fetch_again(folder)}"
-        )
-    if partial := unfinished(folder):
-        raise FileNotFoundError(
-            f"{folder} holds no .safetensors weights; the download of {some(partial)} was not finished: "
-            f"{fetch_again(folder)}"
-        )
-    formats = (".bin", ".pt", ".pth", ".gguf", ".msgpack")
-    other = sorted(path.name for path in folder.iterdir() if path.suffix in formats)
+        finding = f"{some(there)}, but neither {WHOLE} nor {INDEX}, which says what each of them holds"
+    elif partial := unfinished(folder):
+        finding = f"no .safetensors weights; the download of {some(partial)} was not finished"
+    if finding:
+        raise FileNotFoundError(f"{folder} holds {finding}: {fetch_again(folder)}")
+    other = sorted(path.name for path in folder.iterdir() if path.suffix in TABLES["other_weights"])
     raise ValueError(
         f"{folder} holds no .safetensors weights{f', only {some(other)}' if other else ''}: other formats (.bin, .pt) "
         "can run code when read; convert them, or take another revision"

@@ -121,8 +121,7 @@ def refuse_wrong(
         ValueError: model does not hold the weights that its config.json asks for: unexpected a.weight, b.weight...
     """
     wrong = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    found = [f"{what} {some(sorted(names))}" for what, names in wrong.items() if names]
-    if found:
+    if found := [f"{what} {some(sorted(names))}" for what, names in wrong.items() if names]:
         raise ValueError(
             f"{folder} does not hold the weights that its config.json asks for: {'; '.join(found)}: fetch the model "
             "again, or take the config.json that belongs to these weights"
@@ -211,8 +210,7 @@ def refuse_not_finite_files(sources: Iterable[Source], found: Mapping[Path, Iter
     read = {(place.file.resolve(), place.name) for source in sources for place in source.places.values()}
     adapters = {(source.adapter / ADAPTER_WEIGHTS).resolve() for source in sources if source.adapter}
     for file, names in found.items():
-        bad = sorted(name for name in names if file in adapters or (file, name) in read)
-        if bad:
+        if bad := sorted(name for name in names if file in adapters or (file, name) in read):
             raise ValueError(
                 f"{file} holds weights that are not finite (infinite, or no number): {some(bad)}: fetch the model "
                 "again, or train it anew"
@@ -241,8 +239,10 @@ def compare(sources: Iterable[Source], full: bool) -> Comparison:
             tensor = state[name].detach()
             seen = torch.cat([tensor[row] for row in rows]).cpu() if rows else tensor.cpu()
             wanted = wanted.to(tensor.dtype)
-            if name in changes:
-                same = _close(seen, wanted.float() + changes[name].rows(rows))
+            if name in changes:  # a sum up to the rounding of its dtype
+                summed = wanted.float() + changes[name](rows)
+                most = ROUNDING * torch.finfo(seen.dtype).eps * float(summed.abs().max())
+                same = float((seen.float() - summed).abs().max()) <= most
             else:
                 same = torch.equal(*(x.view(torch.uint8) if x.element_size() == 1 else x for x in (seen, wanted)))
             found.tensors += 1
@@ -288,9 +288,3 @@ def _is_packed(tensor: torch.Tensor, place: Place) -> bool:
     """Whether a weight is quantised in memory and not, or otherwise, in its file."""
     plain = type(tensor) in (torch.Tensor, nn.Parameter)
     return not plain or tensor.is_floating_point() is not ("F" in place.dtype)
-
-
-def _close(seen: torch.Tensor, wanted: torch.Tensor) -> bool:
-    """Whether weights are a sum up to the rounding of their dtype."""
-    difference = float((seen.float() - wanted).abs().max())
-    return difference <= ROUNDING * torch.finfo(seen.dtype).eps * float(wanted.abs().max())

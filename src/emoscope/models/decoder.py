@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from emoscope.models.checkpoint import read_json, some
+from emoscope.models.checkpoint import TABLES, read_json, some
 
 AT_ONCE = 256  # neurons of packed weights whose columns are computed in one go
 
@@ -22,17 +23,6 @@ ACTIVATION_NAMES = ("act_fn", "activation_fn", "act")  # where gated MLPs keep t
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # files of an adapter
 
 LORA_DOWN, LORA_UP = ".lora_A.weight", ".lora_B.weight"  # ends of the names of two factors: to the rank, and from it
-
-LORA_UNUSED = [
-    "use_dora",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "bias",
-    "fan_in_fan_out",
-    "layers_to_transform",
-]
-"""Settings of an adapter that would need more than W + scale · B A: they must be left out, empty or ``"none"``."""
 
 
 @dataclass(frozen=True)
@@ -220,18 +210,8 @@ def find_decoder(model: nn.Module, site: Callable[[str, nn.Module], Site] = gate
     return Decoder(backbone, name, sites, width, hidden, tuple(backbone.layers))
 
 
-@dataclass(frozen=True)
-class Change:
-    """What an adapter adds to one weight: ``scale · up @ down``."""
-
-    scale: float
-    up: torch.Tensor
-    down: torch.Tensor
-
-    def rows(self, rows: Sequence[slice] = ()) -> torch.Tensor:
-        """The change in some rows of the weight, or all; float32."""
-        up = torch.cat([self.up[row] for row in rows]) if rows else self.up
-        return self.scale * (up.float() @ self.down.float())
+Change = Callable[[Sequence[slice]], torch.Tensor]
+"""Gives what an adapter adds to some rows of a weight, or to all if none are named: ``scale · up @ down``; float32."""
 
 
 def merge_lora(model: nn.Module, folder: Path) -> None:
@@ -239,7 +219,7 @@ def merge_lora(model: nn.Module, folder: Path) -> None:
     for name, change in low_rank_changes(model, folder).items():
         weight = model.get_parameter(name)
         with torch.no_grad():
-            weight.copy_(weight.float() + change.rows().to(weight.device))
+            weight.copy_(weight.float() + change(()).to(weight.device))
 
 
 def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
@@ -264,8 +244,11 @@ def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
             f"{folder} holds tensors that are no pairs of factors ({LORA_DOWN}, {LORA_UP}): {sorted(factors)[:3]}"
         )
     own = {stem: stem.partition(".layers.")[2] for stem in stems}  # such as 3.mlp.down_proj
-    _refuse_gaps(own.values(), decoder.layers, folder)
-    changes = {}
+    kinds = sorted({end.partition(".")[2] for end in own.values()})
+    every = [f"{layer}.{kind}" for kind in kinds for layer in range(decoder.layers)]
+    if absent := [end for end in every if end not in own.values()]:
+        raise ValueError(f"{folder}: the adapter lacks the factors of the layers {some(absent)}: fetch the model again")
+    changes: dict[str, Change] = {}
     for stem, end in own.items():
         path = f"{decoder.name}.layers.{end}"
         try:
@@ -277,19 +260,16 @@ def low_rank_changes(model: nn.Module, folder: Path) -> dict[str, Change]:
             raise ValueError("an adapter cannot be added to quantised weights: load the model without quantise")
         if (up.shape[0], down.shape[1]) != weight.shape:
             raise ValueError(f"{folder}: {stem} changes a weight {up.shape[0]} x {down.shape[1]}, not {weight.shape}")
-        changes[f"{path}.weight"] = Change(scale, up, down)
+        changes[f"{path}.weight"] = partial(_change, scale, up, down)
     return changes
 
 
-def _refuse_gaps(paths: Collection[str], layers: int, folder: Path) -> None:
-    """Raise ``ValueError`` where an adapter changes a weight such as ``mlp.down_proj`` in some layers only."""
-    kinds = sorted({path.partition(".")[2] for path in paths})
-    if absent := [path for kind in kinds for i in range(layers) if (path := f"{i}.{kind}") not in paths]:
-        raise ValueError(f"{folder}: the adapter lacks the factors of the layers {some(absent)}: fetch the model again")
+def _change(scale: float, up: torch.Tensor, down: torch.Tensor, rows: Sequence[slice]) -> torch.Tensor:
+    return scale * ((torch.cat([up[row] for row in rows]) if rows else up).float() @ down.float())
 
 
 def _scale(config: Mapping[str, Any], folder: Path) -> float:
-    used = [name for name in LORA_UNUSED if config.get(name) not in (None, False, "", "none", {}, [])]
+    used = [name for name in TABLES["adapter_unused"] if config.get(name) not in (None, False, "", "none", {}, [])]
     if config.get("peft_type") != "LORA" or used:
         raise ValueError(
             f"{folder} holds an adapter of type {config.get('peft_type')!r} with "

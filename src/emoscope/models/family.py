@@ -189,16 +189,14 @@ class Family:
 
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
-        """Logits (row, vocab) from the model's own forward on its own processor's inputs, for :mod:`check`.
+        """Logits (row, vocab) from the model's own forward on its own processor's inputs, for :mod:`check`."""
+        return torch.cat([self._full_row(request) for request in requests])
 
-        Unless a family replaces it: row by row, on what :meth:`official_sound` gives for a clip.
-        """
-        rows = []
-        for request in requests:
-            sound, positions = ({}, 0) if request.audio is None else self.official_sound(request.audio)
-            ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
-            rows.append(self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float())
-        return torch.cat(rows)
+    def _full_row(self, request: Request) -> torch.Tensor:
+        """The same of one row (1, vocab), on what :meth:`official_sound` gives for its clip."""
+        sound, positions = ({}, 0) if request.audio is None else self.official_sound(request.audio)
+        ids = torch.tensor([self.tokens(request.text, positions)], device=self.device)
+        return self.model(input_ids=ids, **sound, logits_to_keep=1).logits[:, -1].float()
 
     def official_sound(self, clip: Waveform) -> tuple[dict[str, torch.Tensor], int]:
         """What the model's own forward takes for a clip, and how many audio positions it makes."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from emoscope.models.decoder import Decoder
 from emoscope.models.values import ANSWER, Batch, Gains, Observer, ProofFailed, Rows
@@ -34,9 +35,8 @@ class Firings:
     """How often the decoder ran and how often each hook fired while :func:`hooked` was active."""
 
     def __init__(self, scopes: torch.Tensor | None) -> None:
-        self.forwards = 0
-        self.fired: Counter[str] = Counter()
-        self._prompt = scopes
+        self.forwards, self._prompt = 0, scopes
+        self.fired = Counter[str]()
 
     def scopes(self, product: torch.Tensor) -> torch.Tensor:
         """Scope codes (row, position) of the running pass: the prompt first, then one answer position a pass."""
@@ -48,42 +48,47 @@ class Firings:
             raise ProofFailed(f"the decoder ran on (row, position) = {rows, positions}, but scopes are {known}")
         return self._prompt.to(product.device)
 
+    def verify(self, forwards: int | None) -> None:
+        """:class:`ProofFailed` where a hook did not fire once a pass, or there were not ``forwards`` passes."""
+        if forwards is not None and self.forwards != forwards:
+            raise ProofFailed(f"the decoder ran {self.forwards} times where {forwards} were expected")
+        if self.forwards == 0:
+            raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
+        if wrong := sorted(name for name, times in self.fired.items() if times != self.forwards):
+            raise ProofFailed(
+                f"{len(wrong)} of {len(self.fired)} hooks did not fire once a pass: "
+                f"the {wrong[0]} fired {self.fired[wrong[0]]} times in {self.forwards} passes"
+            )
+
 
 @dataclass
 class _Factor:
     """The gains of one layer, cut down to the neurons that they touch."""
 
     columns: torch.Tensor | None
-    gain: torch.Tensor
+    gain: torch.Tensor | None
     offset: torch.Tensor | None
     positions: torch.Tensor | None
     place: tuple[torch.device, torch.dtype] | None = None
 
     def apply(self, product: torch.Tensor, firings: Firings) -> None:
         """Change the gated product (row, position, width) in place: it is made anew in every pass."""
-        self._follow(product)
-        gain, offset = self.gain[:, None], None if self.offset is None else self.offset[:, None]
+        if self.place != (product.device, product.dtype):
+            # the weights may be elsewhere, or packed as whole numbers
+            self.place = product.device, product.dtype
+            self.gain, self.offset = (_shared(one, lambda one: one.to(product)) for one in (self.gain, self.offset))
+            device, places = product.device, (self.columns, self.positions)
+            self.columns, self.positions = (None if one is None else one.to(device) for one in places)
+        active = None
         if self.positions is not None:
             # padding has code -1: it reads the last column, which does no harm as nothing attends to it
             active = torch.take_along_dim(self.positions, firings.scopes(product).long() % 4, dim=1)[..., None]
-            gain = torch.where(active, gain, 1)
-            offset = None if offset is None else torch.where(active, offset, 0)
         part = product if self.columns is None else product[..., self.columns]
-        part *= gain
-        if offset is not None:
-            part += offset
+        for change, neutral, act in ((self.gain, 1, part.mul_), (self.offset, 0, part.add_)):
+            if change is not None:
+                act(change[:, None] if active is None else torch.where(active, change[:, None], neutral))
         if self.columns is not None:
             product[..., self.columns] = part
-
-    def _follow(self, product: torch.Tensor) -> None:
-        """Go where the product is, in its dtype: the weights may be elsewhere, or packed as whole numbers."""
-        if self.place == (product.device, product.dtype):
-            return
-        self.place = product.device, product.dtype
-        self.gain = _shared(self.gain, lambda part: part.to(product))
-        self.offset = None if self.offset is None else _shared(self.offset, lambda part: part.to(product))
-        self.columns = None if self.columns is None else self.columns.to(product.device)
-        self.positions = None if self.positions is None else self.positions.to(product.device)
 
 
 @contextmanager
@@ -98,10 +103,8 @@ def hooked(
 
     Only layers with gains get a gain hook. ``scopes`` are the scope codes int8 (row, position) of the prompt, on which
     the first pass runs, later ones on an answer position; positions of gains and observers need them.
-
-    Raises:
-        ProofFailed: a hook did not fire once a pass, or there were not ``forwards`` passes (``None``: any number).
-        ValueError: gains of the wrong shape.
+    :class:`ProofFailed` where a hook did not fire once a pass, or there were not ``forwards`` passes (``None``: any
+    number); ``ValueError`` for gains of the wrong shape.
     """
     firings, gates = Firings(scopes), dict[int, torch.Tensor]()
     factors = {} if gains is None else _factors(decoder, gains, None if scopes is None else len(scopes))
@@ -125,18 +128,17 @@ def hooked(
         activation = decoder.sites[layer].activation(gates.pop(layer))
         observe.observe(layer, activation, product, firings.scopes(product))
 
-    expected: list[str] = []
     with ExitStack() as hooks:
         hooks.enter_context(decoder.backbone.register_forward_pre_hook(at_start))
         for layer, site in enumerate(decoder.sites):
             if observe is not None:
                 hooks.enter_context(site.gate.register_forward_hook(partial(at_gate, layer)))
-                expected.append(f"gate of layer {layer}")
+                firings.fired[f"gate of layer {layer}"] = 0
             if observe is not None or layer in factors:
                 hooks.enter_context(site.down.register_forward_pre_hook(partial(at_down, layer)))
-                expected.append(f"down of layer {layer}")
+                firings.fired[f"down of layer {layer}"] = 0
         yield firings
-    _verify(firings, expected, forwards)
+    firings.verify(forwards)
 
 
 def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
@@ -164,9 +166,6 @@ def _factor(decoder: Decoder, layer: int, gains: Gains, rows: int | None) -> _Fa
     columns = touched.nonzero().flatten()
     if len(columns) == 0:
         return None
-    if gain is None:
-        assert offset is not None
-        gain = torch.ones_like(offset)
     positions = None if positions is None or bool(positions.all()) else positions
     if len(columns) * FEW >= decoder.width:
         return _Factor(None, gain, offset, positions)
@@ -174,11 +173,13 @@ def _factor(decoder: Decoder, layer: int, gains: Gains, rows: int | None) -> _Fa
     def cut(part: torch.Tensor) -> torch.Tensor:
         return part[:, columns.to(part.device)]
 
-    return _Factor(columns, _shared(gain, cut), None if offset is None else _shared(offset, cut), positions)
+    return _Factor(columns, _shared(gain, cut), _shared(offset, cut), positions)
 
 
-def _shared(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """A tensor after a change; rows that share memory go on sharing it."""
+def _shared(tensor: torch.Tensor | None, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
+    """A tensor, if there is one, after a change; rows that share memory go on sharing it."""
+    if tensor is None:
+        return None
     made = change(_distinct(tensor))
     return made.expand(len(tensor), -1) if len(made) < len(tensor) else made
 
@@ -186,20 +187,6 @@ def _shared(tensor: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]
 def _distinct(tensor: torch.Tensor) -> torch.Tensor:
     """The only row of a tensor whose rows share memory: copying or converting it would give each row its own."""
     return tensor[:1] if tensor.stride(0) == 0 else tensor
-
-
-def _verify(firings: Firings, expected: Sequence[str], forwards: int | None) -> None:
-    if forwards is not None and firings.forwards != forwards:
-        raise ProofFailed(f"the decoder ran {firings.forwards} times where {forwards} were expected")
-    if firings.forwards == 0:
-        raise ProofFailed("the decoder did not run at all: nothing was measured or changed")
-    wrong = {name: firings.fired[name] for name in sorted(expected) if firings.fired[name] != firings.forwards}
-    if wrong:
-        name, count = next(iter(wrong.items()))
-        raise ProofFailed(
-            f"{len(wrong)} of {len(expected)} hooks did not fire once a pass: "
-            f"the {name} fired {count} times in {firings.forwards} passes"
-        )
 
 
 @contextmanager
@@ -230,36 +217,25 @@ class Start:
         return sum(tensor.nbytes for tensor in _tensors(self.output))
 
 
-def from_layer(decoder: Decoder, start: Start | None) -> AbstractContextManager[object]:
-    """A context in which passes run from ``start`` on; all layers are run where it is ``None``."""
-    if start is None:
-        return nullcontext()
-    return only_blocks(decoder, start, decoder.layers)
-
-
-@contextmanager
-def to_layer(decoder: Decoder, layer: int, earlier: Start | None) -> Iterator[Callable[[], Start]]:
-    """A context in which a pass runs the layers before ``layer``; what it gives tells the state that was reached."""
+def run_to(decoder: Decoder, layer: int, earlier: Start | None, run: Callable[[], object]) -> Start:
+    """The state that is reached when ``run`` makes a pass in which only the layers before ``layer`` work."""
     first = 0 if earlier is None else earlier.layer
     if not max(first, 1) <= layer <= decoder.layers:
         raise ValueError(f"a pass cannot begin at layer {layer}: give one of {max(first, 1)} to {decoder.layers}")
     with only_blocks(decoder, earlier, layer) as kept:
-
-        def reached() -> Start:
-            device = next(_tensors(kept[0])).device
-            return Start(layer, _moved(kept[0], torch.device("cpu")), device)
-
-        yield reached
+        run()
+    device = _tensors(kept[0])[0].device
+    return Start(layer, _moved(kept[0], torch.device("cpu")), device)
 
 
 @contextmanager
-def only_blocks(decoder: Decoder, start: Start | None, last: int) -> Iterator[list[object]]:
+def only_blocks(decoder: Decoder, start: Start | None, last: int | None = None) -> Iterator[list[object]]:
     """Let only the layers from a start to ``last - 1`` work inside the block; all others hand on what came before them.
 
     What stands around the layers (masks, rotary positions, the last norm) runs as ever. Gives a list that holds the
-    output of layer ``last - 1`` after a pass, as the layer's class returns it.
+    output of layer ``last - 1`` after a pass, as the layer's class returns it; all layers work where neither is given.
     """
-    blocks, first = decoder.blocks, 0 if start is None else start.layer
+    blocks, first, last = decoder.blocks, 0 if start is None else start.layer, last or decoder.layers
     kept = [None if start is None else _moved(start.output, start.device)]
     own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
 
@@ -285,9 +261,9 @@ def only_blocks(decoder: Decoder, start: Start | None, last: int) -> Iterator[li
 class Starts:
     """The starts of the batches of one block, each kept at one layer: that of the latest condition.
 
-    Conditions are best asked in the order of their layers: the state then moves on from layer to layer, and one full
-    pass a batch serves them all. There are none where the model has not shown that passes may begin later; batches
-    whose starts would take more than ``limit`` bytes in all run in full.
+    Conditions are best asked in the order of their layers: the state then moves on, and one full pass a batch serves
+    them all. There are none where the model has not shown that passes may begin later; batches whose starts would take
+    more than ``limit`` bytes in all run in full.
     """
 
     def __init__(self, model: AudioLM, limit: int = BYTES) -> None:
@@ -302,8 +278,9 @@ class Starts:
         if kept is not None and kept.layer == layer:
             return kept
         others = sum(start.bytes for place, start in self._kept.items() if place != number)
-        # as large as the inputs, or a few times that: no pass is made for what would not be kept
-        if kept is None and others + _input_bytes(batch) > self.limit:
+        # as large as the padded inputs, or a few times that: no pass is made for what would not be kept
+        rows = [batch] if isinstance(batch, Batch) else batch
+        if kept is None and others + len(rows) * max(row.embeddings.nbytes for row in rows) > self.limit:
             return None
         start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
         if others + start.bytes <= self.limit:
@@ -311,21 +288,9 @@ class Starts:
         return start
 
 
-def _input_bytes(batch: Rows) -> int:
-    if isinstance(batch, Batch):
-        return batch.embeddings.nbytes
-    return len(batch) * max(row.embeddings.nbytes for row in batch)
-
-
-def _tensors(output: object) -> Iterator[torch.Tensor]:
-    if isinstance(output, torch.Tensor):
-        yield output
-    elif isinstance(output, tuple | list):
-        for part in output:
-            yield from _tensors(part)
+def _tensors(output: object) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 def _moved(output: object, device: torch.device) -> object:
-    if isinstance(output, torch.Tensor):
-        return output.to(device)
-    return tuple(_moved(part, device) for part in output) if isinstance(output, tuple | list) else output
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), output)

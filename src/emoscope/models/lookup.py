@@ -14,19 +14,8 @@ from typing import Any
 import huggingface_hub
 
 from emoscope.mistakes import MISTAKES, first_line, on_purpose
-from emoscope.models.checkpoint import (
-    CARD,
-    HUB_FILES,
-    LEFT_ON_HUB,
-    SHOWN,
-    check_folder,
-    fetch_again,
-    read_card,
-    read_json,
-    scan_weights,
-    some,
-    unfinished,
-)
+from emoscope.models import checkpoint
+from emoscope.models.checkpoint import check_folder, fetch_again, read_card, read_json, scan_weights, some, unfinished
 from emoscope.models.families import Declared, known, known_family, releasing, text_config, whole_number
 
 TINY = Path(__file__).parents[1] / "data" / "tiny"  # folder of the embedded model
@@ -61,10 +50,7 @@ def look_up(id_or_path: str, side: Mapping[str, str | Path] | None = None, revis
     """Read a model's config.json and emoscope.json; of a model on the hub nothing else is fetched.
 
     Of a released model that is not on this machine the sizes stand in this package, and no network is needed.
-
-    Raises:
-        FileNotFoundError: the model is not there.
-        ValueError: its family is not known, or a file is damaged.
+    ``FileNotFoundError`` where the model is not there, ``ValueError`` where its family is not known or a file is damaged.
 
     Example:
         >>> look_up("tiny").layers
@@ -231,7 +217,7 @@ def _without_config(folder: Path) -> str:
             "with save_pretrained(), and give that folder"
         )
     if "snapshots" in names and (snapshots := _folders(folder / "snapshots")):
-        commits = " or ".join(map(str, snapshots[:SHOWN]))
+        commits = " or ".join(map(str, snapshots[: checkpoint.SHOWN]))
         return f"is a folder of the hub's cache, which holds a folder for each commit: give {commits}"
     if cached := [name.removeprefix("models--") for name in names if name.startswith("models--")]:
         return f"is the hub's cache: give owner/name of a model, such as {cached[0].replace('--', '/')}"
@@ -281,9 +267,8 @@ def _fetch_config(name: str, revision: str | None) -> Path:
 
 def _download(name: str, revision: str | None, to: Path | None = None) -> Path:
     """The folder with all files that are loaded of a checkpoint on the hub; ``to`` in place of the hub's cache."""
-    where: dict[str, Any] = {} if to is None else {"local_dir": to}
-    where |= {"allow_patterns": HUB_FILES, "ignore_patterns": LEFT_ON_HUB}
-    return Path(huggingface_hub.snapshot_download(name, revision=revision, **where))
+    files: dict[str, Any] = {"allow_patterns": checkpoint.HUB_FILES, "ignore_patterns": checkpoint.LEFT_ON_HUB}
+    return Path(huggingface_hub.snapshot_download(name, revision=revision, local_dir=to, **files))
 
 
 def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
@@ -293,9 +278,9 @@ def _fetch_description(name: str, revision: str | None) -> tuple[Path, str]:
 
         folder = _fetch_config(name, revision).parent
         # where it is known to be absent, asking again would wait for the network
-        if huggingface_hub.try_to_load_from_cache(name, CARD, revision=folder.name) is None:
+        if huggingface_hub.try_to_load_from_cache(name, checkpoint.CARD, revision=folder.name) is None:
             with suppress(EntryNotFoundError):
-                huggingface_hub.hf_hub_download(name, CARD, revision=folder.name)
+                huggingface_hub.hf_hub_download(name, checkpoint.CARD, revision=folder.name)
     return folder, folder.name
 
 
@@ -322,16 +307,12 @@ def _unreachable(name: str, error: Exception) -> str:
         return f"is no folder here and {reason}: {near}check the name, or log in if it is private"
     if isinstance(error, errors.RevisionNotFoundError | errors.RemoteEntryNotFoundError):
         return f"{reason}: check the revision and the name"
+    before = "only what was fetched before is used"
     if offline := [variable for variable in OFFLINE if os.environ.get(variable)]:
-        return (
-            f"is not on this machine and {reason}: {offline[0]} is set, so only what was fetched before is used; run "
-            f"{fetched} once without it, or give a folder that holds the model"
-        )
-    return (
-        f"is no folder here and {reason}; it was tried once: {near}check the network, or run {fetched} where "
-        f"there is one and give the folder; with {OFFLINE[0]}=1 nothing is tried and only what was fetched before is "
-        "used"
-    )
+        remedy = f"run {fetched} once without it, or give a folder that holds the model"
+        return f"is not on this machine and {reason}: {offline[0]} is set, so {before}; {remedy}"
+    remedy = f"{near}check the network, or run {fetched} where there is one and give the folder"
+    return f"is no folder here and {reason}; it was tried once: {remedy}; with {OFFLINE[0]}=1 nothing is tried and {before}"
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,8 @@ from emoscope.models.family import Loading, transformers_class
 from emoscope.models.lookup import check_folders, find_folder, find_sides, look_up, model_folders
 from emoscope.models.values import Request
 
-ATTENTION = {
-    "sdpa": "",
-    "eager": "",
-    "flex_attention": "",
-    "flash_attention_2": "flash_attn",
-    "flash_attention_3": "flash_attn_interface",
-}
-"""Attention implementation of transformers -> the package that it needs; others would be fetched as code."""
+NEEDING = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}  # attention -> its package
+ATTENTION = ("sdpa", "eager", "flex_attention", *NEEDING)  # those of transformers; others would be fetched as code
 
 TRIAL_S = 1.0  # length of the sound with which a loaded model is tried, in seconds
 TEMPLATE_LINES = 300_000  # lines that a chat template may run for four short prompts; released ones run some hundred
@@ -62,10 +56,9 @@ def load_model(
         device_map: ``"auto"`` spreads the layers over all devices (needs the package accelerate).
         quantise: ``"8bit"`` or ``"4bit"`` (needs the package bitsandbytes); weights cannot be edited then.
 
-    Raises:
-        FileNotFoundError: neither a folder nor reachable on the hub.
-        ValueError: an unknown family, no safetensors, weights that are missing, unexpected, of another shape or not
-            finite, an unknown dtype, or a device that is not there.
+    ``FileNotFoundError`` for neither a folder nor a name that the hub gives; ``ValueError`` for an unknown family or
+    dtype, a device that is not there, no safetensors, or weights that are missing, unexpected, of another shape or not
+    finite.
 
     Example:
         >>> from emoscope.models.registry import load_model
@@ -104,13 +97,9 @@ def load_model(
 def wrap(model: object, processor: object, id: str | None = None, family: type[AudioLM] | None = None) -> AudioLM:
     """Take a model that is already loaded, and put it into evaluation mode.
 
-    Args:
-        id: a name for reports; the ``name_or_path`` of the model if ``None``.
-        family: found by the ``model_type`` of the model if ``None``.
-
-    Raises:
-        ValueError: an unknown family, what is given is not a model and its processor, a weight that is not finite, or
-            one that is in no file of the folder that the model was loaded from.
+    ``id`` is a name for reports, by default the model's ``name_or_path``; ``family`` is by default found by the
+    ``model_type``. ``ValueError`` for an unknown family, what is not a model and its processor, a weight that is not
+    finite, or one that is in no file of the folder that the model was loaded from.
     """
     if wrong := _given_instead(model, processor):
         raise ValueError(wrong)
@@ -223,7 +212,7 @@ def _template_that_ends() -> Iterator[None]:
 def _refuse_attention(attention: str) -> None:
     if attention not in ATTENTION:
         raise ValueError(f"attention {attention!r} is not known: give {', '.join(ATTENTION)}")
-    if (package := ATTENTION[attention]) and find_spec(package) is None:
+    if (package := NEEDING.get(attention)) and find_spec(package) is None:
         raise ValueError(
             f"attention {attention!r} needs the package {package}, which is not installed: give sdpa or eager"
         )

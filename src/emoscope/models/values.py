@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 if TYPE_CHECKING:
     from emoscope.neurons.activity import ActivityBlock
@@ -123,10 +125,8 @@ class Gains:
     @property
     def rows(self) -> int | None:
         """How many rows the gains are for; ``None`` where no layer is touched."""
-        for gains in self.parts:
-            for tensor in (*gains.values.values(), *gains.offsets.values()):
-                return len(tensor)
-        return None
+        tensors = (one for gains in self.parts for one in (*gains.values.values(), *gains.offsets.values()))
+        return next((len(one) for one in tensors), None)
 
     @property
     def parts(self) -> tuple[Gains, ...]:
@@ -178,22 +178,17 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
     """
     if not prepared:
         raise ValueError("no rows: a batch needs at least one prepared request")
-    first = prepared[0]
-    lengths = torch.tensor([len(row) for row in prepared])
-    shape = len(prepared), int(lengths.max())
-    embeddings = torch.zeros(*shape, first.embeddings.shape[1], dtype=first.embeddings.dtype)
-    scopes = torch.full(shape, PADDING, dtype=torch.int8)
-    for i, row in enumerate(prepared):
-        place = slice(shape[1] - len(row), None) if side == "left" else slice(len(row))
-        embeddings[i, place], scopes[i, place] = row.embeddings, row.scopes
+
+    def joined(rows: Sequence[torch.Tensor], value: int = 0) -> torch.Tensor:
+        return pad_sequence(list(rows), batch_first=True, padding_value=value, padding_side=side)
+
+    scopes = joined([row.scopes for row in prepared], PADDING)
     mask = (scopes != PADDING).long()
     position_ids = (mask.cumsum(1) - 1).clamp(min=0)
-    if first.position_ids is not None:
-        position_ids = torch.zeros(*first.position_ids.shape[:-1], *shape, dtype=torch.long)
-        for i, row in enumerate(prepared):
-            assert row.position_ids is not None
-            position_ids[..., i, mask[i].bool()] = row.position_ids
-    tensors = (embeddings, mask, position_ids, scopes, lengths)
+    if own := [row.position_ids.movedim(-1, 0) for row in prepared if row.position_ids is not None]:
+        position_ids = joined(own).movedim((0, 1), (-2, -1))
+    lengths = torch.tensor([len(row) for row in prepared])
+    tensors = (joined([row.embeddings for row in prepared]), mask, position_ids, scopes, lengths)
     embeddings, mask, position_ids, scopes, lengths = (tensor.to(device) for tensor in tensors)
     return Batch(embeddings, mask, position_ids, scopes, lengths, tuple(row.letters for row in prepared))
 
@@ -252,7 +247,7 @@ class ScopeStatistics:
     def __init__(self, layers: int, width: int, rows: int, site: str = "gate") -> None:
         if site not in ("gate", "product"):
             raise ValueError(f'site {site!r} is not known: give "gate" or "product"')
-        self.site = site
+        self.site, self.rows = site, np.arange(rows)
         shape = rows, layers, width
         self.counts = {scope: np.zeros(shape, np.uint16) for scope in SPANS}
         self.means = {scope: np.zeros(shape, np.float16) for scope in SPANS}
@@ -261,13 +256,11 @@ class ScopeStatistics:
         self.abs_sum = np.zeros((layers, width), np.float32)
         self.product_sum = np.zeros((layers, width), np.float32)
 
-    def of(self, rows: Sequence[int]) -> _Part:
-        """The observer for a batch whose rows are these items of the block."""
-        return _Part(self, np.asarray(rows, dtype=np.int64))
-
-    def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
-        """Observe a batch that holds the whole block, in order."""
-        self.of(range(len(self.tokens))).observe(layer, activation, product, scopes)
+    def of(self, rows: Sequence[int] | np.ndarray) -> ScopeStatistics:
+        """The observer for a batch whose rows are these items of the block: it adds to the same sums."""
+        part = copy(self)
+        part.rows = np.asarray(rows, dtype=np.int64)
+        return part
 
     def block(self) -> ActivityBlock:
         """The statistics as the activity store takes them."""
@@ -276,46 +269,35 @@ class ScopeStatistics:
         sums = self.abs_sum, self.product_sum, int(self.tokens[:, [AUDIO, TEXT, DECISION]].sum())
         return ActivityBlock(self.counts, self.means, self.values, self.tokens, *sums)
 
-
-@dataclass
-class _Part:
-    """Writes one batch into its rows of a block."""
-
-    statistics: ScopeStatistics
-    rows: np.ndarray
-
     def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
+        """Observe one layer of a batch that holds the whole block, in order, or the rows that :meth:`of` names."""
         if len(activation) != len(self.rows):
             raise ProofFailed(f"a batch of {len(activation)} rows was observed as {len(self.rows)} items")
-        step = max(1, ELEMENTS // max(1, activation[0].numel()))
-        for start in range(0, len(self.rows), step):
-            part = slice(start, start + step)
-            self._part(layer, self.rows[part], activation[part], product[part], scopes[part])
-
-    def _part(
-        self, layer: int, rows: np.ndarray, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor
-    ) -> None:
-        kept = self.statistics
+        rows, step = self.rows, max(1, ELEMENTS // max(1, activation[0].numel()))
+        if step < len(rows):
+            for part in (slice(start, start + step) for start in range(0, len(rows), step)):
+                self.of(rows[part]).observe(layer, activation[part], product[part], scopes[part])
+            return
         product = product.float()
-        activation = activation.float() if kept.site == "gate" else product
+        activation = activation.float() if self.site == "gate" else product
         for scope, code in SINGLES.items():
             place = scopes == code
             if bool(place.any()):
                 # one position a row, so that indexing by the mask gives the rows in order
-                kept.tokens[rows, code] = 1
-                kept.values[scope][rows, layer] = half(activation[place])
+                self.tokens[rows, code] = 1
+                self.values[scope][rows, layer] = half(activation[place])
         if bool((scopes == ANSWER).any()):
             return
         for scope, code in SPANS.items():
             place = (scopes == code).float()[:, None]
             tokens = place.sum(-1)
-            kept.tokens[rows, code] = tokens[:, 0].cpu().numpy()
+            self.tokens[rows, code] = tokens[:, 0].cpu().numpy()
             fired = torch.bmm(place, (activation > 0).float())[:, 0]
-            kept.counts[scope][rows, layer] = fired.cpu().numpy()
-            kept.means[scope][rows, layer] = half(torch.bmm(place, activation)[:, 0] / tokens.clamp(min=1))
+            self.counts[scope][rows, layer] = fired.cpu().numpy()
+            self.means[scope][rows, layer] = half(torch.bmm(place, activation)[:, 0] / tokens.clamp(min=1))
         prompt = (scopes != PADDING).float().flatten()
-        kept.abs_sum[layer] += (prompt @ activation.abs().flatten(0, 1)).cpu().numpy()
-        kept.product_sum[layer] += (prompt @ product.flatten(0, 1)).cpu().numpy()
+        self.abs_sum[layer] += (prompt @ activation.abs().flatten(0, 1)).cpu().numpy()
+        self.product_sum[layer] += (prompt @ product.flatten(0, 1)).cpu().numpy()
 
 
 def half(values: torch.Tensor) -> np.ndarray:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import iadd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import zarr
@@ -72,14 +74,10 @@ class ActivityBlock:
 
 
 class Activity:
-    """The activity store of one run.
+    """The activity store of one run, in the folder ``path``, of so many ``items``, ``layers`` and neurons a layer (``width``).
 
-    Attributes:
-        path: the store's folder.
-        items, layers, width: its size; a neuron is the flat number ``layer * width + index``.
-        block_items: how many items are written together.
-        site: where in the gated MLP the activation is read, ``"gate"`` or ``"product"``.
-        store: the scopes that are kept.
+    A neuron is the flat number ``layer * width + index``. ``block_items`` are written together; ``site`` is where in the
+    gated MLP the activation is read, ``"gate"`` or ``"product"``; ``store`` are the scopes that are kept.
 
     Example:
         >>> import tempfile
@@ -95,10 +93,9 @@ class Activity:
             raise FileNotFoundError(f"{self.path} holds no activity store: listen first, or check the path")
         self._group = zarr.open_group(self.path, mode="r+")
         shape: Any = self._group.attrs.asdict()
-        self.items, self.layers, self.width, self.block_items = (
-            int(shape[name]) for name in ("items", "layers", "width", "block_items")
-        )
-        self.site, self.store = str(shape["site"]), tuple(shape["store"])
+        self.items, self.layers, self.width = (int(shape[name]) for name in ("items", "layers", "width"))
+        self.block_items, self.site, self.store = int(shape["block_items"]), str(shape["site"]), tuple(shape["store"])
+        self.neurons = self.layers * self.width
 
     @classmethod
     def open(cls, path: str | Path) -> Activity:
@@ -119,9 +116,8 @@ class Activity:
     ) -> Activity:
         """Make an empty store, or open the one that a killed run left; a ``ValueError`` if it has another shape.
 
-        Args:
-            down_norm: norm of each neuron's column of ``down_proj``; (layer, width).
-            block_items: items written together; a multiple of 32, or all of them.
+        ``down_norm`` is the norm of each neuron's column of ``down_proj``, (layer, width); ``block_items``, which are
+        written together, are a multiple of 32, or all of them.
         """
         path, kept = Path(path), scope_parts(store)
         if min(items, layers, width) < 1:
@@ -157,8 +153,7 @@ class Activity:
         """Write one block; writing it again replaces it. A ``ValueError`` says what does not fit the store.
 
         Blocks share no chunk, so they may be written in any order and by several processes. The token counts are
-        written last: an item counts as written only when all the rest is there. ``start_item`` is the row number of the
-        block's first item, a multiple of ``block_items``.
+        written last: an item counts as written only when all the rest is there.
         """
         count = min(self.block_items, self.items - start_item)
         if start_item < 0 or start_item % self.block_items or count < 1:
@@ -204,7 +199,10 @@ class Activity:
     def read_counts(
         self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None, dtype: str = "float64"
     ) -> np.ndarray:
-        """At how many positions of the scope each neuron of a layer fires; (item, width)."""
+        """At how many positions of the scope each neuron of a layer fires; (item, width).
+
+        ``items`` are row numbers, in the order wanted, all by default.
+        """
 
         def fired(part: str) -> np.ndarray:
             if part in SPANS:
@@ -213,7 +211,7 @@ class Activity:
             above = self._read(f"{part}_value", layer, items).view("int16") > 0
             return above * self.tokens(part, items)[:, None].astype(dtype)
 
-        return self._added(scope, fired)
+        return reduce(iadd, map(fired, self._stored(scope)))
 
     def read_sums(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
         """Sum of each neuron's activation over the positions of the scope; float64 (item, width).
@@ -226,22 +224,12 @@ class Activity:
             values = self._read(f"{part}_mean" if part in SPANS else f"{part}_value", layer, items).astype("float64")
             return np.multiply(values, self.tokens(part, items)[:, None], out=values)
 
-        return self._added(scope, summed)
-
-    def read_layer(
-        self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Firing counts and activation sums of one layer over scopes, which are added; each float64 (item, width).
-
-        ``items`` are row numbers, in the order wanted, all by default.
-        """
-        return self.read_counts(layer, scope, items), self.read_sums(layer, scope, items)
+        return reduce(iadd, map(summed, self._stored(scope)))
 
     def mean_magnitude(self, items: np.ndarray | None = None) -> np.ndarray:
-        """Mean absolute activation over the prompt positions of all blocks that hold any of the items.
+        """Mean absolute activation over the prompt positions of all blocks that hold any of the items; float64 (layer, width).
 
-        The other items of those blocks are part of it. Every block that was written counts by default; a ``ValueError``
-        says that none was. float64 (layer, width).
+        The other items of those blocks are part of it. By default every block that was written counts, else ``ValueError``.
         """
         return self._mean("abs_sum", items)
 
@@ -266,31 +254,21 @@ class Activity:
             positions = np.where(wanted, positions, 0)
         if not positions.any():
             raise ValueError(f"{self.path} holds no written block of these items yet: listen first")
-        total = np.zeros(self.layers * self.width)
+        total = np.zeros(self.neurons)
         for block in np.flatnonzero(positions):
             total += np.asarray(self._array(name)[int(block)])
         return (total / positions.sum()).reshape(self.layers, self.width)
 
-    def _added(self, scope: str | Sequence[str], read: Callable[[str], np.ndarray]) -> np.ndarray:
-        first, *others = self._stored(scope)
-        total = read(first)
-        for part in others:
-            total += read(part)
-        return total
-
     def _stored(self, scope: str | Sequence[str]) -> tuple[str, ...]:
         parts = scope_parts(scope)
-        missing = [part for part in parts if part not in self.store]
-        if missing:
+        if missing := [part for part in parts if part not in self.store]:
             raise ValueError(
                 f"scope {missing[0]!r} is not in {self.path}, which keeps {', '.join(self.store)}: listen with it in `store`"
             )
         return parts
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
-        assert isinstance(array, zarr.Array)
-        return array
+        return cast("zarr.Array[Any]", self._group[name])
 
     def _read(self, name: str, layer: int, items: np.ndarray | None) -> np.ndarray:
         columns = slice(layer * self.width, (layer + 1) * self.width)
@@ -303,10 +281,8 @@ class Activity:
 
     def __repr__(self) -> str:
         done = int(self.written.sum())
-        return (
-            f"Activity({done} of {self.items} items written, {self.layers} layers x {self.width} neurons, "
-            f"site {self.site}, scopes {', '.join(self.store)})"
-        )
+        size = f"{done} of {self.items} items written, {self.layers} layers x {self.width} neurons"
+        return f"Activity({size}, site {self.site}, scopes {', '.join(self.store)})"
 
     def _repr_html_(self) -> str:
         rows = {"items": f"{int(self.written.sum())} of {self.items} written"}
@@ -317,25 +293,23 @@ class Activity:
 
 def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray, items: int, block_items: int) -> None:
     """The empty arrays of a store, and what is known of its neurons before anything is heard."""
-    layers, width = down_norm.shape
-    neurons, blocks = layers * width, -(-items // block_items)
+    neurons, width = down_norm.size, down_norm.shape[1]
+    sizes = {"item": items, "neuron": neurons, "scope": len(SCOPES), "block": -(-items // block_items)}
     # fast and, unlike gzip, free of time stamps; shuffling groups the bytes of equal weight
     packed = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle)
 
-    def make(
-        name: str, dims: tuple[str, ...], shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, fill: int = 0
-    ) -> zarr.Array[Any]:
-        return group.create_array(
-            name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, dimension_names=dims, compressors=packed
-        )
+    def make(name: str, dims: str, chunks: tuple[int, ...], dtype: str, fill: int = 0) -> zarr.Array[Any]:
+        named, shape = dims.split(), tuple(sizes[one] for one in dims.split())
+        how: dict[str, Any] = {"dtype": dtype, "fill_value": fill, "compressors": packed}
+        return group.create_array(name, shape=shape, chunks=chunks, dimension_names=named, **how)
 
     for scope in store:
         for kind, dtype in (("count", "uint16"), ("mean", "float16")) if scope in SPANS else (("value", "float16"),):
-            make(f"{scope}_{kind}", ("item", "neuron"), (items, neurons), (min(CHUNK_ITEMS, items), width), dtype)
-    make("tokens", ("item", "scope"), (items, len(SCOPES)), (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
+            make(f"{scope}_{kind}", "item neuron", (min(CHUNK_ITEMS, items), width), dtype)
+    make("tokens", "item scope", (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
     for name in ("abs_sum", "product_sum"):
-        make(name, ("block", "neuron"), (blocks, neurons), (1, width), "float32")
-    make("positions", ("block",), (blocks,), (1,), "int64")
+        make(name, "block neuron", (1, width), "float32")
+    make("positions", "block", (1,), "int64")
     layer, index = (place.astype("int32") for place in np.divmod(np.arange(neurons), width))
     for name, values in (("layer", layer), ("index", index), ("down_norm", down_norm.ravel().astype("float32"))):
-        make(name, ("neuron",), (neurons,), (neurons,), str(values.dtype))[:] = values
+        make(name, "neuron", (neurons,), str(values.dtype))[:] = values

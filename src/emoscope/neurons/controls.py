@@ -18,8 +18,7 @@ from scipy.spatial import cKDTree
 from emoscope.vocabulary import MATCHED, RANDOM, SHUFFLED
 
 COVARIATES = ("frequency", "magnitude", "down_norm")
-"""What a matched neuron shares with the chosen one: overall firing rate, mean absolute activation, and the
-logarithm of the norm of its column of ``down_proj``."""
+"""What a matched neuron shares: overall firing rate, mean absolute activation, log norm of its column of down_proj."""
 
 NEAREST = 10  # a matched neuron is drawn from this many nearest unused ones of its layer
 WELL_MATCHED = 0.25  # largest absolute standardised mean difference, of any covariate, of a well matched control
@@ -207,21 +206,12 @@ class Control:
     sets: str = ""  # what its draws are, in the paragraph on methods, behind their number
 
 
+LIKE = "sets of matched neurons (same layer, similar firing rate, activity and output weight)"
+RELABELLED = "sets selected on labels shuffled within speaker"
+
 CONTROLS = {
-    MATCHED: Control(
-        MATCHED,
-        draw=_matched,
-        everywhere=True,
-        alike=True,
-        amplified=True,
-        sets="sets of matched neurons (same layer, similar firing rate, activity and output weight)",
-    ),
+    MATCHED: Control(MATCHED, draw=_matched, everywhere=True, alike=True, amplified=True, sets=LIKE),
     RANDOM: Control(RANDOM, draw=_random, sets="sets of random neurons"),
-    SHUFFLED: Control(
-        SHUFFLED,
-        relabel=shuffled_labels,
-        called="shuffled labels",
-        sets="sets selected on labels shuffled within speaker",
-    ),
+    SHUFFLED: Control(SHUFFLED, relabel=shuffled_labels, called="shuffled labels", sets=RELABELLED),
 }
 """The kinds of controls by name, in the order of the table of sets, of figures and of tables."""

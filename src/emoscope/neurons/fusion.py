@@ -19,18 +19,13 @@ from emoscope.neurons.samples import Sample, acting_folds
 from emoscope.neurons.selection import FoundSets, SetTable
 from emoscope.neurons.selectors import Selector, Statistics, find_selector
 from emoscope.neurons.sources import EqualSamples, Source, equal_samples
+from emoscope.schemas import as_table
 from emoscope.vocabulary import MATCHED, USED
 
 OVERLAP, JOINT, CONSISTENCY = "overlap", "joint", "consistency"
 WAYS = (OVERLAP, JOINT, CONSISTENCY)
 
 SMALLEST_SPREAD = 1e-9  # what is added to a standard deviation, so that scores that do not vary become 0
-
-
-def refuse_unknown(ways: Sequence[str]) -> None:
-    """Refuse ways to fuse that are none: a ``ValueError`` names the first."""
-    if unknown := [way for way in ways if way not in WAYS]:
-        raise ValueError(f"fusion {unknown[0]!r} is not known: choose from {', '.join(WAYS)}")
 
 
 class Scale:
@@ -139,9 +134,10 @@ def rank_fused(
     There is a plan for each corpus; ``folds`` says for each fold which selection of each plan stands for it. Ties go
     to the larger mean activation, averaged over corpora; the seed decides between the rest. ``weight`` is that of the
     spread in consistency fusion. Memory holds one layer of every corpus and the neurons still in the running. Gives
-    (way, fold) -> lists from which up to ``size`` neurons can be taken.
+    (way, fold) -> lists from which up to ``size`` neurons can be taken; a ``ValueError`` names a way that is none.
     """
-    refuse_unknown(ways)
+    if unknown := [way for way in ways if way not in WAYS]:
+        raise ValueError(f"fusion {unknown[0]!r} is not known: choose from {', '.join(WAYS)}")
     emotions, width = plans[0].emotions, plans[0].activity.width
     lists = {(way, fold): Lists(size, len(emotions), seed, selector.one_list) for way in ways for fold in folds}
     scales, bars = _scales_and_bars(plans, folds, selector, ways)
@@ -203,12 +199,10 @@ def transfer_sets(
     matched controls of a set are like it on all items of the host, on which both act. Of selectors, budgets and controls
     of ``spec`` the headline and the matched ones count; ``consistency`` is the weight of the spread over corpora.
 
-    Returns:
-        source, or such as ``"fused: joint"`` -> its sets for every fold of the host and ``"all"``; set ids end in
-        ``~from=<source>``, which also fills the column ``source``. Sources that are left out are not there, nor are
-        fused sets where there is nothing to fuse.
+    Gives source, or such as ``"fused: joint"`` -> its sets for every fold of the host and ``"all"``; set ids end in
+    ``~from=<source>``, which also fills the column ``source``. Sources that are left out are not there, nor are fused
+    sets where there is nothing to fuse.
     """
-    refuse_unknown(fuse)
     if host not in [source.name for source in sources]:
         raise ValueError(f"host {host!r} is no source: they are {', '.join(source.name for source in sources)}")
     equal = equal_samples(sources, spec)
@@ -223,16 +217,16 @@ def transfer_sets(
     activity, used = acting.activity, acting.items.filter(pl.col("status") == USED)["item"].to_numpy()
     standardised = _covariates(activity, used, spec) if spec.controls.get(MATCHED) else None
     means = activity.mean_product(used).astype("float32").ravel()
-    ground, size = Ground(acting.total, standardised), (activity.layers, activity.width)
+    ground, about = Ground(activity.neurons, standardised), (equal.identifiable, activity.layers, activity.width, means)
     tables = {name: _table(name, its, equal.emotions, spec, ground) for name, its in found.items()}
-    return {name: FoundSets(one.frame(), one.sets, equal.identifiable, *size, means) for name, one in tables.items()}
+    return {name: FoundSets(as_table("sets", one.rows), one.sets, *about) for name, one in tables.items()}
 
 
 def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> Found:
     own = {fold: equal.sample(source.name, host, fold) for fold in folds}
     needed = {sample.fold: sample for sample in own.values()}
     plan = _plan(source, needed.values(), equal, spec)
-    selector, size = spec.headline[0], spec.neurons(spec.headline[1], source.total)
+    selector, size = spec.headline[0], spec.neurons(spec.headline[1], source.activity.neurons)
     ranked = rank_streaming(plan, [Job(fold, selector, size) for fold in needed], spec.seed)
     return {fold: (sample, ranked[Job(sample.fold, selector, size)].take(size)) for fold, sample in own.items()}
 
@@ -260,7 +254,7 @@ def _fused(
         parts.append(own)
     samples = [_together(group) for group in zip(*parts, strict=True)]
     asked = {sample.fold: which for sample, which in zip(samples, zip(*numbers, strict=True), strict=True)}
-    selector, size = find_selector(spec.headline[0]), spec.neurons(spec.headline[1], kept[0].total)
+    selector, size = find_selector(spec.headline[0]), spec.neurons(spec.headline[1], kept[0].activity.neurons)
     ranked = rank_fused(plans, asked, selector, fuse, weight, size, spec.seed)
     by_fold = dict(zip(folds, samples, strict=True))
     return {
@@ -288,24 +282,16 @@ def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarr
 def _table(source: str, found: Found, emotions: tuple[str, ...], spec: SetSpec, ground: Ground) -> SetTable:
     """One source's target sets and matched controls."""
     table, head = SetTable(spec, ground.neurons, source, transferred=True), Wanted(*spec.headline)
-    drawn: dict[str, list[tuple[Wanted, dict[str, Chosen]]]] = {}
+    drawn: dict[str, dict[Wanted, dict[str, Chosen]]] = {}
+    matched = CONTROLS[MATCHED]
     for fold, (sample, chosen) in found.items():
         groups = dict(zip(emotions, chosen, strict=True))
-        if sample.fold not in drawn:  # what is found once has one control in every fold
-            drawn[sample.fold] = list(_matched(source, sample.fold, groups, spec, ground))
-        for one, neurons in [(head, groups), *drawn[sample.fold]]:
-            table.add(one, replace(sample, fold=fold), neurons)
+        controls = drawn.setdefault(sample.fold, {})  # what is found once has one control in every fold
+        if not controls and ground.standardised is not None and matched.draw:
+            neurons = {emotion: one.neurons for emotion, one in groups.items()}
+            draw = matched.draw(ground, neurons, np.unique(np.concatenate(list(neurons.values()))))
+            for one in controls_of(head, spec, [matched]):
+                controls[one] = draw_each(draw, neurons, (spec.seed, MATCHED, source, sample.fold), one.draw)
+        for one, neurons_of in {head: groups, **controls}.items():
+            table.add(one, replace(sample, fold=fold), neurons_of)
     return table
-
-
-def _matched(
-    source: str, fold: str, groups: Mapping[str, Chosen], spec: SetSpec, ground: Ground
-) -> Iterator[tuple[Wanted, dict[str, Chosen]]]:
-    """The matched controls of one fold's sets."""
-    matched = CONTROLS[MATCHED]
-    if ground.standardised is None or matched.draw is None:
-        return
-    chosen = {emotion: one.neurons for emotion, one in groups.items()}
-    draw = matched.draw(ground, chosen, np.unique(np.concatenate(list(chosen.values()))))
-    for one in controls_of(Wanted(*spec.headline), spec, [matched]):
-        yield one, draw_each(draw, chosen, (spec.seed, matched.name, source, fold), one.draw)

@@ -20,10 +20,7 @@ enough there."""
 
 @dataclass(frozen=True)
 class SetSpec:
-    """Which sets to find.
-
-    A ``ValueError`` says what is not known, out of range, or claimed without being selected.
-    """
+    """Which sets to find; a ``ValueError`` says what is not known, out of range, or claimed without being selected."""
 
     emotions: tuple[str, ...]
     selectors: tuple[str, ...] = ("lap", "lape", "mad", "cas")
@@ -60,9 +57,9 @@ class SetSpec:
                 usual = "give a number between 0 and 0.5, such as 0.005 for 0.5 %"
                 raise ValueError(f"budget {budget} is not a fraction of neurons: {usual}")
         if self.headline[0] not in self.selectors or self.headline[1] not in self.budgets:
+            there = f"the selectors {list(self.selectors)} and budgets {list(self.budgets)}"
             raise ValueError(
-                f"the headline {self.headline} is not among the selectors {list(self.selectors)} and budgets "
-                f"{list(self.budgets)}: add it there, or choose another headline"
+                f"the headline {self.headline} is not among {there}: add it there, or choose another headline"
             )
         if min((*self.sizes, self.size_draws), default=1) < 1:
             raise ValueError(f"sizes {list(self.sizes)} in {self.size_draws} draws: each must be at least 1")

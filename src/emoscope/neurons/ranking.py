@@ -40,8 +40,7 @@ class SelectionPlan:
             raise ValueError("a plan needs at least one selection")
         self.activity, self.scope, self.floor = activity, scope, floor
         self.selections, self.emotions = tuple(selections), selections[0].emotions
-        other = [one for one in self.selections if one.emotions != self.emotions]
-        if other:
+        if other := [one for one in self.selections if one.emotions != self.emotions]:
             raise ValueError(f"selection {other[0].key} has the emotions {other[0].emotions}, others {self.emotions}")
         self.items = np.unique(np.concatenate([one.items for one in self.selections]).astype("int64"))
 
@@ -79,15 +78,14 @@ class SelectionPlan:
         varied = [self.selections[number] for number in spread]
         variances = SelectionPlan(self.activity, varied, self.scope).variances() if varied else None
         positions, summed = self.positions, self._sums(self.activity.width)
+        bar = [bars.get(number, float("nan")) for number in range(len(self.selections))]
         for layer, rates in enumerate(self.rates()):
             self._total(partial(self.activity.read_sums, layer, self.scope), summed)
             summed /= positions.T[:, :, None]
             variance = dict(zip(spread, next(variances), strict=True)) if variances else {}
-            numbers = range(len(self.selections))
-            bar = [bars.get(number, float("nan")) for number in numbers]
             yield [
                 Statistics(rates[n], summed[:, n], positions[n], self.emotions, layer, bar[n], variance.get(n))
-                for n in numbers
+                for n in range(len(bar))
             ]
 
     def rates(self) -> Iterator[np.ndarray]:
@@ -110,15 +108,14 @@ class SelectionPlan:
         """
         activity, width = self.activity, self.activity.width
         positions = activity.tokens(self.scope, self.items)
-        tokens = dict(zip(self.items.tolist(), positions.tolist(), strict=True))
         counts = (self.matrix @ (positions > 0).astype("float64")).reshape(-1, len(self.emotions))
         freedom = np.maximum(counts - 1, 0).sum(axis=1)
         sums = self._sums(2 * width)
         for layer in range(activity.layers):
 
             def read(items: np.ndarray, layer: int = layer) -> np.ndarray:
-                weights = np.array([1 / tokens[item] if tokens[item] else 0.0 for item in items.tolist()])
-                means = activity.read_sums(layer, self.scope, items) * weights[:, None]
+                its = positions[np.searchsorted(self.items, items)][:, None]
+                means = activity.read_sums(layer, self.scope, items) * np.where(its > 0, 1 / np.maximum(its, 1), 0.0)
                 return np.concatenate([means, means**2], axis=1)
 
             self._total(read, sums)
@@ -135,7 +132,7 @@ class SelectionPlan:
 
     def running_bar(self) -> RunningBar:
         """The bar of as many rates as a selection has."""
-        return RunningBar(self.activity.layers * self.activity.width * len(self.emotions), self.floor)
+        return RunningBar(self.activity.neurons * len(self.emotions), self.floor)
 
     def _sums(self, width: int, dtype: str = "float64") -> np.ndarray:
         return np.empty((len(self.emotions), len(self.selections), width), dtype)
@@ -162,15 +159,12 @@ class SelectionPlan:
     def _dense(self) -> list[tuple[int, list[tuple[int, np.ndarray, np.ndarray]]]]:
         """First item of each span -> for each emotion with items in it their places, and the matrix over just those."""
         spans = []
-        by_item = self.matrix.tocsc()
+        by_item, emotions = self.matrix.tocsc(), len(self.emotions)
         for start in range(0, len(self.items), SPAN_ITEMS):
             span = by_item[:, start : start + SPAN_ITEMS].tocsr()
-            parts = []
-            for emotion in range(len(self.emotions)):
-                rows = span[emotion :: len(self.emotions)]
-                columns = np.unique(rows.indices)
-                if len(columns):
-                    parts.append((emotion, columns, rows[:, columns].toarray()))
+            rows = [span[emotion::emotions] for emotion in range(emotions)]
+            places = [np.unique(one.indices) for one in rows]
+            parts = [(e, its, rows[e][:, its].toarray()) for e, its in enumerate(places) if len(its)]
             spans.append((start, parts))
         return spans
 
@@ -316,13 +310,9 @@ def select_from_sums(
 ) -> tuple[Chosen, ...]:
     """Choose each emotion's most specific neurons from sums over its items: one :class:`Chosen` per emotion.
 
-    Args:
-        fired: K, at how many positions a neuron fires; (emotion, neuron).
-        tokens: T, the number of positions; (emotion,).
-        summed: S, the sum of its activation over these positions; (emotion, neuron).
-        size: neurons per emotion; of a selector that makes one list, neurons in it.
-        variance: pooled variance of the items' means, for selectors that read it; (neuron,).
-
+    From K = ``fired``, at how many positions a neuron fires, and S = ``summed``, the sum of its activation, each (emotion,
+    neuron); T = ``tokens``, the number of positions (emotion,); and, for selectors that read it, the pooled ``variance``
+    of the items' means (neuron,). ``size`` are neurons per emotion; of a selector that makes one list, neurons in it.
     A ``ValueError`` says: the selector is unknown or lacks the variance, fewer than two emotions, or one without position.
 
     Example:
@@ -364,24 +354,23 @@ def rank_streaming(
 ) -> Ranked:
     """Rank neurons for many selections and selectors in one pass over the store.
 
-    Memory holds one layer of the plan's sums and the neurons still in the running. ``observe`` is called with the
-    statistics of every selection as they pass by, layer by layer.
+    Memory holds one layer of the plan's sums and the neurons still in the running; of jobs that differ in size alone,
+    the largest is done. ``observe`` is called with the statistics of every selection as they pass by, layer by layer.
     """
     numbers = {one.key: number for number, one in enumerate(plan.selections)}
-    unknown = [job.key for job in jobs if job.key not in numbers]
-    if unknown:
+    if unknown := [job.key for job in jobs if job.key not in numbers]:
         raise ValueError(f"selection {unknown[0]!r} is not in the plan: it has {list(numbers)[:5]}")
-    selectors = [find_selector(job.selector) for job in jobs]
-    needs: dict[str, set[int]] = {}
-    for job, selector in zip(jobs, selectors, strict=True):
+    ranked, needs = Ranked(), dict[str, set[int]]()
+    for job in sorted(jobs, key=lambda job: job.size):
+        selector = find_selector(job.selector)
+        ranked[job] = Lists(job.size, len(plan.emotions), seed, selector.one_list)
         for need in selector.needs:
             needs.setdefault(need, set()).add(numbers[job.key])
-    lists = [Lists(job.size, len(plan.emotions), seed, one.one_list) for job, one in zip(jobs, selectors, strict=True)]
     for layer, seen in enumerate(plan.statistics(needs)):
-        for job, selector, running in zip(jobs, selectors, lists, strict=True):
+        for job, running in ranked.items():
             if job.layers is None or job.layers[0] <= layer <= job.layers[1]:
                 given = seen[numbers[job.key]]
-                running.add(selector(given), given.mean, layer * plan.activity.width)
+                running.add(find_selector(job.selector)(given), given.mean, layer * plan.activity.width)
         if observe:
             observe(seen)
-    return dict(zip(jobs, lists, strict=True))
+    return ranked

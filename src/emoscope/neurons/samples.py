@@ -106,13 +106,12 @@ class Sample:
 
 
 def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict[str, int | str]]:
-    """Draw the identification clips of every fold, and of all folds together.
+    """Draw the identification clips of every fold, and of all folds together, of items as ``find_sets`` takes them.
 
     Clips are taken in an order that a hash of seed and clip name decides, so that the row order does not matter and a
-    smaller sample is part of a larger one; with ``spec.balance_letters`` in that of :func:`level_letters`. ``items``
-    are as :func:`~emoscope.neurons.selection.find_sets` takes them. Gives one sample per fold, that of all clips last;
-    and for each emotion how many clips that last sample has of it, or why it has none. :class:`NotIdentifiable` says
-    that fewer than two emotions reach the minimum outside every fold.
+    smaller sample is part of a larger one; with ``spec.balance_letters`` in that of :func:`level_letters`. Gives one
+    sample per fold, that of all clips last; and for each emotion how many clips that last sample has of it, or why it
+    has none. :class:`NotIdentifiable` says that fewer than two emotions reach the minimum outside every fold.
 
     Example:
         >>> items = pl.DataFrame({
@@ -129,19 +128,16 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
     if len(emotions) < 2:
         raise NotIdentifiable(counts, spec.minimum)
     samples = [_equally_many(fold, pool, emotions, spec.items_per_emotion, spec) for fold, pool in outside.items()]
-    reached = samples[-1].n
-    return samples, {
-        emotion: reached if emotion in emotions else f"not identifiable ({count} correct)"
-        for emotion, count in counts.items()
-    }
+    notes: dict[str, int | str] = {e: f"not identifiable ({count} correct)" for e, count in counts.items()}
+    return samples, notes | dict.fromkeys(emotions, samples[-1].n)
 
 
 def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sample]]:
     """Draw smaller samples from those of all folds: ``spec.size_draws`` draws of each of ``spec.sizes``.
 
-    In each draw a hash of seed, draw and clip name orders clips, so that a smaller sample is part of a larger one of
-    the same draw, and a clip that is in reach of two folds is drawn in both.
-    A size that some fold does not have, or that is no smaller than what every fold has, is left out.
+    In each draw a hash of seed, draw and clip name orders clips: a smaller sample is part of a larger one, and a clip in
+    reach of two folds is drawn in both. A size that some fold does not have, or that is no smaller than what every fold
+    has, is left out.
     """
     fewest, most = min(one.n for one in samples), max(one.n for one in samples)
     sizes = sorted({size for size in spec.sizes if size <= fewest and size < most})
@@ -164,8 +160,7 @@ def outcome_samples(
     again. Where every fold has twice as many, the next so many are a second draw, which says how alike two sets of hits
     are that share no clip. ``samples`` and ``emotions`` are those of the hits (:func:`draw_samples`).
     """
-    drawn: list[tuple[str, int, Sample]] = []
-    notes: Notes = {}
+    drawn, notes = list[tuple[str, int, Sample]](), Notes()
     for outcome, like in OUTCOMES.items():
         outside = pools(items, spec, outcome)
         counts = _fewest(outside, emotions)
@@ -249,16 +244,15 @@ def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[Ident
         ['c0', 'c3', 'c1', 'c4']
     """
     left, taken = list(clips), Counter[int]()
-    letters = sorted({letter for clip in clips for letter in clip.letters})
     found: list[IdentificationClip] = []
     while left and len(found) < count:
         there = {letter for clip in left for letter in clip.letters}
-        letter = min((one for one in letters if one in there), key=lambda one: (taken[one], one))
+        letter = min(there, key=lambda one: (taken[one], one))
         clip = min((one for one in left if letter in one.letters), key=lambda one: len(set(one.letters)))
         left.remove(clip)
         taken[letter] += 1
-        pairs = [(item, one) for item, one in zip(clip.items, clip.letters, strict=True) if one == letter]
-        found.append(replace(clip, items=tuple(item for item, _ in pairs), letters=tuple(one for _, one in pairs)))
+        items = tuple(item for item, one in zip(clip.items, clip.letters, strict=True) if one == letter)
+        found.append(replace(clip, items=items, letters=(letter,) * len(items)))
     return found
 
 

@@ -15,15 +15,7 @@ from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
 from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, transferred_name, wanted_sets
 from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, SelectionPlan, rank_streaming
-from emoscope.neurons.samples import (
-    Notes,
-    NotIdentifiable,
-    Sample,
-    Selection,
-    draw_samples,
-    fewer_clips,
-    outcome_samples,
-)
+from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
 from emoscope.neurons.selectors import Statistics
 from emoscope.neurons.sets import NeuronSet, NeuronSets, load_set, set_folder
 from emoscope.schemas import as_table, schema
@@ -52,10 +44,7 @@ class FoundSets:
     outcomes: Notes = field(default_factory=dict)
 
     def save_sets(self, folder: str | Path) -> None:
-        """Write the sets of every fold where :func:`~emoscope.neurons.sets.load_set` finds them.
-
-        The folder of each set is emptied first, so that no fold of an earlier selection stays in it.
-        """
+        """Write the sets of every fold where :func:`~emoscope.neurons.sets.load_set` finds them, and no earlier ones."""
         for name in self.frame["set"].unique():
             shutil.rmtree(set_folder(folder, name), ignore_errors=True)
             self.neuron_sets(name).save(set_folder(folder, name), {"set": name})
@@ -87,15 +76,12 @@ FoundOn = dict[tuple[str, int, int | None, str], Sample]  # (``clips``, fold) ->
 
 
 class SetTable:
-    """Collects sets, in a decoder of ``total`` neurons, and the rows that describe them.
-
-    ``transferred`` says that they act on another corpus than their source.
-    """
+    """Sets in a decoder of ``total`` neurons, and the rows that describe them; ``transferred`` to another corpus or not."""
 
     def __init__(self, spec: SetSpec, total: int, source: str | None, transferred: bool = False) -> None:
         self.spec, self.total, self.source, self.transferred = spec, total, source, transferred
         self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-        self._rows: list[dict[str, object]] = []
+        self.rows: list[dict[str, object]] = []
 
     def add(self, one: Wanted, sample: Sample, found: Mapping[str, Chosen]) -> None:
         """Add the neurons of each emotion that a set has in the fold of a sample."""
@@ -111,11 +97,7 @@ class SetTable:
         for emotion, its in found.items():
             letters = None if one.control in CONTROLS else sample.letter_share(emotion)
             row = {"emotion": emotion, "size_reached": len(its.neurons), "letter_share": letters, **its.columns}
-            self._rows.append(about | row)
-
-    def frame(self) -> pl.DataFrame:
-        """The rows so far."""
-        return as_table("sets", self._rows)
+            self.rows.append(about | row)
 
 
 def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSets:
@@ -126,14 +108,10 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     clips outside it, those of the fold ``"all"`` on every clip. Where a study fixes the sides (``side`` is ``identify``
     or ``evaluate``, never ``both``), all folds take the identify side.
 
-    Args:
-        items: one row per item, with the columns item, clip, speaker, fold, truth, correct, status and, if sides are
-            fixed, side; ``answered`` for misses and false alarms, ``options`` to balance letters; ``corpus`` is kept as
-            the sets' source.
-
-    Raises:
-        NotIdentifiable: fewer than two emotions have enough correct clips.
-        ValueError: the store has another site or lacks the scope or an item.
+    ``items`` has one row per item, with the columns item, clip, speaker, fold, truth, correct, status and, if sides are
+    fixed, side; ``answered`` for misses and false alarms, ``options`` to balance letters; ``corpus`` is kept as the
+    sets' source. :class:`NotIdentifiable` says that fewer than two emotions have enough correct clips, a ``ValueError``
+    that the store has another site or lacks the scope or an item.
     """
     if activity.site != spec.site:
         raise ValueError(f"site {spec.site!r}: the activity was read at {activity.site!r}; listen again with that site")
@@ -162,7 +140,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
 
     source = "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None
     used = items.filter(pl.col("status") == USED)["item"].to_numpy()
-    table = SetTable(spec, activity.layers * activity.width, source)
+    table = SetTable(spec, activity.neurons, source)
     wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
     grounds = {fold: Ground(table.total) for fold in folds}
     if spec.needs_covariates:
@@ -170,7 +148,8 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         grounds = {fold: Ground(table.total, covariates(np.stack(overall[fold]), magnitude, norm)) for fold in folds}
     _fill(table, wanted, ranked, found_on, grounds)
     means = activity.mean_product(used).astype("float32").ravel()
-    return FoundSets(table.frame(), table.sets, identifiable, activity.layers, activity.width, means, notes)
+    frame = as_table("sets", table.rows)
+    return FoundSets(frame, table.sets, identifiable, activity.layers, activity.width, means, notes)
 
 
 def _key(one: Wanted, sample: Sample) -> tuple[str, str, int, int]:
@@ -187,9 +166,7 @@ def _rank(
     observe: Callable[[list[Statistics]], None] | None,
 ) -> Ranked:
     """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
-    selections: dict[tuple[str, str, int, int], Selection] = {}
-    jobs: dict[Job, Job] = {}
-    total = activity.layers * activity.width
+    selections, jobs = {}, []
     for one, sample in pairs:
         key = _key(one, sample)
         if key not in selections:
@@ -200,10 +177,9 @@ def _rank(
                 labels = one.kind.relabel(labels, [clip.speaker for clip in sample.clips], generator)
             selections[key] = sample.selection(emotions, key, labels)
         if one.budget is not None:
-            job = Job(key, one.selector, spec.neurons(one.budget, total), one.within)
-            jobs[job] = max(job, jobs.get(job, job), key=lambda job: job.size)
+            jobs.append(Job(key, one.selector, spec.neurons(one.budget, activity.neurons), one.within))
     plan = SelectionPlan(activity, list(selections.values()), spec.scope_name, spec.floor)
-    return rank_streaming(plan, list(jobs.values()), spec.seed, observe)
+    return rank_streaming(plan, jobs, spec.seed, observe)
 
 
 def _at_common_size(

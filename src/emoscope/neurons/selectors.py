@@ -213,6 +213,12 @@ class Selector:
     # emotion for which it is eligible, so sets differ in size. Otherwise each emotion has its own list.
     one_list: bool = False
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", self.name):
+            raise ValueError(f"selector {self.name!r}: a name is made of small letters, digits and hyphens")
+        if other := [need for need in self.needs if need not in STATISTICS]:
+            raise ValueError(f"selector {self.name!r} needs {other[0]!r}: choose from {', '.join(STATISTICS)}")
+
     def __call__(self, given: Statistics) -> np.ndarray:
         """Score a layer; a ``ValueError`` says what is not one number for each emotion and neuron."""
         found = np.asarray(self.score(given))
@@ -241,7 +247,6 @@ SELECTORS: dict[str, Selector] = {
         Selector("cas", "contrast", cas),
     )
 }
-"""The selectors that are there without looking at installed packages."""
 
 BUILT_IN = frozenset(SELECTORS)
 
@@ -262,7 +267,7 @@ def register(
     """
     if name in BUILT_IN:
         raise ValueError(f"selector {name!r} is emoscope's own: choose another name")
-    SELECTORS[name] = _checked(Selector(name, family, function, tuple(needs), one_list))
+    SELECTORS[name] = Selector(name, family, function, tuple(needs), one_list)
     return SELECTORS[name]
 
 
@@ -284,8 +289,7 @@ def find_selector(name: str) -> Selector:
     selector = found if isinstance(found, Selector) else Selector(name, "own", found)
     if selector.name != name:
         raise ValueError(f"selector {name!r} of {offered[name].value} calls itself {selector.name!r}: give it one name")
-    SELECTORS[name] = _checked(selector)
-    return SELECTORS[name]
+    return SELECTORS.setdefault(name, selector)
 
 
 def own_code(names: Iterable[str]) -> dict[str, str]:
@@ -300,11 +304,3 @@ def own_code(names: Iterable[str]) -> dict[str, str]:
             text = repr((code.co_code, code.co_consts, code.co_names)) if code else repr(type(selector.score))
         found[name] = hashlib.sha256(repr((text, selector.needs, selector.one_list)).encode()).hexdigest()
     return found
-
-
-def _checked(selector: Selector) -> Selector:
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", selector.name):
-        raise ValueError(f"selector {selector.name!r}: a name is made of small letters, digits and hyphens")
-    if other := [need for need in selector.needs if need not in STATISTICS]:
-        raise ValueError(f"selector {selector.name!r} needs {other[0]!r}: choose from {', '.join(STATISTICS)}")
-    return selector

@@ -24,14 +24,6 @@ from emoscope.emotions import UnknownEmotion, canonical
 class NeuronSet:
     """Neurons of one emotion in one model.
 
-    Attributes:
-        emotion: the emotion they were found for.
-        neurons: flat numbers ``layer * width + index``, ascending and different; int64 (neuron,).
-        layers, width: the decoder's size.
-        meta: where the set comes from (selector, budget, scope …).
-        mean_product: mean gated product of each neuron over all prompt positions of the heard items, whatever
-            their emotion, for ``deactivate(set, to="mean")``; float32 (neuron,), or ``None`` where it is unknown.
-
     Two sets are equal when emotion, neurons and decoder size are. A ``ValueError`` says what numbers cannot be.
 
     Example:
@@ -45,10 +37,12 @@ class NeuronSet:
     """
 
     emotion: str
-    neurons: np.ndarray
-    layers: int
+    neurons: np.ndarray  # flat numbers ``layer * width + index``, ascending and different; int64 (neuron,)
+    layers: int  # of the decoder
     width: int
-    meta: Mapping[str, object] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)  # where the set comes from (selector, budget, scope …)
+    # mean gated product of each neuron over all prompt positions of the heard items, whatever their emotion, for
+    # ``deactivate(set, to="mean")``; float32 (neuron,), or ``None`` where it is unknown
     mean_product: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -61,11 +55,10 @@ class NeuronSet:
         object.__setattr__(self, "neurons", neurons)
         if neurons.ndim != 1 or (np.diff(neurons) <= 0).any():
             raise ValueError(f"the neurons of {self.emotion} are not ascending and different: pass np.unique(neurons)")
-        if len(neurons) and (neurons[0] < 0 or neurons[-1] >= self.layers * self.width):
-            worst = neurons[-1] if neurons[-1] >= self.layers * self.width else neurons[0]
+        if len(outside := neurons[(neurons < 0) | (neurons >= self.layers * self.width)]):
             raise ValueError(
-                f"neuron {worst} of {self.emotion} does not fit {self.layers} layers x {self.width}: "
-                "the set belongs to another model"
+                f"neuron {outside[-1] if outside[-1] > 0 else outside[0]} of {self.emotion} does not fit {self.layers} "
+                f"layers x {self.width}: the set belongs to another model"
             )
         if self.mean_product is not None:
             means = np.asarray(self.mean_product, "float32")
@@ -159,10 +152,8 @@ class NeuronSet:
         return means[neurons]
 
     def __repr__(self) -> str:
-        return (
-            f"NeuronSet({self.emotion}: {len(self)} of {self.layers * self.width} neurons, "
-            f"{np.count_nonzero(self.per_layer)} of {self.layers} layers)"
-        )
+        held = f"{np.count_nonzero(self.per_layer)} of {self.layers} layers"
+        return f"NeuronSet({self.emotion}: {len(self)} of {self.layers * self.width} neurons, {held})"
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th>{layer}</th>" for layer in range(self.layers))
@@ -173,9 +164,7 @@ class NeuronSet:
 class NeuronSets(Mapping[str, NeuronSet]):
     """The sets of all emotions, found on everything, and beside them those of each fold.
 
-    Attributes:
-        folds: fold -> emotion -> set, found on the items outside the fold.
-        lacking: emotion -> why it has no set.
+    ``folds`` are fold -> emotion -> set, found on the items outside the fold; ``lacking`` is emotion -> why it has no set.
 
     Example:
         >>> one, two = NeuronSet("anger", [1, 6], 2, 4), NeuronSet("anger", [1, 7], 2, 4)
@@ -205,7 +194,7 @@ class NeuronSets(Mapping[str, NeuronSet]):
     def save(self, folder: str | Path, card: Mapping[str, object] | None = None) -> None:
         """Write ``all.safetensors`` and one file per fold, each with its JSON card, which also holds ``card``."""
         for fold, group in {"all": self._sets, **self.folds}.items():
-            save_group(_file(folder, fold), group, {**(card or {}), "fold": fold})
+            save_group(Path(folder) / f"{safe_name(fold)}.safetensors", group, {**(card or {}), "fold": fold})
 
     @classmethod
     def load(cls, folder: str | Path) -> NeuronSets:
@@ -310,13 +299,10 @@ def set_folder(folder: str | Path, name: str) -> Path:
     return Path(folder) / safe_name(name)
 
 
-def _file(folder: str | Path, fold: str) -> Path:
-    return Path(folder) / f"{safe_name(fold)}.safetensors"
-
-
 def load_set(folder: str | Path, name: str, fold: str = "all") -> dict[str, np.ndarray]:
     """Read one set id and fold: emotion -> flat neuron numbers, int64 (neuron,); a ``FileNotFoundError`` without."""
-    return {emotion: one.neurons for emotion, one in load_group(_file(set_folder(folder, name), fold)).items()}
+    group = load_group(set_folder(folder, name) / f"{safe_name(fold)}.safetensors")
+    return {emotion: one.neurons for emotion, one in group.items()}
 
 
 def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, object] | None = None) -> None:
@@ -379,13 +365,13 @@ def load_group(path: str | Path) -> dict[str, NeuronSet]:
 def _read_card(path: str | Path) -> dict[str, Any]:
     """The JSON card beside a set's file; raises what :func:`load_group` raises."""
     path = Path(path)
+    card = path.with_suffix(".json")
     if path.is_dir():
         usual = "sets/mad@0.05_all/all.safetensors of a run"
         raise IsADirectoryError(f"{path} is a folder: give a file of sets in it, as {usual}")
-    for needed in (path, path.with_suffix(".json")):
+    for needed in (path, card):
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: select neurons first, or check the set's name and fold")
-    card = path.with_suffix(".json")
     try:
         content = json.loads(card.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

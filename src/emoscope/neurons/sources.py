@@ -31,11 +31,6 @@ class Source:
     activity: Activity
     items: pl.DataFrame
 
-    @property
-    def total(self) -> int:
-        """Neurons of the decoder."""
-        return self.activity.layers * self.activity.width
-
 
 @dataclass(frozen=True)
 class EqualSamples:
@@ -206,21 +201,17 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=AGREEMENT)
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """What a selector makes of a source: ranks of all neurons, centred and of length 1 (emotion, neuron), and sets."""
-
-    ranks: np.ndarray
-    sets: dict[str, np.ndarray]
+Scored = tuple[np.ndarray, dict[str, np.ndarray]]
+"""What a selector makes of a source: ranks of all neurons, centred and of length 1 (emotion, neuron), and sets."""
 
 
-def _score(source: Source, equal: EqualSamples, spec: SetSpec, name: str) -> _Scored:
+def _score(source: Source, equal: EqualSamples, spec: SetSpec, name: str) -> Scored:
     activity, selector, emotions = source.activity, find_selector(name), equal.emotions
-    size = spec.neurons(spec.headline[1], source.total)
+    size = spec.neurons(spec.headline[1], source.activity.neurons)
     lists = Lists(size, len(emotions), spec.seed, selector.one_list)
     selection = equal.sample(source.name, source.name, ALL).selection(emotions)
     plan = SelectionPlan(activity, [selection], spec.scope_name, spec.floor)
-    scores = np.empty((len(emotions), source.total))
+    scores = np.empty((len(emotions), source.activity.neurons))
     for layer, (given,) in enumerate(plan.statistics(dict.fromkeys(selector.needs, (0,)))):
         found, first = selector(given), layer * activity.width
         scores[:, first : first + activity.width] = found
@@ -230,16 +221,17 @@ def _score(source: Source, equal: EqualSamples, spec: SetSpec, name: str) -> _Sc
     length = np.sqrt((ranks**2).sum(axis=1, keepdims=True))
     ranks /= np.where(length > 0, length, np.nan)
     chosen = lists.take(size)
-    return _Scored(ranks, {emotion: one.neurons for emotion, one in zip(emotions, chosen, strict=True)})
+    return ranks, {emotion: one.neurons for emotion, one in zip(emotions, chosen, strict=True)}
 
 
-def _compared(one: _Scored, two: _Scored) -> Iterator[dict[str, object]]:
-    correlations = one.ranks @ two.ranks.T
-    shared = np.array([[len(np.intersect1d(a, b)) for b in two.sets.values()] for a in one.sets.values()], float)
-    either = np.array([[len(np.union1d(a, b)) for b in two.sets.values()] for a in one.sets.values()], float)
+def _compared(one: Scored, two: Scored) -> Iterator[dict[str, object]]:
+    (ranks, sets), (other_ranks, other_sets) = one, two
+    correlations = ranks @ other_ranks.T
+    shared = np.array([[len(np.intersect1d(a, b)) for b in other_sets.values()] for a in sets.values()], float)
+    either = np.array([[len(np.union1d(a, b)) for b in other_sets.values()] for a in sets.values()], float)
     jaccard = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
-    for i, (emotion, found) in enumerate(one.sets.items()):
-        chance = expected_jaccard(len(found), len(two.sets[emotion]), one.ranks.shape[1])
+    for i, (emotion, found) in enumerate(sets.items()):
+        chance = expected_jaccard(len(found), len(other_sets[emotion]), ranks.shape[1])
         row = {"emotion": emotion, "jaccard": jaccard[i, i], "jaccard_other": _others(jaccard, i), "chance": chance}
         spearman = {"spearman": correlations[i, i], "spearman_other": _others(correlations, i)}
         yield row | {name: None if np.isnan(value) else float(value) for name, value in spearman.items()}

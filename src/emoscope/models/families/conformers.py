@@ -202,12 +202,11 @@ class Gemma3n(AudioLM):
         filler = inner.embed_audio(input_ids=torch.tensor([[config.text_config.vocab_size - 1]], device=self.device))
         heard = []
         for clip in clips:
-            sound = self._features(clip)
+            sound, places = self.official_sound(clip)
             output = inner.get_audio_features(sound["input_features"], ~sound["input_features_mask"], return_dict=True)
             filler = filler.to(output.pooler_output)  # a model may be spread over devices
             embeddings = torch.where(output.audio_mel_mask[..., None], filler, output.pooler_output)[0]
-            rest = int(config.audio_soft_tokens_per_image) - len(embeddings)
-            embeddings = torch.cat([embeddings, filler[0].expand(rest, -1)])
+            embeddings = torch.cat([embeddings, filler[0].expand(places - len(embeddings), -1)])
             ids = torch.full((len(embeddings),), self.audio_token, device=embeddings.device)
             heard.append(self._with_ids(embeddings, ids))
         return heard
@@ -230,12 +229,8 @@ class Gemma3n(AudioLM):
 
     def official_sound(self, clip: Waveform) -> tuple[dict[str, torch.Tensor], int]:
         """Features and mask; every sound takes as many positions."""
-        return self._features(clip), int(self.model.config.audio_soft_tokens_per_image)
-
-    def _features(self, clip: Waveform) -> dict[str, torch.Tensor]:
-        sound = self.processor.feature_extractor([clip], return_tensors="pt")
-        features = sound["input_features"].to(self.device, self.model.dtype)
-        return {"input_features": features, "input_features_mask": sound["input_features_mask"].to(self.device)}
+        sound = self.processor.feature_extractor([clip], return_tensors="pt").to(self.device, self.model.dtype)
+        return dict(sound), int(self.model.config.audio_soft_tokens_per_image)
 
     def _with_ids(self, embeddings: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         digits = torch.stack([ids // BASE**place % BASE for place in range(DIGITS)], -1)

@@ -216,15 +216,8 @@ class KimiAudio(AudioLM):
         start, end = special["<|im_kimia_user_msg_start|>"], special["<|im_msg_end|>"]
         return [start, *question, *sound, end, special["<|im_kimia_assistant_msg_start|>"]]
 
-    @torch.inference_mode()
-    def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
-        """Logits (row, text vocabulary) the slow way: each request alone, both streams written out message by message.
-
-        The sound is encoded anew, and the whole model runs without padding or cache.
-        """
-        return torch.cat([self._slow_logits(request) for request in requests])
-
-    def _slow_logits(self, request: Request) -> torch.Tensor:
+    def _full_row(self, request: Request) -> torch.Tensor:
+        """Logits (1, text vocabulary) the slow way: both streams written out message by message, no padding or cache."""
         blank, features = self.audio_token, None
 
         def mark(name: str) -> tuple[int, int, bool]:

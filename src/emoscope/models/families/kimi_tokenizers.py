@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from emoscope.corpora.audio import RATE
-from emoscope.models.checkpoint import read_json
+from emoscope.models.checkpoint import TABLES, read_json
 from emoscope.models.complete import Source, fill
 from emoscope.models.family import from_folder
 from emoscope.models.values import Waveform
@@ -28,36 +29,15 @@ PATTERN = (
 
 SPECIAL_TOKENS = 421  # special tokens that follow the byte pairs; no file of the checkpoint lists them
 
-NAMED = {
-    0: "[BOS]",
-    1: "[EOS]",
-    2: "<|im_msg_end|>",
-    3: "<|im_user_msg_start|>",
-    4: "<|im_assistant_msg_start|>",
-    9: "[EOT]",
-    18: "<|im_media_begin|>",
-    20: "<|im_media_end|>",
-    23: "<|im_kimia_text_blank|>",
-    24: "<|im_kimia_text_eos|>",
-    27: "<|im_kimia_user_msg_start|>",
-    28: "<|im_kimia_assistant_msg_start|>",
-    32: "<|im_kimia_speech_ct_id|>",
-    33: "<|im_kimia_speech_ctd_id|>",
-}
-"""Place among the special tokens -> name; the others are ``<|reserved_token_N|>``, counted in order."""
 
 END_OF_TEXT = "<|im_kimia_text_eos|>"  # ends a written answer; ``[EOS]`` never occurs in one
 
 SPARE = re.compile(r"layers\..*|layer_norm\..*|embed_positions2\..*|ema_.*|model\.decoder\..*|decoder\..*|proj_out\..*")
 """Stored beside what gives the codes: later layers, what stands above them, and what only training needs."""
 
-FIXED = {
-    "pooling_type": "avg",
-    "encoder_causal_convolution": True,
-    "encoder_causal_attention": False,
-    "quantize_causal_encoder": False,
-}
-"""Settings of the released tokenizer that :class:`VoiceEncoder` is written for."""
+# settings of the released tokenizer that :class:`VoiceEncoder` is written for
+FIXED = {"pooling_type": "avg", "encoder_causal_convolution": True}
+FIXED |= dict.fromkeys(("encoder_causal_attention", "quantize_causal_encoder"), False)
 
 SEGMENTS = 16  # segments encoded together
 
@@ -140,8 +120,8 @@ def special_tokens(first: int) -> dict[str, int]:
         >>> names["<|im_kimia_text_blank|>"], names["<|reserved_token_406|>"]
         (151666, 152063)
     """
-    reserved = iter(range(SPECIAL_TOKENS))
-    names = [NAMED.get(place) or f"<|reserved_token_{next(reserved)}|>" for place in range(SPECIAL_TOKENS)]
+    named, reserved = {place: name for name, place in TABLES["kimi_special_tokens"].items()}, count()
+    names = [named.get(place) or f"<|reserved_token_{next(reserved)}|>" for place in range(SPECIAL_TOKENS)]
     return {name: first + place for place, name in enumerate(names)}
 
 

@@ -184,17 +184,11 @@ class AudioFlamingo3(AudioLM):
     processor_class = "AudioFlamingo3Processor"
     released: ClassVar = {"nvidia/audio-flamingo-3-hf": (28, 18944)}
     windows = "windows of 30 s, up to 10 min"
+    timed = False  # whether marks stand around the sound, and the time of each window in its embeddings
     # IEMOCAP's test split also evaluates the model
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "iemocap": ("yes", MIXTURE),
-        "meld": ("yes", CARD),
-        "msp-podcast": ("yes", CARD),
-        "ravdess": ("yes", MIXTURE),
-        "crema-d": ("yes", MIXTURE),
-        "tess": ("yes", CARD),
-        "emov-db": ("yes", CARD),
-        "jl-corpus": ("yes", CARD),
-        "omg-emotion": ("yes", CARD),
+        **dict.fromkeys(("iemocap", "ravdess", "crema-d"), ("yes", MIXTURE)),
+        **dict.fromkeys(("meld", "msp-podcast", "tess", "emov-db", "jl-corpus", "omg-emotion"), ("yes", CARD)),
     }
 
     @property
@@ -208,14 +202,18 @@ class AudioFlamingo3(AudioLM):
         sounds = self.processor(text=[self.processor.audio_token] * len(clips), audio=list(clips))
         positions = (sounds["input_ids"] == self.audio_token).sum(1).tolist()
         encoder = self.model.model.audio_tower
-        features = sounds["input_features"].to(encoder.device, encoder.dtype)
-        mask = sounds["input_features_mask"].to(encoder.device)
-        return list(self._encode(features, mask, sounds["input_ids"].to(encoder.device)).split(positions))
+        mask, ids = (sounds[name].to(encoder.device) for name in ("input_features_mask", "input_ids"))
+        given = [sounds["input_features"].to(encoder.device, encoder.dtype), mask, *([ids] if self.timed else [])]
+        embeddings: torch.Tensor = self.model.get_audio_features(*given, return_dict=True).pooler_output
+        return list(embeddings.split(positions))
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
         """Write the chat template with the audio token repeated before the text is cut into tokens."""
-        prompt, audio = self._prompt(text, audio_positions > 0), self.processor.audio_token
-        return list(self.tokenizer(prompt.replace(audio, self._placeholder(audio_positions)))["input_ids"])
+        prompt, inside = self._prompt(text, audio_positions > 0), self.processor
+        sound = inside.audio_token * audio_positions
+        if self.timed and audio_positions:
+            sound = f"{inside.audio_bos_token}{sound}{inside.audio_eos_token}"
+        return list(self.tokenizer(prompt.replace(inside.audio_token, sound))["input_ids"])
 
     @torch.inference_mode()
     def full_logits(self, requests: Sequence[Request]) -> torch.Tensor:
@@ -224,15 +222,6 @@ class AudioFlamingo3(AudioLM):
         texts = [self._prompt(request.text, bool(clips)) for request in requests]
         inputs = self.processor(text=texts, audio=clips or None).to(self.device, self.model.dtype)
         return self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
-
-    def _encode(self, features: torch.Tensor, mask: torch.Tensor, _ids: torch.Tensor) -> torch.Tensor:
-        """Embeddings (position, hidden) of all windows, one after another."""
-        embeddings: torch.Tensor = self.model.get_audio_features(features, mask, return_dict=True).pooler_output
-        return embeddings
-
-    def _placeholder(self, positions: int) -> str:
-        """What stands in the prompt for a clip of so many audio positions."""
-        return str(self.processor.audio_token) * positions
 
     def _prompt(self, text: str, with_audio: bool) -> str:
         turn = [{"type": "audio"}] if with_audio else []
@@ -251,6 +240,7 @@ class MusicFlamingo(AudioFlamingo3):
     processor_class = "MusicFlamingoProcessor"
     released: ClassVar = {"nvidia/music-flamingo-2601-hf": (28, 18944)}
     windows = "windows of 30 s, up to 20 min"
+    timed = True
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
         corpus: (seen, BACKBONE + source) for corpus, (seen, source) in AudioFlamingo3.exposure.items()
     }
@@ -265,14 +255,6 @@ class MusicFlamingo(AudioFlamingo3):
         ends = [len(clip) % window if len(clip) > window else window for clip in clips]
         short = [end if end < LEAST_SAMPLES else 0 for end in ends]
         return super().hear([clip[: len(clip) - end] for clip, end in zip(clips, short, strict=True)])
-
-    def _encode(self, features: torch.Tensor, mask: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        embeddings: torch.Tensor = self.model.get_audio_features(features, mask, ids, return_dict=True).pooler_output
-        return embeddings
-
-    def _placeholder(self, positions: int) -> str:
-        marks = self.processor.audio_bos_token, self.processor.audio_eos_token
-        return f"{marks[0]}{super()._placeholder(positions)}{marks[1]}" if positions else ""
 
 
 class GlmAsr(AudioFlamingo3):
