@@ -6,23 +6,13 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from emoscope import __version__
 from emoscope.corpora.audio import AudioError
 from emoscope.corpora.audio import Heard as Sound
 from emoscope.corpora.audio import hear as hear_sound
-from emoscope.experiments.heard import (
-    BLOCK,
-    Heard,
-    differing_parts,
-    inputs_path,
-    refuse_changes,
-    remember,
-    save_inputs,
-    settle,
-)
+from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, remember, save_inputs, settle
 from emoscope.experiments.prompts import PRESENTATIONS, answer_table, asked_text, requests, writes
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity
@@ -172,10 +162,8 @@ def open_store(
         shared: other processes may be writing to the store: it is made where there is none, and never made anew.
 
     Raises:
-        ChangedInput: the run was begun with another model, or with other recordings of the same clips.
         ValueError: the store would have to be made anew, and is shared.
     """
-    refuse_changes(run, model.info, asked)
     path = run / "activity.zarr"
     parts = {
         "environment, batch size or loudness": digest(answer_key(study, model)),
@@ -241,7 +229,7 @@ def answer_key(study: Study, model: AudioLM) -> dict[str, object]:
 def asked_key(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[object]]:
     """What determines the answers to items: recording, question, order; and to which side and fold they belong."""
     how = study.question.presentation, model.info.audio_first
-    return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)] for i in items]
+    return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)[0]] for i in items]
 
 
 def positions_per_batch(study: Study, info: ModelInfo) -> int:
@@ -300,7 +288,6 @@ class DecodeAhead:
     def __init__(self, loudness: str, most_bytes: int = AHEAD_BYTES) -> None:
         self._loudness, self._most = loudness, most_bytes
         self._waiting: dict[str, Future[Decoded | None]] = {}
-        self._bytes, self._lock = 0, Lock()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
 
     def __enter__(self) -> DecodeAhead:
@@ -336,20 +323,12 @@ class DecodeAhead:
 
     def _release(self, clip: str) -> Decoded | None:
         waiting = self._waiting.pop(clip)
-        found = None if waiting.cancel() else waiting.result()
-        if found is not None and not isinstance(found, AudioError):
-            with self._lock:
-                self._bytes -= found.samples.nbytes
-        return found
+        return None if waiting.cancel() else waiting.result()
 
     def _decode_if_room(self, path: str) -> Decoded | None:
-        if self._bytes > self._most:
-            return None
-        found = _decode(path, self._loudness)
-        if not isinstance(found, AudioError):
-            with self._lock:
-                self._bytes += found.samples.nbytes
-        return found
+        done = [one.result() for one in list(self._waiting.values()) if one.done() and not one.cancelled()]
+        full = sum(sound.samples.nbytes for sound in done if isinstance(sound, Sound)) > self._most
+        return None if full else _decode(path, self._loudness)
 
 
 def _decode(path: str, loudness: str) -> Decoded:
