@@ -30,33 +30,22 @@ OLD_FILES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column: type in memory, unit (empty where it has none), and what it holds.
+    """A column."""
 
-    Attributes:
-        stored: type in the file, where that is another.
-    """
-
-    type: str
-    unit: str
+    type: str  # in memory
+    unit: str  # empty where it has none
     holds: str
-    stored: str | None = None
+    stored: str | None = None  # type in the file, where that is another
 
 
 @dataclass(frozen=True)
 class Table:
-    """A stored table.
+    """A stored table."""
 
-    Attributes:
-        file: where it stands in a run folder.
-        holds: what a row is.
-        columns: name -> column, in order; readers give absent ones null, and keep further ones.
-        sorted_by: columns by which its rows are sorted; empty where their order says something.
-    """
-
-    file: str
-    holds: str
-    columns: Mapping[str, Column]
-    sorted_by: tuple[str, ...]
+    file: str  # where it stands in a run folder
+    holds: str  # what a row is
+    columns: Mapping[str, Column]  # name -> column, in order; readers give absent ones null, and keep further ones
+    sorted_by: tuple[str, ...]  # columns by which its rows are sorted; empty where their order says something
 
 
 @cache

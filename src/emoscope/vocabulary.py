@@ -47,21 +47,13 @@ SIDE_EFFECT: Final = "side effect"
 
 @dataclass(frozen=True)
 class Presented:
-    """What a question is asked about, in words; :data:`emoscope.experiments.prompts.PRESENTATIONS` says what is done.
+    """What a question is asked about, in words; :data:`emoscope.experiments.prompts.PRESENTATIONS` says what is done."""
 
-    Attributes:
-        role: of the part of a study that asks so; ``None`` where any study may.
-        heard: what is heard, in figures and tables; empty where it is no question about a voice or its place.
-        ability: what else is tested, in figures and tables; empty where it is the study's own question.
-        asks: what the model is asked, in the paragraph on methods; where empty, as of ``audio``.
-        caveat: what a report says first.
-    """
-
-    role: PartRole | None = None
-    heard: str = ""
-    ability: str = ""
-    asks: str = ""
-    caveat: str = ""
+    role: PartRole | None = None  # of the part of a study that asks so; ``None`` where any study may
+    heard: str = ""  # in figures and tables; empty where it is no question about a voice or its place
+    ability: str = ""  # what else is tested, in figures and tables; empty where it is the study's own question
+    asks: str = ""  # what the model is asked, in the paragraph on methods; where empty, as of ``audio``
+    caveat: str = ""  # what a report says first
 
 
 PRESENTED: Mapping[str, Presented] = {

@@ -41,22 +41,18 @@ TEXT_QUESTIONS = "text-questions"
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a study.
-
-    Attributes:
-        study: what is asked there; it has one corpus and neither transfer nor probes, and by itself opens what the part
-            asks about.
-        of: the main part of the same corpus, whose folds it takes and whose sets act in it.
-        corpus: the main part's opened corpus; ``None`` for text questions, which have their own.
-        labels: of a main part that asks about some labels only: these, as the corpus itself has them.
-    """
+    """One part of a study."""
 
     name: str
     role: str
-    study: Study
-    of: str
-    corpus: Corpus | None = None
-    labels: tuple[str, ...] = ()
+    study: (
+        Study  # what is asked; it has one corpus, neither transfer nor probes, and by itself opens what is asked about
+    )
+    of: str  # the main part of the same corpus, whose folds it takes and whose sets act in it
+    corpus: Corpus | None = None  # the main part's opened corpus; ``None`` for text questions, which have their own
+    labels: tuple[
+        str, ...
+    ] = ()  # of a main part that asks about some labels only: these, as the corpus itself has them
 
     @property
     def selects(self) -> bool:

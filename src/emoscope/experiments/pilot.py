@@ -222,36 +222,23 @@ def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "")
 
 @dataclass(frozen=True)
 class Rates:
-    """Answers per second on this machine, ``None`` of what was not asked, and seconds that any run spends.
+    """Answers per second on this machine, ``None`` of what was not asked, and seconds that any run spends."""
 
-    Attributes:
-        heard: items (decoding, encoder, forward pass, activity).
-        scored, written: answers by likelihood and by generation under interventions.
-        fixed_s: loading the model and selecting.
-    """
-
-    heard: float | None
-    scored: float | None
-    written: float | None
-    fixed_s: float
+    heard: float | None  # items: decoding, encoder, forward pass, activity
+    scored: float | None  # answers by likelihood under interventions
+    written: float | None  # answers by generation under interventions
+    fixed_s: float  # loading the model and selecting
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the full study will take, if the model does as well as in the pilot.
+    """What the full study will take, if the model does as well as in the pilot."""
 
-    Attributes:
-        heard: items that it hears.
-        evaluated: items that it asks under each condition.
-        scored, written: answers by likelihood and by generation under conditions.
-        correct: emotion -> correct clips in the fold that has fewest, at most ``identify.items_per_emotion``.
-    """
-
-    heard: int
-    evaluated: int
-    scored: int
-    written: int
-    correct: Mapping[str, float]
+    heard: int  # items
+    evaluated: int  # items that are asked under each condition
+    scored: int  # answers by likelihood under conditions
+    written: int  # answers by generation under conditions
+    correct: Mapping[str, float]  # emotion -> correct clips in the fold that has fewest, at most as many as are wanted
 
 
 def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
