@@ -10,29 +10,22 @@ if TYPE_CHECKING:
     import polars as pl
 
 Role = Literal[
-    "reference",
-    "reliance",
-    "agnostic",
-    "transferred",
-    "few clips",
-    "outcome",
-    "other selector",
-    "budget",
-    "layers",
-    "single layer",
-    "position",
-    "to mean",
-    "dose",
-    "headline",
+    "reference",  # the baseline, and the null, which changes nothing
+    "reliance",  # whole MLP layers off
+    "agnostic",  # steering without a label
+    "transferred",  # sets that another part of the study found
+    "few clips",  # sets found on fewer clips
+    "outcome",  # sets found on misses or on false alarms
+    "other selector",  # sets of a selector other than the headline's
+    "budget",  # sets of a budget other than the headline's
+    "layers",  # the headline's sets within a range of layers
+    "single layer",  # the headline's sets in one layer
+    "position",  # the headline's sets at some positions only
+    "to mean",  # neurons set to their mean
+    "dose",  # amplified by another strength
+    "headline",  # what the study declares, and its controls
 ]
-"""What a condition is for; the first that fits.
-
-reference: the baseline, and the null, which changes nothing. reliance: whole MLP layers off. agnostic: steering without
-a label. transferred: sets that another part of the study found. few clips, outcome: sets found on fewer clips, on misses
-or on false alarms. other selector, budget: sets of a selector or a budget other than the headline's. layers, single
-layer: the headline's sets within a range of layers, or in one. position: at some positions only. to mean: set to the
-neurons' mean. dose: amplified by another strength. headline: what the study declares, and its controls.
-"""
+"""What a condition is for; the first that fits."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 PartRole = Literal["main", "shared", "column", "grounding", "side effect"]
