@@ -30,10 +30,7 @@ FAMILY = ("set", "selector", "budget", "scope", "control", "draw", "size")
 
 
 def layer_ranges(asked: Sequence[str], layers: int) -> dict[str, tuple[int, int]]:
-    """The ranges that a study asks for: name -> first and last layer.
-
-    Args:
-        asked: names such as ``"0-3"``; ``"thirds"`` stands for three ranges of like length.
+    """The ranges that a study asks for: name -> first and last layer; ``"thirds"`` stands for three of like length.
 
     Raises:
         StudyError: the model has no such layer.

@@ -46,20 +46,15 @@ class Heard:
 
     They decide when listening has enough. Blocks that were heard beyond that point count for nothing, so a run in
     shards has the items of a run in one process.
-
-    Args:
-        unit: number of a block -> the unit that hears it, where it is done; ``None`` where it is not.
-        units: the units of the blocks that count.
-        complete: whether they are enough, or all there are.
     """
 
     run: RunFolder
     study: Study
     blocks: Sequence[Sequence[Row]]
-    unit: Callable[[int], Unit | None]
-    units: list[Unit] = field(default_factory=list)
+    unit: Callable[[int], Unit | None]  # number of a block -> the unit that has heard it
+    units: list[Unit] = field(default_factory=list)  # of the blocks that count
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    complete: bool = False
+    complete: bool = False  # whether these blocks are enough, or all there are
 
     def look(self) -> bool:
         """Take in what was heard since the last look; whether listening is complete."""
@@ -132,11 +127,7 @@ class ChangedInput(ValueError):
 
 
 def refuse_changes(run: RunFolder, model: ModelInfo, asked: Sequence[Row]) -> None:
-    """Refuse a model or a recording that is not the one with which the run was begun; nothing is written.
-
-    Raises:
-        ChangedInput: names the model, or the first such clip and its file.
-    """
+    """Refuse a model or a recording that is not the one with which the run was begun; nothing is written."""
     before = run.read_json(FILE)
     if not before:
         return

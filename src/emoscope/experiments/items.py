@@ -67,11 +67,7 @@ def opened(choice: CorpusChoice) -> Corpus:
 
 
 def asked_corpus(corpus: Corpus, emotions: Sequence[str], label: str) -> Corpus:
-    """The clips with the labels that are asked about (all, where none is named), without unknown voices among known ones.
-
-    Raises:
-        StudyError: no clip is left.
-    """
+    """The clips with the labels that are asked about (all, where none is named), without unknown voices among known ones."""
     if emotions:
         corpus = corpus.keep(emotions, column=label)
     if not corpus.clips:
@@ -295,15 +291,11 @@ def study_folds(
     usual: str = "speaker",
     assigned: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The fold of every clip under cross-fitting: clip id -> fold.
+    """The fold of every clip under cross-fitting: clip id -> fold; errors are those of :func:`study_sides`.
 
     Args:
         usual: the column that takes the place of "speaker" in this corpus (MELD's characters, say).
         assigned: clip id -> fold of an earlier time.
-
-    Raises:
-        StudyError: a speaker would be in two folds, and the study does not allow it.
-        ValueError: folds that the corpus cannot have.
     """
     folds = fold_column(clips, study.identify.folds, usual)
     fold = assign_folds(clips, folds, study.seed, sums, study.identify.label, assigned)

@@ -128,11 +128,7 @@ def hear_block(
 
 
 def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> None:
-    """Wait until other shards have heard what is missing, as long as one of them is at work.
-
-    Raises:
-        Unfinished: names the shards that are missing, none of which is at work.
-    """
+    """Wait until other shards have heard what is missing; :class:`Unfinished` where none of them is at work."""
     told = False
     while True:
         missing = [n for n in range(len(heard.units), len(heard.blocks)) if heard.unit(n) is None]
@@ -159,10 +155,8 @@ def open_store(
     """Open the run's activity store, or make a new one when environment, clips, questions or scopes changed.
 
     Args:
-        shared: other processes may be writing to the store: it is made where there is none, and never made anew.
-
-    Raises:
-        ValueError: the store would have to be made anew, and is shared.
+        shared: other processes may be writing to the store: it is made where there is none, and refused where it would
+            have to be made anew.
     """
     path = run / "activity.zarr"
     parts = {
@@ -244,11 +238,7 @@ def positions_per_batch(study: Study, info: ModelInfo) -> int:
 
 
 def batches(prepared: Sequence[Prepared], positions: int, by_length: bool = True) -> list[list[int]]:
-    """Group rows so that rows x longest stays within ``positions``: those of like length, or as they are numbered.
-
-    Returns:
-        lists of row numbers; every row is in exactly one.
-    """
+    """Group row numbers so that rows x longest stays within ``positions``: those of like length, or as they come."""
     lengths, longest = [len(item.scopes) for item in prepared], 0
     groups: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
@@ -305,11 +295,7 @@ class DecodeAhead:
                 self._waiting[item["clip"]] = self._pool.submit(self._decode_if_room, item["path"])
 
     def take(self, block: Sequence[Row]) -> dict[str, Decoded]:
-        """The sound of a block's clips, or the reason why a clip has none; waits for what is not decoded yet.
-
-        Returns:
-            clip -> its samples (time,), mono, 16 kHz, and what was done to them.
-        """
+        """Clip -> its sound, or the reason why it has none; waits for what is not decoded yet."""
         sounds: dict[str, Decoded] = {}
         # a block that turned out to be done already is never taken
         for stale in self._waiting.keys() - {item["clip"] for item in block}:

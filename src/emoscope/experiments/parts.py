@@ -45,14 +45,10 @@ class Part:
 
     name: str
     role: str
-    study: (
-        Study  # what is asked; it has one corpus, neither transfer nor probes, and by itself opens what is asked about
-    )
+    study: Study  # one corpus, neither transfer nor probes; by itself it opens the clips that are asked about
     of: str  # the main part of the same corpus, whose folds it takes and whose sets act in it
     corpus: Corpus | None = None  # the main part's opened corpus; ``None`` for text questions, which have their own
-    labels: tuple[
-        str, ...
-    ] = ()  # of a main part that asks about some labels only: these, as the corpus itself has them
+    labels: tuple[str, ...] = ()  # those that a main part asks about, as the corpus itself has them; empty: all
 
     @property
     def selects(self) -> bool:
@@ -81,11 +77,8 @@ class Part:
     @property
     def columns(self) -> list[str]:
         """The label columns of the corpus that can be asked about: a question needs two labels."""
-        seen: dict[str, set[str]] = {}
-        for clip in self.opened.clips:
-            for name, label in clip.labels.items():
-                seen.setdefault(name, set()).add(label)
-        return sorted(name for name, labels in seen.items() if len(labels) > 1)
+        labels = {label for clip in self.opened.clips for label in clip.labels.items()}
+        return sorted(name for name, count in Counter(name for name, _ in labels).items() if count > 1)
 
     def asked(self, main: pl.DataFrame | None = None) -> tuple[Corpus, Study]:
         """The clips that the part asks about, and its study, which opens these by itself.

@@ -109,11 +109,7 @@ CLIPS = 4
 
 
 def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log) -> tuple[Proof, ...]:
-    """Run the proofs on the first clips and keep them; a proof that fails stops the run.
-
-    Raises:
-        ProofFailed: a check of the model's sites, gains or batches failed.
-    """
+    """Run the proofs of sites, gains and batches on the first clips and keep them; one that fails stops the run."""
     from emoscope.models.audio_lm import ProofFailed, Request
     from emoscope.models.check import run_proofs
 
@@ -137,11 +133,7 @@ def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: 
 
 
 def prove_weights(before: str, model: AudioLM) -> Proof:
-    """Compare the weights on which gains act with their hash before the first intervention.
-
-    Raises:
-        ProofFailed: they changed.
-    """
+    """Compare the weights on which gains act with their hash before the first intervention; a change stops the run."""
     from emoscope.models.audio_lm import ProofFailed
 
     if before != model.decoder.fingerprint():
@@ -154,10 +146,7 @@ def prove_weights(before: str, model: AudioLM) -> Proof:
 def finished(
     run: RunFolder, study: Study, model: AudioLM | None = None, corpus: Corpus | None = None, full: Study | None = None
 ) -> bool:
-    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings.
-
-    ``corpus`` holds the clips that are asked about; it is opened from the study where it is not given.
-    """
+    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
     manifest = run.read_json("manifest.json")
     if not manifest or "ended" in manifest or not (run / "units.parquet").is_file():
         return False
@@ -290,7 +279,6 @@ def write_words(run: RunFolder, model: AudioLM, found: FoundSets, headline: tupl
 
     The column of down_proj is passed through the scale of the decoder's last norm and the output head; what
     later layers do to it is left out (the direct path only; Geva et al. 2022).
-
     """
     chosen = found.frame.filter(control="target", selector=headline[0], budget=headline[1])
     neurons = int(chosen.filter(pl.col("fold") == "all")["size_reached"].sum())

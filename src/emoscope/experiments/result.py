@@ -99,11 +99,7 @@ class Result:
         return self.effects
 
     def plot(self) -> Picture:
-        """The effect matrix next to that of matched controls, drawn; ``.save("effect.svg")`` writes it.
-
-        Raises:
-            ValueError: the run has no such matrix, since nothing was deactivated.
-        """
+        """The effect matrix next to that of matched controls, drawn; ``.save("effect.svg")`` writes it."""
         from emoscope.report.markup import Picture
 
         if self.figure is None:
