@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SETTLED = ("answered", "correct", "evaluated")
 """Columns of the items that listening fills in."""
 
+ByClip = Mapping[str, str]
+"""Clip id -> its fold, side or checksum."""
+
 MISSING = "missing"
 """Checksum of a file that cannot be read."""
 
@@ -119,7 +122,7 @@ def options_of(items: pl.DataFrame) -> tuple[str, ...]:
 
 
 def candidate_items(
-    study: Study, corpus: Corpus, log: Log | None = None, assigned: Mapping[str, str] | None = None
+    study: Study, corpus: Corpus, log: Log | None = None, assigned: ByClip | None = None
 ) -> pl.DataFrame:
     """List every clip as an item, in listening order; clips that were lost follow with their status.
 
@@ -156,9 +159,8 @@ def candidate_items(
     # items that may be heard come first: their numbers are rows of the activity store
     clips.sort(key=lambda clip: clip.id in beyond)
     about = [(clip.labels[label], clip.speaker or "", sums[clip.id]) for clip in clips]
-    labels, speakers, contents = ([one[place] for one in about] for place in range(3))
     many = 1 if writes(study) else study.question.letter_orders
-    orders = letter_orders(labels, speakers, contents, options, many, study.seed)
+    orders = letter_orders(about, options, many, study.seed)
     declared = schema("items").keys() - LABELS_CALLED.keys()
     extra = sorted({name for clip in corpus.clips for name in clip.labels} - declared)
     left = {"status": "not needed", "why": "beyond clips_per_emotion"}
@@ -202,7 +204,7 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
     return row | {"label": label, "truth": clip.labels.get(label), "wording": wording}
 
 
-def _beyond(clips: Sequence[Clip], side: Mapping[str, str], label: str, most: int | None) -> set[str]:
+def _beyond(clips: Sequence[Clip], side: ByClip, label: str, most: int | None) -> set[str]:
     """Clips beyond the most that are heard per label and side."""
     places: dict[tuple[str, str], Iterator[int]] = defaultdict(count)
     placed = {clip.id: next(places[clip.labels[label], side[clip.id]]) for clip in clips}
@@ -240,11 +242,7 @@ def _checksum(clip: Clip, remembered: Checksums, presentation: str) -> str:
 
 
 def study_sides(
-    study: Study,
-    corpus: Corpus,
-    clips: Sequence[Clip],
-    sums: Mapping[str, str],
-    assigned: Mapping[str, str] | None = None,
+    study: Study, corpus: Corpus, clips: Sequence[Clip], sums: ByClip, assigned: ByClip | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Which side every clip is on, and its fold; clips on neither side are missing.
 
@@ -258,7 +256,7 @@ def study_sides(
     if study.identify.split == "official":
         return _official(corpus, clips)
     if not study.identify.where:
-        folds = study_folds(study, clips, sums, corpus.info.folds, assigned)
+        folds = study_folds(study, clips, corpus.info.folds, sums, assigned)
         return {clip.id: "both" for clip in clips}, folds
     filters = {"identify": study.identify.where, "evaluate": study.evaluate.where}
     sides = {name: {clip.id for clip in corpus.where(where).clips} for name, where in filters.items()}
@@ -285,11 +283,7 @@ def _official(corpus: Corpus, clips: Sequence[Clip]) -> tuple[dict[str, str], di
 
 
 def study_folds(
-    study: Study,
-    clips: Sequence[Clip],
-    sums: Mapping[str, str] | None = None,
-    usual: str = "speaker",
-    assigned: Mapping[str, str] | None = None,
+    study: Study, clips: Sequence[Clip], usual: str, sums: ByClip | None = None, assigned: ByClip | None = None
 ) -> dict[str, str]:
     """The fold of every clip under cross-fitting: clip id -> fold; errors are those of :func:`study_sides`.
 
@@ -326,14 +320,12 @@ def folds_of(items: pl.DataFrame) -> dict[str, str]:
     return dict(items.drop_nulls("fold").unique("clip", maintain_order=True).select("clip", "fold").iter_rows())
 
 
-def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str, str], what: str) -> None:
-    places: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        if clip.speaker and clip.id in place:
-            places[clip.speaker].add(place[clip.id])
-    shared = sorted(speaker for speaker, found in places.items() if len(found) > 1)
+def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: ByClip, what: str) -> None:
+    places = {(clip.speaker, place[clip.id]) for clip in clips if clip.speaker and clip.id in place}
+    counts = Counter(speaker for speaker, _ in places)
+    shared = sorted(speaker for speaker, count in counts.items() if count > 1)
     # one voice in the whole corpus and a number of folds: the user chose to cross-fit over its recordings
-    one_voice = len(places) == 1 and isinstance(study.identify.folds, int)
+    one_voice = len(counts) == 1 and isinstance(study.identify.folds, int)
     if shared and not one_voice and not study.evaluate.allow_shared_speakers:
         raise StudyError(
             f"{len(shared)} speaker(s) are in several {what}, such as {shared[0]!r}, so that neurons would be tested on "

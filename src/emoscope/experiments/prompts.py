@@ -156,8 +156,7 @@ def requests(
         if isinstance(sound, AudioError):
             notes["quarantined"][number] = sound.reason
             continue
-        wave = None if sound is None else sound.samples
-        length = None if wave is None else len(wave) / RATE
+        length = None if sound is None else len(sound.samples) / RATE
         if length is not None and longest is not None and length > longest:
             notes["quarantined"][number] = f"longer than the {longest:g} s that the model takes"
             continue
@@ -165,7 +164,7 @@ def requests(
         if sound is not None and sound.told:
             notes["told"][number] = list(sound.told)
         usable.append(item)
-        heard = how.sound(wave) if how.sound and wave is not None else None
+        heard = how.sound(sound.samples) if how.sound and sound is not None else None
         asked.append(Request(heard, *asked_text(item, presentation, model.info.audio_first)))
     return usable, asked, notes
 
