@@ -160,19 +160,10 @@ def find_sets(run: RunFolder, study: Study, items: pl.DataFrame) -> FoundSets:
     return selection.find_sets(activity, items.filter(items["status"] == "used"), spec)
 
 
-def reselect(
-    run: str | Path,
-    selector: str = "cas",
-    budget: float | None = None,
-    scope: str | None = None,
-    out: str | Path | None = None,
-) -> FoundSets:
-    """Find the sets of one selector in a run folder and save them.
+def reselect(run: Path, selector: str, budget: float | None, scope: str | None, out: Path | None) -> FoundSets:
+    """Find the sets of one selector in a run folder and save them, in its ``sets`` where ``out`` is not given.
 
-    Args:
-        budget: share of all neurons per emotion; the run's own by default.
-        scope: positions that count; the run's own by default.
-        out: folder for the sets; ``<run>/sets`` by default.
+    The budget (share of all neurons per emotion) and the scope are the run's own where they are not given.
     """
     refuse_study(run)
     folder = RunFolder(run)
@@ -189,7 +180,7 @@ def reselect(
     )
     check_study(study, str(folder / "study.toml"))
     found = find_sets(folder, study, folder.read_table("items"))
-    found.save_sets(Path(out) if out else folder / "sets")
+    found.save_sets(out or folder / "sets")
     return found
 
 
