@@ -64,9 +64,9 @@ def hear(
         return unit if unit.done(run) and inputs_path(run, number * BLOCK).is_file() else None
 
     heard = Heard(run, study, blocks, done)
-    mine = list(range(len(blocks))) if shard is None else shard.deal(range(len(blocks)))
+    mine = (shard or Shard(1, 1)).deal(range(len(blocks)))
     decodes = PRESENTATIONS[study.question.presentation].of_clips
-    total = len(asked) if shard is None else sum(len(blocks[number]) for number in mine)
+    total = sum(len(blocks[number]) for number in mine)
     with log.stage("listening", total, "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
         for place, number in enumerate(mine):
             if heard.look():
