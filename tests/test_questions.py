@@ -58,7 +58,7 @@ def test_clips_of_another_speaker_change_no_letter_order(data: st.DataObject) ->
         return [(label, speaker, f"{speaker} {n}") for n, label in enumerate(labels)]
 
     def asked(rows: list[tuple[str, str, str]]) -> dict[str, list[tuple[str, ...]]]:
-        orders = letter_orders([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], FOUR, "all")
+        orders = letter_orders(rows, FOUR, "all")
         return {row[2]: order for row, order in zip(rows, orders, strict=True)}
 
     before, added = drawn("s2"), [*drawn("s1"), *drawn("s3")]
@@ -89,7 +89,7 @@ def test_the_true_letter_is_balanced_within_speaker_and_label(drawn, seed: int) 
     options, pairs = drawn
     labels, groups = [options[i] for i, _ in pairs], [speaker for _, speaker in pairs]
     sums = [f"content{i}" for i in range(len(pairs))]
-    orders = letter_orders(labels, groups, sums, options, 1, seed)
+    orders = letter_orders(list(zip(labels, groups, sums, strict=True)), options, 1, seed)
     assert all(sorted(order) == sorted(options) for (order,) in orders)
     for group in set(zip(groups, labels, strict=True)):
         places = Counter(
@@ -109,23 +109,23 @@ def test_letter_orders_do_not_depend_on_the_order_of_clips(drawn, shuffler: rand
     shuffler.shuffle(mixed)
 
     def asked(rows: list[tuple[str, str, str]]) -> dict[str, list[tuple[str, ...]]]:
-        orders = letter_orders([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows], options, 1)
+        orders = letter_orders(rows, options, 1)
         return {row[2]: order for row, order in zip(rows, orders, strict=True)}
 
     assert asked(rows) == asked(mixed)
 
 
 def test_all_orders_are_the_rotations_of_one_shuffle() -> None:
-    (orders,) = letter_orders(["fear"], ["s"], ["x"], FOUR, "all")
+    (orders,) = letter_orders([("fear", "s", "x")], FOUR, "all")
     first = orders[0]
     assert set(orders) == {first[i:] + first[:i] for i in range(4)}
     assert len(orders) == 4
-    (two,) = letter_orders(["fear"], ["s"], ["x"], FOUR, 2)
+    (two,) = letter_orders([("fear", "s", "x")], FOUR, 2)
     assert two == orders[:2]
 
 
 def test_content_decides_the_shuffle() -> None:
-    orders = letter_orders(["fear"] * 40, ["s"] * 40, [f"c{i}" for i in range(40)], FOUR)
+    orders = letter_orders([("fear", "s", f"c{i}") for i in range(40)], FOUR)
     # 3! cyclic arrangements exist; all of them turn up among 40 contents
     cyclic = {tuple(order[(order.index("fear") + i) % 4] for i in range(4)) for (order,) in orders}
     assert len(cyclic) == 6
@@ -134,12 +134,12 @@ def test_content_decides_the_shuffle() -> None:
 @pytest.mark.parametrize("orders", [0, 5, "every", 1.5])
 def test_letter_orders_out_of_range(orders: object) -> None:
     with pytest.raises(ValueError, match=r'give a number from 1 to 4 \(the options\) or "all"'):
-        letter_orders(["fear"], ["s"], ["x"], FOUR, orders)  # type: ignore[arg-type]
+        letter_orders([("fear", "s", "x")], FOUR, orders)  # type: ignore[arg-type]
 
 
 def test_letter_orders_name_a_label_that_is_no_option() -> None:
     with pytest.raises(ValueError, match="label 'joy' is not among the options anger, fear"):
-        letter_orders(["joy"], ["s"], ["x"], FOUR)
+        letter_orders([("joy", "s", "x")], FOUR)
 
 
 LETTERS = {

@@ -12,17 +12,18 @@ from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
 from emoscope.commands import compare, model_app, power, refuse_without_folder, run_and_print
-from emoscope.runs.ending import INPUT, end, explain_exit_codes, handle_signals, leave, nobody_reads
+from emoscope.runs.ending import EXIT_CODES, INPUT, end, handle_signals, leave, nobody_reads
 
 if TYPE_CHECKING:
     from emoscope.neurons.sets import NeuronSet
 
+codes = (f"{code} {told}" for code, told in EXIT_CODES.items())
 app = App(
     name="emoscope",
     help="Find the neurons that carry emotion inside large audio-language models, and test what they do.",
     version=__version__,
     help_format="plaintext",
-    help_epilogue=f"{explain_exit_codes()} A stopped run goes on with the same command.",
+    help_epilogue=f"Exit codes: {', '.join(codes)}. A stopped run goes on with the same command.",
 )
 study_app = App(name="study", help="Write study files.")
 corpus_app = App(name="corpus", help="Look at corpora.")
@@ -156,18 +157,16 @@ def ask(
     # a file that cannot be heard is refused at once, before a model is loaded
     hear(clip)
     from emoscope.experiments.ask import ask as ask_model
-    from emoscope.interventions.kinds import deactivate as off
-    from emoscope.interventions.kinds import nothing
-    from emoscope.interventions.kinds import steer as amplify
+    from emoscope.interventions import kinds
+    from emoscope.interventions.intervention import Intervention
     from emoscope.models.registry import load_model
 
-    under = nothing()
+    under = Intervention()
     if deactivate:
-        under = under + off(_read_set(deactivate, emotion), to=to or "zero")
+        under += kinds.deactivate(_read_set(deactivate, emotion), to=to or "zero")
     if steer:
-        under = under + amplify(_read_set(steer, emotion), 1.0 if alpha is None else alpha)
-    chosen = tuple(name.strip() for name in options.split(",") if name.strip())
-    answer = ask_model(load_model(model), clip, options=chosen, under=under)
+        under += kinds.steer(_read_set(steer, emotion), 1.0 if alpha is None else alpha)
+    answer = ask_model(load_model(model), clip, options=_listed(options), under=under)
     for sentence in answer.told:
         print(f"note: {clip}: {sentence}", file=sys.stderr)
     for option, share in answer.items():
@@ -243,9 +242,8 @@ def corpus_check(
     if corpus in WITHOUT_SOUND:
         raise ValueError(f'{corpus} holds no recordings: a study asks it with probes.side_effects = ["text"]')
     refuse_without_folder(html, export)
-    words = _by_name("--labels", [one for one in labels.split(",") if one.strip()])
     options: dict[str, object] = {"pattern": pattern, "columns": _columns(columns), "audio_root": audio_root}
-    options["labels"] = words
+    options["labels"] = _by_name("--labels", _listed(labels))
     opened = open_corpus(corpus, root, **{name: value for name, value in options.items() if value})
     # in the order of a study
     if chosen := _by_name("--where", where):
@@ -285,7 +283,7 @@ def _say_where(what: str, path: Path, as_json: bool) -> None:
 
 def _columns(text: str) -> dict[str, str]:
     """Read ``path=file,emotion=label``."""
-    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    pairs = [pair.partition("=") for pair in _listed(text)]
     if wrong := [field for field, _, column in pairs if not column]:
         raise ValueError(f"--columns: {wrong[0]!r} names no column: write for example path=file,emotion=label")
     return {field.strip(): column.strip() for field, _, column in pairs}

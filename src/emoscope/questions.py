@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from emoscope.emotions import ALIASES
 
@@ -123,12 +123,7 @@ def sentence(column: str) -> str:
 
 
 def letter_orders(
-    labels: Sequence[str],
-    groups: Sequence[str],
-    checksums: Sequence[str],
-    options: Sequence[str],
-    orders: int | str = 1,
-    seed: int = 0,
+    clips: Sequence[tuple[str, str, str]], options: Sequence[str], orders: int | str = 1, seed: int = 0
 ) -> list[list[tuple[str, ...]]]:
     """Choose in which order each clip's options are lettered, balanced within group and label.
 
@@ -143,29 +138,25 @@ def letter_orders(
         ValueError: other ``orders``, or a label that is not among the options.
 
     Example:
-        >>> orders = letter_orders(["b"] * 4, ["s"] * 4, ["1", "2", "3", "4"], ["a", "b"])
+        >>> orders = letter_orders([("b", "s", content) for content in "1234"], ["a", "b"])
         >>> sorted(order[0].index("b") for order in orders)
         [0, 0, 1, 1]
     """
     size = len(options)
-    count = size if orders == "all" else orders
-    if not isinstance(count, int) or not 1 <= count <= size:
+    many = size if orders == "all" else orders
+    if not isinstance(many, int) or not 1 <= many <= size:
         raise ValueError(f'letter_orders {orders!r}: give a number from 1 to {size} (the options) or "all"')
-    _require(labels, options)
-    members: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for clip, (group, label) in enumerate(zip(groups, labels, strict=True)):
-        members[group, label].append(clip)
-    result: list[list[tuple[str, ...]]] = [[] for _ in labels]
-    for (group, label), clips in sorted(members.items()):
-        start = _seeded(seed, group, label).randrange(size)
-        for place, clip in enumerate(sorted(clips, key=lambda c: (checksums[c], c))):
-            shuffled = list(options)
-            _seeded(seed, checksums[clip]).shuffle(shuffled)
-            turn = shuffled.index(label) - (start + place) % size
-            for order in range(count):
-                cut = (turn + order) % size
-                result[clip].append(tuple(shuffled[cut:] + shuffled[:cut]))
-    return result
+    _require([label for label, _, _ in clips], options)
+    letters: dict[tuple[str, str], Iterator[int]] = {}
+    result: dict[int, list[tuple[str, ...]]] = {}
+    for clip, (label, group, content) in sorted(enumerate(clips), key=lambda one: (one[1][2], one[0])):
+        letter = letters.setdefault((group, label), count(_seeded(seed, group, label).randrange(size)))
+        shuffled = list(options)
+        _seeded(seed, content).shuffle(shuffled)
+        turn = shuffled.index(label) - next(letter) % size
+        cuts = [(turn + order) % size for order in range(many)]
+        result[clip] = [tuple(shuffled[cut:] + shuffled[:cut]) for cut in cuts]
+    return [result[clip] for clip in range(len(clips))]
 
 
 def _seeded(*parts: object) -> random.Random:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-SOURCE = "tables.toml"
 PART_OF_ESTIMATE = {
     "low": "lower end of the 95 % interval", "high": "upper end of the 95 % interval", "p": "two-sided p value",
     "q": "p value after Benjamini and Hochberg",
@@ -30,33 +30,22 @@ OLD_FILES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column: type in memory, unit (empty where it has none), and what it holds.
+    """A column."""
 
-    Attributes:
-        stored: type in the file, where that is another.
-    """
-
-    type: str
-    unit: str
+    type: str  # in memory
+    unit: str  # empty where it has none
     holds: str
-    stored: str | None = None
+    stored: str | None = None  # type in the file, where that is another
 
 
 @dataclass(frozen=True)
 class Table:
-    """A stored table.
+    """A stored table."""
 
-    Attributes:
-        file: where it stands in a run folder.
-        holds: what a row is.
-        columns: name -> column, in order; readers give absent ones null, and keep further ones.
-        sorted_by: columns by which its rows are sorted; empty where their order says something.
-    """
-
-    file: str
-    holds: str
-    columns: Mapping[str, Column]
-    sorted_by: tuple[str, ...]
+    file: str  # where it stands in a run folder
+    holds: str  # what a row is
+    columns: Mapping[str, Column]  # name -> column, in order; readers give absent ones null, and keep further ones
+    sorted_by: tuple[str, ...]  # columns by which its rows are sorted; empty where their order says something
 
 
 @cache
@@ -86,9 +75,7 @@ def tables() -> Mapping[str, Table]:
 
 @cache
 def _declared() -> dict[str, dict[str, Any]]:
-    import tomllib
-
-    return tomllib.loads((files("emoscope") / "data" / SOURCE).read_text(encoding="utf-8"))
+    return tomllib.loads((files("emoscope") / "data" / "tables.toml").read_text(encoding="utf-8"))
 
 
 def declare_tables(text: str) -> None:
@@ -100,8 +87,6 @@ def declare_tables(text: str) -> None:
     Raises:
         ValueError: a table or a column is declared otherwise already, or a table has a column that is not declared.
     """
-    import tomllib
-
     further = tomllib.loads(text)
     known = _declared()["columns"] | further.get("columns", {})
     for part, entries in further.items():
@@ -109,11 +94,8 @@ def declare_tables(text: str) -> None:
             if _declared()[part].get(name, entry) != entry:
                 raise ValueError(f"{name!r} is declared otherwise among the {part} already: choose another name")
             for column in entry["columns"] if part == "tables" else ():
-                if (
-                    column not in known
-                    and column[1:] not in _declared()["groups"]
-                    and column.rpartition("_")[0] not in known
-                ):
+                # of an estimate, the estimate is declared
+                if not {column, column.rpartition("_")[0]} & known.keys() and column[1:] not in _declared()["groups"]:
                     raise ValueError(f"column {column!r} of table {name!r} is not declared: add it under [columns]")
     for part, entries in further.items():
         _declared()[part].update(entries)
@@ -224,11 +206,11 @@ def conform(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     if not frame.columns:
         return empty(name)
     frame, types = renamed(frame, name), schema(name)
-    known = [
-        pl.col(column).cast(dtype) if column in frame.columns else pl.lit(None, dtype=dtype).alias(column)
-        for column, dtype in types.items()
+    lacking = [
+        pl.lit(None, dtype=dtype).alias(column) for column, dtype in types.items() if column not in frame.columns
     ]
-    return frame.select(*known, *(column for column in frame.columns if column not in types))
+    known = [pl.col(column).cast(dtype) for column, dtype in types.items()]
+    return frame.with_columns(lacking).select(*known, *(column for column in frame.columns if column not in types))
 
 
 def documented() -> str:
@@ -240,8 +222,6 @@ def documented() -> str:
         for column, one in table.columns.items():
             described.setdefault((column, one.stored or one.type), one)
     lines += ["", "## Columns", "", "| column | type | unit | what it holds |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {kind} | {one.unit} | {one.holds} |"
-        for (name, kind), one in sorted(described.items(), key=lambda it: it[0])
-    ]
+    for name, kind in sorted(described):
+        lines.append(f"| {name} | {kind} | {described[name, kind].unit} | {described[name, kind].holds} |")
     return "\n".join(lines) + "\n"

@@ -10,29 +10,22 @@ if TYPE_CHECKING:
     import polars as pl
 
 Role = Literal[
-    "reference",
-    "reliance",
-    "agnostic",
-    "transferred",
-    "few clips",
-    "outcome",
-    "other selector",
-    "budget",
-    "layers",
-    "single layer",
-    "position",
-    "to mean",
-    "dose",
-    "headline",
+    "reference",  # the baseline, and the null, which changes nothing
+    "reliance",  # whole MLP layers off
+    "agnostic",  # steering without a label
+    "transferred",  # sets that another part of the study found
+    "few clips",  # sets found on fewer clips
+    "outcome",  # sets found on misses or on false alarms
+    "other selector",  # sets of a selector other than the headline's
+    "budget",  # sets of a budget other than the headline's
+    "layers",  # the headline's sets within a range of layers
+    "single layer",  # the headline's sets in one layer
+    "position",  # the headline's sets at some positions only
+    "to mean",  # neurons set to their mean
+    "dose",  # amplified by another strength
+    "headline",  # what the study declares, and its controls
 ]
-"""What a condition is for; the first that fits.
-
-reference: the baseline, and the null, which changes nothing. reliance: whole MLP layers off. agnostic: steering without
-a label. transferred: sets that another part of the study found. few clips, outcome: sets found on fewer clips, on misses
-or on false alarms. other selector, budget: sets of a selector or a budget other than the headline's. layers, single
-layer: the headline's sets within a range of layers, or in one. position: at some positions only. to mean: set to the
-neurons' mean. dose: amplified by another strength. headline: what the study declares, and its controls.
-"""
+"""What a condition is for; the first that fits."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 PartRole = Literal["main", "shared", "column", "grounding", "side effect"]
@@ -47,21 +40,13 @@ SIDE_EFFECT: Final = "side effect"
 
 @dataclass(frozen=True)
 class Presented:
-    """What a question is asked about, in words; :data:`emoscope.experiments.prompts.PRESENTATIONS` says what is done.
+    """What a question is asked about, in words; :data:`emoscope.experiments.prompts.PRESENTATIONS` says what is done."""
 
-    Attributes:
-        role: of the part of a study that asks so; ``None`` where any study may.
-        heard: what is heard, in figures and tables; empty where it is no question about a voice or its place.
-        ability: what else is tested, in figures and tables; empty where it is the study's own question.
-        asks: what the model is asked, in the paragraph on methods; where empty, as of ``audio``.
-        caveat: what a report says first.
-    """
-
-    role: PartRole | None = None
-    heard: str = ""
-    ability: str = ""
-    asks: str = ""
-    caveat: str = ""
+    role: PartRole | None = None  # of the part of a study that asks so; ``None`` where any study may
+    heard: str = ""  # in figures and tables; empty where it is no question about a voice or its place
+    ability: str = ""  # what else is tested, in figures and tables; empty where it is the study's own question
+    asks: str = ""  # what the model is asked, in the paragraph on methods; where empty, as of ``audio``
+    caveat: str = ""  # what a report says first
 
 
 PRESENTED: Mapping[str, Presented] = {

@@ -74,7 +74,7 @@ def test_a_study_asks_each_once_with_letters_balanced_over_the_right_choices():
     assert max(letters.values()) - min(letters.values()) <= 4
     row = items.filter(pl.col("clip") == "q02").row(0, named=True)
     shown = dict(zip(row["options"], "ABCD", strict=True))
-    text = asked_text(row, "text")
+    text = asked_text(row, "text")[0]
     assert text.startswith("What is the capital of France? (A) ")
     assert f"({shown[row['truth']]}) Paris" in text
     assert text.endswith("Answer with the letter only.")

@@ -10,7 +10,7 @@ import pytest
 from emoscope.corpora import open_corpus
 from emoscope.corpora.audio import AudioError, hear, load_audio
 from emoscope.experiments.items import candidate_items
-from emoscope.experiments.prompts import asked_text, noise_like, question_of, request, requests, spoken, writes
+from emoscope.experiments.prompts import asked_text, noise_like, requests, spoken, writes
 from emoscope.experiments.schema import QuestionChoice, Study, StudyError
 from emoscope.models.registry import load_model
 from emoscope.models.values import AUDIO
@@ -53,15 +53,14 @@ def test_noise_is_the_same_for_a_clip_at_any_time_and_another_for_another_clip()
 
 
 def test_the_words_stand_where_the_sound_would():
-    assert asked_text(ITEM) == asked_text(ITEM, "noise") == ASKED
-    assert asked_text(ITEM, "transcript", audio_first=True) == f"The speaker says: Stop\n{ASKED}"
-    assert asked_text(ITEM, "transcript", audio_first=False) == f"{ASKED}\nThe speaker says: Stop"
+    assert asked_text(ITEM) == asked_text(ITEM, "noise") == (ASKED, ("A", "B"))
+    assert asked_text(ITEM, "transcript", audio_first=True)[0] == f"The speaker says: Stop\n{ASKED}"
+    assert asked_text(ITEM, "transcript", audio_first=False)[0] == f"{ASKED}\nThe speaker says: Stop"
 
 
 def test_a_question_about_no_clip_has_its_own_sentence_and_options():
     item = {**ITEM, "question": "How much is 2 + 2?", "fear": "4", "anger": "5"}
-    assert question_of(item, "text").text == "How much is 2 + 2? (A) 4 (B) 5 Answer with the letter only."
-    assert request(item, "text", None).audio is None
+    assert asked_text(item, "text")[0] == "How much is 2 + 2? (A) 4 (B) 5 Answer with the letter only."
 
 
 @pytest.mark.parametrize("presentation", ["audio", "noise", "transcript", "transcription", "text"])

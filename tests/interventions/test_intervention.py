@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscope.interventions.intervention import POSITIONS, Edit, Intervention, gains_for
-from emoscope.interventions.kinds import deactivate, nothing, steer
+from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.values import ModelInfo
 
 INFO = ModelInfo("m", "f", None, "", 3, 4, 8, 16, True, "left", "float32", "cpu")
@@ -80,7 +80,7 @@ def test_adding_is_an_algebra(a, b, c):
         np.testing.assert_allclose(effect(a + b), effect(a) * effect(b))
     np.testing.assert_allclose(of(a + b), of(b + a))
     assert (a + b) + c == a + (b + c)
-    assert a + nothing() == a == nothing() + a
+    assert a + Intervention() == a == Intervention() + a
 
 
 @given(interventions, st.integers(1, 3))
@@ -97,7 +97,7 @@ def test_gains_of_the_verbs():
     assert deactivate([1], "text+audio").edits[0].positions == ("audio", "text")
     assert deactivate([1], "all").edits[0].positions == POSITIONS
     assert deactivate(np.array([1], dtype=np.int32), ["answer"]).edits[0].positions == ("answer",)
-    assert repr(nothing()) == "Intervention(nothing)"
+    assert repr(Intervention()) == "Intervention(nothing)"
 
 
 def test_two_neurons_set_to_their_mean_by_hand():
@@ -148,10 +148,10 @@ def test_a_neuron_set_is_taken_as_it_is():
 
 
 def test_only_touched_layers_have_gains():
-    gains = gains_for(INFO, [deactivate([5]), nothing(), steer([5], 0.0)])
+    gains = gains_for(INFO, [deactivate([5]), Intervention(), steer([5], 0.0)])
     assert list(gains.values) == [1]
     assert gains.values[1].tolist() == [[1, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
-    assert gains_for(INFO, [nothing(), deactivate([])]).values == {}
+    assert gains_for(INFO, [Intervention(), deactivate([])]).values == {}
 
 
 def test_edits_at_different_positions_become_further_gains():

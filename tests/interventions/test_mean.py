@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.interventions.intervention import POSITIONS, gains_for
-from emoscope.interventions.kinds import deactivate, nothing, steer
+from emoscope.interventions.intervention import POSITIONS, Intervention, gains_for
+from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
@@ -131,9 +131,9 @@ def test_a_mean_stays_under_a_gain_on_the_same_neurons(model, prepared, close):
 
 def test_rows_with_and_without_means_share_a_batch(model, prepared, close):
     some = list(range(0, LAYERS * WIDTH, 3))
-    mixed = gains_for(model.info, [nothing(), off(some), steer(some, 1.0), off(some) + steer([1], 1.0)])
+    mixed = gains_for(model.info, [Intervention(), off(some), steer(some, 1.0), off(some) + steer([1], 1.0)])
     together = model.next_logits(prepared, mixed)
-    for place, change in enumerate([nothing(), off(some), steer(some, 1.0), off(some) + steer([1], 1.0)]):
+    for place, change in enumerate([Intervention(), off(some), steer(some, 1.0), off(some) + steer([1], 1.0)]):
         alone = model.next_logits([prepared[place]], change.gains(model.info, 1))[0]
         assert (together[place] - alone).abs().max() < close
 

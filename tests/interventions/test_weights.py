@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.interventions.intervention import edited, gains_for
-from emoscope.interventions.kinds import deactivate, nothing, steer
+from emoscope.interventions.intervention import Intervention, edited, gains_for
+from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.audio_lm import ProofFailed, Request
 from emoscope.models.registry import load_model
 from tests.helpers.noise import close_logits
@@ -122,13 +122,13 @@ def test_under_ends_when_the_block_breaks(model, prepared):
 
 def test_nothing_changes_nothing(model, prepared):
     plain = model.next_logits(prepared)
-    assert torch.equal(model.next_logits(prepared, gains_for(model.info, [nothing()] * len(prepared))), plain)
-    with model.under(nothing()), edited(model, nothing()):
+    assert torch.equal(model.next_logits(prepared, gains_for(model.info, [Intervention()] * len(prepared))), plain)
+    with model.under(Intervention()), edited(model, Intervention()):
         assert torch.equal(model.next_logits(prepared), plain)
 
 
 def test_rows_under_different_interventions(model, prepared, close):
-    changes = [deactivate(SOME), nothing(), steer(SOME, 1.0, "text") + deactivate(SOME[:9], "audio")]
+    changes = [deactivate(SOME), Intervention(), steer(SOME, 1.0, "text") + deactivate(SOME[:9], "audio")]
     together = model.next_logits(prepared, gains_for(model.info, changes))
     for place, (row, change) in enumerate(zip(prepared, changes, strict=True)):
         with model.under(change):

@@ -167,15 +167,9 @@ def select(
     """
     _refuse_other_than_heard(heard, "select(heard)")
     listened, before = heard._listened, heard._listened.study.identify
-    identify = replace(
-        before,
-        scope=scope,
-        items_per_emotion=items_per_emotion,
-        minimum=minimum,
-        selectors=(selector,),
-        budgets=(),
-        folds=before.folds if folds is None else folds,
-    )
+    counts = {"items_per_emotion": items_per_emotion, "minimum": minimum}
+    folds = before.folds if folds is None else folds
+    identify = replace(before, scope=scope, selectors=(selector,), budgets=(), folds=folds, **counts)
     study = replace(
         listened.study,
         identify=identify,
@@ -187,11 +181,9 @@ def select(
         items = heard.items
         if identify.folds != before.folds:
             fold = study_folds(study, listened.corpus.clips, usual=listened.corpus.info.folds)
-            assigned = pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String)
-            items = items.with_columns(fold=assigned)
-        mine = dataclasses.replace(
-            listened, task=dataclasses.replace(listened.task, study=study), study=study, items=items
-        )
+            items = items.with_columns(fold=pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String))
+        task = dataclasses.replace(listened.task, study=study)
+        mine = dataclasses.replace(listened, task=task, study=study, items=items)
         try:
             found = find_sets(mine.run, study, items)
         except NotIdentifiable as error:
@@ -335,11 +327,7 @@ def in_words_of_a_call(folder: str = "run") -> Iterator[None]:
 
 
 def _checked(study: Study, recommended: float | None = None) -> Study:
-    """A study whose fields have the types and ranges of a study file, its budgets filled in where one is recommended.
-
-    Raises:
-        StudyError: names the field, its value and what is expected.
-    """
+    """A study whose fields have the types and ranges of a study file, its budgets filled in where one is recommended."""
     plain = msgspec.to_builtins(study)
     try:
         study = msgspec.convert(plain, Study)

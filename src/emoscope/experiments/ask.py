@@ -47,20 +47,14 @@ class Answer(Mapping[str, float]):
     """How a model answers one question: option -> probability among the options, most probable first.
 
     Equal to a dictionary of the same probabilities; ``dict(answer)`` makes one.
-
-    Attributes:
-        logp: option -> natural log of the probability of its letter over the whole vocabulary.
-        letter_mass: total probability of the letters, between 0 and 1. Where it is low the model would rather write
-            something else than a letter, and the shares say little.
-        told: how the clip is not heard as it is stored, a sentence each.
     """
 
     shares: Mapping[str, float]
-    logp: Mapping[str, float]
-    letter_mass: float
+    logp: Mapping[str, float]  # option -> natural log of the probability of its letter over the whole vocabulary
+    letter_mass: float  # total probability of the letters, from 0 to 1; where it is low, the shares say little
     question: str
     _write: Callable[[], str] = field(repr=False)
-    told: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()  # how the clip is not heard as it is stored, a sentence each
 
     @cached_property
     def text(self) -> str:

@@ -5,9 +5,9 @@ Selection, conditions, dry run and projection read the same two lists: :func:`se
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import polars as pl
 
@@ -30,10 +30,7 @@ FAMILY = ("set", "selector", "budget", "scope", "control", "draw", "size")
 
 
 def layer_ranges(asked: Sequence[str], layers: int) -> dict[str, tuple[int, int]]:
-    """The ranges that a study asks for: name -> first and last layer.
-
-    Args:
-        asked: names such as ``"0-3"``; ``"thirds"`` stands for three ranges of like length.
+    """The ranges that a study asks for: name -> first and last layer; ``"thirds"`` stands for three of like length.
 
     Raises:
         StudyError: the model has no such layer.
@@ -62,22 +59,15 @@ def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
     identify, controls, work = study.identify, study.controls, study.interventions
     assert study.headline.budget is not None
     ranges = layer_ranges(work.layers, layers).values() if work.reselect_in_ranges and layers else ()
+    # choices of [identify] of the same name
+    same = {one.name: getattr(identify, one.name) for one in dataclasses.fields(SetSpec) if hasattr(identify, one.name)}
     return SetSpec(
+        **same,
         emotions=tuple(emotions),
-        selectors=identify.selectors,
-        budgets=identify.budgets,
-        scope=identify.scope,
-        site=identify.site,
-        items_per_emotion=identify.items_per_emotion,
-        minimum=identify.minimum,
         headline=(study.headline.selector, study.headline.budget),
         seed=study.seed,
-        label=identify.label,
         floor=identify.lape_floor,
         common_size=identify.compare_at_common_size,
-        sizes=identify.sizes,
-        size_draws=identify.size_draws,
-        balance_letters=identify.balance_letters,
         outcomes=controls.outcomes,
         ranges=tuple(ranges),
         controls={name: getattr(controls, name) for name in CONTROLS},
@@ -91,7 +81,7 @@ def planned_sets(spec: SetSpec) -> pl.DataFrame:
     common size, which is not known yet, stands as 0.
     """
     types = schema("sets")
-    known = [one if one.budget is not None else replace(one, budget=0.0) for one in wanted_sets(spec)]
+    known = [one if one.budget is not None else dataclasses.replace(one, budget=0.0) for one in wanted_sets(spec)]
     rows = [
         {"set": spec.name_of(one), "scope": spec.scope_name, "emotion": emotion}
         | {name: getattr(one, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, main_stu
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.record import finished, pilot_of, timing, write_set_activity
 from emoscope.experiments.schema import Study
-from emoscope.experiments.stages import Listened, Selected, Task, act_on
+from emoscope.experiments.stages import Listened, Selected, Task
 from emoscope.experiments.study import check_study
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.fusion import transfer_sets
@@ -98,39 +97,19 @@ def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
         if shard is None:
             stages.end_without_sets(listened, why)
         raise
-    act_on(selected, shard)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What acts in each part.
-
-    Attributes:
-        parts: part -> its sets, and those of others.
-        failed: part -> why it has no sets of its own, though it looks for them.
-        left_out: corpus -> why its sets are not transferred.
-    """
-
-    parts: Mapping[str, Selected]
-    failed: Mapping[str, str]
-    left_out: Mapping[str, str]
+    stages.act(selected, shard)
 
 
 @dataclass(frozen=True)
 class StudyInParts:
-    """A study of several parts in its run folder.
-
-    Attributes:
-        shared: the emotions that all corpora share, where transfer is asked.
-        fulls: main part -> the study of which it is a pilot.
-    """
+    """A study of several parts in its run folder."""
 
     study: Study
     run: RunFolder
     log: Log
     parts: tuple[Part, ...]
-    shared: tuple[str, ...]
-    fulls: Mapping[str, Study]
+    shared: tuple[str, ...]  # the emotions that all corpora share, where transfer is asked
+    fulls: Mapping[str, Study]  # main part -> the study of which it is a pilot
 
     def run_parts(self, model: AudioLM | None, shard: Shard | None) -> None:
         """Run every part, or what is left of it, and write the tables and the report of the whole.
@@ -143,15 +122,15 @@ class StudyInParts:
             if not (self.run / "report.html").is_file():
                 self.write()
             return
-        with ExitStack() as held:
+        with contextlib.ExitStack() as held:
             for part in self.parts:
                 held.enter_context(locked(RunFolder(self.run / f"parts/{part.name}", create=True).path, shard))
-            chosen = self.select(self.listen(model, shard))
+            chosen, failed, left_out = self.select(self.listen(model, shard))
             for part in self.parts:
                 self.log.say(f"Part {part.name} ({part.role}) is tested.")
-                act_on(chosen.parts[part.name], shard)
+                stages.act(chosen[part.name], shard)
         if shard is None:
-            self.finish(chosen)
+            self.finish(chosen, failed, left_out)
 
     def finished(self, model: AudioLM | None) -> bool:
         """Whether the folder holds this very study, every part finished."""
@@ -181,8 +160,12 @@ class StudyInParts:
             model = heard[part.name].model
         return heard
 
-    def select(self, heard: Mapping[str, Listened]) -> Chosen:
+    def select(self, heard: Mapping[str, Listened]) -> tuple[dict[str, Selected], dict[str, str], dict[str, str]]:
         """Find the sets of every part, then give each part those of others that act there.
+
+        Returns:
+            part -> its sets, and those of others; part -> why it has no sets of its own, though it looks for them; corpus
+            -> why its sets are not transferred.
 
         Raises:
             NotIdentifiable: no corpus has two emotions that the model knows.
@@ -203,7 +186,7 @@ class StudyInParts:
             if part.role != SHARED:
                 transferred[part.name] = self._transferred_to(part, own)
         chosen = {name: dataclasses.replace(one, transferred=transferred.get(name)) for name, one in own.items()}
-        return Chosen(chosen, {name: str(error) for name, error in failed.items()}, left_out)
+        return chosen, {name: str(error) for name, error in failed.items()}, left_out
 
     def _transferred_to(self, host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
         """The headline's sets of other parts, which act in this one."""
@@ -237,19 +220,19 @@ class StudyInParts:
                 transferred.save_sets(heard[name].run / "sets")
         return made, left_out
 
-    def finish(self, chosen: Chosen) -> None:
+    def finish(self, chosen: Mapping[str, Selected], failed: Mapping[str, str], left_out: Mapping[str, str]) -> None:
         """Write the manifest, the tables and the report of the whole."""
         self._measure_activity(chosen)
-        manifests = {name: one.listened.run.read_json("manifest.json") for name, one in chosen.parts.items()}
+        manifests = {name: one.listened.run.read_json("manifest.json") for name, one in chosen.items()}
         first = manifests[self.parts[0].name]
         manifest = {
             "format": FORMAT,
             **{key: first[key] for key in ("emoscope", "model", "headline", "environment", "proofs")},
             "study": msgspec.to_builtins(self.study),
             "asked": digest(msgspec.to_builtins(self.study)),
-            "parts": [{**part.card, "failed": chosen.failed.get(part.name)} for part in self.parts],
+            "parts": [{**part.card, "failed": failed.get(part.name)} for part in self.parts],
             "shared_emotions": list(self.shared),
-            "not_transferred": chosen.left_out,
+            "not_transferred": left_out,
             **({"pilot": {name: manifests[name].get("pilot") for name in self.fulls}} if self.fulls else {}),
         }
         self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
@@ -269,12 +252,12 @@ class StudyInParts:
 
         build_report(write_study_tables(self.run.path))
 
-    def _measure_activity(self, chosen: Chosen) -> None:
+    def _measure_activity(self, chosen: Mapping[str, Selected]) -> None:
         """What the sets of each corpus do on what takes the place of the voice."""
         for part in self.parts:
             without = [one for one in self.parts if (one.role, one.of) == (GROUNDING, part.name)]
-            grounding = {one.study.question.presentation: chosen.parts[one.name].listened.run for one in without}
-            selected = chosen.parts[part.name]
+            grounding = {one.study.question.presentation: chosen[one.name].listened.run for one in without}
+            selected = chosen[part.name]
             if part.role == MAIN and grounding and selected.found.sets:
                 heard = selected.listened
                 write_set_activity(heard.run, grounding, heard.headline, heard.study.identify.scope)

@@ -44,22 +44,17 @@ class Outcome(NamedTuple):
 class Heard:
     """The blocks that are heard without a hole from the first one on, by whichever process.
 
-    They decide when listening has enough: blocks that some process heard beyond that point count for nothing, so a
-    run in shards, which may hear a few more, has the items of a run in one process.
-
-    Args:
-        unit: number of a block -> the unit that hears it, where it is done; ``None`` where it is not.
-        units: the units of the blocks that count.
-        complete: whether they are enough, or all there are.
+    They decide when listening has enough. Blocks that were heard beyond that point count for nothing, so a run in
+    shards has the items of a run in one process.
     """
 
     run: RunFolder
     study: Study
     blocks: Sequence[Sequence[Row]]
-    unit: Callable[[int], Unit | None]
-    units: list[Unit] = field(default_factory=list)
+    unit: Callable[[int], Unit | None]  # number of a block -> the unit that has heard it
+    units: list[Unit] = field(default_factory=list)  # of the blocks that count
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    complete: bool = False
+    complete: bool = False  # whether these blocks are enough, or all there are
 
     def look(self) -> bool:
         """Take in what was heard since the last look; whether listening is complete."""
@@ -81,12 +76,9 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int,
     """What became of each item of a heard block: item -> outcome."""
     notes = unit.notes(run)
     answer = dict(run.read_table(f"answers/{unit.id}").select("item", "answer").iter_rows())
-    outcome: dict[int, Outcome] = {}
-    for row, truth in ((item["item"], item["truth"]) for item in block):
-        if (why := notes["quarantined"].get(str(row))) is not None:
-            outcome[row] = Outcome("quarantined", why)
-        else:
-            outcome[row] = Outcome("used", None, notes["duration_s"][str(row)], answer[row], answer[row] == truth)
+    outcome = {int(row): Outcome("quarantined", why) for row, why in notes["quarantined"].items()}
+    for row, truth in ((item["item"], item["truth"]) for item in block if item["item"] in answer):
+        outcome[row] = Outcome("used", None, notes["duration_s"][str(row)], answer[row], answer[row] == truth)
     return outcome
 
 
@@ -116,10 +108,8 @@ def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mappi
         if evaluated and len(clips) < study.evaluate.items_per_emotion:
             clips.add(item["clip"])
         rows.append((item["item"], *outcome, evaluated and item["clip"] in clips))
-    types = schema("items")
-    found = ("item", "status", "why", "duration_s", *SETTLED)
-    settled = pl.DataFrame(rows, schema={name: types[name] for name in found}, orient="row")
-    both = ("status", "why", "duration_s")
+    types, both = schema("items"), ("status", "why", "duration_s")
+    settled = pl.DataFrame(rows, schema={name: types[name] for name in ("item", *both, *SETTLED)}, orient="row")
     joined = items.join(settled, on="item", how="left", suffix="_heard")
     known = [pl.coalesce(name, f"{name}_heard").alias(name) for name in both]
     filled = joined.with_columns(*known, pl.col("evaluated").fill_null(False))
@@ -137,30 +127,22 @@ class ChangedInput(ValueError):
 
 
 def refuse_changes(run: RunFolder, model: ModelInfo, asked: Sequence[Row]) -> None:
-    """Refuse a model or a recording that is not the one with which the run was begun; nothing is written.
-
-    Raises:
-        ChangedInput: names the model, or the first such clip and its file.
-    """
+    """Refuse a model or a recording that is not the one with which the run was begun; nothing is written."""
     before = run.read_json(FILE)
     if not before:
         return
-    old = before["model"]
+    old, begun = before["model"], f"the run in {run.path} was begun"
     if old["checksum"] != model.checksum:
-        what = (
-            f"model {model.id!r} has other files than when the run in {run.path} was begun"
-            if old["id"] == model.id
-            else f"model {model.id!r} is not {old['id']!r}, with which the run in {run.path} was begun"
-        )
-        raise ChangedInput(f"{what} (checksum {model.checksum[:12]}, then {old['checksum'][:12]}): {REMEDY}")
+        same = old["id"] == model.id
+        what = f"has other files than when {begun}" if same else f"is not {old['id']!r}, with which {begun}"
+        sums = f"(checksum {model.checksum[:12]}, then {old['checksum'][:12]})"
+        raise ChangedInput(f"model {model.id!r} {what} {sums}: {REMEDY}")
     changed = {i["clip"]: i["path"] for i in asked if before["clips"].get(i["clip"], i["checksum"]) != i["checksum"]}
     if changed:
         clip, path = next(iter(changed.items()))
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise ChangedInput(
-            f"clip {clip!r}{more} has other content than when the run in {run.path} was begun: {path}; put the old "
-            f"recording back, or {REMEDY}"
-        )
+        what = f"clip {clip!r}{more} has other content than when {begun}: {path}"
+        raise ChangedInput(f"{what}; put the old recording back, or {REMEDY}")
 
 
 def remember(run: RunFolder, model: ModelInfo, asked: Sequence[Row], parts: Mapping[str, str] | None) -> None:
@@ -182,11 +164,7 @@ def differing_parts(run: RunFolder, parts: Mapping[str, str]) -> list[str] | Non
 
 
 def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Sequence[Prepared]) -> None:
-    """Keep the inputs of one listening block.
-
-    Args:
-        places: place in the block of each prepared item (quarantined items have none).
-    """
+    """Keep the inputs of one listening block; ``places`` is where in the block each prepared item stands."""
     import torch
     from safetensors.torch import save_file
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,32 +64,26 @@ def restricted(neurons: np.ndarray, layers: str, ranges: Ranges, width: int, *se
 
 @dataclass(frozen=True)
 class SetsByFold:
-    """The neurons of every set, fold and emotion, and which intervention a condition means for a row.
+    """The neurons of every set, fold and emotion, and which intervention a condition means for a row."""
 
-    Attributes:
-        sets: (set, fold) -> emotion -> neurons (flat indices, sorted).
-        mean_product: mean gated product of every neuron, for conditions to the mean; float32 (layer * width,).
-        shares: item -> option -> probability at baseline, for conditions that mix by the model's own answer.
-    """
-
-    sets: Mapping[tuple[str, str], Mapping[str, np.ndarray]]
+    sets: Mapping[tuple[str, str], Mapping[str, np.ndarray]]  # (set, fold) -> emotion -> neurons (flat indices, sorted)
     info: ModelInfo
-    mean_product: np.ndarray
+    mean_product: np.ndarray  # mean gated product of every neuron, for conditions to the mean; float32 (layer * width,)
+    # item -> option -> probability at baseline, for conditions that mix by the model's own answer
     shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=dict)
 
     def neurons(self, condition: Row, fold: str) -> np.ndarray:
         """Neurons on which a condition acts for items of one fold: those of a set, of all sets, or whole layers."""
-        width, layers, name = self.info.width, condition["layers"], condition["set"]
+        width, layers, name, target = self.info.width, condition["layers"], condition["set"], condition["target"]
         if KINDS[condition["kind"]].idle:
             return np.arange(0, dtype=np.int64)
         if name is None:
             first, last = (0, self.info.layers) if layers == "all" else (int(layers), int(layers) + 1)
             return np.arange(first * width, last * width, dtype=np.int64)
-        if condition["target"] is None:
+        if target is None:
             return np.unique(np.concatenate(list(self.sets[name, fold].values())))
-        drawn = name, fold, condition["target"]
-        return restricted(self.sets[name, fold][condition["target"]], layers, self.ranges, width, *drawn)
+        return restricted(self.sets[name, fold][target], layers, self.ranges, width, name, fold, target)
 
     def means(self, condition: Row, fold: str) -> np.ndarray | None:
         """What those neurons are set to where that is their mean, otherwise ``None``; float32 (neuron,)."""
@@ -97,16 +92,11 @@ class SetsByFold:
     def intervention(self, condition: Row, fold: str, item: int | None = None) -> Intervention:
         """What a condition does to items of one fold; ``item`` is needed where each is treated otherwise."""
         kind, name = KINDS[condition["kind"]], condition["set"]
-        acted = Acted(
-            neurons=self.neurons(condition, fold),
-            positions=condition["positions"],
-            alpha=condition["alpha"] or 0.0,
-            to=condition["to"] or "zero",
-            means=self.means(condition, fold),
-            sets=self.sets[name, fold] if name is not None else {},
-            shares=self.shares[item] if kind.by_item and item is not None else None,
-        )
-        return kind.act(acted)
+        neurons, means = self.neurons(condition, fold), self.means(condition, fold)
+        sets = self.sets[name, fold] if name is not None else {}
+        shares = self.shares[item] if kind.by_item and item is not None else None
+        alpha, to = condition["alpha"] or 0.0, condition["to"] or "zero"
+        return kind.act(Acted(neurons, condition["positions"], alpha, to, means, sets, shares))
 
 
 @dataclass(frozen=True)
@@ -158,11 +148,9 @@ def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
 
     Units are dealt in the order of their ids, likelihood and generation apart, as one costs more than the other.
     """
-    found: dict[str, Shard] = {}
-    for scoring in sorted({one.scoring for one in work}):
-        for place, unit in enumerate(sorted(one.unit.id for one in work if one.scoring == scoring)):
-            found[unit] = shard.owner(place)
-    return found
+    places: dict[str, Iterator[int]] = defaultdict(itertools.count)
+    dealt = sorted(work, key=lambda one: one.unit.id)
+    return {one.unit.id: shard.owner(next(places[one.scoring])) for one in dealt}
 
 
 def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
@@ -178,7 +166,7 @@ def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Row, ...]]:
     """Cut the evaluated items into blocks of equal size."""
     evaluated = items.filter(items["evaluated"]).to_dicts()
     count = -(-len(evaluated) // BLOCK)
-    edges = [len(evaluated) * n // count for n in range(count + 1)] if count else [0]
+    edges = [len(evaluated) * n // count for n in range(count + 1) if count]
     return [tuple(evaluated[a:b]) for a, b in itertools.pairwise(edges)]
 
 
@@ -222,18 +210,16 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
     size = positions_per_batch(study, model.info)
     with log.stage("intervening", total, "answers") as progress:
         for _, of_block in itertools.groupby(work, key=lambda one: id(one.block)):
-            left: list[tuple[int, Work]] = []
+            left: list[Work] = []
             for one in of_block:
                 if one.unit.done(run):
                     progress.step(len(one.block))
                 else:
-                    left.append((first_layer(one, sets), one))
-            if not left:
-                continue
-            prepared = load_inputs(run, [item["item"] for item in left[0][1].block])
+                    left.append(one)
+            prepared = load_inputs(run, [item["item"] for item in left[0].block]) if left else []
             groups: dict[bool, Batches] = {}
-            starts = Starts(model)
-            for layer, one in sorted(left, key=lambda pair: pair[0]):
+            starts, first = Starts(model), [first_layer(one, sets) for one in left]
+            for layer, one in sorted(zip(first, left, strict=True), key=lambda pair: pair[0]):
                 other = KINDS[one.condition["kind"]].other_batches
                 if other not in groups:
                     # batches composed otherwise: rows as they are numbered, half as many positions in each

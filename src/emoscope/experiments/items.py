@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, product
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,16 +20,20 @@ from emoscope.experiments.schema import CorpusChoice, Study, StudyError
 from emoscope.experiments.study import read_study
 from emoscope.files import Checksums
 from emoscope.questions import LETTERS, letter_orders
+from emoscope.runs import Log
 from emoscope.runs.folder import digest
 from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     from emoscope.corpora import Clip
     from emoscope.experiments.schema import Row
-    from emoscope.runs import Log, RunFolder
+    from emoscope.runs import RunFolder
 
 SETTLED = ("answered", "correct", "evaluated")
 """Columns of the items that listening fills in."""
+
+ByClip = Mapping[str, str]
+"""Clip id -> its fold, side or checksum."""
 
 MISSING = "missing"
 """Checksum of a file that cannot be read."""
@@ -67,11 +70,7 @@ def opened(choice: CorpusChoice) -> Corpus:
 
 
 def asked_corpus(corpus: Corpus, emotions: Sequence[str], label: str) -> Corpus:
-    """The clips with the labels that are asked about (all, where none is named), without unknown voices among known ones.
-
-    Raises:
-        StudyError: no clip is left.
-    """
+    """The clips with the labels that are asked about (all, where none is named), without unknown voices among known ones."""
     if emotions:
         corpus = corpus.keep(emotions, column=label)
     if not corpus.clips:
@@ -123,7 +122,7 @@ def options_of(items: pl.DataFrame) -> tuple[str, ...]:
 
 
 def candidate_items(
-    study: Study, corpus: Corpus, log: Log | None = None, assigned: Mapping[str, str] | None = None
+    study: Study, corpus: Corpus, log: Log | None = None, assigned: ByClip | None = None
 ) -> pl.DataFrame:
     """List every clip as an item, in listening order; clips that were lost follow with their status.
 
@@ -136,38 +135,34 @@ def candidate_items(
     Returns:
         the items table (see docs/run-folder.md); ``status`` is null for items that are still to be heard.
     """
-    label, options = study.identify.label, study_options(study, corpus)
-    if log:
-        for sentence in corpus.told:
-            log.say(f"{sentence}.")
-        for why, count in Counter(lost.why for lost in corpus.lost if "is not known" in lost.why).items():
-            log.say(f"{_are(count)} left out: {why}")
+    label, options, log = study.identify.label, study_options(study, corpus), log or Log("quiet")
+    for sentence in corpus.told:
+        log.say(f"{sentence}.")
+    for why, times in Counter(lost.why for lost in corpus.lost if "is not known" in lost.why).items():
+        log.say(f"{_are(times)} left out: {why}")
     clips = [clip for clip in corpus.clips if label in clip.labels]
     sums = {}
-    stage = log.stage("reading files", len(clips), "clips") if log else nullcontext()
-    with Checksums("sounds.json") as remembered, stage:
+    with Checksums("sounds.json") as remembered, log.stage("reading files", len(clips), "clips"):
         for clip in clips:
             sums[clip.id] = _checksum(clip, remembered, study.question.presentation)
-            if log:
-                log.step()
+            log.step()
     side, fold = study_sides(study, corpus, clips, sums, assigned)
     known = {clip: content for clip, content in sums.items() if content != MISSING and clip in fold}
     copies = same_recordings(corpus.info, clips, known, fold)
-    if log and copies:
+    if copies:
         log.say(f"{_are(len(copies))} left out: the same recording as another one, such as {min(copies)}")
-    unsaid = _unsaid(study, clips)
-    left_out = copies | dict.fromkeys(unsaid - copies.keys(), "no transcript is known")
-    clips = _listening_order([clip for clip in clips if clip.id in side and clip.id not in left_out], label, study.seed)
+    left_out = {clip.id: f"no {label}" for clip in corpus.clips if label not in clip.labels}
+    left_out |= {clip.id: "on neither side" for clip in clips if clip.id not in side}
+    left_out |= dict.fromkeys(_unsaid(study, clips), "no transcript is known") | copies
+    clips = _listening_order([clip for clip in clips if clip.id not in left_out], label, study.seed)
     beyond = _beyond(clips, side, label, study.corpus.clips_per_emotion)
     # items that may be heard come first: their numbers are rows of the activity store
     clips.sort(key=lambda clip: clip.id in beyond)
     about = [(clip.labels[label], clip.speaker or "", sums[clip.id]) for clip in clips]
-    labels, speakers, contents = ([one[place] for one in about] for place in range(3))
     many = 1 if writes(study) else study.question.letter_orders
-    orders = letter_orders(labels, speakers, contents, options, many, study.seed)
-    extra = sorted(
-        {name for clip in corpus.clips for name in clip.labels} - (set(schema("items")) - set(LABELS_CALLED))
-    )
+    orders = letter_orders(about, options, many, study.seed)
+    declared = schema("items").keys() - LABELS_CALLED.keys()
+    extra = sorted({name for clip in corpus.clips for name in clip.labels} - declared)
     left = {"status": "not needed", "why": "beyond clips_per_emotion"}
     rows: list[dict[str, object]] = []
     for clip, asked in zip(clips, orders, strict=True):
@@ -176,10 +171,9 @@ def candidate_items(
             row = _row(study, corpus, clip, extra) | {"item": len(rows), "fold": fold[clip.id], "side": side[clip.id]}
             row |= {"wording": wording, "options": list(shown), "order": order, "checksum": sums[clip.id]}
             rows.append(row | (left if clip.id in beyond else {}))
-    for clip in corpus.clips:
-        if clip.id not in side or clip.id in left_out:
-            why = left_out.get(clip.id) or (f"no {label}" if label not in clip.labels else "on neither side")
-            rows.append({**_row(study, corpus, clip, extra), "item": len(rows), "status": "excluded", "why": why})
+    for clip in (clip for clip in corpus.clips if clip.id in left_out):
+        found = {"item": len(rows), "status": "excluded", "why": left_out[clip.id]}
+        rows.append(_row(study, corpus, clip, extra) | found)
     for lost in corpus.lost:
         row = _row(study, corpus, lost.clip, extra) if lost.clip else {"corpus": corpus.info.id}
         found = {"clip": lost.id, "path": str(lost.path), "status": lost.status, "why": lost.why}
@@ -187,7 +181,7 @@ def candidate_items(
     types = {name: dtype for name, dtype in schema("items").items() if name not in SETTLED}
     types |= dict.fromkeys((LABELS_CALLED.get(name, name) for name in extra), pl.String)
     items = pl.DataFrame([{name: row.get(name) for name in types} for row in rows], schema=types)
-    if log and (shared := shared_speakers(items)):
+    if shared := shared_speakers(items):
         log.say(told_shared(shared))
     return items
 
@@ -206,32 +200,21 @@ def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict
     row |= {"clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "transcript": spoken(clip)}
     row |= {LABELS_CALLED.get(name, name): clip.labels.get(name) for name in ("emotion", *extra)}
     # a clip that is not asked has no wording where there are several
-    return row | {
-        "label": label,
-        "truth": clip.labels.get(label),
-        "wording": wordings[0] if len(wordings) == 1 else None,
-    }
+    wording = wordings[0] if len(wordings) == 1 else None
+    return row | {"label": label, "truth": clip.labels.get(label), "wording": wording}
 
 
-def _beyond(clips: Sequence[Clip], side: Mapping[str, str], label: str, most: int | None) -> set[str]:
+def _beyond(clips: Sequence[Clip], side: ByClip, label: str, most: int | None) -> set[str]:
     """Clips beyond the most that are heard per label and side."""
-    counts: Counter[tuple[str, str]] = Counter()
-    beyond = set()
-    for clip in clips:
-        counts[clip.labels[label], side[clip.id]] += 1
-        if most is not None and counts[clip.labels[label], side[clip.id]] > most:
-            beyond.add(clip.id)
-    return beyond
+    places: dict[tuple[str, str], Iterator[int]] = defaultdict(count)
+    placed = {clip.id: next(places[clip.labels[label], side[clip.id]]) for clip in clips}
+    return {clip for clip, place in placed.items() if most is not None and place >= most}
 
 
 def _listening_order(clips: list[Clip], label: str, seed: int) -> list[Clip]:
-    groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
-    for clip in clips:
-        groups[clip.speaker or "", clip.labels[label]].append(clip)
-    turns: dict[str, int] = {}
-    for members in groups.values():
-        members.sort(key=lambda c: seeded_hash(seed, c.id))
-        turns |= {clip.id: turn for turn, clip in enumerate(members)}
+    places: dict[tuple[str, str], Iterator[int]] = defaultdict(count)
+    shuffled = sorted(clips, key=lambda c: seeded_hash(seed, c.id))
+    turns = {clip.id: next(places[clip.speaker or "", clip.labels[label]]) for clip in shuffled}
     return sorted(clips, key=lambda c: (turns[c.id], seeded_hash(seed, "order", c.id)))
 
 
@@ -249,8 +232,7 @@ def _unsaid(study: Study, clips: Sequence[Clip]) -> set[str]:
 
 
 def _checksum(clip: Clip, remembered: Checksums, presentation: str) -> str:
-    if presentation == "text":
-        # all questions stand in one file
+    if presentation == "text":  # all questions stand in one file
         return digest([clip.id, dict(clip.labels)])
     # a missing file is found again, and quarantined with its reason, when it is listened to
     try:
@@ -260,11 +242,7 @@ def _checksum(clip: Clip, remembered: Checksums, presentation: str) -> str:
 
 
 def study_sides(
-    study: Study,
-    corpus: Corpus,
-    clips: Sequence[Clip],
-    sums: Mapping[str, str],
-    assigned: Mapping[str, str] | None = None,
+    study: Study, corpus: Corpus, clips: Sequence[Clip], sums: ByClip, assigned: ByClip | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Which side every clip is on, and its fold; clips on neither side are missing.
 
@@ -278,18 +256,16 @@ def study_sides(
     if study.identify.split == "official":
         return _official(corpus, clips)
     if not study.identify.where:
-        folds = study_folds(study, clips, sums, corpus.info.folds, assigned)
+        folds = study_folds(study, clips, corpus.info.folds, sums, assigned)
         return {clip.id: "both" for clip in clips}, folds
-    identify = {clip.id: clip for clip in corpus.where(study.identify.where).clips}
-    evaluate = {clip.id: clip for clip in corpus.where(study.evaluate.where).clips}
-    if both := sorted(identify.keys() & evaluate.keys()):
+    filters = {"identify": study.identify.where, "evaluate": study.evaluate.where}
+    sides = {name: {clip.id for clip in corpus.where(where).clips} for name, where in filters.items()}
+    if both := sorted(sides["identify"] & sides["evaluate"]):
         found = f"{len(both)} clips are on both sides, such as {both[0]!r}"
         raise StudyError(f"{found}: make identify.where and evaluate.where exclude each other")
-    if not identify or not evaluate:
-        empty = "identify" if not identify else "evaluate"
-        raise StudyError(f"{empty}.where {dict(getattr(study, empty).where)} leaves no clip")
-    kept = {clip.id for clip in clips}
-    side = {i: "identify" for i in identify if i in kept} | {i: "evaluate" for i in evaluate if i in kept}
+    if empty := [name for name, found in sides.items() if not found]:
+        raise StudyError(f"{empty[0]}.where {dict(filters[empty[0]])} leaves no clip")
+    side = {clip.id: name for name, found in sides.items() for clip in clips if clip.id in found}
     _keep_speakers_apart(study, clips, side, "sides")
     return side, dict(side)
 
@@ -307,21 +283,13 @@ def _official(corpus: Corpus, clips: Sequence[Clip]) -> tuple[dict[str, str], di
 
 
 def study_folds(
-    study: Study,
-    clips: Sequence[Clip],
-    sums: Mapping[str, str] | None = None,
-    usual: str = "speaker",
-    assigned: Mapping[str, str] | None = None,
+    study: Study, clips: Sequence[Clip], usual: str, sums: ByClip | None = None, assigned: ByClip | None = None
 ) -> dict[str, str]:
-    """The fold of every clip under cross-fitting: clip id -> fold.
+    """The fold of every clip under cross-fitting: clip id -> fold; errors are those of :func:`study_sides`.
 
     Args:
         usual: the column that takes the place of "speaker" in this corpus (MELD's characters, say).
         assigned: clip id -> fold of an earlier time.
-
-    Raises:
-        StudyError: a speaker would be in two folds, and the study does not allow it.
-        ValueError: folds that the corpus cannot have.
     """
     folds = fold_column(clips, study.identify.folds, usual)
     fold = assign_folds(clips, folds, study.seed, sums, study.identify.label, assigned)
@@ -352,14 +320,12 @@ def folds_of(items: pl.DataFrame) -> dict[str, str]:
     return dict(items.drop_nulls("fold").unique("clip", maintain_order=True).select("clip", "fold").iter_rows())
 
 
-def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: Mapping[str, str], what: str) -> None:
-    places: dict[str, set[str]] = defaultdict(set)
-    for clip in clips:
-        if clip.speaker and clip.id in place:
-            places[clip.speaker].add(place[clip.id])
-    shared = sorted(speaker for speaker, found in places.items() if len(found) > 1)
+def _keep_speakers_apart(study: Study, clips: Sequence[Clip], place: ByClip, what: str) -> None:
+    places = {(clip.speaker, place[clip.id]) for clip in clips if clip.speaker and clip.id in place}
+    counts = Counter(speaker for speaker, _ in places)
+    shared = sorted(speaker for speaker, count in counts.items() if count > 1)
     # one voice in the whole corpus and a number of folds: the user chose to cross-fit over its recordings
-    one_voice = len(places) == 1 and isinstance(study.identify.folds, int)
+    one_voice = len(counts) == 1 and isinstance(study.identify.folds, int)
     if shared and not one_voice and not study.evaluate.allow_shared_speakers:
         raise StudyError(
             f"{len(shared)} speaker(s) are in several {what}, such as {shared[0]!r}, so that neurons would be tested on "

@@ -6,23 +6,13 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from emoscope import __version__
 from emoscope.corpora.audio import AudioError
 from emoscope.corpora.audio import Heard as Sound
 from emoscope.corpora.audio import hear as hear_sound
-from emoscope.experiments.heard import (
-    BLOCK,
-    Heard,
-    differing_parts,
-    inputs_path,
-    refuse_changes,
-    remember,
-    save_inputs,
-    settle,
-)
+from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, remember, save_inputs, settle
 from emoscope.experiments.prompts import PRESENTATIONS, answer_table, asked_text, requests, writes
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity
@@ -74,9 +64,9 @@ def hear(
         return unit if unit.done(run) and inputs_path(run, number * BLOCK).is_file() else None
 
     heard = Heard(run, study, blocks, done)
-    mine = list(range(len(blocks))) if shard is None else shard.deal(range(len(blocks)))
+    mine = (shard or Shard(1, 1)).deal(range(len(blocks)))
     decodes = PRESENTATIONS[study.question.presentation].of_clips
-    total = len(asked) if shard is None else sum(len(blocks[number]) for number in mine)
+    total = sum(len(blocks[number]) for number in mine)
     with log.stage("listening", total, "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
         for place, number in enumerate(mine):
             if heard.look():
@@ -138,11 +128,7 @@ def hear_block(
 
 
 def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> None:
-    """Wait until other shards have heard what is missing, as long as one of them is at work.
-
-    Raises:
-        Unfinished: names the shards that are missing, none of which is at work.
-    """
+    """Wait until other shards have heard what is missing; :class:`Unfinished` where none of them is at work."""
     told = False
     while True:
         missing = [n for n in range(len(heard.units), len(heard.blocks)) if heard.unit(n) is None]
@@ -169,13 +155,9 @@ def open_store(
     """Open the run's activity store, or make a new one when environment, clips, questions or scopes changed.
 
     Args:
-        shared: other processes may be writing to the store: it is made where there is none, and never made anew.
-
-    Raises:
-        ChangedInput: the run was begun with another model, or with other recordings of the same clips.
-        ValueError: the store would have to be made anew, and is shared.
+        shared: other processes may be writing to the store: it is made where there is none, and refused where it would
+            have to be made anew.
     """
-    refuse_changes(run, model.info, asked)
     path = run / "activity.zarr"
     parts = {
         "environment, batch size or loudness": digest(answer_key(study, model)),
@@ -241,7 +223,7 @@ def answer_key(study: Study, model: AudioLM) -> dict[str, object]:
 def asked_key(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[object]]:
     """What determines the answers to items: recording, question, order; and to which side and fold they belong."""
     how = study.question.presentation, model.info.audio_first
-    return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)] for i in items]
+    return [[i["item"], i["checksum"], i["side"], asked_text(i, *how)[0]] for i in items]
 
 
 def positions_per_batch(study: Study, info: ModelInfo) -> int:
@@ -256,11 +238,7 @@ def positions_per_batch(study: Study, info: ModelInfo) -> int:
 
 
 def batches(prepared: Sequence[Prepared], positions: int, by_length: bool = True) -> list[list[int]]:
-    """Group rows so that rows x longest stays within ``positions``: those of like length, or as they are numbered.
-
-    Returns:
-        lists of row numbers; every row is in exactly one.
-    """
+    """Group row numbers so that rows x longest stays within ``positions``: those of like length, or as they come."""
     lengths, longest = [len(item.scopes) for item in prepared], 0
     groups: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
@@ -300,7 +278,6 @@ class DecodeAhead:
     def __init__(self, loudness: str, most_bytes: int = AHEAD_BYTES) -> None:
         self._loudness, self._most = loudness, most_bytes
         self._waiting: dict[str, Future[Decoded | None]] = {}
-        self._bytes, self._lock = 0, Lock()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
 
     def __enter__(self) -> DecodeAhead:
@@ -318,11 +295,7 @@ class DecodeAhead:
                 self._waiting[item["clip"]] = self._pool.submit(self._decode_if_room, item["path"])
 
     def take(self, block: Sequence[Row]) -> dict[str, Decoded]:
-        """The sound of a block's clips, or the reason why a clip has none; waits for what is not decoded yet.
-
-        Returns:
-            clip -> its samples (time,), mono, 16 kHz, and what was done to them.
-        """
+        """Clip -> its sound, or the reason why it has none; waits for what is not decoded yet."""
         sounds: dict[str, Decoded] = {}
         # a block that turned out to be done already is never taken
         for stale in self._waiting.keys() - {item["clip"] for item in block}:
@@ -336,20 +309,12 @@ class DecodeAhead:
 
     def _release(self, clip: str) -> Decoded | None:
         waiting = self._waiting.pop(clip)
-        found = None if waiting.cancel() else waiting.result()
-        if found is not None and not isinstance(found, AudioError):
-            with self._lock:
-                self._bytes -= found.samples.nbytes
-        return found
+        return None if waiting.cancel() else waiting.result()
 
     def _decode_if_room(self, path: str) -> Decoded | None:
-        if self._bytes > self._most:
-            return None
-        found = _decode(path, self._loudness)
-        if not isinstance(found, AudioError):
-            with self._lock:
-                self._bytes += found.samples.nbytes
-        return found
+        done = [one.result() for one in list(self._waiting.values()) if one.done() and not one.cancelled()]
+        full = sum(sound.samples.nbytes for sound in done if isinstance(sound, Sound)) > self._most
+        return None if full else _decode(path, self._loudness)
 
 
 def _decode(path: str, loudness: str) -> Decoded:

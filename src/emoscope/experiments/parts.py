@@ -41,22 +41,14 @@ TEXT_QUESTIONS = "text-questions"
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a study.
-
-    Attributes:
-        study: what is asked there; it has one corpus and neither transfer nor probes, and by itself opens what the part
-            asks about.
-        of: the main part of the same corpus, whose folds it takes and whose sets act in it.
-        corpus: the main part's opened corpus; ``None`` for text questions, which have their own.
-        labels: of a main part that asks about some labels only: these, as the corpus itself has them.
-    """
+    """One part of a study."""
 
     name: str
     role: str
-    study: Study
-    of: str
-    corpus: Corpus | None = None
-    labels: tuple[str, ...] = ()
+    study: Study  # one corpus, neither transfer nor probes; by itself it opens the clips that are asked about
+    of: str  # the main part of the same corpus, whose folds it takes and whose sets act in it
+    corpus: Corpus | None = None  # the main part's opened corpus; ``None`` for text questions, which have their own
+    labels: tuple[str, ...] = ()  # those that a main part asks about, as the corpus itself has them; empty: all
 
     @property
     def selects(self) -> bool:
@@ -85,11 +77,8 @@ class Part:
     @property
     def columns(self) -> list[str]:
         """The label columns of the corpus that can be asked about: a question needs two labels."""
-        seen: dict[str, set[str]] = {}
-        for clip in self.opened.clips:
-            for name, label in clip.labels.items():
-                seen.setdefault(name, set()).add(label)
-        return sorted(name for name, labels in seen.items() if len(labels) > 1)
+        labels = {label for clip in self.opened.clips for label in clip.labels.items()}
+        return sorted(name for name, count in Counter(name for name, _ in labels).items() if count > 1)
 
     def asked(self, main: pl.DataFrame | None = None) -> tuple[Corpus, Study]:
         """The clips that the part asks about, and its study, which opens these by itself.

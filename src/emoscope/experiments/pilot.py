@@ -65,13 +65,7 @@ SHUFFLES = 5_000
 
 
 def pilot_result(run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.DataFrame, model: ModelInfo) -> Pilot:
-    """What a pilot says about the full study.
-
-    Args:
-        full: the study without ``--pilot``.
-        items: the pilot's settled items table; clips beyond the pilot stand in it as "not needed".
-
-    """
+    """What a pilot says about the study ``full``; in its settled ``items``, clips beyond the pilot are "not needed"."""
     asked = items.filter(items["status"] == "used")
     names = options_of(asked)
     likely = baseline.filter(scoring="likelihood").join(asked.select("item", "clip", "truth", "order"), on="item")
@@ -92,7 +86,7 @@ def pilot_result(run: RunFolder, full: Study, items: pl.DataFrame, baseline: pl.
         "clips_per_second": rates.heard, "answers_per_second": answers[0] if answers else None,
         "projected_hours": hours(rates, plan), "projected_gb": gigabytes(run, asked.height, plan),
         "verdict": _verdict(emotions, tells_apart(uar, chance, p), mass, agreement),
-        "basis": _basis(plan, rates, asked["clip"].n_unique()),
+        "basis": _basis(plan, asked["clip"].n_unique()),
         "uar": uar, "chance": chance, "p": p, "letter_mass": mass, "agreement": agreement,
         "generated_per_second": rates.written, "emotions": emotions,
         "confusion": {truth: {name: count[truth, name] for name in names} for truth in names},
@@ -117,11 +111,7 @@ def _heard(answers: pl.DataFrame, emotion: str, expected: float, minimum: int) -
 
 
 def fisher(hits: int, clips: int, alarms: int, others: int) -> float:
-    """How often chance gives at least this many of the namings to the emotion's own clips (Fisher's exact test).
-
-    Args:
-        hits: namings on the emotion's own clips.
-        alarms: namings on other clips.
+    """How often chance gives at least so many namings (hits) to the emotion's own clips (Fisher's exact test).
 
     Example:
         >>> round(fisher(3, 4, 1, 4), 4)   # the lady tasting tea: 17 of 70 arrangements
@@ -200,7 +190,7 @@ def _at_chance(row: Hearing) -> str:
     )
 
 
-def _basis(plan: Plan, rates: Rates, clips: int) -> str:
+def _basis(plan: Plan, clips: int) -> str:
     return (
         f"projected for {plan.heard:,} items heard, {plan.scored:,} answers by likelihood and {plan.written:,} generated, "
         f"at the rates of this machine and this pilot's {clips} clips (larger batches are faster); every emotion is taken "
@@ -222,36 +212,23 @@ def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "")
 
 @dataclass(frozen=True)
 class Rates:
-    """Answers per second on this machine, ``None`` of what was not asked, and seconds that any run spends.
+    """Answers per second on this machine, ``None`` of what was not asked, and seconds that any run spends."""
 
-    Attributes:
-        heard: items (decoding, encoder, forward pass, activity).
-        scored, written: answers by likelihood and by generation under interventions.
-        fixed_s: loading the model and selecting.
-    """
-
-    heard: float | None
-    scored: float | None
-    written: float | None
-    fixed_s: float
+    heard: float | None  # items: decoding, encoder, forward pass, activity
+    scored: float | None  # answers by likelihood under interventions
+    written: float | None  # answers by generation under interventions
+    fixed_s: float  # loading the model and selecting
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the full study will take, if the model does as well as in the pilot.
+    """What the full study will take, if the model does as well as in the pilot."""
 
-    Attributes:
-        heard: items that it hears.
-        evaluated: items that it asks under each condition.
-        scored, written: answers by likelihood and by generation under conditions.
-        correct: emotion -> correct clips in the fold that has fewest, at most ``identify.items_per_emotion``.
-    """
-
-    heard: int
-    evaluated: int
-    scored: int
-    written: int
-    correct: Mapping[str, float]
+    heard: int  # items
+    evaluated: int  # items that are asked under each condition
+    scored: int  # answers by likelihood under conditions
+    written: int  # answers by generation under conditions
+    correct: Mapping[str, float]  # emotion -> correct clips in the fold that has fewest, at most as many as are wanted
 
 
 def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: int) -> Plan:
@@ -268,16 +245,14 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
     outs = set(clips.filter(pl.col("side") != "identify")["fold"])
     right: dict[str, defaultdict[str, float]] = {name: defaultdict(float) for name in names}
     evaluated: defaultdict[str, float] = defaultdict(float)
-    taken: Counter[tuple[str, str]] = Counter()
     heard = 0
 
     def found(name: str) -> float:
         return min((sum(right[name].values()) - right[name][out] for out in outs), default=0.0)
 
+    if most is not None:
+        clips = clips.filter(pl.int_range(pl.len()).over("truth", "side") < most)
     for name, side, fold in clips.select("truth", "side", "fold").iter_rows():
-        taken[name, side] += 1
-        if most is not None and taken[name, side] > most:
-            continue
         heard += orders
         if side != "identify":
             evaluated[name] += usable

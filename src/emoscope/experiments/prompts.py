@@ -73,19 +73,13 @@ def noise_like(wave: Waveform) -> Waveform:
 
 @dataclass(frozen=True)
 class Presentation:
-    """What a question is asked about; its role and its words stand in :data:`emoscope.vocabulary.PRESENTED`.
+    """What a question is asked about; its role and its words stand in :data:`emoscope.vocabulary.PRESENTED`."""
 
-    Attributes:
-        sound: what the model hears of a clip's samples; ``None``: nothing.
-        needs_words: asked of clips whose words are known.
-        writes: the answer is a text of the model's own; :mod:`emoscope.chapters.side_effects` reads it.
-        of_clips: there is a clip, which is decoded also where nothing is heard: one without usable sound is left out
-            there, too, so that all presentations are asked on the same clips.
-    """
-
-    sound: Callable[[Waveform], Waveform] | None = None
-    needs_words: bool = False
-    writes: bool = False
+    sound: Callable[[Waveform], Waveform] | None = None  # what the model hears of a clip's samples; ``None``: nothing
+    needs_words: bool = False  # asked of clips whose words are known
+    writes: bool = False  # the answer is a text of the model's own; :mod:`emoscope.chapters.side_effects` reads it
+    # there is a clip, which is decoded also where nothing is heard: one without usable sound is left out there, too, so
+    # that all presentations are asked on the same clips
     of_clips: bool = True
 
 
@@ -108,43 +102,28 @@ GROUNDING, SIDE_EFFECTS = (
 """What takes the place of the voice; and tasks that are no multiple choice about the clip."""
 
 
-def asked_text(item: Row, presentation: str = "audio", audio_first: bool = True) -> str:
-    r"""The user's turn, without any sound.
+def asked_text(item: Row, presentation: str = "audio", audio_first: bool = True) -> tuple[str, tuple[str, ...]]:
+    r"""The user's turn, without any sound, and the letters of its options: none where the answer is written.
 
     Args:
         audio_first: whether the model's sound stands before the question; so does the text in its place.
 
     Example:
         >>> item = {"label": "emotion", "options": ["anger", "fear"], "wording": "lettered", "transcript": "Stop it."}
-        >>> asked_text(item, "transcript")
+        >>> asked_text(item, "transcript")[0]
         'The speaker says: Stop it.\nWhich emotion does the speaker express? (A) anger (B) fear Answer with the letter only.'
     """
     if presentation == "transcription":
-        return WRITE_DOWN
-    text = question_of(item, presentation).text
-    if presentation != "transcript":
-        return text
-    said = SAID.format(transcript=item["transcript"])
-    return f"{said}\n{text}" if audio_first else f"{text}\n{said}"
-
-
-def question_of(item: Row, presentation: str = "audio") -> Question:
-    """The question of an item; in ``text`` its sentence and the words of its options stand in the item's columns."""
-    if presentation != "text":
-        return Question(item["label"], tuple(item["options"]), item["wording"])
-    shown = tuple(item[option] for option in item["options"])
-    return Question(item["label"], tuple(item["options"]), ask=item["question"], shown=shown)
-
-
-def request(item: Row, presentation: str, wave: Waveform | None, audio_first: bool = True) -> Request:
-    """What a model is asked for one item."""
-    from emoscope.models.audio_lm import Request
-
-    how = PRESENTATIONS[presentation]
-    heard = how.sound(wave) if how.sound and wave is not None else None
-    text = asked_text(item, presentation, audio_first)
-    letters = () if how.writes else question_of(item, presentation).letters
-    return Request(audio=heard, text=text, letters=letters)
+        return WRITE_DOWN, ()
+    options = tuple(item["options"])
+    if presentation == "text":  # its sentence and the words of its options stand in the item's columns
+        asked = Question(item["label"], options, ask=item["question"], shown=tuple(item[option] for option in options))
+    else:
+        asked = Question(item["label"], options, item["wording"])
+    turn = [asked.text]
+    if presentation == "transcript":
+        turn.insert(0 if audio_first else 1, SAID.format(transcript=item["transcript"]))
+    return "\n".join(turn), asked.letters
 
 
 class Notes(TypedDict):
@@ -166,16 +145,18 @@ def requests(
     Returns:
         the items that can be asked, their requests, and notes.
     """
+    from emoscope.models.audio_lm import Request
+
     notes: Notes = {"quarantined": {}, "duration_s": {}, "told": {}}
     usable, asked = [], []
     presentation, longest = study.question.presentation, model.longest_s
+    how = PRESENTATIONS[presentation]
     for item in block:
         number, sound = str(item["item"]), sounds.get(item["clip"])
         if isinstance(sound, AudioError):
             notes["quarantined"][number] = sound.reason
             continue
-        wave = None if sound is None else sound.samples
-        length = None if wave is None else len(wave) / RATE
+        length = None if sound is None else len(sound.samples) / RATE
         if length is not None and longest is not None and length > longest:
             notes["quarantined"][number] = f"longer than the {longest:g} s that the model takes"
             continue
@@ -183,7 +164,8 @@ def requests(
         if sound is not None and sound.told:
             notes["told"][number] = list(sound.told)
         usable.append(item)
-        asked.append(request(item, presentation, wave, model.info.audio_first))
+        heard = how.sound(sound.samples) if how.sound and sound is not None else None
+        asked.append(Request(heard, *asked_text(item, presentation, model.info.audio_first)))
     return usable, asked, notes
 
 

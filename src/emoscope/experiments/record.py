@@ -19,12 +19,12 @@ from emoscope import __version__
 from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.experiments.items import candidate_items, folds_assigned_before, options_of, shared_speakers, study_corpus
 from emoscope.experiments.pilot import pilot_result
-from emoscope.experiments.schema import Study
+from emoscope.experiments.prompts import asked_text
+from emoscope.experiments.schema import Row, Study
 from emoscope.experiments.study import imported_code
 from emoscope.neurons.activity import Activity, scope_parts
 from emoscope.neurons.selectors import own_code
 from emoscope.neurons.sets import load_set
-from emoscope.questions import Question
 from emoscope.runs import Log, RunFolder
 from emoscope.runs.folder import FORMAT, check_unit, digest
 from emoscope.schemas import schema
@@ -109,11 +109,7 @@ CLIPS = 4
 
 
 def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: AudioLM, log: Log) -> tuple[Proof, ...]:
-    """Run the proofs on the first clips and keep them; a proof that fails stops the run.
-
-    Raises:
-        ProofFailed: a check of the model's sites, gains or batches failed.
-    """
+    """Run the proofs of sites, gains and batches on the first clips and keep them; one that fails stops the run."""
     from emoscope.models.audio_lm import ProofFailed, Request
     from emoscope.models.check import run_proofs
 
@@ -123,8 +119,7 @@ def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: 
             wave = load_audio(item["path"], loudness)
         except AudioError:
             continue
-        question = Question(item["label"], tuple(item["options"]), item["wording"])
-        requests.append(Request(wave, question.text, question.letters))
+        requests.append(Request(wave, *asked_text(item)))
         if len(requests) == CLIPS:
             break
     found = run_proofs(model, model.prepare(requests)) if requests else []
@@ -138,11 +133,7 @@ def prove_model(run: RunFolder, candidates: pl.DataFrame, loudness: str, model: 
 
 
 def prove_weights(before: str, model: AudioLM) -> Proof:
-    """Compare the weights on which gains act with their hash before the first intervention.
-
-    Raises:
-        ProofFailed: they changed.
-    """
+    """Compare the weights on which gains act with their hash before the first intervention; a change stops the run."""
     from emoscope.models.audio_lm import ProofFailed
 
     if before != model.decoder.fingerprint():
@@ -155,10 +146,7 @@ def prove_weights(before: str, model: AudioLM) -> Proof:
 def finished(
     run: RunFolder, study: Study, model: AudioLM | None = None, corpus: Corpus | None = None, full: Study | None = None
 ) -> bool:
-    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings.
-
-    ``corpus`` holds the clips that are asked about; it is opened from the study where it is not given.
-    """
+    """Whether the folder holds this very study, every unit whole, on the same model and the same recordings."""
     manifest = run.read_json("manifest.json")
     if not manifest or "ended" in manifest or not (run / "units.parquet").is_file():
         return False
@@ -172,13 +160,10 @@ def finished(
     about = (model.info if model else study.card()) if same else None
     if about is None or about.checksum != manifest["model"]["checksum"]:
         return False
-    trained_on = about.trained_on
-    candidates = candidate_items(
-        study, corpus or study_corpus(study, trained_on), assigned=folds_assigned_before(run, study)
-    )
-    if candidates_digest(candidates) != manifest["candidates"]:
-        return False
-    return all(check_unit(run, unit) is None for unit in run.read_table("units")["unit"])
+    corpus = corpus or study_corpus(study, about.trained_on)
+    candidates = candidate_items(study, corpus, assigned=folds_assigned_before(run, study))
+    whole = (check_unit(run, unit) is None for unit in run.read_table("units")["unit"])
+    return candidates_digest(candidates) == manifest["candidates"] and all(whole)
 
 
 def candidates_digest(candidates: pl.DataFrame) -> str:
@@ -206,13 +191,9 @@ def write_set_activity(
     Args:
         grounding: presentation -> the part that asks the same question about it.
     """
-    own = pl.col("control") == "target", (pl.col("control") == "matched") & (pl.col("draw") < DRAWS)
-    sets = main.read_table("sets").filter(
-        pl.col("selector") == headline[0],
-        pl.col("budget") == headline[1],
-        pl.col("size", "layers").is_null(),
-        pl.any_horizontal(own),
-    )
+    counted = (pl.col("control") == "target") | ((pl.col("control") == "matched") & (pl.col("draw") < DRAWS))
+    sets = main.read_table("sets").filter(counted, pl.col("size", "layers").is_null())
+    sets = sets.filter(selector=headline[0], budget=headline[1])
     parts = {"audio": main, **grounding}
     items = {name: part.read_table("items").filter(pl.col("status") == "used") for name, part in parts.items()}
     common = set.intersection(*(set(table["clip"]) for table in items.values()))
@@ -257,37 +238,25 @@ def _measured(
             fired[place, which, rows] += counts[block].sum(axis=1)
             summed[place, which, rows] += sums[block].sum(axis=1)
     pairs = tokens * np.where(sizes > 0, sizes, np.nan)
-    yield from _by_speaker(presentation, counted, items, draws, emotions, summed / pairs, fired / pairs)
+    about = {"presentation": presentation, "scope": counted}
+    values = {"mean_activation": summed / pairs, "firing": fired / pairs}
+    for row, block in _by_speaker(items, [control for _, control in draws], emotions, sizes > 0):
+        yield {**about, **row, **{name: float(value[block].mean()) for name, value in values.items()}}
 
 
 def _by_speaker(
-    presentation: str,
-    scope: str,
-    items: pl.DataFrame,
-    draws: Sequence[tuple[str, str]],
-    emotions: Sequence[str],
-    means: np.ndarray,
-    firing: np.ndarray,
-) -> Iterator[dict[str, object]]:
-    """Means over the items of each true emotion and speaker; ``means`` and ``firing`` are (set, emotion, item)."""
-    places: dict[tuple[str, str | None], list[int]] = {}
-    for place, (truth, speaker) in enumerate(items.select("truth", "speaker").iter_rows()):
-        places.setdefault((truth, speaker), []).append(place)
+    items: pl.DataFrame, controls: Sequence[str], emotions: Sequence[str], there: np.ndarray
+) -> Iterator[tuple[Row, tuple[np.ndarray, ...]]]:
+    """The items of each true emotion and speaker, as a row and as places in an array (set, emotion, item)."""
+    groups = items.with_row_index("place").group_by("truth", "speaker", maintain_order=True).agg("place").rows()
     for control in ("target", "matched"):
-        mine = [place for place, (_, kind) in enumerate(draws) if kind == control]
-        for which, emotion in enumerate(emotions) if mine else ():
+        mine = [place for place, kind in enumerate(controls) if kind == control]
+        for (which, emotion), (truth, speaker, rows) in itertools.product(enumerate(emotions) if mine else (), groups):
             # where some fold has no set of this emotion, items of that fold do not count
-            there = ~np.isnan(firing[mine, which]).any(axis=0)
-            for (truth, speaker), rows in places.items():
-                used = [row for row in rows if there[row]]
-                if used:
-                    block = np.ix_(mine, used)
-                    yield {
-                        "presentation": presentation, "scope": scope, "control": control, "emotion": emotion,
-                        "truth": truth, "speaker": speaker, "items": len(used),
-                        "mean_activation": float(means[:, which][block].mean()),
-                        "firing": float(firing[:, which][block].mean()),
-                    }  # fmt: skip
+            used = [place for place in rows if there[mine, which, place].all()]
+            if used:
+                row = {"control": control, "emotion": emotion, "truth": truth, "speaker": speaker, "items": len(used)}
+                yield row, np.ix_(mine, [which], used)
 
 
 def heard_scope(activity: Activity, scope: str, items: np.ndarray) -> str:
@@ -310,7 +279,6 @@ def write_words(run: RunFolder, model: AudioLM, found: FoundSets, headline: tupl
 
     The column of down_proj is passed through the scale of the decoder's last norm and the output head; what
     later layers do to it is left out (the direct path only; Geva et al. 2022).
-
     """
     chosen = found.frame.filter(control="target", selector=headline[0], budget=headline[1])
     neurons = int(chosen.filter(pl.col("fold") == "all")["size_reached"].sum())

@@ -24,19 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """Effects of interventions with their controls and intervals.
-
-    Attributes:
-        effects: one row a measure and family of sets (see docs/run-folder.md).
-        figure: the effect matrix next to that of matched controls, an Altair chart.
-        first: what must be known before any number, in sentences.
-    """
+    """Effects of interventions with their controls and intervals."""
 
     run: RunFolder
-    effects: pl.DataFrame
+    effects: pl.DataFrame  # one row a measure and family of sets (see docs/run-folder.md)
     headline: Row
-    figure: Chart | None
-    first: tuple[str, ...] = ()
+    figure: Chart | None  # the effect matrix next to that of matched controls
+    first: tuple[str, ...] = ()  # what must be known before any number, in sentences
     options: int = 0
 
     @classmethod
@@ -105,11 +99,7 @@ class Result:
         return self.effects
 
     def plot(self) -> Picture:
-        """The effect matrix next to that of matched controls, drawn; ``.save("effect.svg")`` writes it.
-
-        Raises:
-            ValueError: the run has no such matrix, since nothing was deactivated.
-        """
+        """The effect matrix next to that of matched controls, drawn; ``.save("effect.svg")`` writes it."""
         from emoscope.report.markup import Picture
 
         if self.figure is None:

@@ -28,7 +28,6 @@ ALPHAS = (-0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
 Row = Mapping[str, Any]
 """A row of a stored table, such as an item or a condition, by its columns (``data/tables.toml`` has their types)."""
 
-
 PILOT_DRAWS = {"matched": 2, "random": 1, "shuffled": 1}
 """Draws of each control in a pilot, at most."""
 
@@ -222,9 +221,7 @@ class Study(_Section, frozen=True):
     def with_budget(self, recommended: float) -> Study:
         """Fill in budgets that were left to the model."""
         budget = self.headline.budget if self.headline.budget is not None else recommended
-        budgets = self.identify.budgets or (budget,)
-        if budget not in budgets:
-            budgets = (budget, *budgets)
+        budgets = self.identify.budgets if budget in self.identify.budgets else (budget, *self.identify.budgets)
         headline, identify = replace(self.headline, budget=budget), replace(self.identify, budgets=budgets)
         return replace(self, headline=headline, identify=identify)
 

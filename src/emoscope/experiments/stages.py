@@ -44,53 +44,33 @@ SHOWN = "cache/shown.json"
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be run in one folder: a study, or a part of one.
-
-    Attributes:
-        corpus: the clips that are asked about (:func:`~emoscope.experiments.items.study_corpus`); opened from the study
-            otherwise.
-        stored: the study as its folder keeps it; ``study`` otherwise.
-        full: the study of which this one is a pilot, if it is one.
-        selects: whether neurons are found here; otherwise only sets of other parts act.
-        steers_transferred: whether sets of other parts are steered, too.
-        assigned: clip -> fold, where another part of the study has assigned the folds.
-        proved: the proofs of another part with the same model, which are not made again.
-    """
+    """What is to be run in one folder: a study, or a part of one."""
 
     study: Study
     run: RunFolder
     log: Log
-    corpus: Corpus | None = None
-    stored: Study | None = None
-    full: Study | None = None
-    selects: bool = True
-    steers_transferred: bool = False
-    assigned: Mapping[str, str] = field(default_factory=dict)
-    proved: tuple[Proof, ...] | None = None
+    corpus: Corpus | None = None  # the clips that are asked about; opened from the study otherwise
+    stored: Study | None = None  # the study as its folder keeps it; ``study`` otherwise
+    full: Study | None = None  # the study of which this one is a pilot, if it is one
+    selects: bool = True  # whether neurons are found here; otherwise only sets of other parts act
+    steers_transferred: bool = False  # whether sets of other parts are steered, too
+    assigned: Mapping[str, str] = field(default_factory=dict)  # clip -> fold, as another part has assigned the folds
+    proved: tuple[Proof, ...] | None = None  # proofs of another part with the same model, which are not made again
 
 
 @dataclass(frozen=True)
 class Listened:
-    """What was heard in a run folder.
-
-    Attributes:
-        study: the study, with the model's budget filled in.
-        items: the settled items.
-        corpus: the clips, and what is told of them.
-        units: the units that hold the baseline answers.
-        candidates: hash of the clips, questions and folds that were found.
-        weights: hash of the weights on which gains act, before the first intervention.
-    """
+    """What was heard in a run folder."""
 
     task: Task
-    study: Study
+    study: Study  # with the model's budget filled in
     model: AudioLM
-    items: pl.DataFrame
-    corpus: Corpus
-    units: tuple[str, ...]
-    candidates: str
+    items: pl.DataFrame  # settled
+    corpus: Corpus  # the clips, and what is told of them
+    units: tuple[str, ...]  # those that hold the baseline answers
+    candidates: str  # hash of the clips, questions and folds that were found
     proofs: tuple[Proof, ...]
-    weights: str
+    weights: str  # hash of the weights on which gains act, before the first intervention
 
     @property
     def run(self) -> RunFolder:
@@ -180,27 +160,17 @@ def find_sets(run: RunFolder, study: Study, items: pl.DataFrame) -> FoundSets:
     return selection.find_sets(activity, items.filter(items["status"] == "used"), spec)
 
 
-def reselect(
-    run: str | Path,
-    selector: str = "cas",
-    budget: float | None = None,
-    scope: str | None = None,
-    out: str | Path | None = None,
-) -> FoundSets:
-    """Find the sets of one selector in a run folder and save them.
+def reselect(run: Path, selector: str, budget: float | None, scope: str | None, out: Path | None) -> FoundSets:
+    """Find the sets of one selector in a run folder and save them, in its ``sets`` where ``out`` is not given.
 
-    Args:
-        budget: share of all neurons per emotion; the run's own by default.
-        scope: positions that count; the run's own by default.
-        out: folder for the sets; ``<run>/sets`` by default.
+    The budget (share of all neurons per emotion) and the scope are the run's own where they are not given.
     """
     refuse_study(run)
     folder = RunFolder(run)
     study = read_study(folder / "study.toml", imports=False)
     if budget is None:
-        budget = (folder.read_json("manifest.json") or {}).get("headline", {}).get("budget") or study.headline.budget
-    if budget is None:
-        budget = study.card().recommended_budget
+        kept = (folder.read_json("manifest.json") or {}).get("headline", {})
+        budget = kept.get("budget") or study.headline.budget or study.card().recommended_budget
     identify, scope = study.identify, scope or study.identify.scope
     study = replace(
         study,
@@ -210,7 +180,7 @@ def reselect(
     )
     check_study(study, str(folder / "study.toml"))
     found = find_sets(folder, study, folder.read_table("items"))
-    found.save_sets(Path(out) if out else folder / "sets")
+    found.save_sets(out or folder / "sets")
     return found
 
 
@@ -237,10 +207,8 @@ def plan(selected: Selected) -> Planned:
     """List the conditions and the units in which they are asked."""
     heard, transferred = selected.listened, selected.transferred.frame if selected.transferred else None
     study, items, model = heard.study, heard.items, heard.model
-    conditions = plan_conditions(
-        study, selected.found.frame, model.info.layers, transferred, heard.task.steers_transferred
-    )
-    no_null = why_no_null(heard.run, study, items, model)
+    steers, no_null = heard.task.steers_transferred, why_no_null(heard.run, study, items, model)
+    conditions = plan_conditions(study, selected.found.frame, model.info.layers, transferred, steers)
     if no_null:
         conditions = conditions.filter(conditions["kind"] != "null")
     sets = sets_by_fold(selected)
@@ -267,19 +235,17 @@ def ask_conditions(selected: Selected) -> Planned:
     return planned
 
 
-def act_on(selected: Selected, shard: Shard | None) -> None:
-    """Run all conditions, or a shard's units of them."""
-    if shard is None:
-        act(selected)
-    else:
-        act_share(selected, shard)
+def act(selected: Selected, shard: Shard | None = None) -> None:
+    """Run every condition on sets that were found, then write manifest, tables and, where it has sets, report.
 
-
-def act(selected: Selected) -> None:
-    """Run every condition on sets that were found, then write manifest, tables and, where it has sets, report."""
+    Of a shard only its units are run; the rest is left to a call without a shard.
+    """
     from emoscope.chapters.pages import build_report, figures
     from emoscope.chapters.results import write_tables
 
+    if shard is not None:
+        _act_share(selected, shard)
+        return
     heard, found, transferred = selected.listened, selected.found, selected.transferred
     run, log = heard.run, heard.task.log
     run.write_table("items", heard.items)
@@ -304,8 +270,8 @@ def act(selected: Selected) -> None:
     log.event("done", **timing(log))
 
 
-def act_share(selected: Selected, shard: Shard) -> None:
-    """Run one shard's units and say what is left; tables and report are left to a call without a shard."""
+def _act_share(selected: Selected, shard: Shard) -> None:
+    """Run one shard's units and say what is left."""
     heard, planned = selected.listened, plan(selected)
     run, log, work = heard.run, heard.task.log, planned.work
     owner = owners(work, shard)
@@ -336,10 +302,8 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
     run.write_json("manifest.json", {**manifest, "ended": str(why), "timing": timing(heard.task.log)})
     part = write_tables(run.path)
     page = build_report(part)
-    level = part.table("uar").filter(condition="baseline").to_dicts()
-    span = ""
-    if level and level[0]["low"] is not None:
-        span = f" (95 % {max(0, level[0]['low']):.0f} to {min(100, level[0]['high']):.0f})"
+    level = part.table("uar").filter(condition="baseline").drop_nulls("low").head(1).to_dicts()
+    span = "".join(f" (95 % {max(0, one['low']):.0f} to {min(100, one['high']):.0f})" for one in level)
     why.args = (f"{told_without_sets(why, heard.items, span)}. What was heard: {page.resolve()}",)
 
 

@@ -11,7 +11,8 @@ import shlex
 import sys
 import traceback
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -21,7 +22,7 @@ from msgspec import Struct
 from emoscope.corpora.files import nearest
 from emoscope.corpora.registry import check_corpus_id, list_corpora, resolve
 from emoscope.experiments.prompts import GROUNDING, SIDE_EFFECTS
-from emoscope.experiments.schema import FUSIONS, SCOPES, CorpusChoice, Identify, Model, Study, StudyError
+from emoscope.experiments.schema import FUSIONS, SCOPES, CorpusChoice, Identify, Model, Probes, Study, StudyError
 from emoscope.questions import WORDINGS
 from emoscope.vocabulary import AGNOSTIC
 
@@ -217,17 +218,56 @@ def check_study(study: Study, name: str = "study", stored: bool = False) -> None
     Raises:
         StudyError: names the field, its value and the remedy.
     """
-    checks = _in_identify(study), _in_interventions(study), _in_parts(study, stored), _in_splits(study)
-    for mistake in itertools.chain(*checks):
+    for mistake in itertools.chain(_in_words(study, stored), _in_selection(study), _in_interventions(study)):
         raise StudyError(f"{name}: {mistake}")
 
 
-def _unlike(where: str, given: Iterable[object], known: Sequence[object], told: str) -> Iterator[str]:
-    """What is given and is none of those that are known."""
-    yield from (f"{where} {one!r}{told}" for one in given if one not in known)
+def _in_words(study: Study, stored: bool) -> Iterator[str]:
+    """Words that are none of those that a field knows, or stand there twice."""
+    identify, probes, asked = study.identify, study.probes, study.question
+    # field -> its words, and what is said of others where it is not the list of these
+    known: dict[str, tuple[Sequence[str], str]] = {
+        "identify.scope": ((*SCOPES, "all"), f" is not known: choose from {', '.join(SCOPES)}"),
+        "identify.store": (SCOPES, ""),
+        "identify.site": (("gate", "product"), ' is not known: give "gate" or "product"'),
+        "identify.split": (("", "official"), ': give "official", or leave it out to cross-fit'),
+        "model.quantise": (("", "8bit", "4bit"), ' is not known: give "8bit", "4bit" or ""'),
+        "question.wording": (tuple(WORDINGS), f": choose from {', '.join(WORDINGS)}"),
+        "question.presentation": (("audio", *GROUNDING), ""),
+        "interventions.positions": (SCOPES, ""),
+        "interventions.deactivate": (("zero", "mean"), ' is not known: give "zero" and, if wanted, "mean"'),
+        "interventions.sweep": (("all", "headline"), ': give "all" or "headline"'),
+        "interventions.agnostic": (AGNOSTIC, f" is not known: choose from {', '.join(AGNOSTIC)}, or give []"),
+        "loudness": (("normalised", "as recorded"), ': give "normalised" or "as recorded"'),
+        "transfer.fuse": (FUSIONS, ""),
+        "probes.grounding": (GROUNDING, ""),
+        "probes.side_effects": (SIDE_EFFECTS, ""),
+    }
+    if stored and not study.transfer.ask and asked.presentation in SIDE_EFFECTS:
+        del known["question.presentation"]
+    several = {"identify.scope": identify.scope.split("+"), "loudness": [one.loudness for one in study.corpora]}
+    for field, (words, told) in known.items():
+        found = several[field] if field in several else attrgetter(field)(study)
+        said = told or f" is not known: choose from {', '.join(words)}"
+        yield from (
+            f"{field} {one!r}{said}" for one in ([found] if isinstance(found, str) else found) if one not in words
+        )
+    for field in ("interventions.deactivate", "transfer.fuse", *(f"probes.{name}" for name in _names(Probes)[:3])):
+        given = attrgetter(field)(study)
+        if len(set(given)) < len(given):
+            yield f"{field} {list(given)} names one twice: give each once"
+    for column in probes.columns:
+        if column == identify.label:
+            yield f"probes.columns {column!r} is what the study asks anyway: give other columns"
+        if column in ("shared", *GROUNDING, *SIDE_EFFECTS):
+            yield f"probes.columns {column!r} is the name of another part: give that column another name"
+    if len(set(asked.wordings)) < max(1, len(asked.wordings)):
+        yield f"question.wording {list(asked.wordings)}: give one or several, each once"
+    if isinstance(asked.letter_orders, str) and asked.letter_orders != "all":
+        yield f'letter_orders {asked.letter_orders!r}: give a number or "all"'
 
 
-def _in_identify(study: Study) -> Iterator[str]:
+def _in_selection(study: Study) -> Iterator[str]:
     from emoscope.neurons.selectors import find_selector
 
     identify, head = study.identify, study.headline
@@ -245,42 +285,31 @@ def _in_identify(study: Study) -> Iterator[str]:
     if head.selector not in identify.selectors:
         known = list(identify.selectors)
         yield f"headline.selector {head.selector!r} is not among identify.selectors {known}: add it there"
-    choose = f" is not known: choose from {', '.join(SCOPES)}"
-    scope = identify.scope.split("+")
-    yield from _unlike("identify.scope", scope, (*SCOPES, "all"), choose)
-    yield from _unlike("identify.store", identify.store, SCOPES, choose)
-    yield from _unlike("interventions.positions", study.interventions.positions, SCOPES, choose)
-    if missing := [part for part in (SCOPES if identify.scope == "all" else scope) if part not in identify.store]:
+    scope = SCOPES if identify.scope == "all" else identify.scope.split("+")
+    if missing := [part for part in scope if part not in identify.store]:
         yield f"identify.scope needs {missing}, which identify.store does not keep: add it there"
-    yield from _unlike("identify.site", [identify.site], ("gate", "product"), ' is not known: give "gate" or "product"')
-    quantised = ("", "8bit", "4bit")
-    yield from _unlike("model.quantise", [study.model.quantise], quantised, ' is not known: give "8bit", "4bit" or ""')
-    if "answer" in study.interventions.positions:
-        why = "an answer by likelihood has no such position, so the effect is zero by construction"
-        yield f'interventions.positions "answer": {why}; choose from audio, text, decision'
-    wordings = study.question.wordings
-    yield from _unlike("question.wording", wordings, list(WORDINGS), f": choose from {', '.join(WORDINGS)}")
-    if len(set(wordings)) < max(1, len(wordings)):
-        yield f"question.wording {list(wordings)}: give one or several, each once"
+    if identify.split and identify.where:
+        yield "identify.split and identify.where both fix the sides: give one of them"
+    if bool(identify.where) != bool(study.evaluate.where):
+        yield "identify.where and evaluate.where go together: give both, or neither to cross-fit"
 
 
 def _in_interventions(study: Study) -> Iterator[str]:
     from emoscope.neurons.selectors import find_selector
 
     work, selector = study.interventions, study.headline.selector
-    known, to = ("zero", "mean"), list(work.deactivate)
-    yield from _unlike("interventions.deactivate", to, known, ' is not known: give "zero" and, if wanted, "mean"')
-    if to and "zero" not in to:
-        yield f'interventions.deactivate {to}: what is claimed is deactivation to zero; give ["zero", "mean"]'
-    if len(set(to)) < len(to):
-        yield f"interventions.deactivate {to} names one twice: give each once"
+    if "answer" in work.positions:
+        why = "an answer by likelihood has no such position, so the effect is zero by construction"
+        yield f'interventions.positions "answer": {why}; choose from audio, text, decision'
+    if work.deactivate and "zero" not in work.deactivate:
+        given = list(work.deactivate)
+        yield f'interventions.deactivate {given}: what is claimed is deactivation to zero; give ["zero", "mean"]'
     for alpha in work.alphas:
         if alpha <= -1 or alpha == 0:
             yield f"alpha {alpha} is not a strength: give a number above -1 other than 0"
     for part in work.layers:
         if part != "thirds" and not re.fullmatch(r"[0-9]+-[0-9]+", part):
             yield f'interventions.layers {part!r} is not a range: give ["thirds"], or first and last layer as in "0-3"'
-    yield from _unlike("interventions.sweep", [work.sweep], ("all", "headline"), ': give "all" or "headline"')
     if work.reselect_in_ranges and not work.layers:
         yield 'interventions.reselect_in_ranges needs ranges: give interventions.layers, such as ["thirds"]'
     if work.reselect_in_ranges and find_selector(selector).one_list:
@@ -288,42 +317,6 @@ def _in_interventions(study: Study) -> Iterator[str]:
             "interventions.reselect_in_ranges finds equally many neurons for every emotion, and the headline's selector "
             f"{selector} makes one list for all: choose another headline.selector"
         )
-    told = f" is not known: choose from {', '.join(AGNOSTIC)}, or give []"
-    yield from _unlike("interventions.agnostic", work.agnostic, AGNOSTIC, told)
-
-
-def _in_parts(study: Study, stored: bool) -> Iterator[str]:
-    told = ': give "normalised" or "as recorded"'
-    yield from _unlike("loudness", [one.loudness for one in study.corpora], ("normalised", "as recorded"), told)
-    of_part = stored and not study.transfer.ask and study.question.presentation in SIDE_EFFECTS
-    probes, presentations = study.probes, () if of_part else (study.question.presentation,)
-    for field, given, known in (
-        ("transfer.fuse", study.transfer.fuse, FUSIONS),
-        ("probes.grounding", probes.grounding, GROUNDING),
-        ("probes.side_effects", probes.side_effects, SIDE_EFFECTS),
-        ("question.presentation", presentations, ("audio", *GROUNDING)),
-        ("probes.columns", probes.columns, probes.columns),
-    ):
-        if len(set(given)) < len(given):
-            yield f"{field} {list(given)} names one twice: give each once"
-        yield from _unlike(field, given, known, f" is not known: choose from {', '.join(known)}")
-    for column in probes.columns:
-        if column == study.identify.label:
-            yield f"probes.columns {column!r} is what the study asks anyway: give other columns"
-        if column in ("shared", *GROUNDING, *SIDE_EFFECTS):
-            yield f"probes.columns {column!r} is the name of another part: give that column another name"
-
-
-def _in_splits(study: Study) -> Iterator[str]:
-    identify, orders = study.identify, study.question.letter_orders
-    told = ': give "official", or leave it out to cross-fit'
-    yield from _unlike("identify.split", [identify.split], ("", "official"), told)
-    if identify.split and identify.where:
-        yield "identify.split and identify.where both fix the sides: give one of them"
-    if bool(identify.where) != bool(study.evaluate.where):
-        yield "identify.where and evaluate.where go together: give both, or neither to cross-fit"
-    if isinstance(orders, str) and orders != "all":
-        yield f'letter_orders {orders!r}: give a number or "all"'
 
 
 PAPER = Path(__file__).parents[1] / "data" / "paper"

@@ -145,15 +145,11 @@ def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
 
     from emoscope.models.values import Gains
 
-    distinct: dict[Intervention, int] = {}
-    by_identity: dict[int, int] = {}
-    row_of = []
-    for intervention in interventions:
-        # rows mostly repeat the same few objects: comparing contents for each would take longer than the rest
-        if id(intervention) not in by_identity:
-            by_identity[id(intervention)] = distinct.setdefault(intervention, len(distinct))
-        row_of.append(by_identity[id(intervention)])
-    rows = torch.tensor(row_of, dtype=torch.long)
+    # rows mostly repeat the same few objects: comparing contents for each would take longer than the rest
+    objects = {id(intervention): intervention for intervention in interventions}
+    distinct = {one: place for place, one in enumerate(dict.fromkeys(objects.values()))}
+    places = {identity: distinct[one] for identity, one in objects.items()}
+    rows = torch.tensor([places[id(intervention)] for intervention in interventions], dtype=torch.long)
     parts: list[Gains] = []
     stages = [_stages(intervention) for intervention in distinct]
     for stage in range(max(map(len, stages), default=0)):
@@ -188,8 +184,8 @@ def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[dict[int,
                     f"the neurons were found in a model of {edit.decoder[0]} layers x {edit.decoder[1]} neurons, and "
                     f"{info.id} has {info.layers} x {info.width}: take a set that was found in this model"
                 )
-            if edit.neurons[0] < 0 or edit.neurons[-1] >= info.layers * info.width:
-                wrong = edit.neurons[0] if edit.neurons[0] < 0 else edit.neurons[-1]
+            wrong = edit.neurons[0] if edit.neurons[0] < 0 else edit.neurons[-1]
+            if not 0 <= wrong < info.layers * info.width:
                 raise ValueError(
                     f"neuron {wrong}: {info.id} has {info.layers} layers x {info.width} neurons, "
                     f"numbers 0 to {info.layers * info.width - 1}; is the set from another model?"

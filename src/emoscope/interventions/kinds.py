@@ -80,11 +80,6 @@ def steer(neurons: Neurons, alpha: float, positions: Iterable[str] | str = POSIT
     return Intervention((Edit(numbers, 1.0 + alpha, _scopes(positions), decoder=_decoder(neurons)),))
 
 
-def nothing() -> Intervention:
-    """The intervention that changes nothing: the neutral element of ``+``."""
-    return Intervention()
-
-
 def mix(
     sets: Mapping[str, Neurons], shares: Mapping[str, float], alpha: float, positions: Iterable[str] | str = POSITIONS
 ) -> Intervention:
@@ -211,7 +206,7 @@ class Acted:
     to: str = "zero"  # what deactivated neurons are set to, ``"zero"`` or ``"mean"``
     means: Floats | None = None  # what that is; float32 (neuron,)
     sets: Mapping[str, Numbers] = field(default_factory=dict)  # emotion -> the neurons of its set, of all emotions
-    # option -> the untouched model's probability of it on the item, where the item is known
+    # option -> the untouched model's probability of it on the item, where each is treated by it; else all count alike
     shares: Mapping[str, float] | None = None
 
 
@@ -233,7 +228,7 @@ class Kind:
 
 
 def _nothing(acted: Acted) -> Intervention:
-    return nothing()  # every bit stays as it is, so the null differs from the baseline by its batches alone
+    return Intervention()  # every bit stays as it is, so the null differs from the baseline by its batches alone
 
 
 def _steer(acted: Acted) -> Intervention:
@@ -249,10 +244,6 @@ def _off(acted: Acted) -> Intervention:
 
 
 def _mixed(acted: Acted) -> Intervention:
-    return mix(acted.sets, dict.fromkeys(acted.sets, 1.0), acted.alpha, acted.positions)
-
-
-def _mixed_by_answer(acted: Acted) -> Intervention:
     shares = acted.shares if acted.shares is not None else dict.fromkeys(acted.sets, 1.0)
     return mix(acted.sets, shares, acted.alpha, acted.positions)
 
@@ -265,7 +256,7 @@ KINDS: Mapping[str, Kind] = {
     RELIANCE: Kind(_off),
     "two-pass": Kind(_steer, asked=False),
     "mix": Kind(_mixed, weighs=True),
-    "mix-own": Kind(_mixed_by_answer, by_item=True, weighs=True),
+    "mix-own": Kind(_mixed, by_item=True, weighs=True),
     "mix-outputs": Kind(_steer, asked=False),
     "union": Kind(_union),
 }

@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -55,19 +55,12 @@ def handle_signals() -> None:
 
 
 def stop_after(text: str) -> None:
-    """Let the program stop, resumable, when this much time has passed.
-
-    Raises:
-        ValueError: not a time.
-    """
+    """Let the program stop, resumable, when this much time has passed (:func:`seconds_of`)."""
     signal.setitimer(signal.ITIMER_REAL, seconds_of(text))
 
 
 def seconds_of(text: str) -> float:
-    """Read a time of hours, minutes and seconds.
-
-    Raises:
-        ValueError: not a time, or none at all.
+    """Read a time of hours, minutes and seconds; ``ValueError`` where it is none, or no time at all.
 
     Example:
         >>> seconds_of("3h50m"), seconds_of("90m"), seconds_of("1.5s")
@@ -87,11 +80,7 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def check_stop() -> None:
-    """Raise :class:`Stopped` again if a signal came and was swallowed.
-
-    Raises:
-        Stopped: a signal came.
-    """
+    """Raise :class:`Stopped` again if a signal came and was swallowed."""
     if _asked:
         raise Stopped(NAMES[signal.Signals(_asked[0])])
 
@@ -207,13 +196,3 @@ def _disk_full(error: BaseException) -> bool:
     words = "" if isinstance(error, ValueError) else str(error)
     number = error.errno if isinstance(error, OSError) else None
     return number in (errno.ENOSPC, errno.EDQUOT) or bool(re.search(FULL, words))
-
-
-def explain_exit_codes(codes: Sequence[int] = tuple(EXIT_CODES)) -> str:
-    """The exit codes in one line, for `emoscope --help`.
-
-    Example:
-        >>> explain_exit_codes((0, 130))
-        'Exit codes: 0 done, 130 stopped with Ctrl-C.'
-    """
-    return "Exit codes: " + ", ".join(f"{code} {EXIT_CODES[code]}" for code in codes) + "."

@@ -68,15 +68,11 @@ class Log:
         self.event("stage", stage=name, total=total, unit=unit)
         self._line = self.show == "bars" and self._console.is_jupyter
         if self.show == "bars" and not self._line:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich import progress as shown
 
-            about = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]}"),
-            )
-            self._bars = Progress(*about, TimeElapsedColumn(), console=self._console)
+            name_and_bar = shown.TextColumn("{task.description}"), shown.BarColumn()
+            count = shown.MofNCompleteColumn(), shown.TextColumn("{task.fields[unit]}")
+            self._bars = shown.Progress(*name_and_bar, *count, shown.TimeElapsedColumn(), console=self._console)
             self._bars.start()
             self._task = self._bars.add_task(name, total=total, unit=unit)
         whole = False
@@ -96,11 +92,7 @@ class Log:
             self.event("stage done" if whole else "stage stopped", **done, seconds=round(spent, 2))
 
     def step(self, count: int = 1) -> None:
-        """Count ``count`` finished steps of the current stage.
-
-        Raises:
-            Stopped: a signal asked the program to end.
-        """
+        """Count ``count`` finished steps of the current stage; ``Stopped`` where a signal asked the program to end."""
         check_stop()
         self._done += count
         if self._bars is not None and self._task is not None:
