@@ -111,12 +111,10 @@ def say_arousal(study: StudyRuns) -> list[str]:
     said = tally(
         found,
         "Beyond matched neurons, switching off hurts emotions of the same arousal more than those of the other, so "
-        "that the "
-        "sets hold arousal, too: {}.",
+        "that the sets hold arousal, too: {}.",
         "Beyond matched neurons, switching off hurts emotions of the other arousal more than those of the same: {}.",
         "Whether switching off hurts emotions of the same arousal more than those of the other, beyond matched "
-        "neurons, "
-        "remains open: {}.",
+        "neurons, remains open: {}.",
     )
     groups = [
         f"{level}: {', '.join(sorted(e for e in emotions if arousal_of(e) == level))}" for level in ("high", "low")

@@ -48,8 +48,7 @@ from emoscope.wording import DOING, estimate_text, listed, number, p_value
 
 CELLS = (
     "Row: the emotion whose neurons were changed; column: the emotion of the clip. The diagonal (framed) is the "
-    "emotion's "
-    "own effect. Bold: clear of zero after correction for all cells of the matrix."
+    "emotion's own effect. Bold: clear of zero after correction for all cells of the matrix."
 )
 
 
@@ -248,9 +247,8 @@ def draw_deactivation_of_parts(study: StudyRuns) -> Chart | None:
         title(
             "What switching the headline’s neurons off does, next to matched neurons",
             f"{INTERVALS} {SERIES_KEY} First: own effect minus effect on the others; left of zero, the emotion’s own "
-            "clips suffer more. "
-            "Second: left of zero, evidence is lost. Third: left of zero, the answer is avoided. Grey band: small "
-            "changes.",
+            "clips suffer more. Second: left of zero, evidence is lost. Third: left of zero, the answer is avoided. "
+            "Grey band: small changes.",
         ),
     )
 

@@ -157,11 +157,9 @@ def dissociated(row: Row, generic: bool = False) -> str:
 
 DISSOCIATED = {
     DOUBLE: "Double dissociation: beyond matched neurons, each of the two questions suffers more under its own "
-    "neurons than "
-    "under the other’s; both together: {}.",
+    "neurons than under the other’s; both together: {}.",
     TOGETHER: "The two differences together are clear of zero, but not each of them, so that one kind of neurons may "
-    "hurt "
-    "both questions more: {}.",
+    "hurt both questions more: {}.",
     NONE: "No double dissociation is shown; the two differences together: {}.",
     UNTESTED: "Not tested: {}.",
 }

@@ -227,8 +227,7 @@ def draw_budgets(part: Part) -> Chart | None:
         title=title(
             f"How many neurons it takes: {name_selector(part.selector)} over budgets",
             f"{INTERVALS} Lower: switching off hurts the emotion more than the others. Upright line: the headline’s "
-            "budget, fixed "
-            f"beforehand; the others are exploration.{hollow_note(found)}",
+            f"budget, fixed beforehand; the others are exploration.{hollow_note(found)}",
         )
     )
 
@@ -294,9 +293,8 @@ QUESTIONS = (
             Table(
                 "budgets",
                 tabulate_budgets,
-                "Switching off as many neurons of the headline’s selector as each budget gives, in points, with "
-                "95 % intervals over speakers. *: the headline’s budget, fixed beforehand; the others are "
-                "exploration.",
+                "Switching off as many neurons of the headline’s selector as each budget gives, in points, with 95 % "
+                "intervals over speakers. *: the headline’s budget, fixed beforehand; the others are exploration.",
             ),
         ),
     ),

@@ -92,8 +92,7 @@ def draw_flows(part: Part) -> Chart | None:
         title=title(
             "Where the answers go when an emotion’s neurons are switched off",
             "Row: clips of that emotion, with its own neurons switched off; cell: how many more of them are answered "
-            "with the "
-            f"column’s emotion. Each row adds up to zero.{' ' + HOLLOW if unreliable else ''}",
+            f"with the column’s emotion. Each row adds up to zero.{' ' + HOLLOW if unreliable else ''}",
         )
     )
 

@@ -121,8 +121,7 @@ def draw_steering(part: Part) -> Chart | None:
     heading = title(
         f"Which answers amplification pulls to the amplified emotion (alpha = {part.alpha or 0:g})",
         "Row: the emotion whose neurons were amplified; cell: how many more of the column's clips are answered with "
-        "the "
-        "row's emotion. Framed: its own clips. Bold: clear of zero after correction for all cells of the matrix.",
+        "the row's emotion. Framed: its own clips. Bold: clear of zero after correction for all cells of the matrix.",
     )
     return draw_matrices(part, "steer", "pull", tuple(CONTROLS), "change of the share answered (points)", heading)
 
@@ -158,18 +157,15 @@ def draw_dose(study: StudyRuns) -> Chart | None:
         unreliable, letters = unreliable or bool(found["unreliable"].any()), letters or len(mass) > 0
     last = (
         "Last: the probability on the letters, mean over the emotions’ sets, line from the least to the most; below "
-        "the dashed "
-        "line the model stops answering with a letter, and the other pictures say little. "
+        "the dashed line the model stops answering with a letter, and the other pictures say little. "
     )
     return stacked(
         drawn,
         title(
             "What more and less amplification does",
             f"{INTERVALS} First and second: how many more clips are answered with the amplified emotion, where it was "
-            "spoken and where "
-            f"another one was. Third: what that costs or gains over all emotions. {last if letters else ''}Below zero "
-            "neurons are "
-            f"weakened.{' ' + HOLLOW if unreliable else ''}",
+            "spoken and where another one was. Third: what that costs or gains over all emotions. "
+            f"{last if letters else ''}Below zero neurons are weakened.{' ' + HOLLOW if unreliable else ''}",
         ),
         spacing=10,
     )
@@ -310,9 +306,8 @@ QUESTIONS = (
             Table(
                 "effects_steer",
                 partial(tabulate_effects, kind="steer"),
-                "Effects of amplification at the headline’s alpha, in points of the share of clips answered with "
-                "the amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over "
-                "speakers.",
+                "Effects of amplification at the headline’s alpha, in points of the share of clips answered with the "
+                "amplified emotion (UAR: change of the unweighted average recall), with 95 % intervals over speakers.",
             ),
         ),
         says=say_dose,
