@@ -10,15 +10,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import uar, unreliable_conditions
-from emoscope.analysis.contrasts import (
-    Change,
-    Changes,
-    Conditions,
-    Family,
-    group,
-    shared,
-    with_controls,
-)
+from emoscope.analysis.contrasts import Change, Changes, Conditions, Family, group, shared, with_controls
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Responses, asked_label, build_responses, level_of
 

@@ -66,11 +66,7 @@ def _split(kind: str, change: Change, level: Sequence[str | None]) -> dict[str, 
     return {f"{name}_{end}": (change.estimate(one, sizes), counts[end]) for end, one in values.items()}
 
 
-ENDS = {
-    "same": "emotions of the same arousal",
-    "other": "emotions of the other arousal",
-    "apart": "same minus other",
-}
+ENDS = {"same": "emotions of the same arousal", "other": "emotions of the other arousal", "apart": "same minus other"}
 
 
 def tabulate_arousal(study: StudyRuns) -> pl.DataFrame | None:

@@ -34,15 +34,7 @@ from emoscope.report.plots import (
 )
 from emoscope.report.provenance import null
 from emoscope.report.theme import Chart, title
-from emoscope.report.wording import (
-    BLIND,
-    CONTROLS,
-    blind_text,
-    made,
-    name_selector,
-    outcome,
-    tally,
-)
+from emoscope.report.wording import BLIND, CONTROLS, blind_text, made, name_selector, outcome, tally
 from emoscope.vocabulary import Role, acting
 from emoscope.wording import DOING, estimate_text, listed, number, p_value
 
