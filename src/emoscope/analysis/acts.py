@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.accuracy import uar, unreliable_conditions
-from emoscope.analysis.contrasts import Change, Changes, Conditions, Family, group, shared, with_controls
+from emoscope.analysis.contrasts import Changes, Conditions, Family, group, mean, measures, shared, with_controls
+from emoscope.analysis.estimate import Estimate, unit
 from emoscope.analysis.load import Run
 from emoscope.analysis.responses import Responses, asked_label, build_responses, level_of
 
@@ -32,6 +33,16 @@ class Act:
     def draws(self, excess: bool) -> list[Conditions]:
         """The conditions that an effect rests on, without or with the controls."""
         return [self.own, *self.matched] if excess else [self.own]
+
+    @property
+    def excesses(self) -> tuple[bool, ...]:
+        """Without the controls and, where there are any, with them."""
+        return (False, True) if self.matched else (False,)
+
+    def about(self, measure: str, excess: bool) -> dict[str, object]:
+        """What a row of a table says of a measure: its name, unit, and how many draws it rests on."""
+        draws = len(self.matched) if excess else 1
+        return {"measure": "excess_" * excess + measure, "unit": unit(measure), "draws": draws}
 
 
 def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
@@ -71,12 +82,10 @@ class Asked:
         found = {source: headline_acts(_answered(one)) for source, one in every.items()}
         acts = [act for each in found.values() for act in each.values()]
         wanted = sorted({"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(True))))
-        transferred = run.transferred.values()  # each holds the baseline once more
-        answers = pl.concat(
-            [run.answers, *(one.answers.filter(pl.col("condition") != "baseline") for one in transferred)]
-        )
-        asked = pl.concat(
-            [run.conditions, *(one.conditions.filter(pl.col("kind") != "baseline") for one in transferred)]
+        there = pl.col("condition") != "baseline"  # the runs under other sets hold it once more
+        asked, answers = (
+            pl.concat([getattr(run, table), *(getattr(one, table).filter(there) for one in run.transferred.values())])
+            for table in ("conditions", "answers")
         )
         together = replace(run, answers=answers.filter(pl.col("condition").is_in(wanted)), conditions=asked)
         by_scoring = {scoring: build_responses(together, scoring) for scoring in ("likelihood", "generation")}
@@ -98,24 +107,29 @@ class Asked:
         """Whether answers are judged by UAR or by accuracy."""
         return level_of(self.run)
 
-    def shared(self, acts: Sequence[Act], excess: bool) -> tuple[tuple[str, ...], np.ndarray]:
-        """The targets that are options of all acts (and their controls), and the items answered under all of them."""
-        return shared(self.responses, [draw for act in acts for draw in act.draws(excess)])
+    def measured(
+        self, acts: Sequence[Act], excess: bool, only: np.ndarray | None = None
+    ) -> tuple[list[dict[str, Estimate]], int]:
+        """The measures of each act, and of how many emotions; none where no item was asked under all acts.
 
-    def each(self, act: Act, excess: bool, targets: Sequence[str], used: np.ndarray) -> list[Change]:
-        """What an act changes; for an excess what it changes beyond each matched draw."""
-        own = self.changes.count(act.own, targets, used)
-        return [own.minus(self.changes.count(draw, targets, used)) for draw in act.matched] if excess else [own]
+        Args:
+            excess: what the acts change beyond the mean of their matched draws.
+            only: which items to count, dimension (item); all where not given.
+        """
+        targets, used = shared(self.responses, [draw for act in acts for draw in act.draws(excess)])
+        used = used if only is None else used & only
+        if not targets or not used.any():
+            return [], 0
+        found = []
+        for act in acts:
+            own, *matched = (self.changes.count(draw, targets, used) for draw in act.draws(excess))
+            found.append(measures(mean([own.minus(draw) for draw in matched]) if excess else own))
+        return found, len(targets)
 
     def touched(self, acts: Sequence[Act], excess: bool) -> bool:
         """Whether a condition that an effect rests on is unreliable."""
-        return not self.unreliable.isdisjoint(
-            {"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(excess)))
-        )
-
-    def sizes(self, used: np.ndarray) -> np.ndarray:
-        """Items per speaker, dimension (speaker)."""
-        return np.asarray(self.responses.per_speaker(used.astype(float)).sum(axis=1))
+        behind = {"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(excess)))
+        return not self.unreliable.isdisjoint(behind)
 
 
 def _answered(run: Run) -> pl.DataFrame:

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.estimate import Estimate, ratio, replicates
-from emoscope.analysis.responses import Responses
+from emoscope.analysis.responses import Responses, answered
 from emoscope.schemas import group as columns_of
 
 
@@ -217,12 +217,9 @@ def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
 
 
 def shared(responses: Responses, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], np.ndarray]:
-    """The target emotions that all draws have, and the items answered at baseline and under all conditions."""
-    used = responses.asked("baseline")
-    for draw in draws:
-        for condition in draw.values():
-            used = used & responses.asked(condition)
-    return tuple(label for label in responses.labels if all(label in draw for draw in draws)), used
+    """The options that all draws target, and the items answered at baseline and under all conditions."""
+    targets, used = answered(responses, draws)
+    return tuple(label for label in responses.labels if label in targets), used
 
 
 def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions]) -> Excess | None:

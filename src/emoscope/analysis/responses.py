@@ -89,30 +89,29 @@ def build_responses(run: Run, scoring: str = "likelihood") -> Responses:
     """Arrange the answers of one way of scoring, ``"likelihood"`` or ``"generation"``, as (condition, item)."""
     items = evaluated_items(run)
     labels = in_known_order([*items["options"].explode().drop_nulls().to_list(), *items["truth"].to_list()])
-    code = pl.DataFrame(list(enumerate(labels)), schema={"code": pl.Int64, "answer": pl.String}, orient="row")
+    codes = {label: code for code, label in enumerate(labels)}
     who = items.select(pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who"))["who"].to_list()
     speakers = tuple(sorted(set(who)))
     places = {name: place for place, name in enumerate(speakers)}
-    truth = items.select("truth").join(code, left_on="truth", right_on="answer", how="left", maintain_order="left")
     answers = run.answers.filter(scoring=scoring)
-    conditions = sorted(set(answers["condition"]))
-    rows = {condition: row for row, condition in enumerate(conditions)}
-    where = items.select("item", place=pl.int_range(pl.len(), dtype=pl.Int64))
-    found = (
-        answers.select("item", "condition", "answer", "logp")
-        .join(where, on="item", how="inner")
-        .join(code, on="answer", how="left")
-        .with_columns(pl.col("condition").replace_strict(rows, default=None, return_dtype=pl.Int64).alias("row"))
+    rows = {condition: row for row, condition in enumerate(sorted(set(answers["condition"])))}
+    offered = [sorted(codes[one] for one in options or ()) for options in items["options"].to_list()]
+    where = items.select("item", pl.Series("labels", offered, pl.List(pl.Int64)), place=pl.int_range(pl.len()))
+    found = answers.join(where, on="item").select(
+        "place", "labels", "logp", row=_coded("condition", rows), code=_coded("answer", codes)
     )
-    array = np.full((len(conditions), len(items)), NOT_ASKED, dtype=np.int16)
+    array = np.full((len(rows), len(items)), NOT_ASKED, dtype=np.int16)
     array[found["row"].to_numpy(), found["place"].to_numpy()] = found["code"].fill_null(UNREADABLE).to_numpy()
-    codes = [sorted(labels.index(one) for one in offered or ()) for offered in items["options"].to_list()]
-    logp = _by_label(found.select("row", "place", "logp"), codes, (*array.shape, len(labels)))
+    logp = np.full((*array.shape, len(labels)), np.nan)
+    # one number for each offered option, in canonical order
+    fits = pl.col("logp").list.len() == pl.col("labels").list.len()
+    stored = found.filter(fits, pl.col("logp").list.len() > 0).explode("labels", "logp")
+    logp[tuple(stored[name].to_numpy() for name in ("row", "place", "labels"))] = stored["logp"].to_numpy()
     options = items["options"].list.len().drop_nulls()
     return Responses(
         labels=labels,
         items=items["item"].to_numpy(),
-        truth=truth["code"].to_numpy().astype(np.int64),
+        truth=items.select(_coded("truth", codes))["truth"].to_numpy(),
         speaker=np.array([places[name] for name in who], dtype=np.int64),
         speakers=speakers,
         unknown_speakers=int(items["speaker"].null_count()),
@@ -121,6 +120,10 @@ def build_responses(run: Run, scoring: str = "likelihood") -> Responses:
         answers=array,
         log_odds=log_odds(logp),
     )
+
+
+def _coded(column: str, codes: Mapping[str, int]) -> pl.Expr:
+    return pl.col(column).replace_strict(codes, default=None, return_dtype=pl.Int64)
 
 
 def log_odds(logp: np.ndarray) -> np.ndarray:
@@ -146,23 +149,6 @@ def log_odds(logp: np.ndarray) -> np.ndarray:
     others = weight @ (1 - np.eye(logp.shape[-1]))  # a sum without the option itself: no cancellation
     with np.errstate(divide="ignore"):
         return np.asarray(np.where(there, logp - top - np.log(others), np.nan))
-
-
-def _by_label(found: pl.DataFrame, codes: list[list[int]], shape: tuple[int, int, int]) -> np.ndarray:
-    """Stored log-probabilities, one per offered option in canonical order, as (condition, item, label)."""
-    array = np.full(shape, np.nan)
-    offered = np.array([len(one) for one in codes], dtype=np.int64)
-    stored = found.filter(pl.col("logp").list.len() > 0)
-    row, place = stored["row"].to_numpy(), stored["place"].to_numpy()
-    fits = stored["logp"].list.len().to_numpy() == offered[place]
-    stored, row, place = stored.filter(pl.Series(fits)), row[fits], place[fits]
-    if stored.is_empty():
-        return array
-    counts, starts = offered[place], np.cumsum(offered) - offered
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    label = np.concatenate([np.array(one, dtype=np.int64) for one in codes])[np.repeat(starts[place], counts) + within]
-    array[np.repeat(row, counts), np.repeat(place, counts), label] = stored["logp"].explode().to_numpy()
-    return array
 
 
 UAR, ACCURACY = "UAR", "accuracy"

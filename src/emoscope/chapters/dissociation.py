@@ -28,10 +28,8 @@ def dissociation(study: StudyRuns) -> pl.DataFrame:
     """What the sets of two questions about the same clips cost each question.
 
     On each question the two kinds of sets are compared on the same items. Across the questions, which need not be asked
-    about the same clips, a speaker is left out of both at once.
-
-    Returns:
-        the columns of table ``dissociation``; empty where no other column was asked, or one of the two found no sets.
+    about the same clips, a speaker is left out of both at once. Table ``dissociation``; empty where no other column was
+    asked, or one of the two found no sets.
     """
     rows: list[Row] = []
     for main in study.mains:
@@ -40,10 +38,9 @@ def dissociation(study: StudyRuns) -> pl.DataFrame:
             if first is None or second is None or column.column is None:
                 continue
             named = (first.question, column.column)
-            crossed = (
-                (first.acts[None], first.acts.get(column.name, {})),
-                (second.acts[None], second.acts.get(main.name, {})),
-            )
+            crossed = [
+                (one.acts[None], one.acts.get(other.name, {})) for one, other in ((first, column), (second, main))
+            ]
             for key in [key for key in crossed[0][0] if all(key in acts for pair in crossed for acts in pair)]:
                 about = {"corpus": main.name, "column": column.column, "kind": key[0], "alpha": key[1]}
                 pairs = [(pair[0][key], pair[1][key]) for pair in crossed]

@@ -10,13 +10,12 @@ import polars as pl
 
 from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked, Key
-from emoscope.analysis.contrasts import mean, measures
-from emoscope.analysis.estimate import Estimate, finite, ratio, replicates, unit
+from emoscope.analysis.estimate import Estimate, finite, ratio, replicates
 from emoscope.analysis.load import in_known_order
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import presentation
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import BEYOND_KEY, INTERVALS, beside, dots, marks_of, with_chance
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, as_rows, beside, dots, marks_of, series_of, with_chance
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import HEARD, UNTESTED, Outcome, by_key, made, outcome_at, tally, value
 from emoscope.schemas import as_table, empty, read_table, schema
@@ -29,10 +28,9 @@ NOTHING_TO_REMOVE = f"nothing to remove: {AT_CHANCE}"
 
 
 def grounding(study: StudyRuns) -> pl.DataFrame:
-    """UAR and the effects of a corpus's own sets on the voice and on what stands in its place.
+    """UAR and the effects of a corpus's own sets on the voice and on what stands in its place: table ``grounding``.
 
-    Returns:
-        the columns of table ``grounding``; empty for a corpus that was asked on the voice alone.
+    It holds no corpus that was asked on the voice alone.
     """
     rows: list[Row] = []
     for main in study.mains:
@@ -64,16 +62,17 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
     rows = [row]
     for (kind, alpha), act in acts.items():
         same = None if voice is None else voice.acts[None].get((kind, alpha))
-        for excess in (False, True) if act.matched else (False,):
-            effects = _effects(asked, act, excess, None)
-            before = {} if voice is None or same is None else _effects(voice, same, excess, asked)
-            there = {} if voice is None else _effects(asked, act, excess, voice)
-            for measure, one in effects.items():
-                row = about | {"kind": kind, "alpha": alpha, "unit": unit(measure)} | one.columns()
-                row |= {"measure": "excess_" * excess + measure, "draws": len(act.matched) if excess else 1}
+        for excess in act.excesses:
+            effects, _ = asked.measured([act], excess)
+            less: dict[str, Estimate] = {}
+            if voice is not None and same is not None and excess in same.excesses:
+                before, _ = voice.measured([same], excess, _same_clips(voice, asked))
+                there, _ = asked.measured([act], excess, _same_clips(asked, voice))
+                less = {name: there[0][name].minus(one) for name, one in before[0].items()} if before and there else {}
+            for measure, one in effects[0].items() if effects else ():
+                row = about | {"kind": kind, "alpha": alpha} | act.about(measure, excess) | one.columns()
                 row["note"] = nothing if kind == "deactivate" else None
-                compared = measure in before and measure in there
-                rows.append(row | (there[measure].minus(before[measure]).named("less") if compared else {}))
+                rows.append(row | (less[measure].named("less") if less else {}))
     return rows
 
 
@@ -81,43 +80,28 @@ def _uar(asked: Asked, used: np.ndarray) -> Estimate:
     return level(asked.responses, ["baseline"], used, unreliable=asked.unreliable)
 
 
-def _effects(asked: Asked, act: Act, excess: bool, on: Asked | None) -> dict[str, Estimate]:
-    """The measures of an act, on the clips of another presentation where one is named."""
-    if excess and not act.matched:
-        return {}
-    targets, used = asked.shared([act], excess)
-    used = used if on is None else used & _same_clips(asked, on)
-    if not targets or not used.any():
-        return {}
-    return measures(mean(asked.each(act, excess, targets, used)))
-
-
 def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
     """Which of the items are about a clip that another part was asked about, dimension (item)."""
     clips = dict(asked.run.items.select("item", "clip").iter_rows())
-    there = other.run.items.filter(
-        pl.col("item").is_in(other.responses.items[other.responses.asked("baseline")].tolist())
-    )
-    known = set(there["clip"])
+    there = other.responses.items[other.responses.asked("baseline")].tolist()
+    known = set(other.run.items.filter(pl.col("item").is_in(there))["clip"])
     return np.array([clips[item] in known for item in asked.responses.items.tolist()], dtype=bool)
 
 
 def draw_grounding(study: StudyRuns) -> Chart | None:
     """UAR and gap on the voice, on the transcript in its place, and on noise, a row a corpus and presentation."""
-    shown = with_rows(study.table("grounding").filter(pl.col("estimate").is_not_null()))
+    shown = study.table("grounding").filter(pl.col("estimate").is_not_null())
     rows = [row_of(*one) for one in heard_in_order(study, study.table("grounding"))]
     charts: list[Chart] = []
     if len(levels := shown.filter(kind="baseline", measure="uar")):
         x = "UAR, nothing changed (%)"
-        marked = [{"row": row["row"], "series": "selected"} | marks_of(row) for row in levels.iter_rows(named=True)]
-        chart = dots(marked, rows, x, "corpus", most=2, domain=(0, 100), width=280, rule=None)
-        charts.append(with_chance(chart, levels, rows, x))
+        marks = as_rows(_marks(levels))
+        chart = dots(marks, rows, x, "corpus", most=2, domain=(0, 100), width=280, rule=None)
+        charts.append(with_chance(chart, marks.with_columns(levels["chance"]), rows, x))
     effects = shown.filter(pl.col("measure").is_in(["gap", "excess_gap"]), kind="deactivate")
     if len(effects):
-        series = {"gap": "selected", "excess_gap": "difference"}
-        marked = [{"row": row["row"], "series": series[row["measure"]]} | marks_of(row) for row in effects.to_dicts()]
         x = "gap, neurons switched off (points)"
-        charts.append(dots(marked, rows, x, "corpus", not charts, most=2, width=280))
+        charts.append(dots(_marks(effects), rows, x, "corpus", not charts, most=2, width=280))
     heading = title(
         "The same question on the voice, on the transcript in its place, and on noise",
         f"{INTERVALS} First: the untouched model; grey ticks: guessing. Where UAR is at chance, there is nothing to "
@@ -131,9 +115,13 @@ def row_of(corpus: str, presentation: str) -> str:
     return f"{corpus}: {HEARD.get(presentation, presentation)}"
 
 
-def with_rows(found: pl.DataFrame) -> pl.DataFrame:
-    """A table of corpora and presentations, with the names of their rows in a column ``row``."""
-    return found.with_columns(row=pl.concat_str("corpus", pl.lit(": "), pl.col("presentation").replace(HEARD)))
+def _marks(found: pl.DataFrame) -> list[Row]:
+    """Rows of a table of corpora and presentations as marks of dots."""
+    return [
+        {"row": row_of(row["corpus"], row["presentation"]), "series": series_of("target", row["measure"])}
+        | marks_of(row)
+        for row in found.iter_rows(named=True)
+    ]
 
 
 def heard_in_order(study: StudyRuns, found: pl.DataFrame) -> list[tuple[str, str]]:
@@ -259,10 +247,8 @@ def draw_selectivity(study: StudyRuns) -> Chart | None:
         ("firing", "own minus other clips: firing (points)"),
         ("mean_activation", "own minus other clips: activation"),
     ):
-        part = with_rows(found.filter(measure=measure))
-        marked = [{"row": row["row"], "series": "selected"} | marks_of(row) for row in part.iter_rows(named=True)]
-        if marked:
-            charts.append(dots(marked, rows, x, "corpus", not charts, width=280))
+        if marks := _marks(found.filter(measure=measure)):
+            charts.append(dots(marks, rows, x, "corpus", not charts, width=280))
     heading = title(
         "Do the neurons still tell their emotion apart without the voice?",
         f"{INTERVALS} Activity of an emotion’s neurons on clips of that emotion minus that on the others, mean over "

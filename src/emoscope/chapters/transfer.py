@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations, product
 
 import altair as alt
@@ -10,8 +9,7 @@ import polars as pl
 
 from emoscope.analysis.accuracy import level
 from emoscope.analysis.acts import Act, Asked
-from emoscope.analysis.contrasts import mean, measures
-from emoscope.analysis.estimate import Estimate, named, unit, welch
+from emoscope.analysis.estimate import named, welch
 from emoscope.analysis.parts import Row, StudyRuns
 from emoscope.analysis.standing import blind_part
 from emoscope.report.page import Figure, Question, Table
@@ -43,11 +41,7 @@ SAME_SPEAKERS = "both corpora hold the same speakers: their errors are not indep
 
 
 def transfer(study: StudyRuns) -> pl.DataFrame:
-    """What the sets of every source do on every corpus, asked about the emotions that all share.
-
-    Returns:
-        the columns of table ``transfer``; empty where there is one corpus.
-    """
+    """What the sets of every source do on every corpus, asked about the emotions that all share: table ``transfer``."""
     rows: list[Row] = []
     for part in study.of_role(SHARED):
         asked = part.asked
@@ -60,50 +54,29 @@ def transfer(study: StudyRuns) -> pl.DataFrame:
                 about = {name: act.family[name] for name in ("kind", "selector", "budget", "alpha")} | host
                 about |= {"source": source, "diagonal": source == part.of, "fused": str(source).startswith(FUSED)}
                 own = mine.get(key) if source != part.of else None
-                for excess in (False, True) if act.matched else (False,):
+                for excess in act.excesses:
                     rows += [about | row for row in _rows(asked, act, own, excess)]
-    return as_table("transfer", _kept(rows))
+    return _kept(as_table("transfer", rows))
 
 
 def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[Row]:
     """The measures of one act, and how far they differ from those of the host's own sets on the same clips."""
-    found, targets = _measures(asked, [act], excess)
-    both, _ = _measures(asked, [act, own], excess) if own and (own.matched or not excess) else ([], 0)
-    less = {name: both[0][name].beyond(both[1][name]) for name in both[0]} if both else {}
-    fixed = {"targets": targets, "draws": len(act.matched) if excess else 1}
-    return [
-        fixed
-        | {"measure": "excess_" * excess + name, "unit": unit(name)}
-        | one.columns()
-        | (less[name].named("less") if name in less else {})
-        for measured in found
-        for name, one in measured.items()
-    ]
-
-
-def _measures(asked: Asked, acts: Sequence[Act], excess: bool) -> tuple[list[dict[str, Estimate]], int]:
-    """The measures of each act on the clips asked under all, and of how many emotions; none where there are no clips."""
-    targets, used = asked.shared(acts, excess)
-    if not targets or not used.any():
-        return [], 0
-    return [measures(mean(asked.each(act, excess, targets, used))) for act in acts], len(targets)
-
-
-def _kept(rows: list[Row]) -> list[Row]:
-    """Fill in the share of the diagonal that is kept, where the diagonal is clear of zero."""
-
-    def alike(row: Row) -> tuple[object, ...]:
-        return row["host"], row["kind"], row["alpha"], row["measure"]
-
-    clear = {
-        alike(row): row["estimate"]
-        for row in rows
-        if row["diagonal"] and row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-    }
-    for row in rows:
-        known = row["estimate"] is not None and alike(row) in clear
-        row["kept"] = 100 * row["estimate"] / clear[alike(row)] if known else None
+    found, targets = asked.measured([act], excess)
+    both, _ = asked.measured([act, own], excess) if own and (own.matched or not excess) else ([], 0)
+    rows = []
+    for name, one in found[0].items() if found else ():
+        less = both[0][name].beyond(both[1][name]).named("less") if both else {}
+        rows.append({"targets": targets} | act.about(name, excess) | one.columns() | less)
     return rows
+
+
+def _kept(found: pl.DataFrame) -> pl.DataFrame:
+    """Fill in the share of the diagonal that is kept, where the diagonal is clear of zero."""
+    alike = ["host", "kind", "alpha", "measure"]
+    clear = found.filter(pl.col("diagonal") & ((pl.col("low") > 0) | (pl.col("high") < 0)))
+    clear = clear.select(*alike, whole="estimate").unique(alike, keep="last")
+    known = found.join(clear, on=alike, how="left", nulls_equal=True, maintain_order="left")
+    return known.with_columns(kept=100 * pl.col("estimate") / pl.col("whole")).drop("whole")
 
 
 def asymmetry(study: StudyRuns) -> pl.DataFrame:
@@ -111,10 +84,8 @@ def asymmetry(study: StudyRuns) -> pl.DataFrame:
 
     The two effects are of different clips and speakers, so the interval of their difference is Welch's (1947): with
     the jackknife errors s1 and s2 and their degrees of freedom f1 and f2, error^2 = s1^2 + s2^2 and
-    df = error^4 / (s1^4 / f1 + s2^4 / f2). It is conditional on the selected sets, as all intervals are.
-
-    Returns:
-        the columns of table ``asymmetry``; without an interval where both corpora hold the same speakers.
+    df = error^4 / (s1^4 / f1 + s2^4 / f2). It is conditional on the selected sets, as all intervals are. There is none
+    where both corpora hold the same speakers.
     """
     people = {
         part.of: {(part.corpus, speaker) for speaker in part.asked.responses.speakers}
@@ -129,8 +100,7 @@ def asymmetry(study: StudyRuns) -> pl.DataFrame:
         backward = by_key(found.filter(source=second, host=first), *alike)
         for key in [key for key in forward if key in backward]:
             there, back = forward[key], backward[key]
-            row = dict(zip(alike, key, strict=True)) | {"first": first, "second": second, "unit": there["unit"]}
-            row |= {"unreliable": there["unreliable"] or back["unreliable"]}
+            row = there | {"first": first, "second": second, "unreliable": there["unreliable"] or back["unreliable"]}
             row |= named("forward", there) | named("backward", back)
             why_not = SAME_SPEAKERS if people[first] & people[second] else None
             rows.append(row | welch(there, back, why_not))
