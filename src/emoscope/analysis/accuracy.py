@@ -66,7 +66,7 @@ def uar(run: Run, by_scoring: dict[str, Responses]) -> pl.DataFrame:
     kinds = dict(run.conditions.select("condition", "kind").iter_rows())
     rows = []
     for scoring, responses in by_scoring.items():
-        mass, forms = _letter_mass(run, responses, scoring), _forms(run, responses, scoring)
+        told = _by_condition(run, responses, scoring)
         for condition in responses.rows:
             used, answer = responses.asked(condition), responses.answer(condition)
             if not used.any():
@@ -76,10 +76,9 @@ def uar(run: Run, by_scoring: dict[str, Responses]) -> pl.DataFrame:
                 "condition": condition, "kind": kinds.get(condition, condition), "scoring": scoring,
                 "n": int(used.sum()), "uar": found["estimate"],
                 "accuracy": _percent(answer == responses.truth, used), "chance": responses.chance,
-                "letter_mass": mass.get(condition), "agreement": agreement(by_scoring, condition),
+                "agreement": agreement(by_scoring, condition), **told[condition],
                 "changed": changed(responses, condition), "unreadable": _percent(answer == UNREADABLE, used),
                 "uar_readable": _readable(responses, condition) if scoring == "generation" else None,
-                **dict.fromkeys(FORMS.values()), **forms.get(condition, {}),
             }  # fmt: skip
             row["unreliable"] = (row["letter_mass"] is not None and row["letter_mass"] < LEAST_LETTER_MASS) or (
                 row["agreement"] is not None and row["agreement"] < LEAST_AGREEMENT
@@ -112,22 +111,14 @@ def agreement(by_scoring: dict[str, Responses], condition: str) -> float | None:
     return _percent(scored.answer(condition) == written.answer(condition), both) if both.any() else None
 
 
-def _letter_mass(run: Run, responses: Responses, scoring: str) -> dict[str, float]:
-    answers = run.answers.filter((pl.col("scoring") == scoring) & pl.col("item").is_in(responses.items.tolist()))
-    means = answers.sort("item").group_by("condition", maintain_order=True).agg(pl.col("letter_mass").mean())
-    return {condition: mass for condition, mass in means.iter_rows() if mass is not None}
-
-
-def _forms(run: Run, responses: Responses, scoring: str) -> dict[str, dict[str, float]]:
-    """The share of each form of written answers in %, by condition; nothing for answers by likelihood."""
-    answers = run.answers.filter(
-        (pl.col("scoring") == scoring) & pl.col("item").is_in(responses.items.tolist()) & pl.col("form").is_not_null()
+def _by_condition(run: Run, responses: Responses, scoring: str) -> dict[str, dict[str, float | None]]:
+    """The mean letter mass and, of written answers, the share of each form in %, by condition."""
+    answers = run.answers.filter(pl.col("item").is_in(responses.items.tolist()), scoring=scoring).sort("item")
+    shares = {name: 100 * (pl.col("form") == form).mean() for form, name in FORMS.items()}
+    means = answers.group_by("condition", maintain_order=True).agg(
+        pl.col("letter_mass").mean(), **(shares if scoring == "generation" else {})
     )
-    if scoring != "generation" or answers.is_empty():
-        return {}
-    shares = [(100 * (pl.col("form") == form).mean()).alias(name) for form, name in FORMS.items()]
-    found = answers.group_by("condition").agg(shares)
-    return {row.pop("condition"): row for row in found.iter_rows(named=True)}
+    return {row.pop("condition"): row for row in means.iter_rows(named=True)}
 
 
 def _readable(responses: Responses, condition: str) -> float | None:

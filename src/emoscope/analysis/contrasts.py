@@ -206,13 +206,9 @@ def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
     frame = conditions.filter(pl.col("kind").is_in(["deactivate", "steer"])).with_columns(
         pl.col("control").fill_null("target"), pl.col("positions", "layers").fill_null("all")
     )
-    found: dict[tuple[Any, ...], Conditions] = {}
-    for row in frame.sort("condition").iter_rows(named=True):
-        found.setdefault(tuple(row[name] for name in FAMILY), {})[row["target"]] = row["condition"]
-    roles = dict(frame.select("condition", "role").iter_rows())
     return [
-        (dict(zip(FAMILY, key, strict=True)) | {"role": roles[next(iter(members.values()))]}, members)
-        for key, members in found.items()
+        (members.select(*FAMILY, "role").row(0, named=True), dict(members.select("target", "condition").iter_rows()))
+        for _, members in frame.sort("condition").group_by(FAMILY, maintain_order=True)
     ]
 
 

@@ -228,9 +228,8 @@ Group = TypeVar("Group", bound=Hashable)
 
 def headline_conditions(conditions: pl.DataFrame) -> pl.DataFrame:
     """The declared conditions and their controls, so that the other families are not computed for each part."""
-    declared = set(conditions.filter(pl.col("headline").fill_null(False)).select(ALIKE).iter_rows())
-    kept = [row in declared for row in conditions.select(ALIKE).iter_rows()]
-    return conditions.filter(pl.Series(kept, dtype=pl.Boolean))
+    declared = conditions.filter(pl.col("headline").fill_null(False))
+    return conditions.join(declared, on=ALIKE, how="semi", nulls_equal=True)
 
 
 def by_groups(
@@ -238,17 +237,16 @@ def by_groups(
 ) -> dict[Group, dict[Key, Estimate]]:
     """What the headline's sets and their matched controls change on groups of the items.
 
-    The speakers stay the same ones, so that values of different groups can be subtracted speaker by speaker.
+    The speakers stay the same ones, so that values of different groups can be subtracted speaker by speaker. Answers by
+    likelihood count.
 
     Args:
-        part: a run, whose answers by likelihood count.
         groups: name to which items to count, dimension (item).
         own_emotions: whether only sets of emotions that a group holds count there; otherwise effects of a group that
             lacks an emotion are not defined.
 
     Returns:
-        name to (kind, control, measure) to points, for target sets, the mean over matched draws and, as measures that
-        begin with ``excess_``, target sets beyond these draws.
+        name to (kind, control, measure) to points; measures that begin with ``excess_`` are those beyond matched draws.
     """
     responses, conditions = part.responses, headline_conditions(part.run.conditions)
     kept = conditions.filter(pl.col("control").fill_null("target").is_in(["target", "matched"]))
@@ -257,9 +255,8 @@ def by_groups(
         asked = replace(responses, answers=np.where(used, responses.answers, NOT_ASKED))
         there = [responses.labels[code] for code in set(responses.truth[used].tolist())]
         found[name] = {}
-        for one in compare(
-            asked, kept.filter(pl.col("target").is_in(there)) if own_emotions else kept, part.unreliable
-        ):
+        counted = kept.filter(pl.col("target").is_in(there)) if own_emotions else kept
+        for one in compare(asked, counted, part.unreliable):
             kind, control = one.family["kind"], one.family["control"]
             changes = [("", one.change)] if control == "target" or one.family["draw"] is None else []
             changes += [("excess_", one.excess.beyond)] if one.excess is not None else []

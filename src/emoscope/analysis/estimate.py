@@ -72,9 +72,8 @@ class Estimate:
         if not np.isfinite(estimate):
             return Interval(None, None, None, speakers, None, "no items")
         if speakers < MINIMUM_SPEAKERS:
-            few = (
-                f"only {speakers} speaker{'' if speakers == 1 else 's'}: an interval needs at least {MINIMUM_SPEAKERS}"
-            )
+            few = f"only {speakers} speaker{'s' if speakers != 1 else ''}"
+            few = f"{few}: an interval needs at least {MINIMUM_SPEAKERS}"
             return Interval(estimate, None, None, speakers, None, few)
         without = values[1:][heard]
         if not np.isfinite(without).all():

@@ -76,17 +76,11 @@ def declared_headline(manifest: Mapping[str, Any], conditions: pl.DataFrame) -> 
     Where the manifest does not say, the conditions that are marked do, else the first value of each.
     """
     named: Mapping[str, Any] = manifest.get("headline") or {}
-    marked = conditions.filter(pl.col("headline").fill_null(False))
-
-    def value(column: str) -> Any:
-        if named.get(column) is not None:
-            return named[column]
-        values = marked[column].drop_nulls()
-        if values.is_empty():
-            values = conditions[column].drop_nulls().sort()
-        return values[0] if len(values) else None
-
-    return {column: value(column) for column in ("selector", "budget", "scope", "alpha")}
+    marked, found = conditions.filter(pl.col("headline").fill_null(False)), {}
+    for column in ("selector", "budget", "scope", "alpha"):
+        known = [*marked[column].drop_nulls(), *conditions[column].drop_nulls().sort()]
+        found[column] = next((one for one in (named.get(column), *known) if one is not None), None)
+    return found
 
 
 def load_answers(folder: str | Path) -> pl.DataFrame:

@@ -318,7 +318,6 @@ def _part(folder: Path, card: Mapping[str, Any]) -> Part:
         run = Run(place, empty("items"), empty("sets"), empty("conditions"), empty("answers"), {})
         failed = failed or "its folder is missing"
     link = f"{card['folder']}/report.html" if (place / "report.html").is_file() else ""
-    known: dict[str, Any] = {
-        name: card.get(name) for name in ("name", "role", "corpus", "of", "column", "presentation")
-    }
+    names = ("name", "role", "corpus", "of", "column", "presentation")
+    known: dict[str, Any] = {name: card.get(name) for name in names}
     return Part(**known, run=run, failed=failed, link=link)

@@ -34,12 +34,6 @@ def at_chance(level: Row | None) -> bool:
     return bool(low <= level["chance"])
 
 
-def untouched(uar: pl.DataFrame) -> dict[str, Any] | None:
-    """The row of the table of UARs of the untouched model, by likelihood; ``None`` where it is missing."""
-    found = uar.filter(condition="baseline", scoring="likelihood")
-    return None if found.is_empty() else found.row(0, named=True)
-
-
 def first_words(level: Row | None, unknown: float, speakers: int) -> list[str]:
     """Sentences that come before any number, on the page, in a terminal and where a result is printed.
 
@@ -77,7 +71,8 @@ def stored_words(uar: pl.DataFrame, items: pl.DataFrame) -> list[str]:
     """:func:`first_words` of a run whose tables are stored."""
     used = items.filter((pl.col("status") == "used") & pl.col("evaluated").fill_null(True))
     who = (used if len(used) else items)["speaker"]
-    return first_words(untouched(uar), who.null_count() / max(len(who), 1), who.n_unique())
+    level = next(uar.filter(condition="baseline", scoring="likelihood").iter_rows(named=True), None)
+    return first_words(level, who.null_count() / max(len(who), 1), who.n_unique())
 
 
 NAMES = {"excess_gap": "excess gap", "gap": "gap"}

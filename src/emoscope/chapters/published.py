@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import polars as pl
 
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
-from emoscope.analysis.standing import untouched
 from emoscope.report.page import Question, Table
 from emoscope.report.wording import made_of
 from emoscope.schemas import as_table, empty
@@ -145,7 +144,7 @@ def _last(model: str) -> str:
 
 def _ours(part: Part) -> dict[str, str]:
     found = {}
-    if (row := untouched(part.table("uar"))) is not None:
+    if (row := part.uar()) is not None:
         found["uar"] = f"{row['uar']:.1f} %{_ends(row)}"
         found["accuracy"] = f"{row['accuracy']:.1f} %"
     conditions, effects = part.run.conditions, part.table("effects")
