@@ -67,17 +67,9 @@ def agnostic(responses: Responses, conditions: pl.DataFrame, unreliable: Set[str
 
     ``two-pass`` takes each item's answer under steering of the emotion that the baseline answered, ``mix-outputs``
     the mean of the log-probabilities of all steered passes; both are read off the targeted conditions of the same
-    set and alpha.
-
-    Args:
-        responses: the stored answers by likelihood.
-        conditions: the table of conditions.
-        unreliable: conditions whose answers support no claim.
-
-    Returns:
-        the columns of table ``agnostic``. ``against`` is baseline, matched (the set minus the mean of its matched
-        draws) or targeted (minus steering by the true label). ``lost`` and ``gained`` are shares of items that turn
-        wrong and right; as all measures they are means over the emotions of the items, so uar_change = gained - lost.
+    set and alpha. In table ``agnostic``, ``against`` is baseline, matched (the set minus the mean of its matched draws)
+    or targeted (minus steering by the true label). ``lost`` and ``gained`` are shares of items that turn wrong and right;
+    as all measures they are means over the emotions of the items, so uar_change = gained - lost.
     """
     keys = ("selector", "budget", "scope", "alpha")
     rows: list[Row] = []
@@ -102,7 +94,8 @@ def _group(responses: Responses, found: Mapping[Key, Answered], unreliable: Set[
     used = np.logical_and.reduce([one.used for one in found.values()])
     if not used.any():
         return
-    before = _untouched(responses)
+    untouched = _true(responses, among_options(responses.log_odds[responses.rows["baseline"]]))
+    before = Answered(responses.answer("baseline"), untouched, responses.asked("baseline"), frozenset({"baseline"}))
     known = used & np.isfinite(before.logp) & np.logical_and.reduce([np.isfinite(one.logp) for one in found.values()])
     values = {key: _measures(responses, before, one, used, known) for key, one in found.items()}
     for way in WAYS:
@@ -110,16 +103,13 @@ def _group(responses: Responses, found: Mapping[Key, Answered], unreliable: Set[
             [key for key in found if key[:2] == which]
             for which in ((way, "target"), (way, "matched"), ("targeted", "target"))
         )
-        compared: list[tuple[str, str, list[Key], list[Key]]] = [
+        for control, against, parts, minus in (
             ("target", "baseline", own, []),
             ("matched", "baseline", matched, []),
-        ]
-        if own and matched:
-            compared.append(("target", "matched", own, matched))
-        if own and targeted and way != "targeted":
-            compared.append(("target", "targeted", own, targeted))
-        for control, against, parts, minus in compared:
-            if not parts:
+            ("target", "matched", own, matched),
+            ("target", "targeted", own, targeted if way != "targeted" else []),
+        ):
+            if not parts or (against != "baseline" and not minus):
                 continue
             rests_on = frozenset({"baseline"}).union(*(found[key].conditions for key in (*parts, *minus)))
             for measure, unit in UNITS.items():
@@ -130,11 +120,6 @@ def _group(responses: Responses, found: Mapping[Key, Answered], unreliable: Set[
                 row: Row = {"way": way, "control": control, "against": against, "measure": measure, "unit": unit}
                 row |= {"draws": len(minus or parts)}
                 yield row | Estimate(moved, sizes, bool(rests_on & unreliable)).columns()
-
-
-def _untouched(responses: Responses) -> Answered:
-    logp = _true(responses, among_options(responses.log_odds[responses.rows["baseline"]]))
-    return Answered(responses.answer("baseline"), logp, responses.asked("baseline"), frozenset({"baseline"}))
 
 
 def _answered(responses: Responses, conditions: pl.DataFrame, row: Row) -> Answered | None:
@@ -171,9 +156,8 @@ def _answered(responses: Responses, conditions: pl.DataFrame, row: Row) -> Answe
 def _steered(responses: Responses, conditions: pl.DataFrame, row: Row) -> dict[str | None, str]:
     """The conditions that steer towards each emotion with the same set and alpha, at all positions and layers."""
     everywhere = [pl.col(name).fill_null("all") == "all" for name in ("positions", "layers")]
-    alike = conditions.filter(
-        pl.col("set") == row["set"], pl.col("alpha") == row["alpha"], *everywhere, kind="steer"
-    ).filter(pl.col("target").is_in(list(responses.labels)))
+    alike = conditions.filter(*everywhere, kind="steer", set=row["set"], alpha=row["alpha"])
+    alike = alike.filter(pl.col("target").is_in(list(responses.labels)))
     return dict(alike.select("target", "condition").iter_rows())
 
 
@@ -220,9 +204,8 @@ def draw_agnostic(study: StudyRuns) -> Chart | None:
     """UAR and log p of the true option under steering that needs no label, next to matched neurons, a line a corpus."""
     marks = {measure: {part.name: _marks(part, measure) for part in study.mains} for measure in MOVES}
     every = {measure: list(chain(*rows.values())) for measure, rows in marks.items()}
-    drawn: dict[str, list[Chart]] = {}
-    for name in (part.name for part in study.mains):
-        charts = drawn[name] = []
+    drawn: dict[str, list[Chart]] = {part.name: [] for part in study.mains}
+    for name, charts in drawn.items():
         there = names_of(list(chain(*(rows[name] for rows in marks.values()))))
         order = [words for words in WAYS.values() if words in there]
         for measure, x in MOVES.items():
@@ -241,10 +224,9 @@ def draw_agnostic(study: StudyRuns) -> Chart | None:
 
 def _marks(part: Part, measure: str) -> list[Row]:
     found = part.own("agnostic").filter(pl.col("against") != "targeted", pl.col("estimate").is_not_null())
+    series = {"matched": "difference"}
     return [
-        {"row": WAYS[row["way"]]}
-        | {"series": "difference" if row["against"] == "matched" else series_of(row["control"])}
-        | marks_of(row)
+        {"row": WAYS[row["way"]], "series": series.get(row["against"], series_of(row["control"]))} | marks_of(row)
         for row in found.filter(measure=measure).iter_rows(named=True)
     ]
 
@@ -268,13 +250,12 @@ def tabulate_agnostic(study: StudyRuns) -> pl.DataFrame | None:
         for way, name in WAYS.items():
             changed = by.get((way, "baseline", "uar_change"))
             if changed is not None:
-                row = {
-                    "corpus": part.name,
-                    "what was amplified": name + (", unreliable" if changed["unreliable"] else ""),
+                told = name + (", unreliable" if changed["unreliable"] else "")
+                cells = {
+                    heading: estimate_text(by.get((way, against, measure)), digits=digits)
+                    for heading, against, measure, digits in COLUMNS
                 }
-                for heading, against, measure, digits in COLUMNS:
-                    row[heading] = estimate_text(by.get((way, against, measure)), digits=digits)
-                rows.append(row)
+                rows.append({"corpus": part.name, "what was amplified": told} | cells)
     return made_of(study, rows)
 
 

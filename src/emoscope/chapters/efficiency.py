@@ -27,18 +27,12 @@ SET = ("selector", "budget", "scope")
 
 
 def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Overlap with the full set and gap, for each number of clips per emotion and each draw of them.
+    """Overlap with the full set and gap, for each number of clips per emotion and each draw of them; notes on what lacks.
 
-    Args:
-        run: the run folder's tables; the neurons are read from ``sets/``.
-        compared: the families and what they change.
-
-    Returns:
-        the columns of table ``efficiency``, and notes on sets that are not stored. ``size`` in clips per emotion;
-        ``jaccard`` with the full set of the same fold, as mean, smallest and largest over folds, emotions and draws;
-        gap (deactivation to zero) and pull_gap (steering at the headline's alpha) in points, null where such
-        conditions were not run. A null draw means all draws; ``full`` marks the full set, whose size is that of the
-        fold with the fewest clips. Empty where a study has no such sets.
+    The neurons are read from the run's ``sets/``. Table ``efficiency`` has ``size`` in clips per emotion; ``jaccard`` with
+    the full set of the same fold, as mean, smallest and largest over folds, emotions and draws; gap (deactivation to
+    zero) and pull_gap (steering at the headline's alpha) in points, null where such conditions were not run. A null draw
+    means all draws; ``full`` marks the full set, whose size is that of the fold with the fewest clips.
     """
     fewer = run.sets.filter(pl.col("fold") != ALL, control="fewer")
     if fewer.is_empty():
@@ -63,19 +57,14 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
     folds = acting["fold"].n_unique()
     for key, reached in found.items():
         shares, sizes = zip(*reached, strict=True)
-        row = dict(zip((*SET, "size", "draw"), key, strict=True)) | {"full": False, "folds": folds}
+        row = dict(zip((*SET, "size", "draw"), key, strict=True))
         row |= {"jaccard": float(np.mean(shares)), "jaccard_min": min(shares), "jaccard_max": max(shares)}
         size = round(float(np.mean(sizes)))
         row["chance"] = expected_jaccard(size, size, neurons) if neurons else None
-        rows.append(row | _gaps(compared, row, "fewer"))
+        rows.append(row | _gaps(compared, row, "fewer") | {"full": False, "folds": folds})
     for about, group in acting.group_by(SET, maintain_order=True):
-        row = dict(zip(SET, about, strict=True)) | {
-            "size": group["n"].min(),
-            "draw": None,
-            "full": True,
-            "folds": folds,
-        }
-        row |= {"jaccard": 1.0, "jaccard_min": 1.0, "jaccard_max": 1.0, "chance": None}
+        row = dict(zip(SET, about, strict=True)) | dict.fromkeys(("jaccard", "jaccard_min", "jaccard_max"), 1.0)
+        row |= {"size": group["n"].min(), "full": True, "folds": folds}
         rows.append(row | _gaps(compared, row, "target"))
     return as_table("efficiency", rows), tuple(sorted(notes))
 
@@ -83,21 +72,14 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
 def _gaps(compared: Sequence[Compared], row: Row, control: str) -> Row:
     """The measures of :data:`~emoscope.vocabulary.GAPS` of the families of one row, each with its interval."""
     alphas = {one.family["alpha"] for one in compared if one.headline and one.family["kind"] == "steer"}
-    wanted = {name: row[name] for name in SET} | {"control": control, "positions": "all", "layers": "all"}
-    if control == "fewer":
-        wanted |= {"size": row["size"], "draw": row["draw"]}
-    able = [
-        one
-        for one in compared
-        if all(one.family[name] == value for name, value in wanted.items()) and one.family["to"] != "mean"
-    ]
+    wanted = {name: row[name] for name in (*SET, *(("size", "draw") if control == "fewer" else ()))}
+    wanted |= {"control": control, "positions": "all", "layers": "all"}
     columns: Row = {"reason": None}
-    for kind, measure in GAPS.items():
-        of_kind = (one for one in able if one.family["kind"] == kind)
-        one = next((one for one in of_kind if kind == "deactivate" or one.family["alpha"] in alphas), None)
-        if one is None:
-            columns |= dict.fromkeys((measure, f"{measure}_low", f"{measure}_high"))
-        else:
+    for one in sorted(compared, key=lambda one: str(one.family["kind"])):  # reasons of switching off come first
+        family, kind = one.family, one.family["kind"]
+        fits = all(family[name] == value for name, value in wanted.items()) and family["to"] != "mean"
+        measure = GAPS[kind]
+        if fits and measure not in columns and (kind == "deactivate" or family["alpha"] in alphas):
             got = measures(one.change)[measure]
             columns |= got.named(measure) | {"reason": columns["reason"] or got.interval().reason}
     return columns

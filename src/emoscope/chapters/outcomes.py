@@ -31,16 +31,11 @@ def outcome_effects(
 ) -> pl.DataFrame:
     """What sets of misses and of false alarms do, beyond matched controls and next to sets of as many hits.
 
-    Args:
-        responses: the stored answers by likelihood.
-        unreliable: conditions whose answers support no claim.
-
-    Returns:
-        the columns of table ``outcomes``. ``sets`` says whose effect a row holds: that of the ``outcome``'s sets
-        or that of the ``hits`` found on as many clips (``clips`` per emotion, of the fold with the fewest) of the
-        same emotions; ``against`` is the baseline, the mean of the headline's matched draws, or hits. All rows of an
-        outcome are on the same items and emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is
-        compared with hits, in the row of the measure that decides.
+    In table ``outcomes``, ``sets`` says whose effect a row holds: that of the ``outcome``'s sets or that of the ``hits``
+    found on as many clips (``clips`` per emotion, of the fold with the fewest) of the same emotions; ``against`` is the
+    baseline, the mean of the headline's matched draws, or hits. All rows of an outcome are on the same items and
+    emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is compared with hits, in the row of the measure
+    that decides.
     """
     if "baseline" not in responses.rows:
         return empty("outcomes")
@@ -51,7 +46,8 @@ def outcome_effects(
         if not targets or not used.any():
             continue
         about: Row = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
-        about |= {"targets": len(targets), "clips": _clips(sets, about)}
+        of_set = {name: family[name] for name in (*SET, "control")}
+        about |= {"targets": len(targets), "clips": sets.filter(pl.col("fold") != ALL, **of_set)["n"].min()}
         rows += _rows(about, *(changes.count(one, targets, used) for one in every))
     return as_table("outcomes", rows)
 
@@ -66,16 +62,8 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
     * "acts the other way": clear of zero in the other direction, and clearly smaller;
     * "undecided": neither clear of zero nor clearly smaller.
 
-    Where the hits' sets are not clear of zero themselves, there is nothing to compare with and no verdict.
-
-    Args:
-        own: the effect of the outcome's sets beyond matched controls.
-        hits: that of the hits' sets.
-        difference: the outcome's minus the hits'.
-        falls: whether a stronger effect is a lower number.
-
-    Returns:
-        the verdict, or ``None`` with the reason.
+    Where the hits' sets are not clear of zero themselves, there is nothing to compare with: no verdict, but the reason.
+    With ``falls`` a stronger effect is a lower number.
     """
     ends = []  # lower and upper, of effects that are above zero where an intervention does what it should
     for one in (own, hits, difference):
@@ -85,23 +73,19 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
     (low, high), (least_of_hits, _), (_, most) = ends
     if least_of_hits <= 0:
         return None, "sets of as many hits do not act beyond matched controls"
-    smaller = most < 0
-    if low > 0:
-        return ("acts less" if smaller else "acts as hits do"), None
-    if smaller and high < 0:
-        return "acts the other way", None
-    return ("does not act" if smaller else "undecided"), None
+    if most >= 0:
+        return ("acts as hits do" if low > 0 else "undecided"), None
+    return ("acts less" if low > 0 else "acts the other way" if high < 0 else "does not act"), None
 
 
 def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """How far the sets of misses and false alarms overlap with those of as many hits.
+    """How far the sets of misses and false alarms overlap with those of as many hits, and notes on sets not stored.
 
-    Returns:
-        the columns of table ``outcome_sets``, and notes on sets that are not stored. ``jaccard``: with the hits' set of
-        the same emotion and fold (mean, smallest and largest over folds); ``jaccard_others``: mean with the hits'
-        sets of other emotions; ``jaccard_hits``: two sets of as many hits of the same emotion that share no clip, null
-        where there are too few; ``chance``: of two random sets of the mean size; ``layers_alike``: the share of neurons
-        that lie in the same layers, 1 minus half the summed absolute differences of the two shares per layer.
+    Table ``outcome_sets`` holds ``jaccard``: with the hits' set of the same emotion and fold (mean, smallest and largest
+    over folds); ``jaccard_others``: mean with the hits' sets of other emotions; ``jaccard_hits``: two sets of as many
+    hits of the same emotion that share no clip, null where there are too few; ``chance``: of two random sets of the mean
+    size; ``layers_alike``: the share of neurons that lie in the same layers, 1 minus half the summed absolute
+    differences of the two shares per layer.
     """
     acting = run.sets.filter(pl.col("fold") != ALL)
     layers, width = layers_and_width(run)
@@ -155,15 +139,11 @@ def _rows(about: Row, own: Change, hits: Change, *matched: Change) -> list[Row]:
         control = mean(matched)
         pairs |= {("outcome", "matched"): own.minus(control), ("hits", "matched"): hits.minus(control)}
     found = {key: measures(one) for key, one in pairs.items()}
-    said: tuple[str | None, str | None] = None, "no matched controls"
-    if unreliable:
-        said = None, TOO_UNRELIABLE
-    elif matched:
-        own_excess, hits_excess, less = (
-            found[key][GAPS[kind]].interval()
-            for key in (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
-        )
-        said = verdict(own_excess, hits_excess, less, kind == "deactivate")
+    said: tuple[str | None, str | None] = None, TOO_UNRELIABLE if unreliable else "no matched controls"
+    if matched and not unreliable:
+        compared = (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
+        own_excess, hits_excess, less = (found[key][GAPS[kind]].interval() for key in compared)
+        said = verdict(own_excess, hits_excess, less, falls=kind == "deactivate")
     rows = []
     for (whose, against), effects in found.items():
         for name in MEASURES[kind]:
@@ -175,11 +155,6 @@ def _rows(about: Row, own: Change, hits: Change, *matched: Change) -> list[Row]:
     return rows
 
 
-def _clips(sets: pl.DataFrame, about: Row) -> object:
-    mine = sets.filter(pl.col("fold") != ALL, control=about["outcome"], **{name: about[name] for name in SET})
-    return mine["n"].min()
-
-
 def _overlap(
     folds: Sequence[Sequence[Mapping[str, np.ndarray]]], emotion: str, emotions: Sequence[str], layers: int, width: int
 ) -> Row:
@@ -189,12 +164,10 @@ def _overlap(
     again = [float(jaccard([one[emotion] for one in rest])[0]) for _, *rest in folds if len(rest) > 1]
     size = round(float(np.mean([len(one[emotion]) for pair in folds for one in pair[:2]])))
     alike = []
-    for pair in folds:
-        counts = [
-            np.bincount(one[emotion] // width, minlength=layers) for one in pair[:2] if width and len(one[emotion])
-        ]
-        if len(counts) == 2:
-            alike.append(1 - float(np.abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum()) / 2)
+    for own, hits, *_ in folds:
+        if width and len(own[emotion]) and len(hits[emotion]):
+            ones = [np.bincount(one[emotion] // width, minlength=layers) / len(one[emotion]) for one in (own, hits)]
+            alike.append(1 - float(np.abs(ones[0] - ones[1]).sum()) / 2)
     return {
         "emotion": emotion,
         "folds": len(folds),
@@ -211,7 +184,17 @@ def _overlap(
 NAMES = {"misses": "misses", "false-alarms": "false alarms"}
 """Wrong answers on which neurons were found, in words."""
 
-ACTS, STILL = ("acts as hits do", "acts less"), ("does not act", "acts the other way")
+ACTS = {"acts as hits do": True, "acts less": True, "does not act": False, "acts the other way": False}
+"""Whether sets act, by their verdict; not known where it is none of these."""
+
+FOLLOWED: dict[tuple[bool | None, ...], str] = {
+    (True, False): "The neurons follow what is in the voice, whatever is answered",
+    (False, True): "The neurons follow what is answered, whatever is in the voice",
+    (True, True): "Neurons that follow the voice and neurons that follow the answer both act",
+    (False, False): "Only neurons found where voice and answer agree act",
+}
+UNDECIDED = "Whether the neurons follow what is heard or what is answered is undecided"
+"""What neurons follow, by whether sets of misses and of false alarms act."""
 
 CAPTION = (
     "Neurons found on misses (the emotion is in the voice, not in the answer) and on false alarms (in the answer, not in "
@@ -282,9 +265,10 @@ def say_outcomes(study: StudyRuns) -> list[str]:
         off = {outcome: by for outcome, kind, by in decisive(part) if kind == "deactivate"}
         sentences = []
         if off:
-            verdicts = [off[name]["outcome", "hits"]["verdict"] if name in off else None for name in NAMES]
+            acts = [ACTS.get(off[name]["outcome", "hits"]["verdict"]) if name in off else None for name in NAMES]
             told = "; ".join(_told(NAMES[name], by) for name, by in off.items())
-            sentences.append(f"{_decide(*verdicts)}: switched off beyond matched neurons, {told}.")
+            lead = FOLLOWED.get(tuple(acts), UNDECIDED)
+            sentences.append(f"{lead}: switched off beyond matched neurons, {told}.")
         for name, words in NAMES.items():
             without = (part.run.manifest.get("outcomes") or {}).get(name) or {}
             if lost := [emotion for emotion, why in without.items() if isinstance(why, str)]:
@@ -293,18 +277,6 @@ def say_outcomes(study: StudyRuns) -> list[str]:
         lead = where(study, part)
         said += [f"{lead}: {one}" if lead else one for one in sentences]
     return said
-
-
-def _decide(misses: str | None, alarms: str | None) -> str:
-    if misses in ACTS and alarms in STILL:
-        return "The neurons follow what is in the voice, whatever is answered"
-    if misses in STILL and alarms in ACTS:
-        return "The neurons follow what is answered, whatever is in the voice"
-    if misses in ACTS and alarms in ACTS:
-        return "Neurons that follow the voice and neurons that follow the answer both act"
-    if misses in STILL and alarms in STILL:
-        return "Only neurons found where voice and answer agree act"
-    return "Whether the neurons follow what is heard or what is answered is undecided"
 
 
 def _told(name: str, by: Mapping[tuple[str, ...], Row]) -> str:
