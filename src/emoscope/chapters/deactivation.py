@@ -13,25 +13,9 @@ from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
 from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
+from emoscope.report import plots
 from emoscope.report.caveats import close, matching, rank
 from emoscope.report.page import Figure, Note, Question, Table
-from emoscope.report.plots import (
-    BEYOND,
-    GAP,
-    INTERVALS,
-    PANEL_SPACE,
-    SERIES_KEY,
-    WIDTH,
-    across,
-    as_rows,
-    dots,
-    hollow_note,
-    marks_of,
-    names_of,
-    series_of,
-    signed_matrix,
-    three,
-)
 from emoscope.report.provenance import null
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import BLIND, CONTROLS, blind_text, made, name_selector, outcome, tally
@@ -42,6 +26,11 @@ CELLS = (
     "Row: the emotion whose neurons were changed; column: the emotion of the clip. The diagonal (framed) is the "
     "emotion's own effect. Bold: clear of zero after correction for all cells of the matrix."
 )
+DRAWN = (
+    ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY),
+    ("bias", "change of leaning (nat)", NO_BIAS),
+)
+"""What is drawn of evidence and leaning: measure, axis, and up to where a change is small."""
 
 
 def draw_deactivation(part: Part, controls: Sequence[str] = tuple(CONTROLS)) -> Chart | None:
@@ -58,60 +47,54 @@ def draw_evidence(part: Part) -> Chart | None:
     found = acting(part.table("evidence"), "deactivate").filter(pl.col("control").is_in(["target", "matched"]))
     if found.is_empty():
         return None
-    order = [*(one for one in part.responses.labels if one in set(found["target"])), "mean of emotions", BEYOND]
+    order = [*(one for one in part.responses.labels if one in set(found["target"])), "mean of emotions", plots.BEYOND]
     charts: list[Chart] = []
-    for measure, x, limit in (
-        ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY),
-        ("bias", "change of leaning (nat)", NO_BIAS),
-    ):
+    for measure, x, limit in DRAWN:
         rows = [
-            {"row": row["target"], "series": series_of(row["control"]), "unreliable": False} | estimate_of(row, measure)
+            {"row": row["target"], "series": plots.series_of(row["control"])}
+            | plots.marks_of(estimate_of(row, measure))
             for row in found.iter_rows(named=True)
         ]
         rows += [
-            row | {"row": BEYOND if row["series"] == "difference" else "mean of emotions"}
-            for row in three([part], "deactivate", measure)
+            row | {"row": plots.BEYOND if row["series"] == "difference" else "mean of emotions"}
+            for row in plots.three([part], "deactivate", measure)
         ]
-        frame = as_rows(rows).filter(pl.col("estimate").is_not_null())
+        frame = plots.as_rows(rows).filter(pl.col("estimate").is_not_null())
         if frame.is_empty():
             return None
         there = [name for name in order if name in set(frame["row"])]
         y = None if charts else "neurons switched off"
-        charts.append(dots(frame, there, x, y, rule=0.0, band=limit, width=350))
+        charts.append(plots.dots(frame, there, x, y, rule=0.0, band=limit, width=350))
     return alt.hconcat(*charts, spacing=24).properties(
         title=title(
             "Does the model lose evidence for the emotion, or only lean away from answering it?",
-            f"{INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict rests. "
-            "Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: small changes.",
+            f"{plots.INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict "
+            "rests. Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: small "
+            "changes.",
         )
     )
 
 
 def draw_gaps(part: Part) -> Chart | None:
     """The gap under deactivation of the headline's sets and of their controls, and the excess gap."""
-    shown = [("gap", control, name, series_of(control)) for control, name in CONTROLS.items()]
-    shown.insert(1, ("excess_gap", "target", BEYOND, "difference"))
+    shown = [("gap", control, name, plots.series_of(control)) for control, name in CONTROLS.items()]
+    shown.insert(1, ("excess_gap", "target", plots.BEYOND, "difference"))
     rows = [
-        {"row": name, "series": series} | marks_of(row)
+        {"row": name, "series": series} | plots.marks_of(row)
         for measure, control, name, series in shown
         if (row := part.effect("deactivate", measure, control)) is not None
     ]
     if not rows:
         return None
-    draws = part.table("effects").filter(
-        pl.col("control").is_in([one for one in CONTROLS if one != "target"]),
-        pl.col("draw").is_not_null(),
-        role="headline",
-        kind="deactivate",
-        measure="gap",
-    )
+    draws = part.table("effects").filter(role="headline", kind="deactivate", measure="gap")
+    draws = draws.filter(pl.col("control").is_in(list(CONTROLS)[1:]), pl.col("draw").is_not_null())
     ticks = draws.select(pl.col("control").replace(CONTROLS).alias("row"), "estimate")
     frame, order = pl.DataFrame(rows, infer_schema_length=None), [row["row"] for row in rows]
-    return dots(frame, order, GAP, "neurons switched off", rule=0.0, ticks=ticks).properties(
+    return plots.dots(frame, order, plots.GAP, "neurons switched off", rule=0.0, ticks=ticks).properties(
         title=title(
             f"How specific switching off is: {name_selector(part.selector)} and its controls",
-            f"{INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
-            f"Small ticks: single control draws.{hollow_note(rows)}",
+            f"{plots.INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
+            f"Small ticks: single control draws.{plots.hollow_note(rows)}",
         )
     )
 
@@ -128,14 +111,15 @@ def draw_matrices(
         return None
     most = max(5.0, max(float(mine["value"].abs().max() or 0) for _, mine in parts))  # type: ignore[arg-type]
     rows = [e for e in part.responses.labels if any(e in set(mine["row"]) for _, mine in parts)]
-    line = across(len(parts), part.emotions)
+    line = plots.across(len(parts), part.emotions)
     drawn = []
     for place, (control, mine) in enumerate(parts):
         draws = "" if control == "target" else f" (mean of {mine['draws'][0]})"
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}{draws}"
-        chart = signed_matrix(mine.drop("control", "draws"), rows, part.emotions, most, legend, named=place % line == 0)
+        mine, first = mine.drop("control", "draws"), place % line == 0
+        chart = plots.signed_matrix(mine, rows, part.emotions, most, legend, first)
         drawn.append(chart.properties(title=alt.TitleParams(name, fontSize=13)))
-    return alt.concat(*drawn, columns=line, spacing=PANEL_SPACE).properties(title=heading)
+    return alt.concat(*drawn, columns=line, spacing=plots.PANEL_SPACE).properties(title=heading)
 
 
 MEASURES = {
@@ -231,16 +215,12 @@ def draw_deactivation_of_parts(study: StudyRuns) -> Chart | None:
     return by_measure(
         study,
         "deactivate",
-        (
-            ("gap", "gap (points)", None),
-            ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY),
-            ("bias", "change of leaning (nat)", NO_BIAS),
-        ),
+        (("gap", "gap (points)", None), *DRAWN),
         title(
             "What switching the headline’s neurons off does, next to matched neurons",
-            f"{INTERVALS} {SERIES_KEY} First: own effect minus effect on the others; left of zero, the emotion’s own "
-            "clips suffer more. Second: left of zero, evidence is lost. Third: left of zero, the answer is avoided. "
-            "Grey band: small changes.",
+            f"{plots.INTERVALS} {plots.SERIES_KEY} First: own effect minus effect on the others; left of zero, the "
+            "emotion’s own clips suffer more. Second: left of zero, evidence is lost. Third: left of zero, the answer is "
+            "avoided. Grey band: small changes.",
         ),
     )
 
@@ -250,17 +230,13 @@ def by_measure(
 ) -> Chart | None:
     """Effects of the headline's neurons, of matched ones and their difference, a row a corpus, a panel a measure.
 
-    Args:
-        study: its main parts are the rows.
-        kind: of intervention.
-        measures: name, axis title, and up to where a change is small.
-        heading: of the whole.
+    ``measures`` are their names, axis titles, and up to where a change is small.
     """
     charts: list[Chart] = []
     for measure, x, band in measures:
-        rows = three(study.mains, kind, measure)
+        rows = plots.three(study.mains, kind, measure)
         if rows:
-            charts.append(dots(rows, names_of(rows), x, "corpus", not charts, width=WIDTH, band=band))
+            charts.append(plots.dots(rows, plots.names_of(rows), x, "corpus", not charts, width=plots.WIDTH, band=band))
     return alt.hconcat(*charts, spacing=20).properties(title=heading) if charts else None
 
 
@@ -279,8 +255,9 @@ def say_deactivation(study: StudyRuns) -> list[str]:
     found = []
     for part in study.mains:
         one, blind = outcome(part.name, part.effect("deactivate", "excess_gap"), part), part.blind()
-        told = blind is not None and blind.measure == "excess_gap" and one.text
-        found.append(replace(one, text=f"{one.text} ({blind.brief()})") if blind and told else one)
+        if blind is not None and blind.measure == "excess_gap" and one.text:
+            one = replace(one, text=f"{one.text} ({blind.brief()})")
+        found.append(one)
     said = tally(
         found,
         "Switching the headline’s neurons off hurts their own emotion more than the others, beyond matched neurons: "
@@ -298,11 +275,8 @@ def say_deactivation(study: StudyRuns) -> list[str]:
 def say_verdicts(study: StudyRuns, kind: str, lead: str) -> list[str]:
     """The verdicts on one kind of intervention, each with its corpora."""
     said = {part.name: (part.verdict(kind) or {}).get("verdict") for part in study.mains}
-    texts = []
-    for name, words in VERDICTS.items():
-        corpora = [corpus for corpus, verdict in said.items() if verdict == name]
-        if corpora:
-            texts.append(f"{words} on {listed(corpora)}")
+    by = {words: [corpus for corpus, found in said.items() if found == name] for name, words in VERDICTS.items()}
+    texts = [f"{words} on {listed(corpora)}" for words, corpora in by.items() if corpora]
     return [f"{lead}, by the rule of verdicts: {'; '.join(texts)}."] if texts else []
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
 from itertools import combinations, product
 
-import altair as alt
 import polars as pl
 
 from emoscope.analysis.accuracy import level
@@ -12,27 +13,13 @@ from emoscope.analysis.acts import Act, Asked
 from emoscope.analysis.estimate import named, welch
 from emoscope.analysis.parts import Row, StudyRuns
 from emoscope.analysis.standing import blind_part
+from emoscope.report import wording
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import beside, dots, signed_matrix, with_chance
 from emoscope.report.theme import Chart, title
-from emoscope.report.wording import (
-    CLEAR_HIGH,
-    CLEAR_LOW,
-    OPEN,
-    UNTESTED,
-    Outcome,
-    blind_text,
-    by_key,
-    made,
-    name_selector,
-    outcome,
-    outcome_at,
-    tally,
-    value,
-)
 from emoscope.schemas import as_table, conform
 from emoscope.vocabulary import SHARED
-from emoscope.wording import estimate_text, listed, number, p_value, spread
+from emoscope.wording import DONE, estimate_text, listed, number, p_value, spread
 
 FUSED = "fused: "
 """How the name of a source begins that is made of the sets of all corpora."""
@@ -96,8 +83,8 @@ def asymmetry(study: StudyRuns) -> pl.DataFrame:
     found = study.table("transfer")
     rows = []
     for first, second in combinations(people, 2):
-        forward = by_key(found.filter(source=first, host=second), *alike)
-        backward = by_key(found.filter(source=second, host=first), *alike)
+        forward = wording.by_key(found.filter(source=first, host=second), *alike)
+        backward = wording.by_key(found.filter(source=second, host=first), *alike)
         for key in [key for key in forward if key in backward]:
             there, back = forward[key], backward[key]
             row = there | {"first": first, "second": second, "unreliable": there["unreliable"] or back["unreliable"]}
@@ -114,29 +101,22 @@ def agreement(study: StudyRuns) -> pl.DataFrame:
     return conform(frame, "agreement").sort("source", "target", "selector", "emotion")
 
 
-def draw_transfer(study: StudyRuns) -> Chart | None:
-    """Excess gap of the sets of every source on the clips of every corpus, each cell with its interval."""
-    heading = title(
-        "Whose neurons act on whose clips: switched off",
-        "Row: where the neurons were found; column: whose clips were asked, about the emotions that all corpora share. "
-        "Cell: excess gap in points, beyond matched neurons, with its 95 % interval over the column’s speakers; below "
-        "zero: hurts its own emotion more. Framed: found and asked on the same corpus, on other speakers. Bold: clear of "
-        "zero.",
-    )
-    return _sources(study, "deactivate", "excess_gap", "excess gap (points)", heading)
+SHOWN = {"deactivate": "excess_gap", "steer": "excess_pull_overall"}
+"""The measure of each kind of intervention that is shown."""
+
+CELLS = {
+    "deactivate": "Row: where the neurons were found; column: whose clips were asked, about the emotions that all corpora "
+    "share. Cell: excess gap in points, beyond matched neurons, with its 95 % interval over the column’s speakers; below "
+    "zero: hurts its own emotion more. Framed: found and asked on the same corpus, on other speakers. Bold: clear of zero.",
+    "steer": "As above, amplified at the headline’s alpha. Cell: how many more of all clips are answered with the "
+    "amplified emotion than under matched neurons, in points, with its 95 % interval.",
+}
+"""How to read the two matrices."""
 
 
-def draw_transfer_steer(study: StudyRuns) -> Chart | None:
-    """Excess pull on all clips of the sets of every source, amplified, on the clips of every corpus."""
-    heading = title(
-        "Whose neurons act on whose clips: amplified",
-        "As above, amplified at the headline’s alpha. Cell: how many more of all clips are answered with the amplified "
-        "emotion than under matched neurons, in points, with its 95 % interval.",
-    )
-    return _sources(study, "steer", "excess_pull_overall", "excess pull (points)", heading)
-
-
-def _sources(study: StudyRuns, kind: str, measure: str, legend: str, heading: alt.TitleParams) -> Chart | None:
+def draw_transfer(study: StudyRuns, kind: str) -> Chart | None:
+    """An excess of the sets of every source on the clips of every corpus, each cell with its interval."""
+    measure, legend = SHOWN[kind], {"deactivate": "excess gap (points)", "steer": "excess pull (points)"}[kind]
     found = study.table("transfer").filter(pl.col("estimate").is_not_null(), kind=kind, measure=measure)
     if found.is_empty():
         return None
@@ -145,7 +125,7 @@ def _sources(study: StudyRuns, kind: str, measure: str, legend: str, heading: al
     most = max(5.0, *(abs(value) for value in cells["value"]))
     sources = study.in_order(found["source"])
     chart = signed_matrix(cells, sources, hosts, most, legend, x="clips of", y="neurons found on")
-    return chart.properties(title=heading)
+    return chart.properties(title=title(f"Whose neurons act on whose clips: {DONE[kind]}", CELLS[kind]))
 
 
 def draw_agreement(study: StudyRuns) -> Chart | None:
@@ -175,32 +155,36 @@ def draw_agreement(study: StudyRuns) -> Chart | None:
         chart = dots(means.drop("chance").to_dicts(), rows, x, "corpora", not charts, width=300)
         charts.append(with_chance(chart, means, rows, x) if column == "jaccard" else chart)
     heading = title(
-        f"How alike two corpora score neurons ({name_selector(head)})",
+        f"How alike two corpora score neurons ({wording.name_selector(head)})",
         "Mark: mean over emotions; line: from the least to the most alike emotion, which is no interval. Grey ticks: two "
         "random sets of these sizes. Both corpora give equally many clips.",
     )
     return beside(charts, heading)
 
 
+OTHERWISE = {wording.OPEN: "open", wording.CLEAR_HIGH: "the other way round", wording.UNTESTED: "not tested"}
+"""What a direction may be other than clear, in words."""
+
+
 def say_transfer(study: StudyRuns) -> list[str]:
     """On how many pairs of corpora sets of one act on the other, what is kept, which direction does more, and fusion."""
     off = study.table("transfer").filter(kind="deactivate", measure="excess_gap")
     one_way = [
-        (row, outcome_at(study, f"{row['source']} on {row['host']}", row, row["host"]))
+        (row, wording.outcome_at(study, f"{row['source']} on {row['host']}", row, row["host"]))
         for row in off.filter(~pl.col("diagonal") & ~pl.col("fused")).iter_rows(named=True)
     ]
     said = []
     if one_way:
-        hurt = [f"{one.where} {one.text}{_kept_in_words(row)}" for row, one in one_way if one.found == CLEAR_LOW]
+        clear = [(row, one) for row, one in one_way if one.found == wording.CLEAR_LOW]
+        hurt = [f"{one.where} {one.text}{_kept_in_words(row)}" for row, one in clear]
         said.append(
             "Neurons found on one corpus and switched off on another hurt their own emotion more, beyond matched neurons, "
             f"in {len(hurt)} of {len(one_way)} directions{': ' + listed(hurt) if hurt else ''}."
         )
-        words = {OPEN: "open in {}", CLEAR_HIGH: "the other way round in {}", UNTESTED: "not tested in {}"}
-        counts = {name: sum(one.found == name for _, one in one_way) for name in words}
-        if others := [words[name].format(count) for name, count in counts.items() if count]:
+        counts = Counter(one.found for _, one in one_way)
+        if others := [f"{told} in {counts[name]}" for name, told in OTHERWISE.items() if counts[name]]:
             said.append(f"Of the {len(one_way)} directions it is {listed(others)}.")
-    said += tally(
+    said += wording.tally(
         _at_hosts(study, off.filter("diagonal")),
         "For comparison, neurons found on other speakers of the same corpus, about the shared emotions: {}.",
         "On the same corpus, about the shared emotions, they hurt their own emotion less than matched neurons: {}.",
@@ -213,15 +197,15 @@ def _kept_in_words(row: Row) -> str:
     return "" if row["kept"] is None else f" ({number(row['kept'], 0)} % of what {row['host']}’s own do)"
 
 
-def _at_hosts(study: StudyRuns, found: pl.DataFrame) -> list[Outcome]:
-    return [outcome_at(study, row["host"], row, row["host"]) for row in found.iter_rows(named=True)]
+def _at_hosts(study: StudyRuns, found: pl.DataFrame) -> list[wording.Outcome]:
+    return [wording.outcome_at(study, row["host"], row, row["host"]) for row in found.iter_rows(named=True)]
 
 
 def _fused(study: StudyRuns, fused: pl.DataFrame) -> list[str]:
     texts = []
     for name in study.in_order(fused["source"]):
         outcomes = _at_hosts(study, fused.filter(source=name))
-        hurt = [one.where for one in outcomes if one.found == CLEAR_LOW]
+        hurt = [one.where for one in outcomes if one.found == wording.CLEAR_LOW]
         which = f" ({listed(hurt)})" if hurt else ""
         texts.append(f"{name.removeprefix(FUSED)} on {len(hurt)} of {len(outcomes)} corpora{which}")
     lead = "Sets fused over all corpora hurt their own emotion more, beyond matched neurons"
@@ -232,12 +216,12 @@ def _asymmetry(study: StudyRuns) -> list[str]:
     found = study.table("asymmetry").filter(kind="deactivate", measure="excess_gap")
     if found.is_empty():
         return []
-    rows = found.iter_rows(named=True)
-    outcomes = [outcome(f"{row['first']} to {row['second']} minus back", row) for row in rows]
-    clear = [f"{one.where} {one.text}" for one in outcomes if one.found in (CLEAR_LOW, CLEAR_HIGH)]
-    if not clear:
-        return ["In no pair of corpora are the two directions told apart."]
-    return [f"The two directions differ: {listed(clear)}."]
+    clear = []
+    for row in found.iter_rows(named=True):
+        one = wording.outcome(f"{row['first']} to {row['second']} minus back", row)
+        clear += [f"{one.where} {one.text}"] if one.found in (wording.CLEAR_LOW, wording.CLEAR_HIGH) else []
+    differ = f"The two directions differ: {listed(clear)}."
+    return [differ if clear else "In no pair of corpora are the two directions told apart."]
 
 
 def tabulate_transfer(study: StudyRuns) -> pl.DataFrame | None:
@@ -249,7 +233,7 @@ def tabulate_transfer(study: StudyRuns) -> pl.DataFrame | None:
         group = found.filter(host=host, source=source)
         if group.is_empty():
             continue
-        by, some = by_key(group, "kind", "measure"), group.row(0, named=True)
+        by, some = wording.by_key(group, "kind", "measure"), group.row(0, named=True)
         off = by.get(("deactivate", "excess_gap"))
         blind = blind_part(lambda measure, by=by: by.get(("deactivate", measure)), options.get(host, 0))  # type: ignore[misc]
         rows.append(
@@ -258,24 +242,22 @@ def tabulate_transfer(study: StudyRuns) -> pl.DataFrame | None:
                 "found on": source,
                 "gap": spread(by.get(("deactivate", "gap"))),
                 "excess gap": spread(off),
-                "blind part of it": blind_text(blind),
+                "blind part of it": wording.blind_text(blind),
                 "minus own sets’": "–" if some["diagonal"] else estimate_text(off, "less"),
-                "kept (%)": "–" if some["diagonal"] else number(value(off, "kept"), 0),
+                "kept (%)": "–" if some["diagonal"] else number(wording.value(off, "kept"), 0),
                 "excess pull": spread(by.get(("steer", "excess_pull_overall"))),
                 "UAR (%)": estimate_text(some, "uar", sign=False),
             }
         )
-    return made(rows)
+    return wording.made(rows)
 
 
 def tabulate_asymmetry(study: StudyRuns) -> pl.DataFrame | None:
     """The two directions between every two corpora and their difference."""
     names = {"excess_gap": "off: excess gap", "excess_pull_overall": "amplified: excess pull"}
-    wanted = pl.struct("kind", "measure").is_in(
-        [{"kind": "deactivate", "measure": "excess_gap"}, {"kind": "steer", "measure": "excess_pull_overall"}]
-    )
+    wanted = pl.col("measure") == pl.col("kind").replace_strict(SHOWN, default=None)
     found = study.by_corpus(study.by_corpus(study.table("asymmetry").filter(wanted), "second"), "first")
-    return made(
+    return wording.made(
         [
             {
                 "corpora": f"{row['first']} and {row['second']}",
@@ -296,8 +278,18 @@ QUESTIONS = (
         "transfer",
         10,
         (
-            Figure("transfer", draw_transfer, "sets were not exchanged between corpora", pages="study"),
-            Figure("transfer_steer", draw_transfer_steer, "sets of other corpora were not amplified", pages="study"),
+            Figure(
+                "transfer",
+                partial(draw_transfer, kind="deactivate"),
+                "sets were not exchanged between corpora",
+                "study",
+            ),
+            Figure(
+                "transfer_steer",
+                partial(draw_transfer, kind="steer"),
+                "sets of other corpora were not amplified",
+                "study",
+            ),
             Figure("agreement", draw_agreement, "scores of two corpora were not compared", pages="study"),
             Table(
                 "transfer",
