@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import Change, Compared, mean
 from emoscope.analysis.estimate import Estimate
-from emoscope.analysis.parts import Row, StudyRuns
+from emoscope.analysis.parts import Row, StudyRuns, first
 from emoscope.emotions import arousal_of
 from emoscope.report.page import Question, Table
 from emoscope.report.wording import by_key, made_of, outcome, tally
@@ -24,14 +25,9 @@ CROSS = {"deactivate": "cross", "steer": "pull_cross"}
 def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
     """The headline's effects on other emotions, parted into emotions of the same and of the other arousal.
 
-    Args:
-        compared: the families and what they change.
-        labels: the responses' labels; those whose arousal is not known do not enter.
-
-    Returns:
-        the columns of table ``arousal``, in points: ``…_same`` and ``…_other`` are means over the pairs (set, emotion
-        of the clips) of the same and of the other arousal, ``…_apart`` is the former minus the latter, ``excess_…``
-        the target sets' beyond matched controls. ``pairs`` counts pairs. Empty where either kind of pair is missing.
+    In table ``arousal``, in points, ``…_same`` and ``…_other`` are means over the pairs (set, emotion of the clips) of the
+    same and of the other arousal, ``…_apart`` is the former minus the latter, ``excess_…`` the target sets' beyond matched
+    controls. ``pairs`` counts pairs. Labels whose arousal is not known do not enter; empty where either kind is missing.
     """
     level = [arousal_of(label) for label in labels]
     rows: list[Row] = []
@@ -67,6 +63,7 @@ def _split(kind: str, change: Change, level: Sequence[str | None]) -> dict[str, 
 
 
 ENDS = {"same": "emotions of the same arousal", "other": "emotions of the other arousal", "apart": "same minus other"}
+ACTED = {"deactivate": "switched off: accuracy", "steer": "amplified: share answered so"}
 
 
 def tabulate_arousal(study: StudyRuns) -> pl.DataFrame | None:
@@ -74,21 +71,13 @@ def tabulate_arousal(study: StudyRuns) -> pl.DataFrame | None:
     rows = []
     for part in study.mains:
         by = by_key(part.table("arousal"), "kind", "control", "measure")
-        for kind, done in (("deactivate", "switched off: accuracy"), ("steer", "amplified: share answered so")):
-            for end, words in ENDS.items():
-                measure = f"{CROSS[kind]}_{end}"
-                one = by.get((kind, "target", measure))
-                if one is not None:
-                    rows.append(
-                        {
-                            "corpus": part.name,
-                            "effect on": f"{words}, {done}",
-                            "pairs": str(one["pairs"]),
-                            "selected": spread(one),
-                            "matched": spread(by.get((kind, "matched", measure))),
-                            "selected minus matched": spread(by.get((kind, "target", f"excess_{measure}"))),
-                        }
-                    )
+        for (kind, done), (end, words) in product(ACTED.items(), ENDS.items()):
+            measure = f"{CROSS[kind]}_{end}"
+            if one := by.get((kind, "target", measure)):
+                row = {"corpus": part.name, "effect on": f"{words}, {done}", "pairs": str(one["pairs"])}
+                row |= {"selected": spread(one), "matched": spread(by.get((kind, "matched", measure)))}
+                beyond = spread(by.get((kind, "target", f"excess_{measure}")))
+                rows.append(row | {"selected minus matched": beyond})
     return made_of(study, rows)
 
 
@@ -96,9 +85,7 @@ def say_arousal(study: StudyRuns) -> list[str]:
     """Whether the sets hold arousal."""
     found, emotions = [], set()
     for part in study.mains:
-        row = by_key(part.table("arousal"), "kind", "control", "measure").get(
-            ("deactivate", "target", "excess_cross_apart")
-        )
+        row = first(part.table("arousal"), kind="deactivate", control="target", measure="excess_cross_apart")
         if row is not None:
             found.append(outcome(part.name, row, part))
             emotions |= set(part.emotions)
@@ -112,10 +99,8 @@ def say_arousal(study: StudyRuns) -> list[str]:
         "Whether switching off hurts emotions of the same arousal more than those of the other, beyond matched "
         "neurons, remains open: {}.",
     )
-    groups = [
-        f"{level}: {', '.join(sorted(e for e in emotions if arousal_of(e) == level))}" for level in ("high", "low")
-    ]
-    return [*said, f"Arousal by ratings of words (Warriner et al. 2013), {'; '.join(groups)}."]
+    high, low = (", ".join(sorted(e for e in emotions if arousal_of(e) == level)) for level in ("high", "low"))
+    return [*said, f"Arousal by ratings of words (Warriner et al. 2013), high: {high}; low: {low}."]
 
 
 QUESTIONS = (

@@ -23,12 +23,10 @@ from emoscope.vocabulary import acting
 def flows(responses: Responses, compared: Sequence[Compared]) -> pl.DataFrame:
     """How many items of each true emotion were answered so before and otherwise after, under the headline's conditions.
 
-    Summed over ``before`` it is the confusion matrix under a condition, over ``after`` that of the untouched model.
-
-    Returns:
-        the columns of table ``flows``, one row for each way that some item went, of the headline's sets and of the
-        mean over their matched draws (an empty ``draw``). ``count`` is in items, ``share`` in % of the ``n`` items of
-        that true emotion. An answer that cannot be read is null.
+    Summed over ``before`` it is the confusion matrix under a condition, over ``after`` that of the untouched model. Table
+    ``flows`` has a row for each way that some item went, of the headline's sets and of the mean over their matched draws
+    (an empty ``draw``). ``count`` is in items, ``share`` in % of the ``n`` items of that true emotion. An answer that
+    cannot be read is null.
     """
     rows: list[Row] = []
     for one in compared:
@@ -80,11 +78,8 @@ def draw_flows(part: Part) -> Chart | None:
         mine = cells.filter(control=control).drop("control")
         if mine.is_empty():
             continue
-        mine = (
-            every.join(mine, on=["row", "column"], how="left")
-            .sort("row", "column")
-            .with_columns(pl.col("value").fill_null(0.0), q=pl.lit(None, pl.Float64), unreliable=pl.lit(unreliable))
-        )
+        mine = every.join(mine, on=["row", "column"], how="left").sort("row", "column").fill_null(0.0)
+        mine = mine.with_columns(q=pl.lit(None, pl.Float64), unreliable=pl.lit(unreliable))
         chart = signed_matrix(mine, rows, columns, most, legend, not drawn, *axes)
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
         drawn.append(chart.properties(title=alt.TitleParams(name, fontSize=13)))

@@ -18,7 +18,7 @@ from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import BEYOND_KEY, INTERVALS, as_rows, beside, dots, marks_of, series_of, with_chance
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import HEARD, UNTESTED, Outcome, by_key, made, outcome_at, tally, value
-from emoscope.schemas import as_table, empty, read_table, schema
+from emoscope.schemas import as_table, read_table
 from emoscope.vocabulary import GROUNDING
 from emoscope.wording import estimate_text, number, spread
 
@@ -174,24 +174,17 @@ UNKNOWN = "speakers are unknown"
 def selectivity(study: StudyRuns) -> pl.DataFrame:
     """Activity of each emotion's set on clips of that emotion minus on those of the others, per presentation.
 
-    Means are over items within an emotion of the clips; the others are averaged over their emotions. They are read from
-    ``set_activity.parquet`` in the folders of the main parts.
-
-    Returns:
-        the columns of table ``selectivity``, with jackknife intervals over speakers.
+    Means are over items within an emotion of the clips; the others are averaged over their emotions. Table
+    ``selectivity``, with jackknife intervals over speakers.
     """
-    frames = [empty("set_activity").with_columns(pl.lit(None, pl.String).alias("corpus"))]
-    for main in study.mains:
-        # parts of different versions may store different further columns
-        found = read_table(main.run.folder, "set_activity").select(list(schema("set_activity")))
-        frames.append(found.with_columns(pl.lit(main.name).alias("corpus")))
     rows: list[Row] = []
-    stored = pl.concat(frames)
-    by = ("corpus", "presentation", "scope")
-    for key, group in stored.group_by(by, maintain_order=True):
-        for measure, scale, name in (("firing", 100.0, "points"), ("mean_activation", 1.0, "activation")):
-            about = dict(zip(by, key, strict=True)) | {"measure": measure, "unit": name}
-            rows += [about | row for row in _of_emotions(group.with_columns(pl.col(measure) * scale), measure)]
+    for main in study.mains:
+        stored = read_table(main.run.folder, "set_activity")
+        for (presented, scope), group in stored.group_by("presentation", "scope", maintain_order=True):
+            about = {"corpus": main.name, "presentation": presented, "scope": scope}
+            for measure, scale, name in (("firing", 100.0, "points"), ("mean_activation", 1.0, "activation")):
+                found = _of_emotions(group.with_columns(pl.col(measure) * scale), measure)
+                rows += [about | {"measure": measure, "unit": name} | row for row in found]
     return as_table("selectivity", rows)
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import answered
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import BEYOND_KEY, INTERVALS, beside, dots, names_of
+from emoscope.report.plots import BEYOND_KEY, INTERVALS, beside, dots, marks_of, names_of
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, made, outcome, tally
 from emoscope.schemas import as_table, empty, schema
@@ -47,14 +48,7 @@ def spoken_words(text: str) -> list[str]:
 
 
 def word_errors(said: Sequence[str], written: Sequence[str]) -> list[dict[str, int]]:
-    """Fewest substitutions, deletions and insertions that turn what is said into what was written.
-
-    Args:
-        said: the true texts.
-        written: the model's, one for each.
-
-    Returns:
-        one dictionary a text: words, errors, substitutions, deletions, insertions.
+    """Fewest substitutions, deletions and insertions that turn what is said into what was written, text by text.
 
     Example:
         >>> word_errors(["stop it now"], ["Stop now, now."])[0]
@@ -72,13 +66,9 @@ def word_errors(said: Sequence[str], written: Sequence[str]) -> list[dict[str, i
 
 
 def transcription(run: Run) -> pl.DataFrame:
-    """Word errors of every item under every condition, those of transferred sets too.
+    """Word errors of every item under every condition, those of transferred sets too: table ``transcription``.
 
-    Args:
-        run: a part in which the model was asked to write down what is said.
-
-    Returns:
-        the columns of table ``transcription``, by condition and item; empty where nothing was written down.
+    It is empty where nothing was written down.
     """
     answers = pl.concat([run.answers, *(one.answers for one in run.transferred.values())])
     written = answers.filter(scoring="transcription").select("condition", "item", "text")
@@ -89,16 +79,14 @@ def transcription(run: Run) -> pl.DataFrame:
     found = found.filter(pl.col("transcript").is_not_null()).with_columns(pl.col("text").fill_null(""))
     # one text may be written many times
     pairs = found.select("transcript", "text").unique(maintain_order=True)
-    types = schema("transcription")
-    counted = pl.DataFrame(
-        word_errors(pairs["transcript"].to_list(), pairs["text"].to_list()),
-        schema={name: types[name] for name in ("words", "errors", "substitutions", "deletions", "insertions")},
-    )
-    texts = pairs.with_columns(
-        pl.Series(to, [" ".join(spoken_words(text)) for text in pairs[name]], dtype=pl.String)
-        for name, to in (("transcript", "said"), ("text", "written"))
-    )
-    known = pl.concat([texts, counted], how="horizontal")
+    types, every = schema("transcription"), (pairs["transcript"].to_list(), pairs["text"].to_list())
+    counts = ("words", "errors", "substitutions", "deletions", "insertions")
+    counted = pl.DataFrame(word_errors(*every), schema={name: types[name] for name in counts})
+    texts = {
+        name: pl.Series([" ".join(spoken_words(text)) for text in texts], dtype=pl.String)
+        for name, texts in zip(("said", "written"), every, strict=True)
+    }
+    known = pairs.with_columns(*counted.get_columns(), **texts)
     return found.join(known, on=["transcript", "text"], maintain_order="left").select(list(types))
 
 
@@ -108,20 +96,16 @@ Level = Callable[[list[str]], Estimate]  # conditions -> the mean of their level
 def side_effects(study: StudyRuns) -> pl.DataFrame:
     """How well the model does other tasks under a corpus's own sets, and under their matched controls.
 
-    Returns:
-        the columns of table ``side_effects``; for every corpus of which another task was asked, its own question first.
+    Table ``side_effects`` has, for every corpus of which another task was asked, its own question first.
     """
     rows: list[Row] = []
     for main in study.mains:
         others = [*study.of_role(COLUMN, main.name), *study.of_role(SIDE_EFFECT, main.name)]
-        found = [
-            row for part in others for row in (_written(part) if part.presentation == "transcription" else _asked(part))
-        ]
-        rows += [*_asked(main), *found] if found else []
-    frame = as_table("side_effects", rows)
-    order = list(dict.fromkeys(row["part"] for row in rows))
-    place = pl.col("part").replace_strict(order, list(range(len(order))), return_dtype=pl.Int64)
-    return frame.sort(place, "kind", "alpha", nulls_last=False) if rows else frame
+        done = [_written(part) if part.presentation == "transcription" else _asked(part) for part in others]
+        rows += [*_asked(main), *chain(*done)] if any(done) else []
+    order = {row["part"]: place for place, row in enumerate(rows)}
+    place = pl.col("part").replace_strict(order, default=None, return_dtype=pl.Int64)
+    return as_table("side_effects", rows).sort(place, "kind", "alpha", nulls_last=False)
 
 
 def _asked(part: Part) -> list[Row]:
@@ -183,13 +167,11 @@ def _rates(counts: pl.DataFrame) -> Level:
         str(condition): order.join(group, on="who", how="left", maintain_order="left").fill_null(0)
         for (condition,), group in summed.group_by("condition")
     }
-    said = replicates(each["baseline"]["words"].to_numpy().astype(float))
-
-    sizes = each["baseline"]["len"].to_numpy().astype(float)
+    said, sizes = (each["baseline"][name].to_numpy().astype(float) for name in ("words", "len"))
 
     def rate(conditions: list[str]) -> Estimate:
         wrong = [replicates(each[condition]["errors"].to_numpy().astype(float)) for condition in conditions]
-        return Estimate(ratio(100 * np.mean(wrong, axis=0), said), sizes)
+        return Estimate(ratio(100 * np.mean(wrong, axis=0), replicates(said)), sizes)
 
     return rate
 
@@ -200,12 +182,8 @@ def draw_side_effects(study: StudyRuns) -> Chart | None:
     charts: list[Chart] = []
     for errors, x in ((False, "change of UAR or accuracy (points)"), (True, "change of word errors (points)")):
         rows = [
-            {
-                "row": f"{row['corpus']}: {ability(row['ability'])}",
-                "unreliable": bool(row["unreliable"]),
-                "series": series,
-            }
-            | estimate_of(row, column)
+            {"row": f"{row['corpus']}: {ability(row['ability'])}", "series": series}
+            | marks_of(estimate_of(row, column) | {"unreliable": row["unreliable"]})
             for row in found.filter((pl.col("measure") == "WER") == errors).iter_rows(named=True)
             for column, series in (("change", "selected"), ("excess", "difference"))
             if row[column] is not None

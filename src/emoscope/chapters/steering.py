@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.contrasts import FAMILY, Change, Compared, measures
-from emoscope.analysis.estimate import Estimate
+from emoscope.analysis.estimate import Estimate, ratio
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.chapters.deactivation import by_measure, draw_matrices, say_verdicts, tabulate_effects
 from emoscope.report.caveats import matching, rank
@@ -42,9 +42,8 @@ def trend(compared: Sequence[Compared]) -> pl.DataFrame:
     their order; one-sided. A speaker without a clip of some emotion is no block. ``slope`` is that of the least
     squares line through the effects of all speakers, in points per unit of alpha, with its jackknife interval.
 
-    Returns:
-        the columns of table ``trend``; ``page_l`` is Page's L, ``blocks`` how many speakers it ranks. Measures that
-        begin with excess_ are those beyond matched controls.
+    In table ``trend``, ``page_l`` is Page's L and ``blocks`` how many speakers it ranks. Measures that begin with excess_
+    are those beyond matched controls.
     """
     groups: dict[tuple[object, ...], list[Compared]] = {}
     for one in compared:
@@ -86,9 +85,7 @@ def _rows(about: Row, members: Sequence[Compared], changes: Sequence[Change], pr
 def of_each_speaker(change: Change) -> dict[str, np.ndarray]:
     """Pull and pull gap of every speaker alone, in points; NaN without a clip of each target. Dimension (speaker)."""
     targets = list(change.targets)
-    items = change.items[:, np.newaxis, targets]
-    said = 100 * change.said[:, :, targets]
-    cells = np.divide(said, items, out=np.full(said.shape, np.nan), where=items > 0)
+    cells = ratio(100 * change.said[:, :, targets], change.items[:, np.newaxis, targets])
     own = np.einsum("gmm->gm", cells).mean(axis=1)
     size = len(targets)
     others = (cells.sum(axis=(1, 2)) - own * size) / (size * (size - 1)) if size > 1 else np.full_like(own, np.nan)
@@ -96,10 +93,7 @@ def of_each_speaker(change: Change) -> dict[str, np.ndarray]:
 
 
 def page(blocks: np.ndarray) -> Row:
-    """Page's L, its one-sided p and the number of blocks, or the reason why there is none.
-
-    Args:
-        blocks: one row a speaker, one column a strength in rising order; (block, strength).
+    """Page's L of ``blocks`` (speaker, strength in rising order), its one-sided p, or the reason why there is none.
 
     Example:
         >>> page(np.array([[1.0, 2.0, 3.0]] * 5))["page_l"]  # 5 * (1*1 + 2*2 + 3*3)
@@ -136,10 +130,9 @@ DOSED = {
 
 def draw_dose(study: StudyRuns) -> Chart | None:
     """Pull and UAR over alpha for the headline's and matched neurons, and the letter mass, a line a corpus."""
-    drawn: dict[str, list[Chart]] = {}
+    drawn: dict[str, list[Chart]] = {part.name: [] for part in study.mains}
     unreliable, letters = False, False
     for part in study.mains:
-        charts = drawn[part.name] = []
         found = acting(part.table("effects"), "steer", "headline", "dose").filter(
             pl.col("control").is_in(["target", "matched"]), pl.col("measure").is_in(list(DOSED))
         )
@@ -149,8 +142,8 @@ def draw_dose(study: StudyRuns) -> Chart | None:
             pl.col("unreliable").fill_null(False), x="alpha", series=pl.col("control").replace(CONTROLS)
         )
         x = alt.X("x:Q", title="strength, alpha (gain − 1)").axis(grid=False, tickCount=5)
-        for measure, label in DOSED.items():
-            charts.append(curve(found.filter(measure=measure).select(CURVE), x, label, rule=0))
+        charts = drawn[part.name]
+        charts += [curve(found.filter(measure=one).select(CURVE), x, label, rule=0) for one, label in DOSED.items()]
         mass = _letter_mass(part)
         if len(mass):
             charts.append(curve(mass, x, "probability on the letters (%)", rule=100 * LEAST_LETTER_MASS))
@@ -181,9 +174,8 @@ def _letter_mass(part: Part) -> pl.DataFrame:
     means = steered.join(mass, on="condition").drop_nulls("letter_mass").group_by("control", "alpha")
     found = means.agg(estimate=share.mean(), low=share.min(), high=share.max()).sort("control", "alpha")
     unreliable = pl.col("estimate") < 100 * LEAST_LETTER_MASS
-    return found.with_columns(x="alpha", series=pl.col("control").replace(CONTROLS), unreliable=unreliable).select(
-        CURVE
-    )
+    found = found.with_columns(x="alpha", series=pl.col("control").replace(CONTROLS), unreliable=unreliable)
+    return found.select(CURVE)
 
 
 def tabulate_trend(study: StudyRuns) -> pl.DataFrame | None:
@@ -246,8 +238,7 @@ def say_dose(study: StudyRuns) -> list[str]:
         return _collapse(study)
     found = []
     for part in study.mains:
-        rows = part.own("trend").filter(layers="all", positions="all")
-        row = first(rows, pl.col("measure") == "excess_pull")
+        row = first(part.own("trend"), layers="all", positions="all", measure="excess_pull")
         one = outcome(part.name, row and row | {"estimate": row["slope"]}, part, "points per unit of alpha")
         if row is not None and one.found == CLEAR_HIGH:  # Page's test must hold, too
             judged = UNTESTED if row["p"] is None else CLEAR_HIGH if row["p"] < LEVEL else OPEN

@@ -19,14 +19,11 @@ from emoscope.schemas import as_table, empty, schema
 
 
 def transferred(run: Run) -> pl.DataFrame:
-    """What the sets of every source do to the answers of a part.
+    """What the sets of every source do to the answers of a part: table ``transferred``.
 
     ``damage`` is the change of UAR in points (of the accuracy, for text questions), below zero where answers get
     worse: the mean over the source's sets, whatever they were found for, and for each of them. ``excess_damage`` is
     the target sets' minus the mean of their matched draws', on the same items.
-
-    Returns:
-        the columns of table ``transferred``; empty where no other part's sets act here.
     """
     frames = [empty("transferred")]
     for source, part in run.transferred.items():
@@ -45,15 +42,13 @@ def damage(
 ) -> pl.DataFrame:
     """How many points of UAR, or accuracy, sets cost, whether or not their targets are options of the question.
 
-    Returns:
-        the columns of table ``transferred`` without ``source``; points.
+    The columns are those of table ``transferred`` without ``source``.
     """
     rows: list[Row] = []
-    for family, draws, matched in with_controls(
-        group(conditions.filter(pl.col("condition").is_in(list(responses.rows))))
-    ):
-        rows += _rows(responses, family, draws, [], unreliable, which)
-        rows += _rows(responses, family, draws, matched, unreliable, which) if matched else []
+    grouped = group(conditions.filter(pl.col("condition").is_in(list(responses.rows))))
+    for family, draws, matched in with_controls(grouped):
+        for like in ([], matched) if matched else ([],):
+            rows += _rows(responses, family, draws, like, unreliable, which)
     return as_table("transferred", rows).drop("source")
 
 
