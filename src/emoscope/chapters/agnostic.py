@@ -13,17 +13,7 @@ from emoscope.analysis.estimate import Estimate, ratio, replicates
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import Responses
 from emoscope.report.page import Figure, Question, Table
-from emoscope.report.plots import (
-    INTERVALS,
-    SERIES_KEY,
-    dots,
-    hollow_note,
-    marks_of,
-    names_of,
-    reach,
-    series_of,
-    stacked,
-)
+from emoscope.report.plots import INTERVALS, SERIES_KEY, dots, hollow_note, marks_of, reach, series_of, stacked
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import OPEN, UNTESTED, by_key, made_of, outcome, strengths, tally, where
 from emoscope.schemas import as_table
@@ -206,7 +196,7 @@ def draw_agnostic(study: StudyRuns) -> Chart | None:
     every = {measure: list(chain(*rows.values())) for measure, rows in marks.items()}
     drawn: dict[str, list[Chart]] = {part.name: [] for part in study.mains}
     for name, charts in drawn.items():
-        there = names_of(list(chain(*(rows[name] for rows in marks.values()))))
+        there = {row["row"] for rows in marks.values() for row in rows[name]}
         order = [words for words in WAYS.values() if words in there]
         for measure, x in MOVES.items():
             if mine := marks[measure][name]:
