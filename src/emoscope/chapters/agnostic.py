@@ -55,10 +55,10 @@ class Answered:
 def agnostic(responses: Responses, conditions: pl.DataFrame, unreliable: Set[str] = frozenset()) -> pl.DataFrame:
     """Change of UAR, of log p of the true option, and answers lost and gained, for every way to steer without a label.
 
-    ``two-pass`` takes each item's answer under steering of the emotion that the baseline answered, ``mix-outputs``
-    the mean of the log-probabilities of all steered passes; both are read off the targeted conditions of the same
-    set and alpha. In table ``agnostic``, ``against`` is baseline, matched (the set minus the mean of its matched draws)
-    or targeted (minus steering by the true label). ``lost`` and ``gained`` are shares of items that turn wrong and right;
+    ``two-pass`` takes each item's answer under steering of the emotion that the baseline answered, ``mix-outputs`` the
+    mean of the log-probabilities of all steered passes; both are read off the targeted conditions of the same set and
+    alpha. In table ``agnostic``, ``against`` is baseline, matched (the set minus the mean of its matched draws) or
+    targeted (minus steering by the true label). ``lost`` and ``gained`` are shares of items that turn wrong and right;
     as all measures they are means over the emotions of the items, so uar_change = gained - lost.
     """
     keys = ("selector", "budget", "scope", "alpha")

@@ -25,9 +25,10 @@ CROSS = {"deactivate": "cross", "steer": "pull_cross"}
 def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
     """The headline's effects on other emotions, parted into emotions of the same and of the other arousal.
 
-    In table ``arousal``, in points, ``…_same`` and ``…_other`` are means over the pairs (set, emotion of the clips) of the
-    same and of the other arousal, ``…_apart`` is the former minus the latter, ``excess_…`` the target sets' beyond matched
-    controls. ``pairs`` counts pairs. Labels whose arousal is not known do not enter; empty where either kind is missing.
+    In table ``arousal``, in points, ``…_same`` and ``…_other`` are means over the pairs (set, emotion of the clips) of
+    the same and of the other arousal, ``…_apart`` is the former minus the latter, ``excess_…`` the target sets' beyond
+    matched controls. ``pairs`` counts pairs. Labels whose arousal is not known do not enter; empty where either kind is
+    missing.
     """
     level = [arousal_of(label) for label in labels]
     rows: list[Row] = []

@@ -219,8 +219,8 @@ def draw_deactivation_of_parts(study: StudyRuns) -> Chart | None:
         title(
             "What switching the headline’s neurons off does, next to matched neurons",
             f"{plots.INTERVALS} {plots.SERIES_KEY} First: own effect minus effect on the others; left of zero, the "
-            "emotion’s own clips suffer more. Second: left of zero, evidence is lost. Third: left of zero, the answer is "
-            "avoided. Grey band: small changes.",
+            "emotion’s own clips suffer more. Second: left of zero, evidence is lost. Third: left of zero, the answer "
+            "is avoided. Grey band: small changes.",
         ),
     )
 

@@ -27,12 +27,12 @@ SET = ("selector", "budget", "scope")
 
 
 def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Overlap with the full set and gap, for each number of clips per emotion and each draw of them; notes on what lacks.
+    """Overlap with the full set and gap, for each number of clips per emotion and draw of them; notes on what lacks.
 
-    The neurons are read from the run's ``sets/``. Table ``efficiency`` has ``size`` in clips per emotion; ``jaccard`` with
-    the full set of the same fold, as mean, smallest and largest over folds, emotions and draws; gap (deactivation to
-    zero) and pull_gap (steering at the headline's alpha) in points, null where such conditions were not run. A null draw
-    means all draws; ``full`` marks the full set, whose size is that of the fold with the fewest clips.
+    The neurons are read from the run's ``sets/``. Table ``efficiency`` has ``size`` in clips per emotion; ``jaccard``
+    with the full set of the same fold, as mean, smallest and largest over folds, emotions and draws; gap (deactivation
+    to zero) and pull_gap (steering at the headline's alpha) in points, null where such conditions were not run. A null
+    draw means all draws; ``full`` marks the full set, whose size is that of the fold with the fewest clips.
     """
     fewer = run.sets.filter(pl.col("fold") != ALL, control="fewer")
     if fewer.is_empty():

@@ -23,10 +23,10 @@ from emoscope.vocabulary import acting
 def flows(responses: Responses, compared: Sequence[Compared]) -> pl.DataFrame:
     """How many items of each true emotion were answered so before and otherwise after, under the headline's conditions.
 
-    Summed over ``before`` it is the confusion matrix under a condition, over ``after`` that of the untouched model. Table
-    ``flows`` has a row for each way that some item went, of the headline's sets and of the mean over their matched draws
-    (an empty ``draw``). ``count`` is in items, ``share`` in % of the ``n`` items of that true emotion. An answer that
-    cannot be read is null.
+    Summed over ``before`` it is the confusion matrix under a condition, over ``after`` that of the untouched model.
+    Table ``flows`` has a row for each way that some item went, of the headline's sets and of the mean over their
+    matched draws (an empty ``draw``). ``count`` is in items, ``share`` in % of the ``n`` items of that true emotion. An
+    answer that cannot be read is null.
     """
     rows: list[Row] = []
     for one in compared:

@@ -31,11 +31,11 @@ def outcome_effects(
 ) -> pl.DataFrame:
     """What sets of misses and of false alarms do, beyond matched controls and next to sets of as many hits.
 
-    In table ``outcomes``, ``sets`` says whose effect a row holds: that of the ``outcome``'s sets or that of the ``hits``
-    found on as many clips (``clips`` per emotion, of the fold with the fewest) of the same emotions; ``against`` is the
-    baseline, the mean of the headline's matched draws, or hits. All rows of an outcome are on the same items and
-    emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is compared with hits, in the row of the measure
-    that decides.
+    In table ``outcomes``, ``sets`` says whose effect a row holds: that of the ``outcome``'s sets or that of the
+    ``hits`` found on as many clips (``clips`` per emotion, of the fold with the fewest) of the same emotions;
+    ``against`` is the baseline, the mean of the headline's matched draws, or hits. All rows of an outcome are on the
+    same items and emotions. The ``verdict`` (:func:`verdict`) stands where the outcome is compared with hits, in the
+    row of the measure that decides.
     """
     if "baseline" not in responses.rows:
         return empty("outcomes")
@@ -81,10 +81,10 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
 def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """How far the sets of misses and false alarms overlap with those of as many hits, and notes on sets not stored.
 
-    Table ``outcome_sets`` holds ``jaccard``: with the hits' set of the same emotion and fold (mean, smallest and largest
-    over folds); ``jaccard_others``: mean with the hits' sets of other emotions; ``jaccard_hits``: two sets of as many
-    hits of the same emotion that share no clip, null where there are too few; ``chance``: of two random sets of the mean
-    size; ``layers_alike``: the share of neurons that lie in the same layers, 1 minus half the summed absolute
+    Table ``outcome_sets`` holds ``jaccard``: with the hits' set of the same emotion and fold (mean, smallest and
+    largest over folds); ``jaccard_others``: mean with the hits' sets of other emotions; ``jaccard_hits``: two sets of
+    as many hits of the same emotion that share no clip, null where there are too few; ``chance``: of two random sets of
+    the mean size; ``layers_alike``: the share of neurons that lie in the same layers, 1 minus half the summed absolute
     differences of the two shares per layer.
     """
     acting = run.sets.filter(pl.col("fold") != ALL)

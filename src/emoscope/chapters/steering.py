@@ -42,8 +42,8 @@ def trend(compared: Sequence[Compared]) -> pl.DataFrame:
     their order; one-sided. A speaker without a clip of some emotion is no block. ``slope`` is that of the least
     squares line through the effects of all speakers, in points per unit of alpha, with its jackknife interval.
 
-    In table ``trend``, ``page_l`` is Page's L and ``blocks`` how many speakers it ranks. Measures that begin with excess_
-    are those beyond matched controls.
+    In table ``trend``, ``page_l`` is Page's L and ``blocks`` how many speakers it ranks. Measures that begin with
+    excess_ are those beyond matched controls.
     """
     groups: dict[tuple[object, ...], list[Compared]] = {}
     for one in compared:

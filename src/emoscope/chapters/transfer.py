@@ -105,9 +105,10 @@ SHOWN = {"deactivate": "excess_gap", "steer": "excess_pull_overall"}
 """The measure of each kind of intervention that is shown."""
 
 CELLS = {
-    "deactivate": "Row: where the neurons were found; column: whose clips were asked, about the emotions that all corpora "
-    "share. Cell: excess gap in points, beyond matched neurons, with its 95 % interval over the column’s speakers; below "
-    "zero: hurts its own emotion more. Framed: found and asked on the same corpus, on other speakers. Bold: clear of zero.",
+    "deactivate": "Row: where the neurons were found; column: whose clips were asked, about the emotions that all "
+    "corpora share. Cell: excess gap in points, beyond matched neurons, with its 95 % interval over the column’s "
+    "speakers; below zero: hurts its own emotion more. Framed: found and asked on the same corpus, on other speakers. "
+    "Bold: clear of zero.",
     "steer": "As above, amplified at the headline’s alpha. Cell: how many more of all clips are answered with the "
     "amplified emotion than under matched neurons, in points, with its 95 % interval.",
 }
