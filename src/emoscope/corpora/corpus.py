@@ -16,9 +16,7 @@ from emoscope.corpora.clip import (
     CorpusInfo,
     Lost,
     accepted,
-    accepted_each,
     as_label,
-    columns_of,
     count_values,
     listed,
     nearest_label,
@@ -26,6 +24,15 @@ from emoscope.corpora.clip import (
 
 if TYPE_CHECKING:
     import polars
+
+
+Chosen = Mapping[str, Mapping[str, frozenset[str]]]
+"""Column -> each part of its filter -> the values that it accepts."""
+
+
+def _rejecting(chosen: Chosen, clip: Clip) -> Iterator[str]:
+    """The columns whose filter accepts no value of a clip."""
+    return (column for column, parts in chosen.items() if not any(clip.value(column) in one for one in parts.values()))
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +67,9 @@ class Corpus:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
-        return columns_of(list(self._known()))
+        known = list(self._known())
+        labels = dict.fromkeys(column for clip in known for column in clip.labels)
+        return (*labels, *(name for name in FIELDS if any(clip.value(name) is not None for clip in known)))
 
     def where(self, filters: Mapping[str, object]) -> Corpus:
         """Keep the clips that every filter accepts; the others are excluded with the filter as the reason.
@@ -73,19 +82,17 @@ class Corpus:
             >>> open_corpus("polish").where({"speaker": "1-2", "word": "stop"}).counts("speaker")
             {'m1': 15, 'm2': 15}
         """
-        chosen, unmet = self._chosen(filters), list[str]()
         rules = {column: f"where {column} = {wanted}" for column, wanted in filters.items()}
-        for column, rule in rules.items():
-            there = self._values(column)
-            if not chosen[column]:
-                raise ValueError(f"{rule} accepts no clip of {self.info.id}: {column} holds {listed(there)}")
-            missing = [part for part, values in accepted_each(column, filters[column], there).items() if not values]
-            unmet += [f"{rule}: {part!r} accepts no clip; {column} holds {listed(there)}" for part in missing]
+        chosen, unmet = self._chosen(filters), list[str]()
+        for column, parts in chosen.items():
+            holds = f"{column} holds {listed(self._values(column))}"
+            if not any(parts.values()):
+                raise ValueError(f"{rules[column]} accepts no clip of {self.info.id}: {holds}")
+            missing = [part for part, values in parts.items() if not values]
+            unmet += [f"{rules[column]}: {part!r} accepts no clip; {holds}" for part in missing]
 
-        def why(clip: Clip) -> str | None:
-            return next((rules[column] for column, values in chosen.items() if clip.value(column) not in values), None)
-
-        return replace(self._lose("excluded", why), told=(*self.told, *unmet))
+        lost = self._lose("excluded", lambda clip: next((rules[column] for column in _rejecting(chosen, clip)), None))
+        return replace(lost, told=(*self.told, *unmet))
 
     def keep(self, labels: Iterable[str], column: str = "emotion") -> Corpus:
         """Keep the clips with these labels; the others are excluded ("label calm is not asked").
@@ -138,12 +145,8 @@ class Corpus:
             (270, 'trained on by this model')
         """
         chosen = [self._chosen(one) for one in filters]
-
-        def reason(clip: Clip) -> str | None:
-            hit = any(all(clip.value(column) in values for column, values in one.items()) for one in chosen)
-            return why if hit else None
-
-        return self._lose("excluded", reason)
+        hit = {clip.id for clip in self for one in chosen if not any(_rejecting(one, clip))}
+        return self.lose("excluded", dict.fromkeys(hit, why))
 
     def lose(self, status: str, reasons: Mapping[str, str]) -> Corpus:
         """Exclude or quarantine clips in use, each by its id with its reason.
@@ -223,7 +226,7 @@ class Corpus:
 
     def check(self, progress: Progress | None = None) -> Corpus:
         """Decode every clip, quarantine those whose sound cannot be used, and use each recording once."""
-        return self._seen(inspect_files(self.info, self.clips, progress))
+        return self._seen(inspect_files(self, progress))
 
     def summary(self, progress: Progress | None = None) -> Summary:
         """Describe the corpus in plain values: counts, durations, sample rates, repeated content, reasons.
@@ -244,9 +247,9 @@ class Corpus:
     def looked_at(self, progress: Progress | None = None) -> tuple[Corpus, Summary]:
         """The corpus in which every clip has its status, as a study would use it, and its :meth:`summary`."""
         known = self.with_known_speakers()
-        seen = inspect_files(known.info, known.clips, progress)
+        seen = inspect_files(known, progress)
         used = known._seen(seen)
-        return used, describe(used.info, used.clips, used.lost, used.told, seen)
+        return used, describe(used, seen)
 
     def _seen(self, seen: Inspection) -> Corpus:
         return self.lose("quarantined", seen.faults).lose("excluded", seen.copies)
@@ -288,7 +291,7 @@ class Corpus:
     def _values(self, column: str) -> set[str]:
         return {value for clip in self._known() if (value := clip.value(column)) is not None}
 
-    def _chosen(self, filters: Mapping[str, object]) -> dict[str, frozenset[str]]:
+    def _chosen(self, filters: Mapping[str, object]) -> Chosen:
         self._require(filters)
         return {column: accepted(column, wanted, self._values(column)) for column, wanted in filters.items()}
 
