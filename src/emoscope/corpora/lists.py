@@ -259,8 +259,8 @@ def _clips(given: Path) -> tuple[list[Line], dict[int, str], dict[str, str]]:
 
 def _lines(files: list[Path]) -> Iterator[tuple[Path, int, Line, str]]:
     for file in files:
-        for number, row, fault in json_lines(file, chinese=True)[0]:
-            yield file, number, row, fault
+        for row in json_lines(file, chinese=True)[0]:
+            yield file, row.line, row.cells, row.fault
 
 
 def _line_files(given: Path) -> tuple[list[Path], list[Path]]:

@@ -165,11 +165,10 @@ def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ..
     text = TextTable(table, columns) if table.stat().st_size else None
     if text is None or ids not in text.columns:
         raise ValueError(f"{table} has no column {ids}: copy it again from the corpus, or take it out of the folder")
-    rows = [dict(zip(text.columns, row.cells, strict=False)) for row in text]
+    rows = [row.cells for row in text if row.cells.get(ids)]
     return {
         row[ids].removesuffix(".wav"): {field: row[name] for name, field in columns.items() if row.get(name)}
         for row in rows
-        if row.get(ids)
     }, text.told
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from emoscope.corpora.clip import NOTHING, CorpusInfo, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
-from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns, with_usual
+from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns
 from emoscope.corpora.table import keep_bytes, sound_folder, word_of
 from emoscope.mistakes import first_line
 
@@ -99,7 +99,7 @@ def _columns(part: Dataset, source: Path, columns: Mapping[str, str], others: Se
     for column in mapping.values():
         if column in part.column_names and column not in there:
             raise ValueError(f"column {column!r} of dataset {source.name} holds lists or records, not single values")
-    return find_columns(source, there, mapping, others)
+    return find_columns(f"table {source.name}", "column", there, mapping, others)
 
 
 def _rows_of(
@@ -253,19 +253,11 @@ def _schemes(database: Database, folder: Path, columns: dict[str, str], others: 
     there |= dict.fromkeys(
         name for each in labels for about in each.values() if isinstance(about, dict) for name in about
     )
-    for name in (*columns.values(), *(others or ())):
-        if name not in there:
-            raise ValueError(f"database {folder.name} has no scheme {name!r}: {nearest(name, there)}")
-    source = with_usual(columns, there, (field for field in USUAL if field not in ("path", "clip")))
-    if "emotion" not in source:
-        raise ValueError(
-            f"database {folder.name} has no scheme for the emotion: name it with columns={{'emotion': ...}}; "
-            f"it has {', '.join(there) or 'none'}"
-        )
-    for name in ("gender", "sex", "age", "language") if others is None else others:
-        if name in there and name not in source.values():
-            source[name] = name
-    return source
+    usual = [name for name in ("gender", "sex", "age", "language") if name in there]
+    fields = [field for field in USUAL if field not in ("path", "clip")]
+    return find_columns(
+        f"database {folder.name}", "scheme", there, columns, usual if others is None else others, fields
+    )
 
 
 def _get(database: Database, folder: Path, scheme: str, table: str = "") -> DataFrame:

@@ -6,7 +6,7 @@ import gc
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -211,32 +211,32 @@ def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
     raise FileNotFoundError(f"no file that {source.name} names is there, such as {name}{other}: {there}")
 
 
-def with_usual(
-    columns: Mapping[str, str], there: Iterable[str], fields: Iterable[str] = tuple(USUAL)
+def find_columns(
+    whole: str,
+    part: str,
+    there: Collection[str],
+    columns: Mapping[str, str],
+    others: Sequence[str] | None,
+    fields: Collection[str] = USUAL.keys(),
 ) -> dict[str, str]:
-    """Field -> column, with the columns of usual names for the fields that are not given."""
+    """Field or label column -> column of a table, or scheme of a database: the given ones, and those of usual names.
+
+    ``whole`` and ``part`` are the words of messages, such as "table x.csv" and "column".
+    """
+    for column in (*columns.values(), *(others or ())):
+        if column not in there:
+            raise ValueError(f"{whole} has no {part} {column!r}: {nearest(column, there)}")
     source = dict(columns)
     lower = {column.strip().lower(): column for column in reversed(list(there))}
     for name in fields:
         free = [lower[usual] for usual in USUAL[name] if usual in lower and lower[usual] not in columns.values()]
         if name not in source and free:
             source[name] = free[0]
-    return source
-
-
-def find_columns(
-    table: Path, there: Sequence[str], columns: Mapping[str, str], others: Sequence[str] | None
-) -> dict[str, str]:
-    """Field or label column -> column of the table."""
-    for column in (*columns.values(), *(others or ())):
-        if column not in there:
-            raise ValueError(f"table {table.name} has no column {column!r}: {nearest(column, there)}")
-    source = with_usual(columns, there)
-    if field := next((field for field in NEEDED if field not in source), None):
+    if field := next((field for field in NEEDED if field in fields and field not in source), None):
         named = any(split_ending(column)[1] for column in there)
         hint = "; its first row names a file: put a row with the columns' names above it" if named else ""
-        remedy = f"name it with columns={{{field!r}: ...}}; it has {', '.join(there)}{hint}"
-        raise ValueError(f"table {table.name} has no column for the {field}: {remedy}")
+        remedy = f"name it with columns={{{field!r}: ...}}; it has {', '.join(there) or 'none'}{hint}"
+        raise ValueError(f"{whole} has no {part} for the {field}: {remedy}")
     taken = set(source.values())
     for column in there if others is None else others:
         name = column.strip() or "unnamed"
