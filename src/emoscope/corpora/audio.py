@@ -129,7 +129,6 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
         1.321
     """
     path = Path(path)
-    _check_loudness(loudness)
     if path.is_dir():
         raise AudioError(path, "is a folder: give one sound file")
     if not path.is_file():
@@ -144,23 +143,6 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
             samples, frames, rate, channels = _mono(blocks(path), channel)
         told += settle(samples, loudness)
     return Heard(frames / rate, rate, channels.count, tuple(told), samples=samples)
-
-
-def probe_audio(path: str | Path) -> SoundFacts:
-    """Look whether a sound file can be heard: it is decoded whole, as a study does it, with the same errors.
-
-    Example:
-        >>> from emoscope.corpora import polish_folder
-        >>> probe_audio(polish_folder() / "m1.a_nie_3.flac")
-        SoundFacts(duration_s=1.321, rate=16000, channels=1, told=())
-    """
-    heard = hear(path)
-    return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
-
-
-def _check_loudness(loudness: str) -> None:
-    if loudness not in ("normalised", "as recorded"):
-        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
 
 
 @contextmanager
@@ -247,17 +229,16 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
     return mono, frames, rate, channels
 
 
-def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudness: str = "normalised") -> Waveform:
-    """Check mono 16 kHz samples (time,) and bring them to the wanted loudness, with the errors of :func:`load_audio`.
+def prepare_samples(samples: npt.ArrayLike) -> Waveform:
+    """Check mono 16 kHz samples (time,) and bring them to the usual level, with the errors of :func:`load_audio`.
 
     Example:
         >>> bool(abs(prepare_samples(np.sin(np.arange(16_000))).std() - 0.05) < 1e-6)
         True
     """
-    _check_loudness(loudness)
     mono = np.array(samples, dtype=np.float32)
-    with _refused(path):
-        settle(mono, loudness)
+    with _refused("samples"):
+        settle(mono, "normalised")
     return mono
 
 
@@ -292,6 +273,8 @@ def settle(mono: Waveform, loudness: str) -> list[str]:
         >>> round(float(np.std(clip)), 3)
         0.05
     """
+    if loudness not in ("normalised", "as recorded"):
+        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
     if len(mono) < SHORTEST_S * RATE:
         raise Unhearable(f"too short ({len(mono) / RATE:.3f} s; at least {SHORTEST_S} s are needed)")
     if not all(np.isfinite(part).all() for part in _parts(mono)):

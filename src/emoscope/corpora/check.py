@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora.audio import AudioError, SoundFacts, checksum, probe_audio
+from emoscope.corpora.audio import AudioError, SoundFacts, checksum, hear
 from emoscope.corpora.clip import FIELDS, LISTED, STATUSES, Clip, count_values, seconds_of
 from emoscope.corpora.files import grouped
 from emoscope.corpora.folds import crossfit_fault, fold_column, same_recordings
@@ -41,7 +42,12 @@ FACTOR, SECONDS = 1.5, 1.0
 
 def remembered_facts() -> Checksums:
     """Fields of the :class:`SoundFacts` of files, remembered from check to check of one version."""
-    return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))
+    return Checksums(f"sound-facts-{version('emoscope')}.json", _facts)
+
+
+def _facts(path: Path) -> tuple[object, ...]:
+    heard = hear(path)
+    return heard.duration_s, heard.rate, heard.channels, heard.told
 
 
 def _number(count: int) -> str:
@@ -138,8 +144,8 @@ def inspect_files(corpus: Corpus, progress: Progress | None = None) -> Inspectio
 def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | AudioError:
     try:
         # decoded again, whatever is remembered: that is for dry runs
-        found = SoundFacts(*remembered.anew(clip.path)) if clip.path.is_file() else probe_audio(clip.path)
-        return found, checksum(clip.path)
+        facts = remembered.anew(clip.path) if clip.path.is_file() else _facts(clip.path)
+        return SoundFacts(*facts), checksum(clip.path)
     except AudioError as error:
         return error
 

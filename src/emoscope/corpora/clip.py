@@ -43,10 +43,8 @@ TIME = re.compile(r"(?:(?:(\d+) days?,? )?(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
 class Clip:
     """One recording with its labels; ``None`` stands for what is not known.
 
-    Attributes:
-        id: unique within the corpus.
-        labels: column -> label; ``"emotion"`` (a canonical name) first, then others such as ``"word"``.
-        split: the official part (train, test …).
+    ``labels`` are column -> label: ``"emotion"`` (a canonical name) first, then others such as ``"word"``. ``split`` is
+    the official part (train, test …).
 
     Example:
         >>> Clip("x1", Path("x1.wav"), {"emotion": "anger"}, speaker="x").labels["emotion"]
@@ -69,12 +67,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class UsualTask:
-    """The task that the literature usually sets on a corpus; ``folds`` is the column over which it is cross-fitted.
-
-    Attributes:
-        merge: label -> the labels that it takes together.
-        clips: how many a complete copy gives, where that is known.
-    """
+    """The task that the literature usually sets on a corpus; ``merge`` is label -> the labels that it takes together."""
 
     about: str
     emotions: tuple[str, ...]
@@ -85,14 +78,7 @@ class UsualTask:
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What is known of a corpus before it is opened.
-
-    Attributes:
-        language: language of the speech, or ``"none"``.
-        expected: what a complete copy holds, such as ``{"clips": 450, "speakers": 5, "anger": 150, "split=test": 90}``.
-        folds: the column over which the corpus is cross-fitted by default; its values keep speakers apart.
-        usual: of corpora without one all emotions are asked.
-    """
+    """What is known of a corpus before it is opened, as the head of ``data/corpora.toml`` explains it."""
 
     id: str
     title: str

@@ -127,7 +127,8 @@ class Corpus:
                     raise ValueError(f"merge: label {label!r} stands in both {new[label]!r} and {name!r}")
                 new[label] = as_label(column, name)
         if column in FIELDS:
-            raise ValueError(f"merge: {column!r} is not a label column: choose one of {self._named_columns(FIELDS)}")
+            labelled = ", ".join(name for name in self.columns if name not in FIELDS)
+            raise ValueError(f"merge: {column!r} is not a label column: choose one of {labelled or 'none'}")
 
         def renamed(clip: Clip) -> Clip:
             value = clip.labels.get(column)
@@ -166,8 +167,7 @@ class Corpus:
     def with_known_speakers(self) -> Corpus:
         """Leave out the clips without a speaker where fewer clips have none than have one; that is told.
 
-        One clip of an unknown voice is enough to make intervals over speakers void. Where most voices are unknown, all clips
-        stay, and speakers count as unknown.
+        One clip of an unknown voice makes intervals over speakers void. Where most voices are unknown, all clips stay.
 
         Example:
             >>> from emoscope.corpora import open_corpus, polish_folder
@@ -214,14 +214,13 @@ class Corpus:
         """
         import polars
 
-        rows: list[tuple[str, str, Clip | None, str, str | None]]
-        rows = [(clip.id, str(clip.path), clip, "used", None) for clip in self.clips]
-        rows += [(lost.id, str(lost.path), lost.clip, lost.status, lost.why) for lost in self.lost]
-        rows.sort(key=lambda row: (row[1], row[0]))
-        labels = ["emotion", *(name for name in self.columns if name not in (*FIELDS, "emotion"))]
-        data: dict[str, list[str | None]] = {"clip": [row[0] for row in rows], "path": [row[1] for row in rows]}
-        data |= {name: [clip.value(name) if clip else None for _, _, clip, *_ in rows] for name in (*FIELDS, *labels)}
-        data |= {"status": [row[3] for row in rows], "why": [row[4] for row in rows]}
+        used = (Lost(clip.id, clip.path, "used", "", clip) for clip in self.clips)
+        rows = sorted((*used, *self.lost), key=lambda row: (str(row.path), row.id))
+        columns = (*FIELDS, "emotion", *(name for name in self.columns if name not in (*FIELDS, "emotion")))
+        data: dict[str, list[str | None]]
+        data = {"clip": [row.id for row in rows], "path": [str(row.path) for row in rows]}
+        data |= {name: [row.clip.value(name) if row.clip else None for row in rows] for name in columns}
+        data |= {"status": [row.status for row in rows], "why": [row.why or None for row in rows]}
         return polars.DataFrame(data, schema=dict.fromkeys(data, polars.String))
 
     def check(self, progress: Progress | None = None) -> Corpus:
@@ -233,8 +232,7 @@ class Corpus:
 
         ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
         Durations are in seconds, sample rates in Hz. ``differences`` are ``[what, expected, found]``; clips that a filter
-        excluded count as found. ``missing`` names the emotions of which no clip can be used, though the corpus should
-        hold them.
+        excluded count as found. ``missing`` are emotions that it should hold and of which no clip can be used.
 
         Example:
             >>> from emoscope.corpora import open_corpus
@@ -279,14 +277,12 @@ class Corpus:
         kept = tuple(clip for clip, reason in reasons if reason is None)
         return replace(self, clips=kept, lost=(*self.lost, *lost))
 
-    def _named_columns(self, leaving_out: Iterable[str] = ()) -> str:
-        return ", ".join(name for name in self.columns if name not in leaving_out) or "none"
-
     def _require(self, columns: Iterable[str]) -> None:
         for column in columns:
             # an empty corpus still has its emotions: none
             if column not in self.columns and column not in ("clip", "emotion"):
-                raise ValueError(f"corpus {self.info.id} has no column {column!r}: it has {self._named_columns()}")
+                there = ", ".join(self.columns) or "none"
+                raise ValueError(f"corpus {self.info.id} has no column {column!r}: it has {there}")
 
     def _values(self, column: str) -> set[str]:
         return {value for clip in self._known() if (value := clip.value(column)) is not None}

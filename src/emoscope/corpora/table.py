@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from emoscope.corpora.clip import NOTHING, CorpusInfo, vocabulary
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import alike
+from emoscope.corpora.files import Names
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns, folder_of_paths, with_lengths, with_points
 from emoscope.corpora.text_tables import Row, TextTable, json_lines, plain
 from emoscope.files import user_cache
@@ -61,20 +61,18 @@ def open_table(
     r"""Open a table with one row per clip.
 
     A row without a known emotion, one that repeats a clip, and one that cannot be read is excluded; a row whose file
-    does not exist is quarantined. A file that is spelt otherwise in one way alone (case, Unicode form, ending) is taken,
-    and that is told.
+    does not exist is quarantined. A file that is spelt otherwise in one way alone (case, Unicode form, ending) is taken.
 
     Args:
         root: the table: a file (``.csv``, ``.tsv``, ``.txt``, ``.parquet`` or ``.jsonl``), a polars or pandas frame, or
-            a list of dictionaries. Separator and encoding of a text file are found from its content. In frames and
-            lists the path may also be ``(samples, rate)`` or ``{"array": samples, "sampling_rate": rate}``.
+            a list of dictionaries. In frames and lists the path may also be ``(samples, rate)`` or
+            ``{"array": samples, "sampling_rate": rate}``.
         columns: field (path, emotion, speaker, session, split, transcript, clip) -> the table's column; fields
             that are not named are found by the usual names. Any other key becomes a label column of that name.
         audio_root: folder to which relative paths refer; the table's folder by default, or the working folder.
         labels: the table's words -> emotion, for words that emoscope does not know.
         others: which of the remaining columns become label columns; all of them by default.
-        cache: folder into which samples in memory are written once, named by their content; by default
-            ``emoscope/sounds`` in the user's cache.
+        cache: folder into which samples in memory are written once; by default that of :func:`sound_folder`.
 
     Example:
         >>> import tempfile
@@ -125,7 +123,7 @@ def _values(table: _Table, source: Mapping[str, str], into: Path) -> dict[str, l
 
 def _file(table: Path, wanted: Collection[str]) -> _Table:
     if not table.is_file():
-        there = alike(table.name, (path.name for path in table.parent.iterdir())) if table.parent.is_dir() else []
+        there = Names(os.listdir(table.parent)).alike(table.name) if table.parent.is_dir() else []
         other = f", but {' and '.join(there)} does" if there else ""
         raise FileNotFoundError(f"table {table} does not exist{other}")
     ending = table.suffix.lower()

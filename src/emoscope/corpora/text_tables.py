@@ -50,9 +50,8 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
     r"""Read a text file in whatever encoding it is.
 
     A byte-order mark decides, else null bytes at every second place show UTF-16, else it is UTF-8. Lines that are no
-    UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be), every other line stays what it
-    is. The lines of the text end with LF whatever their ends were; with it comes what the user should know of how it was
-    read. What is no text but, say, a spreadsheet is a ValueError.
+    UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be). All lines end with LF. With the
+    text comes what the user should know of how it was read. What is no text but, say, a spreadsheet is a ValueError.
 
     Example:
         >>> import tempfile
@@ -148,17 +147,9 @@ class TextTable:
     r"""A text table with a header: rows are read one after the other when it is iterated.
 
     Separator (comma, semicolon, tab or bar), encoding and line ends are those of the content, whatever the file's
-    ending says. Cells in quotation marks may hold separators and line ends. A row of another number of cells than the
-    header, or with a stray quotation mark, comes back with its fault, and costs no other row.
-
-    Args:
-        expected: column names that speak for a separator under which the header holds them.
-
-    Attributes:
-        columns: the names in the header, each once.
-
-    Raises:
-        ValueError: the file is empty, or no text.
+    ending says; ``expected`` are column names that speak for a separator under which the header holds them. Cells in
+    quotation marks may hold separators and line ends. A row of another number of cells than the header, or with a stray
+    quotation mark, comes back with its fault, and costs no other row. A file that is empty or no text is a ValueError.
 
     Example:
         >>> import tempfile
