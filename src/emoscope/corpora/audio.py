@@ -197,15 +197,6 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
 
     mono = np.empty(1, dtype=np.float32)
     filled, frames, rate, stream, channels = 0, 0, 0, None, _Channels()
-
-    def keep(part: Waveform) -> None:
-        nonlocal filled
-        if filled + len(part) > len(mono):
-            # headers of some files only guess the length
-            mono.resize(len(mono) * 5 // 4 + len(part), refcheck=False)
-        mono[filled : filled + len(part)] = part
-        filled += len(part)
-
     for block, rate, expected in source:
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             fault = f"its header says {rate:,} samples a second, which no sound has"
@@ -222,11 +213,19 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
         if rate != RATE:
             stream = stream or soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="HQ")
             mixed = stream.resample_chunk(np.ascontiguousarray(mixed))
-        keep(mixed)
+        filled = _put(mixed, mono, filled)
     if stream:
-        keep(stream.resample_chunk(np.empty(0, dtype=np.float32), last=True))
+        filled = _put(stream.resample_chunk(np.empty(0, dtype=np.float32), last=True), mono, filled)
     mono.resize(filled, refcheck=False)
     return mono, frames, rate, channels
+
+
+def _put(part: Waveform, mono: Waveform, at: int) -> int:
+    """Write samples into others from one on, and say where they end; headers of some files only guess the length."""
+    if at + len(part) > len(mono):
+        mono.resize(len(mono) * 5 // 4 + len(part), refcheck=False)
+    mono[at : at + len(part)] = part
+    return at + len(part)
 
 
 def prepare_samples(samples: npt.ArrayLike) -> Waveform:

@@ -67,7 +67,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class UsualTask:
-    """The task that the literature usually sets on a corpus; ``merge`` is label -> the labels that it takes together."""
+    """The task that the literature usually sets on a corpus; ``merge`` is label -> the labels that it stands for."""
 
     about: str
     emotions: tuple[str, ...]

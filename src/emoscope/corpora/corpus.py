@@ -35,6 +35,18 @@ def _rejecting(chosen: Chosen, clip: Clip) -> Iterator[str]:
     return (column for column, parts in chosen.items() if not any(clip.value(column) in one for one in parts.values()))
 
 
+def _without_speaker(nobody: int, clips: int) -> str:
+    """What is told where so many of the clips have no speaker."""
+    if nobody == clips:
+        both = "the same voice may be on both sides, and intervals are over recordings"
+        return f"no clip has a speaker: {both}; a pattern with {{speaker}}, or a column, says who speaks"
+    has, are = ("has", "is") if nobody == 1 else ("have", "are")
+    told = f"{nobody} of {clips} clips {has} no speaker"
+    if 2 * nobody < clips:
+        return f"{told} and {are} left out: their voices may be those of other clips"
+    return f"{told}: speakers count as unknown, and the same voice may be on both sides"
+
+
 @dataclass(frozen=True, repr=False)
 class Corpus:
     """Clips in use and clips lost; every method returns a new corpus, and no clip ever leaves without a reason.
@@ -147,7 +159,7 @@ class Corpus:
         """
         chosen = [self._chosen(one) for one in filters]
         hit = {clip.id for clip in self for one in chosen if not any(_rejecting(one, clip))}
-        return self.lose("excluded", dict.fromkeys(hit, why))
+        return self._lose("excluded", lambda clip: why if clip.id in hit else None)
 
     def lose(self, status: str, reasons: Mapping[str, str]) -> Corpus:
         """Exclude or quarantine clips in use, each by its id with its reason.
@@ -176,22 +188,11 @@ class Corpus:
             >>> len(corpus), corpus.lost[0].why, corpus.told[0][:46]
             (2, 'its speaker is not given', '1 of 3 clips has no speaker and is left out: t')
         """
-        nobody = [clip.id for clip in self.clips if clip.speaker is None]
+        nobody = {clip.id: "its speaker is not given" for clip in self.clips if clip.speaker is None}
         if not nobody:
             return self
-        kept, (has, are) = self, ("has", "is") if len(nobody) == 1 else ("have", "are")
-        told = f"{len(nobody)} of {len(self)} clips {has} no speaker"
-        if len(nobody) == len(self):
-            told = (
-                "no clip has a speaker: the same voice may be on both sides, and intervals are over recordings; a pattern with "
-                "{speaker}, or a column, says who speaks"
-            )
-        elif 2 * len(nobody) >= len(self):
-            told += ": speakers count as unknown, and the same voice may be on both sides"
-        else:
-            told += f" and {are} left out: their voices may be those of other clips"
-            kept = self.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
-        return replace(kept, told=(*self.told, told))
+        kept = self.lose("excluded", nobody) if 2 * len(nobody) < len(self) else self
+        return replace(kept, told=(*self.told, _without_speaker(len(nobody), len(self))))
 
     def counts(self, column: str = "emotion") -> dict[str, int]:
         """Number of clips in use per value of a column; clips without a value count as ``"unknown"``.

@@ -19,7 +19,7 @@ from emoscope.corpora.text_tables import plain
 from emoscope.emotions import CORPORA
 
 SOUND, VIDEO = (frozenset(f".{word}" for word in CORPORA["folder"][kind].split()) for kind in ("sound", "video"))
-"""Endings of sound files that libsndfile reads, and of video and sound files that PyAV reads and libsndfile does not."""
+"""Endings of sound files that libsndfile reads, and of videos and sound files that only PyAV reads."""
 
 CLIPS = SOUND | VIDEO
 
@@ -61,7 +61,7 @@ def existing_folder(root: str | Path | None, corpus: str) -> Path:
 
 @dataclass
 class Found:
-    """The sound files and videos under a folder, sorted by path; ``lost`` are those whose name is no text, quarantined."""
+    """The sound files and videos under a folder, by path; ``lost`` are those whose name is no text, quarantined."""
 
     files: list[Path] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
@@ -248,7 +248,7 @@ class Names:
     """The names in a folder, and how else they may be spelt.
 
     Example:
-        >>> Names(["anger1.WAV", "anger1.flac"]).alike("Anger1.wav"), Names(["anger1.flac", "anger10.wav"]).alike("anger1")
+        >>> Names(["anger1.WAV", "anger1.flac"]).alike("Anger1.wav"), Names(["anger1.flac", "b.wav"]).alike("anger1")
         (['anger1.WAV'], ['anger1.flac'])
     """
 
@@ -262,7 +262,7 @@ class Names:
         return grouped(keys, keys.__getitem__), grouped(with_ending, lambda name: split_ending(keys[name])[0])
 
     def alike(self, name: str) -> list[str]:
-        """Those that differ from a name in Unicode form or case alone; where there is none, those with another ending."""
+        """Those that differ from a name in Unicode form or case alone; else those with another ending."""
         key = plain(name).casefold()
         same, stems = self._spelt
         return sorted(same.get(key) or stems.get(split_ending(key)[0]) or [])

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -115,32 +115,31 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     name = grammar.info.id
     folder = existing_folder(root, name)
     found = sound_files(folder)
-    notes, told = _notes(grammar.notes, folder)
-    seen: set[str] = set()
-
-    def read(path: Path) -> Clip | Lost:
-        clip = grammar.read(path)
-        if clip is None:
-            return Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({name})")
-        seen.add(clip.id)
-        noted, emotion = notes.get(clip.id, {}), clip.labels["emotion"]
-        fields = {name: noted[name] for name in OWN if name in noted}
-        more = {name: text for name, text in noted.items() if name not in (*OWN, "clip", "emotion")}
-        clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
-        words = {"folder": grammar.match(path).get("folder"), "the corpus's own list": noted.get("emotion")}
-        for what, word in words.items():
-            if word is not None and as_label("emotion", word) != emotion:
-                return Lost(clip.id, path, "excluded", f"name says {emotion}, {what} says {word}", clip)
-        return clip
-
-    clips, lost = read_paths(found, folder, read)
+    notes, told = _notes(grammar.notes, folder) if grammar.notes else ({}, ())
+    clips, lost = read_paths(found, folder, partial(_read, grammar, notes))
     if not clips:
         known = next((one.why for one in lost if one.clip), None)
         why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"
         raise ValueError(f"none of the {len(found.files)} sound files under {folder} {why}")
     missing = "the corpus lists it, but the file is not there"
-    lost += [Lost(clip, folder / clip, "quarantined", missing) for clip in notes if clip not in seen]
+    there = {clip.id for clip in (*clips, *(one.clip for one in lost if one.clip))}
+    lost += [Lost(clip, folder / clip, "quarantined", missing) for clip in notes if clip not in there]
     return Corpus(grammar.info, tuple(clips), tuple(lost), (*found.told(folder), *told))
+
+
+def _read(grammar: Grammar, notes: Notes, path: Path) -> Clip | Lost:
+    clip = grammar.read(path)
+    if clip is None:
+        return Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({grammar.info.id})")
+    noted, emotion = notes.get(clip.id, {}), clip.labels["emotion"]
+    fields = {name: noted[name] for name in OWN if name in noted}
+    more = {name: text for name, text in noted.items() if name not in (*OWN, "clip", "emotion")}
+    clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
+    words = {"folder": grammar.match(path).get("folder"), "the corpus's own list": noted.get("emotion")}
+    for what, word in words.items():
+        if word is not None and as_label("emotion", word) != emotion:
+            return Lost(clip.id, path, "excluded", f"name says {emotion}, {what} says {word}", clip)
+    return clip
 
 
 Notes = dict[str, dict[str, str]]
@@ -149,8 +148,7 @@ Notes = dict[str, dict[str, str]]
 
 def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ...]]:
     """What the files beside the recordings say, where the copy holds them, and what of them cannot be read."""
-    files = sorted(folder.rglob(entry["files"])) if entry else []
-    if not files:
+    if not (files := sorted(folder.rglob(entry["files"]))):
         return {}, ()
     if "line" in entry:
         return _noted_lines(files, entry["line"], entry.get("chinese", False))

@@ -61,7 +61,7 @@ def open_table(
     r"""Open a table with one row per clip.
 
     A row without a known emotion, one that repeats a clip, and one that cannot be read is excluded; a row whose file
-    does not exist is quarantined. A file that is spelt otherwise in one way alone (case, Unicode form, ending) is taken.
+    does not exist is quarantined. A file that is spelt otherwise in one way alone (case, say, or ending) is taken.
 
     Args:
         root: the table: a file (``.csv``, ``.tsv``, ``.txt``, ``.parquet`` or ``.jsonl``), a polars or pandas frame, or

@@ -50,8 +50,8 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
     r"""Read a text file in whatever encoding it is.
 
     A byte-order mark decides, else null bytes at every second place show UTF-16, else it is UTF-8. Lines that are no
-    UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be). All lines end with LF. With the
-    text comes what the user should know of how it was read. What is no text but, say, a spreadsheet is a ValueError.
+    UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be). All lines end with LF. What a
+    user should know of how it was read comes with the text. What is no text but, say, a spreadsheet is a ValueError.
 
     Example:
         >>> import tempfile
@@ -120,7 +120,7 @@ def lines_of(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its number (the first below a header is 1), line in the file, column -> cell, and what is wrong with it."""
+    """A row: its number (the first is 1), its line in the file, column -> cell, and what is wrong with it."""
 
     number: int
     line: int
@@ -156,8 +156,8 @@ class TextTable:
         >>> file = Path(tempfile.mkdtemp()) / "clips.csv"
         >>> _ = file.write_bytes("file;who\n1.wav;J\xf6rg\n2.wav;Ann;x\n\"3.wav\";Ann\n".encode("cp1252"))
         >>> table = TextTable(file)
-        >>> table.columns, [row.fault or row.cells["who"] for row in table]
-        (('file', 'who'), ['Jörg', 'row has 3 cells where the header has 2 (a cell that holds ; needs quotation marks)', 'Ann'])
+        >>> table.columns, [row.fault[:18] or row.cells["who"] for row in table]
+        (('file', 'who'), ['Jörg', 'row has 3 cells wh', 'Ann'])
     """
 
     def __init__(self, file: Path, expected: Collection[str] = ()) -> None:
@@ -245,7 +245,7 @@ def _records(
 
 
 def _record(lines: Sequence[str], at: int, separator: str, width: int | None = None) -> tuple[list[str], str, int]:
-    """The cells of one record, what is wrong with it, and the line behind it; one that cannot be read is its first line alone.
+    """The cells of one record, what is wrong, and the line behind it; one that cannot be read is its first line alone.
 
     ``width`` is the number of cells that the header has, once it is known.
     """
