@@ -50,8 +50,6 @@ def assign_folds(
         ['fold1', 'fold2', 'fold3']
     """
     ordered = list(clips)
-    if not ordered:
-        return {}
     fault = crossfit_fault(ordered, folds)
     by_speaker = folds == "speaker" or (isinstance(folds, int) and folds > 1)
     if fault and not (assigned and by_speaker):
@@ -64,9 +62,8 @@ def assign_folds(
     names = [f"fold{number + 1}" for number in range(folds if isinstance(folds, int) else GROUPS)]
     # one voice is assigned by its recordings, and a clip whose speaker is unknown is a group of its own
     voices = {clip.id: clip.speaker for clip in ordered if clip.speaker and not one_voice}
-    content = {
-        clip.id: (checksums or {}).get(clip.id) or checksum(clip.path) for clip in ordered if clip.id not in voices
-    }
+    sums, others = checksums or {}, [clip for clip in ordered if clip.id not in voices]
+    content = {clip.id: sums.get(clip.id) or checksum(clip.path) for clip in others}
     group_of = {**voices, **{clip: f"\x1f{recording}" for clip, recording in content.items()}}
     if kept := {clip.id: assigned[clip.id] for clip in ordered if assigned and clip.id in assigned}:
         known = names if set(kept.values()) <= set(names) else sorted(set(kept.values()), key=natural)
