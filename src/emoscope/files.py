@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 FRESH_S = 2.0
@@ -50,9 +49,7 @@ class Checksums:
     def __enter__(self) -> Checksums:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with suppress(OSError):
             if self._new:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -152,22 +149,18 @@ def what_is(path: Path) -> str | None:
 
 
 CONTENTS = {
-    b"ftyp": "MPEG-4 (m4a, mp4)",
     b"#!AMR": "AMR",
     b"\x1aE\xdf\xa3": "Matroska or WebM",
     b"0&\xb2u": "WMA",
     b"FLV\1": "Flash video",
     b"\xff\xf1": "AAC",
     b"\xff\xf9": "AAC",
-    b"AVI ": "AVI video",
     b".RMF": "RealMedia",
     b"MAC ": "Monkey's Audio",
     b"wvpk": "WavPack",
     b"TTA1": "True Audio",
 }
-"""First bytes -> what only PyAV reads, whatever the file's name; some stand behind a size or an id (``STANDS_AT``)."""
-
-STANDS_AT = {b"ftyp": 4, b"AVI ": 8}
+"""First bytes -> what only PyAV reads, whatever the file's name."""
 
 
 def kind_of(path: Path) -> str | None:
@@ -182,4 +175,6 @@ def kind_of(path: Path) -> str | None:
     """
     with path.open("rb") as file:
         start = file.read(26)
-    return next((kind for mark, kind in CONTENTS.items() if start.startswith(mark, STANDS_AT.get(mark, 0))), None)
+    # behind a size, or an id and a size
+    known = "MPEG-4 (m4a, mp4)" if start[4:8] == b"ftyp" else "AVI video" if start[8:12] == b"AVI " else None
+    return known or next((kind for mark, kind in CONTENTS.items() if start.startswith(mark)), None)

@@ -107,8 +107,7 @@ def test_nothing_is_trimmed() -> None:
 )  # fmt: skip
 def test_unusable_samples(samples: np.ndarray, reason: str) -> None:
     with pytest.raises(AudioError, match=reason) as caught:
-        prepare_samples(samples, "x.wav")
-    assert caught.value.path == Path("x.wav")
+        prepare_samples(samples)
     assert reason in caught.value.reason
 
 

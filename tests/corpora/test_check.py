@@ -57,7 +57,7 @@ def test_a_file_that_went_away_is_quarantined(folder: Path) -> None:
 
 def test_a_recording_under_two_names_is_used_once_and_told(folder: Path) -> None:
     corpus = open_corpus(folder)
-    assert inspect_files(corpus.info, corpus.clips).duplicates == (("anger/good", "fear/same as good"),)
+    assert inspect_files(corpus).duplicates == (("anger/good", "fear/same as good"),)
     lost = {one.id: (one.status, one.why) for one in corpus.check().lost}
     assert lost["fear/same as good"] == ("excluded", "same recording (as anger/good, emotion anger)")
     assert "1 clip of the same content as another one: each recording is used once" in warnings_of(

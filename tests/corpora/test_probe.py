@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from emoscope.corpora.audio import RATE, AudioError, SoundFacts, load_audio, probe_audio
+from emoscope.corpora.audio import RATE, AudioError, hear, load_audio
 
 TONE = 0.2 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)
 
@@ -14,7 +14,8 @@ TONE = 0.2 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
 def test_header_facts_of_a_sound_file(tmp_path: Path, name: str) -> None:
     soundfile.write(tmp_path / name, np.stack([TONE, TONE], axis=1), RATE)
-    assert probe_audio(tmp_path / name) == SoundFacts(2.0, RATE, 2)
+    heard = hear(tmp_path / name)
+    assert (heard.duration_s, heard.rate, heard.channels, heard.told) == (2.0, RATE, 2, ())
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
@@ -32,7 +33,7 @@ def test_a_file_that_is_cut_off_is_found_as_by_decoding_it(tmp_path: Path, name:
     assert reason or name == "a.aiff"
     if reason:
         with pytest.raises(AudioError) as caught:
-            probe_audio(tmp_path / name)
+            hear(tmp_path / name)
         assert caught.value.reason == reason
 
 
@@ -48,12 +49,12 @@ def test_unusable_sound_is_found_without_decoding_all_files(
 ) -> None:
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype=subtype)
     with pytest.raises(AudioError, match=said):
-        probe_audio(tmp_path / "a.wav")
+        hear(tmp_path / "a.wav")
 
 
 def test_sound_after_a_long_silence_is_sound(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.concatenate([np.zeros(3 * RATE), TONE]), RATE)
-    assert probe_audio(tmp_path / "a.flac").duration_s == 5.0
+    assert hear(tmp_path / "a.flac").duration_s == 5.0
 
 
 def test_what_is_no_sound_file_is_named(tmp_path: Path) -> None:
@@ -61,4 +62,4 @@ def test_what_is_no_sound_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     for name, said in (("a.wav", "not readable as audio"), ("empty.wav", "file is empty"), ("no.wav", "not found")):
         with pytest.raises(AudioError, match=said):
-            probe_audio(tmp_path / name)
+            hear(tmp_path / name)

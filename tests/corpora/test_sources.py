@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from emoscope.corpora import AudioError, load_audio
-from emoscope.corpora.audio import hear, probe_audio
+from emoscope.corpora.audio import hear
 from emoscope.corpora.frames import _crc8, _crc16, walk
 from emoscope.corpora.sources import blocks as sound_blocks
 
@@ -234,7 +234,7 @@ def test_an_mp3_without_a_stated_length_is_read_whole(tmp_path: Path, rate: int,
         heard = hear(path, "as recorded")
         # encoders pad both ends; without a header nobody knows by how much
         assert 2.0 <= heard.duration_s < 2.0 + 4000 / rate
-        assert probe_audio(path).duration_s == heard.duration_s
+        assert hear(path).duration_s == heard.duration_s
         rest = heard.samples[-RATE - 8000 :]
         at = int(np.correlate(rest, end, "valid").argmax())
         match = np.corrcoef(end, rest[at : at + len(end)])[0, 1]
@@ -286,7 +286,7 @@ def test_a_size_that_a_program_left_open_is_what_follows(tmp_path: Path, kind: s
     heard = hear(tmp_path / "a.wav", "as recorded")
     assert heard.duration_s == 1.5
     assert np.abs(heard.samples - voice()).max() < 1e-4
-    assert probe_audio(tmp_path / "a.wav").duration_s == 1.5
+    assert hear(tmp_path / "a.wav").duration_s == 1.5
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "AU", "RF64", "W64"])
@@ -352,7 +352,7 @@ def test_a_rate_that_no_sound_has_is_refused_by_its_number(tmp_path: Path, rate:
     wav = written(voice(), format="WAV")
     path = tmp_path / "x.wav"
     path.write_bytes(wav[:24] + struct.pack("<I", rate) + wav[28:])
-    for look in (load_audio, probe_audio):
+    for look in (load_audio, hear):
         with pytest.raises(AudioError, match=f"its header says {rate:,} samples a second"):
             look(path)
 

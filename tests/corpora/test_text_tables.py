@@ -29,7 +29,7 @@ def text(rows: list[list[str]], separator: str = ",", end: str = "\n") -> str:
 def read(file: Path) -> tuple[list[list[str]], list[str]]:
     table = TextTable(file)
     rows = list(table)
-    return [list(table.columns), *(list(row.cells) for row in rows if not row.fault)], [
+    return [list(table.columns), *(list(row.cells.values()) for row in rows if not row.fault)], [
         f"{row.number}, line {row.line}: {row.fault}" for row in rows if row.fault
     ]
 
@@ -86,7 +86,7 @@ def test_quotation_marks_are_plain_text_where_tabs_separate(tmp_path: Path) -> N
 )
 def test_what_spreadsheets_write(tmp_path: Path, content: str, columns: tuple, rows: list) -> None:
     table = TextTable(write(tmp_path, content), ["file", "emotion"])
-    assert (table.columns, [list(row.cells) for row in table]) == (columns, rows)
+    assert (table.columns, [list(row.cells.values()) for row in table]) == (columns, rows)
 
 
 def test_a_name_that_stands_twice_in_the_header_is_told(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_what_is_quoted_as_it_should_is_read_back(tmp_path_factory, rows: list, 
     rows = [row for row in rows if any(row)]
     file = write(tmp_path_factory.mktemp("t"), text([["path", "emotion", "text"], *rows], separator), encoding)
     table = TextTable(file, ["path", "emotion"])
-    assert [list(row.cells) for row in table if not row.fault] == rows or any(
+    assert [list(row.cells.values()) for row in table if not row.fault] == rows or any(
         all(line.count(separator) == 2 for line in text([row], separator).splitlines()) and "\n" in "".join(row)
         for row in rows
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emoscope.corpora import Clip, CorpusInfo, list_corpora
+from emoscope.corpora import Clip, Corpus, CorpusInfo, list_corpora
 from emoscope.corpora.audio import SoundFacts
 from emoscope.corpora.check import Inspection, describe
 from emoscope.corpora.registry import READERS
@@ -18,7 +18,7 @@ def test_the_usual_task_takes_excitement_as_happiness_and_leaves_the_rest_out() 
     labels = ["anger", "excitement", "happiness", "frustration", "neutral", "sadness"]
     clips = tuple(Clip(str(i), Path(f"{i}.wav"), {"emotion": label}) for i, label in enumerate(labels))
     facts = {clip.id: SoundFacts(1.0, 16_000, 1) for clip in clips}
-    found = describe(INFO, clips, (), (), Inspection(facts, {}, {}, ()))["usual"]["by_emotion"]
+    found = describe(Corpus(INFO, clips), Inspection(facts, {}, {}, ()))["usual"]["by_emotion"]
     assert found == {"anger": 1, "happiness": 2, "neutral": 1, "sadness": 1}
 
 

@@ -19,7 +19,7 @@ import polars
 import soundfile
 
 from emoscope.corpora import Corpus, load_audio, open_corpus
-from emoscope.corpora.audio import AudioError, probe_audio
+from emoscope.corpora.audio import AudioError, hear
 from emoscope.experiments.schema import Study
 from emoscope.experiments.study import read_study, to_toml
 
@@ -89,7 +89,7 @@ def _film(name: str, folder: Path) -> None:
 def _hear(name: str, folder: Path) -> Any:
     path = folder / name
     try:
-        facts = probe_audio(path)
+        facts = hear(path)
     except AudioError as error:
         try:
             load_audio(path)

@@ -129,7 +129,6 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
         1.321
     """
     path = Path(path)
-    _check_loudness(loudness)
     if path.is_dir():
         raise AudioError(path, "is a folder: give one sound file")
     if not path.is_file():
@@ -144,23 +143,6 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
             samples, frames, rate, channels = _mono(blocks(path), channel)
         told += settle(samples, loudness)
     return Heard(frames / rate, rate, channels.count, tuple(told), samples=samples)
-
-
-def probe_audio(path: str | Path) -> SoundFacts:
-    """Look whether a sound file can be heard: it is decoded whole, as a study does it, with the same errors.
-
-    Example:
-        >>> from emoscope.corpora import polish_folder
-        >>> probe_audio(polish_folder() / "m1.a_nie_3.flac")
-        SoundFacts(duration_s=1.321, rate=16000, channels=1, told=())
-    """
-    heard = hear(path)
-    return SoundFacts(heard.duration_s, heard.rate, heard.channels, heard.told)
-
-
-def _check_loudness(loudness: str) -> None:
-    if loudness not in ("normalised", "as recorded"):
-        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
 
 
 @contextmanager
@@ -215,15 +197,6 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
 
     mono = np.empty(1, dtype=np.float32)
     filled, frames, rate, stream, channels = 0, 0, 0, None, _Channels()
-
-    def keep(part: Waveform) -> None:
-        nonlocal filled
-        if filled + len(part) > len(mono):
-            # headers of some files only guess the length
-            mono.resize(len(mono) * 5 // 4 + len(part), refcheck=False)
-        mono[filled : filled + len(part)] = part
-        filled += len(part)
-
     for block, rate, expected in source:
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             fault = f"its header says {rate:,} samples a second, which no sound has"
@@ -240,24 +213,31 @@ def _mono(source: Blocks, channel: int | None = None) -> tuple[Waveform, int, in
         if rate != RATE:
             stream = stream or soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="HQ")
             mixed = stream.resample_chunk(np.ascontiguousarray(mixed))
-        keep(mixed)
+        filled = _put(mixed, mono, filled)
     if stream:
-        keep(stream.resample_chunk(np.empty(0, dtype=np.float32), last=True))
+        filled = _put(stream.resample_chunk(np.empty(0, dtype=np.float32), last=True), mono, filled)
     mono.resize(filled, refcheck=False)
     return mono, frames, rate, channels
 
 
-def prepare_samples(samples: npt.ArrayLike, path: str | Path = "samples", loudness: str = "normalised") -> Waveform:
-    """Check mono 16 kHz samples (time,) and bring them to the wanted loudness, with the errors of :func:`load_audio`.
+def _put(part: Waveform, mono: Waveform, at: int) -> int:
+    """Write samples into others from one on, and say where they end; headers of some files only guess the length."""
+    if at + len(part) > len(mono):
+        mono.resize(len(mono) * 5 // 4 + len(part), refcheck=False)
+    mono[at : at + len(part)] = part
+    return at + len(part)
+
+
+def prepare_samples(samples: npt.ArrayLike) -> Waveform:
+    """Check mono 16 kHz samples (time,) and bring them to the usual level, with the errors of :func:`load_audio`.
 
     Example:
         >>> bool(abs(prepare_samples(np.sin(np.arange(16_000))).std() - 0.05) < 1e-6)
         True
     """
-    _check_loudness(loudness)
     mono = np.array(samples, dtype=np.float32)
-    with _refused(path):
-        settle(mono, loudness)
+    with _refused("samples"):
+        settle(mono, "normalised")
     return mono
 
 
@@ -292,6 +272,8 @@ def settle(mono: Waveform, loudness: str) -> list[str]:
         >>> round(float(np.std(clip)), 3)
         0.05
     """
+    if loudness not in ("normalised", "as recorded"):
+        raise ValueError(f'loudness {loudness!r} is not known: give "normalised" or "as recorded"')
     if len(mono) < SHORTEST_S * RATE:
         raise Unhearable(f"too short ({len(mono) / RATE:.3f} s; at least {SHORTEST_S} s are needed)")
     if not all(np.isfinite(part).all() for part in _parts(mono)):

@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from emoscope.corpora.audio import AudioError, SoundFacts, checksum, probe_audio
-from emoscope.corpora.clip import FIELDS, LISTED, STATUSES, Clip, CorpusInfo, Lost, columns_of, count_values, seconds_of
+from emoscope.corpora.audio import AudioError, SoundFacts, checksum, hear
+from emoscope.corpora.clip import FIELDS, LISTED, STATUSES, Clip, count_values, seconds_of
 from emoscope.corpora.files import grouped
 from emoscope.corpora.folds import crossfit_fault, fold_column, same_recordings
 from emoscope.emotions import ALIASES, in_order
@@ -23,6 +24,8 @@ from emoscope.files import Checksums
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from emoscope.corpora.corpus import Corpus
 
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all) during long work."""
@@ -39,7 +42,12 @@ FACTOR, SECONDS = 1.5, 1.0
 
 def remembered_facts() -> Checksums:
     """Fields of the :class:`SoundFacts` of files, remembered from check to check of one version."""
-    return Checksums(f"sound-facts-{version('emoscope')}.json", lambda path: astuple(probe_audio(path)))
+    return Checksums(f"sound-facts-{version('emoscope')}.json", _facts)
+
+
+def _facts(path: Path) -> tuple[object, ...]:
+    heard = hear(path)
+    return heard.duration_s, heard.rate, heard.channels, heard.told
 
 
 def _number(count: int) -> str:
@@ -100,13 +108,13 @@ class Inspection:
     duplicates: tuple[tuple[str, ...], ...]
 
 
-def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | None = None) -> Inspection:
+def inspect_files(corpus: Corpus, progress: Progress | None = None) -> Inspection:
     """Decode the file of every clip in use of a corpus, as a study does.
 
     Example:
         >>> from emoscope.corpora import open_corpus
         >>> corpus = open_corpus("polish").where({"word": "nie", "take": 3})
-        >>> inspect_files(corpus.info, corpus.clips).facts["m1.a_nie_3"].rate
+        >>> inspect_files(corpus).facts["m1.a_nie_3"].rate
         16000
     """
     facts: dict[str, SoundFacts] = {}
@@ -114,20 +122,20 @@ def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | 
     faults: dict[str, str] = {}
     # decoding and hashing run outside Python's lock
     with remembered_facts() as remembered, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        read = pool.map(partial(_read, remembered), clips)
+        read = pool.map(partial(_read, remembered), corpus.clips)
         try:
-            for done, (clip, found) in enumerate(zip(clips, read, strict=True), start=1):
+            for done, (clip, found) in enumerate(zip(corpus.clips, read, strict=True), start=1):
                 if isinstance(found, AudioError):
                     faults[clip.id] = found.reason
                 else:
                     facts[clip.id], sums[clip.id] = found
                 if progress:
-                    progress(done, len(clips))
+                    progress(done, len(corpus))
         except BaseException:
             # whoever stops a long check does not wait for the rest of the corpus
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    copies = same_recordings(info, clips, sums)
+    copies = same_recordings(corpus.info, corpus.clips, sums)
     duplicates = tuple(tuple(group) for group in grouped(sums, sums.__getitem__).values() if len(group) > 1)
     facts = {clip: found for clip, found in facts.items() if clip not in copies}
     return Inspection(facts, faults, copies, duplicates)
@@ -136,8 +144,8 @@ def inspect_files(info: CorpusInfo, clips: Sequence[Clip], progress: Progress | 
 def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | AudioError:
     try:
         # decoded again, whatever is remembered: that is for dry runs
-        found = SoundFacts(*remembered.anew(clip.path)) if clip.path.is_file() else probe_audio(clip.path)
-        return found, checksum(clip.path)
+        facts = remembered.anew(clip.path) if clip.path.is_file() else _facts(clip.path)
+        return SoundFacts(*facts), checksum(clip.path)
     except AudioError as error:
         return error
 
@@ -145,16 +153,14 @@ def _read(remembered: Checksums, clip: Clip) -> tuple[SoundFacts, str] | AudioEr
 DURATIONS: dict[str, Callable[[list[float]], float]] = {"total": sum, "shortest": min, "median": median, "longest": max}
 
 
-def describe(
-    info: CorpusInfo, clips: Sequence[Clip], lost: Sequence[Lost], told: Sequence[str], seen: Inspection
-) -> Summary:
+def describe(corpus: Corpus, seen: Inspection) -> Summary:
     """Describe a corpus whose files were looked at in plain values, as :meth:`~emoscope.corpora.Corpus.summary` does."""
-    columns = columns_of([*clips, *(one.clip for one in lost if one.clip is not None)])
+    info, clips, lost, columns = corpus.info, corpus.clips, corpus.lost, corpus.columns
     facts = seen.facts.values()
     seconds = [fact.duration_s for fact in facts]
     asked = [clip for clip in clips if "emotion" in clip.labels]
     lengths = ((clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels.get(LISTED)) for clip in clips)
-    expected = _expected(info, clips, lost)
+    expected = _expected(corpus)
     excluded, by_label = sum(one.status == "excluded" for one in lost), sum(one.by_label for one in lost)
     return {
         "corpus": info.id,
@@ -179,12 +185,12 @@ def describe(
         "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
         "unusable": [[one.id, one.why] for one in lost if one.status == "quarantined"],
-        "told": [*told, *sound_notices({clip: found.told for clip, found in seen.facts.items()})],
+        "told": [*corpus.told, *sound_notices({clip: found.told for clip, found in seen.facts.items()})],
         "expected": expected,
         "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
-        "missing": _missing(info, clips, lost),
+        "missing": _missing(corpus),
         "longer": [list(one) for one in far_longer_clips(lengths)],
-        "usual": _usual(info, clips),
+        "usual": _usual(corpus),
         "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", info.folds)),
         "seconds": [round(duration, 3) for duration in seconds],
     }
@@ -238,12 +244,12 @@ def warnings_of(summary: Summary) -> list[str]:
     return found
 
 
-def _usual(info: CorpusInfo, clips: Iterable[Clip]) -> Summary:
+def _usual(corpus: Corpus) -> Summary:
     """The counts of the corpus's usual task, as far as it has one."""
-    if (task := info.usual) is None:
+    if (task := corpus.info.usual) is None:
         return {}
     new = {old: name for name, olds in task.merge.items() for old in olds}
-    counted = Counter(new.get(label, label) for clip in clips if (label := clip.labels.get("emotion")))
+    counted = Counter(new.get(label, label) for clip in corpus if (label := clip.labels.get("emotion")))
     counts = {label: counted[label] for label in in_order(task.emotions)}
     return {"task": task.about, "by_emotion": counts, "clips": sum(counts.values()), "expected": task.clips}
 
@@ -256,21 +262,23 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _expected(info: CorpusInfo, clips: Iterable[Clip], lost: Iterable[Lost]) -> dict[str, dict[str, int]]:
+def _expected(corpus: Corpus) -> dict[str, dict[str, int]]:
     """What a complete copy holds -> how many it holds, and how many were found."""
-    labelled = {one.clip.id: one.clip for one in lost if one.clip} | {clip.id: clip for clip in clips}
+    expected = corpus.info.expected
+    labelled = {one.clip.id: one.clip for one in corpus.lost if one.clip} | {clip.id: clip for clip in corpus}
     found = {"clips": len(labelled), "speakers": len({clip.speaker for clip in labelled.values()} - {None})}
-    for name in info.expected.keys() - found.keys():
+    for name in expected.keys() - found.keys():
         column, _, value = name.rpartition("=")
         found[name] = sum(clip.value(column or "emotion") == value for clip in labelled.values())
-    return {name: {"expected": number, "found": found[name]} for name, number in info.expected.items()}
+    return {name: {"expected": number, "found": found[name]} for name, number in expected.items()}
 
 
-def _missing(info: CorpusInfo, clips: Iterable[Clip], lost: Sequence[Lost]) -> list[str]:
+def _missing(corpus: Corpus) -> list[str]:
     """Emotions that no clip has, and those of which no clip can be heard; what a rule excluded is not missing."""
-    kept = {clip.value("emotion") for clip in clips}
-    known = {(one.status, one.clip.value("emotion")) for one in lost if one.clip}
-    should = {emotion for status, emotion in known if status == "quarantined"} | (info.expected.keys() & ALIASES.keys())
+    kept = {clip.value("emotion") for clip in corpus}
+    known = {(one.status, one.clip.value("emotion")) for one in corpus.lost if one.clip}
+    quarantined = {emotion for status, emotion in known if status == "quarantined"}
+    should = quarantined | (corpus.info.expected.keys() & ALIASES.keys())
     dropped = {emotion for status, emotion in known if status == "excluded"}
     return list(in_order(emotion for emotion in should - kept - dropped if emotion))
 

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -43,10 +43,8 @@ TIME = re.compile(r"(?:(?:(\d+) days?,? )?(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
 class Clip:
     """One recording with its labels; ``None`` stands for what is not known.
 
-    Attributes:
-        id: unique within the corpus.
-        labels: column -> label; ``"emotion"`` (a canonical name) first, then others such as ``"word"``.
-        split: the official part (train, test …).
+    ``labels`` are column -> label: ``"emotion"`` (a canonical name) first, then others such as ``"word"``. ``split`` is
+    the official part (train, test …).
 
     Example:
         >>> Clip("x1", Path("x1.wav"), {"emotion": "anger"}, speaker="x").labels["emotion"]
@@ -69,12 +67,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class UsualTask:
-    """The task that the literature usually sets on a corpus; ``folds`` is the column over which it is cross-fitted.
-
-    Attributes:
-        merge: label -> the labels that it takes together.
-        clips: how many a complete copy gives, where that is known.
-    """
+    """The task that the literature usually sets on a corpus; ``merge`` is label -> the labels that it stands for."""
 
     about: str
     emotions: tuple[str, ...]
@@ -85,14 +78,7 @@ class UsualTask:
 
 @dataclass(frozen=True)
 class CorpusInfo:
-    """What is known of a corpus before it is opened.
-
-    Attributes:
-        language: language of the speech, or ``"none"``.
-        expected: what a complete copy holds, such as ``{"clips": 450, "speakers": 5, "anger": 150, "split=test": 90}``.
-        folds: the column over which the corpus is cross-fitted by default; its values keep speakers apart.
-        usual: of corpora without one all emotions are asked.
-    """
+    """What is known of a corpus before it is opened, as the head of ``data/corpora.toml`` explains it."""
 
     id: str
     title: str
@@ -144,7 +130,7 @@ class Lost:
         return "emotion" not in self.clip.labels or self.why.startswith(ABOUT_LABELS)
 
 
-def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[str, frozenset[str]]:
+def accepted(column: str, wanted: object, values: Iterable[str]) -> dict[str, frozenset[str]]:
     """Each part of a filter (a value, or a list of them), as the user wrote it -> those of a column's values that it accepts.
 
     A number matches text that reads as that number (3 and ``"03"``); text such as ``"226-250"`` is an inclusive range over
@@ -152,8 +138,8 @@ def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[st
     exactly is that value alone. In ``"emotion"`` words such as ``"joy"`` are understood too.
 
     Example:
-        >>> accepted_each("take", ["3", "7-9"], ["1", "3"])
-        {'3': frozenset({'3'}), '7-9': frozenset()}
+        >>> accepted("take", ["3", "7-9"], ["1", "03"]), accepted("valence", "-1 to 0", ["-2.5", "-0.5"])
+        ({'3': frozenset({'03'}), '7-9': frozenset()}, {'-1 to 0': frozenset({'-0.5'})})
     """
     pool = frozenset(values)
     items: list[object] = []
@@ -161,18 +147,6 @@ def accepted_each(column: str, wanted: object, values: Iterable[str]) -> dict[st
         commas = isinstance(item, str) and "," in item and item not in pool
         items += [part.strip() for part in str(item).split(",") if part.strip()] if commas else [item]
     return {str(item): frozenset(value for value in pool if _matches(column, item, value, pool)) for item in items}
-
-
-def accepted(column: str, wanted: object, values: Iterable[str]) -> frozenset[str]:
-    """What all parts of a filter accept together.
-
-    Example:
-        >>> sorted(accepted("speaker", "9-10", ["m08", "m09", "m10", "m11"]))
-        ['m09', 'm10']
-        >>> sorted(accepted("take", [3, "4"], ["1", "03", "4"])), sorted(accepted("valence", "-1 to 1", ["-2.5", "-0.5", "0"]))
-        (['03', '4'], ['-0.5', '0'])
-    """
-    return frozenset().union(*accepted_each(column, wanted, values).values())
 
 
 def _matches(column: str, item: object, value: str, pool: frozenset[str]) -> bool:
@@ -246,12 +220,6 @@ def listed(values: Iterable[str], most: int = 12) -> str:
     """
     ordered = sorted(values, key=natural)
     return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
-
-
-def columns_of(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """Columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
-    labels = dict.fromkeys(column for clip in clips for column in clip.labels)
-    return (*labels, *(name for name in FIELDS if any(clip.value(name) is not None for clip in clips)))
 
 
 def count_values(clips: Iterable[Clip], column: str) -> dict[str, int]:

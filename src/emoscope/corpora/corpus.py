@@ -16,9 +16,7 @@ from emoscope.corpora.clip import (
     CorpusInfo,
     Lost,
     accepted,
-    accepted_each,
     as_label,
-    columns_of,
     count_values,
     listed,
     nearest_label,
@@ -26,6 +24,27 @@ from emoscope.corpora.clip import (
 
 if TYPE_CHECKING:
     import polars
+
+
+Chosen = Mapping[str, Mapping[str, frozenset[str]]]
+"""Column -> each part of its filter -> the values that it accepts."""
+
+
+def _rejecting(chosen: Chosen, clip: Clip) -> Iterator[str]:
+    """The columns whose filter accepts no value of a clip."""
+    return (column for column, parts in chosen.items() if not any(clip.value(column) in one for one in parts.values()))
+
+
+def _without_speaker(nobody: int, clips: int) -> str:
+    """What is told where so many of the clips have no speaker."""
+    if nobody == clips:
+        both = "the same voice may be on both sides, and intervals are over recordings"
+        return f"no clip has a speaker: {both}; a pattern with {{speaker}}, or a column, says who speaks"
+    has, are = ("has", "is") if nobody == 1 else ("have", "are")
+    told = f"{nobody} of {clips} clips {has} no speaker"
+    if 2 * nobody < clips:
+        return f"{told} and {are} left out: their voices may be those of other clips"
+    return f"{told}: speakers count as unknown, and the same voice may be on both sides"
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +79,9 @@ class Corpus:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that clips can be filtered by: labels first, then those of speaker, session, split that are known."""
-        return columns_of(list(self._known()))
+        known = list(self._known())
+        labels = dict.fromkeys(column for clip in known for column in clip.labels)
+        return (*labels, *(name for name in FIELDS if any(clip.value(name) is not None for clip in known)))
 
     def where(self, filters: Mapping[str, object]) -> Corpus:
         """Keep the clips that every filter accepts; the others are excluded with the filter as the reason.
@@ -73,19 +94,17 @@ class Corpus:
             >>> open_corpus("polish").where({"speaker": "1-2", "word": "stop"}).counts("speaker")
             {'m1': 15, 'm2': 15}
         """
-        chosen, unmet = self._chosen(filters), list[str]()
         rules = {column: f"where {column} = {wanted}" for column, wanted in filters.items()}
-        for column, rule in rules.items():
-            there = self._values(column)
-            if not chosen[column]:
-                raise ValueError(f"{rule} accepts no clip of {self.info.id}: {column} holds {listed(there)}")
-            missing = [part for part, values in accepted_each(column, filters[column], there).items() if not values]
-            unmet += [f"{rule}: {part!r} accepts no clip; {column} holds {listed(there)}" for part in missing]
+        chosen, unmet = self._chosen(filters), list[str]()
+        for column, parts in chosen.items():
+            holds = f"{column} holds {listed(self._values(column))}"
+            if not any(parts.values()):
+                raise ValueError(f"{rules[column]} accepts no clip of {self.info.id}: {holds}")
+            missing = [part for part, values in parts.items() if not values]
+            unmet += [f"{rules[column]}: {part!r} accepts no clip; {holds}" for part in missing]
 
-        def why(clip: Clip) -> str | None:
-            return next((rules[column] for column, values in chosen.items() if clip.value(column) not in values), None)
-
-        return replace(self._lose("excluded", why), told=(*self.told, *unmet))
+        lost = self._lose("excluded", lambda clip: next((rules[column] for column in _rejecting(chosen, clip)), None))
+        return replace(lost, told=(*self.told, *unmet))
 
     def keep(self, labels: Iterable[str], column: str = "emotion") -> Corpus:
         """Keep the clips with these labels; the others are excluded ("label calm is not asked").
@@ -120,7 +139,8 @@ class Corpus:
                     raise ValueError(f"merge: label {label!r} stands in both {new[label]!r} and {name!r}")
                 new[label] = as_label(column, name)
         if column in FIELDS:
-            raise ValueError(f"merge: {column!r} is not a label column: choose one of {self._named_columns(FIELDS)}")
+            labelled = ", ".join(name for name in self.columns if name not in FIELDS)
+            raise ValueError(f"merge: {column!r} is not a label column: choose one of {labelled or 'none'}")
 
         def renamed(clip: Clip) -> Clip:
             value = clip.labels.get(column)
@@ -138,12 +158,8 @@ class Corpus:
             (270, 'trained on by this model')
         """
         chosen = [self._chosen(one) for one in filters]
-
-        def reason(clip: Clip) -> str | None:
-            hit = any(all(clip.value(column) in values for column, values in one.items()) for one in chosen)
-            return why if hit else None
-
-        return self._lose("excluded", reason)
+        hit = {clip.id for clip in self for one in chosen if not any(_rejecting(one, clip))}
+        return self._lose("excluded", lambda clip: why if clip.id in hit else None)
 
     def lose(self, status: str, reasons: Mapping[str, str]) -> Corpus:
         """Exclude or quarantine clips in use, each by its id with its reason.
@@ -163,8 +179,7 @@ class Corpus:
     def with_known_speakers(self) -> Corpus:
         """Leave out the clips without a speaker where fewer clips have none than have one; that is told.
 
-        One clip of an unknown voice is enough to make intervals over speakers void. Where most voices are unknown, all clips
-        stay, and speakers count as unknown.
+        One clip of an unknown voice makes intervals over speakers void. Where most voices are unknown, all clips stay.
 
         Example:
             >>> from emoscope.corpora import open_corpus, polish_folder
@@ -173,22 +188,11 @@ class Corpus:
             >>> len(corpus), corpus.lost[0].why, corpus.told[0][:46]
             (2, 'its speaker is not given', '1 of 3 clips has no speaker and is left out: t')
         """
-        nobody = [clip.id for clip in self.clips if clip.speaker is None]
+        nobody = {clip.id: "its speaker is not given" for clip in self.clips if clip.speaker is None}
         if not nobody:
             return self
-        kept, (has, are) = self, ("has", "is") if len(nobody) == 1 else ("have", "are")
-        told = f"{len(nobody)} of {len(self)} clips {has} no speaker"
-        if len(nobody) == len(self):
-            told = (
-                "no clip has a speaker: the same voice may be on both sides, and intervals are over recordings; a pattern with "
-                "{speaker}, or a column, says who speaks"
-            )
-        elif 2 * len(nobody) >= len(self):
-            told += ": speakers count as unknown, and the same voice may be on both sides"
-        else:
-            told += f" and {are} left out: their voices may be those of other clips"
-            kept = self.lose("excluded", dict.fromkeys(nobody, "its speaker is not given"))
-        return replace(kept, told=(*self.told, told))
+        kept = self.lose("excluded", nobody) if 2 * len(nobody) < len(self) else self
+        return replace(kept, told=(*self.told, _without_speaker(len(nobody), len(self))))
 
     def counts(self, column: str = "emotion") -> dict[str, int]:
         """Number of clips in use per value of a column; clips without a value count as ``"unknown"``.
@@ -211,27 +215,25 @@ class Corpus:
         """
         import polars
 
-        rows: list[tuple[str, str, Clip | None, str, str | None]]
-        rows = [(clip.id, str(clip.path), clip, "used", None) for clip in self.clips]
-        rows += [(lost.id, str(lost.path), lost.clip, lost.status, lost.why) for lost in self.lost]
-        rows.sort(key=lambda row: (row[1], row[0]))
-        labels = ["emotion", *(name for name in self.columns if name not in (*FIELDS, "emotion"))]
-        data: dict[str, list[str | None]] = {"clip": [row[0] for row in rows], "path": [row[1] for row in rows]}
-        data |= {name: [clip.value(name) if clip else None for _, _, clip, *_ in rows] for name in (*FIELDS, *labels)}
-        data |= {"status": [row[3] for row in rows], "why": [row[4] for row in rows]}
+        used = (Lost(clip.id, clip.path, "used", "", clip) for clip in self.clips)
+        rows = sorted((*used, *self.lost), key=lambda row: (str(row.path), row.id))
+        columns = (*FIELDS, "emotion", *(name for name in self.columns if name not in (*FIELDS, "emotion")))
+        data: dict[str, list[str | None]]
+        data = {"clip": [row.id for row in rows], "path": [str(row.path) for row in rows]}
+        data |= {name: [row.clip.value(name) if row.clip else None for row in rows] for name in columns}
+        data |= {"status": [row.status for row in rows], "why": [row.why or None for row in rows]}
         return polars.DataFrame(data, schema=dict.fromkeys(data, polars.String))
 
     def check(self, progress: Progress | None = None) -> Corpus:
         """Decode every clip, quarantine those whose sound cannot be used, and use each recording once."""
-        return self._seen(inspect_files(self.info, self.clips, progress))
+        return self._seen(inspect_files(self, progress))
 
     def summary(self, progress: Progress | None = None) -> Summary:
         """Describe the corpus in plain values: counts, durations, sample rates, repeated content, reasons.
 
         ``clips`` is always the sum of ``used``, ``excluded_by_label``, ``excluded_otherwise`` and ``quarantined``.
         Durations are in seconds, sample rates in Hz. ``differences`` are ``[what, expected, found]``; clips that a filter
-        excluded count as found. ``missing`` names the emotions of which no clip can be used, though the corpus should
-        hold them.
+        excluded count as found. ``missing`` are emotions that it should hold and of which no clip can be used.
 
         Example:
             >>> from emoscope.corpora import open_corpus
@@ -244,9 +246,9 @@ class Corpus:
     def looked_at(self, progress: Progress | None = None) -> tuple[Corpus, Summary]:
         """The corpus in which every clip has its status, as a study would use it, and its :meth:`summary`."""
         known = self.with_known_speakers()
-        seen = inspect_files(known.info, known.clips, progress)
+        seen = inspect_files(known, progress)
         used = known._seen(seen)
-        return used, describe(used.info, used.clips, used.lost, used.told, seen)
+        return used, describe(used, seen)
 
     def _seen(self, seen: Inspection) -> Corpus:
         return self.lose("quarantined", seen.faults).lose("excluded", seen.copies)
@@ -276,19 +278,17 @@ class Corpus:
         kept = tuple(clip for clip, reason in reasons if reason is None)
         return replace(self, clips=kept, lost=(*self.lost, *lost))
 
-    def _named_columns(self, leaving_out: Iterable[str] = ()) -> str:
-        return ", ".join(name for name in self.columns if name not in leaving_out) or "none"
-
     def _require(self, columns: Iterable[str]) -> None:
         for column in columns:
             # an empty corpus still has its emotions: none
             if column not in self.columns and column not in ("clip", "emotion"):
-                raise ValueError(f"corpus {self.info.id} has no column {column!r}: it has {self._named_columns()}")
+                there = ", ".join(self.columns) or "none"
+                raise ValueError(f"corpus {self.info.id} has no column {column!r}: it has {there}")
 
     def _values(self, column: str) -> set[str]:
         return {value for clip in self._known() if (value := clip.value(column)) is not None}
 
-    def _chosen(self, filters: Mapping[str, object]) -> dict[str, frozenset[str]]:
+    def _chosen(self, filters: Mapping[str, object]) -> Chosen:
         self._require(filters)
         return {column: accepted(column, wanted, self._values(column)) for column, wanted in filters.items()}
 

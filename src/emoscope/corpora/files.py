@@ -10,30 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
 from emoscope.corpora.clip import Clip, Lost
 from emoscope.corpora.text_tables import plain
+from emoscope.emotions import CORPORA
 
-
-def endings(text: str) -> frozenset[str]:
-    """Endings of files from their words: "wav mp3" gives .wav and .mp3."""
-    return frozenset(f".{word}" for word in text.split())
-
-
-SOUND = endings(
-    "8svx aif aifc aiff au avr bw64 bwf caf flac iff ircam mp1 mp2 mp3 mpga nist oga ogg opus paf pvf rf64 sds sf snd sph "
-    "svx voc w64 wav wave wve xi"
-)
-"""Endings of sound files that libsndfile reads; with :data:`VIDEO`, all that count as clips."""
-
-VIDEO = endings(
-    "3g2 3gp 3gpp aac ac3 adts amr ape asf avi awb dss dts eac3 f4a f4b f4v flv gsm m2ts m4a m4b m4r m4v mka mkv mov mp4 "
-    "mpe mpeg mpg mts ogv qcp qt ra rm spx tak tta vob weba webm wma wmv wv"
-)
-"""Endings of video and sound files that PyAV reads and libsndfile does not."""
+SOUND, VIDEO = (frozenset(f".{word}" for word in CORPORA["folder"][kind].split()) for kind in ("sound", "video"))
+"""Endings of sound files that libsndfile reads, and of videos and sound files that only PyAV reads."""
 
 CLIPS = SOUND | VIDEO
 
@@ -75,17 +61,11 @@ def existing_folder(root: str | Path | None, corpus: str) -> Path:
 
 @dataclass
 class Found:
-    """The sound files and videos under a folder, sorted by path.
-
-    Attributes:
-        lost: those whose name is no text, quarantined.
-        strays: how many ``._`` files of macOS stand beside them.
-        again: folders that are reached a second time by a link, and are not entered again.
-        others: endings of all further files, with how many there are.
-    """
+    """The sound files and videos under a folder, by path; ``lost`` are those whose name is no text, quarantined."""
 
     files: list[Path] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
+    # ._ files of macOS, folders that a link reaches a second time, endings of all further files
     strays: int = 0
     again: list[Path] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -97,7 +77,7 @@ class Found:
             named = "1 file is a ._ file" if self.strays == 1 else f"{self.strays} files are ._ files"
             told.append(f"{named} that macOS left beside the recordings, not counted as clips")
         if self.again:
-            such = f"such as {within(self.again[0], root)}: they are entered once"
+            such = f"such as {self.again[0].relative_to(root).as_posix()}: they are entered once"
             told.append(f"{len(self.again)} linked folders lead to folders that are read already, {such}")
         return tuple(told)
 
@@ -170,11 +150,6 @@ def readable_name(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def within(path: Path, root: Path) -> str:
-    """The path below a root, with forward slashes."""
-    return path.relative_to(root).as_posix()
-
-
 def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
     """Things by what they have in common, in their order.
 
@@ -210,12 +185,13 @@ def choose_copy(
         return words != {speaker}, is_video(path), -rates[path], path
 
     kept = min(paths, key=rank)
+    read = kept.relative_to(root).as_posix()
 
     def why(path: Path) -> str:
         if alike or _same(kept, path):
-            return f"second copy (of {within(kept, root)})"
+            return f"second copy (of {read})"
         numbers = f"; {rates[path]} Hz, there {rates[kept]} Hz" if rates[path] != rates[kept] else ""
-        return f"another file of a clip, with other content (of {within(kept, root)}{numbers})"
+        return f"another file of a clip, with other content (of {read}{numbers})"
 
     return kept, {path: why(path) for path in paths if path != kept}
 
@@ -268,18 +244,13 @@ def split_ending(name: str) -> tuple[str, str]:
     return (stem, ending) if ending.lower() in CLIPS else (name, "")
 
 
-def alike(name: str, there: Iterable[str]) -> list[str]:
-    """The names that differ from a name in Unicode form or case alone; where there is none, those with another ending.
+class Names:
+    """The names in a folder, and how else they may be spelt.
 
     Example:
-        >>> alike("Anger1.wav", ["anger1.WAV", "anger1.flac"]), alike("anger1", ["anger1.flac", "anger10.wav"])
+        >>> Names(["anger1.WAV", "anger1.flac"]).alike("Anger1.wav"), Names(["anger1.flac", "b.wav"]).alike("anger1")
         (['anger1.WAV'], ['anger1.flac'])
     """
-    return _Folder(there).alike(name)
-
-
-class _Folder:
-    """The names in a folder, and how else they may be spelt."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = frozenset(names)
@@ -291,6 +262,7 @@ class _Folder:
         return grouped(keys, keys.__getitem__), grouped(with_ending, lambda name: split_ending(keys[name])[0])
 
     def alike(self, name: str) -> list[str]:
+        """Those that differ from a name in Unicode form or case alone; else those with another ending."""
         key = plain(name).casefold()
         same, stems = self._spelt
         return sorted(same.get(key) or stems.get(split_ending(key)[0]) or [])
@@ -301,7 +273,7 @@ class Places:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._existing, self._inside = cache(_existing), cache(_inside)
+        self._existing, self._inside = cache(_existing), cache(partial(_inside, folders=False))
 
     def find(self, name: str) -> tuple[str, list[str]]:
         """The path of a file, and the names that are in its folder: the very one, or those that are spelt alike.
@@ -315,8 +287,8 @@ class Places:
         return os.path.join(place, there[0] if len(there) == 1 else last), there
 
 
-def _inside(place: str) -> _Folder:
-    return _Folder(entry.name for entry in _entries(place) if not entry.is_dir())
+def _inside(place: str, folders: bool) -> Names:
+    return Names(entry.name for entry in _entries(place) if entry.is_dir() == folders)
 
 
 def _existing(folder: str) -> str:
@@ -328,7 +300,7 @@ def _existing(folder: str) -> str:
         missing.append(os.path.basename(place))
         place = above
     for last in filter(None, reversed(missing)):
-        there = alike(last, (entry.name for entry in _entries(place) if entry.is_dir()))
+        there = _inside(place, folders=True).alike(last)
         place = os.path.join(place, there[0] if len(there) == 1 else last)
     return place
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 
 from emoscope.corpora.audio import checksum
 from emoscope.corpora.clip import Clip, CorpusInfo, natural
@@ -29,10 +30,8 @@ def assign_folds(
 ) -> dict[str, str]:
     """Assign every clip to a fold: clip id -> name of its fold.
 
-    Folds are assigned so that each holds about as many clips of every label. How they are assigned depends on all clips, in
-    any order; where files are added later, ``assigned`` keeps every speaker in the fold of the first time, and only new
-    speakers are assigned, to the folds that have least. (One voice that was assigned by content goes to one fold where others
-    join.) What :func:`crossfit_fault` finds is a ValueError.
+    Each fold holds about as many clips of every label; which ones depends on all clips, in any order. What
+    :func:`crossfit_fault` finds is a ValueError.
 
     Args:
         folds: ``"speaker"`` (every speaker a fold up to 10 speakers, else 5 groups of speakers), another
@@ -40,7 +39,8 @@ def assign_folds(
             are unknown, or a number is given and there is one speaker, clips are assigned by their content.
         checksums: clip id -> content hash; computed from the files where they are needed and not given.
         column: the label column over which folds are balanced.
-        assigned: clip id -> fold, from an earlier time; of no effect where ``folds`` is a column.
+        assigned: clip id -> fold, from an earlier time, in which its speaker stays (one voice that was assigned by
+            content goes to one fold where others join); of no effect where ``folds`` is a column.
 
     Example:
         >>> from emoscope.corpora import open_corpus
@@ -50,8 +50,6 @@ def assign_folds(
         ['fold1', 'fold2', 'fold3']
     """
     ordered = list(clips)
-    if not ordered:
-        return {}
     fault = crossfit_fault(ordered, folds)
     by_speaker = folds == "speaker" or (isinstance(folds, int) and folds > 1)
     if fault and not (assigned and by_speaker):
@@ -62,9 +60,13 @@ def assign_folds(
     unknown = any(clip.speaker is None for clip in ordered)
     one_voice = len(speakers) == 1 and not unknown
     names = [f"fold{number + 1}" for number in range(folds if isinstance(folds, int) else GROUPS)]
+    # one voice is assigned by its recordings, and a clip whose speaker is unknown is a group of its own
+    voices = {clip.id: clip.speaker for clip in ordered if clip.speaker and not one_voice}
+    sums, others = checksums or {}, [clip for clip in ordered if clip.id not in voices]
+    content = {clip.id: sums.get(clip.id) or checksum(clip.path) for clip in others}
+    group_of = {**voices, **{clip: f"\x1f{recording}" for clip, recording in content.items()}}
     if kept := {clip.id: assigned[clip.id] for clip in ordered if assigned and clip.id in assigned}:
         known = names if set(kept.values()) <= set(names) else sorted(set(kept.values()), key=natural)
-        group_of = _groups(ordered, checksums or {}, by_content=one_voice)
         # the first in the order of ids, where clips of one speaker were in several folds
         fold_of = {group_of[clip]: kept[clip] for clip in sorted(kept, reverse=True)}
         found = _balanced(ordered, group_of, known, fold_of, seed, column)
@@ -76,8 +78,8 @@ def assign_folds(
     if isinstance(folds, str) and len(speakers) <= MOST_SPEAKER_FOLDS and speakers and not unknown:
         return {clip.id: _fold_name(clip.speaker) for clip in ordered}
     if not speakers or one_voice:
-        return _by_content(ordered, len(names), seed, checksums or {}, column)
-    return _balanced(ordered, _groups(ordered, checksums or {}), names, {}, seed, column)
+        return _by_content(ordered, content, names, seed, column)
+    return _balanced(ordered, group_of, names, {}, seed, column)
 
 
 def crossfit_fault(clips: Sequence[Clip], folds: str | int = "speaker") -> str | None:
@@ -127,26 +129,17 @@ def fold_column(clips: Sequence[Clip], folds: str | int, usual: str) -> str | in
 
 
 def _by_content(
-    clips: Sequence[Clip], count: int, seed: int, checksums: Mapping[str, str], column: str
+    clips: Sequence[Clip], content: Mapping[str, str], names: Sequence[str], seed: int, column: str
 ) -> dict[str, str]:
     # assigned in turn within each label, so that folds are balanced; copies of one recording share a fold
-    content = {clip.id: _content(clip, checksums) for clip in clips}
     label_of: dict[str, str] = {}
     for clip in clips:
         label = clip.value(column) or ""
         label_of[content[clip.id]] = min(label, label_of.get(content[clip.id], label))
     # counting on from label to label keeps the folds' totals within one of each other, too
     ordered = sorted(label_of, key=lambda recording: (label_of[recording], seeded_hash(seed, recording)))
-    fold_of = {recording: f"fold{place % count + 1}" for place, recording in enumerate(ordered)}
+    fold_of = dict(zip(ordered, cycle(names), strict=False))
     return {clip.id: fold_of[content[clip.id]] for clip in clips}
-
-
-def _groups(clips: Sequence[Clip], checksums: Mapping[str, str], by_content: bool = False) -> dict[str, str]:
-    # a clip whose speaker is unknown is a group of its own
-    return {
-        clip.id: clip.speaker if clip.speaker and not by_content else f"\x1f{_content(clip, checksums)}"
-        for clip in clips
-    }
 
 
 def _balanced(
@@ -183,10 +176,6 @@ def _balanced(
 def _fold_name(value: str | None) -> str:
     # "all" names the sets that are fitted on every clip
     return f"{value} (value)" if value == "all" else value or ""
-
-
-def _content(clip: Clip, checksums: Mapping[str, str]) -> str:
-    return checksums.get(clip.id) or checksum(clip.path)
 
 
 def same_recordings(

@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,24 +23,18 @@ from emoscope.emotions import CODES, CORPORA, UnknownEmotion, canonical
 RATINGS = ("valence", "activation", "dominance")
 """Columns of ratings, in the order in which IEMOCAP lists them."""
 
+THIRDS = ("low", "mid", "high")
+
 TURN = re.compile(r"\[[\d.]+\s*-\s*[\d.]+\]\s+(?P<turn>\S+)\s+(?P<code>[a-z]+)\s+\[(?P<ratings>[^\]]*)\]\s*")
-NAME = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<scene>impro|script)\w*_(?P<gender>[FM])(?:\d{3}|XX\d)")
+TURN_NAME = re.compile(r"(?P<session>Ses\d\d)[FM]_(?P<scene>impro|script)\w*_(?P<gender>[FM])(?:\d{3}|XX\d)")
+SCENES, GENDERS = {"impro": "improvised", "script": "scripted"}, {"F": "female", "M": "male"}
 SPOKEN = re.compile(r"(?P<turn>Ses\S+)\s+\[[^\]]*\]:?\s*(?P<text>.*)")
-LEFT_OUT = {
-    "iemocap": {"xxx": "no majority among the raters (xxx)", "oth": "labelled other (oth)"},
-    "msp-podcast": {"X": "no agreement among the raters (X)", "O": "labelled other (O)"},
-}
-"""Corpus -> codes whose clips are of no use where emotions are asked, with the reason."""
-
 LABEL_FILES = ("labels_consensus.csv", "labels_concensus.csv")
-SPLITS = {"validation": "development", "dev": "development"}
-"""Names of a split in some releases -> the name here."""
-
 COLUMNS = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
 RATED = {"emoact": "activation", "emoval": "valence", "emodom": "dominance"}
 WITHHELD = "the release withholds the labels of Test3"
 
-CLASSES = ("anger", "sadness", "happiness", "surprise", "fear", "disgust", "contempt", "neutral", "other")
+CLASSES = tuple(CODES["msp-podcast"].values())
 NAMED = ("EmoClass_Major", "EmoClass_Primary", "EmoClass")
 """Columns that hold a rater's class where each row is one rater (releases 1.6 and 2.0)."""
 
@@ -81,48 +76,39 @@ def _sessions(folder: Path) -> list[Path]:
     )
 
 
-def _turns(session: Path, all_codes: bool, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:
+def _turns(folder: Path, all_codes: bool, lost: list[Lost]) -> Iterator[tuple[Clip, str | None]]:
     """Every labelled turn with the reason for which it is excluded, if any; lines that make no sense go to ``lost``."""
     # sub-folders of EmoEvaluation hold the single raters' files
-    for file in sorted((session / "dialog" / "EmoEvaluation").glob("*.txt")):
+    for file in sorted((folder / "dialog" / "EmoEvaluation").glob("*.txt")):
         if file.name.startswith("._"):
             continue
-        spoken = _transcript(session / "dialog" / "transcriptions" / file.name)
-        wavs = session / "sentences" / "wav" / file.stem
+        transcripts = folder / "dialog" / "transcriptions" / file.name
+        lines = map(str.strip, lines_of(read_text(transcripts)[0]) if transcripts.is_file() else ())
+        spoken = {said["turn"]: said["text"] for said in map(SPOKEN.fullmatch, lines) if said}
+        wavs = folder / "sentences" / "wav" / file.stem
         for number, line in enumerate(map(str.rstrip, lines_of(read_text(file)[0])), start=1):
             turn = TURN.fullmatch(line)
-            name = NAME.fullmatch(turn["turn"]) if turn else None
+            name = TURN_NAME.fullmatch(turn["turn"]) if turn else None
             if turn and name:
                 labels, why = _coded("iemocap", turn["code"], all_codes)
-                yield _turn(wavs, turn, name, labels, spoken.get(turn["turn"])), why
+                scene, gender = SCENES[name["scene"]], GENDERS[name["gender"]]
+                ratings = zip(RATINGS, map(str.strip, turn["ratings"].split(",")), strict=False)
+                labels |= {"scene": scene, "gender": gender, **{rating: text for rating, text in ratings if text}}
+                session, speaker = f"Session{int(name['session'][3:])}", name["session"] + name["gender"]
+                wav, transcript = wavs / f"{turn['turn']}.wav", spoken.get(turn["turn"])
+                yield Clip(turn["turn"], wav, labels, speaker, session, transcript=transcript), why
             elif line.startswith("["):
                 lost.append(Lost(f"{file.stem} line {number}", file, "excluded", "line is not a labelled turn"))
 
 
 def _coded(corpus: str, code: str, all_codes: bool) -> tuple[dict[str, str], str | None]:
     """The labels that a code of the raters' consensus gives a clip, and why it is excluded, if it is."""
-    emotion, why = CODES[corpus].get(code), LEFT_OUT[corpus].get(code)
+    emotion, why = CODES[corpus].get(code), CORPORA[corpus]["left_out"].get(code)
     if not emotion and not why:
         why = f"code {code!r} is not known"
     elif all_codes:
         why = None
     return {name: text for name, text in (("emotion", emotion), ("code", code)) if text}, why
-
-
-def _turn(wavs: Path, turn: re.Match[str], name: re.Match[str], labels: dict[str, str], transcript: str | None) -> Clip:
-    scene = "improvised" if name["scene"] == "impro" else "scripted"
-    labels |= {"scene": scene, "gender": {"F": "female", "M": "male"}[name["gender"]]}
-    ratings = [text.strip() for text in turn["ratings"].split(",")]
-    labels |= {rating: text for rating, text in zip(RATINGS, ratings, strict=False) if text}
-    session, speaker = f"Session{int(name['session'][3:])}", name["session"] + name["gender"]
-    return Clip(turn["turn"], wavs / f"{turn['turn']}.wav", labels, speaker, session, transcript=transcript)
-
-
-def _transcript(file: Path) -> dict[str, str]:
-    if not file.is_file():
-        return {}
-    lines = (SPOKEN.fullmatch(line.strip()) for line in lines_of(read_text(file)[0]))
-    return {line["turn"]: line["text"] for line in lines if line}
 
 
 def open_msp_podcast(
@@ -189,34 +175,29 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _rows(
-    labels: TextTable, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], all_codes: bool, lost: list[Lost]
+    source: TextTable, files: Mapping[str, Path], soft: Mapping[str, dict[str, str]], all_codes: bool, lost: list[Lost]
 ) -> Iterator[tuple[Clip, str | None]]:
     """Every row as a clip with the reason for which it is excluded, if any; rows that make no sense go to ``lost``."""
-    table = labels.file
-    for number, row, fault in labels.rows(COLUMNS):
+    table = source.file
+    for number, row, fault in source.rows(COLUMNS):
         if fault or not row["filename"]:
             lost.append(Lost(f"{table.name} row {number}", table, "excluded", fault or "row names no file"))
             continue
         name = os.path.splitext(row["filename"])[0]
-        path = files.get(name) or table.parent / row["filename"]
-        yield _clip(name, path, row, soft.get(name, {}), all_codes)
-
-
-def _clip(
-    name: str, path: Path, row: Mapping[str, str], soft: Mapping[str, str], all_codes: bool
-) -> tuple[Clip, str | None]:
-    split, gender = row["split_set"].lower(), row["gender"].lower()
-    labels, why = _coded("msp-podcast", row["emoclass"], all_codes)
-    if not row["emoclass"]:
-        why = WITHHELD if split == "test3" else "no emotion is given"
-    if gender not in ("", "unknown"):
-        labels["gender"] = gender
-    labels |= {**{name: row[column] for column, name in RATED.items() if row[column]}, **soft}
-    if own := soft.get(f"share_{labels.get('emotion')}"):
-        labels["agreement"] = own
-    podcast = re.search(r"_(\d+)_\d+", name)
-    speaker = None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"]
-    return Clip(name, path, labels, speaker, podcast and podcast[1], SPLITS.get(split, split) or None), why
+        path, shares = files.get(name) or table.parent / row["filename"], soft.get(name, {})
+        split, gender = row["split_set"].lower(), row["gender"].lower()
+        part = CORPORA["msp-podcast"]["splits"].get(split, split) or None
+        labels, why = _coded("msp-podcast", row["emoclass"], all_codes)
+        if not row["emoclass"]:
+            why = WITHHELD if split == "test3" else "no emotion is given"
+        if gender not in ("", "unknown"):
+            labels["gender"] = gender
+        labels |= {**{rating: row[column] for column, rating in RATED.items() if row[column]}, **shares}
+        if own := shares.get(f"share_{labels.get('emotion')}"):
+            labels["agreement"] = own
+        podcast = re.search(r"_(\d+)_\d+", name)
+        speaker = None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"]
+        yield Clip(name, path, labels, speaker, podcast and podcast[1], part), why
 
 
 def _expected(release: str | None, folder: Path, table: Path) -> dict[str, int]:
@@ -242,15 +223,14 @@ def _shares(file: Path) -> dict[str, dict[str, str]]:
         if not fault and (emotion := _vote(row["emodetail"])):
             votes[row["filename"]][emotion] += 1
     # one text object for each number: there are as many as 200,000 clips
-    texts = {0.0: "0.000"}
-    found = {}
-    for name, counted in votes.items():
-        total = counted.total()
-        shares = {label: counted[label] / total for label in CLASSES}
-        found[os.path.splitext(name)[0]] = {"raters": str(total)} | {
-            f"share_{label}": texts.setdefault(share, f"{share:.3f}") for label, share in shares.items()
+    text = cache("{:.3f}".format)
+    return {
+        os.path.splitext(name)[0]: {
+            "raters": str(counted.total()),
+            **{f"share_{label}": text(counted[label] / counted.total()) for label in CLASSES},
         }
-    return found
+        for name, counted in votes.items()
+    }
 
 
 def _vote(text: str) -> str | None:
@@ -283,18 +263,16 @@ def with_thirds(statuses: Statuses) -> Statuses:
         ['low', 'low', 'mid', 'mid', 'high', 'high']
     """
     rated = {lost.clip.id: lost.clip for lost in statuses.lost if lost.clip} | statuses.clips
-    numbers = {
-        column: sorted(number for clip in rated.values() for number in _numbers(clip, column)) for column in RATINGS
-    }
-    bounds = {column: _bounds(ordered) for column, ordered in numbers.items() if len(set(ordered)) >= 3}
+    bounds = {}
+    for column in RATINGS:
+        ordered = sorted(number for clip in rated.values() if (number := _number(clip, column)) is not None)
+        if len(set(ordered)) >= 3:
+            bounds[column] = _bounds(ordered)
 
     def placed(clip: Clip) -> Clip:
-        thirds = {
-            f"{column}_third": ("low", "mid", "high")[bisect_left(bounds[column], number)]
-            for column in bounds
-            for number in _numbers(clip, column)
-        }
-        return replace(clip, labels={**clip.labels, **thirds})
+        numbers = {column: number for column in bounds if (number := _number(clip, column)) is not None}
+        thirds = {column: THIRDS[bisect_left(bounds[column], number)] for column, number in numbers.items()}
+        return replace(clip, labels={**clip.labels, **{f"{column}_third": third for column, third in thirds.items()}})
 
     clips = {clip.id: placed(clip) for clip in statuses.clips.values()}
     lost = [replace(one, clip=placed(one.clip)) if one.clip else one for one in statuses.lost]
@@ -312,10 +290,8 @@ def _bounds(ordered: Sequence[float]) -> tuple[float, float]:
     return low, min((bound for bound in different[:-1] if bound > low), key=lambda bound: off(bound, 2 / 3))
 
 
-def _numbers(clip: Clip, column: str) -> list[float]:
-    """The clip's number in a column, if it has one."""
-    try:
+def _number(clip: Clip, column: str) -> float | None:
+    with suppress(ValueError):
         number = float(clip.labels.get(column, ""))
-    except ValueError:
-        return []
-    return [] if math.isnan(number) else [number]
+        return None if math.isnan(number) else number
+    return None

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from emoscope.corpora.clip import LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, seconds_of, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import CLIPS, REMEDY, all_files, existing_folder, grouped, is_video, readable_name, unread
+from emoscope.corpora.licensed import TURN_NAME
 from emoscope.corpora.named import GRAMMARS
 from emoscope.corpora.rows import PART, Statuses, build_corpus, folder_of_paths
 from emoscope.corpora.text_tables import TextTable, json_lines, lines_of, read_text
-from emoscope.emotions import UnknownEmotion, canonical
+from emoscope.emotions import CORPORA, UnknownEmotion, canonical
 
 SIX = ("Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross")
 OTHERS = "all others"
@@ -25,10 +28,7 @@ OTHERS = "all others"
 
 
 class Part(NamedTuple):
-    """One split: its name, the one in ids and label files, the folder that holds its media as shipped, its label file.
-
-    ``missing`` is the (dialogue, utterance) of a clip that the release itself lacks or holds broken.
-    """
+    """One split, as ``data/corpora.toml`` describes it."""
 
     name: str
     short: str
@@ -37,11 +37,7 @@ class Part(NamedTuple):
     missing: tuple[int, int] | None = None
 
 
-PARTS = (
-    Part("train", "train", "train_splits", "train_sent_emo.csv", (125, 3)),
-    Part("development", "dev", "dev_splits_complete", "dev_sent_emo.csv", (110, 7)),
-    Part("test", "test", "output_repeated_splits_test", "test_sent_emo.csv"),
-)
+PARTS = msgspec.convert(CORPORA["meld"]["parts"], tuple[Part, ...])
 
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID")
 OPTIONAL = ("Season", "Episode", "StartTime", "EndTime")
@@ -146,36 +142,30 @@ def _utterances(
             lost.append(Lost(f"{part.labels} row {number}", file, "excluded", fault))
             continue
         key = (int(row["dialogue_id"]), int(row["utterance_id"]))
-        clip, why = _utterance(part, key, row)
+        name, why = f"dia{key[0]}_utt{key[1]}", None
+        labels: dict[str, str] = {}
+        try:
+            labels["emotion"] = canonical(row["emotion"])
+        except UnknownEmotion as error:
+            why = str(error) if row["emotion"] else "no emotion is given"
+        speaker = " ".join(row["speaker"].split())
+        speaker = next((one for one in SIX if one.lower() == speaker.lower()), speaker)
+        labels |= {"sentiment": row["sentiment"].lower(), "character": speaker if speaker in SIX else OTHERS}
+        season = {column: row[column] for column in ("season", "episode") if row[column]}
+        labels |= {**season, "dialogue": f"{part.short}_dia{key[0]}"}
+        start, end = seconds_of(row["starttime"].strip()), seconds_of(row["endtime"].strip())
+        if start is not None and end is not None and end > start:
+            labels[LISTED] = f"{end - start:.3f}"
+        session = f"season {row['season']} episode {row['episode']}" if len(season) == 2 else None
+        path, spoken = Path(part.folder, f"{name}.mp4"), row["utterance"] or None
+        clip = Clip(f"{part.short}_{name}", path, labels, speaker or None, session, part.name, spoken)
         yield number, clip, key, why
 
 
-def _utterance(part: Part, key: tuple[int, int], row: dict[str, str]) -> tuple[Clip, str | None]:
-    name, why = f"dia{key[0]}_utt{key[1]}", None
-    labels: dict[str, str] = {}
-    try:
-        labels["emotion"] = canonical(row["emotion"])
-    except UnknownEmotion as error:
-        why = str(error) if row["emotion"] else "no emotion is given"
-    speaker = " ".join(row["speaker"].split())
-    speaker = next((one for one in SIX if one.lower() == speaker.lower()), speaker)
-    labels |= {"sentiment": row["sentiment"].lower(), "character": speaker if speaker in SIX else OTHERS}
-    labels |= {column: row[column] for column in ("season", "episode") if row[column]}
-    labels["dialogue"] = f"{part.short}_dia{key[0]}"
-    start, end = seconds_of(row["starttime"].strip()), seconds_of(row["endtime"].strip())
-    if start is not None and end is not None and end > start:
-        labels[LISTED] = f"{end - start:.3f}"
-    both = row["season"] and row["episode"]
-    session = f"season {row['season']} episode {row['episode']}" if both else None
-    path, spoken = Path(part.folder, f"{name}.mp4"), row["utterance"] or None
-    return Clip(f"{part.short}_{name}", path, labels, speaker or None, session, part.name, spoken), why
-
-
-IDS = {"cremad": "crema-d", "turevdb": "turev", "msppodcast": "msp-podcast"}
-"""Names of EmoBox that differ from the ids here."""
+LINE = {"path": "wav", "emotion": "emo", "clip": "key", "speaker": "spk", "split": " split", "code": "emo"}
+"""Field or label column -> key of a line; the split is that of the line's file."""
 
 FOLD = re.compile(r".+_(?P<split>train|valid|test)_fold_?(?P<fold>\d+)\.jsonl")
-IEMOCAP = re.compile(r"(Ses\d\d)[FM]_\w+_([FM])(?:\d{3}|XX\d)")
 ABOVE = 4
 """Paths may refer to a folder so many levels above the lines; EmoBox counts from two above a corpus's folder."""
 
@@ -204,15 +194,16 @@ def open_emobox(
         raise ValueError(f"no JSON lines in {given}: {such}, or one of its folds")
     home = folder.parent if re.fullmatch(r"fold_?\d+", folder.name) else folder
     dataset = next((text for row in rows if (text := _text(row, "dataset"))), home.name)
-    corpus = IDS.get(dataset, dataset)
+    corpus = CORPORA["emobox"]["ids"].get(dataset, dataset)
     listed = _speakers(home / "data.seg.wrd.stm")
-    fields = ("wav", "emo", "key", "spk", " split")
-    names, words, keys, spoken, splits = ([_text(row, name) for row in rows] for name in fields)
-    who = zip(spoken, names, keys, strict=True)
-    speakers = [own or _speaker(corpus, name) or listed.get(key or "") for own, name, key in who]
-    values = {"path": names, "emotion": words, "clip": keys, "speaker": speakers, "split": splits, "code": words}
-    values["session"] = [sessions.get(key or "") for key in keys]
-    base = folder_of_paths(audio_root) or _base(folder, names)
+    values = {field: [_text(row, name) for row in rows] for field, name in LINE.items()}
+    who = list(zip(values["speaker"], values["path"], values["clip"], strict=True))
+    values["speaker"] = [own or _speaker(corpus, name) or listed.get(key or "") for own, name, key in who]
+    values["session"] = [sessions.get(key or "") for _, _, key in who]
+    first = [name for name in values["path"] if name][:50]
+    above = [folder.resolve(), *folder.resolve().parents][: ABOVE + 1]
+    nearest = (place for place in above if any((place / name).exists() for name in first))
+    base = folder_of_paths(audio_root) or next(nearest, folder)
     read = vocabulary(labels, corpus, _label_map(home))
     # EmoBox leaves clips out and merges emotions, so that a release's counts do not hold
     known = CorpusInfo.of(corpus) if corpus == "iemocap" or corpus in GRAMMARS else CorpusInfo("", "")
@@ -259,8 +250,8 @@ def _clips(given: Path) -> tuple[list[Line], dict[int, str], dict[str, str]]:
 
 def _lines(files: list[Path]) -> Iterator[tuple[Path, int, Line, str]]:
     for file in files:
-        for number, row, fault in json_lines(file, chinese=True)[0]:
-            yield file, number, row, fault
+        for row in json_lines(file, chinese=True)[0]:
+            yield file, row.line, row.cells, row.fault
 
 
 def _line_files(given: Path) -> tuple[list[Path], list[Path]]:
@@ -291,8 +282,8 @@ def _speaker(corpus: str, name: str | None) -> str | None:
         return None
     if corpus == "iemocap":
         # EmoBox's own lists name the actor with the markers, who in every second turn is not the one who speaks
-        turn = IEMOCAP.fullmatch(Path(name).stem)
-        return turn[1] + turn[2] if turn else None
+        turn = TURN_NAME.fullmatch(Path(name).stem)
+        return turn["session"] + turn["gender"] if turn else None
     clip = GRAMMARS[corpus].read(Path(name)) if corpus in GRAMMARS else None
     return clip.speaker if clip else None
 
@@ -315,9 +306,3 @@ def _label_map(home: Path) -> dict[str, str]:
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
         raise ValueError(f"{file} does not map words to words: {remedy}")
     return words
-
-
-def _base(folder: Path, names: list[str | None]) -> Path:
-    first = [name for name in names if name][:50]
-    above = [folder.resolve(), *folder.resolve().parents][: ABOVE + 1]
-    return next((place for place in above if any((place / name).exists() for name in first)), folder)

@@ -9,13 +9,13 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from emoscope.corpora.clip import FIELDS, Clip, CorpusInfo, Lost, as_label, vocabulary
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import CLIPS, existing_folder, read_paths, sound_files, within
+from emoscope.corpora.files import CLIPS, existing_folder, read_paths, sound_files
 from emoscope.corpora.text_tables import TextTable, lines_of, read_text
 from emoscope.emotions import CORPORA, spelt_out
 
@@ -28,20 +28,14 @@ NO_FOLDER = "not in the folder of an emotion"
 
 @dataclass(frozen=True)
 class Grammar:
-    r"""How one corpus names its files.
+    r"""How one corpus names its files; the head of ``data/corpora.toml`` says what further attributes mean.
 
     Attributes:
-        example: a file name that follows the grammar, for messages.
         pattern: regular expression over the end of the path without the file's ending; it begins at a folder's or
-            the file's name. Groups named ``speaker``, ``session`` and ``split`` fill those fields, ``transcript``
-            the transcript; ``folder`` is a folder whose word must mean the emotion that the name gives; every
-            other group is a label column.
+            the file's name. Groups named ``speaker``, ``session``, ``split`` and ``transcript`` fill those fields;
+            ``folder`` is a folder whose word must mean the emotion that the name gives; others are label columns.
         values: group -> code -> label; a group without an entry keeps its text. A code that is missing from
             an entry makes the name one that does not follow the grammar.
-        spoken: column whose label is what is said, used as the transcript; or a sentence around it: "Say {word}".
-        of_speaker: label column -> speaker -> label, for what the speaker's code tells.
-        clip_id: format of the clip's id from the groups' texts; empty: the file's name.
-        notes: which files beside the recordings say more of them, as ``data/corpora.toml`` writes it.
 
     Example:
         >>> info = CorpusInfo("mine", "My recordings")
@@ -63,11 +57,12 @@ class Grammar:
     def of(cls, corpus: str) -> Grammar:
         """The grammar that ``data/corpora.toml`` gives a corpus."""
         entry = CORPORA[corpus]
-        same = ("example", "pattern", "spoken", "clip_id", "notes")
-        known: dict[str, Any] = {name: entry[name] for name in same if name in entry}
-        for name, key in (("values", "codes"), ("of_speaker", "of_speaker")):
-            known[name] = {column: spelt_out(codes) for column, codes in entry.get(key, {}).items()}
-        return cls(CorpusInfo.of(corpus), **known)
+        known = {name: entry[name] for name in ("example", "pattern", "spoken", "clip_id", "notes") if name in entry}
+        values, of_speaker = (
+            {column: spelt_out(codes) for column, codes in entry.get(key, {}).items()}
+            for key in ("codes", "of_speaker")
+        )
+        return cls(CorpusInfo.of(corpus), values=values, of_speaker=of_speaker, **known)
 
     def match(self, path: Path) -> dict[str, str | None]:
         """The texts of the pattern's groups in a file's path; none where it does not follow the grammar."""
@@ -108,10 +103,8 @@ GRAMMARS = {corpus: Grammar.of(corpus) for corpus, entry in CORPORA.items() if "
 def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     """Open a corpus whose labels stand in its file names, found in any depth under ``root``.
 
-    A name that does not follow the grammar, a second copy of a clip (as in some copies of RAVDESS) and a clip whose
-    folder or notes name another emotion are excluded with that reason; a clip that the notes list and that has no
-    file is quarantined. Of several files of one clip, the one whose folder names the speaker is read, then the one
-    of the higher sampling rate; the reason of the others says whether their content is the same.
+    A name that does not follow the grammar, a second file of a clip and a clip whose folder or notes name another
+    emotion are excluded; a clip that the notes list and that has no file is quarantined.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -122,32 +115,31 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     name = grammar.info.id
     folder = existing_folder(root, name)
     found = sound_files(folder)
-    notes, told = _notes(grammar.notes, folder)
-    seen: set[str] = set()
-
-    def read(path: Path) -> Clip | Lost:
-        clip = grammar.read(path)
-        if clip is None:
-            return Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({name})")
-        seen.add(clip.id)
-        noted, emotion = notes.get(clip.id, {}), clip.labels["emotion"]
-        fields = {name: noted[name] for name in OWN if name in noted}
-        more = {name: text for name, text in noted.items() if name not in (*OWN, "clip", "emotion")}
-        clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
-        words = {"folder": grammar.match(path).get("folder"), "the corpus's own list": noted.get("emotion")}
-        for what, word in words.items():
-            if word is not None and as_label("emotion", word) != emotion:
-                return Lost(clip.id, path, "excluded", f"name says {emotion}, {what} says {word}", clip)
-        return clip
-
-    clips, lost = read_paths(found, folder, read)
+    notes, told = _notes(grammar.notes, folder) if grammar.notes else ({}, ())
+    clips, lost = read_paths(found, folder, partial(_read, grammar, notes))
     if not clips:
         known = next((one.why for one in lost if one.clip), None)
         why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"
         raise ValueError(f"none of the {len(found.files)} sound files under {folder} {why}")
     missing = "the corpus lists it, but the file is not there"
-    lost += [Lost(clip, folder / clip, "quarantined", missing) for clip in notes if clip not in seen]
+    there = {clip.id for clip in (*clips, *(one.clip for one in lost if one.clip))}
+    lost += [Lost(clip, folder / clip, "quarantined", missing) for clip in notes if clip not in there]
     return Corpus(grammar.info, tuple(clips), tuple(lost), (*found.told(folder), *told))
+
+
+def _read(grammar: Grammar, notes: Notes, path: Path) -> Clip | Lost:
+    clip = grammar.read(path)
+    if clip is None:
+        return Lost(path.stem, path, "excluded", f"name does not follow {grammar.example} ({grammar.info.id})")
+    noted, emotion = notes.get(clip.id, {}), clip.labels["emotion"]
+    fields = {name: noted[name] for name in OWN if name in noted}
+    more = {name: text for name, text in noted.items() if name not in (*OWN, "clip", "emotion")}
+    clip = replace(clip, labels={**clip.labels, **more}, **fields)  # type: ignore[arg-type]
+    words = {"folder": grammar.match(path).get("folder"), "the corpus's own list": noted.get("emotion")}
+    for what, word in words.items():
+        if word is not None and as_label("emotion", word) != emotion:
+            return Lost(clip.id, path, "excluded", f"name says {emotion}, {what} says {word}", clip)
+    return clip
 
 
 Notes = dict[str, dict[str, str]]
@@ -156,8 +148,7 @@ Notes = dict[str, dict[str, str]]
 
 def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ...]]:
     """What the files beside the recordings say, where the copy holds them, and what of them cannot be read."""
-    files = sorted(folder.rglob(entry["files"])) if entry else []
-    if not files:
+    if not (files := sorted(folder.rglob(entry["files"]))):
         return {}, ()
     if "line" in entry:
         return _noted_lines(files, entry["line"], entry.get("chinese", False))
@@ -165,11 +156,10 @@ def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ..
     text = TextTable(table, columns) if table.stat().st_size else None
     if text is None or ids not in text.columns:
         raise ValueError(f"{table} has no column {ids}: copy it again from the corpus, or take it out of the folder")
-    rows = [dict(zip(text.columns, row.cells, strict=False)) for row in text]
+    rows = [row.cells for row in text if row.cells.get(ids)]
     return {
         row[ids].removesuffix(".wav"): {field: row[name] for name, field in columns.items() if row.get(name)}
         for row in rows
-        if row.get(ids)
     }, text.told
 
 
@@ -197,11 +187,9 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
             recordings in any depth; speakers are then unknown.
         pattern: the path below ``root``, such as ``"{emotion}/{speaker}_{}.wav"``. ``{emotion}`` must be there;
             ``{speaker}``, ``{session}``, ``{split}`` and ``{transcript}`` fill those fields, other names become
-            label columns, ``{}`` is skipped, ``**/`` stands for any folders or none. A placeholder stays within one
-            folder or file name; where a path can be read in two ways, placeholders are as short as possible from
-            the left. The ending may be in either case; without one every kind of sound file fits.
-        labels: the folder's words -> emotion, for words that emoscope does not know; a name of your own
-            (``{"ironic": "irony"}``) is allowed, an empty one leaves the word's clips out.
+            label columns, ``{}`` is skipped, ``**/`` stands for any folders or none. Placeholders stay within one
+            folder or file name, as short as possible from the left. Without an ending every kind of sound file fits.
+        labels: the folder's words -> emotion, known or of your own; an empty one leaves the word's clips out.
 
     Example:
         >>> from emoscope.corpora import polish_folder
@@ -217,7 +205,7 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
     found = sound_files(folder)
 
     def read(path: Path) -> Clip | Lost:
-        name = within(path, folder).removesuffix(path.suffix)
+        name = path.relative_to(folder).as_posix().removesuffix(path.suffix)
         first, _, rest = name.partition("/")
         if grammar is None:
             said: dict[str, str] | None = {"emotion": first} if rest else None

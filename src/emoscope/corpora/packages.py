@@ -7,14 +7,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoscope.corpora.clip import NOTHING, CorpusInfo, vocabulary
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import nearest
-from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns, with_usual
+from emoscope.corpora.rows import PART, USUAL, build_corpus, find_columns
 from emoscope.corpora.table import keep_bytes, sound_folder, word_of
+from emoscope.emotions import CORPORA
 from emoscope.mistakes import first_line
 
 if TYPE_CHECKING:
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from datasets.features.features import FeatureType
     from pandas import DataFrame
-
-FREE = ("CC0-1.0", "CC-BY-4.0", "CC-BY-3.0")
-"""Licences of a database, as audformat writes them, under which a report may hold its sound."""
 
 
 def open_datasets(
@@ -36,9 +35,8 @@ def open_datasets(
 ) -> Corpus:
     """Open a dataset of the package datasets.
 
-    The sound is never decoded here, so torchcodec is not needed: recordings that lie inside the dataset are written
-    once to ``cache``, named by their content, and read from there like any other file. Splits become ``split``;
-    classes give their names; columns of lists are left out.
+    The sound is never decoded here, so torchcodec is not needed: recordings inside the dataset are written once to
+    ``cache``. Splits become ``split``; classes give their names; columns of lists are left out.
 
     Args:
         root: a folder written by ``save_to_disk``, or a name on the hub (``owner/name``, ``owner/name:configuration``).
@@ -99,7 +97,7 @@ def _columns(part: Dataset, source: Path, columns: Mapping[str, str], others: Se
     for column in mapping.values():
         if column in part.column_names and column not in there:
             raise ValueError(f"column {column!r} of dataset {source.name} holds lists or records, not single values")
-    return find_columns(source, there, mapping, others)
+    return find_columns(f"table {source.name}", "column", there, mapping, others)
 
 
 def _rows_of(
@@ -111,22 +109,18 @@ def _rows_of(
     sound = source["path"]
     if isinstance(part.features[sound], datasets.Audio):
         part = part.cast_column(sound, datasets.Audio(decode=False))
+
+    def word(kind: FeatureType, value: object) -> str | None:
+        if isinstance(kind, datasets.ClassLabel):
+            # -1 is how the package writes that there is no label
+            return str(kind.int2str(value)) if isinstance(value, int) and 0 <= value < kind.num_classes else None
+        text = str(value).strip()
+        return None if text.lower() in NOTHING else text
+
+    columns = {name: column for name, column in source.items() if name != "path"}
     for cells in part.select_columns(sorted(set(source.values()))):
         path, fault = _file(cells[sound], folder, into)
-        texts = {
-            name: _class_word(part.features[column], cells[column]) for name, column in source.items() if name != "path"
-        }
-        yield {"path": path, **texts}, fault
-
-
-def _class_word(kind: FeatureType, value: object) -> str | None:
-    import datasets
-
-    if isinstance(kind, datasets.ClassLabel):
-        # -1 is how the package writes that there is no label
-        return str(kind.int2str(value)) if isinstance(value, int) and 0 <= value < kind.num_classes else None
-    text = str(value).strip()
-    return None if text.lower() in NOTHING else text
+        yield {"path": path, **{name: word(part.features[each], cells[each]) for name, each in columns.items()}}, fault
 
 
 def _file(cell: object, folder: Path, into: Path) -> tuple[str | None, str | None]:
@@ -168,7 +162,7 @@ def open_audformat(
     name, licence = folder.resolve().name, str(database.license or "unknown")
     title, source, language = database.name or name, str(database.source or ""), ", ".join(database.languages or ())
     info = CorpusInfo(f"audformat-{name}", f"Database {title}", licence, source, language or "unknown")
-    info = replace(info, may_embed_audio=licence in FREE)
+    info = replace(info, may_embed_audio=licence in CORPORA["audformat"]["free"])
     return build_corpus(info, folder, folder, words, vocabulary(labels), faults)
 
 
@@ -177,7 +171,15 @@ def _words(
 ) -> tuple[dict[str, list[str | None]], dict[int, str]]:
     """Field or label column -> the rows' words, and why some rows are excluded; tables are read when they are asked."""
     table, _, scheme = (given.get("emotion") or "").rpartition("/")
-    source = _schemes(database, folder, {**given, **({"emotion": scheme} if scheme else {})}, others)
+    # schemes, and the properties that they give their labels
+    labels = [scheme.labels for scheme in database.schemes.values() if isinstance(scheme.labels, dict)]
+    about = [properties for each in labels for properties in each.values() if isinstance(properties, dict)]
+    there = dict.fromkeys([*database.schemes, *chain(*about)])
+    usual = [name for name in ("gender", "sex", "age", "language") if name in there]
+    fields = [field for field in USUAL if field not in ("path", "clip")]
+    columns = {**given, **({"emotion": scheme} if scheme else {})}
+    further = usual if others is None else others
+    source = find_columns(f"database {folder.name}", "scheme", there, columns, further, fields)
     rows = list(_rows(_get(database, folder, source.pop("emotion"), table)))
     files = [file for file, _, _ in rows]
     words: dict[str, list[str | None]] = {"path": [*files], "emotion": [word for _, word, _ in rows]}
@@ -205,26 +207,21 @@ def _rows(frame: DataFrame) -> Iterator[tuple[str, str | None, bool]]:
 def _database(folder: Path, tables: Path) -> Database:
     try:
         import audformat
+        import yaml
     except ImportError:
         raise ValueError("corpus 'audformat' needs the package audformat: pip install 'emoscope[audformat]'") from None
     try:
-        _refuse_code(folder)
+        # audformat itself would build Python objects of a header, whose tags can run any code
+        header = yaml.safe_load((folder / "db.yaml").read_text(encoding="utf-8"))
+        if not isinstance(header, dict):
+            raise ValueError("db.yaml holds no database")
+        for table in (*(header.get("tables") or ()), *(header.get("misc_tables") or ())):
+            if not re.fullmatch(r"[\w.-]+", str(table)):
+                raise ValueError(f"db.yaml names a table {table!r}, which is no plain name")
         return audformat.Database.load(str(tables), num_workers=1, verbose=False)
     except Exception as error:
         # the package raises errors of many libraries for one thing: it cannot be read
         raise ValueError(f"database {folder} cannot be read: {first_line(error)}") from error
-
-
-def _refuse_code(folder: Path) -> None:
-    """Read db.yaml without building Python objects, which audformat itself would do: their tags can run any code."""
-    import yaml
-
-    header = yaml.safe_load((folder / "db.yaml").read_text(encoding="utf-8"))
-    if not isinstance(header, dict):
-        raise ValueError("db.yaml holds no database")
-    for table in (*(header.get("tables") or ()), *(header.get("misc_tables") or ())):
-        if not re.fullmatch(r"[\w.-]+", str(table)):
-            raise ValueError(f"db.yaml names a table {table!r}, which is no plain name")
 
 
 @contextmanager
@@ -244,28 +241,6 @@ def _without_pickles(folder: Path) -> Iterator[Path]:
             if file.suffix != ".pkl":
                 (Path(place) / file.name).symlink_to(file.resolve())
         yield Path(place)
-
-
-def _schemes(database: Database, folder: Path, columns: dict[str, str], others: Sequence[str] | None) -> dict[str, str]:
-    """Field or label column -> scheme, or a property that a scheme gives its labels."""
-    there = dict.fromkeys(database.schemes)
-    labels = (scheme.labels for scheme in database.schemes.values() if isinstance(scheme.labels, dict))
-    there |= dict.fromkeys(
-        name for each in labels for about in each.values() if isinstance(about, dict) for name in about
-    )
-    for name in (*columns.values(), *(others or ())):
-        if name not in there:
-            raise ValueError(f"database {folder.name} has no scheme {name!r}: {nearest(name, there)}")
-    source = with_usual(columns, there, (field for field in USUAL if field not in ("path", "clip")))
-    if "emotion" not in source:
-        raise ValueError(
-            f"database {folder.name} has no scheme for the emotion: name it with columns={{'emotion': ...}}; "
-            f"it has {', '.join(there) or 'none'}"
-        )
-    for name in ("gender", "sex", "age", "language") if others is None else others:
-        if name in there and name not in source.values():
-            source[name] = name
-    return source
 
 
 def _get(database: Database, folder: Path, scheme: str, table: str = "") -> DataFrame:

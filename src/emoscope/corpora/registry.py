@@ -61,12 +61,10 @@ def open_corpus(id_or_path: object, root: object = None, **options: object) -> C
     """Open a corpus: read which clips there are and what they are labelled, without reading any sound.
 
     Args:
-        id_or_path: ``"polish"`` (in the package, needs no root), another id from :func:`list_corpora`,
-            the path of a folder (opened as ``"folder"``, or as what its files show it to be) or of a table (opened as
-            ``"table"``); or the table itself: a polars or pandas frame, or a list of dictionaries.
+        id_or_path: ``"polish"`` (in the package, needs no root), another id from :func:`list_corpora`, the path of a
+            folder or table; or the table itself: a polars or pandas frame, or a list of dictionaries.
         root: the corpus's folder; for ``"table"`` the table.
-        **options: of the reader, such as ``columns={"path": "file"}`` for a table or
-            ``pattern="{emotion}/{speaker}_{}.wav"`` for a folder.
+        **options: of the reader, such as ``columns={"path": "file"}`` for a table.
 
     Raises:
         UnknownCorpus: an id that is not known.
@@ -186,8 +184,7 @@ def open_text_questions(root: str | Path | None = None) -> Corpus:
     """Open the questions of the package (``data/text_questions.toml``), or of another bank, as clips without sound.
 
     Every question has labels ``kind``, ``question``, ``choice 1`` to ``choice 4`` and ``answer``, the column of the
-    right one, equally often each. So all questions have the same options, though they offer other words. A question
-    that does not have four different choices is a ValueError.
+    right one, equally often each. A question that does not have four different choices is a ValueError.
 
     Example:
         >>> labels = open_text_questions().clips[1].labels

@@ -6,7 +6,7 @@ import gc
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,29 +15,15 @@ from pathlib import Path
 from emoscope.corpora.clip import FIELDS, LISTED, NOT_FOUND, Clip, CorpusInfo, Lost, Reading, seconds_of
 from emoscope.corpora.corpus import Corpus
 from emoscope.corpora.files import Places, nearest, split_ending
+from emoscope.emotions import CORPORA
 
-_USUAL = {
-    "path": "path file filename file_name filepath file_path audio audio_path wav datei dateiname pfad",
-    "emotion": "emotion label emo emotion_label emoclass category gefühl",
-    "speaker": "speaker speaker_id spk spkrid spk_id actor subject sprecher sprecherin",
-    "session": "session sitzung",
-    "split": "split split_set partition subset",
-    "transcript": "transcript transcription text transkript",
-    "clip": "clip clip_id id key utterance_id",
-}
-USUAL = {field: tuple(names.split()) for field, names in _USUAL.items()}
+USUAL = {field: tuple(names.split()) for field, names in CORPORA["table"]["columns"].items()}
 """For every field the column names (in any case) that are taken where the mapping does not name one."""
 
 NEEDED = ("path", "emotion")
 
 Texts = Sequence[str | None]
 """What a column says of each row."""
-
-LENGTHS = {"duration": 1.0, "duration_s": 1.0, "dur": 1.0, "length_s": 1.0, "duration_sec": 1.0, "duration_ms": 0.001}
-"""Columns that say how long a clip is -> their unit, in seconds."""
-
-STARTS = ("start", "start_time", "starttime", "start_s", "begin", "onset")
-ENDS = ("end", "end_time", "endtime", "end_s", "stop", "offset")
 
 PART = "a part of a longer recording: cut it into a file of its own"
 OTHER_PARTS = "a part of a longer recording, as other rows are: cut it into a file of its own"
@@ -211,32 +197,32 @@ def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
     raise FileNotFoundError(f"no file that {source.name} names is there, such as {name}{other}: {there}")
 
 
-def with_usual(
-    columns: Mapping[str, str], there: Iterable[str], fields: Iterable[str] = tuple(USUAL)
+def find_columns(
+    whole: str,
+    part: str,
+    there: Collection[str],
+    columns: Mapping[str, str],
+    others: Sequence[str] | None,
+    fields: Collection[str] = USUAL.keys(),
 ) -> dict[str, str]:
-    """Field -> column, with the columns of usual names for the fields that are not given."""
+    """Field or label column -> column of a table, or scheme of a database: the given ones, and those of usual names.
+
+    ``whole`` and ``part`` are the words of messages, such as "table x.csv" and "column".
+    """
+    for column in (*columns.values(), *(others or ())):
+        if column not in there:
+            raise ValueError(f"{whole} has no {part} {column!r}: {nearest(column, there)}")
     source = dict(columns)
     lower = {column.strip().lower(): column for column in reversed(list(there))}
     for name in fields:
         free = [lower[usual] for usual in USUAL[name] if usual in lower and lower[usual] not in columns.values()]
         if name not in source and free:
             source[name] = free[0]
-    return source
-
-
-def find_columns(
-    table: Path, there: Sequence[str], columns: Mapping[str, str], others: Sequence[str] | None
-) -> dict[str, str]:
-    """Field or label column -> column of the table."""
-    for column in (*columns.values(), *(others or ())):
-        if column not in there:
-            raise ValueError(f"table {table.name} has no column {column!r}: {nearest(column, there)}")
-    source = with_usual(columns, there)
-    if field := next((field for field in NEEDED if field not in source), None):
+    if field := next((field for field in NEEDED if field in fields and field not in source), None):
         named = any(split_ending(column)[1] for column in there)
         hint = "; its first row names a file: put a row with the columns' names above it" if named else ""
-        remedy = f"name it with columns={{{field!r}: ...}}; it has {', '.join(there)}{hint}"
-        raise ValueError(f"table {table.name} has no column for the {field}: {remedy}")
+        remedy = f"name it with columns={{{field!r}: ...}}; it has {', '.join(there) or 'none'}{hint}"
+        raise ValueError(f"{whole} has no {part} for the {field}: {remedy}")
     taken = set(source.values())
     for column in there if others is None else others:
         name = column.strip() or "unnamed"
@@ -260,14 +246,16 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
     if LISTED in values:
         return {}
     lower = {column.strip().lower(): name for name, column in reversed(list(source.items()))}
-    length, start, end = (next((lower[one] for one in each if one in lower), None) for each in (LENGTHS, STARTS, ENDS))
+    known = CORPORA["table"]
+    usual = (known["lengths"], known["starts"], known["ends"])
+    length, start, end = (next((lower[one] for one in each if one in lower), None) for each in usual)
     # where a part of a file begins, and where it ends if that is known: rows of one file that differ are parts of it
     spans: list[tuple[float | None, float | None]] = []
     if start and end:
         spans = list(zip(map(seconds_of, values[start]), map(seconds_of, values[end]), strict=True))
         listed = [b - a if a is not None and b is not None and b > a else None for a, b in spans]
     elif length:
-        unit = LENGTHS[source[length].strip().lower()]
+        unit: float = known["lengths"][source[length].strip().lower()]
         listed = [None if (said := seconds_of(text)) is None else said * unit for text in values[length]]
         # lists of other programs give where a part begins, as offset, and how long it is
         if begin := start or lower.get("offset"):

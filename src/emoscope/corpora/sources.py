@@ -9,7 +9,6 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -128,7 +127,7 @@ def _opened(path: Path) -> Iterator[Opened]:
                 except soundfile.SoundFileError:
                     raise Unhearable(fault) from None
             wrong = found.stated is None or (raw[:4] == b"riff" and found.end < len(raw))
-            file = opened(found.true_head(raw), found.start, found.end) if wrong else opened()
+            file = opened(found.true_head, found.start, found.end) if wrong else opened()
             per_byte = file.frames / file.samplerate / found.held if found.held else 0.0
             yield file, found.stated and found.stated * per_byte, found.further * per_byte
         elif (flac := stream(raw)) is not None:
@@ -281,36 +280,23 @@ BEHIND = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"fact", b"cue ", b"PEAK"
 """Chunks that programs write behind the sound."""
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(NamedTuple):
     """Where in a file the samples are that it holds, in bytes, and how many its header promises.
 
-    Attributes:
-        stated: ``None`` where the header does not say.
-        further: bytes that follow and belong to nothing.
-        size_at: where the header says how many, in the format ``size``.
-        around: what that number counts beside the samples.
+    ``stated`` is ``None`` where the header does not say, ``further`` counts bytes that follow and belong to nothing.
+    ``true_head`` are the bytes before the samples, with the number of those that are there.
     """
 
     start: int
     stated: int | None
     end: int
     further: int
-    size_at: int
-    size: str
-    around: int = 0
+    true_head: bytes
 
     @property
     def held(self) -> int:
         """Bytes of sound that are there."""
         return self.end - self.start
-
-    def true_head(self, raw: Bytes) -> bytes:
-        """The file's bytes before its samples, with the number of those that are there."""
-        head = bytearray(raw[: self.start])
-        most = 0xFFFFFFFF if self.size[1] == "I" else 1 << 62
-        struct.pack_into(self.size, head, self.size_at, min(self.held + self.around, most))
-        return bytes(head)
 
 
 def extent(raw: Bytes) -> Extent | None:
@@ -318,13 +304,13 @@ def extent(raw: Bytes) -> Extent | None:
 
     Example:
         >>> head = b"RIFF\0\0\0\0WAVEfmt \2\0\0\0\1\0data\0\0\0\0"
-        >>> extent(head + b"\1" * 8)
-        Extent(start=30, stated=None, end=38, further=0, size_at=26, size='<I', around=0)
+        >>> extent(head + b"\1" * 8)[:4]
+        (30, None, 38, 0)
     """
     begin = behind_tags(raw)
     if raw[begin : begin + 4] == b".snd":
         start = begin + int.from_bytes(raw[begin + 4 : begin + 8], "big")
-        return _settled(raw, start, begin + 8, ">I") if start <= len(raw) else None
+        return _settled(raw, start, begin + 8, ">I") if begin + 12 <= start <= len(raw) else None
     layout = LAYOUTS.get(raw[begin : begin + 4])
     if layout is None:
         return None
@@ -361,19 +347,24 @@ def _chunk(raw: Bytes, at: int, layout: Layout) -> tuple[bytes, int, int] | None
 
 
 def _settled(raw: Bytes, start: int, size_at: int, size: str, around: int = 0, layout: Layout | None = None) -> Extent:
-    """The extent that begins at an offset, with its true end and what follows there."""
-    stated, there = struct.unpack_from(size, raw, size_at)[0] - around, len(raw) - start
-    known = 0 < stated <= there or there < stated < (UNKNOWN if size[1] == "I" else 1 << 62)
-    if not known and there > 0:
-        if layout and _chunks_to_end(raw, start, layout):
-            # a size of 0 that is meant: there is no sound
-            return Extent(start, 0, start, 0, size_at, size, around)
-        return Extent(start, None, _without_tail(raw, start, layout), 0, size_at, size, around)
-    end = min(start + stated, len(raw))
-    chunks_follow = layout and any(_chunks_to_end(raw, at, layout) for at in {end, layout.behind(end)})
-    # some programs fill a file up with zeros
-    zeros = chunks_follow or not any(raw[at : at + TAIL].strip(b"\0") for at in range(end, len(raw), TAIL))
-    return Extent(start, stated, end, 0 if zeros else len(raw) - end, size_at, size, around)
+    """The extent that begins at an offset, with its true end and what follows there.
+
+    Its size stands at an offset, in a format, and counts so many bytes around it, too.
+    """
+    stated, there, further = struct.unpack_from(size, raw, size_at)[0] - around, len(raw) - start, 0
+    if not (0 < stated <= there or there < stated < (UNKNOWN if size[1] == "I" else 1 << 62)) and there > 0:
+        # a size of 0 may be meant: there is no sound
+        stated = 0 if layout and _chunks_to_end(raw, start, layout) else None
+        end = _without_tail(raw, start, layout) if stated is None else start
+    else:
+        end = min(start + stated, len(raw))
+        chunks_follow = layout and any(_chunks_to_end(raw, at, layout) for at in {end, layout.behind(end)})
+        # some programs fill a file up with zeros
+        zeros = chunks_follow or not any(raw[at : at + TAIL].strip(b"\0") for at in range(end, len(raw), TAIL))
+        further = 0 if zeros else len(raw) - end
+    head, most = bytearray(raw[:start]), 0xFFFFFFFF if size[1] == "I" else 1 << 62
+    struct.pack_into(size, head, size_at, min(end - start + around, most))
+    return Extent(start, stated, end, further, bytes(head))
 
 
 def _chunks_to_end(raw: Bytes, at: int, layout: Layout) -> bool:

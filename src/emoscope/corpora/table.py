@@ -6,17 +6,17 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from emoscope.corpora.clip import NOTHING, CorpusInfo, vocabulary
 from emoscope.corpora.corpus import Corpus
-from emoscope.corpora.files import alike
+from emoscope.corpora.files import Names
 from emoscope.corpora.rows import USUAL, build_corpus, find_columns, folder_of_paths, with_lengths, with_points
 from emoscope.corpora.text_tables import Row, TextTable, json_lines, plain
 from emoscope.files import user_cache
@@ -38,26 +38,16 @@ MOST_CHANNELS = 64
 LARGEST = 100.0
 """A sample beyond this is no floating-point sample, whose full scale is 1."""
 
-Cells: TypeAlias = "Sequence[Any] | polars.Series"
-"""The cells of a column: a list, or a series of polars."""
-
 
 @dataclass
 class _Table:
-    """Columns of any values, rows that cannot be read, and what is told."""
+    """Columns of any values, row (from 0) -> why it cannot be read, and what is told."""
 
     source: Path
-    columns: Mapping[str, Cells]
+    columns: Mapping[str, Sequence[Any]]
     told: list[str] = field(default_factory=list)
+    faults: dict[int, str] = field(default_factory=dict)
     decimal_commas: bool = False
-    wrong: Sequence[Row] = ()
-
-    def __post_init__(self) -> None:
-        if self.wrong:
-            first, many = self.wrong[0], "1 row cannot be read and is left out:"
-            if len(self.wrong) > 1:
-                many = f"{len(self.wrong):,} rows cannot be read and are left out, such as"
-            self.told.append(f"{self.source.name}: {many} row {first.number} (line {first.line}): {first.fault}")
 
 
 def open_table(
@@ -71,20 +61,18 @@ def open_table(
     r"""Open a table with one row per clip.
 
     A row without a known emotion, one that repeats a clip, and one that cannot be read is excluded; a row whose file
-    does not exist is quarantined. A file that is spelt otherwise in one way alone (case, Unicode form, ending) is taken,
-    and that is told.
+    does not exist is quarantined. A file that is spelt otherwise in one way alone (case, say, or ending) is taken.
 
     Args:
         root: the table: a file (``.csv``, ``.tsv``, ``.txt``, ``.parquet`` or ``.jsonl``), a polars or pandas frame, or
-            a list of dictionaries. Separator and encoding of a text file are found from its content. In frames and
-            lists the path may also be ``(samples, rate)`` or ``{"array": samples, "sampling_rate": rate}``.
+            a list of dictionaries. In frames and lists the path may also be ``(samples, rate)`` or
+            ``{"array": samples, "sampling_rate": rate}``.
         columns: field (path, emotion, speaker, session, split, transcript, clip) -> the table's column; fields
             that are not named are found by the usual names. Any other key becomes a label column of that name.
         audio_root: folder to which relative paths refer; the table's folder by default, or the working folder.
         labels: the table's words -> emotion, for words that emoscope does not know.
         others: which of the remaining columns become label columns; all of them by default.
-        cache: folder into which samples in memory are written once, named by their content; by default
-            ``emoscope/sounds`` in the user's cache.
+        cache: folder into which samples in memory are written once; by default that of :func:`sound_folder`.
 
     Example:
         >>> import tempfile
@@ -104,9 +92,9 @@ def open_table(
     base = folder_of_paths(audio_root) or table.source.parent
     if not table.columns or not any(len(column) for column in table.columns.values()):
         raise ValueError(f"table {table.source} has no rows")
-    source = find_columns(table.source, list(table.columns), columns or {}, others)
+    source = find_columns(f"table {table.source.name}", "column", table.columns, columns or {}, others)
     values = _values(table, source, sound_folder(cache))
-    faults = {**with_lengths(values, source), **{row.number - 1: row.fault for row in table.wrong}}
+    faults = {**with_lengths(values, source), **table.faults}
     info = CorpusInfo(f"table-{table.source.stem}", f"Table {table.source.name}")
     return build_corpus(info, table.source, base, values, vocabulary(labels), faults, table.told)
 
@@ -135,7 +123,7 @@ def _values(table: _Table, source: Mapping[str, str], into: Path) -> dict[str, l
 
 def _file(table: Path, wanted: Collection[str]) -> _Table:
     if not table.is_file():
-        there = alike(table.name, (path.name for path in table.parent.iterdir())) if table.parent.is_dir() else []
+        there = Names(os.listdir(table.parent)).alike(table.name) if table.parent.is_dir() else []
         other = f", but {' and '.join(there)} does" if there else ""
         raise FileNotFoundError(f"table {table} does not exist{other}")
     ending = table.suffix.lower()
@@ -145,19 +133,25 @@ def _file(table: Path, wanted: Collection[str]) -> _Table:
         raise ValueError(f"table {table.name} has the ending {ending!r}: {known}{sheet}")
     try:
         if ending in TEXT:
-            return _text(table, wanted)
+            text = TextTable(table, wanted)
+            return _of_rows(table, list(text), text.columns, text.told, decimal_commas=text.separator != ",")
         return _parquet(table) if ending == ".parquet" else _json_lines(table)
     except OSError as error:
         raise ValueError(f"table {table} cannot be read: {error.strerror}") from error
 
 
-def _text(file: Path, wanted: Collection[str]) -> _Table:
-    text = TextTable(file, wanted)
-    nothing = [""] * len(text.columns)
-    read = list(text)
-    rows = [nothing if row.fault else row.cells for row in read]
-    columns = dict(zip(text.columns, zip(*rows, strict=True), strict=True)) if rows else {}
-    return _Table(file, columns, [*text.told], text.separator != ",", [row for row in read if row.fault])
+def _of_rows(
+    file: Path, rows: Sequence[Row], names: Iterable[str], told: Iterable[str], decimal_commas: bool = False
+) -> _Table:
+    """The table of a file's rows, of which those that cannot be read have no cells."""
+    columns = {name: ["" if row.fault else row.cells.get(name) for row in rows] for name in names}
+    faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
+    notes = [*told]
+    if first := next((row for row in rows if row.fault), None):
+        many = f"{len(faults):,} rows cannot be read and are left out, such as"
+        many = "1 row cannot be read and is left out:" if len(faults) == 1 else many
+        notes.append(f"{file.name}: {many} row {first.number} (line {first.line}): {first.fault}")
+    return _Table(file, columns, notes, faults, decimal_commas)
 
 
 def _parquet(file: Path) -> _Table:
@@ -168,16 +162,15 @@ def _parquet(file: Path) -> _Table:
     # a damaged Parquet file can make the library panic, which is no ordinary exception
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise ValueError(f"table {file} cannot be read as parquet: {first_line(error)}") from error
-    return _Table(file, {name: frame.get_column(name) for name in frame.columns})
+    return _Table(file, {column.name: _cells(column) for column in frame})
 
 
 def _json_lines(file: Path) -> _Table:
-    lines, note = json_lines(file)
-    numbered = enumerate(lines, start=1)
-    wrong = [Row(place, line, [], "row is no JSON object") for place, (line, _, why) in numbered if why]
-    if lines and len(wrong) == len(lines):
-        raise ValueError(f"table {file} cannot be read as jsonl: line {wrong[0].line} is no JSON object")
-    return _Table(file, _by_column([row for _, row, _ in lines]), [note] if note else [], wrong=wrong)
+    read, note = json_lines(file)
+    rows = [replace(row, fault="row is no JSON object") if row.fault else row for row in read]
+    if rows and all(row.fault for row in rows):
+        raise ValueError(f"table {file} cannot be read as jsonl: line {rows[0].line} is no JSON object")
+    return _of_rows(file, rows, dict.fromkeys(name for row in rows for name in row.cells), [note] if note else [])
 
 
 def _in_memory(given: Any) -> _Table:
@@ -185,29 +178,21 @@ def _in_memory(given: Any) -> _Table:
     if module == "polars" and hasattr(given, "collect"):
         given = given.collect()
     if module == "polars" and hasattr(given, "get_column"):
-        return _Table(Path("frame"), {name: given.get_column(name) for name in given.columns})
+        return _Table(Path("frame"), {column.name: _cells(column) for column in given})
     if module == "pandas" and hasattr(given, "columns"):
         names = [str(name) for name in given.columns]
         if len(set(names)) < len(names):
             raise ValueError(f"the frame has a column twice ({', '.join(names)}): rename one")
         return _Table(Path("frame"), {name: given.iloc[:, place].tolist() for place, name in enumerate(names)})
     if isinstance(given, Sequence) and given and all(isinstance(row, Mapping) for row in given):
-        return _Table(Path("rows"), _by_column(given))
+        keys = dict.fromkeys(str(key) for row in given for key in row)
+        return _Table(Path("rows"), {key: [row.get(key) for row in given] for key in keys})
     what = "a list without rows" if isinstance(given, Sequence) and not given else f"of type {type(given).__name__}"
     raise ValueError(f"what is given is {what}: give a file, a polars or pandas frame, or a list of dictionaries")
 
 
-def _by_column(rows: Sequence[Mapping[str, object]]) -> dict[str, Cells]:
-    names = dict.fromkeys(str(name) for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _kept(cells: Cells, into: Path, source: Path) -> Cells:
+def _kept(cells: Sequence[Any], into: Path, source: Path) -> list[object]:
     """Paths, with a file in place of sound that is in memory."""
-    if not isinstance(cells, Sequence) and (cells.dtype.is_nested() or cells.dtype.is_object()):
-        cells = cells.to_list()
-    if not isinstance(cells, list):
-        return cells
     kept: list[object] = []
     for row, cell in enumerate(cells, start=1):
         if is_samples(cell):
@@ -223,17 +208,11 @@ def _kept(cells: Cells, into: Path, source: Path) -> Cells:
     return kept
 
 
-def _texts(cells: Cells, column: str, table: Path) -> list[str | None]:
+def _texts(cells: Sequence[Any], column: str, table: Path) -> list[str | None]:
     """The texts of a column, ``None`` where a cell says that there is nothing."""
-    if isinstance(cells, Sequence):
-        nested = any(isinstance(cell, list | tuple | dict) for cell in cells)
-    else:
-        nested = cells.dtype.is_nested()
-    if nested:
+    if any(isinstance(cell, list | tuple | dict) for cell in cells):
         holds = "holds lists or records, not single values"
         raise ValueError(f"column {column!r} of {table.name} {holds}: leave it out with others=[...]")
-    if not isinstance(cells, Sequence):
-        return _frame_texts(cells)
     # the cells of a text table are stripped already
     if all(isinstance(cell, str) for cell in cells):
         return [None if cell.lower() in NOTHING else cell.strip() for cell in cells]
@@ -253,11 +232,12 @@ def word_of(cell: object, whole: bool = False) -> str | None:
     return None if text.lower() in NOTHING or text in ("<NA>", "NaT") else text
 
 
-def _frame_texts(series: polars.Series) -> list[str | None]:
+def _cells(series: polars.Series) -> list[Any]:
+    """The cells of a frame's column: texts, or what they are where they are no single values."""
     import polars
 
-    if series.dtype.is_object():
-        return list(map(word_of, series.to_list()))
+    if series.dtype.is_nested() or series.dtype.is_object():
+        return series.to_list()
     if series.dtype.is_float() and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         series = series.cast(polars.Int64, strict=False)
     text = series.cast(polars.String, strict=False).str.strip_chars()

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from emoscope.files import GZIP, POINTER, ZIP, is_web_page
 
@@ -49,9 +50,8 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
     r"""Read a text file in whatever encoding it is.
 
     A byte-order mark decides, else null bytes at every second place show UTF-16, else it is UTF-8. Lines that are no
-    UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be), every other line stays what it
-    is. The lines of the text end with LF whatever their ends were; with it comes what the user should know of how it was
-    read. What is no text but, say, a spreadsheet is a ValueError.
+    UTF-8 are read as Windows-1252 (if ``chinese``, all is as GB 18030, where it can be). All lines end with LF. What a
+    user should know of how it was read comes with the text. What is no text but, say, a spreadsheet is a ValueError.
 
     Example:
         >>> import tempfile
@@ -118,74 +118,68 @@ def lines_of(text: str) -> Iterator[str]:
     return (line[0] for line in re.finditer(r"[^\n]*\n|[^\n]+", text))
 
 
-def json_lines(file: Path, chinese: bool = False) -> tuple[list[tuple[int, dict[str, object], str]], str | None]:
-    """The objects of a file of JSON lines, each with its line's number and what is wrong with it; and what is told."""
-    text, note = read_text(file, chinese)
-    found: list[tuple[int, dict[str, object], str]] = []
-    for number, line in enumerate(lines_of(text), start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-                found.append((number, row, "") if isinstance(row, dict) else (number, {}, "is no JSON object"))
-            except (ValueError, RecursionError):
-                found.append((number, {}, "is not JSON"))
-    return found, note
-
-
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: its number (the first below the header is 1), line in the file, cells, and what is wrong with it."""
+    """A row: its number (the first is 1), its line in the file, column -> cell, and what is wrong with it."""
 
     number: int
     line: int
-    cells: Sequence[str]
+    cells: Mapping[str, Any]
     fault: str = ""
+
+
+def json_lines(file: Path, chinese: bool = False) -> tuple[list[Row], str | None]:
+    """The objects of a file of JSON lines, and what is told."""
+    text, note = read_text(file, chinese)
+    found: list[Row] = []
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip():
+            try:
+                row, fault = json.loads(line), "is no JSON object"
+            except (ValueError, RecursionError):
+                row, fault = None, "is not JSON"
+            whole = isinstance(row, dict)
+            found.append(Row(len(found) + 1, number, row if whole else {}, "" if whole else fault))
+    return found, note
 
 
 class TextTable:
     r"""A text table with a header: rows are read one after the other when it is iterated.
 
     Separator (comma, semicolon, tab or bar), encoding and line ends are those of the content, whatever the file's
-    ending says. Cells in quotation marks may hold separators and line ends. A row of another number of cells than the
-    header, or with a stray quotation mark, comes back with its fault, and costs no other row.
-
-    Args:
-        expected: column names that speak for a separator under which the header holds them.
-
-    Attributes:
-        columns: the names in the header, each once.
-
-    Raises:
-        ValueError: the file is empty, or no text.
+    ending says; ``expected`` are column names that speak for a separator under which the header holds them. Cells in
+    quotation marks may hold separators and line ends. A row of another number of cells than the header, or with a stray
+    quotation mark, comes back with its fault, and costs no other row. A file that is empty or no text is a ValueError.
 
     Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "clips.csv"
         >>> _ = file.write_bytes("file;who\n1.wav;J\xf6rg\n2.wav;Ann;x\n\"3.wav\";Ann\n".encode("cp1252"))
         >>> table = TextTable(file)
-        >>> table.columns, [row.fault or row.cells for row in table]
-        (('file', 'who'), [['1.wav', 'Jörg'], 'row has 3 cells where the header has 2 (a cell that holds ; needs quotation marks)', ['3.wav', 'Ann']])
+        >>> table.columns, [row.fault[:18] or row.cells["who"] for row in table]
+        (('file', 'who'), ['Jörg', 'row has 3 cells wh', 'Ann'])
     """
 
     def __init__(self, file: Path, expected: Collection[str] = ()) -> None:
         self.file = file
-        self._text, note = read_text(file)
+        text, note = read_text(file)
         told = [note] if note else []
-        self._skipped, given = 0, None
-        for line in lines_of(self._text):
+        self._lines = list(lines_of(text))
+        skipped, given = 0, None
+        for line in self._lines:
             found = re.fullmatch(r'"?sep=(.)"?\s*', line, re.IGNORECASE)
             if found and found[1] in SEPARATORS and given is None:
                 # Excel writes this line and hides it again
                 given = found[1]
             elif line.strip().strip(',;|"'):
                 break
-            self._skipped += 1
+            skipped += 1
         else:
             raise ValueError(f"{file} is empty: copy it again, or save it anew")
         if "\0" in line:
             raise ValueError(f"{file} holds null bytes in its header: it is damaged; copy it again")
-        self.separator = given or _separator(self._text, self._skipped, expected)
-        _, header, _ = next(_Records(self._text, self.separator, self._skipped))
+        self.separator = given or _separator(list(lines_of(text[:HEAD_SIZE])), skipped, expected)
+        header, _, self._first = _record(self._lines, skipped, self.separator)
         if not header:
             # a stray quotation mark: as it stands
             header = [name.strip().strip('"') for name in line.split(self.separator)]
@@ -193,14 +187,8 @@ class TextTable:
         self.told = (*told, *notes)
 
     def __iter__(self) -> Iterator[Row]:
-        number = 0
-        records = _Records(self._text, self.separator, self._skipped)
-        next(records)
-        width = len(self.columns)
-        for line, cells, fault in records:
-            if not fault and len(records.taken) > 1 and (len(cells) != width or records.looks_like_rows(width)):
-                # a quotation mark that opens in one row and closes in another
-                cells, fault = records.stray()
+        number, width = 0, len(self.columns)
+        for line, cells, fault in _records(self._lines, self._first, self.separator, width):
             if not (fault or any(cells)):
                 continue
             if not any(cells[width:]):
@@ -212,7 +200,7 @@ class TextTable:
                 if len(cells) > width and self.separator in ",;":
                     fault += f" (a cell that holds {self.separator} needs quotation marks)"
             number += 1
-            yield Row(number, line, cells, fault)
+            yield Row(number, line, dict(zip(self.columns, cells, strict=False)), fault)
 
     def rows(
         self, columns: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, optional: Sequence[str] = ()
@@ -223,94 +211,85 @@ class TextTable:
         missing is empty; another missing one is a ValueError. Characters of Windows-1252 that stand there as control
         characters are mended.
         """
-        header = [name.lower() for name in self.columns]
-        places = {}
+        own = {name.lower(): name for name in reversed(self.columns)}
+        source = {}
         for name in (*columns, *optional):
-            names = [other.lower() for other in (name, *(aliases or {}).get(name, ()))]
-            if there := [other for other in names if other in header]:
-                places[names[0]] = header.index(there[0])
-            elif name in columns:
+            names = (name, *(aliases or {}).get(name, ()))
+            found = next((own[other.lower()] for other in names if other.lower() in own), None)
+            if found is None and name in columns:
                 raise ValueError(f"{self.file} has no column {name!r}: its columns are {', '.join(self.columns)}")
-        absent = {name.lower(): "" for name in optional if name.lower() not in places}
+            source[name.lower()] = found
         for row in self:
-            taken = {} if row.fault else places
-            texts = {name: row.cells[place].translate(TYPOGRAPHY) for name, place in taken.items()}
-            yield row.number, absent | texts, row.fault
+            taken = {} if row.fault else source
+            texts = {name: row.cells[column].translate(TYPOGRAPHY) if column else "" for name, column in taken.items()}
+            yield row.number, texts, row.fault
 
 
 TYPOGRAPHY = str.maketrans("\x85\x91\x92\x93\x94\x96\x97\xa0", "…‘’“”–— ")
 """Characters of Windows-1252 that stand in UTF-8 files as control characters (U+0092 for an apostrophe, say)."""
 
 
-class _Records:
-    """The records of a text: line, cells and what is wrong; one that cannot be read is its first line alone."""
-
-    def __init__(self, text: str, separator: str, skip: int = 0) -> None:
-        self._text_lines = islice(lines_of(text), skip, None)
-        self._separator = separator
-        self._again: list[str] = []
-        self.taken: list[str] = []
-        """Lines of the last record."""
-        self._before = skip
-        csv.field_size_limit(LARGEST_CELL)
-        self._reader = self._cells(self._feed())
-
-    def _cells(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        return csv.reader(lines, delimiter=self._separator, strict=True, skipinitialspace=True)
-
-    def _feed(self) -> Iterator[str]:
-        while (line := self._again.pop() if self._again else next(self._text_lines, None)) is not None:
-            self.taken.append(line)
-            if len(self.taken) > MOST_LINES:
-                raise csv.Error("a cell is too long")
-            yield line
-
-    def __iter__(self) -> _Records:
-        return self
-
-    def __next__(self) -> tuple[int, list[str], str]:
-        self._before += len(self.taken)
-        self.taken = []
-        line = self._before + 1
-        try:
-            cells = next(self._reader)
-        except csv.Error:
-            return line, *self.stray()
-        if "\0" in self.taken[0] or (len(self.taken) > 1 and any("\0" in cell for cell in cells)):
-            self._only_first_line()
-            return line, [], "row holds null bytes: the file is damaged there"
-        return line, [cell.strip() for cell in cells], ""
-
-    def stray(self) -> tuple[list[str], str]:
-        """Take back all lines of the last record but the first, which has a stray quotation mark: its cells, or why not."""
-        self._only_first_line()
-        closed = re.sub(rf'"[ ]+(?={re.escape(self._separator)}|$)', '"', self.taken[0])
-        if closed != self.taken[0]:
-            # spaces between a quotation mark and the separator
-            with suppress(csv.Error):
-                return [cell.strip() for cell in next(self._cells([closed]))], ""
-        if self._separator == "\t":
-            # quotation marks mean nothing in many such files, and tabs stand in no cell
-            return [cell.strip() for cell in self.taken[0].split("\t")], ""
-        return [], "row has a quotation mark that does not enclose a cell"
-
-    def looks_like_rows(self, width: int) -> bool:
-        """Whether each line of the last record would be a row of its own."""
-        return width > 2 and all(line.count(self._separator) == width - 1 for line in self.taken)
-
-    def _only_first_line(self) -> None:
-        self._again += reversed(self.taken[1:])
-        self.taken = self.taken[:1]
-        self._reader = self._cells(self._feed())
+def _reader(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    csv.field_size_limit(LARGEST_CELL)
+    return csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
 
 
-def _separator(text: str, skip: int, expected: Collection[str]) -> str:
+def _records(
+    lines: Sequence[str], at: int, separator: str, width: int | None = None
+) -> Iterator[tuple[int, list[str], str]]:
+    """The records from a line on: each one's line (the first is 1), cells and what is wrong with it."""
+    while at < len(lines):
+        cells, fault, after = _record(lines, at, separator, width)
+        yield at + 1, cells, fault
+        at = after
+
+
+def _record(lines: Sequence[str], at: int, separator: str, width: int | None = None) -> tuple[list[str], str, int]:
+    """The cells of one record, what is wrong, and the line behind it; one that cannot be read is its first line alone.
+
+    ``width`` is the number of cells that the header has, once it is known.
+    """
+    taken: list[str] = []
+
+    def feed() -> Iterator[str]:
+        for line in islice(range(at, len(lines)), MOST_LINES):
+            taken.append(lines[line])
+            yield lines[line]
+
+    try:
+        cells = [cell.strip() for cell in next(_reader(feed(), separator))]
+    except csv.Error:
+        return *_stray(lines[at], separator), at + 1
+    several = len(taken) > 1
+    if "\0" in lines[at] or (several and any("\0" in cell for cell in cells)):
+        return [], "row holds null bytes: the file is damaged there", at + 1
+    if width and several:
+        rows = width > 2 and all(line.count(separator) == width - 1 for line in taken)
+        if rows or len(cells) != width:
+            # a quotation mark that opens in one row and closes in another
+            return *_stray(lines[at], separator), at + 1
+    return cells, "", at + len(taken)
+
+
+def _stray(line: str, separator: str) -> tuple[list[str], str]:
+    """The cells of a line with a stray quotation mark, or why it has none."""
+    closed = re.sub(rf'"[ ]+(?={re.escape(separator)}|$)', '"', line)
+    if closed != line:
+        # spaces between a quotation mark and the separator
+        with suppress(csv.Error):
+            return [cell.strip() for cell in next(_reader([closed], separator))], ""
+    if separator == "\t":
+        # quotation marks mean nothing in many such files, and tabs stand in no cell
+        return [cell.strip() for cell in line.split("\t")], ""
+    return [], "row has a quotation mark that does not enclose a cell"
+
+
+def _separator(lines: Sequence[str], skip: int, expected: Collection[str]) -> str:
     """The separator under which the header has most known names and the first rows have as many cells as it."""
     known = {name.lower() for name in expected}
-    text = text[:HEAD_SIZE]
 
     def fits(separator: str) -> tuple[int, float, int]:
-        (_, header, _), *rows = islice(_Records(text, separator, skip), HEAD)
+        (_, header, _), *rows = islice(_records(lines, skip, separator), HEAD)
         if len(header) < 2:
             return 0, 0.0, 0
         alike = sum(len(cells) == len(header) for _, cells, _ in rows)
