@@ -24,7 +24,7 @@ def undrawn(patch: pytest.MonkeyPatch) -> None:
 
 def figureless(patch: pytest.MonkeyPatch) -> None:
     """Leave the figures of pages out, where nothing but tables is looked at."""
-    patch.setattr("emoscope.chapters.pages.draw_figure", lambda *_: {"missing": "left out"})
+    patch.setattr("emoscope.report.page.draw_figure", lambda *_: {"missing": "left out"})
 
 
 UNDRAWN = (

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import altair as alt
 import polars as pl
 
 from emoscope.analysis.estimate import named
@@ -17,10 +16,11 @@ from emoscope.analysis.load import Run, in_known_order, read_run
 from emoscope.analysis.parts import Part, Row
 from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import to_html
-from emoscope.report.page import Figure, draw_those_there, render, write_page
-from emoscope.report.plots import dots
-from emoscope.report.theme import LIGHT, Chart, title
+from emoscope.report.page import Figure, draw_those_there, render, write_text
+from emoscope.report.plots import dots, with_chance
+from emoscope.report.theme import Chart, title
 from emoscope.schemas import as_table
+from emoscope.vocabulary import GAPS
 from emoscope.wording import estimate_text, number
 
 Manifest = Mapping[str, Any]
@@ -100,21 +100,17 @@ def side_by_side(folders: Sequence[str | Path]) -> tuple[pl.DataFrame, list[Diff
         if not (place / "manifest.json").is_file():
             raise FileNotFoundError(f"{folder} is not a finished run: `emoscope run` finishes it")
         found[str(folder)] = read_run(place)
-    names = _names({key: run.manifest for key, run in found.items()})
-    rows = [_row(names[key], run) for key, run in found.items()]
+    several = Counter(str(run.manifest["study"]["name"]) for run in found.values())
+    runs = {}  # by the study's name, with the folder where several runs have the same
+    for key, run in found.items():
+        name = str(run.manifest["study"]["name"])
+        runs[name if several[name] == 1 else f"{name} ({key})"] = run
     differences = []
     for what, touches, tell in COMPARED:
-        values = {names[key]: tell(run.manifest) for key, run in found.items()}
+        values = {name: tell(run.manifest) for name, run in runs.items()}
         if len(set(values.values())) > 1:
             differences.append(Difference(what, touches, values))
-    return as_table("side_by_side", rows), differences
-
-
-def _names(found: Mapping[str, Manifest]) -> dict[str, str]:
-    """The study's name, with the folder where several runs have the same."""
-    names = {key: str(manifest["study"]["name"]) for key, manifest in found.items()}
-    several = Counter(names.values())
-    return {key: name if several[name] == 1 else f"{name} ({key})" for key, name in names.items()}
+    return as_table("side_by_side", [_row(name, run) for name, run in runs.items()]), differences
 
 
 def _row(name: str, run: Run) -> Row:
@@ -122,21 +118,14 @@ def _row(name: str, run: Run) -> Row:
     stored = all((run.folder / "tables" / f"{table}.parquet").is_file() for table in ("uar", "effects", "verdicts"))
     part = Part.alone(run) if stored else compute_tables(run)  # a copy without tables
     uar = part.uar() or {}
-    row: Row = {
-        "run": name,
-        "model": manifest["model"]["id"],
-        "corpus": ", ".join(c["id"] for c in manifest["corpora"]),
-        "emotions": len(manifest["emotions"]),
-        "pilot": part.pilot is not None,
-    }
+    row: Row = {"run": name, "model": manifest["model"]["id"], "emotions": len(manifest["emotions"])}
+    row |= {"corpus": ", ".join(one["id"] for one in manifest["corpora"]), "pilot": part.pilot is not None}
     row |= {"items": uar.get("n"), "uar_low": uar.get("low"), "uar_high": uar.get("high")}
     row |= {column: uar.get(column) for column in ("speakers", "chance", "uar")}
     if (blind := part.blind()) is not None and blind.measure == "excess_gap":
         row["excess_gap_blind"] = blind.part
-    for measure, kind, column in (
-        ("excess_gap", "deactivate", "verdict"),
-        ("excess_pull_gap", "steer", "steer_verdict"),
-    ):
+    for kind, column in (("deactivate", "verdict"), ("steer", "steer_verdict")):
+        measure = f"excess_{GAPS[kind]}"
         if (found := part.effect(kind, measure)) is not None:
             row |= named(measure, found)
         said = None if row["pilot"] else part.verdict(kind)  # a pilot supports no claim
@@ -160,8 +149,7 @@ FIGURES = {
         "Steering: excess pull gap",
         "excess pull gap (points)",
         "What amplifying the headline’s neurons adds to answers naming their emotion on its own clips more than on "
-        "others, "
-        "beyond matched controls.",
+        "others, beyond matched controls.",
     ),
 }
 """Title, axis title and how to read it of the figure of each measure."""
@@ -176,8 +164,8 @@ def shown(rows: pl.DataFrame) -> pl.DataFrame:
                 "model": one["model"],
                 "corpus": one["corpus"],
                 "emotions": str(one["emotions"]),
-                "items": _whole(one["items"]),
-                "speakers": _whole(one["speakers"]),
+                "items": "–" if one["items"] is None else f"{one['items']:,}",
+                "speakers": "–" if one["speakers"] is None else f"{one['speakers']:,}",
                 "UAR (%)": estimate_text(one, "uar", sign=False),
                 "chance (%)": number(one["chance"]),
                 "excess gap": estimate_text(one, "excess_gap", sign=False),
@@ -202,7 +190,7 @@ def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], pa
         pilots=rows.filter("pilot")["run"].to_list(),
         version=version,
     )
-    write_page(html, path)
+    write_text(html, path)
 
 
 def figure(rows: pl.DataFrame, measure: str) -> Chart | None:
@@ -213,14 +201,8 @@ def figure(rows: pl.DataFrame, measure: str) -> Chart | None:
     )
     if mine.is_empty():
         return None
-    chart = dots(mine, rows["run"].to_list(), x, "run", rule=None if measure == "uar" else 0.0, width=460)
+    names = rows["run"].to_list()
+    chart = dots(mine, names, x, "run", rule=None if measure == "uar" else 0.0, width=460)
     if measure == "uar":
-        chance = rows.select(row="run", at="chance").drop_nulls()
-        tick = alt.Chart(chance).mark_tick(color=LIGHT.muted, thickness=2, size=16)
-        chart = alt.layer(chart, tick.encode(x=alt.X("at:Q", title=x), y=alt.Y("row:N", sort=rows["run"].to_list())))
-        how += " Grey ticks: chance."
+        chart, how = with_chance(chart, rows.rename({"run": "row"}), names, x), f"{how} Grey ticks: chance."
     return chart.properties(title=title(heading, how))
-
-
-def _whole(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"

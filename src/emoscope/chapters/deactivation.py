@@ -13,10 +13,10 @@ from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
 from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
+from emoscope.chapters.provenance import null
 from emoscope.report import plots
 from emoscope.report.caveats import close, matching, rank
 from emoscope.report.page import Figure, Note, Question, Table
-from emoscope.report.provenance import null
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import BLIND, CONTROLS, blind_text, made, name_selector, outcome, tally
 from emoscope.vocabulary import Role, acting

@@ -5,70 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.chapters import SECTIONS, questions
+from emoscope.analysis.parts import Part, Row, StudyRuns
+from emoscope.chapters import SECTIONS, provenance, questions
 from emoscope.chapters.claims import as_text, grid
-from emoscope.report import caveats, methods, provenance, sentences
-from emoscope.report.page import (
-    Figure,
-    Item,
-    Note,
-    Pages,
-    Question,
-    Section,
-    Table,
-    draw_figure,
-    fill_table,
-    glossary,
-    render,
-    write_latex,
-    write_page,
+from emoscope.report import caveats, methods, page, sentences
+from emoscope.report.page import Figure, Item, Note, Pages, Question, Section, Table
+
+Made = Mapping[str, Mapping[str, str] | None]
+"""Figures or tables of a page by name: what :func:`~emoscope.report.page.draw_figure` and ``fill_table`` give."""
+
+CLAIMS = Table(
+    "claims",
+    lambda study: None if study.pilot else as_text(study.table("claims")),
+    "The claims of Zhao, Schuller and Sisman (2026).",
 )
-
-WHAT_WAS_RUN = Question(
-    "run",
-    0,
-    (
-        Table("counts", provenance.counts, "What became of every clip, and how many conditions were asked."),
-        Note(provenance.told),
-        Table(
-            "parts", provenance.parts, "Every part of the study: an ordinary run in a folder of its own.", pages="study"
-        ),
-        Table(
-            "proofs",
-            provenance.proofs,
-            "What was checked when the model was loaded. “Not run” is not “passed”.",
-            "both",
-            "proofs",
-        ),
-        Table(
-            "environment",
-            provenance.environment,
-            "Model, environment, time and corpora.",
-            "both",
-            folded="Model, environment, time and corpora",
-            files=False,
-        ),
-    ),
-)
+"""It is written, and stands on the page in another form."""
 
 
-def items(page: Pages, asked: Iterable[Question] | None = None) -> list[Item]:
+def items(shown_on: Pages, asked: Iterable[Question] | None = None) -> list[Item]:
     """What a page shows, of every question or of some, in its order."""
-    asked = (*questions(), WHAT_WAS_RUN) if asked is None else asked
-    return [item for question in asked for item in question.items if item.pages in (page, "both")]
+    asked = questions() if asked is None else asked
+    return [item for question in asked for item in question.items if item.pages in (shown_on, "both")]
 
 
-def figures(page: Pages) -> list[Figure]:
+def figures(shown_on: Pages) -> list[Figure]:
     """The figures of a page, in its order."""
-    return [item for item in items(page) if isinstance(item, Figure)]
+    return [item for item in items(shown_on) if isinstance(item, Figure)]
 
 
-def tables(page: Pages) -> list[Table]:
+def tables(shown_on: Pages) -> list[Table]:
     """The tables of a page, in its order."""
-    return [item for item in items(page) if isinstance(item, Table)]
+    return [item for item in items(shown_on) if isinstance(item, Table)]
 
 
 def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None) -> Path:
@@ -79,56 +47,37 @@ def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None
     Args:
         about: what ``write_tables`` returned for a run, or ``write_study_tables`` for a study of several parts.
         step: called after each figure, whether there is one or not: ``len(figures("run"))`` times for a run.
-
-    Returns:
-        the path of the page.
     """
-    page, study = _page(about)
+    shown_on, study = _page(about)
     drawn = {}
-    for figure in figures(page):
-        drawn[figure.name] = draw_figure(figure, _subject(figure, study), study.folder / "figures")
+    for figure in figures(shown_on):
+        drawn[figure.name] = page.draw_figure(figure, _subject(figure, study), study.folder / "figures")
         if step:
             step()
     folder = study.folder / "tables"
     folder.mkdir(exist_ok=True)
     filled = {}
-    for table in tables(page):
+    for table in tables(shown_on):
         # the numbers behind a run's tables are in CSV already
-        csv = page == "study" and table.name not in study.computed
-        filled[table.name] = fill_table(table, _subject(table, study), folder, csv)
-    claims = as_text(study.table("claims"))
-    (folder / "claims.tex").unlink(missing_ok=True)
-    if claims is not None and not study.pilot:
-        write_latex(claims, "claims", "The claims of Zhao, Schuller and Sisman (2026).", folder / "claims.tex")
-    return write_page(render_report(about, drawn, filled), study.folder / "report.html")
+        csv = shown_on == "study" and table.name not in study.computed
+        filled[table.name] = page.fill_table(table, _subject(table, study), folder, csv)
+    page.fill_table(CLAIMS, study, folder)
+    return page.write_text(render_report(about, drawn, filled), study.folder / "report.html")
 
 
-def render_report(
-    about: Part | StudyRuns,
-    drawn: Mapping[str, Mapping[str, str]],
-    filled: Mapping[str, Mapping[str, str] | None],
-) -> str:
-    """The page's HTML.
-
-    Args:
-        about: what the page shows.
-        drawn: name to ``title``, ``how``, ``size``, ``light`` and ``dark`` (SVG), or ``missing`` (why there is none).
-        filled: name to ``caption`` and ``html``, or ``None`` where there is nothing to fill it with.
-    """
-    page, study = _page(about)
-    part = study.parts[0] if page == "run" else None
-    sections = []
-    for name, group in groupby((*questions(), WHAT_WAS_RUN), key=lambda one: one.section):
-        section = next(one for one in SECTIONS if one.id == name)
-        found = _section(section, list(group), page, study, drawn, filled)
-        if found["items"]:
-            sections.append(found)
+def render_report(about: Part | StudyRuns, drawn: Made, filled: Made) -> str:
+    """The HTML of the page of a run or of a study."""
+    shown_on, study = _page(about)
+    part = study.parts[0] if shown_on == "run" else None
+    groups = {name: list(asked) for name, asked in groupby(questions(), key=lambda one: one.section)}
+    sections = [_section(one, groups[one.id], shown_on, study, drawn, filled) for one in SECTIONS if one.id in groups]
+    sections = [one for one in sections if one["items"]]
     claimed = study.table("claims")
     corpora = sorted(set(claimed["corpus"].drop_nulls())) if part else [one.name for one in study.mains]
     path = study.folder / "study.toml"
-    return render(
+    return page.render(
         "report.html",
-        page=page,
+        page=shown_on,
         name=study.name,
         subject=provenance.subject(study),
         standing=caveats.standing(study),
@@ -144,7 +93,7 @@ def render_report(
         bibtex=methods.bibtex(part) if part else "",
         study=path.read_text(encoding="utf-8") if path.is_file() else "",
         limits=caveats.limits(study),
-        glossary=glossary(),
+        glossary=page.read_data("glossary.toml"),
         version=study.manifest.get("emoscope", ""),
     )
 
@@ -160,27 +109,22 @@ def _subject(item: Item, study: StudyRuns) -> Part | StudyRuns:
 
 
 def _section(
-    section: Section,
-    asked: list[Question],
-    page: Pages,
-    study: StudyRuns,
-    drawn: Mapping[str, Mapping[str, str]],
-    filled: Mapping[str, Mapping[str, str] | None],
-) -> dict[str, Any]:
+    section: Section, asked: list[Question], shown_on: Pages, study: StudyRuns, drawn: Made, filled: Made
+) -> Row:
     """What the template needs of a section."""
-    made: list[dict[str, Any]] = []
-    for item in items(page, asked):
+    made: list[Row] = []
+    for item in items(shown_on, asked):
         if isinstance(item, Note):
             said = item.say(_subject(item, study))
             made += [{"kind": "note", "text": text} for text in ([said] if isinstance(said, str) else said or ())]
         elif isinstance(item, Figure):
             if item.on_page:
-                made.append({"kind": "figure", "name": item.name, **drawn[item.name]})
+                made.append({"kind": "figure", "name": item.name, **(drawn[item.name] or {})})
         elif found := filled.get(item.name):
             made.append({"kind": "table", "name": item.name, "folded": item.folded, **found})
         elif item.missing:
             made.append({"kind": "missing", "missing": item.missing})
-    leads = [one.says for one in asked if one.says and one.says_on in (page, "both") and not study.pilot]
+    leads = [one.says for one in asked if one.says and one.says_on in (shown_on, "both") and not study.pilot]
     says = [text for say in leads for text in say(study)]
     linked = [part for role in section.roles for part in study.of_role(role) if part.link]
     links = [(part.name, part.link + (f"#{section.id}" if part.role == "main" else "")) for part in linked]

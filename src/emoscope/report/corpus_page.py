@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import polars as pl
 from emoscope.corpora.check import unusable_because, warnings_of
 from emoscope.emotions import in_order
 from emoscope.report.markup import to_html
-from emoscope.report.page import Figure, draw_those_there, render, write_page
+from emoscope.report.page import Figure, draw_those_there, render, write_text
 from emoscope.report.theme import LIGHT, Chart, title
 
 MOST_ROWS = 500
@@ -36,7 +36,7 @@ def write_corpus_page(summary: Mapping[str, Any], path: Path, version: str = "")
         figures=draw_those_there((Figure("emotions", emotions), Figure("durations", durations)), summary),
         tables=[(name, to_html(frame, f"corpus{n}")) for n, (name, frame) in enumerate(_tables(summary).items())],
     )
-    write_page(html, path)
+    write_text(html, path)
 
 
 def emotions(summary: Mapping[str, Any]) -> Chart | None:
@@ -45,13 +45,11 @@ def emotions(summary: Mapping[str, Any]) -> Chart | None:
     if not counts:
         return None
     rows = pl.DataFrame({"emotion": list(counts), "clips": list(counts.values())})
-    base = alt.Chart(rows).encode(
-        y=alt.Y("emotion:N", sort=list(in_order(counts)), title=None), x=alt.X("clips:Q", title="clips in use")
-    )
+    y = alt.Y("emotion:N", sort=list(in_order(counts)), title=None)
+    base = alt.Chart(rows).encode(y=y, x=alt.X("clips:Q", title="clips in use"))
     bars = base.mark_bar(color=LIGHT.accent, height=14)
-    numbers = base.mark_text(align="left", dx=5, color=LIGHT.ink, fontSize=12).encode(
-        text=alt.Text("clips:Q", format=",")
-    )
+    numbers = base.mark_text(align="left", dx=5, color=LIGHT.ink, fontSize=12)
+    numbers = numbers.encode(text=alt.Text("clips:Q", format=","))
     heading = title("Clips of each emotion", "Clips that can be used, by label.")
     return alt.layer(bars, numbers).properties(width=WIDTH, height=alt.Step(24), title=heading)
 
@@ -74,34 +72,27 @@ def durations(summary: Mapping[str, Any]) -> Chart | None:
 
 
 def _tables(summary: Mapping[str, Any]) -> dict[str, pl.DataFrame]:
-    found: dict[str, pl.DataFrame] = {}
-    if summary["expected"]:
-        rows = [[name, str(both["expected"]), str(both["found"])] for name, both in summary["expected"].items()]
-        found["A complete copy, and this one"] = _cut(rows, ("what", "expected", "found"))
+    expected = [(name, str(both["expected"]), str(both["found"])) for name, both in summary["expected"].items()]
+    found = {"A complete copy, and this one": _cut(expected, "what", "expected", "found")}
     for name in ("emotion", "speaker", "split", "language"):
-        if counts := summary[f"by_{name}"]:
-            found[f"Clips in use by {name}"] = _counted("value", counts)
+        found[f"Clips in use by {name}"] = _counted("value", summary[f"by_{name}"])
     for status, reasons in summary["reasons"].items():
-        if reasons:
-            found[f"Why clips are {status}"] = _counted("why", reasons)
-    for name, key in (("Sampling rates (Hz)", "sample_rates"), ("Channels", "channels")):
-        found[name] = _counted("value", summary[key])
-    if summary["unusable"]:
-        found["Clips that cannot be heard"] = _cut(summary["unusable"], ("what", "why"))
-    if summary["duplicates"]:
-        found["Clips with the same part"] = _cut([[", ".join(group)] for group in summary["duplicates"]], ("what",))
+        found[f"Why clips are {status}"] = _counted("why", reasons)
+    found["Sampling rates (Hz)"] = _counted("value", summary["sample_rates"])
+    found["Channels"] = _counted("value", summary["channels"])
+    found["Clips that cannot be heard"] = _cut(summary["unusable"], "what", "why")
+    found["Clips with the same part"] = _cut([(", ".join(group),) for group in summary["duplicates"]], "what")
     return {name: frame for name, frame in found.items() if len(frame)}
 
 
 def _counted(what: str, counts: Mapping[str, int]) -> pl.DataFrame:
-    rows = [(name, str(count)) for name, count in list(counts.items())[:MOST_ROWS]]
-    if len(counts) > MOST_ROWS:
-        rows.append((f"and {len(counts) - MOST_ROWS} more", str(sum(list(counts.values())[MOST_ROWS:]))))
-    return pl.DataFrame(rows, schema={what: pl.String, "clips": pl.String}, orient="row")
+    rest = sum(list(counts.values())[MOST_ROWS:])
+    return _cut([(name, str(count)) for name, count in counts.items()], what, "clips", rest=str(rest))
 
 
-def _cut(rows: list[list[str]], columns: tuple[str, ...]) -> pl.DataFrame:
+def _cut(rows: Sequence[Sequence[str]], *columns: str, rest: str = "") -> pl.DataFrame:
+    """The first rows, and in one more how many there are besides, with the rest in its other columns."""
     shown = [tuple(row) for row in rows[:MOST_ROWS]]
     if len(rows) > MOST_ROWS:
-        shown.append((f"and {len(rows) - MOST_ROWS} more", *("" for _ in columns[1:])))
+        shown.append((f"and {len(rows) - MOST_ROWS} more", *[rest] * (len(columns) - 1)))
     return pl.DataFrame(shown, schema=dict.fromkeys(columns, pl.String), orient="row")

@@ -80,6 +80,8 @@ class Note:
 
 
 Item = Figure | Table | Note
+Computed = pl.DataFrame | tuple[pl.DataFrame, Sequence[str]]
+"""A result table, or one with notes on what could not be computed."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Question:
         place: its questions are shown in the order of these numbers.
         items: what is shown, in order.
         says: what the section says first, from a study, which for a run holds it alone; ``says_on``: on which pages.
-        tables: name -> computes a result table from a part, or the table and notes on what could not be computed.
+        tables: name -> computes a result table from a part.
         study_tables: the same from a study of several parts; later ones may read earlier ones.
     """
 
@@ -100,9 +102,7 @@ class Question:
     items: tuple[Item, ...] = ()
     says: Callable[[StudyRuns], Sequence[str]] | None = None
     says_on: Pages = "study"
-    tables: Mapping[str, Callable[[Part], pl.DataFrame | tuple[pl.DataFrame, Sequence[str]]]] = field(
-        default_factory=dict
-    )
+    tables: Mapping[str, Callable[[Part], Computed]] = field(default_factory=dict)
     study_tables: Mapping[str, Callable[[StudyRuns], pl.DataFrame]] = field(default_factory=dict)
 
 
@@ -138,18 +138,17 @@ def draw_figure(figure: Figure, about: object, folder: Path | None = None) -> di
     spec = to_spec(chart)
     if folder is not None:
         svg = to_svg(spec)
-        with replacing(folder / f"{figure.name}.svg") as partial:
-            partial.write_text(svg, encoding="utf-8")
+        write_text(svg, folder / f"{figure.name}.svg")
         with replacing(folder / f"{figure.name}.pdf") as partial:
             partial.write_bytes(to_pdf(svg))
     if not figure.on_page:
         return {"title": heading, "how": how}
-    begins = {theme.name: f"{figure.name}-{theme.name}-" for theme in (LIGHT, DARK)}  # ids differ on the page
-    light = to_svg(spec, LIGHT, prefix=begins["light"], titled=False)
+    of_light, of_dark = (f"{figure.name}-{theme.name}-" for theme in (LIGHT, DARK))  # ids differ on the page
+    light = to_svg(spec, LIGHT, prefix=of_light, titled=False)
     if mixes_colours(spec):
-        dark = to_svg(spec, DARK, prefix=begins["dark"], titled=False)
+        dark = to_svg(spec, DARK, prefix=of_dark, titled=False)
     else:
-        dark = recoloured(light, DARK).replace(begins["light"], begins["dark"])
+        dark = recoloured(light, DARK).replace(of_light, of_dark)
     width = re.search(r'<svg[^>]* width="([\d.]+)"', light)
     size = "narrow" if width and float(width[1]) <= NARROW else "wide"
     return {"title": heading, "how": how, "light": lean(light, heading), "dark": lean(dark, heading), "size": size}
@@ -161,32 +160,23 @@ def draw_those_there(figures: Iterable[Figure], about: object) -> dict[str, dict
     return {name: found for name, found in drawn.items() if "missing" not in found}
 
 
-def fill_table(table: Table, about: object, folder: Path | None, csv: bool = False) -> dict[str, str] | None:
-    """Fill a table and write it as LaTeX; that of an earlier page goes where there is nothing to show.
+def fill_table(table: Table, about: object, folder: Path, csv: bool = False) -> dict[str, str] | None:
+    """Fill a table and write it to a folder as ``<name>.tex`` and, with ``csv``, as ``<name>.csv``.
 
-    Args:
-        folder: receives ``<name>.tex``; without it no file is written.
-        csv: whether it receives ``<name>.csv``, too.
+    Where there is nothing to show, the LaTeX of an earlier page goes.
 
     Returns:
         ``caption`` and ``html``; ``None`` where there is nothing to show.
     """
-    frame = table.fill(about)
-    if folder is not None:
-        (folder / f"{table.name}.tex").unlink(missing_ok=True)
+    frame, latex = table.fill(about), folder / f"{table.name}.tex"
+    latex.unlink(missing_ok=True)
     if frame is None:
         return None
-    if folder is not None and table.files:
-        write_latex(frame, table.name, table.caption, folder / f"{table.name}.tex")
+    if table.files:
+        write_text(to_latex(frame, table.name, table.caption), latex)
         if csv:
             write_csv(frame, folder / f"{table.name}.csv")
     return {"caption": table.caption, "html": to_html(frame, table.name)}
-
-
-def write_latex(frame: pl.DataFrame, name: str, caption: str, path: Path) -> None:
-    """Write a table of texts as LaTeX, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(to_latex(frame, name, caption), encoding="utf-8")
 
 
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
@@ -206,13 +196,13 @@ def render(template: str, **values: object) -> str:
     return templates.get_template(template).render(**values)
 
 
-def glossary() -> dict[str, str]:
-    """The words of the report and what they mean, in plain language."""
-    return tomllib.loads((files("emoscope") / "data" / "glossary.toml").read_text(encoding="utf-8"))
+def read_data(name: str) -> dict[str, Any]:
+    """What a file of the package's data holds, such as the words of the report and what they mean: ``glossary.toml``."""
+    return tomllib.loads((files("emoscope") / "data" / name).read_text(encoding="utf-8"))
 
 
-def write_page(html: str, path: Path) -> Path:
-    """Write a page, whole or not at all, and say where it is."""
+def write_text(text: str, path: Path) -> Path:
+    """Write a page, a picture or a table as text, whole or not at all, and say where it is."""
     with replacing(path) as partial:
-        partial.write_text(html, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     return path

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from emoscope.analysis.parts import Part, StudyRuns
+from emoscope.report.page import Note, Question, Table
 from emoscope.report.wording import HEARD, made, name_selector
 from emoscope.schemas import read_table
 from emoscope.vocabulary import COLUMN
@@ -166,3 +167,25 @@ def _asked(part: Part) -> str:
     if part.presentation and part.presentation != "audio":
         return f"{told}: {HEARD.get(part.presentation, part.presentation)}"
     return told
+
+
+FOLDED = "Model, environment, time and corpora"
+QUESTIONS = (
+    Question(
+        "run",
+        0,
+        (
+            Table("counts", counts, "What became of every clip, and how many conditions were asked."),
+            Note(told),
+            Table("parts", parts, "Every part of the study: an ordinary run in a folder of its own.", pages="study"),
+            Table(
+                "proofs",
+                proofs,
+                "What was checked when the model was loaded. “Not run” is not “passed”.",
+                "both",
+                "proofs",
+            ),
+            Table("environment", environment, f"{FOLDED}.", "both", folded=FOLDED, files=False),
+        ),
+    ),
+)
