@@ -12,7 +12,7 @@ from emoscope.analysis.estimate import Estimate, estimate_of
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.analysis.responses import UNREADABLE, Responses
 from emoscope.report.page import Figure, Note, Question, Table
-from emoscope.report.plots import HOLLOW, INTERVALS, as_rows, dots, heat
+from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import blind_text, made, on, value
 from emoscope.schemas import as_table
@@ -20,11 +20,7 @@ from emoscope.wording import estimate_text, number, spread
 
 
 def confusion(by_scoring: Mapping[str, Responses], conditions: pl.DataFrame) -> pl.DataFrame:
-    """Counts and shares of answers by true label, under conditions that concern no single emotion.
-
-    Args:
-        by_scoring: scoring to its responses.
-        conditions: the table of conditions; those with a target are left out.
+    """Counts and shares of answers by true label, for each scoring, under the conditions that have no target.
 
     Returns:
         the columns of table ``confusion``; share, low and high in % of the items of that true label. On the
@@ -65,11 +61,8 @@ def reliance(responses: Responses, conditions: pl.DataFrame) -> pl.DataFrame:
         counts = np.bincount(answers[answers >= 0], minlength=len(responses.labels))
         row = {"condition": condition, "layers": condition.split("/")[1].removeprefix("layer="), "to": to or "zero"}
         row |= found.named("uar") | moved.named("change") | {"n": int(used.sum()), "reason": moved.interval().reason}
-        row |= {
-            "commonest": responses.labels[int(counts.argmax())],
-            "commonest_share": 100 * float(counts.max() / used.sum()),
-        }
-        rows.append(row)
+        row |= {"commonest": responses.labels[int(counts.argmax())]}
+        rows.append(row | {"commonest_share": 100 * float(counts.max() / used.sum())})
     number = pl.col("layers").cast(pl.Int64, strict=False)
     # "all" and "union", which are no numbers, come first
     return as_table("reliance", rows).sort(pl.col("to") != "zero", number, "layers")
@@ -83,27 +76,18 @@ def draw_recall(part: Part) -> Chart | None:
         return None
     every, unreliable = "all emotions (UAR)", bool(uar["unreliable"].any())
     series = pl.when(pl.col("scoring") == "likelihood").then(pl.lit("selected")).otherwise(pl.lit("control"))
-    rows = pl.concat(
-        [
-            uar.select("low", "high", "scoring", row=pl.lit(every), estimate="uar"),
-            recall.select("low", "high", "scoring", row="truth", estimate="share"),
-        ]
-    ).with_columns(series=series, unreliable=pl.lit(unreliable))
+    ends = ("low", "high", "scoring")
+    total = uar.select(*ends, row=pl.lit(every), estimate="uar")
+    each = recall.select(*ends, row="truth", estimate="share")
+    rows = pl.concat([total, each]).with_columns(series=series, unreliable=pl.lit(unreliable))
     written = " Circle: the likeliest letter; diamond: the written answer." if len(uar) > 1 else ""
-    return dots(
-        rows,
-        order=[every, *part.emotions],
-        x="clips named correctly (%)",
-        y="emotion of the clip",
-        domain=(0, 100),
-        rule=float(uar["chance"][0]),
-        rule_name="guessing",
-    ).properties(
-        title=title(
-            "How often the untouched model names the emotion correctly",
-            f"{INTERVALS} Dashed line: what guessing would give.{written}{' ' + HOLLOW if unreliable else ''}",
-        )
+    heading = title(
+        "How often the untouched model names the emotion correctly",
+        f"{INTERVALS} Dashed line: what guessing would give.{written}{' ' + HOLLOW if unreliable else ''}",
     )
+    order, x, chance = [every, *part.emotions], "clips named correctly (%)", float(uar["chance"][0])
+    chart = dots(rows, order, x, "emotion of the clip", domain=(0, 100), rule=chance, rule_name="guessing")
+    return chart.properties(title=heading)
 
 
 def draw_confusion(part: Part) -> Chart | None:
@@ -114,12 +98,11 @@ def draw_confusion(part: Part) -> Chart | None:
     cells = found.select(row="truth", column=pl.col("answer").fill_null("unreadable"), value="share")
     columns = [*part.responses.labels, *(["unreadable"] if found["answer"].null_count() else [])]
     chart = heat(cells, part.emotions, columns, "answer of the model", "emotion of the clip", "share of the row (%)")
-    return chart.properties(
-        title=title(
-            "What the untouched model answers for each emotion",
-            "Each row adds up to 100 %: of the clips of that emotion, the share answered with the column's emotion.",
-        )
+    heading = title(
+        "What the untouched model answers for each emotion",
+        "Each row adds up to 100 %: of the clips of that emotion, the share answered with the column's emotion.",
     )
+    return chart.properties(title=heading)
 
 
 def draw_reliance(part: Part) -> Chart | None:
@@ -130,27 +113,20 @@ def draw_reliance(part: Part) -> Chart | None:
     names = {"all": "all MLP layers off", "union": "all selected neurons off"}
     labelled = [names.get(name, f"layer {name} off") for name in found["layers"]]
     marks = [
-        {"row": "nothing off", "series": "selected", "estimate": base["uar"], "low": base["low"], "high": base["high"]}
+        {"row": "nothing off", "series": "selected", "low": base["low"], "high": base["high"], "estimate": base["uar"]}
     ]
     marks += [
         {"row": label, "series": "control" if row["to"] == "mean" else "selected"} | estimate_of(row, "uar")
         for label, row in zip(labelled, found.iter_rows(named=True), strict=True)
     ]
     means = " Circle: set to zero; diamond: to their mean." if "mean" in set(found["to"]) else ""
-    return dots(
-        as_rows(marks),
-        order=["nothing off", *dict.fromkeys(labelled)],
-        x="UAR (%)",
-        y="what was switched off",
-        domain=(0, 100),
-        rule=base["chance"],
-        rule_name="guessing",
-    ).properties(
-        title=title(
-            "How much the answers rest on the MLP layers at all",
-            f"{INTERVALS}{means} Where UAR hardly falls with all layers off, small effects of sets say little.",
-        )
+    heading = title(
+        "How much the answers rest on the MLP layers at all",
+        f"{INTERVALS}{means} Where UAR hardly falls with all layers off, small effects of sets say little.",
     )
+    order, chance = ["nothing off", *dict.fromkeys(labelled)], base["chance"]
+    chart = dots(marks, order, "UAR (%)", "what was switched off", domain=(0, 100), rule=chance, rule_name="guessing")
+    return chart.properties(title=heading)
 
 
 def tabulate_baseline(part: Part) -> pl.DataFrame | None:
@@ -166,12 +142,8 @@ def tabulate_generated(part: Part) -> pl.DataFrame | None:
 
 def _answers(found: pl.DataFrame) -> pl.DataFrame | None:
     rows = [
-        {
-            "condition": row["condition"],
-            "scoring": row["scoring"],
-            "items": str(row["n"]),
-            "UAR (%)": estimate_text(row | {"estimate": row["uar"]}, sign=False),
-        }
+        {"condition": row["condition"], "scoring": row["scoring"], "items": str(row["n"])}
+        | {"UAR (%)": estimate_text(row | {"estimate": row["uar"]}, sign=False)}
         | {heading: number(row[name], digits) for heading, (name, digits) in ANSWERED.items()}
         for row in found.sort("kind", "condition", "scoring").iter_rows(named=True)
     ]
@@ -212,9 +184,8 @@ def forms_note(part: Part) -> str | None:
     readable = row["uar_readable"]
     over = "" if readable is None else f"; over the answers that could be read it would be {number(readable)} %"
     return (
-        f"{text} UAR counts refusals and unreadable answers as not correct ({number(row['uar'])} %){over}. They are "
-        "no answer to "
-        "another emotion, and effects rest on the likeliest letter, not on them."
+        f"{text} UAR counts refusals and unreadable answers as not correct ({number(row['uar'])} %){over}. They are no "
+        "answer to another emotion, and effects rest on the likeliest letter, not on them."
     )
 
 
@@ -232,8 +203,7 @@ def say_reliance(study: StudyRuns) -> list[str]:
         return []
     return [
         f"With every MLP layer off, UAR goes {'; '.join(texts)}. This is a reference line, not an upper bound: with "
-        "all "
-        "layers off the model may no longer know which letter stands for what."
+        "all layers off the model may no longer know which letter stands for what."
     ]
 
 

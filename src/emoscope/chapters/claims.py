@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 
 import polars as pl
 
-from emoscope.analysis.claim_rules import (
-    AT_CHANCE,
-    UNTESTED,
-    Decision,
-    both,
-    carries_over,
-    crowds,
-    hurts,
-    modest,
-    pulls,
-    rises,
-    some_effect,
-    spares,
-    untested,
-)
+from emoscope.analysis import claim_rules as rules
+from emoscope.analysis.claim_rules import UNTESTED, Decision, untested
 from emoscope.analysis.estimate import holm
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.analysis.standing import at_chance
@@ -68,12 +56,11 @@ def claims_of_study(study: StudyRuns) -> pl.DataFrame:
         the columns of table ``claims``; ``source`` is the corpus in which the sets were found, where another's clips
         were answered.
     """
-    p = [row for part in study.mains for row in part.table("tests")["p"]]
-    adjusted, start, frames = holm(p), 0, [empty("claims")]
+    adjusted = iter(holm([p for part in study.mains for p in part.table("tests")["p"]]))
+    frames = [empty("claims")]
     for part in study.mains:
         tests = part.table("tests")
-        again = tests.with_columns(pl.Series("p_holm", adjusted[start : start + len(tests)], dtype=pl.Float64))
-        start += len(tests)
+        again = tests.with_columns(pl.Series("p_holm", list(islice(adjusted, len(tests))), dtype=pl.Float64))
         frames.append(decide(part.changed(tests=again), part.name).filter(pl.col("name") != "transfer"))
     frames.append(_transfer(study))
     places = {name: place for place, name in enumerate(PAPER)}
@@ -99,20 +86,20 @@ def _decided(part: Part) -> dict[str, Decision]:
     tests = {row["kind"]: row for row in part.table("tests").iter_rows(named=True)}
     verdict = part.verdict("deactivate")
     own, others = part.effect("deactivate", "excess_self"), part.effect("deactivate", "excess_cross")
-    hurt = hurts(tests.get("deactivate"), own, verdict["verdict"] if verdict else None)
-    pull = pulls(part.effect("steer", "excess_pull_overall"), part.effect("steer", "excess_pull_gap"))
+    hurt = rules.hurts(tests.get("deactivate"), own, verdict["verdict"] if verdict else None)
+    pull = rules.pulls(part.effect("steer", "excess_pull_overall"), part.effect("steer", "excess_pull_gap"))
     unlike = max((row["smd_largest"] or 0 for row in _rows(part, "matching")), default=0) > WELL_MATCHED
     hurt, pull = (replace(one, why=_and(one.why, UNLIKE)) if unlike and one.number else one for one in (hurt, pull))
     sizes = [row for row in _rows(part, "efficiency") if row["draw"] is None]
     everywhere = part.own("trend").filter(layers="all", positions="all")
     trend = first(everywhere, (pl.col("measure") == "excess_pull") & (pl.col("control") == "target"))
     found = {
-        "exist": some_effect(list(tests.values())),
+        "exist": rules.some_effect(list(tests.values())),
         "hurts": hurt,
-        "spares": spares(hurt, own, others),
+        "spares": rules.spares(hurt, own, others),
         "pulls": pull,
-        "rises": rises(trend if _declared(part, "steer") else None),
-        "modest": modest(
+        "rises": rules.rises(trend if _declared(part, "steer") else None),
+        "modest": rules.modest(
             hurt,
             tests.get("deactivate"),
             _clips(part),
@@ -120,9 +107,9 @@ def _decided(part: Part) -> dict[str, Decision]:
             next((row for row in sizes if row["full"]), None),
             part.effect("deactivate", "gap", "matched"),
         ),
-        "crowds": crowds(next(iter(_rows(part, "clustering")), None)),
+        "crowds": rules.crowds(next(iter(_rows(part, "clustering")), None)),
         "transfer": untested("it needs a study of several corpora"),
-        "handle": both(hurt, pull),
+        "handle": rules.both(hurt, pull),
     }
     blind = part.blind()
     if blind is None:
@@ -145,19 +132,18 @@ def _transfer(study: StudyRuns) -> pl.DataFrame:
     for row, p in zip(pairs, holm([row["p"] for row in pairs]), strict=True):
         part = study.main(row["host"])
         blocked = _blocked(part) if part else None
-        one = untested(blocked) if blocked else carries_over(row, p, own.get(row["host"]))
+        one = untested(blocked) if blocked else rules.carries_over(row, p, own.get(row["host"]))
         found.append(("transfer", row["host"], row["source"], one))
     return _table(found)
 
 
 def _table(found: Iterable[tuple[str, str, str | None, Decision]]) -> pl.DataFrame:
-    rows = []
-    for name, corpus, source, one in found:
-        claim, question, table = PAPER[name]
-        rows.append(
-            {"name": name, "claim": claim, "question": question, "corpus": corpus, "source": source, "table": table}
-            | {key: getattr(one, key) for key in ("verdict", "number", "estimate", "low", "high", "unit", "why")}
-        )
+    rows = [
+        dict(zip(("claim", "question", "table"), PAPER[name], strict=True))
+        | {"name": name, "corpus": corpus, "source": source}
+        | vars(one)
+        for name, corpus, source, one in found
+    ]
     return as_table("claims", rows)
 
 
@@ -197,7 +183,7 @@ def _blocked(part: Part) -> str | None:
         return "no clip was evaluated"
     if evaluated["speaker"].null_count():
         return "speakers are unknown: recordings stand in for them"
-    return AT_CHANCE if at_chance(part.uar()) else None
+    return rules.AT_CHANCE if at_chance(part.uar()) else None
 
 
 def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:

@@ -213,9 +213,8 @@ def crossed_columns(part: Part) -> dict[str, dict[str, np.ndarray]]:
         column, values = items[name].to_numpy(), {}
         for value in items[name].drop_nulls().unique().sort().to_list():
             here = column == value
-            heard = [
-                code for code in codes if len(set(responses.speaker[here & (responses.truth == code)].tolist())) > 1
-            ]
+            voices = {code: responses.speaker[here & (responses.truth == code)] for code in codes}
+            heard = [code for code, speakers in voices.items() if len(np.unique(speakers)) > 1]
             if len(heard) > 1:
                 values[value] = here & np.isin(responses.truth, heard)
         if len(values) > 1:
@@ -225,14 +224,11 @@ def crossed_columns(part: Part) -> dict[str, dict[str, np.ndarray]]:
 
 def tabulate_within(study: StudyRuns) -> pl.DataFrame | None:
     """The headline's gaps within each further label column, next to those over all clips."""
+    sides = (("", "target", ""), ("matched, ", "matched", ""), ("excess ", "target", "excess_"))
     columns = [
         (f"{DONE[kind]}: {which}{measure.replace('_', ' ')}", (kind, prefix + measure, control))
         for kind, measure in GAPS.items()
-        for which, control, prefix in (
-            ("", "target", ""),
-            ("matched, ", "matched", ""),
-            ("excess ", "target", "excess_"),
-        )
+        for which, control, prefix in sides
     ]
     rows = []
     for part in study.mains:
@@ -254,10 +250,8 @@ def say_within(study: StudyRuns) -> list[str]:
     found = []
     for part in study.mains:
         every = part.effect("deactivate", "excess_gap")
-        rows = part.table("within").filter(
-            pl.col("value").is_null(), kind="deactivate", control="target", measure="excess_gap"
-        )
-        for row in rows.iter_rows(named=True):
+        rows = part.table("within").filter(pl.col("value").is_null(), kind="deactivate", measure="excess_gap")
+        for row in rows.filter(control="target").iter_rows(named=True):
             one = outcome(where(study, part, f"within the same {row['column']}"), row, part)
             over = f" (over all clips {number(every['estimate'], sign=True)})" if every else ""
             found.append(replace(one, text=one.text + over))

@@ -10,27 +10,14 @@ import numpy as np
 import polars as pl
 
 from emoscope.analysis.estimate import Estimate, benjamini_hochberg, estimate_of, named
-from emoscope.analysis.load import Run, in_known_order
+from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.chapters.sets import ALL, layers_and_width, stored_sets
+from emoscope.report import plots
 from emoscope.report.page import Figure, Question
-from emoscope.report.plots import (
-    GAP,
-    INTERVALS,
-    SERIES,
-    SERIES_KEY,
-    WIDTH,
-    heat,
-    hollow_note,
-    marks_of,
-    names_of,
-    panels,
-    series_of,
-    side_by_side,
-)
 from emoscope.report.theme import LIGHT, Chart, title
 from emoscope.report.wording import by_key, name_selector, where
-from emoscope.schemas import as_table, empty, schema
+from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import MINIMUM_SPEAKERS, RESELECTED, Role, acting
 from emoscope.wording import listed, number
 
@@ -56,14 +43,11 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         if stored is None:
             notes.add(f"layers: no neurons stored for a {one['control']} set of {one['selector']}")
             continue
-        for emotion in in_known_order(stored[0]):
-            counts = np.bincount(stored[0][emotion] // width, minlength=count)
-            total = max(int(counts.sum()), 1)
-            rows += [
-                one | {"emotion": emotion, "layer": layer, "neurons": int(n), "share": 100 * int(n) / total}
-                for layer, n in enumerate(counts)
-            ]
-    return as_table("layers", rows).sort(*SET, "control", "draw", "emotion", "layer"), tuple(sorted(notes))
+        for emotion, neurons in stored[0].items():
+            for layer, n in enumerate(np.bincount(neurons // width, minlength=count)):
+                about = {"emotion": emotion, "layer": layer, "neurons": int(n)}
+                rows.append(one | about | {"share": 100 * int(n) / max(len(neurons), 1)})
+    return as_table("layers", rows), tuple(sorted(notes))
 
 
 def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -144,7 +128,7 @@ def draw_layers(study: StudyRuns) -> Chart | None:
     top = max((share for means in found.values() for share in means["share"]), default=1.0) * 1.05
     drawn: list[tuple[str, Chart]] = []
     for name, means in found.items():
-        size = max(2.0, min(26.0, (WIDTH + 30) * 0.8 / means["layer"].n_unique()))
+        size = max(2.0, min(26.0, (plots.WIDTH + 30) * 0.8 / means["layer"].n_unique()))
         x = alt.X("layer:O", title="layer (number from the input)").axis(labelAngle=0, labelOverlap=True)
         y = alt.Y("share:Q", title="share of the set (%)").scale(domain=[0, top])
         bars = alt.Chart(means.filter(control="target")).mark_bar(color=LIGHT.accent, size=size)
@@ -152,13 +136,13 @@ def draw_layers(study: StudyRuns) -> Chart | None:
         if len(shuffled := means.filter(control="shuffled")):
             tick = alt.Chart(shuffled).mark_tick(color=LIGHT.ink, thickness=2, size=size + 4, orient="horizontal")
             marked.append(tick.encode(x=x, y=y))
-        drawn.append((name, alt.layer(*marked).properties(width=WIDTH + 30, height=160)))
+        drawn.append((name, alt.layer(*marked).properties(width=plots.WIDTH + 30, height=160)))
     heading = title(
         "In which layers the selected neurons lie",
         "Bar: share of the set, mean over emotions; horizontal tick: the same for sets found on shuffled labels. "
         "Only a bar that leaves its tick says something about emotion.",
     )
-    return side_by_side(drawn, heading)
+    return plots.side_by_side(drawn, heading)
 
 
 def draw_layers_by_emotion(part: Part) -> Chart | None:
@@ -169,7 +153,7 @@ def draw_layers_by_emotion(part: Part) -> Chart | None:
     cells = found.select(row="emotion", column=pl.col("layer").cast(pl.String), value="share")
     emotions = [e for e in part.responses.labels if e in set(found["emotion"])]
     columns = [str(layer) for layer in found["layer"].unique().sort()]
-    chart = heat(cells, emotions, columns, "layer (number from the input)", "neurons of", "share of the set (%)")
+    chart = plots.heat(cells, emotions, columns, "layer (number from the input)", "neurons of", "share of the set (%)")
     heading = title(
         f"In which layers each emotion's neurons lie ({name_selector(part.selector)})",
         "Each row adds up to 100 %: of the neurons selected for that emotion, the share in the column's layer.",
@@ -204,92 +188,73 @@ def say_layers(study: StudyRuns) -> list[str]:
 def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
     """The gap of each single layer's neurons, alone and beyond matched ones, beside how many neurons lie there.
 
-    Args:
-        effects: ``effects``; families whose ``layers`` is a single number are read.
-        layers: ``layers``, for the neurons of the sets that are found on all speakers.
-
     Returns:
         the columns of table ``profile``, a row a set and layer; gaps in points, ``neurons`` as mean, fewest and most
         over emotions. q values are Benjamini and Hochberg's over the layers of a set. Empty where sets were not
         switched off layer by layer.
     """
-    alone = effects.filter(kind="deactivate", role="single layer")
-    wanted = {
-        "gap": alone.filter(control="target", measure="gap"),
-        "matched_gap": alone.filter(pl.col("draw").is_null(), control="matched", measure="gap"),
-        "excess_gap": alone.filter(control="target", measure="excess_gap"),
-    }
-    counted = layers.filter(control="target").group_by(*SET, "layer")
-    counts = counted.agg(
-        pl.col("neurons").mean(), neurons_min=pl.col("neurons").min(), neurons_max=pl.col("neurons").max()
-    )
-    held = by_key(counts, *SET, "layer")
+    place = (*SET, "layer")
+    count = pl.col("neurons")
+    counts = layers.filter(control="target").group_by(place)
+    held = by_key(counts.agg(count.mean(), neurons_min=count.min(), neurons_max=count.max()), *place)
+    alone = acting(effects, "deactivate", "single layer").with_columns(layer=pl.col("layers").cast(pl.Int64))
     rows: dict[tuple[Any, ...], Row] = {}
-    for name, chosen in wanted.items():
-        for row in chosen.with_columns(layer=pl.col("layers").cast(pl.Int64)).iter_rows(named=True):
-            place = tuple(row[column] for column in (*SET, "layer"))
-            new = (
-                dict.fromkeys(schema("profile")) | dict(zip((*SET, "layer"), place, strict=True)) | held.get(place, {})
-            )
-            one = rows.setdefault(place, new)
-            one |= named(name, row) | {"unreliable": bool(one["unreliable"]) or row["unreliable"]}
-            if name == "excess_gap" or one["speakers"] is None:
+    for name, control in (("gap", "target"), ("matched_gap", "matched"), ("excess_gap", "target")):
+        for row in alone.filter(control=control, measure=name.removeprefix("matched_")).iter_rows(named=True):
+            key = tuple(row[column] for column in place)
+            one = rows.setdefault(key, dict(zip(place, key, strict=True)) | held.get(key, {}))
+            one |= named(name, row) | {"unreliable": one.get("unreliable") or row["unreliable"]}
+            if name == "excess_gap" or one.get("speakers") is None:
                 one |= {"speakers": row["speakers"], "reason": row["reason"]}
-    for key in {place[:-1] for place in rows}:
-        mine = [one for place, one in rows.items() if place[:-1] == key]
-        for one, q in zip(mine, benjamini_hochberg([one["excess_gap_p"] for one in mine]), strict=True):
+    for about in {key[:-1] for key in rows}:
+        mine = [one for key, one in rows.items() if key[:-1] == about]
+        for one, q in zip(mine, benjamini_hochberg([one.get("excess_gap_p") for one in mine]), strict=True):
             one["excess_gap_q"] = q
     return as_table("profile", rows.values())
 
 
 def draw_ranges(study: StudyRuns) -> Chart | None:
     """The gap by the layers in which neurons were switched off, equally many in each range, next to matched controls."""
-    found = _by_place(study, "layers", "layers")
-    names = sorted(names_of(found), key=lambda name: (RESELECTED in name, *map(int, name.split()[0].split("-"))))
+    frames, found = _by_place(study, "layers", "layers")
+    names = sorted(plots.names_of(found), key=lambda name: (RESELECTED in name, *map(int, name.split()[0].split("-"))))
     fewest = _fewest(study.parts[0], names) if len(study.mains) == 1 else ""
-    anew = (
-        " Reselected: the best neurons of these layers, as many in each." if any(RESELECTED in n for n in names) else ""
-    )
+    several = any(RESELECTED in name for name in names)
+    anew = " Reselected: the best neurons of these layers, as many in each." if several else ""
     heading = title(
         "In which layers switching off takes effect",
-        f"{INTERVALS} The selected neurons of these layers alone, cut at random to the number in the range that holds "
-        f"fewest{fewest}; further left: more specific.{anew} {SERIES_KEY}{hollow_note(found)}",
+        f"{plots.INTERVALS} The selected neurons of these layers alone, cut at random to the number in the range that "
+        f"holds fewest{fewest}; further left: more specific.{anew} {plots.SERIES_KEY}{plots.hollow_note(found)}",
     )
-    return _panels(study, found, names, "layers switched off", heading)
+    return plots.panels(frames, names, plots.GAP, "layers switched off", heading)
 
 
 def draw_positions(study: StudyRuns) -> Chart | None:
     """The gap by the positions at which neurons were switched off, next to matched controls."""
-    found = _by_place(study, "positions", "headline", "position")
-    there = names_of(found)
+    frames, found = _by_place(study, "positions", "headline", "position")
+    there = plots.names_of(found)
     if len(there) < 2:
         return None
     known = ("all", "audio", "text", "decision", "answer")
     order = [*(name for name in known if name in there), *sorted(set(there) - set(known))]
     heading = title(
         "Where in the prompt switching off takes effect",
-        f"{INTERVALS} The same neurons, switched off only at the named positions; further left: more specific. "
-        f"{SERIES_KEY}{hollow_note(found)}",
+        f"{plots.INTERVALS} The same neurons, switched off only at the named positions; further left: more specific. "
+        f"{plots.SERIES_KEY}{plots.hollow_note(found)}",
     )
-    return _panels(study, found, order, "positions switched off", heading)
+    return plots.panels(frames, order, plots.GAP, "positions switched off", heading)
 
 
-def _by_place(study: StudyRuns, column: str, *roles: Role) -> list[Row]:
-    """Gaps of sets that were switched off in some places only, and of their controls, with the corpus of each."""
-    return [
-        {"corpus": part.name, "row": row[column], "series": series_of(row["control"], row["measure"])} | marks_of(row)
+def _by_place(study: StudyRuns, column: str, *roles: Role) -> tuple[dict[str, list[Row]], list[Row]]:
+    """Gaps of sets that were switched off in some places only, and of their controls: by corpus, and all of them."""
+    shown = pl.col("control").is_in(["target", "matched"]) & pl.col("measure").is_in(["gap", "excess_gap"])
+    frames = {
+        where(study, part): [
+            {"row": row[column], "series": plots.series_of(row["control"], row["measure"])} | plots.marks_of(row)
+            for row in acting(part.table("effects"), "deactivate", *roles).filter(shown).iter_rows(named=True)
+        ]
         for part in study.mains
-        for row in acting(part.table("effects"), "deactivate", *roles)
-        .filter(pl.col("control").is_in(["target", "matched"]), pl.col("measure").is_in(["gap", "excess_gap"]))
-        .iter_rows(named=True)
-    ]
-
-
-def _panels(
-    study: StudyRuns, found: Sequence[Row], order: Sequence[str], y: str, heading: alt.TitleParams
-) -> Chart | None:
-    frames = {where(study, part): [row for row in found if row["corpus"] == part.name] for part in study.mains}
-    return panels(frames, order, GAP, y, heading)
+    }
+    return frames, [row for rows in frames.values() for row in rows]
 
 
 def draw_profile(study: StudyRuns) -> Chart | None:
@@ -301,11 +266,11 @@ def draw_profile(study: StudyRuns) -> Chart | None:
     what = "Circle: selected; square: selected minus matched." if beyond else "No matched control was asked."
     heading = title(
         "In which single layer switching off takes effect",
-        f"{INTERVALS} All selected neurons of that layer, and no others, were switched off; below zero: more specific. "
-        f"{what} Bars: neurons of a set in that layer, mean over emotions. Layers do not add up: later ones may make "
-        f"up for earlier ones.{hollow_note(rows)}",
+        f"{plots.INTERVALS} All selected neurons of that layer, and no others, were switched off; below zero: more "
+        f"specific. {what} Bars: neurons of a set in that layer, mean over emotions. Layers do not add up: later ones "
+        f"may make up for earlier ones.{plots.hollow_note(rows)}",
     )
-    return side_by_side(drawn, heading, columns=1)
+    return plots.side_by_side(drawn, heading, columns=1)
 
 
 def _profile(found: pl.DataFrame) -> alt.VConcatChart:
@@ -316,8 +281,8 @@ def _profile(found: pl.DataFrame) -> alt.VConcatChart:
         for name, series in measures.items()
     ]
     names, gap = list(measures.values()), "gap (points)"
-    colour = alt.Color("series:N", legend=None).scale(domain=names, range=[SERIES[name][0] for name in names])
-    shape = alt.Shape("series:N", legend=None).scale(domain=names, range=[SERIES[name][1] for name in names])
+    colour = alt.Color("series:N", legend=None).scale(domain=names, range=[plots.SERIES[name][0] for name in names])
+    shape = alt.Shape("series:N", legend=None).scale(domain=names, range=[plots.SERIES[name][1] for name in names])
     fill = alt.condition("datum.unreliable", alt.value(LIGHT.page), colour)
     base = alt.Chart(pl.DataFrame(rows, infer_schema_length=None)).encode(
         x=alt.X("layer:O", title=None).axis(labels=False, ticks=False),
@@ -345,15 +310,11 @@ def _profile(found: pl.DataFrame) -> alt.VConcatChart:
 def _fewest(part: Part, names: Sequence[str]) -> str:
     """How many neurons an emotion has in the range that holds fewest of its set."""
     held = part.own("layers").filter(control="target")
-    ranges = [map(int, name.split("-")) for name in names if RESELECTED not in name]
-    inside = [
-        held.filter(pl.col("layer").is_between(first, last)).group_by("emotion").agg(pl.col("neurons").sum())
-        for first, last in ranges
-    ]
-    if not inside:
-        return ""
-    fewest = pl.concat(inside).group_by("emotion").agg(pl.col("neurons").min())["neurons"].to_list()
-    return f" (about {min(fewest)} to {max(fewest)} an emotion)" if fewest else ""
+    inside = []
+    for first, last in (map(int, name.split("-")) for name in names if RESELECTED not in name):
+        inside.append(held.filter(pl.col("layer").is_between(first, last)).group_by("emotion").agg(pl.sum("neurons")))
+    fewest = pl.concat(inside).group_by("emotion").agg(pl.min("neurons"))["neurons"] if inside else ()
+    return f" (about {min(fewest)} to {max(fewest)} an emotion)" if len(fewest) else ""
 
 
 QUESTIONS = (

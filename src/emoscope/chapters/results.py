@@ -43,9 +43,6 @@ def write_tables(folder: str | Path) -> Part:
 
     The same answers give the same bytes: rows are sorted and sums are taken in one order.
 
-    Args:
-        folder: the run folder.
-
     Raises:
         FileNotFoundError: the folder does not exist.
     """

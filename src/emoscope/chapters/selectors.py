@@ -11,28 +11,15 @@ from emoscope.analysis.contrasts import Changes, Compared, measures, shared
 from emoscope.analysis.estimate import unit
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import Responses
+from emoscope.report import wording
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import GAP, INTERVALS, dots, marks_of, names_of, reach, series_of, stacked
 from emoscope.report.theme import Chart, title
-from emoscope.report.wording import (
-    CLEAR_HIGH,
-    CLEAR_LOW,
-    OPEN,
-    UNTESTED,
-    by_key,
-    judge,
-    made_of,
-    name_selector,
-    of_corpus,
-    value,
-)
+from emoscope.report.wording import by_key, judge, made_of, name_selector, of_corpus, value
 from emoscope.schemas import as_table, empty
 from emoscope.wording import listed, number, p_value, spread
 
-COMPARED = {
-    "deactivate": ("gap", "sensitivity", "bias"),
-    "steer": ("pull_gap", "pull_overall", "sensitivity", "bias"),
-}
+COMPARED = {"deactivate": ("gap", "sensitivity", "bias"), "steer": ("pull_gap", "pull_overall", "sensitivity", "bias")}
 """The measures in which selectors are compared."""
 
 
@@ -160,10 +147,10 @@ def tabulate_differences(study: StudyRuns) -> pl.DataFrame | None:
 def say_selectors(study: StudyRuns) -> list[str]:
     """From which other selectors the headline's can be told apart."""
     words = {
-        CLEAR_LOW: "more specific than {}",
-        CLEAR_HIGH: "less specific than {}",
-        OPEN: "not told apart from {}",
-        UNTESTED: "not compared with {}",
+        wording.CLEAR_LOW: "more specific than {}",
+        wording.CLEAR_HIGH: "less specific than {}",
+        wording.OPEN: "not told apart from {}",
+        wording.UNTESTED: "not compared with {}",
     }
     said = []
     for part in study.mains:
@@ -193,8 +180,7 @@ QUESTIONS = (
                 "differences",
                 tabulate_differences,
                 "Differences between selectors on the same clips, with 95 % intervals over speakers. Gap below zero: "
-                "the "
-                "first is more specific.",
+                "the first is more specific.",
                 pages="both",
             ),
         ),

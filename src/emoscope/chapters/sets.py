@@ -17,7 +17,7 @@ from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import dots, marks_of, series_of
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import CONTROLS, MATCHED_IN, name_selector
-from emoscope.schemas import as_table, schema
+from emoscope.schemas import as_table, conform
 from emoscope.wording import number
 
 ALL = "all"
@@ -67,36 +67,26 @@ def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """
     chosen = run.sets.filter(pl.col("fold") != ALL, pl.col("control").is_in(["target", "shuffled"]))
     neurons = math.prod(layers_and_width(run))
-    found: dict[tuple[object, ...], list[np.ndarray]] = {}
-    info: dict[tuple[object, ...], Row] = {}
+    about = ("selector", "budget", "scope", "control")
+    pairs: dict[tuple[object, ...], list[np.ndarray]] = {}
+    rows: dict[tuple[object, ...], Row] = {}
     notes = set()
-    by_set = chosen.group_by("set", "selector", "budget", "scope", "control", "draw").agg(
-        pl.col("fold").unique().sort(), pl.col("n").min()
-    )
-    for row in by_set.sort("set").iter_rows(named=True):
-        if len(row["fold"]) < 2:
-            continue
+    by_set = chosen.group_by("set", *about, "draw").agg(pl.col("fold").unique().sort(), pl.col("n").min())
+    for row in by_set.filter(pl.col("fold").list.len() > 1).sort("set").iter_rows(named=True):
         stored = stored_sets(run.folder, [(row["set"], fold) for fold in row["fold"]])
         if stored is None:
             notes.add(f"stability: no neurons stored for a {row['control']} set of {row['selector']}")
             continue
         for emotion in sorted(set.intersection(*map(set, stored))):
-            key = (row["selector"], row["budget"], row["scope"], row["control"], emotion)
-            sets = [one[emotion] for one in stored]
-            found.setdefault(key, []).append(jaccard(sets))
+            key, sets = (*(row[name] for name in about), emotion), [one[emotion] for one in stored]
+            pairs.setdefault(key, []).append(jaccard(sets))
             size = round(float(np.mean([len(one) for one in sets])))
-            info[key] = {
-                "folds": len(sets),
-                "n": row["n"],
-                "chance": expected_jaccard(size, size, neurons) if neurons else None,
-            }
-    rows = []
-    for about, values in found.items():
-        every = np.concatenate(values)
-        row = dict(zip(("selector", "budget", "scope", "control", "emotion"), about, strict=True)) | info[about]
+            rows[key] = dict(zip((*about, "emotion"), key, strict=True)) | {"folds": len(sets), "n": row["n"]}
+            rows[key]["chance"] = expected_jaccard(size, size, neurons) if neurons else None
+    for key, row in rows.items():
+        every = np.concatenate(pairs[key])
         row |= {"jaccard": float(every.mean()), "jaccard_min": float(every.min()), "jaccard_max": float(every.max())}
-        rows.append(row)
-    return as_table("stability", rows), tuple(sorted(notes))
+    return as_table("stability", rows.values()), tuple(sorted(notes))
 
 
 def matching(run: Run) -> pl.DataFrame:
@@ -108,18 +98,15 @@ def matching(run: Run) -> pl.DataFrame:
     """
     chosen = run.sets.filter(control="matched")
     acting = chosen.filter(pl.col("fold") != ALL)
-    by = ["selector", "budget", "scope", "emotion"]
+    by = ("selector", "budget", "scope", "emotion")
     grouped = (chosen if acting.is_empty() else acting).group_by(by)
-    parts = [
-        grouped.agg(
-            covariate=pl.lit(name),
-            smd_mean=pl.col(f"smd_{name}").abs().mean(),
-            smd_largest=pl.col(f"smd_{name}").abs().max(),
-            share_well_matched=100 * pl.col("well_matched").cast(pl.Float64).mean(),
-        )
-        for name in MATCHED_IN
-    ]
-    return pl.concat(parts).select(*schema("matching")).cast(pl.Schema(schema("matching"))).sort(*by, "covariate")
+    well = 100 * pl.col("well_matched").cast(pl.Float64).mean()
+    parts = []
+    for name in MATCHED_IN:
+        apart = pl.col(f"smd_{name}").abs()
+        means = grouped.agg(smd_mean=apart.mean(), smd_largest=apart.max(), share_well_matched=well)
+        parts.append(means.with_columns(covariate=pl.lit(name)))
+    return conform(pl.concat(parts), "matching").sort(*by, "covariate")
 
 
 def draw_stability(part: Part) -> Chart | None:
