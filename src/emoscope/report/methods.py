@@ -38,7 +38,7 @@ SELECTORS = {
     "mad-active": "the mean activation above that of the other emotions among neurons active at a tenth of the positions or more (MAD-active)",
     "cas": "the largest margin between their two largest probabilities of being active (CAS)",
 }
-"""Controls, and by what a selector ranks neurons, in sentences."""
+"""By what a selector ranks neurons, in sentences."""
 
 
 def paragraph(part: Part) -> list[str]:
@@ -56,13 +56,9 @@ def bibtex(part: Part) -> str:
         "  title   = {emoscope: emotion-sensitive neurons in large audio-language models},\n"
         f"  version = {{{manifest.get('emoscope') or 'unknown'}}},\n  year    = {{2026}}\n}}"
     )
-    entries = [PAPER, software]
-    for one in manifest.get("corpora") or []:
-        if one.get("citation"):
-            entries.append(_corpus(one))
-    if any(name.startswith("lape") for name in part.selectors):
-        entries.append(LAPE)
-    return "\n\n".join(entries)
+    corpora = [_corpus(one) for one in manifest.get("corpora") or [] if one.get("citation")]
+    ranked = [LAPE] if any(name.startswith("lape") for name in part.selectors) else []
+    return "\n\n".join([PAPER, software, *corpora, *ranked])
 
 
 def _corpus(one: dict[str, Any]) -> str:

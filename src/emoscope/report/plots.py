@@ -11,6 +11,7 @@ import polars as pl
 
 from emoscope.analysis.parts import Part
 from emoscope.report.theme import LIGHT, Chart
+from emoscope.vocabulary import LEVEL
 from emoscope.wording import number
 
 Marks = pl.DataFrame | Sequence[Mapping[str, Any]]
@@ -37,9 +38,6 @@ HOLLOW = "Hollow marks rest on answers that support no claim."
 SERIES_KEY = "Circle: selected; diamond: matched; square: their difference."
 BEYOND_KEY = "Circle: selected neurons; square: beyond matched ones."
 """What figures say of their marks and axes."""
-
-CLEAR = 0.05
-"""The false discovery rate below which a cell of a matrix is printed in bold."""
 
 PAGE, WIDTH, ACROSS, SPACE, PANEL_SPACE = 1000, 245, 3, 18, 16
 """In pixels: a laptop's page, the width of one panel, how many stand side by side, what lies between them, and between
@@ -68,10 +66,10 @@ def signed_matrix(
     """A matrix of signed numbers, colours centred at zero, the numbers in the cells, the diagonal framed.
 
     Args:
-        cells: columns ``row``, ``column``, ``value``, ``unreliable`` (drawn without colour) and either ``low`` and ``high``, the
-            interval, which is written below the value, or ``q``; bold where that is clear of zero or below :data:`CLEAR`.
-        rows: the order of the rows, from the top.
-        columns: the order of the columns, from the left.
+        cells: columns ``row``, ``column``, ``value``, ``unreliable`` (drawn without colour) and either ``low`` and
+            ``high``, the interval, written below the value and bold where clear of zero, or ``q``, bold where below
+            :data:`~emoscope.vocabulary.LEVEL`.
+        rows, columns: their order, from the top and from the left.
         most: the value at the ends of the colour scale.
         legend: what the colour says, with its unit.
         named: whether the names of the rows are written here, or by a picture to the left.
@@ -84,7 +82,7 @@ def signed_matrix(
         clear = ~pl.col("unreliable") & ((pl.col("low") > 0) | (pl.col("high") < 0)).fill_null(False)
         cells = cells.with_columns(pl.Series("label", labels), pl.Series("span", spans), clear=clear)
     else:
-        cells = cells.with_columns(clear=(pl.col("q") < CLEAR).fill_null(False))
+        cells = cells.with_columns(clear=(pl.col("q") < LEVEL).fill_null(False))
     base = _cells(cells, rows, columns, x, y if named else None)
     full, empty = base.transform_filter("!datum.unreliable"), base.transform_filter("datum.unreliable")
     framed = base.transform_filter("datum.row == datum.column")
@@ -246,41 +244,35 @@ def side_by_side(drawn: Sequence[tuple[str, Chart]], heading: alt.TitleParams, c
 
 def curve(
     found: pl.DataFrame,
-    x: alt.X | str,
+    x: alt.X,
     label: str,
     rule: float | None = None,
     mark: float | None = None,
     width: int = 178,
     names: Sequence[str] = ("selected", "matched"),
     legend: bool = True,
-    level: float | None = None,
-    ticks: Sequence[float] | None = None,
 ) -> Chart:
     """Estimates with intervals over a quantity, a line for each series.
 
     Args:
         found: the columns of :data:`CURVE`, ``series`` being one of :data:`NAMES`, or "control", drawn as "matched".
-        x: the encoding of the column ``x``, or what it is, with its unit.
+        x: the encoding of the column ``x``.
         label: what the vertical axis shows, with its unit.
-        rule: where to draw a dashed line across; ``level``: another one.
-        mark: where to draw an upright line.
+        rule: where to draw a dashed line across; ``mark``: an upright line.
         width: of the frame, in pixels.
         names: the series that pictures side by side have among them, so that they share their colours.
-        legend: name the series above the frame.
-        ticks: values at which a logarithmic x axis is labelled; without them it is linear.
+        legend: whether the series are named above the frame.
     """
     found = found.with_columns(pl.col("series").replace("control", "matched")).sort("series", "x")
     above = alt.Legend(symbolOpacity=1, symbolStrokeWidth=0, orient="top", direction="horizontal") if legend else None
     scale = alt.Scale(domain=list(names), range=[NAMES[name] for name in names])
     colour = alt.Color("series:N", title=None, scale=scale, legend=above)
-    x = _along(found["x"], x, ticks) if isinstance(x, str) else x
     # no label at the very top, so that the titles of panels side by side stand on one line
     y = alt.Y("estimate:Q", title=label).scale(nice=False, padding=10)
     drawn: list[Chart] = []
-    for at, dash in ((rule, [3, 3]), (level, [6, 4])):
-        if at is not None:
-            line = alt.Chart(pl.DataFrame({"at": [float(at)]})).mark_rule(color=LIGHT.muted, strokeDash=dash)
-            drawn.append(line.encode(y=alt.Y("at:Q", title=label)))
+    if rule is not None:
+        line = alt.Chart(pl.DataFrame({"at": [float(rule)]})).mark_rule(color=LIGHT.muted, strokeDash=[3, 3])
+        drawn.append(line.encode(y=alt.Y("at:Q", title=label)))
     if mark is not None:
         upright = alt.Chart(pl.DataFrame({"x": [float(mark)]})).mark_rule(color=LIGHT.line, strokeWidth=2)
         drawn.append(upright.encode(x=x))
@@ -293,22 +285,6 @@ def curve(
         base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, fill=fill),
     ]
     return alt.layer(*drawn).properties(width=width, height=190)
-
-
-def _along(values: pl.Series, heading: str, ticks: Sequence[float] | None) -> alt.X:
-    axis = alt.X("x:Q", title=heading)
-    if ticks is not None:
-        axis = axis.scale(type="log", nice=False, padding=10)
-        return axis.axis(grid=False, values=list(ticks), format="d", labelOverlap=True)
-    whole = all(float(value).is_integer() for value in values)
-    return axis.axis(grid=False, tickCount=5, tickMinStep=1 if whole else 0.1)
-
-
-def lines(
-    shown: pl.DataFrame, x: str, y: str, level: float | None = None, ticks: Sequence[float] | None = None
-) -> Chart:
-    """A :func:`curve` as one of several panels, with a line at zero."""
-    return curve(shown, x, y, rule=0.0, width=WIDTH, legend=False, level=level, ticks=ticks)
 
 
 def three(parts: Iterable[Part], kind: str, measure: str) -> list[dict[str, Any]]:

@@ -9,7 +9,10 @@ from typing import Any
 from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
 from emoscope.analysis.parts import Part
 from emoscope.report.caveats import MEASURES, close, unlike
+from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, judge
 from emoscope.wording import number, p_text, span
+
+CLEAR = (CLEAR_LOW, CLEAR_HIGH)
 
 SWITCHED = {
     "removes evidence": "Switching these neurons off makes the model lose evidence for the emotion",
@@ -58,9 +61,8 @@ def _knows(part: Part) -> Sentence:
     )
     guess = f"guessing would give {number(row['chance'], 0)} %."
     if row["unreliable"]:
-        return Sentence(
-            "The model hardly answers with the options offered", f"{text}, but that supports no claim; {guess}"
-        )
+        claim = "The model hardly answers with the options offered"
+        return Sentence(claim, f"{text}, but that supports no claim; {guess}")
     if row["low"] is None or not part.speakers:
         return Sentence("Whether the model recognises emotion is not decided", f"{text}; {guess}")
     clear = row["low"] > row["chance"]
@@ -72,32 +74,30 @@ def _switched_off(part: Part) -> Sentence:
     own, others = part.effect("deactivate", "self"), part.effect("deactivate", "cross")
     if own is None or own["estimate"] is None:
         return Sentence("Whether the selected neurons matter is open", "switching them off was not part of this run.")
-    excess = part.effect("deactivate", "excess_gap")
+    excess, blind = part.effect("deactivate", "excess_gap"), part.blind()
+    told = "" if blind is None else f" {blind.sentence()}"
     if excess is None or excess["estimate"] is None:
-        moved, blind = _moves(own["estimate"], "recognition of their emotion"), part.blind()
+        moved = _moves(own["estimate"], "recognition of their emotion")
         if others is not None and others["estimate"] is not None:
             moved += f" and {_moves(others['estimate'], 'of the other emotions')}"
         return Sentence(
             "Whether these neurons matter more than others is open",
-            f"switching them off {moved}, but matched control neurons were not tested."
-            + ("" if blind is None else f" {blind.sentence()}"),
+            f"switching them off {moved}, but matched control neurons were not tested.{told}",
         )
-    value, blind = excess["estimate"], part.blind()
-    if _clear(part, excess):
+    value = excess["estimate"]
+    if judge(excess, part)[0] in CLEAR:
         text = (
             "beyond what similar neurons of the same layers do, recognition of the emotion falls by "
             f"{number(abs(value))} percentage points {'more' if value < 0 else 'less'} than that of the other emotions "
-            f"{_size(excess)}."
+            f"{_size(excess)}"
         )
     else:
         text = (
             "whether it hurts the emotion more than the others, beyond what similar neurons of the same layers do, "
-            f"{_open(part, excess)}."
+            f"{_open(part, excess)}"
         )
-    if blind is not None:
-        text = f"{text} {blind.sentence()}"
     claim = _claim(part, "deactivate", SWITCHED, "switching these neurons off does")
-    return Sentence(claim, text, _notes(part, "deactivate", unlike(part)))
+    return Sentence(claim, f"{text}.{told}", _notes(part, "deactivate", unmatched=unlike(part)))
 
 
 def _amplified(part: Part) -> Sentence:
@@ -105,26 +105,23 @@ def _amplified(part: Part) -> Sentence:
     if pull is None or pull["estimate"] is None:
         return Sentence("Whether the selected neurons steer is open", "amplifying them was not part of this run.")
     excess = part.effect("steer", "excess_pull_overall")
+    strength, value = f"amplified by {number(100 * (part.alpha or 0), 0)} %", pull["estimate"]
     if excess is None or excess["estimate"] is None:
-        more = "more" if pull["estimate"] >= 0 else "fewer"
         return Sentence(
             "Whether these neurons steer more than others is open",
-            f"amplified by {number(100 * (part.alpha or 0), 0)} %, they draw {number(abs(pull['estimate']))} percentage points "
-            f"{more} of the clips to their emotion, but matched control neurons were not amplified.",
+            f"{strength}, they draw {number(abs(value))} percentage points {'more' if value >= 0 else 'fewer'} of the clips to "
+            "their emotion, but matched control neurons were not amplified.",
         )
-    value, strength = excess["estimate"], f"amplified by {number(100 * (part.alpha or 0), 0)} %"
-    if _clear(part, excess):
-        more = "more" if value > 0 else "fewer"
+    value = excess["estimate"]
+    if judge(excess, part)[0] in CLEAR:
         text = (
-            f"{strength}, they draw {number(abs(value))} percentage points {more} of the clips to their emotion than similar "
-            f"neurons do {_size(excess)}."
+            f"they draw {number(abs(value))} percentage points {'more' if value > 0 else 'fewer'} of the clips to their "
+            f"emotion than similar neurons do {_size(excess)}"
         )
     else:
-        text = (
-            f"{strength}, whether they draw more clips to their emotion than similar neurons do {_open(part, excess)}."
-        )
-    notes = tuple(note for note in [_own_clips(part)] if note) + _notes(part, "steer")
-    return Sentence(_claim(part, "steer", AMPLIFIED, "amplifying them does"), text, notes)
+        text = f"whether they draw more clips to their emotion than similar neurons do {_open(part, excess)}"
+    claim = _claim(part, "steer", AMPLIFIED, "amplifying them does")
+    return Sentence(claim, f"{strength}, {text}.", _notes(part, "steer", own=_own_clips(part)))
 
 
 def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
@@ -136,9 +133,9 @@ def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
     return words[row["verdict"]].format(way="less" if (row["excess_bias"] or 0) < 0 else "more")
 
 
-def _notes(part: Part, kind: str, unmatched: str | None = None) -> tuple[str, ...]:
-    """On what the verdict rests, the declared test, and what may be told against both."""
-    notes = (_decided(part, kind), _corrected(part, kind), unmatched, close(part, kind, MEASURES[kind]))
+def _notes(part: Part, kind: str, own: str | None = None, unmatched: str | None = None) -> tuple[str, ...]:
+    """What goes on with the claim, on what the verdict rests, the declared test, and what may be told against both."""
+    notes = (own, _decided(part, kind), _corrected(part, kind), unmatched, close(part, kind, MEASURES[kind]))
     return tuple(note for note in notes if note)
 
 
@@ -167,11 +164,8 @@ def _corrected(part: Part, kind: str) -> str | None:
     row = part.test(kind)
     if row is None or row["p_holm"] is None or not part.speakers:
         return None
-    names = {
-        "excess_gap": "the difference between the emotion and the others",
-        "excess_pull_gap": "the excess pull gap",
-    }
-    name = names.get(row["measure"], row["measure"])
+    gaps = {"excess_gap": "the difference between the emotion and the others", "excess_pull_gap": "the excess pull gap"}
+    name = gaps.get(row["measure"], row["measure"])
     return f"Declared test, {name}: {p_text(row['p_holm'])} after correction for all declared tests."
 
 
@@ -181,17 +175,10 @@ def _own_clips(part: Part) -> str | None:
     if gap is None or gap["estimate"] is None or gap["low"] is None:
         return None
     told = f"excess pull gap {number(gap['estimate'], sign=True)} points, {span(gap['low'], gap['high'])}"
-    if not _clear(part, gap):
+    if judge(gap, part)[0] not in CLEAR:
         return f"Whether they draw clips of their own emotion more than others is open ({told})."
     more = "more" if gap["estimate"] > 0 else "less"
     return f"They draw clips of their own emotion {more} than others ({told})."
-
-
-def _clear(part: Part, row: Mapping[str, Any]) -> bool:
-    """Whether an interval keeps clear of zero and may support a claim."""
-    if row["low"] is None or not part.speakers or row["unreliable"]:
-        return False
-    return bool(row["low"] > 0 or row["high"] < 0)
 
 
 def _open(part: Part, row: Mapping[str, Any]) -> str:

@@ -110,10 +110,8 @@ def recoloured(svg: str, theme: Theme) -> str:
 
 def title(text: str, how_to_read: str) -> alt.TitleParams:
     """The title of a figure: what it shows, and below it one line on how to read it."""
-    # Vega breaks no lines
-    return alt.TitleParams(
-        text, subtitle=wrap(how_to_read, 100, break_long_words=False, break_on_hyphens=False) or [""]
-    )
+    lines = wrap(how_to_read, 100, break_long_words=False, break_on_hyphens=False)  # Vega breaks no lines
+    return alt.TitleParams(text, subtitle=lines or [""])
 
 
 def title_of(chart: Chart) -> tuple[str, str]:
@@ -157,9 +155,8 @@ def to_pdf(svg: str) -> bytes:
     return written.getvalue()
 
 
-def to_png(chart: Chart, theme: Theme = LIGHT, scale: float = 2.0) -> bytes:
-    """Draw a chart as a PNG on the theme's background."""
+def to_png(chart: Chart, scale: float = 2.0) -> bytes:
+    """Draw a chart as a PNG on white."""
     import vl_convert
 
-    png: bytes = vl_convert.vegalite_to_png(in_theme(to_spec(chart), theme), scale=scale)
-    return png
+    return bytes(vl_convert.vegalite_to_png(to_spec(chart), scale=scale))

@@ -78,10 +78,9 @@ def outcome(where: str, row: Mapping[str, Any] | None, part: Part | None = None,
 
 
 def tally(outcomes: Iterable[Outcome], low: str, high: str, open_: str) -> list[str]:
-    """One sentence for each thing that the outcomes say.
+    """One sentence for each thing that the outcomes say: on those below zero, above zero, and whose interval holds zero.
 
-    Args:
-        low, high, open_: the sentences about those below zero, above zero, and whose interval holds zero, with ``{}`` for them.
+    Each sentence has ``{}`` in the place of its outcomes.
 
     Example:
         >>> tally([Outcome("a", OPEN, "+1 points", ""), Outcome("b", UNTESTED, "", "only 3 speakers")], "", "", "Open: {}.")
@@ -177,8 +176,5 @@ def of_corpus(study: StudyRuns, part: Part, sentence: str) -> str:
 
 
 def on(study: StudyRuns, part: Part) -> str:
-    """The corpus in a sentence, where a study has several.
-
-    The words " on <name>" begin with a space; nothing is said of a single corpus.
-    """
+    """The words " on <name>" where a study has several corpora; nothing is said of a single one."""
     return f" on {part.name}" if len(study.mains) > 1 else ""
