@@ -72,36 +72,36 @@ def decide(part: Part, corpus: str) -> pl.DataFrame:
     """Every claim about one corpus, as in :func:`claims`."""
     why = _blocked(part)
     found = dict.fromkeys(PAPER, untested(why)) if why else _decided(part)
-    shared = part.run.manifest.get("speakers_shared") or 0
-    if shared:
-        caution = f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides"
-        found = {
-            name: one if one.verdict == UNTESTED else replace(one, why=_and(one.why, caution))
-            for name, one in found.items()
-        }
-    return _table((name, corpus, None, one) for name, one in found.items())
+    shared, blind = part.run.manifest.get("speakers_shared") or 0, part.blind()
+    caution = f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides"
+    rows = []
+    for name, one in found.items():
+        if blind is not None and one.number.startswith("excess gap"):
+            one = replace(one, number=f"{one.number}, {blind.brief()}")
+        if shared and one.verdict != UNTESTED:
+            one = replace(one, why=_and(one.why, caution))
+        rows.append((name, corpus, None, one))
+    return _table(rows)
 
 
 def _decided(part: Part) -> dict[str, Decision]:
-    tests = {row["kind"]: row for row in part.table("tests").iter_rows(named=True)}
-    verdict = part.verdict("deactivate")
+    off, verdict = part.test("deactivate"), part.verdict("deactivate")
     own, others = part.effect("deactivate", "excess_self"), part.effect("deactivate", "excess_cross")
-    hurt = rules.hurts(tests.get("deactivate"), own, verdict["verdict"] if verdict else None)
+    hurt = rules.hurts(off, own, verdict["verdict"] if verdict else None)
     pull = rules.pulls(part.effect("steer", "excess_pull_overall"), part.effect("steer", "excess_pull_gap"))
     unlike = max((row["smd_largest"] or 0 for row in _rows(part, "matching")), default=0) > WELL_MATCHED
     hurt, pull = (replace(one, why=_and(one.why, UNLIKE)) if unlike and one.number else one for one in (hurt, pull))
     sizes = [row for row in _rows(part, "efficiency") if row["draw"] is None]
-    everywhere = part.own("trend").filter(layers="all", positions="all")
-    trend = first(everywhere, (pl.col("measure") == "excess_pull") & (pl.col("control") == "target"))
-    found = {
-        "exist": rules.some_effect(list(tests.values())),
+    trend = first(part.own("trend"), layers="all", positions="all", measure="excess_pull", control="target")
+    return {
+        "exist": rules.some_effect(part.table("tests").to_dicts()),
         "hurts": hurt,
         "spares": rules.spares(hurt, own, others),
         "pulls": pull,
         "rises": rules.rises(trend if _declared(part, "steer") else None),
         "modest": rules.modest(
             hurt,
-            tests.get("deactivate"),
+            off,
             _clips(part),
             sorted((row for row in sizes if not row["full"]), key=lambda row: int(row["size"])),
             next((row for row in sizes if row["full"]), None),
@@ -110,13 +110,6 @@ def _decided(part: Part) -> dict[str, Decision]:
         "crowds": rules.crowds(next(iter(_rows(part, "clustering")), None)),
         "transfer": untested("it needs a study of several corpora"),
         "handle": rules.both(hurt, pull),
-    }
-    blind = part.blind()
-    if blind is None:
-        return found
-    return {
-        name: replace(one, number=f"{one.number}, {blind.brief()}") if one.number.startswith("excess gap") else one
-        for name, one in found.items()
     }
 
 

@@ -12,7 +12,7 @@ from emoscope.analysis.responses import evaluated_items
 from emoscope.report.page import Question, Table
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import GAPS
-from emoscope.wording import estimate_text, number
+from emoscope.wording import DONE, estimate_text, number
 
 
 def wordings(part: Part) -> pl.DataFrame:
@@ -51,20 +51,18 @@ def tabulate_wordings(part: Part) -> pl.DataFrame | None:
     found = part.table("wordings")
     if found.is_empty():
         return None
-    headings = {"excess_gap": "switched off: excess gap", "excess_pull_gap": "amplified: excess pull gap"}
-    shown = [name for name in headings if found[name].null_count() < len(found)]
+    effects = {
+        f"excess_{measure}": f"{DONE[kind]}: excess {measure.replace('_', ' ')}" for kind, measure in GAPS.items()
+    }
+    headings = {"uar": "UAR (%)"} | effects
+    values = {name: there for name in headings if (there := found[name].drop_nulls().to_list())}
     rows = [
         {"wording": row["wording"], "items": str(row["n"]), "letter mass": number(row["letter_mass"], 2)}
-        | {"UAR (%)": estimate_text(row, "uar", sign=False)}
-        | {headings[name]: estimate_text(row, name) for name in shown}
+        | {headings[name]: estimate_text(row, name, sign=name != "uar") for name in values}
         for row in found.iter_rows(named=True)
     ]
-    there = {name: found[name].drop_nulls().to_list() for name in ("uar", *shown)}
-    apart = {name: number(max(values) - min(values)) for name, values in there.items()}
-    rows.append(
-        {"wording": "largest minus smallest", "items": "", "letter mass": "", "UAR (%)": apart["uar"]}
-        | {headings[name]: apart[name] for name in shown}
-    )
+    apart = {headings[name]: number(max(there) - min(there)) for name, there in values.items()}
+    rows.append({"wording": "largest minus smallest", "items": "", "letter mass": ""} | apart)
     return pl.DataFrame(rows)
 
 
