@@ -136,13 +136,13 @@ def hear(path: str | Path, loudness: str = "normalised") -> Heard:
     with _refused(path):
         if path.stat().st_size == 0:
             raise Unhearable("file is empty")
-        told = []
+        notes = []
         samples, frames, rate, channels = _mono(blocks(path))
         if (channel := channels.louder()) is not None:
-            told.append(f"its channels cancel each other: channel {channel + 1}, the louder one, is heard alone")
+            notes.append(f"its channels cancel each other: channel {channel + 1}, the louder one, is heard alone")
             samples, frames, rate, channels = _mono(blocks(path), channel)
-        told += settle(samples, loudness)
-    return Heard(frames / rate, rate, channels.count, tuple(told), samples=samples)
+        notes += settle(samples, loudness)
+    return Heard(frames / rate, rate, channels.count, tuple(notes), samples=samples)
 
 
 @contextmanager
@@ -278,20 +278,20 @@ def settle(mono: Waveform, loudness: str) -> list[str]:
         raise Unhearable(f"too short ({len(mono) / RATE:.3f} s; at least {SHORTEST_S} s are needed)")
     if not all(np.isfinite(part).all() for part in _parts(mono)):
         raise Unhearable("holds samples that are not numbers (NaN or infinite)")
-    told = []
+    notes = []
     rest = _without_rumble(mono)
     if _peak(mono if rest is None else rest) < SILENT_PEAK:
         raise Unhearable("silent (no sample above -80 dB of full scale)")
     if loudness == "normalised":
         if rest is not None:
             mono[:] = rest
-            told.append(RUMBLE)
+            notes.append(RUMBLE)
         if _raise(mono):
-            told.append(CLICKS)
+            notes.append(CLICKS)
     elif _scale_down(mono):
-        told.append(INTEGERS)
+        notes.append(INTEGERS)
     np.clip(mono, -1.0, 1.0, out=mono)
-    return told
+    return notes
 
 
 def _parts(mono: Waveform) -> list[Waveform]:

@@ -54,15 +54,15 @@ def _number(count: int) -> str:
     return "1 clip" if count == 1 else f"{count} clips"
 
 
-def sound_notices(told: Mapping[str, Sequence[str]]) -> list[str]:
+def sound_notices(notes: Mapping[str, Sequence[str]]) -> list[str]:
     """What is told of single clips (id -> sentences on its sound), each sentence once with how many clips it is about.
 
     Example:
         >>> sound_notices({"b": ["it clicks"], "a": ["it clicks"], "c": []})
         ['2 clips (such as a): it clicks']
     """
-    said = [(re.sub(r"channel \d+, (.*?),", r"\1", one), clip) for clip, several in told.items() for one in several]
-    clips = grouped(said, lambda pair: pair[0])
+    pairs = [(re.sub(r"channel \d+, (.*?),", r"\1", text), clip) for clip, texts in notes.items() for text in texts]
+    clips = grouped(pairs, lambda pair: pair[0])
     return [f"{_number(len(found))} (such as {min(found)[1]}): {what}" for what, found in sorted(clips.items())]
 
 
@@ -76,8 +76,8 @@ def far_longer_clips(lengths: Iterable[tuple[str, float | None, str | None]]) ->
     return [
         (clip, seconds, listed)
         for clip, seconds, listed in lengths
-        if listed and seconds is not None and (said := seconds_of(listed)) is not None
-        if seconds > max(FACTOR * said, said + SECONDS)
+        if listed and seconds is not None and (stated := seconds_of(listed)) is not None
+        if seconds > max(FACTOR * stated, stated + SECONDS)
     ]
 
 
@@ -161,7 +161,7 @@ def describe(corpus: Corpus, seen: Inspection) -> Summary:
     asked = [clip for clip in clips if "emotion" in clip.labels]
     lengths = ((clip.id, round(seen.facts[clip.id].duration_s, 3), clip.labels.get(LISTED)) for clip in clips)
     expected = _expected(corpus)
-    excluded, by_label = sum(one.status == "excluded" for one in lost), sum(one.by_label for one in lost)
+    excluded, by_label = sum(unused.status == "excluded" for unused in lost), sum(unused.by_label for unused in lost)
     return {
         "corpus": info.id,
         "title": info.title,
@@ -177,19 +177,20 @@ def describe(corpus: Corpus, seen: Inspection) -> Summary:
         **{f"by_{field}": count_values(clips, field) if field in columns else {} for field in FIELDS},
         "by_language": count_values(clips, "language") if "language" in columns else {info.language: len(clips)},
         "reasons": {
-            status: _counted(DETAIL.sub("", one.why) for one in lost if one.status == status) for status in STATUSES
+            status: _counted(DETAIL.sub("", unused.why) for unused in lost if unused.status == status)
+            for status in STATUSES
         },
         "columns": list(columns),
         "durations": {name: round(of(seconds), 3) for name, of in DURATIONS.items()} if seconds else {},
         "sample_rates": _counted(str(fact.rate) for fact in facts),
         "channels": _counted(str(fact.channels) for fact in facts),
         "duplicates": [list(group) for group in seen.duplicates],
-        "unusable": [[one.id, one.why] for one in lost if one.status == "quarantined"],
+        "unusable": [[unused.id, unused.why] for unused in lost if unused.status == "quarantined"],
         "told": [*corpus.told, *sound_notices({clip: found.told for clip, found in seen.facts.items()})],
         "expected": expected,
         "differences": [[name, *both.values()] for name, both in expected.items() if both["expected"] != both["found"]],
         "missing": _missing(corpus),
-        "longer": [list(one) for one in far_longer_clips(lengths)],
+        "longer": [list(fields) for fields in far_longer_clips(lengths)],
         "usual": _usual(corpus),
         "cannot_cross_fit": crossfit_fault(asked, fold_column(asked, "speaker", info.folds)),
         "seconds": [round(duration, 3) for duration in seconds],
@@ -265,7 +266,7 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
 def _expected(corpus: Corpus) -> dict[str, dict[str, int]]:
     """What a complete copy holds -> how many it holds, and how many were found."""
     expected = corpus.info.expected
-    labelled = {one.clip.id: one.clip for one in corpus.lost if one.clip} | {clip.id: clip for clip in corpus}
+    labelled = {lost.clip.id: lost.clip for lost in corpus.lost if lost.clip} | {clip.id: clip for clip in corpus}
     found = {"clips": len(labelled), "speakers": len({clip.speaker for clip in labelled.values()} - {None})}
     for name in expected.keys() - found.keys():
         column, _, value = name.rpartition("=")
@@ -276,7 +277,7 @@ def _expected(corpus: Corpus) -> dict[str, dict[str, int]]:
 def _missing(corpus: Corpus) -> list[str]:
     """Emotions that no clip has, and those of which no clip can be heard; what a rule excluded is not missing."""
     kept = {clip.value("emotion") for clip in corpus}
-    known = {(one.status, one.clip.value("emotion")) for one in corpus.lost if one.clip}
+    known = {(lost.status, lost.clip.value("emotion")) for lost in corpus.lost if lost.clip}
     quarantined = {emotion for status, emotion in known if status == "quarantined"}
     should = quarantined | (corpus.info.expected.keys() & ALIASES.keys())
     dropped = {emotion for status, emotion in known if status == "excluded"}

@@ -32,7 +32,7 @@ Chosen = Mapping[str, Mapping[str, frozenset[str]]]
 
 def _rejecting(chosen: Chosen, clip: Clip) -> Iterator[str]:
     """The columns whose filter accepts no value of a clip."""
-    return (column for column, parts in chosen.items() if not any(clip.value(column) in one for one in parts.values()))
+    return (name for name, parts in chosen.items() if not any(clip.value(name) in values for values in parts.values()))
 
 
 def _without_speaker(nobody: int, clips: int) -> str:
@@ -41,10 +41,10 @@ def _without_speaker(nobody: int, clips: int) -> str:
         both = "the same voice may be on both sides, and intervals are over recordings"
         return f"no clip has a speaker: {both}; a pattern with {{speaker}}, or a column, says who speaks"
     has, are = ("has", "is") if nobody == 1 else ("have", "are")
-    told = f"{nobody} of {clips} clips {has} no speaker"
+    lacking = f"{nobody} of {clips} clips {has} no speaker"
     if 2 * nobody < clips:
-        return f"{told} and {are} left out: their voices may be those of other clips"
-    return f"{told}: speakers count as unknown, and the same voice may be on both sides"
+        return f"{lacking} and {are} left out: their voices may be those of other clips"
+    return f"{lacking}: speakers count as unknown, and the same voice may be on both sides"
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,8 +157,8 @@ class Corpus:
             >>> len(corpus), corpus.lost[0].why
             (270, 'trained on by this model')
         """
-        chosen = [self._chosen(one) for one in filters]
-        hit = {clip.id for clip in self for one in chosen if not any(_rejecting(one, clip))}
+        chosen = [self._chosen(rules) for rules in filters]
+        hit = {clip.id for clip in self for rule in chosen if not any(_rejecting(rule, clip))}
         return self._lose("excluded", lambda clip: why if clip.id in hit else None)
 
     def lose(self, status: str, reasons: Mapping[str, str]) -> Corpus:

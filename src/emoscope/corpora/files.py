@@ -72,14 +72,14 @@ class Found:
 
     def told(self, root: Path) -> tuple[str, ...]:
         """What is no clip, a sentence each."""
-        told = []
+        notes = []
         if self.strays:
             named = "1 file is a ._ file" if self.strays == 1 else f"{self.strays} files are ._ files"
-            told.append(f"{named} that macOS left beside the recordings, not counted as clips")
+            notes.append(f"{named} that macOS left beside the recordings, not counted as clips")
         if self.again:
             such = f"such as {self.again[0].relative_to(root).as_posix()}: they are entered once"
-            told.append(f"{len(self.again)} linked folders lead to folders that are read already, {such}")
-        return tuple(told)
+            notes.append(f"{len(self.again)} linked folders lead to folders that are read already, {such}")
+        return tuple(notes)
 
 
 def sound_files(root: Path) -> Found:
@@ -196,9 +196,9 @@ def choose_copy(
     return kept, {path: why(path) for path in paths if path != kept}
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(path: Path, copy: Path) -> bool:
     try:
-        return filecmp.cmp(one, other, shallow=False)
+        return filecmp.cmp(path, copy, shallow=False)
     except OSError:  # what cannot be read is found again, and quarantined, when it is listened to
         return False
 

@@ -203,13 +203,13 @@ def same_recordings(
     for clip in sorted((clip for clip in clips if clip.id in sums), key=lambda clip: clip.id):
         same = used.setdefault(sums[clip.id], [])
         two_takes = bool(info.expected) and clip.speaker is not None
-        other = next((one for one in same if not (two_takes and takes(one) == takes(clip))), None)
-        if other is None:
+        twin = next((kept for kept in same if not (two_takes and takes(kept) == takes(clip))), None)
+        if twin is None:
             same.append(clip)
             continue
-        differ = [name for name in ("emotion", "speaker") if other.value(name) not in (None, "", clip.value(name))]
-        known = [f"{name} {other.value(name)}" for name in differ]
-        copies[clip.id] = f"same recording (as {', '.join([other.id, *known])})"
+        differ = [name for name in ("emotion", "speaker") if twin.value(name) not in (None, "", clip.value(name))]
+        known = [f"{name} {twin.value(name)}" for name in differ]
+        copies[clip.id] = f"same recording (as {', '.join([twin.id, *known])})"
     return copies
 
 

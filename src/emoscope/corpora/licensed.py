@@ -57,7 +57,7 @@ def open_iemocap(root: str | Path | None, all_codes: bool = False) -> Corpus:
     statuses = Statuses(lost=list(found.lost))
     for clip, why in (turn for session in sessions for turn in _turns(session, all_codes, statuses.lost)):
         statuses.add(clip, why, None if clip.path in there else NOT_FOUND)
-    known = {clip.path for clip in statuses.clips.values()} | {one.path for one in statuses.lost}
+    known = {clip.path for clip in statuses.clips.values()} | {lost.path for lost in statuses.lost}
     for path in (path for path in found.files if path not in known):
         turn = path.parent.parent.parts[-2:] == ("sentences", "wav")
         why = "no label in dialog/EmoEvaluation" if turn else "not among the turns in sentences/wav"
@@ -84,7 +84,7 @@ def _turns(folder: Path, all_codes: bool, lost: list[Lost]) -> Iterator[tuple[Cl
             continue
         transcripts = folder / "dialog" / "transcriptions" / file.name
         lines = map(str.strip, lines_of(read_text(transcripts)[0]) if transcripts.is_file() else ())
-        spoken = {said["turn"]: said["text"] for said in map(SPOKEN.fullmatch, lines) if said}
+        spoken = {match["turn"]: match["text"] for match in map(SPOKEN.fullmatch, lines) if match}
         wavs = folder / "sentences" / "wav" / file.stem
         for number, line in enumerate(map(str.rstrip, lines_of(read_text(file)[0])), start=1):
             turn = TURN.fullmatch(line)
@@ -206,7 +206,7 @@ def _expected(release: str | None, folder: Path, table: Path) -> dict[str, int]:
         raise ValueError(f"release {release!r} of MSP-Podcast: counts are known of {', '.join(releases)}; leave it out")
     names = (path.name for path in (folder, table.parent, table.parent.parent))
     named = [found[1] for name in names if (found := re.search(r"(?<![\d.])(\d\.\d+)(?![\d.])", name))]
-    which = release or next((one for one in named if one in releases), "")
+    which = release or next((number for number in named if number in releases), "")
     return {f"split={name}": count for name, count in releases.get(which, {}).items()}
 
 
@@ -275,7 +275,7 @@ def with_thirds(statuses: Statuses) -> Statuses:
         return replace(clip, labels={**clip.labels, **{f"{column}_third": third for column, third in thirds.items()}})
 
     clips = {clip.id: placed(clip) for clip in statuses.clips.values()}
-    lost = [replace(one, clip=placed(one.clip)) if one.clip else one for one in statuses.lost]
+    lost = [replace(unused, clip=placed(unused.clip)) if unused.clip else unused for unused in statuses.lost]
     return Statuses(clips, lost, statuses.named)
 
 

@@ -67,15 +67,15 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     statuses = Statuses(lost=list(there.lost))
     lost = statuses.lost
     seen: set[Path] = set()
-    told: list[str] = list(there.told(media))
+    notes: list[str] = list(there.told(media))
     for part in PARTS:
         found, table = _media(part, media, lost, seen), tables.get(part.labels)
-        for number, clip, key, why in _utterances(part, table, lost, told):
+        for number, clip, key, why in _utterances(part, table, lost, notes):
             missing: str | None = f"{NOT_FOUND} (the release lacks it)" if key == part.missing else NOT_FOUND
             if paths := found.pop(key, []):
                 clip, missing = replace(clip, path=paths[0]), unread(paths[0])
                 also = f"another file of a clip that is read (of {paths[0].name})"
-                lost += [Lost(clip.id, other, "excluded", also) for other in paths[1:]]
+                lost += [Lost(clip.id, path, "excluded", also) for path in paths[1:]]
             statuses.add(clip, why, missing, f"row {number} of {part.labels} repeats this clip")
         why = f"no row in {part.labels}" if table else f"{part.labels} is not there"
         for (dialogue, utterance), paths in found.items():
@@ -83,14 +83,14 @@ def open_meld(root: str | Path | None, audio_root: str | Path | None = None) -> 
     lost += [Lost(path.stem, path, "excluded", "in no folder of a split") for path in there.files if path not in seen]
     if not statuses.clips:
         raise ValueError(f"no clip of MELD under {folder} can be used: {_reason(lost)}")
-    return statuses.corpus(CorpusInfo.of("meld"), told)
+    return statuses.corpus(CorpusInfo.of("meld"), notes)
 
 
 def _reason(lost: list[Lost]) -> str:
-    whys = [one.why for one in lost]
+    whys = [unused.why for unused in lost]
     if needed := next((why for why in whys if why.endswith(REMEDY)), None):
         return needed
-    if any(one.status == "quarantined" for one in lost):
+    if any(unused.status == "quarantined" for unused in lost):
         folders = ", ".join(part.folder for part in PARTS)
         return f"its media ({folders}) are not there; give their folder with audio_root"
     return whys[0] if whys else "its label files have no rows"
@@ -123,18 +123,18 @@ def _media(part: Part, root: Path, lost: list[Lost], seen: set[Path]) -> dict[tu
                 final = path.name.startswith("final_videos_test")
                 why = FINAL if final else f"name does not follow {NAME.pattern} (meld)"
                 lost.append(Lost(f"{part.short}_{path.stem}", path, "excluded", why))
-    by_key = grouped(found, lambda one: one[0])
+    by_key = grouped(found, lambda pair: pair[0])
     return {key: sorted((path for _, path in same), key=is_video) for key, same in by_key.items()}
 
 
 def _utterances(
-    part: Part, file: Path | None, lost: list[Lost], told: list[str]
+    part: Part, file: Path | None, lost: list[Lost], notes: list[str]
 ) -> Iterator[tuple[int, Clip, tuple[int, int], str | None]]:
     """Every row by its number as a clip, its (dialogue, utterance), and the reason for which it is excluded, if any."""
     if file is None:
         return
     table = TextTable(file, COLUMNS)
-    told += table.told
+    notes += table.told
     for number, row, fault in table.rows(COLUMNS, optional=OPTIONAL):
         if not fault and not (row["dialogue_id"].isdecimal() and row["utterance_id"].isdecimal()):
             fault = "row has no dialogue and utterance number"
@@ -149,7 +149,7 @@ def _utterances(
         except UnknownEmotion as error:
             why = str(error) if row["emotion"] else "no emotion is given"
         speaker = " ".join(row["speaker"].split())
-        speaker = next((one for one in SIX if one.lower() == speaker.lower()), speaker)
+        speaker = next((known for known in SIX if known.lower() == speaker.lower()), speaker)
         labels |= {"sentiment": row["sentiment"].lower(), "character": speaker if speaker in SIX else OTHERS}
         season = {column: row[column] for column in ("season", "episode") if row[column]}
         labels |= {**season, "dialogue": f"{part.short}_dia{key[0]}"}

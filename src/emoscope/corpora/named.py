@@ -88,8 +88,8 @@ class Grammar:
             found[group] = codes[text] if codes is not None else text
         fields = {name: found.pop(name, None) for name in OWN}
         labels = {"emotion": found.pop("emotion"), **found}
-        told = {column: known.get(fields["speaker"] or "") for column, known in self.of_speaker.items()}
-        labels |= {column: label for column, label in told.items() if label}
+        of_speaker = {column: known.get(fields["speaker"] or "") for column, known in self.of_speaker.items()}
+        labels |= {column: label for column, label in of_speaker.items() if label}
         if self.spoken:
             fields["transcript"] = self.spoken.format(**labels) if "{" in self.spoken else labels[self.spoken]
         name = self.clip_id.format(**groups) if self.clip_id else path.stem
@@ -115,16 +115,16 @@ def open_named(corpus: str | Grammar, root: str | Path | None = None) -> Corpus:
     name = grammar.info.id
     folder = existing_folder(root, name)
     found = sound_files(folder)
-    notes, told = _notes(grammar.notes, folder) if grammar.notes else ({}, ())
+    notes, unread = _notes(grammar.notes, folder) if grammar.notes else ({}, ())
     clips, lost = read_paths(found, folder, partial(_read, grammar, notes))
     if not clips:
-        known = next((one.why for one in lost if one.clip), None)
+        known = next((unused.why for unused in lost if unused.clip), None)
         why = f"can be used: {known}" if known else f"is named as in {name} (such as {grammar.example})"
         raise ValueError(f"none of the {len(found.files)} sound files under {folder} {why}")
     missing = "the corpus lists it, but the file is not there"
-    there = {clip.id for clip in (*clips, *(one.clip for one in lost if one.clip))}
+    there = {clip.id for clip in (*clips, *(unused.clip for unused in lost if unused.clip))}
     lost += [Lost(clip, folder / clip, "quarantined", missing) for clip in notes if clip not in there]
-    return Corpus(grammar.info, tuple(clips), tuple(lost), (*found.told(folder), *told))
+    return Corpus(grammar.info, tuple(clips), tuple(lost), (*found.told(folder), *unread))
 
 
 def _read(grammar: Grammar, notes: Notes, path: Path) -> Clip | Lost:
@@ -165,16 +165,16 @@ def _notes(entry: Mapping[str, Any], folder: Path) -> tuple[Notes, tuple[str, ..
 
 def _noted_lines(files: list[Path], line: str, chinese: bool) -> tuple[Notes, tuple[str, ...]]:
     # lines of another form are passed over: they say nothing of a recording
-    notes, told = {}, []
+    notes, faults = {}, []
     for file in files:
         expression = re.compile(line.replace("{stem}", re.escape(file.stem)))
-        lines = [stripped for one in lines_of(read_text(file, chinese)[0]) if (stripped := one.strip())]
-        matches = [expression.fullmatch(one) for one in lines]
+        lines = [stripped for text in lines_of(read_text(file, chinese)[0]) if (stripped := text.strip())]
+        matches = [expression.fullmatch(text) for text in lines]
         notes.update({match["clip"]: match.groupdict() for match in matches if match})
-        if unread := [one for one, match in zip(lines, matches, strict=True) if not match]:
+        if unread := [text for text, match in zip(lines, matches, strict=True) if not match]:
             such = f"such as {unread[0][:60]!r}"
-            told.append(f"{file.name}: {len(unread)} of its {len(lines)} lines cannot be read, {such}")
-    return notes, tuple(told)
+            faults.append(f"{file.name}: {len(unread)} of its {len(lines)} lines cannot be read, {such}")
+    return notes, tuple(faults)
 
 
 def open_folder(root: str | Path | None, pattern: str | None = None, labels: Mapping[str, str] | None = None) -> Corpus:
@@ -208,23 +208,23 @@ def open_folder(root: str | Path | None, pattern: str | None = None, labels: Map
         name = path.relative_to(folder).as_posix().removesuffix(path.suffix)
         first, _, rest = name.partition("/")
         if grammar is None:
-            said: dict[str, str] | None = {"emotion": first} if rest else None
+            parts: dict[str, str] | None = {"emotion": first} if rest else None
         else:
             match = grammar.fullmatch(name) if path.suffix.lower() == (ending or path.suffix).lower() else None
-            said = match and match.groupdict()
-        if said is None:
+            parts = match and match.groupdict()
+        if parts is None:
             return Lost(name, path, "excluded", "path does not follow the pattern" if grammar else NO_FOLDER)
-        emotion, why = read_word(said.pop("emotion"))
-        fields = {field: said.pop(field, None) for field in OWN}
-        clip = Clip(name, path, {"emotion": emotion, **said} if emotion else said, **fields)
+        emotion, why = read_word(parts.pop("emotion"))
+        fields = {field: parts.pop(field, None) for field in OWN}
+        clip = Clip(name, path, {"emotion": emotion, **parts} if emotion else parts, **fields)
         return Lost(name, path, "excluded", why, clip) if why else clip
 
     clips, lost = read_paths(found, folder, read)
     if not clips:
         raise ValueError(_nothing(folder, len(found.files), lost, pattern))
-    told = (*found.told(folder), *(_one_speaker(pattern, ending, clips) if pattern else ()))
+    notes = (*found.told(folder), *(_one_speaker(pattern, ending, clips) if pattern else ()))
     name = folder.resolve().name
-    return Corpus(CorpusInfo(f"folder-{name}", f"Folder {name}"), tuple(clips), tuple(lost), told)
+    return Corpus(CorpusInfo(f"folder-{name}", f"Folder {name}"), tuple(clips), tuple(lost), notes)
 
 
 def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...]:
@@ -232,14 +232,14 @@ def _one_speaker(pattern: str, ending: str, clips: list[Clip]) -> tuple[str, ...
     speaker, *others = {clip.speaker for clip in clips}
     if others or speaker is None or len(clips) < 2:
         return ()
-    told = f"pattern {pattern!r} reads one speaker, {speaker!r}, from all {len(clips)} files, such as {clips[0].id}"
+    note = f"pattern {pattern!r} reads one speaker, {speaker!r}, from all {len(clips)} files, such as {clips[0].id}"
     if follows := re.search(r"\{speaker\}([^{}/]+)\{\}", pattern):
         longer = pattern.replace("{speaker}" + follows[1], f"{speaker}{follows[1]}{{speaker}}{follows[1]}")
         matches = [_compiled(longer, ending).fullmatch(clip.id) for clip in clips]
         found = {match["speaker"] for match in matches if match}
         if all(matches) and len(found) > 1:
-            told += f"; if the speaker stands behind that, write {longer!r}, which reads {len(found)} speakers"
-    return (told,)
+            note += f"; if the speaker stands behind that, write {longer!r}, which reads {len(found)} speakers"
+    return (note,)
 
 
 def _compiled(given: str, ending: str) -> re.Pattern[str]:
@@ -280,7 +280,7 @@ def _fault(pattern: str) -> str | None:
 
 def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) -> str:
     none = f"none of the {files} sound files under {folder}"
-    if cannot := [one.why for one in lost if one.clip and one.status == "quarantined"]:
+    if cannot := [unused.why for unused in lost if unused.clip and unused.status == "quarantined"]:
         return f"{none} can be read: {cannot[0]}"
     why = lost[0].why
     if pattern:
@@ -289,7 +289,7 @@ def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) ->
     if deeper := _deeper(lost):
         return f"{nowhere}, but {deeper[0]!r} further in is one: name the layout with pattern = {deeper[1]!r}"
     layout = "{speaker}/{emotion}/{}.wav"
-    if all(one.why == NO_FOLDER for one in lost):
+    if all(unused.why == NO_FOLDER for unused in lost):
         why, layout = "they lie in no folder below it", "{speaker}_{emotion}_{}.wav"
     return f'{nowhere}: {why}. Name the layout with pattern = "{layout}", or the words with labels = {{ word = "emotion" }}'
 
@@ -297,10 +297,10 @@ def _nothing(folder: Path, files: int, lost: list[Lost], pattern: str | None) ->
 def _deeper(lost: list[Lost]) -> tuple[str, str] | None:
     """A folder named like an emotion that is not right below root, and the pattern that reads it."""
     read = vocabulary()
-    for one in lost:
-        folders = one.id.split("/")[:-1]
+    for unused in lost:
+        folders = unused.id.split("/")[:-1]
         for depth, name in enumerate(folders[1:], start=1):
             if read(name)[0]:
                 between = ["{}"] * (depth - 1), ["{}"] * (len(folders) - depth)
-                return name, "/".join(["{speaker}", *between[0], "{emotion}", *between[1]]) + one.path.suffix
+                return name, "/".join(["{speaker}", *between[0], "{emotion}", *between[1]]) + unused.path.suffix
     return None

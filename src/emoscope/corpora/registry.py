@@ -121,8 +121,8 @@ def _reader(corpus: str) -> Reader:
 
 
 def _offered() -> dict[str, EntryPoint]:
-    found = sorted(entry_points(group=GROUP), key=lambda one: one.name)
-    return {one.name: one for one in found if one.name not in (*CORPORA, *WITHOUT_SOUND)}
+    found = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return {point.name: point for point in found if point.name not in (*CORPORA, *WITHOUT_SOUND)}
 
 
 def _known() -> tuple[str, ...]:
@@ -148,8 +148,8 @@ def list_corpora() -> tuple[CorpusInfo, ...]:
         ['polish', 'ravdess', 'emogator', 'crema-d', 'emodb']
     """
     own = dict.fromkeys(_OWN, "a corpus of this program")
-    offered = {name: f"a corpus of {one.value.partition(':')[0]}" for name, one in _offered().items()}
-    return (*map(CorpusInfo.of, CORPORA), *(CorpusInfo(*one) for one in {**own, **offered}.items()))
+    offered = {name: f"a corpus of {point.value.partition(':')[0]}" for name, point in _offered().items()}
+    return (*map(CorpusInfo.of, CORPORA), *(CorpusInfo(*pair) for pair in {**own, **offered}.items()))
 
 
 def resolve(id_or_path: object, root: object) -> tuple[str, object]:

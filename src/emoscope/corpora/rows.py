@@ -42,7 +42,7 @@ class Statuses:
         >>> statuses = Statuses()
         >>> for name, why, missing in (("a", None, ""), ("a", None, ""), ("b", "no majority", ""), ("c", None, "file not found")):
         ...     statuses.add(Clip(name, Path("x.wav"), {}), why, missing)
-        >>> list(statuses.clips), [(one.id, one.status, one.why) for one in statuses.lost]
+        >>> list(statuses.clips), [(lost.id, lost.status, lost.why) for lost in statuses.lost]
         (['a'], [('a', 'excluded', 'second label of this clip'), ('b', 'excluded', 'no majority'), ('c', 'quarantined', 'file not found')])
     """
 
@@ -67,9 +67,9 @@ class Statuses:
         if not self.clips:
             raise ValueError(f"no {what} can be used: {self.lost[0].why if self.lost else otherwise}")
 
-    def corpus(self, info: CorpusInfo, told: Sequence[str]) -> Corpus:
+    def corpus(self, info: CorpusInfo, notes: Sequence[str]) -> Corpus:
         """The corpus of these clips, and what is told of how they were read."""
-        return Corpus(info, tuple(self.clips.values()), tuple(self.lost), tuple(told))
+        return Corpus(info, tuple(self.clips.values()), tuple(self.lost), tuple(notes))
 
 
 def folder_of_paths(audio_root: str | Path | None) -> Path | None:
@@ -87,7 +87,7 @@ def build_corpus(
     values: Mapping[str, Texts],
     read: Reading,
     faults: Mapping[int, str] | None = None,
-    told: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Corpus:
     """Make a corpus of rows; a row that cannot be used is excluded or quarantined with its reason.
 
@@ -127,7 +127,7 @@ def build_corpus(
             statuses.add(clip, why, missing, f"row {row + 1} repeats this clip" if repeats else None)
     if not statuses.clips:
         _explain(source, base, statuses.lost)
-    return statuses.corpus(info, (*told, *respelt))
+    return statuses.corpus(info, (*notes, *respelt))
 
 
 @contextmanager
@@ -161,8 +161,8 @@ def _files(base: Path, names: Texts) -> tuple[list[tuple[str, str | None]], list
             missing = f"{NOT_FOUND}: it is not there, but {others}" if there else NOT_FOUND
         files.append((file, missing))
     count = "1 file is" if len(respelt) == 1 else f"{len(respelt):,} files are"
-    told = f"{count} spelt otherwise than in the list and taken all the same, such as {respelt[0]}" if respelt else None
-    return files, [told] if told else []
+    note = f"{count} spelt otherwise than in the list and taken all the same, such as {respelt[0]}" if respelt else None
+    return files, [note] if note else []
 
 
 def _stems(base: Path, names: Texts) -> list[str]:
@@ -175,26 +175,26 @@ def _stems(base: Path, names: Texts) -> list[str]:
     others = [os.path.dirname(stem) for stem in outside if not stem.startswith(above[0])]
     with suppress(ValueError):  # of two Windows drives
         above.append(f"{os.path.commonpath(others)}/" if others else above[0])
-    return [next((stem[len(one) :] for one in above if stem.startswith(one)), stem) for stem in stems]
+    return [next((stem[len(start) :] for start in above if stem.startswith(start)), stem) for stem in stems]
 
 
 def _explain(source: Path, base: Path, lost: list[Lost]) -> None:
-    missing = next((one for one in lost if one.status == "quarantined"), None)
+    missing = next((unused for unused in lost if unused.status == "quarantined"), None)
     if missing is None:
         why = f"{'' if lost[0].clip else f'{lost[0].id}: '}{lost[0].why}" if lost else ""
         raise ValueError(f"no row of {source.name} can be used: {why or 'there is no row'}")
-    other = missing.why.removeprefix("file not found").removeprefix(": it is not there")
+    detail = missing.why.removeprefix("file not found").removeprefix(": it is not there")
     windows = re.search(r"(?<![A-Za-z0-9])[A-Za-z]:/.*", missing.path.as_posix())
     name = windows[0] if windows else str(missing.path)
-    if windows and not other:
-        other = " (on a drive of Windows)"
+    if windows and not detail:
+        detail = " (on a drive of Windows)"
     parts = [part for part in name.removeprefix(base.as_posix()).split("/") if part]
     # the beginning of a path may be of another machine
     ends = ["/".join(parts[start:]) for start in range(1, len(parts)) if ".." not in parts]
     if below := next((end for end in ends if os.path.isfile(os.path.join(base, end))), None):
-        other += f"; {below} is, so give paths that begin there"
+        detail += f"; {below} is, so give paths that begin there"
     there = f"paths refer to {base}; give another folder with audio_root=..."
-    raise FileNotFoundError(f"no file that {source.name} names is there, such as {name}{other}: {there}")
+    raise FileNotFoundError(f"no file that {source.name} names is there, such as {name}{detail}: {there}")
 
 
 def find_columns(
@@ -248,7 +248,7 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
     lower = {column.strip().lower(): name for name, column in reversed(list(source.items()))}
     known = CORPORA["table"]
     usual = (known["lengths"], known["starts"], known["ends"])
-    length, start, end = (next((lower[one] for one in each if one in lower), None) for each in usual)
+    length, start, end = (next((lower[column] for column in each if column in lower), None) for each in usual)
     # where a part of a file begins, and where it ends if that is known: rows of one file that differ are parts of it
     spans: list[tuple[float | None, float | None]] = []
     if start and end:
@@ -256,13 +256,13 @@ def with_lengths(values: dict[str, list[str | None]], source: Mapping[str, str])
         listed = [b - a if a is not None and b is not None and b > a else None for a, b in spans]
     elif length:
         unit: float = known["lengths"][source[length].strip().lower()]
-        listed = [None if (said := seconds_of(text)) is None else said * unit for text in values[length]]
+        listed = [None if (number := seconds_of(text)) is None else number * unit for text in values[length]]
         # lists of other programs give where a part begins, as offset, and how long it is
         if begin := start or lower.get("offset"):
             spans = [(seconds_of(text), None) for text in values[begin]]
     else:
         return {}
-    values[LISTED] = [None if said is None else f"{said:.3f}" for said in listed]
+    values[LISTED] = [None if seconds is None else f"{seconds:.3f}" for seconds in listed]
     paths = values["path"] if spans else []
     each = {(path, span) for path, span in zip(paths, spans, strict=True) if path is not None}
     several = Counter(path for path, _ in each)

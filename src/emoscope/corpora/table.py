@@ -124,8 +124,8 @@ def _values(table: _Table, source: Mapping[str, str], into: Path) -> dict[str, l
 def _file(table: Path, wanted: Collection[str]) -> _Table:
     if not table.is_file():
         there = Names(os.listdir(table.parent)).alike(table.name) if table.parent.is_dir() else []
-        other = f", but {' and '.join(there)} does" if there else ""
-        raise FileNotFoundError(f"table {table} does not exist{other}")
+        hint = f", but {' and '.join(there)} does" if there else ""
+        raise FileNotFoundError(f"table {table} does not exist{hint}")
     ending = table.suffix.lower()
     if ending not in TABLES:
         known = f"{', '.join(TABLES[:-1])} and {TABLES[-1]} are read"
@@ -141,12 +141,12 @@ def _file(table: Path, wanted: Collection[str]) -> _Table:
 
 
 def _of_rows(
-    file: Path, rows: Sequence[Row], names: Iterable[str], told: Iterable[str], decimal_commas: bool = False
+    file: Path, rows: Sequence[Row], names: Iterable[str], earlier: Iterable[str], decimal_commas: bool = False
 ) -> _Table:
     """The table of a file's rows, of which those that cannot be read have no cells."""
     columns = {name: ["" if row.fault else row.cells.get(name) for row in rows] for name in names}
     faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
-    notes = [*told]
+    notes = [*earlier]
     if first := next((row for row in rows if row.fault), None):
         many = f"{len(faults):,} rows cannot be read and are left out, such as"
         many = "1 row cannot be read and is left out:" if len(faults) == 1 else many

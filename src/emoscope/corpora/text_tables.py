@@ -64,7 +64,7 @@ def read_text(file: Path, chinese: bool = False) -> tuple[str, str | None]:
     web = "is a web page in place of the file: download it again" if is_web_page(data[:64]) else None
     if what := web or next((what for mark, what in WRITTEN_BY if data.startswith(mark)), None):
         raise ValueError(f"{file} {what}")
-    mark, encoding = next((one for one in MARKS if data.startswith(one[0])), (b"", _unmarked(data)))
+    mark, encoding = next((pair for pair in MARKS if data.startswith(pair[0])), (b"", _unmarked(data)))
     text, wrong = _decoded(data[len(mark) :], encoding, chinese)
     note = None
     if wrong:
@@ -163,7 +163,7 @@ class TextTable:
     def __init__(self, file: Path, expected: Collection[str] = ()) -> None:
         self.file = file
         text, note = read_text(file)
-        told = [note] if note else []
+        notes = [note] if note else []
         self._lines = list(lines_of(text))
         skipped, given = 0, None
         for line in self._lines:
@@ -183,8 +183,8 @@ class TextTable:
         if not header:
             # a stray quotation mark: as it stands
             header = [name.strip().strip('"') for name in line.split(self.separator)]
-        self.columns, notes = _named(header, file)
-        self.told = (*told, *notes)
+        self.columns, doubled = _named(header, file)
+        self.told = (*notes, *doubled)
 
     def __iter__(self) -> Iterator[Row]:
         number, width = 0, len(self.columns)
@@ -215,7 +215,7 @@ class TextTable:
         source = {}
         for name in (*columns, *optional):
             names = (name, *(aliases or {}).get(name, ()))
-            found = next((own[other.lower()] for other in names if other.lower() in own), None)
+            found = next((own[alias.lower()] for alias in names if alias.lower() in own), None)
             if found is None and name in columns:
                 raise ValueError(f"{self.file} has no column {name!r}: its columns are {', '.join(self.columns)}")
             source[name.lower()] = found
@@ -304,19 +304,19 @@ def _named(header: Sequence[str], file: Path) -> tuple[tuple[str, ...], list[str
     while len(header) > 1 and not header[-1]:
         header = header[:-1]
     seen: Counter[str] = Counter()
-    names, told = [], []
+    names, notes = [], []
     for name in header:
-        own = other = name or "unnamed"
+        own = unique = name or "unnamed"
         seen[own] += 1
         if seen[own] > 1:
-            other = f"{own} ({seen[own]})"
-            while other in header:
-                other += "'"
+            unique = f"{own} ({seen[own]})"
+            while unique in header:
+                unique += "'"
             if own != "unnamed":
-                both = f"the first is read, another is {other!r}"
-                told.append(f"{file.name} has the column {own!r} more than once: {both}")
-        names.append(other)
-    return tuple(names), told
+                both = f"the first is read, another is {unique!r}"
+                notes.append(f"{file.name} has the column {own!r} more than once: {both}")
+        names.append(unique)
+    return tuple(names), notes
 
 
 def plain(text: str) -> str:
