@@ -104,7 +104,7 @@ class Matcher:
     def _partners(self, neuron: int, used: set[int]) -> list[int]:
         while True:
             near = self._near[neuron]
-            partners = list(islice((other for other in near if other not in used), NEAREST))
+            partners = list(islice((candidate for candidate in near if candidate not in used), NEAREST))
             if len(partners) == NEAREST or len(near) == len(self._free[neuron // self.width]):
                 return partners
             self._look_up([neuron], 4 * len(near))

@@ -93,7 +93,8 @@ def consistency(standardised: Sequence[np.ndarray], scales: Sequence[Scale], wei
         >>> consistency([one, two], [scale, scale], 0.5).round(6)
         array([[ 1.25, -0.5 ,  -inf]])
     """
-    filled = np.stack([np.maximum(z, one(np.array(one.lowest))) for z, one in zip(standardised, scales, strict=True)])
+    lowest = [scale(np.array(scale.lowest)) for scale in scales]
+    filled = np.stack([np.maximum(z, least) for z, least in zip(standardised, lowest, strict=True)])
     eligible = np.logical_or.reduce([z > -np.inf for z in standardised])
     return np.where(eligible, filled.mean(axis=0) - weight * filled.std(axis=0), -np.inf)
 
@@ -110,11 +111,11 @@ def pooled(statistics: Sequence[Statistics], bar: float = float("nan")) -> Stati
         >>> both.rate.ravel(), both.mean.ravel(), both.positions
         (array([0.275, 0.2  ]), array([0.5, 1. ]), array([40., 20.]))
     """
-    positions = np.sum([one.positions for one in statistics], axis=0)
-    variances = [one.variance for one in statistics if one.variance is not None]
+    positions = np.sum([stats.positions for stats in statistics], axis=0)
+    variances = [stats.variance for stats in statistics if stats.variance is not None]
     # counts are whole numbers, which a rate times its positions only nearly is: equal rates must stay equal
-    fired = np.sum([np.rint(one.rate * one.positions[:, None]) for one in statistics], axis=0)
-    summed = np.sum([one.mean * one.positions[:, None] for one in statistics], axis=0)
+    fired = np.sum([np.rint(stats.rate * stats.positions[:, None]) for stats in statistics], axis=0)
+    summed = np.sum([stats.mean * stats.positions[:, None] for stats in statistics], axis=0)
     rate, mean = fired / positions[:, None], summed / positions[:, None]
     variance = np.mean(variances, axis=0) if variances else None
     return Statistics(rate, mean, positions, statistics[0].emotions, statistics[0].layer, bar, variance)
@@ -143,12 +144,12 @@ def rank_fused(
     scales, bars = _scales_and_bars(plans, folds, selector, ways)
     for layer, seen in enumerate(_layers(plans, selector)):
         made = [
-            [scale(selector(one)) for scale, one in zip(of_corpus, given, strict=True)]
+            [scale(selector(stats)) for scale, stats in zip(of_corpus, given, strict=True)]
             for of_corpus, given in (zip(scales, seen, strict=True) if {*ways} - {JOINT} else ())
         ]
         for fold, which in folds.items():
             given = [of_corpus[number] for of_corpus, number in zip(seen, which, strict=True)]
-            means = np.mean([one.mean for one in given], axis=0)
+            means = np.mean([stats.mean for stats in given], axis=0)
             for way in ways:
                 if way == JOINT:
                     together = pooled(given, bars.get(fold, float("nan")))
@@ -164,7 +165,7 @@ def rank_fused(
 def _layers(plans: Sequence[SelectionPlan], selector: Selector) -> Iterator[tuple[list[Statistics], ...]]:
     """Layer by layer the statistics of every corpus and selection."""
     needs = [dict.fromkeys(selector.needs, range(len(plan.selections))) for plan in plans]
-    return zip(*(plan.statistics(one) for plan, one in zip(plans, needs, strict=True)), strict=True)
+    return zip(*(plan.statistics(needed) for plan, needed in zip(plans, needs, strict=True)), strict=True)
 
 
 def _scales_and_bars(
@@ -176,8 +177,8 @@ def _scales_and_bars(
     if bars or {*ways} - {JOINT}:
         for seen in _layers(plans, selector):
             for of_corpus, given in zip(scales, seen, strict=True):
-                for scale, one in zip(of_corpus, given, strict=True):
-                    scale.add(selector(one))
+                for scale, stats in zip(of_corpus, given, strict=True):
+                    scale.add(selector(stats))
             for fold, bar in bars.items():
                 bar.add(pooled([seen[corpus][number] for corpus, number in enumerate(folds[fold])]).rate)
     return scales, {fold: bar.value() for fold, bar in bars.items()}
@@ -209,7 +210,7 @@ def transfer_sets(
     kept = [source for source in sources if source.name in equal.kept]
     acting = next(source for source in sources if source.name == host)
     folds = acting_folds(acting.items)
-    found = {one.name: _found_in(one, host, equal, spec, folds) for one in kept}
+    found = {source.name: _found_in(source, host, equal, spec, folds) for source in kept}
     if fuse and equal.fused_n:
         found |= _fused(kept, host, equal, spec, folds, fuse, consistency)
     if not found:
@@ -219,7 +220,7 @@ def transfer_sets(
     means = activity.mean_product(used).astype("float32").ravel()
     ground, about = Ground(activity.neurons, standardised), (equal.identifiable, activity.layers, activity.width, means)
     tables = {name: _table(name, its, equal.emotions, spec, ground) for name, its in found.items()}
-    return {name: FoundSets(as_table("sets", one.rows), one.sets, *about) for name, one in tables.items()}
+    return {name: FoundSets(as_table("sets", table.rows), table.sets, *about) for name, table in tables.items()}
 
 
 def _found_in(source: Source, host: str, equal: EqualSamples, spec: SetSpec, folds: Sequence[str]) -> Found:
@@ -258,15 +259,15 @@ def _fused(
     ranked = rank_fused(plans, asked, selector, fuse, weight, size, spec.seed)
     by_fold = dict(zip(folds, samples, strict=True))
     return {
-        f"fused: {way}": {fold: (one, ranked[way, one.fold].take(size)) for fold, one in by_fold.items()}
+        f"fused: {way}": {fold: (sample, ranked[way, sample.fold].take(size)) for fold, sample in by_fold.items()}
         for way in fuse
     }
 
 
 def _together(samples: Sequence[Sample]) -> Sample:
     """The clips of several sources for one fold of the host."""
-    fold = next((one.fold for one in samples if one.fold != ALL), ALL)
-    return Sample(fold, tuple(clip for one in samples for clip in one.clips), sum(one.n for one in samples))
+    fold = next((sample.fold for sample in samples if sample.fold != ALL), ALL)
+    return Sample(fold, tuple(clip for sample in samples for clip in sample.clips), sum(sample.n for sample in samples))
 
 
 def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarray:
@@ -288,10 +289,10 @@ def _table(source: str, found: Found, emotions: tuple[str, ...], spec: SetSpec, 
         groups = dict(zip(emotions, chosen, strict=True))
         controls = drawn.setdefault(sample.fold, {})  # what is found once has one control in every fold
         if not controls and ground.standardised is not None and matched.draw:
-            neurons = {emotion: one.neurons for emotion, one in groups.items()}
+            neurons = {emotion: its.neurons for emotion, its in groups.items()}
             draw = matched.draw(ground, neurons, np.unique(np.concatenate(list(neurons.values()))))
-            for one in controls_of(head, spec, [matched]):
-                controls[one] = draw_each(draw, neurons, (spec.seed, MATCHED, source, sample.fold), one.draw)
-        for one, neurons_of in {head: groups, **controls}.items():
-            table.add(one, replace(sample, fold=fold), neurons_of)
+            for want in controls_of(head, spec, [matched]):
+                controls[want] = draw_each(draw, neurons, (spec.seed, MATCHED, source, sample.fold), want.draw)
+        for want, neurons_of in {head: groups, **controls}.items():
+            table.add(want, replace(sample, fold=fold), neurons_of)
     return table

@@ -79,7 +79,7 @@ class SetSpec:
         """How many neurons a share of all of them is: at least one."""
         return max(1, round(budget * total))
 
-    def name_of(self, one: Wanted) -> str:
+    def name_of(self, want: Wanted) -> str:
         """The name of a set that is wanted; a ``ValueError`` if its budget is not known yet.
 
         Example:
@@ -91,14 +91,14 @@ class SetSpec:
             >>> spec.name_of(replace(cas, control="reselected matched", draw=2, within=(0, 8)))
             'cas@0.005:audio+answer~layers0-8~matched2'
         """
-        if one.budget is None:
-            raise ValueError(f"the common size of {one.selector} is known when it has ranked: name the set then")
-        name, control = f"{one.selector}@{one.budget:g}:{self.scope_name}", one.control
-        if one.layers is not None:
-            name, control = f"{name}~layers{one.layers}", control.removeprefix(RESELECTED).strip() or TARGET
+        if want.budget is None:
+            raise ValueError(f"the common size of {want.selector} is known when it has ranked: name the set then")
+        name, control = f"{want.selector}@{want.budget:g}:{self.scope_name}", want.control
+        if want.layers is not None:
+            name, control = f"{name}~layers{want.layers}", control.removeprefix(RESELECTED).strip() or TARGET
         if control == FEWER:
-            return f"{name}~fewer{one.size}~draw{one.draw}"
-        return name if control == TARGET else f"{name}~{control}{one.draw}"
+            return f"{name}~fewer{want.size}~draw{want.draw}"
+        return name if control == TARGET else f"{name}~{control}{want.draw}"
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def wanted_sets(spec: SetSpec) -> list[Wanted]:
     Example:
         >>> controls = {"matched": 5, "random": 1}
         >>> spec = SetSpec(("anger", "fear"), ("cas",), (0.005, 0.01), controls=controls, sizes=(20,))
-        >>> [spec.name_of(one).removeprefix("cas@") for one in wanted_sets(spec)][5:]  # doctest: +NORMALIZE_WHITESPACE
+        >>> [spec.name_of(want).removeprefix("cas@") for want in wanted_sets(spec)][5:]  # doctest: +NORMALIZE_WHITESPACE
         ['0.005:audio+answer~matched3', '0.005:audio+answer~matched4', '0.01:audio+answer~matched0',
          '0.01:audio+answer~matched1', '0.01:audio+answer~matched2', '0.005:audio+answer~random0',
          '0.005:audio+answer~fewer20~draw0', '0.005:audio+answer~fewer20~draw1', '0.005:audio+answer~fewer20~draw2']
@@ -183,21 +183,21 @@ def wanted_sets(spec: SetSpec) -> list[Wanted]:
     return sets
 
 
-def controls_of(one: Wanted, spec: SetSpec, kinds: Sequence[Control]) -> Iterator[Wanted]:
+def controls_of(want: Wanted, spec: SetSpec, kinds: Sequence[Control]) -> Iterator[Wanted]:
     """The controls of some kinds that a target or reselected set has."""
     for kind in kinds:
         draws = spec.controls.get(kind.name, 0)
-        if one != Wanted(*spec.headline):
+        if want != Wanted(*spec.headline):
             draws = min(FURTHER_DRAWS, draws)
-        name = kind.name if one.control == TARGET else f"{one.control} {kind.name}"
-        yield from (replace(one, control=name, draw=draw) for draw in range(draws))
+        name = kind.name if want.control == TARGET else f"{want.control} {kind.name}"
+        yield from (replace(want, control=name, draw=draw) for draw in range(draws))
 
 
 def in_table_order(sets: Sequence[Wanted], folds: Sequence[str]) -> Iterator[tuple[Wanted, str]]:
     """Every set in every fold, in the order of the table of sets."""
-    for _, stage in groupby(sets, key=lambda one: one.stage):
+    for _, stage in groupby(sets, key=lambda want: want.stage):
         together = list(stage)
-        yield from ((one, fold) for fold in folds for one in together)
+        yield from ((want, fold) for fold in folds for want in together)
 
 
 def transferred_name(name: str, source: str) -> str:

@@ -26,8 +26,8 @@ class SelectionPlan:
     Example:
         >>> import tempfile
         >>> store = Activity.create(f"{tempfile.mkdtemp()}/activity.zarr", 10, 1, 4, np.ones((1, 4)), 10)
-        >>> one = Selection("all", np.array([4, 2, 9]), np.array([0, 1, 0]), ("anger", "fear"))
-        >>> plan = SelectionPlan(store, [one], "audio")
+        >>> selection = Selection("all", np.array([4, 2, 9]), np.array([0, 1, 0]), ("anger", "fear"))
+        >>> plan = SelectionPlan(store, [selection], "audio")
         >>> plan.items, plan.matrix.toarray()
         (array([2, 4, 9]), array([[0., 1., 1.],
                [1., 0., 0.]]))
@@ -40,16 +40,16 @@ class SelectionPlan:
             raise ValueError("a plan needs at least one selection")
         self.activity, self.scope, self.floor = activity, scope, floor
         self.selections, self.emotions = tuple(selections), selections[0].emotions
-        if other := [one for one in self.selections if one.emotions != self.emotions]:
-            raise ValueError(f"selection {other[0].key} has the emotions {other[0].emotions}, others {self.emotions}")
-        self.items = np.unique(np.concatenate([one.items for one in self.selections]).astype("int64"))
+        if unlike := [selection for selection in self.selections if selection.emotions != self.emotions]:
+            raise ValueError(f"selection {unlike[0].key} has the emotions {unlike[0].emotions}, others {self.emotions}")
+        self.items = np.unique(np.concatenate([selection.items for selection in self.selections]).astype("int64"))
 
     @cached_property
     def matrix(self) -> scipy.sparse.csr_array:
         """How often each item counts: sparse float64 (selection x emotion, item), emotions varying fastest."""
         emotions = len(self.emotions)
-        rows = np.concatenate([number * emotions + one.labels for number, one in enumerate(self.selections)])
-        columns = np.searchsorted(self.items, np.concatenate([one.items for one in self.selections]))
+        rows = np.concatenate([place * emotions + selection.labels for place, selection in enumerate(self.selections)])
+        columns = np.searchsorted(self.items, np.concatenate([selection.items for selection in self.selections]))
         shape = (len(self.selections) * emotions, len(self.items))
         return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
 
@@ -163,7 +163,7 @@ class SelectionPlan:
         for start in range(0, len(self.items), SPAN_ITEMS):
             span = by_item[:, start : start + SPAN_ITEMS].tocsr()
             rows = [span[emotion::emotions] for emotion in range(emotions)]
-            places = [np.unique(one.indices) for one in rows]
+            places = [np.unique(block.indices) for block in rows]
             parts = [(e, its, rows[e][:, its].toarray()) for e, its in enumerate(places) if len(its)]
             spans.append((start, parts))
         return spans
@@ -258,7 +258,7 @@ class Lists:
         >>> for one_list in (False, True):
         ...     lists = Lists(1, 2, seed=0, one_list=one_list)
         ...     lists.add(np.array([[0.1, 0.5], [0.3, 0.2]]), np.zeros((2, 2)), first=0)
-        ...     print([one.neurons.tolist() for one in lists.take(1)])
+        ...     print([best.neurons.tolist() for best in lists.take(1)])
         [[1], [0]]
         [[1], [1]]
     """
@@ -274,7 +274,7 @@ class Lists:
             eligible = scores > -np.inf
             emotions, places = np.nonzero(eligible)
             self._eligible.append((emotions, places + first, means[eligible]))
-            scores, means = (np.max(one, axis=0)[None] for one in (scores, np.where(eligible, means, -np.inf)))
+            scores, means = (np.max(table, axis=0)[None] for table in (scores, np.where(eligible, means, -np.inf)))
         for top, score, mean in zip(self._tops, scores, means, strict=True):
             top.add(score, mean, first)
 
@@ -286,7 +286,7 @@ class Lists:
         emotions, neurons, means = (np.concatenate(parts) for parts in zip(*self._eligible, strict=True))
         listed = np.isin(neurons, best[0].neurons)
         own = [listed & (emotions == emotion) for emotion in range(self._emotions)]
-        return tuple(_chosen(neurons[one], means[one], best[0].columns["tied_at_cut"]) for one in own)
+        return tuple(_chosen(neurons[mask], means[mask], best[0].columns["tied_at_cut"]) for mask in own)
 
 
 def _chosen(neurons: np.ndarray, means: np.ndarray, tied_at_cut: int) -> Chosen:
@@ -357,7 +357,7 @@ def rank_streaming(
     Memory holds one layer of the plan's sums and the neurons still in the running; of jobs that differ in size alone,
     the largest is done. ``observe`` is called with the statistics of every selection as they pass by, layer by layer.
     """
-    numbers = {one.key: number for number, one in enumerate(plan.selections)}
+    numbers = {selection.key: number for number, selection in enumerate(plan.selections)}
     if unknown := [job.key for job in jobs if job.key not in numbers]:
         raise ValueError(f"selection {unknown[0]!r} is not in the plan: it has {list(numbers)[:5]}")
     ranked, needs = Ranked(), dict[str, set[int]]()

@@ -119,7 +119,7 @@ def draw_samples(items: pl.DataFrame, spec: SetSpec) -> tuple[list[Sample], dict
         ...     "fold": list("ssssttuu"), "truth": ["anger", "fear"] * 4, "correct": [True] * 8, "status": ["used"] * 8,
         ... })
         >>> samples, identifiable = draw_samples(items, SetSpec(("anger", "fear"), minimum=2))
-        >>> [(one.fold, one.n) for one in samples], identifiable
+        >>> [(sample.fold, sample.n) for sample in samples], identifiable
         ([('s', 2), ('t', 3), ('u', 3), ('all', 4)], {'anger': 4, 'fear': 4})
     """
     outside = pools(items, spec)
@@ -139,7 +139,7 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
     reach of two folds is drawn in both. A size that some fold does not have, or that is no smaller than what every fold
     has, is left out.
     """
-    fewest, most = min(one.n for one in samples), max(one.n for one in samples)
+    fewest, most = min(sample.n for sample in samples), max(sample.n for sample in samples)
     sizes = sorted({size for size in spec.sizes if size <= fewest and size < most})
     found = []
     for draw in range(spec.size_draws):
@@ -168,14 +168,14 @@ def outcome_samples(
         notes[outcome] = {e: f"no set ({count} {outcome.replace('-', ' ')})" for e, count in counts.items()}
         if len(kept) < 2:
             continue
-        found = [_equally_many(one.fold, outside[one.fold], kept, one.n, spec) for one in samples]
-        hits = [one.part(kept, its.n) for one, its in zip(samples, found, strict=True)]
-        more = [one.part(kept, its.n, start=its.n) for one, its in zip(samples, found, strict=True)]
+        found = [_equally_many(sample.fold, outside[sample.fold], kept, sample.n, spec) for sample in samples]
+        hits = [sample.part(kept, its.n) for sample, its in zip(samples, found, strict=True)]
+        more = [sample.part(kept, its.n, start=its.n) for sample, its in zip(samples, found, strict=True)]
         notes[outcome] |= dict.fromkeys(kept, found[-1].n)
         drawn += [(outcome, 0, sample) for sample in found]
         if hits != list(samples):
             drawn += [(like, 0, sample) for sample in hits]
-        if all(len(sample.clips) == len(other.clips) for sample, other in zip(more, hits, strict=True)):
+        if all(len(sample.clips) == len(hit.clips) for sample, hit in zip(more, hits, strict=True)):
             drawn += [(like, 1, sample) for sample in more]
     return drawn, notes
 
@@ -218,7 +218,7 @@ def _by_emotion(clips: Sequence[IdentificationClip], emotions: Sequence[str]) ->
 
 def _fewest(pools: Mapping[str, Sequence[IdentificationClip]], emotions: Sequence[str]) -> dict[str, int]:
     """How many clips of each emotion every fold has at least."""
-    return {one: min(sum(clip.emotion == one for clip in pool) for pool in pools.values()) for one in emotions}
+    return {e: min(sum(clip.emotion == e for clip in pool) for pool in pools.values()) for e in emotions}
 
 
 def _equally_many(
@@ -240,18 +240,18 @@ def level_letters(clips: Sequence[IdentificationClip], count: int) -> list[Ident
 
     Example:
         >>> clips = [IdentificationClip(f"c{n}", "fear", None, None, (n,), (int(n > 2),)) for n in range(5)]
-        >>> [one.name for one in level_letters(clips, 4)]  # c0 to c2 behind A, c3 and c4 behind B
+        >>> [clip.name for clip in level_letters(clips, 4)]  # c0 to c2 behind A, c3 and c4 behind B
         ['c0', 'c3', 'c1', 'c4']
     """
     left, taken = list(clips), Counter[int]()
     found: list[IdentificationClip] = []
     while left and len(found) < count:
         there = {letter for clip in left for letter in clip.letters}
-        letter = min(there, key=lambda one: (taken[one], one))
-        clip = min((one for one in left if letter in one.letters), key=lambda one: len(set(one.letters)))
+        letter = min(there, key=lambda choice: (taken[choice], choice))
+        clip = min((offer for offer in left if letter in offer.letters), key=lambda offer: len(set(offer.letters)))
         left.remove(clip)
         taken[letter] += 1
-        items = tuple(item for item, one in zip(clip.items, clip.letters, strict=True) if one == letter)
+        items = tuple(item for item, shown in zip(clip.items, clip.letters, strict=True) if shown == letter)
         found.append(replace(clip, items=items, letters=(letter,) * len(items)))
     return found
 

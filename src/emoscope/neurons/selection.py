@@ -83,19 +83,19 @@ class SetTable:
         self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self.rows: list[dict[str, object]] = []
 
-    def add(self, one: Wanted, sample: Sample, found: Mapping[str, Chosen]) -> None:
+    def add(self, want: Wanted, sample: Sample, found: Mapping[str, Chosen]) -> None:
         """Add the neurons of each emotion that a set has in the fold of a sample."""
-        assert one.budget is not None
-        name = self.spec.name_of(one)
+        assert want.budget is not None
+        name = self.spec.name_of(want)
         if self.transferred and self.source:
             name = transferred_name(name, self.source)
         self.sets[name, sample.fold] = {emotion: its.neurons for emotion, its in found.items()}
-        about = {name: getattr(one, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}
+        about = {name: getattr(want, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}
         about |= {"set": name, "scope": self.spec.scope_name, "site": self.spec.site, "label": self.spec.label}
         about |= {"source": self.source, "n": sample.n, "fold": sample.fold}
-        about["size_wanted"] = self.spec.neurons(one.budget, self.total)
+        about["size_wanted"] = self.spec.neurons(want.budget, self.total)
         for emotion, its in found.items():
-            letters = None if one.control in CONTROLS else sample.letter_share(emotion)
+            letters = None if want.control in CONTROLS else sample.letter_share(emotion)
             row = {"emotion": emotion, "size_reached": len(its.neurons), "letter_share": letters, **its.columns}
             self.rows.append(about | row)
 
@@ -121,7 +121,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     found_on: FoundOn = {(TARGET, 0, None, sample.fold): sample for sample in samples}
     found_on |= {(FEWER, draw, sample.n, sample.fold): sample for draw, sample in fewer_clips(samples, spec)}
     found_on |= {(control, draw, None, sample.fold): sample for control, draw, sample in outcomes}
-    wanted = [one for one in wanted_sets(spec) if (*one.clips, ALL) in found_on]
+    wanted = [want for want in wanted_sets(spec) if (*want.clips, ALL) in found_on]
     overall: dict[str, list[np.ndarray]] = {fold: [] for fold in folds}
 
     def observe(seen: list[Statistics]) -> None:
@@ -131,10 +131,10 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
 
     ranked: Ranked = {}
     groups: dict[tuple[bool, tuple[str, ...]], list[tuple[Wanted, Sample]]] = {}
-    for one, fold in in_table_order(wanted, folds):
-        sample = found_on[*one.clips, fold]
-        if not one.drawn:
-            groups.setdefault((one.control in OUTCOME_CONTROLS, sample.emotions), []).append((one, sample))
+    for want, fold in in_table_order(wanted, folds):
+        sample = found_on[*want.clips, fold]
+        if not want.drawn:
+            groups.setdefault((want.control in OUTCOME_CONTROLS, sample.emotions), []).append((want, sample))
     for (others, emotions), pairs in groups.items():
         ranked |= _rank(activity, pairs, emotions, spec, observe if spec.needs_covariates and not others else None)
 
@@ -152,9 +152,9 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     return FoundSets(frame, table.sets, identifiable, activity.layers, activity.width, means, notes)
 
 
-def _key(one: Wanted, sample: Sample) -> tuple[str, str, int, int]:
+def _key(want: Wanted, sample: Sample) -> tuple[str, str, int, int]:
     """Names the selection of items on which a set is ranked."""
-    control, draw = (one.control, one.draw) if one.kind else one.clips[:2]
+    control, draw = (want.control, want.draw) if want.kind else want.clips[:2]
     return sample.fold, control, draw, sample.n
 
 
@@ -167,17 +167,17 @@ def _rank(
 ) -> Ranked:
     """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
     selections, jobs = {}, []
-    for one, sample in pairs:
-        key = _key(one, sample)
+    for want, sample in pairs:
+        key = _key(want, sample)
         if key not in selections:
             labels = None
-            if one.kind and one.kind.relabel:
+            if want.kind and want.kind.relabel:
                 labels = np.array([emotions.index(clip.emotion) for clip in sample.clips])
-                generator = seeded_generator(spec.seed, one.control, sample.fold, one.draw)
-                labels = one.kind.relabel(labels, [clip.speaker for clip in sample.clips], generator)
+                generator = seeded_generator(spec.seed, want.control, sample.fold, want.draw)
+                labels = want.kind.relabel(labels, [clip.speaker for clip in sample.clips], generator)
             selections[key] = sample.selection(emotions, key, labels)
-        if one.budget is not None:
-            jobs.append(Job(key, one.selector, spec.neurons(one.budget, activity.neurons), one.within))
+        if want.budget is not None:
+            jobs.append(Job(key, want.selector, spec.neurons(want.budget, activity.neurons), want.within))
     plan = SelectionPlan(activity, list(selections.values()), spec.scope_name, spec.floor)
     return rank_streaming(plan, jobs, spec.seed, observe)
 
@@ -187,10 +187,10 @@ def _at_common_size(
 ) -> list[Wanted]:
     """The sets with the common size filled in: the most neurons that all reach, where every budget wants another number."""
     sizes = {spec.neurons(budget, total) for budget in spec.budgets}
-    lists = [ranked[Job(_key(one, its), one.selector, 0)] for one in wanted if one.budget is None for its in samples]
-    reached = min((len(chosen) for each in lists for chosen in each.take(max(sizes))), default=0)
-    kept = [one for one in wanted if one.budget is not None or reached not in {0, *sizes}]
-    return [replace(one, budget=reached / total) if one.budget is None else one for one in kept]
+    tops = [ranked[Job(_key(want, its), want.selector, 0)] for want in wanted if want.budget is None for its in samples]
+    reached = min((len(chosen) for top in tops for chosen in top.take(max(sizes))), default=0)
+    kept = [want for want in wanted if want.budget is not None or reached not in {0, *sizes}]
+    return [replace(want, budget=reached / total) if want.budget is None else want for want in kept]
 
 
 def _fill(
@@ -198,7 +198,7 @@ def _fill(
 ) -> None:
     """Put the neurons of every set into the table: taken from its lists, or drawn after those of another set."""
     spec, head = table.spec, Wanted(*table.spec.headline)
-    reselected = [one for one in wanted if one.control == RESELECTED]
+    reselected = [want for want in wanted if want.control == RESELECTED]
 
     @lru_cache(maxsize=1)  # what is looked up for one draw serves the next
     def drawer(control: Control, like: Wanted, fold: str) -> Draw:
@@ -207,30 +207,30 @@ def _fill(
         excluded = [*chosen.values(), *(table.sets[spec.name_of(head), fold].values() if like.within else ())]
         return control.draw(grounds[fold], chosen, np.unique(np.concatenate(excluded)))
 
-    for one, fold in in_table_order(wanted, list(grounds)):
-        sample = found_on[*one.clips, fold]
-        if one.kind and one.drawn:
-            draw = drawer(one.kind, one.like, fold)
+    for want, fold in in_table_order(wanted, list(grounds)):
+        sample = found_on[*want.clips, fold]
+        if (kind := want.kind) and want.drawn:
+            draw = drawer(kind, want.like, fold)
             # the seeds of the headline's own do not depend on which other budgets and ranges there are
-            apart = () if one.like == head else (one.layers or f"{one.budget:g}",)
-            table.add(one, sample, draw_each(draw, sample.emotions, (spec.seed, one.kind.name, fold), one.draw, *apart))
+            apart = () if want.like == head else (want.layers or f"{want.budget:g}",)
+            table.add(want, sample, draw_each(draw, sample.emotions, (spec.seed, kind.name, fold), want.draw, *apart))
         else:
-            size = spec.neurons(one.budget or 0, table.total)
-            chosen = _taken(one, sample, ranked, size, reselected)
-            table.add(one, sample, dict(zip(sample.emotions, chosen, strict=True)))
+            size = spec.neurons(want.budget or 0, table.total)
+            chosen = _taken(want, sample, ranked, size, reselected)
+            table.add(want, sample, dict(zip(sample.emotions, chosen, strict=True)))
 
 
-def _taken(one: Wanted, sample: Sample, ranked: Ranked, size: int, reselected: Sequence[Wanted]) -> Sequence[Chosen]:
+def _taken(want: Wanted, sample: Sample, ranked: Ranked, size: int, reselected: Sequence[Wanted]) -> Sequence[Chosen]:
     """The best neurons of each emotion; within ranges of layers as many as each range has for every emotion."""
 
-    def lists(one: Wanted) -> Lists:
-        return ranked[Job(_key(one, sample), one.selector, size, one.within)]
+    def lists(which: Wanted) -> Lists:
+        return ranked[Job(_key(which, sample), which.selector, size, which.within)]
 
-    if not one.within:
-        return lists(one).take(size)
+    if not want.within:
+        return lists(want).take(size)
     # sets of one fold differ in place and not in number
-    reached = min(len(chosen) for other in reselected for chosen in lists(other).take(size))
-    return [replace(chosen, neurons=chosen.neurons[:reached]) for chosen in lists(one).take(max(1, reached))]
+    reached = min(len(chosen) for same_fold in reselected for chosen in lists(same_fold).take(size))
+    return [replace(chosen, neurons=chosen.neurons[:reached]) for chosen in lists(want).take(max(1, reached))]
 
 
 def as_transferred(
@@ -243,16 +243,16 @@ def as_transferred(
     """
     control = pl.col("control")
     kept = (control == TARGET) | ((control == MATCHED) & (pl.col("draw") < matched))
-    mine = found.frame.filter(kept, pl.col("selector") == headline[0], pl.col("budget") == headline[1])
-    if mine.is_empty():
+    rows = found.frame.filter(kept, pl.col("selector") == headline[0], pl.col("budget") == headline[1])
+    if rows.is_empty():
         return None
-    transferred = {name: transferred_name(name, source) for name in mine["set"].unique(maintain_order=True)}
+    transferred = {name: transferred_name(name, source) for name in rows["set"].unique(maintain_order=True)}
     sets = {
         (new, fold): found.sets[(name, fold) if same and (name, fold) in found.sets else (name, ALL)]
         for name, new in transferred.items()
         for fold in (*folds, ALL)
     }
-    frame = mine.filter(pl.col("fold").is_in([*(folds if same else ()), ALL])).with_columns(
+    frame = rows.filter(pl.col("fold").is_in([*(folds if same else ()), ALL])).with_columns(
         pl.col("set").replace_strict(transferred), pl.lit(source).alias("source")
     )
     return replace(found, frame=frame, sets=sets, outcomes={})
@@ -262,5 +262,5 @@ def gather(parts: Sequence[FoundSets]) -> FoundSets | None:
     """Sets of several sources together; ``None`` where there are none."""
     if not parts:
         return None
-    sets = {key: groups for one in parts for key, groups in one.sets.items()}
-    return replace(parts[0], frame=pl.concat([one.frame for one in parts]), sets=sets, outcomes={})
+    sets = {key: groups for part in parts for key, groups in part.sets.items()}
+    return replace(parts[0], frame=pl.concat([part.frame for part in parts]), sets=sets, outcomes={})

@@ -216,8 +216,8 @@ class Selector:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]*", self.name):
             raise ValueError(f"selector {self.name!r}: a name is made of small letters, digits and hyphens")
-        if other := [need for need in self.needs if need not in STATISTICS]:
-            raise ValueError(f"selector {self.name!r} needs {other[0]!r}: choose from {', '.join(STATISTICS)}")
+        if unknown := [need for need in self.needs if need not in STATISTICS]:
+            raise ValueError(f"selector {self.name!r} needs {unknown[0]!r}: choose from {', '.join(STATISTICS)}")
 
     def __call__(self, given: Statistics) -> np.ndarray:
         """Score a layer; a ``ValueError`` says what is not one number for each emotion and neuron."""
@@ -236,8 +236,8 @@ class Selector:
 
 
 SELECTORS: dict[str, Selector] = {
-    one.name: one
-    for one in (
+    selector.name: selector
+    for selector in (
         Selector("lap", "frequency", lap),
         Selector("lape", "entropy", lape, ("bar",)),
         Selector("lape-original", "entropy", lape_original, ("bar",), one_list=True),
@@ -280,7 +280,7 @@ def find_selector(name: str) -> Selector:
     """
     if name in SELECTORS:
         return SELECTORS[name]
-    offered = {one.name: one for one in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
+    offered = {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
     if name not in offered:
         raise ValueError(f"selector {name!r} is not known: choose from {', '.join((*SELECTORS, *offered))}")
     found = offered[name].load()

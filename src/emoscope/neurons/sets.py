@@ -187,7 +187,7 @@ class NeuronSets(Mapping[str, NeuronSet]):
         """Mean Jaccard index over pairs of folds for each emotion: 1 = the same in all; NaN without two folds."""
         pairs = list(combinations(self.folds.values(), 2))
         return {
-            emotion: float(np.mean([one[emotion].jaccard(two[emotion]) for one, two in pairs] or [np.nan]))
+            emotion: float(np.mean([first[emotion].jaccard(second[emotion]) for first, second in pairs] or [np.nan]))
             for emotion in self
         }
 
@@ -232,13 +232,13 @@ class NeuronSets(Mapping[str, NeuronSet]):
         return len(self._sets)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{emotion} {len(one)}" for emotion, one in self.items())
+        sizes = ", ".join(f"{emotion} {len(neurons)}" for emotion, neurons in self.items())
         lacking = "".join(f"; no set for {emotion}" for emotion in self.lacking)
         return f"NeuronSets({sizes}; {len(self.folds)} folds{lacking})"
 
     def _repr_html_(self) -> str:
         stability = self.stability
-        cells = [(emotion, str(len(one)), f"{stability[emotion]:.2f}") for emotion, one in self.items()]
+        cells = [(emotion, str(len(neurons)), f"{stability[emotion]:.2f}") for emotion, neurons in self.items()]
         rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
         heads = "<tr><th>emotion</th><th>neurons</th><th>Jaccard index between folds</th></tr>"
         lacking = "".join(f"<p>No set for {emotion}: {why}</p>" for emotion, why in self.lacking.items())
@@ -302,7 +302,7 @@ def set_folder(folder: str | Path, name: str) -> Path:
 def load_set(folder: str | Path, name: str, fold: str = "all") -> dict[str, np.ndarray]:
     """Read one set id and fold: emotion -> flat neuron numbers, int64 (neuron,); a ``FileNotFoundError`` without."""
     group = load_group(set_folder(folder, name) / f"{safe_name(fold)}.safetensors")
-    return {emotion: one.neurons for emotion, one in group.items()}
+    return {emotion: one_set.neurons for emotion, one_set in group.items()}
 
 
 def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, object] | None = None) -> None:
@@ -317,10 +317,10 @@ def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[st
     path.parent.mkdir(parents=True, exist_ok=True)
     first = next(iter(sets.values()))
     content = {**(card or {}), "layers": first.layers, "width": first.width, "neuron": "layer * width + index"}
-    content["emotions"] = {emotion: {"size": len(one), **one.meta} for emotion, one in sets.items()}
-    tensors = {emotion: np.ascontiguousarray(one.neurons) for emotion, one in sets.items()}
-    means = {emotion: one.mean_product for emotion, one in sets.items() if one.mean_product is not None}
-    tensors |= {MEANS + emotion: np.ascontiguousarray(one) for emotion, one in means.items()}
+    content["emotions"] = {emotion: {"size": len(one_set), **one_set.meta} for emotion, one_set in sets.items()}
+    tensors = {emotion: np.ascontiguousarray(one_set.neurons) for emotion, one_set in sets.items()}
+    means = {emotion: one_set.mean_product for emotion, one_set in sets.items() if one_set.mean_product is not None}
+    tensors |= {MEANS + emotion: np.ascontiguousarray(array) for emotion, array in means.items()}
     if means:
         content["mean_product"] = f"tensors {MEANS}<emotion>: mean gated product over all prompt positions heard"
     # beside its final name and then renamed, so that a killed run leaves no half file

@@ -85,15 +85,15 @@ def equal_samples(sources: Sequence[Source], spec: SetSpec) -> EqualSamples:
     _refuse_unlike(sources, spec)
     seen = {source.name: _seen(source, sources) for source in sources}
     found, left_out = _identifiable(seen, spec)
-    known = {name: [e for e, why in one.items() if not why] for name, one in found.items() if name not in left_out}
+    known = {name: [e for e, why in whys.items() if not why] for name, whys in found.items() if name not in left_out}
     if not known:
         return EqualSamples((), 0, {}, left_out, dict.fromkeys(spec.emotions, "not identifiable in any corpus"))
     common = _common(known)
     wanted = replace(spec, emotions=tuple(emotion for emotion in spec.emotions if emotion in common))
-    pairs = [(name, host, items) for name in known for host, items in seen[name].items()]
-    n = min(sample.n for _, _, items in pairs for sample in draw_samples(items, wanted)[0])
+    tables = {(name, host): items for name in known for host, items in seen[name].items()}
+    n = min(sample.n for items in tables.values() for sample in draw_samples(items, wanted)[0])
     equal = replace(wanted, items_per_emotion=n)
-    drawn = {(name, host): {one.fold: one for one in draw_samples(items, equal)[0]} for name, host, items in pairs}
+    drawn = {pair: {sample.fold: sample for sample in draw_samples(items, equal)[0]} for pair, items in tables.items()}
     samples = {
         (name, host.name): drawn.get((name, host.name), {ALL: drawn[name, name][ALL]})
         for name, host in product(known, sources)
@@ -114,8 +114,8 @@ def _identifiable(
         except NotIdentifiable as error:
             left_out[name] = str(error)
             continue
-        found[name] = {e: next((w for one in counted if isinstance(w := one[e], str)), "") for e in spec.emotions}
-    known = {name: [emotion for emotion, why in one.items() if not why] for name, one in found.items()}
+        found[name] = {e: next((w for counts in counted if isinstance(w := counts[e], str)), "") for e in spec.emotions}
+    known = {name: [emotion for emotion, why in whys.items() if not why] for name, whys in found.items()}
     for name in [name for name, emotions in known.items() if len(emotions) < 2]:
         left_out[name] = "fewer than two emotions are identifiable without the speakers that another corpus has too"
         del known[name]
@@ -144,9 +144,9 @@ def _seen(source: Source, hosts: Sequence[Source]) -> dict[str, pl.DataFrame]:
         tested = on_side(host.items, "evaluate").drop_nulls("fold")
         # one voice in several folds, which a study can ask for: there, too, a clip stands for itself
         spread = tested.group_by("corpus", "speaker").agg(alone=pl.col("fold").n_unique() > 1)
-        mine, theirs = (_people(one, spread) for one in (items, tested))
+        own, theirs = (_people(table, spread) for table in (items, tested))
         folds = theirs.select("person", "fold").unique("person", keep="first", maintain_order=True)
-        placed = mine.join(folds, on="person", how="left", nulls_equal=True)
+        placed = own.join(folds, on="person", how="left", nulls_equal=True)
         if placed["fold"].null_count() < placed.height:
             tables[host.name] = placed
     return tables
@@ -195,9 +195,9 @@ def score_agreement(sources: Sequence[Source], spec: SetSpec) -> pl.DataFrame:
     rows: list[dict[str, object]] = []
     for selector in spec.selectors if len(kept) > 1 else ():
         found = {source.name: _score(source, equal, spec, selector) for source in kept}
-        for one, two in combinations(found, 2):
-            about = {"source": one, "target": two, "selector": selector, "n": equal.n}
-            rows += [about | row for row in _compared(found[one], found[two])]
+        for first, second in combinations(found, 2):
+            about = {"source": first, "target": second, "selector": selector, "n": equal.n}
+            rows += [about | row for row in _compared(found[first], found[second])]
     return pl.DataFrame(rows, schema=AGREEMENT)
 
 
@@ -221,11 +221,11 @@ def _score(source: Source, equal: EqualSamples, spec: SetSpec, name: str) -> Sco
     length = np.sqrt((ranks**2).sum(axis=1, keepdims=True))
     ranks /= np.where(length > 0, length, np.nan)
     chosen = lists.take(size)
-    return ranks, {emotion: one.neurons for emotion, one in zip(emotions, chosen, strict=True)}
+    return ranks, {emotion: best.neurons for emotion, best in zip(emotions, chosen, strict=True)}
 
 
-def _compared(one: Scored, two: Scored) -> Iterator[dict[str, object]]:
-    (ranks, sets), (other_ranks, other_sets) = one, two
+def _compared(first: Scored, second: Scored) -> Iterator[dict[str, object]]:
+    (ranks, sets), (other_ranks, other_sets) = first, second
     correlations = ranks @ other_ranks.T
     shared = np.array([[len(np.intersect1d(a, b)) for b in other_sets.values()] for a in sets.values()], float)
     either = np.array([[len(np.union1d(a, b)) for b in other_sets.values()] for a in sets.values()], float)
