@@ -43,11 +43,11 @@ def questions() -> tuple[Question, ...]:
     A question's tables may rest on those of earlier questions.
 
     Example:
-        >>> "letters" in {name for one in questions() for name in one.tables}
+        >>> "letters" in {name for question in questions() for name in question.tables}
         True
     """
     order = [section.id for section in SECTIONS]
-    return tuple(sorted((*_own(), *_REGISTERED), key=lambda one: (order.index(one.section), one.place)))
+    return tuple(sorted((*_own(), *_REGISTERED), key=lambda question: (order.index(question.section), question.place)))
 
 
 def register_question(question: Question) -> None:
@@ -60,10 +60,10 @@ def register_question(question: Question) -> None:
     if question.section not in known:
         raise ValueError(f"section {question.section!r} is not on any page: choose from {', '.join(known)}")
     place = question.section, question.place
-    _REGISTERED[:] = [*(one for one in _REGISTERED if (one.section, one.place) != place), question]
+    _REGISTERED[:] = [*(old for old in _REGISTERED if (old.section, old.place) != place), question]
 
 
 @cache
 def _own() -> tuple[Question, ...]:
-    modules = [import_module(f"{__name__}.{one.name}") for one in iter_modules(__path__)]
+    modules = [import_module(f"{__name__}.{info.name}") for info in iter_modules(__path__)]
     return tuple(question for module in modules for question in getattr(module, "QUESTIONS", ()))

@@ -67,7 +67,7 @@ def agnostic(responses: Responses, conditions: pl.DataFrame, unreliable: Set[str
     for key, group in asked.group_by(keys, maintain_order=True):
         found = {}
         members = group.to_dicts()
-        for row in [{**one, "kind": "targeted"} for one in members] + members:
+        for row in [{**member, "kind": "targeted"} for member in members] + members:
             done = _answered(responses, conditions, row)
             if done is not None:
                 found[row["kind"], row["control"] or "target", row["draw"] or 0] = done
@@ -81,13 +81,13 @@ def agnostic(responses: Responses, conditions: pl.DataFrame, unreliable: Set[str
 def _group(responses: Responses, found: Mapping[Key, Answered], unreliable: Set[str]) -> Iterator[Row]:
     if not found:
         return
-    used = np.logical_and.reduce([one.used for one in found.values()])
+    used = np.logical_and.reduce([done.used for done in found.values()])
     if not used.any():
         return
     untouched = _true(responses, among_options(responses.log_odds[responses.rows["baseline"]]))
     before = Answered(responses.answer("baseline"), untouched, responses.asked("baseline"), frozenset({"baseline"}))
-    known = used & np.isfinite(before.logp) & np.logical_and.reduce([np.isfinite(one.logp) for one in found.values()])
-    values = {key: _measures(responses, before, one, used, known) for key, one in found.items()}
+    known = used & np.isfinite(before.logp) & np.logical_and.reduce([np.isfinite(done.logp) for done in found.values()])
+    values = {key: _measures(responses, before, done, used, known) for key, done in found.items()}
     for way in WAYS:
         own, matched, targeted = (
             [key for key in found if key[:2] == which]
@@ -199,9 +199,9 @@ def draw_agnostic(study: StudyRuns) -> Chart | None:
         there = {row["row"] for rows in marks.values() for row in rows[name]}
         order = [words for words in WAYS.values() if words in there]
         for measure, x in MOVES.items():
-            if mine := marks[measure][name]:
+            if of_part := marks[measure][name]:
                 ends, named = reach(every[measure]), not charts
-                charts.append(dots(mine, order, x, "what was amplified", named, width=330, domain=ends))
+                charts.append(dots(of_part, order, x, "what was amplified", named, width=330, domain=ends))
     return stacked(
         drawn,
         title(
@@ -240,12 +240,12 @@ def tabulate_agnostic(study: StudyRuns) -> pl.DataFrame | None:
         for way, name in WAYS.items():
             changed = by.get((way, "baseline", "uar_change"))
             if changed is not None:
-                told = name + (", unreliable" if changed["unreliable"] else "")
+                amplified = name + (", unreliable" if changed["unreliable"] else "")
                 cells = {
                     heading: estimate_text(by.get((way, against, measure)), digits=digits)
                     for heading, against, measure, digits in COLUMNS
                 }
-                rows.append({"corpus": part.name, "what was amplified": told} | cells)
+                rows.append({"corpus": part.name, "what was amplified": amplified} | cells)
     return made_of(study, rows)
 
 
@@ -257,11 +257,11 @@ def say_agnostic(study: StudyRuns) -> list[str]:
         found += [outcome(where(study, part, WAYS[row["way"]]), row, part) for row in own.iter_rows(named=True)]
     if not found:
         return []
-    tested = [one for one in found if one.found != UNTESTED]
+    tested = [finding for finding in found if finding.found != UNTESTED]
     if not tested:
         return [f"Not tested: {found[0].why}."]
-    clear = [one for one in tested if one.found != OPEN]
-    said = tally(
+    clear = [finding for finding in tested if finding.found != OPEN]
+    texts = tally(
         clear,
         "UAR falls more than under matched neurons: {}.",
         "Without being told the emotion, UAR rises beyond matched neurons: {}.",
@@ -269,8 +269,8 @@ def say_agnostic(study: StudyRuns) -> list[str]:
     )
     cases = "cases (corpora and ways)" if len(study.mains) > 1 else "ways"
     if rest := len(tested) - len(clear):
-        said.append(f"In {rest} of {len(tested)} {cases} whether UAR rises or falls beyond matched neurons is open.")
-    return said
+        texts.append(f"In {rest} of {len(tested)} {cases} whether UAR rises or falls beyond matched neurons is open.")
+    return texts
 
 
 QUESTIONS = (

@@ -29,7 +29,7 @@ def confusion(by_scoring: Mapping[str, Responses], conditions: pl.DataFrame) -> 
     targeted = set(conditions.filter(pl.col("target").is_not_null())["condition"])
     rows: list[Row] = []
     for scoring, responses in by_scoring.items():
-        for condition in [one for one in responses.rows if one not in targeted]:
+        for condition in [name for name in responses.rows if name not in targeted]:
             used, answer = responses.asked(condition), responses.answer(condition)
             items = responses.per_speaker(used.astype(float))
             codes = [*range(len(responses.labels)), *([UNREADABLE] if (answer == UNREADABLE).any() else [])]

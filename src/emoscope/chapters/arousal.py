@@ -32,13 +32,13 @@ def arousal(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame
     """
     level = [arousal_of(label) for label in labels]
     rows: list[Row] = []
-    for one in compared:
-        if not one.headline:
+    for effect in compared:
+        if not effect.headline:
             continue
-        kind, parts = one.family["kind"], [("target", "", one.change)]
-        if one.excess is not None:
-            matched = replace(mean(one.excess.matched), unreliable=one.excess.beyond.unreliable)
-            parts += [("matched", "", matched), ("target", "excess_", one.excess.beyond)]
+        kind, parts = effect.family["kind"], [("target", "", effect.change)]
+        if effect.excess is not None:
+            matched = replace(mean(effect.excess.matched), unreliable=effect.excess.beyond.unreliable)
+            parts += [("matched", "", matched), ("target", "excess_", effect.excess.beyond)]
         for control, prefix, change in parts:
             for measure, (found, pairs) in _split(kind, change, level).items():
                 row = {"kind": kind, "control": control, "measure": prefix + measure, "pairs": pairs}
@@ -60,7 +60,7 @@ def _split(kind: str, change: Change, level: Sequence[str | None]) -> dict[str, 
     sizes, name = change.items[:, known].sum(axis=1), CROSS[kind]
     values = {"same": means[0], "other": means[1], "apart": means[0] - means[1]}
     counts = {"same": len(same), "other": len(other), "apart": len(pairs)}
-    return {f"{name}_{end}": (change.estimate(one, sizes), counts[end]) for end, one in values.items()}
+    return {f"{name}_{end}": (change.estimate(effect, sizes), counts[end]) for end, effect in values.items()}
 
 
 ENDS = {"same": "emotions of the same arousal", "other": "emotions of the other arousal", "apart": "same minus other"}
@@ -74,9 +74,9 @@ def tabulate_arousal(study: StudyRuns) -> pl.DataFrame | None:
         by = by_key(part.table("arousal"), "kind", "control", "measure")
         for (kind, done), (end, words) in product(ACTED.items(), ENDS.items()):
             measure = f"{CROSS[kind]}_{end}"
-            if one := by.get((kind, "target", measure)):
-                row = {"corpus": part.name, "effect on": f"{words}, {done}", "pairs": str(one["pairs"])}
-                row |= {"selected": spread(one), "matched": spread(by.get((kind, "matched", measure)))}
+            if effect := by.get((kind, "target", measure)):
+                row = {"corpus": part.name, "effect on": f"{words}, {done}", "pairs": str(effect["pairs"])}
+                row |= {"selected": spread(effect), "matched": spread(by.get((kind, "matched", measure)))}
                 beyond = spread(by.get((kind, "target", f"excess_{measure}")))
                 rows.append(row | {"selected minus matched": beyond})
     return made_of(study, rows)
@@ -92,7 +92,7 @@ def say_arousal(study: StudyRuns) -> list[str]:
             emotions |= set(part.emotions)
     if not found:
         return []
-    said = tally(
+    sentences = tally(
         found,
         "Beyond matched neurons, switching off hurts emotions of the same arousal more than those of the other, so "
         "that the sets hold arousal, too: {}.",
@@ -101,7 +101,7 @@ def say_arousal(study: StudyRuns) -> list[str]:
         "neurons, remains open: {}.",
     )
     high, low = (", ".join(sorted(e for e in emotions if arousal_of(e) == level)) for level in ("high", "low"))
-    return [*said, f"Arousal by ratings of words (Warriner et al. 2013), high: {high}; low: {low}."]
+    return [*sentences, f"Arousal by ratings of words (Warriner et al. 2013), high: {high}; low: {low}."]
 
 
 QUESTIONS = (

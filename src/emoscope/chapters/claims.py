@@ -75,12 +75,12 @@ def decide(part: Part, corpus: str) -> pl.DataFrame:
     shared, blind = part.run.manifest.get("speakers_shared") or 0, part.blind()
     caution = f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides"
     rows = []
-    for name, one in found.items():
-        if blind is not None and one.number.startswith("excess gap"):
-            one = replace(one, number=f"{one.number}, {blind.brief()}")
-        if shared and one.verdict != UNTESTED:
-            one = replace(one, why=_and(one.why, caution))
-        rows.append((name, corpus, None, one))
+    for name, decision in found.items():
+        if blind is not None and decision.number.startswith("excess gap"):
+            decision = replace(decision, number=f"{decision.number}, {blind.brief()}")
+        if shared and decision.verdict != UNTESTED:
+            decision = replace(decision, why=_and(decision.why, caution))
+        rows.append((name, corpus, None, decision))
     return _table(rows)
 
 
@@ -90,7 +90,10 @@ def _decided(part: Part) -> dict[str, Decision]:
     hurt = rules.hurts(off, own, verdict["verdict"] if verdict else None)
     pull = rules.pulls(part.effect("steer", "excess_pull_overall"), part.effect("steer", "excess_pull_gap"))
     unlike = max((row["smd_largest"] or 0 for row in _rows(part, "matching")), default=0) > WELL_MATCHED
-    hurt, pull = (replace(one, why=_and(one.why, UNLIKE)) if unlike and one.number else one for one in (hurt, pull))
+    hurt, pull = (
+        replace(decision, why=_and(decision.why, UNLIKE)) if unlike and decision.number else decision
+        for decision in (hurt, pull)
+    )
     sizes = [row for row in _rows(part, "efficiency") if row["draw"] is None]
     trend = first(part.own("trend"), layers="all", positions="all", measure="excess_pull", control="target")
     return {
@@ -125,8 +128,8 @@ def _transfer(study: StudyRuns) -> pl.DataFrame:
     for row, p in zip(pairs, holm([row["p"] for row in pairs]), strict=True):
         part = study.main(row["host"])
         blocked = _blocked(part) if part else None
-        one = untested(blocked) if blocked else rules.carries_over(row, p, own.get(row["host"]))
-        found.append(("transfer", row["host"], row["source"], one))
+        decision = untested(blocked) if blocked else rules.carries_over(row, p, own.get(row["host"]))
+        found.append(("transfer", row["host"], row["source"], decision))
     return _table(found)
 
 
@@ -134,8 +137,8 @@ def _table(found: Iterable[tuple[str, str, str | None, Decision]]) -> pl.DataFra
     rows = [
         dict(zip(("claim", "question", "table"), PAPER[name], strict=True))
         | {"name": name, "corpus": corpus, "source": source}
-        | vars(one)
-        for name, corpus, source, one in found
+        | vars(decision)
+        for name, corpus, source, decision in found
     ]
     return as_table("claims", rows)
 
@@ -193,7 +196,7 @@ def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:
     kind = pl.col("verdict").str.replace_all(" ", "-")
     return [
         {"claim": claim, "question": question}
-        | {"cells": [[one for one in group.to_dicts() if one["corpus"] in (name, "", None)] for name in corpora]}
+        | {"cells": [[row for row in group.to_dicts() if row["corpus"] in (name, "", None)] for name in corpora]}
         for (claim, question), group in found.with_columns(kind=kind).group_by("claim", "question", maintain_order=True)
     ]
 

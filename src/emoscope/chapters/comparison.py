@@ -47,8 +47,8 @@ class Difference:
         groups: dict[str, list[str]] = {}
         for run, value in self.values.items():
             groups.setdefault(value, []).append(run)
-        told = "; ".join(f"{value} ({', '.join(runs)})" for value, runs in groups.items())
-        return f"{', '.join(self.touches)}: {self.what} differ: {told}"
+        text = "; ".join(f"{value} ({', '.join(runs)})" for value, runs in groups.items())
+        return f"{', '.join(self.touches)}: {self.what} differ: {text}"
 
 
 def _with_sets(manifest: Manifest) -> str:
@@ -119,7 +119,7 @@ def _row(name: str, run: Run) -> Row:
     part = Part.alone(run) if stored else compute_tables(run)  # a copy without tables
     uar = part.uar() or {}
     row: Row = {"run": name, "model": manifest["model"]["id"], "emotions": len(manifest["emotions"])}
-    row |= {"corpus": ", ".join(one["id"] for one in manifest["corpora"]), "pilot": part.pilot is not None}
+    row |= {"corpus": ", ".join(corpus["id"] for corpus in manifest["corpora"]), "pilot": part.pilot is not None}
     row |= {"items": uar.get("n"), "uar_low": uar.get("low"), "uar_high": uar.get("high")}
     row |= {column: uar.get(column) for column in ("speakers", "chance", "uar")}
     if (blind := part.blind()) is not None and blind.measure == "excess_gap":
@@ -128,8 +128,8 @@ def _row(name: str, run: Run) -> Row:
         measure = f"excess_{GAPS[kind]}"
         if (found := part.effect(kind, measure)) is not None:
             row |= named(measure, found)
-        said = None if row["pilot"] else part.verdict(kind)  # a pilot supports no claim
-        row[column] = said and said["verdict"]
+        verdict = None if row["pilot"] else part.verdict(kind)  # a pilot supports no claim
+        row[column] = verdict and verdict["verdict"]
     return row
 
 
@@ -160,21 +160,21 @@ def shown(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {
-                "run": one["run"] + (" (pilot)" if one["pilot"] else ""),
-                "model": one["model"],
-                "corpus": one["corpus"],
-                "emotions": str(one["emotions"]),
-                "items": "–" if one["items"] is None else f"{one['items']:,}",
-                "speakers": "–" if one["speakers"] is None else f"{one['speakers']:,}",
-                "UAR (%)": estimate_text(one, "uar", sign=False),
-                "chance (%)": number(one["chance"]),
-                "excess gap": estimate_text(one, "excess_gap", sign=False),
-                "blind part of it": number(one["excess_gap_blind"]),
-                "excess pull gap": estimate_text(one, "excess_pull_gap", sign=False),
-                "off: verdict": one["verdict"] or "–",
-                "steered: verdict": one["steer_verdict"] or "–",
+                "run": row["run"] + (" (pilot)" if row["pilot"] else ""),
+                "model": row["model"],
+                "corpus": row["corpus"],
+                "emotions": str(row["emotions"]),
+                "items": "–" if row["items"] is None else f"{row['items']:,}",
+                "speakers": "–" if row["speakers"] is None else f"{row['speakers']:,}",
+                "UAR (%)": estimate_text(row, "uar", sign=False),
+                "chance (%)": number(row["chance"]),
+                "excess gap": estimate_text(row, "excess_gap", sign=False),
+                "blind part of it": number(row["excess_gap_blind"]),
+                "excess pull gap": estimate_text(row, "excess_pull_gap", sign=False),
+                "off: verdict": row["verdict"] or "–",
+                "steered: verdict": row["steer_verdict"] or "–",
             }
-            for one in rows.iter_rows(named=True)
+            for row in rows.iter_rows(named=True)
         ]
     )
 
@@ -184,7 +184,7 @@ def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], pa
     html = render(
         "compare.html",
         runs=rows.height,
-        differences=[str(one) for one in differences],
+        differences=[str(difference) for difference in differences],
         figures=draw_those_there([Figure(name, partial(figure, measure=name)) for name in FIGURES], rows),
         table=to_html(shown(rows), "runs"),
         pilots=rows.filter("pilot")["run"].to_list(),
@@ -196,13 +196,13 @@ def write_compare_page(rows: pl.DataFrame, differences: Sequence[Difference], pa
 def figure(rows: pl.DataFrame, measure: str) -> Chart | None:
     """One measure of every run with its interval; ``None`` where no run has it."""
     heading, x, how = FIGURES[measure]
-    mine = rows.filter(pl.col(measure).is_not_null()).select(
+    measured = rows.filter(pl.col(measure).is_not_null()).select(
         row="run", estimate=measure, low=f"{measure}_low", high=f"{measure}_high", series=pl.lit("selected")
     )
-    if mine.is_empty():
+    if measured.is_empty():
         return None
     names = rows["run"].to_list()
-    chart = dots(mine, names, x, "run", rule=None if measure == "uar" else 0.0, width=460)
+    chart = dots(measured, names, x, "run", rule=None if measure == "uar" else 0.0, width=460)
     if measure == "uar":
         chart, how = with_chance(chart, rows.rename({"run": "row"}), names, x), f"{how} Grey ticks: chance."
     return chart.properties(title=title(heading, how))

@@ -12,7 +12,7 @@ from emoscope.wording import listed, number
 ROWS = (
     (CONTROLS["target"], "gap", "target", "selected"),
     (BEYOND, "excess_gap", "target", "difference"),
-    *((name, "gap", one, "control") for one, name in CONTROLS.items() if one != "target"),
+    *((name, "gap", control, "control") for control, name in CONTROLS.items() if control != "target"),
     ("missed clips", "gap", "misses", "control"),
     ("false alarms", "gap", "false-alarms", "control"),
 )
@@ -45,7 +45,7 @@ def draw_controls(study: StudyRuns) -> Chart | None:
 
 def say_controls(study: StudyRuns) -> list[str]:
     """Whether random, shuffled and wrong answers' neurons do as much as the headline's."""
-    said = []
+    sentences = []
     for control, name in (("shuffled", "neurons found on shuffled labels"), ("random", "random neurons")):
         texts = []
         for part in study.mains:
@@ -55,8 +55,8 @@ def say_controls(study: StudyRuns) -> list[str]:
                 gaps = f"{number(row['estimate'], sign=True)} of {number(own['estimate'], sign=True)} points"
                 texts.append(f"{share} %{on(study, part)} ({gaps})")
         if texts:
-            said.append(f"Of the headline’s gap, {name} reach {listed(texts)}.")
-    return said
+            sentences.append(f"Of the headline’s gap, {name} reach {listed(texts)}.")
+    return sentences
 
 
 QUESTIONS = (

@@ -47,7 +47,7 @@ def draw_evidence(part: Part) -> Chart | None:
     found = acting(part.table("evidence"), "deactivate").filter(pl.col("control").is_in(["target", "matched"]))
     if found.is_empty():
         return None
-    order = [*(one for one in part.responses.labels if one in set(found["target"])), "mean of emotions", plots.BEYOND]
+    order = [*(e for e in part.responses.labels if e in set(found["target"])), "mean of emotions", plots.BEYOND]
     charts: list[Chart] = []
     for measure, x, limit in DRAWN:
         rows = [
@@ -106,18 +106,18 @@ def draw_matrices(
     found = acting(part.table("matrix"), kind).filter(pl.col(value).is_not_null())
     unreliable = pl.col("unreliable").fill_null(False)
     cells = found.select("control", "draws", unreliable, row="target", column="emotion", value=value, q=f"{value}_q")
-    parts = [(control, mine) for control in controls if len(mine := cells.filter(control=control))]
+    parts = [(control, panel) for control in controls if len(panel := cells.filter(control=control))]
     if not parts:
         return None
-    most = max(5.0, max(float(mine["value"].abs().max() or 0) for _, mine in parts))  # type: ignore[arg-type]
-    rows = [e for e in part.responses.labels if any(e in set(mine["row"]) for _, mine in parts)]
+    most = max(5.0, max(float(panel["value"].abs().max() or 0) for _, panel in parts))  # type: ignore[arg-type]
+    rows = [e for e in part.responses.labels if any(e in set(panel["row"]) for _, panel in parts)]
     line = plots.across(len(parts), part.emotions)
     drawn = []
-    for place, (control, mine) in enumerate(parts):
-        draws = "" if control == "target" else f" (mean of {mine['draws'][0]})"
+    for place, (control, panel) in enumerate(parts):
+        draws = "" if control == "target" else f" (mean of {panel['draws'][0]})"
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}{draws}"
-        mine, first = mine.drop("control", "draws"), place % line == 0
-        chart = plots.signed_matrix(mine, rows, part.emotions, most, legend, first)
+        panel, first = panel.drop("control", "draws"), place % line == 0
+        chart = plots.signed_matrix(panel, rows, part.emotions, most, legend, first)
         drawn.append(chart.properties(title=alt.TitleParams(name, fontSize=13)))
     return alt.concat(*drawn, columns=line, spacing=plots.PANEL_SPACE).properties(title=heading)
 
@@ -254,28 +254,28 @@ def say_deactivation(study: StudyRuns) -> list[str]:
     """Whether switching the headline's neurons off hurts their own emotion more, beyond matched neurons."""
     found = []
     for part in study.mains:
-        one, blind = outcome(part.name, part.effect("deactivate", "excess_gap"), part), part.blind()
-        if blind is not None and blind.measure == "excess_gap" and one.text:
-            one = replace(one, text=f"{one.text} ({blind.brief()})")
-        found.append(one)
-    said = tally(
+        finding, blind = outcome(part.name, part.effect("deactivate", "excess_gap"), part), part.blind()
+        if blind is not None and blind.measure == "excess_gap" and finding.text:
+            finding = replace(finding, text=f"{finding.text} ({blind.brief()})")
+        found.append(finding)
+    sentences = tally(
         found,
         "Switching the headline’s neurons off hurts their own emotion more than the others, beyond matched neurons: "
         "{}.",
         "It hurts their own emotion less than matched neurons do: {}.",
         "Whether it hurts their own emotion more than matched neurons do is open: {}.",
     )
-    if any("blind part" in one.text for one in found):
-        said.append(BLIND_PART)
-    said += say_verdicts(study, "deactivate", "Switched off")
+    if any("blind part" in finding.text for finding in found):
+        sentences.append(BLIND_PART)
+    sentences += say_verdicts(study, "deactivate", "Switched off")
     near = {part.name: close(part, "deactivate", "gap") for part in study.mains}
-    return [*said, *(f"{name}: {told}" for name, told in near.items() if told)]
+    return [*sentences, *(f"{name}: {warning}" for name, warning in near.items() if warning)]
 
 
 def say_verdicts(study: StudyRuns, kind: str, lead: str) -> list[str]:
     """The verdicts on one kind of intervention, each with its corpora."""
-    said = {part.name: (part.verdict(kind) or {}).get("verdict") for part in study.mains}
-    by = {words: [corpus for corpus, found in said.items() if found == name] for name, words in VERDICTS.items()}
+    verdicts = {part.name: (part.verdict(kind) or {}).get("verdict") for part in study.mains}
+    by = {words: [corpus for corpus, found in verdicts.items() if found == name] for name, words in VERDICTS.items()}
     texts = [f"{words} on {listed(corpora)}" for words, corpora in by.items() if corpora]
     return [f"{lead}, by the rule of verdicts: {'; '.join(texts)}."] if texts else []
 

@@ -39,7 +39,7 @@ def dissociation(study: StudyRuns) -> pl.DataFrame:
                 continue
             named = (first.question, column.column)
             crossed = [
-                (one.acts[None], one.acts.get(other.name, {})) for one, other in ((first, column), (second, main))
+                (asked.acts[None], asked.acts.get(part.name, {})) for asked, part in ((first, column), (second, main))
             ]
             for key in [key for key in crossed[0][0] if all(key in acts for pair in crossed for acts in pair)]:
                 about = {"corpus": main.name, "column": column.column, "kind": key[0], "alpha": key[1]}
@@ -51,24 +51,24 @@ def dissociation(study: StudyRuns) -> pl.DataFrame:
 
 def _rows(asked: Sequence[Asked], named: Sequence[str], pairs: Sequence[tuple[Act, Act]], excess: bool) -> list[Row]:
     rows, differences = [], []
-    touched = [one.touched(pair, excess) for one, pair in zip(asked, pairs, strict=True)]
+    touched = [question.touched(pair, excess) for question, pair in zip(asked, pairs, strict=True)]
     measure = {"measure": "excess_damage" if excess else "damage", "draws": len(pairs[0][0].matched) if excess else 1}
-    for place, (one, pair) in enumerate(zip(asked, pairs, strict=True)):
-        used = answered(one.responses, [draw for act in pair for draw in act.draws(excess)])[1]
+    for place, (question, pair) in enumerate(zip(asked, pairs, strict=True)):
+        used = answered(question.responses, [draw for act in pair for draw in act.draws(excess)])[1]
         if not used.any():
             return []
-        own, other = (_damage(one, act, used, excess, touched[place]) for act in pair)
+        own, other = (_damage(question, act, used, excess, touched[place]) for act in pair)
         differences.append(own.beyond(other))
-        told = (
+        effects = (
             ("effect", named[place], own),
             ("effect", named[1 - place], other),
             ("difference", None, differences[-1]),
         )
         fixed = measure | {"question": named[place]}
-        rows += [fixed | {"what": what, "sets": sets} | found.columns() for what, sets, found in told]
+        rows += [fixed | {"what": what, "sets": sets} | found.columns() for what, sets, found in effects]
     # the sum: own sets minus others' on one question, plus the same on the other
     both = differences[0].minus(replace(differences[1], values=-differences[1].values))
-    decided = None if both.unreliable else verdict([one.interval() for one in differences], both.interval())
+    decided = None if both.unreliable else verdict([apart.interval() for apart in differences], both.interval())
     total = {"what": "interaction", "question": None, "sets": None, "verdict": decided}
     return [*rows, measure | total | both.columns()]
 
@@ -86,10 +86,10 @@ def verdict(differences: Sequence[Interval], interaction: Interval) -> str | Non
         >>> verdict([below, below], below), verdict([below, open_], below), verdict([open_, open_], open_)
         ('double dissociation', 'interaction alone', 'no dissociation')
     """
-    ends = [one.high for one in (*differences, interaction)]
-    if any(one is None for one in ends):
+    ends = [interval.high for interval in (*differences, interaction)]
+    if any(end is None for end in ends):
         return None
-    clear = [one is not None and one < 0 for one in ends]
+    clear = [end is not None and end < 0 for end in ends]
     if all(clear[:-1]):
         return DOUBLE
     return TOGETHER if clear[-1] else NONE
@@ -99,7 +99,7 @@ def _damage(asked: Asked, act: Act, used: np.ndarray, excess: bool, unreliable: 
     """Change of the level in points, mean over the targets, or beyond the mean of matched draws."""
     own = level(asked.responses, list(act.own.values()), used, asked.level)
     controls = [[draw[t] for t in act.own] for draw in act.matched] if excess else [["baseline"]]
-    like = mean_over_parts([level(asked.responses, one, used, asked.level) for one in controls])
+    like = mean_over_parts([level(asked.responses, control, used, asked.level) for control in controls])
     return replace(own.beyond(like), unreliable=unreliable)
 
 
@@ -168,10 +168,10 @@ def say_dissociation(study: StudyRuns) -> list[str]:
     found = study.table("dissociation").filter(kind="deactivate", measure="excess_damage", what="interaction")
     groups: dict[str, list[str]] = {}
     for row in found.iter_rows(named=True):
-        one = outcome_at(study, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
-        known = one.found != UNTESTED and row["verdict"] is not None
-        text = one.text if known else f"({one.why or 'a difference has no interval'})"
-        groups.setdefault(row["verdict"] if known else UNTESTED, []).append(f"{one.where} {text}")
+        finding = outcome_at(study, f"{row['corpus']}, “{row['column']}”", row, row["corpus"])
+        known = finding.found != UNTESTED and row["verdict"] is not None
+        text = finding.text if known else f"({finding.why or 'a difference has no interval'})"
+        groups.setdefault(row["verdict"] if known else UNTESTED, []).append(f"{finding.where} {text}")
     return [words.format(listed(groups[name])) for name, words in DISSOCIATED.items() if name in groups]
 
 

@@ -50,7 +50,7 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
         if stored is None:
             notes.add(f"efficiency: no neurons stored for sets of fewer clips of {row['selector']}")
             continue
-        share = float(jaccard([one[row["emotion"]] for one in stored])[0])
+        share = float(jaccard([by_emotion[row["emotion"]] for by_emotion in stored])[0])
         for draw in (row["draw"], None):
             found.setdefault((*about, row["size"], draw), []).append((share, row["size_reached"]))
     rows: list[Row] = []
@@ -71,16 +71,17 @@ def efficiency(run: Run, compared: Sequence[Compared]) -> tuple[pl.DataFrame, tu
 
 def _gaps(compared: Sequence[Compared], row: Row, control: str) -> Row:
     """The measures of :data:`~emoscope.vocabulary.GAPS` of the families of one row, each with its interval."""
-    alphas = {one.family["alpha"] for one in compared if one.headline and one.family["kind"] == "steer"}
+    alphas = {effect.family["alpha"] for effect in compared if effect.headline and effect.family["kind"] == "steer"}
     wanted = {name: row[name] for name in (*SET, *(("size", "draw") if control == "fewer" else ()))}
     wanted |= {"control": control, "positions": "all", "layers": "all"}
     columns: Row = {"reason": None}
-    for one in sorted(compared, key=lambda one: str(one.family["kind"])):  # reasons of switching off come first
-        family, kind = one.family, one.family["kind"]
+    # reasons of switching off come first
+    for effect in sorted(compared, key=lambda effect: str(effect.family["kind"])):
+        family, kind = effect.family, effect.family["kind"]
         fits = all(family[name] == value for name, value in wanted.items()) and family["to"] != "mean"
         measure = GAPS[kind]
         if fits and measure not in columns and (kind == "deactivate" or family["alpha"] in alphas):
-            got = measures(one.change)[measure]
+            got = measures(effect.change)[measure]
             columns |= got.named(measure) | {"reason": columns["reason"] or got.interval().reason}
     return columns
 
@@ -158,7 +159,7 @@ ENOUGH = 100 * KEPT
 
 def say_efficiency(study: StudyRuns) -> list[str]:
     """The fewest clips per emotion whose sets reach most of the full set's gap."""
-    said = []
+    sentences = []
     for part in study.mains:
         found = part.own("efficiency").filter(pl.col("draw").is_null(), pl.col("gap").is_not_null()).sort("size")
         full = first(found, pl.col("full"))
@@ -182,12 +183,12 @@ def say_efficiency(study: StudyRuns) -> list[str]:
                 f"no smaller number of clips reaches {ENOUGH:g} % of the full set’s gap ({whole} points, from "
                 f"{full['size']} clips per emotion)."
             )
-        said.append(of_corpus(study, part, sentence))
-    if said:
-        said.append(
+        sentences.append(of_corpus(study, part, sentence))
+    if sentences:
+        sentences.append(
             "These gaps are not compared with matched neurons of their own; those of the full set stand beside them."
         )
-    return said
+    return sentences
 
 
 def draw_budgets(part: Part) -> Chart | None:

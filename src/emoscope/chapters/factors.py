@@ -57,14 +57,14 @@ def letters(part: Part) -> pl.DataFrame:
     rows = []
     for letter, values in found.items():
         others = [found[other] for other in groups if other != letter]
-        for key, one in values.items():
+        for key, effect in values.items():
             row = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"letter": ALPHABET[letter]}
             rest = [other[key] for other in others if key in other]
             if len(rest) == len(others):
                 like = mean_over_parts(rest)
                 # all letters are answers to the same items, but each stands before the right option of items of its own
-                row |= (one.beyond(like) if key[2] == "answered" else one.minus(like)).named("apart")
-            rows.append(row | one.columns())
+                row |= (effect.beyond(like) if key[2] == "answered" else effect.minus(like)).named("apart")
+            rows.append(row | effect.columns())
     return as_table("letters", rows)
 
 
@@ -81,8 +81,8 @@ def letter_places(run: Run, responses: Responses) -> np.ndarray:
 def _answered(responses: Responses, places: np.ndarray, letter: int, unreliable: bool) -> Estimate:
     """The share of all items whose answer stands behind a letter, in %."""
     used, answer = responses.asked("baseline"), responses.answer("baseline")
-    said = used & (answer >= 0) & (places[np.arange(len(answer)), np.maximum(answer, 0)] == letter)
-    items, hits = (responses.per_speaker(one.astype(float)).sum(axis=1) for one in (used, said))
+    chosen = used & (answer >= 0) & (places[np.arange(len(answer)), np.maximum(answer, 0)] == letter)
+    items, hits = (responses.per_speaker(mask.astype(float)).sum(axis=1) for mask in (used, chosen))
     return Estimate.share(hits, items, unreliable)
 
 
@@ -136,9 +136,9 @@ def tabulate_letters(part: Part) -> pl.DataFrame | None:
         found = {heading: by.get((letter, *key)) for heading, key in COLUMNS.items()}
         clips = next(row["n"] for row in found.values() if row)
         row = {"right option at": letter, "clips": str(clips)}
-        for heading, one in found.items():
+        for heading, effect in found.items():
             name = "apart" if heading.startswith("apart") else "estimate"
-            row[heading] = estimate_text(one, name, sign=not heading.endswith("(%)"))
+            row[heading] = estimate_text(effect, name, sign=not heading.endswith("(%)"))
         rows.append(row)
     return made(rows)
 
@@ -153,13 +153,13 @@ def letters_note(part: Part) -> str | None:
     clear = found.filter((pl.col("apart_low") > 0) | (pl.col("apart_high") < 0))
     if clear.is_empty():
         return f"Of {len(found)} letters, none has an excess gap that is clear of the mean of the others."
-    told = [
+    texts = [
         f"at {row['letter']} it is {number(abs(row['apart']))} points {'weaker' if row['apart'] > 0 else 'stronger'} "
         f"{bracket(row['apart_low'], row['apart_high'])}"
         for row in clear.iter_rows(named=True)
     ]
     return (
-        f"The excess gap depends on the letter of the right option: {'; '.join(told)} than the mean of the other letters. "
+        f"The excess gap depends on the letter of the right option: {'; '.join(texts)} than the mean of the other letters. "
         f"Not corrected for {len(found)} letters, of which {number(0.05 * len(found))} would be told apart by chance."
     )
 
@@ -185,12 +185,12 @@ def within(part: Part) -> pl.DataFrame:
     for column, values in crossed_columns(part).items():
         found = by_groups(part, values, own_emotions=True)
         covered = 100 * float(np.any(list(values.values()), axis=0).mean())
-        for key in dict.fromkeys(key for one in found.values() for key in one):
-            parts = {value: one[key] for value, one in found.items() if key in one}
+        for key in dict.fromkeys(key for effects in found.values() for key in effects):
+            parts = {value: effects[key] for value, effects in found.items() if key in effects}
             about = dict(zip(("kind", "control", "measure"), key, strict=True)) | {"column": column, "covered": covered}
             mean = mean_over_parts(list(parts.values()))
             rows.append(about | mean.columns() | {"value": None, "values": len(parts)})
-            rows += [about | one.columns() | {"value": value, "values": 1} for value, one in parts.items()]
+            rows += [about | effect.columns() | {"value": value, "values": 1} for value, effect in parts.items()]
     return as_table("within", rows)
 
 
@@ -235,12 +235,12 @@ def tabulate_within(study: StudyRuns) -> pl.DataFrame | None:
         found = part.table("within").filter(pl.col("value").is_null())
         by = by_key(found, "kind", "measure", "control", "column")
         named = found.unique("column", keep="first", maintain_order=True).sort("column")
-        for one in (None, *named.iter_rows(named=True)) if len(found) else ():
+        for label in (None, *named.iter_rows(named=True)) if len(found) else ():
             row = {"corpus": part.name, "clips that count": "all", "values": ""}
-            if one is not None:
-                row |= {"clips that count": f"within the same {one['column']}", "values": str(one["values"])}
-            row["share of clips (%)"] = number(one["covered"] if one else 100.0, 0)
-            effects = {name: by.get((*key, one["column"])) if one else part.effect(*key) for name, key in columns}
+            if label is not None:
+                row |= {"clips that count": f"within the same {label['column']}", "values": str(label["values"])}
+            row["share of clips (%)"] = number(label["covered"] if label else 100.0, 0)
+            effects = {name: by.get((*key, label["column"])) if label else part.effect(*key) for name, key in columns}
             rows.append(row | {name: estimate_text(effect) for name, effect in effects.items()})
     return made_of(study, rows)
 
@@ -252,9 +252,9 @@ def say_within(study: StudyRuns) -> list[str]:
         every = part.effect("deactivate", "excess_gap")
         rows = part.table("within").filter(pl.col("value").is_null(), kind="deactivate", measure="excess_gap")
         for row in rows.filter(control="target").iter_rows(named=True):
-            one = outcome(where(study, part, f"within the same {row['column']}"), row, part)
+            finding = outcome(where(study, part, f"within the same {row['column']}"), row, part)
             over = f" (over all clips {number(every['estimate'], sign=True)})" if every else ""
-            found.append(replace(one, text=one.text + over))
+            found.append(replace(finding, text=finding.text + over))
     lead = "Among clips that share it, switching off"
     return tally(
         found,

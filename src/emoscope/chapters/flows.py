@@ -29,32 +29,32 @@ def flows(responses: Responses, compared: Sequence[Compared]) -> pl.DataFrame:
     answer that cannot be read is null.
     """
     rows: list[Row] = []
-    for one in compared:
-        if one.headline:
-            like = one.family | {"control": "matched", "draw": None}
-            for family in (one, *(other for other in compared if other.family == like)):
+    for effect in compared:
+        if effect.headline:
+            like = effect.family | {"control": "matched", "draw": None}
+            for family in (effect, *(matched for matched in compared if matched.family == like)):
                 rows += _rows(responses, family)
     return as_table("flows", rows)
 
 
-def _rows(responses: Responses, one: Compared) -> list[Row]:
-    _, used = shared(responses, one.conditions)
+def _rows(responses: Responses, effect: Compared) -> list[Row]:
+    _, used = shared(responses, effect.conditions)
     items, before = responses.per_speaker(used.astype(float)), responses.answer("baseline")
     names: dict[int, str | None] = {UNREADABLE: None, **dict(enumerate(responses.labels))}
     rows = []
-    for target in one.targets:
+    for target in effect.targets:
         moved: dict[tuple[int, int], np.ndarray] = {}
-        for draw in one.conditions:
+        for draw in effect.conditions:
             after = responses.answer(draw[target])
             for way in sorted(set(zip(before[used].tolist(), after[used].tolist(), strict=True))):
                 went = used & (before == way[0]) & (after == way[1])
-                moved[way] = moved.get(way, 0) + responses.per_speaker(went.astype(float)) / len(one.conditions)
+                moved[way] = moved.get(way, 0) + responses.per_speaker(went.astype(float)) / len(effect.conditions)
         for (was, now), counts in moved.items():
             for e in np.flatnonzero(counts.sum(axis=0)):
-                found = Estimate.share(counts[:, e], items[:, e], one.change.unreliable).columns()
-                row = one.family | found | {"target": target, "truth": responses.labels[e], "share": found["estimate"]}
+                found = Estimate.share(counts[:, e], items[:, e], effect.change.unreliable).columns()
+                row = effect.family | found | {"target": target, "truth": responses.labels[e]}
                 row |= {"before": names[was], "after": names[now], "count": float(counts[:, e].sum())}
-                rows.append(row | {"draws": len(one.conditions)})
+                rows.append(row | {"share": found["estimate"], "draws": len(effect.conditions)})
     return rows
 
 
@@ -75,12 +75,12 @@ def draw_flows(part: Part) -> Chart | None:
     legend, axes = "change of the share answered so (points)", ("answer of the model", "clips and neurons of")
     drawn: list[Chart] = []
     for control in ("target", "matched"):
-        mine = cells.filter(control=control).drop("control")
-        if mine.is_empty():
+        panel = cells.filter(control=control).drop("control")
+        if panel.is_empty():
             continue
-        mine = every.join(mine, on=["row", "column"], how="left").sort("row", "column").fill_null(0.0)
-        mine = mine.with_columns(q=pl.lit(None, pl.Float64), unreliable=pl.lit(unreliable))
-        chart = signed_matrix(mine, rows, columns, most, legend, not drawn, *axes)
+        panel = every.join(panel, on=["row", "column"], how="left").sort("row", "column").fill_null(0.0)
+        panel = panel.with_columns(q=pl.lit(None, pl.Float64), unreliable=pl.lit(unreliable))
+        chart = signed_matrix(panel, rows, columns, most, legend, not drawn, *axes)
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
         drawn.append(chart.properties(title=alt.TitleParams(name, fontSize=13)))
     return alt.hconcat(*drawn, spacing=PANEL_SPACE).properties(

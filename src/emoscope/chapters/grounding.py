@@ -57,7 +57,7 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
     row |= heard.columns() | {"p": above.p}
     if voice is not None:
         both = used & _same_clips(asked, voice), voice.responses.asked("baseline") & _same_clips(voice, asked)
-        compared = all(one.any() for one in both)
+        compared = all(mask.any() for mask in both)
         row |= _uar(asked, both[0]).minus(_uar(voice, both[1])).named("less") if compared else {}
     rows = [row]
     for (kind, alpha), act in acts.items():
@@ -68,9 +68,9 @@ def _rows(part: Part, asked: Asked, acts: Mapping[Key, Act], voice: Asked | None
             if voice is not None and same is not None and excess in same.excesses:
                 before, _ = voice.measured([same], excess, _same_clips(voice, asked))
                 there, _ = asked.measured([act], excess, _same_clips(asked, voice))
-                less = {name: there[0][name].minus(one) for name, one in before[0].items()} if before and there else {}
-            for measure, one in effects[0].items() if effects else ():
-                row = about | {"kind": kind, "alpha": alpha} | act.about(measure, excess) | one.columns()
+                less = {name: there[0][name].minus(was) for name, was in before[0].items()} if before and there else {}
+            for measure, effect in effects[0].items() if effects else ():
+                row = about | {"kind": kind, "alpha": alpha} | act.about(measure, excess) | effect.columns()
                 row["note"] = nothing if kind == "deactivate" else None
                 rows.append(row | (less[measure].named("less") if less else {}))
     return rows
@@ -91,7 +91,7 @@ def _same_clips(asked: Asked, other: Asked) -> np.ndarray:
 def draw_grounding(study: StudyRuns) -> Chart | None:
     """UAR and gap on the voice, on the transcript in its place, and on noise, a row a corpus and presentation."""
     shown = study.table("grounding").filter(pl.col("estimate").is_not_null())
-    rows = [row_of(*one) for one in heard_in_order(study, study.table("grounding"))]
+    rows = [row_of(*pair) for pair in heard_in_order(study, study.table("grounding"))]
     charts: list[Chart] = []
     if len(levels := shown.filter(kind="baseline", measure="uar")):
         x = "UAR, nothing changed (%)"
@@ -128,7 +128,7 @@ def heard_in_order(study: StudyRuns, found: pl.DataFrame) -> list[tuple[str, str
     """Corpora and presentations of a table, corpora in the order of the study, presentations in that of :data:`HEARD`."""
     order = [*HEARD, *sorted(set(found["presentation"]) - set(HEARD))]
     there = set(found.select("corpus", "presentation").iter_rows())
-    return [(corpus, one) for corpus in study.in_order(found["corpus"]) for one in order if (corpus, one) in there]
+    return [(name, heard) for name in study.in_order(found["corpus"]) for heard in order if (name, heard) in there]
 
 
 def say_grounding(study: StudyRuns) -> list[str]:
@@ -194,8 +194,8 @@ def _of_emotions(stored: pl.DataFrame, measure: str) -> list[Row]:
     controls, _ = _cells(stored, measure, emotions, "matched")
     rows = []
     for emotion in (None, *emotions):
-        places = [place for place, one in enumerate(emotions) if emotion in (None, one)]
-        own, others = (one[:, places].mean(axis=1) for one in sets)
+        places = [place for place, name in enumerate(emotions) if emotion in (None, name)]
+        own, others = (cells[:, places].mean(axis=1) for cells in sets)
         matched = (controls[0] - controls[1])[:, places].mean(axis=1)
         row = {"emotion": emotion, "own": finite(own[0]), "others": finite(others[0]), "matched": finite(matched[0])}
         row |= Estimate(own - others, sizes).columns() | {"items": int(sizes.sum())}
@@ -214,8 +214,8 @@ def _cells(
     speakers = sorted(set(stored["speaker"].fill_null("")))
     sums = np.zeros((len(speakers), len(emotions), len(truths)))
     items = np.zeros_like(sums)
-    mine = stored.filter(pl.col("control").fill_null("target") == control)
-    for row in mine.select("speaker", "emotion", "truth", "items", measure).iter_rows(named=True):
+    of_control = stored.filter(pl.col("control").fill_null("target") == control)
+    for row in of_control.select("speaker", "emotion", "truth", "items", measure).iter_rows(named=True):
         place = speakers.index(row["speaker"] or ""), emotions.index(row["emotion"]), truths.index(row["truth"])
         sums[place] += row[measure] * row["items"]
         items[place] += row["items"]
@@ -227,14 +227,14 @@ def _cells(
     places = [truths.index(emotion) for emotion in emotions]
     own = np.stack([cells[:, e, place] for e, place in enumerate(places)], axis=1)
     rest = [[truth for truth in heard if truth != place] for place in places]
-    others = np.stack([cells[:, e, list(one)].mean(axis=1) for e, one in enumerate(rest)], axis=1)
+    others = np.stack([cells[:, e, list(foreign)].mean(axis=1) for e, foreign in enumerate(rest)], axis=1)
     return (own, others), items[:, 0].sum(axis=1)
 
 
 def draw_selectivity(study: StudyRuns) -> Chart | None:
     """Activity of the headline's neurons on clips of their emotion minus that on the others, by what is heard."""
     found = study.table("selectivity").filter(pl.col("emotion").is_null() & pl.col("estimate").is_not_null())
-    rows = [row_of(*one) for one in heard_in_order(study, found)]
+    rows = [row_of(*pair) for pair in heard_in_order(study, found)]
     charts: list[Chart] = []
     for measure, x in (
         ("firing", "own minus other clips: firing (points)"),

@@ -38,15 +38,15 @@ def layers(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     if not count or not width:
         return empty("layers"), ("layers: the manifest does not say how many layers the model has",)
     rows, notes = [], set()
-    for one in sets.select("set", *SET, "control", "draw").unique().sort("set").iter_rows(named=True):
-        stored = stored_sets(run.folder, [(one.pop("set"), ALL)])
+    for row in sets.select("set", *SET, "control", "draw").unique().sort("set").iter_rows(named=True):
+        stored = stored_sets(run.folder, [(row.pop("set"), ALL)])
         if stored is None:
-            notes.add(f"layers: no neurons stored for a {one['control']} set of {one['selector']}")
+            notes.add(f"layers: no neurons stored for a {row['control']} set of {row['selector']}")
             continue
         for emotion, neurons in stored[0].items():
             for layer, n in enumerate(np.bincount(neurons // width, minlength=count)):
                 about = {"emotion": emotion, "layer": layer, "neurons": int(n)}
-                rows.append(one | about | {"share": 100 * int(n) / max(len(neurons), 1)})
+                rows.append(row | about | {"share": 100 * int(n) / max(len(neurons), 1)})
     return as_table("layers", rows), tuple(sorted(notes))
 
 
@@ -77,7 +77,7 @@ def clustering(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
         if own is None or others is None:
             notes.add(f"clustering: no neurons stored for sets of {about[0]}")
             continue
-        values, by_chance = ([spread(one, layers, width) for one in sets] for sets in (own, others))
+        values, by_chance = ([spread(by_emotion, layers, width) for by_emotion in sets] for sets in (own, others))
         found = Estimate(np.array(values), np.array([clips.get(fold, 0) for fold in folds])).interval()
         row = dict(zip(SET, about, strict=True)) | {"estimate": values[0], "low": found.low, "high": found.high}
         row |= {"folds": len(folds), "df": found.df, "reason": None if found.low is not None else _why(len(folds))}
@@ -94,7 +94,7 @@ def _why(folds: int) -> str:
 
 def spread(sets: Mapping[str, np.ndarray], layers: int, width: int) -> float:
     """The mean :func:`unevenness` over the emotions of a set, in %."""
-    return float(np.mean([unevenness(np.bincount(one // width, minlength=layers)) for one in sets.values()]))
+    return float(np.mean([unevenness(np.bincount(neurons // width, minlength=layers)) for neurons in sets.values()]))
 
 
 def unevenness(neurons: np.ndarray | Sequence[int]) -> float:
@@ -163,7 +163,7 @@ def draw_layers_by_emotion(part: Part) -> Chart | None:
 
 def say_layers(study: StudyRuns) -> list[str]:
     """Which layers hold more of the headline's neurons than of sets found on shuffled labels."""
-    said = []
+    sentences = []
     for part in study.mains:
         shares = part.own("layers").group_by("control", "draw", "layer").agg(pl.col("share").mean())
         most = shares.filter(control="shuffled").group_by("layer").agg(most=pl.col("share").max())
@@ -173,16 +173,16 @@ def say_layers(study: StudyRuns) -> list[str]:
         above = own.join(most, on="layer").filter(pl.col("share") > pl.col("most"))
         lead = f"On {part.name}" if len(study.mains) > 1 else "Of the headline’s neurons"
         if above.is_empty():
-            said.append(f"{lead}, no layer holds more than every set found on shuffled labels has there.")
+            sentences.append(f"{lead}, no layer holds more than every set found on shuffled labels has there.")
             continue
         top = above.sort(pl.col("share") - pl.col("most")).row(-1, named=True)
         which = listed([str(layer) for layer in above["layer"].sort()])
-        said.append(
+        sentences.append(
             f"{lead}, layer{'s' if len(above) > 1 else ''} {which} hold{'' if len(above) > 1 else 's'} more than any set "
             f"found on shuffled labels; furthest above stands layer {top['layer']} with {number(top['share'])} % "
             f"(shuffled: at most {number(top['most'])} %)."
         )
-    return said
+    return sentences
 
 
 def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
@@ -202,14 +202,14 @@ def profile(effects: pl.DataFrame, layers: pl.DataFrame) -> pl.DataFrame:
     for name, control in (("gap", "target"), ("matched_gap", "matched"), ("excess_gap", "target")):
         for row in alone.filter(control=control, measure=name.removeprefix("matched_")).iter_rows(named=True):
             key = tuple(row[column] for column in place)
-            one = rows.setdefault(key, dict(zip(place, key, strict=True)) | held.get(key, {}))
-            one |= named(name, row) | {"unreliable": one.get("unreliable") or row["unreliable"]}
-            if name == "excess_gap" or one.get("speakers") is None:
-                one |= {"speakers": row["speakers"], "reason": row["reason"]}
+            layer = rows.setdefault(key, dict(zip(place, key, strict=True)) | held.get(key, {}))
+            layer |= named(name, row) | {"unreliable": layer.get("unreliable") or row["unreliable"]}
+            if name == "excess_gap" or layer.get("speakers") is None:
+                layer |= {"speakers": row["speakers"], "reason": row["reason"]}
     for about in {key[:-1] for key in rows}:
-        mine = [one for key, one in rows.items() if key[:-1] == about]
-        for one, q in zip(mine, benjamini_hochberg([one.get("excess_gap_p") for one in mine]), strict=True):
-            one["excess_gap_q"] = q
+        of_set = [layer for key, layer in rows.items() if key[:-1] == about]
+        for layer, q in zip(of_set, benjamini_hochberg([layer.get("excess_gap_p") for layer in of_set]), strict=True):
+            layer["excess_gap_q"] = q
     return as_table("profile", rows.values())
 
 

@@ -48,7 +48,7 @@ def outcome_effects(
         about: Row = {name: family[name] for name in (*SET, "kind", "alpha")} | {"outcome": family["control"]}
         of_set = {name: family[name] for name in (*SET, "control")}
         about |= {"targets": len(targets), "clips": sets.filter(pl.col("fold") != ALL, **of_set)["n"].min()}
-        rows += _rows(about, *(changes.count(one, targets, used) for one in every))
+        rows += _rows(about, *(changes.count(members, targets, used) for members in every))
     return as_table("outcomes", rows)
 
 
@@ -66,10 +66,10 @@ def verdict(own: Interval, hits: Interval, difference: Interval, falls: bool) ->
     With ``falls`` a stronger effect is a lower number.
     """
     ends = []  # lower and upper, of effects that are above zero where an intervention does what it should
-    for one in (own, hits, difference):
-        if one.low is None or one.high is None:
-            return None, one.reason
-        ends.append((-one.high, -one.low) if falls else (one.low, one.high))
+    for interval in (own, hits, difference):
+        if interval.low is None or interval.high is None:
+            return None, interval.reason
+        ends.append((-interval.high, -interval.low) if falls else (interval.low, interval.high))
     (low, high), (least_of_hits, _), (_, most) = ends
     if least_of_hits <= 0:
         return None, "sets of as many hits do not act beyond matched controls"
@@ -91,8 +91,8 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
     layers, width = layers_and_width(run)
     rows, notes = [], set()
     for outcome, like in OUTCOMES.items():
-        mine = acting.filter(pl.col("control") == outcome)
-        for about, group in mine.group_by(SET, maintain_order=True):
+        of_outcome = acting.filter(pl.col("control") == outcome)
+        for about, group in of_outcome.group_by(SET, maintain_order=True):
             key = dict(zip(SET, about, strict=True))
             hits = acting.filter(pl.col("control").is_in([like, "target"]), **key)
             # the target sets stand in where as many hits are these themselves
@@ -108,7 +108,7 @@ def outcome_sets(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
                 continue
             key |= {"outcome": outcome, "clips": group["n"].min()}
             emotions = group["emotion"].unique(maintain_order=True).to_list()
-            rows += [key | _overlap(loaded, one, emotions, layers, width) for one in emotions]
+            rows += [key | _overlap(loaded, emotion, emotions, layers, width) for emotion in emotions]
     return as_table("outcome_sets", rows), tuple(sorted(notes))
 
 
@@ -133,24 +133,24 @@ def _groups(responses: Responses, conditions: pl.DataFrame) -> list[tuple[Family
 
 
 def _rows(about: Row, own: Change, hits: Change, *matched: Change) -> list[Row]:
-    kind, unreliable = about["kind"], any(one.unreliable for one in (own, hits, *matched))
+    kind, unreliable = about["kind"], any(change.unreliable for change in (own, hits, *matched))
     pairs = {("outcome", "baseline"): own, ("hits", "baseline"): hits, ("outcome", "hits"): own.minus(hits)}
     if matched:
         control = mean(matched)
         pairs |= {("outcome", "matched"): own.minus(control), ("hits", "matched"): hits.minus(control)}
-    found = {key: measures(one) for key, one in pairs.items()}
-    said: tuple[str | None, str | None] = None, TOO_UNRELIABLE if unreliable else "no matched controls"
+    found = {key: measures(change) for key, change in pairs.items()}
+    judged: tuple[str | None, str | None] = None, TOO_UNRELIABLE if unreliable else "no matched controls"
     if matched and not unreliable:
         compared = (("outcome", "matched"), ("hits", "matched"), ("outcome", "hits"))
         own_excess, hits_excess, less = (found[key][GAPS[kind]].interval() for key in compared)
-        said = verdict(own_excess, hits_excess, less, falls=kind == "deactivate")
+        judged = verdict(own_excess, hits_excess, less, falls=kind == "deactivate")
     rows = []
     for (whose, against), effects in found.items():
         for name in MEASURES[kind]:
             row = effects[name].columns() | about | {"sets": whose, "against": against, "measure": name}
             row |= {"unit": unit(name), "unreliable": unreliable, "draws": len(matched) if against == "matched" else 1}
             if (whose, against, name) == ("outcome", "hits", GAPS[kind]):
-                row |= {"verdict": said[0], "reason": row["reason"] or said[1]}
+                row |= {"verdict": judged[0], "reason": row["reason"] or judged[1]}
             rows.append(row)
     return rows
 
@@ -161,13 +161,13 @@ def _overlap(
     """One emotion's overlap; ``folds`` holds for each fold the sets of the outcome, of hits, and of a second draw of hits."""
     same = [float(jaccard([own[emotion], hits[emotion]])[0]) for own, hits, *_ in folds]
     others = [float(jaccard([own[emotion], hits[e]])[0]) for own, hits, *_ in folds for e in emotions if e != emotion]
-    again = [float(jaccard([one[emotion] for one in rest])[0]) for _, *rest in folds if len(rest) > 1]
-    size = round(float(np.mean([len(one[emotion]) for pair in folds for one in pair[:2]])))
+    again = [float(jaccard([sets[emotion] for sets in rest])[0]) for _, *rest in folds if len(rest) > 1]
+    size = round(float(np.mean([len(sets[emotion]) for pair in folds for sets in pair[:2]])))
     alike = []
     for own, hits, *_ in folds:
         if width and len(own[emotion]) and len(hits[emotion]):
-            ones = [np.bincount(one[emotion] // width, minlength=layers) / len(one[emotion]) for one in (own, hits)]
-            alike.append(1 - float(np.abs(ones[0] - ones[1]).sum()) / 2)
+            held = [np.bincount(sets[emotion] // width, minlength=layers) / len(sets[emotion]) for sets in (own, hits)]
+            alike.append(1 - float(np.abs(held[0] - held[1]).sum()) / 2)
     return {
         "emotion": emotion,
         "folds": len(folds),
@@ -260,26 +260,26 @@ def tabulate_outcome_sets(part: Part) -> pl.DataFrame | None:
 
 def say_outcomes(study: StudyRuns) -> list[str]:
     """Whether the neurons follow what is heard or what is answered, by rule, and why an emotion has no such sets."""
-    said = []
+    texts = []
     for part in study.mains:
         off = {outcome: by for outcome, kind, by in decisive(part) if kind == "deactivate"}
         sentences = []
         if off:
             acts = [ACTS.get(off[name]["outcome", "hits"]["verdict"]) if name in off else None for name in NAMES]
-            told = "; ".join(_told(NAMES[name], by) for name, by in off.items())
+            effects = "; ".join(_in_words(NAMES[name], by) for name, by in off.items())
             lead = FOLLOWED.get(tuple(acts), UNDECIDED)
-            sentences.append(f"{lead}: switched off beyond matched neurons, {told}.")
+            sentences.append(f"{lead}: switched off beyond matched neurons, {effects}.")
         for name, words in NAMES.items():
             without = (part.run.manifest.get("outcomes") or {}).get(name) or {}
             if lost := [emotion for emotion, why in without.items() if isinstance(why, str)]:
                 few = f"too few clips for {', '.join(lost)}" if name in off else "none had enough clips"
                 sentences.append(f"Sets found on {words}: {few}.")
         lead = where(study, part)
-        said += [f"{lead}: {one}" if lead else one for one in sentences]
-    return said
+        texts += [f"{lead}: {sentence}" if lead else sentence for sentence in sentences]
+    return texts
 
 
-def _told(name: str, by: Mapping[tuple[str, ...], Row]) -> str:
+def _in_words(name: str, by: Mapping[tuple[str, ...], Row]) -> str:
     """The excess gap of one outcome's sets next to that of hits, and the verdict or why there is none."""
     own, hits = (estimate_text(by.get((whose, "matched"))) for whose in ("outcome", "hits"))
     last = by["outcome", "hits"]

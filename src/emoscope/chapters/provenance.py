@@ -29,23 +29,24 @@ ROLES = {
 
 def subject(study: StudyRuns) -> list[str]:
     """Model, corpora, headline and, of one corpus, clips, speakers and emotions, in a few words each."""
-    told = [(study.manifest.get("model") or {}).get("id"), ", ".join(_title(study, part) for part in study.mains)]
+    facts = [(study.manifest.get("model") or {}).get("id"), ", ".join(_title(study, part) for part in study.mains)]
     if len(study.mains) == 1:
         part = study.mains[0]
         speakers = f"{part.speakers} speakers" if part.speakers else "speakers unknown"
-        told += [f"{part.clips} clips evaluated", speakers, f"{len(part.emotions)} emotions"]
+        facts += [f"{part.clips} clips evaluated", speakers, f"{len(part.emotions)} emotions"]
     if shared := study.manifest.get("shared_emotions"):
-        told.append(f"all corpora share {', '.join(shared)}")
+        facts.append(f"all corpora share {', '.join(shared)}")
     for part in [part for part in study.mains if part.selector][:1]:
         strength = f", alpha {part.alpha:g}" if part.alpha is not None else ""
         size = f"{100 * (part.budget or 0):g} % of the neurons"
-        told.append(f"headline: {name_selector(part.selector)}, {size}, scope {part.scope}{strength}")
-    return [str(one) for one in told if one]
+        facts.append(f"headline: {name_selector(part.selector)}, {size}, scope {part.scope}{strength}")
+    return [str(fact) for fact in facts if fact]
 
 
 def _title(study: StudyRuns, part: Part) -> str:
     """The titles of a part's corpora, behind its name where several could be meant."""
-    titles = ", ".join(str(one.get("title") or one.get("id")) for one in part.run.manifest.get("corpora") or [])
+    corpora = part.run.manifest.get("corpora") or []
+    titles = ", ".join(str(corpus.get("title") or corpus.get("id")) for corpus in corpora)
     named = len(study.mains) > 1 and titles.lower() != part.name
     return f"{part.name} ({titles})" if named and titles else titles or (part.name if named else "")
 
@@ -56,8 +57,8 @@ def null(part: Part) -> str:
         return (
             f"To compare with every effect below: the numerical null changes {number(row['changed'])} % of the answers."
         )
-    if said := part.run.manifest.get("null"):
-        return f"The numerical null was {said}, so no answer can change by the composition of batches."
+    if status := part.run.manifest.get("null"):
+        return f"The numerical null was {status}, so no answer can change by the composition of batches."
     return "Not in this run: the numerical null, which says how many answers change by rounding alone."
 
 
@@ -65,13 +66,13 @@ def proofs(study: StudyRuns) -> pl.DataFrame | None:
     """What was proved about the model and its arithmetic; what did not run says so."""
     rows = [
         {
-            "proof": str(one.get("name")),
-            "status": str(one.get("status", "not run")),
-            "measured": _small(one.get("measured")),
-            "tolerance": _small(one.get("tolerance")),
-            "note": str(one.get("note") or ""),
+            "proof": str(proof.get("name")),
+            "status": str(proof.get("status", "not run")),
+            "measured": _small(proof.get("measured")),
+            "tolerance": _small(proof.get("tolerance")),
+            "note": str(proof.get("note") or ""),
         }
-        for one in study.manifest.get("proofs") or []
+        for proof in study.manifest.get("proofs") or []
     ]
     return pl.DataFrame(rows) if rows else None
 
@@ -80,9 +81,9 @@ def _small(value: object) -> str:
     return "–" if value is None else f"{value:.3g}" if isinstance(value, (int, float)) else str(value)
 
 
-def told(part: Part) -> list[str]:
+def corpora_notes(part: Part) -> list[str]:
     """What is told of the corpora: how they were read, and clips that are not heard as they are stored."""
-    return [str(sentence) for one in part.run.manifest.get("corpora") or [] for sentence in one.get("told") or []]
+    return [str(sentence) for corpus in part.run.manifest.get("corpora") or [] for sentence in corpus.get("told") or []]
 
 
 def counts(part: Part) -> pl.DataFrame | None:
@@ -116,9 +117,9 @@ def environment(study: StudyRuns) -> pl.DataFrame | None:
     pairs += [(str(name), _flat(value)) for name, value in (manifest.get("environment") or {}).items()]
     names = {"total_s": "time (s)", "peak_memory_gb": "peak memory (GB)", "stages_s": "time by stage (s)"}
     pairs += [(names.get(name, str(name)), _flat(value)) for name, value in (manifest.get("timing") or {}).items()]
-    for one in manifest.get("corpora") or []:
-        about = "; ".join(str(one[key]) for key in ("title", "licence", "citation") if one.get(key))
-        pairs.append((f"corpus {one.get('id')}", about))
+    for corpus in manifest.get("corpora") or []:
+        about = "; ".join(str(corpus[key]) for key in ("title", "licence", "citation") if corpus.get(key))
+        pairs.append((f"corpus {corpus.get('id')}", about))
     return _facts(pairs)
 
 
@@ -130,7 +131,7 @@ def _facts(pairs: Iterable[tuple[str, object]]) -> pl.DataFrame | None:
 
 def _flat(value: object) -> object:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_flat(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_flat(item)}" for name, item in value.items())
     return round(value, 2) if isinstance(value, float) else value
 
 
@@ -143,7 +144,7 @@ def _part(part: Part) -> dict[str, str]:
     uar, asked = part.uar() or {}, read_table(part.run.folder, "conditions")
     items = part.run.items.filter((pl.col("status") == "used") & pl.col("evaluated").fill_null(False))
     voices, heard = items["speaker"], len(part.run.items) > 0
-    proved = [str(one["status"]) for one in part.run.manifest.get("proofs") or []]
+    proved = [str(proof["status"]) for proof in part.run.manifest.get("proofs") or []]
     null = part.uar("null") or {}
     unasked = "not run" if part.run.manifest.get("null") else "–"
     return {
@@ -161,12 +162,12 @@ def _part(part: Part) -> dict[str, str]:
 
 
 def _asked(part: Part) -> str:
-    told = ROLES.get(part.role, part.role)
+    role = ROLES.get(part.role, part.role)
     if part.role == COLUMN and part.column:
-        return f"{told}: {part.column}"
+        return f"{role}: {part.column}"
     if part.presentation and part.presentation != "audio":
-        return f"{told}: {HEARD.get(part.presentation, part.presentation)}"
-    return told
+        return f"{role}: {HEARD.get(part.presentation, part.presentation)}"
+    return role
 
 
 FOLDED = "Model, environment, time and corpora"
@@ -176,7 +177,7 @@ QUESTIONS = (
         0,
         (
             Table("counts", counts, "What became of every clip, and how many conditions were asked."),
-            Note(told),
+            Note(corpora_notes),
             Table("parts", parts, "Every part of the study: an ordinary run in a folder of its own.", pages="study"),
             Table(
                 "proofs",

@@ -29,22 +29,22 @@ def published(part: Part) -> pl.DataFrame:
     name = _last(str((run.manifest.get("model") or {}).get("id", "")))
     corpora = sorted(set(run.items.filter(status="used")["corpus"].drop_nulls()))
     found = [
-        (one, model)
-        for one in PUBLISHED["figures"]
-        for model in one["models"]
-        if model.lower() == name and len(corpora) == 1 and corpora[0] in one["corpora"]
+        (paper, model)
+        for paper in PUBLISHED["figures"]
+        for model in paper["models"]
+        if model.lower() == name and len(corpora) == 1 and corpora[0] in paper["corpora"]
     ]
     if not found:
         return empty("published")
     ours, how = _ours(part), _how(run.conditions)
     heard = run.items.filter(pl.col("evaluated").fill_null(False))["truth"].n_unique()
     rows = []
-    for one, model in found:
-        for measure, text in one["texts"].items():
-            notes = [one["note"], f"ours: {how}" if measure not in ("uar", "accuracy") else ""]
-            if one["labels"] not in (0, heard):
+    for paper, model in found:
+        for measure, text in paper["texts"].items():
+            notes = [paper["note"], f"ours: {how}" if measure not in ("uar", "accuracy") else ""]
+            if paper["labels"] not in (0, heard):
                 notes.append(f"ours with {heard} emotions, so not comparable")
-            row = {"who": one["who"], "model": model, "corpus": corpora[0], "measure": PUBLISHED["measures"][measure]}
+            row = {"who": paper["who"], "model": model, "corpus": corpora[0], "measure": PUBLISHED["measures"][measure]}
             row |= {"published": text, "ours": ours.get(measure, "–"), "note": "; ".join(filter(None, notes))}
             rows.append(row)
     return as_table("published", rows)
@@ -102,10 +102,10 @@ def _declared(conditions: pl.DataFrame, kind: str) -> Row | None:
 
 def _how(conditions: pl.DataFrame) -> str:
     off, steered = (_declared(conditions, kind) for kind in ("deactivate", "steer"))
-    if (one := off or steered) is None:
+    if (headline := off or steered) is None:
         return ""
     alpha = f", alpha {steered['alpha']:g}" if steered else ""
-    return f"{str(one['selector']).upper()}, {100 * one['budget']:g} % of the neurons{alpha}"
+    return f"{str(headline['selector']).upper()}, {100 * headline['budget']:g} % of the neurons{alpha}"
 
 
 def _points(row: Row) -> str:

@@ -30,23 +30,24 @@ def differences(responses: Responses, compared: Sequence[Compared]) -> pl.DataFr
         the columns of table ``differences``: the first selector's measure minus the second's, at every budget that
         both have, at the headline's scope, at all positions. The headline's selector always stands first.
     """
-    headline = next((one.family for one in compared if one.headline), None)
+    headline = next((effect.family for effect in compared if effect.headline), None)
     if headline is None:
         return empty("differences")
     fixed = {"scope": headline["scope"], "control": "target", "positions": "all", "layers": "all"}
     groups: dict[tuple[object, ...], list[Compared]] = {}
-    for one in compared:
-        if all(one.family[name] == value for name, value in fixed.items()) and one.family["to"] != "mean":
-            groups.setdefault((one.family["kind"], one.family["alpha"], one.family["budget"]), []).append(one)
+    for effect in compared:
+        family = effect.family
+        if all(family[name] == value for name, value in fixed.items()) and family["to"] != "mean":
+            groups.setdefault((family["kind"], family["alpha"], family["budget"]), []).append(effect)
     rows, changes = [], Changes(responses)
     for (kind, alpha, budget), members in groups.items():
-        members.sort(key=lambda one: (one.family["selector"] != headline["selector"], one.family["selector"]))
+        members.sort(key=lambda member: (member.family["selector"] != headline["selector"], member.family["selector"]))
         for first, second in combinations(members, 2):
             both = [first.conditions[0], second.conditions[0]]
             targets, used = shared(responses, both)
             if not targets or not used.any():
                 continue
-            own, other = (measures(changes.count(one, targets, used)) for one in both)
+            own, other = (measures(changes.count(conditions, targets, used)) for conditions in both)
             about = {"kind": kind, "alpha": alpha, "budget": budget}
             about |= {"first": first.family["selector"], "second": second.family["selector"]}
             for measure in COMPARED[str(kind)]:
@@ -152,15 +153,15 @@ def say_selectors(study: StudyRuns) -> list[str]:
         wording.OPEN: "not told apart from {}",
         wording.UNTESTED: "not compared with {}",
     }
-    said = []
+    sentences = []
     for part in study.mains:
         groups: dict[str, list[str]] = {}
         for row in of_headline(part).iter_rows(named=True):
             groups.setdefault(judge(row, part)[0], []).append(name_selector(row["second"]))
         texts = [text.format(listed(groups[name])) for name, text in words.items() if name in groups]
         if texts:
-            said.append(of_corpus(study, part, f"{name_selector(part.selector)}’s neurons are {listed(texts)}."))
-    return said
+            sentences.append(of_corpus(study, part, f"{name_selector(part.selector)}’s neurons are {listed(texts)}."))
+    return sentences
 
 
 QUESTIONS = (

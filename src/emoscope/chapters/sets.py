@@ -41,7 +41,7 @@ def jaccard(sets: list[np.ndarray]) -> np.ndarray:
     """
     names, places = np.unique(np.concatenate(sets), return_inverse=True)
     holds = np.zeros((len(sets), len(names)), dtype=np.float32)
-    holds[np.repeat(np.arange(len(sets)), [len(one) for one in sets]), places] = 1
+    holds[np.repeat(np.arange(len(sets)), [len(neurons) for neurons in sets]), places] = 1
     both, sizes = holds @ holds.T, holds.sum(axis=1)
     first, second = np.triu_indices(len(sets), k=1)
     either = sizes[first] + sizes[second] - both[first, second]
@@ -78,9 +78,9 @@ def stability(run: Run) -> tuple[pl.DataFrame, tuple[str, ...]]:
             notes.add(f"stability: no neurons stored for a {row['control']} set of {row['selector']}")
             continue
         for emotion in sorted(set.intersection(*map(set, stored))):
-            key, sets = (*(row[name] for name in about), emotion), [one[emotion] for one in stored]
+            key, sets = (*(row[name] for name in about), emotion), [by_emotion[emotion] for by_emotion in stored]
             pairs.setdefault(key, []).append(jaccard(sets))
-            size = round(float(np.mean([len(one) for one in sets])))
+            size = round(float(np.mean([len(indices) for indices in sets])))
             rows[key] = dict(zip((*about, "emotion"), key, strict=True)) | {"folds": len(sets), "n": row["n"]}
             rows[key]["chance"] = expected_jaccard(size, size, neurons) if neurons else None
     for key, row in rows.items():
@@ -263,7 +263,7 @@ def _folds(part: Part) -> list[dict[str, np.ndarray]]:
 
 def _commonest(written: Iterable[Sequence[str]]) -> str:
     counts = Counter(token for tokens in written for token in tokens)
-    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    ordered = sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))
     readable = [(token, n) for token, n in ordered if "�" not in token and token.strip()]
     return ", ".join(f"{_visible(token)} ({n})" for token, n in readable[:SHOWN_TOKENS])
 

@@ -47,7 +47,7 @@ def spoken_words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+(?:'[^\W_]+)*", INTRODUCTION.sub("", plain, count=1))
 
 
-def word_errors(said: Sequence[str], written: Sequence[str]) -> list[dict[str, int]]:
+def word_errors(spoken: Sequence[str], written: Sequence[str]) -> list[dict[str, int]]:
     """Fewest substitutions, deletions and insertions that turn what is said into what was written, text by text.
 
     Example:
@@ -57,7 +57,7 @@ def word_errors(said: Sequence[str], written: Sequence[str]) -> list[dict[str, i
     import jiwer
 
     rows = []
-    for true, found in zip(said, written, strict=True):
+    for true, found in zip(spoken, written, strict=True):
         words = spoken_words(true)
         result = jiwer.process_words(" ".join(words), " ".join(spoken_words(found)))
         counts = {name: getattr(result, name) for name in ("substitutions", "deletions", "insertions")}
@@ -70,7 +70,7 @@ def transcription(run: Run) -> pl.DataFrame:
 
     It is empty where nothing was written down.
     """
-    answers = pl.concat([run.answers, *(one.answers for one in run.transferred.values())])
+    answers = pl.concat([run.answers, *(of_source.answers for of_source in run.transferred.values())])
     written = answers.filter(scoring="transcription").select("condition", "item", "text")
     written = written.unique(["condition", "item"], keep="first", maintain_order=True)
     if written.is_empty():
@@ -153,10 +153,10 @@ def _written(part: Part) -> list[Row]:
     asked = run.transferred[part.of].conditions.filter(pl.col("condition").is_in(list(conditions)))
     for act in headline_acts(asked).values():
         wanted = {"baseline", *(c for draw in act.draws(True) for c in draw.values())}
-        mine = counts.filter(pl.col("condition").is_in(list(wanted)))
-        mine = mine.filter(pl.len().over("item") == len(wanted))  # items that were written down under all
-        if len(mine):
-            rows.append(about | _row(act, _rates(mine), unreliable=False))
+        of_act = counts.filter(pl.col("condition").is_in(list(wanted)))
+        of_act = of_act.filter(pl.len().over("item") == len(wanted))  # items that were written down under all
+        if len(of_act):
+            rows.append(about | _row(act, _rates(of_act), unreliable=False))
     return rows
 
 
@@ -167,11 +167,11 @@ def _rates(counts: pl.DataFrame) -> Level:
         str(condition): order.join(group, on="who", how="left", maintain_order="left").fill_null(0)
         for (condition,), group in summed.group_by("condition")
     }
-    said, sizes = (each["baseline"][name].to_numpy().astype(float) for name in ("words", "len"))
+    words, sizes = (each["baseline"][name].to_numpy().astype(float) for name in ("words", "len"))
 
     def rate(conditions: list[str]) -> Estimate:
         wrong = [replicates(each[condition]["errors"].to_numpy().astype(float)) for condition in conditions]
-        return Estimate(ratio(100 * np.mean(wrong, axis=0), replicates(said)), sizes)
+        return Estimate(ratio(100 * np.mean(wrong, axis=0), replicates(words)), sizes)
 
     return rate
 
@@ -213,11 +213,11 @@ def say_side_effects(study: StudyRuns) -> list[str]:
     outcomes = []
     others = pl.col("part") != pl.col("corpus")  # the rows of a main part are about the study's own question
     for row in study.table("side_effects").filter(others, kind="deactivate").iter_rows(named=True):
-        one = outcome(f"{row['corpus']}, {ability(row['ability'])}", row | estimate_of(row, "excess"))
+        finding = outcome(f"{row['corpus']}, {ability(row['ability'])}", row | estimate_of(row, "excess"))
         if row["measure"] == "WER":  # more errors are harm
-            turned = {CLEAR_LOW: CLEAR_HIGH, CLEAR_HIGH: CLEAR_LOW}
-            one = replace(one, where=f"{one.where}, word errors", found=turned.get(one.found, one.found))
-        outcomes.append(one)
+            turned = {CLEAR_LOW: CLEAR_HIGH, CLEAR_HIGH: CLEAR_LOW}.get(finding.found, finding.found)
+            finding = replace(finding, where=f"{finding.where}, word errors", found=turned)
+        outcomes.append(finding)
     return tally(
         outcomes,
         "Switching the headline’s neurons off harms more than matched neurons do: {}.",

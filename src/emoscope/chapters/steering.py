@@ -46,27 +46,27 @@ def trend(compared: Sequence[Compared]) -> pl.DataFrame:
     excess_ are those beyond matched controls.
     """
     groups: dict[tuple[object, ...], list[Compared]] = {}
-    for one in compared:
-        family = one.family
+    for effect in compared:
+        family = effect.family
         # the mean over draws stands for a control: as one treatment a speaker, like the set that it is a control of
         single = family["control"] == "target" or family["draw"] is None
         if family["kind"] == "steer" and single and 0 < family["alpha"] <= MOST_ALPHA:
-            groups.setdefault(tuple(family[name] for name in SHARED), []).append(one)
+            groups.setdefault(tuple(family[name] for name in SHARED), []).append(effect)
     rows: list[Row] = []
     for key, members in groups.items():
-        members.sort(key=lambda one: float(one.family["alpha"]))
+        members.sort(key=lambda member: float(member.family["alpha"]))
         about = dict(zip(SHARED, key, strict=True))
         if len(members) < 2:
             continue
-        rows += _rows(about, members, [one.change for one in members], "")
-        beyond = [one.excess.beyond for one in members if one.excess is not None]
+        rows += _rows(about, members, [member.change for member in members], "")
+        beyond = [member.excess.beyond for member in members if member.excess is not None]
         if len(beyond) == len(members):
             rows += _rows(about, members, beyond, "excess_")
     return as_table("trend", rows)
 
 
 def _rows(about: Row, members: Sequence[Compared], changes: Sequence[Change], prefix: str) -> list[Row]:
-    alphas = np.array([one.family["alpha"] for one in members], dtype=float)
+    alphas = np.array([member.family["alpha"] for member in members], dtype=float)
     away = alphas - alphas.mean()
     sizes = np.min([change.items.sum(axis=1) for change in changes], axis=0)
     rows = []
@@ -143,7 +143,7 @@ def draw_dose(study: StudyRuns) -> Chart | None:
         )
         x = alt.X("x:Q", title="strength, alpha (gain − 1)").axis(grid=False, tickCount=5)
         charts = drawn[part.name]
-        charts += [curve(found.filter(measure=one).select(CURVE), x, label, rule=0) for one, label in DOSED.items()]
+        charts += [curve(found.filter(measure=name).select(CURVE), x, label, rule=0) for name, label in DOSED.items()]
         mass = _letter_mass(part)
         if len(mass):
             charts.append(curve(mass, x, "probability on the letters (%)", rule=100 * LEAST_LETTER_MASS))
@@ -223,13 +223,13 @@ def draw_steering_of_parts(study: StudyRuns) -> Chart | None:
 
 def say_steering(study: StudyRuns) -> list[str]:
     """Whether amplification draws answers to the emotion."""
-    said = tally(
+    sentences = tally(
         [outcome(part.name, part.effect("steer", "excess_pull_overall"), part) for part in study.mains],
         "Amplified, they draw fewer clips to their emotion than matched neurons do: {}.",
         "Amplified, they draw more clips to their emotion than matched neurons do: {}.",
         "Whether they draw more clips to their emotion than matched neurons do is open: {}.",
     )
-    return [*said, *say_verdicts(study, "steer", "Amplified")]
+    return [*sentences, *say_verdicts(study, "steer", "Amplified")]
 
 
 def say_dose(study: StudyRuns) -> list[str]:
@@ -239,24 +239,24 @@ def say_dose(study: StudyRuns) -> list[str]:
     found = []
     for part in study.mains:
         row = first(part.own("trend"), layers="all", positions="all", measure="excess_pull")
-        one = outcome(part.name, row and row | {"estimate": row["slope"]}, part, "points per unit of alpha")
-        if row is not None and one.found == CLEAR_HIGH:  # Page's test must hold, too
+        finding = outcome(part.name, row and row | {"estimate": row["slope"]}, part, "points per unit of alpha")
+        if row is not None and finding.found == CLEAR_HIGH:  # Page's test must hold, too
             judged = UNTESTED if row["p"] is None else CLEAR_HIGH if row["p"] < LEVEL else OPEN
-            one = replace(one, found=judged, why=row["reason"] or "")
-        found.append(one)
-    said = tally(
+            finding = replace(finding, found=judged, why=row["reason"] or "")
+        found.append(finding)
+    sentences = tally(
         found,
         "Beyond matched neurons, fewer of their own clips are answered so as alpha grows to 1: {}.",
         "More amplification does more: up to alpha 1 the answers gained on their own clips rise beyond matched "
         "neurons: {}.",
         "Whether more amplification draws more of their own clips than it does with matched neurons is open: {}.",
     )
-    return [*said, *_collapse(study)]
+    return [*sentences, *_collapse(study)]
 
 
 def _collapse(study: StudyRuns) -> list[str]:
     """Strengths at which the model hardly answers with a letter any more."""
-    said = []
+    sentences = []
     for part in study.mains:
         asked = acting(part.run.conditions, "steer", "headline", "dose").filter(control="target")
         levels = asked.join(part.table("uar").filter(scoring="likelihood"), on="condition")
@@ -265,8 +265,8 @@ def _collapse(study: StudyRuns) -> list[str]:
         if len(low):
             alphas = listed([f"{alpha:g}".replace("-", "−") for alpha in low])
             low_mass = f"at alpha {alphas} the letters’ probability is below {LEAST_LETTER_MASS:g}"
-            said.append(of_corpus(study, part, f"{low_mass}: these answers support no claim."))
-    return said
+            sentences.append(of_corpus(study, part, f"{low_mass}: these answers support no claim."))
+    return sentences
 
 
 QUESTIONS = (

@@ -35,12 +35,12 @@ def transfer(study: StudyRuns) -> pl.DataFrame:
         if asked is None:
             continue
         host = {"host": part.of, "chance": asked.responses.chance} | level(asked.responses, ["baseline"]).named("uar")
-        mine = asked.acts.get(part.of, {})
+        of_host = asked.acts.get(part.of, {})
         for source, acts in asked.acts.items():
             for key, act in acts.items() if source is not None else ():
                 about = {name: act.family[name] for name in ("kind", "selector", "budget", "alpha")} | host
                 about |= {"source": source, "diagonal": source == part.of, "fused": str(source).startswith(FUSED)}
-                own = mine.get(key) if source != part.of else None
+                own = of_host.get(key) if source != part.of else None
                 for excess in act.excesses:
                     rows += [about | row for row in _rows(asked, act, own, excess)]
     return _kept(as_table("transfer", rows))
@@ -51,9 +51,9 @@ def _rows(asked: Asked, act: Act, own: Act | None, excess: bool) -> list[Row]:
     found, targets = asked.measured([act], excess)
     both, _ = asked.measured([act, own], excess) if own and (own.matched or not excess) else ([], 0)
     rows = []
-    for name, one in found[0].items() if found else ():
+    for name, effect in found[0].items() if found else ():
         less = both[0][name].beyond(both[1][name]).named("less") if both else {}
-        rows.append({"targets": targets} | act.about(name, excess) | one.columns() | less)
+        rows.append({"targets": targets} | act.about(name, excess) | effect.columns() | less)
     return rows
 
 
@@ -174,24 +174,24 @@ def say_transfer(study: StudyRuns) -> list[str]:
         (row, wording.outcome_at(study, f"{row['source']} on {row['host']}", row, row["host"]))
         for row in off.filter(~pl.col("diagonal") & ~pl.col("fused")).iter_rows(named=True)
     ]
-    said = []
+    sentences = []
     if one_way:
-        clear = [(row, one) for row, one in one_way if one.found == wording.CLEAR_LOW]
-        hurt = [f"{one.where} {one.text}{_kept_in_words(row)}" for row, one in clear]
-        said.append(
+        clear = [(row, finding) for row, finding in one_way if finding.found == wording.CLEAR_LOW]
+        hurt = [f"{finding.where} {finding.text}{_kept_in_words(row)}" for row, finding in clear]
+        sentences.append(
             "Neurons found on one corpus and switched off on another hurt their own emotion more, beyond matched neurons, "
             f"in {len(hurt)} of {len(one_way)} directions{': ' + listed(hurt) if hurt else ''}."
         )
-        counts = Counter(one.found for _, one in one_way)
-        if others := [f"{told} in {counts[name]}" for name, told in OTHERWISE.items() if counts[name]]:
-            said.append(f"Of the {len(one_way)} directions it is {listed(others)}.")
-    said += wording.tally(
+        counts = Counter(finding.found for _, finding in one_way)
+        if others := [f"{words} in {counts[name]}" for name, words in OTHERWISE.items() if counts[name]]:
+            sentences.append(f"Of the {len(one_way)} directions it is {listed(others)}.")
+    sentences += wording.tally(
         _at_hosts(study, off.filter("diagonal")),
         "For comparison, neurons found on other speakers of the same corpus, about the shared emotions: {}.",
         "On the same corpus, about the shared emotions, they hurt their own emotion less than matched neurons: {}.",
         "On the same corpus, about the shared emotions, it is open: {}.",
     )
-    return [*said, *_fused(study, off.filter("fused")), *_asymmetry(study)]
+    return [*sentences, *_fused(study, off.filter("fused")), *_asymmetry(study)]
 
 
 def _kept_in_words(row: Row) -> str:
@@ -206,7 +206,7 @@ def _fused(study: StudyRuns, fused: pl.DataFrame) -> list[str]:
     texts = []
     for name in study.in_order(fused["source"]):
         outcomes = _at_hosts(study, fused.filter(source=name))
-        hurt = [one.where for one in outcomes if one.found == wording.CLEAR_LOW]
+        hurt = [finding.where for finding in outcomes if finding.found == wording.CLEAR_LOW]
         which = f" ({listed(hurt)})" if hurt else ""
         texts.append(f"{name.removeprefix(FUSED)} on {len(hurt)} of {len(outcomes)} corpora{which}")
     lead = "Sets fused over all corpora hurt their own emotion more, beyond matched neurons"
@@ -219,8 +219,8 @@ def _asymmetry(study: StudyRuns) -> list[str]:
         return []
     clear = []
     for row in found.iter_rows(named=True):
-        one = wording.outcome(f"{row['first']} to {row['second']} minus back", row)
-        clear += [f"{one.where} {one.text}"] if one.found in (wording.CLEAR_LOW, wording.CLEAR_HIGH) else []
+        finding = wording.outcome(f"{row['first']} to {row['second']} minus back", row)
+        clear += [f"{finding.where} {finding.text}"] if finding.found in (wording.CLEAR_LOW, wording.CLEAR_HIGH) else []
     differ = f"The two directions differ: {listed(clear)}."
     return [differ if clear else "In no pair of corpora are the two directions told apart."]
 

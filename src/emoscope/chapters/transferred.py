@@ -67,7 +67,7 @@ def _rows(
         return []
     before = level(responses, ["baseline"], used, which)
     moved = (
-        np.stack([[level(responses, [one[t]], used, which).values for one in both] for t in targets]) - before.values
+        np.stack([[level(responses, [draw[t]], used, which).values for draw in both] for t in targets]) - before.values
     )
     each = moved[:, :1] - moved[:, 1:] if matched else moved  # (target, draw, 1 + speaker)
     touched = "baseline" in unreliable or any(condition in unreliable for draw in both for condition in draw.values())

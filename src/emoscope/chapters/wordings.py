@@ -34,11 +34,11 @@ def wordings(part: Part) -> pl.DataFrame:
     rows: list[Row] = []
     answers = part.run.answers.filter(scoring="likelihood", condition="baseline").sort("item")
     for wording, found in by_groups(part, groups).items():
-        mine = items.filter(wording=wording)
+        of_wording = items.filter(wording=wording)
         untouched = level(responses, ["baseline"], responses.asked("baseline") & groups[wording])
         row = untouched.columns() | untouched.named("uar") | {"wording": wording}
-        row["chance"] = float(np.mean(100 / mine["options"].list.len().drop_nulls().to_numpy()))
-        row["letter_mass"] = answers.join(mine, on="item", how="semi")["letter_mass"].mean()
+        row["chance"] = float(np.mean(100 / of_wording["options"].list.len().drop_nulls().to_numpy()))
+        row["letter_mass"] = answers.join(of_wording, on="item", how="semi")["letter_mass"].mean()
         for kind, measure in GAPS.items():
             if (excess := found.get((kind, "target", f"excess_{measure}"))) is not None:
                 row |= excess.named(f"excess_{measure}")

@@ -57,28 +57,28 @@ def standing(study: StudyRuns) -> list[str]:
 def limits(study: StudyRuns) -> list[str]:
     """What may not be concluded."""
     several = SEVERAL if len(study.mains) > 1 else ()
-    of_tables = [said for name, said in OF_TABLES.items() if len(study.table(name))]
+    of_tables = [text for name, text in OF_TABLES.items() if len(study.table(name))]
     return [*LIMITS, *several, *of_tables, *_by_corpus(study, _unfounded)]
 
 
 def pilot(study: StudyRuns) -> list[str] | None:
     """What a pilot concludes, on each corpus, in sentences; ``None`` for a full study."""
-    told = study.manifest.get("pilot")
-    if not isinstance(told, dict):
+    findings = study.manifest.get("pilot")
+    if not isinstance(findings, dict):
         return None
     alone = study.parts[0].run.manifest is study.manifest
-    found = [("", told)] if alone else [(f"{name}: ", one or {}) for name, one in told.items()]
-    return [f"{name}{sentence}" for name, one in found for sentence in one.get("verdict") or []]
+    found = [("", findings)] if alone else [(f"{name}: ", of_corpus or {}) for name, of_corpus in findings.items()]
+    return [f"{name}{sentence}" for name, of_corpus in found for sentence in of_corpus.get("verdict") or []]
 
 
 def _by_corpus(study: StudyRuns, say: Callable[[Part], Iterable[str]]) -> list[str]:
     """What is said of each corpus, each sentence once; with the corpora's names where there are several."""
-    said: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     for part in study.mains:
         for sentence in say(part):
-            said.setdefault(sentence, []).append(part.name)
+            sentences.setdefault(sentence, []).append(part.name)
     several = len(study.mains) > 1
-    return [f"On {listed(names)}: {sentence}" if several else sentence for sentence, names in said.items()]
+    return [f"On {listed(names)}: {sentence}" if several else sentence for sentence, names in sentences.items()]
 
 
 def _before_numbers(part: Part) -> Iterable[str]:
@@ -132,14 +132,14 @@ def _trained_on(part: Part) -> Iterable[str]:
     used = set(part.run.items["corpus"].drop_nulls())
     heard = set(map(str, model.get("trained_speakers") or [])) & set(part.responses.speakers)
     again = part.allows("model", "allow_trained_on")
-    for one in model.get("trained_on") or []:
-        if one.get("corpus") not in used:
+    for trained in model.get("trained_on") or []:
+        if trained.get("corpus") not in used:
             continue
-        where = (one.get("where") or {}).items()
+        where = (trained.get("where") or {}).items()
         which = "; ".join(
             f"{name} {value if isinstance(value, str) else ', '.join(map(str, value))}" for name, value in where
         )
-        text = f"{one['corpus']} ({which})" if which else str(one["corpus"])
+        text = f"{trained['corpus']} ({which})" if which else str(trained["corpus"])
         if which:
             text += ", whose recordings may be evaluated here" if again else ", whose recordings are not evaluated here"
         if heard:
@@ -196,7 +196,7 @@ def close(part: Part, kind: str, measure: str) -> str | None:
         return None
     way = 1 if own["estimate"] > 0 else -1
     ends = [shuffled[name] for name in ("draw_min", "draw_max") if shuffled[name] is not None]
-    most = max((way * one for one in ends), default=way * shuffled["estimate"])
+    most = max((way * end for end in ends), default=way * shuffled["estimate"])
     share, reached = shuffled["estimate"] / own["estimate"], most >= abs(own["estimate"])
     if share < CLOSE and not reached:
         return None

@@ -84,7 +84,7 @@ def to_latex(frame: pl.DataFrame, name: str, caption: str) -> str:
     return "\n".join([
         r"% needs \usepackage{array,booktabs} and \usepackage[T1]{fontenc}", r"\begin{table}", rf"\caption{{{escape(caption)}}}", rf"\label{{tab:{name}}}",
         r"\footnotesize\setlength{\tabcolsep}{4pt}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule",
-        " & ".join(escape(one) if one in words else _stacked(one) for one in frame.columns) + r" \\", r"\midrule",
+        " & ".join(escape(column) if column in words else _stacked(column) for column in frame.columns) + r" \\", r"\midrule",
         *map(_line, frame.rows()),
         r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
     ])  # fmt: skip

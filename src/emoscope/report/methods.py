@@ -56,26 +56,26 @@ def bibtex(part: Part) -> str:
         "  title   = {emoscope: emotion-sensitive neurons in large audio-language models},\n"
         f"  version = {{{manifest.get('emoscope') or 'unknown'}}},\n  year    = {{2026}}\n}}"
     )
-    corpora = [_corpus(one) for one in manifest.get("corpora") or [] if one.get("citation")]
+    corpora = [_corpus(corpus) for corpus in manifest.get("corpora") or [] if corpus.get("citation")]
     ranked = [LAPE] if any(name.startswith("lape") for name in part.selectors) else []
     return "\n\n".join([PAPER, software, *corpora, *ranked])
 
 
-def _corpus(one: dict[str, Any]) -> str:
-    citation = str(one["citation"])
+def _corpus(corpus: dict[str, Any]) -> str:
+    citation = str(corpus["citation"])
     year = re.search(r"\b(?:19|20)\d\d\b", citation)
-    fields = [("title", str(one.get("title") or one.get("id"))), ("howpublished", citation)]
+    fields = [("title", str(corpus.get("title") or corpus.get("id"))), ("howpublished", citation)]
     fields += [("year", year[0])] if year else []
     lines = ",\n".join(f"  {name} = {{{re.sub(r'[{}]', '', text)}}}" for name, text in fields)
-    return f"@misc{{{re.sub('[^a-z0-9]', '', str(one.get('id')).lower())},\n{lines}\n}}"
+    return f"@misc{{{re.sub('[^a-z0-9]', '', str(corpus.get('id')).lower())},\n{lines}\n}}"
 
 
 def _data(part: Part) -> str:
     manifest, responses = part.run.manifest, part.responses
     model = manifest.get("model") or {}
     corpora = " and ".join(
-        str(one.get("title") or one.get("id")) + (f" ({one['citation']})" if one.get("citation") else "")
-        for one in manifest.get("corpora") or []
+        str(corpus.get("title") or corpus.get("id")) + (f" ({corpus['citation']})" if corpus.get("citation") else "")
+        for corpus in manifest.get("corpora") or []
     )
     known = PRESENTED.get(part.presentation or "audio")
     asked = (known and known.asks) or PRESENTED["audio"].asks
@@ -111,8 +111,8 @@ def _selection(part: Part) -> str:
     many = f" ({max(size)})" if size else ""
     from_clips = f", from {min(clips)} correctly answered clips per emotion" if clips else ""
     asked = (part.run.manifest.get("study") or {}).get("identify") or {}
-    told = " Its activation was read after the product with up_proj(x) (site “product”)."
-    read = told if asked.get("site") == "product" else ""
+    after_product = " Its activation was read after the product with up_proj(x) (site “product”)."
+    read = after_product if asked.get("site") == "product" else ""
     if asked.get("balance_letters"):
         from_clips += ", chosen so that the right option stood behind each letter as equally often as could be"
     return (
@@ -136,7 +136,7 @@ def _interventions(part: Part) -> str:
         done.append(f"amplified{weakened} (multiplied by 1 + alpha, alpha = {values})")
     draws = {name: asked.filter(control=name)["draw"].n_unique() for name in CONTROLS}
     controls = [
-        f"{draws[name]} {one.sets or f'sets of {name} neurons'}" for name, one in CONTROLS.items() if draws[name]
+        f"{draws[name]} {kind.sets or f'sets of {name} neurons'}" for name, kind in CONTROLS.items() if draws[name]
     ]
     against = f" Controls were {listed(controls)} per emotion." if controls else ""
     if {"misses", "false-alarms"} & set(asked["control"].to_list()):
@@ -154,8 +154,8 @@ def _statistics(part: Part) -> str:
     versions = ", ".join(f"{name} {environment[name]}" for name in used)
     names = {"deactivate": "the excess gap of deactivation"}
     declared = [names.get(kind, "the excess pull gap of steering") for kind in part.table("tests")["kind"]]
-    told = f" The tests of {listed(declared)} were declared beforehand and corrected with Holm’s method."
-    holm = told if declared else ""
+    corrected = f" The tests of {listed(declared)} were declared beforehand and corrected with Holm’s method."
+    holm = corrected if declared else ""
     return (
         "Effects are changes in percentage points, averaged over emotions; the excess is the effect of the selected minus that of "
         "matched neurons on the same clips. Sensitivity is the change of the one-against-rest area under the ROC curve of the option’s "

@@ -93,8 +93,8 @@ def signed_matrix(
     on = _on(f"!datum.unreliable && abs(datum.value) > {0.62 * most}")
     for test, weight in (("datum.clear", 700), ("!datum.clear", 400)):
         text = base.transform_filter(test)
-        said = text.mark_text(fontSize=14 if intervals else 12, fontWeight=weight, dy=-7 if intervals else 0)  # type: ignore[arg-type]
-        drawn.append(said.encode(text="label:N", color=on))
+        label = text.mark_text(fontSize=14 if intervals else 12, fontWeight=weight, dy=-7 if intervals else 0)  # type: ignore[arg-type]
+        drawn.append(label.encode(text="label:N", color=on))
     if intervals:
         drawn.append(base.mark_text(fontSize=11, dy=10).encode(text="span:N", color=on))
     width, height = (104, 44) if intervals else (_cell_width(columns), 30)

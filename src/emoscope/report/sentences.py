@@ -75,14 +75,14 @@ def _switched_off(part: Part) -> Sentence:
     if own is None or own["estimate"] is None:
         return Sentence("Whether the selected neurons matter is open", "switching them off was not part of this run.")
     excess, blind = part.effect("deactivate", "excess_gap"), part.blind()
-    told = "" if blind is None else f" {blind.sentence()}"
+    of_blind = "" if blind is None else f" {blind.sentence()}"
     if excess is None or excess["estimate"] is None:
         moved = _moves(own["estimate"], "recognition of their emotion")
         if others is not None and others["estimate"] is not None:
             moved += f" and {_moves(others['estimate'], 'of the other emotions')}"
         return Sentence(
             "Whether these neurons matter more than others is open",
-            f"switching them off {moved}, but matched control neurons were not tested.{told}",
+            f"switching them off {moved}, but matched control neurons were not tested.{of_blind}",
         )
     value = excess["estimate"]
     if judge(excess, part)[0] in CLEAR:
@@ -97,7 +97,7 @@ def _switched_off(part: Part) -> Sentence:
             f"{_open(part, excess)}"
         )
     claim = _claim(part, "deactivate", SWITCHED, "switching these neurons off does")
-    return Sentence(claim, f"{text}.{told}", _notes(part, "deactivate", unmatched=unlike(part)))
+    return Sentence(claim, f"{text}.{of_blind}", _notes(part, "deactivate", unmatched=unlike(part)))
 
 
 def _amplified(part: Part) -> Sentence:
@@ -174,11 +174,11 @@ def _own_clips(part: Part) -> str | None:
     gap = part.effect("steer", "excess_pull_gap")
     if gap is None or gap["estimate"] is None or gap["low"] is None:
         return None
-    told = f"excess pull gap {number(gap['estimate'], sign=True)} points, {span(gap['low'], gap['high'])}"
+    text = f"excess pull gap {number(gap['estimate'], sign=True)} points, {span(gap['low'], gap['high'])}"
     if judge(gap, part)[0] not in CLEAR:
-        return f"Whether they draw clips of their own emotion more than others is open ({told})."
+        return f"Whether they draw clips of their own emotion more than others is open ({text})."
     more = "more" if gap["estimate"] > 0 else "less"
-    return f"They draw clips of their own emotion {more} than others ({told})."
+    return f"They draw clips of their own emotion {more} than others ({text})."
 
 
 def _open(part: Part, row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from emoscope.neurons.controls import CONTROLS as CONTROL_KINDS
 from emoscope.vocabulary import PRESENTED, TARGET
 from emoscope.wording import bracket, listed, number
 
-CONTROLS = {TARGET: "selected"} | {name: one.called or name for name, one in CONTROL_KINDS.items()}
+CONTROLS = {TARGET: "selected"} | {name: kind.called or name for name, kind in CONTROL_KINDS.items()}
 """How controls are called in figures and tables."""
 
 MATCHED_IN = {"frequency": "firing rate", "magnitude": "mean activity", "down_norm": "output weight"}
@@ -27,7 +27,7 @@ BLIND = "blind part of the excess gap"
 CLEAR_LOW, CLEAR_HIGH, OPEN, UNTESTED = "low", "high", "open", "untested"
 """What an estimate with its interval says: below zero, above zero, neither, or nothing."""
 
-HEARD = {name: one.heard for name, one in PRESENTED.items() if one.heard}
+HEARD = {name: presented.heard for name, presented in PRESENTED.items() if presented.heard}
 """What is heard, in words, in the order of figures and tables."""
 
 
@@ -86,11 +86,11 @@ def tally(outcomes: Iterable[Outcome], low: str, high: str, open_: str) -> list[
         >>> tally([Outcome("a", OPEN, "+1 points", ""), Outcome("b", UNTESTED, "", "only 3 speakers")], "", "", "Open: {}.")
         ['Open: a +1 points.', 'Not tested: b (only 3 speakers).']
     """
-    every, said = list(outcomes), []
+    every, sentences = list(outcomes), []
     for found, words in ((CLEAR_LOW, low), (CLEAR_HIGH, high), (OPEN, open_)):
-        if those := [f"{one.where} {one.text}" for one in every if one.found == found]:
-            said.append(words.format(listed(those)))
-    return [*said, *untested(every)]
+        if those := [f"{finding.where} {finding.text}" for finding in every if finding.found == found]:
+            sentences.append(words.format(listed(those)))
+    return [*sentences, *untested(every)]
 
 
 def untested(outcomes: Iterable[Outcome]) -> list[str]:
@@ -101,11 +101,11 @@ def untested(outcomes: Iterable[Outcome]) -> list[str]:
         ['Not tested: a and b (only 3 speakers).']
     """
     reasons: dict[str, list[str]] = {}
-    for one in outcomes:
-        if one.found == UNTESTED:
-            reasons.setdefault(one.why, []).append(one.where)
-    told = "; ".join(f"{listed(where)} ({why})" for why, where in reasons.items())
-    return [f"Not tested: {told}."] if told else []
+    for finding in outcomes:
+        if finding.found == UNTESTED:
+            reasons.setdefault(finding.why, []).append(finding.where)
+    text = "; ".join(f"{listed(where)} ({why})" for why, where in reasons.items())
+    return [f"Not tested: {text}."] if text else []
 
 
 def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str, str]:
@@ -161,8 +161,8 @@ def where(study: StudyRuns, part: Part, what: str = "") -> str:
 
 def made_of(study: StudyRuns, rows: Sequence[Mapping[str, str]]) -> pl.DataFrame | None:
     """Rows with a column ``corpus`` as a table, as :func:`made` does it, without the corpus where there is one."""
-    one = len(study.mains) == 1
-    return made([{name: text for name, text in row.items() if name != "corpus"} for row in rows] if one else rows)
+    single = len(study.mains) == 1
+    return made([{name: text for name, text in row.items() if name != "corpus"} for row in rows] if single else rows)
 
 
 def strengths(study: StudyRuns) -> str:
