@@ -35,7 +35,7 @@ def level(
         unreliable: conditions whose answers support no claim.
     """
     every = [*conditions, *([] if against is None else [against])]
-    used = np.logical_and.reduce([responses.asked(one) for one in every]) if used is None else used
+    used = np.logical_and.reduce([responses.asked(name) for name in every]) if used is None else used
     items = responses.per_speaker(used.astype(float))
     sizes, values = items.sum(axis=1), []
     if which == ACCURACY:
@@ -66,7 +66,7 @@ def uar(run: Run, by_scoring: dict[str, Responses]) -> pl.DataFrame:
     kinds = dict(run.conditions.select("condition", "kind").iter_rows())
     rows = []
     for scoring, responses in by_scoring.items():
-        told = _by_condition(run, responses, scoring)
+        by_condition = _by_condition(run, responses, scoring)
         for condition in responses.rows:
             used, answer = responses.asked(condition), responses.answer(condition)
             if not used.any():
@@ -76,7 +76,7 @@ def uar(run: Run, by_scoring: dict[str, Responses]) -> pl.DataFrame:
                 "condition": condition, "kind": kinds.get(condition, condition), "scoring": scoring,
                 "n": int(used.sum()), "uar": found["estimate"],
                 "accuracy": _percent(answer == responses.truth, used), "chance": responses.chance,
-                "agreement": agreement(by_scoring, condition), **told[condition],
+                "agreement": agreement(by_scoring, condition), **by_condition[condition],
                 "changed": changed(responses, condition), "unreadable": _percent(answer == UNREADABLE, used),
                 "uar_readable": _readable(responses, condition) if scoring == "generation" else None,
             }  # fmt: skip

@@ -54,7 +54,7 @@ def headline_acts(conditions: pl.DataFrame) -> dict[Key, Act]:
     found: dict[Key, Act] = {}
     for family, (own, *_), matched in with_controls(group(conditions)):
         plain = (family["control"], family["positions"], family["layers"]) == ("target", "all", "all")
-        declared = marked.is_empty() or any(one in set(marked["condition"]) for one in own.values())
+        declared = marked.is_empty() or any(condition in set(marked["condition"]) for condition in own.values())
         if plain and family["to"] != "mean" and declared:
             found.setdefault((family["kind"], family["alpha"]), Act(family, own, tuple(matched)))
     return found
@@ -79,12 +79,14 @@ class Asked:
     def of(cls, run: Run) -> Asked:
         """Arrange a part's answers."""
         every: dict[str | None, Run] = {None: run} | dict(run.transferred.items())
-        found = {source: headline_acts(_answered(one)) for source, one in every.items()}
+        found = {source: headline_acts(_answered(its_run)) for source, its_run in every.items()}
         acts = [act for each in found.values() for act in each.values()]
         wanted = sorted({"baseline"}.union(*(draw.values() for act in acts for draw in act.draws(True))))
         there = pl.col("condition") != "baseline"  # the runs under other sets hold it once more
         asked, answers = (
-            pl.concat([getattr(run, table), *(getattr(one, table).filter(there) for one in run.transferred.values())])
+            pl.concat(
+                [getattr(run, table), *(getattr(its_run, table).filter(there) for its_run in run.transferred.values())]
+            )
             for table in ("conditions", "answers")
         )
         together = replace(run, answers=answers.filter(pl.col("condition").is_in(wanted)), conditions=asked)

@@ -41,8 +41,8 @@ def untested(why: str) -> Decision:
 
 def shown(row: Row, verdict: str, why: str, what: str, unit: str = "points") -> Decision:
     """A decision with the number that it rests on."""
-    told = f"{what} {number(row['estimate'], sign=True)}{' points' if unit == 'points' else ''} {ends(row)}".strip()
-    return Decision(verdict, why, told, row["estimate"], row["low"], row["high"], unit)
+    effect = f"{what} {number(row['estimate'], sign=True)}{' points' if unit == 'points' else ''} {ends(row)}".strip()
+    return Decision(verdict, why, effect, row["estimate"], row["low"], row["high"], unit)
 
 
 def ends(row: Row) -> str:
@@ -123,12 +123,12 @@ def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Deci
     verb = "loses" if own["high"] < 0 else "does not clearly lose"
     found = f"the emotion itself {verb} beyond similar neurons ({span(own)})"
     if test["p_holm"] < LEVEL and test["estimate"] < 0 and own["high"] < 0:
-        said = {
+        how = {
             "removes evidence": "it removes evidence", "pulls the answer": "it moves what is answered, not what is heard",
             "both": "it removes evidence and moves what is answered", "neither": "evidence and leaning stay as they were",
             "undecided": "whether evidence is lost or only the answer moves is undecided",
         }.get(verdict or "", "")  # fmt: skip
-        return shown(test, SUPPORTED, f"{found}{f'; {said}' if said else ''}", "excess gap")
+        return shown(test, SUPPORTED, f"{found}{f'; {how}' if how else ''}", "excess gap")
     if test["p_holm"] < LEVEL and test["estimate"] < 0:
         return shown(test, UNSUPPORTED, f"the gap is one of the other emotions’ gains: {found}", "excess gap")
     return shown(test, UNSUPPORTED, _open(test), "excess gap")
@@ -253,7 +253,7 @@ def both(first: Decision, second: Decision) -> Decision:
         ('supported by the published measure', 'not supported', 'not testable here')
     """
     for verdict, why in ((UNSUPPORTED, "not supported"), (UNTESTED, "not testable here")):
-        which = [name for name, one in zip(DOING.values(), (first, second), strict=True) if one.verdict == verdict]
+        which = [name for name, claim in zip(DOING.values(), (first, second), strict=True) if claim.verdict == verdict]
         if which:
             return Decision(verdict, f"{' and '.join(which)}: {why}")
     return Decision(SUPPORTED, "switching off and amplifying do both")

@@ -66,8 +66,8 @@ MOVED = ("correct", "said", "auc", "lift")
 
 def mean(changes: Sequence[Change]) -> Change:
     """The mean of changes on the same items and targets, such as those of control draws."""
-    moved = {name: np.mean([getattr(one, name) for one in changes], axis=0) for name in MOVED}
-    return replace(changes[0], **moved, unreliable=any(one.unreliable for one in changes))
+    moved = {name: np.mean([getattr(change, name) for change in changes], axis=0) for name in MOVED}
+    return replace(changes[0], **moved, unreliable=any(change.unreliable for change in changes))
 
 
 class Changes:
@@ -130,7 +130,7 @@ def _count_one(responses: Responses, condition: str, code: int, used: np.ndarray
         (((after == responses.truth) & used).astype(float)) - ((before == responses.truth) & used)
     )
     said = responses.per_speaker(((after == code) & used).astype(float) - ((before == code) & used))
-    level, moved = (responses.log_odds[responses.rows[one], :, code] for one in ("baseline", condition))
+    level, moved = (responses.log_odds[responses.rows[name], :, code] for name in ("baseline", condition))
     ranked = used & ~np.isnan(level) & ~np.isnan(moved)
     own, who = (responses.truth == code)[ranked], responses.speaker[ranked]
     auc_after, auc_before = (100 * auc(scores[ranked], own, who, speakers) for scores in (moved, level))
@@ -223,7 +223,7 @@ def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions]) ->
     targets, used = shared(changes.responses, both)
     if not matched or not targets or not used.any():
         return None
-    change, *controls = (changes.count(one, targets, used) for one in both)
+    change, *controls = (changes.count(draw, targets, used) for draw in both)
     return Excess(targets, change, tuple(controls), change.minus(mean(controls)))
 
 
@@ -235,18 +235,18 @@ def with_controls(
     Every family stands by itself, then all draws of each control together, marked by a null draw.
     """
 
-    def key(family: Family, **other: str) -> tuple[Any, ...]:
-        return tuple((family | other)[name] for name in FAMILY if name != "draw")
+    def key(family: Family, **changed: str) -> tuple[Any, ...]:
+        return tuple((family | changed)[name] for name in FAMILY if name != "draw")
 
     every: dict[tuple[Any, ...], list[Conditions]] = {}
     for family, members in grouped:
         every.setdefault(key(family), []).append(members)
     alike = {key(family): family | {"draw": None} for family, _ in grouped}
     matched = {
-        key(one): every.get(key(one, control="matched"), []) for one in alike.values() if one["control"] == "target"
+        key(row): every.get(key(row, control="matched"), []) for row in alike.values() if row["control"] == "target"
     }
     single = [(family, [members], matched.get(key(family), [])) for family, members in grouped]
-    return single + [(one, every[name], []) for name, one in alike.items() if one["control"] != "target"]
+    return single + [(row, every[name], []) for name, row in alike.items() if row["control"] != "target"]
 
 
 def measures(change: Change) -> dict[str, Estimate]:

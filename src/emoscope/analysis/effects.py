@@ -29,8 +29,8 @@ def matrix(compared: Sequence[Compared], labels: Sequence[str]) -> pl.DataFrame:
     %, change and pull in points; q values are Benjamini and Hochberg's over the cells of the family's matrix.
     """
     rows: list[dict[str, Any]] = []
-    for one in compared:
-        cells = _cells(one, labels)
+    for case in compared:
+        cells = _cells(case, labels)
         for name in ("change", "pull"):
             for cell, q in zip(cells, benjamini_hochberg([cell[f"{name}_p"] for cell in cells]), strict=True):
                 cell[f"{name}_q"] = q
@@ -46,11 +46,11 @@ def effects(compared: Sequence[Compared]) -> pl.DataFrame:
     ``draw`` are means over the draws of a control, with the smallest and the largest in ``draw_min`` and ``draw_max``.
     """
     rows: list[dict[str, Any]] = []
-    for one in compared:
-        rows += _effect_rows(one.family, one.change, one.draws, "", _ranks(one))
-        if one.excess is not None:
-            each = [one.excess.own.minus(draw) for draw in one.excess.matched]
-            rows += _effect_rows(one.family, one.excess.beyond, each, "excess_", {})
+    for case in compared:
+        rows += _effect_rows(case.family, case.change, case.draws, "", _ranks(case))
+        if case.excess is not None:
+            each = [case.excess.own.minus(draw) for draw in case.excess.matched]
+            rows += _effect_rows(case.family, case.excess.beyond, each, "excess_", {})
     return as_table("effects", rows)
 
 
@@ -60,7 +60,7 @@ def _effect_rows(
     single = [measures(draw) for draw in draws] if len(draws) > 1 else []
     rows = []
     for name, found in measures(change).items():
-        over = [float(one[name].values[0]) for one in single]
+        over = [float(draw[name].values[0]) for draw in single]
         place, combinations = ranks.get(name, (None, None))
         row = family | found.columns() | {"measure": prefix + name, "unit": unit(name), "targets": len(change.targets)}
         row |= {"draws": len(draws), "draw_min": min(over, default=None), "draw_max": max(over, default=None)}
@@ -68,11 +68,11 @@ def _effect_rows(
     return rows
 
 
-def _ranks(one: Compared) -> dict[str, tuple[int, int]]:
-    if one.excess is None:
+def _ranks(case: Compared) -> dict[str, tuple[int, int]]:
+    if case.excess is None:
         return {}
-    kind, found = one.family["kind"], {}
-    own, controls = _terms(one.excess.own), [_terms(draw) for draw in one.excess.matched]
+    kind, found = case.family["kind"], {}
+    own, controls = _terms(case.excess.own), [_terms(draw) for draw in case.excess.matched]
     for name in RANKED[kind]:
         placed = rank(own[name], np.stack([each[name] for each in controls]), kind == "deactivate")
         if placed is not None and np.isfinite(own[name]).all():
@@ -93,17 +93,17 @@ def _terms(change: Change) -> dict[str, np.ndarray]:
     return found
 
 
-def _cells(one: Compared, labels: Sequence[str]) -> list[dict[str, Any]]:
-    change, rows = one.change, []
+def _cells(case: Compared, labels: Sequence[str]) -> list[dict[str, Any]]:
+    change, rows = case.change, []
     accuracy, pull = change.accuracy(), change.pull()
     for e, emotion in enumerate(labels):
         items = change.items[:, e]
         if not items.sum():
             continue
         before = 100 * float(change.baseline[:, e].sum() / items.sum())
-        for m, target in enumerate(one.targets):
-            row = one.family | {"target": target, "emotion": emotion, "n": int(items.sum()), "baseline": before}
-            row |= {"draws": len(one.draws), "unreliable": change.unreliable}
+        for m, target in enumerate(case.targets):
+            row = case.family | {"target": target, "emotion": emotion, "n": int(items.sum()), "baseline": before}
+            row |= {"draws": len(case.draws), "unreliable": change.unreliable}
             for name, values in (("change", accuracy), ("pull", pull)):
                 row |= change.estimate(values[:, m, e], items).named(name)
             row["accuracy"] = before + float(row["change"] or 0)
@@ -118,16 +118,16 @@ def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
     columns are the target set's change minus the mean of matched draws.
     """
     rows: list[dict[str, Any]] = []
-    for one in compared:
-        for m, target in enumerate(one.targets):
-            row = one.family | {"target": target, "draws": len(one.draws), "n": int(one.change.ranked[:, m].sum())}
-            found = [("", one.change, m)]
-            if one.excess is not None and target in one.excess.targets:
-                found.append(("excess_", one.excess.beyond, one.excess.targets.index(target)))
+    for case in compared:
+        for m, target in enumerate(case.targets):
+            row = case.family | {"target": target, "draws": len(case.draws), "n": int(case.change.ranked[:, m].sum())}
+            found = [("", case.change, m)]
+            if case.excess is not None and target in case.excess.targets:
+                found.append(("excess_", case.excess.beyond, case.excess.targets.index(target)))
             for prefix, change, place in found:
                 for name, values in (("sensitivity", change.auc), ("bias", change.bias())):
                     row |= change.estimate(values[:, place], change.ranked[:, place]).named(prefix + name)
-            rows.append(row | {"auc": finite(one.change.baseline_auc[m])})
+            rows.append(row | {"auc": finite(case.change.baseline_auc[m])})
     return as_table("evidence", rows)
 
 
@@ -172,14 +172,13 @@ def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFram
     points) and bias (nat) are means over the emotions.
     """
     rows: list[dict[str, Any]] = []
-    for one in compared:
-        if one.excess is None or one.family["positions"] != "all":
+    for case in compared:
+        if case.excess is None or case.family["positions"] != "all":
             continue
-        found = measures(one.excess.beyond)
-        said, reason = _decide(found["sensitivity"], found["bias"], unknown_speakers)
-        row = (
-            one.family | found["sensitivity"].columns() | {"verdict": said, "reason": reason, "headline": one.headline}
-        )
+        found = measures(case.excess.beyond)
+        decided, reason = _decide(found["sensitivity"], found["bias"], unknown_speakers)
+        row = case.family | found["sensitivity"].columns()
+        row |= {"verdict": decided, "reason": reason, "headline": case.headline}
         rows.append(row | found["sensitivity"].named("excess_sensitivity") | found["bias"].named("excess_bias"))
     return as_table("verdicts", rows)
 
@@ -200,15 +199,15 @@ def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
     corpus = "+".join(sorted(set(run.items.filter(pl.col("status") == "used")["corpus"].drop_nulls())))
     rows: list[dict[str, Any]] = []
     for kind, measure in GAPS.items():
-        declared = [one for one in compared if one.headline and one.family["kind"] == kind]
+        declared = [case for case in compared if case.headline and case.family["kind"] == kind]
         if not declared:
             continue
-        one = min(declared, key=lambda this: (this.family["positions"] != "all", this.family["to"] == "mean"))
+        chosen = min(declared, key=lambda this: (this.family["positions"] != "all", this.family["to"] == "mean"))
         row: dict[str, Any] = {"kind": kind, "measure": f"excess_{measure}", "corpus": corpus}
         row |= {"p": None, "reason": "no matched controls"}
-        if one.excess is not None:
-            row |= measures(one.excess.beyond)[measure].columns()
-            row |= {"p": None, "reason": TOO_UNRELIABLE} if one.excess.beyond.unreliable else {}
+        if chosen.excess is not None:
+            row |= measures(chosen.excess.beyond)[measure].columns()
+            row |= {"p": None, "reason": TOO_UNRELIABLE} if chosen.excess.beyond.unreliable else {}
         rows.append(row)
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p
@@ -256,10 +255,10 @@ def by_groups(
         there = [responses.labels[code] for code in set(responses.truth[used].tolist())]
         found[name] = {}
         counted = kept.filter(pl.col("target").is_in(there)) if own_emotions else kept
-        for one in compare(asked, counted, part.unreliable):
-            kind, control = one.family["kind"], one.family["control"]
-            changes = [("", one.change)] if control == "target" or one.family["draw"] is None else []
-            changes += [("excess_", one.excess.beyond)] if one.excess is not None else []
+        for case in compare(asked, counted, part.unreliable):
+            kind, control = case.family["kind"], case.family["control"]
+            changes = [("", case.change)] if control == "target" or case.family["draw"] is None else []
+            changes += [("excess_", case.excess.beyond)] if case.excess is not None else []
             for prefix, change in changes:
                 every = measures(change)
                 found[name] |= {(kind, control, prefix + measure): every[measure] for measure in MEASURED[kind]}

@@ -121,9 +121,9 @@ class Estimate:
 
 def mean_over_parts(parts: Sequence[Estimate]) -> Estimate:
     """The mean of a statistic over parts of the items, each counting alike; their items add up."""
-    values = np.mean([one.values for one in parts], axis=0)
-    sizes = np.sum([one.sizes for one in parts], axis=0)
-    return replace(parts[0], values=values, sizes=sizes, unreliable=any(one.unreliable for one in parts))
+    values = np.mean([part.values for part in parts], axis=0)
+    sizes = np.sum([part.sizes for part in parts], axis=0)
+    return replace(parts[0], values=values, sizes=sizes, unreliable=any(part.unreliable for part in parts))
 
 
 def replicates(sums: np.ndarray) -> np.ndarray:
@@ -286,18 +286,18 @@ def welch(first: Mapping[str, Any], second: Mapping[str, Any], why_not: str | No
     Both are rows with all of these but p; ``why_not`` says why there can be no interval.
 
     Example:
-        >>> one = {"estimate": 3.0, "low": 3.0 - 2.776445, "high": 3.0 + 2.776445, "df": 4.0, "reason": None}
-        >>> found = welch(one, one | {"estimate": 1.0})  # errors of 1 each: error sqrt(2), df 2^2 / (1/4 + 1/4) = 8
+        >>> row = {"estimate": 3.0, "low": 3.0 - 2.776445, "high": 3.0 + 2.776445, "df": 4.0, "reason": None}
+        >>> found = welch(row, row | {"estimate": 1.0})  # errors of 1 each: error sqrt(2), df 2^2 / (1/4 + 1/4) = 8
         >>> {name: round(found[name], 3) for name in ("estimate", "low", "high", "df", "p")}
         {'estimate': 2.0, 'low': -1.261, 'high': 5.261, 'df': 8.0, 'p': 0.195}
     """
-    known = [one["estimate"] for one in (first, second)]
+    known = [row["estimate"] for row in (first, second)]
     estimate = None if None in known else known[0] - known[1]
     found: dict[str, Any] = dict.fromkeys(("low", "high", "df", "p")) | {"estimate": estimate}
     found["reason"] = why_not or first["reason"] or second["reason"]
     if found["reason"] or estimate is None:
         return found
-    ends = [(one["high"] - one["low"], one["df"]) for one in (first, second)]
+    ends = [(row["high"] - row["low"], row["df"]) for row in (first, second)]
     squares = [(wide / 2 / t_quantile(df, 0.975)) ** 2 for wide, df in ends]
     parts = sum(square**2 / df for square, (_, df) in zip(squares, ends, strict=True))
     df = sum(squares) ** 2 / parts if parts > 0 else min(df for _, df in ends)

@@ -63,9 +63,9 @@ def read_run(folder: str | Path) -> Run:
     if place.is_file():
         transferred_sets = conform(pl.read_parquet(place), "sets")
     for source in conditions["source"].drop_nulls().unique(maintain_order=True):
-        mine = conditions.filter((pl.col("source") == source) | (pl.col("kind") == "baseline"))
-        theirs = answers.filter(pl.col("condition").is_in(mine["condition"].to_list()))
-        transferred[source] = replace(run, conditions=mine, sets=transferred_sets.filter(source=source), answers=theirs)
+        kept = conditions.filter((pl.col("source") == source) | (pl.col("kind") == "baseline"))
+        theirs = answers.filter(pl.col("condition").is_in(kept["condition"].to_list()))
+        transferred[source] = replace(run, conditions=kept, sets=transferred_sets.filter(source=source), answers=theirs)
     apart = conditions.filter(pl.col("source").is_not_null())["condition"].to_list()
     return replace(run, answers=answers.filter(~pl.col("condition").is_in(apart)), transferred=transferred)
 
@@ -79,7 +79,7 @@ def declared_headline(manifest: Mapping[str, Any], conditions: pl.DataFrame) -> 
     marked, found = conditions.filter(pl.col("headline").fill_null(False)), {}
     for column in ("selector", "budget", "scope", "alpha"):
         known = [*marked[column].drop_nulls(), *conditions[column].drop_nulls().sort()]
-        found[column] = next((one for one in (named.get(column), *known) if one is not None), None)
+        found[column] = next((value for value in (named.get(column), *known) if value is not None), None)
     return found
 
 

@@ -175,7 +175,7 @@ class Part:
     def pilot(self) -> list[str] | None:
         """What a pilot run concludes, in sentences; ``None`` for a full run."""
         found = self.run.manifest.get("pilot")
-        return [str(one) for one in found.get("verdict") or []] if isinstance(found, dict) else None
+        return [str(sentence) for sentence in found.get("verdict") or []] if isinstance(found, dict) else None
 
     def allows(self, section: str, option: str) -> bool:
         """Whether the study set an option that is off by default."""

@@ -164,11 +164,11 @@ def _contributions(run: Run, measure: str) -> pl.DataFrame:
     """What each clip adds to the gap: speaker, emotion, c; letter orders and wordings of a clip are averaged."""
     kind = MEASURES[measure]
     responses = build_responses(run)
-    mine = [
+    headline = [
         (family, members) for family, members in families(responses, run.conditions)
         if (family["kind"], family["role"]) == (kind, "headline")
     ]  # fmt: skip
-    own, matched = ([one for family, one in mine if family["control"] == name] for name in ("target", "matched"))
+    own, matched = ([draw for family, draw in headline if family["control"] == name] for name in ("target", "matched"))
     if not own or not matched:
         raise ValueError(f"{run.folder} has no {measure} of its headline: it lacks the sets or their matched controls")
     targets, used = shared(responses, [own[0], *matched])

@@ -95,7 +95,7 @@ def build_responses(run: Run, scoring: str = "likelihood") -> Responses:
     places = {name: place for place, name in enumerate(speakers)}
     answers = run.answers.filter(scoring=scoring)
     rows = {condition: row for row, condition in enumerate(sorted(set(answers["condition"])))}
-    offered = [sorted(codes[one] for one in options or ()) for options in items["options"].to_list()]
+    offered = [sorted(codes[label] for label in options or ()) for options in items["options"].to_list()]
     where = items.select("item", pl.Series("labels", offered, pl.List(pl.Int64)), place=pl.int_range(pl.len()))
     found = answers.join(where, on="item").select(
         "place", "labels", "logp", row=_coded("condition", rows), code=_coded("answer", codes)

@@ -47,24 +47,24 @@ def first_words(level: Row | None, unknown: float, speakers: int) -> list[str]:
         The untouched model is not clearly above chance: what neurons change here is what it answers, not what it recognises.
         Only 3 speakers: with fewer than five no interval can be given, so the numbers below describe these speakers and no others.
     """
-    said = []
+    sentences = []
     if at_chance(level):
-        said.append(
+        sentences.append(
             "The untouched model is not clearly above chance: what neurons change here is what it answers, not what it "
             "recognises."
         )
     if unknown:
         part = "" if unknown == 1 else f" for {100 * unknown:.0f} % of the items"
-        said.append(
+        sentences.append(
             f"Speakers unknown{part}: the same voice may be on both sides. Intervals are over recordings, and no "
             "conclusion is drawn."
         )
     elif 0 < speakers < MINIMUM_SPEAKERS:
-        said.append(
+        sentences.append(
             f"Only {speakers} speaker{'s' if speakers > 1 else ''}: with fewer than five no interval can be given, so the "
             "numbers below describe these speakers and no others."
         )
-    return said
+    return sentences
 
 
 def stored_words(uar: pl.DataFrame, items: pl.DataFrame) -> list[str]:
