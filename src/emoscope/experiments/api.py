@@ -183,16 +183,16 @@ def select(
             fold = study_folds(study, listened.corpus.clips, usual=listened.corpus.info.folds)
             items = items.with_columns(fold=pl.col("clip").replace_strict(fold, default=None, return_dtype=pl.String))
         task = dataclasses.replace(listened.task, study=study)
-        mine = dataclasses.replace(listened, task=task, study=study, items=items)
+        updated = dataclasses.replace(listened, task=task, study=study, items=items)
         try:
-            found = find_sets(mine.run, study, items)
+            found = find_sets(updated.run, study, items)
         except NotIdentifiable as error:
             error.args = (told_without_sets(error, items),)
             raise
     sets = found.neuron_sets(found.frame.filter(pl.col("control") == "target")["set"][0])
     for emotion, why in sets.lacking.items():
         warnings.warn(f"no set for {emotion}: {why}", stacklevel=2)
-    heard._selected.append((sets, Selected(mine, found)))
+    heard._selected.append((sets, Selected(updated, found)))
     return sets
 
 
@@ -226,10 +226,10 @@ def intervene(
     """
     refuse_other_than_model(model, "intervene(model, heard, sets)", heard)
     _refuse_other_than_heard(heard, "intervene(model, heard, sets)")
-    listened = heard._listened.model.info
-    if model.info.checksum != listened.checksum:
-        raise ValueError(f"{model.info.id} is not the model that was heard ({listened.id}): listen with it first")
-    selected = next((selected for mine, selected in heard._selected if mine is sets), None)
+    before = heard._listened.model.info
+    if model.info.checksum != before.checksum:
+        raise ValueError(f"{model.info.id} is not the model that was heard ({before.id}): listen with it first")
+    selected = next((selected for known, selected in heard._selected if known is sets), None)
     if selected is None:
         if not isinstance(sets, Mapping):
             raise TypeError(
@@ -237,11 +237,11 @@ def intervene(
                 "one set is asked with ask(model, clip, under=...)"
             )
         raise ValueError("these sets were not selected from what was heard: pass what select(heard, ...) returned")
-    mine = selected.listened
+    listened = selected.listened
     set_to = (to,) if isinstance(to, str) else several("to", to, 'to="mean"')
     study = replace(
-        mine.study,
-        headline=replace(mine.study.headline, alpha=alpha),
+        listened.study,
+        headline=replace(listened.study.headline, alpha=alpha),
         interventions=schema.Interventions(
             deactivate=tuple(dict.fromkeys(("zero", *set_to))),
             alphas=several("alphas", alphas, "alphas=[0.5]"),
@@ -252,8 +252,8 @@ def intervene(
         ),
     )
     with in_words_of_a_call():
-        act(dataclasses.replace(selected, listened=dataclasses.replace(mine, study=_checked(study))))
-    return Result.of(mine.run)
+        act(dataclasses.replace(selected, listened=dataclasses.replace(listened, study=_checked(study))))
+    return Result.of(listened.run)
 
 
 def _merge(merge: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...] | dict[str, tuple[str, ...]]]:
@@ -317,12 +317,12 @@ def in_words_of_a_call(folder: str = "run") -> Iterator[None]:
         yield
     except Exception as error:
         if len(error.args) == 1 and isinstance(error.args[0], str):
-            said = error.args[0].replace("or delete this run with --fresh", "or delete that one")
-            said = said.replace("--out", f"{folder}=")
+            text = error.args[0].replace("or delete this run with --fresh", "or delete that one")
+            text = text.replace("--out", f"{folder}=")
             if folder == "run":
-                said = said.removeprefix("study: ").replace("interventions.deactivate", "to")
-                said = FIELDS.sub("", said).replace("[identify] ", "")
-            error.args = (said,)
+                text = text.removeprefix("study: ").replace("interventions.deactivate", "to")
+                text = FIELDS.sub("", text).replace("[identify] ", "")
+            error.args = (text,)
         raise
 
 

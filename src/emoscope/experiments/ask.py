@@ -283,13 +283,13 @@ def activations(
     )
 
 
-def refuse_other_than_model(model: object, example: str, other: object = None) -> None:
+def refuse_other_than_model(model: object, example: str, following: object = None) -> None:
     """Refuse what is no model, as in the call that ``example`` shows; the argument after it tells swapped ones."""
     from emoscope.models.audio_lm import AudioLM
 
     if isinstance(model, AudioLM):
         return
-    if isinstance(other, AudioLM):
+    if isinstance(following, AudioLM):
         raise TypeError(f"the arguments are in another order: write {example}")
     remedy = f'load_model("{model}")' if isinstance(model, str) else "a model from load_model or wrap"
     raise TypeError(f"{told(model)} stands where the model is expected: give {remedy}, as in {example}")

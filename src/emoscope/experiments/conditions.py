@@ -28,6 +28,9 @@ other than the headline's, and restricted to ranges of layers: the mean of a few
 FAMILY = ("set", "selector", "budget", "scope", "control", "draw", "size")
 """What conditions say of the set on which they act."""
 
+OF_SETS = tuple(field.name for field in dataclasses.fields(SetSpec))
+"""What a specification of sets holds."""
+
 
 def layer_ranges(asked: Sequence[str], layers: int) -> dict[str, tuple[int, int]]:
     """The ranges that a study asks for: name -> first and last layer; ``"thirds"`` stands for three of like length.
@@ -42,7 +45,7 @@ def layer_ranges(asked: Sequence[str], layers: int) -> dict[str, tuple[int, int]
     found = {}
     edges = [round(layers * part / 3) for part in range(4)]
     thirds = [f"{a}-{b - 1}" for a, b in itertools.pairwise(edges) if b > a]
-    for name in [one for part in asked for one in (thirds if part == "thirds" else [part])]:
+    for name in [span for part in asked for span in (thirds if part == "thirds" else [part])]:
         first, last = map(int, name.split("-"))
         if not first <= last < layers:
             raise StudyError(f"interventions.layers {name!r}: the model has the layers 0 to {layers - 1}")
@@ -60,7 +63,7 @@ def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
     assert study.headline.budget is not None
     ranges = layer_ranges(work.layers, layers).values() if work.reselect_in_ranges and layers else ()
     # choices of [identify] of the same name
-    same = {one.name: getattr(identify, one.name) for one in dataclasses.fields(SetSpec) if hasattr(identify, one.name)}
+    same = {name: getattr(identify, name) for name in OF_SETS if hasattr(identify, name)}
     return SetSpec(
         **same,
         emotions=tuple(emotions),
@@ -81,11 +84,11 @@ def planned_sets(spec: SetSpec) -> pl.DataFrame:
     common size, which is not known yet, stands as 0.
     """
     types = schema("sets")
-    known = [one if one.budget is not None else dataclasses.replace(one, budget=0.0) for one in wanted_sets(spec)]
+    known = [job if job.budget is not None else dataclasses.replace(job, budget=0.0) for job in wanted_sets(spec)]
     rows = [
-        {"set": spec.name_of(one), "scope": spec.scope_name, "emotion": emotion}
-        | {name: getattr(one, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}
-        for one in known
+        {"set": spec.name_of(job), "scope": spec.scope_name, "emotion": emotion}
+        | {name: getattr(job, name) for name in ("selector", "budget", "control", "draw", "size", "layers")}
+        for job in known
         for emotion in spec.emotions
     ]
     return pl.DataFrame(rows, schema={name: types[name] for name in (*FAMILY, "layers", "emotion")})

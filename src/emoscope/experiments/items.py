@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, product
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -309,8 +310,8 @@ def folds_assigned_before(run: RunFolder, study: Study) -> dict[str, str]:
     except StudyError:
         # written by a version whose studies have other fields
         return {}
-    rules = [(one.identify.folds, one.identify.split, bool(one.identify.where), one.seed) for one in (before, study)]
-    if rules[0] != rules[1] or study.identify.where or study.identify.split:
+    rule = attrgetter("identify.folds", "identify.split", "identify.where", "seed")
+    if rule(before) != rule(study) or study.identify.where or study.identify.split:
         return {}
     return folds_of(run.read_table("items"))
 

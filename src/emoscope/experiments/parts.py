@@ -162,9 +162,9 @@ def _shared_emotions(study: Study, mains: Sequence[Part]) -> tuple[str, ...]:
     options = {part.name: part.options for part in mains}
     common = set.intersection(*(set(labels) for labels in options.values()))
     if len(common) < 2:
-        told = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in options.items())
+        asked = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in options.items())
         raise StudyError(
-            f"the corpora share {len(common)} of the emotions that are asked about ({told}): transfer needs two; take "
+            f"the corpora share {len(common)} of the emotions that are asked about ({asked}): transfer needs two; take "
             "labels together with corpora.merge, or set transfer.ask = false"
         )
     return in_order(common)
@@ -249,17 +249,17 @@ def sources_for(part: Part, parts: Sequence[Part]) -> list[Part]:
     if part.role == SHARED:
         return []
     if part.role == MAIN:
-        return [one for one in parts if (one.role, one.of) == (COLUMN, part.name)]
-    return [one for one in parts if one.name == part.of]
+        return [source for source in parts if (source.role, source.of) == (COLUMN, part.name)]
+    return [source for source in parts if source.name == part.of]
 
 
 def planned_transferred(
     part: Part, parts: Sequence[Part], study: Study, shared: tuple[str, ...]
 ) -> pl.DataFrame | None:
     """The sets of other parts that will act in a part at most; ``None`` where there are none."""
-    found = {one.name: one.options for one in sources_for(part, parts)}
+    found = {owner.name: owner.options for owner in sources_for(part, parts)}
     if part.role == SHARED:
-        mains = [one.name for one in parts if one.role == MAIN]
+        mains = [main.name for main in parts if main.role == MAIN]
         found = dict.fromkeys([*mains, *(f"fused: {how}" for how in study.transfer.fuse)], shared)
     matched = study.transfer.matched if part.role == SHARED else study.probes.matched
     frames = []
@@ -305,8 +305,8 @@ def too_few(study: Study, items: pl.DataFrame) -> list[str]:
         >>> import polars as pl
         >>> items = pl.DataFrame({"clip": list("abcd"), "truth": ["anger", "anger", "fear", "fear"], "status": [None] * 4,
         ...     "side": ["both"] * 4, "fold": ["1", "2", "1", "1"]}, schema_overrides={"status": pl.String})
-        >>> for told in too_few(Study(), items):
-        ...     print(told)
+        >>> for sentence in too_few(Study(), items):
+        ...     print(sentence)
         anger: at most 1 clip to find neurons on where 30 are needed (identify.minimum): it gets no set.
         fear: at most 0 clips to find neurons on where 30 are needed (identify.minimum): it gets no set.
         Fewer than two options can get a set, so the study would end without a result: add clips, or lower identify.minimum.
@@ -315,20 +315,20 @@ def too_few(study: Study, items: pl.DataFrame) -> list[str]:
         "clip", maintain_order=True
     )
     folds = finding.filter(finding["side"] == "both")["fold"].drop_nulls().unique()
-    told, options = [], in_order(items.filter(items["status"].is_null())["truth"].drop_nulls())
+    sentences, options = [], in_order(items.filter(items["status"].is_null())["truth"].drop_nulls())
     least = study.identify.minimum
     for option in options:
         own = finding.filter(pl.col("truth") == option)
         most = min([own.filter(pl.col("fold").ne_missing(fold)).height for fold in folds] or [own.height])
         if most < least:
             clips = f"at most {most} clip{'s' * (most != 1)} to find neurons on where {least} are needed"
-            told.append(f"{option}: {clips} (identify.minimum): it gets no set.")
-    if told and len(options) - len(told) < 2:
-        told.append(
+            sentences.append(f"{option}: {clips} (identify.minimum): it gets no set.")
+    if sentences and len(options) - len(sentences) < 2:
+        sentences.append(
             "Fewer than two options can get a set, so the study would end without a result: add clips, or lower "
             "identify.minimum."
         )
-    return told
+    return sentences
 
 
 def _show(
@@ -364,8 +364,8 @@ def _show(
     )
     if shared := shared_speakers(items):
         console.print(told_shared(shared), highlight=False)
-    for told in too_few(study, items) if selects else ():
-        console.print(told, style="yellow", highlight=False, soft_wrap=True)
+    for sentence in too_few(study, items) if selects else ():
+        console.print(sentence, style="yellow", highlight=False, soft_wrap=True)
     table = Table("what", "conditions", "answers", title="Conditions", title_justify="left")
     total = 0
     for what, count, answers in describe(conditions, evaluated):

@@ -129,10 +129,10 @@ def _uar_test(answers: pl.DataFrame, names: Sequence[str]) -> tuple[float, float
         return 0.0, 1.0
     right = truth == answer
     own = [truth == name for name in names if (truth == name).any()]
-    uar = float(np.mean([right[mine].mean() for mine in own]))
+    uar = float(np.mean([right[of_emotion].mean() for of_emotion in own]))
     generator = np.random.default_rng(0)
     shuffled = generator.permuted(np.tile(answer, (SHUFFLES, 1)), axis=1) == truth
-    chance = np.mean([shuffled[:, mine].mean(axis=1) for mine in own], axis=0)
+    chance = np.mean([shuffled[:, of_emotion].mean(axis=1) for of_emotion in own], axis=0)
     return 100 * uar, float((1 + (chance >= uar - 1e-12).sum()) / (1 + SHUFFLES))
 
 
@@ -152,19 +152,19 @@ def tells_apart(uar: float, chance: float, p: float, span: str = "") -> str:
 
 
 def _verdict(emotions: Sequence[Hearing], level: str, mass: float | None, agreement: float | None) -> list[str]:
-    said = [level]
+    sentences = [level]
     if mass is not None and mass < LEAST_LETTER_MASS:
-        said.append(f"the model rarely answers with a letter (mass {mass:.1f}): try another wording")
+        sentences.append(f"the model rarely answers with a letter (mass {mass:.1f}): try another wording")
     if agreement is not None and agreement < LEAST_AGREEMENT:
-        said.append(
+        sentences.append(
             f"what the model writes is its most probable letter on {agreement:.0f} % of the clips only: try another wording"
         )
     ready = []
     for row in emotions:
         if row["p"] >= LEVEL:
-            said.append(_at_chance(row))
+            sentences.append(_at_chance(row))
         elif row["expected"] < row["minimum"]:
-            said.append(
+            sentences.append(
                 f"{row['emotion']} will have about {row['expected']:.0f} correct clips where {row['minimum']} are needed: "
                 "add clips, or lower identify.minimum"
             )
@@ -172,8 +172,8 @@ def _verdict(emotions: Sequence[Hearing], level: str, mass: float | None, agreem
             ready.append(row["emotion"])
     enough = f"{len(ready)} of {len(emotions)} emotions will have enough items"
     if len(ready) >= 2:
-        return [*said, f"ready: {enough} ({', '.join(ready)})"]
-    return [*said, f"not ready: {enough}, and a study needs two"]
+        return [*sentences, f"ready: {enough} ({', '.join(ready)})"]
+    return [*sentences, f"not ready: {enough}, and a study needs two"]
 
 
 def _at_chance(row: Hearing) -> str:
@@ -206,8 +206,8 @@ def told_without_sets(why: NotIdentifiable, items: pl.DataFrame, span: str = "")
     level = tells_apart(uar, 100 / max(1, len(names)), p, span)
     reached = sorted(why.counts.values())[-2] if len(why.counts) > 1 else 0
     lower = f", or lower identify.minimum ({reached} would do for two emotions)" if reached > 1 else ""
-    other = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
-    return f"{level}; {why}; {f'add clips{lower}' if p < LEVEL else other}"
+    remedy = "try another wording, model or corpus: with fewer clips neurons would be found from lucky answers"
+    return f"{level}; {why}; {f'add clips{lower}' if p < LEVEL else remedy}"
 
 
 @dataclass(frozen=True)

@@ -130,14 +130,14 @@ class StudyResult:
         """Read the result of a finished study in parts."""
         cards = run.read_json("manifest.json")["parts"]
         found = {card["name"]: RunFolder(run / card["folder"]) for card in cards}
-        return cls(run, {name: Result.of(one) for name, one in found.items() if (one / "report.html").is_file()})
+        return cls(run, {name: Result.of(part) for name, part in found.items() if (part / "report.html").is_file()})
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the whole, such as ``"transfer"`` (see docs/run-folder.md)."""
         return self.run.read_table(f"tables/{name}")
 
     def __repr__(self) -> str:
-        parts = (f"  {name}: {one!r}".replace("\n", "\n    ") for name, one in self.parts.items())
+        parts = (f"  {name}: {part!r}".replace("\n", "\n    ") for name, part in self.parts.items())
         return "\n".join([f"StudyResult({self.run.path})", *parts])
 
 
@@ -182,8 +182,8 @@ def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
         title = f"Steered ({head['selector']}): change of the share of answers naming the emotion, in points"
         table = _table(title, "alpha", "pull [95 %]", "beyond matched [95 %]", "UAR")
         for alpha in steer["alpha"].unique().sort():
-            mine = steer.filter(alpha=alpha)
-            shown = (_shown(mine, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
+            at_alpha = steer.filter(alpha=alpha)
+            shown = (_shown(at_alpha, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
             table.add_row(f"{alpha:g}{' *' if alpha == head['alpha'] else ''}", *shown)
         console.print(table)
     console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
@@ -229,8 +229,8 @@ def _first_words(run: RunFolder, items: pl.DataFrame, console: Console, part: st
     from emoscope.analysis.standing import stored_words
 
     uar = run.read_table("tables/uar")
-    for one in stored_words(uar, items):
-        console.print(f"{part}: {one}" if part else one, style="yellow", highlight=False)
+    for sentence in stored_words(uar, items):
+        console.print(f"{part}: {sentence}" if part else sentence, style="yellow", highlight=False)
     return uar.filter(condition="baseline", scoring="likelihood")
 
 
@@ -243,10 +243,10 @@ def _blind(rows: pl.DataFrame, items: pl.DataFrame) -> Blind | None:
 
 
 def _shown(rows: pl.DataFrame, measure: str) -> str:
-    mine = rows.filter(measure=measure)
-    if mine.is_empty() or mine["estimate"][0] is None:
+    of_measure = rows.filter(measure=measure)
+    if of_measure.is_empty() or of_measure["estimate"][0] is None:
         return ""
-    row = mine.row(0, named=True)
+    row = of_measure.row(0, named=True)
     text = f"{row['estimate']:+.1f}"
     if row.get("low") is not None and measure not in ("self", "cross", "uar_change"):
         text += f" [{row['low']:+.1f} {row['high']:+.1f}]"

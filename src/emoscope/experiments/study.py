@@ -43,8 +43,8 @@ def read_study(path: str | Path, imports: bool = True) -> Study:
         raise FileNotFoundError(f"{path} is not there: `emoscope study new {path}` writes a commented one")
     from emoscope.corpora.text_tables import read_text
 
-    text, told = read_text(path)
-    if told:
+    text, notes = read_text(path)
+    if notes:
         raise StudyError(f"{path} is not a text file in UTF-8: save it as UTF-8")
     return parse_study(text, str(path), path.parent if imports else None)
 
@@ -81,7 +81,7 @@ def parse_study(text: str, name: str = "study file", folder: Path | None = None)
         if re.search(r"[\x00-\x1f]", value):
             raise StudyError(f"{name}: {field} {value!r} holds a character of control. {BACKSLASH}")
     if study.imports and folder is not None:
-        paths = tuple(str((folder / Path(one).expanduser()).resolve()) for one in study.imports)
+        paths = tuple(str((folder / Path(file).expanduser()).resolve()) for file in study.imports)
         for path in paths:
             _run_import(Path(path), name)
         study = msgspec.structs.replace(study, imports=paths)
@@ -245,12 +245,12 @@ def _in_words(study: Study, stored: bool) -> Iterator[str]:
     }
     if stored and not study.transfer.ask and asked.presentation in SIDE_EFFECTS:
         del known["question.presentation"]
-    several = {"identify.scope": identify.scope.split("+"), "loudness": [one.loudness for one in study.corpora]}
-    for field, (words, told) in known.items():
+    several = {"identify.scope": identify.scope.split("+"), "loudness": [corpus.loudness for corpus in study.corpora]}
+    for field, (words, special) in known.items():
         found = several[field] if field in several else attrgetter(field)(study)
-        said = told or f" is not known: choose from {', '.join(words)}"
+        remedy = special or f" is not known: choose from {', '.join(words)}"
         yield from (
-            f"{field} {one!r}{said}" for one in ([found] if isinstance(found, str) else found) if one not in words
+            f"{field} {word!r}{remedy}" for word in ([found] if isinstance(found, str) else found) if word not in words
         )
     for field in ("interventions.deactivate", "transfer.fuse", *(f"probes.{name}" for name in _names(Probes)[:3])):
         given = attrgetter(field)(study)
@@ -373,7 +373,7 @@ def paper_study(name: str) -> str:
         'name = "paper-qwen-iemocap"'
     """
     path = PAPER / f"{name.removesuffix('.toml')}.toml"
-    known = sorted(one.stem for one in PAPER.glob("*.toml"))
+    known = sorted(file.stem for file in PAPER.glob("*.toml"))
     if path.stem not in known:
         raise StudyError(f"--paper {name!r} is not one of the paper's studies: {nearest(name, known)}")
     return path.read_text(encoding="utf-8")
