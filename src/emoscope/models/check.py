@@ -246,9 +246,9 @@ def _later_start(case: Case) -> Result:
             return None, None, f"not used, every pass runs in full: {type(error).__name__}: {error}"
     if any(torch.equal(whole, full[-1]) for whole in full[:-1]):
         raise RuntimeError("gains in the later layers did not move any logit")
-    pairs = [(whole, one) for whole, both in zip(full, again, strict=True) for one in both]
-    if not all(torch.equal(whole, one) for whole, one in pairs):
-        worst = max(float((whole - one).abs().max()) for whole, one in pairs)
+    pairs = [(whole, started) for whole, both in zip(full, again, strict=True) for started in both]
+    if not all(torch.equal(whole, started) for whole, started in pairs):
+        worst = max(float((whole - started).abs().max()) for whole, started in pairs)
         return None, None, f"not used, every pass runs in full: logits differ by up to {worst:.2g}"
     model.resumes = True
     return 0.0, 0.0, f"logits under gains in later layers, from the layers {', '.join(map(str, places))} on and in full"

@@ -69,9 +69,9 @@ def read_card(folder: Path) -> ModelCard:
         raise ValueError(
             f"{path}: recommended_budget {budget!r} is not a share of neurons: write a number such as 0.005"
         )
-    if not isinstance(trained_on, list) or not all(isinstance(one, dict) for one in trained_on):
+    if not isinstance(trained_on, list) or not all(isinstance(entry, dict) for entry in trained_on):
         raise ValueError(f'{path}: trained_on {trained_on!r} is not a list of corpora: write [{{"corpus": "…"}}]')
-    if not isinstance(speakers, list) or not all(isinstance(one, str) for one in speakers):
+    if not isinstance(speakers, list) or not all(isinstance(speaker, str) for speaker in speakers):
         raise ValueError(f"{path}: trained_speakers {speakers!r} is not a list of names")
     return ModelCard(float(budget), tuple(trained_on), tuple(speakers))
 
@@ -127,7 +127,7 @@ def unfinished(folder: Path) -> list[str]:
 
 def fetch_again(path: Path) -> str:
     """How to get a sound copy of a folder, or of that of a file."""
-    cached = next((one.name for one in (path, *path.parents) if one.name.startswith("models--")), None)
+    cached = next((above.name for above in (path, *path.parents) if above.name.startswith("models--")), None)
     if cached and cached.count("--") == 2:
         return f"run 'emoscope model fetch {cached.removeprefix('models--').replace('--', '/')}'"
     return "fetch the model again"
@@ -308,7 +308,7 @@ def _extents(path: Path, entries: Mapping[str, Any], at: int) -> dict[str, Place
         start, end = entry["data_offsets"]
         bits = TABLES["bits"].get(entry["dtype"])
         sizes = (*entry["shape"], start, end)
-        if any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in sizes):
+        if any(not isinstance(size, int) or isinstance(size, bool) or size < 0 for size in sizes):
             raise ValueError(f"{name} has shape {entry['shape']} at {entry['data_offsets']}")
         if first + start != at or (bits is not None and math.prod(entry["shape"]) * bits != 8 * (end - start)):
             raise ValueError(f"{name} does not lie where it must")

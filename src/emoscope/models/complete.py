@@ -74,11 +74,11 @@ def locate(model: PreTrainedModel, folder: Path) -> tuple[Source, tuple[list[str
             found[name] = place
         else:
             (used,) = (entry for entry in converters if pattern in entry.source_patterns)
-            converted.update(name.replace(used.target_patterns[0], other) for other in used.target_patterns)
+            converted.update(name.replace(used.target_patterns[0], target) for target in used.target_patterns)
     # without what the class of the model leaves out on purpose, or makes itself
     names: Any = SimpleNamespace(missing_keys=set(state) - set(found) - converted, unexpected_keys=nowhere)
     model._adjust_missing_and_unexpected_keys(names)
-    tied = {name: other for pair in model.all_tied_weights_keys.items() for name, other in (pair, pair[::-1])}
+    tied = {name: twin for pair in model.all_tied_weights_keys.items() for name, twin in (pair, pair[::-1])}
     missing = [name for name in names.missing_keys if tied.get(name) not in found]
     unexpected = _inside(model, names.unexpected_keys)
     plain = {name: place for name, place in found.items() if not _is_packed(state[name], place)}

@@ -128,10 +128,10 @@ def find_sides(family: Declared, folder: Path, given: Mapping[str, str | Path], 
     for side, hub in wanted.items():
         try:
             if (here := _side_here(side, hub, folder, given)) is None:
-                other = str(given.get(side) or hub)
-                with _reaching(other):
-                    _ask_once(other, None)
-                    here = _download(other, None)
+                source = str(given.get(side) or hub)
+                with _reaching(source):
+                    _ask_once(source, None)
+                    here = _download(source, None)
             found[side] = here
         except FileNotFoundError as error:
             beside = folder.parent / hub.split("/")[1]
@@ -231,8 +231,8 @@ def _without_config(folder: Path) -> str:
         return f"holds no config.json, and {partial[0]} is a download that was not finished: {fetch_again(folder)}"
     if any(name.endswith(".safetensors") for name in names):
         return f"holds weights and no config.json, which says what they are: {fetch_again(folder)}"
-    if inside := [one for one in _folders(folder) if (one / "config.json").is_file()]:
-        return f"holds no config.json, but folders inside it do: give {some(str(one) for one in inside)}"
+    if inside := [path for path in _folders(folder) if (path / "config.json").is_file()]:
+        return f"holds no config.json, but folders inside it do: give {some(str(path) for path in inside)}"
     return "holds no config.json: give the folder of one model"
 
 
@@ -242,8 +242,8 @@ def _folders(folder: Path) -> list[Path]:
 
 def _did_you_mean(name: str) -> str:
     """A known name that is near, as the start of a remedy; empty where there is none, or the name itself is known."""
-    names = [one for about in known().values() for one in about.released]
-    last = {one.split("/")[1].lower(): one for one in names} | {one.lower(): one for one in names} | {"tiny": "tiny"}
+    names = [hub for about in known().values() for hub in about.released]
+    last = {hub.split("/")[1].lower(): hub for hub in names} | {hub.lower(): hub for hub in names} | {"tiny": "tiny"}
     near = [] if name in names else get_close_matches(name.lower(), last, n=1, cutoff=0.75)
     return f"did you mean {last[near[0]]!r}? Else " if near else ""
 
@@ -332,7 +332,7 @@ class Fetched:
         if self.pinned:
             lines.append(f"revision = {json.dumps(self.commit)}")
         if self.side:
-            named = ", ".join(f"{name} = {json.dumps(str(one.folder))}" for name, one in self.side.items())
+            named = ", ".join(f"{name} = {json.dumps(str(side.folder))}" for name, side in self.side.items())
             lines.append(f"side = {{ {named} }}")
         return "\n".join(lines)
 

@@ -256,7 +256,7 @@ def _device(device: str) -> torch.device:
 def _dtype(dtype: str, device: torch.device, config: Mapping[str, object]) -> torch.dtype:
     if dtype == "auto":
         named = [part.get(key) for part in (config, text_config(config)) for key in ("dtype", "torch_dtype")]
-        dtype = "float32" if device.type == "cpu" else next((str(one) for one in named if one), "float32")
+        dtype = "float32" if device.type == "cpu" else next((str(name) for name in named if name), "float32")
     found = getattr(torch, dtype, None)
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f'dtype {dtype!r} is not known: give "auto", "float32", "bfloat16" or "float16"')

@@ -43,7 +43,7 @@ class Declared:
     windows: str = ""
 
 
-NAMES = tuple(one.name for one in fields(Declared) if one.name != "load")
+NAMES = tuple(entry.name for entry in fields(Declared) if entry.name != "load")
 
 REGISTERED: dict[str, Declared] = {}  # what :func:`register` was called on, by ``model_type``
 
@@ -69,8 +69,8 @@ def built_in() -> dict[str, Declared]:
             written = _written(node)
             if {"model_type", "model_class"} <= written.keys():
                 given = {name: ast.literal_eval(written[name]) for name in NAMES if name in written}
-                one = Declared(partial(resolve_name, f"{__name__}.{path.stem}:{node.name}"), **given)
-                found |= dict.fromkeys((one.model_type, *one.further_types), one)
+                declared = Declared(partial(resolve_name, f"{__name__}.{path.stem}:{node.name}"), **given)
+                found |= dict.fromkeys((declared.model_type, *declared.further_types), declared)
     return found
 
 
@@ -161,7 +161,7 @@ def releasing(name: str) -> Declared | None:
         {'nvidia/audio-flamingo-3-hf': (28, 18944)}
     """
     places = (built_in, known)  # packages are imported only for names that are not emoscope's own
-    return next((one for place in places for one in place().values() if name in one.released), None)
+    return next((family for place in places for family in place().values() if name in family.released), None)
 
 
 def list_models() -> tuple[str, ...]:
@@ -170,7 +170,7 @@ def list_models() -> tuple[str, ...]:
 
 
 def _offered() -> dict[str, EntryPoint]:
-    return {one.name: one for one in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
 
 
 def _opened(entry: EntryPoint) -> Declared:

@@ -74,7 +74,7 @@ class GraniteSpeech(WithAdapter):
     def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Encode clips one by one."""
         features = map(self._features, clips)
-        return [self.model.get_audio_features(one, return_dict=True).pooler_output[0] for one in features]
+        return [self.model.get_audio_features(of_clip, return_dict=True).pooler_output[0] for of_clip in features]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits, divided as Granite was trained; the speech class of transformers 5 leaves the division out."""

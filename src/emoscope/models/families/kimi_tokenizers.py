@@ -193,7 +193,7 @@ class _Layer(nn.Module):
     def forward(self, hidden: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         normed = self.self_attn_layer_norm(hidden)
         mapped = (self.self_attn[name](normed) for name in ("q_proj", "k_proj", "v_proj"))
-        q, k, v = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in mapped)
+        q, k, v = (projected.unflatten(-1, (self.heads, -1)).transpose(1, 2) for projected in mapped)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
         hidden = hidden + self.self_attn["out_proj"](mixed)
         return hidden + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden))))
