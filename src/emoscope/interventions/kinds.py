@@ -98,7 +98,7 @@ def mix(
     total = sum(shares.values())
     if not total > 0 or min(shares.values()) < 0:
         raise ValueError(f"shares {dict(shares)} must not be negative and must sum to more than 0")
-    used = {emotion: _together({emotion: one}) for emotion, one in sets.items() if shares.get(emotion)}
+    used = {emotion: _together({emotion: members}) for emotion, members in sets.items() if shares.get(emotion)}
     neurons = _together(used)
     weight = np.zeros(len(neurons))
     for emotion, its in used.items():
@@ -126,7 +126,7 @@ def _row(neurons: Neurons) -> npt.ArrayLike:
 
 
 def _together(sets: Mapping[str, Neurons]) -> Numbers:
-    every = [np.asarray(_row(one), np.int64) for one in sets.values()]
+    every = [np.asarray(_row(neurons), np.int64) for neurons in sets.values()]
     return np.unique(np.concatenate(every)) if every else np.empty(0, np.int64)
 
 

@@ -95,27 +95,27 @@ def locked(folder: Path, shard: Shard | None = None) -> Iterator[None]:
     Raises:
         InUse: another process works there on the same share, on the whole, or, for the whole, on any share.
     """
-    mine = _lock(folder, shard)
+    own = _lock(folder, shard)
     with suppress(FileNotFoundError):
-        if not _alive(mine):
-            mine.unlink(missing_ok=True)
+        if not _alive(own):
+            own.unlink(missing_ok=True)
     try:
-        with mine.open("x", encoding="utf-8") as file:
+        with own.open("x", encoding="utf-8") as file:
             card = {"process": os.getpid(), "machine": socket.gethostname(), "began": _began(os.getpid())}
             json.dump(card, file)
     except FileExistsError:
-        raise InUse(_said(folder, mine)) from None
+        raise InUse(_said(folder, own)) from None
     ended = threading.Event()
     try:
         # looked at after the own file is there: of two that begin at once, at least one sees the other
-        for other in holders(folder):
-            if other != mine and (shard is None or other == _lock(folder, None)):
-                raise InUse(_said(folder, other))
-        threading.Thread(target=_touch, args=(mine, ended), daemon=True, name="lock").start()
+        for holder in holders(folder):
+            if holder != own and (shard is None or holder == _lock(folder, None)):
+                raise InUse(_said(folder, holder))
+        threading.Thread(target=_touch, args=(own, ended), daemon=True, name="lock").start()
         yield
     finally:
         ended.set()
-        mine.unlink(missing_ok=True)
+        own.unlink(missing_ok=True)
 
 
 def holders(folder: Path) -> list[Path]:
