@@ -84,7 +84,7 @@ class Checksums:
             known = json.loads(self._file.read_text())
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) and all(isinstance(one, list) for one in known.values()) else {}
+        return known if isinstance(known, dict) and all(isinstance(value, list) for value in known.values()) else {}
 
 
 def _mark(stat: os.stat_result) -> list[int]:

@@ -149,7 +149,7 @@ def letter_orders(
     _require([label for label, _, _ in clips], options)
     letters: dict[tuple[str, str], Iterator[int]] = {}
     result: dict[int, list[tuple[str, ...]]] = {}
-    for clip, (label, group, content) in sorted(enumerate(clips), key=lambda one: (one[1][2], one[0])):
+    for clip, (label, group, content) in sorted(enumerate(clips), key=lambda pair: (pair[1][2], pair[0])):
         letter = letters.setdefault((group, label), count(_seeded(seed, group, label).randrange(size)))
         shuffled = list(options)
         _seeded(seed, content).shuffle(shuffled)

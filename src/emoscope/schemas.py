@@ -60,7 +60,7 @@ def tables() -> Mapping[str, Table]:
     groups, columns = declared["groups"], declared["columns"]
 
     def names(listed: Sequence[str]) -> list[str]:
-        return [name for one in listed for name in (groups[one[1:]] if one.startswith("@") else [one])]
+        return [name for word in listed for name in (groups[word[1:]] if word.startswith("@") else [word])]
 
     found = {}
     for table, entry in declared["tables"].items():
@@ -129,7 +129,7 @@ def _types(name: str, stored: bool) -> dict[str, Any]:
         return getattr(pl, outer)(of(inner.rstrip(")"))) if inner else getattr(pl, outer)
 
     columns = tables()[name].columns
-    return {column: of(one.stored or one.type if stored else one.type) for column, one in columns.items()}
+    return {column: of(entry.stored or entry.type if stored else entry.type) for column, entry in columns.items()}
 
 
 def schema(name: str, stored: bool = False) -> dict[str, Any]:
@@ -219,8 +219,8 @@ def documented() -> str:
     described: dict[tuple[str, str], Column] = {}
     for name, table in tables().items():
         lines.append(f"* **{name}** (`{table.file}`): {table.holds} Columns: {', '.join(table.columns)}.")
-        for column, one in table.columns.items():
-            described.setdefault((column, one.stored or one.type), one)
+        for column, entry in table.columns.items():
+            described.setdefault((column, entry.stored or entry.type), entry)
     lines += ["", "## Columns", "", "| column | type | unit | what it holds |", "|---|---|---|---|"]
     for name, kind in sorted(described):
         lines.append(f"| {name} | {kind} | {described[name, kind].unit} | {described[name, kind].holds} |")

@@ -55,8 +55,8 @@ def p_text(p: float) -> str:
         >>> p_text(0.0312), p_text(0.00002)
         ('p = 0.031', 'p < 0.001')
     """
-    told = p_value(p)
-    return f"p {told}" if told.startswith("<") else f"p = {told}"
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def estimate_text(row: Mapping[str, Any] | None, name: str = "estimate", digits: int = 1, sign: bool = True) -> str:
@@ -82,8 +82,8 @@ def spread(row: Mapping[str, Any] | None, digits: int = 1, sign: bool = True) ->
         >>> spread({"estimate": -3.0, "low": -4.0, "high": -2.0}), spread(None)
         ('−3.0 [−4.0, −2.0]', '–')
     """
-    told = estimate_text(row, digits=digits, sign=sign)
-    return f"{told}, unreliable" if row and told != "–" and row.get("unreliable") else told
+    text = estimate_text(row, digits=digits, sign=sign)
+    return f"{text}, unreliable" if row and text != "–" and row.get("unreliable") else text
 
 
 def listed(names: Sequence[str]) -> str:
