@@ -196,3 +196,22 @@ def test_an_address_is_not_taken_for_a_drive_of_windows(tmp_path, path, drive):
     with pytest.raises(FileNotFoundError, match="no file that rows names is there") as caught:
         open_corpus([{"path": path, "emotion": "sad"}], audio_root=tmp_path)
     assert ("on a drive of Windows" in str(caught.value)) is drive
+
+
+@pytest.mark.parametrize("ending", ["parquet", "frame"])
+def test_a_column_that_is_left_out_may_hold_anything(tmp_path: Path, sound, ending: str) -> None:
+    sound(tmp_path / "1.wav")
+    frame = polars.DataFrame({"path": ["1.wav"], "emotion": ["angry"], "x": [b"\xff"]})
+    frame.write_parquet(tmp_path / "clips.parquet")
+    given = frame if ending == "frame" else tmp_path / "clips.parquet"
+    assert len(open_corpus("table", root=given, audio_root=tmp_path, others=[]).clips) == 1
+
+
+def test_a_broken_line_leaves_other_cells_what_they_say(tmp_path: Path, sound) -> None:
+    for place in "123":
+        sound(tmp_path / f"{place}.wav")
+    who = [("1", "<NA>"), ("2", " "), ("3", "m1")]
+    lines = [json.dumps({"path": f"{n}.wav", "emotion": "angry", "speaker": speaker}) for n, speaker in who]
+    (tmp_path / "clips.jsonl").write_text("\n".join([*lines, "{bad"]))
+    corpus = open_corpus("table", root=tmp_path / "clips.jsonl")
+    assert [clip.speaker for clip in corpus.clips] == [None, None, "m1"]

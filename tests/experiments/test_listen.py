@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ def settled(ahead: DecodeAhead) -> None:
         time.sleep(0.01)
 
 
-def waiting_bytes(ahead: DecodeAhead) -> int:
-    found = [future.result() for future in ahead._waiting.values()]
+def waiting_bytes(ahead: DecodeAhead, clips: Collection[str] | None = None) -> int:
+    found = [future.result() for clip, future in ahead._waiting.items() if clips is None or clip in clips]
     return sum(sound.samples.nbytes for sound in found if sound and not isinstance(sound, AudioError))
 
 
@@ -72,6 +73,15 @@ def test_the_sound_that_waits_is_bounded(blocks: list[list[dict[str, str]]]) -> 
         # one clip takes 64,000 bytes; each of the two threads may exceed the bound by one
         assert waiting_bytes(ahead) <= 100_000 + 2 * 64_000
         assert all(len(sound.samples) == 16_000 for sound in ahead.take([*blocks[1][1:], *blocks[2]]).values())
+
+
+def test_a_fault_is_raised_where_its_clip_is_taken(blocks: list[list[dict[str, str]]]) -> None:
+    with DecodeAhead("as recorded") as ahead:
+        ahead.start([{"clip": "faulty", "path": 5}])  # type: ignore[dict-item]
+        settled(ahead)
+        ahead.start(blocks[2])
+        settled(ahead)
+        assert waiting_bytes(ahead, ["c9", "c10", "c11"]) == 3 * 4 * 16_000
 
 
 def test_a_block_that_is_skipped_is_forgotten(blocks: list[list[dict[str, str]]]) -> None:

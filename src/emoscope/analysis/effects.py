@@ -228,7 +228,7 @@ Group = TypeVar("Group", bound=Hashable)
 def headline_conditions(conditions: pl.DataFrame) -> pl.DataFrame:
     """The declared conditions and their controls, so that the other families are not computed for each part."""
     declared = conditions.filter(pl.col("headline").fill_null(False))
-    return conditions.join(declared, on=ALIKE, how="semi", nulls_equal=True)
+    return conditions.join(declared, on=ALIKE, how="semi", nulls_equal=True, maintain_order="left")
 
 
 def by_groups(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -38,13 +38,19 @@ MOST_CHANNELS = 64
 LARGEST = 100.0
 """A sample beyond this is no floating-point sample, whose full scale is 1."""
 
+Cells: TypeAlias = "Sequence[Any] | polars.Series"
+"""The cells of a column: a list, or a series of polars."""
+
 
 @dataclass
 class _Table:
-    """Columns of any values, row (from 0) -> why it cannot be read, and what is told."""
+    """Columns of any values, row (from 0) -> why it cannot be read, and what is told.
+
+    Columns of frames stay what they are until they are read: many are left out, and some are no texts.
+    """
 
     source: Path
-    columns: Mapping[str, Sequence[Any]]
+    columns: Mapping[str, Cells]
     told: list[str] = field(default_factory=list)
     faults: dict[int, str] = field(default_factory=dict)
     decimal_commas: bool = False
@@ -144,7 +150,7 @@ def _of_rows(
     file: Path, rows: Sequence[Row], names: Iterable[str], earlier: Iterable[str], decimal_commas: bool = False
 ) -> _Table:
     """The table of a file's rows, of which those that cannot be read have no cells."""
-    columns = {name: ["" if row.fault else row.cells.get(name) for row in rows] for name in names}
+    columns = {name: [row.cells.get(name) for row in rows] for name in names}
     faults = {place: row.fault for place, row in enumerate(rows) if row.fault}
     notes = [*earlier]
     if first := next((row for row in rows if row.fault), None):
@@ -162,7 +168,7 @@ def _parquet(file: Path) -> _Table:
     # a damaged Parquet file can make the library panic, which is no ordinary exception
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
         raise ValueError(f"table {file} cannot be read as parquet: {first_line(error)}") from error
-    return _Table(file, {column.name: _cells(column) for column in frame})
+    return _Table(file, {column.name: column for column in frame})
 
 
 def _json_lines(file: Path) -> _Table:
@@ -178,7 +184,7 @@ def _in_memory(given: Any) -> _Table:
     if module == "polars" and hasattr(given, "collect"):
         given = given.collect()
     if module == "polars" and hasattr(given, "get_column"):
-        return _Table(Path("frame"), {column.name: _cells(column) for column in given})
+        return _Table(Path("frame"), {column.name: column for column in given})
     if module == "pandas" and hasattr(given, "columns"):
         names = [str(name) for name in given.columns]
         if len(set(names)) < len(names):
@@ -191,8 +197,10 @@ def _in_memory(given: Any) -> _Table:
     raise ValueError(f"what is given is {what}: give a file, a polars or pandas frame, or a list of dictionaries")
 
 
-def _kept(cells: Sequence[Any], into: Path, source: Path) -> list[object]:
+def _kept(cells: Cells, into: Path, source: Path) -> Cells:
     """Paths, with a file in place of sound that is in memory."""
+    if not (isinstance(cells, Sequence) or cells.dtype.is_nested() or cells.dtype.is_object()):
+        return cells
     kept: list[object] = []
     for row, cell in enumerate(cells, start=1):
         if is_samples(cell):
@@ -208,11 +216,14 @@ def _kept(cells: Sequence[Any], into: Path, source: Path) -> list[object]:
     return kept
 
 
-def _texts(cells: Sequence[Any], column: str, table: Path) -> list[str | None]:
+def _texts(cells: Cells, column: str, table: Path) -> list[str | None]:
     """The texts of a column, ``None`` where a cell says that there is nothing."""
-    if any(isinstance(cell, list | tuple | dict) for cell in cells):
+    several = list | tuple | dict
+    if any(isinstance(cell, several) for cell in cells) if isinstance(cells, Sequence) else cells.dtype.is_nested():
         holds = "holds lists or records, not single values"
         raise ValueError(f"column {column!r} of {table.name} {holds}: leave it out with others=[...]")
+    if not isinstance(cells, Sequence):
+        return list(map(word_of, cells)) if cells.dtype.is_object() else _words(cells)
     # the cells of a text table are stripped already
     if all(isinstance(cell, str) for cell in cells):
         return [None if cell.lower() in NOTHING else cell.strip() for cell in cells]
@@ -232,12 +243,10 @@ def word_of(cell: object, whole: bool = False) -> str | None:
     return None if text.lower() in NOTHING or text in ("<NA>", "NaT") else text
 
 
-def _cells(series: polars.Series) -> list[Any]:
-    """The cells of a frame's column: texts, or what they are where they are no single values."""
+def _words(series: polars.Series) -> list[str | None]:
+    """The texts of a frame's column of single values."""
     import polars
 
-    if series.dtype.is_nested() or series.dtype.is_object():
-        return series.to_list()
     if series.dtype.is_float() and (series.drop_nulls() == series.drop_nulls().round(0)).all():
         series = series.cast(polars.Int64, strict=False)
     text = series.cast(polars.String, strict=False).str.strip_chars()

@@ -312,8 +312,10 @@ class DecodeAhead:
         return None if waiting.cancel() else waiting.result()
 
     def _decode_if_room(self, path: str) -> Decoded | None:
-        done = [one.result() for one in list(self._waiting.values()) if one.done() and not one.cancelled()]
-        full = sum(sound.samples.nbytes for sound in done if isinstance(sound, Sound)) > self._most
+        done = [one for one in list(self._waiting.values()) if one.done() and not one.cancelled()]
+        # a fault in the code is raised where that clip's sound is taken
+        sounds = [decoded.result() for decoded in done if decoded.exception() is None]
+        full = sum(sound.samples.nbytes for sound in sounds if isinstance(sound, Sound)) > self._most
         return None if full else _decode(path, self._loudness)
 
 
