@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
 from pathlib import Path
@@ -11,11 +12,12 @@ import polars as pl
 import pytest
 
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.intervene import SetsByFold, first_layer, intervene, plan_work, why_no_null
+from emoscope.experiments.intervene import SetsByFold, first_layer, intervene, padded, plan_work, why_no_null
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import Task, plan, select, sets_by_fold
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
+from emoscope.models.values import Batch, Request
 from emoscope.runs import Log, RunFolder
 from tests.helpers.small_study import heard_before
 
@@ -137,6 +139,22 @@ def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp
     assert asked <= {3, 4}
     assert later["reliance/layer=2"] == 2
     assert later["null"] == later["reliance/all"] == 0
+
+
+def test_batches_are_padded_once_where_the_device_has_room(model, monkeypatch) -> None:
+    prepared = model.prepare([Request(None, text, ("A",)) for text in ("Say A.", "A", "Say it.")])
+    groups = [[1], [2, 0]]
+
+    def kept(model) -> list[bool]:
+        return [isinstance(batch, Batch) for _, batch in padded(groups, prepared, model)]
+
+    assert kept(model) == [True, True]
+    elsewhere = type(model)(copy.deepcopy(model.model).to("meta"), model.processor, "elsewhere", "")
+    assert kept(elsewhere) == [False, False]
+    one, two = prepared[1].embeddings.nbytes, 2 * max(prepared[row].embeddings.nbytes for row in (0, 2))
+    for has, wanted in ((one, [True, False]), (one + two - 1, [True, False]), (one + two, [True, True])):
+        monkeypatch.setattr("emoscope.models.hooks.room", lambda _device, has=has: has)
+        assert kept(elsewhere) == wanted
 
 
 def test_means_in_a_run_s_sets_are_those_of_its_activity(alone: RunFolder) -> None:

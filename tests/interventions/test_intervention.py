@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscope.interventions.intervention import POSITIONS, Edit, Intervention, gains_for
+from emoscope.interventions.intervention import POSITIONS, Edit, Intervention, gains_for, sparse_gains
 from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.values import ModelInfo
 
@@ -65,6 +65,26 @@ def dense(gains, rows):
 @settings(max_examples=150, deadline=None)
 def test_gains_say_what_the_edits_say(rows):
     np.testing.assert_allclose(dense(gains_for(INFO, rows), len(rows)), slow(rows))
+
+
+@given(st.lists(interventions, min_size=1, max_size=4), st.data())
+@settings(max_examples=150, deadline=None)
+def test_gains_held_once_say_the_same_of_any_rows(rows, data):
+    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=6))
+    gains, out = sparse_gains(INFO, rows).of(chosen), np.ones((len(chosen), 4, INFO.layers, INFO.width))
+    assert gains.rows == len(chosen)
+    for part in gains.layers:
+        columns = slice(None) if part.columns is None else part.columns.numpy()
+        for row, place in enumerate(gains.places):
+            for scope in range(4):
+                if part.positions is None or part.positions[place, scope]:
+                    kept = out[row, scope, part.layer]
+                    kept[columns] *= part.gain[place].numpy()
+                    kept[columns] += 0 if part.offset is None else part.offset[place].numpy()
+    np.testing.assert_allclose(out, slow([rows[row] for row in chosen]))
+    # a layer that none of the rows touches is not hooked
+    touched = {n // INFO.width for row in chosen for e in rows[row].edits if e.gain != 1 for n in e.neurons}
+    assert {part.layer for part in gains.layers} == touched
 
 
 @given(interventions, interventions, interventions)

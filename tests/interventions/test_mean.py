@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emoscope.interventions.intervention import POSITIONS, Intervention, gains_for
+from emoscope.interventions.intervention import POSITIONS, Intervention, gains_for, sparse_gains
 from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.audio_lm import Request
 from emoscope.models.registry import load_model
@@ -109,6 +109,25 @@ def test_rows_under_different_sets_equal_products_overwritten_one_row_at_a_time(
         for step, own_logits in enumerate(own):
             assert (steps[step][place] - own_logits[0]).abs().max() < close
         assert torch.equal(own_tokens[0], tokens[place, : len(own)])
+
+
+@pytest.mark.usefixtures("either_way")
+def test_gains_held_once_for_a_condition_give_the_same_bits_in_each_batch(model, prepared):
+    changes = [off(list(neurons), positions) for neurons, positions in ROWS]
+    changes[1] += steer([0, 1, 2], 0.5, "text+decision")
+    changes[3] = changes[0]
+    held = sparse_gains(model.info, changes)
+    assert held.places == (0, 1, 2, 0)
+    for rows in ([0, 1, 2, 3], [2, 0], [3], [1, 1, 2]):
+        batch = model.batch([prepared[row] for row in rows])
+        written_out = gains_for(model.info, [changes[row] for row in rows])
+        assert torch.equal(model.next_logits(batch, held.of(rows)), model.next_logits(batch, written_out))
+        assert model.generate(batch, held.of(rows), 4) == model.generate(batch, written_out, 4)
+        for one, two in zip(model.score(batch, held.of(rows)), model.score(batch, written_out), strict=True):
+            assert (one.logp == two.logp).all()
+    with model.under(steer([5, WIDTH + 5], 2.0)) as under:
+        both = under.next_logits(prepared, held), under.next_logits(prepared, gains_for(model.info, changes))
+    assert torch.equal(*both)
 
 
 def test_means_of_the_answer_act_in_later_steps_only(model, prepared):

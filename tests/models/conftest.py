@@ -35,6 +35,16 @@ def model(folder) -> AudioLM:
     return load_model(folder)
 
 
+@pytest.fixture(scope="session")
+def valueless(folder) -> AudioLM:
+    """The same model on the meta device, whose tensors have shapes and no values: whatever reads one there fails.
+
+    With eager attention, as the masks of the other kind look at a value in each pass.
+    """
+    loaded = load_model(folder, attention="eager")
+    return type(loaded)(loaded.model.to("meta"), loaded.processor, "valueless", "")
+
+
 def sound(seconds: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.05, int(seconds * 16_000)).astype(np.float32)
 

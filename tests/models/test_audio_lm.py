@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from emoscope.models.audio_lm import AudioLM, Gains, Prepared, Request
-from emoscope.models.hooks import Starts
+from emoscope.models.hooks import Start, Starts, room
 from emoscope.models.registry import wrap
 from emoscope.models.values import ProofFailed, pad
 from tests.helpers.noise import close_sound
@@ -212,3 +213,28 @@ def test_starts_stay_within_their_memory(model, prepared, monkeypatch):
     assert torch.equal(model.next_logits(batches[0], start=later), model.next_logits(batches[0]))
     # a batch that is larger than all that may be kept
     assert Starts(model, limit=need[0] - 1).at(0, batches[0], 1) is None
+
+
+def test_starts_stay_on_the_device_as_far_as_it_has_room(valueless, prepared, monkeypatch):
+    monkeypatch.setattr(valueless, "resumes", True)
+    batches = [valueless.batch([row]) for row in prepared[:3]]
+    need = [batch.embeddings.nbytes for batch in batches]
+    starts = Starts(valueless, limit=0, room=need[0] + need[1])
+    kept = [starts.at(number, batch, 1) for number, batch in enumerate(batches)]
+    assert [None if start is None else start.on_host for start in kept] == [False, False, None]
+    # what is kept is handed on as it is: no copy stands between it and the pass
+    assert starts.at(0, batches[0], 1).output is kept[0].output
+    assert Start(1, torch.ones(2), torch.device("cpu")).on_host
+    assert room(torch.device("cpu")) == room(torch.device("meta")) == 0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rows_are_padded_on_their_side(prepared, side):
+    batch = pad(prepared, side, torch.device("cpu"))
+    joined = pad_sequence([row.embeddings for row in prepared], batch_first=True, padding_side=side)
+    assert torch.equal(batch.embeddings, joined)
+    for place, row in enumerate(prepared):
+        own = batch.scopes[place] != -1
+        assert torch.equal(batch.embeddings[place][own], row.embeddings)
+        assert not batch.embeddings[place][~own].any()
+        assert int(batch.lengths[place]) == int(own.sum()) == len(row)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from emoscope.interventions.intervention import sparse_gains
+from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.audio_lm import Gains, ProofFailed
-from emoscope.models.hooks import _factors, hooked
+from emoscope.models.hooks import _sparse, hooked
 from emoscope.models.values import ScopeStatistics
 
 
@@ -127,10 +131,53 @@ def test_offsets_are_added_to_the_product(model, prepared, close):
 @pytest.mark.usefixtures("either_way")
 def test_gains_shared_by_all_rows_are_held_once(model):
     shared = torch.full((1, model.info.width), 0.5).expand(64, -1)
-    (factor,) = _factors(model.decoder, Gains({0: shared}, offsets={0: shared}), 64)[0]
-    for tensor in (factor.gain, factor.offset):
-        assert tensor.shape == shared.shape
+    (part,) = _sparse(model.decoder, Gains({0: shared}, offsets={0: shared}), 64).layers
+    for tensor in (part.gain, part.offset):
+        assert tensor.shape == (1, model.info.width)
         assert tensor.untyped_storage().nbytes() == 4 * model.info.width
+
+
+class Crossings(TorchDispatchMode):
+    """Notes the shape of each tensor that is copied from the host to the meta device."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        on_host = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor) and t.device.type == "cpu"]
+        if isinstance(made, torch.Tensor) and made.device.type == "meta" and any(t.ndim for t in on_host):
+            self.shapes.append(tuple(made.shape))
+        return made
+
+
+def test_gains_cross_to_the_device_once_and_no_value_is_read_within_a_pass(valueless, prepared):
+    # a value that is read on this device is an error
+    batch, width = valueless.batch(prepared), valueless.info.width
+    gains = sparse_gains(valueless.info, [deactivate([3, width]), steer([5], 0.5, "audio")] * 2)
+    letters = sum(len(valueless.letters[letter]) for letter in "ABC")
+    crossed = []
+    for rows in ([0, 1, 2, 3], [1, 0, 3, 2], [1, 1, 1, 1]):
+        with Crossings() as seen:
+            scores = valueless.score(batch, gains.of(rows))
+        crossed.append(seen.shapes)
+    assert len(crossed[0]) > 2
+    # which intervention each row has, and the tokens of the letters
+    assert crossed[1] == crossed[2] == [(4,), (letters,)]
+    assert len(scores) == 4
+    with pytest.raises(NotImplementedError, match="no data"):
+        scores[0]
+
+
+def test_gains_for_a_decoder_of_another_width_are_refused(model, prepared):
+    from dataclasses import replace
+
+    other = sparse_gains(replace(model.info, width=8), [deactivate([3])] * 4)
+    with pytest.raises(ValueError, match="gains are of 8 neurons a layer, the decoder has 40"):
+        model.score(prepared, other)
+    with pytest.raises(ValueError, match="gains have 2 rows, the batch has 4"):
+        model.score(prepared, sparse_gains(model.info, [deactivate([3])] * 4).of([0, 1]))
 
 
 def test_further_gains_act_on_top(model, prepared, close):

@@ -202,11 +202,9 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
     Where all neurons of a condition lie in later layers, and the model has shown that this changes no bit, its passes
     begin there (:mod:`~emoscope.models.hooks`).
     """
-    from emoscope.models.hooks import Starts
+    from emoscope.models.hooks import Starts, room
 
     total = sum(len(one.block) for one in work)
-    # on a GPU rows are padded anew in each pass: that takes no time beside it, and the pass needs the memory
-    padded = model.batch if model.info.device == "cpu" else list
     size = positions_per_batch(study, model.info)
     with log.stage("intervening", total, "answers") as progress:
         for _, of_block in itertools.groupby(work, key=lambda one: id(one.block)):
@@ -218,17 +216,32 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
                     left.append(one)
             prepared = load_inputs(run, [item["item"] for item in left[0].block]) if left else []
             groups: dict[bool, Batches] = {}
-            starts, first = Starts(model), [first_layer(one, sets) for one in left]
+            starts: Starts | None = None
+            first = [first_layer(one, sets) for one in left]
             for layer, one in sorted(zip(first, left, strict=True), key=lambda pair: pair[0]):
                 other = KINDS[one.condition["kind"]].other_batches
                 if other not in groups:
                     # batches composed otherwise: rows as they are numbered, half as many positions in each
                     rows = batches(prepared, size // 2, by_length=False) if other else batches(prepared, size)
-                    groups[other] = [(group, padded([prepared[row] for row in group])) for group in rows]
+                    groups[other] = padded(rows, prepared, model)
+                # what the device has left once the batches are there
+                starts = starts or Starts(model, room=room(model.device))
                 began = time.monotonic()
                 one.unit.finish(run, _ask(one, groups[other], sets, model, progress, starts, layer))
                 seconds = round(time.monotonic() - began, 4)
                 log.event("unit", stage="intervening", scoring=one.scoring, answers=len(one.block), seconds=seconds)
+
+
+def padded(groups: Sequence[list[int]], prepared: Sequence[Prepared], model: AudioLM) -> Batches:
+    """Batches that are padded once for all conditions, as far as the device has room; others in each pass anew."""
+    from emoscope.models.hooks import room
+
+    left, batches = room(model.device), list[tuple[list[int], "Batch | list[Prepared]"]]()
+    for group in groups:
+        rows = [prepared[row] for row in group]
+        left -= len(rows) * max(row.embeddings.nbytes for row in rows)
+        batches.append((group, model.batch(rows) if model.info.device == "cpu" or left >= 0 else rows))
+    return batches
 
 
 def first_layer(work: Work, sets: SetsByFold) -> int:
@@ -247,9 +260,9 @@ def first_layer(work: Work, sets: SetsByFold) -> int:
 def _ask(
     one: Work, groups: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
 ) -> pl.DataFrame:
-    from emoscope.interventions.intervention import gains_for
+    """Ask one unit; the answers are read when all its passes are on their way, so that a GPU never waits for the host."""
+    from emoscope.interventions.intervention import sparse_gains
 
-    results: dict[int, Score | str] = {}
     each = KINDS[one.condition["kind"]].by_item
     by_fold = {} if each else {f: sets.intervention(one.condition, f) for f in {item["fold"] for item in one.block}}
     limit = (TRANSCRIPT_TOKENS,) if one.scoring == "transcription" else ()
@@ -257,13 +270,16 @@ def _ask(
     def acting(item: Row) -> Intervention:
         return sets.intervention(one.condition, item["fold"], item["item"]) if each else by_fold[item["fold"]]
 
+    # where each item is treated otherwise, gains of the whole block would take too much memory
+    gains = None if each else sparse_gains(model.info, [acting(item) for item in one.block])
+    asked: list[tuple[list[int], Sequence[Score | str]]] = []
     for number, (rows, batch) in enumerate(groups):
-        gains = gains_for(model.info, [acting(one.block[row]) for row in rows])
+        own = gains.of(rows) if gains else sparse_gains(model.info, [acting(one.block[row]) for row in rows])
         if one.scoring == "likelihood":
-            answers: Sequence[Score | str] = model.score(batch, gains, start=starts.at(number, batch, layer))
+            asked.append((rows, model.score(batch, own, start=starts.at(number, batch, layer))))
         else:
-            answers = model.generate(batch, gains, *limit)
-        results |= zip(rows, answers, strict=True)
+            asked.append((rows, model.generate(batch, own, *limit)))
         log.step(len(rows))
+    results = dict(pair for rows, answers in asked for pair in zip(rows, answers, strict=True))
     ordered = [results[row] for row in range(len(results))]
     return answer_table(one.scoring, one.block, one.condition["condition"], ordered)

@@ -1,4 +1,4 @@
-"""Interventions as values that add up: which neurons get which gain or mean, and where; and gains of a batch."""
+"""Interventions as values that add up: which neurons get which gain or mean, and where; and gains of rows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from emoscope.models.audio_lm import AudioLM
+    from emoscope.models.hooks import SparseGains
     from emoscope.models.values import Gains, ModelInfo
 
 Numbers = npt.NDArray[np.int64]
@@ -132,7 +133,7 @@ class Intervention:
 
 
 def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
-    """Turn one intervention per batch row into gains.
+    """Turn one intervention per batch row into gains that are written out for each neuron.
 
     Equal interventions are worked out once. No tensor is larger than (rows, width), and only layers that an
     edit touches have one; where all rows share one intervention it is not even copied per row. Means become
@@ -145,65 +146,115 @@ def gains_for(info: ModelInfo, interventions: Sequence[Intervention]) -> Gains:
 
     from emoscope.models.values import Gains
 
-    # rows mostly repeat the same few objects: comparing contents for each would take longer than the rest
-    objects = {id(intervention): intervention for intervention in interventions}
-    distinct = {one: place for place, one in enumerate(dict.fromkeys(objects.values()))}
-    places = {identity: distinct[one] for identity, one in objects.items()}
-    rows = torch.tensor([places[id(intervention)] for intervention in interventions], dtype=torch.long)
-    parts: list[Gains] = []
-    stages = [_stages(intervention) for intervention in distinct]
-    for stage in range(max(map(len, stages), default=0)):
-        edits = [s[stage] if stage < len(s) else (POSITIONS, []) for s in stages]
-        layers, offsets = _layers(info, [edits_here for _, edits_here in edits])
-        flags = torch.tensor([[p in positions for p in POSITIONS] for positions, _ in edits])
-        spread = {layer: _spread(torch.from_numpy(gain), rows) for layer, gain in layers.items()}
-        added = {layer: _spread(torch.from_numpy(offset), rows) for layer, offset in offsets.items()}
-        parts.append(Gains(spread, flags[rows], added))
+    distinct, places = _distinct(interventions)
+    rows, parts = torch.tensor(places, dtype=torch.long), list[Gains]()
+
+    def spread(columns: Numbers, touched: Floats, neutral: float) -> torch.Tensor:
+        whole = torch.full((len(distinct), info.width), neutral)
+        whole[:, columns] = torch.from_numpy(touched)
+        return whole.expand(len(rows), -1) if len(whole) == 1 else whole[rows]
+
+    for positions, layers in _stages(info, distinct):
+        values = {layer: spread(columns, gain, 1.0) for layer, columns, gain, _, _ in layers}
+        offsets = {layer: spread(columns, mean, 0.0) for layer, columns, _, mean, _ in layers if mean is not None}
+        parts.append(Gains(values, torch.tensor(positions)[rows], offsets))
     if not parts:
         return Gains({}, torch.ones(len(interventions), len(POSITIONS), dtype=torch.bool))
     return replace(parts[0], more=tuple(parts[1:]))
 
 
-def _stages(intervention: Intervention) -> list[tuple[tuple[str, ...], list[Edit]]]:
-    """Edits grouped by the positions at which they act; means come last, as they replace what gains have made."""
-    groups: dict[tuple[bool, tuple[str, ...]], list[Edit]] = defaultdict(list)
-    for edit in intervention.edits:
-        if len(edit.neurons) and edit.gain != 1:
-            groups[edit.means is not None, edit.positions].append(edit)
-    return [(key[1], groups[key]) for key in sorted(groups, key=lambda key: key[0])]
+def sparse_gains(info: ModelInfo, interventions: Sequence[Intervention]) -> SparseGains:
+    """The same gains, held once for each distinct intervention and for the neurons alone that any of them touches.
+
+    Made for all rows that are asked under a condition; ``of`` then gives those of each batch, for which nothing is
+    worked out or copied again. ``ValueError`` as for :func:`gains_for`.
+    """
+    import torch
+
+    from emoscope.models.hooks import SparseGains, layer_gains
+
+    distinct, places = _distinct(interventions)
+    parts = []
+    for positions, layers in _stages(info, distinct):
+        flags = None if all(map(all, positions)) else torch.tensor(positions)
+        for layer, columns, gain, mean, acting in layers:
+            means = None if mean is None else torch.from_numpy(mean)
+            tables = torch.from_numpy(columns), torch.from_numpy(gain), means
+            parts.append(layer_gains(layer, info.width, *tables, flags, acting))
+    return SparseGains(tuple(parts), info.width, places)
 
 
-def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> tuple[dict[int, Floats], dict[int, Floats]]:
-    """Gains (intervention, width) of all layers that any edit touches, and offsets of those that means touch."""
-    gains: dict[int, Floats] = {}
-    offsets: dict[int, Floats] = {}
+def _distinct(interventions: Sequence[Intervention]) -> tuple[list[Intervention], tuple[int, ...]]:
+    """The interventions that differ, and which of them each row has."""
+    # rows mostly repeat the same few objects: comparing contents for each would take longer than the rest
+    objects = {id(intervention): intervention for intervention in interventions}
+    distinct = {one: place for place, one in enumerate(dict.fromkeys(objects.values()))}
+    places = {identity: distinct[one] for identity, one in objects.items()}
+    return list(distinct), tuple(places[id(intervention)] for intervention in interventions)
+
+
+Layer = tuple[int, Numbers, Floats, Floats | None, frozenset[int]]
+"""A layer, the neurons in it that any of some interventions touches, gains and means (intervention, neuron), and which
+interventions touch any."""
+
+
+def _stages(info: ModelInfo, interventions: Sequence[Intervention]) -> Iterator[tuple[list[list[bool]], list[Layer]]]:
+    """What acts one after the other: at which scopes (intervention, 4), and what in each layer.
+
+    Each intervention's edits are grouped by the positions at which they act; means come last, as they replace what
+    gains have made.
+    """
+    stages = []
+    for intervention in interventions:
+        groups: dict[tuple[bool, tuple[str, ...]], list[Edit]] = defaultdict(list)
+        for edit in intervention.edits:
+            if len(edit.neurons) and edit.gain != 1:
+                groups[edit.means is not None, edit.positions].append(edit)
+        stages.append([(key[1], groups[key]) for key in sorted(groups, key=lambda key: key[0])])
+    for stage in range(max(map(len, stages), default=0)):
+        edits = [s[stage] if stage < len(s) else (POSITIONS, []) for s in stages]
+        positions = [[p in acting for p in POSITIONS] for acting, _ in edits]
+        yield positions, _layers(info, [edits_here for _, edits_here in edits])
+
+
+def _layers(info: ModelInfo, edits: Sequence[Sequence[Edit]]) -> list[Layer]:
+    """All layers that any edit touches, in order."""
+    found: dict[int, list[tuple[int, Numbers, float, Floats | None]]] = defaultdict(list)
     for place, of_one in enumerate(edits):
         for edit in of_one:
-            if edit.decoder not in (None, (info.layers, info.width)):
-                raise ValueError(
-                    f"the neurons were found in a model of {edit.decoder[0]} layers x {edit.decoder[1]} neurons, and "
-                    f"{info.id} has {info.layers} x {info.width}: take a set that was found in this model"
-                )
-            wrong = edit.neurons[0] if edit.neurons[0] < 0 else edit.neurons[-1]
-            if not 0 <= wrong < info.layers * info.width:
-                raise ValueError(
-                    f"neuron {wrong}: {info.id} has {info.layers} layers x {info.width} neurons, "
-                    f"numbers 0 to {info.layers * info.width - 1}; is the set from another model?"
-                )
+            _refuse_foreign(info, edit)
             bounds = np.searchsorted(edit.neurons, np.arange(info.layers + 1) * info.width)
             for layer in map(int, np.flatnonzero(np.diff(bounds))):
                 part = slice(bounds[layer], bounds[layer + 1])
-                index = edit.neurons[part] - layer * info.width
-                gain = gains.setdefault(layer, np.ones((len(edits), info.width), np.float32))
-                gain[place, index] *= edit.gain
-                if edit.means is not None:
-                    offset = offsets.setdefault(layer, np.zeros((len(edits), info.width), np.float32))
-                    offset[place, index] = edit.means[part]
-    return dict(sorted(gains.items())), dict(sorted(offsets.items()))
+                means = None if edit.means is None else edit.means[part]
+                found[layer].append((place, edit.neurons[part] - layer * info.width, edit.gain, means))
+    layers: list[Layer] = []
+    for layer, parts in sorted(found.items()):
+        columns = parts[0][1] if len(parts) == 1 else np.unique(np.concatenate([index for _, index, _, _ in parts]))
+        gains = np.ones((len(edits), len(columns)), np.float32)
+        set_to = np.zeros_like(gains) if any(means is not None for *_, means in parts) else None
+        for place, index, gain, means in parts:
+            where = np.searchsorted(columns, index)
+            gains[place, where] *= gain
+            if means is not None and set_to is not None:
+                set_to[place, where] = means
+        layers.append((layer, columns, gains, set_to, frozenset(place for place, *_ in parts)))
+    return layers
 
 
-def _spread(gain: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return gain.expand(len(rows), -1) if len(gain) == 1 else gain[rows]
+def _refuse_foreign(info: ModelInfo, edit: Edit) -> None:
+    """``ValueError`` for neurons that the model does not have, or that were found in one of another size."""
+    if edit.decoder not in (None, (info.layers, info.width)):
+        raise ValueError(
+            f"the neurons were found in a model of {edit.decoder[0]} layers x {edit.decoder[1]} neurons, and "
+            f"{info.id} has {info.layers} x {info.width}: take a set that was found in this model"
+        )
+    wrong = edit.neurons[0] if edit.neurons[0] < 0 else edit.neurons[-1]
+    if not 0 <= wrong < info.layers * info.width:
+        raise ValueError(
+            f"neuron {wrong}: {info.id} has {info.layers} layers x {info.width} neurons, "
+            f"numbers 0 to {info.layers * info.width - 1}; is the set from another model?"
+        )
 
 
 @contextmanager

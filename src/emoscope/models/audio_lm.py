@@ -3,20 +3,80 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from typing import overload
 
+import numpy as np
 import torch
 
 from emoscope.corpora.audio import RATE
 from emoscope.models import values
 from emoscope.models.family import Family
-from emoscope.models.hooks import Start, hooked, only_blocks, run_to
+from emoscope.models.hooks import SparseGains, Start, hooked, only_blocks, run_to
 from emoscope.models.values import Batch, Gains, ModelInfo, Observer, Prepared, ProofFailed, Request, Rows, Score
 
 __all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score", "Start"]
 
 AUDIO_WINDOWS = 16  # clips whose sound is encoded together; more save little time and take memory
+
+
+class Scores(Sequence[Score]):
+    """A score for each row of logits (row, vocab); the device is waited for when they are first looked at.
+
+    A letter's probability sums its forms. ``ValueError`` at once for a row without letters.
+    """
+
+    def __init__(
+        self,
+        logits: torch.Tensor,
+        asked: Sequence[tuple[str, ...]],
+        forms: Mapping[str, tuple[int, ...]],
+        tokenizer: values.Tokenizer,
+    ) -> None:
+        for row, options in enumerate(asked):
+            if not options:
+                raise ValueError(f"row {row} has no letters to score: generate its answer")
+        self._asked, self._tokenizer = asked, tokenizer
+        self._forms = {letter: forms[letter] for letter in sorted({letter for row in asked for letter in row})}
+        tokens = torch.tensor([token for letter in self._forms.values() for token in letter])
+        logp = torch.log_softmax(logits.double(), -1)
+        self._waiting: list[torch.Tensor] = [logp.index_select(1, values.sent(tokens, logp.device)), logp.argmax(-1)]
+
+    @cached_property
+    def _read(self) -> tuple[list[Score], torch.Tensor]:
+        """The scores, and the token id of the likeliest form of each row's best letter."""
+        logp, likeliest = (tensor.cpu() for tensor in self._waiting)
+        self._waiting.clear()
+        parts = logp.split([len(tokens) for tokens in self._forms.values()], dim=1)
+        by_form = {letter: part.contiguous() for letter, part in zip(self._forms, parts, strict=True)}
+        by_letter = {letter: part.logsumexp(-1).numpy() for letter, part in by_form.items()}
+        favourite = {letter: part.argmax(-1).tolist() for letter, part in by_form.items()}
+        top = likeliest.tolist()
+        words = {token: self._tokenizer.decode([token]) for token in set(top)}
+        scores, best = [], []
+        for row, options in enumerate(self._asked):
+            of_options = np.array([by_letter[letter][row] for letter in options])
+            letter = options[int(of_options.argmax())]
+            scores.append(Score(of_options, float(np.exp(of_options).sum()), words[top[row]], letter))
+            best.append(self._forms[letter][favourite[letter][row]])
+        return scores, torch.tensor(best)
+
+    @property
+    def best(self) -> torch.Tensor:
+        """Token id of the likeliest form of each row's best letter, (row,)."""
+        return self._read[1]
+
+    @overload
+    def __getitem__(self, row: int) -> Score: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Score]: ...
+    def __getitem__(self, row: int | slice) -> Score | list[Score]:
+        return self._read[0][row]
+
+    def __len__(self) -> int:
+        return len(self._asked)
 
 
 class AudioLM(Family):
@@ -71,9 +131,13 @@ class AudioLM(Family):
 
     @torch.inference_mode()
     def score(
-        self, prepared: Rows, gains: Gains | None = None, observe: Observer | None = None, start: Start | None = None
-    ) -> list[Score]:
-        """Score the letters of each row in one pass of the decoder.
+        self,
+        prepared: Rows,
+        gains: Gains | SparseGains | None = None,
+        observe: Observer | None = None,
+        start: Start | None = None,
+    ) -> Sequence[Score]:
+        """Score the letters of each row in one pass of the decoder; a GPU is waited for when a score is looked at.
 
         Args:
             gains: factors on neurons, a row of gains for each row; changes set by :meth:`under` act on top.
@@ -88,13 +152,15 @@ class AudioLM(Family):
         own = self._gains(gains, len(batch))
         with hooked(self.decoder, own, observe, batch.scopes, 2 if watched else 1), only_blocks(self.decoder, start):
             hidden, cache = self._read_prompt(batch, use_cache=watched)
-            scores, best = values.score_letters(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
+            scores = Scores(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
             if watched:
-                self._feed(best.to(self.device), batch, cache, 0)
+                self._feed(scores.best.to(self.device), batch, cache, 0)
         return scores
 
     @torch.inference_mode()
-    def next_logits(self, prepared: Rows, gains: Gains | None = None, start: Start | None = None) -> torch.Tensor:
+    def next_logits(
+        self, prepared: Rows, gains: Gains | SparseGains | None = None, start: Start | None = None
+    ) -> torch.Tensor:
         """Logits float32 (row, vocab) of the first answer token: what :meth:`score` reads the letters from."""
         batch = self.batch(prepared)
         own = self._gains(gains, len(batch))
@@ -112,7 +178,7 @@ class AudioLM(Family):
         return run_to(self.decoder, layer, earlier, lambda: self._read_prompt(batch, use_cache=False))
 
     @torch.inference_mode()
-    def generate(self, prepared: Rows, gains: Gains | None = None, max_new_tokens: int = 20) -> list[str]:
+    def generate(self, prepared: Rows, gains: Gains | SparseGains | None = None, max_new_tokens: int = 20) -> list[str]:
         """Write the answer of each row greedily; gains act on the prompt and in every further step.
 
         The checkpoint's own sampling settings (temperature, repetition penalty ...) are not used, special tokens are
@@ -127,7 +193,11 @@ class AudioLM(Family):
 
     @torch.inference_mode()
     def write(
-        self, prepared: Rows, gains: Gains | None = None, max_new_tokens: int = 20, keep_logits: bool = False
+        self,
+        prepared: Rows,
+        gains: Gains | SparseGains | None = None,
+        max_new_tokens: int = 20,
+        keep_logits: bool = False,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Greedy tokens (row, step), and the logits (row, vocab) of each step if ``keep_logits``.
 
@@ -165,13 +235,12 @@ class AudioLM(Family):
         finally:
             self._changes.pop()
 
-    def _gains(self, gains: Gains | None, rows: int) -> Gains | None:
+    def _gains(self, gains: Gains | SparseGains | None, rows: int) -> tuple[Gains | SparseGains, ...]:
+        """All that acts on a batch, in order."""
         if gains is not None and gains.rows not in (None, rows):
             raise ValueError(f"gains have {gains.rows} rows, the batch has {rows}: give one row of gains per row")
-        for change in self._changes:
-            own = change.gains(self.info, rows)
-            gains = own if gains is None else gains.then(own)
-        return gains
+        own = (change.gains(self.info, rows) for change in self._changes)
+        return (*([] if gains is None else [gains]), *own)
 
     def _read_prompt(self, batch: Batch, use_cache: bool) -> tuple[torch.Tensor, object]:
         # the decoder itself rather than the whole model: the output head would run on every position

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from emoscope.models.decoder import Decoder
-from emoscope.models.values import ANSWER, Batch, Gains, Observer, ProofFailed, Rows
+from emoscope.models.values import ANSWER, Batch, Gains, Observer, ProofFailed, Rows, sent
 
 if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 # multiplied in place, which is faster on a CPU (about equal at one in 32)
 FEW = 32
 
-# memory of the host that the starts of one block of items may take; of the device's, it is that of one batch at a time
+# memory of the host that the starts of one block of items may take, beside those that stay on the device
 # (at 256 items of 800 positions a hidden state of 3584 numbers in bfloat16 takes 1.4 GB)
 BYTES = 2 << 30
+SHARE = 4  # one part in so many of a GPU's free memory may hold padded batches, and as much of the rest starts
 
 
 class Firings:
@@ -62,44 +63,114 @@ class Firings:
 
 
 @dataclass
-class _Factor:
-    """The gains of one layer, cut down to the neurons that they touch."""
+class LayerGains:
+    """Gains of some interventions in one layer, of the neurons alone that any of them touches."""
 
-    columns: torch.Tensor | None
-    gain: torch.Tensor | None
-    offset: torch.Tensor | None
-    positions: torch.Tensor | None
-    place: tuple[torch.device, torch.dtype] | None = None
+    layer: int
+    columns: torch.Tensor | None  # int64 (column,), the neurons; ``None``: all of the layer, in order
+    gain: torch.Tensor | None  # (intervention, column)
+    offset: torch.Tensor | None  # (intervention, column), added after the gain
+    positions: torch.Tensor | None  # bool (intervention, 4), the scopes at which they act; ``None``: at all
+    acting: frozenset[int]  # the interventions that touch any of the neurons
+    place: tuple[torch.device, torch.dtype] | None = None  # where the tensors are, and in what precision
 
-    def apply(self, product: torch.Tensor, firings: Firings) -> None:
-        """Change the gated product (row, position, width) in place: it is made anew in every pass."""
-        if self.place != (product.device, product.dtype):
-            # the weights may be elsewhere, or packed as whole numbers
-            self.place = product.device, product.dtype
-            self.gain, self.offset = (_shared(one, lambda one: one.to(product)) for one in (self.gain, self.offset))
-            device, places = product.device, (self.columns, self.positions)
-            self.columns, self.positions = (None if one is None else one.to(device) for one in places)
+    def bring(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Move the tensors where they are used: once, as all batches of a condition use the same."""
+        # the weights may be elsewhere, or packed as whole numbers
+        if self.place != (device, dtype):
+            self.place = device, dtype
+            self.gain, self.offset = (
+                None if t is None else sent(t.to(dtype), device) for t in (self.gain, self.offset)
+            )
+            self.columns, self.positions = (
+                None if t is None else sent(t, device) for t in (self.columns, self.positions)
+            )
+
+    def apply(self, product: torch.Tensor, rows: torch.Tensor, firings: Firings) -> None:
+        """Change the gated product (row, position, width) in place: it is made anew in every pass.
+
+        ``rows`` int64 (row,) names the intervention of each row; where there is only one, it acts on all.
+        """
+        self.bring(product.device, product.dtype)
+
+        def of_rows(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor if len(tensor) == 1 else tensor.index_select(0, rows)
+
         active = None
         if self.positions is not None:
             # padding has code -1: it reads the last column, which does no harm as nothing attends to it
-            active = torch.take_along_dim(self.positions, firings.scopes(product).long() % 4, dim=1)[..., None]
+            positions = of_rows(self.positions).expand(len(product), -1)
+            active = torch.take_along_dim(positions, firings.scopes(product).long() % 4, dim=1)[..., None]
         part = product if self.columns is None else product[..., self.columns]
         for change, neutral, act in ((self.gain, 1, part.mul_), (self.offset, 0, part.add_)):
             if change is not None:
-                act(change[:, None] if active is None else torch.where(active, change[:, None], neutral))
+                change = of_rows(change)[:, None]
+                act(change if active is None else torch.where(active, change, neutral))
         if self.columns is not None:
             product[..., self.columns] = part
+
+
+@dataclass(frozen=True)
+class SparseGains:
+    """Gains of some interventions on the neurons that they touch, made once for many batches; and a row for each item.
+
+    Example:
+        >>> from emoscope.interventions.intervention import sparse_gains
+        >>> from emoscope.interventions.kinds import deactivate
+        >>> from emoscope.models.registry import load_model
+        >>> gains = sparse_gains(load_model("tiny").info, [deactivate([3]), deactivate([600]), deactivate([3])])
+        >>> gains.rows, [part.layer for part in gains.layers], [part.layer for part in gains.of([0, 2]).layers]
+        (3, [0, 1], [0])
+    """
+
+    layers: tuple[LayerGains, ...]  # in the order in which they act
+    width: int  # neurons per layer of the decoder
+    places: tuple[int, ...]  # the intervention of each row
+
+    @property
+    def rows(self) -> int:
+        """How many rows the gains are for."""
+        return len(self.places)
+
+    def of(self, rows: Sequence[int]) -> SparseGains:
+        """The gains of some of the rows, such as those of a batch: the same tensors, of the layers that touch them."""
+        places = tuple(self.places[row] for row in rows)
+        acting = set(places)
+        return SparseGains(tuple(one for one in self.layers if one.acting & acting), self.width, places)
+
+
+def layer_gains(
+    layer: int,
+    width: int,
+    columns: torch.Tensor,
+    gain: torch.Tensor,
+    offset: torch.Tensor | None,
+    positions: torch.Tensor | None,
+    acting: frozenset[int],
+) -> LayerGains:
+    """Gains and offsets (intervention, column) of some neurons of a layer, written out for all where these are many."""
+    if len(columns) * FEW < width:
+        return LayerGains(layer, columns, gain, offset, positions, acting)
+
+    def whole(part: torch.Tensor, neutral: float) -> torch.Tensor:
+        return part.new_full((len(part), width), neutral).index_copy_(1, columns, part)
+
+    added = None if offset is None else whole(offset, 0)
+    return LayerGains(layer, None, whole(gain, 1), added, positions, acting)
+
+
+Change = Callable[[torch.Tensor, "Firings"], None]  # changes a gated product in place
 
 
 @contextmanager
 def hooked(
     decoder: Decoder,
-    gains: Gains | None = None,
+    gains: Gains | SparseGains | Sequence[Gains | SparseGains] | None = None,
     observe: Observer | None = None,
     scopes: torch.Tensor | None = None,
     forwards: int | None = None,
 ) -> Iterator[Firings]:
-    """Apply gains and show activations to an observer in every pass of the decoder inside the block.
+    """Apply gains, in order, and show activations to an observer in every pass of the decoder inside the block.
 
     Only layers with gains get a gain hook. ``scopes`` are the scope codes int8 (row, position) of the prompt, on which
     the first pass runs, later ones on an answer position; positions of gains and observers need them.
@@ -107,7 +178,11 @@ def hooked(
     number); ``ValueError`` for gains of the wrong shape.
     """
     firings, gates = Firings(scopes), dict[int, torch.Tensor]()
-    factors = {} if gains is None else _factors(decoder, gains, None if scopes is None else len(scopes))
+    rows = None if scopes is None else len(scopes)
+    changes: dict[int, list[Change]] = {}
+    for one in [gains] if isinstance(gains, Gains | SparseGains) else gains or ():
+        for layer, change in _changes(decoder, _sparse(decoder, one, rows) if isinstance(one, Gains) else one):
+            changes.setdefault(layer, []).append(change)
 
     def at_start(_module: nn.Module, _args: object) -> None:
         firings.forwards += 1
@@ -119,8 +194,8 @@ def hooked(
     def at_down(layer: int, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         product = args[0]
         firings.fired[f"down of layer {layer}"] += 1
-        for factor in factors.get(layer, ()):
-            factor.apply(product, firings)
+        for change in changes.get(layer, ()):
+            change(product, firings)
         if observe is None:
             return
         if layer not in gates:
@@ -134,57 +209,61 @@ def hooked(
             if observe is not None:
                 hooks.enter_context(site.gate.register_forward_hook(partial(at_gate, layer)))
                 firings.fired[f"gate of layer {layer}"] = 0
-            if observe is not None or layer in factors:
+            if observe is not None or layer in changes:
                 hooks.enter_context(site.down.register_forward_pre_hook(partial(at_down, layer)))
                 firings.fired[f"down of layer {layer}"] = 0
         yield firings
     firings.verify(forwards)
 
 
-def _factors(decoder: Decoder, gains: Gains, rows: int | None) -> dict[int, list[_Factor]]:
-    factors: dict[int, list[_Factor]] = {}
+def _changes(decoder: Decoder, gains: SparseGains) -> Iterator[tuple[int, Change]]:
+    """What is done to the gated products of each layer, in order."""
+    if gains.layers and gains.width != decoder.width:
+        raise ValueError(f"gains are of {gains.width} neurons a layer, the decoder has {decoder.width}")
+
+    @cache
+    def rows(device: torch.device) -> torch.Tensor:
+        # once a pass, and not for each layer
+        return sent(torch.tensor(gains.places), device)
+
+    def act(part: LayerGains, product: torch.Tensor, firings: Firings) -> None:
+        part.apply(product, rows(product.device), firings)
+
+    for part in gains.layers:
+        if not 0 <= part.layer < decoder.layers:
+            raise ValueError(f"gains name layer {part.layer}: the decoder has layers 0 to {decoder.layers - 1}")
+        yield part.layer, partial(act, part)
+
+
+def _sparse(decoder: Decoder, gains: Gains, rows: int | None) -> SparseGains:
+    """Check the shapes of gains that are written out for each neuron, and keep the neurons that they touch."""
+    layers, places, wanted = list[LayerGains](), tuple(range(gains.rows or 0)), "row" if rows is None else rows
+    acting = frozenset(places)
     for part in gains.parts:
+        flags = None if part.positions is None or bool(part.positions.all()) else part.positions
         for layer in sorted({*part.values, *part.offsets}):
-            if not 0 <= layer < decoder.layers:
-                raise ValueError(f"gains name layer {layer}: the decoder has layers 0 to {decoder.layers - 1}")
-            if factor := _factor(decoder, layer, part, rows):
-                factors.setdefault(layer, []).append(factor)
-    return factors
+            given, touched = (
+                (part.values.get(layer), part.offsets.get(layer)),
+                torch.zeros(decoder.width, dtype=torch.bool),
+            )
+            for tensor, neutral in zip(given, (1, 0), strict=True):
+                if tensor is None:
+                    continue
+                if tensor.ndim != 2 or tensor.shape[1] != decoder.width or rows not in (None, len(tensor)):
+                    shape = tuple(tensor.shape)
+                    raise ValueError(f"gains of layer {layer} are {shape}, not ({wanted}, {decoder.width})")
+                touched |= (_once(tensor) != neutral).any(0).cpu()
+            gain, offset = (None if tensor is None else _once(tensor) for tensor in given)
+            columns = touched.nonzero().flatten()
+            if len(columns) and len(columns) * FEW >= decoder.width:
+                layers.append(LayerGains(layer, None, gain, offset, flags, acting))
+            elif len(columns):
+                gain, offset = (None if t is None else t[:, columns.to(t.device)] for t in (gain, offset))
+                layers.append(LayerGains(layer, columns, gain, offset, flags, acting))
+    return SparseGains(tuple(layers), decoder.width, places)
 
 
-def _factor(decoder: Decoder, layer: int, gains: Gains, rows: int | None) -> _Factor | None:
-    """Check the shapes and keep the touched neurons only; ``None`` if there are none."""
-    gain, offset, positions = gains.values.get(layer), gains.offsets.get(layer), gains.positions
-    touched = torch.zeros(decoder.width, dtype=torch.bool)
-    for tensor, neutral in ((gain, 1), (offset, 0)):
-        if tensor is None:
-            continue
-        if tensor.ndim != 2 or tensor.shape[1] != decoder.width or rows not in (None, len(tensor)):
-            wanted = "row" if rows is None else rows
-            raise ValueError(f"gains of layer {layer} are {tuple(tensor.shape)}, not ({wanted}, {decoder.width})")
-        touched |= (_distinct(tensor) != neutral).any(0).cpu()
-    columns = touched.nonzero().flatten()
-    if len(columns) == 0:
-        return None
-    positions = None if positions is None or bool(positions.all()) else positions
-    if len(columns) * FEW >= decoder.width:
-        return _Factor(None, gain, offset, positions)
-
-    def cut(part: torch.Tensor) -> torch.Tensor:
-        return part[:, columns.to(part.device)]
-
-    return _Factor(columns, _shared(gain, cut), _shared(offset, cut), positions)
-
-
-def _shared(tensor: torch.Tensor | None, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor | None:
-    """A tensor, if there is one, after a change; rows that share memory go on sharing it."""
-    if tensor is None:
-        return None
-    made = change(_distinct(tensor))
-    return made.expand(len(tensor), -1) if len(made) < len(tensor) else made
-
-
-def _distinct(tensor: torch.Tensor) -> torch.Tensor:
+def _once(tensor: torch.Tensor) -> torch.Tensor:
     """The only row of a tensor whose rows share memory: copying or converting it would give each row its own."""
     return tensor[:1] if tensor.stride(0) == 0 else tensor
 
@@ -208,13 +287,22 @@ class Start:
     """The state of a batch before one layer, with no gain acting."""
 
     layer: int  # the first layer that is still to be run
-    output: object  # what the layer before it returned, on the host: a tensor, or a tuple of tensors
-    device: torch.device  # where it was
+    output: object  # what the layer before it returned: a tensor, or a tuple of tensors
+    device: torch.device  # where passes need it; it may be kept on the host
 
     @property
     def bytes(self) -> int:
-        """Memory of the host that it takes."""
+        """Memory that it takes."""
         return sum(tensor.nbytes for tensor in _tensors(self.output))
+
+    @property
+    def on_host(self) -> bool:
+        """Whether it is kept on the host, from which it is copied for each pass."""
+        return all(tensor.device.type == "cpu" for tensor in _tensors(self.output))
+
+    def to_host(self) -> Start:
+        """The same, kept on the host."""
+        return replace(self, output=_moved(self.output, torch.device("cpu")))
 
 
 def run_to(decoder: Decoder, layer: int, earlier: Start | None, run: Callable[[], object]) -> Start:
@@ -225,7 +313,7 @@ def run_to(decoder: Decoder, layer: int, earlier: Start | None, run: Callable[[]
     with only_blocks(decoder, earlier, layer) as kept:
         run()
     device = _tensors(kept[0])[0].device
-    return Start(layer, _moved(kept[0], torch.device("cpu")), device)
+    return Start(layer, kept[0], device)
 
 
 @contextmanager
@@ -258,16 +346,26 @@ def only_blocks(decoder: Decoder, start: Start | None, last: int | None = None) 
                 blocks[place].forward = forward
 
 
+def room(device: torch.device) -> int:
+    """Bytes of a GPU that may be kept for later passes: a part of what no pass has needed so far; none elsewhere."""
+    if device.type != "cuda":
+        return 0
+    # what torch holds and does not use is free as well; as much as passes took at most must stay so
+    used, held = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+    free = torch.cuda.mem_get_info(device)[0] + held - used
+    return max(0, free - (torch.cuda.max_memory_allocated(device) - used)) // SHARE
+
+
 class Starts:
     """The starts of the batches of one block, each kept at one layer: that of the latest condition.
 
     Conditions are best asked in the order of their layers: the state then moves on, and one full pass a batch serves
-    them all. There are none where the model has not shown that passes may begin later; batches whose starts would take
-    more than ``limit`` bytes in all run in full.
+    them all. There are none where the model has not shown that passes may begin later. They stay on the device up to
+    ``room`` bytes of it, and on the host up to ``limit`` bytes; batches beyond that run in full.
     """
 
-    def __init__(self, model: AudioLM, limit: int = BYTES) -> None:
-        self.model, self.limit = model, limit
+    def __init__(self, model: AudioLM, limit: int = BYTES, room: int = 0) -> None:
+        self.model, self.limit, self.room = model, limit, room
         self._kept: dict[int, Start] = {}
 
     def at(self, number: int, batch: Rows, layer: int) -> Start | None:
@@ -277,15 +375,21 @@ class Starts:
         kept = self._kept.get(number)
         if kept is not None and kept.layer == layer:
             return kept
-        others = sum(start.bytes for place, start in self._kept.items() if place != number)
         # as large as the padded inputs, or a few times that: no pass is made for what would not be kept
         rows = [batch] if isinstance(batch, Batch) else batch
-        if kept is None and others + len(rows) * max(row.embeddings.nbytes for row in rows) > self.limit:
+        if kept is None and not any(self._left(number, len(rows) * max(row.embeddings.nbytes for row in rows))):
             return None
         start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
-        if others + start.bytes <= self.limit:
-            self._kept[number] = start
+        on_device, on_host = self._left(number, start.bytes)
+        if on_device or on_host:
+            self._kept[number] = start if on_device else start.to_host()
         return start
+
+    def _left(self, number: int, need: int) -> tuple[bool, bool]:
+        """Whether so many bytes more, in place of what this batch has, may be kept on the device, and on the host."""
+        others = [(start.on_host, start.bytes) for place, start in self._kept.items() if place != number]
+        taken = {where: sum(size for on_host, size in others if on_host is where) for where in (False, True)}
+        return taken[False] + need <= self.room, taken[True] + need <= self.limit
 
 
 def _tensors(output: object) -> list[torch.Tensor]:
@@ -293,4 +397,4 @@ def _tensors(output: object) -> list[torch.Tensor]:
 
 
 def _moved(output: object, device: torch.device) -> object:
-    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), output)
+    return tree_map_only(torch.Tensor, lambda tensor: sent(tensor, device), output)

@@ -188,9 +188,19 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
     if own := [row.position_ids.movedim(-1, 0) for row in prepared if row.position_ids is not None]:
         position_ids = joined(own).movedim((0, 1), (-2, -1))
     lengths = torch.tensor([len(row) for row in prepared])
-    tensors = (joined([row.embeddings for row in prepared]), mask, position_ids, scopes, lengths)
-    embeddings, mask, position_ids, scopes, lengths = (tensor.to(device) for tensor in tensors)
+    # rows are joined where they are needed: on the host this would copy them once more, beside the way to the device
+    embeddings = prepared[0].embeddings.new_zeros((*scopes.shape, prepared[0].embeddings.shape[1]), device=device)
+    for place, row in zip(embeddings, prepared, strict=True):
+        (place[-len(row) :] if side == "left" else place[: len(row)]).copy_(sent(row.embeddings, device))
+    mask, position_ids, scopes, lengths = (sent(tensor, device) for tensor in (mask, position_ids, scopes, lengths))
     return Batch(embeddings, mask, position_ids, scopes, lengths, tuple(row.letters for row in prepared))
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device; on its way to a GPU it is copied from pinned memory, and nobody waits for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def letter_forms(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
@@ -204,32 +214,6 @@ def letter_forms(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
         if found := FORM.fullmatch(tokenizer.decode([token])):
             forms.setdefault(found[1], []).append(token)
     return {letter: tuple(sorted(forms[letter])) for letter in sorted(forms)}
-
-
-def score_letters(
-    logits: torch.Tensor, asked: Sequence[tuple[str, ...]], forms: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer
-) -> tuple[list[Score], torch.Tensor]:
-    """Score the letters that each row may answer, from logits (row, vocab); a letter's probability sums its forms.
-
-    Returns a score for each row, and the token id of the likeliest form of its best letter, (row,).
-    """
-    for row, options in enumerate(asked):
-        if not options:
-            raise ValueError(f"row {row} has no letters to score: generate its answer")
-    logp = torch.log_softmax(logits.double(), -1)
-    letters = sorted({letter for row in asked for letter in row})
-    by_form = {letter: logp[:, list(forms[letter])].cpu() for letter in letters}
-    by_letter = {letter: values.logsumexp(-1).numpy() for letter, values in by_form.items()}
-    favourite = {letter: values.argmax(-1).tolist() for letter, values in by_form.items()}
-    top = logp.argmax(-1).tolist()
-    words = {token: tokenizer.decode([token]) for token in set(top)}
-    scores, best = [], []
-    for row, options in enumerate(asked):
-        values = np.array([by_letter[letter][row] for letter in options])
-        letter = options[int(values.argmax())]
-        scores.append(Score(values, float(np.exp(values).sum()), words[top[row]], letter))
-        best.append(forms[letter][favourite[letter][row]])
-    return scores, torch.tensor(best)
 
 
 class ScopeStatistics:
