@@ -10,7 +10,7 @@ import emoscope as es
 from emoscope.cli import ask as ask_in_terminal
 from emoscope.corpora import load_audio, polish_folder
 from emoscope.models.audio_lm import Request
-from emoscope.models.values import ScopeStatistics
+from emoscope.models.statistics import ScopeStatistics
 from emoscope.questions import Question
 
 CLIP = polish_folder() / "m1.a_nie_3.flac"

@@ -11,7 +11,7 @@ from emoscope.interventions.intervention import sparse_gains
 from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.audio_lm import Gains, ProofFailed
 from emoscope.models.hooks import _sparse, hooked
-from emoscope.models.values import ScopeStatistics
+from emoscope.models.statistics import ScopeStatistics
 
 
 def gains(model, rows, seed=0, positions=None):

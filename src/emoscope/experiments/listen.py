@@ -97,7 +97,7 @@ def hear_block(
     sounds: Mapping[str, Decoded],
 ) -> None:
     """Ask one block of items and write its activity, inputs and answers; ``sounds`` holds its clips as they are heard."""
-    from emoscope.models.values import ScopeStatistics
+    from emoscope.models.statistics import ScopeStatistics
 
     began = time.monotonic()
     usable, asked, notes = requests(study, block, sounds, model)

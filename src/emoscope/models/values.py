@@ -1,28 +1,21 @@
-"""What goes into a model and comes out of it: plain values, known to every family; activations as sums of a clip."""
+"""What goes into a model and comes out of it: plain values, known to every family."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-if TYPE_CHECKING:
-    from emoscope.neurons.activity import ActivityBlock
-
 Waveform = npt.NDArray[np.float32]  # mono samples at 16 kHz, (time,)
 
 AUDIO, TEXT, DECISION, ANSWER = range(4)  # scopes: sound, the rest of the prompt, its last position, fed-back tokens
 PADDING = -1  # scope code of padding
-SPANS = {"audio": AUDIO, "text": TEXT}  # scopes of many positions: counts and means are kept
-SINGLES = {"decision": DECISION, "answer": ANSWER}  # scopes of one position: the value is kept
-ELEMENTS = 1 << 24  # elements of a layer's activation that are widened to float32 at once (64 MB)
 
 # a letter alone, perhaps in brackets, quotes or emphasis, perhaps with a full stop: "A", " A", "(A", "(A)", "A."
 FORM = re.compile(r"\s*[\(\[\"'*]*([A-Z])[\)\]\"'*.:,]*\s*")
@@ -214,85 +207,3 @@ def letter_forms(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
         if found := FORM.fullmatch(tokenizer.decode([token])):
             forms.setdefault(found[1], []).append(token)
     return {letter: tuple(sorted(forms[letter])) for letter in sorted(forms)}
-
-
-class ScopeStatistics:
-    """An observer that keeps sums for each row of a block of items, never more activations than of the running layer.
-
-    Counted at ``site``: ``"gate"``, the activated gate, which is a neuron's activation, or ``"product"``, the gated
-    product; ``ValueError`` for another. A block may be scored in several batches::
-
-        statistics = ScopeStatistics(info.layers, info.width, rows=len(prepared))
-        model.score(prepared[:8], observe=statistics.of(range(8)))
-        model.score(prepared[8:], observe=statistics.of(range(8, len(prepared))))
-        statistics.block()
-    """
-
-    def __init__(self, layers: int, width: int, rows: int, site: str = "gate") -> None:
-        if site not in ("gate", "product"):
-            raise ValueError(f'site {site!r} is not known: give "gate" or "product"')
-        self.site, self.rows = site, np.arange(rows)
-        shape = rows, layers, width
-        self.counts = {scope: np.zeros(shape, np.uint16) for scope in SPANS}
-        self.means = {scope: np.zeros(shape, np.float16) for scope in SPANS}
-        self.values = {scope: np.zeros(shape, np.float16) for scope in SINGLES}
-        self.tokens = np.zeros((rows, 4), np.int32)
-        self.abs_sum = np.zeros((layers, width), np.float32)
-        self.product_sum = np.zeros((layers, width), np.float32)
-
-    def of(self, rows: Sequence[int] | np.ndarray) -> ScopeStatistics:
-        """The observer for a batch whose rows are these items of the block: it adds to the same sums."""
-        part = copy(self)
-        part.rows = np.asarray(rows, dtype=np.int64)
-        return part
-
-    def block(self) -> ActivityBlock:
-        """The statistics as the activity store takes them."""
-        from emoscope.neurons.activity import ActivityBlock
-
-        sums = self.abs_sum, self.product_sum, int(self.tokens[:, [AUDIO, TEXT, DECISION]].sum())
-        return ActivityBlock(self.counts, self.means, self.values, self.tokens, *sums)
-
-    def observe(self, layer: int, activation: torch.Tensor, product: torch.Tensor, scopes: torch.Tensor) -> None:
-        """Observe one layer of a batch that holds the whole block, in order, or the rows that :meth:`of` names."""
-        if len(activation) != len(self.rows):
-            raise ProofFailed(f"a batch of {len(activation)} rows was observed as {len(self.rows)} items")
-        rows, step = self.rows, max(1, ELEMENTS // max(1, activation[0].numel()))
-        if step < len(rows):
-            for part in (slice(start, start + step) for start in range(0, len(rows), step)):
-                self.of(rows[part]).observe(layer, activation[part], product[part], scopes[part])
-            return
-        product = product.float()
-        activation = activation.float() if self.site == "gate" else product
-        for scope, code in SINGLES.items():
-            place = scopes == code
-            if bool(place.any()):
-                # one position a row, so that indexing by the mask gives the rows in order
-                self.tokens[rows, code] = 1
-                self.values[scope][rows, layer] = half(activation[place])
-        if bool((scopes == ANSWER).any()):
-            return
-        for scope, code in SPANS.items():
-            place = (scopes == code).float()[:, None]
-            tokens = place.sum(-1)
-            self.tokens[rows, code] = tokens[:, 0].cpu().numpy()
-            fired = torch.bmm(place, (activation > 0).float())[:, 0]
-            self.counts[scope][rows, layer] = fired.cpu().numpy()
-            self.means[scope][rows, layer] = half(torch.bmm(place, activation)[:, 0] / tokens.clamp(min=1))
-        prompt = (scopes != PADDING).float().flatten()
-        self.abs_sum[layer] += (prompt @ activation.abs().flatten(0, 1)).cpu().numpy()
-        self.product_sum[layer] += (prompt @ product.flatten(0, 1)).cpu().numpy()
-
-
-def half(values: torch.Tensor) -> np.ndarray:
-    """Round to float16 without losing the sign: a positive value stays positive, a large one stays finite.
-
-    Example:
-        >>> half(torch.tensor([1e-9, -1e-9, 0.0, 1e6])).tolist()
-        [5.960464477539063e-08, -5.960464477539063e-08, 0.0, 65504.0]
-    """
-    limits = torch.finfo(torch.float16)
-    smallest = limits.smallest_normal * limits.eps
-    clamped = values.float().clamp(limits.min, limits.max)
-    kept = torch.where((clamped != 0) & (clamped.abs() < smallest), torch.sign(clamped) * smallest, clamped)
-    return kept.half().cpu().numpy()

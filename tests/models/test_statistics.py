@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from emoscope.models.values import ELEMENTS, ScopeStatistics, half
+from emoscope.models.statistics import AT_ONCE, ELEMENTS, ScopeStatistics, half
+from emoscope.models.values import ProofFailed
 
 
 class Raw:
@@ -60,6 +62,7 @@ def test_a_block_may_come_in_several_batches_in_any_order(model, prepared):
     parts = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
     for rows in ([3, 1], [0], [2]):
         model.score([prepared[row] for row in rows], observe=parts.of(rows))
+    whole, parts = whole.block(), parts.block()
     for scope in ("audio", "text"):
         # an activation that is zero but for rounding may fire in one batch and not in another
         differ = np.abs(whole.counts[scope].astype(int) - parts.counts[scope])
@@ -75,9 +78,10 @@ def test_a_block_may_come_in_several_batches_in_any_order(model, prepared):
 def test_rows_are_widened_in_pieces(monkeypatch, model, prepared):
     whole = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
     model.score(prepared, observe=whole)
-    monkeypatch.setattr("emoscope.models.values.ELEMENTS", 1)
+    monkeypatch.setattr("emoscope.models.statistics.ELEMENTS", 1)
     pieces = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
     model.score(prepared, observe=pieces)
+    whole, pieces = whole.block(), pieces.block()
     assert ELEMENTS > 1
     for scope in ("audio", "text"):
         assert (whole.counts[scope] == pieces.counts[scope]).all()
@@ -105,7 +109,7 @@ def test_the_answer_is_the_models_own_letter(model, prepared, close):
 
 def test_half_keeps_signs():
     values = torch.tensor([1e-12, -1e-12, 0.0, 3e5, -3e5, 0.1])
-    kept = half(values)
+    kept = half(values).numpy()
     assert (np.sign(kept) == np.sign(values.numpy())).all()
     assert np.isfinite(kept).all()
 
@@ -125,3 +129,46 @@ def test_padding_is_counted_nowhere():
     assert (block.means["audio"][0, 0, 0], block.means["text"][0, 0, 0]) == (1, 2)
     assert block.values["decision"][0, 0, 0] == -3
     assert block.tokens.tolist() == [[1, 1, 1, 0]]
+
+
+class Copies(TorchDispatchMode):
+    """Counts what is copied from a device without numbers; whatever else would read one there fails on it."""
+
+    def __init__(self, scopes: torch.Tensor) -> None:
+        super().__init__()
+        self.scopes, self.count = scopes, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and args[0].is_meta and kwargs.get("device") == torch.device("cpu"):
+            self.count += 1
+            given = args[0]
+            return self.scopes if given.dtype == torch.int8 else torch.zeros(given.shape, dtype=given.dtype)
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize("site", ["gate", "product"])
+def test_a_pass_waits_for_its_device_once_and_not_for_each_layer(site):
+    layers, rows, positions, width = 28, 4, 6, 18944
+    prompt = torch.tensor([[-1, 0, 0, 1, 1, 2]] * rows, dtype=torch.int8)
+    every = torch.empty(rows, positions, width, device="meta", dtype=torch.bfloat16)
+    statistics = ScopeStatistics(layers, width, rows, site)
+    answer = torch.full((rows, 1), 3, dtype=torch.int8)
+    # the codes; and once what has been found, as there are more than AT_ONCE bytes of it
+    for scopes, part, times in ((prompt, every, 2), (answer, every[:, :1], 1)):
+        with Copies(scopes) as copies:
+            for layer in range(layers):
+                # as hooks give them, codes of an answer are made anew for every layer
+                statistics.observe(layer, part, part, scopes.to("meta"))
+        assert copies.count == times
+    assert AT_ONCE < layers * rows * width * 10 < 2 * AT_ONCE
+    with Copies(scopes) as copies:
+        block = statistics.block()
+    assert copies.count == 2  # what is left of the results, and the sums
+    assert block.tokens.tolist() == [[2, 2, 1, 1]] * rows
+
+
+def test_a_row_with_two_decisions_is_refused():
+    every = torch.ones(1, 3, 2)
+    with pytest.raises(ProofFailed, match=r"rows have \[2\] positions of scope decision, not one"):
+        ScopeStatistics(1, 2, 1).observe(0, every, every, torch.tensor([[1, 2, 2]], dtype=torch.int8))
