@@ -57,7 +57,7 @@ def restricted(neurons: np.ndarray, layers: str, ranges: Ranges, width: int, *se
         return neurons
     if layers.isdigit():
         return neurons[layer == int(layers)]
-    inside = {one: neurons[(layer >= first) & (layer <= last)] for one, (first, last) in ranges.items()}
+    inside = {which: neurons[(layer >= first) & (layer <= last)] for which, (first, last) in ranges.items()}
     size = min(map(len, inside.values()))
     return np.sort(seeded_generator("layers", layers, *seed).choice(inside[layers], size, replace=False))
 
@@ -149,16 +149,16 @@ def owners(work: Sequence[Work], shard: Shard) -> dict[str, Shard]:
     Units are dealt in the order of their ids, likelihood and generation apart, as one costs more than the other.
     """
     places: dict[str, Iterator[int]] = defaultdict(itertools.count)
-    dealt = sorted(work, key=lambda one: one.unit.id)
-    return {one.unit.id: shard.owner(next(places[one.scoring])) for one in dealt}
+    dealt = sorted(work, key=lambda part: part.unit.id)
+    return {part.unit.id: shard.owner(next(places[part.scoring])) for part in dealt}
 
 
 def list_units(work: Sequence[Work], heard: Sequence[str]) -> pl.DataFrame:
     """The units that make up this run: readers ignore all others in the folder."""
-    first = "transcription" if any(one.scoring == "transcription" for one in work) else "likelihood"
+    first = "transcription" if any(part.scoring == "transcription" for part in work) else "likelihood"
     rows: list[tuple[object, ...]] = [(unit, "listen", "baseline", first, None) for unit in heard]
-    for one in work:
-        rows.append((one.unit.id, "intervene", one.condition["condition"], one.scoring, len(one.block)))
+    for part in work:
+        rows.append((part.unit.id, "intervene", part.condition["condition"], part.scoring, len(part.block)))
     return pl.DataFrame(sorted(rows, key=lambda row: row[:4]), schema=schema("units"), orient="row")
 
 
@@ -204,22 +204,22 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
     """
     from emoscope.models.hooks import Starts, room
 
-    total = sum(len(one.block) for one in work)
+    total = sum(len(part.block) for part in work)
     size = positions_per_batch(study, model.info)
     with log.stage("intervening", total, "answers") as progress:
-        for _, of_block in itertools.groupby(work, key=lambda one: id(one.block)):
+        for _, of_block in itertools.groupby(work, key=lambda part: id(part.block)):
             left: list[Work] = []
-            for one in of_block:
-                if one.unit.done(run):
-                    progress.step(len(one.block))
+            for part in of_block:
+                if part.unit.done(run):
+                    progress.step(len(part.block))
                 else:
-                    left.append(one)
+                    left.append(part)
             prepared = load_inputs(run, [item["item"] for item in left[0].block]) if left else []
             groups: dict[bool, Batches] = {}
             starts: Starts | None = None
-            first = [first_layer(one, sets) for one in left]
-            for layer, one in sorted(zip(first, left, strict=True), key=lambda pair: pair[0]):
-                other = KINDS[one.condition["kind"]].other_batches
+            first = [first_layer(part, sets) for part in left]
+            for layer, part in sorted(zip(first, left, strict=True), key=lambda pair: pair[0]):
+                other = KINDS[part.condition["kind"]].other_batches
                 if other not in groups:
                     # batches composed otherwise: rows as they are numbered, half as many positions in each
                     rows = batches(prepared, size // 2, by_length=False) if other else batches(prepared, size)
@@ -227,9 +227,9 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
                 # what the device has left once the batches are there
                 starts = starts or Starts(model, room=room(model.device))
                 began = time.monotonic()
-                one.unit.finish(run, _ask(one, groups[other], sets, model, progress, starts, layer))
+                part.unit.finish(run, _ask(part, groups[other], sets, model, progress, starts, layer))
                 seconds = round(time.monotonic() - began, 4)
-                log.event("unit", stage="intervening", scoring=one.scoring, answers=len(one.block), seconds=seconds)
+                log.event("unit", stage="intervening", scoring=part.scoring, answers=len(part.block), seconds=seconds)
 
 
 def padded(groups: Sequence[list[int]], prepared: Sequence[Prepared], model: AudioLM) -> Batches:
@@ -258,28 +258,28 @@ def first_layer(work: Work, sets: SetsByFold) -> int:
 
 
 def _ask(
-    one: Work, groups: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
+    part: Work, groups: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
 ) -> pl.DataFrame:
     """Ask one unit; the answers are read when all its passes are on their way, so that a GPU never waits for the host."""
     from emoscope.interventions.intervention import sparse_gains
 
-    each = KINDS[one.condition["kind"]].by_item
-    by_fold = {} if each else {f: sets.intervention(one.condition, f) for f in {item["fold"] for item in one.block}}
-    limit = (TRANSCRIPT_TOKENS,) if one.scoring == "transcription" else ()
+    each = KINDS[part.condition["kind"]].by_item
+    by_fold = {} if each else {f: sets.intervention(part.condition, f) for f in {item["fold"] for item in part.block}}
+    limit = (TRANSCRIPT_TOKENS,) if part.scoring == "transcription" else ()
 
     def acting(item: Row) -> Intervention:
-        return sets.intervention(one.condition, item["fold"], item["item"]) if each else by_fold[item["fold"]]
+        return sets.intervention(part.condition, item["fold"], item["item"]) if each else by_fold[item["fold"]]
 
     # where each item is treated otherwise, gains of the whole block would take too much memory
-    gains = None if each else sparse_gains(model.info, [acting(item) for item in one.block])
+    gains = None if each else sparse_gains(model.info, [acting(item) for item in part.block])
     asked: list[tuple[list[int], Sequence[Score | str]]] = []
     for number, (rows, batch) in enumerate(groups):
-        own = gains.of(rows) if gains else sparse_gains(model.info, [acting(one.block[row]) for row in rows])
-        if one.scoring == "likelihood":
+        own = gains.of(rows) if gains else sparse_gains(model.info, [acting(part.block[row]) for row in rows])
+        if part.scoring == "likelihood":
             asked.append((rows, model.score(batch, own, start=starts.at(number, batch, layer))))
         else:
             asked.append((rows, model.generate(batch, own, *limit)))
         log.step(len(rows))
     results = dict(pair for rows, answers in asked for pair in zip(rows, answers, strict=True))
     ordered = [results[row] for row in range(len(results))]
-    return answer_table(one.scoring, one.block, one.condition["condition"], ordered)
+    return answer_table(part.scoring, part.block, part.condition["condition"], ordered)

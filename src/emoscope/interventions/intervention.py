@@ -107,15 +107,15 @@ class Intervention:
     edits: tuple[Edit, ...] = ()
 
     def __post_init__(self) -> None:
-        for one, two in combinations([edit for edit in self.edits if edit.means is not None], 2):
-            assert one.means is not None
-            assert two.means is not None
-            shared, mine, theirs = np.intersect1d(one.neurons, two.neurons, assume_unique=True, return_indices=True)
-            differ = one.means[mine] != two.means[theirs]
-            if differ.any() and set(one.positions) & set(two.positions):
+        for first, second in combinations([edit for edit in self.edits if edit.means is not None], 2):
+            assert first.means is not None
+            assert second.means is not None
+            shared, here, there = np.intersect1d(first.neurons, second.neurons, assume_unique=True, return_indices=True)
+            differ = first.means[here] != second.means[there]
+            if differ.any() and set(first.positions) & set(second.positions):
                 place = int(differ.argmax())
                 raise ValueError(
-                    f"neuron {shared[place]} is set to {one.means[mine][place]:g} and to {two.means[theirs][place]:g}: "
+                    f"neuron {shared[place]} is set to {first.means[here][place]:g} and to {second.means[there][place]:g}: "
                     "the means come from different runs; take both sets from one"
                 )
 
@@ -188,8 +188,8 @@ def _distinct(interventions: Sequence[Intervention]) -> tuple[list[Intervention]
     """The interventions that differ, and which of them each row has."""
     # rows mostly repeat the same few objects: comparing contents for each would take longer than the rest
     objects = {id(intervention): intervention for intervention in interventions}
-    distinct = {one: place for place, one in enumerate(dict.fromkeys(objects.values()))}
-    places = {identity: distinct[one] for identity, one in objects.items()}
+    distinct = {intervention: place for place, intervention in enumerate(dict.fromkeys(objects.values()))}
+    places = {identity: distinct[intervention] for identity, intervention in objects.items()}
     return list(distinct), tuple(places[id(intervention)] for intervention in interventions)
 
 

@@ -136,7 +136,7 @@ class SparseGains:
         """The gains of some of the rows, such as those of a batch: the same tensors, of the layers that touch them."""
         places = tuple(self.places[row] for row in rows)
         acting = set(places)
-        return SparseGains(tuple(one for one in self.layers if one.acting & acting), self.width, places)
+        return SparseGains(tuple(change for change in self.layers if change.acting & acting), self.width, places)
 
 
 def layer_gains(
@@ -180,8 +180,8 @@ def hooked(
     firings, gates = Firings(scopes), dict[int, torch.Tensor]()
     rows = None if scopes is None else len(scopes)
     changes: dict[int, list[Change]] = {}
-    for one in [gains] if isinstance(gains, Gains | SparseGains) else gains or ():
-        for layer, change in _changes(decoder, _sparse(decoder, one, rows) if isinstance(one, Gains) else one):
+    for given in [gains] if isinstance(gains, Gains | SparseGains) else gains or ():
+        for layer, change in _changes(decoder, _sparse(decoder, given, rows) if isinstance(given, Gains) else given):
             changes.setdefault(layer, []).append(change)
 
     def at_start(_module: nn.Module, _args: object) -> None:

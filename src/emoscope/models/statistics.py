@@ -62,7 +62,7 @@ class ScopeStatistics:
 
         self._results.finish()
         sums = np.zeros((2, *self.size), np.float32)
-        layers = groupby(self._sums.items(), key=lambda one: one[1].device)
+        layers = groupby(self._sums.items(), key=lambda pair: pair[1].device)
         for numbers, tensors in (zip(*group, strict=True) for _, group in layers):
             sums[:, list(numbers)] = torch.stack(tensors, 1).cpu().numpy()
         positions = int(self.tokens[:, [AUDIO, TEXT, DECISION]].sum())
@@ -170,10 +170,10 @@ class _ToHost:
     def _copy(self) -> None:
         """Begin to copy what waits, then store what was copied before."""
         copied = []
-        for device, group in groupby(self._waiting, key=lambda one: one[1].device):
+        for device, group in groupby(self._waiting, key=lambda pair: pair[1].device):
             places, results = zip(*group, strict=True)
             # on a GPU into pinned memory, in the order of its work: the host need not wait
-            host = torch.cat([one.flatten() for one in results]).to("cpu", non_blocking=device.type == "cuda")
+            host = torch.cat([result.flatten() for result in results]).to("cpu", non_blocking=device.type == "cuda")
             copied.append((list(places), host, _ready(device)))
         self._waiting = []
         self._store()

@@ -118,8 +118,8 @@ class Gains:
     @property
     def rows(self) -> int | None:
         """How many rows the gains are for; ``None`` where no layer is touched."""
-        tensors = (one for gains in self.parts for one in (*gains.values.values(), *gains.offsets.values()))
-        return next((len(one) for one in tensors), None)
+        tensors = (layer for gains in self.parts for layer in (*gains.values.values(), *gains.offsets.values()))
+        return next((len(layer) for layer in tensors), None)
 
     @property
     def parts(self) -> tuple[Gains, ...]:
@@ -164,8 +164,8 @@ def pad(prepared: Sequence[Prepared], side: str, device: torch.device) -> Batch:
     """Pad rows to the length of the longest, on the left or the right side, and bring them to a device.
 
     Example:
-        >>> scopes = [torch.tensor(one, dtype=torch.int8) for one in ([2], [1, 1, 2])]
-        >>> rows = [Prepared(torch.ones(len(one), 4), one, ("A",)) for one in scopes]
+        >>> scopes = [torch.tensor(codes, dtype=torch.int8) for codes in ([2], [1, 1, 2])]
+        >>> rows = [Prepared(torch.ones(len(codes), 4), codes, ("A",)) for codes in scopes]
         >>> pad(rows, "left", torch.device("cpu")).scopes.tolist()
         [[-1, -1, 2], [1, 1, 2]]
     """
