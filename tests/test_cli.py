@@ -184,6 +184,27 @@ def test_a_finished_run_is_shown_again_and_its_report_rebuilt(
     assert report.is_file()
 
 
+HEAVY = ("torch", "transformers", "scipy", "zarr", "altair", "great_tables", "vl_convert")
+"""What neither a finished run nor a word of help needs: each takes long to import."""
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("arguments", [("--help",), DEMO], ids=["help", "finished run"])
+def test_what_needs_no_work_imports_little(
+    arguments: tuple[str, ...], demo: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    folder, _ = demo
+    code = (
+        "import sys; from emoscope.cli import app\n"
+        "app(sys.argv[1:], result_action='return_value', exit_on_error=False)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.journey
 def test_select_finds_other_sets_without_the_model(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = demo

@@ -78,13 +78,13 @@ def run_study(
 
 def _run_one(task: Task, model: AudioLM | None, shard: Shard | None) -> None:
     """Run a study of one part."""
-    from emoscope.chapters.pages import build_report
-    from emoscope.chapters.results import write_tables
-
     run, log = task.run, task.log
     if finished(run, task.study, model, task.corpus, task.full):
         log.say(f"{run.path} holds this study, finished: nothing to run")
         if not stages.is_shown(run, with_report=True):
+            from emoscope.chapters.pages import build_report
+            from emoscope.chapters.results import write_tables
+
             build_report(write_tables(run.path))
         return
     listened = stages.listen(task, model, shard)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import iadd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec, BloscShuffle
 
 if TYPE_CHECKING:
     import xarray
+    import zarr
 
 SCOPES = ("audio", "text", "decision", "answer")
 """The positions that statistics count; a token count column and an int8 code 0..3 stand in this order."""
@@ -91,7 +90,7 @@ class Activity:
         self.path = Path(path)
         if not (self.path / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.path} holds no activity store: listen first, or check the path")
-        self._group = zarr.open_group(self.path, mode="r+")
+        self._group = _open(self.path, mode="r+")
         shape: Any = self._group.attrs.asdict()
         self.items, self.layers, self.width = (int(shape[name]) for name in ("items", "layers", "width"))
         self.block_items, self.site, self.store = int(shape["block_items"]), str(shape["site"]), tuple(shape["store"])
@@ -130,7 +129,7 @@ class Activity:
         attributes: dict[str, Any] = {"version": 1, "items": items, "layers": layers, "width": width}
         attributes |= {"block_items": block_items, "site": site, "store": list(kept), "scopes": list(SCOPES)}
         if (path / "zarr.json").is_file():
-            old = zarr.open_group(path, mode="r").attrs.asdict()
+            old = _open(path, mode="r").attrs.asdict()
             if old != attributes:
                 other = {key: (old.get(key), value) for key, value in attributes.items() if old.get(key) != value}
                 raise ValueError(f"{path} holds another activity store (there, wanted): {other}; choose another folder")
@@ -138,7 +137,7 @@ class Activity:
         # made aside and moved in one step, so that a killed run leaves either no store or a whole one
         aside = path.with_name(f"{path.name}.new{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
-        empty = zarr.open_group(aside, mode="w", attributes=attributes)
+        empty = _open(aside, mode="w", attributes=attributes)
         _make_arrays(empty, kept, np.asarray(down_norm), items, block_items)
         try:
             os.replace(aside, path)
@@ -291,8 +290,17 @@ class Activity:
         return "<table>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items()) + "</table>"
 
 
+def _open(path: Path, mode: Literal["r", "r+", "w"], attributes: dict[str, Any] | None = None) -> zarr.Group:
+    """A store's group of arrays."""
+    import zarr  # imported late: a finished run is recognised without it
+
+    return zarr.open_group(path, mode=mode, attributes=attributes)
+
+
 def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray, items: int, block_items: int) -> None:
     """The empty arrays of a store, and what is known of its neurons before anything is heard."""
+    from zarr.codecs import BloscCodec, BloscShuffle
+
     neurons, width = down_norm.size, down_norm.shape[1]
     sizes = {"item": items, "neuron": neurons, "scope": len(SCOPES), "block": -(-items // block_items)}
     # fast and, unlike gzip, free of time stamps; shuffling groups the bytes of equal weight

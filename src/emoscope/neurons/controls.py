@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from emoscope.vocabulary import MATCHED, RANDOM, SHUFFLED
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 COVARIATES = ("frequency", "magnitude", "down_norm")
 """What a matched neuron shares: overall firing rate, mean absolute activation, log norm of its column of down_proj."""
@@ -110,6 +112,8 @@ class Matcher:
             self._look_up([neuron], 4 * len(near))
 
     def _look_up(self, neurons: Sequence[int], count: int) -> None:
+        from scipy.spatial import cKDTree  # imported late: pages need the words of controls, and no tree
+
         for layer, group in groupby(sorted(neurons), key=lambda neuron: neuron // self.width):
             members, free = list(group), self._free[layer]
             if not len(free):

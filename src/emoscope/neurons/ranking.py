@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.controls import Chosen
 from emoscope.neurons.samples import Selection
 from emoscope.neurons.selectors import FLOOR, RunningBar, Statistics, find_selector
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 SPAN_ITEMS = 512  # items read at once, so that memory does not grow with the corpus
 
@@ -47,6 +50,8 @@ class SelectionPlan:
     @cached_property
     def matrix(self) -> scipy.sparse.csr_array:
         """How often each item counts: sparse float64 (selection x emotion, item), emotions varying fastest."""
+        import scipy.sparse  # imported late: a finished run is recognised without it
+
         emotions = len(self.emotions)
         rows = np.concatenate([place * emotions + selection.labels for place, selection in enumerate(self.selections)])
         columns = np.searchsorted(self.items, np.concatenate([selection.items for selection in self.selections]))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 import numpy as np
-from scipy.special import xlogy
 
 ACTIVE = 0.1  # firing rate that mad-active asks for
 FLOOR = 0.95  # share of all firing rates that lies at or below LAPE's bar (Tang et al. 2024).
@@ -152,6 +151,8 @@ def _above_bar(given: Statistics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _minus_entropy(rates: np.ndarray) -> np.ndarray:
     """Sum of q log q over emotions, q the rates as shares of their sum; (neuron,)."""
+    from scipy.special import xlogy  # imported late: a finished run is recognised without it
+
     share = rates / rates.sum(axis=0)
     return np.asarray(xlogy(share, share).sum(axis=0))
 

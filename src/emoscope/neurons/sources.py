@@ -8,7 +8,6 @@ from itertools import combinations, product
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.jobs import ALL, SetSpec
@@ -206,6 +205,8 @@ Scored = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 def _score(source: Source, equal: EqualSamples, spec: SetSpec, name: str) -> Scored:
+    from scipy.stats import rankdata  # imported late: it takes long, and few studies transfer sets
+
     activity, selector, emotions = source.activity, find_selector(name), equal.emotions
     size = spec.neurons(spec.headline[1], source.activity.neurons)
     lists = Lists(size, len(emotions), spec.seed, selector.one_list)
