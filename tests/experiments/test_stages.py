@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import soundfile
 
+from emoscope.chapters.results import write_tables
 from emoscope.corpora import polish_folder
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import load_inputs
@@ -213,6 +214,48 @@ def test_a_run_that_lost_units_ends_with_the_same_bytes(small: RunFolder, tmp_pa
     run_study(parse_study(SMALL), again.path, model=model)
     (again / "answers" / f".{cards[0].stem}.parquet.partial1").unlink()
     assert contents(again) == before
+
+
+class StopsAtAnswers(Log):
+    """Stops a run when the first answers under an intervention are there."""
+
+    def event(self, name: str, /, **fields: object) -> None:
+        if name == "unit" and fields["stage"] == "intervening":
+            raise KeyboardInterrupt
+        super().event(name, **fields)
+
+
+def pages(run: RunFolder) -> dict[str, bytes]:
+    found = [run / "report.html", *(run / "tables").glob("*"), *(run / "figures").glob("*")]
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in found if path.is_file()}
+
+
+def test_pages_of_an_earlier_state_are_gone_while_a_run_goes_on(small: RunFolder, tmp_path: Path, model) -> None:
+    shutil.copytree(small.path, tmp_path / "again")
+    run, before = RunFolder(tmp_path / "again"), pages(small)
+    more = SMALL.replace("alphas = [1.0]", "alphas = [1.0, 2.0]")
+    with pytest.raises(KeyboardInterrupt):
+        run_study(parse_study(more), run.path, StopsAtAnswers("quiet"), model=model)
+    assert "report.html" in before
+    assert pages(run) == {}
+    with pytest.MonkeyPatch.context() as patch:  # the study as it was: its pages still hold, and are not made again
+        patch.setattr("emoscope.chapters.results.write_tables", None)
+        run_study(parse_study(SMALL), run.path, model=model)
+    assert pages(run) == before
+    run_study(parse_study(more), run.path, model=model)
+    assert pages(run)["tables/effects.csv"] != before["tables/effects.csv"]
+    assert not (run / "cache" / "earlier").exists()
+
+
+def test_tables_of_an_unfinished_run_are_made_again_at_its_end(small: RunFolder, tmp_path: Path, model) -> None:
+    shutil.copytree(small.path, tmp_path / "again")
+    run, before = RunFolder(tmp_path / "again"), pages(small)
+    asked = pl.col("condition").str.starts_with("deactivate/anger/mad")
+    (run / f"units/{run.read_table('units').filter(asked)['unit'][0]}.json").unlink()
+    write_tables(run.path)  # as `emoscope report` does
+    assert pages(run)["tables/effects.csv"] != before["tables/effects.csv"]
+    run_study(parse_study(SMALL), run.path, model=model)
+    assert pages(run)["tables/effects.csv"] == before["tables/effects.csv"]
 
 
 def test_an_edited_study_re_uses_what_still_applies(small: RunFolder, tmp_path: Path, model) -> None:

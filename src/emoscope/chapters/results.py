@@ -15,7 +15,7 @@ from emoscope.analysis.parts import Part, StudyRuns, read_study
 from emoscope.chapters import questions
 from emoscope.chapters.claims import claims, claims_of_study
 from emoscope.report.page import write_csv
-from emoscope.runs.folder import RunFolder
+from emoscope.runs.folder import SHOWN, RunFolder
 
 
 def compute_tables(run: Run) -> Part:
@@ -47,6 +47,7 @@ def write_tables(folder: str | Path) -> Part:
         FileNotFoundError: the folder does not exist.
     """
     found = compute_tables(read_run(folder))
+    (Path(folder) / SHOWN).unlink(missing_ok=True)
     _write(found.computed, RunFolder(folder))
     return found
 

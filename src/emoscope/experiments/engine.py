@@ -236,6 +236,7 @@ class StudyInParts:
             **({"pilot": {name: manifests[name].get("pilot") for name in self.fulls}} if self.fulls else {}),
         }
         self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})
+        stages.settle_pages(self.run, hold=False)
         with self.log.stage("writing the report of the whole", 1):
             self.write()
         self.run.write_json("manifest.json", {**manifest, "timing": timing(self.log)})

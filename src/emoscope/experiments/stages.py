@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,7 +32,7 @@ from emoscope.neurons import selection
 from emoscope.neurons.activity import Activity
 from emoscope.neurons.selection import COLUMNS, FoundSets
 from emoscope.runs import Log, RunFolder, Shard
-from emoscope.runs.folder import digest, refuse_study, replacing
+from emoscope.runs.folder import SHOWN, digest, refuse_study, replacing
 from emoscope.runs.shards import named
 
 if TYPE_CHECKING:
@@ -38,8 +41,8 @@ if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import NotIdentifiable
 
-SHOWN = "cache/shown.json"
-"""From what tables and report were last made: while that stays, drawing them again would change nothing."""
+PAGES, ASIDE = ("report.html", "figures", "tables"), "cache/earlier"
+"""What states numbers, and where it lies while a run goes on: it comes back where it still holds."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,31 @@ def load(choice: Model, log: Log) -> AudioLM:
 
 
 def begin(run: RunFolder, study: Study) -> None:
-    """Write down what is run; until the end there is no manifest."""
+    """Write down what is run; until the end there is no manifest, and no page of what was run before."""
     with replacing(run / "study.toml") as partial:
         partial.write_text(to_toml(study), encoding="utf-8")
     (run / "manifest.json").unlink(missing_ok=True)
+    for name in PAGES:
+        if (run / name).exists():
+            (run / ASIDE).mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # another share was faster
+                _remove(run / ASIDE / name)
+                os.replace(run / name, run / ASIDE / name)
+
+
+def settle_pages(run: RunFolder, hold: bool) -> None:
+    """Put tables and pages where they were if they still hold, and remove them if not."""
+    for name in PAGES if hold else ():
+        if (run / ASIDE / name).exists() and not (run / name).exists():
+            os.replace(run / ASIDE / name, run / name)
+    _remove(run / ASIDE)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None) -> Listened:
@@ -257,8 +281,8 @@ def act(selected: Selected, shard: Shard | None = None) -> None:
     _forget(run, *([] if found.sets else ["neurons.parquet", "report.html"]))
     manifest = record.run_manifest(selected, ask_conditions(selected).no_null)
     shown = _shown(run, manifest)
+    settle_pages(run, hold=run.read_json(SHOWN) == shown)
     if run.read_json(SHOWN) != shown or not is_shown(run, bool(found.sets)):
-        (run / SHOWN).unlink(missing_ok=True)
         with log.stage("writing tables and report", 1 + len(figures("run"))) as progress:
             run.write_json("manifest.json", {**manifest, "timing": timing(log)})
             part = write_tables(run.path)
@@ -291,7 +315,7 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
 
     run, selected = heard.run, nothing_found(heard)
     found = selected.found
-    (run / SHOWN).unlink(missing_ok=True)
+    settle_pages(run, hold=False)
     conditions = plan_conditions(heard.study, found.frame, found.layers)
     run.write_table("conditions", conditions.filter(conditions["kind"] == "baseline"))
     run.write_table("units", list_units([], heard.units))

@@ -30,6 +30,9 @@ FORMAT = 2
 EXPORTED = ("items", "sets", "transferred_sets", "conditions", "neurons", "set_activity", "units")
 """Tables that are copied, where the run has them."""
 
+SHOWN = "cache/shown.json"
+"""From what tables and report were last made: while that stays, drawing them again would change nothing."""
+
 DAY_S = 24 * 3600
 
 
