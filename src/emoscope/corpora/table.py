@@ -140,7 +140,9 @@ def _file(table: Path, wanted: Collection[str]) -> _Table:
     try:
         if ending in TEXT:
             text = TextTable(table, wanted)
-            return _of_rows(table, list(text), text.columns, text.told, decimal_commas=text.separator != ",")
+            empty = dict.fromkeys(text.columns, "")
+            rows = [replace(row, cells=empty) if row.fault else row for row in text]
+            return _of_rows(table, rows, text.columns, text.told, decimal_commas=text.separator != ",")
         return _parquet(table) if ending == ".parquet" else _json_lines(table)
     except OSError as error:
         raise ValueError(f"table {table} cannot be read: {error.strerror}") from error

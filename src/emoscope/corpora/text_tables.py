@@ -200,7 +200,7 @@ class TextTable:
                 if len(cells) > width and self.separator in ",;":
                     fault += f" (a cell that holds {self.separator} needs quotation marks)"
             number += 1
-            yield Row(number, line, dict(zip(self.columns, [""] * width if fault else cells, strict=False)), fault)
+            yield Row(number, line, dict(zip(self.columns, cells, strict=False)), fault)
 
     def rows(
         self, columns: Sequence[str], aliases: Mapping[str, Sequence[str]] | None = None, optional: Sequence[str] = ()
