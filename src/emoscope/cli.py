@@ -304,7 +304,7 @@ def _by_name(option: str, given: Sequence[str]) -> dict[str, str]:
 
 
 def _listed(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _read_set(path: Path, emotion: str | None) -> NeuronSet:

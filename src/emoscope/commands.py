@@ -106,8 +106,8 @@ def compare(
     from emoscope.chapters.comparison import shown, side_by_side, write_compare_page
     from emoscope.runs.folder import refuse_study
 
-    for one in runs:
-        refuse_study(one)
+    for run in runs:
+        refuse_study(run)
     if len(runs) < 2:
         raise ValueError(f"{len(runs)} run is given: give at least two folders, emoscope compare RUN RUN")
     refuse_without_folder(html)
@@ -171,9 +171,9 @@ def power(
     title = f"The fewest clips with which {wanted:g} % of studies have an interval clear of zero"
     heads = "speakers", "clips per speaker and emotion", "clips in all", *(f"power with {n}" for n in clips)
     table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for one in needs(gap, spread, speakers, clips, wanted):
-        enough = (str(one.clips), f"{one.clips * one.speakers * spread.emotions:,}") if one.clips else ("none", "")
-        table.add_row(str(one.speakers), *enough, *(f"{one.power[n]:.0f} %" for n in clips))
+    for need in needs(gap, spread, speakers, clips, wanted):
+        enough = (str(need.clips), f"{need.clips * need.speakers * spread.emotions:,}") if need.clips else ("none", "")
+        table.add_row(str(need.speakers), *enough, *(f"{need.power[n]:.0f} %" for n in clips))
     console.print(table)
     none = f"none: {MOST_CLIPS:,} clips are not enough, more speakers are needed."
     console.print(f"{STUDIES:,} simulated studies for each number. {none}", style="dim", highlight=False)
@@ -247,8 +247,8 @@ def model_fetch(
     from emoscope.models.lookup import fetch_model
 
     found = fetch_model(model, revision, to)
-    for one in (found, *found.side.values()):
-        print(f"{one.name}: {one.folder}\n  commit {one.commit}, {one.bytes / 1e9:.3g} GB")
+    for fetched in (found, *found.side.values()):
+        print(f"{fetched.name}: {fetched.folder}\n  commit {fetched.commit}, {fetched.bytes / 1e9:.3g} GB")
     print(f"In the study:\n\n{found.study()}\n")
     return 0
 

@@ -69,11 +69,15 @@ def render_report(about: Part | StudyRuns, drawn: Made, filled: Made) -> str:
     """The HTML of the page of a run or of a study."""
     shown_on, study = _page(about)
     part = study.parts[0] if shown_on == "run" else None
-    groups = {name: list(asked) for name, asked in groupby(questions(), key=lambda one: one.section)}
-    sections = [_section(one, groups[one.id], shown_on, study, drawn, filled) for one in SECTIONS if one.id in groups]
-    sections = [one for one in sections if one["items"]]
+    groups = {name: list(asked) for name, asked in groupby(questions(), key=lambda question: question.section)}
+    sections = [
+        _section(section, groups[section.id], shown_on, study, drawn, filled)
+        for section in SECTIONS
+        if section.id in groups
+    ]
+    sections = [section for section in sections if section["items"]]
     claimed = study.table("claims")
-    corpora = sorted(set(claimed["corpus"].drop_nulls())) if part else [one.name for one in study.mains]
+    corpora = sorted(set(claimed["corpus"].drop_nulls())) if part else [main.name for main in study.mains]
     path = study.folder / "study.toml"
     return page.render(
         "report.html",
@@ -83,11 +87,11 @@ def render_report(about: Part | StudyRuns, drawn: Made, filled: Made) -> str:
         standing=caveats.standing(study),
         pilot=caveats.pilot(study),
         headline=sentences.headline(part) if part else (),
-        missing=[f"{one} is not in the run folder" for one in part.run.missing] if part else (),
+        missing=[f"{name} is not in the run folder" for name in part.run.missing] if part else (),
         corpora=corpora,
         claims=[] if study.pilot else grid(claimed, corpora),
         sections=sections,
-        anchors={one["title"]: one["id"] for one in sections},
+        anchors={section["title"]: section["id"] for section in sections},
         notes=study.notes,
         methods=methods.paragraph(part) if part else (),
         bibtex=methods.bibtex(part) if part else "",
@@ -124,7 +128,11 @@ def _section(
             made.append({"kind": "table", "name": item.name, "folded": item.folded, **found})
         elif item.missing:
             made.append({"kind": "missing", "missing": item.missing})
-    leads = [one.says for one in asked if one.says and one.says_on in (shown_on, "both") and not study.pilot]
+    leads = [
+        question.says
+        for question in asked
+        if question.says and question.says_on in (shown_on, "both") and not study.pilot
+    ]
     says = [text for say in leads for text in say(study)]
     linked = [part for role in section.roles for part in study.of_role(role) if part.link]
     links = [(part.name, part.link + (f"#{section.id}" if part.role == "main" else "")) for part in linked]

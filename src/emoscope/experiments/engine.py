@@ -185,18 +185,21 @@ class StudyInParts:
         for part in self.parts:
             if part.role != SHARED:
                 transferred[part.name] = self._transferred_to(part, own)
-        chosen = {name: dataclasses.replace(one, transferred=transferred.get(name)) for name, one in own.items()}
+        chosen = {
+            name: dataclasses.replace(selected, transferred=transferred.get(name)) for name, selected in own.items()
+        }
         return chosen, {name: str(error) for name, error in failed.items()}, left_out
 
     def _transferred_to(self, host: Part, own: Mapping[str, Selected]) -> FoundSets | None:
         """The headline's sets of other parts, which act in this one."""
         here = sorted(set(own[host.name].listened.items["fold"].drop_nulls()))
         most, same = self.study.probes.matched, host.study.corpus.id != TEXT_QUESTIONS
-        sources = {one.name: own[one.name] for one in sources_for(host, self.parts)}
+        sources = {other.name: own[other.name] for other in sources_for(host, self.parts)}
         made = [
-            as_transferred(one.found, name, here, one.listened.headline, most, same) for name, one in sources.items()
+            as_transferred(source.found, name, here, source.listened.headline, most, same)
+            for name, source in sources.items()
         ]
-        return gather([one for one in made if one])
+        return gather([sets for sets in made if sets])
 
     def _transferred(self, heard: Mapping[str, Listened]) -> tuple[dict[str, FoundSets | None], dict[str, str]]:
         """The sets of all corpora for each shared part, found anew; and which corpora are left out, and why."""
@@ -205,7 +208,9 @@ class StudyInParts:
             (self.run / "agreement.parquet").unlink(missing_ok=True)
             return {}, {}
         listened = {part.of: heard[name] for name, part in hosts.items()}
-        sources = [Source(name, Activity.open(one.run / "activity.zarr"), one.items) for name, one in listened.items()]
+        sources = [
+            Source(name, Activity.open(heard.run / "activity.zarr"), heard.items) for name, heard in listened.items()
+        ]
         spec = shared_spec(next(iter(listened.values())).study, self.shared)
         left_out = equal_samples(sources, spec).left_out
         for name, why in left_out.items():
@@ -223,7 +228,7 @@ class StudyInParts:
     def finish(self, chosen: Mapping[str, Selected], failed: Mapping[str, str], left_out: Mapping[str, str]) -> None:
         """Write the manifest, the tables and the report of the whole."""
         self._measure_activity(chosen)
-        manifests = {name: one.listened.run.read_json("manifest.json") for name, one in chosen.items()}
+        manifests = {name: selected.listened.run.read_json("manifest.json") for name, selected in chosen.items()}
         first = manifests[self.parts[0].name]
         manifest = {
             "format": FORMAT,
@@ -256,8 +261,8 @@ class StudyInParts:
     def _measure_activity(self, chosen: Mapping[str, Selected]) -> None:
         """What the sets of each corpus do on what takes the place of the voice."""
         for part in self.parts:
-            without = [one for one in self.parts if (one.role, one.of) == (GROUNDING, part.name)]
-            grounding = {one.study.question.presentation: chosen[one.name].listened.run for one in without}
+            without = [other for other in self.parts if (other.role, other.of) == (GROUNDING, part.name)]
+            grounding = {other.study.question.presentation: chosen[other.name].listened.run for other in without}
             selected = chosen[part.name]
             if part.role == MAIN and grounding and selected.found.sets:
                 heard = selected.listened

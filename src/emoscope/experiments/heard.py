@@ -88,10 +88,10 @@ def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> 
     folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
     want = study.identify.items_per_emotion
     for label in {item["truth"] for item in asked}:
-        mine = [item for item in used if item["truth"] == label]
-        if len({item["clip"] for item in mine if item["side"] != "identify"}) < study.evaluate.items_per_emotion:
+        labelled = [item for item in used if item["truth"] == label]
+        if len({item["clip"] for item in labelled if item["side"] != "identify"}) < study.evaluate.items_per_emotion:
             return False
-        right = {(i["clip"], i["fold"]) for i in mine if i["side"] != "evaluate" and heard[i["item"]].correct}
+        right = {(i["clip"], i["fold"]) for i in labelled if i["side"] != "evaluate" and heard[i["item"]].correct}
         if any(len({clip for clip, fold in right if fold != out}) < want for out in folds):
             return False
     return bool(used)
@@ -236,8 +236,8 @@ def told_as_remembered(items: pl.DataFrame, loudness: str) -> list[str]:
     remembered = remembered_facts()
     found = {clip: remembered.known(Path(path)) for clip, path in asked.select("clip", "path").iter_rows()}
     facts = {clip: SoundFacts(*known) for clip, known in found.items() if known is not None}
-    told = {clip: one.told for clip, one in facts.items()} if loudness == "normalised" else {}
-    return _told(asked, told, {clip: one.duration_s for clip, one in facts.items()})
+    told = {clip: fact.told for clip, fact in facts.items()} if loudness == "normalised" else {}
+    return _told(asked, told, {clip: fact.duration_s for clip, fact in facts.items()})
 
 
 def _told(items: pl.DataFrame, told: Mapping[str, Sequence[str]], seconds: Mapping[str, float | None]) -> list[str]:

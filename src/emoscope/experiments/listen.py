@@ -64,11 +64,11 @@ def hear(
         return unit if unit.done(run) and inputs_path(run, number * BLOCK).is_file() else None
 
     heard = Heard(run, study, blocks, done)
-    mine = (shard or Shard(1, 1)).deal(range(len(blocks)))
+    own = (shard or Shard(1, 1)).deal(range(len(blocks)))
     decodes = PRESENTATIONS[study.question.presentation].of_clips
-    total = sum(len(blocks[number]) for number in mine)
+    total = sum(len(blocks[number]) for number in own)
     with log.stage("listening", total, "items") as progress, DecodeAhead(study.corpus.loudness) as ahead:
-        for place, number in enumerate(mine):
+        for place, number in enumerate(own):
             if heard.look():
                 break
             block = blocks[number]
@@ -76,7 +76,7 @@ def hear(
                 progress.step(len(block))
                 continue
             sounds = ahead.take(block) if decodes else {}
-            for following in mine[place + 1 : place + 2] if decodes else ():
+            for following in own[place + 1 : place + 2] if decodes else ():
                 # decoded while the model works on this block
                 ahead.start(blocks[following])
             hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, sounds)
@@ -312,7 +312,7 @@ class DecodeAhead:
         return None if waiting.cancel() else waiting.result()
 
     def _decode_if_room(self, path: str) -> Decoded | None:
-        done = [one for one in list(self._waiting.values()) if one.done() and not one.cancelled()]
+        done = [decoded for decoded in list(self._waiting.values()) if decoded.done() and not decoded.cancelled()]
         # a fault in the code is raised where that clip's sound is taken
         sounds = [decoded.result() for decoded in done if decoded.exception() is None]
         full = sum(sound.samples.nbytes for sound in sounds if isinstance(sound, Sound)) > self._most

@@ -199,9 +199,9 @@ def write_set_activity(
     common = set.intersection(*(set(table["clip"]) for table in items.values()))
     rows: list[dict[str, object]] = []
     for name, part in parts.items():
-        mine = items[name].filter(pl.col("clip").is_in(sorted(common))).sort("item")
-        if not mine.is_empty() and not sets.is_empty():
-            rows += _measured(name, Activity.open(part / "activity.zarr"), mine, main, sets, scope)
+        shared = items[name].filter(pl.col("clip").is_in(sorted(common))).sort("item")
+        if not shared.is_empty() and not sets.is_empty():
+            rows += _measured(name, Activity.open(part / "activity.zarr"), shared, main, sets, scope)
     keys = ["presentation", "control", "emotion", "truth", "speaker"]
     table = pl.DataFrame(rows, schema=schema("set_activity")).sort(keys)
     main.write_table("set_activity", table)
@@ -250,13 +250,13 @@ def _by_speaker(
     """The items of each true emotion and speaker, as a row and as places in an array (set, emotion, item)."""
     groups = items.with_row_index("place").group_by("truth", "speaker", maintain_order=True).agg("place").rows()
     for control in ("target", "matched"):
-        mine = [place for place, kind in enumerate(controls) if kind == control]
-        for (which, emotion), (truth, speaker, rows) in itertools.product(enumerate(emotions) if mine else (), groups):
+        draws = [place for place, kind in enumerate(controls) if kind == control]
+        for (which, emotion), (truth, speaker, rows) in itertools.product(enumerate(emotions) if draws else (), groups):
             # where some fold has no set of this emotion, items of that fold do not count
-            used = [place for place in rows if there[mine, which, place].all()]
+            used = [place for place in rows if there[draws, which, place].all()]
             if used:
                 row = {"control": control, "emotion": emotion, "truth": truth, "speaker": speaker, "items": len(used)}
-                yield row, np.ix_(mine, [which], used)
+                yield row, np.ix_(draws, [which], used)
 
 
 def heard_scope(activity: Activity, scope: str, items: np.ndarray) -> str:

@@ -299,13 +299,13 @@ def _act_share(selected: Selected, shard: Shard) -> None:
     heard, planned = selected.listened, plan(selected)
     run, log, work = heard.run, heard.task.log, planned.work
     owner = owners(work, shard)
-    mine = [one for one in work if owner[one.unit.id] == shard]
-    intervene(run, heard.study, mine, planned.sets, heard.model, log)
+    share = [part for part in work if owner[part.unit.id] == shard]
+    intervene(run, heard.study, share, planned.sets, heard.model, log)
     record.prove_weights(heard.weights, heard.model)
-    left = [owner[one.unit.id] for one in work if not one.unit.done(run)]
+    left = [owner[part.unit.id] for part in work if not part.unit.done(run)]
     others = f"{len(left)} units of {named(left)} are left; when they are done, the" if left else "The"
     log.say(f"Share {shard} is done. {others} same command without --shard writes tables and report.")
-    log.event("share done", shard=str(shard), units=len(mine), left=len(left))
+    log.event("share done", shard=str(shard), units=len(share), left=len(left))
 
 
 def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
@@ -327,7 +327,7 @@ def end_without_sets(heard: Listened, why: NotIdentifiable) -> None:
     part = write_tables(run.path)
     page = build_report(part)
     level = part.table("uar").filter(condition="baseline").drop_nulls("low").head(1).to_dicts()
-    span = "".join(f" (95 % {max(0, one['low']):.0f} to {min(100, one['high']):.0f})" for one in level)
+    span = "".join(f" (95 % {max(0, value['low']):.0f} to {min(100, value['high']):.0f})" for value in level)
     why.args = (f"{told_without_sets(why, heard.items, span)}. What was heard: {page.resolve()}",)
 
 

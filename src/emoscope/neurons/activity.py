@@ -307,7 +307,7 @@ def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray,
     packed = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle)
 
     def make(name: str, dims: str, chunks: tuple[int, ...], dtype: str, fill: int = 0) -> zarr.Array[Any]:
-        named, shape = dims.split(), tuple(sizes[one] for one in dims.split())
+        named, shape = dims.split(), tuple(sizes[dim] for dim in dims.split())
         how: dict[str, Any] = {"dtype": dtype, "fill_value": fill, "compressors": packed}
         return group.create_array(name, shape=shape, chunks=chunks, dimension_names=named, **how)
 

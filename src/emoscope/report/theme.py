@@ -103,7 +103,7 @@ def recoloured(svg: str, theme: Theme) -> str:
         >>> recoloured(f'<path fill="{LIGHT.ink}"/>', DARK) == f'<path fill="{DARK.ink}"/>'
         True
     """
-    light, other = (re.findall(r"#\w{6}", str(one)) for one in (LIGHT, theme))
+    light, other = (re.findall(r"#\w{6}", str(colours)) for colours in (LIGHT, theme))
     colours = dict(zip(light, other, strict=True))
     return re.sub("|".join(colours), lambda found: colours[found[0]], svg)
 

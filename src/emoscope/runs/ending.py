@@ -118,7 +118,7 @@ def ending(error: BaseException, run: Path | None = None) -> tuple[int, str]:
         # whoever read the output has gone, so nothing more can be said; Python would complain when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE, ""
-    if any(_disk_full(one) for one in _chain(error)):
+    if any(_disk_full(link) for link in _chain(error)):
         return RESUMABLE, f"the disk is full: make room; {_go_on(run)}"
     name = type(error).__name__
     if name == "ProofFailed":
@@ -181,14 +181,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+        link = waiting.pop()
+        if link is None or id(link) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions
+        seen.add(id(link))
+        yield link
+        waiting += [link.__cause__, link.__context__]
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions
 
 
 def _disk_full(error: BaseException) -> bool:
