@@ -12,12 +12,24 @@ import polars as pl
 import pytest
 
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.intervene import SetsByFold, first_layer, intervene, padded, plan_work, why_no_null
+from emoscope.experiments.heard import load_inputs
+from emoscope.experiments.intervene import (
+    LAST,
+    LINE,
+    PADDED,
+    SetsByFold,
+    Way,
+    first_layer,
+    intervene,
+    plan_work,
+    put,
+    why_no_null,
+)
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import Task, plan, select, sets_by_fold
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
-from emoscope.models.values import Batch, Request
+from emoscope.models.values import Request
 from emoscope.runs import Log, RunFolder
 from tests.helpers.small_study import heard_before
 
@@ -50,6 +62,12 @@ shuffled = 0
 
 @pytest.fixture(scope="module")
 def model():
+    """One whose rows are padded, as its attention is not torch's own."""
+    return load_model("tiny", attention="eager")
+
+
+@pytest.fixture(scope="module")
+def packing():
     return load_model("tiny")
 
 
@@ -146,14 +164,15 @@ def test_batches_are_padded_once_where_the_device_has_room(model, monkeypatch) -
     groups = [[1], [2, 0]]
 
     def kept(model) -> list[bool]:
-        return [isinstance(batch, Batch) for _, batch in padded(groups, prepared, model)]
+        monkeypatch.setattr("emoscope.experiments.intervene.batches", lambda *_: groups)
+        return [make() is make() for _, make in put(Way(True, False, True), prepared, [], 64, model)]
 
     assert kept(model) == [True, True]
     elsewhere = type(model)(copy.deepcopy(model.model).to("meta"), model.processor, "elsewhere", "")
     assert kept(elsewhere) == [False, False]
     one, two = prepared[1].embeddings.nbytes, 2 * max(prepared[row].embeddings.nbytes for row in (0, 2))
     for has, wanted in ((one, [True, False]), (one + two - 1, [True, False]), (one + two, [True, True])):
-        monkeypatch.setattr("emoscope.models.hooks.room", lambda _device, has=has: has)
+        monkeypatch.setattr("emoscope.models.passes.room", lambda _device, has=has: has)
         assert kept(elsewhere) == wanted
 
 
@@ -165,3 +184,105 @@ def test_means_in_a_run_s_sets_are_those_of_its_activity(alone: RunFolder) -> No
     sets = NeuronSets.load(Path(alone / "sets" / "mad@0.05_all"))
     for one in (*sets.values(), *sets.folds["m3"].values()):
         np.testing.assert_allclose(one.mean_product, means[one.neurons], rtol=1e-6)
+
+
+ORDERS = (
+    SMALL.replace("positions_per_batch = 64", "positions_per_batch = 512")
+    .replace("[interventions]", "[question]\nletter_orders = 2\n[interventions]")
+    .replace("positions = []", 'positions = ["audio", "decision"]\nagnostic = ["mix", "union"]')
+)
+
+
+@pytest.fixture(scope="module")
+def ordered(tmp_path_factory: pytest.TempPathFactory, packing) -> RunFolder:
+    """A run on two letter orders of each clip, in one line."""
+    return run_study(parse_study(ORDERS), tmp_path_factory.mktemp("runs") / "ordered", model=packing)
+
+
+def test_a_run_in_one_line_answers_as_one_that_pads(ordered: RunFolder, packing, tmp_path, monkeypatch) -> None:
+    study = parse_study(ORDERS)
+    selected = select(heard_before(Task(study, ordered, Log("quiet")), packing))
+    work = plan(selected).work
+    paths = ordered.read_json("manifest.json")["paths"]
+    assert list(paths) == [LINE, LAST]
+    assert {part.path for part in work if part.condition["positions"] == "decision"} == {LAST}
+    assert sum(of["units"] for of in paths.values()) == len(work)
+    monkeypatch.setattr(packing, "packs", False)
+    run = RunFolder(shutil.copytree(ordered.path, tmp_path / "padded"))
+    other = plan(selected).work
+    assert {part.path for part in other} == {PADDED}
+    assert not {part.unit.id for part in work} & {part.unit.id for part in other}
+    intervene(run, study, other, sets_by_fold(selected), packing, Log("quiet"))
+    one, two = (
+        pl.concat([run.read_table(f"answers/{part.unit.id}") for part in some]).sort("condition", "item")
+        for some in (work, other)
+    )
+    assert one["answer"].equals(two["answer"])
+    assert np.abs(np.array(one["logp"].to_list()) - np.array(two["logp"].to_list())).max() < 1e-5
+    assert one["condition"].n_unique() > 30
+
+
+def test_letter_orders_of_a_clip_share_their_sound_but_where_each_is_treated_otherwise(ordered, packing) -> None:
+    work = plan(select(heard_before(Task(parse_study(ORDERS), ordered, Log("quiet")), packing))).work
+    prepared = load_inputs(ordered, [item["item"] for item in work[0].block])
+    sizes = {}
+    for apart in (False, True):
+        made = put(Way(False, False, apart), prepared, work[0].block, 512, packing)
+        sizes[apart] = sum(make().embeddings.shape[1] for _, make in made)
+    assert sizes[True] == sum(map(len, prepared))
+    # the sound is some half of a prompt of the embedded model
+    assert sizes[False] < 0.8 * sizes[True]
+
+
+def test_the_headline_and_its_controls_are_asked_first_on_all_blocks(ordered, packing, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("emoscope.experiments.intervene.BLOCK", 10)
+    selected = select(heard_before(Task(parse_study(ORDERS), ordered, Log("quiet")), packing))
+    work = plan(selected).work
+    assert len({id(part.block) for part in work}) > 2
+    run, asked = RunFolder(shutil.copytree(ordered.path, tmp_path / "run")), []
+    for answer in (run / "answers").glob("*.parquet"):
+        if answer.stem in {part.unit.id for part in work}:
+            answer.unlink()
+    by_unit = {part.unit.id: part for part in work}
+    plain = RunFolder.write_table
+    monkeypatch.setattr(RunFolder, "write_table", lambda run, name, table: asked.append(by_unit[name.split("/")[1]]) or plain(run, name, table))  # fmt: skip
+    intervene(run, parse_study(ORDERS), work, sets_by_fold(selected), packing, Log("quiet"))
+    roles = [part.condition["role"] in ("headline", "reference") for part in asked]
+    assert roles == sorted(roles, reverse=True)
+    assert 0 < sum(roles) < len(roles)
+    for first in (True, False):
+        blocks = [part.block[0]["item"] for part in asked if part.first is first]
+        assert blocks == sorted(blocks)
+    assert {part.condition["control"] for part in asked if part.first} == {None, "target", "matched"}
+
+
+def test_where_memory_ends_smaller_batches_are_asked_and_no_answer_is_lost(ordered, packing, tmp_path, monkeypatch) -> None:  # fmt: skip
+    import torch
+
+    selected = select(heard_before(Task(parse_study(ORDERS), ordered, Log("quiet")), packing))
+    work, run = plan(selected).work, RunFolder(shutil.copytree(ordered.path, tmp_path / "run"))
+    before = {part.unit.id: run.read_table(f"answers/{part.unit.id}") for part in work}
+    for part in work:
+        (run / f"answers/{part.unit.id}.parquet").unlink()
+    plain, largest, said = type(packing).score, [], []
+
+    def score(model, batch, *given, **more):
+        if len(batch) > 3 and len(largest) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        largest.append(len(batch))
+        return plain(model, batch, *given, **more)
+
+    monkeypatch.setattr(type(packing), "score", score)
+    log = Log("quiet")
+    log.say = said.append
+    intervene(run, parse_study(ORDERS), work, sets_by_fold(selected), packing, log)
+    assert max(largest[:21]) > 3 >= max(largest[21:])
+    assert said[0] == "The memory of cpu is full: from here on 256 positions at a time."
+    for part in work:
+        after = run.read_table(f"answers/{part.unit.id}")
+        assert after["answer"].equals(before[part.unit.id]["answer"])
+        assert np.abs(np.array(after["logp"].to_list()) - np.array(before[part.unit.id]["logp"].to_list())).max() < 1e-5
+    monkeypatch.setattr(type(packing), "score", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    (run / f"answers/{work[0].unit.id}.parquet").unlink()
+    with pytest.raises(torch.OutOfMemoryError):
+        intervene(run, parse_study(ORDERS), work, sets_by_fold(selected), packing, log)

@@ -23,7 +23,7 @@ from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import Task, find_sets, select, sets_by_fold
 from emoscope.experiments.study import parse_study
 from emoscope.interventions.kinds import DERIVED
-from emoscope.models.hooks import Starts
+from emoscope.models.passes import Starts
 from emoscope.models.registry import load_model
 from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
@@ -138,8 +138,8 @@ def test_every_row_of_a_batch_gets_the_set_of_its_own_fold(small: RunFolder, mod
             return model.score(rows, gains, start=start)
 
     prepared = load_inputs(small, [item["item"] for item in one.block])
-    groups = [(list(range(len(one.block))), model.batch(prepared))]
-    _ask(one, groups, sets, Recorder(), Log("quiet"), Starts(model), 0)
+    groups = [(list(range(len(one.block))), lambda: model.batch(prepared))]
+    list(_ask([one], groups, sets, Recorder(), Log("quiet"), Starts(model), 0))
     for row, item in enumerate(one.block):
         wanted = found.sets["mad@0.05:all~matched1", item["fold"]]["fear"]
         assert seen[row] == wanted.tolist(), item["clip"]

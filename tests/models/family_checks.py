@@ -15,6 +15,7 @@ import torch
 
 from emoscope.models.audio_lm import AudioLM, Gains, Request
 from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, SAME, Proof, check_model
+from emoscope.models.passes import pack
 from emoscope.models.registry import load_model
 from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
 from tests.helpers.noise import close_sound
@@ -43,6 +44,8 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
 
     resumes: ClassVar[bool] = True
     """Whether passes may begin at a later layer."""
+    packs: ClassVar[bool] = True
+    """Whether rows may be asked in one line."""
 
     # What a family writes.
 
@@ -89,6 +92,20 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
             gains = Gains({layer: torch.rand(len(prepared), width, generator=draw) * 3 - 0.5})
             start = model.begin(batch, layer, start)
             assert torch.equal(model.next_logits(batch, gains, start), model.next_logits(batch, gains))
+
+    def test_rows_in_one_line_answer_as_padded_ones(self, model, prepared, proofs, close):
+        proof = proofs["rows in one line answer as padded ones, or are padded"]
+        assert ("rows are padded" in proof.note) is not self.packs, proof
+        assert model.packs is self.packs
+        draw = torch.Generator().manual_seed(0)
+        values = torch.rand(model.info.layers, len(prepared), model.info.width, generator=draw) * 3 - 0.5
+        flags = torch.tensor([[False, False, True, False]] * len(prepared))
+        for positions in (None, flags) if self.packs else ():
+            gains = Gains(dict(enumerate(values)), positions)
+            line, padded = pack(prepared, model.device), model.next_logits(prepared, gains)
+            assert (model.next_logits(line, gains) - padded).abs().max() < close
+            if positions is not None:
+                assert (model.next_logits(model.last_positions(line), gains) - padded).abs().max() < close
 
     def test_the_largest_difference_is_printed(self, model, proofs, capsys):
         measured = {name: proof.measured for name, proof in proofs.items() if proof.measured is not None}

@@ -8,9 +8,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from emoscope.models.audio_lm import AudioLM, Gains, Prepared, Request
-from emoscope.models.hooks import Start, Starts, room
 from emoscope.models.registry import wrap
-from emoscope.models.values import ProofFailed, pad
+from emoscope.models.values import pad
 from tests.helpers.noise import close_sound
 from tests.models.conftest import TEXT, sound
 
@@ -152,80 +151,6 @@ def test_many_clips_are_encoded_in_several_rounds(model, monkeypatch):
     monkeypatch.setattr("emoscope.models.audio_lm.AUDIO_WINDOWS", 2)
     for a, b in zip(whole, model.prepare(requests), strict=True):
         assert (a.embeddings - b.embeddings).abs().max() < close_sound(model, requests)
-
-
-def test_passes_may_begin_at_a_later_layer(model, prepared):
-    batch, layers = model.batch(prepared), model.info.layers
-    draw = torch.Generator().manual_seed(0)
-    values = {layer: torch.rand(len(prepared), model.info.width, generator=draw) * 3 - 0.5 for layer in range(layers)}
-    start = None
-    for layer in range(1, layers + 1):
-        gains = Gains({later: value for later, value in values.items() if later >= layer})
-        start = model.begin(batch, layer, start)
-        assert (start.layer, start.bytes) == (layer, batch.embeddings.numel() * 4)
-        assert torch.equal(model.next_logits(batch, gains, start=start), model.next_logits(batch, gains))
-        # the same from rows, and without an earlier start
-        other = model.begin(prepared, layer)
-        for one, two in zip(model.score(prepared, gains, start=other), model.score(batch, gains), strict=True):
-            assert (one.logp == two.logp).all()
-    with pytest.raises(ValueError, match="cannot begin at layer 0: give one of 1 to"):
-        model.begin(batch, 0)
-    with pytest.raises(ValueError, match="cannot begin at layer 1"):
-        model.begin(batch, 1, start)
-    # a gain in a layer that is not run is no silent omission
-    with pytest.raises(ProofFailed, match="hooks did not fire once a pass"):
-        model.score(batch, Gains({0: values[0]}), start=start)
-
-
-def test_a_start_leaves_the_layers_as_they_were(model, prepared):
-    blocks = model.decoder.blocks
-    before = model.next_logits(prepared)
-    start = model.begin(prepared, 1)
-    blocks[0].forward = mine = lambda *args, **more: type(blocks[0]).forward(blocks[0], *args, **more)
-    try:
-        model.next_logits(prepared, start=start)
-        assert blocks[0].forward is mine
-    finally:
-        del blocks[0].forward
-    assert not any("forward" in block.__dict__ for block in blocks)
-    assert torch.equal(model.next_logits(prepared), before)
-
-
-def test_starts_stay_within_their_memory(model, prepared, monkeypatch):
-    batches, asked = [model.batch([row]) for row in prepared[:3]], []
-    plain = type(model).begin
-    monkeypatch.setattr(type(model), "begin", lambda *given: asked.append(given[2:]) or plain(*given))
-    monkeypatch.setattr(model, "resumes", False)
-    assert Starts(model).at(0, batches[0], 1) is None
-    monkeypatch.setattr(model, "resumes", True)
-    need = [batch.embeddings.numel() * 4 for batch in batches]
-    starts = Starts(model, limit=need[0] + need[1])
-    assert starts.at(0, batches[0], 0) is None
-    assert [starts.at(n, batches[n], 1) is None for n in range(3)] == [False, False, True]
-    assert starts.at(0, batches[0], 1) is starts.at(0, batches[0], 1)
-    assert len(asked) == 2
-    later = starts.at(0, batches[0], 2)
-    assert asked[2][0] == 2
-    assert asked[2][1].layer == 1
-    # back again: from the beginning
-    assert starts.at(0, batches[0], 1).layer == 1
-    assert asked[3] == (1, None)
-    assert torch.equal(model.next_logits(batches[0], start=later), model.next_logits(batches[0]))
-    # a batch that is larger than all that may be kept
-    assert Starts(model, limit=need[0] - 1).at(0, batches[0], 1) is None
-
-
-def test_starts_stay_on_the_device_as_far_as_it_has_room(valueless, prepared, monkeypatch):
-    monkeypatch.setattr(valueless, "resumes", True)
-    batches = [valueless.batch([row]) for row in prepared[:3]]
-    need = [batch.embeddings.nbytes for batch in batches]
-    starts = Starts(valueless, limit=0, room=need[0] + need[1])
-    kept = [starts.at(number, batch, 1) for number, batch in enumerate(batches)]
-    assert [None if start is None else start.on_host for start in kept] == [False, False, None]
-    # what is kept is handed on as it is: no copy stands between it and the pass
-    assert starts.at(0, batches[0], 1).output is kept[0].output
-    assert Start(1, torch.ones(2), torch.device("cpu")).on_host
-    assert room(torch.device("cpu")) == room(torch.device("meta")) == 0
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from emoscope.interventions.intervention import sparse_gains
 from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.audio_lm import Gains, ProofFailed
-from emoscope.models.hooks import _sparse, hooked
+from emoscope.models.hooks import hooked, sparse
 from emoscope.models.statistics import ScopeStatistics
 
 
@@ -131,7 +131,7 @@ def test_offsets_are_added_to_the_product(model, prepared, close):
 @pytest.mark.usefixtures("either_way")
 def test_gains_shared_by_all_rows_are_held_once(model):
     shared = torch.full((1, model.info.width), 0.5).expand(64, -1)
-    (part,) = _sparse(model.decoder, Gains({0: shared}, offsets={0: shared}), 64).layers
+    (part,) = sparse(model.decoder, Gains({0: shared}, offsets={0: shared}), 64).layers
     for tensor in (part.gain, part.offset):
         assert tensor.shape == (1, model.info.width)
         assert tensor.untyped_storage().nbytes() == 4 * model.info.width

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from emoscope.experiments.conditions import Ranges
 from emoscope.experiments.heard import input_lengths, load_inputs
-from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, positions_per_batch
+from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, lines, positions_per_batch
 from emoscope.experiments.prompts import answer_table, writes
 from emoscope.experiments.schema import Row, Study
 from emoscope.interventions.intervention import Intervention
@@ -28,11 +29,20 @@ from emoscope.vocabulary import RESELECTED
 
 if TYPE_CHECKING:
     from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared, Score
-    from emoscope.models.hooks import Starts
+    from emoscope.models.hooks import SparseGains
+    from emoscope.models.passes import Starts
     from emoscope.models.values import Batch
 
-Batches = Sequence[tuple[list[int], "Batch | list[Prepared]"]]
-"""Rows of a block, and what the model is given for them."""
+Batches = Sequence[tuple[list[int], Callable[[], "Batch"]]]
+"""Rows of a block, and what gives them to the model."""
+
+PADDED, LINE, LAST = "padded", "line", "last position"
+PATHS = {
+    PADDED: "rows filled up to the longest of a batch: for answers in writing, or as a proof allows no other",
+    LINE: "rows of a batch in one line, of the last layer no more than answers need: as a proof shows the same answers",
+    LAST: "last positions alone, on keys and values of an untouched pass: as gains act there alone, and a proof allows it",
+}
+"""The ways in which a unit is asked, the cheapest last, and what they are chosen for."""
 
 BLOCK = 256
 """Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
@@ -107,12 +117,22 @@ class Work:
     condition: Row
     scoring: str
     block: tuple[Row, ...]
+    path: str  # one of ``PATHS``
+    first: bool = False  # whether it is asked before others are, on all blocks: of the headline, its controls, the null
+
+
+class Way(NamedTuple):
+    """How rows stand in batches."""
+
+    padded: bool  # or in one line
+    otherwise: bool  # than those of most conditions: as they are numbered, half as many positions in each
+    apart: bool  # whether rows of one clip are under gains of their own, and can have nothing in common
 
 
 def plan_work(
     study: Study, items: pl.DataFrame, conditions: pl.DataFrame, sets: SetsByFold, model: AudioLM
 ) -> list[Work]:
-    """List the units of the stage, block by block."""
+    """List the units of the stage in their order: the headline, its controls and the null first, block by block."""
     marks: dict[tuple[str, ...], str] = {}
     shared = answer_key(study, model)
     work = []
@@ -125,11 +145,26 @@ def plan_work(
         for condition in conditions.filter(~conditions["kind"].is_in(DERIVED)).iter_rows(named=True):
             for scoring in scorings(study, condition):
                 neurons = {fold: _mark(marks, condition, fold, sets) for fold in sorted({i["fold"] for i in block})}
-                key = {"stage": "intervene", **shared, "scoring": scoring, "path": "hook", "neurons": neurons}
+                path = path_of(condition, scoring, model)
+                key = {"stage": "intervene", **shared, "scoring": scoring, "path": path, "neurons": neurons}
                 key |= {name: condition[name] for name in ("condition", "alpha", "to", "positions")} | {"items": asked}
                 key |= {"shares": shares} if KINDS[condition["kind"]].by_item else {}
-                work.append(Work(Unit(key), condition, scoring, block))
-    return work
+                first = condition["role"] in ("reference", "headline")
+                work.append(Work(Unit(key), condition, scoring, block, path, first))
+    return sorted(work, key=lambda part: not part.first)
+
+
+def path_of(condition: Row, scoring: str, model: AudioLM) -> str:
+    """How a condition is asked: in the cheapest way that the model's proofs allow."""
+    if scoring != "likelihood" or not model.packs:
+        return PADDED
+    return LAST if condition["positions"] == "decision" else LINE
+
+
+def used_paths(work: Sequence[Work]) -> dict[str, dict[str, int | str]]:
+    """In which ways units are asked: path -> how many, and why."""
+    counts = Counter(part.path for part in work)
+    return {path: {"units": counts[path], "why": why} for path, why in PATHS.items() if counts[path]}
 
 
 def scorings(study: Study, condition: Row) -> list[str]:
@@ -171,7 +206,12 @@ def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Row, ...]]:
 
 
 def why_no_null(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM) -> str:
-    """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something."""
+    """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something.
+
+    In one line rows are asked otherwise than the baseline was, however many they are.
+    """
+    if model.packs and not writes(study):
+        return ""
     size = positions_per_batch(study, model.info)
     for block in evaluated_blocks(items):
         shortest = sorted(input_lengths(run, [item["item"] for item in block]))[:2]
@@ -197,17 +237,10 @@ def _mark(marks: dict[tuple[str, ...], str], condition: Row, fold: str, sets: Se
 
 
 def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
-    """Do the units that are not done yet, those of a block in the order of the first layers in which they act.
-
-    Where all neurons of a condition lie in later layers, and the model has shown that this changes no bit, its passes
-    begin there (:mod:`~emoscope.models.hooks`).
-    """
-    from emoscope.models.hooks import Starts, room
-
+    """Do the units that are not done yet."""
     total = sum(len(part.block) for part in work)
-    size = positions_per_batch(study, model.info)
     with log.stage("intervening", total, "answers") as progress:
-        for _, of_block in itertools.groupby(work, key=lambda part: id(part.block)):
+        for _, of_block in itertools.groupby(work, key=lambda part: (part.first, id(part.block))):
             left: list[Work] = []
             for part in of_block:
                 if part.unit.done(run):
@@ -215,33 +248,79 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
                 else:
                     left.append(part)
             prepared = load_inputs(run, [item["item"] for item in left[0].block]) if left else []
-            groups: dict[bool, Batches] = {}
-            starts: Starts | None = None
-            first = [first_layer(part, sets) for part in left]
-            for layer, part in sorted(zip(first, left, strict=True), key=lambda pair: pair[0]):
-                other = KINDS[part.condition["kind"]].other_batches
-                if other not in groups:
-                    # batches composed otherwise: rows as they are numbered, half as many positions in each
-                    rows = batches(prepared, size // 2, by_length=False) if other else batches(prepared, size)
-                    groups[other] = padded(rows, prepared, model)
-                # what the device has left once the batches are there
-                starts = starts or Starts(model, room=room(model.device))
+            for way, alike in itertools.groupby(sorted(left, key=way_of), key=way_of):
+                _ask_alike(
+                    run, list(alike), way, prepared, positions_per_batch(study, model.info), sets, model, progress
+                )
+
+
+def _ask_alike(
+    run: RunFolder,
+    left: list[Work],
+    way: Way,
+    prepared: Sequence[Prepared],
+    positions: int,
+    sets: SetsByFold,
+    model: AudioLM,
+    log: Log,
+) -> None:
+    """Do units of one block whose rows stand alike in batches: those that act at last positions alone first.
+
+    The others follow in the order of the first layers in which they act: where all neurons of a condition lie in later
+    layers, its passes begin there. Where a device's memory is full, what is left is asked in batches half as large.
+    """
+    import torch
+
+    from emoscope.models.passes import Starts, room
+
+    first = {part.unit.id: first_layer(part, sets) for part in left}
+    while left:
+        batches = put(way, prepared, left[0].block, positions, model)
+        # what the device has left once the batches are there
+        starts = Starts(model, room=room(model.device))
+        at_last = [part for part in left if part.path == LAST]
+        others = sorted((part for part in left if part.path != LAST), key=lambda part: first[part.unit.id])
+        try:
+            for parts in [at_last] * bool(at_last) + [[part] for part in others]:
                 began = time.monotonic()
-                part.unit.finish(run, _ask(part, groups[other], sets, model, progress, starts, layer))
-                seconds = round(time.monotonic() - began, 4)
-                log.event("unit", stage="intervening", scoring=part.scoring, answers=len(part.block), seconds=seconds)
+                for part, answers in _ask(parts, batches, sets, model, log, starts, first[parts[0].unit.id]):
+                    part.unit.finish(run, answers)
+                    seconds = round((time.monotonic() - began) / len(parts), 4)
+                    event = {"stage": "intervening", "scoring": part.scoring, "answers": len(part.block)}
+                    log.event("unit", **event, seconds=seconds)
+        except torch.OutOfMemoryError:
+            if all(len(rows) == 1 for rows, _ in batches):
+                raise
+            positions //= 2
+            log.say(f"The memory of {model.info.device} is full: from here on {positions} positions at a time.")
+        # what the error held of a pass is free only now
+        del batches, starts
+        torch.cuda.empty_cache()
+        left = [part for part in left if not part.unit.done(run)]
 
 
-def padded(groups: Sequence[list[int]], prepared: Sequence[Prepared], model: AudioLM) -> Batches:
-    """Batches that are padded once for all conditions, as far as the device has room; others in each pass anew."""
-    from emoscope.models.hooks import room
+def way_of(part: Work) -> Way:
+    """How the rows of a unit stand in batches."""
+    kind = KINDS[part.condition["kind"]]
+    return Way(part.path == PADDED, kind.other_batches, kind.by_item)
 
-    left, batches = room(model.device), list[tuple[list[int], "Batch | list[Prepared]"]]()
+
+def put(way: Way, prepared: Sequence[Prepared], block: Sequence[Row], positions: int, model: AudioLM) -> Batches:
+    """The batches of a block: kept for all conditions as far as the device has room, others made anew in each pass."""
+    from emoscope.models.passes import pack, room
+
+    size, by_length = (positions // 2, False) if way.otherwise else (positions, True)
+    groups = batches(prepared, size, by_length) if way.padded else lines(prepared, size, by_length)
+    made: list[tuple[list[int], Callable[[], Batch]]] = []
+    left = room(model.device)
     for group in groups:
         rows = [prepared[row] for row in group]
+        clips = () if way.apart else [block[row]["clip"] for row in group]
+        make = partial(model.batch, rows) if way.padded else partial(pack, rows, model.device, clips)
         left -= len(rows) * max(row.embeddings.nbytes for row in rows)
-        batches.append((group, model.batch(rows) if model.info.device == "cpu" or left >= 0 else rows))
-    return batches
+        # a batch in hand is handed on
+        made.append((group, partial(model.batch, make()) if model.info.device == "cpu" or left >= 0 else make))
+    return made
 
 
 def first_layer(work: Work, sets: SetsByFold) -> int:
@@ -258,28 +337,40 @@ def first_layer(work: Work, sets: SetsByFold) -> int:
 
 
 def _ask(
-    part: Work, groups: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
-) -> pl.DataFrame:
-    """Ask one unit; the answers are read when all its passes are on their way, so that a GPU never waits for the host."""
+    parts: Sequence[Work], batches: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
+) -> Iterator[tuple[Work, pl.DataFrame]]:
+    """Ask one unit, or several at last positions, which share an untouched pass; their answers, unit by unit.
+
+    These are read when all passes are on their way, so that a GPU never waits for the host.
+    """
+    gains = [row_gains(part, sets, model) for part in parts]
+    asked: list[list[tuple[list[int], Sequence[Score | str]]]] = [[] for _ in parts]
+    for number, (rows, make) in enumerate(batches):
+        batch = model.last_positions(make()) if parts[0].path == LAST else make()
+        for part, own, found in zip(parts, gains, asked, strict=True):
+            if part.scoring == "likelihood":
+                start = starts.at(number, batch, layer) if part.path != LAST else None
+                found.append((rows, model.score(batch, own(rows), start=start)))
+            else:
+                limit = (TRANSCRIPT_TOKENS,) if part.scoring == "transcription" else ()
+                found.append((rows, model.generate(batch, own(rows), *limit)))
+            log.step(len(rows))
+    for part, found in zip(parts, asked, strict=True):
+        results = dict(pair for rows, answers in found for pair in zip(rows, answers, strict=True))
+        ordered = [results[row] for row in range(len(results))]
+        yield part, answer_table(part.scoring, part.block, part.condition["condition"], ordered)
+
+
+def row_gains(part: Work, sets: SetsByFold, model: AudioLM) -> Callable[[Sequence[int]], SparseGains]:
+    """The gains of some rows of a unit's block."""
     from emoscope.interventions.intervention import sparse_gains
 
-    each = KINDS[part.condition["kind"]].by_item
-    by_fold = {} if each else {f: sets.intervention(part.condition, f) for f in {item["fold"] for item in part.block}}
-    limit = (TRANSCRIPT_TOKENS,) if part.scoring == "transcription" else ()
+    condition, block = part.condition, part.block
+    if KINDS[condition["kind"]].by_item:
+        # where each item is treated otherwise, gains of the whole block would take too much memory
+        def acting(item: Row) -> Intervention:
+            return sets.intervention(condition, item["fold"], item["item"])
 
-    def acting(item: Row) -> Intervention:
-        return sets.intervention(part.condition, item["fold"], item["item"]) if each else by_fold[item["fold"]]
-
-    # where each item is treated otherwise, gains of the whole block would take too much memory
-    gains = None if each else sparse_gains(model.info, [acting(item) for item in part.block])
-    asked: list[tuple[list[int], Sequence[Score | str]]] = []
-    for number, (rows, batch) in enumerate(groups):
-        own = gains.of(rows) if gains else sparse_gains(model.info, [acting(part.block[row]) for row in rows])
-        if part.scoring == "likelihood":
-            asked.append((rows, model.score(batch, own, start=starts.at(number, batch, layer))))
-        else:
-            asked.append((rows, model.generate(batch, own, *limit)))
-        log.step(len(rows))
-    results = dict(pair for rows, answers in asked for pair in zip(rows, answers, strict=True))
-    ordered = [results[row] for row in range(len(results))]
-    return answer_table(part.scoring, part.block, part.condition["condition"], ordered)
+        return lambda rows: sparse_gains(model.info, [acting(block[row]) for row in rows])
+    by_fold = {fold: sets.intervention(condition, fold) for fold in {item["fold"] for item in block}}
+    return sparse_gains(model.info, [by_fold[item["fold"]] for item in block]).of

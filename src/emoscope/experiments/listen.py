@@ -251,6 +251,18 @@ def batches(prepared: Sequence[Prepared], positions: int, by_length: bool = True
     return groups
 
 
+def lines(prepared: Sequence[Prepared], positions: int, by_length: bool = True) -> list[list[int]]:
+    """Group row numbers so that they have at most so many positions together: those of like length, or as they come."""
+    lengths, groups, taken = [len(item.scopes) for item in prepared], list[list[int]](), positions
+    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
+        if not groups or taken + lengths[row] > positions:
+            groups.append([])
+            taken = 0
+        groups[-1].append(row)
+        taken += lengths[row]
+    return groups
+
+
 Decoded = Sound | AudioError
 """A clip as it is heard, or why it cannot be."""
 

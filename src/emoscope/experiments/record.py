@@ -17,6 +17,7 @@ import polars as pl
 
 from emoscope import __version__
 from emoscope.corpora.audio import AudioError, load_audio
+from emoscope.experiments.intervene import used_paths
 from emoscope.experiments.items import candidate_items, folds_assigned_before, options_of, shared_speakers, study_corpus
 from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.prompts import asked_text
@@ -32,7 +33,7 @@ from emoscope.schemas import schema
 if TYPE_CHECKING:
     from emoscope.corpora import Corpus
     from emoscope.experiments.pilot import Pilot
-    from emoscope.experiments.stages import Listened, Selected
+    from emoscope.experiments.stages import Listened, Planned, Selected
     from emoscope.models.audio_lm import AudioLM
     from emoscope.neurons.selection import FoundSets
 
@@ -42,8 +43,8 @@ Proof = Mapping[str, object]
 """A check of the model: name, status ("passed", "failed" or "not run"), measured, tolerance, note."""
 
 
-def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
-    """What was run, with what, and what every check measured; ``no_null`` says why the null was not asked."""
+def run_manifest(selected: Selected, planned: Planned | None = None) -> dict[str, object]:
+    """What was run, with what, and what every check measured."""
     heard, found = selected.listened, selected.found
     study, items, about = heard.study, heard.items, heard.corpus.info
     statuses = Counter(items.unique("clip", keep="first", maintain_order=True)["status"])
@@ -67,7 +68,8 @@ def run_manifest(selected: Selected, no_null: str = "") -> dict[str, object]:
         **({"imports": imported} if (imported := imported_code(study)) else {}),
         "candidates": heard.candidates,
         "proofs": proofs,
-        **({"null": no_null} if no_null else {}),
+        **({"null": planned.no_null} if planned and planned.no_null else {}),
+        "paths": used_paths(planned.work) if planned else {},
         **({"pilot": pilot_of(heard)} if heard.task.full else {}),
         "environment": environment(),
     }

@@ -279,7 +279,7 @@ def act(selected: Selected, shard: Shard | None = None) -> None:
         run.write_table("transferred_sets", transferred.frame)
     _forget(run, "set_activity.parquet", *([] if transferred else ["foreign_sets.parquet", "transferred_sets.parquet"]))
     _forget(run, *([] if found.sets else ["neurons.parquet", "report.html"]))
-    manifest = record.run_manifest(selected, ask_conditions(selected).no_null)
+    manifest = record.run_manifest(selected, ask_conditions(selected))
     shown = _shown(run, manifest)
     settle_pages(run, hold=run.read_json(SHOWN) == shown)
     if run.read_json(SHOWN) != shown or not is_shown(run, bool(found.sets)):

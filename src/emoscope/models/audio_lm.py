@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import overload
 
 import numpy as np
 import torch
+from torch import nn
 
 from emoscope.corpora.audio import RATE
 from emoscope.models import values
 from emoscope.models.family import Family
-from emoscope.models.hooks import SparseGains, Start, hooked, only_blocks, run_to
+from emoscope.models.hooks import SparseGains, hooked
+from emoscope.models.passes import KeysValues, LastPositions, Line, Start, only_blocks, run_to, running
 from emoscope.models.values import Batch, Gains, ModelInfo, Observer, Prepared, ProofFailed, Request, Rows, Score
 
 __all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score", "Start"]
@@ -130,6 +133,22 @@ class AudioLM(Family):
         return prepared if isinstance(prepared, Batch) else values.pad(prepared, self.padding_side, self.device)
 
     @torch.inference_mode()
+    def last_positions(self, batch: Batch) -> Batch:
+        """The last positions of rows that stand in a line, for gains that act there alone.
+
+        An untouched pass is made over the rows, whose keys and values are kept.
+        """
+        line = batch.layout
+        if not isinstance(line, Line):
+            raise ValueError("rows that are padded have no last positions to ask alone: give a batch of packed.pack")
+        left = dict[nn.Module, KeysValues]()
+        self._read_prompt(replace(batch, layout=replace(line, left=left)), use_cache=False)
+        layout = LastPositions(batch.lengths, line.spread.shape[1], left)
+        embeddings, position_ids = batch.embeddings[:, line.last], batch.position_ids[..., line.last]
+        ones = batch.mask.new_ones(1, len(batch))
+        return Batch(embeddings, ones, position_ids, line.scopes[line.last], batch.lengths, batch.letters, layout)
+
+    @torch.inference_mode()
     def score(
         self,
         prepared: Rows,
@@ -149,8 +168,11 @@ class AudioLM(Family):
         :class:`ProofFailed` where a hook did not fire as often as it must, ``ValueError`` for gains of the wrong shape.
         """
         batch, watched = self.batch(prepared), observe is not None
-        own = self._gains(gains, len(batch))
-        with hooked(self.decoder, own, observe, batch.scopes, 2 if watched else 1), only_blocks(self.decoder, start):
+        if watched and batch.layout is not None:
+            raise ValueError("rows in one line cannot be observed: give them one by one, and they are padded")
+        own, forwards = self._gains(gains, len(batch)), 2 if watched else 1
+        hooks = hooked(self.decoder, own, observe, batch.scopes, forwards, batch.layout)
+        with hooks, only_blocks(self.decoder, start):
             hidden, cache = self._read_prompt(batch, use_cache=watched)
             scores = Scores(self.logits(hidden), batch.letters, self.letters, self.tokenizer)
             if watched:
@@ -164,7 +186,7 @@ class AudioLM(Family):
         """Logits float32 (row, vocab) of the first answer token: what :meth:`score` reads the letters from."""
         batch = self.batch(prepared)
         own = self._gains(gains, len(batch))
-        with hooked(self.decoder, own, None, batch.scopes, 1), only_blocks(self.decoder, start):
+        with hooked(self.decoder, own, None, batch.scopes, 1, batch.layout), only_blocks(self.decoder, start):
             return self.logits(self._read_prompt(batch, use_cache=False)[0])
 
     @torch.inference_mode()
@@ -206,6 +228,8 @@ class AudioLM(Family):
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens {max_new_tokens}: at least one token must be written")
         batch = self.batch(prepared)
+        if batch.layout is not None:
+            raise ValueError("rows in one line cannot write: give them one by one, and they are padded")
         written, kept = list[torch.Tensor](), list[torch.Tensor]()
         ended = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
         with hooked(self.decoder, self._gains(gains, len(batch)), None, batch.scopes) as firings:
@@ -245,8 +269,13 @@ class AudioLM(Family):
     def _read_prompt(self, batch: Batch, use_cache: bool) -> tuple[torch.Tensor, object]:
         # the decoder itself rather than the whole model: the output head would run on every position
         where = {"attention_mask": batch.mask, "position_ids": batch.position_ids}
-        output = self.decoder.backbone(inputs_embeds=batch.embeddings, **where, use_cache=use_cache)
+        with running(self.decoder, batch.layout):
+            output = self.decoder.backbone(inputs_embeds=batch.embeddings, **where, use_cache=use_cache)
         hidden = output.last_hidden_state
+        if isinstance(batch.layout, Line):
+            return hidden[0, batch.layout.last.to(hidden.device)], None
+        if batch.layout is not None:
+            return hidden[0], None
         if self.padding_side == "left":
             return hidden[:, -1], output.past_key_values
         rows = torch.arange(len(batch), device=hidden.device)

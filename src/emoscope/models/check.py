@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from emoscope.models.audio_lm import AudioLM
 from emoscope.models.checkpoint import some
 from emoscope.models.complete import compare
 from emoscope.models.decoder import Decoder
-from emoscope.models.hooks import hooked, outputs
-from emoscope.models.values import Gains, Prepared, Request, Waveform
+from emoscope.models.hooks import hooked, outputs, sparse
+from emoscope.models.passes import pack
+from emoscope.models.values import DECISION, Gains, Prepared, Request, Waveform
 
 QUESTION = "Which emotion does the speaker express? (A) anger (B) neutral (C) sadness Answer with the letter only."
 LETTERS = ("A", "B", "C")
@@ -226,13 +227,42 @@ def _batch_is_single(case: Case) -> Result:
     return float((together - alone).abs().max()), case.same, note
 
 
+@shows("rows in one line answer as padded ones, or are padded", RUN_PROOFS)
+def _line_is_padded(case: Case) -> Result:
+    model, rows, places = case.model, case.rows(), [*range(len(case.prepared)), -1]
+    model.packs = False
+    if model.info.attention != "sdpa":
+        return None, None, f"rows are padded: attention is {model.info.attention!r}, and in a line it is torch's own"
+    gains = sparse(model.decoder, mixed_gains(case)[1], len(rows)).of(places)
+    flags = torch.tensor([[scope == DECISION for scope in range(4)]] * len(rows))
+    at_last = replace(gains, layers=tuple(replace(part, positions=flags) for part in gains.layers))
+    # the last row twice: it shares all but its last position with itself
+    padded = model.batch([rows[place] for place in places])
+    wanted = [model.next_logits(padded, change) for change in (None, gains, at_last, at_last, None, at_last)]
+    try:
+        line = pack([rows[place] for place in places], model.device, [place % len(rows) for place in places])
+        last = model.last_positions(line)
+        asked = [(line, None), (line, gains), (line, at_last), (last, at_last), (last, None), (last, at_last)]
+        found = [model.next_logits(batch, change) for batch, change in asked]
+    except Exception as error:  # a decoder of another build, such as one whose attention cannot be replaced
+        return None, None, f"rows are padded: {type(error).__name__}: {error}"
+    if float((wanted[0] - wanted[2]).abs().max()) <= case.same:
+        raise RuntimeError("gains at the last positions did not move any logit")
+    worst = max(float((one - other).abs().max()) for one, other in zip(wanted, found, strict=True))
+    if not worst <= case.same:
+        return None, None, f"rows are padded: in one line logits differ by up to {worst:.2g}"
+    model.packs = True
+    return worst, case.same, "logits under another gain for each row, at all positions and at the last alone"
+
+
 @shows("a later start is exact or unused", RUN_PROOFS)
 def _later_start(case: Case) -> Result:
     model, rows = case.model, case.rows()
     model.resumes, layers = False, model.decoder.layers
     if layers < 2:
         raise NotRun("there is one layer only")
-    batch, places = model.batch(rows), sorted({layers // 2, layers - 1})
+    batch = pack(rows, model.device) if model.packs else model.batch(rows)
+    places = sorted({layers // 2, layers - 1})
     _, together = mixed_gains(case)
     full, again, start = [], [], None  # of each layer: logits of a full pass, and of two that begin there
     for layer in (*places, layers):

@@ -65,6 +65,12 @@ class Decoder:
         return len(self.sites)
 
     @property
+    def last_mlp(self) -> nn.Module:
+        """The MLP of the last layer, which holds its neurons."""
+        down = self.sites[-1].down
+        return next(module for module in self.blocks[-1].modules() if down in module.children())
+
+    @property
     def packed(self) -> bool:
         """Whether output weights are quantised; they can then be used, and not edited."""
         return any(is_packed(site.down.weight) for site in self.sites)

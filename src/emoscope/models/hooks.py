@@ -1,47 +1,36 @@
-"""The only place that hooks into a model: gains per batch row, activations for an observer, passes that begin late.
-
-A pass may begin at a later layer under gains that act after it: what the layers before it compute is then the same.
-"""
+"""Hooks on the neurons of a decoder: gains per batch row, and activations for an observer."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from emoscope.models.decoder import Decoder
-from emoscope.models.values import ANSWER, Batch, Gains, Observer, ProofFailed, Rows, sent
-
-if TYPE_CHECKING:
-    from emoscope.models.audio_lm import AudioLM
+from emoscope.models.values import ANSWER, Gains, Layout, Observer, ProofFailed, sent
 
 # below one in so many neurons of a layer they are gathered and written back, which takes less memory; above, all are
 # multiplied in place, which is faster on a CPU (about equal at one in 32)
 FEW = 32
 
-# memory of the host that the starts of one block of items may take, beside those that stay on the device
-# (at 256 items of 800 positions a hidden state of 3584 numbers in bfloat16 takes 1.4 GB)
-BYTES = 2 << 30
-SHARE = 4  # one part in so many of a GPU's free memory may hold padded batches, and as much of the rest starts
-
 
 class Firings:
     """How often the decoder ran and how often each hook fired while :func:`hooked` was active."""
 
-    def __init__(self, scopes: torch.Tensor | None) -> None:
-        self.forwards, self._prompt = 0, scopes
+    def __init__(self, scopes: torch.Tensor | None, layout: Layout | None = None) -> None:
+        self.forwards, self._prompt, self._layout = 0, scopes, layout
         self.fired = Counter[str]()
 
     def scopes(self, product: torch.Tensor) -> torch.Tensor:
         """Scope codes (row, position) of the running pass: the prompt first, then one answer position a pass."""
         rows, positions = product.shape[:2]
+        if self._layout is not None:
+            return self._layout.seen(rows)[1].to(product.device)
         if self.forwards > 1:
             return torch.full((rows, positions), ANSWER, dtype=torch.int8, device=product.device)
         if self._prompt is None or self._prompt.shape != (rows, positions):
@@ -169,19 +158,22 @@ def hooked(
     observe: Observer | None = None,
     scopes: torch.Tensor | None = None,
     forwards: int | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Firings]:
     """Apply gains, in order, and show activations to an observer in every pass of the decoder inside the block.
 
     Only layers with gains get a gain hook. ``scopes`` are the scope codes int8 (row, position) of the prompt, on which
-    the first pass runs, later ones on an answer position; positions of gains and observers need them.
+    the first pass runs, later ones on an answer position; positions of gains and observers need them. Rows of a layout
+    stand in one line, each position of which is changed as a row of its own.
     :class:`ProofFailed` where a hook did not fire once a pass, or there were not ``forwards`` passes (``None``: any
     number); ``ValueError`` for gains of the wrong shape.
     """
-    firings, gates = Firings(scopes), dict[int, torch.Tensor]()
-    rows = None if scopes is None else len(scopes)
+    firings, gates = Firings(scopes, layout), dict[int, torch.Tensor]()
+    rows = None if scopes is None or layout is not None else len(scopes)
     changes: dict[int, list[Change]] = {}
     for given in [gains] if isinstance(gains, Gains | SparseGains) else gains or ():
-        for layer, change in _changes(decoder, _sparse(decoder, given, rows) if isinstance(given, Gains) else given):
+        own = sparse(decoder, given, rows) if isinstance(given, Gains) else given
+        for layer, change in _changes(decoder, own, layout):
             changes.setdefault(layer, []).append(change)
 
     def at_start(_module: nn.Module, _args: object) -> None:
@@ -192,7 +184,7 @@ def hooked(
         gates[layer] = output
 
     def at_down(layer: int, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        product = args[0]
+        product = args[0] if layout is None else args[0].transpose(0, 1)
         firings.fired[f"down of layer {layer}"] += 1
         for change in changes.get(layer, ()):
             change(product, firings)
@@ -216,18 +208,19 @@ def hooked(
     firings.verify(forwards)
 
 
-def _changes(decoder: Decoder, gains: SparseGains) -> Iterator[tuple[int, Change]]:
+def _changes(decoder: Decoder, gains: SparseGains, layout: Layout | None) -> Iterator[tuple[int, Change]]:
     """What is done to the gated products of each layer, in order."""
     if gains.layers and gains.width != decoder.width:
         raise ValueError(f"gains are of {gains.width} neurons a layer, the decoder has {decoder.width}")
 
     @cache
-    def rows(device: torch.device) -> torch.Tensor:
+    def rows(device: torch.device, seen: int) -> torch.Tensor:
         # once a pass, and not for each layer
-        return sent(torch.tensor(gains.places), device)
+        places = sent(torch.tensor(gains.places), device)
+        return places if layout is None else places.index_select(0, layout.seen(seen)[0].to(device))
 
     def act(part: LayerGains, product: torch.Tensor, firings: Firings) -> None:
-        part.apply(product, rows(product.device), firings)
+        part.apply(product, rows(product.device, len(product)), firings)
 
     for part in gains.layers:
         if not 0 <= part.layer < decoder.layers:
@@ -235,7 +228,7 @@ def _changes(decoder: Decoder, gains: SparseGains) -> Iterator[tuple[int, Change
         yield part.layer, partial(act, part)
 
 
-def _sparse(decoder: Decoder, gains: Gains, rows: int | None) -> SparseGains:
+def sparse(decoder: Decoder, gains: Gains, rows: int | None) -> SparseGains:
     """Check the shapes of gains that are written out for each neuron, and keep the neurons that they touch."""
     layers, places, wanted = list[LayerGains](), tuple(range(gains.rows or 0)), "row" if rows is None else rows
     acting = frozenset(places)
@@ -280,121 +273,3 @@ def outputs(modules: Sequence[nn.Module]) -> Iterator[dict[int, torch.Tensor]]:
         for place, module in enumerate(modules):
             hooks.enter_context(module.register_forward_hook(partial(keep, place)))
         yield kept
-
-
-@dataclass(frozen=True)
-class Start:
-    """The state of a batch before one layer, with no gain acting."""
-
-    layer: int  # the first layer that is still to be run
-    output: object  # what the layer before it returned: a tensor, or a tuple of tensors
-    device: torch.device  # where passes need it; it may be kept on the host
-
-    @property
-    def bytes(self) -> int:
-        """Memory that it takes."""
-        return sum(tensor.nbytes for tensor in _tensors(self.output))
-
-    @property
-    def on_host(self) -> bool:
-        """Whether it is kept on the host, from which it is copied for each pass."""
-        return all(tensor.device.type == "cpu" for tensor in _tensors(self.output))
-
-    def to_host(self) -> Start:
-        """The same, kept on the host."""
-        return replace(self, output=_moved(self.output, torch.device("cpu")))
-
-
-def run_to(decoder: Decoder, layer: int, earlier: Start | None, run: Callable[[], object]) -> Start:
-    """The state that is reached when ``run`` makes a pass in which only the layers before ``layer`` work."""
-    first = 0 if earlier is None else earlier.layer
-    if not max(first, 1) <= layer <= decoder.layers:
-        raise ValueError(f"a pass cannot begin at layer {layer}: give one of {max(first, 1)} to {decoder.layers}")
-    with only_blocks(decoder, earlier, layer) as kept:
-        run()
-    device = _tensors(kept[0])[0].device
-    return Start(layer, kept[0], device)
-
-
-@contextmanager
-def only_blocks(decoder: Decoder, start: Start | None, last: int | None = None) -> Iterator[list[object]]:
-    """Let only the layers from a start to ``last - 1`` work inside the block; all others hand on what came before them.
-
-    What stands around the layers (masks, rotary positions, the last norm) runs as ever. Gives a list that holds the
-    output of layer ``last - 1`` after a pass, as the layer's class returns it; all layers work where neither is given.
-    """
-    blocks, first, last = decoder.blocks, 0 if start is None else start.layer, last or decoder.layers
-    kept = [None if start is None else _moved(start.output, start.device)]
-    own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
-
-    def hand_on(*_args: object, **_more: object) -> object:
-        return kept[0]
-
-    def keep(_module: nn.Module, _args: object, output: object) -> None:
-        kept[0] = output
-
-    hook = blocks[last - 1].register_forward_hook(keep) if last > first else nullcontext()
-    for place in own:
-        blocks[place].forward = hand_on
-    try:
-        with hook:
-            yield kept
-    finally:
-        for place, forward in own.items():
-            del blocks[place].forward
-            if forward is not None:  # such as that of a library which spreads layers over devices
-                blocks[place].forward = forward
-
-
-def room(device: torch.device) -> int:
-    """Bytes of a GPU that may be kept for later passes: a part of what no pass has needed so far; none elsewhere."""
-    if device.type != "cuda":
-        return 0
-    # what torch holds and does not use is free as well; as much as passes took at most must stay so
-    used, held = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
-    free = torch.cuda.mem_get_info(device)[0] + held - used
-    return max(0, free - (torch.cuda.max_memory_allocated(device) - used)) // SHARE
-
-
-class Starts:
-    """The starts of the batches of one block, each kept at one layer: that of the latest condition.
-
-    Conditions are best asked in the order of their layers: the state then moves on, and one full pass a batch serves
-    them all. There are none where the model has not shown that passes may begin later. They stay on the device up to
-    ``room`` bytes of it, and on the host up to ``limit`` bytes; batches beyond that run in full.
-    """
-
-    def __init__(self, model: AudioLM, limit: int = BYTES, room: int = 0) -> None:
-        self.model, self.limit, self.room = model, limit, room
-        self._kept: dict[int, Start] = {}
-
-    def at(self, number: int, batch: Rows, layer: int) -> Start | None:
-        """The start of a block's batch at the first layer in which gains act; ``None`` if its pass runs in full."""
-        if layer < 1 or not self.model.resumes:
-            return None
-        kept = self._kept.get(number)
-        if kept is not None and kept.layer == layer:
-            return kept
-        # as large as the padded inputs, or a few times that: no pass is made for what would not be kept
-        rows = [batch] if isinstance(batch, Batch) else batch
-        if kept is None and not any(self._left(number, len(rows) * max(row.embeddings.nbytes for row in rows))):
-            return None
-        start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
-        on_device, on_host = self._left(number, start.bytes)
-        if on_device or on_host:
-            self._kept[number] = start if on_device else start.to_host()
-        return start
-
-    def _left(self, number: int, need: int) -> tuple[bool, bool]:
-        """Whether so many bytes more, in place of what this batch has, may be kept on the device, and on the host."""
-        others = [(start.on_host, start.bytes) for place, start in self._kept.items() if place != number]
-        taken = {where: sum(size for on_host, size in others if on_host is where) for where in (False, True)}
-        return taken[False] + need <= self.room, taken[True] + need <= self.limit
-
-
-def _tensors(output: object) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-
-
-def _moved(output: object, device: torch.device) -> object:
-    return tree_map_only(torch.Tensor, lambda tensor: sent(tensor, device), output)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 Waveform = npt.NDArray[np.float32]  # mono samples at 16 kHz, (time,)
@@ -75,9 +76,30 @@ class Prepared:
         return len(self.embeddings)
 
 
+class Layout(Protocol):
+    """How rows stand that are not padded; :mod:`~emoscope.models.passes` has those that there are."""
+
+    def seen(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The row int64 (position,) and scope int8 (position, 1) of each position on which a layer works."""
+
+    def attend(
+        self,
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float | None,
+        window: int | None,
+    ) -> torch.Tensor:
+        """Attention within each row: (1, head, position, dimension) to (1, position, head, dimension)."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Prepared rows padded to one length, on the model's device."""
+    """Prepared rows padded to one length, on the model's device; or, with a layout, in one line of positions.
+
+    In a line there is one row of embeddings, mask and position ids, and scopes are (position, 1).
+    """
 
     embeddings: torch.Tensor  # (row, position, hidden)
     mask: torch.Tensor  # int64 (row, position), 1 where a row has a position of its own
@@ -85,6 +107,7 @@ class Batch:
     scopes: torch.Tensor  # int8 (row, position); -1 is padding
     lengths: torch.Tensor  # int64 (row,), positions of each row
     letters: tuple[tuple[str, ...], ...]
+    layout: Layout | None = None
 
     def __len__(self) -> int:
         return len(self.letters)
