@@ -168,7 +168,7 @@ def hooked(
     :class:`ProofFailed` where a hook did not fire once a pass, or there were not ``forwards`` passes (``None``: any
     number); ``ValueError`` for gains of the wrong shape.
     """
-    firings, gates = Firings(scopes, layout), dict[int, torch.Tensor]()
+    firings, gates, activations = Firings(scopes, layout), dict[int, torch.Tensor](), dict[int, torch.Tensor]()
     rows = None if scopes is None or layout is not None else len(scopes)
     changes: dict[int, list[Change]] = {}
     for given in [gains] if isinstance(gains, Gains | SparseGains) else gains or ():
@@ -183,6 +183,9 @@ def hooked(
         firings.fired[f"gate of layer {layer}"] += 1
         gates[layer] = output
 
+    def at_activation(layer: int, _module: nn.Module, _args: object, output: torch.Tensor) -> None:
+        activations[layer] = output
+
     def at_down(layer: int, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         product = args[0] if layout is None else args[0].transpose(0, 1)
         firings.fired[f"down of layer {layer}"] += 1
@@ -192,14 +195,21 @@ def hooked(
             return
         if layer not in gates:
             raise ProofFailed(f"layer {layer}: down_proj ran before gate_proj, so its activation is unknown")
-        activation = decoder.sites[layer].activation(gates.pop(layer))
+        gate, activation = gates.pop(layer), activations.pop(layer, None)
+        if activation is None:
+            activation = decoder.sites[layer].activation(gate)
         observe.observe(layer, activation, product, firings.scopes(product))
 
+    # what a layer's own module made need not be computed again
+    modules = [site.act for site in decoder.sites if isinstance(site.act, nn.Module)]
+    acting = modules if len(set(modules)) == decoder.layers else None
     with ExitStack() as hooks:
         hooks.enter_context(decoder.backbone.register_forward_pre_hook(at_start))
         for layer, site in enumerate(decoder.sites):
             if observe is not None:
                 hooks.enter_context(site.gate.register_forward_hook(partial(at_gate, layer)))
+                if acting is not None:
+                    hooks.enter_context(acting[layer].register_forward_hook(partial(at_activation, layer)))
                 firings.fired[f"gate of layer {layer}"] = 0
             if observe is not None or layer in changes:
                 hooks.enter_context(site.down.register_forward_pre_hook(partial(at_down, layer)))
