@@ -42,7 +42,7 @@ ROWS, POSITIONS, BATCHES, UNITS = 41, 199, 6, 16
 STEPS = {
     "gains": (("interventions.intervention", "gains_for"), ("interventions.intervention", "sparse_gains")),
     "factors": (("models.hooks", "_factors"), ("models.hooks", "_changes")),
-    "padding": (("models.values", "pad"),),
+    "batches": (("models.values", "pad"), ("models.passes", "pack")),
     "answers": (("experiments.intervene", "answer_table"), ("runs.folder", "Unit.finish")),
 }
 """What is timed by itself: functions, of which some exist in one version only."""
@@ -153,8 +153,9 @@ def stage() -> tuple[Callable[[Any], None], Any]:
     with torch.device("meta"):
         idle = Idle()
     model = IdleLM(idle, SimpleNamespace(tokenizer=Words()), "idle", "")
-    if hasattr(hooks, "room"):
-        hooks.room = lambda _device: 1 << 40
+    holder = sys.modules.get("emoscope.models.passes", hooks)
+    if hasattr(holder, "room"):
+        holder.room = lambda _device: 1 << 40
     draw = np.random.default_rng(0)
     emotions, folds = ("anger", "fear", "joy", "sadness"), "abcde"
     scopes = torch.ones(POSITIONS, dtype=torch.int8)
@@ -180,7 +181,8 @@ def stage() -> tuple[Callable[[Any], None], Any]:
             condition |= {"condition": str(number), "set": "s", "target": emotions[number % 4], "layers": "all"}
             condition |= {"positions": "all"}
             unit = Unit({"condition": number, "began": time.time()})
-            work.append(module.Work(unit, condition, "likelihood", block))
+            path = {"path": "line"} if "path" in module.Work.__dataclass_fields__ else {}
+            work.append(module.Work(unit, condition, "likelihood", block, **path))
         module.intervene(folder, study, work, sets, model, Log("quiet"))
 
     return run, idle
@@ -198,11 +200,11 @@ def measure() -> dict[str, float]:
             run(folder)
         for step, functions in STEPS.items():
             for name, path in functions:
-                owner = sys.modules[f"emoscope.{name}"]
                 *outer, last = path.split(".")
-                for part in outer:
-                    owner = getattr(owner, part)
-                with contextlib.suppress(AttributeError):
+                with contextlib.suppress(AttributeError, KeyError):
+                    owner: Any = sys.modules[f"emoscope.{name}"]
+                    for part in outer:
+                        owner = getattr(owner, part)
                     setattr(owner, last, timed(spent, step, getattr(owner, last)))
         idle.forward = timed(spent, "launches", idle.forward)
         began = time.process_time()

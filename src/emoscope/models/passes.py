@@ -217,7 +217,8 @@ def pack(prepared: Sequence[Prepared], device: torch.device, alike: Sequence[obj
     found = (rows, scopes, last, spread, rows * spread.shape[1] + columns)
     rows, scopes, last, spread, columns_of = (sent(tensor, device) for tensor in found)
     return Batch(
-        embeddings=sent(torch.cat([row.embeddings[part] for row, part in line])[None], device),
+        # joined where they are needed: on the host this would copy them once more
+        embeddings=torch.cat([sent(row.embeddings[part], device) for row, part in line])[None],
         mask=torch.ones(1, taken, dtype=torch.int64, device=device),
         position_ids=sent((torch.cat(position_ids, -1) if position_ids else columns)[..., None, :], device),
         scopes=scopes,
