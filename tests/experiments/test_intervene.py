@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import shutil
 from pathlib import Path
 
@@ -148,7 +149,9 @@ def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp
         intervene(run, study, work, sets, model, Log("quiet"))
         found[resumes] = {one.unit.id: (run / f"answers/{one.unit.id}.parquet").read_bytes() for one in work}
         layers = [start.layer for start in begun if start is not None]
-        assert (sorted(layers) == layers != []) is resumes
+        assert ({0, 1, 2, 3} <= set(layers)) is resumes
+        # in the order of their layers: what is asked first and the rest, alike and by each item
+        assert sum(before > after for before, after in itertools.pairwise(layers)) <= 3
     assert found[True] == found[False]
     single = conditions.filter(pl.col("layers") == "3").filter(pl.col("kind") == "deactivate")
     later = {one.condition["condition"]: first_layer(one, sets) for one in work}

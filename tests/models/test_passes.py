@@ -144,10 +144,54 @@ def test_attention_within_a_window(window):
 def test_a_later_start_of_a_line_is_exact(model, prepared):
     line, layers = pack(prepared, model.device), model.info.layers
     every, start = varied(model, len(prepared)), None
-    for layer in range(1, layers + 1):
+    for layer in range(layers + 1):
         gains = Gains({later: value for later, value in every.values.items() if later >= layer})
         start = model.begin(line, layer, start)
-        assert torch.equal(model.next_logits(line, gains, start=start), model.next_logits(line, gains))
+        assert (start.product is None) is (layer == layers)
+        # twice: gains change a copy of the product
+        for _ in range(2):
+            assert torch.equal(model.next_logits(line, gains, start=start), model.next_logits(line, gains))
+        alone = model.begin(line, layer)
+        assert torch.equal(model.next_logits(line, gains, start=alone), model.next_logits(line, gains))
+
+
+def test_what_a_layer_does_before_its_product_is_not_done_again(model, prepared):
+    line, seen = pack(prepared, model.device), []
+    start = model.begin(line, 1)
+    for layer, site in enumerate(model.decoder.sites):
+        for name in ("gate", "up", "down"):
+            getattr(site, name).register_forward_hook(lambda *_, who=(layer, name): seen.append(who))
+    for block in model.decoder.blocks:
+        block.self_attn.o_proj.register_forward_hook(lambda *_: seen.append("attention"))
+    model.next_logits(line, start=start)
+    for module in model.decoder.backbone.modules():
+        module._forward_hooks.clear()
+    assert seen == [(1, "down"), "attention", (2, "gate"), (2, "up"), (2, "down")]
+
+
+def test_products_are_kept_where_they_need_not_be_copied(model, valueless, prepared, monkeypatch):
+    monkeypatch.setattr(model, "resumes", True)
+    batch = pack(prepared, model.device)
+    starts = Starts(model)
+    start = starts.at(0, batch, 0)
+    assert start is starts.at(0, batch, 0)
+    assert start.product.shape == (1, sum(map(len, prepared)), model.info.width)
+    assert starts.at(0, batch, 1).product is not None
+    kept = batch.embeddings.nbytes
+    assert Starts(model, limit=2 * kept).at(0, batch, 0) is None
+    assert Starts(model, limit=2 * kept).at(0, batch, 1).product is None
+    # elsewhere than on the CPU what is kept on the host has no product
+    monkeypatch.setattr(valueless, "resumes", True)
+    batch = valueless.batch(prepared)
+    assert Starts(valueless, room=1 << 30).at(0, batch, 0).product.is_meta
+    assert Starts(valueless, limit=1 << 30).at(0, batch, 0) is None
+    # a decoder in whose layers no attention is found
+    blocks = model.decoder.blocks
+    for block in blocks:
+        monkeypatch.setattr(type(block), "__getattr__", lambda module, name: (_ for _ in ()).throw(AttributeError(name)) if name == "self_attn" else torch.nn.Module.__getattr__(module, name))  # fmt: skip
+    with pytest.raises(AttributeError):
+        blocks[0].self_attn  # noqa: B018
+    assert Starts(model).at(0, pack(prepared, model.device), 0) is None
 
 
 def test_passes_may_begin_at_a_later_layer(model, prepared):
@@ -157,15 +201,15 @@ def test_passes_may_begin_at_a_later_layer(model, prepared):
     start = None
     for layer in range(1, layers + 1):
         gains = Gains({later: value for later, value in values.items() if later >= layer})
-        start = model.begin(batch, layer, start)
+        start = model.begin(batch, layer, start, into=False)
         assert (start.layer, start.bytes) == (layer, batch.embeddings.numel() * 4)
         assert torch.equal(model.next_logits(batch, gains, start=start), model.next_logits(batch, gains))
         # the same from rows, and without an earlier start
         other = model.begin(prepared, layer)
         for one, two in zip(model.score(prepared, gains, start=other), model.score(batch, gains), strict=True):
             assert (one.logp == two.logp).all()
-    with pytest.raises(ValueError, match="cannot begin at layer 0: give one of 1 to"):
-        model.begin(batch, 0)
+    with pytest.raises(ValueError, match=f"cannot begin at layer {layers + 1}: give one of 0 to {layers}"):
+        model.begin(batch, layers + 1)
     with pytest.raises(ValueError, match="cannot begin at layer 1"):
         model.begin(batch, 1, start)
     # a gain in a layer that is not run is no silent omission
@@ -183,7 +227,7 @@ def test_a_start_leaves_the_layers_as_they_were(model, prepared):
         assert blocks[0].forward is mine
     finally:
         del blocks[0].forward
-    assert not any("forward" in block.__dict__ for block in blocks)
+    assert not any("forward" in module.__dict__ for module in model.decoder.backbone.modules())
     assert torch.equal(model.next_logits(prepared), before)
 
 
@@ -203,9 +247,10 @@ def test_starts_stay_within_their_memory(model, prepared, monkeypatch):
     later = starts.at(0, batches[0], 2)
     assert asked[2][0] == 2
     assert asked[2][1].layer == 1
+    assert not any(into for *_, into in asked)  # there is no room for products
     # back again: from the beginning
     assert starts.at(0, batches[0], 1).layer == 1
-    assert asked[3] == (1, None)
+    assert asked[3] == (1, None, False)
     assert torch.equal(model.next_logits(batches[0], start=later), model.next_logits(batches[0]))
     # a batch that is larger than all that may be kept
     assert Starts(model, limit=need[0] - 1).at(0, batches[0], 1) is None

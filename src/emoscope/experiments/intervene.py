@@ -279,7 +279,7 @@ def _ask_alike(
         # what the device has left once the batches are there
         starts = Starts(model, room=room(model.device))
         at_last = [part for part in left if part.path == LAST]
-        others = sorted((part for part in left if part.path != LAST), key=lambda part: first[part.unit.id])
+        others = sorted((part for part in left if part.path != LAST), key=lambda part: first[part.unit.id] or 0)
         try:
             for parts in [at_last] * bool(at_last) + [[part] for part in others]:
                 began = time.monotonic()
@@ -323,21 +323,27 @@ def put(way: Way, prepared: Sequence[Prepared], block: Sequence[Row], positions:
     return made
 
 
-def first_layer(work: Work, sets: SetsByFold) -> int:
+def first_layer(work: Work, sets: SetsByFold) -> int | None:
     """The first layer in which a unit changes anything, in any fold: as many as there are layers where it does nowhere.
 
-    It is 0 where passes run in full whatever is changed: for written answers, and for the null, whose batches are
-    its own.
+    ``None`` where passes run in full whatever is changed: for written answers, and for the null, whose batches are its
+    own.
     """
     if work.scoring != "likelihood" or KINDS[work.condition["kind"]].other_batches:
-        return 0
+        return None
     layers, width = sets.info.layers, sets.info.width
     touched = [sets.neurons(work.condition, fold) for fold in {item["fold"] for item in work.block}]
     return min((int(neurons.min()) // width for neurons in touched if len(neurons)), default=layers)
 
 
 def _ask(
-    parts: Sequence[Work], batches: Batches, sets: SetsByFold, model: AudioLM, log: Log, starts: Starts, layer: int
+    parts: Sequence[Work],
+    batches: Batches,
+    sets: SetsByFold,
+    model: AudioLM,
+    log: Log,
+    starts: Starts,
+    layer: int | None,
 ) -> Iterator[tuple[Work, pl.DataFrame]]:
     """Ask one unit, or several at last positions, which share an untouched pass; their answers, unit by unit.
 
@@ -349,7 +355,7 @@ def _ask(
         batch = model.last_positions(make()) if parts[0].path == LAST else make()
         for part, own, found in zip(parts, gains, asked, strict=True):
             if part.scoring == "likelihood":
-                start = starts.at(number, batch, layer) if part.path != LAST else None
+                start = None if layer is None or part.path == LAST else starts.at(number, batch, layer)
                 found.append((rows, model.score(batch, own(rows), start=start)))
             else:
                 limit = (TRANSCRIPT_TOKENS,) if part.scoring == "transcription" else ()

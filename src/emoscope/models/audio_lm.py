@@ -190,14 +190,15 @@ class AudioLM(Family):
             return self.logits(self._read_prompt(batch, use_cache=False)[0])
 
     @torch.inference_mode()
-    def begin(self, prepared: Rows, layer: int, earlier: Start | None = None) -> Start:
+    def begin(self, prepared: Rows, layer: int, earlier: Start | None = None, into: bool = True) -> Start:
         """Run the untouched decoder up to ``layer``, the first that later passes over the same batch run.
 
         At the number of layers they run the final norm alone. ``earlier`` is a start of the same batch to go on from;
-        ``ValueError`` for a layer before it, or one that the decoder does not have.
+        ``ValueError`` for a layer before it, or one that the decoder does not have. With ``into`` they begin at the
+        gated product of the layer, as far as its attention is found, and else before the layer.
         """
         batch = self.batch(prepared)
-        return run_to(self.decoder, layer, earlier, lambda: self._read_prompt(batch, use_cache=False))
+        return run_to(self.decoder, layer, earlier, lambda: self._read_prompt(batch, use_cache=False), into)
 
     @torch.inference_mode()
     def generate(self, prepared: Rows, gains: Gains | SparseGains | None = None, max_new_tokens: int = 20) -> list[str]:

@@ -262,7 +262,7 @@ def _later_start(case: Case) -> Result:
     if layers < 2:
         raise NotRun("there is one layer only")
     batch = pack(rows, model.device) if model.packs else model.batch(rows)
-    places = sorted({layers // 2, layers - 1})
+    places = sorted({0, layers // 2, layers - 1})
     _, together = mixed_gains(case)
     full, again, start = [], [], None  # of each layer: logits of a full pass, and of two that begin there
     for layer in (*places, layers):

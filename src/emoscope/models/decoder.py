@@ -64,11 +64,10 @@ class Decoder:
         """Number of decoder layers."""
         return len(self.sites)
 
-    @property
-    def last_mlp(self) -> nn.Module:
-        """The MLP of the last layer, which holds its neurons."""
-        down = self.sites[-1].down
-        return next(module for module in self.blocks[-1].modules() if down in module.children())
+    def mlp(self, layer: int) -> nn.Module:
+        """The MLP of a layer, which holds its neurons."""
+        down = self.sites[layer].down
+        return next(module for module in self.blocks[layer].modules() if down in module.children())
 
     @property
     def packed(self) -> bool:

@@ -10,10 +10,11 @@ Whether a decoder can be run so, proofs show (:mod:`~emoscope.models.check`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -162,7 +163,7 @@ def running(decoder: Decoder, layout: Layout | None) -> Iterator[None]:
     config: Any = decoder.backbone.config
     token, usual = _running.set(layout), config._attn_implementation
     config._attn_implementation = ATTENTION
-    mlp = decoder.last_mlp
+    mlp = decoder.mlp(decoder.layers - 1)
     hooks = []
     if isinstance(layout, Line):
         hooks.append(
@@ -239,66 +240,96 @@ def shared(one: Prepared, other: Prepared) -> int:
 
 @dataclass(frozen=True)
 class Start:
-    """The state of a batch before one layer, with no gain acting."""
+    """The state of a batch at one layer, with no gain acting: before it, or in it, where its product is known."""
 
     layer: int  # the first layer that is still to be run
-    output: object  # what the layer before it returned: a tensor, or a tuple of tensors
+    output: object  # what the layer before it returned: a tensor, or a tuple of tensors; ``None`` of the first layer
     device: torch.device  # where passes need it; it may be kept on the host
+    attended: object = None  # what attention returned in this layer
+    product: torch.Tensor | None = None  # its gated product, on which gains act; ``None``: the layer is run as a whole
 
     @property
     def bytes(self) -> int:
         """Memory that it takes."""
-        return sum(tensor.nbytes for tensor in _tensors(self.output))
+        return sum(tensor.nbytes for tensor in self._tensors)
 
     @property
     def on_host(self) -> bool:
         """Whether it is kept on the host, from which it is copied for each pass."""
-        return all(tensor.device.type == "cpu" for tensor in _tensors(self.output))
+        return all(tensor.device.type == "cpu" for tensor in self._tensors)
 
     def to_host(self) -> Start:
-        """The same, kept on the host."""
-        return replace(self, output=_moved(self.output, torch.device("cpu")))
+        """The same before the layer, kept on the host: its product would take longer to copy than to compute."""
+        return replace(self, output=_moved(self.output, torch.device("cpu")), attended=None, product=None)
+
+    @property
+    def _tensors(self) -> list[torch.Tensor]:
+        return [leaf for leaf in tree_leaves([self.output, self.attended, self.product]) if torch.is_tensor(leaf)]
 
 
-def run_to(decoder: Decoder, layer: int, earlier: Start | None, run: Callable[[], object]) -> Start:
-    """The state that is reached when ``run`` makes a pass in which only the layers before ``layer`` work."""
+def run_to(decoder: Decoder, layer: int, earlier: Start | None, run: Callable[[], object], into: bool = True) -> Start:
+    """The state that is reached when ``run`` makes a pass in which only the layers up to ``layer`` work.
+
+    With ``into`` what that layer does before its gated product is kept as well, where its attention is found.
+    """
     first = 0 if earlier is None else earlier.layer
-    if not max(first, 1) <= layer <= decoder.layers:
-        raise ValueError(f"a pass cannot begin at layer {layer}: give one of {max(first, 1)} to {decoder.layers}")
-    with only_blocks(decoder, earlier, layer) as kept:
+    if not first <= layer <= decoder.layers:
+        raise ValueError(f"a pass cannot begin at layer {layer}: give one of {first} to {decoder.layers}")
+    into = into and layer < decoder.layers and hasattr(decoder.blocks[layer], "self_attn")
+    if layer == 0 and not into:
+        return Start(0, None, torch.device("cpu"))  # nothing that could be kept
+    found: dict[str, object] = {"output": earlier.output if earlier and earlier.layer == layer else None}
+
+    def keep(name: str, _module: nn.Module, given: tuple[object, ...], output: object = None) -> None:
+        found[name] = given[0] if name == "product" else output
+
+    with ExitStack() as hooks:
+        hooks.enter_context(only_blocks(decoder, earlier, layer + into))
+        if layer > first:
+            hooks.enter_context(decoder.blocks[layer - 1].register_forward_hook(partial(keep, "output")))
+        if into:
+            attention, down = cast(nn.Module, decoder.blocks[layer].self_attn), decoder.sites[layer].down
+            hooks.enter_context(attention.register_forward_hook(partial(keep, "attended")))
+            hooks.enter_context(down.register_forward_pre_hook(partial(keep, "product")))
         run()
-    device = _tensors(kept[0])[0].device
-    return Start(layer, kept[0], device)
+    product = cast("torch.Tensor | None", found.get("product"))
+    where = next(leaf for leaf in tree_leaves([found["output"], product]) if torch.is_tensor(leaf))
+    return Start(layer, found["output"], where.device, found.get("attended"), product)
 
 
 @contextmanager
-def only_blocks(decoder: Decoder, start: Start | None, last: int | None = None) -> Iterator[list[object]]:
+def only_blocks(decoder: Decoder, start: Start | None, last: int | None = None) -> Iterator[None]:
     """Let only the layers from a start to ``last - 1`` work inside the block; all others hand on what came before them.
 
-    What stands around the layers (masks, rotary positions, the last norm) runs as ever. Gives a list that holds the
-    output of layer ``last - 1`` after a pass, as the layer's class returns it; all layers work where neither is given.
+    What stands around the layers (masks, rotary positions, the last norm) runs as ever, and so does what stands around
+    attention and product of the first one, where the start holds these. All layers work where neither is given.
     """
-    blocks, first, last = decoder.blocks, 0 if start is None else start.layer, last or decoder.layers
+    blocks, first, last = decoder.blocks, 0 if start is None else start.layer, decoder.layers if last is None else last
     kept = [None if start is None else _moved(start.output, start.device)]
-    own = {place: block.__dict__.get("forward") for place, block in enumerate(blocks) if not first <= place < last}
-
-    def hand_on(*_args: object, **_more: object) -> object:
-        return kept[0]
 
     def keep(_module: nn.Module, _args: object, output: object) -> None:
         kept[0] = output
 
+    given: dict[nn.Module, Callable[..., object]] = {
+        block: lambda *_, **__: kept[0] for place, block in enumerate(blocks) if not first <= place < last
+    }
+    if start is not None and start.product is not None:
+        product, down = start.product, decoder.sites[first].down
+        given[cast(nn.Module, blocks[first].self_attn)] = lambda *_, **__: start.attended
+        # a copy, as gains act in place
+        given[decoder.mlp(first)] = lambda *_, **__: down(product.clone())
+    own = {module: module.__dict__.get("forward") for module in given}
     hook = blocks[last - 1].register_forward_hook(keep) if last > first else nullcontext()
-    for place in own:
-        blocks[place].forward = hand_on
+    for module, put in given.items():
+        module.forward = put
     try:
         with hook:
-            yield kept
+            yield
     finally:
-        for place, forward in own.items():
-            del blocks[place].forward
+        for module, forward in own.items():
+            del module.forward
             if forward is not None:  # such as that of a library which spreads layers over devices
-                blocks[place].forward = forward
+                module.forward = forward
 
 
 def room(device: torch.device) -> int:
@@ -325,19 +356,23 @@ class Starts:
 
     def at(self, number: int, batch: Rows, layer: int) -> Start | None:
         """The start of a block's batch at the first layer in which gains act; ``None`` if its pass runs in full."""
-        if layer < 1 or not self.model.resumes:
-            return None
         kept = self._kept.get(number)
-        if kept is not None and kept.layer == layer:
+        if not self.model.resumes or (kept is not None and kept.layer == layer):
             return kept
-        # as large as the padded inputs, or a few times that: no pass is made for what would not be kept
-        rows = [batch] if isinstance(batch, Batch) else batch
-        if kept is None and not any(self._left(number, len(rows) * max(row.embeddings.nbytes for row in rows))):
+        # as large as the inputs, or a few times that: no pass is made for what would not be kept
+        rows, info = [batch] if isinstance(batch, Batch) else batch, self.model.info
+        need = len(rows) * max(row.embeddings.nbytes for row in rows)
+        # what a layer does before its product is kept where that need not be copied for each pass
+        fits = self._left(number, need * (2 + info.width // info.hidden + 1))
+        into = fits[0] or (fits[1] and self.model.device.type == "cpu")
+        if (layer < 1 and not into) or (kept is None and not into and not any(self._left(number, need))):
             return None
-        start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None)
+        start = self.model.begin(batch, layer, kept if kept is not None and kept.layer < layer else None, into)
+        if layer < 1 and start.product is None:
+            return None
         on_device, on_host = self._left(number, start.bytes)
         if on_device or on_host:
-            self._kept[number] = start if on_device else start.to_host()
+            self._kept[number] = start if on_device or self.model.device.type == "cpu" else start.to_host()
         return start
 
     def _left(self, number: int, need: int) -> tuple[bool, bool]:
@@ -345,10 +380,6 @@ class Starts:
         others = [(start.on_host, start.bytes) for place, start in self._kept.items() if place != number]
         taken = {where: sum(size for on_host, size in others if on_host is where) for where in (False, True)}
         return taken[False] + need <= self.room, taken[True] + need <= self.limit
-
-
-def _tensors(output: object) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 def _moved(output: object, device: torch.device) -> object:
