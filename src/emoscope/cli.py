@@ -125,7 +125,7 @@ def export(
     to: Annotated[Path, Parameter(help="new folder for the copy")],
 ) -> int:
     """Copy what the report of a run is built from, to share it: no sound, no activity, no paths of this machine."""
-    from emoscope.runs.folder import export_run
+    from emoscope.analysis.load import export_run
 
     copy = export_run(run, to)
     size = sum(path.stat().st_size for path in copy.path.rglob("*") if path.is_file())

@@ -23,6 +23,8 @@ from pathlib import Path
 
 from asked_run import command_and_folder, parser
 
+from emoscope.runs import RunFolder
+
 COMPARED = ("answers", "units", "sets", "activity.zarr", "tables")
 """Folders whose every file must be equal, beside the tables in the run folder itself; the rest holds times."""
 
@@ -115,7 +117,7 @@ def stage_of(log: Path, before: int) -> str:
 
 def count(run: Path) -> int:
     """Units that are done."""
-    return sum(1 for _ in (run / "units").glob("*.json"))
+    return len(RunFolder(run).units()) if run.is_dir() else 0
 
 
 def files(run: Path) -> set[str]:

@@ -10,14 +10,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emoscope.analysis.load import read_run
+from emoscope.analysis.load import export_run, read_run
 from emoscope.experiments.engine import StudyInParts, run_study, shared_spec
 from emoscope.experiments.parts import plan_parts
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.neurons.sets import load_set
 from emoscope.runs import Log, RunFolder
-from emoscope.runs.folder import export_run, part_folders, refuse_study
+from emoscope.runs.folder import part_folders, refuse_study
+from tests.helpers.packs import unpacked
 
 FIGURES = "defined"
 
@@ -143,12 +144,14 @@ def test_a_finished_study_is_not_run_again(whole: RunFolder, model, tmp_path: Pa
 @pytest.mark.long
 def test_a_study_that_lost_units_ends_with_the_same_answers(whole: RunFolder, model, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(whole.path, tmp_path / "again"))
+    unpacked(RunFolder(folder / "parts/polish.shared"))
     victims = sorted((folder / "parts/polish.shared/units").glob("*.json"))[::3]
     before = {path.stem: (folder / f"parts/polish.shared/answers/{path.stem}.parquet").read_bytes() for path in victims}
     for path in victims:
         path.unlink()
         (folder / f"parts/polish.shared/answers/{path.stem}.parquet").unlink()
     run_study(parse_study(WHOLE), folder.path, model=model)
+    unpacked(RunFolder(folder / "parts/polish.shared"))
     for name, content in before.items():
         assert (folder / f"parts/polish.shared/answers/{name}.parquet").read_bytes() == content
     for part in part_folders(whole.path):

@@ -132,17 +132,19 @@ def test_other_questions_listen_anew_and_say_so(
     assert any("differs from the last one in this folder in clips or questions: listening anew" in s for s in said)
 
 
-def test_an_edited_study_asks_only_what_is_new(run: RunFolder, place: Path, model) -> None:
-    old = {card.name: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
+def test_an_edited_study_asks_only_what_is_new(run: RunFolder, place: Path, tmp_path: Path, model) -> None:
+    old = run.units()
     edited = parse_study(
         text(place).replace("alphas = [1.0]", "alphas = [1.0, 2.0]").replace('["mad", "cas"]', '["mad"]')
     )
-    run_study(edited, run.path, model=model)
-    new = {card.name: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
+    log = Log("quiet", tmp_path / "log.jsonl")
+    run_study(edited, run.path, log, model=model)
+    log.close()
+    new = run.units()
     # three emotions and their one matched draw, steered at one more strength; the dropped selector's units stay for
     # re-use and are not read
-    assert len(new.keys() - old.keys()) == 6
-    assert {name: new[name] for name in old} == old
+    assert len(new - old) == (tmp_path / "log.jsonl").read_text().count('"event": "unit"') == 6
+    assert new > old
     listed = set(run.read_table("units")["unit"])
     assert len(listed) < len(new)
     assert not run.read_table("conditions")["selector"].drop_nulls().is_in(["cas"]).any()

@@ -32,6 +32,7 @@ from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.models.values import Request
 from emoscope.runs import Log, RunFolder
+from tests.helpers.packs import unpacked
 from tests.helpers.small_study import heard_before
 
 SMALL = """
@@ -147,7 +148,7 @@ def test_passes_that_begin_later_give_the_same_bits(alone: RunFolder, model, tmp
         run = RunFolder(shutil.copytree(alone.path, tmp_path / str(resumes)))
         begun.clear()
         intervene(run, study, work, sets, model, Log("quiet"))
-        found[resumes] = {one.unit.id: (run / f"answers/{one.unit.id}.parquet").read_bytes() for one in work}
+        found[resumes] = [answers.rows() for answers in run.answers([one.unit.id for one in work])]
         layers = [start.layer for start in begun if start is not None]
         assert ({0, 1, 2, 3} <= set(layers)) is resumes
         # in the order of their layers: what is asked first and the rest, alike and by each item
@@ -217,8 +218,7 @@ def test_a_run_in_one_line_answers_as_one_that_pads(ordered: RunFolder, packing,
     assert not {part.unit.id for part in work} & {part.unit.id for part in other}
     intervene(run, study, other, sets_by_fold(selected), packing, Log("quiet"))
     one, two = (
-        pl.concat([run.read_table(f"answers/{part.unit.id}") for part in some]).sort("condition", "item")
-        for some in (work, other)
+        pl.concat(run.answers([part.unit.id for part in some])).sort("condition", "item") for some in (work, other)
     )
     assert one["answer"].equals(two["answer"])
     assert np.abs(np.array(one["logp"].to_list()) - np.array(two["logp"].to_list())).max() < 1e-5
@@ -242,7 +242,7 @@ def test_the_headline_and_its_controls_are_asked_first_on_all_blocks(ordered, pa
     selected = select(heard_before(Task(parse_study(ORDERS), ordered, Log("quiet")), packing))
     work = plan(selected).work
     assert len({id(part.block) for part in work}) > 2
-    run, asked = RunFolder(shutil.copytree(ordered.path, tmp_path / "run")), []
+    run, asked = unpacked(RunFolder(shutil.copytree(ordered.path, tmp_path / "run"))), []
     for answer in (run / "answers").glob("*.parquet"):
         if answer.stem in {part.unit.id for part in work}:
             answer.unlink()
@@ -263,7 +263,7 @@ def test_where_memory_ends_smaller_batches_are_asked_and_no_answer_is_lost(order
     import torch
 
     selected = select(heard_before(Task(parse_study(ORDERS), ordered, Log("quiet")), packing))
-    work, run = plan(selected).work, RunFolder(shutil.copytree(ordered.path, tmp_path / "run"))
+    work, run = plan(selected).work, unpacked(RunFolder(shutil.copytree(ordered.path, tmp_path / "run")))
     before = {part.unit.id: run.read_table(f"answers/{part.unit.id}") for part in work}
     for part in work:
         (run / f"answers/{part.unit.id}.parquet").unlink()
@@ -282,9 +282,10 @@ def test_where_memory_ends_smaller_batches_are_asked_and_no_answer_is_lost(order
     assert max(largest[:21]) > 3 >= max(largest[21:])
     assert said[0] == "The memory of cpu is full: from here on 256 positions at a time."
     for part in work:
-        after = run.read_table(f"answers/{part.unit.id}")
+        (after,) = run.answers([part.unit.id])
         assert after["answer"].equals(before[part.unit.id]["answer"])
         assert np.abs(np.array(after["logp"].to_list()) - np.array(before[part.unit.id]["logp"].to_list())).max() < 1e-5
+    unpacked(run)
     monkeypatch.setattr(type(packing), "score", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     (run / f"answers/{work[0].unit.id}.parquet").unlink()
     with pytest.raises(torch.OutOfMemoryError):

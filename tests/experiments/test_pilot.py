@@ -115,8 +115,8 @@ def test_a_pilot_of_the_embedded_model_says_what_the_full_study_needs(tmp_path: 
         name: pytest.approx(72 * share, abs=0.1) for name, share in right.items()
     }
     # the same full study: nothing to run; another one: the pilot is read anew, and no unit is asked again
-    cards = {card: card.stat().st_mtime_ns for card in (run / "units").iterdir()}
+    cards = {card: card.stat().st_mtime_ns for card in (run / "units").rglob("*.json")}
     more = parse_study(STUDY.replace("minimum = 30", "minimum = 80"))
     run_study(more.pilot(6), run.path, full=more)
     assert {row["minimum"] for row in run.read_json("manifest.json")["pilot"]["emotions"]} == {80}
-    assert {card: card.stat().st_mtime_ns for card in (run / "units").iterdir()} == cards
+    assert {card: card.stat().st_mtime_ns for card in (run / "units").rglob("*.json")} == cards

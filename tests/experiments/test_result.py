@@ -22,6 +22,7 @@ from emoscope.experiments.schema import Study
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
+from tests.helpers.packs import unpacked
 from tests.helpers.runs import write_simulation
 from tests.helpers.small_study import SMALL
 
@@ -139,7 +140,7 @@ def test_a_run_of_an_earlier_version_is_told_of_as_far_as_it_is_known(table: Pat
     model = load_model("tiny")
     run = run_study(study_of(table), tmp_path / "run", model=model)
     (run / "manifest.json").unlink()
-    for card in (run / "units").glob("*.json"):
+    for card in (unpacked(run) / "units").glob("*.json"):
         content = json.loads(card.read_text())
         content["notes"].pop("told", None)
         card.write_text(json.dumps(content))

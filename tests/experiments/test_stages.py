@@ -28,6 +28,7 @@ from emoscope.models.registry import load_model
 from emoscope.neurons import selectors
 from emoscope.runs import Log, RunFolder
 from emoscope.vocabulary import AGNOSTIC
+from tests.helpers.packs import unpacked
 from tests.helpers.small_study import heard_before
 
 SMALL = """
@@ -77,6 +78,9 @@ def test_a_run_leaves_every_table_and_a_report(small: RunFolder) -> None:
     items, answers = small.read_table("items"), pl.read_parquet(small / "answers" / "*.parquet")
     conditions = small.read_table("conditions")
     assert (small / "report.html").stat().st_size > 10_000
+    # of all units: one file of answers and one of cards for what was heard, and for what was asked
+    kept = [path for name in ("answers", "units") for path in (small / name).rglob("*") if path.is_file()]
+    assert len(kept) == 4
     manifest = small.read_json("manifest.json")
     assert manifest["counts"] == {"clips": 450, "used": 30, "not needed": 0, "excluded": 420, "quarantined": 0}
     assert items.filter(pl.col("evaluated"))["speaker"].n_unique() == 5
@@ -204,8 +208,8 @@ def test_a_second_run_does_no_model_work(small: RunFolder, tmp_path: Path) -> No
 
 def test_a_run_that_lost_units_ends_with_the_same_bytes(small: RunFolder, tmp_path: Path, model) -> None:
     shutil.copytree(small.path, tmp_path / "again")
-    again = RunFolder(tmp_path / "again")
-    before = contents(again)
+    again, before = RunFolder(tmp_path / "again"), contents(small)
+    unpacked(again)
     cards = sorted((again / "units").glob("*.json"))
     for card in cards[::3]:
         card.unlink()
@@ -249,7 +253,7 @@ def test_pages_of_an_earlier_state_are_gone_while_a_run_goes_on(small: RunFolder
 
 def test_tables_of_an_unfinished_run_are_made_again_at_its_end(small: RunFolder, tmp_path: Path, model) -> None:
     shutil.copytree(small.path, tmp_path / "again")
-    run, before = RunFolder(tmp_path / "again"), pages(small)
+    run, before = unpacked(RunFolder(tmp_path / "again")), pages(small)
     asked = pl.col("condition").str.starts_with("deactivate/anger/mad")
     (run / f"units/{run.read_table('units').filter(asked)['unit'][0]}.json").unlink()
     write_tables(run.path)  # as `emoscope report` does
@@ -261,14 +265,19 @@ def test_tables_of_an_unfinished_run_are_made_again_at_its_end(small: RunFolder,
 def test_an_edited_study_re_uses_what_still_applies(small: RunFolder, tmp_path: Path, model) -> None:
     shutil.copytree(small.path, tmp_path / "edited")
     run = RunFolder(tmp_path / "edited")
-    old = {card.stem: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
-    run_study(parse_study(SMALL.replace("alphas = [1.0]", "alphas = [1.0, 2.0]")), run.path, model=model)
-    new = {card.stem: card.stat().st_mtime_ns for card in (run / "units").glob("*.json")}
-    assert {name: new[name] for name in old} == old
-    assert len(new) == len(old) + 9  # three emotions and two matched draws of each, steered at one more strength
-    assert set(run.read_table("units")["unit"]) == set(new)
+    old, log = run.units(), Log("quiet", tmp_path / "log.jsonl")
+    run_study(parse_study(SMALL.replace("alphas = [1.0]", "alphas = [1.0, 2.0]")), run.path, log, model=model)
+    log.close()
+    new = run.units()
+    assert new > old
+    asked = (tmp_path / "log.jsonl").read_text().count('"event": "unit"')
+    assert (
+        len(new) - len(old) == asked == 9
+    )  # three emotions and two matched draws of each, steered at one more strength
+    assert set(run.read_table("units")["unit"]) == new
     run_study(parse_study(SMALL), run.path, model=model)
-    assert set(run.read_table("units")["unit"]) == set(old)
+    assert set(run.read_table("units")["unit"]) == old
+    assert run.units() == new
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,39 @@ def test_blocks_written_in_any_order_and_twice_leave_the_same_bytes(tmp_path):
     assert fingerprint(once.path) == fingerprint(other.path)
 
 
+def test_each_array_has_one_file_a_block(tmp_path):
+    activity, _ = random_activity(tmp_path / "a.zarr", items=80)
+    files = Counter(
+        path.parts[-3 if path.parent.name == "c" else -4] for path in activity.path.rglob("c/**/*") if path.is_file()
+    )
+    assert files["audio_count"] == files["answer_value"] == files["abs_sum"] == files["tokens"] == 3
+    # a block that is written again touches no file of another
+    before = {path: path.stat().st_mtime_ns for path in activity.path.rglob("*") if path.is_file()}
+    activity.write(32, random_block(np.random.default_rng(9), 32, 3, 5))
+    changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert {path.relative_to(activity.path).parts[2] for path in changed} == {"1"}
+    assert len(changed) == 10
+
+
+def test_a_store_of_an_earlier_version_is_read_and_written(tmp_path):
+    import zarr
+
+    new, blocks = random_activity(tmp_path / "new.zarr", items=160, block_items=64)
+    Activity.create(tmp_path / "old.zarr", 160, 3, 5, new.down_norm, 64)
+    group = zarr.open_group(tmp_path / "old.zarr")
+    for name, array in list(group.arrays()):
+        if array.shards:  # as they were: a file for each layer and 32 items
+            chunks = (min(array.chunks[0], 32), 5)
+            group.create_array(name, shape=array.shape, chunks=chunks, dtype=array.dtype, fill_value=0, overwrite=True)
+    old = Activity.create(tmp_path / "old.zarr", 160, 3, 5, new.down_norm, 64)
+    for number, block in enumerate(blocks):
+        old.write(64 * number, block)
+    for layer in range(3):
+        for one, other in zip(both(new, layer, "all"), both(old, layer, "all"), strict=True):
+            np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(new.mean_product(), old.mean_product())
+
+
 def test_a_partly_written_store_is_readable_and_says_what_is_missing(tmp_path):
     rng = np.random.default_rng(0)
     activity = Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones((2, 4)), 32)
@@ -134,8 +168,8 @@ def test_it_prints_what_it_is(tmp_path):
 def test_mistakes_name_the_value_and_the_way_out(tmp_path):
     with pytest.raises(FileNotFoundError, match="listen first"):
         Activity.open(tmp_path / "none.zarr")
-    with pytest.raises(ValueError, match="multiple of 32, or 80"):
-        Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones((2, 4)), 20)
+    with pytest.raises(ValueError, match="in blocks of 0 x 2 layers x 4 neurons: each must be at least 1"):
+        Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones((2, 4)), 0)
     with pytest.raises(ValueError, match=r"expected \(2, 4\)"):
         Activity.create(tmp_path / "a.zarr", 80, 2, 4, np.ones(8), 32)
     activity, blocks = random_activity(tmp_path / "a.zarr")

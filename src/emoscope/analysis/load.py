@@ -1,8 +1,9 @@
-"""Reading the tables of a run folder, in one known set of columns."""
+"""Reading the tables of a run folder, in one known set of columns, and a copy of them to share."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +11,13 @@ from typing import Any
 
 import polars as pl
 
+from emoscope.runs import RunFolder
+from emoscope.runs.folder import check_unit, part_folders, replacing
 from emoscope.schemas import conform, empty, read_table, stored
 from emoscope.vocabulary import with_roles
+
+EXPORTED = ("items", "sets", "transferred_sets", "conditions", "neurons", "set_activity", "units")
+"""Tables that are copied, where the run has them."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def declared_headline(manifest: Mapping[str, Any], conditions: pl.DataFrame) -> 
 def load_answers(folder: str | Path) -> pl.DataFrame:
     """Read the answers of all finished units, sorted by condition, scoring and item.
 
-    A unit is finished when its ``units/<id>.json`` exists. Where the run has a ``units.parquet``, units that
+    A unit is finished when it has a card (:meth:`~emoscope.runs.RunFolder.units`). Where the run has a ``units.parquet``, units that
     are not listed there belong to an earlier version of the study and are ignored like unfinished ones.
 
     Returns:
@@ -96,15 +102,14 @@ def load_answers(folder: str | Path) -> pl.DataFrame:
     if (folder / "answers.parquet").is_file():  # an exported run
         frame = conform(pl.read_parquet(folder / "answers.parquet"), "answers")
         return frame.sort("condition", "scoring", "item", maintain_order=True)
-    finished = sorted((folder / "answers").glob("*.parquet"))
-    finished = [path for path in finished if (folder / "units" / f"{path.stem}.json").is_file()]
+    run = RunFolder(folder)
+    finished = run.units()
     if (folder / "units.parquet").is_file():
-        current = set(pl.read_parquet(folder / "units.parquet", columns=["unit"])["unit"])
-        finished = [path for path in finished if path.stem in current]
+        finished &= set(pl.read_parquet(folder / "units.parquet", columns=["unit"])["unit"])
     if not finished:
         return empty("answers")
     # relaxed: a column that is null throughout one unit has no type there
-    frame = conform(pl.concat([pl.read_parquet(path) for path in finished], how="diagonal_relaxed"), "answers")
+    frame = conform(pl.concat(run.answers(sorted(finished)), how="diagonal_relaxed"), "answers")
     return frame.sort("condition", "scoring", "item", maintain_order=True)
 
 
@@ -113,3 +118,52 @@ def in_known_order(labels: Iterable[str]) -> tuple[str, ...]:
     from emoscope.emotions import in_order
 
     return in_order(dict.fromkeys(labels))
+
+
+def export_run(run: str | Path, to: str | Path) -> RunFolder:
+    """Copy what a report is built from: the tables, sets and answers of a finished run, the answers in one file.
+
+    ``emoscope report`` builds from the copy the same report as from the run. Left out are the sound's cached
+    encodings, the activity store and the folders in which the clips lay.
+
+    Raises:
+        FileNotFoundError: not a run folder, or a run that is not finished.
+        ValueError: the folder holds something, or an answers file is not what its unit's card says.
+    """
+    source, place = RunFolder(run), Path(to)
+    parts = part_folders(source.path)
+    if not parts and not ((source / "manifest.json").is_file() and (source / "units.parquet").is_file()):
+        raise FileNotFoundError(f"{run} is not a finished run: `emoscope run` finishes it")
+    if place.exists() and any(place.iterdir()):
+        raise ValueError(f"{place} is not empty: give a new folder")
+    for part in parts:
+        export_run(part, place / part.relative_to(source.path))
+    if not parts:
+        _export_one(source, place)
+    for name in ("manifest.json", "study.toml", *(["agreement.parquet"] if parts else [])):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, place / name)
+    return RunFolder(place)
+
+
+def _export_one(source: RunFolder, place: Path) -> None:
+    """Copy the tables, sets and answers of one run."""
+    units = source.read_table("units")["unit"].to_list()
+    if wrong := [why for unit in units if (why := check_unit(source, unit))]:
+        raise ValueError(f"{source.path} is not whole: {wrong[0]}; give the command of the run again")
+    place.mkdir(parents=True, exist_ok=True)
+    copy = RunFolder(place)
+    for name in EXPORTED:
+        if stored(source.path, f"{name}.parquet").is_file():
+            table = source.read_table(name)
+            if "path" in table.columns:
+                # the name of the recording is kept, the folder of the machine is not
+                table = table.with_columns(pl.col("path").str.split("/").list.last())
+            copy.write_table(name, table)
+    answers = pl.concat(source.answers(units), how="vertical_relaxed").sort(
+        "condition", "scoring", "item", maintain_order=True
+    )
+    with replacing(copy / "answers.parquet") as partial:
+        # one file for people to keep: slower and smaller than what a run writes
+        answers.write_parquet(partial, compression="zstd", compression_level=15, statistics=False)
+    shutil.copytree(source / "sets", copy / "sets")

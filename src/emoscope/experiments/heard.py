@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 BLOCK = 64
-"""Items of one listening unit; a multiple of the 32 items of an activity chunk."""
+"""Items of one listening unit, which the activity store keeps in files of their own."""
 
 
 class Outcome(NamedTuple):
@@ -75,7 +75,7 @@ class Heard:
 def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int, Outcome]:
     """What became of each item of a heard block: item -> outcome."""
     notes = unit.notes(run)
-    answer = dict(run.read_table(f"answers/{unit.id}").select("item", "answer").iter_rows())
+    answer = dict(run.answers([unit.id])[0].select("item", "answer").iter_rows())
     outcome = {int(row): Outcome("quarantined", why) for row, why in notes["quarantined"].items()}
     for row, truth in ((item["item"], item["truth"]) for item in block if item["item"] in answer):
         outcome[row] = Outcome("used", None, notes["duration_s"][str(row)], answer[row], answer[row] == truth)
@@ -221,7 +221,7 @@ def told_as_heard(run: RunFolder, items: pl.DataFrame, units: Sequence[str]) -> 
     noted: dict[str, list[str]] = {}
     for unit in units:
         # units of an earlier version noted nothing
-        noted |= run.read_json(f"units/{unit}.json")["notes"].get("told", {})
+        noted |= (run.card(unit) or {})["notes"].get("told", {})
     told = {clip: noted.get(str(item), []) for clip, item in used.select("clip", "item").iter_rows()}
     return _told(used, told, dict(used.select("clip", "duration_s").iter_rows()))
 

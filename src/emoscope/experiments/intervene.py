@@ -241,8 +241,8 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
     total = sum(len(part.block) for part in work)
     with log.stage("intervening", total, "answers") as progress:
         for _, of_block in itertools.groupby(work, key=lambda part: (part.first, id(part.block))):
-            left: list[Work] = []
-            for part in of_block:
+            parts, left = list(of_block), list[Work]()
+            for part in parts:
                 if part.unit.done(run):
                     progress.step(len(part.block))
                 else:
@@ -252,6 +252,9 @@ def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFo
                 _ask_alike(
                     run, list(alike), way, prepared, positions_per_batch(study, model.info), sets, model, progress
                 )
+            if left:
+                run.pack(part.unit.id for part in parts)
+    run.pack(part.unit.id for part in work)
 
 
 def _ask_alike(

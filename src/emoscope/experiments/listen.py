@@ -82,6 +82,7 @@ def hear(
             hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, sounds)
     if not heard.look() and shard is not None:
         wait_for_others(run, heard, shard, log)
+    run.pack([units[number].id for number in own] if shard else [unit.id for unit in heard.units])
     return settle(items, study, asked, heard.outcomes), [unit.id for unit in heard.units]
 
 
@@ -177,12 +178,11 @@ def open_store(
     if differing:
         log.say(f"This study differs from the last one in this folder in {' and '.join(differing)}: listening anew.")
     # cards before the store: a store that is missing beside them was lost, and they say nothing about a new one
-    cards = [] if shared and path.exists() else list((run / "units").glob("*.json"))
+    lost = not (shared and path.exists())
     if not shared:
         remember(run, model.info, asked, None)
-    for card in cards:
-        if (run.read_json(f"units/{card.name}") or {}).get("key", {}).get("stage") == "listen":
-            card.unlink(missing_ok=True)
+    if lost:
+        run.drop(lambda key: key.get("stage") == "listen")
     for left in (path, *path.parent.glob(f"{path.name}.new*")) if not shared else ():
         shutil.rmtree(left, ignore_errors=True)
     info, norms, identify = model.info, model.decoder.down_norms(), study.identify

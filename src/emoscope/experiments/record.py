@@ -82,7 +82,7 @@ def pilot_of(heard: Listened) -> Pilot:
     if (run / "units.parquet").is_file():
         listed = run.read_table("units").filter(pl.col("condition") == "baseline")
         units += listed.filter(~pl.col("unit").is_in(units))["unit"].to_list()
-    baseline = pl.concat([run.read_table(f"answers/{unit}") for unit in units])
+    baseline = pl.concat(run.answers(units))
     return pilot_result(run, heard.task.full, heard.items, baseline, heard.model.info)
 
 

@@ -243,7 +243,7 @@ def sets_by_fold(selected: Selected) -> SetsByFold:
     """The sets as the conditions use them, with the untouched model's probability of each option."""
     heard, found, transferred = selected.listened, selected.found, selected.transferred
     ranges = layer_ranges(heard.study.interventions.layers, heard.model.info.layers)
-    shares = option_shares([heard.run.read_table(f"answers/{unit}") for unit in heard.units], heard.items)
+    shares = option_shares(heard.run.answers(heard.units), heard.items)
     sets = {**found.sets, **(transferred.sets if transferred else {})}
     return SetsByFold(sets, heard.model.info, found.mean_product, shares, ranges)
 
@@ -254,6 +254,7 @@ def ask_conditions(selected: Selected) -> Planned:
     heard.run.write_table("conditions", planned.conditions)
     heard.run.write_table("units", list_units(planned.work, heard.units))
     intervene(heard.run, heard.study, planned.work, planned.sets, heard.model, heard.task.log)
+    heard.run.settle(heard.units, [part.unit.id for part in planned.work])
     if selected.found.sets:
         record.write_words(heard.run, heard.model, selected.found, heard.headline, heard.task.log)
     return planned

@@ -26,7 +26,6 @@ SCOPES = ("audio", "text", "decision", "answer")
 SPANS = ("audio", "text")
 """Scopes that span many positions: stored as firing counts and means. The other scopes are one position."""
 
-CHUNK_ITEMS = 32  # items in one chunk of the store; a chunk holds one layer
 NOT_WRITTEN = -1  # token count of an item that was not listened to yet
 
 
@@ -91,6 +90,7 @@ class Activity:
         if not (self.path / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.path} holds no activity store: listen first, or check the path")
         self._group = _open(self.path, mode="r+")
+        self._arrays: dict[str, zarr.Array[Any]] = {}
         shape: Any = self._group.attrs.asdict()
         self.items, self.layers, self.width = (int(shape[name]) for name in ("items", "layers", "width"))
         self.block_items, self.site, self.store = int(shape["block_items"]), str(shape["site"]), tuple(shape["store"])
@@ -115,14 +115,13 @@ class Activity:
     ) -> Activity:
         """Make an empty store, or open the one that a killed run left; a ``ValueError`` if it has another shape.
 
-        ``down_norm`` is the norm of each neuron's column of ``down_proj``, (layer, width); ``block_items``, which are
-        written together, are a multiple of 32, or all of them.
+        ``down_norm`` is the norm of each neuron's column of ``down_proj``, (layer, width). Each array keeps the
+        ``block_items`` that are written together in one file, with a chunk for each layer, which can be read by itself.
         """
         path, kept = Path(path), scope_parts(store)
-        if min(items, layers, width) < 1:
-            raise ValueError(f"{items} items x {layers} layers x {width} neurons: each must be at least 1")
-        if block_items < items and (block_items < 1 or block_items % CHUNK_ITEMS):
-            raise ValueError(f"block_items {block_items}: give a multiple of {CHUNK_ITEMS}, or {items} for one block")
+        if min(items, layers, width, block_items) < 1:
+            size = f"{items} items in blocks of {block_items} x {layers} layers x {width} neurons"
+            raise ValueError(f"{size}: each must be at least 1")
         if np.shape(down_norm) != (layers, width):
             raise ValueError(f"down_norm has the shape {np.shape(down_norm)}: expected {(layers, width)}")
         block_items = min(block_items, items)
@@ -151,7 +150,7 @@ class Activity:
     def write(self, start_item: int, block: ActivityBlock) -> None:
         """Write one block; writing it again replaces it. A ``ValueError`` says what does not fit the store.
 
-        Blocks share no chunk, so they may be written in any order and by several processes. The token counts are
+        Blocks share no file, so they may be written in any order and by several processes. The token counts are
         written last: an item counts as written only when all the rest is there.
         """
         count = min(self.block_items, self.items - start_item)
@@ -267,7 +266,9 @@ class Activity:
         return parts
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        return cast("zarr.Array[Any]", self._group[name])
+        if name not in self._arrays:  # opened once: its shape does not change
+            self._arrays[name] = cast("zarr.Array[Any]", self._group[name])
+        return self._arrays[name]
 
     def _read(self, name: str, layer: int, items: np.ndarray | None) -> np.ndarray:
         columns = slice(layer * self.width, (layer + 1) * self.width)
@@ -309,11 +310,13 @@ def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray,
     def make(name: str, dims: str, chunks: tuple[int, ...], dtype: str, fill: int = 0) -> zarr.Array[Any]:
         named, shape = dims.split(), tuple(sizes[dim] for dim in dims.split())
         how: dict[str, Any] = {"dtype": dtype, "fill_value": fill, "compressors": packed}
+        # one file for the chunks that are written together, from which those of a layer are read by themselves
+        how |= {"shards": (chunks[0], neurons)} if named[1:] == ["neuron"] else {}
         return group.create_array(name, shape=shape, chunks=chunks, dimension_names=named, **how)
 
     for scope in store:
         for kind, dtype in (("count", "uint16"), ("mean", "float16")) if scope in SPANS else (("value", "float16"),):
-            make(f"{scope}_{kind}", "item neuron", (min(CHUNK_ITEMS, items), width), dtype)
+            make(f"{scope}_{kind}", "item neuron", (block_items, width), dtype)
     make("tokens", "item scope", (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
     for name in ("abs_sum", "product_sum"):
         make(name, "block neuron", (1, width), "float32")

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from emoscope import __version__
 from emoscope.mistakes import MISTAKES, on_purpose
+from emoscope.runs.folder import RunFolder
 from emoscope.runs.shards import InUse, Unfinished
 
 DONE, INPUT, TOO_FEW, PROOF, FAULT, RESUMABLE, CTRL_C, CLOSED_PIPE = 0, 2, 3, 4, 70, 75, 130, 141
@@ -150,7 +151,7 @@ def _go_on(run: Path | None) -> str:
     command = shlex.join(["emoscope", *words])
     if run is None:
         return f"no file is left half-written, and the same command starts again: {command}"
-    done = sum(1 for _ in (run / "units").glob("*.json"))
+    done = len(RunFolder(run).units()) if run.is_dir() else 0
     return f"what is done is kept in {run} ({done} units), and the same command goes on from there: {command}"
 
 

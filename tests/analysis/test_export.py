@@ -5,10 +5,10 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from emoscope.analysis.load import export_run
 from emoscope.chapters.results import write_tables
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.study import parse_study
-from emoscope.runs.folder import export_run
 from tests.helpers.program import figureless
 from tests.helpers.runs import NAMES
 
@@ -65,8 +65,7 @@ def test_a_changed_answers_file_is_not_exported(run, tmp_path):
     import shutil
 
     broken = shutil.copytree(run.path, tmp_path / "broken")
-    unit = pl.read_parquet(broken / "units.parquet")["unit"][0]
-    answers = broken / "answers" / f"{unit}.parquet"
+    answers = next((broken / "answers").glob("*.parquet"))
     pl.read_parquet(answers).with_columns(pl.lit("fear").alias("answer")).write_parquet(answers)
     with pytest.raises(ValueError, match="was changed after it was written"):
         export_run(broken, tmp_path / "copy")
