@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def tables(shown_on: Pages) -> list[Table]:
     return [item for item in items(shown_on) if isinstance(item, Table)]
 
 
-def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None) -> Path:
+def build_report(
+    about: Part | StudyRuns, step: Callable[[], None] | None = None, drawing: Drawing | None = None
+) -> Path:
     """Write ``report.html``, ``figures/*.svg`` and ``.pdf`` and ``tables/*.tex``, without a model.
 
     Whatever the folder lacks is named in the report.
@@ -48,10 +51,11 @@ def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None
     Args:
         about: what ``write_tables`` returned for a run, or ``write_study_tables`` for a study of several parts.
         step: called after each figure, whether there is one or not: ``len(figures("run"))`` times for a run.
+        drawing: what draws; it takes a moment to start, so it may be begun before the tables. A new one by default.
     """
     shown_on, study = _page(about)
     begun = {}
-    with Drawing() as drawing:
+    with nullcontext(drawing) if drawing else Drawing() as drawing:
         for figure in figures(shown_on):
             begun[figure.name] = page.begin_figure(figure, _subject(figure, study), study.folder / "figures", drawing)
             if step:

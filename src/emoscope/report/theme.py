@@ -221,6 +221,8 @@ class Drawing:
     def __init__(self) -> None:
         self._one_by_one, self._ended = ThreadPoolExecutor(1), False
         self._process: subprocess.Popen[str] | None = None
+        with suppress(OSError):
+            self._process = _drawing_process()
 
     def __enter__(self) -> Self:
         return self
@@ -235,9 +237,6 @@ class Drawing:
 
     def draw(self, spec: dict[str, Any], name: str, files: bool, on_page: bool) -> Future[Pictures]:
         """What :func:`pictures` returns, once it is drawn."""
-        if self._process is None:
-            with suppress(OSError):
-                self._process = _drawing_process()
         return self._one_by_one.submit(self._drawn, spec, name, files, on_page)
 
     def _drawn(self, *figure: Any) -> Pictures:
@@ -262,7 +261,10 @@ def _drawing_process() -> subprocess.Popen[str]:
 
 def draw_lines() -> None:
     """Draw the figures that stand on the standard input, arguments of :func:`pictures` as JSON, and answer line by line."""
+    import vl_convert
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches this process, too: the other one ends it
+    to_pdf(vl_convert.vegalite_to_svg({"mark": "point", "data": {"values": []}}))  # the first picture takes long
     for line in sys.stdin:
         print(json.dumps(asdict(pictures(*json.loads(line)))), flush=True)
 
