@@ -16,6 +16,7 @@ import pytest
 import emoscope as es
 from emoscope.corpora import polish_folder
 from tests.helpers.program import PROGRAM, emoscope, inside, undrawn
+from tests.helpers.small_study import SMALL
 
 DEMO = ("demo", "--pilot", "4", "--log", "json")
 
@@ -168,6 +169,35 @@ def test_every_line_of_the_json_log_is_an_event_with_its_time(
     assert [event["t"] for event in events] == sorted(event["t"] for event in events)
 
 
+HEAVY = ("torch", "transformers", "scipy", "zarr", "altair", "great_tables", "vl_convert")
+"""What neither a finished run nor a word of help needs: each takes long to import."""
+
+
+def imported(folder: Path, *arguments: str) -> str:
+    """Which of the heavy libraries the program imports."""
+    code = (
+        "import sys; from emoscope.cli import app\n"
+        "app(sys.argv[1:], result_action='return_value', exit_on_error=False)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder, check=True
+    )
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.journey
+def test_a_run_that_goes_on_to_the_same_answers_imports_nothing_that_draws(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text('name = "small"\n[[corpora]]\nwhere = { take = [3] }\n' + SMALL)
+    command = ("run", "study.toml", "--log", "quiet")
+    assert emoscope(*command, cwd=tmp_path).returncode == 0
+    run = tmp_path / "runs" / "small"
+    page = (run / "report.html").read_bytes()
+    max((run / "units").glob("*.json"), key=os.path.getmtime).unlink()
+    assert imported(tmp_path, *command) == "['torch', 'transformers', 'scipy', 'zarr']"
+    assert (run / "report.html").read_bytes() == page
+
+
 @pytest.mark.journey
 def test_a_finished_run_is_shown_again_and_its_report_rebuilt(
     demo: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
@@ -184,25 +214,12 @@ def test_a_finished_run_is_shown_again_and_its_report_rebuilt(
     assert report.is_file()
 
 
-HEAVY = ("torch", "transformers", "scipy", "zarr", "altair", "great_tables", "vl_convert")
-"""What neither a finished run nor a word of help needs: each takes long to import."""
-
-
 @pytest.mark.journey
 @pytest.mark.parametrize("arguments", [("--help",), DEMO], ids=["help", "finished run"])
 def test_what_needs_no_work_imports_little(
     arguments: tuple[str, ...], demo: tuple[Path, subprocess.CompletedProcess[str]]
 ) -> None:
-    folder, _ = demo
-    code = (
-        "import sys; from emoscope.cli import app\n"
-        "app(sys.argv[1:], result_action='return_value', exit_on_error=False)\n"
-        f"print([name for name in {HEAVY} if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert imported(demo[0], *arguments) == "[]"
 
 
 @pytest.mark.journey

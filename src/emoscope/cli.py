@@ -101,20 +101,19 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     """Build tables and report.html from a run folder, without the model."""
     from emoscope.chapters.pages import build_report
     from emoscope.chapters.results import write_study_tables, write_tables
+    from emoscope.report.theme import Drawing
     from emoscope.runs import RunFolder
     from emoscope.runs.folder import part_folders
 
     parts = part_folders(RunFolder(run).path)
-    for part in parts:
-        found = write_tables(part)
-        if (part / "report.html").is_file():
-            build_report(found)
-    if parts:
-        page = build_report(write_study_tables(run))
-    elif (run / "items.parquet").is_file():
-        page = build_report(write_tables(run))
-    else:
+    if not parts and not (run / "items.parquet").is_file():
         raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")
+    with Drawing() as drawing:
+        for part in parts:
+            found = write_tables(part)
+            if (part / "report.html").is_file():
+                build_report(found, drawing=drawing)
+        page = build_report(write_study_tables(run) if parts else write_tables(run), drawing=drawing)
     print(f"Report: {page.resolve()}")
     return 0
 

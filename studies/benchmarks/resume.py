@@ -3,10 +3,15 @@
     python studies/benchmarks/resume.py                       # the demo with 10 clips per emotion
     python studies/benchmarks/resume.py study.toml            # any study
     python studies/benchmarks/resume.py --pilot 0 --kills 8   # the whole demo
+    python studies/benchmarks/resume.py --pilot 0 --starts 5 --beside ../other/src   # what stands around the model's work
 
 Moments are drawn from a seed, one from each equal part of the undisturbed run's duration, and are counted from the start
 of each process. Where a process ends before its moment, the next one begins another run, so every kill is a kill.
 Prints a table of the kills and "equal: N files", or the names that differ (exit code 1).
+
+With ``--starts`` nothing is killed: a finished run loses six units and all pages, goes on, is run once more, and its report
+is built again, so often, in turn with another version's source folder where one is given. Printed are medians: seconds of
+the clock, without those of the units, and seconds of the processor, with those of the processes that it started.
 """
 
 from __future__ import annotations
@@ -14,13 +19,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+import polars as pl
 from asked_run import command_and_folder, parser
 
 from emoscope.runs import RunFolder
@@ -34,9 +44,63 @@ def main() -> int:
     wanted = parser(__doc__)
     wanted.add_argument("--kills", type=int, default=8)
     wanted.add_argument("--seed", type=int, default=0)
+    wanted.add_argument("--starts", type=int, default=0, help="rounds of starts and ends instead of kills")
+    wanted.add_argument("--beside", type=Path, help="source folder of another version, which is run in turn")
     given = wanted.parse_args()
     with command_and_folder(given, "resume") as (command, place):
+        if given.starts:
+            return starts(command, place, given.starts, given.beside, given.seed)
         return measure(command, place, given.kills, given.seed)
+
+
+MISSING = 6
+"""Units that a run lacks when it goes on."""
+
+
+def starts(command: Sequence[str], place: Path, rounds: int, beside: Path | None, seed: int) -> int:
+    """Time what stands around the model's work, in turn with another version, print medians, and compare the files."""
+    finish(command, place / "whole")
+    sources = {"this": None, **({"beside": beside.resolve()} if beside else {})}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for number in range(rounds):
+        for name, source in sources.items():
+            run, again = place / f"{name}-{number}", ("--out", str(place / f"{name}-{number}"))
+            shutil.copytree(place / "whole", run)
+            lose(run, random.Random(seed + number))
+            clock, processor = timed([*command, *again], source)
+            own = sum(event["seconds"] for event in session(run / "log.jsonl", 0) if event["event"] == "unit")
+            found.setdefault((f"resume with {MISSING} units missing", name), []).append((clock - own, processor))
+            found.setdefault(("second run", name), []).append(timed([*command, *again], source))
+            found.setdefault(("report", name), []).append(timed([*command[:3], "report", str(run)], source))
+            # the other version has its recordings, whose paths are in items.parquet, in another folder
+            if source is None and (differing := unequal(place / "whole", [run])):
+                print(f"{len(differing)} files differ:", *differing, sep="\n")
+                return 1
+            shutil.rmtree(run)
+    print(f"| medians of {rounds} | version | clock (s) | processor (s) |\n|---|---|---|---|")
+    for (what, name), times in found.items():
+        print(f"| {what} | {name} | " + " | ".join(f"{median(part):.2f}" for part in zip(*times, strict=True)) + " |")
+    return 0
+
+
+def lose(run: Path, generator: random.Random) -> None:
+    """Take units and all that was made of the units from a finished run, as if it had been killed shortly before its end."""
+    asked = pl.read_parquet(run / "units.parquet").filter(pl.col("condition") != "baseline")["unit"].unique().sort()
+    for unit in generator.sample(asked.to_list(), MISSING):
+        (run / "units" / f"{unit}.json").unlink()
+    for name in ("manifest.json", "report.html", "cache/shown.json", "log.jsonl"):
+        (run / name).unlink()
+    for name in ("tables", "figures"):
+        shutil.rmtree(run / name)
+
+
+def timed(command: Sequence[str], source: Path | None) -> tuple[float, float]:
+    """Run a command to its end; gives seconds of the clock and of the processor."""
+    environment = {**os.environ, **({"PYTHONPATH": str(source)} if source else {})}
+    before, began = os.times(), time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    after = os.times()
+    return time.monotonic() - began, sum(after[2:4]) - sum(before[2:4])
 
 
 def measure(command: Sequence[str], place: Path, kills: int, seed: int) -> int:
@@ -62,20 +126,26 @@ def measure(command: Sequence[str], place: Path, kills: int, seed: int) -> int:
                 duration = time.monotonic() - began
             runs.append(place / f"killed-{len(runs) + 1}")
         print(f"| {number} | {len(runs)} | {part * duration:.2f} | {stage} | {count(runs[-1])} |", flush=True)
-    differing: list[str] = []
-    names = files(whole)
     for run in runs:
         finish(command, run)
-        for name in sorted(names | files(run)):
-            one, other = whole / name, run / name
-            if not (one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()):
-                differing.append(f"{run.name}/{name}")
+    names, differing = files(whole), unequal(whole, runs)
     print()
     if differing:
         print(f"{len(differing)} files differ:", *differing, sep="\n")
         return 1
     print(f"equal: {len(names)} files" + (f" in each of {len(runs)} runs" if len(runs) > 1 else ""))
     return 0
+
+
+def unequal(whole: Path, runs: Sequence[Path]) -> list[str]:
+    """Names of the files in which runs differ from a whole one."""
+    differing: list[str] = []
+    for run in runs:
+        for name in sorted(files(whole) | files(run)):
+            one, other = whole / name, run / name
+            if not (one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()):
+                differing.append(f"{run.name}/{name}")
+    return differing
 
 
 def finish(command: Sequence[str], run: Path) -> None:
@@ -102,17 +172,19 @@ def killed(command: Sequence[str], run: Path, moment: float) -> str:
 def stage_of(log: Path, before: int) -> str:
     """The stage in which the last session of a log was, from its last whole lines."""
     stage = "starting"
-    session = log.read_bytes()[before:].decode() if log.is_file() else ""
-    for line in session.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
+    for event in session(log, before):
         if event["event"] == "stage":
             stage = event["stage"]
         elif event["event"] == "stage done":
             stage = f"after {event['stage']}"
     return {"after listening": "selecting", "after writing tables and report": "ending"}.get(stage, stage)
+
+
+def session(log: Path, before: int) -> Iterator[dict[str, Any]]:
+    """The whole lines of a log from a place on."""
+    for line in (log.read_bytes()[before:].decode() if log.is_file() else "").splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def count(run: Path) -> int:

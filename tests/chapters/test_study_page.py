@@ -24,6 +24,7 @@ from emoscope.report.theme import to_spec
 from emoscope.report.wording import judge
 from tests.chapters.test_pages import Page
 from tests.helpers.planted_parts import write_study
+from tests.helpers.program import undrawn as leave_out_drawing
 
 
 def figure_named(name):
@@ -32,8 +33,7 @@ def figure_named(name):
 
 def undrawn(study, monkeypatch):
     """The page without its pictures, which take most of the time."""
-    monkeypatch.setattr("emoscope.report.page.to_svg", lambda *_, **__: '<svg width="100"></svg>')
-    monkeypatch.setattr("emoscope.report.page.to_pdf", lambda _: b"")
+    leave_out_drawing(monkeypatch)
     return build_report(study).read_text(encoding="utf-8")
 
 

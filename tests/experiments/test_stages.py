@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections import Counter
@@ -14,12 +15,13 @@ import soundfile
 
 from emoscope.chapters.results import write_tables
 from emoscope.corpora import polish_folder
+from emoscope.experiments import stages
 from emoscope.experiments.engine import run_study
 from emoscope.experiments.heard import load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
 from emoscope.experiments.listen import batches
 from emoscope.experiments.record import finished
-from emoscope.experiments.schema import Study
+from emoscope.experiments.schema import Model, Study
 from emoscope.experiments.stages import Task, find_sets, select, sets_by_fold
 from emoscope.experiments.study import parse_study
 from emoscope.interventions.kinds import DERIVED
@@ -334,3 +336,13 @@ def test_batches_hold_every_row_once_and_keep_their_size() -> None:
 
 def test_a_default_study_is_complete() -> None:
     assert Study().corpus.id == "polish"
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_loading_leaves_the_search_for_garbage_as_it_was(searched):
+    (gc.enable if searched else gc.disable)()
+    try:
+        stages.load(Model(), Log("quiet"))
+        assert gc.isenabled() == searched
+    finally:
+        gc.enable()

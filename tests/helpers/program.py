@@ -9,29 +9,40 @@ import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
+from emoscope.report.theme import Pictures
+
 PROGRAM = (sys.executable, "-c", "from emoscope.cli import main; main()")
+
+EMPTY: Future[Pictures] = Future()
+"""A figure that was not drawn."""
+EMPTY.set_result(Pictures("<svg ></svg>", "", "<svg ></svg>", "<svg ></svg>"))
 
 
 def undrawn(patch: pytest.MonkeyPatch) -> None:
     """Leave out drawing, which takes most of the time of a page; every figure is defined and every table made."""
-    patch.setattr("emoscope.report.page.to_svg", lambda *_, **__: "<svg ></svg>")
-    patch.setattr("emoscope.report.page.to_pdf", lambda _: b"")
+    patch.setattr("emoscope.report.theme.Drawing.__init__", lambda _: None)
+    patch.setattr("emoscope.report.theme.Drawing.__exit__", lambda *_: None)
+    patch.setattr("emoscope.report.theme.Drawing.draw", lambda *_: EMPTY)
 
 
 def figureless(patch: pytest.MonkeyPatch) -> None:
     """Leave the figures of pages out, where nothing but tables is looked at."""
-    patch.setattr("emoscope.report.page.draw_figure", lambda *_: {"missing": "left out"})
+    undrawn(patch)
+    patch.setattr("emoscope.report.page.begin_figure", lambda *_: lambda: {"missing": "left out"})
 
 
 UNDRAWN = (
     sys.executable,
     "-c",
-    "from emoscope.report import page\n"
-    "page.to_svg, page.to_pdf = lambda *_, **__: '<svg></svg>', lambda _: b''\n"
+    "from concurrent.futures import Future\n"
+    "from emoscope.report.theme import Drawing, Pictures\n"
+    "empty = Future(); empty.set_result(Pictures('<svg ></svg>', '', '<svg ></svg>', '<svg ></svg>'))\n"
+    "Drawing.__init__, Drawing.__exit__, Drawing.draw = lambda _: None, lambda *_: None, lambda *_: empty\n"
     "from emoscope.cli import main; main()",
 )
 """The program without drawing, as a process of its own."""

@@ -13,7 +13,7 @@ from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.analysis.responses import UNREADABLE, Responses
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import HOLLOW, INTERVALS, dots, heat
-from emoscope.report.theme import Chart, title
+from emoscope.report.theme import Chart, title, titled
 from emoscope.report.wording import blind_text, made, on, value
 from emoscope.schemas import as_table
 from emoscope.wording import estimate_text, number, spread
@@ -87,7 +87,7 @@ def draw_recall(part: Part) -> Chart | None:
     )
     order, x, chance = [every, *part.emotions], "clips named correctly (%)", float(uar["chance"][0])
     chart = dots(rows, order, x, "emotion of the clip", domain=(0, 100), rule=chance, rule_name="guessing")
-    return chart.properties(title=heading)
+    return titled(chart, heading)
 
 
 def draw_confusion(part: Part) -> Chart | None:
@@ -102,7 +102,7 @@ def draw_confusion(part: Part) -> Chart | None:
         "What the untouched model answers for each emotion",
         "Each row adds up to 100 %: of the clips of that emotion, the share answered with the column's emotion.",
     )
-    return chart.properties(title=heading)
+    return titled(chart, heading)
 
 
 def draw_reliance(part: Part) -> Chart | None:
@@ -126,7 +126,7 @@ def draw_reliance(part: Part) -> Chart | None:
     )
     order, chance = ["nothing off", *dict.fromkeys(labelled)], base["chance"]
     chart = dots(marks, order, "UAR (%)", "what was switched off", domain=(0, 100), rule=chance, rule_name="guessing")
-    return chart.properties(title=heading)
+    return titled(chart, heading)
 
 
 def tabulate_baseline(part: Part) -> pl.DataFrame | None:

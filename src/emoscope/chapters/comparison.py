@@ -18,7 +18,7 @@ from emoscope.chapters.results import compute_tables
 from emoscope.report.markup import to_html
 from emoscope.report.page import Figure, draw_those_there, render, write_text
 from emoscope.report.plots import dots, with_chance
-from emoscope.report.theme import Chart, title
+from emoscope.report.theme import Chart, title, titled
 from emoscope.schemas import as_table
 from emoscope.vocabulary import GAPS
 from emoscope.wording import estimate_text, number
@@ -205,4 +205,4 @@ def figure(rows: pl.DataFrame, measure: str) -> Chart | None:
     chart = dots(measured, names, x, "run", rule=None if measure == "uar" else 0.0, width=460)
     if measure == "uar":
         chart, how = with_chance(chart, rows.rename({"run": "row"}), names, x), f"{how} Grey ticks: chance."
-    return chart.properties(title=title(heading, how))
+    return titled(chart, title(heading, how))

@@ -17,7 +17,7 @@ from emoscope.chapters.provenance import null
 from emoscope.report import plots
 from emoscope.report.caveats import close, matching, rank
 from emoscope.report.page import Figure, Note, Question, Table
-from emoscope.report.theme import Chart, title
+from emoscope.report.theme import Chart, title, titled
 from emoscope.report.wording import BLIND, CONTROLS, blind_text, made, name_selector, outcome, tally
 from emoscope.vocabulary import Role, acting
 from emoscope.wording import DOING, estimate_text, listed, number, p_value
@@ -65,13 +65,15 @@ def draw_evidence(part: Part) -> Chart | None:
         there = [name for name in order if name in set(frame["row"])]
         y = None if charts else "neurons switched off"
         charts.append(plots.dots(frame, there, x, y, rule=0.0, band=limit, width=350))
-    return alt.hconcat(*charts, spacing=24).properties(
+    return alt.hconcat(
+        *charts,
+        spacing=24,
         title=title(
             "Does the model lose evidence for the emotion, or only lean away from answering it?",
             f"{plots.INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict "
             "rests. Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: small "
             "changes.",
-        )
+        ),
     )
 
 
@@ -90,12 +92,13 @@ def draw_gaps(part: Part) -> Chart | None:
     draws = draws.filter(pl.col("control").is_in(list(CONTROLS)[1:]), pl.col("draw").is_not_null())
     ticks = draws.select(pl.col("control").replace(CONTROLS).alias("row"), "estimate")
     frame, order = pl.DataFrame(rows, infer_schema_length=None), [row["row"] for row in rows]
-    return plots.dots(frame, order, plots.GAP, "neurons switched off", rule=0.0, ticks=ticks).properties(
-        title=title(
+    return titled(
+        plots.dots(frame, order, plots.GAP, "neurons switched off", rule=0.0, ticks=ticks),
+        title(
             f"How specific switching off is: {name_selector(part.selector)} and its controls",
             f"{plots.INTERVALS} Further left: hurts its own emotion more than the others; zero: no difference. "
             f"Small ticks: single control draws.{plots.hollow_note(rows)}",
-        )
+        ),
     )
 
 
@@ -118,8 +121,8 @@ def draw_matrices(
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}{draws}"
         panel, first = panel.drop("control", "draws"), place % line == 0
         chart = plots.signed_matrix(panel, rows, part.emotions, most, legend, first)
-        drawn.append(chart.properties(title=alt.TitleParams(name, fontSize=13)))
-    return alt.concat(*drawn, columns=line, spacing=plots.PANEL_SPACE).properties(title=heading)
+        drawn.append(titled(chart, alt.TitleParams(name, fontSize=13)))
+    return alt.concat(*drawn, columns=line, spacing=plots.PANEL_SPACE, title=heading)
 
 
 MEASURES = {
@@ -237,7 +240,7 @@ def by_measure(
         rows = plots.three(study.mains, kind, measure)
         if rows:
             charts.append(plots.dots(rows, plots.names_of(rows), x, "corpus", not charts, width=plots.WIDTH, band=band))
-    return alt.hconcat(*charts, spacing=20).properties(title=heading) if charts else None
+    return alt.hconcat(*charts, spacing=20, title=heading) if charts else None
 
 
 VERDICTS = {
@@ -283,7 +286,7 @@ def say_verdicts(study: StudyRuns, kind: str, lead: str) -> list[str]:
 def main_figure(part: Part) -> Chart | None:
     """The headline's matrix of changes under deactivation, next to that of its matched controls."""
     chart = draw_deactivation(part, ("target", "matched"))
-    return chart and chart.properties(title=title("Switching off an emotion's neurons, next to matched neurons", CELLS))
+    return chart and titled(chart, title("Switching off an emotion's neurons, next to matched neurons", CELLS))
 
 
 QUESTIONS = (

@@ -206,12 +206,14 @@ def draw_budgets(part: Part) -> Chart | None:
         curve(found.filter(measure=measure).select(CURVE), x, label, 0, mark, 330, tuple(NAMES))
         for measure, label in (("gap", GAP_OFF), ("excess_gap", "gap beyond matched neurons (points)"))
     ]
-    return alt.hconcat(*panels, spacing=24).properties(
+    return alt.hconcat(
+        *panels,
+        spacing=24,
         title=title(
             f"How many neurons it takes: {name_selector(part.selector)} over budgets",
             f"{INTERVALS} Lower: switching off hurts the emotion more than the others. Upright line: the headline’s "
             f"budget, fixed beforehand; the others are exploration.{hollow_note(found)}",
-        )
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from emoscope.analysis.parts import Part, Row
 from emoscope.analysis.responses import UNREADABLE, Responses
 from emoscope.report.page import Figure, Question
 from emoscope.report.plots import HOLLOW, PANEL_SPACE, signed_matrix
-from emoscope.report.theme import Chart, title
+from emoscope.report.theme import Chart, title, titled
 from emoscope.report.wording import CONTROLS, name_selector
 from emoscope.schemas import as_table
 from emoscope.vocabulary import acting
@@ -82,13 +82,15 @@ def draw_flows(part: Part) -> Chart | None:
         panel = panel.with_columns(q=pl.lit(None, pl.Float64), unreliable=pl.lit(unreliable))
         chart = signed_matrix(panel, rows, columns, most, legend, not drawn, *axes)
         name = f"{name_selector(part.selector)}, {CONTROLS[control]}"
-        drawn.append(chart.properties(title=alt.TitleParams(name, fontSize=13)))
-    return alt.hconcat(*drawn, spacing=PANEL_SPACE).properties(
+        drawn.append(titled(chart, alt.TitleParams(name, fontSize=13)))
+    return alt.hconcat(
+        *drawn,
+        spacing=PANEL_SPACE,
         title=title(
             "Where the answers go when an emotion’s neurons are switched off",
             "Row: clips of that emotion, with its own neurons switched off; cell: how many more of them are answered "
             f"with the column’s emotion. Each row adds up to zero.{' ' + HOLLOW if unreliable else ''}",
-        )
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.chapters.sets import ALL, layers_and_width, stored_sets
 from emoscope.report import plots
 from emoscope.report.page import Figure, Question
-from emoscope.report.theme import LIGHT, Chart, title
+from emoscope.report.theme import LIGHT, Chart, title, titled
 from emoscope.report.wording import by_key, name_selector, where
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import MINIMUM_SPEAKERS, RESELECTED, Role, acting
@@ -136,7 +136,7 @@ def draw_layers(study: StudyRuns) -> Chart | None:
         if len(shuffled := means.filter(control="shuffled")):
             tick = alt.Chart(shuffled).mark_tick(color=LIGHT.ink, thickness=2, size=size + 4, orient="horizontal")
             marked.append(tick.encode(x=x, y=y))
-        drawn.append((name, alt.layer(*marked).properties(width=plots.WIDTH + 30, height=160)))
+        drawn.append((name, alt.layer(*marked, width=plots.WIDTH + 30, height=160)))
     heading = title(
         "In which layers the selected neurons lie",
         "Bar: share of the set, mean over emotions; horizontal tick: the same for sets found on shuffled labels. "
@@ -158,7 +158,7 @@ def draw_layers_by_emotion(part: Part) -> Chart | None:
         f"In which layers each emotion's neurons lie ({name_selector(part.selector)})",
         "Each row adds up to 100 %: of the neurons selected for that emotion, the share in the column's layer.",
     )
-    return chart.properties(title=heading)
+    return titled(chart, heading)
 
 
 def say_layers(study: StudyRuns) -> list[str]:
@@ -295,8 +295,10 @@ def _profile(found: pl.DataFrame) -> alt.VConcatChart:
     dot = base.mark_point(size=45, opacity=1, strokeWidth=1.4)
     upper = alt.layer(
         zero.encode(y=alt.Y("at:Q", title=gap)),
-        span.encode(y=alt.Y("low:Q", title=gap), y2="high:Q"),
+        span.encode(y=alt.Y("low:Q", title=gap), y2=alt.Y2("high:Q")),
         dot.encode(y=alt.Y("estimate:Q", title=gap).scale(zero=True), fill=fill, shape=shape),
+        width=width,
+        height=170,
     )
     size = min(22, width / found.height / 2)
     lower = alt.Chart(found.select("layer", "neurons")).mark_bar(color=LIGHT.muted, size=size)
@@ -304,7 +306,7 @@ def _profile(found: pl.DataFrame) -> alt.VConcatChart:
         x=alt.X("layer:O", title="layer switched off (number from the input)").axis(labelAngle=0, labelOverlap=True),
         y=alt.Y("neurons:Q", title="neurons (count)").axis(tickCount=3),
     )
-    return alt.vconcat(upper.properties(width=width, height=170), lower.properties(width=width, height=60), spacing=8)
+    return alt.vconcat(upper, lower.properties(width=width, height=60), spacing=8)
 
 
 def _fewest(part: Part, names: Sequence[str]) -> str:

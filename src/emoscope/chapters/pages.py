@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from emoscope.chapters import SECTIONS, provenance, questions
 from emoscope.chapters.claims import as_text, grid
 from emoscope.report import caveats, methods, page, sentences
 from emoscope.report.page import Figure, Item, Note, Pages, Question, Section, Table
+from emoscope.report.theme import Drawing
 
 Made = Mapping[str, Mapping[str, str] | None]
 """Figures or tables of a page by name: what :func:`~emoscope.report.page.draw_figure` and ``fill_table`` give."""
@@ -39,7 +41,9 @@ def tables(shown_on: Pages) -> list[Table]:
     return [item for item in items(shown_on) if isinstance(item, Table)]
 
 
-def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None) -> Path:
+def build_report(
+    about: Part | StudyRuns, step: Callable[[], None] | None = None, drawing: Drawing | None = None
+) -> Path:
     """Write ``report.html``, ``figures/*.svg`` and ``.pdf`` and ``tables/*.tex``, without a model.
 
     Whatever the folder lacks is named in the report.
@@ -47,13 +51,22 @@ def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None
     Args:
         about: what ``write_tables`` returned for a run, or ``write_study_tables`` for a study of several parts.
         step: called after each figure, whether there is one or not: ``len(figures("run"))`` times for a run.
+        drawing: what draws; it takes a moment to start, so it may be begun before the tables. A new one by default.
     """
     shown_on, study = _page(about)
-    drawn = {}
-    for figure in figures(shown_on):
-        drawn[figure.name] = page.draw_figure(figure, _subject(figure, study), study.folder / "figures")
-        if step:
-            step()
+    begun = {}
+    with nullcontext(drawing) if drawing else Drawing() as drawing:
+        for figure in figures(shown_on):
+            begun[figure.name] = page.begin_figure(figure, _subject(figure, study), study.folder / "figures", drawing)
+            if step:
+                step()
+        filled = _fill_tables(shown_on, study)
+        drawn = {name: end() for name, end in begun.items()}
+    return page.write_text(render_report(about, drawn, filled), study.folder / "report.html")
+
+
+def _fill_tables(shown_on: Pages, study: StudyRuns) -> Made:
+    """Fill the tables of a page, and write those that lie beside it."""
     folder = study.folder / "tables"
     folder.mkdir(exist_ok=True)
     filled = {}
@@ -62,7 +75,7 @@ def build_report(about: Part | StudyRuns, step: Callable[[], None] | None = None
         csv = shown_on == "study" and table.name not in study.computed
         filled[table.name] = page.fill_table(table, _subject(table, study), folder, csv)
     page.fill_table(CLAIMS, study, folder)
-    return page.write_text(render_report(about, drawn, filled), study.folder / "report.html")
+    return filled
 
 
 def render_report(about: Part | StudyRuns, drawn: Made, filled: Made) -> str:

@@ -15,7 +15,7 @@ from emoscope.analysis.parts import Part, Row
 from emoscope.neurons.sets import expected_jaccard, load_set
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import dots, marks_of, series_of
-from emoscope.report.theme import Chart, title
+from emoscope.report.theme import Chart, title, titled
 from emoscope.report.wording import CONTROLS, MATCHED_IN, name_selector
 from emoscope.schemas import as_table, conform
 from emoscope.wording import number
@@ -133,7 +133,7 @@ def draw_stability(part: Part) -> Chart | None:
         f"Circle: mean over emotions and pairs of folds (Jaccard index);{shuffled} line: from the least to the most alike "
         "pair. Dashed line: two random sets of that size.",
     )
-    return chart.properties(title=heading)
+    return titled(chart, heading)
 
 
 SHOWN_TOKENS = 6

@@ -16,7 +16,7 @@ from emoscope.analysis.standing import blind_part
 from emoscope.report import wording
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import beside, dots, signed_matrix, with_chance
-from emoscope.report.theme import Chart, title
+from emoscope.report.theme import Chart, title, titled
 from emoscope.schemas import as_table, conform
 from emoscope.vocabulary import SHARED
 from emoscope.wording import DONE, estimate_text, listed, number, p_value, spread
@@ -126,7 +126,7 @@ def draw_transfer(study: StudyRuns, kind: str) -> Chart | None:
     most = max(5.0, *(abs(value) for value in cells["value"]))
     sources = study.in_order(found["source"])
     chart = signed_matrix(cells, sources, hosts, most, legend, x="clips of", y="neurons found on")
-    return chart.properties(title=title(f"Whose neurons act on whose clips: {DONE[kind]}", CELLS[kind]))
+    return titled(chart, title(f"Whose neurons act on whose clips: {DONE[kind]}", CELLS[kind]))
 
 
 def draw_agreement(study: StudyRuns) -> Chart | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -108,7 +109,7 @@ class Planned:
 
 def load(choice: Model, log: Log) -> AudioLM:
     """Load the model that a study names."""
-    with log.stage("loading model", 3) as progress:
+    with log.stage("loading model", 3) as progress, _uncollected():
         # three steps, as the two libraries take seconds to import
         import torch  # noqa: F401
 
@@ -121,6 +122,18 @@ def load(choice: Model, log: Log) -> AudioLM:
         model = load_model(choice.id, **given)
         progress.step()
     return model
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the search for cyclic garbage: it is a sixth of the time that libraries take to import, and finds none."""
+    searched = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searched:
+            gc.enable()
 
 
 def begin(run: RunFolder, study: Study) -> None:
@@ -265,9 +278,6 @@ def act(selected: Selected, shard: Shard | None = None) -> None:
 
     Of a shard only its units are run; the rest is left to a call without a shard.
     """
-    from emoscope.chapters.pages import build_report, figures
-    from emoscope.chapters.results import write_tables
-
     if shard is not None:
         _act_share(selected, shard)
         return
@@ -284,12 +294,16 @@ def act(selected: Selected, shard: Shard | None = None) -> None:
     shown = _shown(run, manifest)
     settle_pages(run, hold=run.read_json(SHOWN) == shown)
     if run.read_json(SHOWN) != shown or not is_shown(run, bool(found.sets)):
-        with log.stage("writing tables and report", 1 + len(figures("run"))) as progress:
+        from emoscope.chapters.pages import build_report, figures
+        from emoscope.chapters.results import write_tables
+        from emoscope.report.theme import Drawing
+
+        with log.stage("writing tables and report", 1 + len(figures("run"))) as progress, Drawing() as drawing:
             run.write_json("manifest.json", {**manifest, "timing": timing(log)})
             part = write_tables(run.path)
             progress.step()
             if found.sets:
-                build_report(part, progress.step)
+                build_report(part, progress.step, drawing)
         run.write_json(SHOWN, shown)
     run.write_json("manifest.json", {**manifest, "timing": timing(log)})
     log.event("done", **timing(log))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from altair.utils.schemapi import debug_mode
 
 from emoscope.analysis.parts import Part, StudyRuns
 from emoscope.report.markup import lean, to_html, to_latex
-from emoscope.report.theme import DARK, LIGHT, Chart, mixes_colours, recoloured, title_of, to_pdf, to_spec, to_svg
+from emoscope.report.theme import Chart, Drawing, Pictures, pictures, title_of, to_spec
 from emoscope.runs.folder import replacing
 from emoscope.vocabulary import MAIN
 
@@ -126,6 +128,17 @@ def draw_figure(figure: Figure, about: object, folder: Path | None = None) -> di
         ``title``, ``how`` (to read it) and, where the page shows it, ``light`` and ``dark`` (SVG) and ``size``
         (``narrow`` or ``wide``); or ``missing``, why there is none.
     """
+    return begin_figure(figure, about, folder)()
+
+
+def begin_figure(
+    figure: Figure, about: object, folder: Path | None, drawing: Drawing | None = None
+) -> Callable[[], dict[str, str]]:
+    """Begin what :func:`draw_figure` does; what is returned ends it.
+
+    Args:
+        drawing: where the figure is drawn in the meantime; without it, by this process when it is ended.
+    """
     if folder is not None:
         folder.mkdir(exist_ok=True)
         for ending in ("svg", "pdf"):
@@ -133,25 +146,26 @@ def draw_figure(figure: Figure, about: object, folder: Path | None = None) -> di
     with debug_mode(False):  # the specifications are checked by the tests, not again on every page
         chart = figure.draw(about)
     if chart is None:
-        return {"missing": figure.missing}
-    heading, how = title_of(chart)
-    spec = to_spec(chart)
+        return lambda: {"missing": figure.missing}
+    wanted = to_spec(chart), figure.name, folder is not None, figure.on_page
+    drawn = drawing.draw(*wanted).result if drawing else partial(pictures, *wanted)
+    return partial(_shown, *title_of(chart), figure.name, drawn, folder)
+
+
+def _shown(heading: str, how: str, name: str, drawn: Callable[[], Pictures], folder: Path | None) -> dict[str, str]:
+    """Write a drawn figure's files, and say what a page shows."""
+    found = drawn()
     if folder is not None:
-        svg = to_svg(spec)
-        write_text(svg, folder / f"{figure.name}.svg")
-        with replacing(folder / f"{figure.name}.pdf") as partial:
-            partial.write_bytes(to_pdf(svg))
-    if not figure.on_page:
+        write_text(found.svg, folder / f"{name}.svg")
+        with replacing(folder / f"{name}.pdf") as half:
+            half.write_bytes(base64.b64decode(found.pdf))
+    if not found.light:
         return {"title": heading, "how": how}
-    of_light, of_dark = (f"{figure.name}-{theme.name}-" for theme in (LIGHT, DARK))  # ids differ on the page
-    light = to_svg(spec, LIGHT, prefix=of_light, titled=False)
-    if mixes_colours(spec):
-        dark = to_svg(spec, DARK, prefix=of_dark, titled=False)
-    else:
-        dark = recoloured(light, DARK).replace(of_light, of_dark)
-    width = re.search(r'<svg[^>]* width="([\d.]+)"', light)
+    width = re.search(r'<svg[^>]* width="([\d.]+)"', found.light)
     size = "narrow" if width and float(width[1]) <= NARROW else "wide"
-    return {"title": heading, "how": how, "light": lean(light, heading), "dark": lean(dark, heading), "size": size}
+    return {"title": heading, "how": how, "size": size} | {
+        "light": lean(found.light, heading), "dark": lean(found.dark, heading)
+    }  # fmt: skip
 
 
 def draw_those_there(figures: Iterable[Figure], about: object) -> dict[str, dict[str, str]]:

@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 
 from emoscope.analysis.parts import Part
-from emoscope.report.theme import LIGHT, Chart
+from emoscope.report.theme import LIGHT, Chart, titled
 from emoscope.vocabulary import LEVEL
 from emoscope.wording import number
 
@@ -94,11 +94,11 @@ def signed_matrix(
     for test, weight in (("datum.clear", 700), ("!datum.clear", 400)):
         text = base.transform_filter(test)
         label = text.mark_text(fontSize=14 if intervals else 12, fontWeight=weight, dy=-7 if intervals else 0)  # type: ignore[arg-type]
-        drawn.append(label.encode(text="label:N", color=on))
+        drawn.append(label.encode(text=alt.Text("label:N"), color=on))
     if intervals:
-        drawn.append(base.mark_text(fontSize=11, dy=10).encode(text="span:N", color=on))
+        drawn.append(base.mark_text(fontSize=11, dy=10).encode(text=alt.Text("span:N"), color=on))
     width, height = (104, 44) if intervals else (_cell_width(columns), 30)
-    return alt.layer(*drawn).properties(width=len(columns) * width, height=len(rows) * height)
+    return alt.layer(*drawn, width=len(columns) * width, height=len(rows) * height)
 
 
 def heat(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: str, y: str, legend: str) -> Chart:
@@ -109,8 +109,10 @@ def heat(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: st
     filled = base.mark_rect(stroke=LIGHT.page, strokeWidth=1)
     return alt.layer(
         filled.encode(color=alt.Color("value:Q", title=legend, scale=scale, legend=shown)),
-        base.mark_text(fontSize=12).encode(text="label:N", color=_on("datum.value > 62")),
-    ).properties(width=len(columns) * _cell_width(columns), height=len(rows) * 30)
+        base.mark_text(fontSize=12).encode(text=alt.Text("label:N"), color=_on("datum.value > 62")),
+        width=len(columns) * _cell_width(columns),
+        height=len(rows) * 30,
+    )
 
 
 def _cells(cells: pl.DataFrame, rows: Sequence[str], columns: Sequence[str], x: str, y: str | None) -> alt.Chart:
@@ -137,8 +139,9 @@ def _diverging(legend: str, most: float) -> alt.Color:
     return alt.Color("value:Q", title=legend, scale=scale, legend=shown)
 
 
-def _on(test: str) -> Any:
-    return alt.condition(test, alt.value(LIGHT.on_strong), alt.value(LIGHT.ink))
+def _on(test: str) -> alt.ColorValue:
+    # what alt.condition says as a dictionary, in which Altair looks long for the class that it describes
+    return alt.ColorValue(LIGHT.ink, condition={"test": test, "value": LIGHT.on_strong})
 
 
 def dots(
@@ -180,12 +183,12 @@ def dots(
     drawn: list[Chart] = []
     if band is not None:
         small = alt.Chart(pl.DataFrame({"from": [-band], "till": [band]})).mark_rect(color=LIGHT.line, opacity=0.7)
-        drawn.append(small.encode(x=alt.X("from:Q", title=x), x2="till:Q"))
+        drawn.append(small.encode(x=alt.X("from:Q", title=x), x2=alt.X2("till:Q")))
     if rule is not None:
         line = alt.Chart(pl.DataFrame({"at": [rule]})).encode(x=alt.X("at:Q", title=x))
         drawn.append(line.mark_rule(color=LIGHT.muted, strokeDash=[4, 3]))
         if rule_name:
-            drawn.append(line.mark_text(color=LIGHT.muted, fontSize=11, text=rule_name).encode(y=alt.value(-8)))
+            drawn.append(line.mark_text(color=LIGHT.muted, fontSize=11, text=rule_name).encode(y=alt.YValue(-8)))
     if ticks is not None and len(ticks):
         tick = alt.Chart(ticks).mark_tick(color=LIGHT.muted, opacity=0.7, size=9, thickness=1)
         drawn.append(tick.encode(x=over, y=down))
@@ -194,7 +197,7 @@ def dots(
     alone = pl.col("row").is_in([row for row, marks in shared.items() if marks == 1])
     drawn += [*_marks(frame.filter(alone), x, over, down), *_marks(frame.filter(~alone), x, over, down, beside=True)]
     height = max(len(order) * (26 if most == 1 else 15 * most + 8), 46)
-    return alt.layer(*drawn).properties(width=width, height=height)
+    return alt.layer(*drawn, width=width, height=height)
 
 
 def _marks(marks: pl.DataFrame, x: str, over: alt.X, down: alt.Y, beside: bool = False) -> list[alt.Chart]:
@@ -211,7 +214,7 @@ def _marks(marks: pl.DataFrame, x: str, over: alt.X, down: alt.Y, beside: bool =
     point = base.mark_point(size=70, opacity=1, strokeWidth=1.6)
     fill = alt.condition("datum.unreliable", alt.value(LIGHT.page), colour)
     return [
-        span.encode(x=alt.X("low:Q", title=x), x2="high:Q", y=down, color=colour, **place),
+        span.encode(x=alt.X("low:Q", title=x), x2=alt.X2("high:Q"), y=down, color=colour, **place),
         point.encode(x=over, y=down, color=colour, fill=fill, shape=shape, **place),
     ]
 
@@ -238,8 +241,8 @@ def side_by_side(drawn: Sequence[tuple[str, Chart]], heading: alt.TitleParams, c
     """Panels, so many a line, named where a name is given; ``None`` where there are none."""
     if not drawn:
         return None
-    named = [chart.properties(title=alt.TitleParams(name, fontSize=13)) if name else chart for name, chart in drawn]
-    return alt.concat(*named, columns=min(columns, len(named)), spacing=SPACE).properties(title=heading)
+    named = [titled(chart, alt.TitleParams(name, fontSize=13)) if name else chart for name, chart in drawn]
+    return alt.concat(*named, columns=min(columns, len(named)), spacing=SPACE, title=heading)
 
 
 def curve(
@@ -280,11 +283,11 @@ def curve(
     fill = alt.condition("datum.unreliable", alt.value(LIGHT.page), colour)
     span = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.5, opacity=0.55)
     drawn += [
-        span.encode(x=x, y=alt.Y("low:Q", title=label), y2="high:Q", color=colour),
+        span.encode(x=x, y=alt.Y("low:Q", title=label), y2=alt.Y2("high:Q"), color=colour),
         base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
         base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, fill=fill),
     ]
-    return alt.layer(*drawn).properties(width=width, height=190)
+    return alt.layer(*drawn, width=width, height=190)
 
 
 def three(parts: Iterable[Part], kind: str, measure: str) -> list[dict[str, Any]]:
@@ -337,7 +340,7 @@ def beside(charts: Sequence[Chart], heading: alt.TitleParams, below: bool = Fals
     """Charts beside each other, or below; ``None`` where there are none."""
     if not charts:
         return None
-    return (alt.vconcat if below else alt.hconcat)(*charts, spacing=24).properties(title=heading)
+    return (alt.vconcat if below else alt.hconcat)(*charts, spacing=24, title=heading)
 
 
 def stacked(drawn: Mapping[str, Sequence[Chart]], heading: alt.TitleParams, spacing: int = 24) -> Chart | None:
@@ -346,9 +349,9 @@ def stacked(drawn: Mapping[str, Sequence[Chart]], heading: alt.TitleParams, spac
     if not lines:
         return None
     if len(lines) == 1:
-        return next(iter(lines.values())).properties(title=heading)
-    named = [line.properties(title=alt.TitleParams(name, fontSize=13)) for name, line in lines.items()]
-    return alt.vconcat(*named, spacing=24).properties(title=heading)
+        return titled(next(iter(lines.values())), heading)
+    named = [titled(line, alt.TitleParams(name, fontSize=13)) for name, line in lines.items()]
+    return alt.vconcat(*named, spacing=24, title=heading)
 
 
 def reach(rows: Iterable[Mapping[str, Any]]) -> tuple[float, float]:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
-from dataclasses import dataclass
+import signal
+import subprocess
+import sys
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from textwrap import wrap
-from typing import Any, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, cast
 
-import altair as alt
-from altair.typing import ChartType
-from altair.utils.schemapi import debug_mode
+if TYPE_CHECKING:
+    import altair as alt
+    from altair.typing import ChartType
 
-Chart: TypeAlias = ChartType
+# Altair is imported late: a process that only draws what others specified does without it
+Chart: TypeAlias = "ChartType"
 """Any chart of Altair: single, layered, side by side."""
 
 FONT = "Helvetica Neue, Helvetica, Arial, sans-serif"
@@ -60,6 +68,8 @@ def to_spec(chart: Chart, validate: bool = False) -> dict[str, Any]:
 
     With ``validate`` it is checked against the schema of Vega-Lite: slow, so left to the tests.
     """
+    from altair.utils.schemapi import debug_mode
+
     with debug_mode(validate):
         spec: dict[str, Any] = chart.to_dict(validate=validate)
     plain = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
@@ -110,8 +120,16 @@ def recoloured(svg: str, theme: Theme) -> str:
 
 def title(text: str, how_to_read: str) -> alt.TitleParams:
     """The title of a figure: what it shows, and below it one line on how to read it."""
+    import altair as alt
+
     lines = wrap(how_to_read, 100, break_long_words=False, break_on_hyphens=False)  # Vega breaks no lines
     return alt.TitleParams(text, subtitle=lines or [""])
+
+
+def titled(chart: Chart, heading: alt.TitleParams | str) -> Chart:
+    """The chart, which was just made, with a title: Altair's ``properties`` would build all that is in it anew."""
+    chart.title = heading
+    return chart
 
 
 def title_of(chart: Chart) -> tuple[str, str]:
@@ -119,17 +137,22 @@ def title_of(chart: Chart) -> tuple[str, str]:
     return str(chart.title.text), " ".join(chart.title.subtitle)
 
 
-def to_svg(spec: dict[str, Any], theme: Theme = LIGHT, prefix: str = "id", titled: bool = True) -> str:
+def to_svg(spec: dict[str, Any], theme: Theme = LIGHT, prefix: str = "id") -> str:
     """Draw a specification as SVG text; the same specification always gives the same text.
 
     Args:
         prefix: put before the ids inside the SVG, which must be unique on a page that holds several.
-        titled: keep the title inside the picture; a page writes it beside the picture instead.
     """
     import vl_convert
 
-    shown = {name: part for name, part in spec.items() if titled or name != "title"}
-    svg: str = vl_convert.vegalite_to_svg(in_theme(shown, theme))
+    return _rendered(vl_convert.vegalite_to_vega(in_theme(spec, theme)), prefix)
+
+
+def _rendered(compiled: dict[str, Any], prefix: str) -> str:
+    """A specification in Vega, to which Vega-Lite compiles, as SVG text."""
+    import vl_convert
+
+    svg: str = vl_convert.vega_to_svg(compiled)
     # Vega numbers ids over all pictures that a process draws, so they are numbered anew
     names = {old: f"{prefix}{n}" for n, old in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg)))}
     svg = re.sub(r'\bid="([^"]+)"', lambda found: f'id="{names[found[1]]}"', svg)
@@ -153,6 +176,97 @@ def to_pdf(svg: str) -> bytes:
     written = BytesIO()
     writer.write(written)
     return written.getvalue()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A figure as its files and as a page shows it, without a title; texts are empty where they are not wanted."""
+
+    svg: str = ""
+    pdf: str = ""  # in base64
+    light: str = ""
+    dark: str = ""
+
+
+def pictures(spec: dict[str, Any], name: str, files: bool, on_page: bool) -> Pictures:
+    """Draw a figure for its files and in both themes; it is compiled once, as neither title nor colours matter there.
+
+    Args:
+        name: of the figure; the ids in its pictures begin with it, as a page holds several.
+    """
+    import vl_convert
+
+    compiled = vl_convert.vegalite_to_vega(spec)
+    svg = _rendered(compiled, "id") if files else ""
+    pdf = base64.b64encode(to_pdf(svg)).decode() if files else ""
+    if not on_page:
+        return Pictures(svg, pdf)
+    bare = {key: part for key, part in compiled.items() if key != "title"}  # a page writes it beside the picture
+    of_light, of_dark = (f"{name}-{theme.name}-" for theme in (LIGHT, DARK))
+    light = _rendered(bare, of_light)
+    if mixes_colours(spec):
+        dark = _rendered(in_theme(bare, DARK), of_dark)
+    else:
+        dark = recoloured(light, DARK).replace(of_light, of_dark)
+    return Pictures(svg, pdf, light, dark)
+
+
+class Drawing:
+    """Draws figures one after the other in a process of its own, while this one makes the next figures and tables.
+
+    The converter holds the interpreter's lock, so a thread would not do. Where no process starts, or it ends early,
+    this one draws. It ends with this one, whatever ends it: nothing is left to read.
+    """
+
+    def __init__(self) -> None:
+        self._one_by_one, self._ended = ThreadPoolExecutor(1), False
+        self._process: subprocess.Popen[str] | None = None
+        with suppress(OSError):
+            self._process = _drawing_process()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._ended = True
+        if self._process:  # whoever waits for a picture goes on
+            self._process.kill()
+        self._one_by_one.shutdown(cancel_futures=True)
+        if self._process:
+            self._process.communicate()
+
+    def draw(self, spec: dict[str, Any], name: str, files: bool, on_page: bool) -> Future[Pictures]:
+        """What :func:`pictures` returns, once it is drawn."""
+        return self._one_by_one.submit(self._drawn, spec, name, files, on_page)
+
+    def _drawn(self, *figure: Any) -> Pictures:
+        if self._process:
+            to, back = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
+            with suppress(OSError, ValueError):  # a closed pipe; half a line, or none
+                print(json.dumps(figure), file=to, flush=True)
+                return Pictures(**json.loads(back.readline()))
+            self._process.kill()
+        if self._ended:
+            raise CancelledError
+        return pictures(*figure)
+
+
+def _drawing_process() -> subprocess.Popen[str]:
+    """A process that draws what is written to it; it finds packages where this one does, and none where it starts."""
+    command = [sys.executable, "-c", f"from {__name__} import draw_lines; draw_lines()"]
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(command, env=paths, stdin=pipe, stdout=pipe, stderr=nothing, text=True)
+
+
+def draw_lines() -> None:
+    """Draw the figures that stand on the standard input, arguments of :func:`pictures` as JSON, and answer line by line."""
+    import vl_convert
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches this process, too: the other one ends it
+    to_pdf(vl_convert.vegalite_to_svg({"mark": "point", "data": {"values": []}}))  # the first picture takes long
+    for line in sys.stdin:
+        print(json.dumps(asdict(pictures(*json.loads(line)))), flush=True)
 
 
 def to_png(chart: Chart, scale: float = 2.0) -> bytes:
