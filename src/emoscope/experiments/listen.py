@@ -12,7 +12,16 @@ from emoscope import __version__
 from emoscope.corpora.audio import AudioError
 from emoscope.corpora.audio import Heard as Sound
 from emoscope.corpora.audio import hear as hear_sound
-from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, remember, save_inputs, settle
+from emoscope.experiments.heard import (
+    BLOCK,
+    Heard,
+    differing_parts,
+    inputs_path,
+    kept_of,
+    remember,
+    save_inputs,
+    settle,
+)
 from emoscope.experiments.prompts import PRESENTATIONS, answer_table, asked_text, requests, writes
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity
@@ -57,11 +66,11 @@ def hear(
     asked = items.filter(items["status"].is_null()).to_dicts()
     store = open_store(run, study, asked, model, log, shared=shard is not None)
     blocks = [asked[start : start + BLOCK] for start in range(0, len(asked), BLOCK)]
-    units = [listening_unit(study, block, number * BLOCK, model) for number, block in enumerate(blocks)]
 
-    def done(number: int) -> Unit | None:
-        unit = units[number]
-        return unit if unit.done(run) and inputs_path(run, number * BLOCK).is_file() else None
+    def done(number: int, block: Sequence[Row]) -> Unit | None:
+        unit = listening_unit(study, block, number * BLOCK, model)
+        # the store holds one hearing of a block: another may have left out other items
+        return unit if unit.done(run) and kept_of(run, number * BLOCK) == unit.id else None
 
     heard = Heard(run, study, blocks, done)
     own = (shard or Shard(1, 1)).deal(range(len(blocks)))
@@ -71,17 +80,21 @@ def hear(
         for place, number in enumerate(own):
             if heard.look():
                 break
-            block = blocks[number]
-            if done(number):
+            if heard.block(number) is None:
+                wait_for_others(run, heard, shard or Shard(1, 1), log, until=number + 1)
+            if heard.complete or (block := heard.block(number)) is None:
+                break
+            progress.step(len(blocks[number]) - len(block))
+            if done(number, block):
                 progress.step(len(block))
                 continue
             sounds = ahead.take(block) if decodes else {}
             for following in own[place + 1 : place + 2] if decodes else ():
                 # decoded while the model works on this block
-                ahead.start(blocks[following])
-            hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, sounds)
+                ahead.start(heard.block(following) or ())
+            hear_block(run, study, block, number * BLOCK, model, store, progress, sounds)
     if not heard.look() and shard is not None:
-        wait_for_others(run, heard, shard, log)
+        wait_for_others(run, heard, shard, log, until=len(blocks) + 1)
     return settle(items, study, asked, heard.outcomes), [unit.id for unit in heard.units]
 
 
@@ -92,21 +105,26 @@ def hear_block(
     start: int,
     model: AudioLM,
     store: Activity,
-    unit: Unit,
     log: Log,
     sounds: Mapping[str, Decoded],
 ) -> None:
-    """Ask one block of items and write its activity, inputs and answers; ``sounds`` holds its clips as they are heard."""
+    """Ask the items of one block that are needed, and write its activity, inputs and answers.
+
+    Args:
+        start: number of the block's first item, asked or not.
+        sounds: clip -> the clip as it is heard.
+    """
     from emoscope.models.statistics import ScopeStatistics
 
-    began = time.monotonic()
+    began, unit = time.monotonic(), listening_unit(study, block, start, model)
     usable, asked, notes = requests(study, block, sounds, model)
     prepared = model.prepare(asked) if asked else []
     places = [item["item"] - start for item in usable]
     groups = batches(prepared, positions_per_batch(study, model.info))
     answers: dict[int, Score | str] = {}
     size = model.info.layers, model.info.width
-    statistics = None if writes(study) else ScopeStatistics(*size, rows=len(block), site=study.identify.site)
+    rows_kept = min(BLOCK, store.items - start)
+    statistics = None if writes(study) else ScopeStatistics(*size, rows=rows_kept, site=study.identify.site)
     for rows in groups:
         part = [prepared[row] for row in rows]
         given: Sequence[Score | str]
@@ -117,25 +135,31 @@ def hear_block(
         answers |= zip(rows, given, strict=True)
         log.step(len(rows))
     log.step(len(block) - len(prepared))
+    # removed before the store is written, as they say whose activity it holds
+    inputs_path(run, start).unlink(missing_ok=True)
     if statistics is not None:
         store.write(start, statistics.block())
     # items that only identify are never asked again
     again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
-    save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again])
+    save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again], unit.id)
     scoring, given = "transcription" if statistics is None else "likelihood", [answers[n] for n in range(len(answers))]
     unit.finish(run, answer_table(scoring, usable, "baseline", given), notes)
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
-def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> None:
-    """Wait until other shards have heard what is missing; :class:`Unfinished` where none of them is at work."""
+def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log, until: int) -> None:
+    """Wait until listening is complete or ``until`` blocks are decided, while the shards that hear what is missing work.
+
+    Raises:
+        Unfinished: none of them is at work.
+    """
     told = False
     while True:
-        missing = [n for n in range(len(heard.units), len(heard.blocks)) if heard.unit(n) is None]
+        missing = [n for n in range(len(heard.units), heard.decided) if heard.done(n) is None]
         others = {shard.owner(number) for number in missing}
         working = any(at_work(run.path, other) for other in others)
         # looked at again after that: a shard may have ended in between, its work done
-        if heard.look():
+        if heard.look() or heard.decided >= until:
             return
         if not working:
             raise Unfinished(
@@ -143,7 +167,7 @@ def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> Non
                 f"{named(others)}, and no such process is at work here: run the same command with these"
             )
         if not told:
-            log.say(f"This share is heard; waiting for {named(others)}.")
+            log.say(f"This share is heard so far; waiting for {named(others)}.")
             told = True
         check_stop()
         time.sleep(LOOK_S)
