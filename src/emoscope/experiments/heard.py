@@ -271,7 +271,7 @@ def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Seq
         save_file(tensors, partial, metadata={"letters": letters, "unit": unit})
 
 
-def kept_of(run: RunFolder, start: int) -> str | None:
+def kept(run: RunFolder, start: int) -> str | None:
     """The unit whose inputs and activity are kept of a block; ``None`` where none are."""
     from safetensors import safe_open
 
