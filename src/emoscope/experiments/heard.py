@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,9 +17,11 @@ from emoscope.corpora.check import far_longer_clips, length_notices, remembered_
 from emoscope.corpora.clip import LISTED
 from emoscope.experiments.items import SETTLED
 from emoscope.experiments.schema import Study
+from emoscope.neurons.samples import place_in_draw
 from emoscope.runs import RunFolder, Unit
 from emoscope.runs.folder import replacing
 from emoscope.schemas import schema
+from emoscope.vocabulary import USED
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +32,15 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 """Items of one listening unit, which the activity store keeps in files of their own."""
+
+AHEAD = 4
+"""Which items of a block are asked is decided by the blocks that stand at least so many before it.
+
+So many blocks can be heard at once, by whichever process, and all decide alike.
+"""
+
+UNUSABLE = "no set and no test could use it"
+"""Why a clip within the blocks that were heard is not needed."""
 
 
 class Outcome(NamedTuple):
@@ -44,32 +57,69 @@ class Outcome(NamedTuple):
 class Heard:
     """The blocks that are heard without a hole from the first one on, by whichever process.
 
-    They decide when listening has enough. Blocks that were heard beyond that point count for nothing, so a run in
-    shards has the items of a run in one process.
+    They decide when listening has enough, and which clips of later blocks are left out. Blocks that were heard beyond
+    the end count for nothing, so a run in shards has the items of a run in one process.
     """
 
     run: RunFolder
     study: Study
     blocks: Sequence[Sequence[Row]]
-    unit: Callable[[int], Unit | None]  # number of a block -> the unit that has heard it
+    # number of a block, and its items that are asked -> the unit that has heard them
+    unit: Callable[[int, Sequence[Row]], Unit | None]
     units: list[Unit] = field(default_factory=list)  # of the blocks that count
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     complete: bool = False  # whether these blocks are enough, or all there are
+    left_out: set[str] = field(default_factory=set)  # clips that are not asked, of the blocks that are decided
+    decided: int = field(init=False)  # blocks of which it is known which of their items are asked
+
+    def __post_init__(self) -> None:
+        """Count the blocks of which nothing can be left out, even if all answers are right."""
+        self._quotas = Quotas(self.study, [item for block in self.blocks for item in block])
+        trial, first = Quotas(self.study, self._quotas.asked), 0
+        while first < len(self.blocks) and not trial.may_spare():
+            trial.take((item, True) for item in self.blocks[first])
+            first += 1
+        self.decided = min(first + AHEAD - 1, len(self.blocks))
+
+    def block(self, number: int) -> list[Row] | None:
+        """The items of a block that are asked; ``None`` while blocks are missing that decide it."""
+        if number >= self.decided:
+            return None
+        return [item for item in self.blocks[number] if item["clip"] not in self.left_out]
+
+    def done(self, number: int) -> Unit | None:
+        """The unit that has heard a block; ``None`` while there is none, or the block is not decided."""
+        block = self.block(number)
+        return None if block is None else self.unit(number, block)
 
     def look(self) -> bool:
         """Take in what was heard since the last look; whether listening is complete."""
-        asked = [item for block in self.blocks for item in block]
-        self.complete = self.complete or not asked
-        while not self.complete and (unit := self.unit(len(self.units))):
-            block = self.blocks[len(self.units)]
-            self.outcomes |= block_outcome(self.run, unit, block)
+        self.complete = self.complete or not self.blocks
+        while not self.complete and (unit := self.done(number := len(self.units))):
+            block, found = self.blocks[number], block_outcome(self.run, unit, self.block(number) or ())
+            self.outcomes |= {i["item"]: Outcome(why=UNUSABLE) for i in block if i["clip"] in self.left_out} | found
+            self._quotas.take((i, bool(found[i["item"]].correct)) for i in block if _used(found, i))
             self.units.append(unit)
             if len(self.units) == len(self.blocks):
                 self.complete = True
             # letter orders of one clip go together
             elif self.blocks[len(self.units)][0]["clip"] != block[-1]["clip"]:
-                self.complete = enough(self.study, asked, self.outcomes)
+                self.complete = self._quotas.filled()
+            if len(self.units) + AHEAD > self.decided:
+                self._decide_next()
         return self.complete
+
+    def _decide_next(self) -> None:
+        """Find the clips of the next undecided block that cannot be used; of one that is begun the block before decides."""
+        begun = self.blocks[self.decided - 1][-1]["clip"]
+        for block in self.blocks[self.decided : self.decided + 1]:
+            coming = {item["clip"]: item for item in block if item["clip"] != begun}
+            self.left_out |= {clip for clip, item in coming.items() if not self._quotas.can_use(item)}
+            self.decided += 1
+
+
+def _used(found: Mapping[int, Outcome], item: Row) -> bool:
+    return item["item"] in found and found[item["item"]].status == USED
 
 
 def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int, Outcome]:
@@ -82,19 +132,61 @@ def block_outcome(run: RunFolder, unit: Unit, block: Sequence[Row]) -> dict[int,
     return outcome
 
 
-def enough(study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> bool:
-    """Whether every fold's complement holds the wanted correct clips and the evaluation quota is filled."""
-    used = [item for item in asked if heard.get(item["item"], Outcome()).status == "used"]
-    folds = {item["fold"] for item in used if item["side"] in ("both", "evaluate")}
-    want = study.identify.items_per_emotion
-    for label in {item["truth"] for item in asked}:
-        labelled = [item for item in used if item["truth"] == label]
-        if len({item["clip"] for item in labelled if item["side"] != "identify"}) < study.evaluate.items_per_emotion:
+class Quotas:
+    """What sets and tests still want, by the answers to the items that were heard.
+
+    Tested are the first clips of an emotion, up to the quota. A set is found on those of the right clips outside its fold
+    that come first in an order by hash (:func:`~emoscope.neurons.samples.pools`).
+    """
+
+    def __init__(self, study: Study, asked: Sequence[Row]) -> None:
+        self.asked = asked
+        self._tests, self._finds = study.evaluate.items_per_emotion, study.identify.items_per_emotion
+        # the minimum decides whether an emotion gets sets
+        self._most, self._seed = max(self._finds, study.identify.minimum), study.seed
+        # where sets are found on wrong answers, or are chosen by their letters, every clip may be used
+        self._spares = not (study.controls.outcomes or study.identify.balance_letters)
+        self._outs = {item["fold"] for item in asked if item["side"] != "identify"}
+        self._acting: set[str] = set()  # folds that have a clip to test: sets are found for these
+        self._tested: dict[str, set[str]] = {item["truth"]: set() for item in asked}
+        self._right: dict[str, list[tuple[tuple[str, str], str]]] = {label: [] for label in self._tested}
+
+    def take(self, answered: Iterable[tuple[Row, bool]]) -> None:
+        """Count items that were heard, each with whether its answer was right."""
+        for item, correct in answered:
+            clips, right = self._tested[item["truth"]], self._right[item["truth"]]
+            if item["side"] != "identify":
+                self._acting.add(item["fold"])
+                clips.add(item["clip"])
+            found = place_in_draw(self._seed, item["clip"]), item["fold"]
+            place = bisect(right, found)
+            # a clip counts once, whatever its letter orders
+            if correct and item["side"] != "evaluate" and found not in right[max(0, place - 1) : place]:
+                right.insert(place, found)
+
+    def filled(self) -> bool:
+        """Whether every fold's complement holds the wanted right clips and the quota of tests is filled."""
+        if any(len(clips) < self._tests for clips in self._tested.values()):
             return False
-        right = {(i["clip"], i["fold"]) for i in labelled if i["side"] != "evaluate" and heard[i["item"]].correct}
-        if any(len({clip for clip, fold in right if fold != out}) < want for out in folds):
-            return False
-    return bool(used)
+        folds = [(len(right), Counter(fold for _, fold in right)) for right in self._right.values()]
+        return all(n - of[out] >= self._finds for n, of in folds for out in self._acting)
+
+    def may_spare(self) -> bool:
+        """Whether some clip could be left out: never while this is false."""
+        tested = any(len(clips) >= self._tests for clips in self._tested.values())
+        return self._spares and (tested or any(len(right) >= self._most for right in self._right.values()))
+
+    def can_use(self, item: Row) -> bool:
+        """Whether the clip of an item to come can be tested, or be in a set, whatever is still heard."""
+        label, fold, side = item["truth"], item["fold"], item["side"]
+        if not self._spares:
+            return True
+        if side != "identify" and (fold not in self._acting or len(self._tested[label]) < self._tests):
+            return True
+        right = self._right[label]
+        before = right[: bisect(right, (place_in_draw(self._seed, item["clip"]), ""))]
+        of_fold = Counter(other for _, other in before if other != fold and other in self._outs)
+        return side != "evaluate" and len(before) - max(of_fold.values(), default=0) < self._most
 
 
 def settle(items: pl.DataFrame, study: Study, asked: Sequence[Row], heard: Mapping[int, Outcome]) -> pl.DataFrame:
@@ -163,8 +255,8 @@ def differing_parts(run: RunFolder, parts: Mapping[str, str]) -> list[str] | Non
     return None if before is None else [name for name, value in parts.items() if before.get(name) != value]
 
 
-def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Sequence[Prepared]) -> None:
-    """Keep the inputs of one listening block; ``places`` is where in the block each prepared item stands."""
+def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Sequence[Prepared], unit: str) -> None:
+    """Keep the inputs of one listening block, heard in ``unit``; ``places`` is where each prepared item stands in it."""
     import torch
     from safetensors.torch import save_file
 
@@ -176,7 +268,17 @@ def save_inputs(run: RunFolder, start: int, places: Sequence[int], prepared: Seq
             tensors[f"position_ids.{place}"] = item.position_ids.contiguous()
     letters = json.dumps({str(p): list(item.letters) for p, item in zip(places, prepared, strict=True)})
     with replacing(inputs_path(run, start)) as partial:
-        save_file(tensors, partial, metadata={"letters": letters})
+        save_file(tensors, partial, metadata={"letters": letters, "unit": unit})
+
+
+def kept(run: RunFolder, start: int) -> str | None:
+    """The unit whose inputs and activity are kept of a block; ``None`` where none are."""
+    from safetensors import safe_open
+
+    if not (path := inputs_path(run, start)).is_file():
+        return None
+    with safe_open(path, framework="numpy") as file:
+        return (file.metadata() or {}).get("unit")
 
 
 def load_inputs(run: RunFolder, items: Sequence[int]) -> list[Prepared]:

@@ -16,7 +16,15 @@ import polars as pl
 
 from emoscope.experiments.conditions import Ranges
 from emoscope.experiments.heard import input_lengths, load_inputs
-from emoscope.experiments.listen import TRANSCRIPT_TOKENS, answer_key, asked_key, batches, lines, positions_per_batch
+from emoscope.experiments.listen import (
+    TRANSCRIPT_TOKENS,
+    answer_key,
+    asked_key,
+    batches,
+    lines,
+    machine_of,
+    positions_per_batch,
+)
 from emoscope.experiments.prompts import answer_table, writes
 from emoscope.experiments.schema import Row, Study
 from emoscope.interventions.intervention import Intervention
@@ -287,7 +295,7 @@ def _ask_alike(
             for parts in [at_last] * bool(at_last) + [[part] for part in others]:
                 began = time.monotonic()
                 for part, answers in _ask(parts, batches, sets, model, log, starts, first[parts[0].unit.id]):
-                    part.unit.finish(run, answers)
+                    part.unit.finish(run, answers, {"machine": machine_of(model.info)})
                     seconds = round((time.monotonic() - began) / len(parts), 4)
                     event = {"stage": "intervening", "scoring": part.scoring, "answers": len(part.block)}
                     log.event("unit", **event, seconds=seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from emoscope import __version__
 from emoscope.corpora.audio import AudioError
 from emoscope.corpora.audio import Heard as Sound
 from emoscope.corpora.audio import hear as hear_sound
-from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, remember, save_inputs, settle
+from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, kept, remember, save_inputs, settle
 from emoscope.experiments.prompts import PRESENTATIONS, answer_table, asked_text, requests, writes
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.experiments.schema import Row
-    from emoscope.models.audio_lm import AudioLM, ModelInfo, Prepared, Score
+    from emoscope.models.audio_lm import AudioLM, ModelInfo, Observer, Prepared, Score
 
 CPU_BYTES = 6 << 20
 """Bytes of one float32 activation tensor (position, width) of a layer on a CPU."""
@@ -38,11 +38,18 @@ LOOK_S = 1.0
 
 
 def hear(
-    run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM, log: Log, shard: Shard | None = None
+    run: RunFolder,
+    study: Study,
+    items: pl.DataFrame,
+    model: AudioLM,
+    log: Log,
+    agree: Callable[[Heard], None],
+    shard: Shard | None = None,
 ) -> tuple[pl.DataFrame, list[str]]:
     """Hear items in listening order until every quota is filled, and settle every clip's status.
 
     Args:
+        agree: looks at what other machines have heard.
         shard: hear this share of the blocks only; the others' are waited for while they are at work.
 
     Returns:
@@ -57,13 +64,15 @@ def hear(
     asked = items.filter(items["status"].is_null()).to_dicts()
     store = open_store(run, study, asked, model, log, shared=shard is not None)
     blocks = [asked[start : start + BLOCK] for start in range(0, len(asked), BLOCK)]
-    units = [listening_unit(study, block, number * BLOCK, model) for number, block in enumerate(blocks)]
 
-    def done(number: int) -> Unit | None:
-        unit = units[number]
-        return unit if unit.done(run) and inputs_path(run, number * BLOCK).is_file() else None
+    def done(number: int, block: Sequence[Row]) -> Unit | None:
+        unit = listening_unit(study, block, number * BLOCK, model)
+        # the store holds one hearing of a block: another may have left out other items
+        return unit if unit.done(run) and kept(run, number * BLOCK) == unit.id else None
 
     heard = Heard(run, study, blocks, done)
+    heard.look()
+    agree(heard)  # before anything is asked, and below of what other shards have asked meanwhile
     own = (shard or Shard(1, 1)).deal(range(len(blocks)))
     decodes = PRESENTATIONS[study.question.presentation].of_clips
     total = sum(len(blocks[number]) for number in own)
@@ -71,18 +80,23 @@ def hear(
         for place, number in enumerate(own):
             if heard.look():
                 break
-            block = blocks[number]
-            if done(number):
+            if heard.block(number) is None:
+                wait_for_others(run, heard, shard or Shard(1, 1), log, until=number + 1)
+            if heard.complete or (block := heard.block(number)) is None:
+                break
+            progress.step(len(blocks[number]) - len(block))
+            if done(number, block):
                 progress.step(len(block))
                 continue
             sounds = ahead.take(block) if decodes else {}
             for following in own[place + 1 : place + 2] if decodes else ():
                 # decoded while the model works on this block
-                ahead.start(blocks[following])
-            hear_block(run, study, block, number * BLOCK, model, store, units[number], progress, sounds)
+                ahead.start(heard.block(following) or ())
+            hear_block(run, study, block, number * BLOCK, model, store, progress, sounds)
     if not heard.look() and shard is not None:
-        wait_for_others(run, heard, shard, log)
-    run.pack([units[number].id for number in own] if shard else [unit.id for unit in heard.units])
+        wait_for_others(run, heard, shard, log, until=len(blocks) + 1)
+    agree(heard)
+    run.pack([unit.id for unit in (map(heard.done, own) if shard else heard.units) if unit])
     return settle(items, study, asked, heard.outcomes), [unit.id for unit in heard.units]
 
 
@@ -93,50 +107,81 @@ def hear_block(
     start: int,
     model: AudioLM,
     store: Activity,
-    unit: Unit,
     log: Log,
     sounds: Mapping[str, Decoded],
 ) -> None:
-    """Ask one block of items and write its activity, inputs and answers; ``sounds`` holds its clips as they are heard."""
+    """Ask the items of one block that are needed, and write its activity, inputs and answers.
+
+    Args:
+        start: number of the block's first item, asked or not.
+        sounds: clip -> the clip as it is heard.
+    """
     from emoscope.models.statistics import ScopeStatistics
 
-    began = time.monotonic()
+    began, unit = time.monotonic(), listening_unit(study, block, start, model)
     usable, asked, notes = requests(study, block, sounds, model)
     prepared = model.prepare(asked) if asked else []
     places = [item["item"] - start for item in usable]
-    groups = batches(prepared, positions_per_batch(study, model.info))
-    answers: dict[int, Score | str] = {}
-    size = model.info.layers, model.info.width
-    statistics = None if writes(study) else ScopeStatistics(*size, rows=len(block), site=study.identify.site)
-    for rows in groups:
-        part = [prepared[row] for row in rows]
-        given: Sequence[Score | str]
-        if statistics is None:
-            given = model.generate(part, max_new_tokens=TRANSCRIPT_TOKENS)
-        else:
-            given = model.score(part, observe=statistics.of([places[row] for row in rows]))
-        answers |= zip(rows, given, strict=True)
-        log.step(len(rows))
+    rows_kept, size = min(BLOCK, store.items - start), (model.info.layers, model.info.width)
+    statistics = None if writes(study) else ScopeStatistics(*size, rows=rows_kept, site=study.identify.site)
+    observe = None if statistics is None else lambda rows: statistics.of([places[row] for row in rows])
+    answers = ask_rows(study, usable, prepared, model, log.step, observe)
     log.step(len(block) - len(prepared))
+    # removed before the store is written, as they say whose activity it holds
+    inputs_path(run, start).unlink(missing_ok=True)
     if statistics is not None:
         store.write(start, statistics.block())
     # items that only identify are never asked again
     again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
-    save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again])
-    scoring, given = "transcription" if statistics is None else "likelihood", [answers[n] for n in range(len(answers))]
-    unit.finish(run, answer_table(scoring, usable, "baseline", given), notes)
+    save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again], unit.id)
+    unit.finish(run, answers, {**notes, "machine": machine_of(model.info)})
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
-def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> None:
-    """Wait until other shards have heard what is missing; :class:`Unfinished` where none of them is at work."""
+def ask_rows(
+    study: Study,
+    items: Sequence[Row],
+    prepared: Sequence[Prepared],
+    model: AudioLM,
+    step: Callable[[int], object],
+    observe: Callable[[list[int]], Observer] | None = None,
+) -> pl.DataFrame:
+    """Ask items without intervention, in batches of like length; ``observe`` gives what watches the rows of a batch."""
+    answers: dict[int, Score | str] = {}
+    for rows in batches(prepared, positions_per_batch(study, model.info)):
+        part = [prepared[row] for row in rows]
+        given: Sequence[Score | str]
+        if writes(study):
+            given = model.generate(part, max_new_tokens=TRANSCRIPT_TOKENS)
+        else:
+            given = model.score(part, observe=observe(rows) if observe else None)
+        answers |= zip(rows, given, strict=True)
+        step(len(rows))
+    scoring = "transcription" if writes(study) else "likelihood"
+    return answer_table(scoring, items, "baseline", [answers[row] for row in range(len(answers))])
+
+
+def ask_again(study: Study, items: Sequence[Row], model: AudioLM) -> pl.DataFrame:
+    """The answers to items, from their recordings on; nothing is kept."""
+    decodes = PRESENTATIONS[study.question.presentation].of_clips
+    sounds = {item["clip"]: _decode(item["path"], study.corpus.loudness) for item in items} if decodes else {}
+    usable, asked, _ = requests(study, items, sounds, model)
+    return ask_rows(study, usable, model.prepare(asked) if asked else [], model, lambda _: None)
+
+
+def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log, until: int) -> None:
+    """Wait until listening is complete or ``until`` blocks are decided, while the shards that hear what is missing work.
+
+    Raises:
+        Unfinished: none of them is at work.
+    """
     told = False
     while True:
-        missing = [n for n in range(len(heard.units), len(heard.blocks)) if heard.unit(n) is None]
+        missing = [n for n in range(len(heard.units), heard.decided) if heard.done(n) is None]
         others = {shard.owner(number) for number in missing}
         working = any(at_work(run.path, other) for other in others)
         # looked at again after that: a shard may have ended in between, its work done
-        if heard.look():
+        if heard.look() or heard.decided >= until:
             return
         if not working:
             raise Unfinished(
@@ -144,7 +189,7 @@ def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log) -> Non
                 f"{named(others)}, and no such process is at work here: run the same command with these"
             )
         if not told:
-            log.say(f"This share is heard; waiting for {named(others)}.")
+            log.say(f"This share is heard so far; waiting for {named(others)}.")
             told = True
         check_stop()
         time.sleep(LOOK_S)
@@ -200,15 +245,25 @@ def listening_unit(study: Study, block: Sequence[Row], start: int, model: AudioL
     })  # fmt: skip
 
 
-def answer_key(study: Study, model: AudioLM) -> dict[str, object]:
-    """What determines every answer, whatever the items: model, environment, loudness, batch size."""
-    from importlib.metadata import version
-
+def machine_of(info: ModelInfo) -> str:
+    """What, with the same versions, decides the last bits of an answer: threads and vector instructions, or the GPU."""
     import torch
 
-    info = model.info
     device = info.device.split(":")[0]
-    machine = f"cpu, {torch.get_num_threads()} threads" if device == "cpu" else device
+    if device == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{device}, {torch.cuda.get_device_name(info.device)}" if device == "cuda" else device
+
+
+def answer_key(study: Study, model: AudioLM) -> dict[str, object]:
+    """What determines every answer, whatever the items: model, machine, versions, loudness, batch size.
+
+    The machine is left out where the study takes answers of others that are shown to agree.
+    """
+    from importlib.metadata import version
+
+    info = model.info
+    machine = machine_of(info) if study.model.equality == "bytes" else "any machine"
     further = {"attention": info.attention, "quantised": info.quantised, "device_map": study.model.device_map}
     usual = {"attention": "sdpa", "quantised": None, "device_map": ""}
     return {

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.experiments.conditions import passes, plan_conditions, planned_sets, set_spec
-from emoscope.experiments.heard import BLOCK
+from emoscope.experiments.heard import AHEAD, BLOCK
 from emoscope.experiments.items import options_of
 from emoscope.experiments.schema import Study
 from emoscope.runs import RunFolder
@@ -242,10 +242,14 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
     counted = {name: used.filter(pl.col("truth") == name)["right"] for name in names}
     rate = {name: usable * int(right.sum()) / max(1, len(right)) for name, right in counted.items()}
     quota, most = full.evaluate.items_per_emotion, full.corpus.clips_per_emotion
+    most_found = max(full.identify.items_per_emotion, full.identify.minimum)
     outs = set(clips.filter(pl.col("side") != "identify")["fold"])
     right: dict[str, defaultdict[str, float]] = {name: defaultdict(float) for name in names}
     evaluated: defaultdict[str, float] = defaultdict(float)
-    heard = 0
+    heard, place, spares = 0.0, 0, not (full.controls.outcomes or full.identify.balance_letters)
+    # the share of clips that is asked of each block to come: where n right ones are known, another clip comes before the
+    # k-th of them in an order by hash with probability k / (n + 1)
+    asking = [dict.fromkeys(names, 1.0)] * AHEAD
 
     def found(name: str) -> float:
         return min((sum(right[name].values()) - right[name][out] for out in outs), default=0.0)
@@ -253,19 +257,21 @@ def plan_full(full: Study, items: pl.DataFrame, names: Sequence[str], layers: in
     if most is not None:
         clips = clips.filter(pl.int_range(pl.len()).over("truth", "side") < most)
     for name, side, fold in clips.select("truth", "side", "fold").iter_rows():
-        heard += orders
+        share, place = asking[0][name], place + orders
+        heard += share * orders
         if side != "identify":
-            evaluated[name] += usable
+            evaluated[name] += usable * share
         if side != "evaluate":
-            right[name][fold] += rate[name]
-        if heard % BLOCK < orders and all(
-            evaluated[n] >= quota and found(n) >= full.identify.items_per_emotion for n in names
-        ):
-            break
+            right[name][fold] += rate[name] * share
+        if place % BLOCK < orders:
+            if all(evaluated[n] >= quota and found(n) >= full.identify.items_per_emotion for n in names):
+                break
+            spared = [n for n in names if spares and evaluated[n] >= quota]
+            asking = [*asking[1:], {n: min(1.0, most_found / (found(n) + 1)) if n in spared else 1.0 for n in names}]
     asked = orders * round(sum(min(count, quota) for count in evaluated.values()))
     likely, written = passes(plan_conditions(full, planned_sets(set_spec(full, names, layers)), layers))
     correct = {name: min(float(found(name)), float(full.identify.items_per_emotion)) for name in names}
-    return Plan(heard, asked, (likely - 1) * asked, written * asked, correct)  # the baseline is heard
+    return Plan(round(heard), asked, (likely - 1) * asked, written * asked, correct)  # the baseline is heard
 
 
 def read_rates(*logs: Path) -> Rates:

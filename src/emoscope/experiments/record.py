@@ -19,6 +19,7 @@ from emoscope import __version__
 from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.experiments.intervene import used_paths
 from emoscope.experiments.items import candidate_items, folds_assigned_before, options_of, shared_speakers, study_corpus
+from emoscope.experiments.listen import answer_key, ask_again, machine_of
 from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.prompts import asked_text
 from emoscope.experiments.schema import Row, Study
@@ -32,6 +33,7 @@ from emoscope.schemas import schema
 
 if TYPE_CHECKING:
     from emoscope.corpora import Corpus
+    from emoscope.experiments.heard import Heard
     from emoscope.experiments.pilot import Pilot
     from emoscope.experiments.stages import Listened, Planned, Selected
     from emoscope.models.audio_lm import AudioLM
@@ -50,7 +52,10 @@ def run_manifest(selected: Selected, planned: Planned | None = None) -> dict[str
     statuses = Counter(items.unique("clip", keep="first", maintain_order=True)["status"])
     corpus = {name: getattr(about, name) for name in ("id", "title", "licence", "citation")}
     proofs = [*heard.proofs, prove_weights(heard.weights, heard.model)]
-    heard.task.log.event("proof", **proofs[-1])
+    if study.model.equality == "tolerance":
+        proofs.append(agreement(heard.run, study, heard.model))
+    for proof in proofs[len(heard.proofs) :]:
+        heard.task.log.event("proof", **proof)
     return {
         "format": FORMAT,
         "emoscope": __version__,
@@ -143,6 +148,70 @@ def prove_weights(before: str, model: AudioLM) -> Proof:
     note = "hash of the bits of all down_proj weights before and after"
     proof = {"name": "weights unchanged by the run", "status": "passed", "measured": None, "tolerance": None}
     return {**proof, "note": note}
+
+
+LIMITS = {"float32": 1e-4, "float16": 5e-2}
+"""Largest difference of log-probabilities between machines, by dtype; otherwise, and where weights are quantised, 0.25."""
+
+SAMPLED = 8
+"""Answers of another machine that are asked again, spread over all that it has heard."""
+
+
+def show_agreement(heard: Heard, study: Study, model: AudioLM) -> None:
+    """Where the study takes answers of other machines, ask some that each has heard again, once, and keep the difference.
+
+    Raises:
+        ProofFailed: another answer, or log-probabilities that differ by more than the limit.
+    """
+    from emoscope.models.audio_lm import ProofFailed
+
+    if study.model.equality != "tolerance":
+        return
+    run, here, limit = heard.run, machine_of(model.info), _limit(model)
+    name = f"cache/agreement-{_key(study, model)}-{digest(here)[:8]}.json"
+    shown, theirs = run.read_json(name) or {}, dict[str, list[pl.DataFrame]]()
+    for unit in heard.units:
+        if (machine := unit.notes(run)["machine"]) not in {here, *shown}:
+            theirs.setdefault(machine, []).extend(run.answers([unit.id]))
+    items = {item["item"]: item for block in heard.blocks for item in block}
+    for machine, tables in theirs.items():
+        before = pl.concat(tables)
+        before = before.gather_every(max(1, before.height // SAMPLED)).head(SAMPLED)
+        again = ask_again(study, [items[number] for number in before["item"]], model)
+        both = again.join(before, on="item", suffix="_before")
+        alike = all((both[column].eq_missing(both[f"{column}_before"])).all() for column in ("answer", "text"))
+        pairs = both.select("logp", "logp_before").drop_nulls().explode("logp", "logp_before")
+        furthest = max((abs(a - b) for a, b in pairs.iter_rows() if a != b), default=0.0)
+        if both.height < before.height or not alike or not furthest <= limit:
+            raise ProofFailed(
+                f"this machine ({here}) does not answer as that which began {run.path} ({machine}): of {before.height} "
+                f"answers asked again {'all are equal' if alike else 'some are others'}, and log-probabilities differ by "
+                f'up to {furthest:.2g}, allowed {limit:g}: go on there, or set model.equality = "bytes" to ask all anew here'
+            )
+        shown[machine] = furthest
+        run.write_json(name, shown)
+
+
+def agreement(run: RunFolder, study: Study, model: AudioLM) -> Proof:
+    """What was shown of different machines, and how many units each has asked."""
+    units = run.read_table("units")["unit"]
+    asked = Counter((run.card(unit) or {})["notes"]["machine"] for unit in units)
+    kept = [run.read_json(f"cache/{path.name}") for path in run.path.glob(f"cache/agreement-{_key(study, model)}-*")]
+    shown = [difference for one in kept for difference in one.values()]
+    note = f"units: {'; '.join(f'{count} on {machine}' for machine, count in sorted(asked.items()))}"
+    if len(asked) > 1 and shown:
+        note = f"log-probabilities of {SAMPLED} baseline answers, asked again; letters equal; {note}"
+    status, furthest = ("passed", max(shown)) if len(asked) > 1 and shown else ("not run", None)
+    about = {"name": "other machines answer alike", "status": status, "measured": furthest}
+    return {**about, "tolerance": _limit(model), "note": note}
+
+
+def _limit(model: AudioLM) -> float:
+    return 0.25 if model.info.quantised else LIMITS.get(model.info.dtype, 0.25)
+
+
+def _key(study: Study, model: AudioLM) -> str:
+    return digest(answer_key(study, model))[:16]
 
 
 def finished(

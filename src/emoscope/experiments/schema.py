@@ -58,6 +58,9 @@ class Model(_Section, frozen=True):
     positions_per_batch: Annotated[
         Annotated[int, Meta(ge=64)] | None, "rows x positions of one pass; none: by the machine"
     ] = None
+    equality: Annotated[
+        str, 'of other machines and thread counts: "bytes" takes no answers, "tolerance" those that are shown to agree'
+    ] = "bytes"
     allow_trained_on: Annotated[bool, "evaluate clips on which the model was trained"] = False
 
 

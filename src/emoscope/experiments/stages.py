@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,7 +180,8 @@ def listen(task: Task, model: AudioLM | None = None, shard: Shard | None = None)
     weights, proofs = model.decoder.fingerprint(), task.proved
     if proofs is None:
         proofs = record.prove_model(run, candidates, study.corpus.loudness, model, log)
-    items, units = hear(run, study, candidates, model, log, shard)
+    agree = partial(record.show_agreement, study=study, model=model)
+    items, units = hear(run, study, candidates, model, log, agree, shard)
     told = told_as_heard(run, items, units)
     for sentence in told if task.proved is None else ():  # a main part has told of the clips of further parts
         log.say(f"{sentence}.")

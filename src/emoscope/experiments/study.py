@@ -232,6 +232,7 @@ def _in_words(study: Study, stored: bool) -> Iterator[str]:
         "identify.site": (("gate", "product"), ' is not known: give "gate" or "product"'),
         "identify.split": (("", "official"), ': give "official", or leave it out to cross-fit'),
         "model.quantise": (("", "8bit", "4bit"), ' is not known: give "8bit", "4bit" or ""'),
+        "model.equality": (("bytes", "tolerance"), ': give "bytes" or "tolerance"'),
         "question.wording": (tuple(WORDINGS), f": choose from {', '.join(WORDINGS)}"),
         "question.presentation": (("audio", *GROUNDING), ""),
         "interventions.positions": (SCOPES, ""),

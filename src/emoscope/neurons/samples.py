@@ -144,7 +144,7 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
     found = []
     for draw in range(spec.size_draws):
         for sample in samples:
-            order = sorted(sample.clips, key=lambda clip: _place(f"{spec.seed}\x1fdraw {draw}", clip.name))
+            order = sorted(sample.clips, key=lambda clip: place_in_draw(f"{spec.seed}\x1fdraw {draw}", clip.name))
             found += [(draw, _equally_many(sample.fold, order, sample.emotions, size, spec)) for size in sizes]
     return found
 
@@ -193,7 +193,7 @@ def pools(items: pl.DataFrame, spec: SetSpec, outcome: Outcome = "hits") -> dict
     if spec.balance_letters and "options" not in used.columns:
         raise ValueError("balance_letters: the items table does not say which options were shown in which order")
     fixed = "side" in used.columns and "both" not in used["side"].to_list()
-    clips = sorted(_clips(used, spec, outcome), key=lambda clip: (_place(spec.seed, clip.name), clip.emotion))
+    clips = sorted(_clips(used, spec, outcome), key=lambda clip: (place_in_draw(spec.seed, clip.name), clip.emotion))
     return {fold: [clip for clip in clips if fixed or fold == ALL or clip.fold != fold] for fold in acting_folds(used)}
 
 
@@ -272,5 +272,6 @@ def _clips(used: pl.DataFrame, spec: SetSpec, outcome: Outcome) -> Iterable[Iden
         yield IdentificationClip(name, emotion, speaker, fold, tuple(items), letters)
 
 
-def _place(seed: int | str, clip: str) -> tuple[str, str]:
+def place_in_draw(seed: int | str, clip: str) -> tuple[str, str]:
+    """The place of a clip in the order in which samples are drawn."""
     return hashlib.sha256(f"{seed}\x1f{clip}".encode()).hexdigest(), clip
