@@ -46,7 +46,7 @@ def rows_of(model: AudioLM, count: int, lengths: str) -> list[Prepared]:
 
 def main() -> None:
     """Print ratios, padding and the largest differences."""
-    from emoscope.experiments.listen import batches, lines, positions_per_batch
+    from emoscope.experiments.listen import batches, positions_per_batch
     from emoscope.experiments.study import parse_study
     from emoscope.interventions.intervention import sparse_gains
     from emoscope.interventions.kinds import deactivate
@@ -69,7 +69,9 @@ def main() -> None:
         sets = [deactivate(np.sort(some), positions=positions) for some in neurons]
         gains = sparse_gains(info, [sets[row % FOLDS] for row in range(len(rows))])
         padded = [(group, model.batch([rows[row] for row in group])) for group in batches(rows, size)]
-        in_line = [(group, pack([rows[row] for row in group], model.device)) for group in lines(rows, size)]
+        in_line = [
+            (group, pack([rows[row] for row in group], model.device)) for group in batches(rows, size, padded=False)
+        ]
         last = [(group, model.last_positions(batch)) for group, batch in in_line] if positions == "decision" else []
 
         def backbone(padded: list[tuple[list[int], object]] = padded) -> None:

@@ -21,9 +21,9 @@ from emoscope.experiments.listen import (
     answer_key,
     asked_key,
     batches,
-    lines,
     machine_of,
     positions_per_batch,
+    smaller_where_full,
 )
 from emoscope.experiments.prompts import answer_table, writes
 from emoscope.experiments.schema import Row, Study
@@ -275,39 +275,34 @@ def _ask_alike(
     model: AudioLM,
     log: Log,
 ) -> None:
-    """Do units of one block whose rows stand alike in batches: those that act at last positions alone first.
+    """Do units of one block whose rows stand alike in batches; where a device's memory is full, in smaller ones."""
+    while left:
+        with smaller_where_full(model, positions, prepared, log):
+            _ask_in(put(way, prepared, left[0].block, positions, model), run, left, sets, model, log)
+        positions //= 2
+        left = [part for part in left if not part.unit.done(run)]
+
+
+def _ask_in(batches: Batches, run: RunFolder, left: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
+    """Do units of one block in the same batches, those that act at last positions alone first.
 
     The others follow in the order of the first layers in which they act: where all neurons of a condition lie in later
-    layers, its passes begin there. Where a device's memory is full, what is left is asked in batches half as large.
+    layers, its passes begin there.
     """
-    import torch
-
     from emoscope.models.passes import Starts, room
 
     first = {part.unit.id: first_layer(part, sets) for part in left}
-    while left:
-        batches = put(way, prepared, left[0].block, positions, model)
-        # what the device has left once the batches are there
-        starts = Starts(model, room=room(model.device))
-        at_last = [part for part in left if part.path == LAST]
-        others = sorted((part for part in left if part.path != LAST), key=lambda part: first[part.unit.id] or 0)
-        try:
-            for parts in [at_last] * bool(at_last) + [[part] for part in others]:
-                began = time.monotonic()
-                for part, answers in _ask(parts, batches, sets, model, log, starts, first[parts[0].unit.id]):
-                    part.unit.finish(run, answers, {"machine": machine_of(model.info)})
-                    seconds = round((time.monotonic() - began) / len(parts), 4)
-                    event = {"stage": "intervening", "scoring": part.scoring, "answers": len(part.block)}
-                    log.event("unit", **event, seconds=seconds)
-        except torch.OutOfMemoryError:
-            if all(len(rows) == 1 for rows, _ in batches):
-                raise
-            positions //= 2
-            log.say(f"The memory of {model.info.device} is full: from here on {positions} positions at a time.")
-        # what the error held of a pass is free only now
-        del batches, starts
-        torch.cuda.empty_cache()
-        left = [part for part in left if not part.unit.done(run)]
+    # what the device has left once the batches are there
+    starts = Starts(model, room=room(model.device))
+    at_last = [part for part in left if part.path == LAST]
+    others = sorted((part for part in left if part.path != LAST), key=lambda part: first[part.unit.id] or 0)
+    for parts in [at_last] * bool(at_last) + [[part] for part in others]:
+        began = time.monotonic()
+        for part, answers in _ask(parts, batches, sets, model, log, starts, first[parts[0].unit.id]):
+            part.unit.finish(run, answers, {"machine": machine_of(model.info)})
+            seconds = round((time.monotonic() - began) / len(parts), 4)
+            event = {"stage": "intervening", "scoring": part.scoring, "answers": len(part.block)}
+            log.event("unit", **event, seconds=seconds)
 
 
 def way_of(part: Work) -> Way:
@@ -321,7 +316,7 @@ def put(way: Way, prepared: Sequence[Prepared], block: Sequence[Row], positions:
     from emoscope.models.passes import pack, room
 
     size, by_length = (positions // 2, False) if way.otherwise else (positions, True)
-    groups = batches(prepared, size, by_length) if way.padded else lines(prepared, size, by_length)
+    groups = batches(prepared, size, by_length, way.padded)
     made: list[tuple[list[int], Callable[[], Batch]]] = []
     left = room(model.device)
     for group in groups:

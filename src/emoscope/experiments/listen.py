@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from emoscope import __version__
-from emoscope.corpora.audio import AudioError
-from emoscope.corpora.audio import Heard as Sound
-from emoscope.corpora.audio import hear as hear_sound
 from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, kept, remember, save_inputs, settle
-from emoscope.experiments.prompts import PRESENTATIONS, answer_table, asked_text, requests, writes
+from emoscope.experiments.prompts import (
+    PRESENTATIONS,
+    DecodeAhead,
+    Decoded,
+    answer_table,
+    asked_text,
+    decode,
+    requests,
+    writes,
+)
 from emoscope.experiments.schema import Study
 from emoscope.neurons.activity import Activity
 from emoscope.runs import Log, RunFolder, Shard, Unit
@@ -123,9 +129,14 @@ def hear_block(
     prepared = model.prepare(asked) if asked else []
     places = [item["item"] - start for item in usable]
     rows_kept, size = min(BLOCK, store.items - start), (model.info.layers, model.info.width)
-    statistics = None if writes(study) else ScopeStatistics(*size, rows=rows_kept, site=study.identify.site)
-    observe = None if statistics is None else lambda rows: statistics.of([places[row] for row in rows])
-    answers = ask_rows(study, usable, prepared, model, log.step, observe)
+    positions, answers = positions_per_batch(study, model.info), None
+    while answers is None:
+        # anew where memory was full: the pass that was cut off has left sums
+        statistics = None if writes(study) else ScopeStatistics(*size, rows=rows_kept, site=study.identify.site)
+        observe = None if statistics is None else lambda rows, of=statistics.of: of([places[row] for row in rows])
+        with smaller_where_full(model, positions, prepared, log):
+            answers = ask_rows(study, usable, prepared, positions, model, log.step, observe)
+        positions //= 2
     log.step(len(block) - len(prepared))
     # removed before the store is written, as they say whose activity it holds
     inputs_path(run, start).unlink(missing_ok=True)
@@ -138,17 +149,38 @@ def hear_block(
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
+@contextmanager
+def smaller_where_full(model: AudioLM, positions: int, prepared: Sequence[Prepared], log: Log) -> Iterator[None]:
+    """Where a device's memory was full inside the block, say so and let it be tried with half the positions.
+
+    Where batches hold one row already, the error stays.
+    """
+    import torch
+
+    full = False
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        if positions < 2 * min(map(len, prepared)):
+            raise
+        full = True
+    if full:  # what the error held of a pass is free only now
+        log.say(f"The memory of {model.info.device} is full: from here on {positions // 2} positions at a time.")
+        torch.cuda.empty_cache()
+
+
 def ask_rows(
     study: Study,
     items: Sequence[Row],
     prepared: Sequence[Prepared],
+    positions: int,
     model: AudioLM,
     step: Callable[[int], object],
     observe: Callable[[list[int]], Observer] | None = None,
 ) -> pl.DataFrame:
     """Ask items without intervention, in batches of like length; ``observe`` gives what watches the rows of a batch."""
     answers: dict[int, Score | str] = {}
-    for rows in batches(prepared, positions_per_batch(study, model.info)):
+    for rows in batches(prepared, positions):
         part = [prepared[row] for row in rows]
         given: Sequence[Score | str]
         if writes(study):
@@ -164,9 +196,10 @@ def ask_rows(
 def ask_again(study: Study, items: Sequence[Row], model: AudioLM) -> pl.DataFrame:
     """The answers to items, from their recordings on; nothing is kept."""
     decodes = PRESENTATIONS[study.question.presentation].of_clips
-    sounds = {item["clip"]: _decode(item["path"], study.corpus.loudness) for item in items} if decodes else {}
+    sounds = {item["clip"]: decode(item["path"], study.corpus.loudness) for item in items} if decodes else {}
     usable, asked, _ = requests(study, items, sounds, model)
-    return ask_rows(study, usable, model.prepare(asked) if asked else [], model, lambda _: None)
+    prepared = model.prepare(asked) if asked else []
+    return ask_rows(study, usable, prepared, positions_per_batch(study, model.info), model, lambda _: None)
 
 
 def wait_for_others(run: RunFolder, heard: Heard, shard: Shard, log: Log, until: int) -> None:
@@ -284,110 +317,47 @@ def asked_key(study: Study, items: Sequence[Row], model: AudioLM) -> list[list[o
 def positions_per_batch(study: Study, info: ModelInfo) -> int:
     """Rows x positions of one forward pass: what the study says, or what suits the machine.
 
-    On a CPU one activation tensor of a layer (position, width) should stay within some 6 MB: beyond about 8 MB a
+    On a GPU as many as a quarter of its memory takes of one layer's work, and at most 8192, which keep it busy; as a power
+    of two, and by the memory that it has, not by what is free, so that units keep their names. On a CPU one activation tensor of a layer (position, width) should stay within some 6 MB: beyond about 8 MB a
     pass took twice as long per row, as every tensor is then fetched anew from the system.
     """
     if study.model.positions_per_batch is not None:
         return study.model.positions_per_batch
-    return 8192 if info.device.startswith("cuda") else max(512, CPU_BYTES // (4 * info.width))
+    if info.device.startswith("cuda"):
+        import torch
+
+        return positions_on(torch.cuda.get_device_properties(info.device).total_memory, info)
+    return max(512, CPU_BYTES // (4 * info.width))
 
 
-def batches(prepared: Sequence[Prepared], positions: int, by_length: bool = True) -> list[list[int]]:
-    """Group row numbers so that rows x longest stays within ``positions``: those of like length, or as they come."""
-    lengths, longest = [len(item.scopes) for item in prepared], 0
+def positions_on(memory: int, info: ModelInfo) -> int:
+    """Positions of a pass that a GPU of so many bytes takes, some of whose layer's numbers are of two bytes, or of four.
+
+    Example:
+        >>> from emoscope.models.registry import load_model
+        >>> positions_on(80 << 30, load_model("tiny").info), positions_on(48 << 20, load_model("tiny").info)
+        (8192, 1024)
+    """
+    # gate, up, activation and product; queries, keys, values, and hidden states around them
+    bytes_each = (4 * info.width + 8 * info.hidden) * (4 if info.dtype == "float32" else 2)
+    return min(8192, 1 << max(9, (memory // 4 // bytes_each).bit_length() - 1))
+
+
+def batches(
+    prepared: Sequence[Prepared], positions: int, by_length: bool = True, padded: bool = True
+) -> list[list[int]]:
+    """Group row numbers into batches of at most so many positions: rows of like length, or as they come.
+
+    Args:
+        padded: whether a batch has rows x longest positions, or only those of its rows.
+    """
+    lengths, longest, taken = [len(item.scopes) for item in prepared], 0, 0
     groups: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
-        longest = max(longest, lengths[row])
-        if groups and (len(groups[-1]) + 1) * longest <= positions:
+        longest, taken = max(longest, lengths[row]), taken + lengths[row]
+        if groups and ((len(groups[-1]) + 1) * longest if padded else taken) <= positions:
             groups[-1].append(row)
         else:
             groups.append([row])
-            longest = lengths[row]
+            longest = taken = lengths[row]
     return groups
-
-
-def lines(prepared: Sequence[Prepared], positions: int, by_length: bool = True) -> list[list[int]]:
-    """Group row numbers so that they have at most so many positions together: those of like length, or as they come."""
-    lengths, groups, taken = [len(item.scopes) for item in prepared], list[list[int]](), positions
-    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
-        if not groups or taken + lengths[row] > positions:
-            groups.append([])
-            taken = 0
-        groups[-1].append(row)
-        taken += lengths[row]
-    return groups
-
-
-Decoded = Sound | AudioError
-"""A clip as it is heard, or why it cannot be."""
-
-THREADS = 2
-"""Clips decoded at a time; decoding runs outside Python's lock."""
-
-AHEAD_BYTES = 256 << 20
-"""Sound that may wait for its turn (70 minutes of it); beyond that a clip is decoded when it is asked for."""
-
-
-class DecodeAhead:
-    """Decodes clips in the background, block by block; what it hands out is what
-    :func:`~emoscope.corpora.audio.hear` gives.
-
-    Example:
-        >>> from emoscope.corpora import polish_folder
-        >>> block = [{"clip": "a", "path": polish_folder() / "m1.a_nie_3.flac"}]
-        >>> with DecodeAhead("normalised") as ahead:
-        ...     ahead.start(block)
-        ...     sounds = ahead.take(block)
-        >>> sounds["a"].samples.dtype, sounds["a"].told
-        (dtype('float32'), ())
-    """
-
-    def __init__(self, loudness: str, most_bytes: int = AHEAD_BYTES) -> None:
-        self._loudness, self._most = loudness, most_bytes
-        self._waiting: dict[str, Future[Decoded | None]] = {}
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
-
-    def __enter__(self) -> DecodeAhead:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        # whoever stops a run waits for the clips that are being decoded, not for those in the queue
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._waiting.clear()
-
-    def start(self, block: Sequence[Row]) -> None:
-        """Begin to decode the clips of a block (items with ``clip`` and ``path``); returns at once."""
-        for item in block:
-            if item["clip"] not in self._waiting:
-                self._waiting[item["clip"]] = self._pool.submit(self._decode_if_room, item["path"])
-
-    def take(self, block: Sequence[Row]) -> dict[str, Decoded]:
-        """Clip -> its sound, or the reason why it has none; waits for what is not decoded yet."""
-        sounds: dict[str, Decoded] = {}
-        # a block that turned out to be done already is never taken
-        for stale in self._waiting.keys() - {item["clip"] for item in block}:
-            self._release(stale)
-        self.start(block)
-        for item in block:
-            if item["clip"] not in sounds:
-                found = self._release(item["clip"])
-                sounds[item["clip"]] = _decode(item["path"], self._loudness) if found is None else found
-        return sounds
-
-    def _release(self, clip: str) -> Decoded | None:
-        waiting = self._waiting.pop(clip)
-        return None if waiting.cancel() else waiting.result()
-
-    def _decode_if_room(self, path: str) -> Decoded | None:
-        done = [decoded for decoded in list(self._waiting.values()) if decoded.done() and not decoded.cancelled()]
-        # a fault in the code is raised where that clip's sound is taken
-        sounds = [decoded.result() for decoded in done if decoded.exception() is None]
-        full = sum(sound.samples.nbytes for sound in sounds if isinstance(sound, Sound)) > self._most
-        return None if full else _decode(path, self._loudness)
-
-
-def _decode(path: str, loudness: str) -> Decoded:
-    try:
-        return hear_sound(path, loudness)
-    except AudioError as error:
-        return error

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from emoscope.corpora.audio import RATE, AudioError, Waveform
+from emoscope.corpora.audio import Heard as Sound
+from emoscope.corpora.audio import hear as hear_sound
 from emoscope.emotions import in_order
 from emoscope.questions import Question, read_answer
 from emoscope.schemas import schema
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from emoscope.corpora import Clip
-    from emoscope.experiments.listen import Decoded
     from emoscope.experiments.schema import Row, Study
     from emoscope.models.audio_lm import AudioLM, Request, Score
 
@@ -220,3 +222,79 @@ def option_shares(answers: Sequence[pl.DataFrame], items: pl.DataFrame) -> dict[
             total = sum(weights)
             shares[item] = {name: w / total for name, w in zip(in_order(options[item]), weights, strict=True)}
     return shares
+
+
+Decoded = Sound | AudioError
+"""A clip as it is heard, or why it cannot be."""
+
+THREADS = 2
+"""Clips decoded at a time; decoding runs outside Python's lock."""
+
+AHEAD_BYTES = 256 << 20
+"""Sound that may wait for its turn (70 minutes of it); beyond that a clip is decoded when it is asked for."""
+
+
+class DecodeAhead:
+    """Decodes clips in the background, block by block; what it hands out is what
+    :func:`~emoscope.corpora.audio.hear` gives.
+
+    Example:
+        >>> from emoscope.corpora import polish_folder
+        >>> block = [{"clip": "a", "path": polish_folder() / "m1.a_nie_3.flac"}]
+        >>> with DecodeAhead("normalised") as ahead:
+        ...     ahead.start(block)
+        ...     sounds = ahead.take(block)
+        >>> sounds["a"].samples.dtype, sounds["a"].told
+        (dtype('float32'), ())
+    """
+
+    def __init__(self, loudness: str, most_bytes: int = AHEAD_BYTES) -> None:
+        self._loudness, self._most = loudness, most_bytes
+        self._waiting: dict[str, Future[Decoded | None]] = {}
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+
+    def __enter__(self) -> DecodeAhead:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # whoever stops a run waits for the clips that are being decoded, not for those in the queue
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._waiting.clear()
+
+    def start(self, block: Sequence[Row]) -> None:
+        """Begin to decode the clips of a block (items with ``clip`` and ``path``); returns at once."""
+        for item in block:
+            if item["clip"] not in self._waiting:
+                self._waiting[item["clip"]] = self._pool.submit(self._decode_if_room, item["path"])
+
+    def take(self, block: Sequence[Row]) -> dict[str, Decoded]:
+        """Clip -> its sound, or the reason why it has none; waits for what is not decoded yet."""
+        sounds: dict[str, Decoded] = {}
+        # a block that turned out to be done already is never taken
+        for stale in self._waiting.keys() - {item["clip"] for item in block}:
+            self._release(stale)
+        self.start(block)
+        for item in block:
+            if item["clip"] not in sounds:
+                found = self._release(item["clip"])
+                sounds[item["clip"]] = decode(item["path"], self._loudness) if found is None else found
+        return sounds
+
+    def _release(self, clip: str) -> Decoded | None:
+        waiting = self._waiting.pop(clip)
+        return None if waiting.cancel() else waiting.result()
+
+    def _decode_if_room(self, path: str) -> Decoded | None:
+        done = [decoded for decoded in list(self._waiting.values()) if decoded.done() and not decoded.cancelled()]
+        # a fault in the code is raised where that clip's sound is taken
+        sounds = [decoded.result() for decoded in done if decoded.exception() is None]
+        full = sum(sound.samples.nbytes for sound in sounds if isinstance(sound, Sound)) > self._most
+        return None if full else decode(path, self._loudness)
+
+
+def decode(path: str, loudness: str) -> Decoded:
+    """A clip as it is heard, or why it cannot be."""
+    try:
+        return hear_sound(path, loudness)
+    except AudioError as error:
+        return error

@@ -35,6 +35,7 @@ EDIT_SHARE = {"float32": 1e-5}
 CLEAR = 4.0  # a change must move logits by so many tolerances before its agreement with another change says something
 GAINS = (9.0, 33.0, 129.0, 513.0, 2049.0)  # gains tried in turn on one neuron
 Result = tuple[float | None, float | None, str]  # measured difference, tolerance, note
+Check = Callable[["Case"], Result]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,6 @@ class Case:
             raise NotRun(f"needs {least} prepared rows, there are {len(self.prepared)}")
         return self.prepared
 
-
-Check = Callable[[Case], Result]
 
 FIRST_PROOFS: dict[str, Check] = {}  # made by a model check before all others
 RUN_PROOFS: dict[str, Check] = {}  # made in every run
@@ -210,9 +209,8 @@ def _weights_restored(case: Case) -> Result:
 @shows("hooks fired as often as they must", RUN_PROOFS)
 def _hooks_fire(case: Case) -> Result:
     model, rows = case.model, case.rows()
-    batch = model.batch(rows)
-    every = {layer: torch.full((len(rows), model.decoder.width), 0.5) for layer in range(model.decoder.layers)}
-    with hooked(model.decoder, Gains(every), None, batch.scopes) as firings:
+    batch, half = model.batch(rows), torch.full((len(rows), model.decoder.width), 0.5)
+    with hooked(model.decoder, Gains(dict.fromkeys(range(model.decoder.layers), half)), None, batch.scopes) as firings:
         tokens, _ = model.write(batch, max_new_tokens=3)
     wanted = model.decoder.layers * tokens.shape[1]
     return abs(sum(firings.fired.values()) - wanted), 0, f"{wanted} firings wanted in {tokens.shape[1]} passes"
@@ -231,28 +229,24 @@ def _batch_is_single(case: Case) -> Result:
 def _line_is_padded(case: Case) -> Result:
     model, rows, places = case.model, case.rows(), [*range(len(case.prepared)), -1]
     model.packs = False
-    if model.info.attention != "sdpa":
-        return None, None, f"rows are padded: attention is {model.info.attention!r}, and in a line it is torch's own"
     gains = sparse(model.decoder, mixed_gains(case)[1], len(rows)).of(places)
     flags = torch.tensor([[scope == DECISION for scope in range(4)]] * len(rows))
     at_last = replace(gains, layers=tuple(replace(part, positions=flags) for part in gains.layers))
     # the last row twice: it shares all but its last position with itself
-    padded = model.batch([rows[place] for place in places])
+    rows, clips = [rows[place] for place in places], [place % len(rows) for place in places]
+    padded = model.batch(rows)
     wanted = [model.next_logits(padded, change) for change in (None, gains, at_last, at_last, None, at_last)]
     try:
-        line = pack([rows[place] for place in places], model.device, [place % len(rows) for place in places])
-        last = model.last_positions(line)
+        last = model.last_positions(line := pack(rows, model.device, clips))
         asked = [(line, None), (line, gains), (line, at_last), (last, at_last), (last, None), (last, at_last)]
         found = [model.next_logits(batch, change) for batch, change in asked]
     except Exception as error:  # a decoder of another build, such as one whose attention cannot be replaced
         return None, None, f"rows are padded: {type(error).__name__}: {error}"
-    if float((wanted[0] - wanted[2]).abs().max()) <= case.same:
-        raise RuntimeError("gains at the last positions did not move any logit")
     worst = max(float((one - other).abs().max()) for one, other in zip(wanted, found, strict=True))
-    if not worst <= case.same:
-        return None, None, f"rows are padded: in one line logits differ by up to {worst:.2g}"
-    model.packs = True
-    return worst, case.same, "logits under another gain for each row, at all positions and at the last alone"
+    moved = float((wanted[0] - wanted[2]).abs().max())
+    note = f"logits in one line and padded; another gain for each row at the last position moved them by {moved:.2g}"
+    model.packs = worst <= case.same < moved
+    return (worst, case.same, note) if model.packs else (None, None, f"rows are padded: {worst:.2g} apart; {note}")
 
 
 @shows("a later start is exact or unused", RUN_PROOFS)
@@ -299,7 +293,6 @@ def _cached_is_full(case: Case) -> Result:
 def _row_gains(case: Case) -> Result:
     model, rows = case.model, case.rows(2)
     each, together = mixed_gains(case)
-    moved = model.next_logits(rows, together)
     alone = torch.cat([model.next_logits([row], gains) for row, gains in zip(rows, each, strict=True)])
     # under its neighbour's gains each row must answer otherwise, or equality would say nothing
     swapped = model.next_logits(rows, Gains({layer: value.roll(1, 0) for layer, value in together.values.items()}))
@@ -307,7 +300,7 @@ def _row_gains(case: Case) -> Result:
     if contrast <= case.same:
         raise RuntimeError(f"another row's gains moved the logits of some row by {contrast:.2g} only")
     note = f"logits under another gain for each row; under another row's gains they differ by {contrast:.2g} or more"
-    return float((moved - alone).abs().max()), case.same, note
+    return float((model.next_logits(rows, together) - alone).abs().max()), case.same, note
 
 
 @shows("gains per row equal single runs while generating", MORE_PROOFS)
@@ -347,12 +340,10 @@ def _cost(case: Case) -> Result:
     if model.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(model.device) / 2**30
     else:
-        import resource
+        import resource  # what it gives is in kilobytes, but in bytes on macOS
 
-        # kilobytes, but bytes on macOS
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    n = len(rows)
-    times = f"{(between - start) / n:.3f} s to prepare and {(end - between) / n:.3f} s to score a clip"
+    times = f"{(between - start) / len(rows):.3f} s to prepare and {(end - between) / len(rows):.3f} s to score a clip"
     return None, None, f"{times}, peak {peak:.1f} GB"
 
 

@@ -158,16 +158,19 @@ def running(decoder: Decoder, layout: Layout | None) -> Iterator[None]:
         return
     from transformers import AttentionInterface
 
+    config: Any = decoder.backbone.config
+    if (usual := config._attn_implementation) != "sdpa":
+        raise ValueError(f"attention is {usual!r}, and in a line it is torch's own")
     # a name without a mask of its own: none is made
     AttentionInterface.register(ATTENTION, _attend)
-    config: Any = decoder.backbone.config
-    token, usual = _running.set(layout), config._attn_implementation
-    config._attn_implementation = ATTENTION
+    token, config._attn_implementation = _running.set(layout), ATTENTION
     mlp = decoder.mlp(decoder.layers - 1)
     hooks = []
     if isinstance(layout, Line):
         hooks.append(
-            mlp.register_forward_pre_hook(lambda _, given: (given[0].index_select(1, layout.last), *given[1:]))
+            mlp.register_forward_pre_hook(
+                lambda _, given: (given[0].index_select(1, layout.last.to(given[0].device)), *given[1:])
+            )
         )
         hooks.append(mlp.register_forward_hook(lambda _, given, made: _back(made, layout)))
     try:
