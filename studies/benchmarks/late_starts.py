@@ -50,7 +50,7 @@ def main() -> int:
     from emoscope.experiments.intervene import first_layer, intervene
     from emoscope.experiments.stages import Task, listen, plan, select
     from emoscope.experiments.study import parse_study
-    from emoscope.models import hooks
+    from emoscope.models import passes
     from emoscope.runs import Log, RunFolder
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,7 +90,7 @@ def main() -> int:
         print(
             f"all: {late:.2f} s, {full:.2f} s: {late / full:.2f}; starts at the layers {sorted({first_layer(one, sets) for one in work})}"
         )
-        print(f"starts may take {hooks.BYTES / 2**30:.0f} GiB; answers equal: {same}")
+        print(f"starts may take {passes.BYTES / 2**30:.0f} GiB; answers equal: {same}")
         return 0 if same else 1
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -5,8 +5,8 @@
     … --against OTHER/src/emoscope/models/statistics.py   # next to the statistics of another version
 
 The rows are clips of the embedded corpus, encoded once, in the batches of a study. In each round every contestant runs
-over all batches: the decoder without its output head (plain), letters without statistics (asked), and with them
-(heard), which also feeds the answer back. Ratios are medians over rounds of ratios within a round.
+over all batches: the decoder without its output head (plain), letters without statistics (asked), statistics without
+letters (observed), and both (heard), which also feeds the answer back. Ratios are medians over rounds of ratios within a round.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def rows_of(model: AudioLM, clips: int) -> list[Batch]:
 
 def main() -> None:
     """Print ratios and memory."""
+    from emoscope.models.hooks import hooked
     from emoscope.models.registry import load_model
     from emoscope.models.statistics import ScopeStatistics
 
@@ -127,7 +128,16 @@ def main() -> None:
             start += len(batch)
         return [statistics.block()]
 
-    contestants: dict[str, Callable[[], object]] = {"plain": plain, "asked": asked}
+    def observed() -> list[object]:
+        statistics, start = ScopeStatistics(model.info.layers, model.info.width, sum(map(len, rows))), 0
+        for batch in rows:
+            part = statistics.of(range(start, start + len(batch)))
+            with hooked(model.decoder, None, part, batch.scopes, 1):
+                model._read_prompt(batch, use_cache=False)
+            start += len(batch)
+        return [statistics.block()]
+
+    contestants: dict[str, Callable[[], object]] = {"plain": plain, "asked": asked, "observed": observed}
     contestants |= {name: (lambda kind=kind: heard(kind)) for name, kind in kinds.items()}
     with torch.inference_mode():
         seconds = timed(contestants, given.rounds)

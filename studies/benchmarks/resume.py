@@ -33,7 +33,7 @@ from typing import Any
 import polars as pl
 from asked_run import command_and_folder, parser
 
-from emoscope.runs import RunFolder
+from emoscope.runs import RunFolder, Unit
 
 COMPARED = ("answers", "units", "sets", "activity.zarr", "tables")
 """Folders whose every file must be equal, beside the tables in the run folder itself; the rest holds times."""
@@ -59,13 +59,14 @@ MISSING = 6
 
 def starts(command: Sequence[str], place: Path, rounds: int, beside: Path | None, seed: int) -> int:
     """Time what stands around the model's work, in turn with another version, print medians, and compare the files."""
-    finish(command, place / "whole")
     sources = {"this": None, **({"beside": beside.resolve()} if beside else {})}
+    for name, source in sources.items():
+        timed([*command, "--out", str(place / f"whole-{name}")], source)
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number in range(rounds):
         for name, source in sources.items():
             run, again = place / f"{name}-{number}", ("--out", str(place / f"{name}-{number}"))
-            shutil.copytree(place / "whole", run)
+            shutil.copytree(place / f"whole-{name}", run)
             lose(run, random.Random(seed + number))
             clock, processor = timed([*command, *again], source)
             own = sum(event["seconds"] for event in session(run / "log.jsonl", 0) if event["event"] == "unit")
@@ -73,7 +74,7 @@ def starts(command: Sequence[str], place: Path, rounds: int, beside: Path | None
             found.setdefault(("second run", name), []).append(timed([*command, *again], source))
             found.setdefault(("report", name), []).append(timed([*command[:3], "report", str(run)], source))
             # the other version has its recordings, whose paths are in items.parquet, in another folder
-            if source is None and (differing := unequal(place / "whole", [run])):
+            if source is None and (differing := unequal(place / "whole-this", [run])):
                 print(f"{len(differing)} files differ:", *differing, sep="\n")
                 return 1
             shutil.rmtree(run)
@@ -86,8 +87,10 @@ def starts(command: Sequence[str], place: Path, rounds: int, beside: Path | None
 def lose(run: Path, generator: random.Random) -> None:
     """Take units and all that was made of the units from a finished run, as if it had been killed shortly before its end."""
     asked = pl.read_parquet(run / "units.parquet").filter(pl.col("condition") != "baseline")["unit"].unique().sort()
-    for unit in generator.sample(asked.to_list(), MISSING):
-        (run / "units" / f"{unit}.json").unlink()
+    lost = set(generator.sample(asked.to_list(), MISSING))
+    for unit in lost:
+        (run / "units" / f"{unit}.json").unlink(missing_ok=True)  # of a version that packs nothing
+    RunFolder(run).drop(lambda key: Unit(key).id in lost)
     for name in ("manifest.json", "report.html", "cache/shown.json", "log.jsonl"):
         (run / name).unlink()
     for name in ("tables", "figures"):
