@@ -8,6 +8,7 @@ import pytest
 
 from emoscope.analysis.load import read_run
 from emoscope.chapters.results import compute_tables
+from tests.helpers.packs import unpacked
 from tests.helpers.planted_parts import write_study
 from tests.helpers.program import figureless
 from tests.helpers.runs import NAMES, write_simulation
@@ -51,7 +52,8 @@ def real(tmp_path_factory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         figureless(patch)
-        return run_study(parse_study(STUDY), tmp_path_factory.mktemp("runs") / "small").path
+        # the slow way opens a file for each unit
+        return unpacked(run_study(parse_study(STUDY), tmp_path_factory.mktemp("runs") / "small")).path
 
 
 @pytest.fixture(scope="module")

@@ -276,11 +276,15 @@ def test_where_memory_ends_smaller_batches_are_asked_and_no_answer_is_lost(order
         return plain(model, batch, *given, **more)
 
     monkeypatch.setattr(type(packing), "score", score)
+    monkeypatch.setattr(packing, "most_positions", None)
     log = Log("quiet")
     log.say = said.append
     intervene(run, parse_study(ORDERS), work, sets_by_fold(selected), packing, log)
     assert max(largest[:21]) > 3 >= max(largest[21:])
-    assert said[0] == "The memory of cpu is full: from here on 256 positions at a time."
+    assert said == [
+        f"The memory of cpu is full: from here on {n} positions at a time." for n in (256, 128)[: len(said)]
+    ]
+    assert {run.card(part.unit.id)["notes"].get("positions") for part in work} >= {None, int(said[-1].split()[-5])}
     for part in work:
         (after,) = run.answers([part.unit.id])
         assert after["answer"].equals(before[part.unit.id]["answer"])

@@ -216,3 +216,19 @@ def test_processes_that_pack_at_once_are_read_whole(run: RunFolder) -> None:
         True,
         [f"{packs(run)[0].stem}.parquet"],
     )
+
+
+def test_nothing_stays_beside_the_packs_of_a_finished_run(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, create=True)
+    units = [Unit({"number": number}) for number in range(4)]
+    for unit in units:
+        unit.finish(run, answers(1))
+    # as a kill leaves it, or a study that listens anew: answers without a card; and a card that cannot be read
+    (run / f"units/{units[0].id}.json").unlink()
+    (run / "units" / "packs").mkdir()
+    (run / "units" / "packs" / "pack-half.json").write_text("{")
+    run.settle([units[1].id], [units[2].id])
+    kept = {path.stem for path in (run / "answers").iterdir()}
+    assert kept == {path.stem for path in (run / "units" / "packs").iterdir()}
+    assert len(kept) == 3
+    assert run.units() == {unit.id for unit in units[1:]}

@@ -21,9 +21,8 @@ from emoscope.experiments.listen import (
     answer_key,
     asked_key,
     batches,
-    machine_of,
+    in_batches_that_fit,
     positions_per_batch,
-    smaller_where_full,
 )
 from emoscope.experiments.prompts import answer_table, writes
 from emoscope.experiments.schema import Row, Study
@@ -51,6 +50,9 @@ PATHS = {
     LAST: "last positions alone, on keys and values of an untouched pass: as gains act there alone, and a proof allows it",
 }
 """The ways in which a unit is asked, the cheapest last, and what they are chosen for."""
+
+AT_ONCE = 16
+"""Units at last positions that share an untouched pass: they are done together, or, where a run is stopped, none is."""
 
 BLOCK = 256
 """Evaluated items of one unit, at most; blocks are of equal size and depend on the items alone."""
@@ -246,8 +248,7 @@ def _mark(marks: dict[tuple[str, ...], str], condition: Row, fold: str, sets: Se
 
 def intervene(run: RunFolder, study: Study, work: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
     """Do the units that are not done yet."""
-    total = sum(len(part.block) for part in work)
-    with log.stage("intervening", total, "answers") as progress:
+    with log.stage("intervening", sum(len(part.block) for part in work), "answers") as progress:
         for _, of_block in itertools.groupby(work, key=lambda part: (part.first, id(part.block))):
             parts, left = list(of_block), list[Work]()
             for part in parts:
@@ -270,20 +271,29 @@ def _ask_alike(
     left: list[Work],
     way: Way,
     prepared: Sequence[Prepared],
-    positions: int,
+    planned: int,
     sets: SetsByFold,
     model: AudioLM,
     log: Log,
 ) -> None:
     """Do units of one block whose rows stand alike in batches; where a device's memory is full, in smaller ones."""
-    while left:
-        with smaller_where_full(model, positions, prepared, log):
-            _ask_in(put(way, prepared, left[0].block, positions, model), run, left, sets, model, log)
-        positions //= 2
-        left = [part for part in left if not part.unit.done(run)]
+
+    def ask(positions: int, how: Mapping[str, object]) -> None:
+        undone = [part for part in left if not part.unit.done(run)]
+        _ask_in(put(way, prepared, left[0].block, positions, model), run, undone, sets, model, log, how)
+
+    in_batches_that_fit(model, planned, prepared, log, ask)
 
 
-def _ask_in(batches: Batches, run: RunFolder, left: Sequence[Work], sets: SetsByFold, model: AudioLM, log: Log) -> None:
+def _ask_in(
+    batches: Batches,
+    run: RunFolder,
+    left: Sequence[Work],
+    sets: SetsByFold,
+    model: AudioLM,
+    log: Log,
+    how: Mapping[str, object],
+) -> None:
     """Do units of one block in the same batches, those that act at last positions alone first.
 
     The others follow in the order of the first layers in which they act: where all neurons of a condition lie in later
@@ -296,10 +306,11 @@ def _ask_in(batches: Batches, run: RunFolder, left: Sequence[Work], sets: SetsBy
     starts = Starts(model, room=room(model.device))
     at_last = [part for part in left if part.path == LAST]
     others = sorted((part for part in left if part.path != LAST), key=lambda part: first[part.unit.id] or 0)
-    for parts in [at_last] * bool(at_last) + [[part] for part in others]:
+    shared = [at_last[n : n + AT_ONCE] for n in range(0, len(at_last), AT_ONCE)]
+    for parts in [*shared, *([part] for part in others)]:
         began = time.monotonic()
         for part, answers in _ask(parts, batches, sets, model, log, starts, first[parts[0].unit.id]):
-            part.unit.finish(run, answers, {"machine": machine_of(model.info)})
+            part.unit.finish(run, answers, how)
             seconds = round((time.monotonic() - began) / len(parts), 4)
             event = {"stage": "intervening", "scoring": part.scoring, "answers": len(part.block)}
             log.event("unit", **event, seconds=seconds)
@@ -358,6 +369,7 @@ def _ask(
     gains = [row_gains(part, sets, model) for part in parts]
     asked: list[list[tuple[list[int], Sequence[Score | str]]]] = [[] for _ in parts]
     for number, (rows, make) in enumerate(batches):
+        batch = None  # its keys and values are let go before the next are made
         batch = model.last_positions(make()) if parts[0].path == LAST else make()
         for part, own, found in zip(parts, gains, asked, strict=True):
             if part.scoring == "likelihood":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from emoscope import __version__
 from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, kept, remember, save_inputs, settle
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
     from emoscope.experiments.schema import Row
     from emoscope.models.audio_lm import AudioLM, ModelInfo, Observer, Prepared, Score
+
+Asked = TypeVar("Asked")
 
 CPU_BYTES = 6 << 20
 """Bytes of one float32 activation tensor (position, width) of a layer on a CPU."""
@@ -129,14 +130,17 @@ def hear_block(
     prepared = model.prepare(asked) if asked else []
     places = [item["item"] - start for item in usable]
     rows_kept, size = min(BLOCK, store.items - start), (model.info.layers, model.info.width)
-    positions, answers = positions_per_batch(study, model.info), None
-    while answers is None:
-        # anew where memory was full: the pass that was cut off has left sums
+
+    def ask(
+        positions: int, how: Mapping[str, object]
+    ) -> tuple[ScopeStatistics | None, pl.DataFrame, Mapping[str, object]]:
+        # statistics anew where memory was full: a pass that was cut off has left sums
         statistics = None if writes(study) else ScopeStatistics(*size, rows=rows_kept, site=study.identify.site)
-        observe = None if statistics is None else lambda rows, of=statistics.of: of([places[row] for row in rows])
-        with smaller_where_full(model, positions, prepared, log):
-            answers = ask_rows(study, usable, prepared, positions, model, log.step, observe)
-        positions //= 2
+        observe = None if statistics is None else lambda rows: statistics.of([places[row] for row in rows])
+        return statistics, ask_rows(study, usable, prepared, positions, model, log.step, observe), how
+
+    planned = positions_per_batch(study, model.info)
+    statistics, answers, how = in_batches_that_fit(model, planned, prepared, log, ask)
     log.step(len(block) - len(prepared))
     # removed before the store is written, as they say whose activity it holds
     inputs_path(run, start).unlink(missing_ok=True)
@@ -145,28 +149,40 @@ def hear_block(
     # items that only identify are never asked again
     again = [row for row, item in enumerate(usable) if item["side"] != "identify"]
     save_inputs(run, start, [places[row] for row in again], [prepared[row] for row in again], unit.id)
-    unit.finish(run, answers, {**notes, "machine": machine_of(model.info)})
+    unit.finish(run, answers, {**notes, **how})
     log.event("unit", stage="listening", answers=len(usable), seconds=round(time.monotonic() - began, 4))
 
 
-@contextmanager
-def smaller_where_full(model: AudioLM, positions: int, prepared: Sequence[Prepared], log: Log) -> Iterator[None]:
-    """Where a device's memory was full inside the block, say so and let it be tried with half the positions.
+def in_batches_that_fit(
+    model: AudioLM,
+    planned: int,
+    prepared: Sequence[Prepared],
+    log: Log,
+    ask: Callable[[int, Mapping[str, object]], Asked],
+) -> Asked:
+    """Ask with at most so many positions a batch, and with half as many from where a device's memory is full.
 
-    Where batches hold one row already, the error stays.
+    Args:
+        ask: takes how many, and what cards note of it: the machine, and that number where fewer were planned.
+
+    Where every batch holds one row already, the error stays.
     """
     import torch
 
-    full = False
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        if positions < 2 * min(map(len, prepared)):
-            raise
-        full = True
-    if full:  # what the error held of a pass is free only now
+    while True:
+        positions = min(planned, model.most_positions or planned)
+        try:
+            fewer = {"positions": positions} if positions < planned else {}
+            return ask(positions, {"machine": machine_of(model.info), **fewer})
+        except torch.OutOfMemoryError:
+            if positions < 2 * min(map(len, prepared)):
+                raise
+        # what the error held of a pass is free only now
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(model.device)
+        model.most_positions = positions // 2
         log.say(f"The memory of {model.info.device} is full: from here on {positions // 2} positions at a time.")
-        torch.cuda.empty_cache()
 
 
 def ask_rows(
@@ -318,8 +334,9 @@ def positions_per_batch(study: Study, info: ModelInfo) -> int:
     """Rows x positions of one forward pass: what the study says, or what suits the machine.
 
     On a GPU as many as a quarter of its memory takes of one layer's work, and at most 8192, which keep it busy; as a power
-    of two, and by the memory that it has, not by what is free, so that units keep their names. On a CPU one activation tensor of a layer (position, width) should stay within some 6 MB: beyond about 8 MB a
-    pass took twice as long per row, as every tensor is then fetched anew from the system.
+    of two, and by the memory that it has, not by what is free, so that units keep their names. On a CPU one activation
+    tensor of a layer (position, width) should stay within some 6 MB: beyond about 8 MB a pass took twice as long per row,
+    as every tensor is then fetched anew from the system.
     """
     if study.model.positions_per_batch is not None:
         return study.model.positions_per_batch

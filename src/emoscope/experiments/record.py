@@ -181,7 +181,8 @@ def show_agreement(heard: Heard, study: Study, model: AudioLM) -> None:
         both = again.join(before, on="item", suffix="_before")
         alike = all((both[column].eq_missing(both[f"{column}_before"])).all() for column in ("answer", "text"))
         pairs = both.select("logp", "logp_before").drop_nulls().explode("logp", "logp_before")
-        furthest = max((abs(a - b) for a, b in pairs.iter_rows() if a != b), default=0.0)
+        # not by max, which passes over what is no number
+        furthest = float(np.max([abs(a - b) for a, b in pairs.iter_rows() if a != b], initial=0.0))
         if both.height < before.height or not alike or not furthest <= limit:
             raise ProofFailed(
                 f"this machine ({here}) does not answer as that which began {run.path} ({machine}): of {before.height} "

@@ -158,6 +158,7 @@ class Family:
         self.letters = letter_forms(self.tokenizer)
         self._changes: list[Changes] = []
         self.resumes = False  # whether passes may begin at a later layer: a proof has shown that this changes no bit
+        self.most_positions: int | None = None  # of a batch, as the device's memory was full with more
         self.packs = False  # whether rows may be asked without padding: a proof has shown that answers are the same
         self.sources: tuple[Source, ...] = ()  # where its weights stand on disk; empty where that is not known
         self.info = ModelInfo(

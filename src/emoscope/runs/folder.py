@@ -1,7 +1,7 @@
 """A run folder: the files of one study, written so that a reader never sees half a file; its units and its parts.
 
-A unit of work is one condition on one fixed block of items; it is done when its card exists. Units are *packed*: answers
-into one file, cards into another, their own files removed. A study in parts has a run folder for each.
+A unit of work is one condition on one block of items, done when its card exists. Units are *packed*: answers into one
+file, cards into another. Each part of a study has a run folder.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ FORMAT = 2
 
 SHOWN = "cache/shown.json"
 """From what tables and report were last made: while that stays, drawing them again would change nothing."""
-
-DAY_S = 24 * 3600
 
 
 class RunFolder:
@@ -168,9 +166,11 @@ class RunFolder:
     def settle(self, *groups: Collection[str]) -> None:
         """At the end of a run: one pack for each group of its units, one for all others, and nothing beside them."""
         made = {self.pack(units) for units in (*groups, self.units().difference(*groups))}
-        for pack in self._look():
-            if pack.card not in made:
-                _remove(pack.card, pack.path)
+        kept = {card.stem for card in (*made, *(self.path / "units").glob("*.json")) if card}
+        # answers without a card count for nothing
+        for path in (*(self.path / "units" / "packs").glob("*.json"), *(self.path / "answers").glob("*.parquet")):
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
 
     def drop(self, wrong: Callable[[Mapping[str, Any]], bool]) -> None:
         """Let units count as not done whose key is ``wrong``."""
@@ -189,7 +189,7 @@ class RunFolder:
         if names != list(self._packs):
             read = {name: self._packs.get(name) or _read_pack(self.path, name) for name in names}
             self._packs = {name: pack for name, pack in read.items() if pack}
-            self._by_unit = by = dict[str, Pack]()
+            by = self._by_unit = dict[str, Pack]()
             for pack in self._packs.values():
                 by |= {unit: pack for unit in pack.cards if unit not in by or not by[unit].whole}
         return list(self._packs.values())
@@ -269,7 +269,7 @@ def _in_hand(partial: Path) -> bool:
     process, _, machine = partial.suffix.removeprefix(".partial").partition("@")
     if machine and machine != _machine():
         with contextlib.suppress(FileNotFoundError):
-            return time.time() - partial.stat().st_mtime < DAY_S
+            return time.time() - partial.stat().st_mtime < 24 * 3600
         return False
     return process.isdecimal() and process_lives(int(process))
 
@@ -368,8 +368,8 @@ def check_unit(folder: RunFolder, unit_id: str) -> str | None:
     card, path = folder.read_json(f"units/{unit_id}.json"), folder / "answers" / f"{unit_id}.parquet"
     if card is not None:
         with contextlib.suppress(FileNotFoundError):
-            same = hashlib.sha256(path.read_bytes()).hexdigest() == card["answers"]
-            return None if same else f"{path} was changed after it was written"
+            changed = hashlib.sha256(path.read_bytes()).hexdigest() != card["answers"]
+            return f"{path} was changed after it was written" if changed else None
     # looked for after its own files, which are removed once it is packed; and again where its pack became part of another
     while pack := folder.packed(unit_id):
         if pack.whole:
