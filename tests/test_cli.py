@@ -188,6 +188,7 @@ def imported(folder: Path, *arguments: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.long
 @pytest.mark.journey
 def test_a_run_that_goes_on_to_the_same_answers_imports_nothing_that_draws(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text('name = "small"\n[[corpora]]\nwhere = { take = [3] }\n' + SMALL)

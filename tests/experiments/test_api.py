@@ -99,7 +99,9 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_cell_that_was_stopped_goes_on_when_it_is_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_was_stopped_goes_on_when_it_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     import signal
 
     from emoscope.runs import Log
@@ -112,6 +114,9 @@ def test_a_cell_that_was_stopped_goes_on_when_it_is_run_again(tmp_path: Path, mo
         sets = es.select(heard, "mad", scope="all", minimum=2, matched=1, random=0, shuffled=0)
         return es.intervene(model, heard, sets).to_frame()
 
+    # a shell starts what runs behind it with Ctrl-C ignored
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     whole = cell("undisturbed")
     step = Log.step
     for stop_at in ("reading files", "listening", "intervening", "writing tables and report"):

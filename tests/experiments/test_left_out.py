@@ -143,7 +143,7 @@ def drawn(items: pl.DataFrame, study: Study):
     return [(one.fold, one.n, [(clip.name, clip.items) for clip in one.clips]) for one in samples]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(corpora(), st.integers(), st.integers(1, 3))
 def test_clips_are_left_out_only_where_neither_sets_nor_tests_use_them(
     tmp_path_factory, monkeypatch, made, seed, ahead
@@ -215,6 +215,7 @@ items_per_emotion = 8
 """
 
 
+@pytest.mark.long
 def test_processes_that_take_turns_and_other_quotas_between_leave_the_bytes_of_one_process(
     tmp_path, monkeypatch
 ) -> None:
