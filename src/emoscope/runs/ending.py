@@ -1,7 +1,8 @@
 """How the program ends: signals, exit codes, and the sentence that says how to go on.
 
-This is the only module that handles signals. A signal raises :class:`Stopped` in the main thread; should a library
-swallow it, the next step of progress raises it again. Files are renamed into place, so there is nothing to undo.
+This is the only module that handles the program's signals; the process that draws leaves Ctrl-C to it. A signal raises
+:class:`Stopped` in the main thread; should a library swallow it, the next step of progress raises it again. Files are
+renamed into place, so there is nothing to undo.
 """
 
 from __future__ import annotations
