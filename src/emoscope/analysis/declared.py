@@ -1,0 +1,403 @@
+"""The declared claims: which tests there are, in which order they are made, and what each says.
+
+All tests are of one estimand, the pairwise change (:mod:`~emoscope.analysis.pairs`), beyond control sets whose own
+spread is part of the error. There are two fixed sequences; a claim is tested only if the one before it holds, and the
+two first claims are corrected after Holm (1979) for being two. Pure functions of arrays: runs, simulated studies and
+answers from elsewhere are judged by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from emoscope.analysis.estimate import effective_number, holm, t_quantile, two_sided
+from emoscope.analysis.pairs import Clips, PairChange
+from emoscope.vocabulary import DEACTIVATE, LEVEL, MINIMUM_SPEAKERS, STEER
+
+RULE: Final = "3"
+"""Version of these rules; manifests hold it. 1: excess gap and excess pull gap; 2: the same with the blind part named."""
+
+SUPPORTED, UNSUPPORTED, UNTESTED = "supported", "not supported", "not testable"
+
+FEWEST_EMOTIONS = 3  # a pair without the set's own emotion takes three
+RANK_ONE_FROM = 4  # fewer emotions do not determine potency and fragility
+FEWEST_DRAWS = 5  # fewer control sets do not say how much sets differ
+FEWEST_ALPHAS = 3  # a slope of fewer strengths says little
+SPARED = 1 / 3  # others are spared if what they lose is surely less than this share of the emotion's own loss
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one claim says, and where in its sequence it stands."""
+
+    name: str
+    kind: str
+    says: str
+    unit: str
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("exists", DEACTIVATE, "Switching off an emotion’s neurons takes evidence for it from the answers, more than for other emotions", "nat"),
+    Claim("disproportionate", DEACTIVATE, "It takes a larger share of the evidence for that emotion than for the others", "%"),
+    Claim("selective", DEACTIVATE, "It takes more from that emotion than from every single other one", "%"),
+    Claim("steers", STEER, "Amplifying them adds evidence for the emotion, more than for other emotions", "nat"),
+    Claim("grows", STEER, "The effect grows with the strength of amplification", "nat per unit of alpha"),
+    Claim("steers selectively", STEER, "It adds more to that emotion than to every single other one", "%"),
+)  # fmt: skip
+"""The declared claims in the order in which they are tested; all of a kind form one sequence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Act:
+    """One intervention: under one set per target emotion, and under draws of control sets for the same emotions."""
+
+    own: PairChange
+    draws: tuple[PairChange, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What all declared claims about one study rest on.
+
+    Attributes:
+        sizes: weight of each independent unit, dimension (unit).
+        untouched: the untouched model's separations, nat, dimensions (1 + unit, emotion, emotion).
+        testable: which pairs count, dimensions (emotion, emotion).
+        off: the declared deactivation; ``None`` where there is none.
+        amplified: alpha -> amplification by it.
+        alpha: the declared one.
+    """
+
+    sizes: np.ndarray
+    untouched: np.ndarray
+    testable: np.ndarray
+    off: Act | None = None
+    amplified: Mapping[float, Act] | None = None
+    alpha: float | None = None
+
+
+@dataclass(frozen=True)
+class Test:
+    """An estimate beyond control sets, its interval for these sets' kind, and what the claim's rule makes of it.
+
+    ``estimate``, ``low`` and ``high`` are in the claim's unit; the interval includes how much sets differ. ``set_low``
+    and ``set_high`` are those of the very sets. ``p`` is two-sided, ``p_holm`` corrected for the two first claims.
+    """
+
+    name: str
+    verdict: str
+    why: str = ""
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    set_low: float | None = None
+    set_high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    df: float | None = None
+    units: int = 0
+    draws: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Beyond:
+    """Statistics of the target sets minus the mean of the control draws, each of them with both errors.
+
+    Attributes:
+        values: dimensions (1 + unit, statistic).
+        draws: of each control draw, dimensions (draw, 1 + unit, statistic).
+        sizes: dimension (unit).
+    """
+
+    values: np.ndarray
+    draws: np.ndarray
+    sizes: np.ndarray
+
+    @cached_property
+    def estimate(self) -> np.ndarray:
+        """Dimension (statistic)."""
+        return np.asarray(self._apart[0])
+
+    @cached_property
+    def _apart(self) -> np.ndarray:
+        return self.values - self.draws.mean(axis=0) if len(self.draws) else self.values
+
+    @cached_property
+    def units(self) -> int:
+        """How many independent units there are."""
+        return int((self.sizes > 0).sum())
+
+    @cached_property
+    def set_variance(self) -> np.ndarray:
+        """Squared error for these very sets: the delete-one-unit jackknife; dimension (statistic)."""
+        return _jackknife(self._apart, self.sizes)
+
+    @cached_property
+    def between_sets(self) -> np.ndarray:
+        """How much sets of no emotion differ from each other, without what the clips alone explain; dimension (statistic)."""
+        if len(self.draws) < 2:
+            return np.zeros(self.values.shape[1])
+        centred = self.draws - self.draws.mean(axis=0)
+        alone = np.mean([_jackknife(draw, self.sizes) for draw in centred], axis=0)
+        found = self.draws[:, 0].var(axis=0, ddof=1) - alone * len(self.draws) / (len(self.draws) - 1)
+        return np.maximum(found, 0.0)
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        """The error with that of the choice of sets; dimension (statistic)."""
+        return np.sqrt(self.set_variance + self._of_sets)
+
+    @property
+    def _of_sets(self) -> np.ndarray:
+        return self.between_sets * (1 + 1 / max(1, len(self.draws)))
+
+    @cached_property
+    def df(self) -> np.ndarray:
+        """Degrees of freedom after Satterthwaite (1946); dimension (statistic)."""
+        units = effective_number(self.sizes) - 1
+        each = self.set_variance**2 / units
+        if len(self.draws) > 1:
+            each = each + self._of_sets**2 / (len(self.draws) - 1)
+        total = (self.set_variance + self._of_sets) ** 2
+        return np.divide(total, each, out=np.full_like(total, units), where=each > 0)
+
+    def test(self, name: str, place: int = 0) -> Test:
+        """The estimate at a place with both intervals; no verdict yet."""
+        estimate, df = float(self.estimate[place]), float(self.df[place])
+        half = t_quantile(df, 1 - LEVEL / 2) * float(self.error[place])
+        own = t_quantile(effective_number(self.sizes) - 1, 1 - LEVEL / 2) * float(np.sqrt(self.set_variance[place]))
+        return Test(
+            name, "", "", estimate, estimate - half, estimate + half, estimate - own, estimate + own,
+            two_sided(estimate, float(self.error[place]), df), None, df, self.units, len(self.draws),
+        )  # fmt: skip
+
+
+def _jackknife(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    without = values[1:][sizes > 0]
+    count = len(without)
+    return np.asarray((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
+
+
+def beyond(act: Act, sizes: np.ndarray, statistic: Callable[[PairChange], np.ndarray]) -> Beyond:
+    """A statistic of a change, (1 + unit, ...), of the target sets and of every draw."""
+    own, *draws = (statistic(change) for change in (act.own, *act.draws))
+    own = own.reshape(len(own), -1)
+    return Beyond(own, np.array(draws).reshape(len(draws), *own.shape), sizes)
+
+
+def apart(change: PairChange) -> np.ndarray:
+    """The mean over targets of own pairs minus other pairs, nat: the declared estimand; dimension (1 + unit)."""
+    return np.asarray((change.own - change.others).mean(axis=1))
+
+
+def apart_share(change: PairChange) -> np.ndarray:
+    """The same in % of what the untouched model has of these pairs; dimension (1 + unit)."""
+    return np.asarray((change.own_share - change.others_share).mean(axis=1))
+
+
+def left_over(others: float) -> Callable[[PairChange], np.ndarray]:
+    """What other emotions lose, less a share of what the own one does, in %; dimension (1 + unit)."""
+    return lambda change: np.asarray((change.others_share - others * change.own_share).mean(axis=1))
+
+
+def above_rank_one(change: PairChange) -> np.ndarray:
+    """The own change beyond a product of the set's potency and the emotion's fragility, in %; dimension (1 + unit).
+
+    Potencies and fragilities, none below 0, are fitted by least squares to what sets do to other emotions than their
+    own, in the direction of the mean own change; the product for the own emotion is what a strong set on a fragile
+    emotion does without knowing it.
+    """
+    targets = list(change.targets)
+    losses = change.losses[:, :, targets]
+    sign = np.sign(np.einsum("rmm->r", losses)[0]) or 1.0
+    fitted = rank_one(sign * losses)
+    return np.asarray(np.einsum("rmm->rm", losses - sign * fitted).mean(axis=1))
+
+
+def rank_one(matrix: np.ndarray, rounds: int = 20) -> np.ndarray:
+    """The product of two vectors, none below 0, that is nearest to a square matrix off its diagonal; (..., set, emotion).
+
+    Example:
+        >>> fitted = rank_one(np.outer([1.0, 2.0, 3.0, 1.0], [1.0, 1.0, 2.0, 4.0]) + np.diag([9.0, 9.0, 9.0, 9.0]))
+        >>> fitted.diagonal().round(3).tolist()
+        [1.0, 2.0, 6.0, 4.0]
+    """
+    off = ~np.eye(matrix.shape[-1], dtype=bool)
+    known = np.where(off & np.isfinite(matrix), matrix, 0.0)
+    there = (off & np.isfinite(matrix)).astype(float)
+    fragile = np.maximum(known.sum(axis=-2), 0.0)
+    potent = np.zeros_like(fragile)
+    for _ in range(rounds):
+        potent = _share(known @ fragile[..., None], there @ fragile[..., None] ** 2)
+        fragile = _share(known.swapaxes(-1, -2) @ potent[..., None], there.swapaxes(-1, -2) @ potent[..., None] ** 2)
+    return potent[..., :, None] * fragile[..., None, :]
+
+
+def _share(sums: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    found = np.divide(sums, squares, out=np.zeros_like(sums), where=squares > 0)
+    return np.asarray(np.maximum(found[..., 0], 0.0))
+
+
+def slope(evidence: Evidence) -> Beyond:
+    """The least-squares slope of the estimand over all strengths from above 0 to 1, nat per unit of alpha."""
+    acts = doses(evidence)
+    alphas = np.array(list(acts))
+    weights = (alphas - alphas.mean()) / ((alphas - alphas.mean()) ** 2).sum()
+    draws = min(len(act.draws) for act in acts.values())
+    own = sum(w * apart(act.own) for w, act in zip(weights, acts.values(), strict=True))
+    each = [
+        sum(w * apart(act.draws[draw]) for w, act in zip(weights, acts.values(), strict=True)) for draw in range(draws)
+    ]
+    own = np.asarray(own)[:, None]
+    return Beyond(own, np.array(each).reshape(draws, *own.shape), evidence.sizes)
+
+
+def doses(evidence: Evidence) -> dict[float, Act]:
+    """The strengths from above 0 to 1, in rising order."""
+    return {alpha: act for alpha, act in sorted((evidence.amplified or {}).items()) if 0 < alpha <= 1}
+
+
+def _selective(act: Act, sizes: np.ndarray, sign: int, name: str) -> Test:
+    """Own above every single other emotion, for every set; and, from four emotions on, above a rank-one fit."""
+    nearest = beyond(act, sizes, lambda change: change.nearest)
+    kept = np.isfinite(nearest.values).all(axis=0)
+    nearest = Beyond(nearest.values[:, kept], nearest.draws[..., kept], sizes)
+    tests = [nearest.test(name, place) for place in range(int(kept.sum()))]
+    if len(act.own.targets) >= RANK_ONE_FROM:
+        tests.append(beyond(act, sizes, above_rank_one).test(name))
+    # it takes all of them: the claim is as good as its weakest part (Berger 1982)
+    weakest = max(tests, key=lambda test: _one_sided(test, sign))
+    place = tests.index(weakest)
+    if place == len(tests) - 1 and len(act.own.targets) >= RANK_ONE_FROM:
+        return replace(weakest, why="a strong set on a fragile emotion would do as much")
+    target, other = np.argwhere(kept.reshape(len(act.own.targets), -1))[place]
+    return replace(weakest, why=f"closest: {{{act.own.targets[target]}}} and {{{other}}}")
+
+
+def _one_sided(test: Test, sign: int) -> float:
+    assert test.p is not None
+    assert test.estimate is not None
+    return test.p / 2 if sign * test.estimate > 0 else 1 - test.p / 2
+
+
+def judge(evidence: Evidence, onward: bool = True) -> dict[str, Test]:
+    """All declared claims of one study by name, in the order of :data:`CLAIMS`.
+
+    With ``onward`` what comes later in a failed sequence is computed, too, for whoever wants to see the numbers.
+    """
+    found: dict[str, Test] = {}
+    chosen = (evidence.amplified or {}).get(evidence.alpha or 0.0)
+    for kind, sign, act in ((DEACTIVATE, -1, evidence.off), (STEER, 1, chosen)):
+        head, second, third = (claim.name for claim in CLAIMS if claim.kind == kind)
+        why = blocked(evidence) or _lacking(kind, act)
+        if why or act is None:
+            found |= {name: Test(name, UNTESTED, why or "") for name in (head, second, third)}
+            continue
+        found[head] = beyond(act, evidence.sizes, apart).test(head)
+        if not onward and not _holds(found[head], sign, found[head].p):
+            found |= {name: Test(name, UNSUPPORTED, "") for name in (second, third)}
+            continue
+        if kind == DEACTIVATE:
+            found[second] = beyond(act, evidence.sizes, apart_share).test(second)
+        elif len(doses(evidence)) >= FEWEST_ALPHAS:
+            found[second] = slope(evidence).test(second)
+        else:
+            found[second] = Test(second, UNTESTED, f"amplified at fewer than {FEWEST_ALPHAS} strengths up to 1")
+        found[third] = _selective(act, evidence.sizes, sign, third)
+    return corrected([found])[0]
+
+
+def _holds(test: Test, sign: int, p: float | None) -> bool:
+    return test.estimate is not None and sign * test.estimate > 0 and p is not None and p < LEVEL
+
+
+def corrected(studies: Sequence[Mapping[str, Test]]) -> list[dict[str, Test]]:
+    """The verdicts of all claims, the first of every sequence corrected over all sequences and studies (corpora)."""
+    heads = [(place, claim.name) for place, _ in enumerate(studies) for claim in CLAIMS if claim.name in HEADS]
+    adjusted = dict(zip(heads, holm([studies[place][name].p for place, name in heads]), strict=True))
+    found = []
+    for place, study in enumerate(studies):
+        decided: dict[str, Test] = {}
+        for claim in CLAIMS:
+            before = [decided[other.name] for other in CLAIMS if other.kind == claim.kind and other.name in decided]
+            test = replace(study[claim.name], p_holm=adjusted.get((place, claim.name)))
+            decided[claim.name] = _decide(test, claim, before)
+        found.append(decided)
+    return found
+
+
+HEADS = ("exists", "steers")
+
+
+def _decide(test: Test, claim: Claim, before: Sequence[Test]) -> Test:
+    if test.verdict == UNTESTED or test.estimate is None:
+        return test
+    failed = next((other for other in before if other.verdict != SUPPORTED), None)
+    if failed is not None:
+        return replace(test, verdict=UNSUPPORTED, why=f"it is tested only where “{failed.name}” holds")
+    sign = -1 if claim.kind == DEACTIVATE else 1
+    holds = _holds(test, sign, test.p if test.p_holm is None else test.p_holm)
+    return replace(test, verdict=SUPPORTED if holds else UNSUPPORTED)
+
+
+def blocked(evidence: Evidence) -> str | None:
+    """Why nothing can be tested: too few emotions, units, or nothing that the untouched model tells apart."""
+    heard = int((evidence.testable.sum(axis=0) > 0).sum())
+    if heard < FEWEST_EMOTIONS:
+        return (
+            f"only {heard} emotions have pairs of which at least {MINIMUM_SPEAKERS} speakers (or sessions) have both: "
+            f"{FEWEST_EMOTIONS} are needed"
+        )
+    kept = evidence.untouched[:, evidence.testable]
+    level = Beyond(kept.mean(axis=1)[:, None], np.zeros((0, len(kept), 1)), evidence.sizes).test("untouched")
+    if level.low is None or level.low <= 0:
+        return "the untouched model does not clearly tell the emotions apart"
+    return None
+
+
+def _lacking(kind: str, act: Act | None) -> str | None:
+    if act is None:
+        return "no set was switched off" if kind == DEACTIVATE else "no set was amplified by the declared strength"
+    if len(act.own.targets) < FEWEST_EMOTIONS:
+        return f"only {len(act.own.targets)} emotions have sets: {FEWEST_EMOTIONS} are needed"
+    if len(act.draws) < FEWEST_DRAWS:
+        return f"{len(act.draws)} draws of control sets: {FEWEST_DRAWS} are needed"
+    return None
+
+
+def gather(
+    clips: Clips,
+    untouched: np.ndarray,
+    off: tuple[np.ndarray, Sequence[np.ndarray]] | None,
+    amplified: Mapping[float, tuple[np.ndarray, Sequence[np.ndarray]]],
+    targets: Sequence[int],
+    alpha: float | None,
+) -> Evidence:
+    """Arrange log-probabilities for :func:`judge`.
+
+    Args:
+        untouched: of the untouched model, dimensions (item, option).
+        off: under the target sets, dimensions (target, item, option), and under every control draw.
+        amplified: the same for each strength.
+        targets: codes of the emotions that have sets.
+        alpha: the declared strength.
+    """
+    level = clips.separations(untouched[None])[:, 0]
+
+    def act(under: tuple[np.ndarray, Sequence[np.ndarray]]) -> Act:
+        every = np.concatenate([under[0], *under[1]]) - untouched
+        change = clips.separations(every)
+        size = len(targets)
+        parts = [change[:, first : first + size] for first in range(0, change.shape[1], size)]
+        own, *draws = (PairChange(targets, part, level, clips.testable) for part in parts)
+        return Act(own, tuple(draws))
+
+    return Evidence(
+        clips.sizes, level, clips.testable, None if off is None else act(off),
+        {each: act(under) for each, under in amplified.items()}, alpha,
+    )  # fmt: skip

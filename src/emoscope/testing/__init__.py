@@ -1,0 +1,1 @@
+"""Studies whose truth is known: simulated answers, to check what is claimed of real ones."""

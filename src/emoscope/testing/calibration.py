@@ -1,0 +1,124 @@
+"""How often each declared claim is called supported in studies of known truth: ``python -m emoscope.testing.calibration``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from emoscope.analysis import declared
+from emoscope.analysis.declared import CLAIMS, SUPPORTED
+from emoscope.neurons.controls import seeded_generator
+from emoscope.testing.worlds import World, simulate, star
+
+ALPHA = 0.5  # the declared strength in simulated studies
+BLOCK = 50  # studies that one task simulates
+MOST, LIMIT = 0.05, 0.075
+"""A false claim may be called supported in at most this share: the lower and the upper 99 % limit."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How often a claim was called supported in studies of one world."""
+
+    world: str
+    claim: str
+    true: bool
+    studies: int
+    supported: int
+    testable: int
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return self.supported / self.studies
+
+    def limits(self, level: float = 0.99) -> tuple[float, float]:
+        """The exact limits of the share (Clopper and Pearson 1934).
+
+        Example:
+            >>> tuple(round(x, 4) for x in Cell("w", "exists", False, 2000, 50, 2000).limits())
+            (0.0169, 0.0355)
+        """
+        from scipy.special import betaincinv
+
+        hits, tail = self.supported, (1 - level) / 2
+        low = 0.0 if hits == 0 else float(betaincinv(hits, self.studies - hits + 1, tail))
+        high = 1.0 if hits == self.studies else float(betaincinv(hits + 1, self.studies - hits, 1 - tail))
+        return low, high
+
+    @property
+    def holds(self) -> bool:
+        """Whether a false claim is called supported seldom enough."""
+        low, high = self.limits()
+        return self.true or (low <= MOST and high <= LIMIT)
+
+
+def judged(world: World, name: str, study: int) -> dict[str, str]:
+    """The verdicts of one simulated study by claim; the same for the same name and number."""
+    answers = simulate(world, seeded_generator("world", name, study))
+    evidence = declared.gather(
+        answers.clips, answers.untouched, answers.off, answers.amplified, range(world.emotions), ALPHA
+    )
+    return {claim: test.verdict for claim, test in declared.judge(evidence, onward=False).items()}
+
+
+def _block(world: World, name: str, first: int, count: int) -> list[dict[str, str]]:
+    return [judged(world, name, study) for study in range(first, first + count)]
+
+
+def calibrate(worlds: Mapping[str, World], studies: int, jobs: int = 1) -> Iterator[tuple[str, list[Cell], float]]:
+    """For each world its cells, and the share of studies with any false claim."""
+    with ProcessPoolExecutor(jobs) as pool:
+        for name, world in worlds.items():
+            firsts = range(0, studies, BLOCK)
+            counts = [min(BLOCK, studies - first) for first in firsts]
+            found = [each for block in pool.map(partial(_block, world, name), firsts, counts) for each in block]
+            truths = world.truths()
+            cells = [_cell(name, claim.name, truths[claim.name], found) for claim in CLAIMS]
+            wrong = [any(row[claim] == SUPPORTED for claim, true in truths.items() if not true) for row in found]
+            yield name, cells, float(np.mean(wrong))
+
+
+def _cell(world: str, claim: str, true: bool, found: Sequence[Mapping[str, str]]) -> Cell:
+    verdicts = [row[claim] for row in found]
+    return Cell(
+        world, claim, true, len(found), verdicts.count(SUPPORTED), len(found) - verdicts.count(declared.UNTESTED)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a row a world; exit code 1 where a false claim is called supported too often."""
+    parser = argparse.ArgumentParser(prog="python -m emoscope.testing.calibration", description=__doc__)
+    parser.add_argument("--studies", type=int, default=2000, help="of each world")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="worlds whose name holds this")
+    parser.add_argument("--out", type=Path, help="a JSON file for the counts")
+    asked = parser.parse_args(argv)
+    worlds = {name: world for name, world in star().items() if asked.only in name}
+    names = [claim.name for claim in CLAIMS]
+    print(f"| world | {' | '.join(names)} | any false |\n|---|{'---|' * (len(names) + 1)}")
+    every: list[Cell] = []
+    for _, cells, wrong in calibrate(worlds, asked.studies, asked.jobs):
+        every += cells
+        shares = [f"{'' if cell.true else '**'}{100 * cell.share:.1f}{'' if cell.true else '**'}" for cell in cells]
+        print(f"| {cells[0].world} | {' | '.join(shares)} | {100 * wrong:.1f} |", flush=True)
+    if asked.out:
+        asked.out.write_text(json.dumps([vars(cell) for cell in every], indent=1), encoding="utf-8")
+    wrong_cells = [cell for cell in every if not cell.holds]
+    for cell in wrong_cells:
+        low, high = cell.limits()
+        print(
+            f"\n{cell.world}: {cell.claim} {100 * cell.share:.1f} % (99 % limits {100 * low:.1f} to {100 * high:.1f})"
+        )
+    return 1 if wrong_cells else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
