@@ -44,7 +44,7 @@ class Cell:
 
         Example:
             >>> tuple(round(x, 4) for x in Cell("w", "exists", False, 2000, 50, 2000).limits())
-            (0.0169, 0.0355)
+            (0.0169, 0.0354)
         """
         from scipy.special import betaincinv
 

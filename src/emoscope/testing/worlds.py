@@ -46,7 +46,7 @@ class World:
         own_noise: standard deviation of noise that target sets add to their own option on every clip.
         potency, fragility: standard deviations of the logs of two numbers, one of a set and one of an emotion, whose
             product times ``product`` is the loss of every emotion under every set.
-        product: their mean product; 0 for none.
+        product: their mean product, when switched off; 0 for none.
         effects: standard deviation of a clip's own reaction to any set, of each option.
         draws: of control sets.
         alphas: strengths of amplification; the last one up to 1 is not special.
@@ -192,7 +192,7 @@ class _Parts:
         speakers = int(clips.speaker.max()) + 1
         share = 1.0 if target else world.leak
         wanted = share * loss * self._pattern()
-        if target and world.product and loss >= 0:
+        if target and dose < 0 and world.product:
             wanted = wanted + world.product * np.outer(
                 np.exp(world.potency * rng.standard_normal(k)), np.exp(world.fragility * rng.standard_normal(k))
             )
