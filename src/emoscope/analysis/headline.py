@@ -1,0 +1,119 @@
+"""What the declared claims about a run rest on: the answers under the headline's sets and under its control sets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from emoscope.analysis.contrasts import Conditions, families, shared
+from emoscope.analysis.declared import FEWEST_DRAWS, Evidence, gather
+from emoscope.analysis.load import Run
+from emoscope.analysis.pairs import Clips
+from emoscope.analysis.responses import Responses
+from emoscope.vocabulary import DEACTIVATE, MATCHED, ORTHOGONAL, STEER, TARGET
+
+CONTROLS: Final = (ORTHOGONAL, MATCHED)
+"""The controls beyond which claims are tested, the first of them that has enough draws: see docs/method.md."""
+
+
+@dataclass(frozen=True, eq=False)
+class Declared:
+    """A run's evidence, and what it was taken from.
+
+    Attributes:
+        control: beyond which control sets it is; ``None`` where there are too few draws of any.
+        labels: the options by code.
+        conditions: all conditions that it rests on.
+        clips: how many clips (or items) count; ``left_out``: how many do not, as they were not asked under all
+            conditions or do not offer every option.
+        unit: what is left out together: ``"speaker"`` or ``"session"``.
+    """
+
+    evidence: Evidence
+    control: str | None
+    labels: tuple[str, ...]
+    conditions: frozenset[str]
+    clips: int
+    left_out: int
+    unit: str
+
+
+def declared_evidence(run: Run, responses: Responses) -> Declared | None:
+    """The evidence of a run's headline; ``None`` where nothing was asked under its sets.
+
+    Sets act at all positions and layers; they are switched off to zero, or amplified by any strength.
+    """
+    if "baseline" not in responses.rows:
+        return None
+    found: dict[tuple[str, float | None], dict[str, list[Conditions]]] = defaultdict(lambda: defaultdict(list))
+    for family, members in families(responses, run.conditions):
+        whole = (family["positions"], family["layers"]) == ("all", "all") and family["to"] != "mean"
+        if whole and family["role"] in ("headline", "dose"):
+            found[family["kind"], family["alpha"]][family["control"]].append(members)
+    own = {key: draws[TARGET][0] for key, draws in found.items() if draws[TARGET]}
+    if not own:
+        return None
+    enough = (name for name in CONTROLS if any(len(found[key][name]) >= FEWEST_DRAWS for key in own))
+    control = next(enough, None)
+    draws = {key: found[key][control] if control else [] for key in own}
+    every = [*own.values(), *(draw for each in draws.values() for draw in each)]
+    targets, used = shared(responses, every)
+    logp = -np.logaddexp(0, -responses.log_odds)  # among the item's options
+    wanted = sorted({"baseline"}.union(*(draw.values() for draw in every)))
+    rows = [responses.rows[name] for name in wanted]
+    used = used & np.isfinite(logp[rows]).all(axis=(0, 2))
+    if not targets or not used.any():
+        return None
+    units, unit = independent_units(run, responses)
+    clips = Clips(responses.truth[used], _dense(responses.speaker[used]), _dense(units[used]), len(responses.labels))
+
+    def under(key: tuple[str, float | None]) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+        stacked = [
+            np.stack([logp[responses.rows[draw[name]]][used] for name in targets]) for draw in (own[key], *draws[key])
+        ]
+        return stacked[0], stacked[1:]
+
+    amplified: Mapping[float, tuple[np.ndarray, Sequence[np.ndarray]]] = {
+        key[1]: under(key) for key in own if key[0] == STEER and key[1] is not None
+    }
+    off = under((DEACTIVATE, None)) if (DEACTIVATE, None) in own else None
+    codes = [responses.labels.index(name) for name in targets]
+    evidence = gather(clips, logp[responses.rows["baseline"]][used], off, amplified, codes, _alpha(run))
+    left_out = int(len(used) - used.sum())
+    return Declared(evidence, control, responses.labels, frozenset(wanted), int(used.sum()), left_out, unit)
+
+
+def _alpha(run: Run) -> float | None:
+    declared = run.conditions.filter(pl.col("headline").fill_null(False), kind=STEER)
+    return None if declared.is_empty() else float(declared["alpha"][0])
+
+
+def _dense(codes: np.ndarray) -> np.ndarray:
+    return np.unique(codes, return_inverse=True)[1]
+
+
+def independent_units(run: Run, responses: Responses) -> tuple[np.ndarray, str]:
+    """The independent unit of each item, (item), and what it is: the session where speakers share one, else the speaker.
+
+    Speakers of one session answer each other. Sessions are the unit where every speaker stands in one alone, and some
+    session holds several.
+    """
+    where = {item: place for place, item in enumerate(responses.items.tolist())}
+    rows = run.items.filter(pl.col("item").is_in(list(where))).select("item", "session")
+    sessions: list[str | None] = [None] * len(where)
+    for item, session in rows.iter_rows():
+        sessions[where[item]] = session
+    if None in sessions:
+        return responses.speaker, "speaker"
+    of_speaker = defaultdict(set)
+    for speaker, session in zip(responses.speaker.tolist(), sessions, strict=True):
+        of_speaker[speaker].add(session)
+    names = {name for each in of_speaker.values() for name in each}
+    if any(len(each) > 1 for each in of_speaker.values()) or not 1 < len(names) < len(of_speaker):
+        return responses.speaker, "speaker"
+    return np.unique(np.array(sessions), return_inverse=True)[1], "session"
