@@ -33,6 +33,16 @@ def bracket(low: float | None, high: float | None, digits: int = 1, sign: bool =
     return "" if low is None or high is None else f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
 
 
+def value(estimate: float, low: float | None, high: float | None, unit: str, digits: int = 1) -> str:
+    """An effect with its unit and its interval.
+
+    Example:
+        >>> value(-17.5, -29.7, -5.3, "points"), value(0.25, None, None, "nat", 2)
+        ('−17.5 points [−29.7, −5.3]', '+0.25 nat')
+    """
+    return f"{number(estimate, digits, sign=True)} {unit} {bracket(low, high, digits, sign=True)}".strip()
+
+
 def span(low: float, high: float, digits: int = 1) -> str:
     """An interval in a sentence."""
     return f"95 % interval {number(low, digits)} to {number(high, digits)}"

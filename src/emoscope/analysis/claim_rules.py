@@ -1,4 +1,4 @@
-"""The rules by which a claim of the paper counts as supported by the published measure: pure functions of table rows."""
+"""The rules of the claims that are no declared tests (exploration): pure functions of table rows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED, Test
 from emoscope.analysis.estimate import estimate_of
 from emoscope.vocabulary import LEVEL
-from emoscope.wording import DOING, bracket, number, p_text
-
-SUPPORTED, UNSUPPORTED, UNTESTED = "supported by the published measure", "not supported", "not testable here"
-"""What a claim is called. The published measure also counts moves of the answers that know nothing of the clip."""
+from emoscope.wording import DOING, bracket, number, p_text, value
 
 Row = Mapping[str, Any]
 
@@ -34,14 +32,14 @@ def untested(why: str) -> Decision:
 
     Example:
         >>> untested("a pilot supports no claim").verdict
-        'not testable here'
+        'not testable'
     """
     return Decision(UNTESTED, why)
 
 
 def shown(row: Row, verdict: str, why: str, what: str, unit: str = "points") -> Decision:
     """A decision with the number that it rests on."""
-    effect = f"{what} {number(row['estimate'], sign=True)}{' points' if unit == 'points' else ''} {ends(row)}".strip()
+    effect = f"{what} {value(row['estimate'], row['low'], row['high'], unit)}"
     return Decision(verdict, why, effect, row["estimate"], row["low"], row["high"], unit)
 
 
@@ -55,15 +53,12 @@ def span(row: Row) -> str:
     return f"{number(row['estimate'], sign=True)} {ends(row)}".strip()
 
 
-SPARED = 0.5
-"""The other emotions are largely spared if what they lose is surely less than this share of the emotion's own loss."""
-
 MODEST = 50  # so many clips per emotion are modest identification data
 KEPT = 0.8  # sets from few clips keep the effect if they reach at least this share of the full set's
 
 DONE = {"deactivate": "switching them off", "steer": "amplifying them"}
 
-FEWEST_DRAWS = 5  # fewer draws of shuffled labels do not say how uneven chance is
+FEWEST_DRAWS = 19  # fewer draws of shuffled labels cannot say that something is rarer than one in twenty
 
 
 def unusable(row: Row | None, absent: str) -> str | None:
@@ -84,114 +79,81 @@ AT_CHANCE = "the untouched model is not clearly above chance: an effect would be
 """Why nothing can be concluded where the model does not know the emotions."""
 
 
-def some_effect(tests: Sequence[Row]) -> Decision:
-    """Such neurons exist: one declared test holds, after Holm, with switching off hurting or amplifying pulling.
+def holds(verdict: str | None) -> bool:
+    """Whether a claim is supported, be it with reservations."""
+    return verdict in (SUPPORTED, RESERVED)
 
-    Example:
-        >>> row = {"kind": "deactivate", "estimate": -9.0, "low": -12.0, "high": -6.0, "p_holm": 0.001, "reason": None}
-        >>> some_effect([row]).number
-        'excess gap −9.0 points [−12.0, −6.0]'
+
+def stated(test: Test, what: str, unit: str, why: str = "", verdict: str | None = None) -> Decision:
+    """A decision with the number of a test; its own verdict where no other is given."""
+    if test.estimate is None:
+        return Decision(verdict or test.verdict, why or test.why)
+    digits = 2 if unit.startswith("nat") else 1
+    text = f"{what} {value(test.estimate, test.low, test.high, unit, digits)}".strip()
+    return Decision(verdict or test.verdict, why or test.why, text, test.estimate, test.low, test.high, unit)
+
+
+def hurts(disproportionate: str | None, own: Row | None, verdict: str | None = None) -> Decision:
+    """Switching off hurts the emotion: the declared claim of a larger share holds, and accuracy on its own clips falls.
+
+    ``own`` is the effect ``excess_self``, ``verdict`` that of the table of verdicts.
     """
-    made = [row for row in tests if row["p_holm"] is not None]
-    if not made:
-        return untested(next((row["reason"] for row in tests if row["reason"]), "no test was declared"))
-    right = [row for row in made if (row["estimate"] < 0) == (row["kind"] == "deactivate")]
-    best = min(right or made, key=lambda row: float(row["p_holm"]))
-    holds = bool(right) and best["p_holm"] < LEVEL
-    kinds = {row["kind"] for row in right if row["p_holm"] < LEVEL}
-    done = " and ".join(name for kind, name in DONE.items() if kind in kinds)
-    why = f"{done} moves answers more than similar neurons do"
-    why = why if holds else "no declared test holds after correction for their number"
-    if len(made) < len(tests):
-        why += f"; {len(made)} of {len(tests)} declared tests could be made"
-    what = "excess gap" if best["kind"] == "deactivate" else "excess pull gap"
-    return shown(best, SUPPORTED if holds else UNSUPPORTED, why, what)
-
-
-def hurts(test: Row | None, own: Row | None, verdict: str | None = None) -> Decision:
-    """Switching off hurts the emotion disproportionately: the declared test holds, and the emotion itself loses.
-
-    ``test`` is that of the excess gap, ``own`` the effect ``excess_self``, ``verdict`` that of the table of verdicts.
-    """
-    if test is None:
-        return untested("no set was switched off")
-    if test["p_holm"] is None:
-        return untested(test["reason"] or "the declared test could not be made")
+    if disproportionate in (None, UNTESTED):
+        return untested("the declared test of a disproportionate loss could not be made")
     if no := unusable(own, "no matched neurons were switched off"):
         return untested(no)
     assert own is not None
-    verb = "loses" if own["high"] < 0 else "does not clearly lose"
-    found = f"the emotion itself {verb} beyond similar neurons ({span(own)})"
-    if test["p_holm"] < LEVEL and test["estimate"] < 0 and own["high"] < 0:
-        how = {
-            "removes evidence": "it removes evidence", "pulls the answer": "it moves what is answered, not what is heard",
-            "both": "it removes evidence and moves what is answered", "neither": "evidence and leaning stay as they were",
-            "undecided": "whether evidence is lost or only the answer moves is undecided",
-        }.get(verdict or "", "")  # fmt: skip
-        return shown(test, SUPPORTED, f"{found}{f'; {how}' if how else ''}", "excess gap")
-    if test["p_holm"] < LEVEL and test["estimate"] < 0:
-        return shown(test, UNSUPPORTED, f"the gap is one of the other emotions’ gains: {found}", "excess gap")
-    return shown(test, UNSUPPORTED, _open(test), "excess gap")
+    how = {
+        "removes evidence": "it removes evidence", "pulls the answer": "it moves what is answered, not what is heard",
+        "both": "it removes evidence and moves what is answered", "neither": "evidence and leaning stay as they were",
+        "adds evidence": "it adds evidence", "undecided": "whether evidence is lost or only the answer moves is undecided",
+    }.get(verdict or "", "")  # fmt: skip
+    if not holds(disproportionate):
+        return shown(own, UNSUPPORTED, "the loss is not shown to be disproportionate", "excess, own clips")
+    if own["high"] < 0:
+        return shown(own, SUPPORTED, how, "excess, own clips")
+    return shown(own, UNSUPPORTED, "accuracy on the emotion’s own clips does not clearly fall", "excess, own clips")
 
 
-def spares(hurt: Decision, own: Row | None, others: Row | None) -> Decision:
-    """The other emotions are largely spared: their loss (``excess_cross``) is surely less than half of its own."""
-    if hurt.verdict != SUPPORTED or own is None:
-        return untested("the emotion itself is not shown to be hurt")
-    if no := unusable(others, "no matched neurons were switched off"):
-        return untested(no)
-    assert others is not None
-    limit = SPARED * own["estimate"]
-    part = "half of the emotion’s own" if SPARED == 0.5 else f"{SPARED:g} of the emotion’s own"
-    less = others["low"] > limit
-    how = "surely less" if less else "more" if others["high"] < limit else "perhaps more"
-    why = f"{how} than {part} ({number(own['estimate'], sign=True)})"
-    return shown(others, SUPPORTED if less else UNSUPPORTED, why, "excess, other emotions")
+def spares(disproportionate: str | None, test: Test | None) -> Decision:
+    """The other emotions are spared: their relative loss is surely less than a third of the emotion's own.
+
+    ``test`` is of :func:`~emoscope.analysis.declared.left_over`, which takes the error of both losses into account.
+    """
+    if not holds(disproportionate) or test is None or test.low is None:
+        return untested("the emotion itself is not shown to be hurt more than others")
+    less = test.low > 0
+    why = f"the others’ loss is {'surely' if less else 'not surely'} less than a third of the own one"
+    what = "others’ change less a third of the own"
+    return stated(test, what, "% of the separation", why, SUPPORTED if less else UNSUPPORTED)
 
 
-def pulls(overall: Row | None, gap: Row | None) -> Decision:
+def pulls(test: Test | None, gap: Row | None) -> Decision:
     """Amplifying biases answers towards the emotion, beyond similar neurons: the interval lies above 0.
 
-    That is of ``excess_pull_overall`` at the headline's alpha; ``excess_pull_gap`` is named beside it.
+    ``test`` is of the pull over clips of all emotions at the headline's alpha, beyond matched draws and with their
+    spread; ``gap`` the effect ``excess_pull_gap``, named beside it.
     """
-    if no := unusable(overall, "no set was amplified beside matched neurons"):
-        return untested(no)
-    assert overall is not None
+    if test is None or test.low is None:
+        return untested("no set was amplified beside matched neurons")
     beside = "" if gap is None or gap["low"] is None else f"excess pull gap {span(gap)}"
-    holds = overall["low"] > 0
-    why = "; ".join(filter(None, [None if holds else _open(overall), beside]))
-    return shown(overall, SUPPORTED if holds else UNSUPPORTED, why, "excess pull")
+    up = test.low > 0
+    why = "; ".join(filter(None, [None if up else "the interval is not above 0", beside]))
+    return stated(test, "excess pull", "points", why, SUPPORTED if up else UNSUPPORTED)
 
 
-def rises(trend: Row | None) -> Decision:
-    """The pull grows with alpha, beyond similar neurons: Page's test holds and the slope's interval lies above 0."""
-    if trend is None or trend["slope"] is None:
-        return untested("selected and matched neurons were not amplified at several strengths up to 1")
-    row = {**trend, "estimate": trend["slope"]}
-    if no := unusable(row, ""):
-        return untested(no)
-    if trend["p"] is None:
-        return untested(trend["reason"] or "the trend test could not be made")
-    holds = trend["p"] < LEVEL and trend["low"] > 0
-    why = f"alpha {trend['alphas']}; Page’s test {p_text(trend['p'])}"
-    unit = "points per unit of alpha"
-    return shown(row, SUPPORTED if holds else UNSUPPORTED, why, "excess pull per unit of alpha", unit)
-
-
-def modest(hurt: Decision, test: Row | None, full: int | None, sizes: Sequence[Row], whole: Row | None, matched: Row | None) -> Decision:  # fmt: skip
+def modest(hurt: Decision, full: int | None, sizes: Sequence[Row], whole: Row | None, matched: Row | None) -> Decision:
     """Few clips are enough: sets from at most 50 clips per emotion keep 80 % of the gap, and surpass matched neurons.
 
-    The full set ``hurt`` its emotion by the declared ``test``, was found on ``full`` clips per emotion, and has the row
-    ``whole`` in the table of efficiency (``sizes``: mean over draws, in rising order of clips); ``matched`` is the gap
-    of its matched neurons.
+    They were found on at most half of the ``full`` set's clips per emotion, which has the row ``whole`` in the table of
+    efficiency (``sizes``: mean over draws, in rising order of clips); ``matched`` is the gap of its matched neurons.
     """
-    if hurt.verdict != SUPPORTED or test is None:
+    if not holds(hurt.verdict):
         return untested("the full set is not shown to hurt its emotion")
-    if full is not None and full <= MODEST:
-        return shown(test, SUPPORTED, f"the full set was found on {full} clips per emotion", "excess gap")
-    few = [row for row in sizes if row["size"] <= MODEST]
+    most = MODEST if full is None else min(MODEST, full // 2)
+    few = [row for row in sizes if row["size"] <= most]
     if not few or whole is None or matched is None or matched["low"] is None:
-        return untested(f"no sets from at most {MODEST} clips per emotion were switched off")
+        return untested(f"no sets from at most {most} clips per emotion (half of the full set’s) were switched off")
     if all(row["gap_high"] is None for row in few):
         return untested(few[0]["reason"] or "there is no interval")
     if whole["gap"] is None or whole["gap"] >= 0:
@@ -222,45 +184,38 @@ def crowds(row: Row | None) -> Decision:
     return Decision(verdict, why, text.replace("-", "−"), row["estimate"], row["low"], row["high"], "%")
 
 
-def carries_over(row: Row, p_holm: float | None, own: Row | None) -> Decision:
-    """One corpus's sets hurt their emotions in another: excess gap below 0, after Holm over all pairs of corpora.
+def carries_over(test: Test, p_holm: float | None, own: str | None, kept: float | None, known: bool) -> Decision:
+    """One corpus's sets act in another: the declared estimand lies below 0, after Holm over all pairs of corpora.
 
-    ``row`` is that of ``excess_gap`` in the table of transfer, for one source in another host; ``own`` that of the
-    host's own sets.
+    Args:
+        test: of the source's sets on the host's clips, beyond their matched draws.
+        own: the verdict on the host's own sets.
+        kept: what share of these sets' excess gap the source's keep, in %.
+        known: whether the untouched model is clearly above chance on the host's clips.
     """
-    if no := unusable(row, "the sets did not act there"):
-        return untested(no)
-    if p_holm is None:
-        return untested("there is no p value")
-    kept = "" if row["kept"] is None else f"keeps {row['kept']:.0f} % of what that corpus’s own sets do"
-    kept = kept.replace("-", "−")
-    if row["uar_low"] is None or row["chance"] is None or row["uar_low"] <= row["chance"]:
-        return shown(row, UNTESTED, AT_CHANCE, "excess gap")
-    if p_holm < LEVEL and row["estimate"] < 0:
-        return shown(row, SUPPORTED, kept, "excess gap")
-    if own is None or own["high"] is None or own["high"] >= 0:
-        return shown(row, UNTESTED, "that corpus’s own sets do nothing clear on these emotions either", "excess gap")
+    if not known:
+        return untested(AT_CHANCE)
+    if test.estimate is None or test.low is None or p_holm is None:
+        return untested(test.why or "there is no p value")
+    part = "" if kept is None else f"keeps {kept:.0f} % of the gap of that corpus’s own sets".replace("-", "−")
+    if p_holm < LEVEL and test.estimate < 0:
+        return stated(test, "pairwise change", "nat", part, SUPPORTED)
+    if not holds(own):
+        return untested("that corpus’s own sets do nothing clear on these emotions either")
     why = f"{p_text(p_holm)} after correction for all pairs"
-    return shown(row, UNSUPPORTED, "; ".join(filter(None, [why, kept])), "excess gap")
+    return stated(test, "pairwise change", "nat", "; ".join(filter(None, [why, part])), UNSUPPORTED)
 
 
-def both(first: Decision, second: Decision) -> Decision:
-    """A claim that holds if two others do.
+def handle(hurt: Decision, steers: str | None) -> Decision:
+    """An actionable handle: switching off hurts the emotion, and the declared claim of steering holds.
 
     Example:
-        >>> yes = Decision(SUPPORTED, "")
-        >>> both(yes, yes).verdict, both(yes, Decision(UNSUPPORTED, "")).verdict, both(yes, untested("")).verdict
-        ('supported by the published measure', 'not supported', 'not testable here')
+        >>> handle(Decision(SUPPORTED, ""), UNSUPPORTED).why
+        'amplifying: not supported'
     """
-    for verdict, why in ((UNSUPPORTED, "not supported"), (UNTESTED, "not testable here")):
-        which = [name for name, claim in zip(DOING.values(), (first, second), strict=True) if claim.verdict == verdict]
+    parts = dict(zip(DOING.values(), (hurt.verdict, steers or UNTESTED), strict=True))
+    for verdict in (UNSUPPORTED, UNTESTED):
+        which = [name for name, found in parts.items() if found == verdict]
         if which:
-            return Decision(verdict, f"{' and '.join(which)}: {why}")
+            return Decision(verdict, f"{' and '.join(which)}: {verdict}")
     return Decision(SUPPORTED, "switching off and amplifying do both")
-
-
-def _open(row: Row) -> str:
-    if row["low"] <= 0 <= row["high"]:
-        return "the interval holds 0"
-    wrong = (row["estimate"] > 0) == (row.get("kind") == "deactivate")
-    return "it goes the other way" if wrong else f"{p_text(row['p_holm'])} after correction for all declared tests"

@@ -22,7 +22,8 @@ from emoscope.vocabulary import DEACTIVATE, LEVEL, MINIMUM_SPEAKERS, STEER
 RULE: Final = "3"
 """Version of these rules; manifests hold it. 1: excess gap and excess pull gap; 2: the same with the blind part named."""
 
-SUPPORTED, UNSUPPORTED, UNTESTED = "supported", "not supported", "not testable"
+SUPPORTED, RESERVED = "supported", "supported with reservations"
+UNSUPPORTED, UNTESTED = "not supported", "not testable"
 
 FEWEST_EMOTIONS = 3  # a pair without the set's own emotion takes three
 RANK_ONE_FROM = 4  # fewer emotions do not determine potency and fragility
@@ -38,16 +39,17 @@ class Claim:
     name: str
     kind: str
     says: str
+    measure: str
     unit: str
 
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("exists", DEACTIVATE, "Switching off an emotion’s neurons takes evidence for it from the answers, more than for other emotions", "nat"),
-    Claim("disproportionate", DEACTIVATE, "It takes a larger share of the evidence for that emotion than for the others", "%"),
-    Claim("selective", DEACTIVATE, "It takes more from that emotion than from every single other one", "%"),
-    Claim("steers", STEER, "Amplifying them adds evidence for the emotion, more than for other emotions", "nat"),
-    Claim("grows", STEER, "The effect grows with the strength of amplification", "nat per unit of alpha"),
-    Claim("steers selectively", STEER, "It adds more to that emotion than to every single other one", "%"),
+    Claim("exists", DEACTIVATE, "Switching off an emotion’s neurons takes evidence for that emotion, more than for others", "pairwise change", "nat"),
+    Claim("disproportionate", DEACTIVATE, "It takes a larger share of that emotion’s evidence than of the others’", "own minus other emotions", "% of the separation"),
+    Claim("selective", DEACTIVATE, "It takes more from that emotion than from every single other one", "own minus closest other emotion", "% of the separation"),
+    Claim("steers", STEER, "Amplifying them adds evidence for the emotion, more than for others", "pairwise change", "nat"),
+    Claim("grows", STEER, "This grows with the strength of amplification", "slope", "nat per unit of alpha"),
+    Claim("steers selectively", STEER, "It adds more to that emotion than to every single other one", "own minus closest other emotion", "% of the separation"),
 )  # fmt: skip
 """The declared claims in the order in which they are tested; all of a kind form one sequence."""
 

@@ -11,12 +11,10 @@ import polars as pl
 
 from emoscope.analysis.claim_rules import TOO_UNRELIABLE
 from emoscope.analysis.contrasts import Change, Compared, Family, compare, measures
-from emoscope.analysis.estimate import Estimate, benjamini_hochberg, finite, holm, rank, unit
-from emoscope.analysis.load import Run
+from emoscope.analysis.estimate import Estimate, benjamini_hochberg, finite, rank, unit
 from emoscope.analysis.parts import Part
 from emoscope.analysis.responses import NOT_ASKED
 from emoscope.schemas import as_table
-from emoscope.vocabulary import GAPS
 
 RANKED = {"deactivate": ("gap",), "steer": ("pull_gap", "pull_overall")}
 """Measures that are ranked among combinations of matched sets: deactivation lowers them, steering raises them."""
@@ -192,26 +190,6 @@ def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | 
     if first.low is None or first.high is None or second.low is None or second.high is None:
         return None, first.reason or second.reason
     return verdict((first.low, first.high), (second.low, second.high))
-
-
-def headline_tests(compared: Sequence[Compared], run: Run) -> pl.DataFrame:
-    """The declared headline tests, adjusted for their number after Holm (1979), one row a kind, in points: ``tests``."""
-    corpus = "+".join(sorted(set(run.items.filter(pl.col("status") == "used")["corpus"].drop_nulls())))
-    rows: list[dict[str, Any]] = []
-    for kind, measure in GAPS.items():
-        declared = [case for case in compared if case.headline and case.family["kind"] == kind]
-        if not declared:
-            continue
-        chosen = min(declared, key=lambda this: (this.family["positions"] != "all", this.family["to"] == "mean"))
-        row: dict[str, Any] = {"kind": kind, "measure": f"excess_{measure}", "corpus": corpus}
-        row |= {"p": None, "reason": "no matched controls"}
-        if chosen.excess is not None:
-            row |= measures(chosen.excess.beyond)[measure].columns()
-            row |= {"p": None, "reason": TOO_UNRELIABLE} if chosen.excess.beyond.unreliable else {}
-        rows.append(row)
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_holm"] = p
-    return as_table("tests", rows)
 
 
 MEASURED = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.contrasts import Conditions, families, shared
-from emoscope.analysis.declared import FEWEST_DRAWS, Evidence, gather
+from emoscope.analysis.contrasts import Compared, Conditions, families, measures, shared
+from emoscope.analysis.declared import FEWEST_DRAWS, Beyond, Evidence, Test, gather
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips
 from emoscope.analysis.responses import Responses
@@ -43,17 +43,18 @@ class Declared:
     unit: str
 
 
-def declared_evidence(run: Run, responses: Responses) -> Declared | None:
+def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("headline", "dose")) -> Declared | None:
     """The evidence of a run's headline; ``None`` where nothing was asked under its sets.
 
-    Sets act at all positions and layers; they are switched off to zero, or amplified by any strength.
+    Sets act at all positions and layers; they are switched off to zero, or amplified by any strength. ``roles`` are
+    those of the conditions that count (``"transferred"`` for sets of another corpus).
     """
     if "baseline" not in responses.rows:
         return None
     found: dict[tuple[str, float | None], dict[str, list[Conditions]]] = defaultdict(lambda: defaultdict(list))
     for family, members in families(responses, run.conditions):
         whole = (family["positions"], family["layers"]) == ("all", "all") and family["to"] != "mean"
-        if whole and family["role"] in ("headline", "dose"):
+        if whole and family["role"] in roles:
             found[family["kind"], family["alpha"]][family["control"]].append(members)
     own = {key: draws[TARGET][0] for key, draws in found.items() if draws[TARGET]}
     if not own:
@@ -86,6 +87,19 @@ def declared_evidence(run: Run, responses: Responses) -> Declared | None:
     evidence = gather(clips, logp[responses.rows["baseline"]][used], off, amplified, codes, _alpha(run))
     left_out = int(len(used) - used.sum())
     return Declared(evidence, control, responses.labels, frozenset(wanted), int(used.sum()), left_out, unit)
+
+
+def pull(compared: Sequence[Compared]) -> Test | None:
+    """How far the headline's amplification draws answers of clips of all emotions to its own, beyond matched draws.
+
+    In points, with the spread of the draws in its error; ``None`` where no matched set was amplified.
+    """
+    for case in compared:
+        if case.headline and case.family["kind"] == STEER and case.excess is not None:
+            own, *draws = (measures(change)["pull_overall"] for change in (case.excess.own, *case.excess.matched))
+            stacked = np.array([draw.values for draw in draws])[..., None]
+            return Beyond(own.values[:, None], stacked, own.sizes).test("pulls")
+    return None
 
 
 def _alpha(run: Run) -> float | None:

@@ -211,9 +211,9 @@ class Part:
         """What the rule says about the headline's sets under one kind of intervention; ``None`` where it was not run."""
         return first(acting(self.table("verdicts"), kind), control="target")
 
-    def test(self, kind: str) -> Row | None:
-        """The declared test of the headline for one kind of intervention."""
-        return first(self.table("tests"), kind=kind)
+    def test(self, name: str) -> Row | None:
+        """The row of a declared claim, such as ``"exists"``."""
+        return first(self.table("tests"), name=name)
 
     def uar(self, condition: str = "baseline", scoring: str = "likelihood") -> Row | None:
         """The row of the table of UARs for a condition; ``None`` where it is missing."""

@@ -1,44 +1,101 @@
-"""Each claim of the paper's abstract: supported by the published measure, not supported, or not testable here."""
+"""The claims: the declared ones in their order, then what else the paper claims, which is exploration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from itertools import islice
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 
 import polars as pl
 
 from emoscope.analysis import claim_rules as rules
-from emoscope.analysis.claim_rules import UNTESTED, Decision, untested
+from emoscope.analysis import declared
+from emoscope.analysis.claim_rules import Decision, stated, untested
+from emoscope.analysis.declared import CLAIMS, RESERVED, SUPPORTED, UNTESTED, Test
 from emoscope.analysis.estimate import holm
-from emoscope.analysis.parts import Part, Row, StudyRuns, first
+from emoscope.analysis.headline import Declared, declared_evidence, pull
+from emoscope.analysis.parts import Part, Row, StudyRuns
+from emoscope.analysis.responses import build_responses
 from emoscope.analysis.standing import at_chance
-from emoscope.chapters.sets import ALL
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.schemas import as_table, empty
+from emoscope.vocabulary import DEACTIVATE, MATCHED, ORTHOGONAL
 
 UNLIKE = "the matched neurons are not well matched"
+PLACES = {DEACTIVATE: "Deactivation", "steer": "Steering and dose"}
 
-PAPER: dict[str, tuple[str, str, str]] = {
-    "exist": ("Emotion-sensitive neurons exist in this model", "Which neurons", "tests"),
-    "hurts": ("Switching off the neurons of an emotion hurts that emotion more than others", "Deactivation", "tests"),
-    "spares": ("Switching them off largely spares the other emotions", "Deactivation", "effects"),
+EXPLORED: dict[str, tuple[str, str, str]] = {
+    "hurts": (
+        "Switching off the neurons of an emotion hurts the recognition of that emotion",
+        "Deactivation",
+        "effects",
+    ),
+    "spares": ("Switching them off spares the other emotions", "Deactivation", "tests"),
     "pulls": ("Amplifying them biases the answers towards the emotion", "Steering and dose", "effects"),
-    "rises": ("The effect grows with the strength of the intervention", "Steering and dose", "trend"),
     "modest": ("Modest identification data are enough", "How little data", "efficiency"),
     "crowds": ("They cluster unevenly over the layers", "Where in the layers", "clustering"),
     "transfer": ("They transfer, in part, from one corpus to another", "Transfer and fusion", "transfer"),
-    "handle": ("Targeted interventions on them are an actionable handle", "Steering and dose", "effects"),
+    "handle": ("Targeted interventions on them are an actionable handle", "Steering and dose", "tests"),
 }
-"""Name to claim (in our words), the question that it answers, and the table in which its number stands."""
+"""What else the paper claims: name to claim (in our words), the question that it answers, the table of its number."""
+
+
+def declared_tests(part: Part) -> pl.DataFrame:
+    """Decide the declared claims of one run: table ``tests``, a row a claim in the order in which they are tested."""
+    found = declared_evidence(part.run, part.responses) if part.there else None
+    why = blocked(part) or (None if found else "nothing was asked under the headline’s sets")
+    if found and not why and not part.unreliable.isdisjoint(found.conditions):
+        why = rules.TOO_UNRELIABLE
+    if why or found is None:
+        return _tests([Test(claim.name, UNTESTED, why or "") for claim in CLAIMS], part, found)
+    judged = declared.judge(found.evidence)
+    doubts = reservations(part, found)
+    return _tests([_reserved(_named(test, found.labels), doubts) for test in judged.values()], part, found)
+
+
+def _named(test: Test, labels: Sequence[str]) -> Test:
+    """Emotions by name where the rule names them by code."""
+    return replace(test, why=re.sub(r"\{(\d+)\}", lambda code: labels[int(code[1])], test.why))
+
+
+def _reserved(test: Test, doubts: Sequence[str]) -> Test:
+    if test.verdict != SUPPORTED or not doubts:
+        return test
+    return replace(test, verdict=RESERVED, why=_and(test.why, *doubts))
+
+
+def reservations(part: Part, found: Declared) -> list[str]:
+    """What a reader must know beside a claim that holds."""
+    shared = part.run.manifest.get("speakers_shared") or 0
+    unlike = max((row["smd_largest"] or 0 for row in _rows(part, "matching")), default=0) > WELL_MATCHED
+    doubts = [
+        f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides" if shared else None,
+        UNLIKE if unlike and found.control == MATCHED else None,
+        f"beyond matched neurons alone, as there are no {ORTHOGONAL} sets" if found.control == MATCHED else None,
+    ]
+    return [doubt for doubt in doubts if doubt]
+
+
+def _tests(found: Sequence[Test], part: Part, evidence: Declared | None) -> pl.DataFrame:
+    corpus = "+".join(sorted(set(part.run.items.filter(pl.col("status") == "used")["corpus"].drop_nulls())))
+    about: Row = {"corpus": corpus, "rule": declared.RULE, "control": evidence.control if evidence else None}
+    about |= {"n": evidence.clips if evidence else None, "left_out": evidence.left_out if evidence else None}
+    kinds = {claim.name: {"kind": claim.kind, "unit": claim.unit} for claim in CLAIMS}
+    return as_table("tests", [vars(test) | kinds[test.name] | about for test in found])
+
+
+def stored_tests(table: pl.DataFrame) -> dict[str, Test]:
+    """The tests of a stored table by name."""
+    known = [field.name for field in fields(Test)]
+    return {row["name"]: Test(**{name: row[name] for name in known}) for row in table.iter_rows(named=True)}
 
 
 def claims(part: Part) -> pl.DataFrame:
     """Decide every claim on the result tables of one run.
 
     Returns:
-        the columns of table ``claims``, a row a claim, in the order of :data:`PAPER`: ``verdict`` is one of those in
-        :mod:`~emoscope.analysis.claim_rules`, ``number`` what it rests on, as text, ``why`` the reason. Empty where the
+        the columns of table ``claims``, a row a claim, the declared ones first: ``verdict`` is one of those in
+        :mod:`~emoscope.analysis.declared`, ``number`` what it rests on, as text, ``why`` the reason. Empty where the
         folder holds no items.
     """
     if part.run.items.is_empty():
@@ -50,121 +107,124 @@ def claims(part: Part) -> pl.DataFrame:
 def claims_of_study(study: StudyRuns) -> pl.DataFrame:
     """Decide every claim for each corpus of a study in parts, and for each pair of corpora.
 
-    The declared tests of all corpora are adjusted together after Holm, and so are the pairs of corpora.
+    The first declared claims of all corpora are corrected together after Holm, and so are the pairs of corpora.
 
     Returns:
         the columns of table ``claims``; ``source`` is the corpus in which the sets were found, where another's clips
         were answered.
     """
-    adjusted = iter(holm([p for part in study.mains for p in part.table("tests")["p"]]))
+    mains = [part for part in study.mains if len(part.table("tests"))]
+    together = declared.corrected([stored_tests(part.table("tests")) for part in mains])
     frames = [empty("claims")]
     for part in study.mains:
-        tests = part.table("tests")
-        again = tests.with_columns(pl.Series("p_holm", list(islice(adjusted, len(tests))), dtype=pl.Float64))
-        frames.append(decide(part.changed(tests=again), part.name).filter(pl.col("name") != "transfer"))
+        if part in mains:
+            doubts = dict(part.table("tests").select("name", "why").iter_rows())
+            reserved = set(part.table("tests").filter(verdict=RESERVED)["name"])
+            tests = [
+                replace(test, verdict=RESERVED, why=doubts[name])
+                if test.verdict == SUPPORTED and name in reserved
+                else test
+                for name, test in together[mains.index(part)].items()
+            ]
+            part = part.changed(tests=as_table("tests", [vars(test) for test in tests]))
+        frames.append(decide(part, part.name).filter(pl.col("name") != "transfer"))
     frames.append(_transfer(study))
-    places = {name: place for place, name in enumerate(PAPER)}
+    places = {name: place for place, name in enumerate([*(claim.name for claim in CLAIMS), *EXPLORED])}
     order = pl.col("name").replace_strict(places, return_dtype=pl.Int64)
     return pl.concat(frames).sort(order, maintain_order=True)
 
 
 def decide(part: Part, corpus: str) -> pl.DataFrame:
     """Every claim about one corpus, as in :func:`claims`."""
-    why = _blocked(part)
-    found = dict.fromkeys(PAPER, untested(why)) if why else _decided(part)
-    shared, blind = part.run.manifest.get("speakers_shared") or 0, part.blind()
-    caution = f"{shared} speaker{'s are' if shared > 1 else ' is'} on both sides"
-    rows = []
-    for name, decision in found.items():
-        if blind is not None and decision.number.startswith("excess gap"):
-            decision = replace(decision, number=f"{decision.number}, {blind.brief()}")
-        if shared and decision.verdict != UNTESTED:
-            decision = replace(decision, why=_and(decision.why, caution))
-        rows.append((name, corpus, None, decision))
-    return _table(rows)
+    tests = stored_tests(part.table("tests"))
+    found = {
+        claim.name: stated(tests[claim.name], claim.measure, claim.unit) for claim in CLAIMS if claim.name in tests
+    }
+    why = blocked(part)
+    found |= dict.fromkeys(EXPLORED, untested(why)) if why else _explored(part, tests)
+    return _table([(name, corpus, None, decision) for name, decision in found.items()])
 
 
-def _decided(part: Part) -> dict[str, Decision]:
-    off, verdict = part.test("deactivate"), part.verdict("deactivate")
-    own, others = part.effect("deactivate", "excess_self"), part.effect("deactivate", "excess_cross")
-    hurt = rules.hurts(off, own, verdict["verdict"] if verdict else None)
-    pull = rules.pulls(part.effect("steer", "excess_pull_overall"), part.effect("steer", "excess_pull_gap"))
-    unlike = max((row["smd_largest"] or 0 for row in _rows(part, "matching")), default=0) > WELL_MATCHED
-    hurt, pull = (
-        replace(decision, why=_and(decision.why, UNLIKE)) if unlike and decision.number else decision
-        for decision in (hurt, pull)
-    )
+def _explored(part: Part, tests: Mapping[str, Test]) -> dict[str, Decision]:
+    verdict, own = part.verdict(DEACTIVATE), part.effect(DEACTIVATE, "excess_self")
+    verdicts = {name: test.verdict for name, test in tests.items()}
+    hurt = rules.hurts(verdicts.get("disproportionate"), own, verdict["verdict"] if verdict else None)
     sizes = [row for row in _rows(part, "efficiency") if row["draw"] is None]
-    trend = first(part.own("trend"), layers="all", positions="all", measure="excess_pull", control="target")
+    full = next((row for row in sizes if row["full"]), None)
+    few = sorted((row for row in sizes if not row["full"]), key=lambda row: int(row["size"]))
+    matched = part.effect(DEACTIVATE, "gap", MATCHED)
     return {
-        "exist": rules.some_effect(part.table("tests").to_dicts()),
         "hurts": hurt,
-        "spares": rules.spares(hurt, own, others),
-        "pulls": pull,
-        "rises": rules.rises(trend if _declared(part, "steer") else None),
-        "modest": rules.modest(
-            hurt,
-            off,
-            _clips(part),
-            sorted((row for row in sizes if not row["full"]), key=lambda row: int(row["size"])),
-            next((row for row in sizes if row["full"]), None),
-            part.effect("deactivate", "gap", "matched"),
-        ),
+        "spares": rules.spares(verdicts.get("disproportionate"), _spared(part)),
+        "pulls": rules.pulls(pull(part.compared), part.effect("steer", "excess_pull_gap")),
+        "modest": rules.modest(hurt, full["size"] if full else None, few, full, matched),
         "crowds": rules.crowds(next(iter(_rows(part, "clustering")), None)),
         "transfer": untested("it needs a study of several corpora"),
-        "handle": rules.both(hurt, pull),
+        "handle": rules.handle(hurt, verdicts.get("steers")),
     }
 
 
+def _spared(part: Part) -> Test | None:
+    found = declared_evidence(part.run, part.responses)
+    if found is None or found.evidence.off is None or not found.evidence.off.draws:
+        return None
+    statistic = declared.left_over(declared.SPARED)
+    return declared.beyond(found.evidence.off, found.evidence.sizes, statistic).test("spares")
+
+
 def _transfer(study: StudyRuns) -> pl.DataFrame:
-    rows = study.table("transfer").filter(~pl.col("fused"), kind="deactivate", measure="excess_gap")
-    own = {row["host"]: row for row in rows.filter("diagonal").iter_rows(named=True)}
-    pairs = rows.filter(~pl.col("diagonal")).to_dicts()
+    rows = study.table("transfer").filter(~pl.col("fused"), ~pl.col("diagonal"), kind=DEACTIVATE, measure="excess_gap")
+    pairs = [(row, study.main(row["host"]), _carried(study, row)) for row in rows.to_dicts()]
     if not pairs:
         several = len(study.mains) > 1
         why = "sets were not exchanged between corpora" if several else "it needs a study of several corpora"
         return _table([("transfer", "", None, untested(why))])
-    found = []
-    for row, p in zip(pairs, holm([row["p"] for row in pairs]), strict=True):
-        part = study.main(row["host"])
-        blocked = _blocked(part) if part else None
-        decision = untested(blocked) if blocked else rules.carries_over(row, p, own.get(row["host"]))
-        found.append(("transfer", row["host"], row["source"], decision))
+    found: list[tuple[str, str, str | None, Decision]] = []
+    for (row, part, test), p in zip(pairs, holm([test.p for _, _, test in pairs]), strict=True):
+        barred = blocked(part) if part else None
+        own = stored_tests(part.table("tests")).get("exists") if part else None
+        known = row["uar_low"] is not None and row["chance"] is not None and row["uar_low"] > row["chance"]
+        carried = rules.carries_over(test, p, own.verdict if own else None, row["kept"], known)
+        found.append(("transfer", str(row["host"]), str(row["source"]), untested(barred) if barred else carried))
     return _table(found)
 
 
+def _carried(study: StudyRuns, row: Row) -> Test:
+    """The declared estimand of one corpus's sets on another's clips, beyond their matched draws."""
+    lacking = Test("transfer", UNTESTED, "the sets did not act there")
+    for part in study.parts:
+        source = part.run.transferred.get(row["source"]) if part.of == row["host"] and part.there else None
+        found = declared_evidence(source, build_responses(source), ("transferred",)) if source else None
+        if found and found.evidence.off and found.evidence.off.draws and part.role in ("shared", "main"):
+            if why := declared.blocked(found.evidence):
+                return replace(lacking, why=why)
+            return declared.beyond(found.evidence.off, found.evidence.sizes, declared.apart).test("transfer")
+    return lacking
+
+
 def _table(found: Iterable[tuple[str, str, str | None, Decision]]) -> pl.DataFrame:
+    texts = {claim.name: (claim.says, PLACES[claim.kind], "tests") for claim in CLAIMS} | EXPLORED
     rows = [
-        dict(zip(("claim", "question", "table"), PAPER[name], strict=True))
-        | {"name": name, "corpus": corpus, "source": source}
+        dict(zip(("claim", "question", "table"), texts[name], strict=True))
+        | {"name": name, "corpus": corpus, "source": source, "declared": name not in EXPLORED}
         | vars(decision)
         for name, corpus, source, decision in found
     ]
     return as_table("claims", rows)
 
 
-def _declared(part: Part, *kinds: str) -> bool:
-    """Whether conditions are marked as the headline's."""
-    return bool((part.run.conditions["headline"].fill_null(False) & part.run.conditions["kind"].is_in(kinds)).any())
-
-
 def _rows(part: Part, table: str) -> list[Row]:
     """The rows of a table of sets at the headline's selector, budget and scope, where one is declared."""
-    return part.own(table).to_dicts() if _declared(part, "deactivate", "steer") else []
+    conditions = part.run.conditions
+    marked = (conditions["headline"].fill_null(False) & conditions["kind"].is_in([DEACTIVATE, "steer"])).any()
+    return part.own(table).to_dicts() if marked else []
 
 
 def _and(*parts: str) -> str:
     return "; ".join(filter(None, parts))
 
 
-def _clips(part: Part) -> int | None:
-    """On how many clips per emotion the headline's sets that act were found: the most of any fold."""
-    rows = [row for row in _rows(part, "sets") if row["control"] == "target" and row["n"] is not None]
-    acting = [row for row in rows if row["fold"] != ALL] or rows
-    return max((int(row["n"]) for row in acting), default=None)
-
-
-def _blocked(part: Part) -> str | None:
+def blocked(part: Part) -> str | None:
     """Why nothing can be concluded: what the run says, or a model that does not know this corpus's emotions.
 
     Where UAR is not clear of chance, sets are found on clips that a habit of answering got right, and switching them
@@ -190,14 +250,15 @@ def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:
         corpora: the columns.
 
     Returns:
-        for each claim ``claim``, ``question`` and ``cells``: a list of rows a corpus, with ``kind``, the verdict as a
-        class of the style sheet.
+        for each claim ``claim``, ``question``, ``declared`` and ``cells``: a list of rows a corpus, with ``kind``, the
+        verdict as a class of the style sheet.
     """
     kind = pl.col("verdict").str.replace_all(" ", "-")
+    groups = found.with_columns(kind=kind).group_by("claim", "question", "declared", maintain_order=True)
     return [
-        {"claim": claim, "question": question}
+        {"claim": claim, "question": question, "declared": declares}
         | {"cells": [[row for row in group.to_dicts() if row["corpus"] in (name, "", None)] for name in corpora]}
-        for (claim, question), group in found.with_columns(kind=kind).group_by("claim", "question", maintain_order=True)
+        for (claim, question, declares), group in groups
     ]
 
 
@@ -207,10 +268,12 @@ def as_text(found: pl.DataFrame) -> pl.DataFrame | None:
         return None
     texts = found.with_columns(pl.col("corpus", "number", "why").fill_null(""))
     source = (pl.lit("from ") + pl.col("source")).fill_null("")
+    test = pl.when("declared").then(pl.lit("declared")).otherwise(pl.lit("exploration"))
     return texts.select(
         pl.col("claim").alias("claim tested"),
         "corpus",
         source.alias("neurons"),
+        test.alias("test"),
         "verdict",
         pl.col("number").alias("value"),
         "why",

@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from emoscope.analysis.accuracy import uar
-from emoscope.analysis.effects import effects, evidence, headline_tests, matrix, verdicts
+from emoscope.analysis.effects import effects, evidence, matrix, verdicts
 from emoscope.analysis.load import Run, read_run
 from emoscope.analysis.parts import Part, StudyRuns, read_study
 from emoscope.chapters import questions
-from emoscope.chapters.claims import claims, claims_of_study
+from emoscope.chapters.claims import claims, claims_of_study, declared_tests
 from emoscope.report.page import write_csv
 from emoscope.runs.folder import SHOWN, RunFolder
 
@@ -27,13 +27,13 @@ def compute_tables(run: Run) -> Part:
     frames["matrix"] = matrix(part.compared, part.responses.labels)
     frames["evidence"] = evidence(part.compared)
     frames["verdicts"] = verdicts(part.compared, part.responses.unknown_speakers)
-    frames["tests"] = headline_tests(part.compared, run)
     notes = [] if "baseline" in part.responses.rows else ["effects: there are no baseline answers to compare with"]
     for question in questions():
         for name, compute in question.tables.items():
             found = compute(part)
             frames[name], more = (found, ()) if isinstance(found, pl.DataFrame) else found
             notes += more
+    frames["tests"] = declared_tests(part)
     frames["claims"] = claims(part)
     return replace(part, notes=tuple(notes))
 

@@ -152,10 +152,12 @@ def _statistics(part: Part) -> str:
     study, environment = manifest.get("study") or {}, manifest.get("environment") or {}
     used = [name for name in environment if name in ("python", "torch", "transformers")]
     versions = ", ".join(f"{name} {environment[name]}" for name in used)
-    names = {"deactivate": "the excess gap of deactivation"}
-    declared = [names.get(kind, "the excess pull gap of steering") for kind in part.table("tests")["kind"]]
-    corrected = f" The tests of {listed(declared)} were declared beforehand and corrected with Holm’s method."
-    holm = corrected if declared else ""
+    holm = (
+        " The declared claims rest on the pairwise change of separations beyond control sets, whose spread is part of "
+        "the error; each is tested only if the one before it holds, the first of both sequences after Holm’s correction."
+        if len(part.table("tests"))
+        else ""
+    )
     return (
         "Effects are changes in percentage points, averaged over emotions; the excess is the effect of the selected minus that of "
         "matched neurons on the same clips. Sensitivity is the change of the one-against-rest area under the ROC curve of the option’s "

@@ -10,7 +10,7 @@ from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
 from emoscope.analysis.parts import Part
 from emoscope.report.caveats import MEASURES, close, unlike
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, judge
-from emoscope.wording import number, p_text, span
+from emoscope.wording import number, span
 
 CLEAR = (CLEAR_LOW, CLEAR_HIGH)
 
@@ -135,7 +135,7 @@ def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
 
 def _notes(part: Part, kind: str, own: str | None = None, unmatched: str | None = None) -> tuple[str, ...]:
     """What goes on with the claim, on what the verdict rests, the declared test, and what may be told against both."""
-    notes = (own, _decided(part, kind), _corrected(part, kind), unmatched, close(part, kind, MEASURES[kind]))
+    notes = (own, _decided(part, kind), _declared(part, kind), unmatched, close(part, kind, MEASURES[kind]))
     return tuple(note for note in notes if note)
 
 
@@ -160,13 +160,13 @@ def _decided(part: Part, kind: str) -> str | None:
     return f"{lead} on selected minus similar neurons: {', '.join(parts)}{why}.{sizes}"
 
 
-def _corrected(part: Part, kind: str) -> str | None:
-    row = part.test(kind)
-    if row is None or row["p_holm"] is None or not part.speakers:
+def _declared(part: Part, kind: str) -> str | None:
+    """What the declared claims about one kind of intervention say, in the order in which they are tested."""
+    rows = part.table("tests").filter(kind=kind).to_dicts()
+    if not rows:
         return None
-    gaps = {"excess_gap": "the difference between the emotion and the others", "excess_pull_gap": "the excess pull gap"}
-    name = gaps.get(row["measure"], row["measure"])
-    return f"Declared test, {name}: {p_text(row['p_holm'])} after correction for all declared tests."
+    said = [f"{row['name']}: {row['verdict']}" for row in rows]
+    return f"Declared claims: {'; '.join(said)}."
 
 
 def _own_clips(part: Part) -> str | None:
