@@ -8,8 +8,8 @@ effects, not from the simulated answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,27 @@ class World:
         return found | dict.fromkeys(("steers", "grows"), rises) | {"steers selectively": rises and self.neighbour < 1}
 
 
+Under = tuple[np.ndarray, list[np.ndarray]]  # under target sets, (target, item, option); under every control draw
+
+
+class Doses(Mapping[float, Under]):
+    """Answers at each strength of amplification, worked out when they are asked for."""
+
+    def __init__(self, alphas: Sequence[float], under: Callable[[float], Under]) -> None:
+        self._alphas, self._under = alphas, under
+
+    def __getitem__(self, alpha: float) -> Under:
+        if alpha not in self._alphas:
+            raise KeyError(alpha)
+        return self._under(alpha)
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self._alphas)
+
+    def __len__(self) -> int:
+        return len(self._alphas)
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """A simulated study: who spoke, and logits (log-probabilities but for a constant of each item) without and under all sets.
@@ -112,8 +133,8 @@ class Answers:
 
     clips: Clips
     untouched: np.ndarray
-    off: tuple[np.ndarray, list[np.ndarray]]
-    amplified: Mapping[float, tuple[np.ndarray, list[np.ndarray]]] = field(default_factory=dict)
+    off: Under
+    amplified: Mapping[float, Under]
 
 
 def simulate(world: World, rng: np.random.Generator) -> Answers:
@@ -136,15 +157,15 @@ def simulate(world: World, rng: np.random.Generator) -> Answers:
     # the same sets at every strength: what they do for reasons of their own grows with it
     reactions = [parts.reactions() for _ in range(1 + world.draws)]
 
-    def under(loss: float, shift: float, dose: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    def under(loss: float, shift: float, dose: float) -> Under:
         own, *controls = (parts.sets(place == 0, loss, shift, dose, each) for place, each in enumerate(reactions))
         return own, controls
 
-    amplified = {
-        alpha: under(-world.gain * alpha**world.curve, world.steer_shift * alpha**world.curve, alpha)
-        for alpha in world.alphas
-    }
-    return Answers(clips, logits, under(world.loss, world.shift, -1.0), amplified)
+    def amplified(alpha: float) -> Under:
+        dose = alpha**world.curve
+        return under(-world.gain * dose, world.steer_shift * dose, alpha)
+
+    return Answers(clips, logits, under(world.loss, world.shift, -1.0), Doses(world.alphas, amplified))
 
 
 def _clips(world: World, rng: np.random.Generator) -> Clips:
