@@ -20,13 +20,18 @@ from emoscope.neurons.controls import seeded_generator
 from emoscope.testing.calibration import Cell
 from emoscope.testing.worlds import NULLS, REAL, Answers, World, simulate
 
-Statistic = Callable[[Answers, np.ndarray], np.ndarray]  # study, logits (target, item, option) -> (1 + unit)
+Statistic = Callable[
+    [Answers, np.ndarray], list[np.ndarray]
+]  # study, logits (sets, target, item, option) -> (1 + unit) each
 
 
-def _pairs(measure: str, study: Answers, under: np.ndarray) -> np.ndarray:
+def _pairs(measure: str, study: Answers, under: np.ndarray) -> list[np.ndarray]:
     clips, targets = study.clips, range(study.clips.options)
-    before, after = (getattr(clips, measure)(logits) for logits in (study.untouched[None], under))
-    return apart(PairChange(targets, after - before, before[:, 0], clips.testable))
+    together = np.concatenate([study.untouched[None], under.reshape(-1, *study.untouched.shape)])
+    found = getattr(clips, measure)(together)
+    before, change = found[:, 0], found[:, 1:] - found[:, :1]
+    parts = np.split(change, len(under), axis=1)
+    return [apart(PairChange(targets, part, before, clips.testable)) for part in parts]
 
 
 def _mean_matrix(study: Answers, moved: np.ndarray) -> np.ndarray:
@@ -48,16 +53,20 @@ def _own_minus_others(matrix: np.ndarray) -> np.ndarray:
     return np.asarray(own - (matrix.sum(axis=(1, 2)) - own * size) / (size * (size - 1)))
 
 
-def _gap(study: Answers, under: np.ndarray) -> np.ndarray:
+def _gap(study: Answers, every: np.ndarray) -> list[np.ndarray]:
+    return [_gap_of(study, under) for under in every]
+
+
+def _gap_of(study: Answers, under: np.ndarray) -> np.ndarray:
     right = (under.argmax(axis=-1) == study.clips.truth).astype(float)
     before = study.untouched.argmax(axis=-1) == study.clips.truth
     return _own_minus_others(_mean_matrix(study, 100 * (right - before)))
 
 
-def _log_odds(study: Answers, under: np.ndarray) -> np.ndarray:
-    codes = range(study.clips.options)
-    moved = (log_odds(under) - log_odds(study.untouched))[codes, :, codes]
-    return _own_minus_others(_mean_matrix(study, moved))
+def _log_odds(study: Answers, every: np.ndarray) -> list[np.ndarray]:
+    codes, before = range(study.clips.options), log_odds(study.untouched)
+    moved = ((log_odds(under) - before)[codes, :, codes] for under in every)
+    return [_own_minus_others(_mean_matrix(study, each)) for each in moved]
 
 
 CANDIDATES: dict[str, Statistic] = {
@@ -74,10 +83,8 @@ def supported(world: World, name: str, study: int) -> list[bool]:
     own, draws = answers.off
     found = []
     for statistic in CANDIDATES.values():
-        values = statistic(answers, own)[:, None]
-        test = Beyond(
-            values, np.stack([statistic(answers, draw)[:, None] for draw in draws]), answers.clips.sizes
-        ).test("")
+        values = np.stack(statistic(answers, np.stack([own, *draws])))[..., None]
+        test = Beyond(values[0], values[1:], answers.clips.sizes).test("")
         found.append(test.p is not None and test.p < 0.05 and (test.estimate or 0) < 0)
     return found
 

@@ -160,8 +160,10 @@ class Clips:
             said = self.speaker == who
             won, pairs = self._won(logp, np.flatnonzero(said))
             every, weight = every + won, weight + pairs
-            for unit in units[speaker == who]:
-                kept, there = self._won(logp, np.flatnonzero(said & (self.unit != unit)))
+            spoken = units[speaker == who]
+            for unit in spoken:
+                rest = np.flatnonzero(said & (self.unit != unit)) if len(spoken) > 1 else np.zeros(0, int)
+                kept, there = self._won(logp, rest)
                 gone[unit] += won - kept
                 lost[unit] += pairs - there
         over = np.concatenate([weight[None], weight - lost])
