@@ -15,7 +15,7 @@ import numpy as np
 from emoscope.analysis import declared
 from emoscope.analysis.declared import CLAIMS, SUPPORTED
 from emoscope.neurons.controls import seeded_generator
-from emoscope.testing.worlds import World, simulate, star
+from emoscope.testing.worlds import Answers, World, simulate, star
 
 ALPHA = 0.5  # the declared strength in simulated studies
 BLOCK = 50  # studies that one task simulates
@@ -102,6 +102,51 @@ def _cell(world: str, claim: str, true: bool, found: Sequence[Mapping[str, str]]
     )
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How often both intervals of *exists* hold what they are about, in %, and how much the choice of sets costs."""
+
+    world: str
+    these_sets: float
+    such_sets: float
+    efficiency: float  # mean squared error with sets as given, over that with their spread
+
+
+def covered(world: World, name: str, study: int) -> tuple[bool, bool, float]:
+    """Whether each interval of one study holds its own target, and the ratio of its squared errors."""
+    answers = simulate(world, seeded_generator("coverage", name, study))
+    evidence = declared.gather(answers.clips, answers.untouched, answers.off, {}, range(world.emotions), None)
+    assert evidence.off is not None
+    found = declared.beyond(evidence.off, evidence.sizes, declared.apart)
+    test = found.test("exists")
+    targets = [_true_value(answers, true, evidence) for true in (answers.expected, answers.of_kind)]
+    ends = ((test.set_low, test.set_high), (test.low, test.high))
+    inside = [
+        low is not None and high is not None and low <= target <= high
+        for target, (low, high) in zip(targets, ends, strict=True)
+    ]
+    return inside[0], inside[1], float(found.set_variance[0] / found.error[0] ** 2)
+
+
+def _true_value(answers: Answers, true: np.ndarray, evidence: declared.Evidence) -> float:
+    changes = [
+        declared.PairChange(range(answers.clips.options), each[None], evidence.untouched, evidence.testable)
+        for each in true
+    ]
+    own, *draws = (float(declared.apart(change)[0]) for change in changes)
+    return own - float(np.mean(draws))
+
+
+def coverage(worlds: Mapping[str, World], studies: int, jobs: int = 1) -> Iterator[Coverage]:
+    """Of each world whose expected changes are known."""
+    with ProcessPoolExecutor(jobs) as pool:
+        for name, world in worlds.items():
+            if not world.product:
+                rows = list(pool.map(partial(covered, world, name), range(studies), chunksize=BLOCK))
+                these, such, ratio = np.mean(rows, axis=0)
+                yield Coverage(name, 100 * these, 100 * such, ratio)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a row a world; exit code 1 where a false claim is called supported too often."""
     parser = argparse.ArgumentParser(prog="python -m emoscope.testing.calibration", description=__doc__)
@@ -111,8 +156,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="worlds whose name holds this")
     parser.add_argument("--out", type=Path, help="a JSON file for the counts")
+    parser.add_argument("--coverage", action="store_true", help="how often intervals hold what they are about, instead")
     asked = parser.parse_args(argv)
     worlds = {name: world for name, world in star().items() if asked.only in name}
+    if asked.coverage:
+        print("| world | these sets, % | such sets, % | efficiency |\n|---|---|---|---|")
+        for each in coverage(worlds, asked.studies, asked.jobs):
+            row = f"{each.these_sets:.1f} | {each.such_sets:.1f} | {each.efficiency:.2f}"
+            print(f"| {each.world} | {row} |", flush=True)
+        return 0
     names = [claim.name for claim in CLAIMS]
     print(f"| world | {' | '.join(names)} | any false |\n|---|{'---|' * (len(names) + 1)}")
     every: list[Cell] = []

@@ -129,12 +129,17 @@ class Answers:
         untouched: dimensions (item, option).
         off: under target sets, (target, item, option), and under every control draw.
         amplified: the same for each alpha.
+        expected: the pairwise changes that ``off`` has over many clips and speakers, of these very sets, the target
+            sets first, nat, dimensions (1 + draw, target, emotion, emotion). Not told of worlds with ``product``.
+        of_kind: the same averaged over sets of their kind.
     """
 
     clips: Clips
     untouched: np.ndarray
     off: Under
     amplified: Mapping[float, Under]
+    expected: np.ndarray
+    of_kind: np.ndarray
 
 
 def simulate(world: World, rng: np.random.Generator) -> Answers:
@@ -165,7 +170,11 @@ def simulate(world: World, rng: np.random.Generator) -> Answers:
         dose = alpha**world.curve
         return under(-world.gain * dose, world.steer_shift * dose, alpha)
 
-    return Answers(clips, logits, under(world.loss, world.shift, -1.0), Doses(world.alphas, amplified))
+    kinds = np.stack([parts.expected(place == 0) for place in range(1 + world.draws)])
+    apart = parts.apart
+    own = np.stack([losses[:, :, None] + losses[:, None, :] for losses, *_ in reactions]) * apart
+    off = under(world.loss, world.shift, -1.0)
+    return Answers(clips, logits, off, Doses(world.alphas, amplified), kinds + own, kinds)
 
 
 def _clips(world: World, rng: np.random.Generator) -> Clips:
@@ -219,8 +228,7 @@ class _Parts:
             )
         heavy = 1 + world.varies * rng.standard_normal((k, speakers))
         moved = wanted[:, clips.truth] * heavy[:, clips.speaker] + dose * losses[:, clips.truth]  # (set, item)
-        apart = self.means.diagonal()[:, None] - self.means - self.means.T + self.means.diagonal()
-        change = dose * (items + shifts[:, None]) + moved[..., None] * apart[clips.truth]
+        change = dose * (items + shifts[:, None]) + moved[..., None] * self.apart[clips.truth]
         own = (
             shift * (1 + world.shift_varies * rng.standard_normal((k, speakers))) if target else np.zeros((k, speakers))
         )
@@ -229,10 +237,25 @@ class _Parts:
         if target and world.own_noise:
             change[range(k), :, range(k)] += world.own_noise * rng.standard_normal((k, len(clips.truth)))
         if target and world.confidence:
-            peaks = self.means.diagonal()
-            shrink = world.confidence * (1 + world.aligned * (peaks - peaks.mean()) / peaks.std())
-            change -= shrink[:, None, None] * self.logits
+            change -= self.shrink[:, None, None] * self.logits
         return self.logits + change
+
+    @property
+    def apart(self) -> np.ndarray:
+        """The untouched separations over many clips, nat, dimensions (emotion, emotion)."""
+        return np.asarray(self.means.diagonal()[:, None] - self.means - self.means.T + self.means.diagonal())
+
+    @property
+    def shrink(self) -> np.ndarray:
+        """By which share each target set shrinks all logits, dimension (target)."""
+        peaks = self.means.diagonal()
+        return np.asarray(self.world.confidence * (1 + self.world.aligned * (peaks - peaks.mean()) / peaks.std()))
+
+    def expected(self, target: bool) -> np.ndarray:
+        """The pairwise changes of target or control sets when switched off, over many of them."""
+        wanted = (1.0 if target else self.world.leak) * self.world.loss * self._pattern()
+        shrunk = wanted[:, :, None] + wanted[:, None, :] + (self.shrink[:, None, None] if target else 0)
+        return np.asarray(-shrunk * self.apart)
 
     def _pattern(self) -> np.ndarray:
         world, k = self.world, self.world.emotions
