@@ -98,7 +98,7 @@ def build_responses(run: Run, scoring: str = "likelihood") -> Responses:
     who = items.select(pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who"))["who"].to_list()
     speakers = tuple(sorted(set(who)))
     places = {name: place for place, name in enumerate(speakers)}
-    answers = run.answers.filter(scoring=scoring)
+    answers = run.answers.select("scoring", "condition", "item", "answer", "logp").filter(scoring=scoring)
     rows = {condition: row for row, condition in enumerate(answers["condition"].unique().sort())}
     offered = [sorted(codes[label] for label in options or ()) for options in items["options"].to_list()]
     where = items.select("item", pl.Series("labels", offered, pl.List(pl.Int64)), place=pl.int_range(pl.len()))

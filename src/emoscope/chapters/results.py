@@ -36,7 +36,12 @@ def compute_tables(run: Run) -> Part:
             frames[name], more = (found, ()) if isinstance(found, pl.DataFrame) else found
             notes += more
     frames["claims"] = claims(part)
-    return replace(part, notes=tuple(notes))
+    done = replace(part, notes=tuple(notes))
+    # a page needs them as well, and they are as they were
+    vars(done).update(
+        {name: found for name, found in vars(part).items() if name in ("responses", "by_scoring", "unreliable")}
+    )
+    return done
 
 
 def write_tables(folder: str | Path) -> Part:
