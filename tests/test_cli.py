@@ -171,7 +171,7 @@ def test_every_line_of_the_json_log_is_an_event_with_its_time(
     assert [event["t"] for event in events] == sorted(event["t"] for event in events)
 
 
-HEAVY = ("torch", "transformers", "scipy", "zarr", "altair", "great_tables", "vl_convert")
+HEAVY = ("torch", "transformers", "scipy", "zarr", "altair", "vl_convert")
 """What neither a finished run nor a word of help needs: each takes long to import."""
 
 

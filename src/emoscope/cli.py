@@ -101,14 +101,14 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
     """Build tables and report.html from a run folder, without the model."""
     from emoscope.chapters.pages import build_report
     from emoscope.chapters.results import write_study_tables, write_tables
-    from emoscope.report.theme import Drawing
+    from emoscope.report.theme import KEPT, Drawing
     from emoscope.runs import RunFolder
     from emoscope.runs.folder import part_folders
 
     parts = part_folders(RunFolder(run).path)
     if not parts and not (run / "items.parquet").is_file():
         raise ValueError(f"{run} is not a run folder (no items.parquet): give the folder that `emoscope run` printed")
-    with Drawing() as drawing:
+    with Drawing(ahead=not (run / KEPT).is_file()) as drawing:
         for part in parts:
             found = write_tables(part)
             if (part / "report.html").is_file():

@@ -9,9 +9,10 @@ Moments are drawn from a seed, one from each equal part of the undisturbed run's
 of each process. Where a process ends before its moment, the next one begins another run, so every kill is a kill.
 Prints a table of the kills and "equal: N files", or the names that differ (exit code 1).
 
-With ``--starts`` nothing is killed: a finished run loses six units and all pages, goes on, is run once more, and its report
-is built again, so often, in turn with another version's source folder where one is given. Printed are medians: seconds of
-the clock, without those of the units, and seconds of the processor, with those of the processes that it started.
+With ``--starts`` nothing is killed: a finished run loses six units, all pages and what was drawn, goes on, is run once more,
+and its report is built from nothing and once more, so often, in turn with another version's source folder where one is given.
+Printed are medians: seconds of the clock, without those of the units, and seconds of the processor, with those of the
+processes that it started.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def starts(command: Sequence[str], place: Path, rounds: int, beside: Path | None
             own = sum(event["seconds"] for event in session(run / "log.jsonl", 0) if event["event"] == "unit")
             found.setdefault((f"resume with {MISSING} units missing", name), []).append((clock - own, processor))
             found.setdefault(("second run", name), []).append(timed([*command, *again], source))
-            found.setdefault(("report", name), []).append(timed([*command[:3], "report", str(run)], source))
+            forget_pages(run)
+            for what in ("report from nothing", "report once more"):
+                found.setdefault((what, name), []).append(timed([*command[:3], "report", str(run)], source))
             # the other version has its recordings, whose paths are in items.parquet, in another folder
             if source is None and (differing := unequal(place / "whole-this", [run])):
                 print(f"{len(differing)} files differ:", *differing, sep="\n")
@@ -91,8 +94,15 @@ def lose(run: Path, generator: random.Random) -> None:
     for unit in lost:
         (run / "units" / f"{unit}.json").unlink(missing_ok=True)  # of a version that packs nothing
     RunFolder(run).drop(lambda key: Unit(key).id in lost)
-    for name in ("manifest.json", "report.html", "cache/shown.json", "log.jsonl"):
+    for name in ("manifest.json", "log.jsonl"):
         (run / name).unlink()
+    forget_pages(run)
+
+
+def forget_pages(run: Path) -> None:
+    """Take tables and pages from a run, and what is kept of them."""
+    for name in ("report.html", "cache/shown.json", "cache/figures.json"):
+        (run / name).unlink(missing_ok=True)
     for name in ("tables", "figures"):
         shutil.rmtree(run / name)
 
@@ -100,6 +110,7 @@ def lose(run: Path, generator: random.Random) -> None:
 def timed(command: Sequence[str], source: Path | None) -> tuple[float, float]:
     """Run a command to its end; gives seconds of the clock and of the processor."""
     environment = {**os.environ, **({"PYTHONPATH": str(source)} if source else {})}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise modules are compiled in every start
     before, began = os.times(), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     after = os.times()

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
 
 from emoscope.analysis.estimate import benjamini_hochberg, holm
 
@@ -24,6 +25,11 @@ def test_benjamini_hochberg_by_hand():
     assert benjamini_hochberg([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.04, 0.04, 0.5, 0.04])
     assert benjamini_hochberg([None, 0.5]) == [None, 0.5]
     assert benjamini_hochberg([None]) == [None]
+
+
+@given(st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.02]), min_size=1, max_size=12))
+def test_they_are_those_of_scipy_to_the_last_bit(p):
+    assert benjamini_hochberg(p) == false_discovery_control(p).tolist()
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

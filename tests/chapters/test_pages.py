@@ -108,6 +108,33 @@ def test_a_figure_is_compiled_once_and_drawn_three_times_at_most(folder, tmp_pat
     assert 2 * len(printed) - 1 <= len(drawn) <= 3 * len(printed)
 
 
+def files_of(run):
+    found = [run / "report.html", *(run / "figures").iterdir(), *(run / "tables").iterdir()]
+    return {str(path.relative_to(run)): path.read_bytes() for path in found}
+
+
+def test_only_figures_that_changed_are_drawn_again(folder, page, tmp_path, monkeypatch):
+    drawn, draw = [], theme.Drawing._drawn
+    monkeypatch.setattr("emoscope.report.theme.Drawing._drawn", lambda *of: drawn.append(of[2]) or draw(*of))
+    again, anew = tmp_path / "again", tmp_path / "anew"
+    shutil.copytree(folder, again)
+    shutil.copytree(folder, anew, ignore=shutil.ignore_patterns("figures", "cache", "report.html"))
+    before, times = files_of(again), {path: path.stat().st_mtime_ns for path in again.rglob("*.*")}
+    part = write_tables(again)
+    build_report(part)
+    assert drawn == []
+    assert files_of(again) == before
+    assert {path: path.stat().st_mtime_ns for path in again.rglob("*.*") if path in times} == times
+    table = part.table("confusion").with_columns(share=pl.col("share") / 2)
+    build_report(part.changed(confusion=table))
+    assert drawn == ["recall", "confusion"]
+    build_report(write_tables(anew).changed(confusion=table))
+    assert len(drawn) > 10
+    assert files_of(again) == files_of(anew)
+    changed = {name for name, content in files_of(again).items() if content != before[name]}
+    assert changed == {"report.html", *(f"figures/{name}.{end}" for name in drawn[:2] for end in ("svg", "pdf"))}
+
+
 def test_the_headline_says_what_was_planted(page):
     text = Page(page).text
     assert "The model recognises emotion clearly above chance" in text

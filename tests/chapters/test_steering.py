@@ -1,11 +1,15 @@
 """Page's trend over three strengths, by hand."""
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import page_trend_test
 
 from emoscope.analysis.contrasts import compare
 from emoscope.analysis.responses import build_responses
-from emoscope.chapters.steering import trend
+from emoscope.chapters.steering import page, trend
 from tests.helpers.runs import small_run
 
 A, F = "anger", "fear"
@@ -86,3 +90,12 @@ def test_two_strengths_are_too_few():
     one = small_run(ITEMS, {"baseline": BASE} | answers, kept[:2])
     assert trend(compare(build_responses(one), one.conditions)).is_empty()
     assert found["page_l"].dtype == pl.Float64
+
+
+# exact for few strengths and speakers, from the normal distribution for more; equal values are ties
+@given(st.integers(3, 6), st.integers(5, 24), st.integers(0, 99), st.booleans())
+def test_it_is_that_of_scipy_to_the_last_bit(strengths, speakers, seed, tied):
+    values = np.random.default_rng(seed).normal(size=(speakers, strengths)) + np.arange(strengths) / 4
+    values = values.round(0) if tied else values
+    found, known = page(values), page_trend_test(values.round(9))
+    assert (found["page_l"], found["p"]) == (known.statistic, known.pvalue)

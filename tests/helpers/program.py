@@ -25,7 +25,7 @@ EMPTY.set_result(Pictures("<svg ></svg>", "", "<svg ></svg>", "<svg ></svg>"))
 
 def undrawn(patch: pytest.MonkeyPatch) -> None:
     """Leave out drawing, which takes most of the time of a page; every figure is defined and every table made."""
-    patch.setattr("emoscope.report.theme.Drawing.__init__", lambda _: None)
+    patch.setattr("emoscope.report.theme.Drawing.__init__", lambda *_, **__: None)
     patch.setattr("emoscope.report.theme.Drawing.__exit__", lambda *_: None)
     patch.setattr("emoscope.report.theme.Drawing.draw", lambda *_: EMPTY)
 
@@ -42,7 +42,7 @@ UNDRAWN = (
     "from concurrent.futures import Future\n"
     "from emoscope.report.theme import Drawing, Pictures\n"
     "empty = Future(); empty.set_result(Pictures('<svg ></svg>', '', '<svg ></svg>', '<svg ></svg>'))\n"
-    "Drawing.__init__, Drawing.__exit__, Drawing.draw = lambda _: None, lambda *_: None, lambda *_: empty\n"
+    "Drawing.__init__, Drawing.__exit__, Drawing.draw = lambda *_, **__: None, lambda *_: None, lambda *_: empty\n"
     "from emoscope.cli import main; main()",
 )
 """The program without drawing, as a process of its own."""

@@ -110,3 +110,17 @@ def test_words_stand_to_the_left_in_both():
     cells = re.findall(r'class="gt_row gt_(left|right)"', to_html(frame, "t"))
     assert cells == ["left", "right"]
     assert "style" not in to_html(frame, "t")
+
+
+def test_a_table_as_html_names_the_heading_of_every_cell():
+    frame = pl.DataFrame({"why": ["a < b", None], "gap (%)": ["−3", "“x”"], "gap %": ["1", "2"], "%": ["", "&"]})
+    html = to_html(frame, "t")
+    assert re.findall(r'<th [^>]*id="([^"]*)">([^<]*)</th>', html) == [
+        ("table_t-why", "why"), ("table_t-gap", "gap (%)"), ("table_t-gap-2", "gap %"), ("table_t-column", "%")
+    ]  # fmt: skip
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+    cells = [re.findall(r'<td headers="([^"]*)"[^>]*>([^<]*)</td>', row) for row in rows]
+    heads = ["table_t-why", "table_t-gap", "table_t-gap-2", "table_t-column"]
+    assert cells == [
+        list(zip(heads, row, strict=True)) for row in (["a &lt; b", "−3", "1", ""], ["None", "“x”", "2", "&amp;"])
+    ]

@@ -59,3 +59,29 @@ def test_what_waits_is_given_up_when_a_page_is_stopped():
     assert drawing._process.returncode == -signal.SIGKILL
     with pytest.raises(CancelledError):
         waiting[-1].result()
+
+
+def test_what_is_kept_is_drawn_once_and_only_if_it_is_whole(tmp_path, monkeypatch):
+    drawn, kept, draw = [], tmp_path / "cache" / "figures.json", Drawing._drawn
+    monkeypatch.setattr(Drawing, "_drawn", lambda *of: drawn.append(of[2]) or draw(*of))
+
+    def drawn_anew(wanted):
+        drawn.clear()
+        with Drawing(ahead=False) as drawing, drawing.keeping(kept):
+            found = [drawing.draw(spec, name, False, True) for name, spec in wanted.items()]
+            assert [one.result() for one in found] == [pictures(wanted[name], name, False, True) for name in wanted]
+        assert (drawing._process is None) == (drawn == [])  # nothing starts for nothing
+        return list(drawn)
+
+    assert drawn_anew({"bars": BARS, "mixed": MIXED}) == ["bars", "mixed"]
+    assert drawn_anew({"bars": BARS, "mixed": MIXED}) == []
+    assert drawn_anew({"bars": MIXED, "mixed": MIXED}) == ["bars"]
+    whole = kept.read_text()
+    for wrong in (whole[:-9], "[]", '{"a": 1}', whole.replace("<path", "<paht", 1)):
+        kept.write_text(wrong)
+        assert drawn_anew({"bars": MIXED, "mixed": MIXED}) in (["bars"], ["bars", "mixed"])
+        assert kept.read_text() == whole
+    assert drawn_anew({"bars": MIXED}) == []
+    assert len(kept.read_text()) < len(whole)
+    monkeypatch.setattr(theme, "_version", lambda: "another")
+    assert drawn_anew({"bars": MIXED}) == ["bars"]

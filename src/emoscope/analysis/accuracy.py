@@ -113,7 +113,10 @@ def agreement(by_scoring: dict[str, Responses], condition: str) -> float | None:
 
 def _by_condition(run: Run, responses: Responses, scoring: str) -> dict[str, dict[str, float | None]]:
     """The mean letter mass and, of written answers, the share of each form in %, by condition."""
-    answers = run.answers.filter(pl.col("item").is_in(responses.items.tolist()), scoring=scoring).sort("item")
+    answers = run.answers.select(
+        "condition", "scoring", "item", "letter_mass", "form"
+    )  # long texts are not sorted along
+    answers = answers.filter(pl.col("item").is_in(responses.items.tolist()), scoring=scoring).sort("item")
     shares = {name: 100 * (pl.col("form") == form).mean() for form, name in FORMS.items()}
     means = answers.group_by("condition", maintain_order=True).agg(
         pl.col("letter_mass").mean(), **(shares if scoring == "generation" else {})

@@ -76,6 +76,7 @@ class Changes:
     def __init__(self, responses: Responses, unreliable: Set[str] = frozenset()) -> None:
         self.responses, self._unreliable = responses, unreliable
         self._known: dict[tuple[str, int, bytes], tuple[np.ndarray, ...]] = {}
+        self._before: dict[tuple[int, bytes], np.ndarray] = {}  # the baseline's areas under the curve
 
     def count(self, conditions: Mapping[str, str], targets: Sequence[str], used: np.ndarray) -> Change:
         """Count how answers change under one condition per target emotion, on the items that are used, (item)."""
@@ -85,7 +86,7 @@ class Changes:
         for code, target in zip(codes, targets, strict=True):
             name = (conditions[target], code, key)
             if name not in self._known:
-                self._known[name] = _count_one(responses, conditions[target], code, used)
+                self._known[name] = self._count_one(conditions[target], code, used)
             pieces.append(self._known[name])
         correct, said, auc, before, lift, lifted, ranked = (
             np.stack(part, axis=1) for part in zip(*pieces, strict=True)
@@ -96,6 +97,24 @@ class Changes:
             items=responses.per_speaker(used.astype(float)), baseline=responses.per_speaker(right.astype(float)),
             baseline_auc=before[0], unreliable=bool(self._unreliable & {"baseline", *conditions.values()}), speakers=responses.speakers,
         )  # fmt: skip
+
+    def _count_one(self, condition: str, code: int, used: np.ndarray) -> tuple[np.ndarray, ...]:
+        responses = self.responses
+        before, after, speakers = responses.answer("baseline"), responses.answer(condition), len(responses.speakers)
+        correct = responses.per_speaker(
+            (((after == responses.truth) & used).astype(float)) - ((before == responses.truth) & used)
+        )
+        said = responses.per_speaker(((after == code) & used).astype(float) - ((before == code) & used))
+        level, moved = (responses.log_odds[responses.rows[name], :, code] for name in ("baseline", condition))
+        ranked = used & ~np.isnan(level) & ~np.isnan(moved)
+        own, who = (responses.truth == code)[ranked], responses.speaker[ranked]
+        key = code, ranked.tobytes()
+        if key not in self._before:
+            self._before[key] = 100 * auc(level[ranked], own, who, speakers)
+        areas = 100 * auc(moved[ranked], own, who, speakers), self._before[key]
+        lift = np.bincount(who[~own], (moved - level)[ranked][~own], speakers)
+        lifted = np.bincount(who[~own], minlength=speakers).astype(float)
+        return correct, said, *areas, lift, lifted, np.bincount(who, minlength=speakers).astype(float)
 
 
 def auc(scores: np.ndarray, positive: np.ndarray, speaker: np.ndarray, speakers: int) -> np.ndarray:
@@ -122,21 +141,6 @@ def auc(scores: np.ndarray, positive: np.ndarray, speaker: np.ndarray, speakers:
     return ratio(
         won, replicates(np.bincount(who, minlength=speakers)) * replicates(np.bincount(others, minlength=speakers))
     )
-
-
-def _count_one(responses: Responses, condition: str, code: int, used: np.ndarray) -> tuple[np.ndarray, ...]:
-    before, after, speakers = responses.answer("baseline"), responses.answer(condition), len(responses.speakers)
-    correct = responses.per_speaker(
-        (((after == responses.truth) & used).astype(float)) - ((before == responses.truth) & used)
-    )
-    said = responses.per_speaker(((after == code) & used).astype(float) - ((before == code) & used))
-    level, moved = (responses.log_odds[responses.rows[name], :, code] for name in ("baseline", condition))
-    ranked = used & ~np.isnan(level) & ~np.isnan(moved)
-    own, who = (responses.truth == code)[ranked], responses.speaker[ranked]
-    auc_after, auc_before = (100 * auc(scores[ranked], own, who, speakers) for scores in (moved, level))
-    lift = np.bincount(who[~own], (moved - level)[ranked][~own], speakers)
-    lifted = np.bincount(who[~own], minlength=speakers).astype(float)
-    return correct, said, auc_after, auc_before, lift, lifted, np.bincount(who, minlength=speakers).astype(float)
 
 
 FAMILY = tuple(name for name in columns_of("family") if name != "role")
@@ -206,10 +210,13 @@ def group(conditions: pl.DataFrame) -> list[tuple[Family, Conditions]]:
     frame = conditions.filter(pl.col("kind").is_in(["deactivate", "steer"])).with_columns(
         pl.col("control").fill_null("target"), pl.col("positions", "layers").fill_null("all")
     )
-    return [
-        (members.select(*FAMILY, "role").row(0, named=True), dict(members.select("target", "condition").iter_rows()))
-        for _, members in frame.sort("condition").group_by(FAMILY, maintain_order=True)
-    ]
+    found: dict[tuple[Any, ...], tuple[Family, Conditions]] = {}
+    for *values, role, target, condition in (
+        frame.sort("condition").select(*FAMILY, "role", "target", "condition").rows()
+    ):
+        family = dict(zip((*FAMILY, "role"), (*values, role), strict=True))
+        found.setdefault(tuple(values), (family, {}))[1][target] = condition
+    return list(found.values())
 
 
 def shared(responses: Responses, draws: Sequence[Conditions]) -> tuple[tuple[str, ...], np.ndarray]:

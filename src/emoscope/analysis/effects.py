@@ -229,7 +229,9 @@ def by_groups(
     kept = conditions.filter(pl.col("control").fill_null("target").is_in(["target", "matched"]))
     found: dict[Group, dict[Key, Estimate]] = {}
     for name, used in groups.items():
-        asked = replace(responses, answers=np.where(used, responses.answers, NOT_ASKED))
+        # of the log-odds nothing is measured here, and the areas under curves would take most of the time
+        none = np.broadcast_to(np.nan, responses.log_odds.shape)
+        asked = replace(responses, answers=np.where(used, responses.answers, NOT_ASKED), log_odds=none)
         there = [responses.labels[code] for code in set(responses.truth[used].tolist())]
         found[name] = {}
         counted = kept.filter(pl.col("target").is_in(there)) if own_emotions else kept

@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -64,23 +67,22 @@ class Estimate:
             >>> Estimate(np.array([2.0, 3.0, 1.0]), np.ones(2)).interval().reason
             'only 2 speakers: an interval needs at least 5'
         """
-        # a rounding error could look clear of zero
-        values = np.where(np.abs(self.values) < ROUNDING, 0.0, np.asarray(self.values, dtype=np.float64))
-        heard = np.asarray(self.sizes) > 0
-        sizes = np.asarray(self.sizes, dtype=np.float64)[heard]
-        speakers, estimate = len(sizes), float(values[0])
-        if not np.isfinite(estimate):
+        heard, speakers, df, quantile = _spread(np.asarray(self.sizes, dtype=np.float64).tobytes())
+        estimate = _rounded(float(self.values[0]))
+        if not math.isfinite(estimate):
             return Interval(None, None, None, speakers, None, "no items")
         if speakers < MINIMUM_SPEAKERS:
             few = f"only {speakers} speaker{'s' if speakers != 1 else ''}"
             few = f"{few}: an interval needs at least {MINIMUM_SPEAKERS}"
             return Interval(estimate, None, None, speakers, None, few)
-        without = values[1:][heard]
-        if not np.isfinite(without).all():
+        without = np.asarray(self.values, dtype=np.float64)[1:][heard]
+        without[np.abs(without) < ROUNDING] = 0.0  # a rounding error could look clear of zero
+        total = float(np.add.reduce(without))
+        if not math.isfinite(total):
             return Interval(estimate, None, None, speakers, None, "one speaker alone has all items of an emotion")
-        df = effective_number(sizes) - 1
-        error = float(np.sqrt((speakers - 1) / speakers * np.sum((without - without.mean()) ** 2)))
-        half = float(t_quantile(df, 1 - LEVEL / 2) * error)
+        squares = float(np.add.reduce((without - total / speakers) ** 2))
+        error = math.sqrt((speakers - 1) / speakers * squares)
+        half = quantile * error
         return Interval(estimate, estimate - half, estimate + half, speakers, df, p=two_sided(estimate, error, df))
 
     def beyond(self, other: Estimate) -> Estimate:
@@ -133,8 +135,11 @@ def replicates(sums: np.ndarray) -> np.ndarray:
         >>> replicates(np.array([1, 2, 4])).tolist()
         [7, 6, 5, 3]
     """
-    total = sums.sum(axis=0, keepdims=True)
-    return np.concatenate([total, total - sums], axis=0)
+    total = sums.sum(axis=0)
+    every = np.empty((1 + len(sums), *sums.shape[1:]), dtype=total.dtype)
+    every[0] = total
+    np.subtract(total, sums, out=every[1:])
+    return every
 
 
 def ratio(sums: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -151,11 +156,9 @@ def two_sided(estimate: float, error: float, df: float) -> float:
         >>> round(two_sided(2.7764451, 1.0, 4.0), 6), two_sided(0.0, 0.0, 4.0), two_sided(-3.0, 0.0, 4.0)
         (0.05, 1.0, 0.0)
     """
-    from scipy.special import stdtr  # scipy.stats would take longer to import than the analysis takes
-
     if abs(estimate) < ROUNDING:
         return 1.0
-    return 0.0 if error < ROUNDING else float(2 * stdtr(df, -abs(estimate / error)))
+    return 0.0 if error < ROUNDING else float(2 * _special().stdtr(df, -abs(estimate / error)))
 
 
 def effective_number(sizes: np.ndarray) -> float:
@@ -169,11 +172,31 @@ def effective_number(sizes: np.ndarray) -> float:
     return float(sizes.sum() ** 2 / np.sum(sizes**2))
 
 
+@cache
 def t_quantile(df: float, probability: float) -> float:
     """The value that Student's t with df degrees of freedom stays below with a probability."""
-    from scipy.special import stdtrit  # scipy.stats would take longer to import than the analysis takes
+    return float(_special().stdtrit(df, probability))
 
-    return float(stdtrit(df, probability))
+
+def _rounded(value: float) -> float:
+    """0 where a value is a rounding error."""
+    return 0.0 if abs(value) < ROUNDING else value
+
+
+@lru_cache(maxsize=256)
+def _spread(sizes: bytes) -> tuple[np.ndarray, int, float, float]:
+    """Of speakers' numbers of items: who has any, how many have, the degrees of freedom, and the quantile of intervals."""
+    items = np.frombuffer(sizes)
+    heard = items > 0
+    speakers = int(heard.sum())
+    df = effective_number(items[heard]) - 1 if speakers else 0.0
+    return heard, speakers, df, t_quantile(df, 1 - LEVEL / 2) if speakers >= MINIMUM_SPEAKERS else math.nan
+
+
+@cache
+def _special() -> ModuleType:
+    """Student's t and the like: imported late, and not as part of scipy.stats, which takes longer than the analysis."""
+    return import_module("scipy.special")
 
 
 MOST_HALF = 1_000_000
@@ -235,9 +258,11 @@ def benjamini_hochberg(p: Sequence[float | None]) -> list[float | None]:
     there = [i for i, value in enumerate(p) if value is not None]
     if not there:
         return [None] * len(p)
-    from scipy.stats import false_discovery_control  # imported where it is needed: it takes long
-
-    found = dict(zip(there, map(float, false_discovery_control([float(p[i] or 0) for i in there])), strict=True))
+    values = np.array([float(p[i] or 0) for i in there])
+    order = np.argsort(values)
+    raised = values[order] * (len(there) / np.arange(1.0, len(there) + 1))
+    adjusted = np.minimum.accumulate(raised[::-1])[::-1].clip(0, 1)
+    found = {there[place]: float(value) for place, value in zip(order, adjusted, strict=True)}
     return [found.get(i) for i in range(len(p))]
 
 

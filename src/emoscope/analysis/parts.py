@@ -14,6 +14,7 @@ import polars as pl
 from emoscope.analysis.accuracy import unreliable_conditions
 from emoscope.analysis.acts import Asked
 from emoscope.analysis.contrasts import Compared, compare
+from emoscope.analysis.headline import Declared, declared_evidence
 from emoscope.analysis.load import Run, declared_headline, read_run
 from emoscope.analysis.responses import Responses, build_responses, presentation
 from emoscope.analysis.standing import Blind, blind_part, count_options
@@ -99,6 +100,11 @@ class Part:
     def compared(self) -> list[Compared]:
         """What every family of conditions changes."""
         return compare(self.responses, self.run.conditions, self.unreliable)
+
+    @cached_property
+    def declared(self) -> Declared | None:
+        """What the declared claims rest on; ``None`` where nothing was asked under the headline's sets."""
+        return declared_evidence(self.run, self.responses) if self.there else None
 
     @cached_property
     def asked(self) -> Asked | None:

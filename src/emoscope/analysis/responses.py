@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,13 @@ class Responses:
 
     def per_speaker(self, hits: np.ndarray) -> np.ndarray:
         """Sums of ``hits`` (item) by speaker and true label, dimensions (speaker, label)."""
-        cells = self.speaker * len(self.labels) + self.truth
         size = len(self.speakers) * len(self.labels)
-        return np.bincount(cells, weights=hits, minlength=size).reshape(len(self.speakers), len(self.labels))
+        return np.bincount(self._cells, weights=hits, minlength=size).reshape(len(self.speakers), len(self.labels))
+
+    @cached_property
+    def _cells(self) -> np.ndarray:
+        """The place of each item's speaker and true label among all pairs, dimension (item)."""
+        return np.asarray(self.speaker * len(self.labels) + self.truth)
 
     def asked(self, condition: str) -> np.ndarray:
         """Which items have an answer, readable or not, under a condition; dimension (item)."""
@@ -93,8 +98,8 @@ def build_responses(run: Run, scoring: str = "likelihood") -> Responses:
     who = items.select(pl.coalesce("speaker", pl.lit("recording ") + pl.col("clip")).alias("who"))["who"].to_list()
     speakers = tuple(sorted(set(who)))
     places = {name: place for place, name in enumerate(speakers)}
-    answers = run.answers.filter(scoring=scoring)
-    rows = {condition: row for row, condition in enumerate(sorted(set(answers["condition"])))}
+    answers = run.answers.select("scoring", "condition", "item", "answer", "logp").filter(scoring=scoring)
+    rows = {condition: row for row, condition in enumerate(answers["condition"].unique().sort())}
     offered = [sorted(codes[label] for label in options or ()) for options in items["options"].to_list()]
     where = items.select("item", pl.Series("labels", offered, pl.List(pl.Int64)), place=pl.int_range(pl.len()))
     found = answers.join(where, on="item").select(

@@ -33,9 +33,10 @@ def confusion(by_scoring: Mapping[str, Responses], conditions: pl.DataFrame) -> 
             used, answer = responses.asked(condition), responses.answer(condition)
             items = responses.per_speaker(used.astype(float))
             codes = [*range(len(responses.labels)), *([UNREADABLE] if (answer == UNREADABLE).any() else [])]
+            given = {a: responses.per_speaker((used & (answer == a)).astype(float)) for a in codes}
             for e in np.flatnonzero(items.sum(axis=0)):
                 for a in codes:
-                    counts = responses.per_speaker((used & (answer == a)).astype(float))[:, e]
+                    counts = given[a][:, e]
                     found = Estimate.share(counts, items[:, e]).columns()
                     row = found | {"condition": condition, "scoring": scoring, "truth": responses.labels[e]}
                     row["answer"] = None if a == UNREADABLE else responses.labels[a]

@@ -42,7 +42,7 @@ EXPLORED: dict[str, tuple[str, str, str]] = {
 
 def declared_tests(part: Part) -> pl.DataFrame:
     """Decide the declared claims of one run: table ``tests``, a row a claim in the order in which they are tested."""
-    found = declared_evidence(part.run, part.responses) if part.there else None
+    found = part.declared
     why = blocked(part) or (None if found else "nothing was asked under the headline’s sets")
     if found and not why and not part.unreliable.isdisjoint(found.conditions):
         why = rules.TOO_UNRELIABLE
@@ -165,7 +165,7 @@ def _explored(part: Part, tests: Mapping[str, Test]) -> dict[str, Decision]:
 
 
 def _spared(part: Part) -> Test | None:
-    found = declared_evidence(part.run, part.responses)
+    found = part.declared
     if found is None or found.evidence.off is None or not found.evidence.off.draws:
         return None
     statistic = declared.left_over(declared.SPARED)

@@ -12,7 +12,7 @@ from emoscope.chapters import SECTIONS, provenance, questions
 from emoscope.chapters.claims import as_text, grid
 from emoscope.report import caveats, methods, page, sentences
 from emoscope.report.page import Figure, Item, Note, Pages, Question, Section, Table
-from emoscope.report.theme import Drawing
+from emoscope.report.theme import KEPT, Drawing
 
 Made = Mapping[str, Mapping[str, str] | None]
 """Figures or tables of a page by name: what :func:`~emoscope.report.page.draw_figure` and ``fill_table`` give."""
@@ -54,8 +54,8 @@ def build_report(
         drawing: what draws; it takes a moment to start, so it may be begun before the tables. A new one by default.
     """
     shown_on, study = _page(about)
-    begun = {}
-    with nullcontext(drawing) if drawing else Drawing() as drawing:
+    begun, kept = {}, study.folder / KEPT
+    with nullcontext(drawing) if drawing else Drawing(not kept.is_file()) as drawing, drawing.keeping(kept):
         for figure in figures(shown_on):
             begun[figure.name] = page.begin_figure(figure, _subject(figure, study), study.folder / "figures", drawing)
             if step:

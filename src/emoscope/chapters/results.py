@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ from emoscope.analysis.load import Run, read_run
 from emoscope.analysis.parts import Part, StudyRuns, read_study
 from emoscope.chapters import questions
 from emoscope.chapters.claims import claims, claims_of_study, declared_tests
-from emoscope.report.page import write_csv
+from emoscope.report.page import write_bytes, write_csv
 from emoscope.runs.folder import SHOWN, RunFolder
 
 
@@ -35,7 +36,16 @@ def compute_tables(run: Run) -> Part:
             notes += more
     frames["tests"] = declared_tests(part)
     frames["claims"] = claims(part)
-    return replace(part, notes=tuple(notes))
+    done = replace(part, notes=tuple(notes))
+    # a page needs them as well, and they are as they were
+    vars(done).update(
+        {
+            name: found
+            for name, found in vars(part).items()
+            if name in ("responses", "by_scoring", "unreliable", "declared")
+        }
+    )
+    return done
 
 
 def write_tables(folder: str | Path) -> Part:
@@ -54,7 +64,9 @@ def write_tables(folder: str | Path) -> Part:
 
 def _write(frames: Mapping[str, pl.DataFrame], out: RunFolder) -> None:
     for name, frame in frames.items():
-        out.write_table(f"tables/{name}", frame)
+        buffer = BytesIO()
+        frame.write_parquet(buffer, compression="zstd", statistics=False)  # as RunFolder.write_table does
+        write_bytes(buffer.getvalue(), out / f"tables/{name}.parquet")
         write_csv(frame, out / f"tables/{name}.csv")
 
 

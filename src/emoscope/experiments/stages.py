@@ -298,9 +298,10 @@ def act(selected: Selected, shard: Shard | None = None) -> None:
     if run.read_json(SHOWN) != shown or not is_shown(run, bool(found.sets)):
         from emoscope.chapters.pages import build_report, figures
         from emoscope.chapters.results import write_tables
-        from emoscope.report.theme import Drawing
+        from emoscope.report.theme import KEPT, Drawing
 
-        with log.stage("writing tables and report", 1 + len(figures("run"))) as progress, Drawing() as drawing:
+        drawing = Drawing(ahead=not (run / KEPT).is_file())
+        with log.stage("writing tables and report", 1 + len(figures("run"))) as progress, drawing:
             run.write_json("manifest.json", {**manifest, "timing": timing(log)})
             part = write_tables(run.path)
             progress.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,12 +35,32 @@ LONG = 30
 
 
 def to_html(frame: pl.DataFrame, name: str) -> str:
-    """A table of texts as HTML, its id ``table_<name>``; the page's style sheet gives its colours, in light and in dark."""
-    from great_tables import GT
+    """A table of texts as HTML, its id ``table_<name>``; the page's style sheet gives its colours, in light and in dark.
 
-    made = GT(frame, id=f"table_{name}").cols_align("right").cols_align("left", columns=_words(frame)).as_raw_html()
-    made = re.sub(r"<style>.*?</style>", "", made, flags=re.DOTALL)
-    return re.sub(r' style="[^"]*"', "", made)
+    Every cell names the heading of its column, so that it can be read aloud.
+    """
+    words, ids = _words(frame), list[str]()
+    for column in frame.columns:
+        plain = re.sub(r"[^\w.:-]+", "-", column).strip("-") or "column"
+        known = (plain, *(f"{plain}-{n}" for n in range(2, len(frame.columns) + 1)))
+        ids.append(next(f"table_{name}-{made}" for made in known if f"table_{name}-{made}" not in ids))
+    sides = ["left" if column in words else "right" for column in frame.columns]
+    heads = [f'id="{id}">{html.escape(column)}' for id, column in zip(ids, frame.columns, strict=True)]
+    begun = [f'    <td headers="{id}" class="gt_row gt_{side}">' for id, side in zip(ids, sides, strict=True)]
+    rows = [
+        "\n".join(
+            ["  <tr>", *(f"{td}{html.escape(str(cell))}</td>" for td, cell in zip(begun, row, strict=True)), "  </tr>"]
+        )
+        for row in frame.rows()
+    ]
+    heading = 'class="gt_col_heading gt_columns_bottom_border gt_{}" rowspan="1" colspan="1" scope="col"'
+    return "\n".join([
+        f'<div id="table_{name}">', "",
+        '<table class="gt_table" data-quarto-disable-processing="false" data-quarto-bootstrap="false">',
+        "<thead>", "", '<tr class="gt_col_headings">',
+        *(f"  <th {heading.format(side)} {head}</th>" for side, head in zip(sides, heads, strict=True)),
+        "</tr>", "</thead>", '<tbody class="gt_table_body">', "\n".join(rows), "</tbody>", "", "</table>", "", "</div>", "",
+    ])  # fmt: skip
 
 
 def _words(frame: pl.DataFrame) -> list[str]:

@@ -141,11 +141,11 @@ def begin_figure(
     """
     if folder is not None:
         folder.mkdir(exist_ok=True)
-        for ending in ("svg", "pdf"):
-            (folder / f"{figure.name}.{ending}").unlink(missing_ok=True)
     with debug_mode(False):  # the specifications are checked by the tests, not again on every page
         chart = figure.draw(about)
     if chart is None:
+        for path in [folder / f"{figure.name}.{ending}" for ending in ("svg", "pdf")] if folder else []:
+            path.unlink(missing_ok=True)
         return lambda: {"missing": figure.missing}
     wanted = to_spec(chart), figure.name, folder is not None, figure.on_page
     drawn = drawing.draw(*wanted).result if drawing else partial(pictures, *wanted)
@@ -157,8 +157,7 @@ def _shown(heading: str, how: str, name: str, drawn: Callable[[], Pictures], fol
     found = drawn()
     if folder is not None:
         write_text(found.svg, folder / f"{name}.svg")
-        with replacing(folder / f"{name}.pdf") as half:
-            half.write_bytes(base64.b64decode(found.pdf))
+        write_bytes(base64.b64decode(found.pdf), folder / f"{name}.pdf")
     if not found.light:
         return {"title": heading, "how": how}
     width = re.search(r'<svg[^>]* width="([\d.]+)"', found.light)
@@ -183,7 +182,8 @@ def fill_table(table: Table, about: object, folder: Path, csv: bool = False) -> 
         ``caption`` and ``html``; ``None`` where there is nothing to show.
     """
     frame, latex = table.fill(about), folder / f"{table.name}.tex"
-    latex.unlink(missing_ok=True)
+    if frame is None or not table.files:
+        latex.unlink(missing_ok=True)
     if frame is None:
         return None
     if table.files:
@@ -195,8 +195,7 @@ def fill_table(table: Table, about: object, folder: Path, csv: bool = False) -> 
 
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
-    with replacing(path) as partial:
-        frame.write_csv(partial)
+    write_text(frame.write_csv(), path)
 
 
 def render(template: str, **values: object) -> str:
@@ -217,6 +216,12 @@ def read_data(name: str) -> dict[str, Any]:
 
 def write_text(text: str, path: Path) -> Path:
     """Write a page, a picture or a table as text, whole or not at all, and say where it is."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    return write_bytes(text.encode(), path)
+
+
+def write_bytes(content: bytes, path: Path) -> Path:
+    """Write a file, whole or not at all, unless it holds just that, and say where it is."""
+    if not (path.is_file() and path.read_bytes() == content):
+        with replacing(path) as partial:
+            partial.write_bytes(content)
     return path

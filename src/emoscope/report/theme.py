@@ -9,12 +9,18 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, astuple, dataclass
+from functools import cache
+from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from textwrap import wrap
 from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, cast
+
+from emoscope.runs.folder import replacing
 
 if TYPE_CHECKING:
     import altair as alt
@@ -211,18 +217,34 @@ def pictures(spec: dict[str, Any], name: str, files: bool, on_page: bool) -> Pic
     return Pictures(svg, pdf, light, dark)
 
 
+KEPT = "cache/figures.json"
+"""Where a run keeps its figures as they were drawn: hash of all that decides how they look -> checksum, and the pictures."""
+
+
 class Drawing:
     """Draws figures one after the other in a process of its own, while this one makes the next figures and tables.
 
     The converter holds the interpreter's lock, so a thread would not do. Where no process starts, or it ends early,
     this one draws. It ends with this one, whatever ends it: nothing is left to read.
+
+    Args:
+        ahead: whether the process starts at once, as starting takes a while, or with the first figure.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: bool = True) -> None:
         self._one_by_one, self._ended = ThreadPoolExecutor(1), False
         self._process: subprocess.Popen[str] | None = None
-        with suppress(OSError):
-            self._process = _drawing_process()
+        self._begun = False
+        self._kept: dict[str, Pictures] = {}
+        self._wanted: dict[str, Future[Pictures]] = {}
+        if ahead:
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            with suppress(OSError):
+                self._process = _drawing_process()
 
     def __enter__(self) -> Self:
         return self
@@ -235,9 +257,26 @@ class Drawing:
         if self._process:
             self._process.communicate()
 
+    @contextmanager
+    def keeping(self, path: Path) -> Iterator[None]:
+        """Meanwhile draw only what is not kept in a file (:data:`KEPT`), and keep in it what was wanted, and nothing else."""
+        self._kept, self._wanted = _read_kept(path), {}
+        yield
+        if self._wanted.keys() != self._kept.keys():
+            made = {key: astuple(future.result()) for key, future in self._wanted.items()}
+            with replacing(path) as partial:
+                partial.write_text(json.dumps({key: [_checksum(*each), *each] for key, each in made.items()}))
+
     def draw(self, spec: dict[str, Any], name: str, files: bool, on_page: bool) -> Future[Pictures]:
-        """What :func:`pictures` returns, once it is drawn."""
-        return self._one_by_one.submit(self._drawn, spec, name, files, on_page)
+        """What :func:`pictures` returns, once it is drawn; at once where it is kept."""
+        key, found = _checksum(_version(), json.dumps([spec, name, files, on_page])), Future[Pictures]()
+        if key in self._kept:
+            found.set_result(self._kept[key])
+        else:
+            self._begin()
+            found = self._one_by_one.submit(self._drawn, spec, name, files, on_page)
+        self._wanted[key] = found
+        return found
 
     def _drawn(self, *figure: Any) -> Pictures:
         if self._process:
@@ -249,6 +288,26 @@ class Drawing:
         if self._ended:
             raise CancelledError
         return pictures(*figure)
+
+
+def _read_kept(path: Path) -> dict[str, Pictures]:
+    """The figures that a file keeps, without those that are damaged."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # it is not there, or holds something else
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: Pictures(*each) for key, (known, *each) in found.items() if known == _checksum(*each)}
+    return {}
+
+
+def _checksum(*texts: str) -> str:
+    return sha256("\0".join(texts).encode()).hexdigest()
+
+
+@cache
+def _version() -> str:
+    """Hash of what draws: this module, and the libraries that it calls."""
+    from importlib.metadata import version
+
+    return _checksum(Path(__file__).read_text(encoding="utf-8"), *map(version, ("vl-convert-python", "pypdf")))
 
 
 def _drawing_process() -> subprocess.Popen[str]:
