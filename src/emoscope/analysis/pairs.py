@@ -80,14 +80,25 @@ class Clips:
 
     @cached_property
     def testable(self) -> np.ndarray:
-        """Which pairs of different emotions have enough units, dimensions (emotion, emotion)."""
-        return np.asarray(self.units_of_pair >= FEWEST_UNITS)
+        """Which pairs of different emotions have enough units, and none that holds all of it; dimensions (emotion, emotion)."""
+        return np.asarray((self.units_of_pair >= FEWEST_UNITS) & (self._weights_left > 0).all(axis=0))
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """The weight of each unit, summed over pairs of emotions, dimension (unit)."""
-        units, *_ = self._cells
-        return np.bincount(units, _weights(self.counts).sum(axis=(1, 2)), self.units)
+        """How much weight leaving each unit out takes, summed over pairs of emotions, dimension (unit)."""
+        return np.asarray((self._weights_left[0] - self._weights_left[1:]).sum(axis=(1, 2)))
+
+    @cached_property
+    def _weights_left(self) -> np.ndarray:
+        """The weights of pairs over speakers, with all units and without each, dimensions (1 + unit, emotion, emotion)."""
+        units, speaker, *_ = self._cells
+        counts = np.zeros((speaker.max() + 1, self.options))
+        np.add.at(counts, speaker, self.counts)
+        lost = np.zeros((self.units, self.options, self.options))
+        np.add.at(lost, units, _weights(counts)[speaker] - _weights(counts[speaker] - self.counts))
+        weight = _weights(counts).sum(axis=0)
+        left = np.concatenate([weight[None], weight - lost])
+        return np.where(left > 1e-9 * np.maximum(weight, 1), left, 0.0)
 
     def separations(self, logp: np.ndarray) -> np.ndarray:
         """The separation of every pair of emotions, with all units and without each.
@@ -117,22 +128,16 @@ class Clips:
             np.add.at(counts, speaker, self.counts)
         else:
             whole, counts = whole[np.argsort(speaker)], counts[np.argsort(speaker)]
-        every, weights = _weighted(whole, counts)
+        every = _weighted(whole, counts)
         gone = np.zeros((self.units, sets, self.options, self.options))
-        lost = np.zeros((self.units, self.options, self.options))
         rest = counts[speaker] - self.counts
         partly = rest.sum(axis=1) > 0
         np.add.at(gone, units, every[speaker])
-        np.add.at(lost, units, weights[speaker])
         if partly.any():  # speakers who also speak in other units keep what they say there
-            kept, there = _weighted(whole[speaker[partly]] - sums[partly], rest[partly])
-            np.subtract.at(gone, units[partly], kept)
-            np.subtract.at(lost, units[partly], there)
-        total, weight = every.sum(axis=0), weights.sum(axis=0)
+            np.subtract.at(gone, units[partly], _weighted(whole[speaker[partly]] - sums[partly], rest[partly]))
+        total = every.sum(axis=0)
         found = np.concatenate([total[None], total - gone])
-        over = np.concatenate([weight[None], weight - lost])
-        over = np.where(over > 1e-9 * np.maximum(weight, 1), over, 0.0)
-        return ratio(found, np.broadcast_to(over[:, None], found.shape))
+        return ratio(found, np.broadcast_to(self._weights_left[:, None], found.shape))
 
     def aucs(self, logp: np.ndarray) -> np.ndarray:
         """How well log p(e) - log p(c) tells clips of e from clips of c of the same speaker, with all units and without each.
@@ -153,26 +158,21 @@ class Clips:
             [75.0, 50.0, 100.0]
         """
         units, speaker, *_ = self._cells
-        every, weight = np.zeros((len(logp), self.options, self.options)), np.zeros((self.options, self.options))
+        every = np.zeros((len(logp), self.options, self.options))
         gone = np.zeros((self.units, *every.shape))
-        lost = np.zeros((self.units, *weight.shape))
         for who in np.unique(speaker):
             said = self.speaker == who
-            won, pairs = self._won(logp, np.flatnonzero(said))
-            every, weight = every + won, weight + pairs
+            won = self._won(logp, np.flatnonzero(said))
+            every = every + won
             spoken = units[speaker == who]
             for unit in spoken:
                 rest = np.flatnonzero(said & (self.unit != unit)) if len(spoken) > 1 else np.zeros(0, int)
-                kept, there = self._won(logp, rest)
-                gone[unit] += won - kept
-                lost[unit] += pairs - there
-        over = np.concatenate([weight[None], weight - lost])
-        over = np.where(over > 1e-9 * np.maximum(weight, 1), over, 0.0)
+                gone[unit] += won - self._won(logp, rest)
         found = np.concatenate([every[None], every - gone])
-        return 100 * ratio(found, np.broadcast_to(over[:, None], found.shape))
+        return 100 * ratio(found, np.broadcast_to(self._weights_left[:, None], found.shape))
 
-    def _won(self, logp: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted shares of won pairs among some items, (set, emotion, emotion), and their weights (emotion, emotion)."""
+    def _won(self, logp: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Shares of won pairs among some items times the weights of pairs of emotions, (set, emotion, emotion)."""
         found = np.zeros((len(logp), self.options, self.options))
         by_emotion = {int(code): items[self.truth[items] == code] for code in np.unique(self.truth[items])}
         counts = np.bincount(self.truth[items], minlength=self.options).astype(float)
@@ -185,7 +185,7 @@ class Clips:
             equal = left[:, :, None] == right[:, None, :]
             share = (higher + 0.5 * equal).mean(axis=(1, 2)) * weights[first, second]
             found[:, first, second] = found[:, second, first] = share
-        return found, weights
+        return found
 
 
 def _weights(counts: np.ndarray) -> np.ndarray:
@@ -196,15 +196,14 @@ def _weights(counts: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(found), 0.0, found)
 
 
-def _weighted(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's weighted separation, dimensions (row, set, emotion, emotion), and its weight (row, emotion, emotion)."""
+def _weighted(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Each row's separation times its weight, dimensions (row, set, emotion, emotion)."""
     means = ratio(sums, np.broadcast_to(counts[:, :, None, None], sums.shape))
     means = np.where(np.isnan(means), 0.0, means)  # has no weight
     said = np.moveaxis(means, 2, 1)  # (row, set, emotion of the clip, option)
     own = np.einsum("rsee->rse", said)
     apart = own[..., :, None] + own[..., None, :] - said - np.swapaxes(said, -1, -2)
-    weights = _weights(counts)
-    return apart * weights[:, None], weights
+    return np.asarray(apart * _weights(counts)[:, None])
 
 
 @dataclass(frozen=True, eq=False)
