@@ -261,7 +261,7 @@ def declared_tests(asked: Asked) -> dict[str, Row]:
     blocked = heard < 3 or level is None or level["low"] <= 0
     for names, under in ((OFF, asked.off), (ON, asked.amplified.get(asked.alpha))):
         if blocked or under is None or len(asked.targets) < 3 or len(under[1]) < 5:
-            found |= {name: {"name": name, "verdict": "not testable"} for name in names}
+            found |= {name: untested(name) for name in names}
             continue
         sign = -1 if names is OFF else 1
         found[names[0]] = act(asked, names[0], under, asked.apart)
@@ -270,9 +270,14 @@ def declared_tests(asked: Asked) -> dict[str, Row]:
         elif sum(0 < alpha <= 1 and len(draws) >= 5 for alpha, (_, draws) in asked.amplified.items()) >= 3:
             found[names[1]] = slope(asked)
         else:
-            found[names[1]] = {"name": names[1], "verdict": "not testable"}
+            found[names[1]] = untested(names[1])
         found[names[2]] = selective(asked, names[2], under, sign)
     return decide(found)
+
+
+def untested(name: str) -> Row:
+    empty = ("estimate", "low", "high", "set_low", "set_high", "p", "p_holm", "df")
+    return {"name": name, "verdict": "not testable", "units": 0, "draws": 0} | dict.fromkeys(empty)
 
 
 def _level(asked: Asked, gone: Any) -> float:
@@ -281,16 +286,21 @@ def _level(asked: Asked, gone: Any) -> float:
 
 def decide(found: dict[str, Row]) -> dict[str, Row]:
     """Verdicts in both sequences: a claim stands if its own test and all before it hold."""
-    heads = {name: found[name].get("p") for name in ("exists", "steers")}
+    heads = {name: found[name]["p"] for name in ("exists", "steers")}
     small = min((p for p in heads.values() if p is not None), default=None)
+    for row in found.values():
+        row["p_holm"] = None
     for name, p in heads.items():  # the smaller of two p values counts twice, and no p value passes another
         found[name]["p_holm"] = None if p is None else min(1.0, max(2 * small, p))
     for names, sign in ((OFF, -1), (ON, 1)):
-        stands = True
+        said = "supported"
         for name in names:
             row = found[name]
-            p = row.get("p_holm", row.get("p"))
-            good = "estimate" in row and sign * row["estimate"] > 0 and p < 0.05
-            stands = stands and good
-            row.setdefault("verdict", "supported" if stands else "not supported")
+            if row["estimate"] is None:
+                said = "not testable" if said == "supported" else said
+                continue
+            p = row["p"] if row["p_holm"] is None else row["p_holm"]
+            if said == "supported" and not (sign * row["estimate"] > 0 and p < 0.05):
+                said = "not supported"
+            row["verdict"] = said
     return found

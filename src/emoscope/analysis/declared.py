@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from emoscope.analysis.estimate import effective_number, holm, t_quantile, two_sided
+from emoscope.analysis.estimate import ROUNDING, effective_number, holm, t_quantile, two_sided
 from emoscope.analysis.pairs import Clips, PairChange
 from emoscope.vocabulary import DEACTIVATE, LEVEL, MINIMUM_SPEAKERS, STEER
 
@@ -172,9 +172,9 @@ class Beyond:
         """P of each statistic in the direction of ``sign`` (1 or -1); dimension (statistic)."""
         from scipy.special import stdtr  # scipy.stats would take longer to import than the analysis takes
 
-        size = np.where(self.error > 0, self.error, 1.0)
-        toward = np.where(self.error > 0, sign * self.estimate / size, np.inf * sign * self.estimate)
-        return np.asarray(stdtr(self.df, -np.nan_to_num(toward)))
+        # as in two_sided: what rounding leaves is no effect
+        estimate = np.where(np.abs(self.estimate) < ROUNDING, 0.0, self.estimate)
+        return np.asarray(stdtr(self.df, -sign * estimate / np.maximum(self.error, ROUNDING)))
 
     def test(self, name: str, place: int = 0) -> Test:
         """The estimate at a place with both intervals; no verdict yet."""
@@ -268,14 +268,19 @@ def slope(evidence: Evidence) -> Beyond:
 
 
 def doses(evidence: Evidence) -> dict[float, Act]:
-    """The strengths from above 0 to 1, in rising order."""
-    return {alpha: act for alpha, act in sorted((evidence.amplified or {}).items()) if 0 < alpha <= 1}
+    """The strengths from above 0 to 1 that have enough control sets, in rising order."""
+    found = sorted((evidence.amplified or {}).items())
+    return {alpha: act for alpha, act in found if 0 < alpha <= 1 and len(act.draws) >= FEWEST_DRAWS}
 
 
 def _selective(act: Act, sizes: np.ndarray, sign: int, name: str) -> Test:
     """Own above every single other emotion, for every set; and, from four emotions on, above a rank-one fit."""
     nearest = beyond(act, sizes, lambda change: change.nearest)
     kept = np.isfinite(nearest.values).all(axis=0)
+    heard = np.asarray(act.own.testable.any(axis=0))
+    wanted = heard & (np.arange(len(heard)) != np.asarray(act.own.targets)[:, None])
+    if (wanted.ravel() & ~kept).any():
+        return Test(name, UNTESTED, "too few speakers (or sessions) to compare every emotion with every other one")
     nearest = Beyond(nearest.values[:, kept], nearest.draws[..., kept], sizes)
     # it takes all of them: the claim is as good as its weakest part (Berger 1982)
     place = int(nearest.one_sided(sign).argmax())
@@ -312,7 +317,8 @@ def judge(evidence: Evidence, onward: bool = True) -> dict[str, Test]:
         elif len(doses(evidence)) >= FEWEST_ALPHAS:
             found[second] = slope(evidence).test(second)
         else:
-            found[second] = Test(second, UNTESTED, f"amplified at fewer than {FEWEST_ALPHAS} strengths up to 1")
+            few = f"fewer than {FEWEST_ALPHAS} strengths up to 1 with {FEWEST_DRAWS} draws of control sets"
+            found[second] = Test(second, UNTESTED, few)
         found[third] = _selective(act, evidence.sizes, sign, third)
     return corrected([found])[0]
 
@@ -344,7 +350,8 @@ def _decide(test: Test, claim: Claim, before: Sequence[Test]) -> Test:
         return test
     failed = next((other for other in before if other.verdict != SUPPORTED), None)
     if failed is not None:
-        return replace(test, verdict=UNSUPPORTED, why=f"it is tested only where “{failed.name}” holds")
+        verdict = UNTESTED if failed.verdict == UNTESTED else UNSUPPORTED
+        return replace(test, verdict=verdict, why=f"it is tested only where “{failed.name}” holds")
     sign = -1 if claim.kind == DEACTIVATE else 1
     holds = _holds(test, sign, test.p if test.p_holm is None else test.p_holm)
     return replace(test, verdict=SUPPORTED if holds else UNSUPPORTED)
@@ -369,7 +376,7 @@ def _lacking(kind: str, act: Act | None) -> str | None:
     if act is None:
         return "no set was switched off" if kind == DEACTIVATE else "no set was amplified by the declared strength"
     if len(act.own.targets) < FEWEST_EMOTIONS:
-        return f"only {len(act.own.targets)} emotions have sets: {FEWEST_EMOTIONS} are needed"
+        return f"only {len(act.own.targets)} emotions have sets and enough speakers: {FEWEST_EMOTIONS} are needed"
     if len(act.draws) < FEWEST_DRAWS:
         return f"{len(act.draws)} draws of control sets: {FEWEST_DRAWS} are needed"
     return None
@@ -383,7 +390,7 @@ def gather(
     targets: Sequence[int],
     alpha: float | None,
 ) -> Evidence:
-    """Arrange log-probabilities for :func:`judge`.
+    """Arrange log-probabilities for :func:`judge`; emotions without testable pairs of both kinds count no set.
 
     Args:
         untouched: of the untouched model, dimensions (item, option).
@@ -392,14 +399,16 @@ def gather(
         targets: codes of the emotions that have sets.
         alpha: the declared strength.
     """
-    level = clips.separations(untouched[None])[:, 0]
+    level, pairs = clips.separations(untouched[None])[:, 0], clips.testable.sum()
+    own_pairs = clips.testable.sum(axis=0)  # a set needs some of these, and others than these
+    kept = [place for place, code in enumerate(targets) if 0 < 2 * own_pairs[code] < pairs]
+    counted, size = [targets[place] for place in kept], len(kept)
 
     def act(under: tuple[np.ndarray, Sequence[np.ndarray]]) -> Act:
-        every = np.concatenate([under[0], *under[1]]) - untouched
+        every = np.concatenate([each[kept] for each in (under[0], *under[1])]) - untouched
         change = clips.separations(every)
-        size = len(targets)
-        parts = [change[:, first : first + size] for first in range(0, change.shape[1], size)]
-        own, *draws = (PairChange(targets, part, level, clips.testable) for part in parts)
+        parts = [change[:, size * draw : size * (draw + 1)] for draw in range(1 + len(under[1]))]
+        own, *draws = (PairChange(counted, part, level, clips.testable) for part in parts)
         return Act(own, tuple(draws))
 
     return Evidence(

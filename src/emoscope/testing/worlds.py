@@ -249,7 +249,8 @@ class _Parts:
     def shrink(self) -> np.ndarray:
         """By which share each target set shrinks all logits, dimension (target)."""
         peaks = self.means.diagonal()
-        return np.asarray(self.world.confidence * (1 + self.world.aligned * (peaks - peaks.mean()) / peaks.std()))
+        differ = (peaks - peaks.mean()) / (peaks.std() or 1.0)
+        return np.asarray(self.world.confidence * (1 + self.world.aligned * differ))
 
     def expected(self, target: bool) -> np.ndarray:
         """The pairwise changes of target or control sets when switched off, over many of them."""
