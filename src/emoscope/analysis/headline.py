@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,11 +21,26 @@ CONTROLS: Final = (ORTHOGONAL, MATCHED)
 """The controls beyond which claims are tested, the first of them that has enough draws: see docs/method.md."""
 
 
+Under = tuple[np.ndarray, Sequence[np.ndarray]]
+
+
+class Asked(NamedTuple):
+    """The answers that a run's evidence is gathered from: what :func:`~emoscope.analysis.declared.gather` takes."""
+
+    clips: Clips
+    untouched: np.ndarray
+    off: Under | None
+    amplified: Mapping[float, Under]
+    targets: Sequence[int]
+    alpha: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Declared:
     """A run's evidence, and what it was taken from.
 
     Attributes:
+        asked: the answers, of which the evidence holds sums.
         control: beyond which control sets it is; ``None`` where there are too few draws of any.
         labels: the options by code.
         conditions: all conditions that it rests on.
@@ -35,6 +50,7 @@ class Declared:
     """
 
     evidence: Evidence
+    asked: Asked
     control: str | None
     labels: tuple[str, ...]
     conditions: frozenset[str]
@@ -73,20 +89,20 @@ def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("h
     units, unit = independent_units(run, responses)
     clips = Clips(responses.truth[used], _dense(responses.speaker[used]), _dense(units[used]), len(responses.labels))
 
-    def under(key: tuple[str, float | None]) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+    def under(key: tuple[str, float | None]) -> Under:
         stacked = [
             np.stack([logp[responses.rows[draw[name]]][used] for name in targets]) for draw in (own[key], *draws[key])
         ]
         return stacked[0], stacked[1:]
 
-    amplified: Mapping[float, tuple[np.ndarray, Sequence[np.ndarray]]] = {
-        key[1]: under(key) for key in own if key[0] == STEER and key[1] is not None
-    }
+    amplified: Mapping[float, Under] = {key[1]: under(key) for key in own if key[0] == STEER and key[1] is not None}
     off = under((DEACTIVATE, None)) if (DEACTIVATE, None) in own else None
     codes = [responses.labels.index(name) for name in targets]
-    evidence = gather(clips, logp[responses.rows["baseline"]][used], off, amplified, codes, _alpha(run))
+    asked = Asked(clips, logp[responses.rows["baseline"]][used], off, amplified, codes, _alpha(run))
     left_out = int(len(used) - used.sum())
-    return Declared(evidence, control, responses.labels, frozenset(wanted), int(used.sum()), left_out, unit)
+    return Declared(
+        gather(*asked), asked, control, responses.labels, frozenset(wanted), int(used.sum()), left_out, unit
+    )
 
 
 def pull(compared: Sequence[Compared]) -> Test | None:

@@ -42,6 +42,8 @@ EXPLORED: dict[str, tuple[str, str, str]] = {
 
 def declared_tests(part: Part) -> pl.DataFrame:
     """Decide the declared claims of one run: table ``tests``, a row a claim in the order in which they are tested."""
+    if part.run.items.is_empty():
+        return empty("tests")
     found = part.declared
     why = blocked(part) or (None if found else "nothing was asked under the headline’s sets")
     if found and not why and not part.unreliable.isdisjoint(found.conditions):
