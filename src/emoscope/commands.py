@@ -129,6 +129,28 @@ def compare(
     return 0
 
 
+def judge(
+    answers: Annotated[Path, Parameter(help="a table of answers: Parquet, CSV or JSON lines, as docs/judge.md says")],
+    *,
+    alpha: Annotated[float | None, Parameter(help="the declared strength of steering, where there are several")] = None,
+    control: Annotated[
+        str | None, Parameter(help="beyond which control sets; orthogonal or matched by default")
+    ] = None,
+    out: Annotated[Path | None, Parameter(help="also write the claims as a table: .json, .parquet or .csv")] = None,
+) -> int:
+    """Decide the declared claims about anybody's interventions from the answers under them, without a model."""
+    from emoscope.analysis.answer_table import write_frame
+    from emoscope.analysis.judging import judge as decide
+
+    refuse_without_folder(out)
+    found = decide(answers, alpha, control)
+    print(found)
+    if out:
+        write_frame(found.tests, out)
+        print(f"Wrote {out.resolve()}")
+    return 0
+
+
 def power(
     run: Annotated[Path | None, Parameter(help="take the spread from this finished run or pilot")] = None,
     *,
