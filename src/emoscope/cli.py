@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
-from emoscope.commands import compare, judge, model_app, power, refuse_without_folder, run_and_print
+from emoscope.commands import compare, judge, model_app, power, preregister, refuse_without_folder, run_and_print
 from emoscope.runs.ending import EXIT_CODES, INPUT, end, handle_signals, leave, nobody_reads
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ for sub in (study_app, corpus_app, model_app):
 app.command(compare)
 app.command(judge)
 app.command(power)
+app.command(preregister)
 
 LogKind = Literal["bars", "json", "quiet"]
 Part = Annotated[str | None, Parameter(help="do this share of the work, such as 3/16; a call without it merges")]
@@ -64,6 +65,9 @@ def run(
     dry_run: Annotated[bool, Parameter(help="print the conditions and their cost, run nothing")] = False,
     pilot: Annotated[int | None, Parameter(help="ask only this many clips per emotion")] = None,
     fresh: Annotated[bool, Parameter(help="delete an earlier run in that folder first")] = False,
+    registration: Annotated[
+        Path | None, Parameter(help="what was preregistered; <study>.registration.json, if it is there, by default")
+    ] = None,
     shard: Part = None,
     stop_after: Time = None,
     log: Show = "bars",
@@ -71,7 +75,7 @@ def run(
     """Run a study, or what is left of it, and write its report."""
     from emoscope.experiments.study import read_study
 
-    return run_and_print(read_study(study), out, pilot, dry_run, fresh, shard, stop_after, log)
+    return run_and_print(read_study(study), out, pilot, dry_run, fresh, shard, stop_after, log, study, registration)
 
 
 @app.command
