@@ -118,7 +118,10 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
             found = write_tables(part)
             if (part / "report.html").is_file():
                 build_report(found, drawing=drawing)
-        page = build_report(write_study_tables(run) if parts else write_tables(run), drawing=drawing)
+        shown = write_study_tables(run) if parts else write_tables(run)
+        page = build_report(shown, drawing=drawing)
+    for note in shown.notes:
+        print(note)
     print(f"Report: {page.resolve()}")
     return 0
 
