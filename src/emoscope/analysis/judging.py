@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ import polars as pl
 
 from emoscope.analysis import declared
 from emoscope.analysis.answer_table import AnswerTable, answer_table, read_answers
-from emoscope.analysis.declared import CLAIMS, FEWEST_DRAWS, RULE, Test
+from emoscope.analysis.declared import CLAIMS, FEWEST_DRAWS, RESERVED, RULE, SUPPORTED, Test
 from emoscope.analysis.headline import CONTROLS
 from emoscope.analysis.pairs import FEWEST_UNITS, Clips
 from emoscope.schemas import as_table
-from emoscope.vocabulary import DEACTIVATE, STEER, TARGET
+from emoscope.vocabulary import DEACTIVATE, ORTHOGONAL, STEER, TARGET
 from emoscope.wording import bracket, listed, number, p_text
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Judged:
 
     def _line(self, row: Mapping[str, Any]) -> str:
         test = Test(**{name: row[name] for name in Test.__dataclass_fields__})
-        told = f"{test.name:<20} {test.verdict:<14}"
+        told = f"{test.name:<20} {test.verdict:<28}"
         if test.estimate is not None:
             ends = (bracket(*pair, digits=2) for pair in ((test.low, test.high), (test.set_low, test.set_high)))
             sets, these = ends
@@ -99,7 +99,7 @@ def judge(
         >>> world = World(emotions=4, speakers=8, loss=0.3, gain=0.2)
         >>> judged = judge(simulate(world, np.random.default_rng(0)).to_frame(), alpha=0.5)
         >>> judged.tests["verdict"][0], judged.pairs["speakers"]
-        ('supported', Range(fewest=8, most=8))
+        ('supported with reservations', Range(fewest=8, most=8))
     """
     if isinstance(answers, str | Path):
         table = answer_table(read_answers(Path(answers)), str(answers))
@@ -119,7 +119,7 @@ def judge(
         {by: drawn for (kind, by), drawn in under.items() if kind == STEER and by is not None},
         [table.options.index(name) for name in table.targets], alpha,
     )  # fmt: skip
-    tests = declared.judge(evidence)
+    tests = {name: _reserved(test, control) for name, test in declared.judge(evidence).items()}
     frame = as_table(
         "tests",
         rows_of(tests.values(), table.options, control=control, n=len(clips.truth), left_out=table.left_out),
@@ -153,6 +153,14 @@ def pair_ranges(clips: Clips) -> dict[str, Range]:
     }
     pairs = np.triu_indices(clips.options, 1)
     return {what: Range(int(found[pairs].min()), int(found[pairs].max())) for what, found in held.items()}
+
+
+def _reserved(test: Test, control: str | None) -> Test:
+    """A claim that holds beyond other than orthogonal sets holds with reservations, as in runs."""
+    if test.verdict != SUPPORTED or control == ORTHOGONAL:
+        return test
+    doubt = f"beyond {control} sets alone, as there are no {ORTHOGONAL} ones"
+    return replace(test, verdict=RESERVED, why="; ".join(filter(None, (test.why, doubt))))
 
 
 def _declared_alpha(table: AnswerTable, alpha: float | None) -> float | None:
