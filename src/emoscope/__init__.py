@@ -29,12 +29,14 @@ _WHERE = {
     "deactivate": "emoscope.interventions.kinds",
     "steer": "emoscope.interventions.kinds",
     "run": "emoscope.experiments.api",
+    "judge": "emoscope.analysis.judging",
     "Question": "emoscope.questions",
     "NeuronSet": "emoscope.neurons.sets",
     "Activity": "emoscope.neurons.activity",
 }
 
 if TYPE_CHECKING:
+    from emoscope.analysis.judging import judge as judge
     from emoscope.corpora import open_corpus as open_corpus
     from emoscope.experiments.api import intervene as intervene
     from emoscope.experiments.api import listen as listen

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
-from emoscope.commands import compare, model_app, power, refuse_without_folder, run_and_print
+from emoscope.commands import compare, judge, model_app, power, preregister, refuse_without_folder, run_and_print
 from emoscope.runs.ending import EXIT_CODES, INPUT, end, handle_signals, leave, nobody_reads
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ corpus_app = App(name="corpus", help="Look at corpora.")
 for sub in (study_app, corpus_app, model_app):
     app.command(sub)
 app.command(compare)
+app.command(judge)
 app.command(power)
+app.command(preregister)
 
 LogKind = Literal["bars", "json", "quiet"]
 Part = Annotated[str | None, Parameter(help="do this share of the work, such as 3/16; a call without it merges")]
@@ -63,6 +65,9 @@ def run(
     dry_run: Annotated[bool, Parameter(help="print the conditions and their cost, run nothing")] = False,
     pilot: Annotated[int | None, Parameter(help="ask only this many clips per emotion")] = None,
     fresh: Annotated[bool, Parameter(help="delete an earlier run in that folder first")] = False,
+    registration: Annotated[
+        Path | None, Parameter(help="what was preregistered; <study>.registration.json, if it is there, by default")
+    ] = None,
     shard: Part = None,
     stop_after: Time = None,
     log: Show = "bars",
@@ -70,7 +75,7 @@ def run(
     """Run a study, or what is left of it, and write its report."""
     from emoscope.experiments.study import read_study
 
-    return run_and_print(read_study(study), out, pilot, dry_run, fresh, shard, stop_after, log)
+    return run_and_print(read_study(study), out, pilot, dry_run, fresh, shard, stop_after, log, study, registration)
 
 
 @app.command
@@ -113,7 +118,10 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
             found = write_tables(part)
             if (part / "report.html").is_file():
                 build_report(found, drawing=drawing)
-        page = build_report(write_study_tables(run) if parts else write_tables(run), drawing=drawing)
+        shown = write_study_tables(run) if parts else write_tables(run)
+        page = build_report(shown, drawing=drawing)
+    for note in shown.notes:
+        print(note)
     print(f"Report: {page.resolve()}")
     return 0
 
@@ -121,11 +129,25 @@ def report(run: Annotated[Path, Parameter(help="a run folder")]) -> int:
 @app.command
 def export(
     run: Annotated[Path, Parameter(help="a finished run folder")],
-    to: Annotated[Path, Parameter(help="new folder for the copy")],
+    to: Annotated[Path, Parameter(help="new folder for the copy; with --answers-for-judge a file")],
+    *,
+    answers_for_judge: Annotated[
+        bool, Parameter(help="write the headline's answers as one table that `emoscope judge` reads")
+    ] = False,
 ) -> int:
     """Copy what the report of a run is built from, to share it: no sound, no activity, no paths of this machine."""
-    from emoscope.analysis.load import export_run
+    from emoscope.analysis.load import export_run, read_run
 
+    if answers_for_judge:
+        from emoscope.analysis.answer_table import run_answers, write_frame
+        from emoscope.runs.folder import refuse_study
+
+        refuse_without_folder(to)
+        refuse_study(run)
+        table, alpha = run_answers(read_run(run))
+        write_frame(table, to)
+        print(f"Wrote {to}. To judge it: emoscope judge {to}{'' if alpha is None else f' --alpha {alpha:g}'}")
+        return 0
     copy = export_run(run, to)
     size = sum(path.stat().st_size for path in copy.path.rglob("*") if path.is_file())
     print(f"Wrote {copy.path} ({size / 1e6:.1f} MB). To show it: emoscope report {copy.path}")

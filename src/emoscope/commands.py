@@ -35,6 +35,8 @@ def run_and_print(
     shard: str | None,
     stop: str | None,
     log: str,
+    study_file: Path | None = None,
+    registration: Path | None = None,
 ) -> int:
     """Run a study and print its result; returns the exit code."""
     from emoscope.runs.shards import Shard
@@ -58,6 +60,10 @@ def run_and_print(
     if fresh and place.exists():
         _delete_run(place)
     folder = RunFolder(place, create=True)
+    if not full:  # a pilot is what comes before
+        from emoscope.experiments.registration import take_registration
+
+        take_registration(folder, study_file, registration)
     progress = Log(log, folder / (f"log-{share.number}-of-{share.of}.jsonl" if share else "log.jsonl"))
     try:
         run_study(study, folder.path, progress, full=full, shard=share)
@@ -74,6 +80,24 @@ def run_and_print(
         from emoscope.experiments.result import print_pilot, print_result
 
         (print_pilot if full else print_result)(folder)
+    return 0
+
+
+def preregister(
+    study: Annotated[Path, Parameter(help="a study file")],
+    *,
+    out: Annotated[Path | None, Parameter(help="file to write; <study>.registration.json beside it by default")] = None,
+    looks: Annotated[int, Parameter(help="how often the evaluated clips are to be looked at")] = 1,
+) -> int:
+    """Write down what a study declares, with a hash and the time, before it is run; `emoscope run` compares."""
+    from emoscope.experiments.registration import ENDING, as_json
+    from emoscope.experiments.registration import preregister as write_down
+    from emoscope.experiments.study import read_study
+
+    file = out or study.with_suffix(ENDING)
+    refuse_without_folder(file)
+    print(as_json(write_down(read_study(study), file, looks)), end="")
+    print(f"Registered: {file.resolve()}. Put the hash where others can see it.", file=sys.stderr)
     return 0
 
 
@@ -126,6 +150,28 @@ def compare(
     if html:
         write_compare_page(rows, differences, html, __version__)
         console.print(f"Page: {html.resolve()}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def judge(
+    answers: Annotated[Path, Parameter(help="a table of answers: Parquet, CSV or JSON lines, as docs/judge.md says")],
+    *,
+    alpha: Annotated[float | None, Parameter(help="the declared strength of steering, where there are several")] = None,
+    control: Annotated[
+        str | None, Parameter(help="beyond which control sets; orthogonal or matched by default")
+    ] = None,
+    out: Annotated[Path | None, Parameter(help="also write the claims as a table: .json, .parquet or .csv")] = None,
+) -> int:
+    """Decide the declared claims about anybody's interventions from the answers under them, without a model."""
+    from emoscope.analysis.answer_table import write_frame
+    from emoscope.analysis.judging import judge as decide
+
+    refuse_without_folder(out)
+    found = decide(answers, alpha, control)
+    print(found)
+    if out:
+        write_frame(found.tests, out)
+        print(f"Wrote {out.resolve()}")
     return 0
 
 

@@ -80,7 +80,8 @@ def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("h
     draws = {key: found[key][control] if control else [] for key in own}
     every = [*own.values(), *(draw for each in draws.values() for draw in each)]
     targets, used = shared(responses, every)
-    logp = -np.logaddexp(0, -responses.log_odds)  # among the item's options
+    with np.errstate(invalid="ignore"):  # NaN where an item does not offer an option
+        logp = -np.logaddexp(0, -responses.log_odds)  # among the item's options
     wanted = sorted({"baseline"}.union(*(draw.values() for draw in every)))
     rows = [responses.rows[name] for name in wanted]
     used = used & np.isfinite(logp[rows]).all(axis=(0, 2))

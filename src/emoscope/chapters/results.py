@@ -13,6 +13,7 @@ from emoscope.analysis.accuracy import uar
 from emoscope.analysis.effects import effects, evidence, matrix, verdicts
 from emoscope.analysis.load import Run, read_run
 from emoscope.analysis.parts import Part, StudyRuns, read_study
+from emoscope.analysis.rejudged import judged_anew
 from emoscope.chapters import questions
 from emoscope.chapters.claims import claims, claims_of_study, declared_tests
 from emoscope.report.page import write_bytes, write_csv
@@ -57,9 +58,10 @@ def write_tables(folder: str | Path) -> Part:
         FileNotFoundError: the folder does not exist.
     """
     found = compute_tables(read_run(folder))
+    anew = judged_anew(folder, found.table("claims"), found.table("tests"))
     (Path(folder) / SHOWN).unlink(missing_ok=True)
     _write(found.computed, RunFolder(folder))
-    return found
+    return replace(found, notes=(*found.notes, *anew))
 
 
 def _write(frames: Mapping[str, pl.DataFrame], out: RunFolder) -> None:
@@ -97,8 +99,9 @@ def write_study_tables(folder: str | Path) -> StudyRuns:
         FileNotFoundError: the folder holds no study in parts.
     """
     found = compute_study_tables(folder)
+    anew = judged_anew(folder, found.table("claims"))
     _write(found.computed, RunFolder(folder))
-    return found
+    return replace(found, notes=(*found.notes, *anew))
 
 
 def _study_notes(study: StudyRuns) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from emoscope.experiments.engine import run_study
 from emoscope.experiments.items import study_corpus, study_folds
 from emoscope.experiments.parts import has_parts
 from emoscope.experiments.pilot import told_without_sets
+from emoscope.experiments.registration import take_registration
 from emoscope.experiments.result import Result, StudyResult
 from emoscope.experiments.schema import Study, StudyError
 from emoscope.experiments.stages import Listened, Selected, Task, act, find_sets
@@ -283,7 +284,10 @@ def _refuse_other_than_heard(heard: object, example: str) -> None:
 
 
 def run(study: str | Path | Study, folder: str | Path | None = None, log: str = "bars") -> Result | StudyResult:
-    """Run a study file from listening to report; what is already done is not done again."""
+    """Run a study file from listening to report; what is already done is not done again.
+
+    A registration beside the file (``emoscope preregister``) is kept in the folder and compared with what is run.
+    """
     if not isinstance(study, Study | str | Path):
         raise TypeError(
             f"{told(study)} is no study: give a study file (emoscope study new writes one), or use listen, select, intervene"
@@ -291,6 +295,7 @@ def run(study: str | Path | Study, folder: str | Path | None = None, log: str = 
     with in_words_of_a_call("folder"):
         asked = study if isinstance(study, Study) else read_study(study)
         place = RunFolder(folder or Path("runs") / asked.name, create=True)
+        take_registration(place, None if isinstance(study, Study) else Path(study))
         done = run_study(asked, place.path, Log(log, place / "log.jsonl"))
     return StudyResult.of(done) if has_parts(asked) else Result.of(done)
 

@@ -17,6 +17,7 @@ from emoscope.experiments.items import folds_of, study_corpus
 from emoscope.experiments.parts import TEXT_QUESTIONS, Part, has_parts, main_studies, plan_parts, sources_for
 from emoscope.experiments.pilot import told_without_sets
 from emoscope.experiments.record import finished, pilot_of, timing, write_set_activity
+from emoscope.experiments.registration import compared
 from emoscope.experiments.schema import Study
 from emoscope.experiments.stages import Listened, Selected, Task
 from emoscope.experiments.study import check_study
@@ -235,6 +236,7 @@ class StudyInParts:
             **{key: first[key] for key in ("emoscope", "model", "headline", "environment", "proofs")},
             "study": msgspec.to_builtins(self.study),
             "asked": digest(msgspec.to_builtins(self.study)),
+            **compared(self.run, self.study),
             "parts": [{**part.card, "failed": failed.get(part.name)} for part in self.parts],
             "shared_emotions": list(self.shared),
             "not_transferred": left_out,

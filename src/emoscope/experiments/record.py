@@ -22,6 +22,7 @@ from emoscope.experiments.items import candidate_items, folds_assigned_before, o
 from emoscope.experiments.listen import answer_key, ask_again, machine_of
 from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.prompts import asked_text
+from emoscope.experiments.registration import compared
 from emoscope.experiments.schema import Row, Study
 from emoscope.experiments.study import imported_code
 from emoscope.neurons.activity import Activity, scope_parts
@@ -69,6 +70,7 @@ def run_manifest(selected: Selected, planned: Planned | None = None) -> dict[str
         "counts": {"clips": statuses.total(), **{status: statuses[status] for status in STATUSES}},
         "speakers_shared": len(shared_speakers(items)),
         "asked": digest(msgspec.to_builtins(heard.task.study)),
+        **compared(heard.run, heard.task.study),
         "own_selectors": own_code(study.identify.selectors),
         **({"imports": imported} if (imported := imported_code(study)) else {}),
         "candidates": heard.candidates,

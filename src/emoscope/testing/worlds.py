@@ -13,8 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
+from scipy.special import log_softmax
 
+from emoscope.analysis.answer_table import as_frame
 from emoscope.analysis.pairs import Clips
+from emoscope.vocabulary import BASELINE, DEACTIVATE, MATCHED, STEER
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,22 @@ class Answers:
     amplified: Mapping[float, Under]
     expected: np.ndarray
     of_kind: np.ndarray
+
+    def to_frame(self) -> pl.DataFrame:
+        """The study as a table that ``emoscope judge`` reads (docs/judge.md)."""
+        names = [f"emotion {code}" for code in range(self.clips.options)]
+        items = pl.DataFrame({
+            "clip": [f"clip {code}" for code in range(len(self.untouched))],
+            "speaker": [f"speaker {code:04}" for code in self.clips.speaker],
+            "unit": [f"unit {code:04}" for code in self.clips.unit], "truth": [names[code] for code in self.clips.truth],
+        })  # fmt: skip
+        logits: dict[tuple[object, ...], np.ndarray] = {(BASELINE, None, None, None, None): self.untouched}
+        acts = [(DEACTIVATE, None, self.off), *((STEER, alpha, under) for alpha, under in self.amplified.items())]
+        for kind, alpha, (own, controls) in acts:
+            for draw, sets in enumerate([own, *controls], start=-1):
+                about = ("target", None) if draw < 0 else (MATCHED, draw)
+                logits |= {(kind, alpha, *about, name): sets[code] for code, name in enumerate(names)}
+        return as_frame(items, names, {each: log_softmax(values, axis=-1) for each, values in logits.items()})
 
 
 def simulate(world: World, rng: np.random.Generator) -> Answers:
