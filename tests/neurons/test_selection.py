@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.controls import Matcher, covariates, seeded_generator, shuffled_labels
+from emoscope.neurons.controls import CONTROLS, Control, Matcher, covariates, seeded_generator
 from emoscope.neurons.ranking import select_from_sums
-from emoscope.neurons.samples import draw_samples
+from emoscope.neurons.samples import draw_samples, renamed_clips
 from emoscope.neurons.selection import (
     ALL,
     COLUMNS,
@@ -169,19 +169,46 @@ def test_blocks_of_an_earlier_run_change_no_control(activity, tmp_path):
     assert find_sets(activity, pl.concat([items, unused]), SPEC).frame.equals(expected.frame)
 
 
-def test_shuffled_sets_are_the_selectors_own_on_labels_shuffled_within_speaker(activity):
-    items = make_items().with_columns(correct=pl.lit(True))
-    spec = with_spec(items_per_emotion=99)
-    sets = find_sets(activity, items, spec).sets
-    clips = draw_samples(items, spec)[0][-1].clips
-    labels = np.array([EMOTIONS.index(clip.emotion) for clip in clips])
-    mixed = shuffled_labels(labels, [clip.speaker for clip in clips], seeded_generator(0, "shuffled", ALL, 1))
-    relabelled = dict(zip([clip.name for clip in clips], [EMOTIONS[label] for label in mixed], strict=True))
-    other = find_sets(activity, items.with_columns(truth=pl.col("clip").replace_strict(relabelled)), spec).sets
-    for emotion in EMOTIONS:
-        found, expected = sets["cas@0.1:audio+answer~shuffled1", ALL][emotion], other["cas@0.1:audio+answer", ALL]
-        np.testing.assert_array_equal(found, expected[emotion])
-        assert found.tolist() != sets["cas@0.1:audio+answer", ALL][emotion].tolist()
+@pytest.mark.parametrize("control", ["shuffled", "orthogonal"])
+def test_relabelled_sets_are_the_selectors_own_on_clips_that_keep_their_names_in_every_fold(activity, control):
+    items = make_items().with_columns(correct=pl.lit(True), block=pl.concat_str("speaker", pl.col("item") // 24))
+    spec = with_spec(items_per_emotion=99, controls={control: 2})
+    found = find_sets(activity, items, spec)
+    samples = draw_samples(items, spec)[0]
+    names = renamed_clips(samples, CONTROLS[control], 1, spec.seed)
+    # every clip is in the sample of all clips, and the samples of folds are the same without the fold's own
+    renamed = items.with_columns(truth=pl.col("clip").replace_strict(names))
+    for fold in ("s0", "s3", ALL):
+        rows = [renamed.filter(pl.col("fold") != fold, truth=e)["item"].to_numpy() for e in EMOTIONS]
+        fired, summed = (
+            np.concatenate([np.stack([read(i, "audio+answer", r).sum(0) for r in rows]) for i in range(3)], axis=1)
+            for read in (activity.read_counts, activity.read_sums)
+        )
+        tokens = np.array([activity.tokens("audio+answer", r).sum() for r in rows])
+        expected = select_from_sums(fired, tokens, summed, "cas", 12)
+        for emotion, one in zip(EMOTIONS, expected, strict=True):
+            own = found.sets[f"cas@0.1:audio+answer~{control}1", fold][emotion]
+            np.testing.assert_array_equal(own, one.neurons)
+            assert own.tolist() != found.sets["cas@0.1:audio+answer", fold][emotion].tolist()
+            outside = items.filter(pl.col("fold") != fold, truth=emotion)
+            kept = np.mean([names[clip] == emotion for clip in outside["clip"]])
+            row = found.frame.filter(control=control, draw=1, fold=fold, emotion=emotion)
+            assert row["names_kept"].item() == pytest.approx(kept)
+            if control == "orthogonal":
+                assert kept == pytest.approx(1 / 3, abs=0.05)
+    assert found.frame.filter(control="target")["names_kept"].null_count() == 24 * 5
+
+
+def test_names_are_drawn_anew_until_every_fold_has_all_of_them():
+    # with one clip an emotion in each of three folds, most shuffles leave some fold without a name
+    items = make_items(9, correct=[True] * 9, truth=[*EMOTIONS] * 3, speaker=["s"] * 9, fold=list("aaabbbccc"))
+    spec = with_spec(minimum=1)
+    samples = draw_samples(items, spec)[0]
+    for draw in range(20):
+        names = renamed_clips(samples, CONTROLS["shuffled"], draw, 0)
+        assert all({names[clip.name] for clip in sample.clips} == set(EMOTIONS) for sample in samples)
+    never = Control("never", relabel=lambda labels, units, generator: 0 * labels)
+    assert renamed_clips(samples, never, 0, 0) is None
 
 
 def test_controls_keep_their_rules(found):

@@ -185,7 +185,7 @@ def _few(study: Study, matched: int) -> Study:
     return replace(
         study,
         interventions=Interventions(alphas=(), positions=(), layers=(), agnostic=(), reliance=False, generate=False),
-        controls=Controls(matched=matched, random=0, shuffled=0),
+        controls=Controls(matched=matched, random=0, shuffled=0, orthogonal=0),
         identify=replace(study.identify, sizes=(), compare_at_common_size=False),
     )
 
