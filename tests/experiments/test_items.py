@@ -140,6 +140,21 @@ def test_a_recording_under_two_names_is_used_once(tmp_path: Path) -> None:
     assert out["why"].to_list() == ["same recording (as fear/s1_a, speaker s1)"]
 
 
+def test_items_say_the_block_or_else_the_speaker() -> None:
+    items = candidate_items(*polish()).filter(waiting())
+    assert set(items["block"]) == {"nie 1", "tak 1"}
+    rows = [
+        {"path": file.name, "emotion": emotion, "speaker": file.name[:2], **block}
+        for n, file in enumerate(sorted(polish_folder().glob("m[1-5].a_nie_*.flac"))[:6])
+        for emotion, block in [(("anger", "fear")[n % 2], {"block": f"room {n // 2}"})]
+    ]
+    for named, expected in ((True, {f"room {n}" for n in range(3)}), (False, {row["speaker"] for row in rows})):
+        given = rows if named else [{name: row[name] for name in row if name != "block"} for row in rows]
+        corpus = open_corpus(given, audio_root=polish_folder())
+        found = candidate_items(parse_study(""), corpus).filter(waiting())
+        assert set(found["block"]) == expected
+
+
 def test_a_cap_on_clips_counts_every_emotion() -> None:
     study = parse_study("[[corpora]]\nid = 'polish'\nclips_per_emotion = 4")
     items = candidate_items(study, study_corpus(study))

@@ -198,6 +198,8 @@ LABELS_CALLED = {"status": "status_label"}
 def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, object]:
     label, wordings = study.identify.label, asked_wordings(study)
     row = {name: getattr(clip, name) for name in ("speaker", "session", "split")}
+    # a table or a pattern may name a label column so
+    row |= {"block": clip.block or clip.labels.get("block") or clip.speaker}
     row |= {"clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "transcript": spoken(clip)}
     row |= {LABELS_CALLED.get(name, name): clip.labels.get(name) for name in ("emotion", *extra)}
     # a clip that is not asked has no wording where there are several
