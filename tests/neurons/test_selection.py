@@ -143,17 +143,23 @@ def test_another_seed_draws_other_clips_and_other_controls(activity):
         np.testing.assert_array_equal(target, two["mad@0.1:audio+answer", ALL][emotion])
 
 
-def test_matched_controls_use_the_rates_of_the_folds_own_items(activity):
+@pytest.mark.parametrize("scope", ["audio+answer", "text"])
+def test_matched_controls_use_what_neurons_do_in_the_scope_on_the_folds_own_items(activity, scope):
     items = make_items().with_columns(correct=pl.lit(True))
-    sets = find_sets(activity, items, with_spec(items_per_emotion=99)).sets
-    rows = items.filter(pl.col("fold") != "s1")["item"].to_numpy()
-    counts = np.stack([activity.read_counts(layer, "audio+answer", rows).sum(axis=0) for layer in range(3)])
-    rate = counts / activity.tokens("audio+answer", rows).sum()
-    target = sets["cas@0.1:audio+answer", "s1"]
-    standardised = covariates(rate, activity.mean_magnitude(), activity.down_norm)
+    sets = find_sets(activity, items, with_spec(items_per_emotion=99, scope=scope)).sets
+    rows = items.filter(pl.col("fold") != "s1")["item"].to_list()
+    parts, tokens = scope.split("+"), activity.tokens(scope, np.array(rows)).sum()
+    fired, size = np.zeros((2, 3, 40))
+    for layer in range(3):
+        for row in rows:
+            for part in parts:
+                fired[layer] += activity.read_counts(layer, part, np.array([row]))[0]
+                size[layer] += abs(activity.read_sums(layer, part, np.array([row]))[0])
+    target = sets[f"cas@0.1:{scope}", "s1"]
+    standardised = covariates(fired / tokens, size / tokens, activity.down_norm)
     matcher = Matcher(standardised, np.concatenate(list(target.values())))
     expected = matcher.draw(target["fear"], seeded_generator(0, "matched", "s1", "fear", 1))
-    np.testing.assert_array_equal(sets["cas@0.1:audio+answer~matched1", "s1"]["fear"], expected.neurons)
+    np.testing.assert_array_equal(sets[f"cas@0.1:{scope}~matched1", "s1"]["fear"], expected.neurons)
 
 
 def test_blocks_of_an_earlier_run_change_no_control(activity, tmp_path):

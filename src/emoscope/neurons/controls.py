@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
 COVARIATES = ("frequency", "magnitude", "down_norm")
-"""What a matched neuron shares: overall firing rate, mean absolute activation, log norm of its column of down_proj."""
+"""What a matched neuron shares: firing rate and mean absolute activation in the study's scope, over the items on which the
+set was found, and the log norm of its column of down_proj."""
 
 NEAREST = 10  # a matched neuron is drawn from this many nearest unused ones of its layer
 WELL_MATCHED = 0.25  # largest absolute standardised mean difference, of any covariate, of a well matched control

@@ -162,8 +162,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
     grounds = {fold: Ground(table.total) for fold in folds}
     if spec.needs_covariates:
-        magnitude, norm = activity.mean_magnitude(used), activity.down_norm
-        grounds = {fold: Ground(table.total, covariates(np.stack(overall[fold]), magnitude, norm)) for fold in folds}
+        grounds = _grounds(activity, samples, overall, spec)
     _fill(table, wanted, ranked, found_on, grounds)
     means = activity.mean_product(used).astype("float32").ravel()
     frame = as_table("sets", table.rows)
@@ -178,6 +177,21 @@ def _names(wanted: Sequence[Wanted], samples: Sequence[Sample], seed: int) -> Na
             names = renamed_clips(samples, want.kind, want.draw, seed)
             found |= {(want.control, want.draw): names} if names else {}
     return found
+
+
+def _grounds(
+    activity: Activity, samples: Sequence[Sample], rates: Mapping[str, list[np.ndarray]], spec: SetSpec
+) -> dict[str, Ground]:
+    """What controls of each fold are drawn from, by what neurons do in the study's scope on the fold's own items."""
+    selections = [sample.selection(sample.emotions) for sample in samples]
+    layers = SelectionPlan(activity, selections, spec.scope_name).magnitudes()
+    magnitudes = np.stack(list(layers), axis=1)  # (fold, layer, width)
+    return {
+        sample.fold: Ground(
+            activity.neurons, covariates(np.stack(rates[sample.fold]), magnitudes[place], activity.down_norm)
+        )
+        for place, sample in enumerate(samples)
+    }
 
 
 def _key(want: Wanted, sample: Sample) -> tuple[str, str, int, int]:
