@@ -54,11 +54,11 @@ def of(conditions, name):
     return conditions.row(by_predicate=pl.col("condition") == name, named=True)
 
 
-def test_the_demo_plans_its_436_conditions() -> None:
+def test_the_demo_plans_its_481_conditions() -> None:
     demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
     conditions = plan_conditions(demo, planned(demo, ("anger", "fear", "neutral")), 4)
-    assert conditions.height == 436
-    assert conditions["condition"].n_unique() == 436
+    assert conditions.height == 481
+    assert conditions["condition"].n_unique() == 481
     headline = conditions.filter(pl.col("headline"))
     assert headline["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
     assert headline["to"].to_list() == ["zero"] * 3 + [None] * 3
@@ -125,6 +125,21 @@ def test_controls_follow_the_strengths_of_the_headline_up_to_1() -> None:
     }  # fmt: skip
     assert set(steered.filter(selector="mad")["alpha"]) == {0.5}
     assert "steer/fear/cas@0.25:audio+answer~matched2/alpha=-0.5" in steered["condition"].to_list()
+
+
+def test_permuted_draws_are_shuffled_ones_that_are_switched_off_to_zero_and_nothing_else() -> None:
+    text = "[controls]\nmatched = 1\nrandom = 0\northogonal = 0\nshuffled = 2\npermuted = {}\n[interventions]\ndeactivate = ['zero', 'mean']"
+    few, many = (parse_study(text.format(permuted)).with_budget(0.25) for permuted in (0, 7))
+    plans = [plan_conditions(study, planned(study, EMOTIONS), INFO.layers) for study in (few, many)]
+    shuffled = plans[1].filter(control="shuffled")
+    assert shuffled.filter(kind="deactivate").height == 7 * 2
+    assert shuffled.filter(kind="steer")["draw"].unique().sort().to_list() == [0, 1]
+    assert set(shuffled["to"]) == {"zero", None}
+    # the others stay as they are, and so do their answers
+    assert plans[1].join(plans[0], on=plans[0].columns, how="anti", nulls_equal=True).height == 5 * 2
+    assert plans[0].join(plans[1], on=plans[0].columns, how="anti", nulls_equal=True).is_empty()
+    assert "permuted" not in planned(many, EMOTIONS)["control"].to_list()
+    assert many.pilot(4).controls.permuted == 0
 
 
 def test_matched_controls_of_other_budgets_are_switched_off_and_nothing_else() -> None:

@@ -16,7 +16,7 @@ from emoscope.interventions.kinds import DERIVED
 from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.jobs import SetSpec, wanted_sets
 from emoscope.schemas import as_table, schema
-from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, RESELECTED, role_of
+from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, RESELECTED, SHUFFLED, role_of
 
 Ranges = Mapping[str, tuple[int, int]]
 """Name -> first and last layer."""
@@ -73,7 +73,8 @@ def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
         common_size=identify.compare_at_common_size,
         outcomes=controls.outcomes,
         ranges=tuple(ranges),
-        controls={name: getattr(controls, name) for name in CONTROLS},
+        controls={name: getattr(controls, name) for name in CONTROLS}
+        | {SHUFFLED: max(controls.shuffled, controls.permuted)},
     )
 
 
@@ -154,6 +155,8 @@ def _tests(study: Study, family: Row, layers: int) -> Iterator[Row]:
         if to != "mean" or target or matched:
             yield {"kind": "deactivate", "to": to, **claim(claimed and to == "zero")}
     kind = CONTROLS.get(control) if headline else None
+    if control == SHUFFLED and draw >= study.controls.shuffled:
+        kind = None  # it serves the permutation test of deactivation alone
     alphas = {head.alpha} if target or kind or control in ("fewer", *OUTCOME_CONTROLS) else set()
     if claimed or (matched and draw < FURTHER_DOSE_DRAWS):
         alphas |= set(work.alphas)

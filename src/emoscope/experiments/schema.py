@@ -163,6 +163,10 @@ class Controls(_Section, frozen=True):
     matched: Annotated[Natural, "draws of same-layer neurons of like activity"] = 10
     random: Annotated[Natural, "draws of neurons from anywhere"] = 5
     shuffled: Annotated[Natural, "selections on labels shuffled within speaker"] = 5
+    permuted: Annotated[
+        Natural,
+        "so many of these selections in all for the permutation test of deactivation; its p is at least 1/(1 + that)",
+    ] = 0
     orthogonal: Annotated[Natural, "selections on names over which every label is spread evenly"] = 19
     outcomes: Annotated[bool, "also sets found on misses and on false alarms: percept or decision"] = False
 
@@ -242,5 +246,5 @@ class Study(_Section, frozen=True):
             corpora=tuple(replace(corpus, clips_per_emotion=clips) for corpus in self.corpora),
             identify=few,
             evaluate=replace(self.evaluate, items_per_emotion=clips),
-            controls=replace(self.controls, **draws, outcomes=False),
+            controls=replace(self.controls, **draws, permuted=0, outcomes=False),
         )
