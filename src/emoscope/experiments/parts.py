@@ -94,7 +94,7 @@ class Part:
         if unused:
             where = {**study.corpus.where, "clip": sorted(used)}
             study = replace(study, corpora=(replace(study.corpus, where=where),))
-        return asked_corpus(corpus, study.corpus.emotions, label), study
+        return asked_corpus(corpus, study.corpus.emotions, label, study.evaluate.keep_unknown_speakers), study
 
 
 def has_parts(study: Study) -> bool:

@@ -128,6 +128,7 @@ class Evaluate(_Section, frozen=True):
     where: Annotated[dict[str, Any], "with identify.where: fixed sides, no cross-fitting"] = {}
     items_per_emotion: Annotated[Positive, "clips per emotion, at most"] = 150
     allow_shared_speakers: Annotated[bool, "let a speaker be on both sides, or in two folds"] = False
+    keep_unknown_speakers: Annotated[bool, "keep clips without a speaker where most clips have one"] = False
 
 
 class Headline(_Section, frozen=True):
