@@ -162,6 +162,55 @@ def test_matched_controls_use_what_neurons_do_in_the_scope_on_the_folds_own_item
     np.testing.assert_array_equal(sets[f"cas@0.1:{scope}~matched1", "s1"]["fear"], expected.neurons)
 
 
+def test_quiet_controls_vary_as_much_between_clips_and_less_with_emotion(activity):
+    items = make_items().with_columns(correct=pl.lit(True))
+    sets = find_sets(activity, items, with_spec(items_per_emotion=99, scope="text", controls={"quiet": 2})).sets
+    rows = items.to_dicts()
+    tokens = activity.tokens("text")
+    means = np.stack(
+        [activity.read_sums(layer, "text") / tokens[:, None] for layer in range(3)]
+    )  # (layer, item, width)
+    spread = np.zeros((3, 40))
+    for who in ("s0", "s1", "s2", "s3"):
+        own = means[:, [row["item"] for row in rows if row["speaker"] == who]]
+        spread += ((own - own.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    spread /= 96 - 4
+    sums = np.stack([activity.read_sums(layer, "text") for layer in range(3)])
+    for fold in ("s1", ALL):
+        of = [[row["item"] for row in rows if row["fold"] != fold and row["truth"] == e] for e in EMOTIONS]
+        by_emotion = np.stack([sums[:, own].sum(axis=1) / tokens[own].sum() for own in of])
+        told = by_emotion.var(axis=0) / spread
+        target = sets["cas@0.1:text", fold]
+        free = [
+            n
+            for n in range(120)
+            if told.ravel()[n] <= np.median(told[n // 40]) and n not in np.concatenate(list(target.values()))
+        ]
+        for draw in (0, 1):
+            found = sets[f"cas@0.1:text~quiet{draw}", fold]["fear"]
+            assert set(found.tolist()) <= set(free)
+            np.testing.assert_array_equal(
+                np.bincount(found // 40, minlength=3), np.bincount(target["fear"] // 40, minlength=3)
+            )
+            # each is one of the ten nearest of its layer, or nearer ones are used, for some chosen neuron
+            far = np.log(spread.ravel())
+            for neuron in found:
+                layer = [n for n in free if n // 40 == neuron // 40]
+                ranks = [
+                    sum(abs(far[n] - far[c]) < abs(far[neuron] - far[c]) for n in layer)
+                    for c in target["fear"]
+                    if c // 40 == neuron // 40
+                ]
+                assert min(ranks) < 10 + len(found)
+    first, second = (sets[f"cas@0.1:text~quiet{draw}", ALL]["fear"].tolist() for draw in (0, 1))
+    assert first != second
+
+
+def test_one_speaker_is_enough_for_quiet_controls(activity):
+    items = make_items().with_columns(correct=pl.lit(True), speaker=pl.lit("s"))
+    assert "quiet" in find_sets(activity, items, with_spec(controls={"quiet": 1})).frame["control"].to_list()
+
+
 def test_blocks_of_an_earlier_run_change_no_control(activity, tmp_path):
     # the same folder, once with a third block that a longer study left there
     less = random_activity(tmp_path / "less.zarr", items=96, layers=3, width=40)[1]

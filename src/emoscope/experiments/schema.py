@@ -28,7 +28,7 @@ ALPHAS = (-0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
 Row = Mapping[str, Any]
 """A row of a stored table, such as an item or a condition, by its columns (``data/tables.toml`` has their types)."""
 
-PILOT_DRAWS = {"matched": 2, "random": 1, "shuffled": 1, "orthogonal": 2}
+PILOT_DRAWS = {"matched": 2, "random": 1, "shuffled": 1, "orthogonal": 2, "quiet": 1}
 """Draws of each control in a pilot, at most."""
 
 Words = tuple[str, ...]
@@ -162,6 +162,7 @@ class Controls(_Section, frozen=True):
     """Sets that are not selected for the emotion, under the same interventions."""
 
     matched: Annotated[Natural, "draws of same-layer neurons of like activity"] = 10
+    quiet: Annotated[Natural, "draws of same-layer neurons that vary as much, and little with emotion"] = 0
     random: Annotated[Natural, "draws of neurons from anywhere"] = 5
     shuffled: Annotated[Natural, "selections on labels shuffled within speaker"] = 5
     permuted: Annotated[

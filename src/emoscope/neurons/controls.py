@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emoscope.vocabulary import MATCHED, ORTHOGONAL, RANDOM, SHUFFLED
+from emoscope.vocabulary import MATCHED, ORTHOGONAL, QUIET, RANDOM, SHUFFLED
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -24,6 +24,7 @@ COVARIATES = ("frequency", "magnitude", "down_norm")
 """What a matched neuron shares: firing rate and mean absolute activation in the study's scope, over the items on which the
 set was found, and the log norm of its column of down_proj."""
 
+SMALLEST = np.finfo("float32").tiny  # a column of zeros has no logarithm
 NEAREST = 10  # a matched neuron is drawn from this many nearest unused ones of its layer
 WELL_MATCHED = 0.25  # largest absolute standardised mean difference, of any covariate, of a well matched control
 
@@ -49,8 +50,12 @@ def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarr
         >>> z.round(6).tolist()
         [[[-1.0, 0.0, -1.0], [1.0, 0.0, 1.0]]]
     """
-    smallest = np.finfo("float32").tiny  # a column of zeros has no logarithm
-    raw = np.stack([frequency, magnitude, np.log(np.maximum(down_norm, smallest))], axis=-1).astype("float64")
+    return standardised(np.stack([frequency, magnitude, np.log(np.maximum(down_norm, SMALLEST))], axis=-1))
+
+
+def standardised(raw: np.ndarray) -> np.ndarray:
+    """Z-scores within each layer, float64 (layer, width, covariate), 0 where a covariate does not vary."""
+    raw = raw.astype("float64")
     spread = raw.std(axis=1, keepdims=True)
     return (raw - raw.mean(axis=1, keepdims=True)) / np.where(spread > 1e-12, spread, np.inf)
 
@@ -256,10 +261,16 @@ def _groups(keys: Iterable[object]) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a fold's controls are drawn from: so many neurons, and their :func:`covariates` if needed."""
+    """What a fold's controls are drawn from: so many neurons, and, if needed, what is known of them.
+
+    ``spread`` is the variance of a neuron's mean activation between clips of one speaker, and ``told`` how much of it
+    emotions explain: the variance of its mean activation over emotions, over ``spread``; both (layer, width).
+    """
 
     neurons: int
-    standardised: np.ndarray | None = None
+    standardised: np.ndarray | None = None  # :func:`covariates`
+    spread: np.ndarray | None = None
+    told: np.ndarray | None = None
 
 
 Draw = Callable[[str, np.random.Generator], Chosen]  # draws a control of one emotion's set
@@ -274,6 +285,15 @@ def _matched(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndar
     assert ground.standardised is not None
     matcher = Matcher(ground.standardised, excluded)
     return lambda emotion, generator: matcher.draw(chosen[emotion], generator)
+
+
+def _quiet(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:
+    assert ground.spread is not None
+    assert ground.told is not None
+    above = ground.told > np.median(ground.told, axis=1, keepdims=True)
+    spread = standardised(np.log(np.maximum(ground.spread, SMALLEST))[..., None])
+    matcher = Matcher(spread, np.union1d(excluded, np.flatnonzero(above)))
+    return lambda emotion, generator: Chosen(matcher.draw(chosen[emotion], generator).neurons)
 
 
 def _random(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:
@@ -297,12 +317,14 @@ class Control:
     sets: str = ""  # what its draws are, in the paragraph on methods, behind their number
 
 
+QUIETER = "sets of neurons that vary as much between clips of a speaker, and less than most with emotion (same layer)"
 LIKE = "sets of matched neurons (same layer, similar firing rate, activity and output weight)"
 RELABELLED = "sets selected on labels shuffled within speaker"
 SPREAD = "sets selected on names over which the clips of every emotion are spread evenly"
 
 CONTROLS = {
     MATCHED: Control(MATCHED, draw=_matched, everywhere=True, alike=True, dosed=True, sets=LIKE),
+    QUIET: Control(QUIET, draw=_quiet, alike=True, called="as variable", sets=QUIETER),
     RANDOM: Control(RANDOM, draw=_random, sets="sets of random neurons"),
     SHUFFLED: Control(SHUFFLED, relabel=shuffled_labels, called="shuffled labels", sets=RELABELLED),
     ORTHOGONAL: Control(ORTHOGONAL, relabel=orthogonal_labels, dosed=True, called="label-orthogonal", sets=SPREAD),

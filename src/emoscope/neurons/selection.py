@@ -12,13 +12,14 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each
+from emoscope.neurons.controls import CONTROLS, SMALLEST, Control, Draw, Ground, covariates, draw_each
 from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, transferred_name, wanted_sets
 from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, SelectionPlan, rank_streaming
 from emoscope.neurons.samples import (
     Notes,
     NotIdentifiable,
     Sample,
+    Selection,
     draw_samples,
     fewer_clips,
     outcome_samples,
@@ -27,7 +28,7 @@ from emoscope.neurons.samples import (
 from emoscope.neurons.selectors import Statistics
 from emoscope.neurons.sets import NeuronSet, NeuronSets, load_set, set_folder
 from emoscope.schemas import as_table, schema
-from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, RESELECTED, TARGET, USED
+from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, QUIET, RESELECTED, TARGET, USED
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 
@@ -140,11 +141,13 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     names = _names(wanted, samples, spec.seed)
     wanted = [want for want in wanted if not want.relabelled or (want.control, want.draw) in names]
     overall: dict[str, list[np.ndarray]] = {fold: [] for fold in folds}
+    between: dict[str, list[np.ndarray]] = {fold: [] for fold in folds}
 
     def observe(seen: list[Statistics]) -> None:
         for fold, given in zip(folds, seen, strict=False):  # the target sets' selections stand first
             weights = given.positions[:, None] / given.positions.sum()
             overall[fold].append((weights * given.rate).sum(axis=0))
+            between[fold].append(given.mean.var(axis=0))
 
     ranked: Ranked = {}
     groups: dict[tuple[bool, tuple[str, ...]], list[tuple[Wanted, Sample]]] = {}
@@ -162,7 +165,7 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
     grounds = {fold: Ground(table.total) for fold in folds}
     if spec.needs_covariates:
-        grounds = _grounds(activity, samples, overall, spec)
+        grounds = _grounds(activity, samples, overall, between, spec)
     _fill(table, wanted, ranked, found_on, grounds)
     means = activity.mean_product(used).astype("float32").ravel()
     frame = as_table("sets", table.rows)
@@ -180,18 +183,35 @@ def _names(wanted: Sequence[Wanted], samples: Sequence[Sample], seed: int) -> Na
 
 
 def _grounds(
-    activity: Activity, samples: Sequence[Sample], rates: Mapping[str, list[np.ndarray]], spec: SetSpec
+    activity: Activity,
+    samples: Sequence[Sample],
+    rates: Mapping[str, list[np.ndarray]],
+    between: Mapping[str, list[np.ndarray]],
+    spec: SetSpec,
 ) -> dict[str, Ground]:
     """What controls of each fold are drawn from, by what neurons do in the study's scope on the fold's own items."""
     selections = [sample.selection(sample.emotions) for sample in samples]
     layers = SelectionPlan(activity, selections, spec.scope_name).magnitudes()
     magnitudes = np.stack(list(layers), axis=1)  # (fold, layer, width)
-    return {
-        sample.fold: Ground(
-            activity.neurons, covariates(np.stack(rates[sample.fold]), magnitudes[place], activity.down_norm)
-        )
-        for place, sample in enumerate(samples)
-    }
+    spread = _within_speakers(activity, samples[-1], spec) if spec.controls.get(QUIET) else None
+    found = {}
+    for sample, magnitude in zip(samples, magnitudes, strict=True):
+        like = covariates(np.stack(rates[sample.fold]), magnitude, activity.down_norm)
+        told = None if spread is None else np.stack(between[sample.fold]) / np.maximum(spread, SMALLEST)
+        found[sample.fold] = Ground(activity.neurons, like, spread, told)
+    return found
+
+
+def _within_speakers(activity: Activity, sample: Sample, spec: SetSpec) -> np.ndarray:
+    """Variance of every neuron's mean activation between items of one speaker, over all of a sample; (layer, width)."""
+    speakers = [clip.speaker or "" for clip in sample.clips for _ in clip.items]
+    items = np.array([item for clip in sample.clips for item in clip.items])
+    names = tuple(dict.fromkeys(speakers))
+    labels = np.array([names.index(speaker) for speaker in speakers])
+    if len(names) == 1:  # selections compare at least two groups: the same items twice
+        items, labels, names = np.tile(items, 2), np.repeat([0, 1], len(items)), (*names, "again")
+    plan = SelectionPlan(activity, [Selection("speakers", items, labels, names)], spec.scope_name)
+    return np.concatenate(list(plan.variances()))
 
 
 def _key(want: Wanted, sample: Sample) -> tuple[str, str, int, int]:
