@@ -52,7 +52,7 @@ def test_the_demo_ends_with_a_report(demo: tuple[Path, subprocess.CompletedProce
     assert "<html" in (run / "report.html").read_text()
     effects = pl.read_parquet(run / "tables" / "effects.parquet")
     assert {"self", "cross", "gap", "excess_gap", "pull"} <= set(effects["measure"])
-    assert set(effects["control"]) == {"target", "matched", "random", "shuffled"}
+    assert set(effects["control"]) == {"target", "matched", "random", "shuffled", "orthogonal"}
 
 
 def contents(run: Path) -> dict[str, bytes]:

@@ -101,6 +101,7 @@ AGNOSTIC = tuple(INJECTED)
 TARGET: Final = "target"
 """The column ``control`` of sets that were selected for the emotion, on all clips and layers."""
 MATCHED: Final = "matched"
+QUIET: Final = "quiet"
 RANDOM: Final = "random"
 SHUFFLED: Final = "shuffled"
 ORTHOGONAL: Final = "orthogonal"

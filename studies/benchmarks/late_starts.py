@@ -42,6 +42,7 @@ generate = false
 matched = 3
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 
 

@@ -31,6 +31,7 @@ generate = false
 matched = 2
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 
 

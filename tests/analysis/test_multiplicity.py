@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from emoscope.analysis.estimate import benjamini_hochberg, holm
+from emoscope.analysis.estimate import benjamini_hochberg, holm, permutation_p
 
 
 def test_holm_by_hand():
@@ -40,3 +40,17 @@ def test_adjusted_values_are_ordered_as_the_p_values_and_never_smaller(p):
         assert found == sorted(found)
         assert all(after >= before - 1e-12 for after, before in zip(adjusted, p, strict=True))
         assert max(adjusted) <= 1
+
+
+def test_a_permutation_test_counts_the_truth_and_ties():
+    assert permutation_p(-1.0, [-2.0, -1.0, 0.0]) == (0.75, 0.25)
+    assert permutation_p(-1.0, [0.0] * 19) == (0.05, 0.05)
+    assert permutation_p(-1.0, [float("nan")] * 3) == (1.0, 0.25)
+    assert permutation_p(-1.0, []) == (1.0, 1.0)
+
+
+@given(values=st.lists(st.integers(-3, 3), min_size=1, max_size=12))
+def test_a_permutation_test_keeps_its_level_where_all_draws_are_alike(values):
+    # whichever of them is the truth: the share with p up to a limit is at most that
+    found = [permutation_p(value, values[:n] + values[n + 1 :])[0] for n, value in enumerate(values)]
+    assert all(sum(p <= limit for p in found) / len(found) <= limit for limit in found)

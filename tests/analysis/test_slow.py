@@ -41,6 +41,7 @@ positions = ["text"]
 matched = 2
 random = 0
 shuffled = 1
+orthogonal = 0
 """
 
 

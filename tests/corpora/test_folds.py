@@ -205,6 +205,10 @@ def test_a_few_clips_without_a_speaker_are_left_out_and_told() -> None:
     corpus = Corpus(CorpusInfo("x", "X"), tuple(clips)).with_known_speakers()
     assert ([lost.why for lost in corpus.lost], len(corpus)) == (["its speaker is not given"], 3)
     assert corpus.told[0].startswith("1 of 4 clips has no speaker and is left out")
+    every = Corpus(CorpusInfo("x", "X"), tuple(clips)).with_known_speakers(keep=True)
+    assert (len(every), every.told[0]) == (
+        4, "1 of 4 clips has no speaker: speakers count as unknown, and the same voice may be on both sides",
+    )  # fmt: skip
     most, _ = clips_of([("v1", "anger"), (None, "fear")])
     kept = Corpus(CorpusInfo("x", "X"), tuple(most)).with_known_speakers()
     assert (len(kept), kept.told[0]) == (

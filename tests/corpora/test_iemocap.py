@@ -65,7 +65,9 @@ def test_turns_become_clips(iemocap: Path) -> None:
         "Ses05F_impro04_M012": ("Ses05M", "Session5", "sadness"),
         "Ses05F_impro04_F001": ("Ses05F", "Session5", "frustration"),
     }
+    assert {clip.block for clip in corpus} == {"Ses01F_impro01", "Ses01M_script01_1b", "Ses05F_impro04"}  # dialogues
     clip = next(clip for clip in corpus if clip.id == "Ses01F_impro01_M000")
+    assert clip.block == "Ses01F_impro01"
     assert clip.transcript == "Excuse me, café."
     assert clip.path.is_file()
     assert clip.labels == {

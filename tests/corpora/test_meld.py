@@ -88,7 +88,7 @@ def test_clips_are_told_apart_by_split(shipped: Path) -> None:
     }  # fmt: skip
     second = corpus.clips[1]
     assert second.transcript == "You must’ve had your hands full."
-    assert second.session == "season 8 episode 21"
+    assert (second.session, second.block) == ("season 8 episode 21", "train_dia0")
     assert second.labels == {
         "emotion": "neutral", "sentiment": "neutral", "character": "all others", "season": "8", "episode": "21",
         "dialogue": "train_dia0", "listed_s": "1.502",

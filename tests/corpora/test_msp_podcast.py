@@ -73,7 +73,7 @@ def test_columns_of_a_clip(tmp_path: Path, sound) -> None:
     corpus = open_corpus("msp-podcast", release(tmp_path, sound))
     clips = {clip.id: clip for clip in corpus}
     first = clips["MSP-PODCAST_0001_0008"]
-    assert (first.speaker, first.session, first.split) == ("30", "0001", "test1")
+    assert (first.speaker, first.session, first.block, first.split) == ("30", "0001", "0001", "test1")
     assert first.labels == {
         "emotion": "neutral", "code": "N", "gender": "male", "activation": "2.2", "valence": "4.0",
         "dominance": "2.6", "activation_third": "low", "valence_third": "high", "dominance_third": "low",

@@ -84,6 +84,19 @@ def test_names_are_read(corpus: str, name: str, speaker: str, transcript: str | 
 
 
 @pytest.mark.parametrize(
+    ("corpus", "names", "block"),
+    [
+        ("polish", ["m1.a_nie_2", "m1.s_nie_2", "m4.n_nie_2"], "nie 2"),
+        ("ravdess", ["03-01-08-02-02-01-12", "03-01-01-01-02-01-07"], "Dogs are sitting by the door 1"),
+        ("emogator", ["000001-03-1"], None),
+    ],
+)
+def test_a_block_is_a_sentence_and_a_take_in_any_emotion(corpus: str, names: list[str], block: str | None) -> None:
+    clips = [GRAMMARS[corpus].read(Path(f"{name}.wav")) for name in names]
+    assert [clip.block for clip in clips if clip] == [block] * len(names)
+
+
+@pytest.mark.parametrize(
     ("corpus", "name"),
     [
         ("polish", "m1.x_nie_2"), ("polish", "m1_a_nie_2"), ("ravdess", "03-01-09-01-01-01-01"), ("ravdess", "03-01-05"),

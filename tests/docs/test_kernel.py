@@ -14,7 +14,7 @@ import emoscope as es
 model = es.load_model("tiny")
 corpus = es.open_corpus("polish").where({"word": ["nie"], "take": [3, 4]})
 heard = es.listen(model, corpus, run="run")
-sets = es.select(heard, "mad", scope="all", minimum=2, matched=1, random=0, shuffled=0)
+sets = es.select(heard, "mad", scope="all", minimum=2, matched=1, random=0, shuffled=0, orthogonal=0)
 print("ended with", es.intervene(model, heard, sets).to_frame().height)
 """
 

@@ -42,6 +42,7 @@ generate = false
 matched = 1
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 WORDS = 'id = "polish"\nwhere = { emotion = ["anger"], take = [1], speaker = ["m1", "m2", "m3"] }'
 

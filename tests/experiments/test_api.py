@@ -19,7 +19,7 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     assert (heard.items["status"] == "used").sum() == 60
     assert heard.uar > 0.4
     assert "UAR" in repr(heard)
-    sets = es.select(heard, "mad", scope="all", minimum=3, matched=2, random=1, shuffled=1)
+    sets = es.select(heard, "mad", scope="all", minimum=3, matched=2, random=1, shuffled=1, orthogonal=0)
     assert set(sets) == {"anger", "fear", "neutral"}
     assert set(sets.folds) == {"m1", "m2", "m3", "m4", "m5"}
     assert all(len(neurons) == 102 for neurons in sets.values())
@@ -48,7 +48,7 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
     # a selection that fails, or another one, changes nothing about the first
     with pytest.raises(ValueError, match="fewer than two emotions"):
         es.select(heard, "cas", folds=2, minimum=60)
-    other = es.select(heard, "cas", minimum=3, matched=0, random=0, shuffled=0)
+    other = es.select(heard, "cas", minimum=3, matched=0, random=0, shuffled=0, orthogonal=0)
     again = es.intervene(model, heard, sets, alphas=(0.5,), to="mean")
     assert again.to_frame().equals(result.to_frame())
     assert result.headline["selector"] == "mad"
@@ -91,7 +91,7 @@ def test_listen_select_intervene_and_ask(tmp_path: Path) -> None:
         with pytest.raises(error, match=message):
             wrong()
     with pytest.warns(UserWarning, match=r"no set for (anger|fear|neutral): .*\d+"):
-        fewer = es.select(heard, "mad", minimum=weakest(heard) + 1, matched=0, random=0, shuffled=0)
+        fewer = es.select(heard, "mad", minimum=weakest(heard) + 1, matched=0, random=0, shuffled=0, orthogonal=0)
     (gone,) = fewer.lacking
     assert f"no set for {gone}" in repr(fewer)
     with pytest.raises(KeyError, match=f"no set for {gone}: .*{fewer.lacking[gone][:10]}"):
@@ -111,7 +111,7 @@ def test_a_cell_that_was_stopped_goes_on_when_it_is_run_again(
 
     def cell(folder: str) -> pl.DataFrame:
         heard = es.listen(model, corpus, run=tmp_path / folder, log="quiet")
-        sets = es.select(heard, "mad", scope="all", minimum=2, matched=1, random=0, shuffled=0)
+        sets = es.select(heard, "mad", scope="all", minimum=2, matched=1, random=0, shuffled=0, orthogonal=0)
         return es.intervene(model, heard, sets).to_frame()
 
     # a shell starts what runs behind it with Ctrl-C ignored

@@ -32,7 +32,9 @@ def plan(**interventions):
     text = '[identify]\nselectors = ["mad", "cas"]\n[headline]\nselector = "cas"\nbudget = 0.25'
     study = parse_study(text).with_budget(0.25)
     study = msgspec.structs.replace(
-        study, interventions=Interventions(**interventions), controls=Controls(matched=6, random=1, shuffled=1)
+        study,
+        interventions=Interventions(**interventions),
+        controls=Controls(matched=6, random=1, shuffled=1, orthogonal=1),
     )
     return plan_conditions(study, planned(study, EMOTIONS), INFO.layers)
 
@@ -52,11 +54,11 @@ def of(conditions, name):
     return conditions.row(by_predicate=pl.col("condition") == name, named=True)
 
 
-def test_the_demo_plans_its_304_conditions() -> None:
+def test_the_demo_plans_its_481_conditions() -> None:
     demo = read_study(Path(__file__).parents[2] / "src" / "emoscope" / "data" / "demo.toml").with_budget(0.05)
     conditions = plan_conditions(demo, planned(demo, ("anger", "fear", "neutral")), 4)
-    assert conditions.height == 304
-    assert conditions["condition"].n_unique() == 304
+    assert conditions.height == 481
+    assert conditions["condition"].n_unique() == 481
     headline = conditions.filter(pl.col("headline"))
     assert headline["kind"].to_list() == ["deactivate"] * 3 + ["steer"] * 3
     assert headline["to"].to_list() == ["zero"] * 3 + [None] * 3
@@ -109,15 +111,35 @@ def test_conditions_mean_interventions(both, sets) -> None:
     assert done("null").edits == done("baseline").edits == ()
 
 
-def test_three_matched_draws_follow_the_strengths_of_the_headline() -> None:
-    steered = plan(alphas=(-0.5, 1.0)).filter(kind="steer")
-    target, matched = (steered.filter(selector="cas", control=control) for control in ("target", "matched"))
-    assert sorted(target["alpha"].unique()) == [-0.5, 0.5, 1.0]
-    assert target.height == 3 * 2
-    assert matched.filter(alpha=0.5).height == 6 * 2
-    assert matched.filter(alpha=-0.5).height == matched.filter(alpha=1.0).height == 3 * 2
+def test_controls_follow_the_strengths_of_the_headline_up_to_1() -> None:
+    steered = plan(alphas=(-0.5, 0.25, 1.0, 2.0)).filter(kind="steer")
+    asked = {
+        control: {alpha: group.height // 2 for (alpha,), group in steered.filter(selector="cas", control=control).group_by("alpha")}
+        for control in ("target", "matched", "orthogonal", "random", "shuffled")
+    }  # fmt: skip
+    assert asked == {
+        "target": dict.fromkeys((-0.5, 0.25, 0.5, 1.0, 2.0), 1),
+        # as many draws along the dose, of which the mean of three is enough below and above it
+        "matched": dict.fromkeys((0.25, 0.5, 1.0), 6) | dict.fromkeys((-0.5, 2.0), 3),
+        "orthogonal": dict.fromkeys((0.25, 0.5, 1.0), 1), "random": {0.5: 1}, "shuffled": {0.5: 1},
+    }  # fmt: skip
     assert set(steered.filter(selector="mad")["alpha"]) == {0.5}
     assert "steer/fear/cas@0.25:audio+answer~matched2/alpha=-0.5" in steered["condition"].to_list()
+
+
+def test_permuted_draws_are_shuffled_ones_that_are_switched_off_to_zero_and_nothing_else() -> None:
+    text = "[controls]\nmatched = 1\nrandom = 0\northogonal = 0\nshuffled = 2\npermuted = {}\n[interventions]\ndeactivate = ['zero', 'mean']"
+    few, many = (parse_study(text.format(permuted)).with_budget(0.25) for permuted in (0, 7))
+    plans = [plan_conditions(study, planned(study, EMOTIONS), INFO.layers) for study in (few, many)]
+    shuffled = plans[1].filter(control="shuffled")
+    assert shuffled.filter(kind="deactivate").height == 7 * 2
+    assert shuffled.filter(kind="steer")["draw"].unique().sort().to_list() == [0, 1]
+    assert set(shuffled["to"]) == {"zero", None}
+    # the others stay as they are, and so do their answers
+    assert plans[1].join(plans[0], on=plans[0].columns, how="anti", nulls_equal=True).height == 5 * 2
+    assert plans[0].join(plans[1], on=plans[0].columns, how="anti", nulls_equal=True).is_empty()
+    assert "permuted" not in planned(many, EMOTIONS)["control"].to_list()
+    assert many.pilot(4).controls.permuted == 0
 
 
 def test_matched_controls_of_other_budgets_are_switched_off_and_nothing_else() -> None:
@@ -156,7 +178,7 @@ def test_ranges_of_layers_hold_equally_many_neurons() -> None:
 
 
 def test_sets_of_misses_and_false_alarms_act_on_the_emotions_that_they_have() -> None:
-    study = parse_study("[controls]\noutcomes = true\nrandom = 0\nshuffled = 0").with_budget(0.25)
+    study = parse_study("[controls]\noutcomes = true\nrandom = 0\nshuffled = 0\northogonal = 0").with_budget(0.25)
     sets = planned(study, EMOTIONS)
     kinds = ("misses", "hits-as-misses", "false-alarms", "hits-as-false-alarms")
     lacking = (pl.col("control") == "false-alarms") & (pl.col("emotion") == "fear")

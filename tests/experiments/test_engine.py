@@ -48,6 +48,7 @@ generate = false
 matched = 1
 random = 0
 shuffled = 0
+orthogonal = 0
 [transfer]
 matched = 1
 fuse = ["joint"]

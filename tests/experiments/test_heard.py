@@ -41,6 +41,7 @@ generate = false
 matched = 1
 random = 1
 shuffled = 1
+orthogonal = 0
 """
 
 

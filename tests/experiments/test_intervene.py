@@ -59,6 +59,7 @@ generate = false
 matched = 1
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 
 

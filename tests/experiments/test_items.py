@@ -140,6 +140,46 @@ def test_a_recording_under_two_names_is_used_once(tmp_path: Path) -> None:
     assert out["why"].to_list() == ["same recording (as fear/s1_a, speaker s1)"]
 
 
+def test_items_say_the_block_or_else_the_speaker() -> None:
+    items = candidate_items(*polish()).filter(waiting())
+    assert set(items["block"]) == {"nie 1", "tak 1"}
+    rows = [
+        {"path": file.name, "emotion": emotion, "speaker": file.name[:2], **block}
+        for n, file in enumerate(sorted(polish_folder().glob("m[1-5].a_nie_*.flac"))[:6])
+        for emotion, block in [(("anger", "fear")[n % 2], {"block": f"room {n // 2}"})]
+    ]
+    for named, expected in ((True, {f"room {n}" for n in range(3)}), (False, {row["speaker"] for row in rows})):
+        given = rows if named else [{name: row[name] for name in row if name != "block"} for row in rows]
+        corpus = open_corpus(given, audio_root=polish_folder())
+        found = candidate_items(parse_study(""), corpus).filter(waiting())
+        assert set(found["block"]) == expected
+
+
+def test_clips_without_a_speaker_are_left_out_and_told_unless_the_study_keeps_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "clips.csv"
+    files = [f"m{speaker}.{code}_nie_{take}.flac" for speaker in (1, 2, 3) for code in "as" for take in (1, 2)]
+    rows = [f"{file},{'anger' if '.a' in file else 'fear'},{file[:2] if n else ''}" for n, file in enumerate(files)]
+    table.write_text("\n".join(["path,emotion,speaker", *rows]))
+    text = f'[[corpora]]\nid = "table"\nroot = "{table}"\naudio_root = "{polish_folder()}"\n[evaluate]\nkeep_unknown_speakers = '
+    text = text.replace("[evaluate]", "[model]\nallow_trained_on = true\n[evaluate]")
+    left_out, kept = (parse_study(text + keep) for keep in ("false", "true"))
+    assert candidate_items(left_out, study_corpus(left_out)).filter(status="excluded")["why"].to_list() == [
+        "its speaker is not given"
+    ]
+    assert candidate_items(kept, study_corpus(kept))["status"].null_count() == 12
+    for study, said in (
+        (left_out, "1 of 12 clips has no speaker and is left out"),
+        (kept, "1 of 12 clips has no speaker: speakers count as unknown"),
+    ):
+        for asked in (study, study.pilot(2)):
+            dry_run(asked)
+            assert said in " ".join(capsys.readouterr().out.split())
+            candidate_items(asked, study_corpus(asked), Log("bars"))  # as a run says it
+            assert said in " ".join("".join(capsys.readouterr()).split())
+
+
 def test_a_cap_on_clips_counts_every_emotion() -> None:
     study = parse_study("[[corpora]]\nid = 'polish'\nclips_per_emotion = 4")
     items = candidate_items(study, study_corpus(study))
@@ -332,6 +372,7 @@ generate = false
 matched = 1
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 
 

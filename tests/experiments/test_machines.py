@@ -43,6 +43,7 @@ generate = false
 matched = 0
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 
 

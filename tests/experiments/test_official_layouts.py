@@ -37,6 +37,7 @@ positions = []
 matched = 1
 random = 1
 shuffled = 1
+orthogonal = 0
 """
 
 

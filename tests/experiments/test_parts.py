@@ -139,6 +139,7 @@ generate = false
 matched = 0
 random = 0
 shuffled = 0
+orthogonal = 0
 [transfer]
 ask = false
 [probes]

@@ -88,6 +88,7 @@ reliance = false
 matched = 1
 random = 1
 shuffled = 1
+orthogonal = 0
 """
 
 

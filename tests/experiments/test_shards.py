@@ -41,6 +41,7 @@ generate = false
 matched = 1
 random = 0
 shuffled = 1
+orthogonal = 1
 """
 """Quotas are filled after two or three of the seven blocks that could be heard."""
 

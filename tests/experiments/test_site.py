@@ -45,6 +45,7 @@ generate = false
 matched = 1
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 
 

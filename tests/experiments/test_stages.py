@@ -55,6 +55,7 @@ positions = ["text"]
 matched = 2
 random = 1
 shuffled = 1
+orthogonal = 0
 """
 
 

@@ -21,6 +21,7 @@ generate = false
 matched = 0
 random = 0
 shuffled = 0
+orthogonal = 0
 """
 """The end of a study file: one selector, one strength, no controls."""
 

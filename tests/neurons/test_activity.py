@@ -60,7 +60,6 @@ def test_a_value_fires_above_zero_only(tmp_path):
 def test_means_over_blocks_weigh_every_position_equally(tmp_path):
     activity, (first, second) = random_activity(tmp_path / "a.zarr")
     positions = first.positions + second.positions
-    np.testing.assert_allclose(activity.mean_magnitude(), (first.abs_sum + second.abs_sum) / positions, rtol=1e-6)
     np.testing.assert_allclose(activity.mean_product(), (first.product_sum + second.product_sum) / positions, rtol=1e-5)
 
 
@@ -69,13 +68,22 @@ def test_means_of_items_are_those_of_their_blocks(tmp_path):
     first, third = blocks[0], blocks[2]
     positions = first.positions + third.positions
     items = np.array([70, 3, 95])
-    np.testing.assert_allclose(activity.mean_magnitude(items), (first.abs_sum + third.abs_sum) / positions, rtol=1e-6)
     np.testing.assert_allclose(
         activity.mean_product(items), (first.product_sum + third.product_sum) / positions, rtol=1e-5
     )
-    np.testing.assert_array_equal(activity.mean_magnitude(np.arange(100)), activity.mean_magnitude())
+    np.testing.assert_array_equal(activity.mean_product(np.arange(100)), activity.mean_product())
     with pytest.raises(ValueError, match="no written block of these items"):
-        activity.mean_magnitude(np.array([], int))
+        activity.mean_product(np.array([], int))
+
+
+def test_magnitudes_are_those_of_an_items_values_and_means(tmp_path):
+    activity, (block, _) = random_activity(tmp_path / "a.zarr", store=("audio", "text", "answer"))
+    for item in (3, 20):
+        tokens = block.tokens[item]
+        expected = tokens[0] * abs(block.means["audio"][item, 1].astype(float)) + abs(
+            block.values["answer"][item, 1].astype(float)
+        )
+        np.testing.assert_allclose(activity.read_magnitudes(1, "audio+answer", np.array([item]))[0], expected)
 
 
 def test_blocks_written_in_any_order_and_twice_leave_the_same_bytes(tmp_path):

@@ -13,6 +13,8 @@ from emoscope.neurons.controls import (
     COVARIATES,
     Matcher,
     covariates,
+    exchangeable,
+    orthogonal_labels,
     random_neurons,
     seeded_generator,
     shuffled_labels,
@@ -113,20 +115,74 @@ def test_random_neurons_are_different_ones_from_anywhere():
     assert found.tolist() != random_neurons(50, 60, seeded_generator("random", 1)).tolist()
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    clips=st.lists(
-        st.tuples(st.sampled_from([0, 1, 2]), st.sampled_from(["a", "b", None, ""])), min_size=1, max_size=40
-    ),
-    seed=st.integers(0, 99),
+CLIPS = st.lists(
+    st.tuples(st.sampled_from([0, 1, 2]), st.sampled_from(["a", "b", None]), st.sampled_from(["x", "y", None])),
+    min_size=1,
+    max_size=60,
 )
-def test_shuffling_keeps_the_labels_of_each_speaker(clips, seed):
-    labels, speakers = np.array([c[0] for c in clips]), [c[1] for c in clips]
-    shuffled = shuffled_labels(labels, speakers, seeded_generator(seed))
-    before, after = (Counter(zip(speakers, each.tolist(), strict=True)) for each in (labels, shuffled))
-    assert before == after
+"""Label, speaker and block of some clips."""
 
 
-def test_shuffling_moves_labels():
-    labels = np.arange(60) % 3
-    assert (shuffled_labels(labels, ["s"] * 60, seeded_generator(0)) != labels).sum() > 20
+def may_change_places(clips, one, other):
+    """Whether two clips may: in one block of one speaker, if it holds several labels; else outside all such blocks."""
+
+    def stratum(clip):
+        _, speaker, block = clip
+        of_block = {each[0] for each in clips if each[1:] == (speaker, block)}
+        return (speaker, block) if block is not None and len(of_block) > 1 else (speaker,)
+
+    return stratum(clips[one]) == stratum(clips[other])
+
+
+@settings(max_examples=50, deadline=None)
+@given(clips=CLIPS, seed=st.integers(0, 99))
+def test_labels_are_permuted_within_block_and_else_within_speaker(clips, seed):
+    labels, units = np.array([clip[0] for clip in clips]), [clip[1:] for clip in clips]
+    strata = exchangeable(labels, units)
+    assert sorted(place for stratum in strata for place in stratum) == list(range(len(clips)))
+    for stratum in strata:
+        for place in range(len(clips)):
+            assert (place in stratum) == may_change_places(clips, stratum[0], place)
+    shuffled = shuffled_labels(labels, units, seeded_generator(seed))
+    for stratum in strata:
+        assert Counter(labels[stratum].tolist()) == Counter(shuffled[stratum].tolist())
+
+
+def test_every_permutation_within_a_block_is_as_likely_the_truth_too():
+    labels, units = np.array([0, 1, 2, 0]), [("s", "x"), ("s", "x"), ("s", "x"), ("s", "y")]
+    generator = seeded_generator(0)
+    found = Counter(tuple(shuffled_labels(labels, units, generator).tolist()) for _ in range(6000))
+    assert len(found) == 6
+    assert found[0, 1, 2, 0] > 0
+    assert all(abs(count - 1000) < 4 * np.sqrt(1000) for count in found.values())
+
+
+@settings(max_examples=50, deadline=None)
+@given(clips=CLIPS, seed=st.integers(0, 99))
+def test_orthogonal_names_are_spread_as_evenly_as_can_be(clips, seed):
+    labels, units = np.array([clip[0] for clip in clips]), [clip[1:] for clip in clips]
+    names, asked = orthogonal_labels(labels, units, seeded_generator(seed)), sorted(set(labels.tolist()))
+    whole = [tuple(clip) for clip in clips]
+
+    def even(kept):
+        counts = [sum(names[place] == name for place in kept) for name in asked]
+        return max(counts) - min(counts) <= 1
+
+    every = range(len(whole))
+    assert even(every)
+    for label, speaker, block in set(whole):
+        assert even([n for n in every if whole[n][0] == label])
+        assert even([n for n in every if whole[n][1] == speaker])
+        assert even([n for n in every if whole[n][1:] == (speaker, block)])
+        of_speaker = [n for n in every if whole[n][:2] == (label, speaker)]
+        # the first so many of a speaker's clips of a label, too: folds that hold some of them are no less even
+        assert all(even(of_speaker[:count]) for count in range(len(of_speaker) + 1))
+
+
+def test_orthogonal_names_differ_between_draws():
+    labels, units = np.arange(60) % 3, [(f"s{n % 5}", None) for n in range(60)]
+    draws = {tuple(orthogonal_labels(labels, units, seeded_generator(draw)).tolist()) for draw in range(20)}
+    assert len(draws) == 20
+    for names in draws:
+        assert np.mean(labels == np.array(names)) == pytest.approx(1 / 3, abs=1.01 / 20)  # 6 or 7 of 20
+    assert tuple(orthogonal_labels(labels, units, seeded_generator(3)).tolist()) in draws

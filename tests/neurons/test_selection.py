@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.controls import Matcher, covariates, seeded_generator, shuffled_labels
+from emoscope.neurons.controls import CONTROLS, Control, Matcher, covariates, seeded_generator
 from emoscope.neurons.ranking import select_from_sums
-from emoscope.neurons.samples import draw_samples
+from emoscope.neurons.samples import draw_samples, renamed_clips
 from emoscope.neurons.selection import (
     ALL,
     COLUMNS,
@@ -143,17 +143,72 @@ def test_another_seed_draws_other_clips_and_other_controls(activity):
         np.testing.assert_array_equal(target, two["mad@0.1:audio+answer", ALL][emotion])
 
 
-def test_matched_controls_use_the_rates_of_the_folds_own_items(activity):
+@pytest.mark.parametrize("scope", ["audio+answer", "text"])
+def test_matched_controls_use_what_neurons_do_in_the_scope_on_the_folds_own_items(activity, scope):
     items = make_items().with_columns(correct=pl.lit(True))
-    sets = find_sets(activity, items, with_spec(items_per_emotion=99)).sets
-    rows = items.filter(pl.col("fold") != "s1")["item"].to_numpy()
-    counts = np.stack([activity.read_counts(layer, "audio+answer", rows).sum(axis=0) for layer in range(3)])
-    rate = counts / activity.tokens("audio+answer", rows).sum()
-    target = sets["cas@0.1:audio+answer", "s1"]
-    standardised = covariates(rate, activity.mean_magnitude(), activity.down_norm)
+    sets = find_sets(activity, items, with_spec(items_per_emotion=99, scope=scope)).sets
+    rows = items.filter(pl.col("fold") != "s1")["item"].to_list()
+    parts, tokens = scope.split("+"), activity.tokens(scope, np.array(rows)).sum()
+    fired, size = np.zeros((2, 3, 40))
+    for layer in range(3):
+        for row in rows:
+            for part in parts:
+                fired[layer] += activity.read_counts(layer, part, np.array([row]))[0]
+                size[layer] += abs(activity.read_sums(layer, part, np.array([row]))[0])
+    target = sets[f"cas@0.1:{scope}", "s1"]
+    standardised = covariates(fired / tokens, size / tokens, activity.down_norm)
     matcher = Matcher(standardised, np.concatenate(list(target.values())))
     expected = matcher.draw(target["fear"], seeded_generator(0, "matched", "s1", "fear", 1))
-    np.testing.assert_array_equal(sets["cas@0.1:audio+answer~matched1", "s1"]["fear"], expected.neurons)
+    np.testing.assert_array_equal(sets[f"cas@0.1:{scope}~matched1", "s1"]["fear"], expected.neurons)
+
+
+def test_quiet_controls_vary_as_much_between_clips_and_less_with_emotion(activity):
+    items = make_items().with_columns(correct=pl.lit(True))
+    sets = find_sets(activity, items, with_spec(items_per_emotion=99, scope="text", controls={"quiet": 2})).sets
+    rows = items.to_dicts()
+    tokens = activity.tokens("text")
+    means = np.stack(
+        [activity.read_sums(layer, "text") / tokens[:, None] for layer in range(3)]
+    )  # (layer, item, width)
+    spread = np.zeros((3, 40))
+    for who in ("s0", "s1", "s2", "s3"):
+        own = means[:, [row["item"] for row in rows if row["speaker"] == who]]
+        spread += ((own - own.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    spread /= 96 - 4
+    sums = np.stack([activity.read_sums(layer, "text") for layer in range(3)])
+    for fold in ("s1", ALL):
+        of = [[row["item"] for row in rows if row["fold"] != fold and row["truth"] == e] for e in EMOTIONS]
+        by_emotion = np.stack([sums[:, own].sum(axis=1) / tokens[own].sum() for own in of])
+        told = by_emotion.var(axis=0) / spread
+        target = sets["cas@0.1:text", fold]
+        free = [
+            n
+            for n in range(120)
+            if told.ravel()[n] <= np.median(told[n // 40]) and n not in np.concatenate(list(target.values()))
+        ]
+        for draw in (0, 1):
+            found = sets[f"cas@0.1:text~quiet{draw}", fold]["fear"]
+            assert set(found.tolist()) <= set(free)
+            np.testing.assert_array_equal(
+                np.bincount(found // 40, minlength=3), np.bincount(target["fear"] // 40, minlength=3)
+            )
+            # each is one of the ten nearest of its layer, or nearer ones are used, for some chosen neuron
+            far = np.log(spread.ravel())
+            for neuron in found:
+                layer = [n for n in free if n // 40 == neuron // 40]
+                ranks = [
+                    sum(abs(far[n] - far[c]) < abs(far[neuron] - far[c]) for n in layer)
+                    for c in target["fear"]
+                    if c // 40 == neuron // 40
+                ]
+                assert min(ranks) < 10 + len(found)
+    first, second = (sets[f"cas@0.1:text~quiet{draw}", ALL]["fear"].tolist() for draw in (0, 1))
+    assert first != second
+
+
+def test_one_speaker_is_enough_for_quiet_controls(activity):
+    items = make_items().with_columns(correct=pl.lit(True), speaker=pl.lit("s"))
+    assert "quiet" in find_sets(activity, items, with_spec(controls={"quiet": 1})).frame["control"].to_list()
 
 
 def test_blocks_of_an_earlier_run_change_no_control(activity, tmp_path):
@@ -169,19 +224,46 @@ def test_blocks_of_an_earlier_run_change_no_control(activity, tmp_path):
     assert find_sets(activity, pl.concat([items, unused]), SPEC).frame.equals(expected.frame)
 
 
-def test_shuffled_sets_are_the_selectors_own_on_labels_shuffled_within_speaker(activity):
-    items = make_items().with_columns(correct=pl.lit(True))
-    spec = with_spec(items_per_emotion=99)
-    sets = find_sets(activity, items, spec).sets
-    clips = draw_samples(items, spec)[0][-1].clips
-    labels = np.array([EMOTIONS.index(clip.emotion) for clip in clips])
-    mixed = shuffled_labels(labels, [clip.speaker for clip in clips], seeded_generator(0, "shuffled", ALL, 1))
-    relabelled = dict(zip([clip.name for clip in clips], [EMOTIONS[label] for label in mixed], strict=True))
-    other = find_sets(activity, items.with_columns(truth=pl.col("clip").replace_strict(relabelled)), spec).sets
-    for emotion in EMOTIONS:
-        found, expected = sets["cas@0.1:audio+answer~shuffled1", ALL][emotion], other["cas@0.1:audio+answer", ALL]
-        np.testing.assert_array_equal(found, expected[emotion])
-        assert found.tolist() != sets["cas@0.1:audio+answer", ALL][emotion].tolist()
+@pytest.mark.parametrize("control", ["shuffled", "orthogonal"])
+def test_relabelled_sets_are_the_selectors_own_on_clips_that_keep_their_names_in_every_fold(activity, control):
+    items = make_items().with_columns(correct=pl.lit(True), block=pl.concat_str("speaker", pl.col("item") // 24))
+    spec = with_spec(items_per_emotion=99, controls={control: 2})
+    found = find_sets(activity, items, spec)
+    samples = draw_samples(items, spec)[0]
+    names = renamed_clips(samples, CONTROLS[control], 1, spec.seed)
+    # every clip is in the sample of all clips, and the samples of folds are the same without the fold's own
+    renamed = items.with_columns(truth=pl.col("clip").replace_strict(names))
+    for fold in ("s0", "s3", ALL):
+        rows = [renamed.filter(pl.col("fold") != fold, truth=e)["item"].to_numpy() for e in EMOTIONS]
+        fired, summed = (
+            np.concatenate([np.stack([read(i, "audio+answer", r).sum(0) for r in rows]) for i in range(3)], axis=1)
+            for read in (activity.read_counts, activity.read_sums)
+        )
+        tokens = np.array([activity.tokens("audio+answer", r).sum() for r in rows])
+        expected = select_from_sums(fired, tokens, summed, "cas", 12)
+        for emotion, one in zip(EMOTIONS, expected, strict=True):
+            own = found.sets[f"cas@0.1:audio+answer~{control}1", fold][emotion]
+            np.testing.assert_array_equal(own, one.neurons)
+            assert own.tolist() != found.sets["cas@0.1:audio+answer", fold][emotion].tolist()
+            outside = items.filter(pl.col("fold") != fold, truth=emotion)
+            kept = np.mean([names[clip] == emotion for clip in outside["clip"]])
+            row = found.frame.filter(control=control, draw=1, fold=fold, emotion=emotion)
+            assert row["names_kept"].item() == pytest.approx(kept)
+            if control == "orthogonal":
+                assert kept == pytest.approx(1 / 3, abs=0.05)
+    assert found.frame.filter(control="target")["names_kept"].null_count() == 24 * 5
+
+
+def test_names_are_drawn_anew_until_every_fold_has_all_of_them():
+    # with one clip an emotion in each of three folds, most shuffles leave some fold without a name
+    items = make_items(9, correct=[True] * 9, truth=[*EMOTIONS] * 3, speaker=["s"] * 9, fold=list("aaabbbccc"))
+    spec = with_spec(minimum=1)
+    samples = draw_samples(items, spec)[0]
+    for draw in range(20):
+        names = renamed_clips(samples, CONTROLS["shuffled"], draw, 0)
+        assert all({names[clip.name] for clip in sample.clips} == set(EMOTIONS) for sample in samples)
+    never = Control("never", relabel=lambda labels, units, generator: 0 * labels)
+    assert renamed_clips(samples, never, 0, 0) is None
 
 
 def test_controls_keep_their_rules(found):

@@ -275,9 +275,9 @@ def test_a_fixed_side_that_tests_finds_nothing(sources):
 def test_matched_controls_are_like_the_set_where_both_act(sources, found):
     host = sources[1]
     counts = np.stack([host.activity.read_counts(layer, SCOPE).sum(axis=0) for layer in range(2)])
-    like = covariates(
-        counts / host.activity.tokens(SCOPE).sum(), host.activity.mean_magnitude(), host.activity.down_norm
-    )
+    sizes = np.stack([sum(abs(host.activity.read_sums(layer, part)).sum(axis=0) for part in SCOPE.split("+")) for layer in range(2)])  # fmt: skip
+    tokens = host.activity.tokens(SCOPE).sum()
+    like = covariates(counts / tokens, sizes / tokens, host.activity.down_norm)
     for source in ("second", "third", "fused: joint"):
         name, fold = f"~from={source}", ALL if source == "third" else "second3"
         target = found[source].sets[f"cas@0.1:audio+answer{name}", "second3"]

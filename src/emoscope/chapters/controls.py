@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from emoscope.analysis.parts import StudyRuns
-from emoscope.report.page import Figure, Question
+import polars as pl
+
+from emoscope.analysis.parts import Part, Row, StudyRuns
+from emoscope.analysis.potency import MISNAMED, potency
+from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import BEYOND, GAP, INTERVALS, marks_of, panels
 from emoscope.report.theme import Chart, title
 from emoscope.report.wording import CONTROLS, on
+from emoscope.vocabulary import TARGET
 from emoscope.wording import listed, number
 
 ROWS = (
@@ -59,11 +63,44 @@ def say_controls(study: StudyRuns) -> list[str]:
     return sentences
 
 
+CALLED = {**CONTROLS, MISNAMED: "selected, wrongly named"}
+
+
+def tabulate_potency(part: Part) -> pl.DataFrame | None:
+    """How much the headline's sets and every control move the answers, and how specifically."""
+    rows = []
+    places = {name: place for place, name in enumerate(dict.fromkeys([TARGET, MISNAMED, *CALLED]))}
+    found = part.table("potency").sort("kind", "alpha", pl.col("control").replace_strict(places, default=None))
+    for row in found.iter_rows(named=True):
+        off = row["alpha"] is None
+
+        def span(name: str, digits: int, row: Row = row) -> str:
+            ends = [number(row[f"{name}_{end}"], digits, sign=name == "gap") for end in ("min", "max")]
+            mean = number(row[name], digits, sign=name == "gap")
+            return f"{mean} ({' to '.join(ends)})" if row["draws"] > 1 else mean
+
+        done = {"neurons": CALLED.get(row["control"], row["control"]), "alpha": "off" if off else f"{row['alpha']:g}"}
+        rows.append(
+            done | {"draws": str(row["draws"]), "divergence (nat)": span("kl", 3), "gap (points)": span("gap", 1)}
+        )
+    return pl.DataFrame(rows) if rows else None
+
+
 QUESTIONS = (
     Question(
         "controls",
         5,
-        (Figure("controls", draw_controls, "no control was switched off", pages="study"),),
+        (
+            Figure("controls", draw_controls, "no control was switched off", pages="study"),
+            Table(
+                "potency",
+                tabulate_potency,
+                "How far the options’ probabilities move from the untouched model’s (mean Kullback-Leibler divergence over "
+                "clips and sets), and the gap (amplified: pull gap); means over draws, in brackets the least and the most. "
+                "Wrongly named: the selected sets under the names of the other emotions, which are as potent.",
+            ),
+        ),
+        tables={"potency": lambda part: potency(part.responses, part.compared)},
         says=say_controls,
         says_on="both",
     ),

@@ -160,6 +160,7 @@ def tabulate_sets(part: Part) -> pl.DataFrame | None:
         pl.col("tied_at_cut").max(),
         (100 * pl.col("share_negative_mean").mean()).alias("negative"),
         (100 * pl.col("letter_share").max()).alias("letter"),
+        (100 * pl.col("names_kept").mean()).alias("kept"),
     )
 
     def place(row: Row) -> tuple[int, float, str, int]:
@@ -179,12 +180,14 @@ def tabulate_sets(part: Part) -> pl.DataFrame | None:
             "tied at the cut (most)": number(row["tied_at_cut"], 0),
             "negative mean (%)": number(row["negative"]),
             "behind one letter (most, %)": number(row["letter"]),
+            "clips with their own label (%)": number(row["kept"]),
         }
         for row in sorted(grouped.iter_rows(named=True), key=place)
     ]
     if not rows:
         return None
-    return pl.DataFrame(rows).drop([] if found["letter_share"].count() else ["behind one letter (most, %)"])
+    sometimes = {"letter_share": "behind one letter (most, %)", "names_kept": "clips with their own label (%)"}
+    return pl.DataFrame(rows).drop(shown for name, shown in sometimes.items() if not found[name].count())
 
 
 def tabulate_matching(part: Part) -> pl.DataFrame | None:

@@ -44,7 +44,8 @@ class Clip:
     """One recording with its labels; ``None`` stands for what is not known.
 
     ``labels`` are column -> label: ``"emotion"`` (a canonical name) first, then others such as ``"word"``. ``split`` is
-    the official part (train, test …).
+    the official part (train, test …). ``block`` is the smallest unit that is independent of others, such as a dialogue:
+    only clips of one block and speaker may change places where labels are permuted.
 
     Example:
         >>> Clip("x1", Path("x1.wav"), {"emotion": "anger"}, speaker="x").labels["emotion"]
@@ -58,6 +59,7 @@ class Clip:
     session: str | None = None
     split: str | None = None
     transcript: str | None = None
+    block: str | None = None
 
     def value(self, column: str) -> str | None:
         """The clip's value in a column (a label, ``"speaker"``, ``"session"``, ``"split"`` or ``"clip"``)."""

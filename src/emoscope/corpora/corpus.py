@@ -35,14 +35,14 @@ def _rejecting(chosen: Chosen, clip: Clip) -> Iterator[str]:
     return (name for name, parts in chosen.items() if not any(clip.value(name) in values for values in parts.values()))
 
 
-def _without_speaker(nobody: int, clips: int) -> str:
+def _without_speaker(nobody: int, clips: int, keep: bool = False) -> str:
     """What is told where so many of the clips have no speaker."""
     if nobody == clips:
         both = "the same voice may be on both sides, and intervals are over recordings"
         return f"no clip has a speaker: {both}; a pattern with {{speaker}}, or a column, says who speaks"
     has, are = ("has", "is") if nobody == 1 else ("have", "are")
     lacking = f"{nobody} of {clips} clips {has} no speaker"
-    if 2 * nobody < clips:
+    if 2 * nobody < clips and not keep:
         return f"{lacking} and {are} left out: their voices may be those of other clips"
     return f"{lacking}: speakers count as unknown, and the same voice may be on both sides"
 
@@ -176,10 +176,11 @@ class Corpus:
             raise ValueError(f"clip {min(unknown)!r} is not among the {len(self)} clips in use of {self.info.id}")
         return self._lose(status, lambda clip: reasons.get(clip.id))
 
-    def with_known_speakers(self) -> Corpus:
+    def with_known_speakers(self, keep: bool = False) -> Corpus:
         """Leave out the clips without a speaker where fewer clips have none than have one; that is told.
 
-        One clip of an unknown voice makes intervals over speakers void. Where most voices are unknown, all clips stay.
+        One clip of an unknown voice makes intervals over speakers void. Where most voices are unknown, and with ``keep``,
+        all clips stay.
 
         Example:
             >>> from emoscope.corpora import open_corpus, polish_folder
@@ -191,8 +192,8 @@ class Corpus:
         nobody = {clip.id: "its speaker is not given" for clip in self.clips if clip.speaker is None}
         if not nobody:
             return self
-        kept = self.lose("excluded", nobody) if 2 * len(nobody) < len(self) else self
-        return replace(kept, told=(*self.told, _without_speaker(len(nobody), len(self))))
+        kept = self.lose("excluded", nobody) if 2 * len(nobody) < len(self) and not keep else self
+        return replace(kept, told=(*self.told, _without_speaker(len(nobody), len(self), keep)))
 
     def counts(self, column: str = "emotion") -> dict[str, int]:
         """Number of clips in use per value of a column; clips without a value count as ``"unknown"``.

@@ -96,7 +96,7 @@ def _turns(folder: Path, all_codes: bool, lost: list[Lost]) -> Iterator[tuple[Cl
                 labels |= {"scene": scene, "gender": gender, **{rating: text for rating, text in ratings if text}}
                 session, speaker = f"Session{int(name['session'][3:])}", name["session"] + name["gender"]
                 wav, transcript = wavs / f"{turn['turn']}.wav", spoken.get(turn["turn"])
-                yield Clip(turn["turn"], wav, labels, speaker, session, transcript=transcript), why
+                yield Clip(turn["turn"], wav, labels, speaker, session, transcript=transcript, block=file.stem), why
             elif line.startswith("["):
                 lost.append(Lost(f"{file.stem} line {number}", file, "excluded", "line is not a labelled turn"))
 
@@ -197,7 +197,8 @@ def _rows(
             labels["agreement"] = own
         podcast = re.search(r"_(\d+)_\d+", name)
         speaker = None if row["spkrid"].lower() in ("", "unknown") else row["spkrid"]
-        yield Clip(name, path, labels, speaker, podcast and podcast[1], part), why
+        episode = podcast and podcast[1]
+        yield Clip(name, path, labels, speaker, episode, part, block=episode), why
 
 
 def _expected(release: str | None, folder: Path, table: Path) -> dict[str, int]:

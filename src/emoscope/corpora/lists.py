@@ -158,7 +158,9 @@ def _utterances(
             labels[LISTED] = f"{end - start:.3f}"
         session = f"season {row['season']} episode {row['episode']}" if len(season) == 2 else None
         path, spoken = Path(part.folder, f"{name}.mp4"), row["utterance"] or None
-        clip = Clip(f"{part.short}_{name}", path, labels, speaker or None, session, part.name, spoken)
+        clip = Clip(
+            f"{part.short}_{name}", path, labels, speaker or None, session, part.name, spoken, labels["dialogue"]
+        )
         yield number, clip, key, why
 
 

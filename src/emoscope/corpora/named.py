@@ -50,6 +50,7 @@ class Grammar:
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     spoken: str | None = None
     of_speaker: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    block: str = ""
     clip_id: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,7 +58,9 @@ class Grammar:
     def of(cls, corpus: str) -> Grammar:
         """The grammar that ``data/corpora.toml`` gives a corpus."""
         entry = CORPORA[corpus]
-        known = {name: entry[name] for name in ("example", "pattern", "spoken", "clip_id", "notes") if name in entry}
+        known = {
+            name: entry[name] for name in ("example", "pattern", "spoken", "block", "clip_id", "notes") if name in entry
+        }
         values, of_speaker = (
             {column: spelt_out(codes) for column, codes in entry.get(key, {}).items()}
             for key in ("codes", "of_speaker")
@@ -93,7 +96,7 @@ class Grammar:
         if self.spoken:
             fields["transcript"] = self.spoken.format(**labels) if "{" in self.spoken else labels[self.spoken]
         name = self.clip_id.format(**groups) if self.clip_id else path.stem
-        return Clip(name, path, labels, **fields)
+        return Clip(name, path, labels, **fields, block=self.block.format(**labels) or None)
 
 
 GRAMMARS = {corpus: Grammar.of(corpus) for corpus, entry in CORPORA.items() if "pattern" in entry}

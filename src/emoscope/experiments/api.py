@@ -146,6 +146,7 @@ def select(
     matched: int = 10,
     random: int = 5,
     shuffled: int = 5,
+    orthogonal: int = 19,
 ) -> NeuronSets:
     """Find emotion-sensitive neurons, with their controls, from what was heard; the model is not needed.
 
@@ -157,6 +158,7 @@ def select(
         items_per_emotion: correct clips per emotion and fold, at most.
         minimum: correct clips below which an emotion gets no set.
         shuffled: selections on labels shuffled within speaker.
+        orthogonal: selections on names over which every label is spread evenly.
 
     Returns:
         emotion -> neuron set fitted on all folds; ``.folds`` has those of each fold. An emotion with too few correct
@@ -175,7 +177,7 @@ def select(
         listened.study,
         identify=identify,
         headline=replace(listened.study.headline, selector=selector, budget=budget),
-        controls=schema.Controls(matched=matched, random=random, shuffled=shuffled),
+        controls=schema.Controls(matched=matched, random=random, shuffled=shuffled, orthogonal=orthogonal),
     )
     with in_words_of_a_call():
         study = _checked(study, listened.model.info.recommended_budget)

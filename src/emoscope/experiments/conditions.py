@@ -16,14 +16,14 @@ from emoscope.interventions.kinds import DERIVED
 from emoscope.neurons.controls import CONTROLS
 from emoscope.neurons.jobs import SetSpec, wanted_sets
 from emoscope.schemas import as_table, schema
-from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, RESELECTED, role_of
+from emoscope.vocabulary import OUTCOME_CONTROLS, OUTCOMES, RESELECTED, SHUFFLED, role_of
 
 Ranges = Mapping[str, tuple[int, int]]
 """Name -> first and last layer."""
 
-POSITION_DRAWS, AGNOSTIC_DRAWS, DOSE_DRAWS, RANGE_DRAWS = 5, 3, 3, 3
+POSITION_DRAWS, AGNOSTIC_DRAWS, FURTHER_DOSE_DRAWS, RANGE_DRAWS = 5, 3, 3, 3
 """Matched controls that are also deactivated at the headline's positions, steered without a label, steered at strengths
-other than the headline's, and restricted to ranges of layers: the mean of a few is enough there."""
+below 0 and above 1, and restricted to ranges of layers: the mean of a few is enough there."""
 
 FAMILY = ("set", "selector", "budget", "scope", "control", "draw", "size")
 """What conditions say of the set on which they act."""
@@ -73,7 +73,8 @@ def set_spec(study: Study, emotions: Sequence[str], layers: int) -> SetSpec:
         common_size=identify.compare_at_common_size,
         outcomes=controls.outcomes,
         ranges=tuple(ranges),
-        controls={name: getattr(controls, name) for name in CONTROLS},
+        controls={name: getattr(controls, name) for name in CONTROLS}
+        | {SHUFFLED: max(controls.shuffled, controls.permuted)},
     )
 
 
@@ -153,12 +154,15 @@ def _tests(study: Study, family: Row, layers: int) -> Iterator[Row]:
     for to in work.deactivate:
         if to != "mean" or target or matched:
             yield {"kind": "deactivate", "to": to, **claim(claimed and to == "zero")}
-    amplified = headline and control in CONTROLS and CONTROLS[control].amplified
-    steered = target or amplified or control in ("fewer", *OUTCOME_CONTROLS)
-    alphas = [head.alpha] if steered else []
-    if claimed or (matched and draw < DOSE_DRAWS):
-        alphas = sorted({*work.alphas, head.alpha})
-    for alpha in alphas:
+    kind = CONTROLS.get(control) if headline else None
+    if control == SHUFFLED and draw >= study.controls.shuffled:
+        kind = None  # it serves the permutation test of deactivation alone
+    alphas = {head.alpha} if target or kind or control in ("fewer", *OUTCOME_CONTROLS) else set()
+    if claimed or (matched and draw < FURTHER_DOSE_DRAWS):
+        alphas |= set(work.alphas)
+    elif kind and kind.dosed:
+        alphas |= {alpha for alpha in work.alphas if 0 < alpha <= 1}
+    for alpha in sorted(alphas):
         yield {"kind": "steer", "alpha": alpha, **claim(claimed and alpha == head.alpha)}
     if work.deactivate and (claimed or (matched and draw < POSITION_DRAWS)):
         yield from ({"kind": "deactivate", "to": "zero", "positions": positions} for positions in work.positions)

@@ -59,7 +59,7 @@ def study_corpus(study: Study, trained_on: Sequence[Row] = (), corpus: Corpus | 
             corpus = corpus.merged(merges, column=column)
     if own := {new: old for new, old in choice.merge.items() if not isinstance(old, Mapping)}:
         corpus = corpus.merged(own, column=label)
-    return asked_corpus(corpus, choice.emotions, label)
+    return asked_corpus(corpus, choice.emotions, label, study.evaluate.keep_unknown_speakers)
 
 
 def opened(choice: CorpusChoice) -> Corpus:
@@ -70,15 +70,18 @@ def opened(choice: CorpusChoice) -> Corpus:
     return open_corpus(choice.id, _root(choice.root), **options)
 
 
-def asked_corpus(corpus: Corpus, emotions: Sequence[str], label: str) -> Corpus:
-    """The clips with the labels that are asked about (all, where none is named), without unknown voices among known ones."""
+def asked_corpus(corpus: Corpus, emotions: Sequence[str], label: str, keep_unknown_speakers: bool = False) -> Corpus:
+    """The clips with the labels that are asked about (all, where none is named).
+
+    Unknown voices among known ones are left out, unless they are to be kept.
+    """
     if emotions:
         corpus = corpus.keep(emotions, column=label)
     if not corpus.clips:
         counts = Counter(lost.why for lost in corpus.lost).most_common(4)
         why = "; ".join(f"{count} x {why}" for why, count in counts) or "no files"
         raise StudyError(f"no clip of corpus {corpus.info.id!r} is left after the filters: {why}")
-    return corpus.with_known_speakers()
+    return corpus.with_known_speakers(keep_unknown_speakers)
 
 
 def _root(root: str) -> str | None:
@@ -198,6 +201,8 @@ LABELS_CALLED = {"status": "status_label"}
 def _row(study: Study, corpus: Corpus, clip: Clip, extra: Sequence[str]) -> dict[str, object]:
     label, wordings = study.identify.label, asked_wordings(study)
     row = {name: getattr(clip, name) for name in ("speaker", "session", "split")}
+    # a table or a pattern may name a label column so
+    row |= {"block": clip.block or clip.labels.get("block") or clip.speaker}
     row |= {"clip": clip.id, "path": str(clip.path), "corpus": corpus.info.id, "transcript": spoken(clip)}
     row |= {LABELS_CALLED.get(name, name): clip.labels.get(name) for name in ("emotion", *extra)}
     # a clip that is not asked has no wording where there are several

@@ -94,7 +94,7 @@ class Part:
         if unused:
             where = {**study.corpus.where, "clip": sorted(used)}
             study = replace(study, corpora=(replace(study.corpus, where=where),))
-        return asked_corpus(corpus, study.corpus.emotions, label), study
+        return asked_corpus(corpus, study.corpus.emotions, label, study.evaluate.keep_unknown_speakers), study
 
 
 def has_parts(study: Study) -> bool:
@@ -185,7 +185,7 @@ def _few(study: Study, matched: int) -> Study:
     return replace(
         study,
         interventions=Interventions(alphas=(), positions=(), layers=(), agnostic=(), reliance=False, generate=False),
-        controls=Controls(matched=matched, random=0, shuffled=0),
+        controls=Controls(matched=matched, random=0, shuffled=0, orthogonal=0),
         identify=replace(study.identify, sizes=(), compare_at_common_size=False),
     )
 

@@ -28,7 +28,7 @@ ALPHAS = (-0.5, 0.25, 0.5, 1.0, 2.0, 4.0)
 Row = Mapping[str, Any]
 """A row of a stored table, such as an item or a condition, by its columns (``data/tables.toml`` has their types)."""
 
-PILOT_DRAWS = {"matched": 2, "random": 1, "shuffled": 1}
+PILOT_DRAWS = {"matched": 2, "random": 1, "shuffled": 1, "orthogonal": 2, "quiet": 1}
 """Draws of each control in a pilot, at most."""
 
 Words = tuple[str, ...]
@@ -128,6 +128,7 @@ class Evaluate(_Section, frozen=True):
     where: Annotated[dict[str, Any], "with identify.where: fixed sides, no cross-fitting"] = {}
     items_per_emotion: Annotated[Positive, "clips per emotion, at most"] = 150
     allow_shared_speakers: Annotated[bool, "let a speaker be on both sides, or in two folds"] = False
+    keep_unknown_speakers: Annotated[bool, "keep clips without a speaker where most clips have one"] = False
 
 
 class Headline(_Section, frozen=True):
@@ -161,8 +162,14 @@ class Controls(_Section, frozen=True):
     """Sets that are not selected for the emotion, under the same interventions."""
 
     matched: Annotated[Natural, "draws of same-layer neurons of like activity"] = 10
+    quiet: Annotated[Natural, "draws of same-layer neurons that vary as much, and little with emotion"] = 0
     random: Annotated[Natural, "draws of neurons from anywhere"] = 5
     shuffled: Annotated[Natural, "selections on labels shuffled within speaker"] = 5
+    permuted: Annotated[
+        Natural,
+        "so many of these selections in all for the permutation test of deactivation; its p is at least 1/(1 + that)",
+    ] = 0
+    orthogonal: Annotated[Natural, "selections on names over which every label is spread evenly"] = 19
     outcomes: Annotated[bool, "also sets found on misses and on false alarms: percept or decision"] = False
 
 
@@ -241,5 +248,5 @@ class Study(_Section, frozen=True):
             corpora=tuple(replace(corpus, clips_per_emotion=clips) for corpus in self.corpora),
             identify=few,
             evaluate=replace(self.evaluate, items_per_emotion=clips),
-            controls=replace(self.controls, **draws, outcomes=False),
+            controls=replace(self.controls, **draws, permuted=0, outcomes=False),
         )

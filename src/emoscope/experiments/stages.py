@@ -215,7 +215,7 @@ def reselect(run: Path, selector: str, budget: float | None, scope: str | None, 
         study,
         identify=replace(identify, selectors=(selector,), budgets=(budget,), sizes=(), scope=scope),
         headline=replace(study.headline, selector=selector, budget=budget),
-        controls=Controls(matched=0, random=0, shuffled=0),
+        controls=Controls(matched=0, random=0, shuffled=0, orthogonal=0),
     )
     check_study(study, str(folder / "study.toml"))
     found = find_sets(folder, study, folder.read_table("items"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import iadd
@@ -217,24 +217,27 @@ class Activity:
         It is the stored mean (float16) times the number of positions, so every entry is a multiple of 2**-24:
         float64 adds up to 5e8 of them without rounding, in any order.
         """
+        return reduce(iadd, self._summed(layer, scope, items))
 
-        def summed(part: str) -> np.ndarray:
-            values = self._read(f"{part}_mean" if part in SPANS else f"{part}_value", layer, items).astype("float64")
-            return np.multiply(values, self.tokens(part, items)[:, None], out=values)
+    def read_magnitudes(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None = None) -> np.ndarray:
+        """The absolute values of the sums of :meth:`read_sums` in each part of the scope, added; float64 (item, width).
 
-        return reduce(iadd, map(summed, self._stored(scope)))
-
-    def mean_magnitude(self, items: np.ndarray | None = None) -> np.ndarray:
-        """Mean absolute activation over the prompt positions of all blocks that hold any of the items; float64 (layer, width).
-
-        The other items of those blocks are part of it. By default every block that was written counts, else ``ValueError``.
+        At the last position and at the answer that is the absolute activation; of the audio and the text, of which means
+        are stored, that of an item's mean, times its positions.
         """
-        return self._mean("abs_sum", items)
+        return reduce(iadd, (np.abs(values, out=values) for values in self._summed(layer, scope, items)))
+
+    def _summed(self, layer: int, scope: str | Sequence[str], items: np.ndarray | None) -> Iterator[np.ndarray]:
+        for part in self._stored(scope):
+            values = self._read(f"{part}_mean" if part in SPANS else f"{part}_value", layer, items).astype("float64")
+            yield np.multiply(values, self.tokens(part, items)[:, None], out=values)
 
     def mean_product(self, items: np.ndarray | None = None) -> np.ndarray:
-        """Mean gated product of every neuron over the positions of :meth:`mean_magnitude`; float64 (layer, width).
+        """Mean gated product of every neuron over the prompt positions of all blocks that hold any of the items.
 
-        Emotion, answer and fold play no part. Sums of blocks (float32) are added and divided in float64.
+        The other items of those blocks are part of it; emotion, answer and fold play no part. By default every block
+        that was written counts, else ``ValueError``. Sums of blocks (float32) are added and divided in float64. The
+        result is float64 (layer, width).
         """
         return self._mean("product_sum", items)
 

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emoscope.vocabulary import MATCHED, RANDOM, SHUFFLED
+from emoscope.vocabulary import MATCHED, ORTHOGONAL, QUIET, RANDOM, SHUFFLED
 
 if TYPE_CHECKING:
+    import scipy.sparse
     from scipy.spatial import cKDTree
 
 COVARIATES = ("frequency", "magnitude", "down_norm")
-"""What a matched neuron shares: overall firing rate, mean absolute activation, log norm of its column of down_proj."""
+"""What a matched neuron shares: firing rate and mean absolute activation in the study's scope, over the items on which the
+set was found, and the log norm of its column of down_proj."""
 
+SMALLEST = np.finfo("float32").tiny  # a column of zeros has no logarithm
 NEAREST = 10  # a matched neuron is drawn from this many nearest unused ones of its layer
 WELL_MATCHED = 0.25  # largest absolute standardised mean difference, of any covariate, of a well matched control
 
@@ -47,8 +50,12 @@ def covariates(frequency: np.ndarray, magnitude: np.ndarray, down_norm: np.ndarr
         >>> z.round(6).tolist()
         [[[-1.0, 0.0, -1.0], [1.0, 0.0, 1.0]]]
     """
-    smallest = np.finfo("float32").tiny  # a column of zeros has no logarithm
-    raw = np.stack([frequency, magnitude, np.log(np.maximum(down_norm, smallest))], axis=-1).astype("float64")
+    return standardised(np.stack([frequency, magnitude, np.log(np.maximum(down_norm, SMALLEST))], axis=-1))
+
+
+def standardised(raw: np.ndarray) -> np.ndarray:
+    """Z-scores within each layer, float64 (layer, width, covariate), 0 where a covariate does not vary."""
+    raw = raw.astype("float64")
     spread = raw.std(axis=1, keepdims=True)
     return (raw - raw.mean(axis=1, keepdims=True)) / np.where(spread > 1e-12, spread, np.inf)
 
@@ -153,27 +160,117 @@ def random_neurons(size: int, neurons: int, generator: np.random.Generator) -> n
     return np.sort(generator.choice(neurons, size, replace=False)).astype("int64")
 
 
-def shuffled_labels(labels: np.ndarray, speakers: Sequence[str | None], generator: np.random.Generator) -> np.ndarray:
-    """Permute the clips' labels within each speaker; unknown speakers (None) form one group.
+Units = Sequence[tuple[str | None, str | None]]  # (speaker, block) of each clip; ``None`` where it is not known
+
+
+def shuffled_labels(labels: np.ndarray, units: Units, generator: np.random.Generator) -> np.ndarray:
+    """Permute the clips' labels uniformly within each block of a speaker.
+
+    Clips of a speaker's blocks that hold one label alone, and clips without a block, are permuted among each other;
+    unknown speakers (None) count as one. The labels as they were are one of the permutations.
 
     Example:
-        >>> shuffled_labels(np.array([0, 0, 1]), ["s", "s", "t"], seeded_generator("shuffled", 0))
-        array([0, 0, 1])
+        >>> units = [("s", None), ("s", None), ("t", "b1"), ("t", "b1"), ("t", "b2")]
+        >>> shuffled_labels(np.array([0, 0, 1, 0, 2]), units, seeded_generator("shuffled", 2))
+        array([0, 0, 0, 1, 2])
     """
     result = labels.copy()
-    names = np.array(["" if speaker is None else f"={speaker}" for speaker in speakers])
-    for name in np.unique(names):
-        members = np.flatnonzero(names == name)
+    for members in exchangeable(labels, units):
         result[members] = labels[generator.permutation(members)]
     return result
 
 
+def exchangeable(labels: np.ndarray, units: Units) -> list[np.ndarray]:
+    """Places of the clips within which labels may change places, as :func:`shuffled_labels` says."""
+    found = []
+    for of_speaker in _groups(speaker for speaker, _ in units):
+        rest = []
+        for of_block in _groups(units[place][1] for place in of_speaker):
+            members, known = of_speaker[of_block], units[of_speaker[of_block[0]]][1] is not None
+            if known and len(np.unique(labels[members])) > 1:
+                found.append(members)
+            else:
+                rest.append(members)
+        if rest:
+            found.append(np.sort(np.concatenate(rest)))
+    return found
+
+
+def orthogonal_labels(labels: np.ndarray, units: Units, generator: np.random.Generator) -> np.ndarray:
+    """Give every clip one of the labels so that each label is spread evenly over these names.
+
+    A name gets the same number of clips, or one more, of every label, speaker, block, speaker's label, and overall; and
+    of the first so many clips of a speaker and label, whatever their number. The names are dealt one after the other:
+    with r names left, 1/r of every clip is an even share, and as what has to be even is two families of nested groups,
+    there are such shares of whole clips, too (Edmonds 1970); a random one is taken.
+
+    Example:
+        >>> labels = np.repeat([0, 1], 6)
+        >>> names = orthogonal_labels(labels, [("s", None)] * 12, seeded_generator("orthogonal", 0))
+        >>> [np.bincount(names[labels == label]).tolist() for label in (0, 1)]
+        [[3, 3], [3, 3]]
+    """
+    from scipy.optimize import linprog  # imported late, as it takes time
+    from scipy.sparse import vstack
+
+    names = np.unique(labels)
+    groups = even_groups(labels, units, len(names))
+    result, left = labels.copy(), np.ones(len(labels), bool)
+    dealt = generator.permutation(names).tolist()
+    for share, name in zip(range(len(names), 0, -1), dealt, strict=True):
+        kept = np.flatnonzero(left)
+        table = groups[:, kept]
+        sizes = table.sum(axis=1) / share
+        limits = np.concatenate([np.ceil(sizes), -np.floor(sizes)])  # at most, and at least
+        luck = generator.random(len(kept))
+        found = linprog(-luck, A_ub=vstack([table, -table]), b_ub=limits, bounds=(0, 1), method="highs-ds")
+        taken = kept[found.x > 0.5]
+        result[taken], left[taken] = name, False
+    return result
+
+
+def even_groups(labels: np.ndarray, units: Units, names: int) -> scipy.sparse.csr_array:
+    """The groups of clips over which names are spread evenly: 1 where a clip is in a group, sparse (group, clip).
+
+    They are two families, each nested: all clips, speakers, their blocks; and labels, speakers' clips of a label, and
+    every next so many of these as there are names.
+    """
+    from scipy.sparse import csr_array
+
+    who = [(label, *unit) for label, unit in zip(labels.tolist(), units, strict=True)]
+    nested: list[Iterable[object]] = [
+        [0] * len(who), [speaker for _, speaker, _ in who], [(speaker, block) for _, speaker, block in who],
+        [label for label, _, _ in who], [(label, speaker) for label, speaker, _ in who],
+    ]  # fmt: skip
+    members = [group for keys in nested for group in _groups(keys)]
+    for of_label in _groups((label, speaker) for label, speaker, _ in who):
+        members += [of_label[start : start + names] for start in range(0, len(of_label), names)]
+    members = [group for group in members if len(group) > 1]
+    edges = np.cumsum([0, *map(len, members)])
+    places = np.concatenate(members) if members else np.array([], "int64")
+    return csr_array((np.ones(len(places)), places, edges), shape=(len(members), len(who)))
+
+
+def _groups(keys: Iterable[object]) -> list[np.ndarray]:
+    """Places of equal keys, in the order in which keys come first."""
+    places: dict[object, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return [np.array(group) for group in places.values()]
+
+
 @dataclass(frozen=True)
 class Ground:
-    """What a fold's controls are drawn from: so many neurons, and their :func:`covariates` if needed."""
+    """What a fold's controls are drawn from: so many neurons, and, if needed, what is known of them.
+
+    ``spread`` is the variance of a neuron's mean activation between clips of one speaker, and ``told`` how much of it
+    emotions explain: the variance of its mean activation over emotions, over ``spread``; both (layer, width).
+    """
 
     neurons: int
-    standardised: np.ndarray | None = None
+    standardised: np.ndarray | None = None  # :func:`covariates`
+    spread: np.ndarray | None = None
+    told: np.ndarray | None = None
 
 
 Draw = Callable[[str, np.random.Generator], Chosen]  # draws a control of one emotion's set
@@ -190,6 +287,15 @@ def _matched(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndar
     return lambda emotion, generator: matcher.draw(chosen[emotion], generator)
 
 
+def _quiet(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:
+    assert ground.spread is not None
+    assert ground.told is not None
+    above = ground.told > np.median(ground.told, axis=1, keepdims=True)
+    spread = standardised(np.log(np.maximum(ground.spread, SMALLEST))[..., None])
+    matcher = Matcher(spread, np.union1d(excluded, np.flatnonzero(above)))
+    return lambda emotion, generator: Chosen(matcher.draw(chosen[emotion], generator).neurons)
+
+
 def _random(ground: Ground, chosen: Mapping[str, np.ndarray], excluded: np.ndarray) -> Draw:
     return lambda emotion, generator: Chosen(random_neurons(len(chosen[emotion]), ground.neurons, generator))
 
@@ -201,21 +307,26 @@ class Control:
     name: str  # in the column ``control`` and in names of sets, and what seeds its draws
     # (ground, emotion -> chosen neurons, neurons that no control may hold) -> what draws controls of them
     draw: Callable[[Ground, Mapping[str, np.ndarray], np.ndarray], Draw] | None = None
-    # (label of each clip, speaker of each clip, source of chance) -> other labels
-    relabel: Callable[[np.ndarray, Sequence[str | None], np.random.Generator], np.ndarray] | None = None
+    # (label of each clip, its speaker and block, source of chance) -> other labels
+    relabel: Callable[[np.ndarray, Units, np.random.Generator], np.ndarray] | None = None
     everywhere: bool = False  # there are some at all budgets of the headline's selector and within ranges of layers
     alike: bool = False  # it reads the covariates of neurons (``standardised``)
-    amplified: bool = False  # those of the headline are amplified, too; all kinds are deactivated
+    # those of the headline are amplified at every strength up to 1, others at the headline's alone; all are deactivated
+    dosed: bool = False
     called: str = ""  # in figures and tables; where empty, by its name
     sets: str = ""  # what its draws are, in the paragraph on methods, behind their number
 
 
+QUIETER = "sets of neurons that vary as much between clips of a speaker, and less than most with emotion (same layer)"
 LIKE = "sets of matched neurons (same layer, similar firing rate, activity and output weight)"
 RELABELLED = "sets selected on labels shuffled within speaker"
+SPREAD = "sets selected on names over which the clips of every emotion are spread evenly"
 
 CONTROLS = {
-    MATCHED: Control(MATCHED, draw=_matched, everywhere=True, alike=True, amplified=True, sets=LIKE),
+    MATCHED: Control(MATCHED, draw=_matched, everywhere=True, alike=True, dosed=True, sets=LIKE),
+    QUIET: Control(QUIET, draw=_quiet, alike=True, called="as variable", sets=QUIETER),
     RANDOM: Control(RANDOM, draw=_random, sets="sets of random neurons"),
     SHUFFLED: Control(SHUFFLED, relabel=shuffled_labels, called="shuffled labels", sets=RELABELLED),
+    ORTHOGONAL: Control(ORTHOGONAL, relabel=orthogonal_labels, dosed=True, called="label-orthogonal", sets=SPREAD),
 }
 """The kinds of controls by name, in the order of the table of sets, of figures and of tables."""

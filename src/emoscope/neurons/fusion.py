@@ -273,11 +273,13 @@ def _together(samples: Sequence[Sample]) -> Sample:
 def _covariates(activity: Activity, used: np.ndarray, spec: SetSpec) -> np.ndarray:
     """What matched controls share with a set, over all items of the host; (layer, width, covariate)."""
     positions = activity.tokens(spec.scope_name, used).sum()
-    rates = np.zeros((activity.layers, activity.width))
+    rates, sizes = np.zeros((2, activity.layers, activity.width))
     for layer in range(activity.layers):
         for start in range(0, len(used), SPAN_ITEMS):
-            rates[layer] += activity.read_counts(layer, spec.scope_name, used[start : start + SPAN_ITEMS]).sum(axis=0)
-    return covariates(rates / positions, activity.mean_magnitude(used), activity.down_norm)
+            items = used[start : start + SPAN_ITEMS]
+            rates[layer] += activity.read_counts(layer, spec.scope_name, items).sum(axis=0)
+            sizes[layer] += activity.read_magnitudes(layer, spec.scope_name, items).sum(axis=0)
+    return covariates(rates / positions, sizes / positions, activity.down_norm)
 
 
 def _table(source: str, found: Found, emotions: tuple[str, ...], spec: SetSpec, ground: Ground) -> SetTable:

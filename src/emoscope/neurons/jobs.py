@@ -9,7 +9,17 @@ from itertools import groupby
 from emoscope.neurons.activity import scope_parts
 from emoscope.neurons.controls import CONTROLS, Control
 from emoscope.neurons.selectors import FLOOR, find_selector
-from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, OUTCOMES, RANDOM, RESELECTED, SHUFFLED, TARGET
+from emoscope.vocabulary import (
+    FEWER,
+    MATCHED,
+    ORTHOGONAL,
+    OUTCOME_CONTROLS,
+    OUTCOMES,
+    RANDOM,
+    RESELECTED,
+    SHUFFLED,
+    TARGET,
+)
 
 ALL = "all"  # the fold name of sets that are found on every identification item: to be baked, shared and browsed
 
@@ -32,7 +42,7 @@ class SetSpec:
     minimum: int = 30  # with fewer outside some fold, an emotion has no set
     # kind of control -> how many draws, for the headline selector and budget; of kinds that are everywhere there are up
     # to ``FURTHER_DRAWS`` at its other budgets
-    controls: Mapping[str, int] = field(default_factory=lambda: {MATCHED: 10, RANDOM: 5, SHUFFLED: 5})
+    controls: Mapping[str, int] = field(default_factory=lambda: {MATCHED: 10, RANDOM: 5, SHUFFLED: 5, ORTHOGONAL: 19})
     headline: tuple[str, float] = ("cas", 0.005)  # (selector, budget) that the study claims
     seed: int = 0
     label: str = "emotion"
@@ -132,6 +142,11 @@ class Wanted:
     def drawn(self) -> bool:
         """Whether its neurons are drawn after those of another set; all others are ranked."""
         return self.kind is not None and self.kind.draw is not None
+
+    @property
+    def relabelled(self) -> bool:
+        """Whether it is ranked on clips that got other names."""
+        return self.kind is not None and self.kind.relabel is not None
 
     @property
     def clips(self) -> tuple[str, int, int | None]:

@@ -127,6 +127,16 @@ class SelectionPlan:
             squares = sums[..., width:] - sums[..., :width] ** 2 / np.maximum(counts.T, 1)[:, :, None]
             yield np.maximum(squares.sum(axis=0), 0) / np.maximum(freedom, 1)[:, None]
 
+    def magnitudes(self) -> Iterator[np.ndarray]:
+        """Mean absolute activation of every selection's items, as far as stored (:meth:`Activity.read_magnitudes`).
+
+        Over the positions of the scope; float64 (selection, width), layer by layer.
+        """
+        summed, positions = self._sums(self.activity.width), self.positions.sum(axis=1)
+        for layer in range(self.activity.layers):
+            self._total(partial(self.activity.read_magnitudes, layer, self.scope), summed)
+            yield summed.sum(axis=0) / positions[:, None]
+
     def bars(self, numbers: Iterable[int]) -> dict[int, float]:
         """LAPE's bar of some selections, over the rates of all layers, neurons and emotions."""
         found = {number: self.running_bar() for number in numbers}

@@ -15,8 +15,12 @@ from itertools import chain
 import numpy as np
 import polars as pl
 
+from emoscope.neurons.controls import Control, seeded_generator
 from emoscope.neurons.jobs import ALL, SetSpec
 from emoscope.vocabulary import OUTCOMES, USED, Outcome, Side
+
+MOST_TRIES = 100
+"""Draws of other names for clips until every fold has clips of every name: hardly more than one but with few clips."""
 
 Notes = dict[str, dict[str, int | str]]  # outcome -> emotion -> clips per emotion, or why there is no set
 
@@ -47,6 +51,7 @@ class IdentificationClip:
     fold: str | None
     items: tuple[int, ...]
     letters: tuple[int, ...] = ()
+    block: str | None = None  # the smallest independent unit that it was recorded in
 
 
 @dataclass(frozen=True)
@@ -93,13 +98,20 @@ class Sample:
         groups = _by_emotion(self.clips, emotions)
         return Sample(self.fold, tuple(clip for group in groups for clip in group[start : start + count]), count)
 
-    def selection(self, emotions: tuple[str, ...], key: Hashable = None, labels: np.ndarray | None = None) -> Selection:
+    def kept(self, emotion: str, names: Mapping[str, str]) -> float:
+        """The share of an emotion's clips that have its name among other names (clip -> emotion)."""
+        own = [names[clip.name] for clip in self.clips if clip.emotion == emotion]
+        return own.count(emotion) / len(own)
+
+    def selection(
+        self, emotions: tuple[str, ...], key: Hashable = None, names: Mapping[str, str] | None = None
+    ) -> Selection:
         """The items of the clips, under ``key`` (the fold by default).
 
-        ``labels`` says for each clip the number of the emotion that it stands for, in place of its own; int64 (clip,).
+        ``names`` says for each clip the emotion that it stands for, in place of its own.
         """
-        if labels is None:
-            labels = np.array([emotions.index(clip.emotion) for clip in self.clips])
+        called = [clip.emotion if names is None else names[clip.name] for clip in self.clips]
+        labels = np.array([emotions.index(emotion) for emotion in called])
         rows = np.concatenate([clip.items for clip in self.clips]).astype("int64")
         repeats = [len(clip.items) for clip in self.clips]
         return Selection(self.fold if key is None else key, rows, np.repeat(labels, repeats), emotions)
@@ -147,6 +159,26 @@ def fewer_clips(samples: Sequence[Sample], spec: SetSpec) -> list[tuple[int, Sam
             order = sorted(sample.clips, key=lambda clip: place_in_draw(f"{spec.seed}\x1fdraw {draw}", clip.name))
             found += [(draw, _equally_many(sample.fold, order, sample.emotions, size, spec)) for size in sizes]
     return found
+
+
+def renamed_clips(samples: Sequence[Sample], control: Control, draw: int, seed: int) -> dict[str, str] | None:
+    """Other names for the clips of all folds' samples together: clip -> the emotion that it stands for in every fold.
+
+    Names are drawn anew while some fold has no clip of one of them; ``None`` where that does not end.
+    """
+    assert control.relabel is not None
+    emotions = samples[0].emotions
+    every = {clip.name: clip for sample in samples for clip in sample.clips}
+    clips = sorted(every.values(), key=lambda clip: place_in_draw(seed, clip.name))
+    labels = np.array([emotions.index(clip.emotion) for clip in clips])
+    units = [(clip.speaker, clip.block) for clip in clips]
+    generator = seeded_generator(seed, control.name, draw)
+    for _ in range(MOST_TRIES):
+        found = control.relabel(labels, units, generator)
+        names = {clip.name: emotions[label] for clip, label in zip(clips, found.tolist(), strict=True)}
+        if all(len({names[clip.name] for clip in sample.clips}) == len(emotions) for sample in samples):
+            return names
+    return None
 
 
 def outcome_samples(
@@ -264,12 +296,13 @@ def _clips(used: pl.DataFrame, spec: SetSpec, outcome: Outcome) -> Iterable[Iden
     hit = used.filter(right)["clip"].unique().to_list()
     wrong = pl.col("correct").eq(False).fill_null(False) & ~pl.col("clip").is_in(hit)
     chosen = on_side(used, "identify").filter(right if outcome == "hits" else wrong, label.is_in(list(spec.emotions)))
-    chosen = chosen.select("clip", "speaker", "fold", "item", label=label, options=options).sort("item")
+    block = pl.col("block") if "block" in used.columns else pl.lit(None, dtype=pl.String).alias("block")
+    chosen = chosen.select("clip", "speaker", block, "fold", "item", label=label, options=options).sort("item")
     groups = chosen.group_by("clip", "label", maintain_order=True)
-    columns = groups.agg(pl.col("speaker", "fold").first(), "item", "options")
-    for name, emotion, speaker, fold, items, shown in columns.iter_rows():
+    columns = groups.agg(pl.col("speaker", "block", "fold").first(), "item", "options")
+    for name, emotion, speaker, block, fold, items, shown in columns.iter_rows():
         letters = tuple(options.index(emotion) for options in shown if options)
-        yield IdentificationClip(name, emotion, speaker, fold, tuple(items), letters)
+        yield IdentificationClip(name, emotion, speaker, fold, tuple(items), letters, block)
 
 
 def place_in_draw(seed: int | str, clip: str) -> tuple[str, str]:

@@ -12,14 +12,23 @@ import numpy as np
 import polars as pl
 
 from emoscope.neurons.activity import Activity
-from emoscope.neurons.controls import CONTROLS, Control, Draw, Ground, covariates, draw_each, seeded_generator
+from emoscope.neurons.controls import CONTROLS, SMALLEST, Control, Draw, Ground, covariates, draw_each
 from emoscope.neurons.jobs import ALL, SetSpec, Wanted, in_table_order, transferred_name, wanted_sets
 from emoscope.neurons.ranking import Chosen, Job, Lists, Ranked, SelectionPlan, rank_streaming
-from emoscope.neurons.samples import Notes, NotIdentifiable, Sample, draw_samples, fewer_clips, outcome_samples
+from emoscope.neurons.samples import (
+    Notes,
+    NotIdentifiable,
+    Sample,
+    Selection,
+    draw_samples,
+    fewer_clips,
+    outcome_samples,
+    renamed_clips,
+)
 from emoscope.neurons.selectors import Statistics
 from emoscope.neurons.sets import NeuronSet, NeuronSets, load_set, set_folder
 from emoscope.schemas import as_table, schema
-from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, RESELECTED, TARGET, USED
+from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, QUIET, RESELECTED, TARGET, USED
 
 __all__ = ["ALL", "COLUMNS", "FoundSets", "NotIdentifiable", "SetSpec", "find_sets", "load_set"]
 
@@ -74,12 +83,17 @@ class FoundSets:
 
 FoundOn = dict[tuple[str, int, int | None, str], Sample]  # (``clips``, fold) -> the clips on which a set is found there
 
+Names = dict[tuple[str, int], dict[str, str]]  # (control, draw) -> clip -> the emotion that it stands for in all folds
+
 
 class SetTable:
     """Sets in a decoder of ``total`` neurons, and the rows that describe them; ``transferred`` to another corpus or not."""
 
-    def __init__(self, spec: SetSpec, total: int, source: str | None, transferred: bool = False) -> None:
+    def __init__(
+        self, spec: SetSpec, total: int, source: str | None, transferred: bool = False, names: Names | None = None
+    ) -> None:
         self.spec, self.total, self.source, self.transferred = spec, total, source, transferred
+        self.names: Names = names or {}
         self.sets: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self.rows: list[dict[str, object]] = []
 
@@ -97,6 +111,8 @@ class SetTable:
         for emotion, its in found.items():
             letters = None if want.control in CONTROLS else sample.letter_share(emotion)
             row = {"emotion": emotion, "size_reached": len(its.neurons), "letter_share": letters, **its.columns}
+            if names := self.names.get((want.control, want.draw)):
+                row["names_kept"] = sample.kept(emotion, names)
             self.rows.append(about | row)
 
 
@@ -122,12 +138,16 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
     found_on |= {(FEWER, draw, sample.n, sample.fold): sample for draw, sample in fewer_clips(samples, spec)}
     found_on |= {(control, draw, None, sample.fold): sample for control, draw, sample in outcomes}
     wanted = [want for want in wanted_sets(spec) if (*want.clips, ALL) in found_on]
+    names = _names(wanted, samples, spec.seed)
+    wanted = [want for want in wanted if not want.relabelled or (want.control, want.draw) in names]
     overall: dict[str, list[np.ndarray]] = {fold: [] for fold in folds}
+    between: dict[str, list[np.ndarray]] = {fold: [] for fold in folds}
 
     def observe(seen: list[Statistics]) -> None:
         for fold, given in zip(folds, seen, strict=False):  # the target sets' selections stand first
             weights = given.positions[:, None] / given.positions.sum()
             overall[fold].append((weights * given.rate).sum(axis=0))
+            between[fold].append(given.mean.var(axis=0))
 
     ranked: Ranked = {}
     groups: dict[tuple[bool, tuple[str, ...]], list[tuple[Wanted, Sample]]] = {}
@@ -136,20 +156,62 @@ def find_sets(activity: Activity, items: pl.DataFrame, spec: SetSpec) -> FoundSe
         if not want.drawn:
             groups.setdefault((want.control in OUTCOME_CONTROLS, sample.emotions), []).append((want, sample))
     for (others, emotions), pairs in groups.items():
-        ranked |= _rank(activity, pairs, emotions, spec, observe if spec.needs_covariates and not others else None)
+        watched = observe if spec.needs_covariates and not others else None
+        ranked |= _rank(activity, pairs, emotions, spec, names, watched)
 
     source = "+".join(sorted(items["corpus"].unique())) if "corpus" in items.columns else None
     used = items.filter(pl.col("status") == USED)["item"].to_numpy()
-    table = SetTable(spec, activity.neurons, source)
+    table = SetTable(spec, activity.neurons, source, names=names)
     wanted = _at_common_size(wanted, ranked, samples, spec, table.total)
     grounds = {fold: Ground(table.total) for fold in folds}
     if spec.needs_covariates:
-        magnitude, norm = activity.mean_magnitude(used), activity.down_norm
-        grounds = {fold: Ground(table.total, covariates(np.stack(overall[fold]), magnitude, norm)) for fold in folds}
+        grounds = _grounds(activity, samples, overall, between, spec)
     _fill(table, wanted, ranked, found_on, grounds)
     means = activity.mean_product(used).astype("float32").ravel()
     frame = as_table("sets", table.rows)
     return FoundSets(frame, table.sets, identifiable, activity.layers, activity.width, means, notes)
+
+
+def _names(wanted: Sequence[Wanted], samples: Sequence[Sample], seed: int) -> Names:
+    """The other names of clips on which controls are ranked; draws that the clips do not give are left out."""
+    found: Names = {}
+    for want in wanted:
+        if want.kind and want.relabelled:
+            names = renamed_clips(samples, want.kind, want.draw, seed)
+            found |= {(want.control, want.draw): names} if names else {}
+    return found
+
+
+def _grounds(
+    activity: Activity,
+    samples: Sequence[Sample],
+    rates: Mapping[str, list[np.ndarray]],
+    between: Mapping[str, list[np.ndarray]],
+    spec: SetSpec,
+) -> dict[str, Ground]:
+    """What controls of each fold are drawn from, by what neurons do in the study's scope on the fold's own items."""
+    selections = [sample.selection(sample.emotions) for sample in samples]
+    layers = SelectionPlan(activity, selections, spec.scope_name).magnitudes()
+    magnitudes = np.stack(list(layers), axis=1)  # (fold, layer, width)
+    spread = _within_speakers(activity, samples[-1], spec) if spec.controls.get(QUIET) else None
+    found = {}
+    for sample, magnitude in zip(samples, magnitudes, strict=True):
+        like = covariates(np.stack(rates[sample.fold]), magnitude, activity.down_norm)
+        told = None if spread is None else np.stack(between[sample.fold]) / np.maximum(spread, SMALLEST)
+        found[sample.fold] = Ground(activity.neurons, like, spread, told)
+    return found
+
+
+def _within_speakers(activity: Activity, sample: Sample, spec: SetSpec) -> np.ndarray:
+    """Variance of every neuron's mean activation between items of one speaker, over all of a sample; (layer, width)."""
+    speakers = [clip.speaker or "" for clip in sample.clips for _ in clip.items]
+    items = np.array([item for clip in sample.clips for item in clip.items])
+    names = tuple(dict.fromkeys(speakers))
+    labels = np.array([names.index(speaker) for speaker in speakers])
+    if len(names) == 1:  # selections compare at least two groups: the same items twice
+        items, labels, names = np.tile(items, 2), np.repeat([0, 1], len(items)), (*names, "again")
+    plan = SelectionPlan(activity, [Selection("speakers", items, labels, names)], spec.scope_name)
+    return np.concatenate(list(plan.variances()))
 
 
 def _key(want: Wanted, sample: Sample) -> tuple[str, str, int, int]:
@@ -163,6 +225,7 @@ def _rank(
     pairs: Iterable[tuple[Wanted, Sample]],
     emotions: tuple[str, ...],
     spec: SetSpec,
+    names: Names,
     observe: Callable[[list[Statistics]], None] | None,
 ) -> Ranked:
     """Rank the neurons of sets of the same emotions, each on its clips, in one pass over the store."""
@@ -170,12 +233,7 @@ def _rank(
     for want, sample in pairs:
         key = _key(want, sample)
         if key not in selections:
-            labels = None
-            if want.kind and want.kind.relabel:
-                labels = np.array([emotions.index(clip.emotion) for clip in sample.clips])
-                generator = seeded_generator(spec.seed, want.control, sample.fold, want.draw)
-                labels = want.kind.relabel(labels, [clip.speaker for clip in sample.clips], generator)
-            selections[key] = sample.selection(emotions, key, labels)
+            selections[key] = sample.selection(emotions, key, names.get((want.control, want.draw)))
         if want.budget is not None:
             jobs.append(Job(key, want.selector, spec.neurons(want.budget, activity.neurons), want.within))
     plan = SelectionPlan(activity, list(selections.values()), spec.scope_name, spec.floor)
