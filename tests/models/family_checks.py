@@ -17,6 +17,7 @@ from emoscope.models.audio_lm import AudioLM, Gains, Request
 from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, SAME, Proof, check_model
 from emoscope.models.passes import pack
 from emoscope.models.registry import load_model
+from emoscope.models.statistics import ScopeStatistics
 from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
 from tests.helpers.noise import close_sound
 from tests.models.family_layout import QUESTION, LayoutChecks, sound
@@ -106,6 +107,23 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
             assert (model.next_logits(line, gains) - padded).abs().max() < close
             if positions is not None:
                 assert (model.next_logits(model.last_positions(line), gains) - padded).abs().max() < close
+
+    def test_rows_in_lines_are_observed_as_padded_ones(self, model, prepared):
+        if not self.packs:
+            return
+        size, rows = (model.info.layers, model.info.width, len(prepared)), range(len(prepared))
+        padded, in_lines = ScopeStatistics(*size), ScopeStatistics(*size)
+        wanted = model.score(prepared, observe=padded)
+        lines = [pack([row], model.device, whole=True) for row in prepared]
+        watching = [in_lines.of([row], [len(prepared[row])]) for row in rows]
+        found = model.score_lines(lines, watching, in_lines.of(rows))
+        assert [score.letter for score in found] == [score.letter for score in wanted]
+        one, other = padded.block(), in_lines.block()
+        assert (one.tokens == other.tokens).all()
+        for scope in ("decision", "answer"):
+            most = np.abs(one.values[scope]).max()
+            np.testing.assert_allclose(other.values[scope], one.values[scope], rtol=2e-3, atol=2e-3 * most)
+        np.testing.assert_allclose(other.abs_sum, one.abs_sum, rtol=1e-3)
 
     def test_the_largest_difference_is_printed(self, model, proofs, capsys):
         measured = {name: proof.measured for name, proof in proofs.items() if proof.measured is not None}
