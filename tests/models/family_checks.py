@@ -47,6 +47,8 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
     """Whether passes may begin at a later layer."""
     packs: ClassVar[bool] = True
     """Whether rows may be asked in one line."""
+    shortens: ClassVar[bool] = False
+    """Whether a short clip is encoded in a window that is not whole."""
 
     # What a family writes.
 
@@ -107,6 +109,23 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
             assert (model.next_logits(line, gains) - padded).abs().max() < close
             if positions is not None:
                 assert (model.next_logits(model.last_positions(line), gains) - padded).abs().max() < close
+
+    def test_short_clips_are_heard_in_short_windows_as_in_whole_ones(self, model, requests_):
+        if not self.shortens:
+            return
+        seen, clips = [], [sound(0.5, 1), sound(0.31, 2)]
+        encoder = model.model.model.audio_tower
+        weight, most = encoder.embed_positions.weight, encoder.config.max_source_positions
+        hook = encoder.layers[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+        with torch.inference_mode():
+            short, whole = model.hear(clips), model.hear([*clips, sound(3.0, 0)])
+        hook.remove()
+        assert seen == [50 // 2 + 2, most]  # a mel frame in 10 ms
+        assert encoder.embed_positions.weight is weight
+        assert encoder.config.max_source_positions == most
+        for one, other in zip(short, whole, strict=False):
+            assert one.shape == other.shape
+            assert (one - other).abs().max() < close_sound(model, requests_)
 
     def test_rows_in_lines_are_observed_as_padded_ones(self, model, prepared):
         if not self.packs:
