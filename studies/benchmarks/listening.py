@@ -5,8 +5,10 @@
     … --against OTHER/src/emoscope/models/statistics.py   # next to the statistics of another version
 
 The rows are clips of the embedded corpus, encoded once, in the batches of a study. In each round every contestant runs
-over all batches: the decoder without its output head (plain), letters without statistics (asked), statistics without
-letters (observed), and both (heard), which also feeds the answer back. Ratios are medians over rounds of ratios within a round.
+over all of them: the decoder without its output head, on padded batches (plain) and on rows in one line (line); letters
+without statistics (asked) and statistics without letters (observed), in one line; both, which also feeds answers back,
+in one line as a study does (heard), and padded, batch by batch (heard padded). Ratios are medians over rounds of ratios
+within a round.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from emoscope.models.audio_lm import AudioLM, Batch
+    from emoscope.models.audio_lm import AudioLM, Batch, Prepared
 
 BLOCK = 64
 
@@ -73,11 +75,11 @@ def peak_beside(work: Callable[[], object]) -> int:
     return most - before
 
 
-def rows_of(model: AudioLM, clips: int) -> list[Batch]:
-    """The batches in which a study hears so many clips."""
+def rows_of(model: AudioLM, clips: int) -> tuple[list[Prepared], int]:
+    """The prompts of so many clips, and how many positions a study hears at once."""
     from emoscope.corpora import open_corpus
     from emoscope.corpora.audio import hear
-    from emoscope.experiments.listen import batches, positions_per_batch
+    from emoscope.experiments.listen import positions_per_batch
     from emoscope.experiments.study import parse_study
     from emoscope.models.audio_lm import Request
     from emoscope.questions import Question
@@ -85,14 +87,15 @@ def rows_of(model: AudioLM, clips: int) -> list[Batch]:
     asked = Question("emotion", ("anger", "fear", "neutral"))
     sounds = [hear(clip.path).samples for clip in open_corpus("polish").clips[:clips]]
     prepared = model.prepare([Request(one, asked.text, asked.letters) for one in sounds])
-    groups = batches(prepared, positions_per_batch(parse_study('name = "b"\n[[corpora]]\nid = "polish"\n'), model.info))
-    order = [[prepared[row] for row in rows] for rows in groups]
-    return [model.batch(rows) for rows in order]
+    return prepared, positions_per_batch(parse_study('name = "b"\n[[corpora]]\nid = "polish"\n'), model.info)
 
 
 def main() -> None:
     """Print ratios and memory."""
+    from emoscope.experiments.heard import batches, together
+    from emoscope.experiments.listen import FED_TOGETHER
     from emoscope.models.hooks import hooked
+    from emoscope.models.passes import pack
     from emoscope.models.registry import load_model
     from emoscope.models.statistics import ScopeStatistics
 
@@ -103,50 +106,67 @@ def main() -> None:
     parser.add_argument("--against", default="", help="the module of another version")
     given = parser.parse_args()
     model = shaped(*map(int, given.shape.split("x"))) if given.shape else load_model("tiny")
-    kinds = {"heard": ScopeStatistics}
+    kinds = {"heard padded": ScopeStatistics}
     if given.against:
         spec = importlib.util.spec_from_file_location("other_statistics", given.against)
         other = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
         sys.modules[spec.name] = other  # type: ignore[union-attr]
         spec.loader.exec_module(other)  # type: ignore[union-attr]
         kinds["heard by the other"] = other.ScopeStatistics
-    rows = rows_of(model, given.clips)
-    positions = sum(int(batch.mask.numel()) for batch in rows)
+    prepared, size = rows_of(model, given.clips)
+    lengths = [len(row) for row in prepared]
+    padded = [(group, model.batch([prepared[row] for row in group])) for group in batches(prepared, size)]
+    groups = batches(prepared, size, padded=False)
+    lines = [pack([prepared[row] for row in group], model.device, whole=True) for group in groups]
+    answered, waiting = list(together(groups, prepared, FED_TOGETHER * size)), iter(lines)
+    parts = [[(group, next(waiting)) for group in part] for part in answered]
+    in_line = [pair for part in parts for pair in part]
 
-    def plain() -> None:
-        for batch in rows:
+    def plain(batches: Sequence[tuple[list[int], Batch]]) -> None:
+        for _, batch in batches:
             model._read_prompt(batch, use_cache=False)
 
     def asked() -> None:
-        for batch in rows:
+        for _, batch in in_line:
             model.score(batch)
 
-    def heard(kind: type[ScopeStatistics]) -> list[object]:
-        statistics, start = kind(model.info.layers, model.info.width, sum(map(len, rows))), 0
-        for batch in rows:
-            model.score(batch, observe=statistics.of(range(start, start + len(batch))))
-            start += len(batch)
+    def heard_padded(kind: type[ScopeStatistics]) -> list[object]:
+        statistics = kind(model.info.layers, model.info.width, len(prepared))
+        for group, batch in padded:
+            model.score(batch, observe=statistics.of(group))
+        return [statistics.block()]
+
+    def heard() -> list[object]:
+        statistics = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
+        for part in parts:
+            watching = [statistics.of(group, [lengths[row] for row in group]) for group, _ in part]
+            rows = [row for group, _ in part for row in group]
+            model.score_lines([batch for _, batch in part], watching, statistics.of(rows))
         return [statistics.block()]
 
     def observed() -> list[object]:
-        statistics, start = ScopeStatistics(model.info.layers, model.info.width, sum(map(len, rows))), 0
-        for batch in rows:
-            part = statistics.of(range(start, start + len(batch)))
-            with hooked(model.decoder, None, part, batch.scopes, 1):
+        statistics = ScopeStatistics(model.info.layers, model.info.width, len(prepared))
+        for group, batch in in_line:
+            part = statistics.of(group, [lengths[row] for row in group])
+            with hooked(model.decoder, None, part, batch.scopes, 1, batch.layout):
                 model._read_prompt(batch, use_cache=False)
-            start += len(batch)
         return [statistics.block()]
 
-    contestants: dict[str, Callable[[], object]] = {"plain": plain, "asked": asked, "observed": observed}
-    contestants |= {name: (lambda kind=kind: heard(kind)) for name, kind in kinds.items()}
+    contestants: dict[str, Callable[[], object]] = {"plain": lambda: plain(padded), "line": lambda: plain(in_line)}
+    contestants |= {"asked": asked, "observed": observed, "heard": heard}
+    contestants |= {name: (lambda kind=kind: heard_padded(kind)) for name, kind in kinds.items()}
     with torch.inference_mode():
         seconds = timed(contestants, given.rounds)
         memory = {name: peak_beside(work) / 1e6 for name, work in contestants.items()}
-    print(f"{model.info.id}: {given.clips} clips in {len(rows)} batches, {positions} positions, {given.rounds} rounds")
+    positions = sum(int(batch.mask.numel()) for _, batch in padded)
+    print(
+        f"{model.info.id}: {given.clips} clips of {sum(lengths)} positions, {positions} in {len(padded)} padded batches"
+    )
+    print(f"{len(lines)} lines, answers in {len(parts)} passes; {given.rounds} rounds")
     for name, taken in seconds.items():
-        ratio = median(one / base for one, base in zip(taken, seconds["plain"], strict=True))
-        told = f"{1000 * median(taken) / given.clips:.2f} ms a clip, {ratio:.3f} x plain"
-        print(f"{name}: {told}; memory grew by {memory[name]:.0f} MB at most")
+        ratios = [[one / base for one, base in zip(taken, seconds[other], strict=True)] for other in ("plain", "line")]
+        told = f"{1000 * median(taken) / given.clips:.2f} ms a clip, {median(ratios[0]):.3f} x plain"
+        print(f"{name}: {told}, {median(ratios[1]):.3f} x line; memory grew by {memory[name]:.0f} MB at most")
 
 
 def timed(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, Sequence[float]]:

@@ -46,7 +46,8 @@ def rows_of(model: AudioLM, count: int, lengths: str) -> list[Prepared]:
 
 def main() -> None:
     """Print ratios, padding and the largest differences."""
-    from emoscope.experiments.listen import batches, positions_per_batch
+    from emoscope.experiments.heard import batches
+    from emoscope.experiments.listen import positions_per_batch
     from emoscope.experiments.study import parse_study
     from emoscope.interventions.intervention import sparse_gains
     from emoscope.interventions.kinds import deactivate

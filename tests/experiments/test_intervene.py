@@ -211,7 +211,7 @@ def test_a_run_in_one_line_answers_as_one_that_pads(ordered: RunFolder, packing,
     paths = ordered.read_json("manifest.json")["paths"]
     assert list(paths) == [LINE, LAST]
     assert {part.path for part in work if part.condition["positions"] == "decision"} == {LAST}
-    assert sum(of["units"] for of in paths.values()) == len(work)
+    assert sum(of["units"] for of in paths.values()) == len(work) + len(selected.listened.units)
     monkeypatch.setattr(packing, "packs", False)
     run = RunFolder(shutil.copytree(ordered.path, tmp_path / "padded"))
     other = plan(selected).work

@@ -11,11 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscope.experiments.listen import batches
+from emoscope.experiments.heard import batches, together
 from emoscope.experiments.stages import Task, listen
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
-from emoscope.models.statistics import ScopeStatistics
 from emoscope.models.values import Prepared
 from emoscope.neurons.activity import Activity
 from emoscope.runs import Log, RunFolder
@@ -34,16 +33,16 @@ where = { take = [1], word = ["nie"] }
 def test_where_memory_ends_a_block_is_heard_anew_in_smaller_batches(tmp_path: Path, monkeypatch) -> None:
     model, study, said = load_model("tiny"), parse_study(STUDY), []
     before = listen(Task(study, RunFolder(tmp_path / "before", create=True), Log("quiet")), model)
-    plain, sizes, most = type(model).score, [], 5
+    plain, sizes, most = type(model).score_lines, [], 5
 
-    def score(model, rows, *given, observe=None, **more):
-        found = plain(model, rows, *given, observe=observe, **more)
-        sizes.append(len(rows))
-        if isinstance(observe, ScopeStatistics) and len(rows) > most:
+    def score_lines(model, lines, observe, answer):
+        found = plain(model, lines, observe, answer)
+        sizes.append(len(found))
+        if len(found) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")  # when activations were observed already
         return found
 
-    monkeypatch.setattr(type(model), "score", score)
+    monkeypatch.setattr(type(model), "score_lines", score_lines)
     log = Log("quiet")
     log.say = said.append
     after = listen(Task(study, RunFolder(tmp_path / "after", create=True), log), model)
@@ -56,6 +55,41 @@ def test_where_memory_ends_a_block_is_heard_anew_in_smaller_batches(tmp_path: Pa
     most = 0
     with pytest.raises(torch.OutOfMemoryError):
         listen(Task(study, RunFolder(tmp_path / "never", create=True), log), model)
+    assert sizes[-1] == 1
+
+
+def test_rows_are_heard_in_lines_where_a_proof_allows_it(tmp_path: Path, monkeypatch) -> None:
+    """The same answers as in padded batches, in few passes; the path stands in the unit's key."""
+    study, model, passes = parse_study(STUDY), load_model("tiny"), []
+    model.decoder.backbone.register_forward_hook(lambda *_: passes.append(1))
+    monkeypatch.setattr("emoscope.experiments.record.prove_model", lambda *_: ())
+    model.packs = False
+    padded = listen(Task(study, RunFolder(tmp_path / "padded", create=True), Log("quiet")), model)
+    before, model.packs = len(passes), True
+    lines = listen(Task(study, RunFolder(tmp_path / "lines", create=True), Log("quiet")), model)
+    assert before == 4  # two batches, each with its answers
+    assert len(passes) - before == 3  # two lines, and all answers together
+    assert lines.items.drop("path").equals(padded.items.drop("path"))
+    paths = {heard.run.card(heard.units[0])["key"]["path"] for heard in (padded, lines)}
+    assert paths == {"padded", "line"}
+    one, other = (heard.run.answers(heard.units)[0] for heard in (padded, lines))
+    assert one["answer"].equals(other["answer"])
+    np.testing.assert_allclose(one["logp"].to_list(), other["logp"].to_list(), rtol=0, atol=1e-5)
+    one, other = (Activity.open(heard.run / "activity.zarr") for heard in (padded, lines))
+    np.testing.assert_allclose(one.mean_product(), other.mean_product(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one.read_sums(1, "text"), other.read_sums(1, "text"), rtol=2e-3, atol=1e-4)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1), st.integers(1, 200), st.integers(0, 800))
+def test_batches_are_answered_together_as_many_as_fit(lengths, positions, most) -> None:
+    rows = [Prepared(torch.zeros(n, 1), torch.zeros(n, dtype=torch.int8), ("A",)) for n in lengths]
+    groups = batches(rows, positions, padded=False)
+    assert sum(map(len, groups)) == len(rows)
+    found = list(together(groups, rows, most))
+    assert [rows for part in found for rows in part] == groups
+    sizes = [[sum(lengths[row] for row in group) for group in part] for part in found]
+    assert all(len(part) == 1 or sum(part) <= most for part in sizes)
+    assert all(sum(part) + following[0] > most for part, following in itertools.pairwise(sizes))
 
 
 @given(st.lists(st.integers(1, 60), min_size=1), st.integers(1, 200), st.booleans(), st.booleans())

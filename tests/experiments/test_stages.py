@@ -17,9 +17,8 @@ from emoscope.chapters.results import write_tables
 from emoscope.corpora import polish_folder
 from emoscope.experiments import stages
 from emoscope.experiments.engine import run_study
-from emoscope.experiments.heard import load_inputs
+from emoscope.experiments.heard import batches, load_inputs
 from emoscope.experiments.intervene import _ask, plan_work
-from emoscope.experiments.listen import batches
 from emoscope.experiments.record import finished
 from emoscope.experiments.schema import Model, Study
 from emoscope.experiments.stages import Task, find_sets, select, sets_by_fold

@@ -17,6 +17,7 @@ from emoscope.models.audio_lm import AudioLM, Gains, Request
 from emoscope.models.check import MORE_PROOFS, RUN_PROOFS, SAME, Proof, check_model
 from emoscope.models.passes import pack
 from emoscope.models.registry import load_model
+from emoscope.models.statistics import ScopeStatistics
 from emoscope.models.values import ANSWER, AUDIO, DECISION, TEXT
 from tests.helpers.noise import close_sound
 from tests.models.family_layout import QUESTION, LayoutChecks, sound
@@ -46,6 +47,8 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
     """Whether passes may begin at a later layer."""
     packs: ClassVar[bool] = True
     """Whether rows may be asked in one line."""
+    shortens: ClassVar[bool] = False
+    """Whether a short clip is encoded in a window that is not whole."""
 
     # What a family writes.
 
@@ -106,6 +109,40 @@ class FamilyChecks(LayoutChecks, LoadingChecks, WeightChecks):
             assert (model.next_logits(line, gains) - padded).abs().max() < close
             if positions is not None:
                 assert (model.next_logits(model.last_positions(line), gains) - padded).abs().max() < close
+
+    def test_short_clips_are_heard_in_short_windows_as_in_whole_ones(self, model, requests_):
+        if not self.shortens:
+            return
+        seen, clips = [], [sound(0.5, 1), sound(0.31, 2)]
+        encoder = model.model.model.audio_tower
+        weight, most = encoder.embed_positions.weight, encoder.config.max_source_positions
+        hook = encoder.layers[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+        with torch.inference_mode():
+            short, whole = model.hear(clips), model.hear([*clips, sound(3.0, 0)])
+        hook.remove()
+        assert seen == [50 // 2 + 2, most]  # a mel frame in 10 ms
+        assert encoder.embed_positions.weight is weight
+        assert encoder.config.max_source_positions == most
+        for one, other in zip(short, whole, strict=False):
+            assert one.shape == other.shape
+            assert (one - other).abs().max() < close_sound(model, requests_)
+
+    def test_rows_in_lines_are_observed_as_padded_ones(self, model, prepared):
+        if not self.packs:
+            return
+        size, rows = (model.info.layers, model.info.width, len(prepared)), range(len(prepared))
+        padded, in_lines = ScopeStatistics(*size), ScopeStatistics(*size)
+        wanted = model.score(prepared, observe=padded)
+        lines = [pack([row], model.device, whole=True) for row in prepared]
+        watching = [in_lines.of([row], [len(prepared[row])]) for row in rows]
+        found = model.score_lines(lines, watching, in_lines.of(rows))
+        assert [score.letter for score in found] == [score.letter for score in wanted]
+        one, other = padded.block(), in_lines.block()
+        assert (one.tokens == other.tokens).all()
+        for scope in ("decision", "answer"):
+            most = np.abs(one.values[scope]).max()
+            np.testing.assert_allclose(other.values[scope], one.values[scope], rtol=2e-3, atol=2e-3 * most)
+        np.testing.assert_allclose(other.abs_sum, one.abs_sum, rtol=1e-3)
 
     def test_the_largest_difference_is_printed(self, model, proofs, capsys):
         measured = {name: proof.measured for name, proof in proofs.items() if proof.measured is not None}

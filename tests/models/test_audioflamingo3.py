@@ -26,6 +26,7 @@ class TestAudioFlamingo3(FamilyChecks):
 
     write = staticmethod(write_af3)
     keys = "audioflamingo3.txt"
+    shortens = True
 
     def official_model(self):
         with torch.device("meta"):

@@ -22,6 +22,7 @@ class TestMusicFlamingo(FamilyChecks):
 
     write = staticmethod(write_musicflamingo)
     keys = "musicflamingo.txt"
+    shortens = True
     official_inputs = af3.TestAudioFlamingo3.official_inputs
 
     def official_model(self):

@@ -10,8 +10,8 @@ import torch
 from emoscope.interventions.intervention import sparse_gains
 from emoscope.interventions.kinds import deactivate, steer
 from emoscope.models.audio_lm import Gains, Prepared, ProofFailed
-from emoscope.models.passes import Line, Start, Starts, pack, room, shared
-from emoscope.models.values import DECISION
+from emoscope.models.passes import LastPositions, Line, Start, Starts, pack, room, shared
+from emoscope.models.values import ANSWER, DECISION
 
 
 def varied(model, rows, positions=None):
@@ -115,11 +115,83 @@ def test_a_pass_in_a_line_leaves_the_model_as_it_was(model, prepared):
         model.next_logits(pack(prepared, model.device), Gains({0: torch.ones(len(prepared), 3)}))
     assert config._attn_implementation == usual
     assert torch.equal(model.next_logits(prepared), before)
-    for ask in (lambda line: model.generate(line), lambda line: model.score(line, observe=object())):
-        with pytest.raises(ValueError, match="rows in one line cannot"):
+    for ask, why in (
+        (lambda line: model.generate(line), "cannot write"),
+        (lambda line: model.score(line, observe=object()), "are observed by score_lines"),
+        (lambda line: model.score_lines([line], [object()], object()), "as a whole"),
+    ):
+        with pytest.raises(ValueError, match=why):
             ask(pack(prepared, model.device))
     with pytest.raises(ValueError, match="no rows"):
         pack([], model.device)
+
+
+class Raw:
+    """Keeps the activation and the product of every layer."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def observe(self, layer, activation, product, scopes):
+        self.seen[layer, int(scopes.flatten()[0]) == ANSWER] = activation.clone(), product.clone(), scopes.clone()
+
+
+def test_rows_in_lines_are_observed_and_answered_as_padded_ones(model, prepared, close):
+    padded, lines, answers, passes = Raw(), [Raw(), Raw()], Raw(), []
+    wanted = model.score(prepared, observe=padded)
+    places = [[3, 0], [2, 1]]
+    made = [pack([prepared[row] for row in rows], model.device, whole=True) for rows in places]
+    hook = model.decoder.backbone.register_forward_hook(lambda *_: passes.append(1))
+    found = model.score_lines(made, lines, answers)
+    hook.remove()
+    assert len(passes) == len(made) + 1  # the answers of all rows in one
+    rows = [row for line in places for row in line]
+    for one, row in zip(found, rows, strict=True):
+        assert one.letter == wanted[row].letter
+        assert abs(one.logp - wanted[row].logp).max() < 2 * close
+    for layer in range(model.info.layers):
+        for which in (0, 1):
+            most = padded.seen[layer, False][which].abs().max()
+            whole, after = padded.seen[layer, False], padded.seen[layer, True][which]
+            for line, numbers in zip(lines, places, strict=True):
+                each = line.seen[layer, False][which].split([len(prepared[row]) for row in numbers])
+                for part, row in zip(each, numbers, strict=True):
+                    assert (part[:, 0] - whole[which][row][whole[2][row] >= 0]).abs().max() < 1e-4 * most
+            assert (answers.seen[layer, True][which] - after[rows]).abs().max() < 1e-4 * most
+    assert not any(answering for _, answering in (*lines[0].seen, *lines[1].seen))
+    assert {answering for _, answering in answers.seen} == {True}
+
+
+def test_an_intervention_around_it_acts_on_lines_and_their_answers(model, prepared):
+    padded, line, answers = Raw(), Raw(), Raw()
+    with model.under(deactivate(range(60))):
+        model.score(prepared, observe=padded)
+        model.score_lines([pack(prepared, model.device, whole=True)], [line], answers)
+    assert line.seen[0, False][1][..., :40].abs().max() == answers.seen[0, True][1][..., :40].abs().max() == 0
+    after = padded.seen[2, True][1]
+    assert (answers.seen[2, True][1] - after).abs().max() < 1e-4 * after.abs().max()
+
+
+@pytest.mark.parametrize("window", [2, 20, 500])
+def test_an_answer_looks_back_no_further_than_its_window(window):
+    draw = torch.Generator().manual_seed(0)
+    heads, lengths = 2, ((7, 3), (12,))
+    left, module = [], torch.nn.Identity()
+    for batch in lengths:
+        rows = [Prepared(torch.zeros(n, 4), torch.ones(n, dtype=torch.int8), ("A",)) for n in batch]
+        line = replace(pack(rows, torch.device("cpu"), whole=True).layout, left={})
+        line.attend(module, *(torch.randn(1, heads, sum(batch), 8, generator=draw) for _ in range(3)), None, window)
+        left.append(line.left)
+    before = [tuple(each.clone() for each in part[module]) for part in left]
+    layout = LastPositions(tuple(torch.tensor(batch) + 1 for batch in lengths), tuple(left), ANSWER)
+    query, key, value = (torch.randn(1, heads, 3, 8, generator=draw) for _ in range(3))
+    found = layout.attend(module, query, key, value, None, window)[0]
+    for number, (batch, row) in enumerate([(0, 0), (0, 1), (1, 0)]):
+        n = lengths[batch][row]
+        keys, values = (torch.cat([old[row, :, :n], new[0, :, number, None]], 1) for old, new in zip(before[batch], (key, value), strict=True))  # fmt: skip
+        keys, values = keys[:, -window:], values[:, -window:]
+        weights = (query[0, :, number, None] @ keys.mT / 8**0.5).softmax(-1)
+        assert torch.allclose(found[number], (weights @ values)[:, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("window", [3, 20, 500])

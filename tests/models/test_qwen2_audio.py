@@ -32,6 +32,7 @@ class TestQwen2Audio(FamilyChecks):
 
     write = staticmethod(write_qwen2_audio)
     keys = "qwen2_audio.txt"
+    shortens = True
 
     def official_model(self):
         with torch.device("meta"):

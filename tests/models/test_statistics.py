@@ -88,6 +88,40 @@ def test_rows_are_widened_in_pieces(monkeypatch, model, prepared):
     np.testing.assert_allclose(whole.product_sum, pieces.product_sum, rtol=0, atol=1e-5 * whole.abs_sum.max())
 
 
+@pytest.mark.parametrize(("together", "in_cache"), [(1, 1), (2, 10**9), (8, 100), (8, 10**9)])
+@pytest.mark.parametrize("site", ["gate", "product"])
+def test_rows_in_one_line_are_counted_as_a_slow_count_does(monkeypatch, site, together, in_cache):
+    monkeypatch.setattr("emoscope.models.statistics.TOGETHER", together)
+    monkeypatch.setattr("emoscope.models.statistics.IN_CACHE", in_cache)
+    draw, width, lengths = torch.Generator().manual_seed(0), 3, [4, 1, 9, 2, 2, 30]
+    codes = [[1] * (n // 3) + [0] * (n - 1 - n // 3) + [2] for n in lengths]
+    scopes = torch.tensor([code for row in codes for code in row], dtype=torch.int8)[:, None]
+    statistics = ScopeStatistics(2, width, 8, site)
+    rows = [7, 0, 3, 2, 6, 5]
+    observer, answers = statistics.of(rows, lengths), statistics.of(rows)
+    raw = [[torch.randn(n, 1, width, generator=draw) for _ in range(4)] for n in (sum(lengths), len(rows))]
+    for layer in (0, 1):
+        observer.observe(layer, *raw[0][2 * layer : 2 * layer + 2], scopes)
+    for layer in (0, 1):
+        answers.observe(layer, *raw[1][2 * layer : 2 * layer + 2], torch.full((len(rows), 1), 3, dtype=torch.int8))
+    block = statistics.block()
+    for layer in (0, 1):
+        seen, after = (part[2 * layer + (site == "product")][:, 0] for part in raw)
+        for number, (row, own) in enumerate(zip(rows, seen.split(lengths), strict=True)):
+            for scope, code in (("audio", 0), ("text", 1)):
+                part = own[torch.tensor(codes[number]) == code]
+                assert (block.counts[scope][row, layer] == (part > 0).sum(0).numpy()).all()
+                mean = part.mean(0) if len(part) else torch.zeros(width)
+                np.testing.assert_allclose(block.means[scope][row, layer], mean, rtol=2e-3, atol=1e-6)
+            np.testing.assert_allclose(block.values["decision"][row, layer], own[-1], rtol=2e-3, atol=1e-6)
+            np.testing.assert_allclose(block.values["answer"][row, layer], after[number], rtol=2e-3, atol=1e-6)
+        np.testing.assert_allclose(block.abs_sum[layer], seen.abs().sum(0), rtol=1e-5)
+        np.testing.assert_allclose(block.product_sum[layer], raw[0][2 * layer + 1].sum((0, 1)), rtol=1e-4, atol=1e-4)
+    assert block.tokens[rows].tolist() == [[n - 1 - n // 3, n // 3, 1, 1] for n in lengths]
+    assert not block.tokens[[1, 4]].any()
+    assert block.positions == sum(lengths)
+
+
 def test_the_answer_is_the_models_own_letter(model, prepared, close):
     raw = Raw()
     scores = model.score(prepared, observe=raw)

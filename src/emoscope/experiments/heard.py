@@ -317,6 +317,40 @@ def inputs_path(run: RunFolder, start: int) -> Path:
     return run / "cache" / f"inputs-{start:07d}.safetensors"
 
 
+def batches(
+    prepared: Sequence[Prepared], positions: int, by_length: bool = True, padded: bool = True
+) -> list[list[int]]:
+    """Group row numbers into batches of at most so many positions: rows of like length, or as they come.
+
+    Args:
+        padded: whether a batch has rows x longest positions, or only those of its rows.
+    """
+    lengths, longest, taken = [len(item.scopes) for item in prepared], 0, 0
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
+        longest, taken = max(longest, lengths[row]), taken + lengths[row]
+        if groups and ((len(groups[-1]) + 1) * longest if padded else taken) <= positions:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+            longest = taken = lengths[row]
+    return groups
+
+
+def together(groups: Sequence[list[int]], prepared: Sequence[Prepared], positions: int) -> Iterator[list[list[int]]]:
+    """Neighbouring batches that have at most so many positions of their own together; others by themselves."""
+    waiting, taken = list[list[int]](), 0
+    for rows in groups:
+        own = sum(len(prepared[row]) for row in rows)
+        if waiting and taken + own > positions:
+            yield waiting
+            waiting, taken = [], 0
+        waiting.append(rows)
+        taken += own
+    if waiting:
+        yield waiting
+
+
 def told_as_heard(run: RunFolder, items: pl.DataFrame, units: Sequence[str]) -> list[str]:
     """What listening found, of the clips in use."""
     used = items.filter(items["status"] == "used").unique("clip", keep="first", maintain_order=True)

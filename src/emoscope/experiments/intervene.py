@@ -15,13 +15,15 @@ import numpy as np
 import polars as pl
 
 from emoscope.experiments.conditions import Ranges
-from emoscope.experiments.heard import input_lengths, load_inputs
+from emoscope.experiments.heard import batches, input_lengths, load_inputs
 from emoscope.experiments.listen import (
+    LINE,
+    PADDED,
     TRANSCRIPT_TOKENS,
     answer_key,
     asked_key,
-    batches,
     in_batches_that_fit,
+    path_heard,
     positions_per_batch,
 )
 from emoscope.experiments.prompts import answer_table, writes
@@ -43,10 +45,10 @@ if TYPE_CHECKING:
 Batches = Sequence[tuple[list[int], Callable[[], "Batch"]]]
 """Rows of a block, and what gives them to the model."""
 
-PADDED, LINE, LAST = "padded", "line", "last position"
+LAST = "last position"
 PATHS = {
     PADDED: "rows filled up to the longest of a batch: for answers in writing, or as a proof allows no other",
-    LINE: "rows of a batch in one line, of the last layer no more than answers need: as a proof shows the same answers",
+    LINE: "rows of a batch in one line, of the last layer no more than is read: as a proof shows the same answers",
     LAST: "last positions alone, on keys and values of an untouched pass: as gains act there alone, and a proof allows it",
 }
 """The ways in which a unit is asked, the cheapest last, and what they are chosen for."""
@@ -171,9 +173,9 @@ def path_of(condition: Row, scoring: str, model: AudioLM) -> str:
     return LAST if condition["positions"] == "decision" else LINE
 
 
-def used_paths(work: Sequence[Work]) -> dict[str, dict[str, int | str]]:
-    """In which ways units are asked: path -> how many, and why."""
-    counts = Counter(part.path for part in work)
+def used_paths(work: Sequence[Work], heard: Mapping[str, int]) -> dict[str, dict[str, int | str]]:
+    """In which ways units are asked: path -> how many, and why; ``heard``: path -> how many of the baseline."""
+    counts = Counter(heard) + Counter(part.path for part in work)
     return {path: {"units": counts[path], "why": why} for path, why in PATHS.items() if counts[path]}
 
 
@@ -216,17 +218,12 @@ def evaluated_blocks(items: pl.DataFrame) -> list[tuple[Row, ...]]:
 
 
 def why_no_null(run: RunFolder, study: Study, items: pl.DataFrame, model: AudioLM) -> str:
-    """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something.
-
-    In one line rows are asked otherwise than the baseline was, however many they are.
-    """
-    if model.packs and not writes(study):
-        return ""
-    size = positions_per_batch(study, model.info)
+    """Why the null would say nothing: its batches are those of the baseline, one row each. Empty if it says something."""
+    size, padded = positions_per_batch(study, model.info), path_heard(study, model) == PADDED
     for block in evaluated_blocks(items):
         shortest = sorted(input_lengths(run, [item["item"] for item in block]))[:2]
         # where the two shortest rows do not fit one batch, no two rows do
-        if len(shortest) == 2 and 2 * shortest[1] <= size:
+        if len(shortest) == 2 and (2 * shortest[1] if padded else sum(shortest)) <= size:
             return ""
     return "not run: every batch holds one row"
 

@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from emoscope import __version__
-from emoscope.experiments.heard import BLOCK, Heard, differing_parts, inputs_path, kept, remember, save_inputs, settle
+from emoscope.experiments.heard import (
+    BLOCK,
+    Heard,
+    batches,
+    differing_parts,
+    inputs_path,
+    kept,
+    remember,
+    save_inputs,
+    settle,
+    together,
+)
 from emoscope.experiments.prompts import (
     PRESENTATIONS,
     DecodeAhead,
@@ -39,6 +50,11 @@ CPU_BYTES = 6 << 20
 
 TRANSCRIPT_TOKENS = 128
 """Where a text that writes down what is said is cut: some 90 words of English, 40 s of speech."""
+
+PADDED, LINE = "padded", "line"  # how the rows of a batch stand
+
+FED_TOGETHER = 4
+"""Answers are fed back for so many full batches in one pass, as it reads all weights for a position of each row."""
 
 LOOK_S = 1.0
 """How often a shard that waits looks for the others' work, in seconds."""
@@ -136,8 +152,13 @@ def hear_block(
     ) -> tuple[ScopeStatistics | None, pl.DataFrame, Mapping[str, object]]:
         # statistics anew where memory was full: a pass that was cut off has left sums
         statistics = None if writes(study) else ScopeStatistics(*size, rows=rows_kept, site=study.identify.site)
-        observe = None if statistics is None else lambda rows: statistics.of([places[row] for row in rows])
-        return statistics, ask_rows(study, usable, prepared, positions, model, log.step, observe), how
+
+        def observe(rows: Sequence[int], lengths: Sequence[int]) -> ScopeStatistics:
+            assert statistics is not None
+            return statistics.of([places[row] for row in rows], lengths)
+
+        watching = None if statistics is None else observe
+        return statistics, ask_rows(study, usable, prepared, positions, model, log.step, watching), how
 
     planned = positions_per_batch(study, model.info)
     statistics, answers, how = in_batches_that_fit(model, planned, prepared, log, ask)
@@ -165,7 +186,7 @@ def in_batches_that_fit(
     Args:
         ask: takes how many, and what cards note of it: the machine, and that number where fewer were planned.
 
-    Where every batch holds one row already, the error stays.
+    Where every row is asked by itself already, the error stays.
     """
     import torch
 
@@ -175,7 +196,7 @@ def in_batches_that_fit(
             fewer = {"positions": positions} if positions < planned else {}
             return ask(positions, {"machine": machine_of(model.info), **fewer})
         except torch.OutOfMemoryError:
-            if positions < 2 * min(map(len, prepared)):
+            if positions * FED_TOGETHER < 2 * min(map(len, prepared)):
                 raise
         # what the error held of a pass is free only now
         if model.device.type == "cuda":
@@ -192,17 +213,30 @@ def ask_rows(
     positions: int,
     model: AudioLM,
     step: Callable[[int], object],
-    observe: Callable[[list[int]], Observer] | None = None,
+    observe: Callable[[Sequence[int], Sequence[int]], Observer] | None = None,
 ) -> pl.DataFrame:
-    """Ask items without intervention, in batches of like length; ``observe`` gives what watches the rows of a batch."""
+    """Ask items without intervention, in batches of like length.
+
+    Args:
+        observe: gives what watches rows, by their numbers, and by their lengths where they stand in one line.
+    """
+    from emoscope.models.passes import pack
+
     answers: dict[int, Score | str] = {}
-    for rows in batches(prepared, positions):
+    in_lines = observe is not None and path_heard(study, model) == LINE
+    groups = batches(prepared, positions, padded=not in_lines)
+    for lines in together(groups, prepared, FED_TOGETHER * positions if in_lines else 0):
+        rows = [row for line in lines for row in line]
         part = [prepared[row] for row in rows]
         given: Sequence[Score | str]
         if writes(study):
             given = model.generate(part, max_new_tokens=TRANSCRIPT_TOKENS)
+        elif observe and in_lines:
+            made = [pack([prepared[row] for row in line], model.device, whole=True) for line in lines]
+            watching = [observe(line, [len(prepared[row]) for row in line]) for line in lines]
+            given = model.score_lines(made, watching, observe(rows, ()))
         else:
-            given = model.score(part, observe=observe(rows) if observe else None)
+            given = model.score(part, observe=observe(rows, ()) if observe else None)
         answers |= zip(rows, given, strict=True)
         step(len(rows))
     scoring = "transcription" if writes(study) else "likelihood"
@@ -255,7 +289,7 @@ def open_store(
     """
     path = run / "activity.zarr"
     parts = {
-        "environment, batch size or loudness": digest(answer_key(study, model)),
+        "environment, batch size or loudness": digest([answer_key(study, model), path_heard(study, model)]),
         "scopes": digest([list(study.identify.store), study.identify.site]),
         "clips or questions": digest(asked_key(study, asked, model)),
     }
@@ -290,8 +324,13 @@ def listening_unit(study: Study, block: Sequence[Row], start: int, model: AudioL
     """The unit that hears one block of items."""
     return Unit({
         "stage": "listen", **answer_key(study, model), "start": start, "store": list(study.identify.store),
-        "site": study.identify.site, "items": digest(asked_key(study, block, model)),
+        "path": path_heard(study, model), "site": study.identify.site, "items": digest(asked_key(study, block, model)),
     })  # fmt: skip
+
+
+def path_heard(study: Study, model: AudioLM) -> str:
+    """How rows stand while they are heard: in one line where the model's proofs allow it and nothing is written."""
+    return LINE if model.packs and not writes(study) else PADDED
 
 
 def machine_of(info: ModelInfo) -> str:
@@ -358,23 +397,3 @@ def positions_on(memory: int, info: ModelInfo) -> int:
     # gate, up, activation and product; queries, keys, values, and hidden states around them
     bytes_each = (4 * info.width + 8 * info.hidden) * (4 if info.dtype == "float32" else 2)
     return min(8192, 1 << max(9, (memory // 4 // bytes_each).bit_length() - 1))
-
-
-def batches(
-    prepared: Sequence[Prepared], positions: int, by_length: bool = True, padded: bool = True
-) -> list[list[int]]:
-    """Group row numbers into batches of at most so many positions: rows of like length, or as they come.
-
-    Args:
-        padded: whether a batch has rows x longest positions, or only those of its rows.
-    """
-    lengths, longest, taken = [len(item.scopes) for item in prepared], 0, 0
-    groups: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)) if by_length else range(len(lengths)):
-        longest, taken = max(longest, lengths[row]), taken + lengths[row]
-        if groups and ((len(groups[-1]) + 1) * longest if padded else taken) <= positions:
-            groups[-1].append(row)
-        else:
-            groups.append([row])
-            longest = taken = lengths[row]
-    return groups

@@ -19,7 +19,7 @@ from emoscope import __version__
 from emoscope.corpora.audio import AudioError, load_audio
 from emoscope.experiments.intervene import used_paths
 from emoscope.experiments.items import candidate_items, folds_assigned_before, options_of, shared_speakers, study_corpus
-from emoscope.experiments.listen import answer_key, ask_again, machine_of
+from emoscope.experiments.listen import answer_key, ask_again, machine_of, path_heard
 from emoscope.experiments.pilot import pilot_result
 from emoscope.experiments.prompts import asked_text
 from emoscope.experiments.registration import compared
@@ -76,7 +76,7 @@ def run_manifest(selected: Selected, planned: Planned | None = None) -> dict[str
         "candidates": heard.candidates,
         "proofs": proofs,
         **({"null": planned.no_null} if planned and planned.no_null else {}),
-        "paths": used_paths(planned.work) if planned else {},
+        "paths": used_paths(planned.work if planned else (), {path_heard(study, heard.model): len(heard.units)}),
         **({"pilot": pilot_of(heard)} if heard.task.full else {}),
         "environment": environment(),
     }

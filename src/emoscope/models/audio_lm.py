@@ -18,7 +18,18 @@ from emoscope.models import values
 from emoscope.models.family import Family
 from emoscope.models.hooks import SparseGains, hooked
 from emoscope.models.passes import KeysValues, LastPositions, Line, Start, only_blocks, run_to, running
-from emoscope.models.values import Batch, Gains, ModelInfo, Observer, Prepared, ProofFailed, Request, Rows, Score
+from emoscope.models.values import (
+    ANSWER,
+    Batch,
+    Gains,
+    ModelInfo,
+    Observer,
+    Prepared,
+    ProofFailed,
+    Request,
+    Rows,
+    Score,
+)
 
 __all__ = ["AudioLM", "Batch", "Gains", "ModelInfo", "Observer", "Prepared", "ProofFailed", "Request", "Score", "Start"]
 
@@ -143,7 +154,7 @@ class AudioLM(Family):
             raise ValueError("rows that are padded have no last positions to ask alone: give a batch of packed.pack")
         left = dict[nn.Module, KeysValues]()
         self._read_prompt(replace(batch, layout=replace(line, left=left)), use_cache=False)
-        layout = LastPositions(batch.lengths, line.spread.shape[1], left)
+        layout = LastPositions((batch.lengths,), (left,))
         embeddings, position_ids = batch.embeddings[:, line.last], batch.position_ids[..., line.last]
         ones = batch.mask.new_ones(1, len(batch))
         return Batch(embeddings, ones, position_ids, line.scopes[line.last], batch.lengths, batch.letters, layout)
@@ -169,7 +180,7 @@ class AudioLM(Family):
         """
         batch, watched = self.batch(prepared), observe is not None
         if watched and batch.layout is not None:
-            raise ValueError("rows in one line cannot be observed: give them one by one, and they are padded")
+            raise ValueError("rows in one line are observed by score_lines; given one by one, they are padded")
         own, forwards = self._gains(gains, len(batch)), 2 if watched else 1
         hooks = hooked(self.decoder, own, observe, batch.scopes, forwards, batch.layout)
         with hooks, only_blocks(self.decoder, start):
@@ -178,6 +189,45 @@ class AudioLM(Family):
             if watched:
                 self._feed(scores.best.to(self.device), batch, cache, 0)
         return scores
+
+    @torch.inference_mode()
+    def score_lines(self, lines: Sequence[Batch], observe: Sequence[Observer], answer: Observer) -> list[Score]:
+        """Score and observe rows that stand in lines, made by :func:`~emoscope.models.passes.pack` as a whole.
+
+        The best letters of all rows are then fed back in one further pass, as each reads every weight.
+
+        Args:
+            observe: for each line, what sees its prompts: each position as a row of its own.
+            answer: sees the answer positions, (row, 1, width), of the rows of all lines.
+        """
+        scores, left, places = list[Scores](), list[dict[nn.Module, KeysValues]](), list[torch.Tensor]()
+        for batch, watching in zip(lines, observe, strict=True):
+            if not isinstance(batch.layout, Line) or not batch.layout.whole:
+                raise ValueError(
+                    "only rows in a line that is worked on as a whole are observed: give pack(..., whole=True)"
+                )
+            left.append({})
+            seen = replace(batch, layout=replace(batch.layout, left=left[-1]))
+            own = self._gains(None, len(batch))
+            with hooked(self.decoder, own, watching, batch.scopes, 1, seen.layout):
+                hidden, _ = self._read_prompt(seen, use_cache=False)
+            scores.append(Scores(self.logits(hidden), batch.letters, self.letters, self.tokenizer))
+            places.append(batch.position_ids[..., batch.layout.last])
+        layout = LastPositions(tuple(batch.lengths + 1 for batch in lines), tuple(left), ANSWER)
+        best, last = torch.cat([part.best for part in scores]).to(self.device), torch.cat(places, -1)
+        rows, scopes = layout.seen(len(best))
+        batch = Batch(
+            embeddings=self.embed_answer(best[:, None]).transpose(0, 1),
+            mask=torch.ones_like(rows)[None],
+            position_ids=(last.reshape(-1, len(best)).amax(0) + 1).expand(last.shape),
+            scopes=scopes,
+            lengths=torch.cat(layout.lengths),
+            letters=tuple(row for batch in lines for row in batch.letters),
+            layout=layout,
+        )
+        with hooked(self.decoder, self._gains(None, len(batch)), answer, scopes, 1, layout):
+            self._read_prompt(batch, use_cache=False)
+        return [score for part in scores for score in part]
 
     @torch.inference_mode()
     def next_logits(

@@ -198,6 +198,7 @@ def hooked(
         gate, activation = gates.pop(layer), activations.pop(layer, None)
         if activation is None:
             activation = decoder.sites[layer].activation(gate)
+        activation = activation if layout is None else activation.transpose(0, 1)
         observe.observe(layer, activation, product, firings.scopes(product))
 
     # what a layer's own module made need not be computed again

@@ -45,8 +45,11 @@ class Line:
     rows: torch.Tensor  # int64 (position,): the row of each position, the first of those that share it
     scopes: torch.Tensor  # int8 (position, 1)
     last: torch.Tensor  # int64 (row,): the last position of each row
-    spread: torch.Tensor  # int64 (row, longest): the positions of each row, filled up with any
+    spread: (
+        torch.Tensor
+    )  # int64 (row, longest, or one more if ``whole``): the positions of each row, filled up with any
     places: torch.Tensor  # int64 (position,): where each position stands in ``spread``, flattened
+    whole: bool = False  # whether the last layer's MLP works on all positions, and each row has room for an answer
     left: dict[nn.Module, KeysValues] | None = None  # takes keys and values of a pass by attention module, if wanted
 
     def seen(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,16 +83,19 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class LastPositions:
-    """The last position of each row, beside what an untouched pass has left of those before it."""
+    """One position of each row, the last or that of its answer, beside what passes have left of those before it.
 
-    lengths: torch.Tensor  # int64 (row,): positions of each row
-    longest: int
-    left: dict[nn.Module, KeysValues]
+    Rows may be those of several batches, one after the other.
+    """
+
+    lengths: tuple[torch.Tensor, ...]  # of each batch, int64 (row,): positions of each row, with this one
+    left: tuple[dict[nn.Module, KeysValues], ...]  # of each batch
+    scope: int = DECISION
 
     def seen(self, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The row and scope of each position, as of a :class:`Line`."""
-        rows = torch.arange(positions, device=self.lengths.device)
-        return rows, torch.full((positions, 1), DECISION, dtype=torch.int8, device=rows.device)
+        rows = torch.arange(positions, device=self.lengths[0].device)
+        return rows, torch.full((positions, 1), self.scope, dtype=torch.int8, device=rows.device)
 
     def attend(
         self,
@@ -100,20 +106,21 @@ class LastPositions:
         scale: float | None,
         window: int | None,
     ) -> torch.Tensor:
-        """Attention of each row's last position to all of the row: (1, head, row, dimension) to (1, row, head, ...)."""
-        lengths = self.lengths.to(query.device)
-        rows = torch.arange(len(lengths), device=query.device)
-        keys, values = self.left[module]
-        # each pass writes its own last position over that of the one before
-        keys[rows, :, lengths - 1], values[rows, :, lengths - 1] = key[0].transpose(0, 1), value[0].transpose(0, 1)
-        place = torch.arange(self.longest, device=query.device)
-        inside = place < lengths[:, None]
-        if window:
-            inside &= place >= lengths[:, None] - window
-        asking, grouped = query[0].transpose(0, 1)[:, :, None], query.shape[1] != keys.shape[1]
-        attention = nn.functional.scaled_dot_product_attention
-        made = attention(asking, keys, values, inside[:, None, None], scale=scale, enable_gqa=grouped)
-        return made[None, :, :, 0]
+        """Attention of each row's position to all of the row: (1, head, row, dimension) to (1, row, head, dimension)."""
+        sizes, made = [len(lengths) for lengths in self.lengths], []
+        parts = zip(*(line[0].transpose(0, 1).split(sizes) for line in (query, key, value)), strict=True)
+        for lengths, left, (asking, own_key, own_value) in zip(self.lengths, self.left, parts, strict=True):
+            lengths, (keys, values) = lengths.to(query.device), left[module]
+            rows, place = (torch.arange(size, device=query.device) for size in (len(lengths), keys.shape[2]))
+            # each pass writes its own position over that of the one before
+            keys[rows, :, lengths - 1], values[rows, :, lengths - 1] = own_key, own_value
+            inside = place < lengths[:, None]
+            if window:
+                inside &= place >= lengths[:, None] - window
+            attention, grouped = nn.functional.scaled_dot_product_attention, query.shape[1] != keys.shape[1]
+            mask = inside[:, None, None]
+            made.append(attention(asking[:, :, None], keys, values, mask, scale=scale, enable_gqa=grouped)[:, :, 0])
+        return torch.cat(made)[None]
 
 
 _running: ContextVar[Layout] = ContextVar("layout")  # of the pass that is running
@@ -166,7 +173,7 @@ def running(decoder: Decoder, layout: Layout | None) -> Iterator[None]:
     token, config._attn_implementation = _running.set(layout), ATTENTION
     mlp = decoder.mlp(decoder.layers - 1)
     hooks = []
-    if isinstance(layout, Line):
+    if isinstance(layout, Line) and not layout.whole:
         hooks.append(
             mlp.register_forward_pre_hook(
                 lambda _, given: (given[0].index_select(1, layout.last.to(given[0].device)), *given[1:])
@@ -188,12 +195,15 @@ def _back(made: torch.Tensor, layout: Line) -> torch.Tensor:
     return line.index_copy_(1, layout.last.to(made.device), made)
 
 
-def pack(prepared: Sequence[Prepared], device: torch.device, alike: Sequence[object] = ()) -> Batch:
+def pack(
+    prepared: Sequence[Prepared], device: torch.device, alike: Sequence[object] = (), whole: bool = False
+) -> Batch:
     """Put rows into one line, on a device.
 
     Args:
         alike: of each row, what it has in common with rows that are always under the same gains, such as its clip; where
             neighbours agree in it, they share the positions in which they begin alike.
+        whole: for rows that are observed and answered: the last layer works on all positions.
 
     Example:
         >>> scopes = torch.tensor([1, 1, 2], dtype=torch.int8)
@@ -214,7 +224,7 @@ def pack(prepared: Sequence[Prepared], device: torch.device, alike: Sequence[obj
     line = list(zip(prepared, own, strict=True))
     rows = torch.cat([torch.full((part.stop - part.start,), row) for row, part in enumerate(own)])
     columns = torch.cat([torch.arange(part.start, part.stop) for part in own])
-    spread = pad_sequence(places, batch_first=True)
+    spread = nn.functional.pad(pad_sequence(places, batch_first=True), (0, int(whole)))
     scopes = torch.cat([row.scopes[part] for row, part in line])[:, None]
     last = torch.stack([place[-1] for place in places])
     position_ids = [row.position_ids[..., part] for row, part in line if row.position_ids is not None]
@@ -228,7 +238,7 @@ def pack(prepared: Sequence[Prepared], device: torch.device, alike: Sequence[obj
         scopes=scopes,
         lengths=sent(torch.tensor([len(row) for row in prepared]), device),
         letters=tuple(row.letters for row in prepared),
-        layout=Line(rows, scopes, last, spread, columns_of),
+        layout=Line(rows, scopes, last, spread, columns_of, whole),
     )
 
 

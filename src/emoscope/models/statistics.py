@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from emoscope.models.values import ANSWER, AUDIO, DECISION, PADDING, TEXT, ProofFailed
+from emoscope.models.values import ANSWER, AUDIO, DECISION, PADDING, TEXT, ProofFailed, sent
 
 if TYPE_CHECKING:
     from emoscope.neurons.activity import ActivityBlock
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 SPANS = {"audio": AUDIO, "text": TEXT}  # scopes of many positions: counts and means are kept
 SINGLES = {"decision": DECISION, "answer": ANSWER}  # scopes of one position: the value is kept
 ELEMENTS = 1 << 24  # elements of a layer's activation that are widened to float32 at once (64 MB)
+IN_CACHE = 1 << 19  # the same on a CPU, where what is derived of them should stay in its cache (2 MB)
+TOGETHER = 8  # rows that are added up in one product, at most: each costs as much as it has rows
 AT_ONCE = 1 << 24  # bytes of results that wait on a device to be copied to the host together
 
 
@@ -39,6 +42,7 @@ class ScopeStatistics:
         if site not in ("gate", "product"):
             raise ValueError(f'site {site!r} is not known: give "gate" or "product"')
         self.site, self.rows, self.size = site, np.arange(rows), (layers, width)
+        self.lengths: Sequence[int] = ()  # positions of each row, where they stand in one line
         shape = rows, layers, width
         self.counts = {scope: np.zeros(shape, np.uint16) for scope in SPANS}
         self.means = {scope: np.zeros(shape, np.float16) for scope in SPANS}
@@ -50,9 +54,14 @@ class ScopeStatistics:
         self._places: dict[torch.device, _Places] = {}  # of the running pass
         self._latest = layers  # the layer that was observed last
 
-    def of(self, rows: Sequence[int] | np.ndarray) -> ScopeStatistics:
-        """The observer for a batch whose rows are these items of the block: it adds to the same sums."""
+    def of(self, rows: Sequence[int] | np.ndarray, lengths: Sequence[int] = ()) -> ScopeStatistics:
+        """The observer for a batch whose rows are these items of the block: it adds to the same sums.
+
+        Args:
+            lengths: positions of each row, where they stand in one line.
+        """
         part = copy(self)
+        part.lengths = lengths
         part.rows, part._places, part._latest = np.asarray(rows, dtype=np.int64), {}, self.size[0]
         return part
 
@@ -73,18 +82,19 @@ class ScopeStatistics:
 
         The layers of a pass are observed in their order: one that does not follow the last begins another pass.
         """
-        if len(activation) != len(self.rows):
-            raise ProofFailed(f"a batch of {len(activation)} rows was observed as {len(self.rows)} items")
+        lengths = self.lengths or [activation.shape[1]] * len(self.rows)
+        activation, product = activation.flatten(0, 1), product.flatten(0, 1)
+        if len(activation) != sum(lengths):
+            raise ProofFailed(f"{len(activation)} positions were observed as {len(self.rows)} items of {sum(lengths)}")
         if layer <= self._latest:
             self._places = {}
         self._latest = layer
         if scopes.device not in self._places:
-            self._places[scopes.device] = places = _Places.of(scopes)
+            self._places[scopes.device] = places = _Places.of(scopes, lengths, self.size[1])
             # the two passes of a batch share no scope
             self.tokens[self.rows] = np.where(places.tokens, places.tokens, self.tokens[self.rows])
-        places, step = self._places[scopes.device], max(1, ELEMENTS // max(1, activation[0].numel()))
-        parts = [slice(start, start + step) for start in range(0, len(self.rows), step)]
-        found = torch.cat([self._reduce(layer, part, activation[part], product[part], places) for part in parts], 1)
+        places = self._places[scopes.device]
+        found = torch.cat([self._reduce(layer, part, activation, product, places.single) for part in places.parts], 1)
         arrays: list[np.ndarray] = [self.values[places.single]] if places.single else []
         halves = len(arrays)
         if places.single != "answer":
@@ -95,52 +105,90 @@ class ScopeStatistics:
         self._results.add(arrays, self.rows, layer, torch.cat(results))
 
     def _reduce(
-        self, layer: int, part: slice, activation: torch.Tensor, product: torch.Tensor, places: _Places
+        self, layer: int, part: _Part, activation: torch.Tensor, product: torch.Tensor, single: str
     ) -> torch.Tensor:
         """The value at the single position of some rows, their means and counts: float32 (result, row, width)."""
+        activation, product = activation[part.positions], product[part.positions]
         activation = activation.float() if self.site == "gate" else product.float()
-        found = [activation[places.rows[: len(activation)], places.index[part]]] if places.single else []
-        if places.single == "answer":
-            return torch.stack(found)
-        found += [torch.bmm(span[part], activation)[:, 0] / tokens[part] for span, tokens in places.spans]
+        found = [activation.index_select(0, part.index)[None]] if single else []
+        if single == "answer":
+            return found[0]
+        shape = len(SPANS), -1, activation.shape[1]
+        found.append((part.spans @ activation).view(shape) / part.tokens)
         # one tensor in turn for what is derived of every activation; comparing straight into it is many times faster
         # on a CPU than by way of truth values
         every = torch.empty_like(activation, memory_format=torch.contiguous_format)
-        fired = torch.bmm(places.both[part], torch.gt(activation, 0, out=every))
+        found.append((part.spans @ torch.gt(activation, 0, out=every)).view(shape))
         if layer not in self._sums:
             self._sums[layer] = torch.zeros(2, self.size[1], device=activation.device)
-        prompt, sums = places.prompt[part].flatten(), self._sums[layer]
-        sums[0] += prompt @ torch.abs(activation, out=every).flatten(0, 1)
-        sums[1] += prompt @ (product if product.dtype == every.dtype else every.copy_(product)).flatten(0, 1)
-        return torch.cat([torch.stack(found), fired.transpose(0, 1)])
+        sums = self._sums[layer]
+        sums[0] += part.prompt @ torch.abs(activation, out=every)
+        sums[1] += part.prompt @ (product if product.dtype == every.dtype else every.copy_(product))
+        return torch.cat(found)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a pass, on the device of its layers."""
+
+    positions: slice  # where they stand among all positions
+    index: torch.Tensor  # int64 (row,): where the single position of each row is, among these
+    spans: torch.Tensor  # 1 where a position is of a row and span and 0 elsewhere, float32 (span * row, position)
+    tokens: torch.Tensor  # its positions, at least 1, (span, row, 1)
+    prompt: torch.Tensor  # 1 where there is no padding, float32 (position,)
 
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the scopes of one pass are, on the device of its layers."""
+    """Where the scopes of one pass are."""
 
-    tokens: np.ndarray  # int32, positions of each scope, on the host, (row, 4)
+    tokens: np.ndarray  # int32, positions of each scope, (row, 4)
     single: str  # which scope of one position the pass has: decision or answer; empty if neither
-    rows: torch.Tensor  # int64 (row,): the numbers of the rows
-    index: torch.Tensor  # int64 (row,): where in each row that position is
-    # for each of ``SPANS``: 1 where it is and 0 elsewhere, float32 (row, 1, position); its positions, at least 1, (row, 1)
-    spans: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-    both: torch.Tensor  # the same of all of them, (row, span, position)
-    prompt: torch.Tensor  # 1 where there is no padding, float32 (row, position)
+    parts: Sequence[_Part]
 
     @classmethod
-    def of(cls, scopes: torch.Tensor) -> _Places:
-        """Read the scope codes int8 (row, position) of a pass; the only time that the host waits for its device."""
-        host = scopes.cpu().numpy()
-        tokens = np.stack([(host == code).sum(1, dtype=np.int32) for code in range(4)], 1)
+    def of(cls, scopes: torch.Tensor, lengths: Sequence[int], width: int) -> _Places:
+        """Read the scope codes int8 of a pass, row after row; the only time that the host waits for its device.
+
+        Args:
+            lengths: positions of each row, padded or not.
+        """
+        codes, rows = scopes.cpu().numpy().ravel(), np.repeat(np.arange(len(lengths)), lengths)
+        tokens = np.stack([np.bincount(rows[codes == code], minlength=len(lengths)) for code in range(4)], 1)
         single = next((scope for scope, code in SINGLES.items() if tokens[:, code].any()), "")
         code = SINGLES.get(single, PADDING)
         if single and (tokens[:, code] != 1).any():
             raise ProofFailed(f"rows have {sorted(set(tokens[:, code].tolist()))} positions of scope {single}, not one")
-        where = torch.arange(len(scopes), device=scopes.device), (scopes == code).int().argmax(1)
-        marks = [(scopes == code).float()[:, None] for code in SPANS.values()]
-        spans = tuple((mark, mark.sum(-1).clamp(min=1)) for mark in marks)
-        return cls(tokens, single, *where, spans, torch.cat(marks, 1), (scopes != PADDING).float())
+        most = (min(ELEMENTS, IN_CACHE) if scopes.device.type == "cpu" else ELEMENTS) // width
+        places = _cut(lengths, most, len(lengths) if single == "answer" else TOGETHER)
+        marks = [
+            np.stack([(np.arange(own.start, own.stop)[:, None] == rows[p]) & (codes[p] == c) for c in SPANS.values()])
+            for own, p in places
+        ]
+
+        def on_device(array: np.ndarray) -> torch.Tensor:
+            return sent(torch.from_numpy(array), scopes.device)
+
+        # all parts together, as each copy to a device takes time of its own
+        index, prompt = on_device(np.flatnonzero(codes == code)), on_device((codes != PADDING).astype(np.float32))
+        counts = on_device(tokens[:, list(SPANS.values())].T[..., None].clip(1).astype(np.float32))
+        spans = on_device(np.concatenate([mark.ravel() for mark in marks]).astype(np.float32))
+        parts = [
+            _Part(
+                place, index[own] - place.start, mark.view(-1, place.stop - place.start), counts[:, own], prompt[place]
+            )
+            for (own, place), mark in zip(places, spans.split([mark.size for mark in marks]), strict=True)
+        ]
+        return cls(tokens.astype(np.int32), single, parts)
+
+
+def _cut(lengths: Sequence[int], most: int, rows: int) -> list[tuple[slice, slice]]:
+    """Cut rows into parts of at most so many, and so many positions if they are several: their rows, their positions."""
+    ends, cuts = [0, *accumulate(lengths)], [0]
+    while cuts[-1] < len(lengths):
+        fitting = bisect(ends, ends[cuts[-1]] + most) - 1
+        cuts.append(min(max(cuts[-1] + 1, fitting), cuts[-1] + rows))
+    return [(slice(*cut), slice(ends[cut[0]], ends[cut[1]])) for cut in pairwise(cuts)]
 
 
 _Place = tuple[Sequence[np.ndarray], np.ndarray, int]  # arrays, their rows, and the layer, to which results belong

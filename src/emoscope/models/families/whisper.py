@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,6 +33,27 @@ def _mel(extractor: Any, clips: Sequence[Waveform], **further: int) -> Any:
     """Log-mel features (clip, mel, frame) and their attention mask, all clips padded to one length."""
     how = {"padding": "max_length", "return_attention_mask": True, "return_tensors": "pt", **further}
     return extractor(list(clips), sampling_rate=extractor.sampling_rate, **how)
+
+
+@contextmanager
+def _shortened(encoder: Any, heard: torch.Tensor) -> Iterator[int]:
+    """Let an encoder take windows of fewer mel frames than officially: as many as the longest clip needs, and says.
+
+    Right for encoders that leave out what fills a window, and for clips of one window each; of longer ones the longest
+    window is whole. The convolutions read no further than two frames past a clip's end.
+
+    Args:
+        heard: 1 where a frame is heard, (window, frame).
+    """
+    whole, most = encoder.embed_positions.weight, encoder.config.max_source_positions
+    positions = min(most, int(heard.sum(-1).max()) // 2 + 2)
+    # the official code adds one to each position, and asks for as many
+    encoder.embed_positions.weight = nn.Parameter(whole[:positions], requires_grad=False)
+    encoder.config.max_source_positions = positions
+    try:
+        yield 2 * positions
+    finally:
+        encoder.embed_positions.weight, encoder.config.max_source_positions = whole, most
 
 
 class _Qwen(AudioLM):
@@ -74,13 +95,18 @@ class Qwen2Audio(_Qwen):
 
     def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Encode clips, filled with silence that is not heard, by the steps of the forward, as there is no method."""
+        extractor, encoder = self.processor.feature_extractor, self.model.model.audio_tower
+        sounds = _mel(extractor, clips)
+        with _shortened(encoder, sounds["attention_mask"]) as frames:
+            return self._encoded(sounds["input_features"][..., :frames], sounds["attention_mask"].sum(-1))
+
+    def _encoded(self, features: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         from transformers.masking_utils import create_bidirectional_mask
 
-        extractor, inside = self.processor.feature_extractor, self.model.model
+        inside = self.model.model
         encoder = inside.audio_tower
-        sounds = _mel(extractor, clips)
-        features = sounds["input_features"].to(encoder.device, encoder.dtype)
-        convolved, positions = encoder._get_feat_extract_output_lengths(sounds["attention_mask"].sum(-1))
+        features = features.to(encoder.device, encoder.dtype)
+        convolved, positions = encoder._get_feat_extract_output_lengths(lengths)
         places = torch.arange((features.shape[-1] - 2) // 2 + 1)
         heard = (places < convolved[:, None]).long().to(encoder.device)
         mask = create_bidirectional_mask(
@@ -184,6 +210,7 @@ class AudioFlamingo3(AudioLM):
     processor_class = "AudioFlamingo3Processor"
     released: ClassVar = {"nvidia/audio-flamingo-3-hf": (28, 18944)}
     windows = "windows of 30 s, up to 10 min"
+    masks = True  # whether the encoder leaves out what fills a window
     timed = False  # whether marks stand around the sound, and the time of each window in its embeddings
     # IEMOCAP's test split also evaluates the model
     exposure: ClassVar[Mapping[str, tuple[str, str]]] = {
@@ -198,13 +225,15 @@ class AudioFlamingo3(AudioLM):
 
     def hear(self, clips: Sequence[Waveform]) -> list[torch.Tensor]:
         """Encode clips; a clip longer than the encoder's window becomes several windows."""
-        # no padding=True: every window is filled, so that what a clip sounds like does not depend on its batch
+        # no padding=True: every window is filled, so that an encoder which hears that hears the same in every batch
         sounds = self.processor(text=[self.processor.audio_token] * len(clips), audio=list(clips))
         positions = (sounds["input_ids"] == self.audio_token).sum(1).tolist()
         encoder = self.model.model.audio_tower
-        mask, ids = (sounds[name].to(encoder.device) for name in ("input_features_mask", "input_ids"))
-        given = [sounds["input_features"].to(encoder.device, encoder.dtype), mask, *([ids] if self.timed else [])]
-        embeddings: torch.Tensor = self.model.get_audio_features(*given, return_dict=True).pooler_output
+        features, mask, ids = (sounds[name] for name in ("input_features", "input_features_mask", "input_ids"))
+        with _shortened(encoder, mask) if self.masks else nullcontext(features.shape[-1]) as frames:
+            given = [features[..., :frames].to(encoder.device, encoder.dtype), mask[:, :frames].to(encoder.device)]
+            given += [ids.to(encoder.device)] if self.timed else []
+            embeddings: torch.Tensor = self.model.get_audio_features(*given, return_dict=True).pooler_output
         return list(embeddings.split(positions))
 
     def tokens(self, text: str, audio_positions: int) -> list[int]:
@@ -265,6 +294,7 @@ class GlmAsr(AudioFlamingo3):
     processor_class = "GlmAsrProcessor"
     released: ClassVar = {"zai-org/GLM-ASR-Nano-2512": (28, 6144)}
     windows = "windows of 30 s"
+    masks = False
     exposure = unknown("the model card and github.com/zai-org/GLM-ASR name no training corpora")
 
     @property
