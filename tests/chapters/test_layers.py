@@ -2,14 +2,13 @@
 
 import math
 
-import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
 
 from emoscope.analysis.load import Run
 from emoscope.chapters.layers import clustering
-from emoscope.neurons.sets import NeuronSet, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, NeuronSets, safe_name
 from emoscope.schemas import conform
 
 # neurons 0-3 are layer 0, 4-7 layer 1; every set has four
@@ -21,9 +20,9 @@ def run(folder, own, shuffled):
     rows = []
     sets = [("own", "target", 0, own)] + [(f"own~{d}", "shuffled", d, {"all": w}) for d, w in enumerate(shuffled)]
     for name, control, draw, places in sets:
-        for fold, where in places.items():
-            neurons = NeuronSet("fear", np.array(WHERE[where]), 2, 4)
-            save_group(folder / "sets" / safe_name(name) / f"{fold}.safetensors", {"fear": neurons})
+        folds = {fold: {"fear": NeuronSet("fear", WHERE[where], 2, 4)} for fold, where in places.items()}
+        NeuronSets(folds.pop("all"), folds).save(folder / "sets" / safe_name(name))
+        for fold in places:
             about = {"set": name, "selector": "cas", "budget": 0.5, "scope": "all", "control": control, "draw": draw}
             rows.append(about | {"fold": fold, "emotion": "fear"})
     items = [{"item": n, "fold": f"s{n % 5}", "status": "used"} for n in range(10)]

@@ -8,7 +8,8 @@ import pytest
 
 from emoscope.analysis.load import Run
 from emoscope.chapters.sets import jaccard, matching, stability
-from emoscope.neurons.sets import NeuronSet, expected_jaccard, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, NeuronSets, safe_name
+from emoscope.neurons.sources import expected_jaccard
 from emoscope.schemas import conform, empty
 
 WIDTH = 8
@@ -17,12 +18,12 @@ FOLDS = {"s0": [1, 2, 3], "s1": [2, 3, 4], "s2": [1, 2, 3], "all": [1, 2, 9]}
 
 def write_sets(folder: Path, stored=True) -> Run:
     rows = []
-    for fold, neurons in FOLDS.items():
+    folds = {fold: {"anger": NeuronSet("anger", neurons, 2, WIDTH)} for fold, neurons in FOLDS.items()}
+    if stored:
+        NeuronSets(folds.pop("all"), folds).save(folder / "sets" / safe_name("cas@0.2:all"))
+    for fold in FOLDS:
         about = {"set": "cas@0.2:all", "selector": "cas", "budget": 0.2, "scope": "all", "control": "target"}
         rows.append(about | {"draw": 0, "fold": fold, "emotion": "anger", "n": 7})
-        if stored:
-            place = folder / "sets" / safe_name("cas@0.2:all") / f"{safe_name(fold)}.safetensors"
-            save_group(place, {"anger": NeuronSet("anger", np.array(neurons), 2, WIDTH)})
     for draw, fold, frequency, well in [(0, "s0", 0.2, True), (1, "s0", -0.4, False), (0, "all", 9.0, False)]:
         about = {"set": f"m{draw}", "selector": "cas", "budget": 0.2, "scope": "all", "control": "matched"}
         values = {"smd_frequency": frequency, "smd_magnitude": 0.1, "smd_down_norm": -0.1, "well_matched": well}

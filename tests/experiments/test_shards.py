@@ -74,8 +74,8 @@ def results(run: RunFolder) -> dict[str, bytes]:
     files += [run / f"{name}.parquet" for name in ("items", "sets", "conditions", "units", "neurons")]
     heard = run.read_table("items").filter(pl.col("status") == "used")["item"].max()
     for path in (run / "activity.zarr").rglob("c/**/*"):
-        _, _, block, *_ = path.relative_to(run / "activity.zarr").parts
-        if path.is_file() and int(block) * 64 <= heard:  # type: ignore[operator]
+        places = path.relative_to(run / "activity.zarr").parts  # array, c, of several parts their place, block …
+        if path.is_file() and int(places[max(2, len(places) - 2)]) * 64 <= heard:  # type: ignore[operator]
             files.append(path)
     return {str(path.relative_to(run.path)): path.read_bytes() for path in files}
 

@@ -20,9 +20,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import zarr
-
+from emoscope.neurons.activity import Activity
+from emoscope.neurons.sets import NeuronSets
 from emoscope.runs import RunFolder
 from tests.golden.outputs import HERE, RUNS, Outputs, collect, pack, unpack
 from tests.helpers.packs import unpacked
@@ -105,11 +104,29 @@ def compare(commit: str) -> int:
 
 
 def _laid_open(run: RunFolder) -> None:
-    """Give answers and activity a file for each unit and array: how they are packed differs between versions."""
+    """Give answers, activity and sets a file for each unit, array and set: how they are packed differs between versions."""
     unpacked(run)
-    for name, array in zarr.open_group(run / "activity.zarr", mode="r").arrays():
-        (run / f"activity-{name}").write_bytes(np.asarray(array[:]).tobytes())
+    for name, array in Activity.open(run / "activity.zarr").to_xarray().variables.items():
+        (run / f"activity-{name}").write_bytes(array.to_numpy().tobytes())
     shutil.rmtree(run / "activity.zarr", ignore_errors=True)
+    for place in [path for path in (run / "sets").iterdir() if path.is_dir()]:
+        sets = NeuronSets.load(place)
+        groups = {"all": dict(sets), **dict(sorted(sets.folds.items()))}
+        told = [
+            (
+                fold,
+                emotion,
+                one.neurons.tolist(),
+                one.mean_product.tobytes().hex(),
+                sorted(one.meta.items()),
+                one.layers,
+                one.width,
+            )
+            for fold, group in groups.items()
+            for emotion, one in group.items()
+        ]
+        shutil.rmtree(place)
+        (run / "sets" / f"{place.name}.txt").write_text("\n".join(map(repr, told)))
 
 
 def _sources(commit: str, to: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emoscope.neurons.sets import NeuronSet, load_group, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, NeuronSets, load_group, safe_name
 from tests.helpers.runs import (
     ALPHA,
     BUDGET,
@@ -104,6 +104,7 @@ def _items(emotions: tuple[str, ...], speakers: int | None, per_cell: int) -> pl
 def _sets(folder: Path, targets: tuple[str, ...], folds: list[str], rng: np.random.Generator) -> pl.DataFrame:
     """Sets found on everything and, where they are compared between folds, those of each fold."""
     rows: list[Row] = []
+    saved: dict[str, dict[str, dict[str, NeuronSet]]] = {}  # set -> fold -> emotion
 
     def save(fold: str, found: Mapping[str, np.ndarray], control: str, draw: int = 0, **more: Any) -> None:
         family = {"selector": SELECTOR, "budget": BUDGET, "size": None} | more
@@ -117,7 +118,7 @@ def _sets(folder: Path, targets: tuple[str, ...], folds: list[str], rng: np.rand
             row |= {"smd_frequency": 0.05, "smd_magnitude": 0.31, "smd_down_norm": 0.02, "well_matched": False}
         rows.extend(row | {"emotion": emotion} for emotion in targets)
         group = {emotion: NeuronSet(emotion, np.sort(its), LAYERS, WIDTH) for emotion, its in found.items()}
-        save_group(folder / "sets" / safe_name(name) / f"{fold}.safetensors", group)
+        saved.setdefault(name, {})[fold] = group
 
     for selector, control, draw in FAMILIES:
         lean = np.repeat([0.1, 0.2, 0.5, 0.2] if control == "target" else [0.25] * 4, WIDTH)
@@ -131,6 +132,8 @@ def _sets(folder: Path, targets: tuple[str, ...], folds: list[str], rng: np.rand
         count = round(swept.get("budget", BUDGET) * LAYERS * WIDTH)
         for fold in ["all", *(folds if swept["control"] == "fewer" else [])]:
             save(fold, {e: later.choice(LAYERS * WIDTH, size=count, replace=False) for e in targets}, **swept)
+    for name, folds_of in saved.items():
+        NeuronSets(folds_of.pop("all"), folds_of).save(folder / "sets" / safe_name(name))
     return table(rows, "sets")
 
 

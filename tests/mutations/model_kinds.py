@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
 from emoscope.models.audio_lm import Request
@@ -145,6 +146,20 @@ def _write_sets(folder: Path) -> None:
     NeuronSets({"anger": one}, {"a": {"anger": one}}).save(folder)
 
 
+def _write_earlier_sets(folder: Path) -> None:
+    """As earlier versions wrote them: a file for each fold, with a card beside it."""
+    about = {"layers": 2, "width": 8, "emotions": {"anger": {"size": 3, "selector": "mad"}}}
+    for fold in ("all", "a"):
+        save_arrays({"anger": np.array([1, 6, 9])}, folder / f"{fold}.safetensors")
+        (folder / f"{fold}.json").write_text(json.dumps({"fold": fold, **about}, indent=1))
+
+
+def _set_notes(data: bytes, random: Random) -> bytes:
+    header, tensors = header_parts(data)
+    header["__metadata__"] |= {"title": "é" * random.randrange(900)}
+    return with_header(header, tensors)
+
+
 def _sets(folder: Path) -> Any:
     sets = NeuronSets.load(folder)
     return {fold: {emotion: (list(one), one.layers, one.width, repr(one.meta), None if one.mean_product is None else one.mean_product.tolist()) for emotion, one in group.items()}
@@ -167,6 +182,6 @@ MODELS = (
     _model("index/index", INDEX, (other_json, _index_notes), family="kimi", around=(split_otherwise,)),
     _model("header/shard", SHARD, (_header_mixed, _header_notes), TENSORS),
     _model("header/shard", "model-3-of-6.safetensors", (_header_mixed, _header_notes), TENSORS, family="kimi"),
-    Kind("header/set", "all.safetensors", _write_sets, _sets, (_header_mixed, _header_notes), TENSORS),
-    Kind("header/set card", "all.json", _write_sets, _sets, JSONS, JSON),
+    Kind("header/set", "all.safetensors", _write_sets, _sets, (_header_mixed, _set_notes), TENSORS),
+    Kind("header/set card", "all.json", _write_earlier_sets, _sets, JSONS, JSON),
 )  # fmt: skip

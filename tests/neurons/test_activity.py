@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
+import zarr
 
-from emoscope.neurons.activity import SCOPES, Activity, scope_parts
+from emoscope.neurons.activity import SCOPES, Activity, arrays_of, scope_parts
 
 from .helpers import both, random_activity, random_block
 
@@ -89,8 +91,9 @@ def test_magnitudes_are_those_of_an_items_values_and_means(tmp_path):
 def test_blocks_written_in_any_order_and_twice_leave_the_same_bytes(tmp_path):
     once, blocks = random_activity(tmp_path / "once.zarr", items=80)
     other = Activity.create(tmp_path / "other.zarr", 80, 3, 5, once.down_norm, 32)
-    # a killed run: block 2 first, block 0 with wrong content, then all again
+    # a killed run: block 2 first, of block 1 one part, block 0 with wrong content, then all again
     other.write(64, blocks[2])
+    zarr.open_group(other.path)["mean"][1, 32:64] = blocks[1].means["text"].reshape(32, -1)
     other.write(0, random_block(np.random.default_rng(9), 32, 3, 5))
     other = Activity.open(tmp_path / "other.zarr")
     for number in (1, 0, 2):
@@ -98,37 +101,64 @@ def test_blocks_written_in_any_order_and_twice_leave_the_same_bytes(tmp_path):
     assert fingerprint(once.path) == fingerprint(other.path)
 
 
-def test_each_array_has_one_file_a_block(tmp_path):
+def test_parts_of_a_block_share_a_file(tmp_path):
     activity, _ = random_activity(tmp_path / "a.zarr", items=80)
-    files = Counter(
-        path.parts[-3 if path.parent.name == "c" else -4] for path in activity.path.rglob("c/**/*") if path.is_file()
-    )
-    assert files["audio_count"] == files["answer_value"] == files["abs_sum"] == files["tokens"] == 3
+    chunks = [path.relative_to(activity.path) for path in activity.path.rglob("c/**/*") if path.is_file()]
+    files = Counter(path.parts[0] for path in chunks if path.parts[0] not in ("layer", "index", "down_norm"))
+    assert files == dict.fromkeys(("count", "mean", "value", "sum", "tokens", "positions"), 3)
+    rows = ("count", "mean", "value", "sum")  # c/<part>/<block>/<neuron>: the file of part 0 holds all parts
+    assert {path.parts[2] for path in chunks if path.parts[0] in rows} == {"0"}
     # a block that is written again touches no file of another
     before = {path: path.stat().st_mtime_ns for path in activity.path.rglob("*") if path.is_file()}
     activity.write(32, random_block(np.random.default_rng(9), 32, 3, 5))
     changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
-    assert {path.relative_to(activity.path).parts[2] for path in changed} == {"1"}
-    assert len(changed) == 10
+    places = [path.relative_to(activity.path).parts for path in changed]
+    assert {place[3 if place[0] in rows else 2] for place in places} == {"1"}
+    assert len(changed) == 6
 
 
-def test_a_store_of_an_earlier_version_is_read_and_written(tmp_path):
-    import zarr
+def store_as_before(new, path, chunks, shards=None):
+    """An empty store of version 1: each scope has arrays of its own, of (item, neuron)."""
+    there = zarr.open_group(new.path, mode="r")
+    old = zarr.open_group(path, mode="w", attributes={**there.attrs.asdict(), "version": 1})
+    for name, parts in arrays_of(new.store).items():
+        like = there[name]
+        of = (like.shape[1], new.neurons)
+        how = {"chunks": (1, new.width)} if name == "sum" else {"chunks": chunks, "shards": shards}
+        for part in parts:
+            old.create_array(
+                f"{part}_{name}", shape=of, dtype=like.dtype, dimension_names=like.metadata.dimension_names[1:], **how
+            )
+    for name in ("tokens", "positions", "layer", "index", "down_norm"):
+        like = there[name]
+        names = like.metadata.dimension_names
+        made = old.create_array(
+            name,
+            shape=like.shape,
+            chunks=like.chunks,
+            dtype=like.dtype,
+            fill_value=like.fill_value,
+            dimension_names=names,
+        )
+        if len(names) == 1 and names[0] == "neuron":
+            made[:] = like[:]
+    return Activity.create(path, new.items, new.layers, new.width, new.down_norm, new.block_items, store=new.store)
 
+
+@pytest.mark.parametrize("files", [{"chunks": (64, 5), "shards": (64, 15)}, {"chunks": (32, 5)}], ids=str)
+def test_a_store_of_an_earlier_version_is_read_and_written(tmp_path, files):
     new, blocks = random_activity(tmp_path / "new.zarr", items=160, block_items=64)
-    Activity.create(tmp_path / "old.zarr", 160, 3, 5, new.down_norm, 64)
-    group = zarr.open_group(tmp_path / "old.zarr")
-    for name, array in list(group.arrays()):
-        if array.shards:  # as they were: a file for each layer and 32 items
-            chunks = (min(array.chunks[0], 32), 5)
-            group.create_array(name, shape=array.shape, chunks=chunks, dtype=array.dtype, fill_value=0, overwrite=True)
-    old = Activity.create(tmp_path / "old.zarr", 160, 3, 5, new.down_norm, 64)
+    old = store_as_before(new, tmp_path / "old.zarr", **files)
     for number, block in enumerate(blocks):
         old.write(64 * number, block)
+    old = Activity.open(old.path)
+    assert (old.path / "audio_count").is_dir()
     for layer in range(3):
         for one, other in zip(both(new, layer, "all"), both(old, layer, "all"), strict=True):
             np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(new.mean_product(), old.mean_product())
+    np.testing.assert_array_equal(new.mean_magnitude(), old.mean_magnitude())
+    xarray.testing.assert_identical(new.to_xarray().load(), old.to_xarray().load().assign_attrs(version=2))
 
 
 def test_a_partly_written_store_is_readable_and_says_what_is_missing(tmp_path):
@@ -146,7 +176,10 @@ def test_a_partly_written_store_is_readable_and_says_what_is_missing(tmp_path):
 def test_only_the_scopes_kept_are_stored(tmp_path):
     activity, _ = random_activity(tmp_path / "a.zarr", store=("answer", "audio"))
     assert activity.store == ("audio", "answer")
-    assert not (activity.path / "text_count").exists()
+    assert [activity.to_xarray().sizes.get(name) for name in ("item", "neuron")] == [40, 15]
+    assert {"audio_count", "answer_value"} <= set(activity.to_xarray())
+    assert "text_count" not in activity.to_xarray()
+    assert not (activity.path / "value" / "c" / "1").exists()
     for scope in ("text", "all"):
         with pytest.raises(ValueError, match="keeps audio, answer"):
             activity.read_counts(0, scope)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save, save_file
 
-from emoscope.neurons.sets import NeuronSet, NeuronSets, load_group, safe_name, save_group
+from emoscope.neurons.sets import NeuronSet, NeuronSets, load_group, load_set, safe_name, save_group
 from emoscope.runs.ending import ending
 
 numbers = st.sets(st.integers(0, 39), max_size=20)
@@ -54,14 +56,22 @@ def test_files_give_back_the_sets_and_the_same_bytes(tmp_path):
     assert NeuronSet.load(tmp_path / "one.safetensors") == one
     assert NeuronSet.load(tmp_path / "one.safetensors").meta == {"selector": "cas", "budget": 0.05}
     group = {"sadness": make([1], "sadness"), "anger": one, "fear": make([], "fear")}
-    save_group(tmp_path / "a" / "group.safetensors", group, {"fold": "f"})
-    save_group(tmp_path / "b" / "group.safetensors", group, {"fold": "f"})
-    assert load_group(tmp_path / "a" / "group.safetensors") == group
-    assert list(load_group(tmp_path / "a" / "group.safetensors")) == ["sadness", "anger", "fear"]
-    for name in ("group.safetensors", "group.json"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    card = json.loads((tmp_path / "a" / "group.json").read_text())
-    assert card["emotions"]["anger"] == {"size": 2, "selector": "cas", "budget": 0.05}
+    folds = {"f": {"anger": make([4])}, "g/h": {"fear": make([5], "fear")}}
+    for name in "ab":
+        save_group(tmp_path / name / "group.safetensors", group, folds, {"set": "cas", "made": "today"})
+    path = tmp_path / "a" / "group.safetensors"
+    assert load_group(path) == group
+    assert list(load_group(path)) == ["sadness", "anger", "fear"]
+    assert {fold: load_group(path, fold) for fold in folds} == folds
+    with pytest.raises(FileNotFoundError, match="no sets of fold i"):
+        load_group(path, "i")
+    assert path.read_bytes() == (tmp_path / "b" / "group.safetensors").read_bytes()
+    assert [file.name for file in path.parent.iterdir()] == ["group.safetensors"]
+    with safe_open(path, framework="np") as file:
+        card = json.loads(file.metadata()["neuron_sets"])
+        assert set(file.keys()) == {"all/sadness", "all/anger", "all/fear", "f/anger", f"{safe_name('g/h')}/fear"}
+    assert card["folds"]["all"]["anger"] == {"size": 2, "selector": "cas", "budget": 0.05}
+    assert (card["set"], card["layers"], card["width"], list(card["folds"])) == ("cas", 4, 10, ["all", "f", "g/h"])
     with pytest.raises(ValueError, match="sadness, anger, fear"):
         NeuronSet.load(tmp_path / "a" / "group.safetensors")
 
@@ -85,8 +95,9 @@ def test_means_go_with_the_neurons(tmp_path):
     assert back["anger"].mean_product.tolist() == [0.75, 3]
     assert back["anger"].mean_product.dtype == "float32"
     assert back.folds["a"]["anger"].mean_product.tolist() == [3, 7.5]
-    card = json.loads((tmp_path / "all.json").read_text())
-    assert card["mean_product"].startswith("tensors mean_product/<emotion>")
+    with safe_open(tmp_path / "all.safetensors", framework="np") as file:
+        assert "tensors <fold>/mean_product/<emotion>" in file.metadata()["neuron_sets"]
+        assert file.get_tensor("a/mean_product/anger").tolist() == [3, 7.5]
     make([1]).save(tmp_path / "none.safetensors")
     assert NeuronSet.load(tmp_path / "none.safetensors").mean_product is None
     with pytest.raises(ValueError, match="1 means for the 2 neurons of anger"):
@@ -135,31 +146,68 @@ def test_different_names_give_different_files(tmp_path):
     assert NeuronSets.load(tmp_path).folds == folds
 
 
+def save_as_before(folder, folds):
+    """Sets as earlier versions wrote them: each fold in a file of its own, with a card beside it."""
+    for fold, group in folds.items():
+        path = folder / f"{safe_name(fold)}.safetensors"
+        tensors = {emotion: one.neurons for emotion, one in group.items()}
+        means = {f"mean_product/{e}": one.mean_product for e, one in group.items() if one.mean_product is not None}
+        save_file({**tensors, **means}, path)
+        emotions = {emotion: {"size": len(one), **one.meta} for emotion, one in group.items()}
+        card = {"set": "cas", "fold": fold, "layers": 4, "width": 10, "emotions": emotions}
+        path.with_suffix(".json").write_text(json.dumps(card))
+
+
+def test_sets_of_earlier_versions_are_read(tmp_path):
+    one = NeuronSet("anger", [1, 2], 4, 10, {"selector": "cas"}, [0.5, 1])
+    folds = {"all": {"anger": one, "fear": make([3], "fear")}, "s/1": {"anger": make([2, 3]), "fear": make([], "fear")}}
+    place = tmp_path / "cas@0.1_all"
+    place.mkdir()
+    save_as_before(place, folds)
+    sets = NeuronSets.load(place)
+    assert {"all": dict(sets), **sets.folds} == folds
+    assert (sets["anger"].meta, sets["anger"].mean_product.tolist()) == ({"selector": "cas"}, [0.5, 1])
+    assert load_set(tmp_path, "cas@0.1:all", "s/1")["anger"].tolist() == [2, 3]
+    assert load_group(place / "all.safetensors") == folds["all"]
+    assert load_group(place / f"{safe_name('s/1')}.safetensors") == folds["s/1"]
+    with pytest.raises(FileNotFoundError, match="s2"):
+        load_set(tmp_path, "cas@0.1:all", "s2")
+    # once written anew, files that stayed beside it are no part of the set
+    NeuronSets(sets, {"s2": folds["s/1"]}).save(place)
+    assert NeuronSets.load(place).folds == {"s2": folds["s/1"]}
+
+
 def test_damaged_files_are_the_users(tmp_path):
-    path = tmp_path / "all.safetensors"
-    save_group(path, {"anger": make([1, 5])})
+    path, one = tmp_path / "all.safetensors", {"anger": make([1, 5])}
+    save_as_before(tmp_path, {"all": one})
     card, tensors = path.with_suffix(".json").read_text(), path.read_bytes()
+    wrong = (
+        (b'{"a":' * 100_000, "is not valid JSON"),
+        (card[:30].encode(), "is not valid JSON"),
+        (b"[]", "must hold a JSON object"),
+        (card.replace('"layers": 4', '"layers": -4').encode(), "is no card of neuron sets"),
+        (card.replace('"layers": 4', '"layers": "4"').encode(), "is no card of neuron sets"),
+        (card.replace('"layers": 4', '"layers": 1').replace('"width": 10', '"width": 2').encode(), r"all\.safetensors: neuron 5 of anger"),
+        (card.replace('"anger"', '"fear"').encode(), "holds no neurons of fear"),
+        (card.replace('"emotions"', '"emotion"').encode(), "is no card of neuron sets"),
+    )  # fmt: skip
+    before = [("all.json", *case) for case in (*wrong, (b"\xff\xfe", "is not valid JSON"))]
     for name, content, said in (
+        *before,
         ("all.safetensors", tensors[:40], "cannot be read as safetensors"),
         ("all.safetensors", tensors.replace(b'"I64"', b'"F64"'), "holds no neurons of anger"),
         ("all.safetensors", b"version https://git-lfs", "cannot be read as safetensors"),
-        (
-            "all.json",
-            card.replace('"layers": 4', '"layers": 1').replace('"width": 10', '"width": 2').encode(),
-            r"all\.safetensors: neuron 5 of anger does not fit",
-        ),
-        ("all.json", card[:30].encode(), "is not valid JSON"),
-        ("all.json", b"\xff\xfe", "is not valid JSON"),
-        ("all.json", b'{"a":' * 100_000, "is not valid JSON"),
-        ("all.json", b"[]", "must hold a JSON object"),
-        ("all.json", card.replace('"layers": 4', '"layers": -4').encode(), "is no card of neuron sets"),
-        ("all.json", card.replace('"layers": 4', '"layers": "4"').encode(), "is no card of neuron sets"),
-        ("all.json", card.replace('"emotions"', '"emotion"').encode(), "is no card of neuron sets"),
-        ("all.json", card.replace('"anger"', '"fear"').encode(), "holds no neurons of fear"),
     ):
         (tmp_path / "all.json").write_text(card)
         path.write_bytes(tensors)
         (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=said) as refused:
+            load_group(path)
+        assert ending(refused.value)[0] == 2
+    # the same in a header
+    for content, said in wrong:
+        text = content.decode().replace('"emotions": {', '"folds": {"all": {') + "}" * (b'"emotions"' in content)
+        path.write_bytes(save({"all/anger": one["anger"].neurons}, {"neuron_sets": text}))
         with pytest.raises(ValueError, match=said) as refused:
             load_group(path)
         assert ending(refused.value)[0] == 2

@@ -15,8 +15,7 @@ from scipy.stats import spearmanr
 from emoscope.neurons.controls import Matcher, covariates, seeded_generator
 from emoscope.neurons.fusion import transfer_sets
 from emoscope.neurons.selection import ALL, COLUMNS, SetSpec, find_sets, load_set
-from emoscope.neurons.sets import expected_jaccard
-from emoscope.neurons.sources import AGREEMENT, Source, equal_samples, score_agreement
+from emoscope.neurons.sources import AGREEMENT, Source, equal_samples, expected_jaccard, score_agreement
 
 from .helpers import activity_of_counts, random_activity
 from .test_fusion import SCOPE, dense, slow_best, slow_fused, slow_scores

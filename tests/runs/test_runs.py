@@ -92,7 +92,7 @@ def test_files_have_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     rights = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
-    assert rights == dict.fromkeys(("inputs.safetensors", "card.json", "set.safetensors", "set.json"), "0o640")
+    assert rights == dict.fromkeys(("inputs.safetensors", "card.json", "set.safetensors"), "0o640")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

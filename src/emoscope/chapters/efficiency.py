@@ -14,7 +14,7 @@ from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns, first
 from emoscope.chapters.sets import ALL, jaccard, stored_sets
-from emoscope.neurons.sets import expected_jaccard
+from emoscope.neurons.sources import expected_jaccard
 from emoscope.report.page import Figure, Question, Table
 from emoscope.report.plots import BEYOND, CURVE, INTERVALS, NAMES, curve, hollow_note, stacked
 from emoscope.report.theme import Chart, title

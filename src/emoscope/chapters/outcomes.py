@@ -14,7 +14,7 @@ from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import Responses
 from emoscope.chapters.sets import ALL, jaccard, layers_and_width, stored_sets
-from emoscope.neurons.sets import expected_jaccard
+from emoscope.neurons.sources import expected_jaccard
 from emoscope.report.page import Question, Table
 from emoscope.report.wording import by_key, made, made_of, where
 from emoscope.schemas import as_table, empty

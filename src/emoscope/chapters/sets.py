@@ -12,7 +12,8 @@ import polars as pl
 
 from emoscope.analysis.load import Run
 from emoscope.analysis.parts import Part, Row
-from emoscope.neurons.sets import expected_jaccard, load_set
+from emoscope.neurons.sets import load_set
+from emoscope.neurons.sources import expected_jaccard
 from emoscope.report.page import Figure, Note, Question, Table
 from emoscope.report.plots import dots, marks_of, series_of
 from emoscope.report.theme import Chart, title, titled

@@ -26,6 +26,12 @@ SCOPES = ("audio", "text", "decision", "answer")
 SPANS = ("audio", "text")
 """Scopes that span many positions: stored as firing counts and means. The other scopes are one position."""
 
+SUMS = ("abs", "product")
+"""Of what each neuron has sums over the positions of a block: absolute activation and gated product."""
+
+# array of several parts -> its first dimension, which they make
+FIRST = {"count": "span", "mean": "span", "value": "single", "sum": "kind"}
+
 NOT_WRITTEN = -1  # token count of an item that was not listened to yet
 
 
@@ -45,6 +51,22 @@ def scope_parts(scope: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(part for part in SCOPES if part in parts)
 
 
+def arrays_of(store: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The arrays (part, row, neuron) of a store that keeps these scopes, each with its parts, in the order of its first axis.
+
+    A part of an array, such as ``audio`` of ``count``, is called ``audio_count`` where it is read; in a store of version 1
+    that is an array of its own.
+
+    Example:
+        >>> arrays_of(["audio", "text", "answer"])
+        {'count': ('audio', 'text'), 'mean': ('audio', 'text'), 'value': ('answer',), 'sum': ('abs', 'product')}
+    """
+    spans = tuple(scope for scope in store if scope in SPANS)
+    single = tuple(scope for scope in store if scope not in SPANS)
+    found = {"count": spans, "mean": spans, "value": single, "sum": SUMS}
+    return {name: parts for name, parts in found.items() if parts}
+
+
 @dataclass(frozen=True)
 class ActivityBlock:
     """The statistics of one block of items, as a model's observer hands them over."""
@@ -61,10 +83,11 @@ class ActivityBlock:
     product_sum: np.ndarray  # the same sum of the gated product that enters ``down_proj``; float32 (layer, width)
     positions: int  # how many prompt positions these two sums run over
 
-    def arrays(self, store: Iterable[str]) -> dict[str, np.ndarray]:
-        """The per-item arrays under their names in the store, for the scopes that are kept."""
-        kept = {True: (("count", self.counts), ("mean", self.means)), False: (("value", self.values),)}
-        return {f"{scope}_{kind}": each[scope] for scope in store for kind, each in kept[scope in SPANS]}
+    def arrays(self, store: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+        """The parts of each array of :func:`arrays_of`, for the scopes that are kept; sums have one row."""
+        sums = {"abs": self.abs_sum[None], "product": self.product_sum[None]}
+        given = {"count": self.counts, "mean": self.means, "value": self.values, "sum": sums}
+        return {name: {part: given[name][part] for part in parts} for name, parts in arrays_of(store).items()}
 
     def __repr__(self) -> str:
         layers, width = self.abs_sum.shape
@@ -95,6 +118,8 @@ class Activity:
         self.items, self.layers, self.width = (int(shape[name]) for name in ("items", "layers", "width"))
         self.block_items, self.site, self.store = int(shape["block_items"]), str(shape["site"]), tuple(shape["store"])
         self.neurons = self.layers * self.width
+        # in version 1 each part is an array of its own
+        self._parts = arrays_of(self.store) if shape["version"] > 1 else {}
 
     @classmethod
     def open(cls, path: str | Path) -> Activity:
@@ -116,7 +141,8 @@ class Activity:
         """Make an empty store, or open the one that a killed run left; a ``ValueError`` if it has another shape.
 
         ``down_norm`` is the norm of each neuron's column of ``down_proj``, (layer, width). Each array keeps the
-        ``block_items`` that are written together in one file, with a chunk for each layer, which can be read by itself.
+        ``block_items`` that are written together in one file, with a chunk for each layer of each scope, which can be read
+        by itself.
         """
         path, kept = Path(path), scope_parts(store)
         if min(items, layers, width, block_items) < 1:
@@ -125,11 +151,11 @@ class Activity:
         if np.shape(down_norm) != (layers, width):
             raise ValueError(f"down_norm has the shape {np.shape(down_norm)}: expected {(layers, width)}")
         block_items = min(block_items, items)
-        attributes: dict[str, Any] = {"version": 1, "items": items, "layers": layers, "width": width}
+        attributes: dict[str, Any] = {"version": 2, "items": items, "layers": layers, "width": width}
         attributes |= {"block_items": block_items, "site": site, "store": list(kept), "scopes": list(SCOPES)}
         if (path / "zarr.json").is_file():
             old = _open(path, mode="r").attrs.asdict()
-            if old != attributes:
+            if old not in (attributes, {**attributes, "version": 1}):
                 other = {key: (old.get(key), value) for key, value in attributes.items() if old.get(key) != value}
                 raise ValueError(f"{path} holds another activity store (there, wanted): {other}; choose another folder")
             return cls(path)
@@ -157,18 +183,23 @@ class Activity:
         if start_item < 0 or start_item % self.block_items or count < 1:
             usual = f"blocks start at multiples of {self.block_items} below {self.items}"
             raise ValueError(f"block at item {start_item}: {usual}")
-        arrays = block.arrays(self.store)
-        for name, values in [*arrays.items(), ("tokens", block.tokens)]:
-            wanted = (count, len(SCOPES)) if name == "tokens" else (count, self.layers, self.width)
-            if values.shape != wanted:
-                at = f"{name} of the block at item {start_item}"
-                raise ValueError(f"{at} has the shape {values.shape}: expected {wanted}")
+        arrays, size = block.arrays(self.store), (self.layers, self.width)
+        wanted = {f"{part}_{name}": values for name, parts in arrays.items() for part, values in parts.items()}
+        for name, values in {**wanted, "tokens": block.tokens}.items():
+            shape = (1 if name.endswith("_sum") else count, *size) if name != "tokens" else (count, len(SCOPES))
+            if values.shape != shape:
+                raise ValueError(
+                    f"{name} of the block at item {start_item} has the shape {values.shape}: expected {shape}"
+                )
         number, rows = start_item // self.block_items, slice(start_item, start_item + count)
-        for name, values in arrays.items():
-            array = self._array(name)
-            array[rows] = values.reshape(count, -1).astype(array.dtype, copy=False)
-        for name, sums in (("abs_sum", block.abs_sum), ("product_sum", block.product_sum)):
-            self._array(name)[number] = np.asarray(sums, "float32").ravel()
+        for name, parts in arrays.items():
+            at = slice(number, number + 1) if name == "sum" else rows
+            for place, (part, values) in enumerate(parts.items()):
+                flat = values.reshape(-1, self.neurons)
+                if name in self._parts:
+                    self._array(name)[place, at] = flat
+                else:
+                    self._array(f"{part}_{name}")[at] = flat
         self._array("positions")[number] = block.positions
         self._array("tokens")[rows] = np.asarray(block.tokens, "int32")
 
@@ -246,6 +277,10 @@ class Activity:
         import xarray
 
         data = xarray.open_zarr(self.path, consolidated=False, chunks=None, mask_and_scale=False)
+        for name, parts in self._parts.items():
+            first = data[name].dims[0]
+            data = data.assign({f"{part}_{name}": data[name].isel({first: place}) for place, part in enumerate(parts)})
+        data = data.drop_vars(list(self._parts))
         return data.set_coords(["layer", "index", "down_norm"]).assign_coords(scope=list(SCOPES))
 
     def _mean(self, name: str, items: np.ndarray | None) -> np.ndarray:
@@ -257,7 +292,7 @@ class Activity:
             raise ValueError(f"{self.path} holds no written block of these items yet: listen first")
         total = np.zeros(self.neurons)
         for block in np.flatnonzero(positions):
-            total += np.asarray(self._array(name)[int(block)])
+            total += self._part(name, int(block))
         return (total / positions.sum()).reshape(self.layers, self.width)
 
     def _stored(self, scope: str | Sequence[str]) -> tuple[str, ...]:
@@ -273,14 +308,19 @@ class Activity:
             self._arrays[name] = cast("zarr.Array[Any]", self._group[name])
         return self._arrays[name]
 
+    def _part(self, name: str, rows: int | slice, columns: slice = slice(None)) -> np.ndarray:
+        """Some of what is called such as ``audio_count``: of an array that holds several parts, or of one of that name."""
+        part, _, array = name.partition("_")
+        if array in self._parts:
+            return np.asarray(self._array(array)[self._parts[array].index(part), rows, columns])
+        return np.asarray(self._array(name)[rows, columns])
+
     def _read(self, name: str, layer: int, items: np.ndarray | None) -> np.ndarray:
         columns = slice(layer * self.width, (layer + 1) * self.width)
-        if items is None:
-            return np.asarray(self._array(name)[:, columns])
-        if not len(items):
-            return np.empty((0, self.width), self._array(name).dtype)
+        if items is None or not len(items):
+            return self._part(name, slice(None if items is None else 0), columns)
         low, high = int(np.min(items)), int(np.max(items)) + 1
-        return np.asarray(self._array(name)[low:high, columns])[np.asarray(items) - low]
+        return self._part(name, slice(low, high), columns)[np.asarray(items) - low]
 
     def __repr__(self) -> str:
         done = int(self.written.sum())
@@ -306,7 +346,9 @@ def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray,
     from zarr.codecs import BloscCodec, BloscShuffle
 
     neurons, width = down_norm.size, down_norm.shape[1]
+    parts = arrays_of(store)
     sizes = {"item": items, "neuron": neurons, "scope": len(SCOPES), "block": -(-items // block_items)}
+    sizes |= {FIRST[name]: len(of) for name, of in parts.items()}
     # fast and, unlike gzip, free of time stamps; shuffling groups the bytes of equal weight
     packed = BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle)
 
@@ -314,15 +356,14 @@ def _make_arrays(group: zarr.Group, store: Sequence[str], down_norm: np.ndarray,
         named, shape = dims.split(), tuple(sizes[dim] for dim in dims.split())
         how: dict[str, Any] = {"dtype": dtype, "fill_value": fill, "compressors": packed}
         # one file for the chunks that are written together, from which those of a layer are read by themselves
-        how |= {"shards": (chunks[0], neurons)} if named[1:] == ["neuron"] else {}
+        how |= {"shards": (shape[0], chunks[1], neurons)} if name in parts else {}
         return group.create_array(name, shape=shape, chunks=chunks, dimension_names=named, **how)
 
-    for scope in store:
-        for kind, dtype in (("count", "uint16"), ("mean", "float16")) if scope in SPANS else (("value", "float16"),):
-            make(f"{scope}_{kind}", "item neuron", (block_items, width), dtype)
+    for name, dtype in (("count", "uint16"), ("mean", "float16"), ("value", "float16"), ("sum", "float32")):
+        if name in parts:
+            row, rows = ("block", 1) if name == "sum" else ("item", block_items)
+            make(name, f"{FIRST[name]} {row} neuron", (1, rows, width), dtype)
     make("tokens", "item scope", (block_items, len(SCOPES)), "int32", NOT_WRITTEN)
-    for name in ("abs_sum", "product_sum"):
-        make(name, "block neuron", (1, width), "float32")
     make("positions", "block", (1,), "int64")
     layer, index = (place.astype("int32") for place in np.divmod(np.arange(neurons), width))
     for name, values in (("layer", layer), ("index", index), ("down_norm", down_norm.ravel().astype("float32"))):

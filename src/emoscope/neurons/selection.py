@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -26,7 +25,7 @@ from emoscope.neurons.samples import (
     renamed_clips,
 )
 from emoscope.neurons.selectors import Statistics
-from emoscope.neurons.sets import NeuronSet, NeuronSets, load_set, set_folder
+from emoscope.neurons.sets import FILE, NeuronSet, NeuronSets, load_set, set_folder
 from emoscope.schemas import as_table, schema
 from emoscope.vocabulary import FEWER, MATCHED, OUTCOME_CONTROLS, QUIET, RESELECTED, TARGET, USED
 
@@ -55,8 +54,10 @@ class FoundSets:
     def save_sets(self, folder: str | Path) -> None:
         """Write the sets of every fold where :func:`~emoscope.neurons.sets.load_set` finds them, and no earlier ones."""
         for name in self.frame["set"].unique():
-            shutil.rmtree(set_folder(folder, name), ignore_errors=True)
-            self.neuron_sets(name).save(set_folder(folder, name), {"set": name})
+            self.neuron_sets(name).save(place := set_folder(folder, name), {"set": name})
+            for earlier in place.iterdir():
+                if earlier.name != FILE:
+                    earlier.unlink()
 
     def neuron_sets(self, name: str) -> NeuronSets:
         """One set as a mapping from emotion to :class:`NeuronSet`, with its folds; a ``ValueError`` without."""

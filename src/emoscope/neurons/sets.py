@@ -1,4 +1,4 @@
-"""Sets of neurons: values with an algebra, saved as safetensors with a JSON card."""
+"""Sets of neurons: values with an algebra, saved as safetensors with their card in its header."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from emoscope.emotions import UnknownEmotion, canonical
 
@@ -88,7 +89,7 @@ class NeuronSet:
         return len(self & other) / (len(self | other) or 1)
 
     def save(self, path: str | Path) -> None:
-        """Write ``path`` (safetensors) and a JSON card beside it."""
+        """Write ``path`` (safetensors), with what is known of the set in its header."""
         save_group(path, {self.emotion: self})
 
     @classmethod
@@ -192,20 +193,19 @@ class NeuronSets(Mapping[str, NeuronSet]):
         }
 
     def save(self, folder: str | Path, card: Mapping[str, object] | None = None) -> None:
-        """Write ``all.safetensors`` and one file per fold, each with its JSON card, which also holds ``card``."""
-        for fold, group in {"all": self._sets, **self.folds}.items():
-            save_group(Path(folder) / f"{safe_name(fold)}.safetensors", group, {**(card or {}), "fold": fold})
+        """Write the sets of all folds to ``all.safetensors``, whose header also holds ``card``."""
+        save_group(Path(folder) / FILE, self._sets, self.folds, card)
 
     @classmethod
     def load(cls, folder: str | Path) -> NeuronSets:
         """Read the folder that :meth:`save` wrote; a ``FileNotFoundError`` says that it holds no ``all.safetensors``."""
-        found: dict[str, dict[str, NeuronSet]] = {}
-        for path in sorted(Path(folder).glob("*.safetensors")):
-            found[str(_read_card(path).get("fold", path.stem))] = load_group(path)
+        path, found = Path(folder) / FILE, dict[str, dict[str, NeuronSet]]()
+        if path.is_file():
+            # in earlier versions each fold had a file of its own
+            for file in [path] if _read(path, "")[0] is not None else sorted(path.parent.glob("*.safetensors")):
+                found |= _load(file)
         if "all" not in found:
-            raise FileNotFoundError(
-                f"{folder} holds no all.safetensors: give the folder of one set, such as sets/<set>"
-            )
+            raise FileNotFoundError(f"{folder} holds no {FILE}: give the folder of one set, such as sets/<set>")
         return cls(found.pop("all"), found)
 
     def __getitem__(self, emotion: str) -> NeuronSet:
@@ -245,31 +245,15 @@ class NeuronSets(Mapping[str, NeuronSet]):
         return f"<table>{heads}{rows}</table>{lacking}"
 
 
-def expected_jaccard(first: int, second: int, neurons: int) -> float:
-    """The expected Jaccard index of two random sets of these sizes, of all neurons.
-
-    The number that they share is hypergeometric; i shared neurons give i / (first + second - i).
-
-    Example:
-        >>> round(expected_jaccard(1, 2, 4), 6)  # half of the time one shared, of two
-        0.25
-    """
-    from scipy.special import gammaln
-
-    def choose(n: int, k: np.ndarray | int) -> np.ndarray:
-        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
-
-    if not first or not second:
-        return 0.0
-    shared = np.arange(max(0, first + second - neurons), min(first, second) + 1, dtype=float)
-    log_share = choose(first, shared) + choose(neurons - first, second - shared) - choose(neurons, second)
-    return float(np.sum(np.exp(log_share) * shared / (first + second - shared)))
-
-
 SET_ID = re.compile(r"[a-z][a-z0-9-]*@[0-9.e-]+:[a-z+]+(~[a-z]+[0-9]+)*")
 """A set id, such as ``cas@0.05:audio+answer~matched3``; see ``SetSpec.name_of``."""
 
 MEANS = "mean_product/"  # before an emotion: the name of the tensor with its neurons' means
+
+FILE = "all.safetensors"
+"""The file of a set in its folder: the set that was found on everything, and those of all folds."""
+
+CARD = "neuron_sets"  # the only entry of the header's metadata, as the order of several is not fixed: a JSON object
 
 AGAIN = "copy the folder of the set again, or select again"
 
@@ -301,81 +285,116 @@ def set_folder(folder: str | Path, name: str) -> Path:
 
 def load_set(folder: str | Path, name: str, fold: str = "all") -> dict[str, np.ndarray]:
     """Read one set id and fold: emotion -> flat neuron numbers, int64 (neuron,); a ``FileNotFoundError`` without."""
-    group = load_group(set_folder(folder, name) / f"{safe_name(fold)}.safetensors")
-    return {emotion: one_set.neurons for emotion, one_set in group.items()}
+    path = set_folder(folder, name) / FILE
+    if _read(path, "")[0] is None:  # of an earlier version: each fold has a file of its own
+        path = path.with_name(f"{safe_name(fold)}.safetensors")
+    return {emotion: one_set.neurons for emotion, one_set in load_group(path, fold).items()}
 
 
-def save_group(path: str | Path, sets: Mapping[str, NeuronSet], card: Mapping[str, object] | None = None) -> None:
-    """Write the sets of several emotions to one safetensors file, and a JSON card beside it.
+def save_group(
+    path: str | Path,
+    sets: Mapping[str, NeuronSet],
+    folds: Mapping[str, Mapping[str, NeuronSet]] | None = None,
+    card: Mapping[str, object] | None = None,
+) -> None:
+    """Write the sets of several emotions to one safetensors file, and beside them those of folds.
 
-    The file holds one int64 tensor (neuron,) an emotion, and beside it, where they are known, the mean gated
-    products under ``mean_product/<emotion>``; float32 (neuron,).
+    The file holds one int64 tensor (neuron,) for each fold and emotion, ``<fold>/<emotion>``, where the fold is ``all`` for
+    ``sets``, and beside it, where they are known, the mean gated products, ``<fold>/mean_product/<emotion>``; float32
+    (neuron,). The entry ``neuron_sets`` of its header is a JSON object: ``card``, the size of the decoder, and what is
+    known of each set.
     """
-    path = Path(path)
+    path, groups = Path(path), {"all": sets, **(folds or {})}
     if not sets:
         raise ValueError(f"no set to save to {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     first = next(iter(sets.values()))
     content = {**(card or {}), "layers": first.layers, "width": first.width, "neuron": "layer * width + index"}
-    content["emotions"] = {emotion: {"size": len(one_set), **one_set.meta} for emotion, one_set in sets.items()}
-    tensors = {emotion: np.ascontiguousarray(one_set.neurons) for emotion, one_set in sets.items()}
-    means = {emotion: one_set.mean_product for emotion, one_set in sets.items() if one_set.mean_product is not None}
-    tensors |= {MEANS + emotion: np.ascontiguousarray(array) for emotion, array in means.items()}
-    if means:
-        content["mean_product"] = f"tensors {MEANS}<emotion>: mean gated product over all prompt positions heard"
+    tensors, known = {}, {}
+    for fold, group in groups.items():
+        known[fold] = {emotion: {"size": len(one_set), **one_set.meta} for emotion, one_set in group.items()}
+        for emotion, one_set in group.items():
+            tensors[f"{safe_name(fold)}/{emotion}"] = np.ascontiguousarray(one_set.neurons)
+            if one_set.mean_product is not None:
+                tensors[f"{safe_name(fold)}/{MEANS}{emotion}"] = np.ascontiguousarray(one_set.mean_product)
+                content["mean_product"] = f"tensors <fold>/{MEANS}<emotion>: over all prompt positions heard"
+    content["folds"] = known
     # beside its final name and then renamed, so that a killed run leaves no half file
     partial = path.with_name(f".{path.name}.partial{os.getpid()}")
     try:
-        partial.write_bytes(save(tensors))  # save_file would leave it to its owner alone
+        partial.write_bytes(save(tensors, {CARD: json.dumps(content)}))  # save_file would leave it to its owner alone
         partial.replace(path)
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path.with_suffix(".json"))
     finally:
         partial.unlink(missing_ok=True)
 
 
-def load_group(path: str | Path) -> dict[str, NeuronSet]:
-    """Read the sets that :func:`save_group` wrote, in their order.
+def load_group(path: str | Path, fold: str = "all") -> dict[str, NeuronSet]:
+    """Read the sets of one fold that :func:`save_group` wrote, in their order.
 
-    A ``FileNotFoundError`` says that the file or its card is missing, an ``IsADirectoryError`` that a folder is given, a
-    ``ValueError`` that either is damaged.
+    A file of an earlier version has a JSON card beside it and holds one fold, which is read whatever fold is asked.
+    A ``FileNotFoundError`` says that the file, its card or the fold is missing, an ``IsADirectoryError`` that a folder is
+    given, a ``ValueError`` that either is damaged.
     """
-    card = _read_card(path)
+    found = _load(path, fold)
+    if fold not in found:
+        raise FileNotFoundError(f"{path} holds no sets of fold {fold}: check the set's name and fold")
+    return found[fold]
+
+
+def _load(path: str | Path, fold: str | None = None) -> dict[str, dict[str, NeuronSet]]:
+    """The sets of a file, fold -> emotion -> set; of one fold where it is given, nothing where there is no such fold."""
+    path = Path(path)
+    text, tensors = _read(path, fold)
+    card = _read_card(path, text, fold)
+    found: dict[str, dict[str, NeuronSet]] = {}
+    for name, emotions in card["folds"].items():
+        if fold not in (name, None):
+            continue
+        # in a file of an earlier version the names of tensors tell no folds apart
+        start, group = "" if text is None else f"{safe_name(name)}/", found.setdefault(name, {})
+        for emotion, given in emotions.items():
+            neurons, means = tensors.get(start + emotion), tensors.get(start + MEANS + emotion)
+            if neurons is None or neurons.dtype != np.int64:
+                raise ValueError(f"{path} holds no neurons of {emotion}, which its card names: {AGAIN}")
+            meta = {key: value for key, value in given.items() if key != "size"}
+            try:
+                group[emotion] = NeuronSet(emotion, neurons, card["layers"], card["width"], meta, means)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+    return found
+
+
+def _read(path: Path, fold: str | None) -> tuple[str | None, dict[str, np.ndarray]]:
+    """The card in a file's header, ``None`` in one of an earlier version, and its tensors, of one fold if it is given."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give a file of sets in it, as sets/mad@0.05_all/{FILE} of a run")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: select neurons first, or check the set's name and fold")
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(CARD)
+            start = "" if text is None or fold is None else f"{safe_name(fold)}/"
+            return text, {name: file.get_tensor(name) for name in list(file.keys()) if name.startswith(start)}
     except Exception as error:  # of the package's own kind, or of numpy's where it has no such type
         raise ValueError(f"{path} cannot be read as safetensors ({error}): {AGAIN}") from error
-    known = all(isinstance(card.get(name), int) and 0 < card[name] <= most for name, most in MOST.items())
-    emotions = card.get("emotions")
-    if not (known and isinstance(emotions, dict) and all(isinstance(meta, dict) for meta in emotions.values())):
-        raise ValueError(f"{Path(path).with_suffix('.json')} is no card of neuron sets: {AGAIN}")
-    groups = {}
-    for emotion, given in emotions.items():
-        if emotion not in tensors or tensors[emotion].dtype != np.int64:
-            raise ValueError(f"{path} holds no neurons of {emotion}, which its card names: {AGAIN}")
-        meta = {key: value for key, value in given.items() if key != "size"}
-        neurons, means = tensors[emotion], tensors.get(MEANS + emotion)
-        try:
-            groups[emotion] = NeuronSet(emotion, neurons, card["layers"], card["width"], meta, means)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-    return groups
 
 
-def _read_card(path: str | Path) -> dict[str, Any]:
-    """The JSON card beside a set's file; raises what :func:`load_group` raises."""
-    path = Path(path)
-    card = path.with_suffix(".json")
-    if path.is_dir():
-        usual = "sets/mad@0.05_all/all.safetensors of a run"
-        raise IsADirectoryError(f"{path} is a folder: give a file of sets in it, as {usual}")
-    for needed in (path, card):
-        if not needed.is_file():
-            raise FileNotFoundError(f"{needed} does not exist: select neurons first, or check the set's name and fold")
+def _read_card(path: Path, text: str | None, fold: str | None) -> dict[str, Any]:
+    """The card of a file of sets, in its header or, of an earlier version, beside it; raises as :func:`load_group`."""
+    place = path if text is not None else path.with_suffix(".json")
+    if not place.is_file():
+        raise FileNotFoundError(f"{place} does not exist: select neurons first, or check the set's name and fold")
     try:
-        content = json.loads(card.read_text(encoding="utf-8"))
+        card = json.loads(place.read_text(encoding="utf-8") if text is None else text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{card} is not valid JSON ({error}): {AGAIN}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{card} must hold a JSON object: {AGAIN}")
-    return content
+        raise ValueError(f"the card in {place} is not valid JSON ({error}): {AGAIN}") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"the card in {place} must hold a JSON object: {AGAIN}")
+    if text is None:
+        card["folds"] = {fold or str(card.get("fold", path.stem)): card.get("emotions")}
+    known = all(isinstance(card.get(name), int) and 0 < card[name] <= most for name, most in MOST.items())
+    groups = list(card["folds"].values()) if isinstance(card.get("folds"), dict) else [None]
+    parts = [part for group in groups for part in (group, *(group.values() if isinstance(group, dict) else ()))]
+    if not known or not all(isinstance(part, dict) for part in parts):
+        raise ValueError(f"{place} is no card of neuron sets: {AGAIN}")
+    return card

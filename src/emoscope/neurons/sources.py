@@ -14,7 +14,6 @@ from emoscope.neurons.jobs import ALL, SetSpec
 from emoscope.neurons.ranking import DECIMALS, Lists, SelectionPlan
 from emoscope.neurons.samples import NotIdentifiable, Sample, draw_samples, on_side
 from emoscope.neurons.selectors import find_selector
-from emoscope.neurons.sets import expected_jaccard
 
 AGREEMENT: dict[str, type[pl.DataType]] = dict.fromkeys(("source", "target", "selector", "emotion"), pl.String)
 AGREEMENT["n"] = pl.Int64
@@ -242,3 +241,24 @@ def _others(table: np.ndarray, place: int) -> float:
     """Mean of an emotion with the other emotions, in both directions."""
     others = np.arange(len(table)) != place
     return float(np.mean([table[place, others], table[others, place]]))
+
+
+def expected_jaccard(first: int, second: int, neurons: int) -> float:
+    """The expected Jaccard index of two random sets of these sizes, of all neurons.
+
+    The number that they share is hypergeometric; i shared neurons give i / (first + second - i).
+
+    Example:
+        >>> round(expected_jaccard(1, 2, 4), 6)  # half of the time one shared, of two
+        0.25
+    """
+    from scipy.special import gammaln
+
+    def choose(n: int, k: np.ndarray | int) -> np.ndarray:
+        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+
+    if not first or not second:
+        return 0.0
+    shared = np.arange(max(0, first + second - neurons), min(first, second) + 1, dtype=float)
+    log_share = choose(first, shared) + choose(neurons - first, second - shared) - choose(neurons, second)
+    return float(np.sum(np.exp(log_share) * shared / (first + second - shared)))
