@@ -38,10 +38,15 @@ def test_every_table_that_a_study_of_several_parts_writes_is_declared():
 
 
 def test_rows_are_sorted_and_lack_nothing():
-    table = as_table("tests", [{"kind": "steer", "p": 0.5, "unknown": 1}, {"kind": "deactivate"}])
+    table = as_table("differences", [{"kind": "steer", "p": 0.5, "unknown": 1}, {"kind": "deactivate"}])
     assert table["kind"].to_list() == ["deactivate", "steer"]
     assert table["p"].to_list() == [None, 0.5]
-    assert table.columns == list(schema("tests"))
+    assert table.columns == list(schema("differences"))
+
+
+def test_declared_tests_stay_in_their_order():
+    table = as_table("tests", [{"name": "steers", "p": 0.5}, {"name": "exists"}])
+    assert table["name"].to_list() == ["steers", "exists"]
 
 
 def test_every_column_says_what_it_holds():

@@ -38,10 +38,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_numbers_are_those_of_the_tables(runs: tuple[Path, Path]) -> None:
     rows, _ = side_by_side(runs)
     assert dict(rows.schema) == schema("side_by_side")
-    tests = pl.read_parquet(runs[0] / "tables" / "tests.parquet")
+    effects = pl.read_parquet(runs[0] / "tables" / "effects.parquet")
+    headline = pl.read_parquet(runs[0] / "conditions.parquet").filter("headline").group_by("kind").first()
+    alike = ["kind", "selector", "budget", "scope", "to", "alpha", "control", "positions", "layers"]
+    effects = effects.filter(pl.col("size").is_null()).join(headline, on=alike, how="semi", nulls_equal=True)
     one = rows.row(0, named=True)
-    for measure in ("excess_gap", "excess_pull_gap"):
-        declared = tests.filter(pl.col("measure") == measure).row(0, named=True)
+    for measure, kind in (("excess_gap", "deactivate"), ("excess_pull_gap", "steer")):
+        declared = effects.filter(measure=measure, kind=kind).row(0, named=True)
         assert [one[measure], one[f"{measure}_low"], one[f"{measure}_high"]] == [
             declared["estimate"], declared["low"], declared["high"],
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Declared tests and differences between selectors, on runs of five speakers worked out by hand."""
+"""Differences between selectors, on runs of five speakers worked out by hand."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from emoscope.analysis.contrasts import compare
-from emoscope.analysis.effects import headline_tests
 from emoscope.analysis.responses import build_responses
 from emoscope.chapters.selectors import differences
 from emoscope.schemas import schema
@@ -54,34 +53,7 @@ def test_difference_between_selectors_by_hand():
     assert gap["df"] == pytest.approx(4)
 
 
-def test_the_headline_is_tested_by_hand():
-    run = run_of_two()
-    compared = compare(build_responses(run), run.conditions)
-    row = headline_tests(compared, run).row(0, named=True)
-    # matched controls change nothing: -5, from one clip of speaker 0: without 0 it is 0, else -100 / 8 / 2 = -6.25
-    assert (row["kind"], row["measure"], row["estimate"]) == ("deactivate", "excess_gap", pytest.approx(-5))
-    error = math.sqrt(4 / 5 * (5**2 + 4 * 1.25**2))
-    assert row["p"] == pytest.approx(2 * stats.t.sf(5 / error, 4))
-    assert row["p_holm"] == row["p"]  # one test alone
-
-
-def test_a_headline_without_controls_says_why_it_is_not_tested():
-    run = small_run(ITEMS, {"baseline": BASE, "anger/cas": CAS, "fear/cas": BASE}, rows("cas", headline=True))
-    row = headline_tests(compare(build_responses(run), run.conditions), run).row(0, named=True)
-    assert (row["estimate"], row["p"], row["p_holm"], row["reason"]) == (None, None, None, "no matched controls")
-
-
-def test_unreliable_answers_get_no_p_value():
-    run = run_of_two()
-    compared = compare(build_responses(run), run.conditions, unreliable={"fear/lap"})
-    row = headline_tests(compared, run).row(0, named=True)
-    assert row["estimate"] == pytest.approx(-5)
-    assert (row["p"], row["p_holm"]) == (None, None)
-    assert "letters" in row["reason"]
-
-
 def test_without_a_headline_nothing_is_compared():
     run = small_run(ITEMS, {"baseline": BASE, "anger/cas": CAS, "fear/cas": BASE}, rows("cas"))
     responses = build_responses(run)
     assert differences(responses, compare(responses, run.conditions)).is_empty()
-    assert headline_tests(compare(responses, run.conditions), run).is_empty()
