@@ -1,15 +1,17 @@
-"""Clustering over layers and the claims of the paper again, slowly and obviously, from the rows of the other tables."""
+"""Clustering over layers and all claims again, slowly and obviously, from stored answers and the rows of other tables."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import polars as pl
 from scipy import stats
 
-from emoscope.analysis.claim_rules import SUPPORTED
+from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED
 from emoscope.neurons.selection import load_set
-from tests.analysis.slow import Row, Slow, mean
+from tests.analysis.slow import Families, Row, Slow, mean
+from tests.analysis.slow_declared import OFF, ON, Asked, act, beyond_units, declared_tests, untested
 
 
 def slow_clustering(slow: Slow) -> list[Row]:
@@ -50,81 +52,170 @@ def slow_clustering(slow: Slow) -> list[Row]:
     return rows
 
 
-def slow_claims(slow: Slow, tables: dict[str, list[Row]]) -> list[Row]:
-    """Name, verdict and number of every claim; the words are not repeated."""
-    names = ("exist", "hurts", "spares", "pulls", "rises", "modest", "crowds", "transfer", "handle")
-    claims = {name: Row(name=name, verdict="not testable here", estimate=None, low=None, high=None) for name in names}
+def asked_of(slow: Slow) -> tuple[Asked, str | None, set[str], int] | None:
+    """Answers under the headline's sets and their controls, which controls, the conditions, and how many items are left out."""
+    declared = [row for row in slow.conditions if row["headline"]]
+    if not declared or ("likelihood", "baseline") not in slow.said:
+        return None
+    found: dict[tuple, dict[str, dict[Any, dict[str, str]]]] = {}
+    for row in sorted(slow.conditions, key=lambda row: row["condition"]):
+        same = all(row.get(name) == declared[0].get(name) for name in ("selector", "budget", "scope"))
+        plain = row.get("size") is None and row["to"] != "mean" and row["kind"] in ("deactivate", "steer")
+        whole = {row["positions"], row["layers"]} <= {"all", None} and row["target"] in slow.labels
+        if plain and same and whole and ("likelihood", row["condition"]) in slow.said:
+            draws = found.setdefault((row["kind"], row["alpha"]), {}).setdefault(row["control"] or "target", {})
+            draws.setdefault(row["draw"], {})[row["target"]] = row["condition"]
+    found = {key: controls for key, controls in found.items() if "target" in controls}
+    if not found:
+        return None
+    plenty = [name for name in ("orthogonal", "matched") if any(len(one.get(name, {})) >= 5 for one in found.values())]
+    control = plenty[0] if plenty else None
+    acts = {
+        key: [next(iter(one["target"].values())), *(one.get(control, {}).values() if control else [])]
+        for key, one in found.items()
+    }
+    every = [draw for draws in acts.values() for draw in draws]
+    targets = [label for label in slow.labels if all(label in draw for draw in every)]
+    wanted = {"baseline", *(name for draw in every for name in draw.values())}
+    kept = [
+        n for n in range(len(slow.items))
+        if all(slow.asked(name)[n] and set(slow.logp.get((name, n), {})) == set(slow.labels) for name in wanted)
+    ]  # fmt: skip
+    if not targets or not kept:
+        return None
 
-    def say(name: str, row: Row, holds: bool, testable: bool = True) -> None:
-        verdict = SUPPORTED if holds else "not supported" if testable else "not testable here"
-        claims[name] |= {"verdict": verdict, **{key: row[key] for key in ("estimate", "low", "high")}}
+    def said(name: str) -> list[list[float]]:
+        return [[slow.logp[name, n][label] for label in slow.labels] for n in kept]
 
+    def under(draws: list[dict[str, str]]) -> tuple:
+        own, *others = [[said(draw[target]) for target in targets] for draw in draws]
+        return own, others
+
+    speaker = [str(slow.speaker[n]) for n in kept]
+    asked = Asked(
+        [slow.labels.index(slow.truth[n]) for n in kept], speaker, _units(slow, kept, speaker), len(slow.labels),
+        said("baseline"), [slow.labels.index(target) for target in targets],
+        under(acts["deactivate", None]) if ("deactivate", None) in acts else None,
+        {key[1]: under(draws) for key, draws in acts.items() if key[0] == "steer"},
+        next((row["alpha"] for row in declared if row["kind"] == "steer"), None),
+    )  # fmt: skip
+    return asked, control, wanted, len(slow.items) - len(kept)
+
+
+def _units(slow: Slow, kept: list[int], speaker: list[str]) -> list[str]:
+    """Sessions where several speakers share each of them, else speakers."""
+    sessions = [slow.items[n].get("session") for n in range(len(slow.items))]
+    whose: dict[str, set] = {}
+    for who, session in zip(slow.speaker, sessions, strict=True):
+        whose.setdefault(str(who), set()).add(session)
+    names = set(sessions)
+    if None in names or any(len(one) > 1 for one in whose.values()) or not 1 < len(names) < len(whose):
+        return speaker
+    return [sessions[n] for n in kept]
+
+
+def slow_claims(
+    slow: Slow, families: Families, tables: dict[str, list[Row]], hollow: set[str]
+) -> tuple[list[Row], list[Row]]:
+    """The declared tests, and name, verdict and number of every claim; the words are not repeated."""
+    found = asked_of(slow)
+    level = next(
+        (row for row in tables["uar"] if (row["condition"], row["scoring"]) == ("baseline", "likelihood")), None
+    )
+    at_chance = level is not None and (level["uar"] if level["low"] is None else level["low"]) <= level["chance"]
+    barred = bool(slow.unknown or at_chance)
+    if found is None or barred or hollow & found[2]:
+        judged = {name: untested(name) for name in (*OFF, *ON)}
+    else:
+        judged = declared_tests(found[0])
+        for row in judged.values():
+            if row["verdict"] == SUPPORTED and found[1] == "matched":
+                row["verdict"] = RESERVED
+    tests = []
+    units = ("nat", "% of the separation", "% of the separation", "nat", "nat per unit of alpha", "% of the separation")
+    for (name, row), unit in zip(judged.items(), units, strict=True):
+        about = {"kind": "deactivate" if name in OFF else "steer", "corpus": slow.corpus, "unit": unit}
+        about |= {"control": found[1] if found else None, "n": len(found[0].truth) if found else None}
+        kept = {key: value for key, value in row.items() if key not in ("between", "sampling")}
+        tests.append(kept | about | {"left_out": found[3] if found else None})
+    claims = {row["name"]: _said(row["name"], row["verdict"], row) for row in tests}
+    for name in ("hurts", "spares", "pulls", "modest", "crowds", "transfer", "handle"):
+        claims[name] = _said(name, UNTESTED)
+    if not barred:
+        _explore(slow, families, tables, judged, found, claims)
+    return tests, list(claims.values())
+
+
+def _said(name: str, verdict: str, row: Row | None = None) -> Row:
+    return Row(name=name, verdict=verdict) | {key: row[key] if row else None for key in ("estimate", "low", "high")}
+
+
+def _explore(slow: Slow, families: Families, tables, judged, found, claims: dict[str, Row]) -> None:
     declared = {row["kind"]: row for row in slow.conditions if row["headline"]}
-    if slow.unknown or not declared:
-        return list(claims.values())
+    good = (SUPPORTED, RESERVED)
 
     def effect(kind: str, measure: str, control: str = "target") -> Row | None:
         for row in tables["effects"]:
-            same = all(row[name] == declared[kind][name] for name in ("selector", "budget", "scope", "alpha"))
+            same = kind in declared and all(
+                row[key] == declared[kind][key] for key in ("selector", "budget", "scope", "alpha")
+            )
             plain = (row["positions"], row["layers"], row["size"]) == ("all", "all", None) and row["to"] != "mean"
             mine = (row["kind"], row["measure"], row["control"]) == (kind, measure, control)
             if same and plain and mine and (control == "target" or row["draw"] is None):
                 return row if row["low"] is not None and not row["hollow"] else None
         return None
 
-    base = next(row for row in tables["uar"] if (row["condition"], row["scoring"]) == ("baseline", "likelihood"))
-    if base["low"] is not None and base["low"] <= base["chance"]:
-        return list(claims.values())
-
-    tests = {row["kind"]: row for row in tables["tests"] if row["p_holm"] is not None}
-    right = [row for kind, row in tests.items() if (row["estimate"] < 0) == (kind == "deactivate")]
-    if tests:
-        best = min(right or tests.values(), key=lambda row: row["p_holm"])
-        say("exist", best, bool(right) and best["p_holm"] < 0.05)
-    if "deactivate" in tests:
-        test, own, cross = (
-            tests["deactivate"],
-            effect("deactivate", "excess_self"),
-            effect("deactivate", "excess_cross"),
-        )
-        if own is not None:
-            hurt = test["p_holm"] < 0.05 and test["estimate"] < 0 and own["high"] < 0
-            say("hurts", test, hurt)
-            if hurt and cross is not None:
-                say("spares", cross, cross["low"] > own["estimate"] / 2)
-            if hurt:
-                _modest(slow, tables, say, test, effect("deactivate", "gap", "matched"))
-    if "steer" in declared and (pull := effect("steer", "excess_pull_overall")) is not None:
-        say("pulls", pull, pull["low"] > 0)
-    for row in tables["trend"]:
-        if row["measure"] == "excess_pull" and row["low"] is not None and row["p"] is not None and not row["hollow"]:
-            say("rises", row | {"estimate": row["slope"]}, row["p"] < 0.05 and row["low"] > 0)
+    share, own = judged["disproportionate"]["verdict"], effect("deactivate", "excess_self")
+    if share != UNTESTED and own is not None:
+        claims["hurts"] = _said("hurts", SUPPORTED if share in good and own["high"] < 0 else UNSUPPORTED, own)
+    if share in good:
+        row = act(found[0], "spares", found[0].off, found[0].left_over)
+        claims["spares"] = _said("spares", SUPPORTED if row["low"] > 0 else UNSUPPORTED, row)
+    if (row := _pull(slow, families)) is not None:
+        claims["pulls"] = _said("pulls", SUPPORTED if row["low"] > 0 else UNSUPPORTED, row)
+    if claims["hurts"]["verdict"] == SUPPORTED:
+        _modest(tables, claims, effect("deactivate", "gap", "matched"))
     for row in tables["clustering"]:
         one = declared.get("deactivate") or declared["steer"]
-        if row["selector"] == one["selector"] and row["draws"] >= 5 and row["low"] is not None:
-            say("crowds", row, row["low"] > row["shuffled_max"])
-    said = [claims["hurts"]["verdict"], claims["pulls"]["verdict"]]
-    for verdict in ("not testable here", "not supported"):
-        claims["handle"]["verdict"] = verdict if verdict in said else claims["handle"]["verdict"]
-    if said == [SUPPORTED, SUPPORTED]:
-        claims["handle"]["verdict"] = SUPPORTED
-    return list(claims.values())
+        if row["selector"] == one["selector"] and row["draws"] >= 19 and row["low"] is not None:
+            claims["crowds"] = _said("crowds", SUPPORTED if row["low"] > row["shuffled_max"] else UNSUPPORTED, row)
+    both = {
+        claims["hurts"]["verdict"],
+        SUPPORTED if judged["steers"]["verdict"] in good else judged["steers"]["verdict"],
+    }
+    claims["handle"]["verdict"] = UNSUPPORTED if UNSUPPORTED in both else UNTESTED if UNTESTED in both else SUPPORTED
 
 
-def _modest(slow: Slow, tables: dict[str, list[Row]], say, test: Row, matched: Row | None) -> None:
-    one = next(row for row in slow.conditions if row["headline"])
-    path = slow.folder / "sets.parquet"
-    sets = pl.read_parquet(path).to_dicts() if path.is_file() else []
-    mine = [row for row in sets if row["control"] == "target" and all(row[k] == one[k] for k in ("selector", "budget", "scope"))]  # fmt: skip
-    mine = [row for row in mine if row["fold"] != "all"] or mine
-    if mine and max(row["n"] for row in mine) <= 50:
-        say("modest", test, True)
-        return
+def _pull(slow: Slow, families: Families) -> Row | None:
+    """How much more is answered with the emotion's name over all clips, beyond matched draws, by speakers."""
+    for key in families.single:
+        matched = families.matched(key)
+        if key not in families.declared or key[0] != "steer" or not matched:
+            continue
+        targets, used = families.shared((key, *matched))
+        speakers = sorted(set(slow.speaker[used]))
+        if len(speakers) < 5:
+            return None
+        weights = {who: int((used & (slow.speaker == who)).sum()) for who in speakers}
+
+        def value(one, gone, targets=targets, used=used):
+            return families.value("pull_overall", (one,), targets)(used & (slow.speaker != gone))
+
+        draws = [lambda gone, one=one, value=value: value(one, gone) for one in matched]
+        return beyond_units("pulls", weights, lambda gone, key=key, value=value: value(key, gone), draws)
+    return None
+
+
+def _modest(tables: dict[str, list[Row]], claims: dict[str, Row], matched: Row | None) -> None:
     rows = [row for row in tables["efficiency"] if row["draw"] is None and row["gap"] is not None]
-    few = sorted((row for row in rows if not row["full"] and row["size"] <= 50), key=lambda row: row["size"])
-    if not few or matched is None or all(row["gap_high"] is None for row in few):
+    full = [row for row in rows if row["full"]]
+    if not full or matched is None or full[0]["gap"] >= 0:
         return
-    (full,) = [row for row in rows if row["full"]]
-    good = [row for row in few if row["gap_high"] < matched["low"] and row["gap"] / full["gap"] >= 0.8]
+    most = min(50, full[0]["size"] // 2)
+    few = sorted((row for row in rows if not row["full"] and row["size"] <= most), key=lambda row: row["size"])
+    if not few or all(row["gap_high"] is None for row in few):
+        return
+    good = [row for row in few if row["gap_high"] < matched["low"] and row["gap"] / full[0]["gap"] >= 0.8]
     row = good[0] if good else few[-1]
-    say("modest", {"estimate": row["gap"], "low": row["gap_low"], "high": row["gap_high"]}, bool(good))
+    number = {"estimate": row["gap"], "low": row["gap_low"], "high": row["gap_high"]}
+    claims["modest"] = _said("modest", SUPPORTED if good else UNSUPPORTED, number)

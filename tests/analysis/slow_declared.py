@@ -191,10 +191,17 @@ def jackknife(values: Sequence[float]) -> float:
 
 
 def beyond(asked: Asked, name: str, own: Callable[[Any], float], draws: Sequence[Callable[[Any], float]]) -> Row:
-    """A statistic of the target sets beyond the mean over control draws, with both errors."""
-    units = [unit for unit in asked.units if asked.weight(unit) > 1e-9]
-    weights = [asked.weight(unit) for unit in units]
-    worth = sum(weights) ** 2 / sum(weight**2 for weight in weights) - 1
+    """A statistic of the target sets beyond the mean over control draws, by units of the clips."""
+    weights = {unit: asked.weight(unit) for unit in asked.units}
+    return beyond_units(name, {unit: weight for unit, weight in weights.items() if weight > 1e-9}, own, draws)
+
+
+def beyond_units(
+    name: str, weights: Mapping[Any, float], own: Callable[[Any], float], draws: Sequence[Callable[[Any], float]]
+) -> Row:
+    """The same by any units, with both errors."""
+    units = list(weights)
+    worth = sum(weights.values()) ** 2 / sum(weight**2 for weight in weights.values()) - 1
 
     def over(gone: Any) -> float:
         return own(gone) - (sum(draw(gone) for draw in draws) / len(draws) if draws else 0.0)

@@ -12,13 +12,11 @@ from scipy import stats
 from emoscope.neurons.selection import load_set
 from tests.analysis.slow import (
     FAMILY,
-    HOLLOW,
     UNITS,
     Families,
     Row,
     Slow,
     benjamini_hochberg,
-    holm,
     mean,
     prefixed,
     rank,
@@ -72,7 +70,6 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
             row = about | {"verdict": said, "reason": reason, "speakers": found["bias"]["speakers"]}
             row |= prefixed("excess_sensitivity", found["sensitivity"]) | prefixed("excess_bias", found["bias"])
             tables["verdicts"].append(row | {"hollow": any_hollow(both), "headline": key in families.declared})
-    tables["tests"] = _tests(slow, tables, families)
     tables["differences"] = _differences(slow, families)
     tables |= _sets(slow)
     tables["efficiency"] = _efficiency(slow, tables["effects"])
@@ -85,7 +82,7 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
         row |= slow_forms(folder, slow, row)
     tables["profile"] = slow_profile(tables["effects"], tables["layers"])
     tables["clustering"] = slow_clustering(slow)
-    tables["claims"] = slow_claims(slow, tables)
+    tables["tests"], tables["claims"] = slow_claims(slow, families, tables, hollow)
     for rows in tables.values():
         for row in rows:
             row.pop("family", None)
@@ -237,20 +234,6 @@ def _evidence(slow, families, about, draws, targets, used, matched, common) -> l
                 found = slow.interval(lambda k, level=level, control=control: level(k) - control(k), both)
                 row |= prefixed(f"excess_{name}", found)
         rows.append(row)
-    return rows
-
-
-def _tests(slow: Slow, tables: dict[str, list[Row]], families: Families) -> list[Row]:
-    rows = []
-    for kind, measure in (("deactivate", "excess_gap"), ("steer", "excess_pull_gap")):
-        for row in tables["effects"]:
-            if row["kind"] == kind and row["measure"] == measure and row["family"] in families.declared:
-                kept = ("kind", "measure", "estimate", "low", "high", "df", "p", "reason")
-                rows.append({name: row[name] for name in kept} | {"corpus": slow.corpus})
-                if row["hollow"]:
-                    rows[-1] |= {"p": None, "reason": HOLLOW}
-    for row, p in zip(rows, holm([1.0 if row["p"] is None else row["p"] for row in rows]), strict=True):
-        row["p_holm"] = None if row["p"] is None else p
     return rows
 
 

@@ -15,7 +15,7 @@ from emoscope.analysis.declared import FEWEST_DRAWS, Beyond, Evidence, Test, gat
 from emoscope.analysis.load import Run
 from emoscope.analysis.pairs import Clips
 from emoscope.analysis.responses import Responses
-from emoscope.vocabulary import DEACTIVATE, MATCHED, ORTHOGONAL, STEER, TARGET
+from emoscope.vocabulary import DEACTIVATE, MATCHED, MINIMUM_SPEAKERS, ORTHOGONAL, STEER, TARGET
 
 CONTROLS: Final = (ORTHOGONAL, MATCHED)
 """The controls beyond which claims are tested, the first of them that has enough draws: see docs/method.md."""
@@ -109,11 +109,13 @@ def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("h
 def pull(compared: Sequence[Compared]) -> Test | None:
     """How far the headline's amplification draws answers of clips of all emotions to its own, beyond matched draws.
 
-    In points, with the spread of the draws in its error; ``None`` where no matched set was amplified.
+    In points, with the spread of the draws in its error; ``None`` where no matched set was amplified, or speakers are few.
     """
     for case in compared:
         if case.headline and case.family["kind"] == STEER and case.excess is not None:
             own, *draws = (measures(change)["pull_overall"] for change in (case.excess.own, *case.excess.matched))
+            if (own.sizes > 0).sum() < MINIMUM_SPEAKERS:
+                return None
             stacked = np.array([draw.values for draw in draws])[..., None]
             return Beyond(own.values[:, None], stacked, own.sizes).test("pulls")
     return None

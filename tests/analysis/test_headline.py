@@ -1,0 +1,159 @@
+"""What the declared claims about a run rest on: which answers, which controls, and what is left out together."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from emoscope.analysis.contrasts import compare
+from emoscope.analysis.declared import judge
+from emoscope.analysis.headline import declared_evidence, independent_units, pull
+from emoscope.analysis.load import read_run
+from emoscope.analysis.responses import build_responses
+from tests.analysis.slow_claims import asked_of
+from tests.analysis.slow_declared import declared_tests
+from tests.helpers.planted import THREE, write_run
+from tests.helpers.runs import write_simulation
+from tests.helpers.slowly import Slow
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("planted") / "run", THREE, 6, 3)
+
+
+@pytest.fixture(scope="module")
+def run(planted):
+    return read_run(planted)
+
+
+def evidence(run):
+    return declared_evidence(run, build_responses(run))
+
+
+def changed(run, **tables):
+    return replace(run, **tables)
+
+
+def test_the_evidence_of_a_stored_run_is_that_of_a_slow_count(planted, run):
+    asked, control, wanted, left_out = asked_of(Slow(planted))
+    found = evidence(run)
+    assert (found.control, found.conditions, found.left_out) == (control, wanted, left_out)
+    assert (control, left_out, found.clips, found.unit) == ("matched", 0, 54, "speaker")
+    expected = declared_tests(asked)
+    for name, test in judge(found.evidence).items():
+        for column in ("estimate", "low", "high", "set_low", "p", "df"):
+            value, other = getattr(test, column), expected[name][column]
+            assert value == (other if other is None else pytest.approx(other, rel=1e-6, abs=1e-9)), (name, column)
+        assert test.verdict == expected[name]["verdict"]
+
+
+def with_sessions(run, sessions):
+    """``sessions`` names that of each speaker, or of each speaker and take."""
+    places = run.items.select("speaker", "take" if "take" in run.items.columns else "clip").rows()
+    named = [sessions(int((who or "s0")[1:]), n) for n, (who, _) in enumerate(places)]
+    return changed(run, items=run.items.with_columns(session=pl.Series(named, dtype=pl.String)))
+
+
+def test_sessions_that_speakers_share_are_left_out_together(planted):
+    run = with_sessions(read_run(planted), lambda who, n: f"ses{who // 2}")
+    responses = build_responses(run)
+    units, unit = independent_units(run, responses)
+    assert unit == "session"
+    assert len(set(units.tolist())) == 3
+    for who in range(6):
+        assert set(units[responses.speaker == who].tolist()) == {who // 2}
+    # three sessions are too few for an interval
+    found = declared_evidence(run, responses)
+    assert found.unit == "session"
+    assert judge(found.evidence)["exists"].why.startswith("only 0 emotions have pairs")
+
+
+@pytest.mark.parametrize(
+    "sessions",
+    [
+        lambda who, n: None,
+        lambda who, n: None if n == 3 else f"ses{who // 2}",  # not known of every clip
+        lambda who, n: "one",
+        lambda who, n: f"ses{who}",  # a session each
+        lambda who, n: f"ses{n % 3}",  # speakers who come again
+    ],
+)
+def test_else_speakers_are(planted, sessions):
+    run = with_sessions(read_run(planted), sessions)
+    responses = build_responses(run)
+    units, unit = independent_units(run, responses)
+    assert unit == "speaker"
+    assert units.tolist() == responses.speaker.tolist()
+
+
+def test_items_that_lack_an_option_are_left_out_and_counted(tmp_path):
+    whole = evidence(read_run(write_simulation(tmp_path / "whole", "evidence", speakers=6, clips=5, matched=5)))
+    assert (whole.clips, whole.left_out) == (90, 0)
+    fewer = read_run(
+        write_simulation(tmp_path / "fewer", "evidence", speakers=6, clips=5, matched=5, fewer_options=True)
+    )
+    found = evidence(fewer)
+    assert (found.clips, found.left_out) == (72, 18)  # every fifth item
+    some = fewer.items.filter(pl.col("options").list.len() == 3)
+    alone = evidence(
+        changed(fewer, items=some, answers=fewer.answers.filter(pl.col("item").is_in(some["item"].implode())))
+    )
+    assert judge(alone.evidence) == judge(found.evidence)
+
+
+def test_items_that_were_not_asked_under_a_control_are_left_out(run):
+    name = run.conditions.filter(control="matched", kind="deactivate", positions="all", layers="all", to="zero").filter(
+        pl.col("role") == "headline"
+    )["condition"][0]
+    lost = run.items["item"][0]
+    found = evidence(
+        changed(run, answers=run.answers.filter(~((pl.col("condition") == name) & (pl.col("item") == lost))))
+    )
+    assert found.left_out == 1
+
+
+def controls_named(run, names):
+    """The run with some draws of its matched sets under another name."""
+    control = pl.when((pl.col("control") == "matched") & pl.col("draw").is_in(names)).then(pl.lit("orthogonal"))
+    return changed(run, conditions=run.conditions.with_columns(control.otherwise("control").alias("control")))
+
+
+def test_claims_are_beyond_orthogonal_sets_where_there_are_enough_else_matched_ones(run):
+    assert evidence(run).control == "matched"
+    enough = evidence(controls_named(run, range(5)))
+    assert enough.control == "orthogonal"
+    assert len(enough.evidence.off.draws) == 5
+    assert evidence(controls_named(run, range(4))).control == "matched"
+    none = changed(run, conditions=run.conditions.filter(pl.col("control").fill_null("target") == "target"))
+    found = evidence(none)
+    assert found.control is None
+    assert judge(found.evidence)["exists"].why == "0 draws of control sets: 5 are needed"
+
+
+def test_only_the_headline_s_sets_and_strengths_count(run):
+    found = evidence(run)
+    kept = run.conditions.filter(pl.col("condition").is_in(found.conditions))
+    assert set(kept["selector"].drop_nulls()) == {"cas"}
+    assert set(kept["control"].drop_nulls()) == {"target", "matched"}
+    assert set(kept["positions"].drop_nulls()) == set(kept["layers"].drop_nulls()) == {"all"}
+    assert kept["size"].null_count() == len(kept)
+    assert "mean" not in set(kept["to"].drop_nulls())
+    assert found.asked.alpha == 0.5
+    assert sorted(found.asked.amplified) == [0.25, 0.5, 1.0, 2.0]
+
+
+def test_without_baseline_or_sets_there_is_nothing(run):
+    assert evidence(changed(run, answers=run.answers.filter(pl.col("condition") != "baseline"))) is None
+    assert evidence(changed(run, conditions=run.conditions.filter(kind="baseline"))) is None
+
+
+def test_the_pull_is_told_with_the_spread_of_draws_from_five_speakers_on(run, tmp_path):
+    responses = build_responses(run)
+    found = pull(compare(responses, run.conditions))
+    assert (found.units, found.draws) == (6, 10)
+    assert found.df > 5  # that of six speakers and of ten draws together
+    few = read_run(write_run(tmp_path / "few", THREE, 4, 2))
+    assert pull(compare(build_responses(few), few.conditions)) is None
+    assert np.isfinite(found.estimate)
