@@ -168,7 +168,7 @@ def _explored(part: Part, tests: Mapping[str, Test]) -> dict[str, Decision]:
 
 def _spared(part: Part) -> Test | None:
     found = part.declared
-    if found is None or found.evidence.off is None or not found.evidence.off.draws:
+    if found is None or found.evidence.off is None or not found.evidence.off.draws or declared.blocked(found.evidence):
         return None
     statistic = declared.left_over(declared.SPARED)
     return declared.beyond(found.evidence.off, found.evidence.sizes, statistic).test("spares")
@@ -200,6 +200,8 @@ def _carried(study: StudyRuns, row: Row) -> Test:
         if found and found.evidence.off and found.evidence.off.draws and part.role in ("shared", "main"):
             if why := declared.blocked(found.evidence):
                 return replace(lacking, why=why)
+            if not found.evidence.off.own.targets:
+                return replace(lacking, why="no emotion that has sets has enough speakers there")
             return declared.beyond(found.evidence.off, found.evidence.sizes, declared.apart).test("transfer")
     return lacking
 
