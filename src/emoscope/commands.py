@@ -15,8 +15,11 @@ from emoscope.runs.ending import end, stop_after
 if TYPE_CHECKING:
     from emoscope.experiments.schema import Study
 
-ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS = 6.0, 16.0, 4
-"""Spreads in points where no run gives them: between those of the embedded model's runs on POLISH and EmoGator."""
+ASSUMED = 0.13, 0.3, 0.03, 7, 4.6
+"""Between speakers, within them and between control sets (nat), emotions and separation (nat) where no run gives them:
+those of docs/example-run."""
+
+SPEAKERS = (5, 8, 10, 15, 24, 50, 100)
 
 
 def refuse_without_folder(*files: Path | None) -> None:
@@ -178,16 +181,21 @@ def judge(
 def power(
     run: Annotated[Path | None, Parameter(help="take the spread from this finished run or pilot")] = None,
     *,
-    gap: Annotated[float, Parameter(help="the gap that is to be seen, in points")] = 5.0,
-    measure: Annotated[str, Parameter(help="excess_gap or excess_pull_gap, of the run")] = "excess_gap",
-    between: Annotated[float | None, Parameter(help="spread of speakers' own gaps, in points (SD)")] = None,
-    within: Annotated[float | None, Parameter(help="what one clip per emotion adds to it, in points (SD)")] = None,
+    loss: Annotated[float, Parameter(help="the relative loss that is to be seen, in %")] = 10.0,
+    claim: Annotated[str, Parameter(help="exists or disproportionate, of the run")] = "exists",
+    between: Annotated[float | None, Parameter(help="spread of speakers' own values (SD)")] = None,
+    within: Annotated[float | None, Parameter(help="what one clip per emotion adds to it (SD)")] = None,
+    sets: Annotated[float | None, Parameter(help="spread between control sets (SD)")] = None,
+    separation: Annotated[float | None, Parameter(help="what the untouched model has of a pair of emotions")] = None,
     emotions: Annotated[int | None, Parameter(help="emotions that have a set")] = None,
-    speakers: Annotated[tuple[int, ...], Parameter(help="numbers of speakers")] = (5, 8, 10, 15, 24, 50, 100),
+    draws: Annotated[int | None, Parameter(help="draws of control sets")] = None,
+    speakers: Annotated[
+        tuple[int, ...], Parameter(help="numbers of speakers, or of sessions that they share")
+    ] = SPEAKERS,
     clips: Annotated[tuple[int, ...], Parameter(help="clips per speaker and emotion")] = (3, 10, 30, 100),
-    wanted: Annotated[float, Parameter(help="share of studies that are to see the gap, in %")] = 80.0,
+    wanted: Annotated[float, Parameter(help="share of studies that are to support the claim, in %")] = 80.0,
 ) -> int:
-    """Say how many clips and speakers a gap needs for an interval clear of zero."""
+    """Say how many clips and speakers a claim needs to be supported."""
     import dataclasses
 
     from rich import box
@@ -200,24 +208,38 @@ def power(
 
     if run:
         refuse_study(run)
-    spread = run_spread(read_run(run), measure) if run else Spread(ASSUMED_BETWEEN, ASSUMED_WITHIN, ASSUMED_EMOTIONS)
-    asked = {"between": between, "within": within, "emotions": emotions}
+    elif claim != "exists":
+        raise ValueError(f"spreads are assumed for the claim exists alone: give a run for {claim!r}")
+    spread = run_spread(read_run(run), claim) if run else Spread(*ASSUMED)
+    asked = {
+        "between": between,
+        "within": within,
+        "sets": sets,
+        "whole": separation,
+        "emotions": emotions,
+        "draws": draws,
+    }
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if given:
-        spread = dataclasses.replace(spread, **given, source=f"{spread.source}; {', '.join(given)} as given")
+        named = ", ".join("separation" if name == "whole" else name for name in given)
+        spread = dataclasses.replace(spread, **given, source=f"{spread.source}; {named} as given")
     console = Console()
     console.print(
-        f"Assumptions: a gap of {abs(gap):g} points; speakers' own gaps spread by {spread.between:.1f} points, one clip per "
-        f"emotion adds {spread.within:.1f} (standard deviations; {spread.source}); {spread.emotions} emotions; speakers with "
-        f"{'equally many clips' if len(set(spread.sizes)) == 1 else 'as unequal numbers of clips as there'}.",
+        f"Assumptions: a loss of {loss:g} %, which is {spread.whole * loss / 100:.3g} {spread.unit}; speakers' own values spread "
+        f"by {spread.between:.3g}, one clip per emotion adds {spread.within:.3g}, control sets differ by {spread.sets:.3g} "
+        f"(standard deviations in {spread.unit}; {spread.source}); {spread.emotions} emotions, {spread.draws} draws of control "
+        f"sets; speakers with {'equally many clips' if max(spread.sizes) - min(spread.sizes) < 1e-9 else 'as unequal numbers of clips as there'}.",
         highlight=False,
     )
     if spread.estimate is not None:
-        console.print(f"The run itself found {spread.estimate:+.1f} points.", highlight=False)
-    title = f"The fewest clips with which {wanted:g} % of studies have an interval clear of zero"
+        share = -100 * spread.estimate / spread.whole
+        console.print(
+            f"What was found there is {spread.estimate:+.3g} {spread.unit}, a loss of {share:.3g} %.", highlight=False
+        )
+    title = f"The fewest clips with which {wanted:g} % of studies support the claim {claim}"
     heads = "speakers", "clips per speaker and emotion", "clips in all", *(f"power with {n}" for n in clips)
     table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for need in needs(gap, spread, speakers, clips, wanted):
+    for need in needs(loss, spread, speakers, clips, wanted):
         enough = (str(need.clips), f"{need.clips * need.speakers * spread.emotions:,}") if need.clips else ("none", "")
         table.add_row(str(need.speakers), *enough, *(f"{need.power[n]:.0f} %" for n in clips))
     console.print(table)

@@ -1,112 +1,169 @@
-"""Power by simulation, against what is known in closed form and against the analysis itself."""
+"""Power by simulation, against what is known in closed form, against the claims' own error, and against simulated studies."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import nct, t
 
-from emoscope.analysis.estimate import Estimate, replicates
+from emoscope.analysis.answer_table import answer_table, run_answers
+from emoscope.analysis.declared import Beyond
+from emoscope.analysis.judging import judge
 from emoscope.analysis.load import read_run
-from emoscope.analysis.power import Spread, clear_of_zero, needs, power, run_spread
-from emoscope.chapters.results import compute_tables
-from tests.helpers.runs import write_simulation
+from emoscope.analysis.power import Spread, needs, power, run_spread, simulated, spread_of
+from emoscope.testing.calibration import judged
+from emoscope.testing.worlds import World, simulate
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "example-run"
+KNOWN = Spread(between=0.2, within=0.4, sets=0.0, emotions=5, whole=4.0, alone=0.0)
+USUAL = Spread(between=0.2, within=0.4, sets=0.05, emotions=5, whole=4.0)
 
 
-@pytest.mark.parametrize(("speakers", "clips", "gap"), [(5, 20, 12.0), (10, 10, 8.0), (24, 3, 6.0), (24, 100, 4.0)])
-def test_power_is_that_of_the_noncentral_t_for_equal_speakers(speakers: int, clips: int, gap: float) -> None:
-    spread = Spread(between=6.0, within=16.0, emotions=4)
-    error = np.sqrt((6**2 + 16**2 / clips) / speakers)
-    known = 100 * nct.sf(t.ppf(0.975, speakers - 1), speakers - 1, gap / error)
+def measured(world: World, claim: str = "exists", seed: int = 0) -> Spread:
+    return spread_of(answer_table(simulate(world, np.random.default_rng(seed)).to_frame()), claim)
+
+
+@pytest.mark.parametrize(("speakers", "clips", "loss"), [(5, 20, 12.0), (10, 10, 8.0), (24, 3, 4.0), (24, 100, 3.0)])
+def test_power_is_that_of_the_noncentral_t_where_control_sets_do_not_differ(speakers, clips, loss) -> None:
+    error = np.sqrt((0.2**2 + 0.4**2 / clips) / speakers)
+    # half the level: the first claim of two sequences, after Holm
+    known = 100 * nct.sf(t.ppf(1 - 0.0125, speakers - 1), speakers - 1, 4.0 * loss / 100 / error)
     # 20,000 studies: a standard error of 0.35 points at most
-    assert power(gap, spread, speakers, clips, studies=20_000) == pytest.approx(known, abs=1.2)
+    assert power(loss, KNOWN, speakers, clips, studies=20_000) == pytest.approx(known, abs=1.2)
 
 
-def test_without_a_gap_an_interval_lies_above_zero_in_2_5_percent_of_studies() -> None:
-    spread = Spread(between=6.0, within=16.0, emotions=4)
-    assert power(1e-9, spread, 24, 10, studies=40_000) == pytest.approx(2.5, abs=0.3)
+@pytest.mark.parametrize(
+    # one side of half the level is 1.25 %; where clips explain as much of how draws differ as sets do, it may be 2.1 %
+    ("spread", "most"),
+    [
+        (KNOWN, 1.6),
+        (replace(USUAL, alone=0.05), 1.7),
+        (USUAL, 2.4),
+        (replace(USUAL, sets=0.5, sizes=(0.4, 1.0, 1.6)), 1.9),
+    ],
+)
+def test_without_a_loss_the_claim_is_seldom_supported(spread: Spread, most: float) -> None:
+    assert power(1e-9, spread, 24, 10, studies=20_000) < most
 
 
-def test_intervals_are_those_of_the_analysis() -> None:
-    rng = np.random.default_rng(0)
-    gaps, sizes = rng.normal(3, 4, (200, 8)), rng.integers(3, 30, (200, 8)).astype(float)
-    clear = clear_of_zero(gaps, sizes)
-    for study in range(200):
-        values = replicates(gaps[study] * sizes[study]) / replicates(sizes[study])
-        found = Estimate(values, sizes[study]).interval()
-        assert found.low is not None
-        assert clear[study] == (found.low > 0)
-    assert 20 < clear.sum() < 180
+def test_each_study_is_judged_by_the_error_of_the_claims() -> None:
+    spread = replace(USUAL, sizes=(0.5, 1.0, 1.0, 1.5))
+    own, draws, sizes = simulated(4.0, spread, 8, 5, studies=60)
+    found = []
+    for study in range(60):
+        values = [own[:, study], *draws[:, :, study]]
+        # with all speakers and without each, one after the other
+        means = [
+            [np.average(value, weights=sizes)]
+            + [np.average(np.delete(value, g), weights=np.delete(sizes, g)) for g in range(8)]
+            for value in values
+        ]
+        columns = np.array(means)[..., None]
+        test = Beyond(columns[0], columns[1:], sizes).test("exists")
+        found.append(test.estimate > 0 and test.p < 0.025)
+    assert 0.1 < np.mean(found) < 0.95
+    assert power(4.0, spread, 8, 5, studies=60) == pytest.approx(100 * np.mean(found))
 
 
-def test_the_spread_of_a_run_is_found_again_in_its_interval() -> None:
-    """With G speakers of equal size, the interval's half width is t times sqrt((between^2 + within^2 / n) / G)."""
+def test_the_spread_of_a_run_is_found_again_in_the_error_of_its_claim() -> None:
+    """With speakers of equal size, the interval for these very sets is t times sqrt((between^2 + within^2 / n) / G)."""
     run = read_run(EXAMPLE)
+    table, alpha = run_answers(run)
+    row = judge(table, alpha=alpha).tests.row(0, named=True)
     spread = run_spread(run)
-    effects = compute_tables(run).table("effects")
-    row = next(
-        one for one in effects.to_dicts()
-        if (one["measure"], one["kind"], one["to"]) == ("excess_gap", "deactivate", "zero")
-        and (one["selector"], one["control"], one["positions"], one.get("size")) == ("mad", "target", "all", None)
+    assert (spread.estimate, spread.draws, spread.emotions) == (pytest.approx(row["estimate"]), 10, 7)
+    error = np.sqrt((spread.between**2 + spread.within**2 / (525 / 7 / 25)) / 25)
+    assert t.ppf(0.975, 24) * error == pytest.approx((row["set_high"] - row["set_low"]) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("claim", ["exists", "disproportionate"])
+def test_sets_clips_and_speakers_that_differ_are_told_apart(claim: str) -> None:
+    quiet = World(
+        emotions=4, speakers=60, clips=4, draws=16, effects=0.0, own_loss=0.0, own_shift=0.5, varies=0.0, loss=0.2, alphas=()
     )  # fmt: skip
-    assert spread.estimate == pytest.approx(row["estimate"])
-    clips = row["n"] / row["speakers"] / spread.emotions
-    error = np.sqrt((spread.between**2 + spread.within**2 / clips) / row["speakers"])
-    assert t.ppf(0.975, row["speakers"] - 1) * error == pytest.approx((row["high"] - row["low"]) / 2, rel=1e-6)
+    still = measured(quiet, claim)
+    whole = still.whole
+    # shifts of answers are nothing
+    assert max(still.between, still.within, still.sets) < 1e-3 * whole
+    assert still.estimate == pytest.approx(-0.2 * whole, rel=0.05)  # clips vary
+    # four sets, each of which one speaker loses by half as much more or less
+    people = measured(replace(quiet, varies=0.5), claim)
+    assert people.between == pytest.approx(0.2 * 0.5 * whole / 4**0.5, rel=0.2)
+    assert people.within < 1e-3 * whole
+    clips = measured(replace(quiet, effects=0.3), claim)
+    assert clips.within > 0.02 * whole
+    assert clips.between < 0.5 * clips.within / 4**0.5
+    assert measured(replace(quiet, effects=0.6), claim).within == pytest.approx(2 * clips.within, rel=0.01)
+    own = measured(replace(quiet, own_loss=0.1), claim)
+    assert own.sets > 0.01 * whole
+    assert own.within < 1e-3 * whole
+    assert measured(replace(quiet, own_loss=0.2), claim).sets == pytest.approx(2 * own.sets, rel=0.01)
 
 
-def test_speakers_that_differ_are_told_from_clips_that_differ(tmp_path: Path) -> None:
-    # the simulated interventions differ by 20 % (standard deviation) between speakers, and so do their gaps
-    write_simulation(tmp_path, "evidence", speakers=40, clips=12, seed=1)
-    run = read_run(tmp_path)
-    manifest = {**run.manifest, "headline": _headline(run)}
-    spread = run_spread(type(run)(run.folder, run.items, run.sets, run.conditions, run.answers, manifest))
-    assert spread.emotions == 3
-    assert spread.estimate is not None
-    assert spread.between == pytest.approx(0.2 * abs(spread.estimate), abs=2)
-    assert spread.within > 20
-
-
-def _headline(run) -> dict[str, object]:
-    row = run.conditions.filter(run.conditions["kind"] == "deactivate").row(0, named=True)
-    return {"selector": row["selector"], "budget": row["budget"], "scope": row["scope"], "alpha": 0.5}
+def test_speakers_of_one_session_are_one_unit() -> None:
+    world = World(emotions=4, speakers=60, clips=6, draws=5, loss=0.3, effects=0.1, alphas=())
+    alone, shared = measured(world), measured(replace(world, sessions=30))
+    # the mean of two speakers
+    assert shared.between == pytest.approx(alone.between / 2**0.5, rel=0.3)
+    assert shared.within == pytest.approx(alone.within)
+    assert "30 speakers or sessions" in shared.source
 
 
 def test_more_speakers_and_more_clips_need_less_of_the_other() -> None:
-    found = needs(5.0, Spread(6.0, 16.0, 4), (5, 15, 24, 50, 100), (3, 30))
+    spread = replace(USUAL, between=0.3, within=1.0)
+    found = needs(5.0, spread, (5, 15, 24, 50, 100), (3, 30), studies=400)
     fewest = [one.clips for one in found]
     assert fewest[0] is None  # speakers differ too much: no number of clips is enough
     known = [clips for clips in fewest if clips]
     assert known == sorted(known, reverse=True)
     assert all(one.power[3] <= one.power[30] for one in found)
-    assert found == needs(5.0, Spread(6.0, 16.0, 4), (5, 15, 24, 50, 100), (3, 30))
+    assert found == needs(5.0, spread, (5, 15, 24, 50, 100), (3, 30), studies=400)
     last = found[-1]
     assert last.clips
-    assert power(5.0, Spread(6.0, 16.0, 4), 100, last.clips) >= 80
-    assert last.clips == 1 or power(5.0, Spread(6.0, 16.0, 4), 100, last.clips - 1) < 80
+    assert power(5.0, spread, 100, last.clips, 400) >= 80
+    assert last.clips == 1 or power(5.0, spread, 100, last.clips - 1, 400) < 80
+    # sets that differ are not made up for by speakers
+    assert power(5.0, replace(spread, sets=0.3), 100, 30, 400) < 20
 
 
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 5"):
-        needs(5.0, Spread(6.0, 16.0, 4), (4,), (3,))
+        needs(5.0, USUAL, (4,), (3,))
+    with pytest.raises(ValueError, match="loss 0, clips 3"):
+        needs(0.0, USUAL, (5,), (3,))
     with pytest.raises(ValueError, match="spreads of at least 0"):
-        Spread(-1.0, 16.0, 4)
-    with pytest.raises(ValueError, match="excess_pull_gap"):
-        run_spread(read_run(EXAMPLE), "gap")
+        replace(USUAL, between=-1.0)
+    with pytest.raises(ValueError, match="4 draws of control sets: claims need at least 5"):
+        replace(USUAL, draws=4)
+    with pytest.raises(ValueError, match="choose from exists, disproportionate"):
+        run_spread(read_run(EXAMPLE), "excess_gap")
+    with pytest.raises(ValueError, match="4 draws of control sets are switched off, 5 are needed"):
+        measured(World(emotions=3, speakers=5, draws=4))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("speakers", [10, 25])
+def test_power_agrees_with_simulated_studies(speakers: int) -> None:
+    world = World(speakers=speakers, loss=0.02, alphas=(0.5,))
+    # what one run measures varies, and so does what the untouched model tells apart
+    runs = [replace(measured(replace(world, speakers=60, draws=30), seed=run), draws=world.draws) for run in range(6)]
+    expected = np.mean([power(2.0, spread, speakers, world.clips) for spread in runs])
+    found = [judged(world, f"power, {speakers} speakers", study)["exists"] == "supported" for study in range(400)]
+    # 5 points, and two standard errors of the share of 400 studies
+    assert expected == pytest.approx(100 * np.mean(found), abs=5 + 4)
 
 
 @pytest.mark.journey
 def test_the_command_says_its_assumptions(tmp_path: Path) -> None:
     program = "import sys; from emoscope.cli import app; app(sys.argv[1:], result_action='return_value'); assert 'torch' not in sys.modules"
     for further, said in (
-        ((str(EXAMPLE), "--gap", "10"), "The run itself found -15.1 points."),
-        (("--between", "3", "--speakers", "10"), "assumed; between as given"),
+        ((str(EXAMPLE), "--loss", "5", "--speakers", "10"), "What was found there is -0.753 nat, a loss of 16.3 %."),
+        (("--between", "0.3", "--separation", "4", "--speakers", "10"), "assumed; between, separation as given"),
     ):
         done = subprocess.run(
             [sys.executable, "-c", program, "power", *further],

@@ -112,7 +112,7 @@ def judge(
             f"{FEWEST_UNITS}; ask further speakers, or give smaller units that are independent"
         )
     alpha = _declared_alpha(table, alpha)
-    control = _control(table, control)
+    control = chosen_control(table, control)
     under = {act: (draws[TARGET][0], draws.get(control or "", ())) for act, draws in table.under.items()}
     evidence = declared.gather(
         clips, table.untouched, under.get((DEACTIVATE, None)),
@@ -174,7 +174,7 @@ def _declared_alpha(table: AnswerTable, alpha: float | None) -> float | None:
     return alpha if alpha is not None or not strengths else strengths[0]
 
 
-def _control(table: AnswerTable, control: str | None) -> str | None:
+def chosen_control(table: AnswerTable, control: str | None = None) -> str | None:
     """Beyond which control sets claims are tested: as in runs, the first of the declared ones that has enough draws."""
     draws: dict[str, int] = {}
     for controls in table.under.values():

@@ -1,43 +1,57 @@
-"""How many speakers and clips a gap needs for an interval clear of zero, by simulation."""
+"""How many speakers and clips a declared claim needs to be supported, by simulation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
-from emoscope.analysis.contrasts import families, shared
+from emoscope.analysis.answer_table import AnswerTable, answer_table, run_answers
+from emoscope.analysis.declared import FEWEST_DRAWS, Beyond, apart, apart_share, beyond, gather
+from emoscope.analysis.judging import chosen_control
 from emoscope.analysis.load import Run
-from emoscope.analysis.responses import build_responses
-from emoscope.vocabulary import MINIMUM_SPEAKERS
+from emoscope.analysis.pairs import Clips, PairChange
+from emoscope.vocabulary import DEACTIVATE, LEVEL, MINIMUM_SPEAKERS, TARGET
 
-STUDIES = 4000
-"""Studies that are simulated for each number; their share is uncertain by 0.8 points (one standard error) at most."""
+STUDIES = 2000
+"""Studies that are simulated for each number; their share is uncertain by 1.1 points (one standard error) at most."""
 
 MOST_CLIPS = 1000  # clips per speaker and emotion beyond which no number is looked for
 
-MEASURES = {"excess_gap": "deactivate", "excess_pull_gap": "steer"}
+CLAIMS: Mapping[str, tuple[Callable[[PairChange], np.ndarray], str]] = {
+    "exists": (apart, "nat"),
+    "disproportionate": (apart_share, "%"),
+}
+"""Claims whose power can be asked -> what they test, and its unit."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How gaps vary, in points."""
+    """How what a claim tests varies, in the claim's unit (nat, or % for *disproportionate*)."""
 
-    between: float  # standard deviation of speakers' own gaps
-    within: float  # standard deviation that one clip per emotion adds to a speaker's gap; n clips add it over sqrt(n)
+    between: float  # standard deviation of speakers' own values, beyond control sets
+    within: float  # standard deviation that one clip per emotion adds to it; n clips add it over sqrt(n)
+    sets: float  # standard deviation between sets that know no emotion, without what the clips alone explain
     emotions: int  # how many emotions have a set
-    sizes: tuple[float, ...] = (1.0,)  # how many clips speakers have, as multiples of their mean
+    whole: float  # what the untouched model has: a loss of 100 %
+    draws: int = 10  # of control sets
+    alone: float = (
+        0.9  # variance of one control set over speakers, as a share of that of the target sets beyond controls
+    )
+    sizes: tuple[float, ...] = (1.0,)  # how much speakers weigh, as multiples of their mean
+    unit: str = "nat"
     source: str = "assumed"  # where it comes from, in words
-    estimate: float | None = None  # the gap that the run found; ``None`` where the spread is assumed
+    estimate: float | None = None  # what was found there; ``None`` where the spread is assumed
 
     def __post_init__(self) -> None:
-        if self.between < 0 or self.within < 0 or self.emotions < 2:
+        if min(self.between, self.within, self.sets, self.alone) < 0 or self.emotions < 3 or self.whole <= 0:
             raise ValueError(
-                f"between {self.between:g}, within {self.within:g} points, {self.emotions} emotions: give spreads of at "
-                "least 0 and two emotions or more"
+                f"between {self.between:g}, within {self.within:g}, sets {self.sets:g} {self.unit}, {self.emotions} emotions, "
+                f"separation {self.whole:g}: give spreads of at least 0, three emotions or more, and a separation above 0"
             )
+        if self.draws < FEWEST_DRAWS:
+            raise ValueError(f"{self.draws} draws of control sets: claims need at least {FEWEST_DRAWS}")
 
 
 @dataclass(frozen=True)
@@ -47,52 +61,96 @@ class Need:
     speakers: int
     # the fewest clips per speaker and emotion with the wanted power; ``None`` where no number is enough
     clips: int | None
-    power: dict[int, float]  # clips per speaker and emotion -> share of studies whose interval is clear of zero, in %
+    power: dict[int, float]  # clips per speaker and emotion -> share of studies in which the claim is supported, in %
 
 
-def run_spread(run: Run, measure: str = "excess_gap") -> Spread:
-    """How the headline's gap varied in a run, between speakers and within.
+def run_spread(run: Run, claim: str = "exists") -> Spread:
+    """How what a claim tests varied in a run; see :func:`spread_of`."""
+    return spread_of(answer_table(run_answers(run)[0]), claim, f"measured in {run.folder}")
 
-    A clip of emotion e with the changes d(m) beyond matched controls under the set of m adds
-    c = d(e) / k - (sum of the other d(m)) / (k (k - 1)) to the gap, which is the sum over emotions of the mean c.
-    The variance of c within speaker and emotion, summed over emotions, is ``within`` squared; the variance of the
-    speakers' own gaps, less what it adds to them, is ``between`` squared (0 where that is below 0). The measure is one
-    of :data:`MEASURES`; a ``ValueError`` says what a run lacks.
+
+def spread_of(table: AnswerTable, claim: str = "exists", source: str = "measured") -> Spread:
+    """How what a claim tests varied in a table of answers: between speakers, within, and between control sets.
+
+    The tested value is a sum over emotions of the means of a number c of each clip (docs/method.md). The variance of c
+    within speaker and emotion, summed over emotions, is ``within`` squared; the variance of the values of speakers (or
+    sessions), less what the former adds to them, is ``between`` squared (0 where that is below 0). The variance between
+    control sets is that of the claim's own error. A ``ValueError`` says what is lacking.
     """
-    if measure not in MEASURES:
-        raise ValueError(f"measure {measure!r} is not known: choose from {', '.join(MEASURES)}")
-    found = _contributions(run, measure)
-    cells = found.group_by("speaker", "emotion").agg(pl.col("c").mean(), pl.col("c").var().alias("var"), n=pl.len())
-    emotions = cells["emotion"].n_unique()
-    own = cells.group_by("speaker").agg(
-        pl.len().alias("emotions"), pl.col("c").sum().alias("gap"), pl.col("n").sum(), pl.col("n").alias("each")
-    ).sort("speaker")  # fmt: skip
-    whole = own.filter(pl.col("emotions") == emotions)
-    if whole.height < 2:
+    if claim not in CLAIMS:
+        raise ValueError(f"claim {claim!r} cannot be planned: choose from {', '.join(CLAIMS)}")
+    control = chosen_control(table)
+    under = table.under.get((DEACTIVATE, None), {})
+    draws = under.get(control or "", ())
+    if TARGET not in under or len(draws) < FEWEST_DRAWS:
         raise ValueError(
-            f"{run.folder} has {whole.height} speaker(s) with clips of all emotions: at least two are needed"
+            f"{source}: {len(draws)} draws of control sets are switched off, {FEWEST_DRAWS} are needed to measure a spread"
         )
-    spread = (
-        cells.filter(pl.col("n") > 1)
-        .group_by("emotion")
-        .agg((pl.col("var") * (pl.col("n") - 1)).sum() / (pl.col("n") - 1).sum())
-    )
-    by_emotion = dict(zip(spread["emotion"], spread["var"], strict=True))
-    inside = cells.join(whole.select("speaker"), on="speaker").with_columns(
-        (pl.col("emotion").replace_strict(by_emotion, default=0.0, return_dtype=pl.Float64) / pl.col("n")).alias("adds")
-    )
-    added = float(inside.group_by("speaker").agg(pl.col("adds").sum())["adds"].mean())  # type: ignore[arg-type]
-    between = max(0.0, float(whole["gap"].var()) - added)  # type: ignore[arg-type]
-    clips = own["n"].to_numpy()
-    estimate = float(found.group_by("emotion").agg(pl.col("c").mean())["c"].sum())
+    clips, targets = table.coded(), [table.options.index(name) for name in table.targets]
+    off = (under[TARGET][0], draws)
+    evidence = gather(clips, table.untouched, off, {}, targets, None)
+    assert evidence.off is not None
+    statistic, unit = CLAIMS[claim]
+    tested = beyond(evidence.off, evidence.sizes, statistic)
+    c = _contributions(clips, off, evidence.off.own, share=claim == "disproportionate")
+    between, within = _components(clips, c)
+    before = np.nan_to_num(evidence.untouched[0])
+    whole = 100.0 if unit == "%" else float(np.mean([before[m][evidence.testable[m]].mean() for m in targets]))
+    each = [Beyond(draw, tested.draws[:0], tested.sizes) for draw in tested.draws - tested.draws.mean(axis=0)]
+    of_one = float(np.mean([draw.set_variance[0] for draw in each])) * len(draws) / (len(draws) - 1)
+    alone = of_one / float(tested.set_variance[0]) if tested.set_variance[0] > 0 else 0.0
+    sizes = evidence.sizes[evidence.sizes > 0]
     return Spread(
-        between**0.5, sum(by_emotion.values()) ** 0.5, emotions, tuple(np.sort(clips / clips.mean()).tolist()),
-        f"measured in {run.folder} ({measure}, {own.height} speakers, {found.height} clips)", estimate,
+        between, within, float(np.sqrt(tested.between_sets[0])), len(targets), whole, len(draws), alone,
+        tuple(np.sort(sizes / sizes.mean()).tolist()), unit,
+        f"{source} ({claim}, {tested.units} speakers or sessions, {len(clips.truth)} clips)", float(tested.estimate[0]),
     )  # fmt: skip
 
 
+def _contributions(
+    clips: Clips, off: tuple[np.ndarray, Sequence[np.ndarray]], own: PairChange, share: bool
+) -> np.ndarray:
+    """What each clip adds to the tested value beyond control sets, dimension (item)."""
+    moved = off[0] - np.mean(off[1], axis=0)  # (target, item, option)
+    found = np.zeros(len(clips.truth))
+    level = np.nan_to_num(own.untouched[0])
+    for place, target in enumerate(own.targets):
+        named = np.arange(clips.options) == target
+        pairs = (named[:, None] | named[None, :]) & own.testable
+        others = ~(named[:, None] | named[None, :]) & own.testable
+        weights = [each / ((each * level).sum() / 100 if share else each.sum()) for each in (pairs, others)]
+        weight = (weights[0] - weights[1])[clips.truth]  # (item, other emotion)
+        said = np.take_along_axis(moved[place], clips.truth[:, None], axis=1)
+        # a pair stands twice in the matrix, once from either side
+        found += 2 * (weight * (said - moved[place])).sum(axis=1) / len(own.targets)
+    return found
+
+
+def _components(clips: Clips, c: np.ndarray) -> tuple[float, float]:
+    """Standard deviations between units and within speaker and emotion."""
+    speakers, k = int(clips.speaker.max()) + 1, clips.options
+    place = clips.speaker * k + clips.truth
+    counts = np.bincount(place, minlength=speakers * k).reshape(speakers, k)
+    sums, squares = (np.bincount(place, values, minlength=speakers * k).reshape(speakers, k) for values in (c, c**2))
+    spoken = np.maximum(counts, 1)
+    degrees = np.maximum(counts - 1, 0).sum(axis=0)
+    apart_squares = np.maximum((squares - sums**2 / spoken).sum(axis=0), 0.0)
+    inside = np.divide(apart_squares, degrees, out=np.zeros(k), where=degrees > 0)
+    whole = (counts[:, counts.any(axis=0)] > 0).all(axis=1)
+    if whole.sum() < 2:
+        raise ValueError(f"{whole.sum()} speaker(s) have clips of all emotions: at least two are needed")
+    value, added = (sums / spoken).sum(axis=1)[whole], (inside * (counts > 0) / spoken).sum(axis=1)[whole]
+    unit_of = np.zeros(speakers, int)
+    unit_of[clips.speaker] = clips.unit
+    _, unit = np.unique(unit_of[whole], return_inverse=True)
+    size = np.bincount(unit)
+    own, adds = np.bincount(unit, value) / size, np.bincount(unit, added) / size**2
+    between = max(0.0, float(own.var(ddof=1) - adds.mean())) if len(own) > 1 else 0.0
+    return between**0.5, float(inside.sum()) ** 0.5
+
+
 def needs(
-    gap: float,
+    loss: float,
     spread: Spread,
     speakers: Sequence[int],
     clips: Sequence[int],
@@ -103,92 +161,81 @@ def needs(
     """The power of each number of speakers and clips, and the fewest clips that reach the wanted one.
 
     Args:
-        gap: the true gap, in points; its sign does not matter.
+        loss: the true relative loss of the own emotion beyond that of others, in %.
+        speakers: numbers of speakers; where these answer each other, of sessions.
         clips: numbers of clips per speaker and emotion to look at.
         wanted: power, in %.
         seed: of the simulation; the same numbers are drawn for every count of clips.
 
-    A ``ValueError`` says: fewer speakers than an interval needs, no gap, or a power that is no percentage below 100.
+    A ``ValueError`` says: fewer speakers than an interval needs, no loss, or a power that is no percentage below 100.
     """
     if min(speakers) < MINIMUM_SPEAKERS:
-        raise ValueError(f"{min(speakers)} speakers: an interval needs at least {MINIMUM_SPEAKERS}")
-    if not gap or min(clips) < 1 or not 0 < wanted < 100:
+        raise ValueError(f"{min(speakers)} speakers: a claim needs at least {MINIMUM_SPEAKERS}")
+    if not 0 < loss <= 100 or min(clips) < 1 or not 0 < wanted < 100:
         raise ValueError(
-            f"gap {gap:g}, clips {min(clips)}, power {wanted:g}: give a gap, clips from 1 on, power below 100"
+            f"loss {loss:g}, clips {min(clips)}, power {wanted:g}: give a loss in % up to 100, clips from 1 on, power below "
+            "100"
         )
     found = []
     for count in speakers:
-        reached = {n: power(gap, spread, count, n, studies, seed) for n in clips}
-        found.append(Need(count, _fewest(gap, spread, count, wanted, studies, seed), reached))
+        reached = {n: power(loss, spread, count, n, studies, seed) for n in clips}
+        found.append(Need(count, _fewest(loss, spread, count, wanted, studies, seed), reached))
     return found
 
 
-def power(gap: float, spread: Spread, speakers: int, clips: float, studies: int = STUDIES, seed: int = 0) -> float:
-    """Share of simulated studies whose 95 % interval is clear of zero on the side of the gap, in %.
+def power(loss: float, spread: Spread, speakers: int, clips: float, studies: int = STUDIES, seed: int = 0) -> float:
+    """Share of simulated studies in which the claim is supported, in %.
 
-    Each speaker's gap is normal around the true one, its variance between² + within² / (its clips per emotion); the
-    interval is the delete-one-speaker jackknife's with t and the effective number of speakers, as in a run's tables.
-    Clips are per speaker and emotion, in the mean; speakers' own numbers are drawn from the ``sizes`` of the spread.
+    Each speaker's value is normal around the true one, its variance between² + within² / (its clips per emotion); target
+    sets and every draw of control sets are off by a common normal amount of variance sets². The error is that of the
+    claim (:class:`~emoscope.analysis.declared.Beyond`); the level half of 5 %, as where amplification shows nothing
+    (Holm 1979). Clips are per speaker and emotion, in the mean; weights of speakers follow the ``sizes`` of the spread.
     """
+    own, draws, sizes = simulated(loss, spread, speakers, clips, studies, seed)
+    return 100 * float(supported(Beyond(_replicates(own, sizes), _replicates(draws, sizes), sizes)).mean())
+
+
+def simulated(
+    loss: float, spread: Spread, speakers: int, clips: float, studies: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values of speakers in simulated studies: under the target sets (speaker, study), under draws of control sets (draw,
+    speaker, study), and the weight of each speaker.
+    """  # fmt: skip
     rng = np.random.default_rng([seed, speakers])
-    noise = rng.standard_normal((studies, speakers))
-    sizes = clips * rng.choice(np.asarray(spread.sizes), (studies, speakers))
-    gaps = abs(gap) + noise * np.sqrt(spread.between**2 + spread.within**2 / sizes)
-    return 100 * float(clear_of_zero(gaps, sizes).mean())
+    count = spread.draws
+    off, of_draws = rng.standard_normal(studies), rng.standard_normal((count, 1, studies))
+    noise = rng.standard_normal((1 + count, speakers, studies), dtype=np.float32)
+    sizes = np.quantile(spread.sizes, (np.arange(speakers) + 0.5) / speakers)
+    variance = spread.between**2 + spread.within**2 / (clips * sizes)
+    draws = spread.sets * of_draws + noise[1:] * np.sqrt(spread.alone * variance)[:, None]
+    # what the mean of the draws adds to the difference is part of the measured spread
+    left = max(0.0, 1 - spread.alone / count)
+    own = spread.whole * loss / 100 + spread.sets * off + noise[0] * np.sqrt(left * variance)[:, None]
+    return own, draws, sizes
 
 
-def clear_of_zero(gaps: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Whether the interval of each study lies above 0, from gaps and items of every speaker, (study, speaker)."""
-    from scipy.special import stdtrit  # scipy.stats would take longer to import than all this takes
+def supported(tested: Beyond) -> np.ndarray:
+    """Whether each study's value lies above 0 with p below half the level; one study a statistic."""
+    from scipy.special import stdtr  # scipy.stats would take longer to import than all this takes
 
-    speakers, total = gaps.shape[1], sizes.sum(1, keepdims=True)
-    summed = (gaps * sizes).sum(1, keepdims=True)
-    without = (summed - gaps * sizes) / (total - sizes)
-    error = np.sqrt((speakers - 1) / speakers * ((without - without.mean(1, keepdims=True)) ** 2).sum(1))
-    df = total[:, 0] ** 2 / (sizes**2).sum(1) - 1
-    return np.asarray((summed / total)[:, 0] - stdtrit(df, 0.975) * error > 0)
+    p = 2 * stdtr(tested.df, -np.abs(tested.estimate / tested.error))
+    return np.asarray((tested.estimate > 0) & (p < LEVEL / 2))
 
 
-def _fewest(gap: float, spread: Spread, speakers: int, wanted: float, studies: int, seed: int) -> int | None:
-    if power(gap, spread, speakers, MOST_CLIPS, studies, seed) < wanted:
+def _replicates(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Means over speakers, with all and without each, from values (..., speaker, study)."""
+    weighted = values * sizes[:, None]
+    total = weighted.sum(axis=-2, keepdims=True)
+    without = (total - weighted) / (sizes.sum() - sizes)[:, None]
+    return np.concatenate([total / sizes.sum(), without], axis=-2)
+
+
+def _fewest(loss: float, spread: Spread, speakers: int, wanted: float, studies: int, seed: int) -> int | None:
+    if power(loss, spread, speakers, MOST_CLIPS, studies, seed) < wanted:
         return None
     low, high = 0, MOST_CLIPS
     while high - low > 1:
         middle = (low + high) // 2
-        enough = power(gap, spread, speakers, middle, studies, seed) >= wanted
+        enough = power(loss, spread, speakers, middle, studies, seed) >= wanted
         low, high = (low, middle) if enough else (middle, high)
     return high
-
-
-def _contributions(run: Run, measure: str) -> pl.DataFrame:
-    """What each clip adds to the gap: speaker, emotion, c; letter orders and wordings of a clip are averaged."""
-    kind = MEASURES[measure]
-    responses = build_responses(run)
-    headline = [
-        (family, members) for family, members in families(responses, run.conditions)
-        if (family["kind"], family["role"]) == (kind, "headline")
-    ]  # fmt: skip
-    own, matched = ([draw for family, draw in headline if family["control"] == name] for name in ("target", "matched"))
-    if not own or not matched:
-        raise ValueError(f"{run.folder} has no {measure} of its headline: it lacks the sets or their matched controls")
-    targets, used = shared(responses, [own[0], *matched])
-    codes = [responses.labels.index(target) for target in targets]
-    used = used & np.isin(responses.truth, codes)
-
-    def hits(condition: str, code: int) -> np.ndarray:
-        answer = responses.answer(condition)
-        return np.asarray(100.0 * (answer == (responses.truth if kind == "deactivate" else code)))
-
-    count, added = len(targets), np.zeros(len(responses.items))
-    for target, code in zip(targets, codes, strict=True):
-        beyond = hits(own[0][target], code) - np.mean([hits(draw[target], code) for draw in matched], axis=0)
-        added += np.where(responses.truth == code, beyond / count, -beyond / (count * (count - 1)))
-    frame = pl.DataFrame({
-        "item": responses.items[used], "c": added[used], "emotion": [responses.labels[code] for code in responses.truth[used]],
-        "speaker": [responses.speakers[place] for place in responses.speaker[used]],
-    })  # fmt: skip
-    return (
-        frame.join(run.items.select("item", "clip"), on="item")
-        .group_by("clip", "emotion", "speaker", maintain_order=True)
-        .agg(pl.col("c").mean())
-    )
