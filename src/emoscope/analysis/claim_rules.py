@@ -111,7 +111,7 @@ def hurts(disproportionate: str | None, own: Row | None, verdict: str | None = N
     if not holds(disproportionate):
         return shown(own, UNSUPPORTED, "the loss is not shown to be disproportionate", "excess, own clips")
     if own["high"] < 0:
-        return shown(own, SUPPORTED, how, "excess, own clips")
+        return shown(own, str(disproportionate), how, "excess, own clips")
     return shown(own, UNSUPPORTED, "accuracy on the emotion’s own clips does not clearly fall", "excess, own clips")
 
 
@@ -125,7 +125,7 @@ def spares(disproportionate: str | None, test: Test | None) -> Decision:
     less = test.low > 0
     why = f"the others’ loss is {'surely' if less else 'not surely'} less than a third of the own one"
     what = "others’ change less a third of the own"
-    return stated(test, what, "% of the separation", why, SUPPORTED if less else UNSUPPORTED)
+    return stated(test, what, "% of the separation", why, disproportionate if less else UNSUPPORTED)
 
 
 def pulls(test: Test | None, gap: Row | None) -> Decision:
@@ -218,4 +218,5 @@ def handle(hurt: Decision, steers: str | None) -> Decision:
         which = [name for name, found in parts.items() if found == verdict]
         if which:
             return Decision(verdict, f"{' and '.join(which)}: {verdict}")
-    return Decision(SUPPORTED, "switching off and amplifying do both")
+    reserved = RESERVED in parts.values()
+    return Decision(RESERVED if reserved else SUPPORTED, "switching off and amplifying do both")

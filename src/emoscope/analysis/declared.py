@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 
-from emoscope.analysis.estimate import ROUNDING, effective_number, holm, t_quantile, two_sided
+from emoscope.analysis.beyond import Beyond, Test
+from emoscope.analysis.estimate import holm
 from emoscope.analysis.pairs import Clips, PairChange
 from emoscope.vocabulary import DEACTIVATE, LEVEL, MINIMUM_SPEAKERS, STEER
 
@@ -83,121 +83,18 @@ class Evidence:
     alpha: float | None = None
 
 
-@dataclass(frozen=True)
-class Test:
-    """An estimate beyond control sets, its interval for these sets' kind, and what the claim's rule makes of it.
-
-    ``estimate``, ``low`` and ``high`` are in the claim's unit; the interval includes how much sets differ. ``set_low``
-    and ``set_high`` are those of the very sets. ``p`` is two-sided, ``p_holm`` corrected for the two first claims.
-    """
-
-    name: str
-    verdict: str
-    why: str = ""
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    set_low: float | None = None
-    set_high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    df: float | None = None
-    units: int = 0
-    draws: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Beyond:
-    """Statistics of the target sets minus the mean of the control draws, each of them with both errors.
-
-    Attributes:
-        values: dimensions (1 + unit, statistic).
-        draws: of each control draw, dimensions (draw, 1 + unit, statistic).
-        sizes: dimension (unit).
-    """
-
-    values: np.ndarray
-    draws: np.ndarray
-    sizes: np.ndarray
-
-    @cached_property
-    def estimate(self) -> np.ndarray:
-        """Dimension (statistic)."""
-        return np.asarray(self._apart[0])
-
-    @cached_property
-    def _apart(self) -> np.ndarray:
-        return self.values - self.draws.mean(axis=0) if len(self.draws) else self.values
-
-    @cached_property
-    def units(self) -> int:
-        """How many independent units there are."""
-        return int((self.sizes > 0).sum())
-
-    @cached_property
-    def set_variance(self) -> np.ndarray:
-        """Squared error for these very sets: the delete-one-unit jackknife; dimension (statistic)."""
-        return _jackknife(self._apart, self.sizes)
-
-    @cached_property
-    def between_sets(self) -> np.ndarray:
-        """How much sets of no emotion differ from each other, without what the clips alone explain; dimension (statistic)."""
-        if len(self.draws) < 2:
-            return np.zeros(self.values.shape[1])
-        centred = self.draws - self.draws.mean(axis=0)
-        alone = np.mean([_jackknife(draw, self.sizes) for draw in centred], axis=0)
-        found = self.draws[:, 0].var(axis=0, ddof=1) - alone * len(self.draws) / (len(self.draws) - 1)
-        return np.maximum(found, 0.0)
-
-    @cached_property
-    def error(self) -> np.ndarray:
-        """The error with that of the choice of sets; dimension (statistic)."""
-        return np.sqrt(self.set_variance + self._of_sets)
-
-    @property
-    def _of_sets(self) -> np.ndarray:
-        return self.between_sets * (1 + 1 / max(1, len(self.draws)))
-
-    @cached_property
-    def df(self) -> np.ndarray:
-        """Degrees of freedom after Satterthwaite (1946); dimension (statistic)."""
-        units = effective_number(self.sizes) - 1
-        each = self.set_variance**2 / units
-        if len(self.draws) > 1:
-            each = each + self._of_sets**2 / (len(self.draws) - 1)
-        total = (self.set_variance + self._of_sets) ** 2
-        return np.divide(total, each, out=np.full_like(total, units), where=each > 0)
-
-    def one_sided(self, sign: int) -> np.ndarray:
-        """P of each statistic in the direction of ``sign`` (1 or -1); dimension (statistic)."""
-        from scipy.special import stdtr  # scipy.stats would take longer to import than the analysis takes
-
-        # as in two_sided: what rounding leaves is no effect
-        estimate = np.where(np.abs(self.estimate) < ROUNDING, 0.0, self.estimate)
-        return np.asarray(stdtr(self.df, -sign * estimate / np.maximum(self.error, ROUNDING)))
-
-    def test(self, name: str, place: int = 0) -> Test:
-        """The estimate at a place with both intervals; no verdict yet."""
-        estimate, df = float(self.estimate[place]), float(self.df[place])
-        half = t_quantile(df, 1 - LEVEL / 2) * float(self.error[place])
-        own = t_quantile(effective_number(self.sizes) - 1, 1 - LEVEL / 2) * float(np.sqrt(self.set_variance[place]))
-        return Test(
-            name, "", "", estimate, estimate - half, estimate + half, estimate - own, estimate + own,
-            two_sided(estimate, float(self.error[place]), df), None, df, self.units, len(self.draws),
-        )  # fmt: skip
-
-
-def _jackknife(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    without = values[1:][sizes > 0]
-    count = len(without)
-    return np.asarray((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-
-
 def beyond(act: Act, sizes: np.ndarray, statistic: Callable[[PairChange], np.ndarray]) -> Beyond:
     """A statistic of a change, (1 + unit, ...), of the target sets and of every draw."""
     own, *draws = (statistic(change) for change in (act.own, *act.draws))
     own = own.reshape(len(own), -1)
     return Beyond(own, np.array(draws).reshape(len(draws), *own.shape), sizes)
+
+
+def beyond_names(act: Act, sizes: np.ndarray, named: Callable[[PairChange], np.ndarray]) -> Beyond:
+    """The mean over target sets of a statistic under their own names, of (1 + unit, target, name)."""
+    every = np.stack([named(change) for change in (act.own, *act.draws)])
+    means = np.einsum("drtt->drt", every).mean(axis=2)[..., None]
+    return Beyond(means[0], means[1:], sizes, every[0] - every[1:].mean(axis=0) if len(act.draws) else every[0])
 
 
 def apart(change: PairChange) -> np.ndarray:
@@ -208,6 +105,16 @@ def apart(change: PairChange) -> np.ndarray:
 def apart_share(change: PairChange) -> np.ndarray:
     """The same in % of what the untouched model has of these pairs; dimension (1 + unit)."""
     return np.asarray((change.own_share - change.others_share).mean(axis=1))
+
+
+def apart_by_name(change: PairChange) -> np.ndarray:
+    """What :func:`apart` averages on its diagonal, of every set under every name; dimensions (1 + unit, target, name)."""
+    return change.under_names(own=True) - change.under_names(own=False)
+
+
+def apart_share_by_name(change: PairChange) -> np.ndarray:
+    """What :func:`apart_share` averages on its diagonal; dimensions (1 + unit, target, name)."""
+    return change.under_names(own=True, share=True) - change.under_names(own=False, share=True)
 
 
 def left_over(others: float) -> Callable[[PairChange], np.ndarray]:
@@ -259,12 +166,14 @@ def slope(evidence: Evidence) -> Beyond:
     alphas = np.array(list(acts))
     weights = (alphas - alphas.mean()) / ((alphas - alphas.mean()) ** 2).sum()
     draws = min(len(act.draws) for act in acts.values())
-    own = sum(w * apart(act.own) for w, act in zip(weights, acts.values(), strict=True))
-    each = [
-        sum(w * apart(act.draws[draw]) for w, act in zip(weights, acts.values(), strict=True)) for draw in range(draws)
-    ]
-    own = np.asarray(own)[:, None]
-    return Beyond(own, np.array(each).reshape(draws, *own.shape), evidence.sizes)
+
+    def combined(change: int) -> np.ndarray:  # of the target sets (0) or a draw, over all strengths
+        each = ((act.own, *act.draws)[change] for act in acts.values())
+        return np.asarray(sum(weight * apart_by_name(one) for weight, one in zip(weights, each, strict=True)))
+
+    every = np.stack([combined(change) for change in range(1 + draws)])
+    means = np.einsum("drtt->drt", every).mean(axis=2)[..., None]
+    return Beyond(means[0], means[1:], evidence.sizes, every[0] - every[1:].mean(axis=0))
 
 
 def doses(evidence: Evidence) -> dict[float, Act]:
@@ -308,12 +217,12 @@ def judge(evidence: Evidence, onward: bool = True) -> dict[str, Test]:
         if why or act is None:
             found |= {name: Test(name, UNTESTED, why or "") for name in (head, second, third)}
             continue
-        found[head] = beyond(act, evidence.sizes, apart).test(head)
+        found[head] = beyond_names(act, evidence.sizes, apart_by_name).test(head)
         if not onward and not _holds(found[head], sign, found[head].p):
             found |= {name: Test(name, UNSUPPORTED, "") for name in (second, third)}
             continue
         if kind == DEACTIVATE:
-            found[second] = beyond(act, evidence.sizes, apart_share).test(second)
+            found[second] = beyond_names(act, evidence.sizes, apart_share_by_name).test(second)
         elif len(doses(evidence)) >= FEWEST_ALPHAS:
             found[second] = slope(evidence).test(second)
         else:

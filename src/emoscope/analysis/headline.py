@@ -41,7 +41,7 @@ class Declared:
 
     Attributes:
         asked: the answers, of which the evidence holds sums.
-        control: beyond which control sets it is; ``None`` where there are too few draws of any.
+        control: beyond which control sets it is, perhaps too few of them; ``None`` where there are none.
         labels: the options by code.
         conditions: all conditions that it rests on.
         clips: how many clips (or items) count; ``left_out``: how many do not, as they were not asked under all
@@ -67,17 +67,23 @@ def declared_evidence(run: Run, responses: Responses, roles: Sequence[str] = ("h
     """
     if "baseline" not in responses.rows:
         return None
-    found: dict[tuple[str, float | None], dict[str, list[Conditions]]] = defaultdict(lambda: defaultdict(list))
+    drawn: dict[tuple[str, float | None], dict[str, dict[int, Conditions]]] = defaultdict(lambda: defaultdict(dict))
     for family, members in families(responses, run.conditions):
         whole = (family["positions"], family["layers"]) == ("all", "all") and family["to"] != "mean"
         if whole and family["role"] in roles:
-            found[family["kind"], family["alpha"]][family["control"]].append(members)
-    own = {key: draws[TARGET][0] for key, draws in found.items() if draws[TARGET]}
+            drawn[family["kind"], family["alpha"]][family["control"]][family["draw"] or 0] = members
+    # a draw stands at the same place under every intervention
+    found = {
+        key: {control: [by_draw[draw] for draw in sorted(by_draw)] for control, by_draw in draws.items()}
+        for key, draws in drawn.items()
+    }
+    own = {key: draws[TARGET][0] for key, draws in found.items() if draws.get(TARGET)}
     if not own:
         return None
-    enough = (name for name in CONTROLS if any(len(found[key][name]) >= FEWEST_DRAWS for key in own))
-    control = next(enough, None)
-    draws = {key: found[key][control] if control else [] for key in own}
+    most = {name: max(len(found[key].get(name, [])) for key in own) for name in CONTROLS}
+    there = [name for name in CONTROLS if most[name]]
+    control = next((name for name in there if most[name] >= FEWEST_DRAWS), there[0] if there else None)
+    draws = {key: found[key].get(control, []) if control else [] for key in own}
     every = [*own.values(), *(draw for each in draws.values() for draw in each)]
     targets, used = shared(responses, every)
     with np.errstate(invalid="ignore"):  # NaN where an item does not offer an option

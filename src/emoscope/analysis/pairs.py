@@ -242,6 +242,21 @@ class PairChange:
         """The change of other pairs in % of what the untouched model has of them, dimensions (1 + unit, target)."""
         return 100 * self.others / self._mean(self._before, ~self._pairs)
 
+    def under_names(self, own: bool, share: bool = False) -> np.ndarray:
+        """The mean change of every set over the pairs that hold an emotion, or over those that do not.
+
+        In nat, or in % of what the untouched model has of these pairs; dimensions (1 + unit, target, name), names being
+        the targets' emotions.
+        """
+        kept = ((self._pairs if own else ~self._pairs) & self.testable).astype(float)
+        count = kept.sum(axis=(1, 2))
+        found = np.einsum("rtec,nec->rtn", self._known, kept)
+        over = np.broadcast_to(count, found.shape)
+        if share:
+            before = np.einsum("rec,nec->rn", np.nan_to_num(self.untouched), kept) / 100
+            over = np.broadcast_to(before[:, None], found.shape)
+        return np.divide(found, over, out=np.full_like(found, np.nan), where=(count > 0) & (over != 0))
+
     @cached_property
     def _pairs(self) -> np.ndarray:
         """Which pairs hold the target, dimensions (target, emotion, emotion)."""

@@ -202,7 +202,9 @@ def _carried(study: StudyRuns, row: Row) -> Test:
                 return replace(lacking, why=why)
             if not found.evidence.off.own.targets:
                 return replace(lacking, why="no emotion that has sets has enough speakers there")
-            return declared.beyond(found.evidence.off, found.evidence.sizes, declared.apart).test("transfer")
+            return declared.beyond_names(found.evidence.off, found.evidence.sizes, declared.apart_by_name).test(
+                "transfer"
+            )
     return lacking
 
 

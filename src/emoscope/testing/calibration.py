@@ -117,7 +117,7 @@ def covered(world: World, name: str, study: int) -> tuple[bool, bool, float]:
     answers = simulate(world, seeded_generator("coverage", name, study))
     evidence = declared.gather(answers.clips, answers.untouched, answers.off, {}, range(world.emotions), None)
     assert evidence.off is not None
-    found = declared.beyond(evidence.off, evidence.sizes, declared.apart)
+    found = declared.beyond_names(evidence.off, evidence.sizes, declared.apart_by_name)
     test = found.test("exists")
     targets = [_true_value(answers, true, evidence) for true in (answers.expected, answers.of_kind)]
     ends = ((test.set_low, test.set_high), (test.low, test.high))

@@ -45,6 +45,7 @@ class World:
         control_shift: what control sets add to their own option.
         own_loss, own_shift: standard deviations of what each set, target or control, does to every emotion and option
             for reasons that have nothing to do with the emotion that it is named after.
+        potent: the same of target sets alone, in place of ``own_loss``; 0 where they are like controls.
         confidence: share by which a target set shrinks all logits.
         aligned: how much more the set of an emotion does so where that emotion is well told apart.
         own_noise: standard deviation of noise that target sets add to their own option on every clip.
@@ -80,6 +81,7 @@ class World:
     control_shift: float = 0.0
     own_loss: float = 0.01
     own_shift: float = 0.1
+    potent: float = 0.0
     confidence: float = 0.0
     aligned: float = 0.0
     own_noise: float = 0.0
@@ -108,15 +110,18 @@ Under = tuple[np.ndarray, list[np.ndarray]]  # under target sets, (target, item,
 
 
 class Doses(Mapping[float, Under]):
-    """Answers at each strength of amplification, worked out when they are asked for."""
+    """Answers at each strength of amplification, worked out when they are first asked for, and kept."""
 
     def __init__(self, alphas: Sequence[float], under: Callable[[float], Under]) -> None:
         self._alphas, self._under = alphas, under
+        self._known: dict[float, Under] = {}
 
     def __getitem__(self, alpha: float) -> Under:
         if alpha not in self._alphas:
             raise KeyError(alpha)
-        return self._under(alpha)
+        if alpha not in self._known:
+            self._known[alpha] = self._under(alpha)
+        return self._known[alpha]
 
     def __iter__(self) -> Iterator[float]:
         return iter(self._alphas)
@@ -180,7 +185,7 @@ def simulate(world: World, rng: np.random.Generator) -> Answers:
     logits = logits + world.noise * rng.standard_normal((items, k))
     parts = _Parts(world, clips, logits, means, rng)
     # the same sets at every strength: what they do for reasons of their own grows with it
-    reactions = [parts.reactions() for _ in range(1 + world.draws)]
+    reactions = [parts.reactions(place == 0) for place in range(1 + world.draws)]
 
     def under(loss: float, shift: float, dose: float) -> Under:
         own, *controls = (parts.sets(place == 0, loss, shift, dose, each) for place, each in enumerate(reactions))
@@ -222,10 +227,10 @@ class _Parts:
     means: np.ndarray
     rng: np.random.Generator
 
-    def reactions(self) -> tuple[np.ndarray, ...]:
+    def reactions(self, target: bool) -> tuple[np.ndarray, ...]:
         """What sets of all names do for reasons of their own: losses, shifts, and every clip's own reaction."""
         world, k = self.world, self.world.emotions
-        losses = world.own_loss * self.rng.standard_normal((k, k))
+        losses = ((target and world.potent) or world.own_loss) * self.rng.standard_normal((k, k))
         shifts = world.own_shift * self.rng.standard_normal((k, k))
         items = world.effects * self.rng.standard_normal((k, *self.logits.shape), dtype=np.float32)
         if world.dialogues:
@@ -292,6 +297,8 @@ NULLS: Mapping[str, World] = {
     "answer shift under controls, too": World(shift=-0.5, steer_shift=0.5, control_shift=-0.3),
     "sets with effects of their own": World(own_loss=0.05, own_shift=0.5),
     "sets with large effects of their own": World(own_loss=0.15, own_shift=1.0),
+    "target sets with larger effects of their own": World(own_loss=0.05, potent=0.1),
+    "target sets with much larger effects of their own": World(own_loss=0.01, potent=0.15),
     "loss of confidence": World(confidence=0.2),
     "loss of confidence, aligned with separability": World(confidence=0.2, aligned=0.5),
     "noise on the own option": World(own_noise=1.0),
@@ -325,7 +332,12 @@ def star() -> dict[str, World]:
         True
     """
     found = {**NULLS, **REAL}
-    varied = ("sets with effects of their own", "answer shift, differing between speakers", "two emotions hit alike")
+    varied = (
+        "sets with effects of their own",
+        "target sets with much larger effects of their own",
+        "answer shift, differing between speakers",
+        "two emotions hit alike",
+    )
     designs: dict[str, dict[str, Any]] = {
         "3 emotions": {"emotions": 3}, "4 emotions": {"emotions": 4}, "5 speakers": {"speakers": 5, "clips": 12},
         "10 speakers in 5 sessions, 4 emotions": {"speakers": 10, "sessions": 5, "emotions": 4, "clips": 12},
