@@ -55,6 +55,7 @@ def test_a_corpus_of_emobox(emobox: Path) -> None:
         "Ses02M_script01_1_F002": ("anger", "ang", "Ses02F", "fold 2"),
         "Ses02M_script01_1_MXX0": ("happiness", "hap", "Ses02M", "fold 2"),
     }  # fmt: skip
+    assert {c.block for c in corpus} == {"Ses01F_impro04", "Ses02M_script01_1"}
     assert [(lost.id, lost.status) for lost in corpus.lost] == [("iemocap-Ses02M_script01_1_M004", "excluded")]
     assert corpus.lost[0].why.startswith("emotion 'xxx' is not known")
     assert open_corpus("emobox", emobox, labels={"exc": "excitement", "xxx": ""}).counts()["excitement"] == 1
@@ -83,7 +84,10 @@ def test_speakers_come_from_the_line_the_name_or_the_list(tmp_path: Path, sound)
         + line("c", "downloads/shemo/F01A01.wav", "angry", "tess")
     )
     (home / "data.seg.wrd.stm").write_text("c 1 F01 0 1 <id=c> angry\nbroken\n")
-    assert {clip.id: clip.speaker for clip in open_corpus("emobox", home)} == {"a": "mine", "b": "OAF", "c": "F01"}
+    corpus = open_corpus("emobox", home)
+    assert {clip.id: (clip.speaker, clip.block) for clip in corpus} == {
+        "a": ("mine", None), "b": ("OAF", None), "c": ("F01", None),
+    }  # fmt: skip
     # the words of tess are known without a label map
     assert open_corpus("emobox", home).counts() == {"anger": 1, "surprise": 2}
 

@@ -211,7 +211,8 @@ def open_emobox(
     known = CorpusInfo.of(corpus) if corpus == "iemocap" or corpus in GRAMMARS else CorpusInfo("", "")
     title = f"{known.title or dataset} as in EmoBox"
     info = replace(known, id=f"emobox-{dataset}", title=title, expected={}, usual=None)
-    return build_corpus(info, given, base, values, read, faults)
+    found = build_corpus(info, given, base, values, read, faults)
+    return replace(found, clips=tuple(replace(clip, block=_block(corpus, clip.path)) for clip in found.clips))
 
 
 Line = Mapping[str, object]
@@ -288,6 +289,14 @@ def _speaker(corpus: str, name: str | None) -> str | None:
         return turn["session"] + turn["gender"] if turn else None
     clip = GRAMMARS[corpus].read(Path(name)) if corpus in GRAMMARS else None
     return clip.speaker if clip else None
+
+
+def _block(corpus: str, file: Path) -> str | None:
+    """The block that a file's name tells, where its corpus is known."""
+    if corpus == "iemocap":
+        return file.stem.rpartition("_")[0] if TURN_NAME.fullmatch(file.stem) else None
+    clip = GRAMMARS[corpus].read(file) if corpus in GRAMMARS else None
+    return clip.block if clip else None
 
 
 def _speakers(file: Path) -> dict[str, str]:
