@@ -23,7 +23,6 @@ from tests.analysis.slow import (
     prefixed,
     rank,
     share,
-    verdict,
 )
 from tests.analysis.slow_agnostic import slow_agnostic
 from tests.analysis.slow_claims import slow_claims, slow_clustering
@@ -32,6 +31,7 @@ from tests.analysis.slow_flows import slow_flows
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
 from tests.analysis.slow_profile import slow_profile
 from tests.analysis.slow_trend import slow_trend
+from tests.analysis.slow_verdicts import slow_verdict
 
 
 def slow_tables(folder: Path) -> dict[str, list[Row]]:
@@ -64,13 +64,10 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
             tables["effects"] += _effects(families, about, (key,), *common, any_hollow(both), matched)
         tables["evidence"] += _evidence(slow, families, about, draws, targets, used, matched, common)
         if matched and about["positions"] == "all":
-            found = {
-                name: slow.interval(families.excess(name, key, matched, common[0]), common[1])
-                for name in ("sensitivity", "bias")
-            }
-            said, reason = verdict(found, any_hollow(both), slow.unknown)
-            row = about | {"verdict": said, "reason": reason, "speakers": found["bias"]["speakers"]}
-            row |= prefixed("excess_sensitivity", found["sensitivity"]) | prefixed("excess_bias", found["bias"])
+            level = next(
+                row for row in tables["uar"] if (row["condition"], row["scoring"]) == ("baseline", "likelihood")
+            )
+            row = about | slow_verdict(slow, families, key, level, any_hollow(both))
             tables["verdicts"].append(row | {"hollow": any_hollow(both), "headline": key in families.declared})
     tables["tests"] = _tests(slow, tables, families)
     tables["differences"] = _differences(slow, families)

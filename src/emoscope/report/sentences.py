@@ -9,7 +9,7 @@ from typing import Any
 
 from emoscope.analysis.claim_rules import AT_CHANCE
 from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED
-from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
+from emoscope.analysis.effects import NO_BIAS, NO_EVIDENCE
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.standing import at_chance
 from emoscope.report.caveats import MEASURES, close, standing, unlike
@@ -151,20 +151,25 @@ def no_conclusion(part: Part) -> str | None:
 
 CLEAR = (CLEAR_LOW, CLEAR_HIGH)
 
+HEARD = {
+    "removes evidence": "tell the emotion’s clips from others less well",
+    "adds evidence": "tell the emotion’s clips from others better",
+    "pulls the answer": "answer the emotion {way}, and tell its clips from others about as well",
+    "removes evidence and pulls the answer": "tell the emotion’s clips from others less well, and answer it {way} besides",
+    "adds evidence and pulls the answer": "tell the emotion’s clips from others better, and answer it {way} besides",
+}
+STILL = "changes neither how well the model tells the emotion’s clips from others nor what it leans towards"
+OPEN = "makes the model tell the emotion’s clips from others less well, or only changes what it answers, is undecided"
 SWITCHED = {
-    "removes evidence": "Switching these neurons off makes the model lose evidence for the emotion",
-    "pulls the answer": "Switching these neurons off makes it answer the emotion {way} without hearing it worse",
-    "both": "Switching these neurons off makes the model lose evidence for the emotion, and answer it {way} besides",
-    "neither": "Switching these neurons off changes neither what the model hears nor what it leans towards",
-    "undecided": "Whether switching these neurons off makes the model hear the emotion worse or only answer it less is undecided",
-}  # fmt: skip
+    **{name: f"Switching these neurons off makes the model {words}" for name, words in HEARD.items()},
+    "neither": f"Switching these neurons off {STILL}",
+    "undecided": f"Whether switching these neurons off {OPEN}",
+}
 AMPLIFIED = {
-    "removes evidence": "Amplifying them makes the model lose evidence for the emotion",
-    "pulls the answer": "Amplifying them makes it answer the emotion {way} without hearing it worse",
-    "both": "Amplifying them makes it answer the emotion {way}, and lose evidence for it besides",
-    "neither": "Amplifying them changes neither what the model hears nor what it leans towards",
-    "undecided": "Whether amplifying them changes what the model hears or only what it answers is undecided",
-}  # fmt: skip
+    **{name: f"Amplifying them makes the model {words}" for name, words in HEARD.items()},
+    "neither": f"Amplifying them {STILL}",
+    "undecided": f"Whether amplifying them {OPEN.replace('less well', 'better')}",
+}
 """The verdicts of the rule in words, for neurons switched off and for neurons amplified."""
 
 
@@ -271,7 +276,9 @@ def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
         return f"There is no verdict on what {what}"
     if row["verdict"] is None:
         return f"There is no verdict on what {what} ({row['reason']})"
-    return words[row["verdict"]].format(way="less" if (row["excess_bias"] or 0) < 0 else "more")
+    way = "less" if (row["excess_bias"] or 0) < 0 else "more"
+    little = all(abs(row[f"excess_bias_{end}"] or 0) <= NO_BIAS for end in ("low", "high"))
+    return words[row["verdict"]].format(way=f"a little {way}" if little else way)
 
 
 def _notes(part: Part, kind: str, own: str | None = None, unmatched: str | None = None) -> tuple[str, ...]:
@@ -283,11 +290,11 @@ def _notes(part: Part, kind: str, own: str | None = None, unmatched: str | None 
 def _decided(part: Part, kind: str) -> str | None:
     """The two numbers on which the verdict rests."""
     row = part.verdict(kind)
-    if row is None or row["excess_sensitivity"] is None or row["excess_bias"] is None:
+    if row is None or row["excess_evidence"] is None or row["excess_bias"] is None:
         return None
     parts, small = [], []
     for name, measure, unit, digits, most in (
-        ("evidence", "sensitivity", "AUC points", 1, NO_SENSITIVITY),
+        ("evidence", "evidence", "AUC points", 1, NO_EVIDENCE),
         ("leaning towards the emotion on other clips", "bias", "nat", 2, NO_BIAS),
     ):
         low, high = row[f"excess_{measure}_low"], row[f"excess_{measure}_high"]
