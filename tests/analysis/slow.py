@@ -149,6 +149,13 @@ class Slow:
         return sensitivity, float(lift[others].mean()) if others.any() else math.nan
 
 
+def as_share(found: Row) -> Row:
+    """An interval without what lies outside 0 and 100 %."""
+    if found["low"] is None:
+        return found
+    return found | {"low": max(found["low"], 0), "high": min(found["high"], 100)}
+
+
 def share(hits: np.ndarray, kept: np.ndarray) -> float:
     return float(hits[kept].sum()) / int(kept.sum()) if kept.any() else math.nan
 

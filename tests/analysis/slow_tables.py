@@ -17,6 +17,7 @@ from tests.analysis.slow import (
     Families,
     Row,
     Slow,
+    as_share,
     benjamini_hochberg,
     holm,
     mean,
@@ -96,7 +97,7 @@ def _levels(slow: Slow) -> dict[str, list[Row]]:
     for scoring, condition in slow.said:
         used, said = slow.asked(condition, scoring), slow.said[scoring, condition]
         hits = slow.correct(condition, scoring)
-        found = slow.interval(lambda kept, hits=hits: mean(slow.recalls(hits, kept)), used)
+        found = as_share(slow.interval(lambda kept, hits=hits: mean(slow.recalls(hits, kept)), used))
         other = {"likelihood": "generation", "generation": "likelihood"}[scoring]
         both = used & slow.asked(condition, other)
         agreement = None
@@ -122,7 +123,7 @@ def _levels(slow: Slow) -> dict[str, list[Row]]:
                 there = used & (slow.truth == label)
                 for answer in [*slow.labels, *([None] if any(a is None for a in said) else [])]:
                     gave = np.array([a == answer for a in said])
-                    cell = slow.interval(lambda kept, gave=gave: 100 * share(gave, kept), there)
+                    cell = as_share(slow.interval(lambda kept, gave=gave: 100 * share(gave, kept), there))
                     row = {"condition": condition, "scoring": scoring, "truth": label, "answer": answer}
                     row |= {"count": int(gave[there].sum()), "n": int(there.sum()), "share": cell["estimate"]}
                     tables["confusion"].append(row | {"low": cell["low"], "high": cell["high"]})
@@ -133,7 +134,7 @@ def _levels(slow: Slow) -> dict[str, list[Row]]:
 
 def _reliance(slow: Slow, condition: str, to: str | None) -> Row:
     used, hits, before = slow.asked(condition), slow.correct(condition), slow.correct("baseline")
-    level = slow.interval(lambda kept: mean(slow.recalls(hits, kept)), used)
+    level = as_share(slow.interval(lambda kept: mean(slow.recalls(hits, kept)), used))
     both = used & slow.asked("baseline")
     moved = slow.interval(lambda kept: mean(slow.recalls(hits, kept)) - mean(slow.recalls(before, kept)), both)
     said = list(slow.said["likelihood", condition][used])
