@@ -149,6 +149,13 @@ class Slow:
         return sensitivity, float(lift[others].mean()) if others.any() else math.nan
 
 
+def as_share(found: Row) -> Row:
+    """An interval without what lies outside 0 and 100 %."""
+    if found["low"] is None:
+        return found
+    return found | {"low": max(found["low"], 0), "high": min(found["high"], 100)}
+
+
 def share(hits: np.ndarray, kept: np.ndarray) -> float:
     return float(hits[kept].sum()) / int(kept.sum()) if kept.any() else math.nan
 
@@ -240,31 +247,6 @@ def rank(own: list[float], controls: list[list[float]], falls: bool) -> tuple[in
         sums = (sums[:, None] + np.array(draws)).ravel()
     beyond = sums <= sum(own) + 1e-9 if falls else sums >= sum(own) - 1e-9
     return 1 + int(beyond.sum()), len(sums)
-
-
-def verdict(found: dict[str, Row], hollow: bool, unknown: bool) -> tuple[str | None, str | None]:
-    sensitivity, bias = found["sensitivity"], found["bias"]
-    if hollow:
-        return None, HOLLOW
-    if unknown:
-        return None, "speakers are unknown"
-    if sensitivity["low"] is None or bias["low"] is None:
-        return None, sensitivity["reason"] or bias["reason"]
-    falls = sensitivity["high"] < 0
-    moves = not bias["low"] <= 0 <= bias["high"]
-    small = sensitivity["low"] >= -2 and sensitivity["high"] <= 2
-    still = bias["low"] >= -0.1 and bias["high"] <= 0.1
-    if falls and moves:
-        return "both", None
-    if falls:
-        return "removes evidence", None
-    if moves and small:
-        return "pulls the answer", None
-    if not moves and small and still:
-        return "neither", None
-    reasons = [] if small else ["the sensitivity interval is not within ±2 AUC points"]
-    reasons += [] if still or moves else ["the bias interval is not within ±0.1 nat"]
-    return "undecided", "; ".join(reasons)
 
 
 def prefixed(name: str, found: Row) -> Row:

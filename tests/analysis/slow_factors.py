@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from emoscope.emotions import AROUSAL
-from tests.analysis.slow import FAMILY, Families, Row, Slow, Statistic, mean, share
+from tests.analysis.slow import FAMILY, Families, Row, Slow, Statistic, as_share, mean, share
 
 NAMES = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}
 NO_LABEL = {
@@ -80,7 +80,8 @@ def slow_letters(slow: Slow, headlines: Headlines, hollow: set[str]) -> list[Row
         for letter in letters:
             others = [other for other in letters if other != letter]
             row = about | {"letter": "ABCDEFGH"[letter], "hollow": is_hollow}
-            row |= _row(slow, statistics[letter], used[letter])
+            found = _row(slow, statistics[letter], used[letter])
+            row |= as_share(found) if about["kind"] == "baseline" else found
             union = np.any(list(used.values()), axis=0)
             apart = slow.interval(
                 lambda kept, letter=letter, others=others: (

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.analysis.slow import FAMILY, Families, Row, Slow, mean, share
+from tests.analysis.slow import FAMILY, Families, Row, Slow, as_share, mean, share
 
 
 def slow_flows(slow: Slow, families: Families, hollow: Callable[[tuple[tuple, ...]], bool]) -> list[Row]:
@@ -26,7 +26,7 @@ def slow_flows(slow: Slow, families: Families, hollow: Callable[[tuple[tuple, ..
                         went = np.array(
                             [mean([float(before[n] == was and one[n] == now) for one in after]) for n in range(len(before))]
                         )  # fmt: skip
-                        found = slow.interval(lambda kept, went=went: 100 * share(went, kept), there)
+                        found = as_share(slow.interval(lambda kept, went=went: 100 * share(went, kept), there))
                         row = about | {"target": target, "truth": truth, "before": was, "after": now}
                         row |= {"count": float(went[there].sum()), "n": int(there.sum()), "share": found["estimate"]}
                         row |= {name: found[name] for name in ("low", "high", "reason")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tests.analysis.slow import Row, Slow, mean
+from tests.analysis.slow import Row, Slow, as_share, mean
 from tests.analysis.slow_sources import level
 from tests.analysis.slow_whole import Acts, Value, ends, joint
 
@@ -52,6 +52,7 @@ def _of_corpus(folder: Path, main: Row, mine: list[Row]) -> list[Row]:
                 row["chance"] = mean([100 / len(item["options"]) for item in acts.slow.items])
                 row["hollow"] = acts.hollow(act, True)
             first = joint([(acts.slow, before, used, 1)])
+            first = first if rates is not None else as_share(first)
             change = joint([(acts.slow, lambda k, u=under, b=before: u(k) - b(k), used, 1)])
             excess = joint([(acts.slow, lambda k, u=under, c=like: u(k) - c(k), used, 1)])
             row |= {"n": int(used.sum()), "speakers": change["speakers"], "reason": change["reason"], "draws": draws}

@@ -16,12 +16,12 @@ from tests.analysis.slow import (
     Families,
     Row,
     Slow,
+    as_share,
     benjamini_hochberg,
     mean,
     prefixed,
     rank,
     share,
-    verdict,
 )
 from tests.analysis.slow_agnostic import slow_agnostic
 from tests.analysis.slow_claims import slow_claims, slow_clustering
@@ -30,6 +30,7 @@ from tests.analysis.slow_flows import slow_flows
 from tests.analysis.slow_outcomes import slow_outcome_effects, slow_outcome_sets
 from tests.analysis.slow_profile import slow_profile
 from tests.analysis.slow_trend import slow_trend
+from tests.analysis.slow_verdicts import slow_verdict
 
 
 def slow_tables(folder: Path) -> dict[str, list[Row]]:
@@ -62,13 +63,10 @@ def slow_tables(folder: Path) -> dict[str, list[Row]]:
             tables["effects"] += _effects(families, about, (key,), *common, any_hollow(both), matched)
         tables["evidence"] += _evidence(slow, families, about, draws, targets, used, matched, common)
         if matched and about["positions"] == "all":
-            found = {
-                name: slow.interval(families.excess(name, key, matched, common[0]), common[1])
-                for name in ("sensitivity", "bias")
-            }
-            said, reason = verdict(found, any_hollow(both), slow.unknown)
-            row = about | {"verdict": said, "reason": reason, "speakers": found["bias"]["speakers"]}
-            row |= prefixed("excess_sensitivity", found["sensitivity"]) | prefixed("excess_bias", found["bias"])
+            level = next(
+                row for row in tables["uar"] if (row["condition"], row["scoring"]) == ("baseline", "likelihood")
+            )
+            row = about | slow_verdict(slow, families, key, level, any_hollow(both))
             tables["verdicts"].append(row | {"hollow": any_hollow(both), "headline": key in families.declared})
     tables["differences"] = _differences(slow, families)
     tables |= _sets(slow)
@@ -96,7 +94,7 @@ def _levels(slow: Slow) -> dict[str, list[Row]]:
     for scoring, condition in slow.said:
         used, said = slow.asked(condition, scoring), slow.said[scoring, condition]
         hits = slow.correct(condition, scoring)
-        found = slow.interval(lambda kept, hits=hits: mean(slow.recalls(hits, kept)), used)
+        found = as_share(slow.interval(lambda kept, hits=hits: mean(slow.recalls(hits, kept)), used))
         other = {"likelihood": "generation", "generation": "likelihood"}[scoring]
         both = used & slow.asked(condition, other)
         agreement = None
@@ -122,7 +120,7 @@ def _levels(slow: Slow) -> dict[str, list[Row]]:
                 there = used & (slow.truth == label)
                 for answer in [*slow.labels, *([None] if any(a is None for a in said) else [])]:
                     gave = np.array([a == answer for a in said])
-                    cell = slow.interval(lambda kept, gave=gave: 100 * share(gave, kept), there)
+                    cell = as_share(slow.interval(lambda kept, gave=gave: 100 * share(gave, kept), there))
                     row = {"condition": condition, "scoring": scoring, "truth": label, "answer": answer}
                     row |= {"count": int(gave[there].sum()), "n": int(there.sum()), "share": cell["estimate"]}
                     tables["confusion"].append(row | {"low": cell["low"], "high": cell["high"]})
@@ -133,7 +131,7 @@ def _levels(slow: Slow) -> dict[str, list[Row]]:
 
 def _reliance(slow: Slow, condition: str, to: str | None) -> Row:
     used, hits, before = slow.asked(condition), slow.correct(condition), slow.correct("baseline")
-    level = slow.interval(lambda kept: mean(slow.recalls(hits, kept)), used)
+    level = as_share(slow.interval(lambda kept: mean(slow.recalls(hits, kept)), used))
     both = used & slow.asked("baseline")
     moved = slow.interval(lambda kept: mean(slow.recalls(hits, kept)) - mean(slow.recalls(before, kept)), both)
     said = list(slow.said["likelihood", condition][used])

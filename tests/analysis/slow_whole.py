@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from tests.analysis.slow import FAMILY, UNITS, Families, Row, Slow, mean
+from tests.analysis.slow import FAMILY, UNITS, Families, Row, Slow, as_share, mean
 from tests.analysis.slow_sources import level
 from tests.analysis.slow_tables import MEASURES, _levels
 
@@ -123,7 +123,7 @@ def _transfer(place: Path, host: str) -> list[Row]:
     rows = []
     for name, acts in every.items():
         slow = acts.slow
-        uar = slow.interval(lambda kept, slow=slow: level(slow, "baseline", kept), slow.asked("baseline"))
+        uar = as_share(slow.interval(lambda kept, slow=slow: level(slow, "baseline", kept), slow.asked("baseline")))
         for act, excess in itertools.product(acts.acts, (False, True)):
             own, matched = acts.acts[act]
             about = dict(zip(FAMILY, own, strict=True))
@@ -236,7 +236,7 @@ def _grounding(folder: Path, main: Row, others: list[Row]) -> list[Row]:
             return level(voice.slow, "baseline", kept)
 
         about = {"corpus": main["name"], "presentation": card["presentation"], "part": card["name"], "chance": chance}
-        found = joint([(slow, uar, asked, 1)])
+        found = as_share(joint([(slow, uar, asked, 1)]))
         apart = joint([(slow, uar, asked, 1), (voice.slow, uar_of_voice, same, -1)])
         nothing = found["low"] is not None and found["low"] <= chance + 1e-9
         row = (

@@ -222,37 +222,36 @@ def test_cells_get_q_values():
 
 
 @pytest.mark.parametrize(
-    ("sensitivity", "bias", "expected"),
+    ("evidence", "bias", "expected"),
     [
         ((-9, -3), (-0.2, 0.3), "removes evidence"),
         ((-9, -3), (-0.05, 0.05), "removes evidence"),
-        ((-9, -3), (-0.9, -0.4), "both"),
-        ((-9, -3), (0.4, 0.9), "both"),
+        ((-9, -3), (-0.9, -0.4), "removes evidence and pulls the answer"),
+        ((-9, -3), (0.4, 0.9), "removes evidence and pulls the answer"),
+        ((0.4, 1.2), (0.06, 0.08), "adds evidence and pulls the answer"),
+        ((0.4, 1.2), (-0.02, 0.08), "adds evidence"),
         ((-1, 0.5), (-0.9, -0.4), "pulls the answer"),
         ((-2, 2), (0.01, 0.02), "pulls the answer"),
-        ((0.1, 1.9), (-0.9, -0.4), "pulls the answer"),
+        ((0.1, 1.9), (-0.9, -0.4), "adds evidence and pulls the answer"),
         ((-1, 0.5), (-0.05, 0.1), "neither"),
         ((-2, 0), (0, 0), "neither"),
         ((-2.1, 0.5), (-0.9, -0.4), "undecided"),
-        ((0.5, 2.1), (-0.9, -0.4), "undecided"),
+        ((-0.5, 2.1), (-0.9, -0.4), "undecided"),
         ((-1, 0.5), (-0.11, 0.05), "undecided"),
         ((-3, 3), (-1, 1), "undecided"),
     ],
 )
-def test_rule(sensitivity, bias, expected):
-    said, reason = verdict(sensitivity, bias)
+def test_rule(evidence, bias, expected):
+    said, reason = verdict(evidence, bias)
     assert said == expected
     assert (reason is not None) == (expected == "undecided")
 
 
 def test_undecided_names_the_intervals_that_are_too_wide():
-    sensitivity, bias = (
-        "the sensitivity interval is not within ±2 AUC points",
-        "the bias interval is not within ±0.1 nat",
-    )
-    assert verdict((-3, 3), (-1, 1))[1] == f"{sensitivity}; {bias}"
-    assert verdict((-3, 3), (-0.1, 0.1))[1] == sensitivity
-    assert verdict((-3, 3), (0.5, 1))[1] == sensitivity
+    heard, bias = "the interval of evidence is not within ±2 AUC points", "the bias interval is not within ±0.1 nat"
+    assert verdict((-3, 3), (-1, 1))[1] == f"{heard}; {bias}"
+    assert verdict((-3, 3), (-0.1, 0.1))[1] == heard
+    assert verdict((-3, 3), (0.5, 1))[1] == heard
     assert verdict((-1, 1), (-1, 1))[1] == bias
 
 
@@ -266,7 +265,7 @@ def simulated(folder, intervention, **more):
     [
         ("bias", {"pulls the answer"}),
         ("evidence", {"removes evidence"}),
-        ("shrunk", {"both"}),
+        ("shrunk", {"removes evidence and pulls the answer"}),
         ("nothing", {"neither", "undecided"}),
     ],
 )
@@ -286,14 +285,12 @@ def test_accuracy_alone_does_not_tell_bias_from_lost_evidence(tmp_path):
 
 
 def test_limits_of_the_rule_that_the_method_page_names(tmp_path):
-    # a bias of another size for each speaker mixes the ranks of speakers: a small but clear loss of AUC
+    # a bias of another size for each speaker is no evidence, since speakers are compared with themselves
     row, _ = simulated(tmp_path / "uneven", "uneven")
-    assert row["verdict"] == "both"
-    assert -2 < row["excess_sensitivity"] < 0
-    # a rival emotion that is said more often takes items away from the target, more of them where it is close
+    assert row["verdict"] == "pulls the answer"
+    # a rival emotion that is said more often takes evidence against itself, and pulls the answer
     row, _ = simulated(tmp_path / "rival", "rival")
-    assert row["verdict"] == "both"
-    assert -2 < row["excess_sensitivity"] < 0
+    assert row["verdict"] == "pulls the answer"
     # evidence so large that the ranks survive its loss, although the answers do not
     row, tables = simulated(tmp_path / "ceiling", "evidence", bonus=12.0, strength=7.0)
     assert row["verdict"] == "neither"
@@ -314,6 +311,7 @@ def test_no_verdict_and_why(tmp_path, more, reason):
     assert (row["verdict"], row["reason"]) == (None, reason)
     assert row["headline"]
     assert row["unreliable"] == ("letter_mass" in more)
-    assert (row["excess_bias_low"] is None) == (more.get("speakers") == 4)
+    # a recording is compared with no other one
+    assert (row["excess_bias_low"] is None) == ("speakers" in more)
     effects = tables.table("effects")
     assert effects["unreliable"].unique().to_list() == [row["unreliable"]]

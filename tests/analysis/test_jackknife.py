@@ -85,3 +85,15 @@ def test_interval_equals_plain_loops(speakers):
     found = Estimate(reps[:, 0] / reps[:, 1], np.array(sizes)).interval()
     assert found.estimate == pytest.approx(sum(hits) / sum(sizes))
     assert found.high - found.low == pytest.approx(2 * half, rel=1e-6, abs=1e-9)
+
+
+def test_the_interval_of_a_share_stays_within_0_and_100():
+    hits, items = np.array([9, 10, 10, 10, 5]), np.full(5, 10)
+    share = Estimate.share(hits, items)
+    found, bare = share.interval(), Estimate(share.values, items).interval()
+    assert bare.high > 100
+    assert (found.low, found.high, found.p) == (bare.low, 100, bare.p)
+    assert Estimate.share(items - hits, items).interval().low == 0
+    # a difference of shares may be below 0
+    assert Estimate.share(items - hits, items).beyond(share).interval().high < 0
+    assert not Estimate.share(items - hits, items).minus(share).bounded

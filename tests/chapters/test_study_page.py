@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from emoscope.chapters import SECTIONS
-from emoscope.chapters.claims import as_text, grid
+from emoscope.chapters.claims import as_text, grid, notes
 from emoscope.chapters.deactivation import say_deactivation
 from emoscope.chapters.dissociation import say_dissociation
 from emoscope.chapters.efficiency import say_efficiency
@@ -97,8 +97,11 @@ def test_a_part_that_failed_says_why(page):
 def test_claims_stand_first_a_column_a_corpus(page):
     text = Page(page).text
     assert text.index("What Zhao, Schuller and Sisman (2026) claim") < text.index("2 Which neurons")
-    cell = r"(not supported|supported with reservations|supported|not testable) "
-    assert re.search(rf"claim first second Switching off an emotion’s neurons takes evidence .{{0,80}}{cell}", text)
+    assert re.search(
+        r"claim first second Declared tests, in the order of their two sequences Switching off an emotion’s neurons takes "
+        r"evidence for that emotion, more than for others Deactivation (\S+ )*?(not )?(supported|testable)",
+        text,
+    )
 
 
 def test_what_was_planted_is_said(page):
@@ -269,13 +272,26 @@ def test_shuffled_labels_that_come_close_are_said(whole, shuffled, most, close):
 
 def test_claims_of_another_corpus_name_it():
     found = pl.DataFrame({
-        "claim": ["c", "c"], "question": ["q", "q"], "corpus": ["a", "b"], "source": ["b", "a"],
-        "verdict": ["not supported", "not testable"], "declared": [True, True], "number": ["−3", None], "why": [None, "too few"],
+        "name": "transfer", "declared": False, "claim": ["c", "c"], "question": ["q", "q"], "corpus": ["a", "b"], "source": ["b", "a"],
+        "verdict": ["not supported", "not testable"], "number": ["−3", None], "why": [None, "too few"],
     })  # fmt: skip
     (row,) = grid(found, ["a", "b"])
     assert [cell["source"] for cells in row["cells"] for cell in cells] == ["b", "a"]
     assert [cell["kind"] for cells in row["cells"] for cell in cells] == ["not-supported", "not-testable"]
     assert as_text(found)["neurons"].to_list() == ["from b", "from a"]
+
+
+def test_the_grid_says_declared_claims_first_and_shared_reasons_once():
+    found = pl.DataFrame({
+        "name": ["hurts", "exists", "selective"], "claim": ["x", "y", "z"], "declared": [False, True, True], "corpus": "a", "question": "q",
+        "verdict": ["not testable", "supported with reservations", "supported with reservations"], "source": None, "number": None,
+        "why": ["too few", "unlike; one session", "closest: b; unlike"],
+    })  # fmt: skip
+    rows = grid(found, ["a"])
+    assert [row["claim"] for row in rows] == ["y", "z", "x"]
+    assert notes(found) == ["unlike"]
+    said = [(cell["sign"], cell["marks"], cell["why"]) for row in rows for (cell,) in row["cells"]]
+    assert said == [("(✓)", [1], "one session"), ("(✓)", [1], "closest: b"), ("?", [], "too few")]
 
 
 def test_a_pilot_makes_no_claims_and_names_are_text(folder, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from emoscope.experiments.schema import Study
 from emoscope.experiments.study import parse_study
 from emoscope.models.registry import load_model
 from emoscope.runs import Log, RunFolder
+from emoscope.wording import number
 from tests.helpers.packs import unpacked
 from tests.helpers.runs import write_simulation
 from tests.helpers.small_study import SMALL
@@ -57,7 +58,7 @@ def test_chance_and_unknown_voices_come_before_any_number(lost, capsys):
     assert "Name the speakers" in printed
     printed = repr(Result.of(lost))
     assert printed.startswith("The untouched model is not clearly above chance: ")
-    assert re.split(r"\d", printed)[0].endswith("Result(cas: gap -")
+    assert re.split(r"\d", printed)[0].endswith("Result(cas: gap −")
 
 
 def test_the_blind_part_stands_beside_the_gap(tmp_path, capsys):
@@ -69,9 +70,9 @@ def test_the_blind_part_stands_beside_the_gap(tmp_path, capsys):
     assert result.blind.sentence() in printed
     part = 1.5 * result.measure("excess_pull_overall")["estimate"]
     assert part < -5
-    assert repr(result).startswith("Result(cas: gap -")
-    assert f"excess gap {result.excess_gap['estimate']:+.1f} points" in repr(result)
-    assert f"), blind part {part:.1f}; in ".replace("-", "−") in repr(result).replace("-", "−")
+    assert "\nResult(cas: gap −" in repr(result)
+    assert f"excess gap {number(result.excess_gap['estimate'])} points [−" in repr(result)
+    assert f"], blind part {number(part)}; in " in repr(result)
 
 
 STUDY = (

@@ -29,7 +29,7 @@ def test_the_paragraph_holds_the_run_s_numbers(content):
         "3 lettered options (anger, fear, happiness)", f"recall is {number(uar['uar'])} %", "5 % of all neurons (102)",
         "positions “audio+answer”", "30 correctly answered clips", "found on other speakers (5 folds)", "Tang et al., 2024",
         "set to zero and, in further conditions, to its mean", "alpha = 0.25, 0.5, 1 and 2", "10 sets of matched neurons",
-        "5 sets of random neurons", "the first of both sequences after Holm’s correction",
+        "5 sets of random neurons", "The declared claims rest on the pairwise change of separations beyond control sets",
         "emoscope 0.1.0 (seed 0; python 3.11, torch 2.13.0)",
     ):  # fmt: skip
         assert part in text, part

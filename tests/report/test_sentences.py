@@ -34,11 +34,20 @@ def with_effect(content, measure, control="target", **columns):
 
 @pytest.mark.parametrize("verdict", SWITCHED)
 def test_every_verdict_has_its_words(content, verdict):
-    for bias, way in ((-0.4, "less"), (0.4, "more")):
-        _, off, more = headline(with_verdict(content, verdict=verdict, excess_bias=bias))
+    for bias, way in ((-0.4, "less"), (0.4, "more"), (0.01, "a little more")):
+        ends = {"excess_bias_low": bias - 0.005, "excess_bias_high": bias + 0.005}
+        _, off, more = headline(with_verdict(content, verdict=verdict, excess_bias=bias, **ends))
         assert off.claim == SWITCHED[verdict].format(way=way)
         assert more.claim == AMPLIFIED[verdict].format(way=way)
         assert "{" not in off.claim + more.claim
+
+
+def test_gained_evidence_is_told_as_gained(content):
+    numbers = {"excess_evidence": 0.8, "excess_evidence_low": 0.4, "excess_evidence_high": 1.2}
+    _, _, more = headline(with_verdict(content, verdict="adds evidence and pulls the answer", **numbers))
+    assert more.claim.startswith(
+        "Amplifying them makes the model tell the emotion’s clips from others better, and answer it"
+    )
 
 
 def test_no_verdict_says_why(content):
@@ -55,12 +64,16 @@ def test_undecided_names_the_interval_that_is_too_wide(content):
 
 def test_a_clear_but_small_change_is_called_small(content):
     small = {"excess_bias": 0.07, "excess_bias_low": 0.06, "excess_bias_high": 0.08}
-    wide = {"excess_sensitivity": -3.0, "excess_sensitivity_low": -4.0, "excess_sensitivity_high": -1.0}
-    _, off, _ = headline(with_verdict(content, verdict="both", **small, **wide))
+    wide = {"excess_evidence": -3.0, "excess_evidence_low": -4.0, "excess_evidence_high": -1.0}
+    _, off, _ = headline(with_verdict(content, verdict="removes evidence and pulls the answer", **small, **wide))
     assert any(
         note.endswith(" Clear of zero, but small: the change of leaning (within ±0.1 nat).") for note in off.notes
     )
-    _, off, _ = headline(with_verdict(content, verdict="both", **(small | {"excess_bias_high": 0.12}), **wide))
+    _, off, _ = headline(
+        with_verdict(
+            content, verdict="removes evidence and pulls the answer", **(small | {"excess_bias_high": 0.12}), **wide
+        )
+    )
     assert not any("but small" in note for note in off.notes)
 
 

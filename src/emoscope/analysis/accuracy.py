@@ -49,7 +49,8 @@ def level(
         hits = hits.sum(axis=1, keepdims=True) if which == ACCURACY else hits
         shares = ratio(replicates(100 * hits[:, heard]), replicates(items[:, heard]))
         values.append(shares.mean(axis=1) if heard.any() else np.full(len(items) + 1, np.nan))
-    return Estimate(np.mean(values, axis=0), sizes, bool(unreliable & {"baseline", *every}), responses.speakers)
+    doubtful = bool(unreliable & {"baseline", *every})
+    return Estimate(np.mean(values, axis=0), sizes, doubtful, responses.speakers, bounded=against is None)
 
 
 def uar(run: Run, by_scoring: dict[str, Responses]) -> pl.DataFrame:

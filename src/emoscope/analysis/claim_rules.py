@@ -105,7 +105,8 @@ def hurts(disproportionate: str | None, own: Row | None, verdict: str | None = N
     assert own is not None
     how = {
         "removes evidence": "it removes evidence", "pulls the answer": "it moves what is answered, not what is heard",
-        "both": "it removes evidence and moves what is answered", "neither": "evidence and leaning stay as they were",
+        "removes evidence and pulls the answer": "it removes evidence and moves what is answered",
+        "adds evidence and pulls the answer": "it adds evidence and moves what is answered", "neither": "evidence and leaning stay as they were",
         "adds evidence": "it adds evidence", "undecided": "whether evidence is lost or only the answer moves is undecided",
     }.get(verdict or "", "")  # fmt: skip
     if not holds(disproportionate):

@@ -162,6 +162,7 @@ class Excess:
     own: Change  # under the target sets
     matched: tuple[Change, ...]  # under each matched draw
     beyond: Change  # ``own`` minus the mean of ``matched``
+    conditions: tuple[Conditions, ...]  # of every matched draw
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ def _excess(changes: Changes, own: Conditions, matched: Sequence[Conditions]) ->
     if not matched or not targets or not used.any():
         return None
     change, *controls = (changes.count(draw, targets, used) for draw in both)
-    return Excess(targets, change, tuple(controls), change.minus(mean(controls)))
+    return Excess(targets, change, tuple(controls), change.minus(mean(controls)), tuple(matched))
 
 
 def with_controls(

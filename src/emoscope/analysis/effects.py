@@ -9,12 +9,17 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from emoscope.analysis.claim_rules import TOO_UNRELIABLE
-from emoscope.analysis.contrasts import Change, Compared, Family, compare, measures
-from emoscope.analysis.estimate import Estimate, benjamini_hochberg, finite, rank, unit
+from emoscope.analysis.claim_rules import AT_CHANCE, TOO_UNRELIABLE
+from emoscope.analysis.contrasts import Change, Compared, Family, compare, measures, shared
+from emoscope.analysis.declared import Beyond, Test
+from emoscope.analysis.estimate import Estimate, benjamini_hochberg, finite, rank, ratio, replicates, unit
+from emoscope.analysis.headline import independent_units
+from emoscope.analysis.pairs import Clips
 from emoscope.analysis.parts import Part
-from emoscope.analysis.responses import NOT_ASKED
+from emoscope.analysis.responses import NOT_ASKED, log_odds
+from emoscope.analysis.standing import at_chance
 from emoscope.schemas import as_table
+from emoscope.vocabulary import MINIMUM_SPEAKERS
 
 RANKED = {"deactivate": ("gap",), "steer": ("pull_gap", "pull_overall")}
 """Measures that are ranked among combinations of matched sets: deactivation lowers them, steering raises them."""
@@ -129,67 +134,137 @@ def evidence(compared: Sequence[Compared]) -> pl.DataFrame:
     return as_table("evidence", rows)
 
 
-NO_SENSITIVITY, NO_BIAS = 2.0, 0.1
+NO_EVIDENCE, NO_BIAS = 2.0, 0.1
 """Changes within these limits (AUC points, nat) are small: both ends of an interval must lie within."""
 
+FEWEST_DRAWS = 2  # one control set does not say how much sets differ
 
-def verdict(sensitivity: tuple[float, float], bias: tuple[float, float]) -> tuple[str, str | None]:
-    """The verdict from the 95 % intervals of the excess sensitivity (AUC points) and the excess bias (nat).
 
-    * evidence falls: the sensitivity interval lies below 0;
+def verdict(evidence: tuple[float, float], bias: tuple[float, float]) -> tuple[str, str | None]:
+    """The verdict from the 95 % intervals of evidence (AUC points) and bias (nat), both beyond matched controls.
+
+    * "removes evidence", "adds evidence": the interval of evidence lies below, above 0;
     * the answer moves: the bias interval excludes 0;
-    * both: the two together; "removes evidence": only the first;
-    * "pulls the answer": only the second, and the sensitivity interval lies within +-2 AUC points;
+    * "... and pulls the answer": the two together;
+    * "pulls the answer": only the second, and the interval of evidence lies within +-2 AUC points;
     * "neither": neither of the two, and both intervals lie within +-2 AUC points and +-0.1 nat;
     * else "undecided", beside which stands which interval is too wide.
 
     Example:
-        >>> verdict((-9.0, -3.0), (-0.2, 0.3)), verdict((-1.0, 0.5), (-0.9, -0.4))
-        (('removes evidence', None), ('pulls the answer', None))
+        >>> verdict((-9.0, -3.0), (-0.2, 0.3)), verdict((0.4, 1.2), (0.06, 0.08)), verdict((-1.0, 0.5), (-0.9, -0.4))
+        (('removes evidence', None), ('adds evidence and pulls the answer', None), ('pulls the answer', None))
         >>> verdict((-3.0, 0.5), (-0.9, -0.4))
-        ('undecided', 'the sensitivity interval is not within ±2 AUC points')
+        ('undecided', 'the interval of evidence is not within ±2 AUC points')
     """
-    falls, moves = sensitivity[1] < 0, bias[0] > 0 or bias[1] < 0
-    if falls:
-        return ("both" if moves else "removes evidence"), None
-    no_loss = max(map(abs, sensitivity)) <= NO_SENSITIVITY
-    no_pull = max(map(abs, bias)) <= NO_BIAS
-    if moves and no_loss:
+    moves = bias[0] > 0 or bias[1] < 0
+    if evidence[1] < 0 or evidence[0] > 0:
+        said = "removes evidence" if evidence[1] < 0 else "adds evidence"
+        return (f"{said} and pulls the answer" if moves else said), None
+    kept = max(map(abs, evidence)) <= NO_EVIDENCE
+    still = max(map(abs, bias)) <= NO_BIAS
+    if moves and kept:
         return "pulls the answer", None
-    if no_loss and no_pull:
+    if kept and still:
         return "neither", None
-    wide = [] if no_loss else [f"the sensitivity interval is not within ±{NO_SENSITIVITY:g} AUC points"]
-    wide += [] if no_pull or moves else [f"the bias interval is not within ±{NO_BIAS:g} nat"]
+    wide = [] if kept else [f"the interval of evidence is not within ±{NO_EVIDENCE:g} AUC points"]
+    wide += [] if still or moves else [f"the bias interval is not within ±{NO_BIAS:g} nat"]
     return "undecided", "; ".join(wide)
 
 
-def verdicts(compared: Sequence[Compared], unknown_speakers: int) -> pl.DataFrame:
+def heard_and_leant(
+    clips: Clips, own: np.ndarray, draws: Sequence[np.ndarray], targets: Sequence[int]
+) -> tuple[Test, Test] | str:
+    """What a verdict rests on, beyond control sets and with their spread in the errors; or why there is none.
+
+    Evidence is the mean over targets and their testable pairs of the within-speaker AUC of the target against the other
+    emotion, in AUC points: no shift of a speaker's answers moves it. Bias is the mean over targets of the log-odds of
+    the target on clips of other emotions, in nat. The untouched model's are in both terms of the difference and cancel.
+
+    Args:
+        own: log-probabilities among the options under the target sets, dimensions (target, item, option).
+        draws: the same under every control draw.
+        targets: codes of the emotions that have sets.
+    """
+    pairs = clips.testable[list(targets)]
+    there = np.flatnonzero(pairs.any(axis=1))
+    if clips.units < MINIMUM_SPEAKERS:
+        few = f"only {clips.units} speaker{'s' if clips.units != 1 else ''}"
+        return f"{few}: an interval needs at least {MINIMUM_SPEAKERS}"
+    if len(draws) < FEWEST_DRAWS:
+        return "one draw of matched neurons does not say how much sets differ"
+    if not len(there):
+        return f"fewer than {MINIMUM_SPEAKERS} speakers have clips of an emotion with a set and of another one"
+
+    every = np.stack([own, *draws])  # (set, target, item, option)
+    found = clips.aucs(every.reshape(-1, *every.shape[2:])).reshape(-1, *every.shape[:2], clips.options, clips.options)
+    areas = [found[:, :, place, targets[place], pairs[place]].mean(axis=2) for place in there]
+    leans = []
+    for place, target in enumerate(targets):
+        others = clips.truth != target
+        lean = log_odds(every[:, place][:, others])[..., target]
+        sums = np.stack([np.bincount(clips.unit[others], each, clips.units) for each in lean], axis=1)
+        leans.append(
+            ratio(replicates(sums), replicates(np.bincount(clips.unit[others], minlength=clips.units))[:, None])
+        )
+    first, second = (
+        Beyond(each[:, :1], np.moveaxis(each[:, 1:], 1, 0)[..., None], clips.sizes).test(name)
+        for name, each in (("evidence", np.mean(areas, axis=0)), ("bias", np.mean(leans, axis=0)))
+    )
+    return first, second
+
+
+def verdicts(part: Part) -> pl.DataFrame:
     """One verdict for each family of target sets that has matched controls and acts at all positions: ``verdicts``.
 
-    Where speakers of some items are unknown, recordings stand in for them and no verdict is given. Sensitivity (AUC
-    points) and bias (nat) are means over the emotions.
+    None is given where speakers of some items are unknown, since recordings stand in for them, and where the untouched
+    model is at chance. Evidence (AUC points) and bias (nat) are means over the emotions.
     """
+    cases = [case for case in part.compared if case.excess is not None and case.family["positions"] == "all"]
     rows: list[dict[str, Any]] = []
-    for case in compared:
-        if case.excess is None or case.family["positions"] != "all":
-            continue
-        found = measures(case.excess.beyond)
-        decided, reason = _decide(found["sensitivity"], found["bias"], unknown_speakers)
-        row = case.family | found["sensitivity"].columns()
-        row |= {"verdict": decided, "reason": reason, "headline": case.headline}
-        rows.append(row | found["sensitivity"].named("excess_sensitivity") | found["bias"].named("excess_bias"))
+    with np.errstate(invalid="ignore"):  # options that are not offered
+        logp = -np.logaddexp(0, -part.responses.log_odds)  # among the item's options
+    for case in cases:
+        rests = _rests_on(part, case, logp)
+        row = case.family | {
+            "headline": case.headline,
+            "unreliable": case.excess is not None and case.excess.beyond.unreliable,
+        }
+        row |= dict(zip(("verdict", "reason"), _decide(part, bool(row["unreliable"]), rests), strict=True))
+        if not isinstance(rests, str):
+            for name, test in zip(("excess_evidence", "excess_bias"), rests, strict=True):
+                row |= {name: test.estimate, f"{name}_low": test.low, f"{name}_high": test.high}
+            row["speakers"] = rests[0].units
+        rows.append(row)
     return as_table("verdicts", rows)
 
 
-def _decide(sensitivity: Estimate, bias: Estimate, unknown: int) -> tuple[str | None, str | None]:
-    if sensitivity.unreliable:
+def _rests_on(part: Part, case: Compared, logp: np.ndarray) -> tuple[Test, Test] | str:
+    responses, excess = part.responses, case.excess
+    assert excess is not None
+    every = (case.conditions[0], *excess.conditions)
+    _, used = shared(responses, every)
+    rows = [[responses.rows[draw[name]] for name in excess.targets] for draw in every]
+    for row in {row for each in rows for row in each}:
+        used = used & np.isfinite(logp[row]).all(axis=1)
+    if not used.any():
+        return "no item was answered under all conditions with every option"
+    units, _ = independent_units(part.run, responses)
+    who, unit = (np.unique(codes[used], return_inverse=True)[1] for codes in (responses.speaker, units))
+    clips = Clips(responses.truth[used], who, unit, len(responses.labels))
+    own, *draws = (np.stack([logp[row][used] for row in each]) for each in rows)
+    return heard_and_leant(clips, own, draws, [responses.labels.index(name) for name in excess.targets])
+
+
+def _decide(part: Part, unreliable: bool, rests: tuple[Test, Test] | str) -> tuple[str | None, str | None]:
+    if unreliable:
         return None, TOO_UNRELIABLE
-    if unknown:
+    if part.responses.unknown_speakers:
         return None, "speakers are unknown"
-    first, second = sensitivity.interval(), bias.interval()
-    if first.low is None or first.high is None or second.low is None or second.high is None:
-        return None, first.reason or second.reason
-    return verdict((first.low, first.high), (second.low, second.high))
+    if isinstance(rests, str):
+        return None, rests
+    if at_chance(part.uar()):
+        return None, AT_CHANCE
+    return verdict(*((float(test.low or 0), float(test.high or 0)) for test in rests))
 
 
 MEASURED = {"deactivate": ("self", "cross", "gap"), "steer": ("pull", "pull_cross", "pull_gap")}

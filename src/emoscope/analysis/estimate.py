@@ -43,6 +43,7 @@ class Estimate:
     sizes: np.ndarray  # items of each speaker, dimension (speaker)
     unreliable: bool = False  # whether the baseline or a condition behind it supports no claim
     speakers: tuple[str, ...] = ()  # their names; only needed to subtract a statistic of other speakers
+    bounded: bool = False  # whether it is a share in %, whose interval ends at 0 and 100
 
     @classmethod
     def share(cls, hits: np.ndarray, items: np.ndarray, unreliable: bool = False) -> Estimate:
@@ -52,13 +53,14 @@ class Estimate:
             >>> Estimate.share(np.array([1, 1]), np.array([4, 1])).values.tolist()
             [40.0, 100.0, 25.0]
         """
-        return cls(ratio(100 * replicates(hits), replicates(items)), items, unreliable)
+        return cls(ratio(100 * replicates(hits), replicates(items)), items, unreliable, bounded=True)
 
     def interval(self) -> Interval:
         """The delete-one-speaker jackknife interval at 95 % (Quenouille 1956, Tukey 1958).
 
         The standard error is sqrt((G - 1) / G * sum of (value without g - mean of those)^2), over the G speakers with
-        items.
+        items. Of a share, what lies outside 0 and 100 % is cut off: no share lies there, so that the interval holds it as
+        often as before.
 
         Example:
             >>> found = Estimate(np.array([3.0, 3.5, 3.25, 3.0, 2.75, 2.5]), np.ones(5)).interval()
@@ -83,11 +85,15 @@ class Estimate:
         squares = float(np.add.reduce((without - total / speakers) ** 2))
         error = math.sqrt((speakers - 1) / speakers * squares)
         half = quantile * error
-        return Interval(estimate, estimate - half, estimate + half, speakers, df, p=two_sided(estimate, error, df))
+        low, high = estimate - half, estimate + half
+        if self.bounded:
+            low, high = max(low, 0.0), min(high, 100.0)
+        return Interval(estimate, low, high, speakers, df, p=two_sided(estimate, error, df))
 
     def beyond(self, other: Estimate) -> Estimate:
         """The difference to a statistic of the same items, such as that under a control."""
-        return replace(self, values=self.values - other.values, unreliable=self.unreliable or other.unreliable)
+        unreliable = self.unreliable or other.unreliable
+        return replace(self, values=self.values - other.values, unreliable=unreliable, bounded=False)
 
     def minus(self, other: Estimate) -> Estimate:
         """The difference to a statistic of other items, whose numbers add up.

@@ -224,7 +224,7 @@ def tabulate_corpora(study: StudyRuns) -> pl.DataFrame | None:
                 "chance (%)": number(value(uar, "chance")),
                 "off: excess gap": spread(part.effect("deactivate", "excess_gap")),
                 "blind part of it": blind_text(part.blind()),
-                "off: evidence (AUC points)": spread(part.effect("deactivate", "excess_sensitivity")),
+                "off: evidence (AUC points)": estimate_text(part.verdict("deactivate"), "excess_evidence"),
                 "off: verdict": off,
                 "amplified: excess pull": spread(part.effect("steer", "excess_pull_overall")),
                 "amplified: verdict": steered,

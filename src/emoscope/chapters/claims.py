@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 
@@ -18,6 +19,7 @@ from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.responses import build_responses
 from emoscope.analysis.standing import at_chance
 from emoscope.neurons.controls import WELL_MATCHED
+from emoscope.report.sentences import kind_of, sign
 from emoscope.schemas import as_table, empty
 from emoscope.vocabulary import DEACTIVATE, MATCHED, ORTHOGONAL
 
@@ -249,7 +251,7 @@ def blocked(part: Part) -> str | None:
 
 
 def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:
-    """Claims as rows and corpora as columns.
+    """Claims as rows and corpora as columns, the declared ones first.
 
     Args:
         found: the table of claims; a row without a corpus holds for all of them.
@@ -257,15 +259,33 @@ def grid(found: pl.DataFrame, corpora: list[str]) -> list[Row]:
 
     Returns:
         for each claim ``claim``, ``question``, ``declared`` and ``cells``: a list of rows a corpus, with ``kind``, the
-        verdict as a class of the style sheet.
+        verdict as a class of the style sheet, its ``sign``, and ``marks``: which of :func:`notes` hold for it, from 1.
+        What these say is left out of ``why``.
     """
-    kind = pl.col("verdict").str.replace_all(" ", "-")
-    groups = found.with_columns(kind=kind).group_by("claim", "question", "declared", maintain_order=True)
-    return [
-        {"claim": claim, "question": question, "declared": declares}
-        | {"cells": [[row for row in group.to_dicts() if row["corpus"] in (name, "", None)] for name in corpora]}
-        for (claim, question, declares), group in groups
-    ]
+    shared = notes(found)
+    rows: dict[str, Row] = {}
+    for row in found.sort("declared", descending=True, maintain_order=True).to_dicts():
+        whys = _whys(row)
+        marks = [shared.index(why) + 1 for why in whys if why in shared]
+        cell = row | {"kind": kind_of(row["verdict"]), "sign": sign(row["verdict"]), "marks": marks}
+        cell["why"] = "; ".join(why for why in whys if why not in shared)
+        about = {name: row[name] for name in ("claim", "question", "declared")}
+        cells = rows.setdefault(row["name"], about | {"cells": [[] for _ in corpora]})["cells"]
+        for place, corpus in enumerate(corpora):
+            if row["corpus"] in (corpus, "", None):
+                cells[place].append(cell)
+    return list(rows.values())
+
+
+def notes(found: pl.DataFrame) -> list[str]:
+    """Reservations and reasons of what is not testable that several claims share, so that a page says them once."""
+    doubtful = found.filter(pl.col("verdict").is_in([RESERVED, UNTESTED]))
+    counts = Counter(why for row in doubtful.iter_rows(named=True) for why in _whys(row))
+    return [why for why, count in counts.items() if count > 1]
+
+
+def _whys(row: Row) -> list[str]:
+    return [why for why in (row["why"] or "").split("; ") if why]
 
 
 def as_text(found: pl.DataFrame) -> pl.DataFrame | None:

@@ -9,7 +9,7 @@ from functools import partial
 import altair as alt
 import polars as pl
 
-from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
+from emoscope.analysis.effects import NO_BIAS, NO_EVIDENCE
 from emoscope.analysis.estimate import estimate_of
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.standing import BLIND_PART, blind_part, count_options
@@ -27,7 +27,7 @@ CELLS = (
     "emotion's own effect. Bold: clear of zero after correction for all cells of the matrix."
 )
 DRAWN = (
-    ("sensitivity", "change of evidence (AUC points)", NO_SENSITIVITY),
+    ("sensitivity", "change of evidence (AUC points)", NO_EVIDENCE),
     ("bias", "change of leaning (nat)", NO_BIAS),
 )
 """What is drawn of evidence and leaning: measure, axis, and up to where a change is small."""
@@ -70,8 +70,8 @@ def draw_evidence(part: Part) -> Chart | None:
         spacing=24,
         title=title(
             "Does the model lose evidence for the emotion, or only lean away from answering it?",
-            f"{plots.INTERVALS} Circle: selected; diamond: matched; square: their difference, on which the verdict "
-            "rests. Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: small "
+            f"{plots.INTERVALS} Circle: selected; diamond: matched; square: their difference. The verdict "
+            "rests on comparisons within speakers. Left of zero: evidence is lost (first panel), the answer is avoided (second). Grey band: small "
             "changes.",
         ),
     )
@@ -155,7 +155,7 @@ def tabulate_verdicts(part: Part) -> pl.DataFrame | None:
     rows = [
         {
             "what was done": _done(row) + (" *" if row["headline"] else ""),
-            "evidence (AUC points)": estimate_text(row, "excess_sensitivity"),
+            "evidence (AUC points)": estimate_text(row, "excess_evidence"),
             "leaning (nat)": estimate_text(row, "excess_bias", 2),
             "verdict": row["verdict"] or "no verdict",
             "why": row["reason"] or "",
@@ -246,10 +246,12 @@ def by_measure(
 
 
 VERDICTS = {
-    "removes evidence": "the model loses evidence for the emotion",
-    "pulls the answer": "the answer moves without a loss of evidence",
-    "both": "evidence is lost and the answer moves besides",
-    "neither": "neither evidence nor the answer moves",
+    "removes evidence": "the emotion is told apart less well",
+    "adds evidence": "the emotion is told apart better",
+    "pulls the answer": "the answer moves, and the emotion is told apart about as well",
+    "removes evidence and pulls the answer": "the emotion is told apart less well, and the answer moves besides",
+    "adds evidence and pulls the answer": "the emotion is told apart better, and the answer moves besides",
+    "neither": "neither how well the emotion is told apart nor the answer moves",
     "undecided": "undecided",
 }
 """The verdicts of the rule, in words."""
@@ -300,7 +302,8 @@ QUESTIONS = (
                 "verdicts",
                 tabulate_verdicts,
                 "Verdicts by rule, for selected minus matched neurons, means over emotions with 95 % intervals "
-                "over speakers. Evidence or leaning counts as changed where its interval keeps clear of zero, "
+                "over speakers that include how much matched sets differ. Evidence: how well clips of an emotion are "
+                "told from another’s of the same speaker. Evidence or leaning counts as changed where its interval keeps clear of zero, "
                 "however small the change; as unchanged where the interval holds zero and lies within ±2 AUC "
                 "points or ±0.1 nat. *: the headline, fixed beforehand; the others are exploration.",
                 missing="verdicts, which need matched controls that were switched off or amplified, and which a pilot "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.chapters import SECTIONS, provenance, questions
-from emoscope.chapters.claims import as_text, grid
+from emoscope.chapters.claims import as_text, grid, notes
 from emoscope.report import caveats, methods, page, sentences
 from emoscope.report.page import Figure, Item, Note, Pages, Question, Section, Table
 from emoscope.report.theme import KEPT, Drawing
@@ -97,12 +97,13 @@ def render_report(about: Part | StudyRuns, drawn: Made, filled: Made) -> str:
         page=shown_on,
         name=study.name,
         subject=provenance.subject(study),
-        standing=caveats.standing(study),
+        conclusion=sentences.conclude(study),
         pilot=caveats.pilot(study),
         headline=sentences.headline(part) if part else (),
         missing=[f"{name} is not in the run folder" for name in part.run.missing] if part else (),
         corpora=corpora,
         claims=[] if study.pilot else grid(claimed, corpora),
+        shared=notes(claimed),
         sections=sections,
         anchors={section["title"]: section["id"] for section in sections},
         notes=study.notes,

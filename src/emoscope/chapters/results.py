@@ -28,7 +28,7 @@ def compute_tables(run: Run) -> Part:
     frames["effects"] = effects(part.compared)
     frames["matrix"] = matrix(part.compared, part.responses.labels)
     frames["evidence"] = evidence(part.compared)
-    frames["verdicts"] = verdicts(part.compared, part.responses.unknown_speakers)
+    frames["verdicts"] = verdicts(part)
     notes = [] if "baseline" in part.responses.rows else ["effects: there are no baseline answers to compare with"]
     for question in questions():
         for name, compute in question.tables.items():

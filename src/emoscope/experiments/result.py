@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict
 
 import polars as pl
 
 from emoscope.neurons.controls import CONTROLS
 from emoscope.runs import RunFolder
 from emoscope.vocabulary import acting, with_roles
+from emoscope.wording import bracket, number, value
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from emoscope.analysis.parts import StudyRuns
     from emoscope.analysis.standing import Blind
     from emoscope.experiments.schema import Row
     from emoscope.report.markup import Picture
+    from emoscope.report.sentences import Conclusion
     from emoscope.report.theme import Chart
 
 
@@ -30,28 +33,28 @@ class Result:
     effects: pl.DataFrame  # one row a measure and family of sets (see docs/run-folder.md)
     headline: Row
     figure: Chart | None  # the effect matrix next to that of matched controls
-    first: tuple[str, ...] = ()  # what must be known before any number, in sentences
+    conclusion: Conclusion  # what may be concluded, which comes before any number
     options: int = 0
+    voices: int = 0  # how many evaluated speakers are known
 
     @classmethod
     def of(cls, run: RunFolder) -> Result:
         """Read the result of a finished run."""
-        from emoscope.analysis.load import read_run
-        from emoscope.analysis.parts import Part
-        from emoscope.analysis.standing import stored_words
         from emoscope.chapters.deactivation import main_figure
+        from emoscope.report.sentences import conclude
 
-        part, headline = Part.alone(read_run(run.path)), run.read_json("manifest.json")["headline"]
-        first = tuple(stored_words(part.table("uar"), part.run.items))
-        return cls(run, part.table("effects"), headline, main_figure(part), first, part.options)
+        study = _stored(run)
+        part, headline = study.parts[0], run.read_json("manifest.json")["headline"]
+        conclusion, voices = conclude(study), _voices(part.run.items)
+        return cls(run, part.table("effects"), headline, main_figure(part), conclusion, part.options, voices)
 
     @property
-    def gap(self) -> dict[str, float | None]:
+    def gap(self) -> Measured:
         """Deactivation: mean effect on the selected emotions minus mean effect on the others, in points."""
         return self.measure("gap")
 
     @property
-    def excess_gap(self) -> dict[str, float | None]:
+    def excess_gap(self) -> Measured:
         """The gap beyond that of matched controls, in points; a part of it may be :attr:`blind`."""
         return self.measure("excess_gap")
 
@@ -63,16 +66,20 @@ class Result:
         return blind_part(self._row, self.options)
 
     @property
-    def pull(self) -> dict[str, float | None]:
+    def pull(self) -> Measured:
         """Steering: change of the share of answers that name the amplified emotion, averaged over the clips' emotions."""
         return self.measure("pull_overall", "steer")
 
-    def measure(self, name: str, kind: str = "deactivate", to: str = "zero") -> dict[str, float | None]:
-        """One measure of the headline set: estimate, low, high (95 % over speakers) and speakers.
+    def measure(self, name: str, kind: str = "deactivate", to: str = "zero") -> Measured:
+        """One measure of the headline set with its 95 % interval, and how many speakers it is over.
 
         Args:
             name: a measure, such as ``"excess_gap"``.
             to: what neurons were deactivated to, ``"zero"`` or ``"mean"``.
+
+        Returns:
+            ``estimate``, ``low``, ``high``, ``speakers``; ``recordings`` that stand in for speakers who are unknown, and
+            ``caveats``, what must be known before the number.
 
         Raises:
             ValueError: the run does not have it.
@@ -84,7 +91,11 @@ class Result:
                 f"measure {name!r} ({what}) is not in this run: it has {sorted(set(self.effects['measure']))}, "
                 f"neurons deactivated to {' and '.join(sorted(set(self.effects['to'].drop_nulls())))}"
             )
-        return {key: row[key] for key in ("estimate", "low", "high", "speakers")}
+        speakers = min(row["speakers"], self.voices)
+        return {
+            "estimate": row["estimate"], "low": row["low"], "high": row["high"], "speakers": speakers,
+            "recordings": row["speakers"] - speakers, "caveats": self.conclusion.caveats,
+        }  # fmt: skip
 
     def _row(self, name: str, kind: str = "deactivate", to: str = "zero") -> Row | None:
         if kind not in ("deactivate", "steer"):
@@ -106,16 +117,35 @@ class Result:
             raise ValueError("nothing was deactivated in this run, so there is no matrix to plot")
         return Picture(self.figure)
 
-    def __repr__(self) -> str:
+    @property
+    def numbers(self) -> str:
+        """The headline's measures with their intervals, in a line."""
         blind, parts = self.blind, []
         for name, what in {"gap": "gap", "excess_gap": "excess gap", "pull_overall": "pull"}.items():
             m = self._row(name, "steer" if what == "pull" else "deactivate")
             if m is None or m["estimate"] is None:
                 continue
-            span = "no interval" if m["low"] is None else f"95 % {m['low']:+.1f} to {m['high']:+.1f}"
             beside = f", {blind.brief()}" if blind is not None and blind.measure == name else ""
-            parts.append(f"{what} {m['estimate']:+.1f} points ({span}){beside}")
-        return "\n".join([*self.first, f"Result({self.headline['selector']}: {'; '.join(parts)}; in {self.run.path})"])
+            without = " (no interval)" if m["low"] is None else ""
+            parts.append(f"{what} {value(m['estimate'], m['low'], m['high'], 'points')}{without}{beside}")
+        return f"Result({self.headline['selector']}: {'; '.join(parts)}; in {self.run.path})"
+
+    def __repr__(self) -> str:
+        return "\n".join([*self.conclusion.lines(), self.numbers])
+
+    def _repr_html_(self) -> str:
+        return _html(self.conclusion, [self.numbers])
+
+
+class Measured(TypedDict):
+    """A measure of the headline set; see :meth:`Result.measure`."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    speakers: int
+    recordings: int
+    caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,21 +154,56 @@ class StudyResult:
 
     run: RunFolder
     parts: Mapping[str, Result]
+    conclusion: Conclusion  # of the whole
 
     @classmethod
     def of(cls, run: RunFolder) -> StudyResult:
         """Read the result of a finished study in parts."""
+        from emoscope.report.sentences import conclude
+
         cards = run.read_json("manifest.json")["parts"]
         found = {card["name"]: RunFolder(run / card["folder"]) for card in cards}
-        return cls(run, {name: Result.of(part) for name, part in found.items() if (part / "report.html").is_file()})
+        parts = {name: Result.of(part) for name, part in found.items() if (part / "report.html").is_file()}
+        return cls(run, parts, conclude(_stored(run)))
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the whole, such as ``"transfer"`` (see docs/run-folder.md)."""
         return self.run.read_table(f"tables/{name}")
 
+    @property
+    def numbers(self) -> list[str]:
+        """The headline's measures of every part."""
+        return [f"  {name}: {part.numbers}" for name, part in self.parts.items()]
+
     def __repr__(self) -> str:
-        parts = (f"  {name}: {part!r}".replace("\n", "\n    ") for name, part in self.parts.items())
-        return "\n".join([f"StudyResult({self.run.path})", *parts])
+        return "\n".join([*self.conclusion.lines(), f"StudyResult({self.run.path})", *self.numbers])
+
+    def _repr_html_(self) -> str:
+        return _html(self.conclusion, self.numbers)
+
+
+def _html(conclusion: Conclusion, numbers: Iterable[str]) -> str:
+    from emoscope.report.page import render
+
+    return render("conclusion.html", alone=True, conclusion=conclusion, numbers=list(numbers))
+
+
+def _stored(run: RunFolder) -> StudyRuns:
+    """A run or a study of several parts, with the claims that are stored of it."""
+    from emoscope.analysis.load import read_run
+    from emoscope.analysis.parts import Part, StudyRuns, read_study
+    from emoscope.schemas import read_table
+
+    parts = "parts" in run.read_json("manifest.json")
+    study = read_study(run.path) if parts else StudyRuns.alone(Part.alone(read_run(run.path)))
+    return replace(study, computed={"claims": read_table(run.path, "claims")})
+
+
+def _voices(items: pl.DataFrame) -> int:
+    """How many speakers of evaluated items are known."""
+    return (
+        items.filter(pl.col("status") == "used", pl.col("evaluated").fill_null(True))["speaker"].drop_nulls().n_unique()
+    )
 
 
 def print_result(run: RunFolder) -> None:
@@ -151,9 +216,20 @@ def print_result(run: RunFolder) -> None:
         _print_parts(run, manifest, console)
     else:
         _print_run(run, manifest, console)
+    _print_conclusion(run, console)
     if timing := manifest.get("timing", {}):
         console.print(f"{timing['total_s']:.0f} s, {timing['peak_memory_gb']:.2f} GB.")
     console.print(f"Report: {(run / 'report.html').resolve()}", highlight=False, soft_wrap=True)
+
+
+def _print_conclusion(run: RunFolder, console: Console) -> None:
+    from emoscope.report.sentences import conclude
+
+    found = conclude(_stored(run))
+    styles = dict.fromkeys(found.caveats, "yellow") | dict.fromkeys(found.beside, "dim")
+    console.print()
+    for line in found.lines():
+        console.print(line, style=styles.get(line), highlight=False, markup=False)
 
 
 def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
@@ -184,7 +260,8 @@ def _print_run(run: RunFolder, manifest: Row, console: Console) -> None:
         for alpha in steer["alpha"].unique().sort():
             at_alpha = steer.filter(alpha=alpha)
             shown = (_shown(at_alpha, m) for m in ("pull_overall", "excess_pull_overall", "uar_change"))
-            table.add_row(f"{alpha:g}{' *' if alpha == head['alpha'] else ''}", *shown)
+            called = f"{alpha:g}".replace("-", "−")
+            table.add_row(f"{called}{' *' if alpha == head['alpha'] else ''}", *shown)
         console.print(table)
     console.print("* the headline, fixed before. Indented: controls of the headline set, mean over draws.", style="dim")
     if items.filter(pl.col("evaluated"))["speaker"].null_count():
@@ -247,10 +324,9 @@ def _shown(rows: pl.DataFrame, measure: str) -> str:
     if of_measure.is_empty() or of_measure["estimate"][0] is None:
         return ""
     row = of_measure.row(0, named=True)
-    text = f"{row['estimate']:+.1f}"
-    if row.get("low") is not None and measure not in ("self", "cross", "uar_change"):
-        text += f" [{row['low']:+.1f} {row['high']:+.1f}]"
-    return text
+    bare = row.get("low") is None or measure in ("self", "cross", "uar_change")
+    text = number(row["estimate"], sign=True)
+    return text if bare else f"{text} {bracket(row['low'], row['high'], sign=True)}"
 
 
 def print_pilot(run: RunFolder) -> None:
@@ -259,12 +335,18 @@ def print_pilot(run: RunFolder) -> None:
 
     console = Console(highlight=False)
     manifest = run.read_json("manifest.json")
-    if "parts" in manifest:
-        for part in manifest["parts"]:
-            if part["role"] == "main" and not part["failed"]:
-                console.print(f"\nPilot of {part['name']}", style="bold")
-                print_pilot(RunFolder(run / part["folder"]))
+    _print_conclusion(run, console)
+    if "parts" not in manifest:
+        _print_pilot(run, manifest, console)
         return
+    for part in manifest["parts"]:
+        if part["role"] == "main" and not part["failed"]:
+            folder = RunFolder(run / part["folder"])
+            console.print(f"\nPilot of {part['name']}", style="bold")
+            _print_pilot(folder, folder.read_json("manifest.json"), console)
+
+
+def _print_pilot(run: RunFolder, manifest: Row, console: Console) -> None:
     found: Row = manifest["pilot"]
     chance = "under 0.1 %" if found["p"] < 0.001 else f"{100 * found['p']:.1f} %"
     console.print(

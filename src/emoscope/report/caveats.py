@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import polars as pl
 
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.standing import first_words
+from emoscope.analysis.standing import stored_words
 from emoscope.neurons.controls import WELL_MATCHED
 from emoscope.report.wording import MATCHED_IN
 from emoscope.vocabulary import LEAST_LETTER_MASS, PRESENTED
@@ -85,7 +85,7 @@ def _before_numbers(part: Part) -> Iterable[str]:
     asked = PRESENTED.get(part.presentation or "audio")
     if asked and asked.caveat:
         yield asked.caveat
-    yield from first_words(part.uar(), part.without_speaker, part.speakers)
+    yield from stored_words(part.table("uar"), part.run.items)
     shared = part.run.manifest.get("speakers_shared") or 0
     if shared:
         yield f"Speakers shared: {shared}. They are on both sides, identification and evaluation: the study allows it."

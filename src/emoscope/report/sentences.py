@@ -1,33 +1,175 @@
-"""The three sentences that a report begins with; by rule, from the tables."""
+"""What is said first of a run or a study: what it concludes, and three sentences on what was measured; by rule, from the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from emoscope.analysis.effects import NO_BIAS, NO_SENSITIVITY
-from emoscope.analysis.parts import Part
-from emoscope.report.caveats import MEASURES, close, unlike
+from emoscope.analysis.claim_rules import AT_CHANCE
+from emoscope.analysis.declared import RESERVED, SUPPORTED, UNSUPPORTED, UNTESTED
+from emoscope.analysis.effects import NO_BIAS, NO_EVIDENCE
+from emoscope.analysis.parts import Part, Row, StudyRuns
+from emoscope.analysis.standing import at_chance
+from emoscope.report.caveats import MEASURES, close, standing, unlike
 from emoscope.report.wording import CLEAR_HIGH, CLEAR_LOW, judge
 from emoscope.wording import number, span
 
+SIGNS = {SUPPORTED: "✓", RESERVED: "(✓)", UNSUPPORTED: "–", UNTESTED: "?"}
+"""The outcomes of a claim, and the sign of each."""
+
+EXPLORED = {
+    "hurts": "recognition of the emotion falls",
+    "spares": "the other emotions are spared",
+    "pulls": "answers are biased towards it",
+    "modest": "modest data are enough",
+    "crowds": "neurons cluster over layers",
+    "transfer": "sets transfer to another corpus",
+    "handle": "an actionable handle",
+}
+"""What was exploration, in a few words each."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One declared claim, or all of them, and what came of it.
+
+    Attributes:
+        verdict: one of the outcomes in :mod:`~emoscope.analysis.declared`.
+        where: the words " on <corpus>", where a study has several.
+        text: the claim in words, with its value, unit and interval.
+    """
+
+    verdict: str
+    where: str
+    text: str
+
+    @property
+    def lead(self) -> str:
+        """Sign, outcome and corpus."""
+        return f"{sign(self.verdict)} {self.verdict}{self.where}"
+
+    @property
+    def kind(self) -> str:
+        """The outcome as a class of the style sheet."""
+        return kind_of(self.verdict)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What may be concluded: caveats, the declared claims, and what goes with them."""
+
+    caveats: tuple[str, ...]
+    claims: tuple[Told, ...]
+    beside: tuple[str, ...]  # reservations that several claims share, and what was exploration
+
+    def lines(self) -> list[str]:
+        """All of it in the order in which it is read."""
+        return [*self.caveats, *(f"{told.lead}: {told.text}" for told in self.claims), *self.beside]
+
+
+def sign(verdict: str) -> str:
+    """The sign of an outcome.
+
+    Example:
+        >>> sign("supported"), sign("not testable")
+        ('✓', '?')
+    """
+    return SIGNS.get(verdict, "•")
+
+
+def kind_of(verdict: str) -> str:
+    """An outcome as a class of the style sheet.
+
+    Example:
+        >>> kind_of("not supported")
+        'not-supported'
+    """
+    return verdict.replace(" ", "-")
+
+
+def conclude(study: StudyRuns) -> Conclusion:
+    """What a study concludes, in the words that page, terminal and notebook share; its claims are those of table ``claims``."""
+    found = study.table("claims").to_dicts()
+    reasons = {row["why"] for row in found if row["name"] != "transfer"}
+    if found and {row["verdict"] for row in found} == {UNTESTED} and len(reasons) == 1:
+        told = [Told(UNTESTED, "", f"all claims ({reasons.pop()})")]
+        return Conclusion(tuple(standing(study)), tuple(told), ())
+    claims: list[Told] = []
+    beside: list[str] = []
+    order = [main.name for main in study.mains]
+    places = {name: place for place, name in enumerate(order)}
+    found.sort(key=lambda row: places.get(row["corpus"], len(order)))
+    for corpus, of_corpus in groupby(found, key=lambda row: row["corpus"]):
+        rows = list(of_corpus)
+        where = f" on {corpus}" if len(order) > 1 and corpus else ""
+        declared = [row for row in rows if row["declared"]]
+        shared = shared_reservations(declared)
+        claims += _declared_claims(declared, shared, where)
+        beside += [f"Reservations{where}: {'; '.join(shared)}."] if shared else []
+        beside += _exploration([row for row in rows if not row["declared"]], where)
+    return Conclusion(tuple(standing(study)), tuple(claims), tuple(beside))
+
+
+def shared_reservations(rows: Sequence[Row]) -> list[str]:
+    """The reservations that all claims supported with reservations have in common, where there are several of these."""
+    of_claims = [row["why"].split("; ") for row in rows if row["verdict"] == RESERVED]
+    return [why for why in of_claims[0] if all(why in whys for whys in of_claims)] if len(of_claims) > 1 else []
+
+
+def _declared_claims(rows: Sequence[Row], shared: Sequence[str], where: str) -> list[Told]:
+    whys = {row["why"] for row in rows}
+    if len(rows) > 1 and len(whys) == 1 and {row["verdict"] for row in rows} == {UNTESTED}:
+        return [Told(UNTESTED, where, f"all declared claims ({rows[0]['why']})")]
+    claims = []
+    for row in rows:
+        why = "; ".join(why for why in (row["why"] or "").split("; ") if why and why not in shared)
+        value = f": {row['number']}" if row["number"] else ""
+        claims.append(Told(row["verdict"], where, f"{row['claim']}{value}{f' ({why})' if why else ''}"))
+    return claims
+
+
+def _exploration(rows: Sequence[Row], where: str) -> list[str]:
+    """One line on what was not declared, by outcome."""
+    texts = []
+    for verdict in SIGNS:
+        names = [_called(row) for row in rows if row["verdict"] == verdict]
+        texts += [f"{sign(verdict)} {verdict}: {', '.join(names)}"] if names else []
+    return [f"Exploration{where}, not corrected: {'; '.join(texts)}."] if texts else []
+
+
+def _called(row: Row) -> str:
+    name = str(EXPLORED.get(row["name"], row["name"]))
+    return f"{name} (from {row['source']})" if row["source"] else name
+
+
+def no_conclusion(part: Part) -> str | None:
+    """Why no sentence may speak of an effect of this run's sets; ``None`` where it may."""
+    return AT_CHANCE if at_chance(part.uar()) else None
+
+
 CLEAR = (CLEAR_LOW, CLEAR_HIGH)
 
+HEARD = {
+    "removes evidence": "tell the emotion’s clips from others less well",
+    "adds evidence": "tell the emotion’s clips from others better",
+    "pulls the answer": "answer the emotion {way}, and tell its clips from others about as well",
+    "removes evidence and pulls the answer": "tell the emotion’s clips from others less well, and answer it {way} besides",
+    "adds evidence and pulls the answer": "tell the emotion’s clips from others better, and answer it {way} besides",
+}
+STILL = "changes neither how well the model tells the emotion’s clips from others nor what it leans towards"
+OPEN = "makes the model tell the emotion’s clips from others less well, or only changes what it answers, is undecided"
 SWITCHED = {
-    "removes evidence": "Switching these neurons off makes the model lose evidence for the emotion",
-    "pulls the answer": "Switching these neurons off makes it answer the emotion {way} without hearing it worse",
-    "both": "Switching these neurons off makes the model lose evidence for the emotion, and answer it {way} besides",
-    "neither": "Switching these neurons off changes neither what the model hears nor what it leans towards",
-    "undecided": "Whether switching these neurons off makes the model hear the emotion worse or only answer it less is undecided",
-}  # fmt: skip
+    **{name: f"Switching these neurons off makes the model {words}" for name, words in HEARD.items()},
+    "neither": f"Switching these neurons off {STILL}",
+    "undecided": f"Whether switching these neurons off {OPEN}",
+}
 AMPLIFIED = {
-    "removes evidence": "Amplifying them makes the model lose evidence for the emotion",
-    "pulls the answer": "Amplifying them makes it answer the emotion {way} without hearing it worse",
-    "both": "Amplifying them makes it answer the emotion {way}, and lose evidence for it besides",
-    "neither": "Amplifying them changes neither what the model hears nor what it leans towards",
-    "undecided": "Whether amplifying them changes what the model hears or only what it answers is undecided",
-}  # fmt: skip
+    **{name: f"Amplifying them makes the model {words}" for name, words in HEARD.items()},
+    "neither": f"Amplifying them {STILL}",
+    "undecided": f"Whether amplifying them {OPEN.replace('less well', 'better')}",
+}
 """The verdicts of the rule in words, for neurons switched off and for neurons amplified."""
 
 
@@ -74,6 +216,8 @@ def _switched_off(part: Part) -> Sentence:
     own, others = part.effect("deactivate", "self"), part.effect("deactivate", "cross")
     if own is None or own["estimate"] is None:
         return Sentence("Whether the selected neurons matter is open", "switching them off was not part of this run.")
+    if why := no_conclusion(part):
+        return Sentence("Nothing is concluded from switching these neurons off", f"{why}.")
     excess, blind = part.effect("deactivate", "excess_gap"), part.blind()
     of_blind = "" if blind is None else f" {blind.sentence()}"
     if excess is None or excess["estimate"] is None:
@@ -104,6 +248,8 @@ def _amplified(part: Part) -> Sentence:
     pull = part.effect("steer", "pull_overall")
     if pull is None or pull["estimate"] is None:
         return Sentence("Whether the selected neurons steer is open", "amplifying them was not part of this run.")
+    if why := no_conclusion(part):
+        return Sentence("Nothing is concluded from amplifying them", f"{why}.")
     excess = part.effect("steer", "excess_pull_overall")
     strength, value = f"amplified by {number(100 * (part.alpha or 0), 0)} %", pull["estimate"]
     if excess is None or excess["estimate"] is None:
@@ -130,23 +276,25 @@ def _claim(part: Part, kind: str, words: Mapping[str, str], what: str) -> str:
         return f"There is no verdict on what {what}"
     if row["verdict"] is None:
         return f"There is no verdict on what {what} ({row['reason']})"
-    return words[row["verdict"]].format(way="less" if (row["excess_bias"] or 0) < 0 else "more")
+    way = "less" if (row["excess_bias"] or 0) < 0 else "more"
+    little = all(abs(row[f"excess_bias_{end}"] or 0) <= NO_BIAS for end in ("low", "high"))
+    return words[row["verdict"]].format(way=f"a little {way}" if little else way)
 
 
 def _notes(part: Part, kind: str, own: str | None = None, unmatched: str | None = None) -> tuple[str, ...]:
-    """What goes on with the claim, on what the verdict rests, the declared test, and what may be told against both."""
-    notes = (own, _decided(part, kind), _declared(part, kind), unmatched, close(part, kind, MEASURES[kind]))
+    """What goes on with the claim, on what the verdict rests, and what may be told against both."""
+    notes = (own, _decided(part, kind), unmatched, close(part, kind, MEASURES[kind]))
     return tuple(note for note in notes if note)
 
 
 def _decided(part: Part, kind: str) -> str | None:
     """The two numbers on which the verdict rests."""
     row = part.verdict(kind)
-    if row is None or row["excess_sensitivity"] is None or row["excess_bias"] is None:
+    if row is None or row["excess_evidence"] is None or row["excess_bias"] is None:
         return None
     parts, small = [], []
     for name, measure, unit, digits, most in (
-        ("evidence", "sensitivity", "AUC points", 1, NO_SENSITIVITY),
+        ("evidence", "evidence", "AUC points", 1, NO_EVIDENCE),
         ("leaning towards the emotion on other clips", "bias", "nat", 2, NO_BIAS),
     ):
         low, high = row[f"excess_{measure}_low"], row[f"excess_{measure}_high"]
@@ -158,15 +306,6 @@ def _decided(part: Part, kind: str) -> str | None:
     lead = "A verdict would rest" if row["verdict"] is None else "The verdict rests"
     sizes = f" Clear of zero, but small: the change of {' and of '.join(small)}." if small else ""
     return f"{lead} on selected minus similar neurons: {', '.join(parts)}{why}.{sizes}"
-
-
-def _declared(part: Part, kind: str) -> str | None:
-    """What the declared claims about one kind of intervention say, in the order in which they are tested."""
-    rows = part.table("tests").filter(kind=kind).to_dicts()
-    if not rows:
-        return None
-    said = [f"{row['name']}: {row['verdict']}" for row in rows]
-    return f"Declared claims: {'; '.join(said)}."
 
 
 def _own_clips(part: Part) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from emoscope.analysis.parts import Part, StudyRuns
-from emoscope.analysis.standing import Blind
+from emoscope.analysis.standing import Blind, at_chance
 from emoscope.neurons.controls import CONTROLS as CONTROL_KINDS
 from emoscope.vocabulary import PRESENTED, TARGET
 from emoscope.wording import bracket, listed, number
@@ -111,11 +111,12 @@ def untested(outcomes: Iterable[Outcome]) -> list[str]:
 def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str, str]:
     """What an estimate with its interval says, and why it says nothing.
 
-    An interval clear of zero counts only where speakers are known and the answers support a claim.
+    An interval clear of zero counts only where speakers are known, the untouched model is above chance and the answers
+    support a claim.
 
     Args:
         row: columns ``estimate``, ``low``, ``high`` and, where there are any, ``unreliable`` and ``reason``.
-        part: the part that it comes from, for whether its speakers are known.
+        part: the part that it comes from, for whether its speakers are known and its model is above chance.
 
     Example:
         >>> judge({"estimate": -4.0, "low": -6.0, "high": -2.0}), judge(None)
@@ -130,6 +131,8 @@ def judge(row: Mapping[str, Any] | None, part: Part | None = None) -> tuple[str,
         return UNTESTED, "the answers support no claim"
     if part is not None and part.unknown_speakers:
         return UNTESTED, "speakers are unknown"
+    if part is not None and at_chance(part.uar()):
+        return UNTESTED, "the untouched model is not clearly above chance"
     if row["low"] is None or row["high"] is None:
         return UNTESTED, str(row.get("reason") or "no interval")
     return (CLEAR_HIGH if row["low"] > 0 else CLEAR_LOW if row["high"] < 0 else OPEN), ""
