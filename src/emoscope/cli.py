@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
-from emoscope.commands import compare, judge, model_app, power, preregister, refuse_without_folder, run_and_print
+from emoscope.commands import compare, judge, model_app, power, preregister, refuse_without_folder, run_and_print, untrained
 from emoscope.runs.ending import EXIT_CODES, INPUT, end, handle_signals, leave, nobody_reads
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ app.command(compare)
 app.command(judge)
 app.command(power)
 app.command(preregister)
+app.command(untrained)
 
 LogKind = Literal["bars", "json", "quiet"]
 Part = Annotated[str | None, Parameter(help="do this share of the work, such as 3/16; a call without it merges")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -245,6 +245,31 @@ def power(
     console.print(table)
     none = f"none: {MOST_CLIPS:,} clips are not enough, more speakers are needed."
     console.print(f"{STUDIES:,} simulated studies for each number. {none}", style="dim", highlight=False)
+    return 0
+
+
+def untrained(
+    run: Annotated[Path, Parameter(help="a finished run folder, or that of one part of a study")],
+    *,
+    seeds: Annotated[int, Parameter(help="how many models: seeds 0, 1, 2 and so on")] = 20,
+    weights: Annotated[Literal["all", "decoder"], Parameter(help="which weights are random")] = "decoder",
+    log: Annotated[Literal["bars", "json", "quiet"], Parameter(help="progress")] = "bars",
+) -> int:
+    """Ask a finished run's study again on models with random weights: its declared claims should fail on them."""
+    from emoscope.chapters.controls import say_untrained
+    from emoscope.experiments.untrained import run_untrained
+    from emoscope.runs import Log
+
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: give at least 1")
+    progress = Log(log)
+    try:
+        table = run_untrained(run, weights, range(seeds), progress)
+    finally:
+        progress.close()
+    for sentence in say_untrained(table):
+        print(sentence)
+    print(f"Table: {(run / 'untrained.parquet').resolve()}. To show it on the page: emoscope report {run}")
     return 0
 
 

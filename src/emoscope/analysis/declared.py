@@ -204,16 +204,17 @@ def _selective(act: Act, sizes: np.ndarray, sign: int, name: str) -> Test:
     return replace(product.test(name), why="a strong set on a fragile emotion would do as much")
 
 
-def judge(evidence: Evidence, onward: bool = True) -> dict[str, Test]:
+def judge(evidence: Evidence, onward: bool = True, gated: bool = True) -> dict[str, Test]:
     """All declared claims of one study by name, in the order of :data:`CLAIMS`.
 
-    With ``onward`` what comes later in a failed sequence is computed, too, for whoever wants to see the numbers.
+    With ``onward`` what comes later in a failed sequence is computed, too, for whoever wants to see the numbers. Without
+    ``gated`` a model that tells nothing apart is tested, too: for nulls, whose model is to know nothing.
     """
     found: dict[str, Test] = {}
     chosen = (evidence.amplified or {}).get(evidence.alpha or 0.0)
     for kind, sign, act in ((DEACTIVATE, -1, evidence.off), (STEER, 1, chosen)):
         head, second, third = (claim.name for claim in CLAIMS if claim.kind == kind)
-        why = blocked(evidence) or _lacking(kind, act)
+        why = blocked(evidence, gated) or _lacking(kind, act)
         if why or act is None:
             found |= {name: Test(name, UNTESTED, why or "") for name in (head, second, third)}
             continue
@@ -266,14 +267,16 @@ def _decide(test: Test, claim: Claim, before: Sequence[Test]) -> Test:
     return replace(test, verdict=SUPPORTED if holds else UNSUPPORTED)
 
 
-def blocked(evidence: Evidence) -> str | None:
-    """Why nothing can be tested: too few emotions, units, or nothing that the untouched model tells apart."""
+def blocked(evidence: Evidence, gated: bool = True) -> str | None:
+    """Why nothing can be tested: too few emotions or units, or, if ``gated``, nothing that the untouched model tells apart."""
     heard = int((evidence.testable.sum(axis=0) > 0).sum())
     if heard < FEWEST_EMOTIONS:
         return (
             f"only {heard} emotions have pairs of which at least {MINIMUM_SPEAKERS} speakers (or sessions) have both: "
             f"{FEWEST_EMOTIONS} are needed"
         )
+    if not gated:
+        return None
     kept = evidence.untouched[:, evidence.testable]
     level = Beyond(kept.mean(axis=1)[:, None], np.zeros((0, len(kept), 1)), evidence.sizes).test("untouched")
     if level.low is None or level.low <= 0:

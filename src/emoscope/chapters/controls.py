@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import polars as pl
 
+from emoscope.analysis.declared import SUPPORTED
 from emoscope.analysis.parts import Part, Row, StudyRuns
 from emoscope.analysis.potency import MISNAMED, potency
 from emoscope.report.page import Figure, Question, Table
@@ -60,6 +63,38 @@ def say_controls(study: StudyRuns) -> list[str]:
                 texts.append(f"{share} %{on(study, part)} ({gaps})")
         if texts:
             sentences.append(f"Of the headline’s gap, {name} reach {listed(texts)}.")
+    return sentences + [
+        sentence for part in study.mains for sentence in say_untrained(part.table("untrained"), on(study, part))
+    ]
+
+
+RANDOM = {"decoder": "a random text decoder", "all": "random weights throughout"}
+"""Which weights are random, in words."""
+
+
+def say_untrained(models: pl.DataFrame, where: str = "") -> list[str]:
+    """How often a declared claim held on models that have learned nothing: a sentence for each kind of them.
+
+    Args:
+        models: table ``untrained``.
+        where: of which corpus, as words for the sentence.
+
+    Example:
+        >>> rows = {"weights": ["all"] * 2, "verdict": ["supported", "not supported"], "vacuous": [False, True]}
+        >>> say_untrained(pl.DataFrame(rows))
+        ['Of 2 models with random weights throughout, the claim that switching off takes evidence holds on 1; by chance it would on 1 in 40 at most. From 1 of them a probe cannot read the emotion: vacuous, as nothing could be found there.']
+    """
+    sentences = []
+    for weights in (name for name in RANDOM if name in models["weights"]):
+        rows = models.filter(weights=weights)
+        held, vacuous = int((rows["verdict"] == SUPPORTED).sum()), int(rows["vacuous"].sum())
+        text = f"Of {len(rows)} models with {RANDOM[weights]}{where}, the claim that switching off takes evidence holds on {held}"
+        text += "; by chance it would on 1 in 40 at most."
+        if vacuous:
+            text += (
+                f" From {vacuous} of them a probe cannot read the emotion: vacuous, as nothing could be found there."
+            )
+        sentences.append(text)
     return sentences
 
 
@@ -86,6 +121,29 @@ def tabulate_potency(part: Part) -> pl.DataFrame | None:
     return pl.DataFrame(rows) if rows else None
 
 
+def tabulate_untrained(part: Part) -> pl.DataFrame | None:
+    """The models with random weights, a row a kind; ``None`` where none was asked."""
+    models, rows = part.table("untrained"), []
+    for weights in (name for name in RANDOM if name in models["weights"]):
+        of = models.filter(weights=weights)
+        effects, probes = ([*of[name].drop_nulls()] for name in ("estimate", "probe"))
+        spread = f"{number(min(effects), 3)} to {number(max(effects), 3)}" if effects else "–"
+        rows.append({
+            "random": RANDOM[weights], "models": str(len(of)),
+            "switching off takes evidence": str((of["verdict"] == SUPPORTED).sum()),
+            "amplifying adds evidence": str((of["steers"] == SUPPORTED).sum()),
+            "pairwise change, nat": spread, "probe, median %": number(median(probes)) if probes else "–",
+            "vacuous": str(of["vacuous"].sum()),
+        })  # fmt: skip
+    return pl.DataFrame(rows) if rows else None
+
+
+UNTRAINED = (
+    "The same study on models of the same architecture with random weights: how many there are, on how many each declared "
+    "claim holds, the range of its estimate, and what a linear probe reads from their activations. Vacuous are those from "
+    "which it reads nothing clearly above chance."
+)
+
 QUESTIONS = (
     Question(
         "controls",
@@ -99,6 +157,7 @@ QUESTIONS = (
                 "clips and sets), and the gap (amplified: pull gap); means over draws, in brackets the least and the most. "
                 "Wrongly named: the selected sets under the names of the other emotions, which are as potent.",
             ),
+            Table("untrained", tabulate_untrained, UNTRAINED),
         ),
         tables={"potency": lambda part: potency(part.responses, part.compared)},
         says=say_controls,

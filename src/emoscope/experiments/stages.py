@@ -141,7 +141,8 @@ def begin(run: RunFolder, study: Study) -> None:
     """Write down what is run; until the end there is no manifest, and no page of what was run before."""
     with replacing(run / "study.toml") as partial:
         partial.write_text(to_toml(study), encoding="utf-8")
-    (run / "manifest.json").unlink(missing_ok=True)
+    # what was found of untrained models holds of a finished run alone: `emoscope untrained` puts it together again
+    _forget(run, "manifest.json", "untrained.parquet")
     for name in PAGES:
         if (run / name).exists():
             (run / ASIDE).mkdir(parents=True, exist_ok=True)
