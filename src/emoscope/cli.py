@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from emoscope import __version__
-from emoscope.commands import compare, judge, model_app, power, preregister, refuse_without_folder, run_and_print, untrained
+from emoscope.commands import (
+    compare,
+    judge,
+    model_app,
+    power,
+    preregister,
+    refuse_without_folder,
+    run_and_print,
+    untrained,
+)
 from emoscope.runs.ending import EXIT_CODES, INPUT, end, handle_signals, leave, nobody_reads
 
 if TYPE_CHECKING:

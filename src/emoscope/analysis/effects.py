@@ -186,13 +186,13 @@ def heard_and_leant(
         targets: codes of the emotions that have sets.
     """
     pairs = clips.testable[list(targets)]
-    there = np.flatnonzero(pairs.any(axis=1))
+    there = np.flatnonzero(pairs.any(axis=1)).tolist()
     if clips.units < MINIMUM_SPEAKERS:
         few = f"only {clips.units} speaker{'s' if clips.units != 1 else ''}"
         return f"{few}: an interval needs at least {MINIMUM_SPEAKERS}"
     if len(draws) < FEWEST_DRAWS:
         return "one draw of matched neurons does not say how much sets differ"
-    if not len(there):
+    if not there:
         return f"fewer than {MINIMUM_SPEAKERS} speakers have clips of an emotion with a set and of another one"
 
     every = np.stack([own, *draws])  # (set, target, item, option)
