@@ -146,11 +146,13 @@ def _interval(values: np.ndarray, sizes: list[float]) -> tuple[float, float, flo
     own, draws = values[0], values[1:]
     count, middle = len(draws), draws.mean(axis=0)
     alone = mean([variance(draw - middle) for draw in draws]) * count / (count - 1)
-    spread = max(0.0, float(np.var(draws[:, 0], ddof=1)) - alone) * (1 + 1 / count)
+    whole = float(np.var(draws[:, 0], ddof=1))
+    spread = max(0.0, whole - alone) * (1 + 1 / count)
     set_variance = variance(own - middle)
     units = sum(sizes) ** 2 / sum(size**2 for size in sizes) - 1
-    each = set_variance**2 / units + spread**2 / (count - 1)
-    df = (set_variance + spread) ** 2 / each if each > 0 else units
+    # what is left after subtracting the clips' part is as uncertain as the whole
+    each = set_variance**2 / units + ((whole * (1 + 1 / count)) ** 2 / (count - 1) if spread else 0.0)
+    df = min(units, max(1.0, (set_variance + spread) ** 2 / each)) if each > 0 else units
     half = stats.t.ppf(0.975, df) * math.sqrt(set_variance + spread)
     estimate = float(own[0] - middle[0])
     return estimate, estimate - half, estimate + half
